@@ -1,0 +1,142 @@
+/*
+ * compat.h
+ *		Everything that differs between PostgreSQL 15 and 19, and nothing else.
+ *
+ * The only file of the project that names PG_VERSION_NUM: other files use what
+ * is defined here and look the same for every server.
+ */
+#ifndef CPM_COMPAT_H
+#define CPM_COMPAT_H
+
+#include "access/transam.h"
+#include "libpq/pqsignal.h"
+#include "miscadmin.h"
+#include "postmaster/postmaster.h"
+#include "storage/proc.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "connpool_monitor needs PostgreSQL 15 or later"
+#endif
+
+/*
+ * Slots of max_connections that an ordinary role cannot have.
+ * reserved_connections came with 16.
+ */
+static inline int
+cpm_reserved_slots(void)
+{
+#if PG_VERSION_NUM >= 160000
+	return SuperuserReservedConnections + ReservedConnections;
+#else
+	return ReservedBackends;
+#endif
+}
+
+/*
+ * Where the calling process, and where the owner of a PGPROC, stand in the
+ * array of backend statuses; -1 when the process has no place there yet.
+ * Until 16 the array goes by backend id, since 17 by the PGPROC's number.
+ */
+static inline int
+cpm_own_status_index(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProcNumber;
+#else
+	return MyBackendId - 1;
+#endif
+}
+
+static inline int
+cpm_status_index(const volatile PGPROC *proc)
+{
+#if PG_VERSION_NUM >= 170000
+	return (int) (proc - ProcGlobal->allProcs);
+#else
+	int			backend_id = proc->backendId;
+
+	return backend_id > 0 ? backend_id - 1 : -1;
+#endif
+}
+
+/* 18 shows sessions that are still authenticating; before they had no state. */
+static inline bool
+cpm_is_starting(BackendState state)
+{
+#if PG_VERSION_NUM >= 180000
+	return state == STATE_STARTING;
+#else
+	(void) state;
+	return false;
+#endif
+}
+
+/* Memory for a setting's "extra": 16 moved settings to a context of their own. */
+static inline void *
+cpm_guc_malloc(size_t size)
+{
+#if PG_VERSION_NUM >= 160000
+	return guc_malloc(LOG, size);
+#else
+	return malloc(size);
+#endif
+}
+
+/* 19 gave signal handlers a second argument, and its own name to ignoring. */
+#ifndef PG_SIG_IGN
+#define PG_SIG_IGN SIG_IGN
+#endif
+
+/* The wait event our workers sleep in; before 17 an extension could not name it. */
+static inline uint32
+cpm_wait_event(const char *name)
+{
+#if PG_VERSION_NUM >= 170000
+	return WaitEventExtensionNew(name);
+#else
+	(void) name;
+	return PG_WAIT_EXTENSION;
+#endif
+}
+
+/*
+ * The least level that the server log shows, and so the least that a hook sees;
+ * 19 has one for each kind of process. LOG, though it lies between the levels,
+ * hides ERROR but not FATAL.
+ */
+static inline int
+cpm_log_min_messages(void)
+{
+#if PG_VERSION_NUM >= 190000
+	return log_min_messages[MyBackendType];
+#else
+	return log_min_messages;
+#endif
+}
+
+/* The name of a prepared transaction's state file, which has an epoch since 17. */
+static inline void
+cpm_twophase_file_name(char *path, size_t size, TransactionId xid)
+{
+#if PG_VERSION_NUM >= 170000
+	FullTransactionId next = ReadNextFullTransactionId();
+	uint32		epoch = EpochFromFullTransactionId(next);
+
+	if (xid > XidFromFullTransactionId(next))
+		epoch--;
+	snprintf(path, size, "pg_twophase/%08X%08X", epoch, xid);
+#else
+	snprintf(path, size, "pg_twophase/%08X", xid);
+#endif
+}
+
+#if PG_VERSION_NUM >= 180000
+#define CPM_MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC_EXT(.name = name_, .version = version_)
+#else
+#define CPM_MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC
+#endif
+
+#endif							/* CPM_COMPAT_H */

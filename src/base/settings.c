@@ -1,0 +1,384 @@
+/*
+ * settings.c
+ *		Defines and checks all settings of connpool_monitor.
+ *
+ * Settings that exist once for each metric are made from the catalogue, so a
+ * new metric brings its own. Lists are taken apart in the check hook, never
+ * where they are read: a sample asks for exempt applications a thousand times.
+ *
+ * Also loaded without shared_preload_libraries: no setting here needs a restart.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/varlena.h"
+
+#define PREFIX "connpool_monitor"
+#define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
+#define MAX_PERCENT 1000.0		/* of a maximum that may be set too low */
+
+int			cpm_sample_interval_ms = 1000;
+int			cpm_slow_query_mean_time_ms = 1000;
+int			cpm_alert_after_ms = 30 * 1000;
+int			cpm_alert_clear_after_ms = 60 * 1000;
+int			cpm_alert_repeat_ms = 15 * 60 * 1000;
+
+static int	slow_statement_time_ms = 5 * 1000;
+static int	long_transaction_age_ms = 30 * 1000;
+static int	leak_age_ms = 60 * 1000;
+static int	leak_idle_age_ms = 30 * 60 * 1000;
+static int	blocked_age_ms = 5 * 1000;
+
+/* A threshold is a real number where it is a percentage, else an integer. */
+typedef struct ThresholdSetting
+{
+	double		percent;
+	int			absolute;
+} ThresholdSetting;
+
+static const CpmMetric *metrics;
+static ThresholdSetting warning_settings[CPM_METRICS];
+static ThresholdSetting critical_settings[CPM_METRICS];
+static int	maximum_settings[CPM_METRICS];
+
+static char *silent_metrics_string;
+static char *exempt_applications_string;
+static const bool *silent_metrics;	/* CPM_METRICS flags; a check hook's extra */
+static const char *exempt_applications; /* names, each ended by '\0', then '\0' */
+
+static bool
+check_percent(double *newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*newval >= 0 || *newval == -1)
+		return true;
+	GUC_check_errdetail("A threshold is a percentage from 0, or -1 to turn it off.");
+	return false;
+}
+
+static bool
+check_maximum(int *newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*newval != 0)
+		return true;
+	GUC_check_errdetail("A maximum is at least 1, or -1 for the default that follows max_connections.");
+	return false;
+}
+
+static int
+metric_by_name(const char *name)
+{
+	for (int i = 0; i < CPM_METRICS; i++)
+		if (pg_strcasecmp(metrics[i].name, name) == 0)
+			return i;
+	return -1;
+}
+
+/* Turn on the flag of each metric in the list; false with a detail for bad input. */
+static bool
+parse_metric_list(const char *list, bool *flags)
+{
+	char	   *copy = pstrdup(list);
+	List	   *names = NIL;
+	ListCell   *cell;
+	bool		is_valid = SplitGUCList(copy, ',', &names);
+
+	if (!is_valid)
+		GUC_check_errdetail("List syntax is invalid: metric names are separated by commas.");
+
+	foreach(cell, is_valid ? names : NIL)
+	{
+		int			id = metric_by_name(lfirst(cell));
+
+		if (id < 0)
+		{
+			GUC_check_errdetail("There is no metric \"%s\".", (char *) lfirst(cell));
+			GUC_check_errhint("The metrics are those that get_connection_stats() lists.");
+			is_valid = false;
+			break;
+		}
+		flags[id] = true;
+	}
+	list_free(names);
+	pfree(copy);
+	return is_valid;
+}
+
+static bool
+check_silent_metrics(char **newval, void **extra, GucSource source)
+{
+	bool		flags[CPM_METRICS] = {false};
+
+	(void) source;
+	if (!parse_metric_list(*newval, flags))
+		return false;
+	*extra = cpm_guc_malloc(sizeof(flags));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, flags, sizeof(flags));
+	return true;
+}
+
+static void
+assign_silent_metrics(const char *newval, void *extra)
+{
+	(void) newval;
+	silent_metrics = extra;
+}
+
+/*
+ * The list of application names, flattened for cpm_settings_is_exempt(). No
+ * name is longer than it stood in the list, and one '\0' ends each and all.
+ */
+static char *
+flatten_names(const char *list, List *names)
+{
+	char	   *flat = cpm_guc_malloc(strlen(list) + list_length(names) + 2);
+	char	   *end = flat;
+	ListCell   *cell;
+
+	if (flat == NULL)
+		return NULL;
+	foreach(cell, names)
+	{
+		const char *name = lfirst(cell);
+
+		if (name[0] == '\0')
+			continue;
+		/* as long as an application name can be, or it would match none */
+		strlcpy(end, name, NAMEDATALEN);
+		end += strlen(end) + 1;
+	}
+	*end = '\0';
+	return flat;
+}
+
+static bool
+check_exempt_applications(char **newval, void **extra, GucSource source)
+{
+	char	   *copy = pstrdup(*newval);
+	List	   *names = NIL;
+	bool		is_valid = SplitGUCList(copy, ',', &names);
+
+	(void) source;
+	if (is_valid)
+	{
+		*extra = flatten_names(*newval, names);
+		is_valid = (*extra != NULL);
+	}
+	else
+	{
+		GUC_check_errdetail("List syntax is invalid: application names are separated by commas.");
+		GUC_check_errhint("Put a name with spaces or commas in double quotes.");
+	}
+	list_free(names);
+	pfree(copy);
+	return is_valid;
+}
+
+static void
+assign_exempt_applications(const char *newval, void *extra)
+{
+	(void) newval;
+	exempt_applications = extra;
+}
+
+/* Settings are named and described for good: their texts are never freed. */
+static const char *
+keep(char *text)
+{
+	return MemoryContextStrdup(TopMemoryContext, text);
+}
+
+static void
+define_time(const char *name, const char *short_desc, const char *long_desc, int *variable,
+			int min_ms, int max_ms, GucContext context)
+{
+	DefineCustomIntVariable(name, short_desc, long_desc, variable, *variable, min_ms, max_ms,
+							context, GUC_UNIT_MS, NULL, NULL, NULL);
+}
+
+static void
+define_threshold(const CpmMetric *metric, const char *level, double boot,
+				 ThresholdSetting *setting)
+{
+	const char *name = keep(psprintf(PREFIX ".%s_%s", metric->name, level));
+	const char *short_desc = keep(psprintf("Sets when the status of %s becomes %s.", metric->name,
+										   strcmp(level, "warning") == 0 ? "WARNING" : "CRITICAL"));
+
+	if (metric->is_percent)
+	{
+		const char *long_desc =
+			keep(psprintf("In percent of its maximum; met at or above. -1 turns it off. "
+						  "The metric: %s", metric->help));
+
+		setting->percent = boot;
+		DefineCustomRealVariable(name, short_desc, long_desc, &setting->percent, boot,
+								 -1, MAX_PERCENT, PGC_SIGHUP, 0, check_percent, NULL, NULL);
+	}
+	else
+	{
+		bool		is_time = metric->unit == CPM_UNIT_SECONDS;
+		const char *long_desc =
+			keep(psprintf("Met at or %s. -1 turns it off. The metric: %s",
+						  metric->low_is_bad ? "below" : "above", metric->help));
+
+		setting->absolute = (int) boot;
+		DefineCustomIntVariable(name, short_desc, long_desc, &setting->absolute, (int) boot,
+								-1, is_time ? INT_MAX : MAX_CONNECTIONS_LIMIT, PGC_SIGHUP,
+								is_time ? GUC_UNIT_S : 0, NULL, NULL, NULL);
+	}
+}
+
+static void
+define_maximum(const CpmMetric *metric, int *setting)
+{
+	const char *fallback = metric->maximum == CPM_MAX_USABLE ? "the usable slots" :
+		metric->maximum == CPM_MAX_HALF_USABLE ? "half the usable slots" :
+		psprintf("%d", metric->fixed_max);
+
+	*setting = -1;
+	DefineCustomIntVariable(keep(psprintf(PREFIX ".%s_max", metric->name)),
+							keep(psprintf("Sets the maximum that %s is measured against.",
+										  metric->name)),
+							keep(psprintf("-1 is the default: %s.", fallback)),
+							setting, -1, -1, MAX_CONNECTIONS_LIMIT, PGC_SIGHUP, 0,
+							check_maximum, NULL, NULL);
+}
+
+static void
+define_metric_settings(void)
+{
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		define_threshold(&metrics[i], "warning", metrics[i].warning, &warning_settings[i]);
+		define_threshold(&metrics[i], "critical", metrics[i].critical, &critical_settings[i]);
+		if (metrics[i].max_is_setting)
+			define_maximum(&metrics[i], &maximum_settings[i]);
+	}
+}
+
+static void
+define_ages(void)
+{
+	define_time(PREFIX ".slow_statement_time",
+				"Sets how long a statement may run before it is slow.",
+				"Statements that run longer are counted in long_queries and listed in connpool_running_queries.",
+				&slow_statement_time_ms, 1, INT_MAX, PGC_SUSET);
+	define_time(PREFIX ".slow_query_mean_time",
+				"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
+				NULL,
+				&cpm_slow_query_mean_time_ms, 0, INT_MAX, PGC_USERSET);
+	define_time(PREFIX ".long_transaction_age",
+				"Sets how long a transaction may be open before it counts as long.",
+				"Measured from its start, whatever the session does now.",
+				&long_transaction_age_ms, 1, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".leak_age",
+				"Sets how long a session may be idle in transaction, or a transaction prepared, before it is a leak suspect.",
+				"A session is measured from its last change of state.",
+				&leak_age_ms, 1, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".leak_idle_age",
+				"Sets how long a session may be idle, while its pool opens newer ones, before connpool_leaks lists it.",
+				NULL,
+				&leak_idle_age_ms, 1, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".blocked_age",
+				"Sets how long a session may wait for a heavyweight lock before it counts as blocked.",
+				NULL,
+				&blocked_age_ms, 1, INT_MAX, PGC_SIGHUP);
+}
+
+static void
+define_sampling_and_alerts(void)
+{
+	define_time(PREFIX ".sample_interval",
+				"Sets the time from one sample to the next.",
+				"The finest tier of the history holds 3660 samples: an hour at one second.",
+				&cpm_sample_interval_ms, 100, 60 * 1000, PGC_SIGHUP);
+	define_time(PREFIX ".alert_after",
+				"Sets how long a threshold must be met before its alert is raised.",
+				NULL,
+				&cpm_alert_after_ms, 0, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".alert_clear_after",
+				"Sets how long a threshold must be clear before its alert falls back.",
+				NULL,
+				&cpm_alert_clear_after_ms, 0, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".alert_repeat",
+				"Sets after how long a standing alert is written to the server log again.",
+				"0 never repeats it.",
+				&cpm_alert_repeat_ms, 0, INT_MAX, PGC_SIGHUP);
+	DefineCustomStringVariable(PREFIX ".silent_metrics",
+							   "Lists the metrics that raise no alert and do not degrade health.",
+							   "Separated by commas. Their status is still shown by get_connection_stats().",
+							   &silent_metrics_string, "idle_connections, long_transactions",
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_silent_metrics,
+							   assign_silent_metrics, NULL);
+	DefineCustomStringVariable(PREFIX ".exempt_applications",
+							   "Lists the applications whose sessions are no long transaction, long query or leak.",
+							   "Values of application_name, separated by commas.",
+							   &exempt_applications_string, "pg_dump, pg_dumpall",
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_applications,
+							   assign_exempt_applications, NULL);
+}
+
+void
+cpm_settings_define(const CpmMetric *catalogue)
+{
+	metrics = catalogue;
+	define_ages();
+	define_sampling_and_alerts();
+	define_metric_settings();
+	MarkGUCPrefixReserved(PREFIX);
+}
+
+CpmAges
+cpm_settings_ages(void)
+{
+	CpmAges		ages = {
+		.long_transaction_us = long_transaction_age_ms * INT64CONST(1000),
+		.leak_us = leak_age_ms * INT64CONST(1000),
+		.leak_idle_us = leak_idle_age_ms * INT64CONST(1000),
+		.blocked_us = blocked_age_ms * INT64CONST(1000),
+		.slow_statement_us = slow_statement_time_ms * INT64CONST(1000),
+	};
+
+	return ages;
+}
+
+CpmThresholds
+cpm_settings_thresholds(CpmMetricId id)
+{
+	const CpmMetric *metric = &metrics[id];
+	CpmThresholds thresholds;
+
+	thresholds.warning = metric->is_percent ?
+		warning_settings[id].percent : warning_settings[id].absolute;
+	thresholds.critical = metric->is_percent ?
+		critical_settings[id].percent : critical_settings[id].absolute;
+	thresholds.maximum = metric->max_is_setting ? maximum_settings[id] : -1;
+	return thresholds;
+}
+
+bool
+cpm_settings_is_silent(CpmMetricId id)
+{
+	return silent_metrics != NULL && silent_metrics[id];
+}
+
+bool
+cpm_settings_is_exempt(const char *application_name)
+{
+	if (exempt_applications == NULL)
+		return false;
+	for (const char *name = exempt_applications; *name != '\0'; name += strlen(name) + 1)
+		if (strcmp(name, application_name) == 0)
+			return true;
+	return false;
+}

@@ -1,0 +1,10 @@
+/*
+ * version.h
+ *		The version of the extension, as in connpool_monitor.control.
+ */
+#ifndef CPM_VERSION_H
+#define CPM_VERSION_H
+
+#define CPM_VERSION "1.0"
+
+#endif							/* CPM_VERSION_H */

@@ -1,0 +1,57 @@
+/*
+ * connpool_monitor.c
+ *		The library's table of contents: what is loaded, and in which order.
+ *
+ * Loaded twice in different ways. By shared_preload_libraries, into the
+ * postmaster, it reserves shared memory and registers its worker. By a
+ * function call or LOAD, into one session, it only defines its settings:
+ * everything that can be computed live works then too.
+ */
+#include "postgres.h"
+
+#include "base/area.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/version.h"
+#include "collect/messages.h"
+#include "collect/session.h"
+#include "fmgr.h"
+#include "judge/catalogue.h"
+#include "miscadmin.h"
+#include "store/alert_state.h"
+#include "store/errors.h"
+#include "store/history.h"
+#include "store/recent.h"
+#include "store/refusals.h"
+#include "store/sampler_state.h"
+#include "store/session_counts.h"
+#include "work/sampler.h"
+
+CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
+
+PGDLLEXPORT void _PG_init(void);
+
+static const CpmArea areas[] = {
+	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach},
+	{"connpool_monitor history", cpm_history_size, cpm_history_attach},
+	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach},
+	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach},
+	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach},
+	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach},
+	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach},
+};
+
+void
+_PG_init(void)
+{
+	cpm_settings_define(cpm_catalogue);
+
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+
+	cpm_areas_register(areas, lengthof(areas));
+	cpm_session_install();
+	cpm_messages_install();
+	if (!IsBinaryUpgrade)
+		cpm_sampler_register();
+}
