@@ -1,0 +1,175 @@
+/*
+ * activity.c
+ *		One pass over PostgreSQL's own record of its client sessions.
+ *
+ * Reads PGPROCs and the backend status array in place, writes nothing and
+ * takes no lock. The server's own way, pgstat_read_current_status(), was
+ * rejected: it copies every session's query text, takes a lock for each
+ * backend, keeps the copy until the transaction ends (so a second call in it
+ * would see the past), and clearing it would also clear the snapshot behind
+ * pg_stat_activity in the user's transaction.
+ *
+ * The array itself is private to PostgreSQL, but every process has a pointer
+ * to its own entry in it (MyBEEntry) and knows at which index that stands.
+ *
+ * A slot is in use while its latch is owned: a freed PGPROC keeps its old pid
+ * until 17. It is a client's when it came from the list of regular backends;
+ * walsenders, autovacuum and background workers have lists of their own.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "storage/proc.h"
+#include "store/activity.h"
+
+/*
+ * A writer is inside its entry for nanoseconds. One that is met there so often
+ * was stopped there by a debugger or a signal; we go on without it.
+ */
+#define MAX_READ_TRIES 100000
+
+static CpmState
+state_of(const PgBackendStatus *entry)
+{
+	switch (entry->st_state)
+	{
+		case STATE_IDLE:
+			return CPM_STATE_IDLE;
+		case STATE_RUNNING:
+			return CPM_STATE_ACTIVE;
+		case STATE_IDLEINTRANSACTION:
+			return CPM_STATE_IDLE_IN_TRANSACTION;
+		case STATE_FASTPATH:
+			return CPM_STATE_FASTPATH;
+		case STATE_IDLEINTRANSACTION_ABORTED:
+			return CPM_STATE_IDLE_IN_TRANSACTION_ABORTED;
+		case STATE_DISABLED:
+			return CPM_STATE_DISABLED;
+		default:
+			/* undefined until the session is ready for its first statement */
+			return cpm_is_starting(entry->st_state) ? CPM_STATE_STARTING : CPM_STATE_UNKNOWN;
+	}
+}
+
+/* Copy what every pass needs. Returns false for an entry that is nobody's now. */
+static bool
+copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
+{
+	const PgBackendStatus *entry = (const PgBackendStatus *) shared;
+
+	session->pid = entry->st_procpid;
+	if (session->pid <= 0 || entry->st_backendType != B_BACKEND)
+		return false;
+
+	session->database = entry->st_databaseid;
+	session->role = entry->st_userid;
+	session->state = state_of(entry);
+	session->connected_at = entry->st_proc_start_timestamp;
+	session->xact_start = entry->st_xact_start_timestamp;
+	session->query_start = entry->st_activity_start_timestamp;
+	session->state_change = entry->st_state_start_timestamp;
+	strlcpy(session->application_name, entry->st_appname, NAMEDATALEN);
+	return true;
+}
+
+static void
+copy_details(const volatile PgBackendStatus *shared, CpmSession *session, char *query)
+{
+	const PgBackendStatus *entry = (const PgBackendStatus *) shared;
+
+	session->queryid = entry->st_query_id;
+	memcpy(&session->client_addr, &entry->st_clientaddr, sizeof(SockAddr));
+	strlcpy(query, entry->st_activity_raw, pgstat_track_activity_query_size);
+}
+
+/*
+ * Read one entry by its change counter. query is a buffer of
+ * pgstat_track_activity_query_size bytes, or NULL when no details are wanted.
+ */
+static bool
+read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *query)
+{
+	for (int tries = 0; tries < MAX_READ_TRIES; tries++)
+	{
+		int			before;
+		int			after;
+		bool		is_session;
+
+		pgstat_begin_read_activity(entry, before);
+		is_session = copy_basics(entry, session);
+		if (is_session && query)
+			copy_details(entry, session, query);
+		pgstat_end_read_activity(entry, after);
+		if (pgstat_read_activity_complete(before, after))
+			return is_session;
+	}
+	return false;
+}
+
+/* The pid that holds a slot of max_connections through this PGPROC; 0 for none. */
+static int
+slot_owner(const volatile PGPROC *proc)
+{
+	if (proc->procgloballist != &ProcGlobal->freeProcs)
+		return 0;
+	return proc->procLatch.owner_pid;
+}
+
+/*
+ * Since when the process waits for a heavyweight lock; 0 when it does not. A
+ * wait that failed (a timeout, a cancel, a deadlock) leaves waitStart as it was,
+ * so that alone would count sessions for hours after they gave up.
+ */
+static TimestampTz
+lock_wait_start(const volatile PGPROC *proc)
+{
+	if (proc->waitLock == NULL)
+		return 0;
+	return (TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &proc->waitStart);
+}
+
+static bool
+read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
+			 CpmSession *session, char *query)
+{
+	int			index = cpm_status_index(proc);
+
+	if (entries == NULL || index < 0)
+		return false;
+	if (!read_entry(&entries[index], session, query) || session->pid != owner_pid)
+		return false;
+
+	session->exempt = cpm_settings_is_exempt(session->application_name);
+	session->lock_wait_start = lock_wait_start(proc);
+	return true;
+}
+
+int
+cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
+{
+	const PgBackendStatus *entries = MyBEEntry ? MyBEEntry - cpm_own_status_index() : NULL;
+	char	   *query = with_details ? palloc(pgstat_track_activity_query_size) : NULL;
+	int			slots_in_use = 0;
+
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		int			owner_pid = slot_owner(proc);
+		CpmSession	session;
+
+		if (owner_pid == 0)
+			continue;
+		slots_in_use++;
+
+		if (!read_session(proc, owner_pid, entries, &session, query))
+			continue;
+		if (with_details)
+		{
+			session.wait_event_info = proc->wait_event_info;
+			session.query = pgstat_clip_activity(query);
+		}
+		visit(&session, arg);
+	}
+	return slots_in_use;
+}

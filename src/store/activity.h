@@ -1,0 +1,23 @@
+/*
+ * activity.h
+ *		One pass over PostgreSQL's own record of its client sessions.
+ */
+#ifndef CPM_ACTIVITY_H
+#define CPM_ACTIVITY_H
+
+#include "base/session.h"
+
+typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
+
+/*
+ * Visit every client session that PostgreSQL shows, in no promised order, and
+ * return the number of connection slots in use (sessions still authenticating
+ * included, which it may not show).
+ *
+ * with_details also fills the wait event, query, its id and the address; the
+ * query is palloc'd. Takes no lock, may be called in any process that has a
+ * backend status. Raises nothing without details; with them, what palloc does.
+ */
+extern int	cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg);
+
+#endif							/* CPM_ACTIVITY_H */

@@ -1,0 +1,141 @@
+/*
+ * alert_state.c
+ *		The alert of each metric as it stands, and the log of transitions.
+ *
+ * The sampler is the only writer of both. The board is copied whole under a
+ * sequence counter; the log is a ring like the history's, with one entry more
+ * than it promises for the one being written. Both outlive the sampler: a new
+ * one goes on from the board that the last one left.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/seqlock.h"
+#include "miscadmin.h"
+#include "store/alert_state.h"
+
+#define RING_ENTRIES (CPM_ALERT_LOG_ENTRIES + 1)
+
+typedef struct AlertState
+{
+	CpmSeqlock	lock;			/* guards board */
+	CpmAlertBoard board;
+	pg_atomic_uint32 reset_pending; /* set by a reset, taken back by the sampler */
+	pg_atomic_uint64 baseline;	/* the first log entry shown; a reset writes */
+	pg_atomic_uint64 next;		/* number of log entries ever written */
+	CpmAlertLogEntry entry[RING_ENTRIES];	/* entry n stands at n % RING_ENTRIES */
+} AlertState;
+
+static AlertState *shared;
+
+Size
+cpm_alert_state_size(void)
+{
+	return sizeof(AlertState);
+}
+
+void
+cpm_alert_state_attach(void *memory, bool is_new)
+{
+	shared = memory;
+	if (!is_new)
+		return;
+
+	memset(shared, 0, sizeof(*shared));
+	cpm_seqlock_init(&shared->lock);
+	pg_atomic_init_u32(&shared->reset_pending, 0);
+	pg_atomic_init_u64(&shared->baseline, 0);
+	pg_atomic_init_u64(&shared->next, 0);
+	cpm_alert_board_clear(&shared->board);
+}
+
+void
+cpm_alert_board_clear(CpmAlertBoard *board)
+{
+	memset(board, 0, sizeof(*board));
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		CpmAlertRow *row = &board->row[i];
+
+		for (int level = 0; level < 2; level++)
+			row->alert.held_us[level] = row->alert.clear_us[level] = -1;
+		row->alert.peak = NAN;
+		row->value = row->maximum = row->warning = row->critical = NAN;
+	}
+}
+
+void
+cpm_alerts_reset(void)
+{
+	pg_atomic_write_u64(&shared->baseline, pg_atomic_read_u64(&shared->next));
+	pg_atomic_write_u32(&shared->reset_pending, 1);
+}
+
+bool
+cpm_alerts_reset_pending(void)
+{
+	return pg_atomic_exchange_u32(&shared->reset_pending, 0) != 0;
+}
+
+void
+cpm_alert_board_publish(const CpmAlertBoard *board)
+{
+	cpm_seqlock_repair(&shared->lock);
+	cpm_seqlock_write_begin(&shared->lock);
+	shared->board = *board;
+	cpm_seqlock_write_end(&shared->lock);
+}
+
+bool
+cpm_alert_board_get(CpmAlertBoard *board)
+{
+	uint32		before;
+
+	if (shared == NULL)
+		return false;
+	do
+	{
+		/* a writer that was stopped inside must not make us hang with it */
+		CHECK_FOR_INTERRUPTS();
+		before = cpm_seqlock_read_begin(&shared->lock);
+		*board = shared->board;
+	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	return true;
+}
+
+void
+cpm_alert_log_append(const CpmAlertLogEntry *entry)
+{
+	uint64		number = pg_atomic_read_u64(&shared->next);
+
+	pg_write_barrier();			/* as in cpm_history_append() */
+	shared->entry[number % RING_ENTRIES] = *entry;
+	pg_write_barrier();
+	pg_atomic_write_u64(&shared->next, number + 1);
+}
+
+void
+cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
+{
+	uint64		next;
+	uint64		first;
+
+	if (shared == NULL)
+		return;
+
+	next = pg_atomic_read_u64(&shared->next);
+	pg_read_barrier();
+	first = next > CPM_ALERT_LOG_ENTRIES ? next - CPM_ALERT_LOG_ENTRIES : 0;
+	first = Max(first, pg_atomic_read_u64(&shared->baseline));
+	for (uint64 i = next; i > first; i--)
+	{
+		uint64		number = i - 1;
+		CpmAlertLogEntry copy = shared->entry[number % RING_ENTRIES];
+
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&shared->next) - number >= RING_ENTRIES)
+			break;
+		visit(&copy, arg);
+	}
+}

@@ -1,0 +1,67 @@
+/*
+ * alert_state.h
+ *		The alert of each metric as it stands, and the log of transitions.
+ */
+#ifndef CPM_ALERT_STATE_H
+#define CPM_ALERT_STATE_H
+
+#include "base/alert.h"
+#include "datatype/timestamp.h"
+
+#define CPM_ALERT_LOG_ENTRIES 1000
+#define CPM_MESSAGE_SIZE 256
+#define CPM_CULPRIT_SIZE 384
+
+typedef struct CpmAlertRow
+{
+	CpmAlert	alert;
+	double		value;			/* of the last sample; NaN when not known */
+	double		maximum;		/* NaN when there is none */
+	double		warning;		/* in the metric's unit; NaN when off */
+	double		critical;
+	char		message[CPM_MESSAGE_SIZE];	/* as last announced; stale while OK */
+	char		culprit[CPM_CULPRIT_SIZE];
+} CpmAlertRow;
+
+typedef struct CpmAlertBoard
+{
+	CpmAlertRow row[CPM_METRICS];
+} CpmAlertBoard;
+
+typedef struct CpmAlertLogEntry
+{
+	TimestampTz at;
+	CpmMetricId metric;
+	CpmStatus	from_status;
+	CpmStatus	to_status;
+	double		value;
+	char		message[CPM_MESSAGE_SIZE];
+	char		culprit[CPM_CULPRIT_SIZE];
+} CpmAlertLogEntry;
+
+typedef void (*CpmAlertLogVisitor) (const CpmAlertLogEntry *entry, void *arg);
+
+extern Size cpm_alert_state_size(void);
+extern void cpm_alert_state_attach(void *memory, bool is_new);
+
+/* The sampler only; neither can fail. */
+extern void cpm_alert_board_publish(const CpmAlertBoard *board);
+extern void cpm_alert_log_append(const CpmAlertLogEntry *entry);
+
+/* Any process; no lock. False when the library is not preloaded. */
+extern bool cpm_alert_board_get(CpmAlertBoard *board);
+
+/*
+ * Start anew: the log so far is not shown any more, and the sampler puts the
+ * board back at its next sample (cpm_alert_board_clear). Any process.
+ */
+extern void cpm_alerts_reset(void);
+
+/* The sampler: has a reset been asked for since the last call? Then clear it. */
+extern bool cpm_alerts_reset_pending(void);
+extern void cpm_alert_board_clear(CpmAlertBoard *board);
+
+/* Visit the log, newest first. */
+extern void cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg);
+
+#endif							/* CPM_ALERT_STATE_H */

@@ -1,0 +1,107 @@
+/*
+ * errors.c
+ *		Errors of client sessions by SQLSTATE.
+ *
+ * An open hash table of fixed size. A code claims a free place once, by
+ * compare-and-exchange, and keeps it until the server stops, so a counter is
+ * found without a lock by processes that may take none. When all places are
+ * taken, a new code is counted as the rest, in the place after the last.
+ *
+ * Everybody adds; a reset moves baselines that readers subtract.
+ */
+#include "postgres.h"
+
+#include "port/atomics.h"
+#include "store/errors.h"
+
+typedef struct ErrorCounter
+{
+	pg_atomic_uint32 sqlstate;	/* 0: free, and for the rest */
+	pg_atomic_uint64 total;
+	pg_atomic_uint64 last_seen; /* a TimestampTz */
+	pg_atomic_uint64 baseline;
+} ErrorCounter;
+
+typedef struct Errors
+{
+	ErrorCounter counter[CPM_ERROR_CODES + 1];
+} Errors;
+
+static Errors *errors;
+
+Size
+cpm_errors_size(void)
+{
+	return sizeof(Errors);
+}
+
+void
+cpm_errors_attach(void *memory, bool is_new)
+{
+	errors = memory;
+	if (!is_new)
+		return;
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		pg_atomic_init_u32(&errors->counter[i].sqlstate, 0);
+		pg_atomic_init_u64(&errors->counter[i].total, 0);
+		pg_atomic_init_u64(&errors->counter[i].last_seen, 0);
+		pg_atomic_init_u64(&errors->counter[i].baseline, 0);
+	}
+}
+
+/* Is the place the code's, or can it be made so? */
+static bool
+claim(ErrorCounter *counter, uint32 sqlstate)
+{
+	uint32		expected = 0;
+
+	return pg_atomic_read_u32(&counter->sqlstate) == sqlstate ||
+		pg_atomic_compare_exchange_u32(&counter->sqlstate, &expected, sqlstate) ||
+		expected == sqlstate;
+}
+
+static ErrorCounter *
+counter_of(uint32 sqlstate)
+{
+	/* the five characters of a code differ in their low bits: mix them */
+	uint32		start = (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_ERROR_CODES;
+
+	for (uint32 i = 0; i < CPM_ERROR_CODES; i++)
+	{
+		ErrorCounter *counter = &errors->counter[(start + i) % CPM_ERROR_CODES];
+
+		if (claim(counter, sqlstate))
+			return counter;
+	}
+	return &errors->counter[CPM_ERROR_CODES];
+}
+
+void
+cpm_errors_add(int sqlstate, TimestampTz at)
+{
+	ErrorCounter *counter = counter_of((uint32) sqlstate);
+
+	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
+	pg_atomic_fetch_add_u64(&counter->total, 1);
+}
+
+CpmErrorCount
+cpm_errors_get(int index)
+{
+	ErrorCounter *counter = &errors->counter[index];
+	CpmErrorCount count;
+
+	count.sqlstate = (int) pg_atomic_read_u32(&counter->sqlstate);
+	count.errors = pg_atomic_read_u64(&counter->total) - pg_atomic_read_u64(&counter->baseline);
+	count.last_seen = (TimestampTz) pg_atomic_read_u64(&counter->last_seen);
+	return count;
+}
+
+void
+cpm_errors_reset(void)
+{
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+		pg_atomic_write_u64(&errors->counter[i].baseline,
+							pg_atomic_read_u64(&errors->counter[i].total));
+}

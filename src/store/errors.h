@@ -1,0 +1,30 @@
+/*
+ * errors.h
+ *		Errors of client sessions by SQLSTATE.
+ */
+#ifndef CPM_ERRORS_H
+#define CPM_ERRORS_H
+
+#include "datatype/timestamp.h"
+
+#define CPM_ERROR_CODES 256		/* told apart; the rest is "other" */
+
+typedef struct CpmErrorCount
+{
+	int			sqlstate;		/* as MAKE_SQLSTATE packs it; 0 for the rest */
+	uint64		errors;			/* since the last reset */
+	TimestampTz last_seen;
+} CpmErrorCount;
+
+extern Size cpm_errors_size(void);
+extern void cpm_errors_attach(void *memory, bool is_new);
+
+/* Count one. Also without a PGPROC: atomics only, cannot fail. */
+extern void cpm_errors_add(int sqlstate, TimestampTz at);
+
+/* Entry index, from 0 to CPM_ERROR_CODES inclusive; errors is 0 for an empty one. */
+extern CpmErrorCount cpm_errors_get(int index);
+
+extern void cpm_errors_reset(void);
+
+#endif							/* CPM_ERRORS_H */

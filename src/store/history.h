@@ -1,0 +1,43 @@
+/*
+ * history.h
+ *		The samples of the last hour, in a ring of fixed size.
+ */
+#ifndef CPM_HISTORY_H
+#define CPM_HISTORY_H
+
+#include "base/growth.h"
+#include "base/sample.h"
+
+/* An hour at one second, and a minute more so that an hour is always whole. */
+#define CPM_HISTORY_SAMPLES 3660
+
+typedef struct CpmHistoryRow
+{
+	TimestampTz at;
+	int			interval_ms;	/* sample_interval when it was taken */
+	float4		value[CPM_METRICS]; /* NaN where unknown, infinity as in CpmSample */
+} CpmHistoryRow;
+
+typedef void (*CpmHistoryVisitor) (const CpmHistoryRow *row, void *arg);
+
+extern Size cpm_history_size(void);
+extern void cpm_history_attach(void *memory, bool is_new);
+
+/* Add a sample. The sampler only; takes no lock, cannot fail. */
+extern void cpm_history_append(const CpmSample *sample, int interval_ms);
+
+/*
+ * Visit the rows taken from since to until, oldest first. Any process; takes
+ * no lock and never holds up the sampler: rows that it overwrites meanwhile
+ * are left out. Nothing is visited when the library is not preloaded.
+ */
+extern void cpm_history_scan(TimestampTz since, TimestampTz until,
+							 CpmHistoryVisitor visit, void *arg);
+
+/* Start anew: rows so far are not shown any more. Any process. */
+extern void cpm_history_reset(void);
+
+/* Add the rows within growth's span, one metric of each. */
+extern void cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id);
+
+#endif							/* CPM_HISTORY_H */

@@ -1,0 +1,19 @@
+/*
+ * prepared.h
+ *		Prepared transactions: they hold locks and slots of nobody.
+ */
+#ifndef CPM_PREPARED_H
+#define CPM_PREPARED_H
+
+#include "base/session.h"
+
+/*
+ * All prepared transactions, palloc'd; their number is returned. In a session
+ * exact and with gid; in a process without a database by the files PostgreSQL
+ * keeps of them, or since they were first seen there. A session takes
+ * TwoPhaseStateLock; a worker ProcArrayLock and, to name the file, XidGenLock.
+ * All are shared, for a moment, and only while max_prepared_transactions is not 0.
+ */
+extern int	cpm_prepared_list(CpmPrepared **list);
+
+#endif							/* CPM_PREPARED_H */

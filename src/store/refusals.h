@@ -1,0 +1,56 @@
+/*
+ * refusals.h
+ *		Refused connections: how many for which reason, and who the last were.
+ */
+#ifndef CPM_REFUSALS_H
+#define CPM_REFUSALS_H
+
+#include "base/refusal.h"
+#include "datatype/timestamp.h"
+#include "libpq/pqcomm.h"
+#include "pg_config_manual.h"
+
+#define CPM_REFUSAL_LOG_ENTRIES 1000
+
+typedef struct CpmRefusalCount
+{
+	uint64		count;			/* since the last reset */
+	TimestampTz last_seen;		/* 0 never, or not since the last reset */
+} CpmRefusalCount;
+
+/* Who was refused, as the client claimed to be. */
+typedef struct CpmRefused
+{
+	TimestampTz at;
+	CpmRefusal	reason;
+	char		database[NAMEDATALEN];
+	char		role[NAMEDATALEN];
+	char		application_name[NAMEDATALEN];
+	SockAddr	client_addr;
+} CpmRefused;
+
+typedef void (*CpmRefusedVisitor) (const CpmRefused *refused, void *arg);
+
+extern Size cpm_refusals_size(void);
+extern void cpm_refusals_attach(void *memory, bool is_new);
+
+/*
+ * Count and remember one. Also in a process that has no PGPROC and never will:
+ * atomics only, no lock, no allocation, cannot fail.
+ */
+extern void cpm_refusals_add(const CpmRefused *refused);
+
+/* Any process; no lock. Zeros when the library is not preloaded. */
+extern CpmRefusalCount cpm_refusals_count(CpmRefusal reason);
+
+/* For want of a slot (too_many, reserved), whatever was reset: it never falls. */
+extern uint64 cpm_refusals_for_slots(void);
+extern TimestampTz cpm_refusals_last_for_slots(void);
+
+/* Visit the log, newest first; entries that are just being written are left out. */
+extern void cpm_refusals_log_scan(CpmRefusedVisitor visit, void *arg);
+
+/* Counts and log start anew from here. */
+extern void cpm_refusals_reset(void);
+
+#endif							/* CPM_REFUSALS_H */

@@ -1,0 +1,113 @@
+/*
+ * sampler_state.c
+ *		What the sampler says of itself.
+ *
+ * Written by the sampler under a sequence counter, read by everybody.
+ */
+#include "postgres.h"
+
+#include "base/seqlock.h"
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "store/sampler_state.h"
+#include "utils/timestamp.h"
+
+#define STALE_INTERVALS 10
+#define STALE_LEAST_US (10 * USECS_PER_SEC)
+
+typedef struct SharedSamplerState
+{
+	CpmSeqlock	lock;			/* guards state, which the sampler writes */
+	CpmSamplerState state;
+	pg_atomic_uint64 counters_reset;	/* a TimestampTz; a reset writes */
+} SharedSamplerState;
+
+static SharedSamplerState *shared;
+
+Size
+cpm_sampler_state_size(void)
+{
+	return sizeof(SharedSamplerState);
+}
+
+void
+cpm_sampler_state_attach(void *memory, bool is_new)
+{
+	shared = memory;
+	if (is_new)
+	{
+		memset(shared, 0, sizeof(*shared));
+		cpm_seqlock_init(&shared->lock);
+		shared->state.server_start = GetCurrentTimestamp();
+		pg_atomic_init_u64(&shared->counters_reset, (uint64) shared->state.server_start);
+	}
+}
+
+static void
+set_running(int pid, TimestampTz started_at)
+{
+	cpm_seqlock_repair(&shared->lock);
+	cpm_seqlock_write_begin(&shared->lock);
+	shared->state.pid = pid;
+	if (pid != 0)
+		shared->state.started_at = started_at;
+	cpm_seqlock_write_end(&shared->lock);
+}
+
+void
+cpm_sampler_state_started(int pid)
+{
+	set_running(pid, GetCurrentTimestamp());
+}
+
+void
+cpm_sampler_state_ended(void)
+{
+	set_running(0, 0);
+}
+
+void
+cpm_sampler_state_sampled(TimestampTz at, double cost_ms, uint64 missed)
+{
+	cpm_seqlock_write_begin(&shared->lock);
+	shared->state.last_sample = at;
+	shared->state.cost_ms = cost_ms;
+	shared->state.samples++;
+	shared->state.missed += missed;
+	cpm_seqlock_write_end(&shared->lock);
+}
+
+void
+cpm_sampler_state_note_reset(TimestampTz at)
+{
+	pg_atomic_write_u64(&shared->counters_reset, (uint64) at);
+}
+
+CpmSamplerState
+cpm_sampler_state_get(void)
+{
+	CpmSamplerState state = {0};
+	uint32		before;
+
+	if (shared == NULL)
+		return state;
+	do
+	{
+		/* a writer that was stopped inside must not make us hang with it */
+		CHECK_FOR_INTERRUPTS();
+		before = cpm_seqlock_read_begin(&shared->lock);
+		state = shared->state;
+	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	state.counters_reset = (TimestampTz) pg_atomic_read_u64(&shared->counters_reset);
+	return state;
+}
+
+bool
+cpm_sampler_is_stale(const CpmSamplerState *state, TimestampTz now)
+{
+	int64		allowed_us = STALE_INTERVALS * (int64) cpm_sample_interval_ms * 1000;
+	TimestampTz newest = Max(state->last_sample,
+							 Max(state->server_start, state->started_at));
+
+	return now - newest > Max(allowed_us, STALE_LEAST_US);
+}

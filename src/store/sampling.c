@@ -1,0 +1,135 @@
+/*
+ * sampling.c
+ *		Takes a sample: the one path by which every reader sees the present.
+ *
+ * SQL, the sampler and (through them) alerts, history and health all come
+ * here. Counts sessions in one pass and adds what the history knows: the
+ * forecast of when no slot is left.
+ */
+#include "postgres.h"
+
+#include "base/area.h"
+#include "base/compat.h"
+#include "base/growth.h"
+#include "base/settings.h"
+#include "store/activity.h"
+#include "store/history.h"
+#include "store/prepared.h"
+#include "store/recent.h"
+#include "store/refusals.h"
+#include "store/sampling.h"
+#include "store/session_counts.h"
+#include "utils/timestamp.h"
+
+typedef struct Counting
+{
+	CpmSample  *sample;
+	CpmAges		ages;
+	TimestampTz oldest_transaction; /* 0 for none */
+} Counting;
+
+static void
+remember_oldest(Counting *counting, TimestampTz start)
+{
+	if (start != 0 && (counting->oldest_transaction == 0 || start < counting->oldest_transaction))
+		counting->oldest_transaction = start;
+}
+
+static void
+count_session(const CpmSession *session, void *arg)
+{
+	Counting   *counting = arg;
+	CpmSample  *sample = counting->sample;
+
+	for (int i = 0; i < CPM_METRICS; i++)
+		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
+	if (!session->exempt)
+		remember_oldest(counting, session->xact_start);
+}
+
+static void
+count_prepared(Counting *counting)
+{
+	CpmPrepared *list;
+	int			count = cpm_prepared_list(&list);
+
+	for (int i = 0; i < count; i++)
+	{
+		counting->sample->value[CPM_LEAK_SUSPECTS] +=
+			cpm_is_leaked_prepared(&list[i], counting->sample->taken_at, &counting->ages);
+		remember_oldest(counting, list[i].prepared_at);
+	}
+	if (list)
+		pfree(list);
+}
+
+static double
+forecast_exhaustion(const CpmSample *sample)
+{
+	CpmGrowth	growth;
+
+	cpm_growth_begin(&growth, sample->taken_at);
+	cpm_history_add_growth(&growth, CPM_TOTAL_CONNECTIONS);
+	return cpm_growth_exhaustion_seconds(cpm_growth_per_second(&growth),
+										 sample->value[CPM_TOTAL_CONNECTIONS],
+										 sample->usable_slots);
+}
+
+CpmCounters
+cpm_counters_now(TimestampTz at)
+{
+	CpmCounters counters = {
+		.at = at,
+		.refused_for_slots = cpm_refusals_for_slots(),
+		.sessions_opened = cpm_sessions_opened(),
+	};
+
+	return counters;
+}
+
+/* The metrics of the last minute, from what counters were then and are now. */
+static void
+count_last_minute(CpmSample *sample)
+{
+	CpmCounters now = cpm_counters_now(sample->taken_at);
+	CpmCounters then = cpm_recent_minute_ago(sample->taken_at);
+	double		seconds = Max((double) (now.at - then.at) / USECS_PER_SEC, 60.0);
+
+	sample->value[CPM_REJECTED_CONNECTIONS] =
+		(double) (now.refused_for_slots - then.refused_for_slots);
+	sample->value[CPM_CONNECTIONS_PER_SECOND] =
+		(double) (now.sessions_opened - then.sessions_opened) / seconds;
+}
+
+int
+cpm_sample_sources(void)
+{
+	return CPM_SOURCE_LIVE |
+		(cpm_is_preloaded() ? CPM_SOURCE_HISTORY | CPM_SOURCE_COUNTERS : 0);
+}
+
+void
+cpm_sample_take(CpmSample *sample)
+{
+	Counting	counting = {.sample = sample, .ages = cpm_settings_ages()};
+
+	memset(sample, 0, sizeof(*sample));
+	sample->taken_at = GetCurrentTimestamp();
+	sample->max_connections = MaxConnections;
+	sample->usable_slots = MaxConnections - cpm_reserved_slots();
+	sample->sources = cpm_sample_sources();
+
+	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_activity_scan(false, count_session, &counting);
+	count_prepared(&counting);
+	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
+		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;
+
+	sample->value[CPM_EXHAUSTION_SECONDS] = NAN;
+	sample->value[CPM_REJECTED_CONNECTIONS] = NAN;
+	sample->value[CPM_CONNECTIONS_PER_SECOND] = NAN;
+	if (cpm_is_preloaded())
+	{
+		count_last_minute(sample);
+		sample->value[CPM_EXHAUSTION_SECONDS] = forecast_exhaustion(sample);
+	}
+}

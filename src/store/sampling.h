@@ -1,0 +1,24 @@
+/*
+ * sampling.h
+ *		Takes a sample: the one path by which every reader sees the present.
+ */
+#ifndef CPM_SAMPLING_H
+#define CPM_SAMPLING_H
+
+#include "base/sample.h"
+#include "store/recent.h"
+
+/*
+ * Fill a sample with the state of now. Any process that has a backend status
+ * may call it. Takes no lock but cpm_prepared_list()'s; allocates a little in
+ * the current memory context when prepared transactions are possible.
+ */
+extern void cpm_sample_take(CpmSample *sample);
+
+/* The CPM_SOURCE_… bits that a sample taken now would have. */
+extern int	cpm_sample_sources(void);
+
+/* What the counters stand at, for the sampler to keep. Any process; no lock. */
+extern CpmCounters cpm_counters_now(TimestampTz at);
+
+#endif							/* CPM_SAMPLING_H */
