@@ -1,0 +1,44 @@
+/*
+ * sqlstates.c
+ *		What an SQLSTATE is called, and whether trying again can help.
+ *
+ * The names are made at build time from the errcodes.txt of the PostgreSQL that
+ * the library is built for, so they are that server's.
+ */
+#include "postgres.h"
+
+#include "judge/sqlstates.h"
+
+typedef struct Condition
+{
+	const char *sqlstate;
+	const char *name;
+} Condition;
+
+static const Condition conditions[] = {
+#include "judge/condition_names.inc"
+};
+
+static const char *const retryable[] = {
+	"40001", "40P01", "53300", "57P01", "57P02", "57P03", "55P03",
+};
+
+const char *
+cpm_condition_name(const char *sqlstate)
+{
+	for (size_t i = 0; i < lengthof(conditions); i++)
+		if (strcmp(conditions[i].sqlstate, sqlstate) == 0)
+			return conditions[i].name;
+	return NULL;
+}
+
+bool
+cpm_is_retryable(const char *sqlstate)
+{
+	if (strncmp(sqlstate, "08", 2) == 0)
+		return true;
+	for (size_t i = 0; i < lengthof(retryable); i++)
+		if (strcmp(retryable[i], sqlstate) == 0)
+			return true;
+	return false;
+}
