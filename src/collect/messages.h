@@ -1,0 +1,11 @@
+/*
+ * messages.h
+ *		Counts errors and refused connections as the server reports them.
+ */
+#ifndef CPM_MESSAGES_H
+#define CPM_MESSAGES_H
+
+/* Install the hooks. From _PG_init(), while libraries are preloaded. */
+extern void cpm_messages_install(void);
+
+#endif							/* CPM_MESSAGES_H */
