@@ -1,0 +1,329 @@
+/* connpool_monitor--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
+
+-- Users of the document that this extension grew from have a function and a
+-- view of the same names: say so, and where to go, before anything is created.
+CREATE FUNCTION _connpool_install_check() RETURNS void
+AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
+SELECT _connpool_install_check();
+DROP FUNCTION _connpool_install_check();
+
+-- The present
+
+CREATE FUNCTION get_connection_stats() RETURNS TABLE (
+    metric_name text,
+    current_value integer,
+    max_value integer,
+    status text
+)
+AS 'MODULE_PATHNAME', 'get_connection_stats_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
+COMMENT ON FUNCTION get_connection_stats() IS
+    'every metric of connpool_monitor as it is now, with its maximum and its status: OK, WARNING or CRITICAL';
+
+-- Functions behind views may be executed by everybody and check for themselves
+-- that the caller may read the view: GRANT SELECT on a view is then enough.
+CREATE FUNCTION connpool_live_sessions(
+    for_view text,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT visible boolean,
+    OUT is_long_query boolean,
+    OUT client_addr inet,
+    OUT state text,
+    OUT connected_at timestamptz,
+    OUT state_age interval,
+    OUT xact_age interval,
+    OUT query_age interval,
+    OUT wait_event_type text,
+    OUT wait_event text,
+    OUT queryid bigint,
+    OUT query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_live_sessions_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_live_sessions(text) IS
+    'the sessions behind the view that is named; fails for who may not read that view';
+
+CREATE VIEW connpool_sessions AS
+    SELECT s.pid, s.database, s.role, s.application_name, s.client_addr, s.state,
+           s.connected_at, s.state_age, s.xact_age,
+           NULL::bigint AS queries,
+           NULL::bigint AS failed_queries,
+           NULL::bigint AS transactions,
+           NULL::text AS pooled_by,
+           '{}'::text[] AS violations
+    FROM connpool_live_sessions('connpool_sessions') s;
+COMMENT ON VIEW connpool_sessions IS
+    'one row for each client connection: whose it is, what it does and since when';
+
+CREATE VIEW connpool_running_queries AS
+    SELECT s.pid, s.database, s.role, s.application_name, s.client_addr,
+           s.query_age AS running, s.wait_event_type, s.wait_event, s.queryid, s.query
+    FROM connpool_live_sessions('connpool_running_queries') s
+    WHERE s.is_long_query
+    ORDER BY s.query_age DESC NULLS LAST, s.pid;
+COMMENT ON VIEW connpool_running_queries IS
+    'statements that have been running for longer than connpool_monitor.slow_statement_time, the longest first';
+
+CREATE VIEW connpool_connection_states AS
+    SELECT s.database, s.role, s.application_name, s.state,
+           count(*) AS connections, max(s.state_age) AS longest
+    FROM connpool_live_sessions('connpool_connection_states') s
+    GROUP BY s.database, s.role, s.application_name, s.state
+    ORDER BY connections DESC, s.database, s.role, s.application_name, s.state;
+COMMENT ON VIEW connpool_connection_states IS
+    'connections by database, role, application and state, and the longest time one of them has been in it';
+
+CREATE VIEW connpool_clients AS
+    SELECT s.client_addr, s.database, s.role,
+           count(*) AS connections,
+           CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state IN ('active', 'fastpath function call')) END AS active,
+           CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state = 'idle') END AS idle,
+           CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state IN ('idle in transaction', 'idle in transaction (aborted)')) END AS idle_in_transaction,
+           clock_timestamp() - min(s.connected_at) AS oldest_session
+    FROM connpool_live_sessions('connpool_clients') s
+    GROUP BY s.client_addr, s.database, s.role, s.visible
+    ORDER BY connections DESC, s.client_addr, s.database, s.role;
+COMMENT ON VIEW connpool_clients IS
+    'connections by client address, database and role; client_addr is NULL for Unix sockets';
+
+CREATE FUNCTION connpool_blocked_queries(
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT waiting interval,
+    OUT lock_type text,
+    OUT relation text,
+    OUT blocked_by integer[],
+    OUT root_blocker integer,
+    OUT query text,
+    OUT root_query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_blocked_queries_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_blocked_queries() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_blocked_queries AS
+    SELECT * FROM connpool_blocked_queries() b
+    ORDER BY b.waiting DESC NULLS LAST, b.pid;
+COMMENT ON VIEW connpool_blocked_queries IS
+    'sessions that wait for a heavyweight lock, by whom each is blocked, and who is at the head of that chain';
+
+CREATE FUNCTION connpool_leaks(
+    OUT kind text,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr inet,
+    OUT state text,
+    OUT held interval,
+    OUT xact_age interval,
+    OUT blocks integer,
+    OUT query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_leaks_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_leaks() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_leaks AS
+    SELECT * FROM connpool_leaks() l
+    ORDER BY l.held DESC NULLS LAST, l.pid;
+COMMENT ON VIEW connpool_leaks IS
+    'sessions and prepared transactions that look forgotten, for how long, and how many sessions wait for them';
+
+CREATE FUNCTION slow_queries(
+    OUT query text,
+    OUT mean_time double precision,
+    OUT calls bigint,
+    OUT total_time double precision,
+    OUT max_time double precision,
+    OUT stddev_time double precision,
+    OUT rows bigint,
+    OUT role text,
+    OUT database text,
+    OUT queryid bigint
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'slow_queries_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION slow_queries() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW slow_queries AS
+    SELECT * FROM slow_queries() s
+    ORDER BY s.mean_time DESC, s.queryid;
+COMMENT ON VIEW slow_queries IS
+    'statements of pg_stat_statements with a mean time over connpool_monitor.slow_query_mean_time, the slowest first';
+
+-- The past, and warnings
+
+CREATE FUNCTION connpool_history(
+    metric text DEFAULT NULL,
+    since timestamptz DEFAULT now() - interval '1 hour',
+    until timestamptz DEFAULT now(),
+    resolution interval DEFAULT NULL
+) RETURNS TABLE (
+    sample_time timestamptz,
+    resolution interval,
+    metric_name text,
+    avg_value double precision,
+    max_value double precision
+)
+AS 'MODULE_PATHNAME', 'connpool_history_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
+COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
+    'what a metric, or every metric, was from since to until; time that was not sampled has no rows';
+
+CREATE FUNCTION connpool_alerts(
+    OUT metric_name text,
+    OUT status text,
+    OUT since timestamptz,
+    OUT current_value double precision,
+    OUT max_value double precision,
+    OUT warning double precision,
+    OUT critical double precision,
+    OUT peak_value double precision,
+    OUT message text,
+    OUT culprit text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_alerts_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
+COMMENT ON FUNCTION connpool_alerts() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_alerts AS
+    SELECT * FROM connpool_alerts();
+COMMENT ON VIEW connpool_alerts IS
+    'where the alert of each metric stands, since when, and who caused it';
+
+CREATE FUNCTION connpool_alert_log(
+    OUT at timestamptz,
+    OUT metric_name text,
+    OUT from_status text,
+    OUT to_status text,
+    OUT value double precision,
+    OUT message text,
+    OUT culprit text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_alert_log_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_alert_log() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_alert_log AS
+    SELECT * FROM connpool_alert_log();
+COMMENT ON VIEW connpool_alert_log IS
+    'the last 1000 changes of an alert, the newest first';
+
+-- What failed, counted where it happened
+
+CREATE FUNCTION connpool_errors(
+    OUT sqlstate text,
+    OUT condition_name text,
+    OUT errors bigint,
+    OUT retryable boolean,
+    OUT last_seen timestamptz
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_errors_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_errors() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_errors AS
+    SELECT * FROM connpool_errors() e
+    ORDER BY e.errors DESC, e.sqlstate;
+COMMENT ON VIEW connpool_errors IS
+    'errors of client sessions and refused connections by SQLSTATE, the most frequent first, and whether trying again can help';
+
+CREATE FUNCTION connpool_rejections(
+    OUT reason text,
+    OUT rejections bigint,
+    OUT last_seen timestamptz
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_rejections_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_rejections() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_rejections AS
+    SELECT * FROM connpool_rejections();
+COMMENT ON VIEW connpool_rejections IS
+    'connections that the server refused, by reason';
+
+CREATE FUNCTION connpool_rejection_log(
+    OUT at timestamptz,
+    OUT reason text,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr inet
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_rejection_log_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION connpool_rejection_log() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_rejection_log AS
+    SELECT * FROM connpool_rejection_log();
+COMMENT ON VIEW connpool_rejection_log IS
+    'the last 1000 refused connections, the newest first: who they claimed to be';
+
+-- Judgement, and the monitor itself
+
+CREATE FUNCTION connpool_health() RETURNS jsonb
+AS 'MODULE_PATHNAME', 'connpool_health_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION connpool_health() IS
+    'can an ordinary role connect, and is every check in order: healthy, degraded or unhealthy, with the counts';
+
+CREATE FUNCTION connpool_info(
+    OUT version text,
+    OUT preloaded boolean,
+    OUT sampler_running boolean,
+    OUT last_sample timestamptz,
+    OUT sample_time double precision,
+    OUT samples bigint,
+    OUT samples_missed bigint,
+    OUT shared_memory_bytes bigint,
+    OUT refusals_counted boolean,
+    OUT failures_exact boolean,
+    OUT pools_used integer,
+    OUT pools_folded bigint,
+    OUT notifications_dropped bigint,
+    OUT stats_reset timestamptz,
+    OUT last_saved timestamptz,
+    OUT last_save_error text,
+    OUT problem text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_info_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION connpool_info() IS
+    'how the monitor itself is doing: is it preloaded, does it sample, at what cost, and what to mend';
+
+CREATE FUNCTION connpool_reset(what text DEFAULT 'all') RETURNS void
+AS 'MODULE_PATHNAME', 'connpool_reset_1_0'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION connpool_reset(text) IS
+    'starts counters, history, alerts or all of them anew';
+
+-- Counts are for everybody; who and what is for those who monitor.
+
+REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
+
+GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
+GRANT SELECT ON
+    connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
+    connpool_blocked_queries, connpool_leaks, slow_queries, connpool_alerts, connpool_alert_log,
+    connpool_errors, connpool_rejections, connpool_rejection_log
+    TO pg_monitor;

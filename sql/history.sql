@@ -1,0 +1,53 @@
+-- History of a sampler that runs: rows agree with what was, gaps are gaps,
+-- arguments are checked.
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        PERFORM pg_sleep(0.11);
+        EXIT WHEN (SELECT samples >= 3 FROM connpool_info());
+    END LOOP;
+END $$;
+SELECT preloaded, sampler_running, samples >= 3 AS has_sampled, sample_time > 0 AS has_cost,
+       shared_memory_bytes > 0 AS has_memory, problem
+FROM connpool_info();
+
+SELECT metric_name, count(*) >= 3 AS has_rows, bool_and(avg_value = max_value) AS one_value_a_sample
+FROM connpool_history() GROUP BY metric_name ORDER BY metric_name;
+-- this session waited while at least one of them was taken
+SELECT max(max_value) >= 1 AS counts_this_session FROM connpool_history('total_connections');
+SELECT count(*) FROM connpool_history('total_connections', now() - interval '1 day', now() - interval '23 hours');
+SELECT count(*) FROM connpool_history('total_connections', now(), now() - interval '1 hour');
+SELECT DISTINCT resolution = (current_setting('connpool_monitor.sample_interval'))::interval AS is_interval
+FROM connpool_history(resolution => current_setting('connpool_monitor.sample_interval')::interval);
+SELECT count(*) > 0 AS all_of_it FROM connpool_history(NULL, NULL, NULL, NULL);
+
+SELECT * FROM connpool_history('nonsense');
+SELECT * FROM connpool_history('total_connections', resolution => '7 minutes');
+
+-- health agrees with the counts and says when it looked
+SELECT h ->> 'status' AS status, (h ->> 'timestamp') ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$' AS is_iso,
+       abs(extract(epoch FROM clock_timestamp() - (h ->> 'timestamp')::timestamptz)) < 60 AS is_now,
+       (h -> 'stats' ->> 'totalConnections')::int = (SELECT count(*) FROM connpool_sessions) AS total_agrees,
+       h -> 'stats' -> 'pooledConnections' AS pooled, h -> 'sampler' ->> 'running' AS running, h -> 'error' AS error
+FROM connpool_health() h;
+SELECT k AS checked FROM jsonb_object_keys(connpool_health() -> 'checks') k ORDER BY 1;
+SELECT jsonb_object_keys(connpool_health() -> 'checks' -> 'total_connections') ORDER BY 1;
+
+SELECT metric_name, status, since IS NOT NULL AS has_since, message, culprit FROM connpool_alerts;
+SELECT * FROM connpool_alert_log;
+
+-- reset: what was is gone, what follows is there
+SELECT connpool_reset('history');
+SELECT count(DISTINCT sample_time) <= 3 AS is_gone FROM connpool_history(since => now() - interval '1 day');
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        PERFORM pg_sleep(0.05);
+        EXIT WHEN (SELECT count(*) >= 2 FROM connpool_history('total_connections', until => clock_timestamp()));
+    END LOOP;
+END $$;
+SELECT min(sample_time) > now() - interval '1 min' AS goes_on FROM connpool_history('total_connections');
+SELECT connpool_reset('alerts');
+SELECT connpool_reset('counters');
+SELECT connpool_reset('everything');
+SELECT connpool_reset(NULL);

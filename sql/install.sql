@@ -1,0 +1,61 @@
+-- The extension as an object: it says where to go when its names are taken,
+-- moves between schemas, and is in the way of nothing.
+SET client_min_messages = warning;
+\set SHOW_CONTEXT never
+
+-- a user of the source document has a function of that name already
+CREATE FUNCTION get_connection_stats() RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION get_connection_stats();
+CREATE VIEW slow_queries AS SELECT 1;
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP VIEW slow_queries;
+
+-- an older pg_stat_statements can be updated while the extension is installed
+DROP EXTENSION IF EXISTS pg_stat_statements;
+CREATE EXTENSION pg_stat_statements VERSION '1.4';
+CREATE SCHEMA "Odd schema";
+CREATE EXTENSION connpool_monitor SCHEMA "Odd schema";
+SET connpool_monitor.slow_query_mean_time = 0;
+SELECT count(*) > 0 AS finds_statements, bool_and(mean_time > 0) AS have_times
+FROM "Odd schema".slow_queries;
+ALTER EXTENSION pg_stat_statements UPDATE;
+SELECT count(*) > 0 AS finds_statements, bool_and(mean_time > 0) AS have_times
+FROM "Odd schema".slow_queries;
+
+-- pg_stat_statements in another schema, then gone
+CREATE SCHEMA elsewhere;
+ALTER EXTENSION pg_stat_statements SET SCHEMA elsewhere;
+SELECT count(*) > 0 AS finds_statements FROM "Odd schema".slow_queries;
+DROP EXTENSION pg_stat_statements;
+DROP EXTENSION pg_stat_statements CASCADE;
+CREATE EXTENSION connpool_monitor SCHEMA "Odd schema" CASCADE;
+
+-- it can move, and its views still find what they check
+ALTER EXTENSION connpool_monitor SET SCHEMA elsewhere;
+SELECT count(*) > 0 AS has_rows FROM elsewhere.connpool_sessions;
+ALTER EXTENSION connpool_monitor SET SCHEMA public;
+SELECT count(*) > 0 AS has_rows FROM connpool_sessions;
+
+-- every object is documented
+SELECT pg_describe_object(classid, objid, 0) AS undocumented
+FROM pg_depend
+WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+  AND deptype = 'e' AND obj_description(objid, classid::regclass::name) IS NULL
+  AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass);
+
+-- the contract's names, columns and order
+SELECT c.relname, string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
+JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
+WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+GROUP BY c.relname ORDER BY c.relname;
+SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
+FROM pg_proc WHERE proname IN ('get_connection_stats', 'connpool_history', 'connpool_health', 'connpool_info')
+ORDER BY proname;
+
+-- and leaves nothing behind
+DROP EXTENSION pg_stat_statements CASCADE;
+DROP SCHEMA elsewhere, "Odd schema";
+SELECT count(*) FROM pg_proc WHERE probin LIKE '%connpool_monitor%';
+CREATE EXTENSION connpool_monitor CASCADE;

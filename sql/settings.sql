@@ -1,0 +1,28 @@
+-- Settings: defaults as documented, ranges tight, errors clear.
+SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' ORDER BY name;
+SELECT name FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' AND (short_desc IS NULL OR short_desc !~ '\.$');
+-- mistakes
+ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, nonsense';
+ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections,,';
+ALTER SYSTEM SET connpool_monitor.exempt_applications = 'two words';
+ALTER SYSTEM SET connpool_monitor.total_connections_warning = -0.5;
+ALTER SYSTEM SET connpool_monitor.active_connections_max = 0;
+-- the servers word these differently
+\set VERBOSITY sqlstate
+ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1001;
+ALTER SYSTEM SET connpool_monitor.sample_interval = '99ms';
+ALTER SYSTEM SET connpool_monitor.leak_age = 0;
+SET connpool_monitor.sample_interval = '2s';
+SET connpool_monitor.nonsense = 1;
+\set VERBOSITY default
+-- units are understood
+SET connpool_monitor.slow_statement_time = '1.5s';
+SHOW connpool_monitor.slow_statement_time;
+RESET connpool_monitor.slow_statement_time;
+CREATE ROLE cpm_settings_plain;
+SET ROLE cpm_settings_plain;
+\set VERBOSITY sqlstate
+SET connpool_monitor.slow_statement_time = '1ms';
+SET connpool_monitor.slow_query_mean_time = '1ms';
+RESET ROLE;
+DROP ROLE cpm_settings_plain;

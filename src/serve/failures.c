@@ -1,0 +1,137 @@
+/*
+ * failures.c
+ *		connpool_errors, connpool_rejections, connpool_rejection_log: what failed,
+ *		and who was turned away.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "judge/sqlstates.h"
+#include "serve/access.h"
+#include "serve/rows.h"
+#include "store/errors.h"
+#include "store/refusals.h"
+#include "utils/elog.h"
+
+PG_FUNCTION_INFO_V1(connpool_errors_1_0);
+PG_FUNCTION_INFO_V1(connpool_rejections_1_0);
+PG_FUNCTION_INFO_V1(connpool_rejection_log_1_0);
+
+static const char *
+reason_name(CpmRefusal reason)
+{
+	switch (reason)
+	{
+		case CPM_REFUSED_TOO_MANY:
+			return "too_many";
+		case CPM_REFUSED_RESERVED:
+			return "reserved";
+		case CPM_REFUSED_ROLE_LIMIT:
+			return "role_limit";
+		case CPM_REFUSED_DATABASE_LIMIT:
+			return "database_limit";
+		case CPM_REFUSED_AUTHENTICATION:
+			return "authentication";
+		case CPM_REFUSED_HBA:
+			return "hba";
+		case CPM_REFUSED_NO_DATABASE:
+			return "no_database";
+		case CPM_REFUSED_STARTING_UP:
+			return "starting_up";
+		case CPM_REFUSED_SHUTTING_DOWN:
+			return "shutting_down";
+		case CPM_REFUSED_OTHER:
+			break;
+	}
+	return "other";
+}
+
+/* sqlstate, condition_name, errors, retryable, last_seen */
+Datum
+connpool_errors_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_errors");
+	cpm_require_preloaded("connpool_errors");
+	result = cpm_rows_begin(fcinfo);
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		CpmErrorCount count = cpm_errors_get(i);
+		const char *sqlstate = count.sqlstate ? unpack_sql_state(count.sqlstate) : "other";
+
+		if (count.errors == 0)
+			continue;
+		cpm_row_text(&row, sqlstate);
+		cpm_row_text(&row, cpm_condition_name(sqlstate));
+		cpm_row_int8(&row, count.errors);
+		cpm_row_bool(&row, cpm_is_retryable(sqlstate));
+		cpm_row_timestamptz(&row, count.last_seen);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}
+
+/* reason, rejections, last_seen: every reason has its row */
+Datum
+connpool_rejections_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_rejections");
+	cpm_require_preloaded("connpool_rejections");
+	result = cpm_rows_begin(fcinfo);
+	for (int i = 0; i < CPM_REFUSALS; i++)
+	{
+		CpmRefusalCount count = cpm_refusals_count(i);
+
+		cpm_row_text(&row, reason_name(i));
+		cpm_row_int8(&row, count.count);
+		cpm_row_timestamptz(&row, count.last_seen);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}
+
+/*
+ * What a client claimed may be in any encoding, or in none, and may have been
+ * cut off: show it as it is only where this database can.
+ */
+static void
+add_claim(CpmRow *row, const char *claim)
+{
+	char	   *shown = pstrdup(claim);
+
+	if (!pg_verifymbstr(shown, strlen(shown), true))
+		for (char *byte = shown; *byte != '\0'; byte++)
+			if (IS_HIGHBIT_SET(*byte))
+				*byte = '?';
+	cpm_row_text(row, shown);
+}
+
+static void
+list_refused(const CpmRefused *refused, void *arg)
+{
+	CpmRow		row = {0};
+
+	cpm_row_timestamptz(&row, refused->at);
+	cpm_row_text(&row, reason_name(refused->reason));
+	add_claim(&row, refused->database);
+	add_claim(&row, refused->role);
+	add_claim(&row, refused->application_name);
+	cpm_row_address(&row, &refused->client_addr);
+	cpm_row_emit(&row, arg);
+}
+
+/* at, reason, database, role, application_name, client_addr, newest first */
+Datum
+connpool_rejection_log_1_0(PG_FUNCTION_ARGS)
+{
+	cpm_require_view(fcinfo, "connpool_rejection_log");
+	cpm_require_preloaded("connpool_rejection_log");
+	cpm_refusals_log_scan(list_refused, cpm_rows_begin(fcinfo));
+	return (Datum) 0;
+}

@@ -1,0 +1,135 @@
+/*
+ * itself.c
+ *		connpool_info(): how the monitor itself is doing; connpool_reset(); and the
+ *		check that CREATE EXTENSION makes before it creates anything.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/area.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/version.h"
+#include "fmgr.h"
+#include "nodes/pg_list.h"
+#include "parser/parse_func.h"
+#include "serve/access.h"
+#include "serve/rows.h"
+#include "store/alert_state.h"
+#include "store/errors.h"
+#include "store/history.h"
+#include "store/refusals.h"
+#include "store/sampler_state.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_info_1_0);
+PG_FUNCTION_INFO_V1(connpool_reset_1_0);
+PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
+
+/* What an administrator should mend, or NULL. */
+static const char *
+problem_of(const CpmSamplerState *sampler)
+{
+	if (!cpm_is_preloaded())
+		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
+	if (sampler->pid != 0 && !cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
+		return NULL;
+	if (sampler->pid != 0)
+		return "the sampler has taken no sample for ten intervals";
+	return sampler->samples > 0 ? "the sampler is not running: see the server log" :
+		"the sampler has not started: if this stays, raise max_worker_processes and restart";
+}
+
+Datum
+connpool_info_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = cpm_rows_begin(fcinfo);
+	CpmSamplerState sampler = cpm_sampler_state_get();
+	bool		has_sampled = sampler.last_sample != 0;
+	CpmRow		row = {0};
+
+	cpm_row_text(&row, CPM_VERSION);
+	cpm_row_bool(&row, cpm_is_preloaded());
+	cpm_row_bool(&row, sampler.pid != 0);
+	cpm_row_timestamptz(&row, sampler.last_sample);
+	cpm_row_float8(&row, has_sampled ? sampler.cost_ms : NAN);
+	cpm_row_int8(&row, sampler.samples);
+	cpm_row_int8(&row, sampler.missed);
+	cpm_row_int8(&row, cpm_areas_total_size());
+
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_log_min_messages() <= FATAL);	/* refusals_counted */
+
+	/* what this version does not count or keep: false, or NULL */
+	cpm_row_bool(&row, false);	/* failures_exact */
+	cpm_row_null(&row);			/* pools_used */
+	cpm_row_null(&row);			/* pools_folded */
+	cpm_row_null(&row);			/* notifications_dropped */
+	cpm_row_timestamptz(&row, sampler.counters_reset);	/* stats_reset */
+	cpm_row_null(&row);			/* last_saved */
+	cpm_row_null(&row);			/* last_save_error */
+	cpm_row_text(&row, problem_of(&sampler));
+	cpm_row_emit(&row, result);
+	return (Datum) 0;
+}
+
+static void
+reset_counters(void)
+{
+	cpm_refusals_reset();
+	cpm_errors_reset();
+	cpm_sampler_state_note_reset(GetCurrentTimestamp());
+}
+
+/* connpool_reset(what text): counters, history, alerts or all start anew. */
+Datum
+connpool_reset_1_0(PG_FUNCTION_ARGS)
+{
+	const char *what = PG_ARGISNULL(0) ? "NULL" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		all = strcmp(what, "all") == 0;
+	bool		counters = all || strcmp(what, "counters") == 0;
+	bool		history = all || strcmp(what, "history") == 0;
+	bool		alerts = all || strcmp(what, "alerts") == 0;
+
+	cpm_require_preloaded("connpool_reset()");
+	if (!counters && !history && !alerts)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is nothing that can be reset", what),
+				 errhint("Reset \"counters\", \"history\", \"alerts\" or \"all\".")));
+	if (counters)
+		reset_counters();
+	if (history)
+		cpm_history_reset();
+	if (alerts)
+		cpm_alerts_reset();
+	PG_RETURN_VOID();
+}
+
+static void
+refuse_schema(const char *schema, const char *object)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("schema \"%s\" already has %s", schema, object),
+			 errdetail("connpool_monitor would create it too, and does not replace yours."),
+			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
+}
+
+/* Fails when the schema of the extension has an object that users may have made. */
+Datum
+connpool_install_check_1_0(PG_FUNCTION_ARGS)
+{
+	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	const char *schema_name = get_namespace_name(schema);
+	List	   *function = list_make2(makeString(pstrdup(schema_name)),
+									  makeString(pstrdup("get_connection_stats")));
+
+	if (OidIsValid(LookupFuncName(function, 0, NULL, true)))
+		refuse_schema(schema_name, "a function get_connection_stats()");
+	if (OidIsValid(get_relname_relid("slow_queries", schema)))
+		refuse_schema(schema_name, "a relation slow_queries");
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,132 @@
+/*
+ * leaks_view.c
+ *		connpool_leaks: what looks forgotten, and what it holds up.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/settings.h"
+#include "fmgr.h"
+#include "judge/leaks.h"
+#include "judge/lock_chains.h"
+#include "serve/access.h"
+#include "serve/rows.h"
+#include "serve/session_list.h"
+#include "store/lock_waits.h"
+#include "store/prepared.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_leaks_1_0);
+
+typedef struct LeakListing
+{
+	ReturnSetInfo *result;
+	TimestampTz now;
+	CpmAges		ages;
+	CpmLockWait *waits;
+	int			wait_count;
+	CpmRow		row;
+} LeakListing;
+
+static void
+emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
+{
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(session->role);
+
+	cpm_row_text(row, cpm_leak_kind_name(kind));
+	cpm_row_int4(row, session->pid);
+	cpm_row_database(row, session->database);
+	cpm_row_role(row, session->role);
+	cpm_row_text(row, session->application_name);
+	if (visible)
+	{
+		cpm_row_address(row, &session->client_addr);
+		cpm_row_state(row, session->state);
+	}
+	else
+	{
+		cpm_row_null(row);
+		cpm_row_null(row);
+	}
+	cpm_row_age(row, listing->now, visible ? session->state_change : 0);
+	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
+	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
+									 &session->pid));
+	cpm_row_text(row, visible ? session->query : CPM_HIDDEN_QUERY);
+	cpm_row_emit(row, listing->result);
+}
+
+/*
+ * PostgreSQL calls every prepared transaction process 0. A wait for a row names
+ * the transaction; one for anything else may be for any of them and counts for
+ * each.
+ */
+static bool
+waits_for_prepared(const CpmLockWait *wait, const void *arg)
+{
+	static const int prepared_pid = 0;
+	const CpmPrepared *prepared = arg;
+
+	if (!cpm_waits_for_pid(wait, &prepared_pid))
+		return false;
+	return wait->lock.locktag_type != LOCKTAG_TRANSACTION ||
+		wait->lock.locktag_field1 == prepared->xid;
+}
+
+static void
+emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
+{
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(prepared->owner);
+
+	cpm_row_text(row, cpm_leak_kind_name(CPM_LEAK_PREPARED));
+	cpm_row_null(row);			/* no process */
+	cpm_row_database(row, prepared->database);
+	cpm_row_role(row, prepared->owner);
+	cpm_row_null(row);			/* no application name */
+	cpm_row_null(row);			/* no address */
+	cpm_row_text(row, visible ? "prepared" : NULL);
+	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
+	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
+
+	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, waits_for_prepared,
+									 prepared));
+	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
+										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
+	cpm_row_emit(row, listing->result);
+}
+
+static void
+emit_leaked_sessions(LeakListing *listing)
+{
+	CpmSessionList sessions = cpm_session_list();
+	CpmLeakKind *kinds = palloc((sessions.count + 1) * sizeof(CpmLeakKind));
+
+	cpm_find_leaks(sessions.session, sessions.count, listing->now, &listing->ages, kinds);
+	for (int i = 0; i < sessions.count; i++)
+		if (kinds[i] != CPM_NO_LEAK)
+			emit_session(listing, kinds[i], &sessions.session[i]);
+}
+
+Datum
+connpool_leaks_1_0(PG_FUNCTION_ARGS)
+{
+	LeakListing listing = {.ages = cpm_settings_ages()};
+	CpmPrepared *prepared;
+	int			prepared_count;
+
+	cpm_require_view(fcinfo, "connpool_leaks");
+	listing.result = cpm_rows_begin(fcinfo);
+	listing.now = GetCurrentTimestamp();
+	listing.wait_count = cpm_lock_waits(INT_MAX, &listing.waits);
+
+	emit_leaked_sessions(&listing);
+	prepared_count = cpm_prepared_list(&prepared);
+	for (int i = 0; i < prepared_count; i++)
+		if (cpm_is_leaked_prepared(&prepared[i], listing.now, &listing.ages))
+			emit_prepared(&listing, &prepared[i]);
+	return (Datum) 0;
+}
