@@ -1,0 +1,16 @@
+/*
+ * alerting.h
+ *		Steps the alerts by one sample and announces what has changed.
+ */
+#ifndef CPM_ALERTING_H
+#define CPM_ALERTING_H
+
+#include "base/sample.h"
+
+/*
+ * The sampler only. elapsed_us: since the round before, 0 for the first.
+ * Allocates in the current memory context at transitions.
+ */
+extern void cpm_alerting_round(const CpmSample *sample, int64 elapsed_us);
+
+#endif							/* CPM_ALERTING_H */

@@ -1,0 +1,57 @@
+/*
+ * announce.c
+ *		Writes an alert to the server log.
+ *
+ * Read at three in the morning: the message says what is wrong, DETAIL since
+ * when and by whom, HINT what to look at and what to do.
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "utils/timestamp.h"
+#include "work/announce.h"
+
+static void
+announce_end(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
+{
+	ereport(LOG,
+			(errmsg("connpool_monitor: %s %s: %s",
+					event == CPM_ALERT_DROPPED ? "no longer watched for" : "recovered from",
+					cpm_status_name(before), row->message),
+			 errhidestmt(true)));
+}
+
+static char *
+detail_of(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	if (is_repeat)
+		appendStringInfo(&detail, "It has been so since %s.",
+						 timestamptz_to_str(row->alert.since));
+	else
+		appendStringInfo(&detail, "The status was %s.", cpm_status_name(before));
+	if (row->culprit[0] != '\0')
+		appendStringInfo(&detail, " %s.", row->culprit);
+	return detail.data;
+}
+
+void
+cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
+{
+	bool		is_repeat = event == CPM_ALERT_REPEAT;
+
+	if (row->alert.status == CPM_OK)
+	{
+		announce_end(event, before, row);
+		return;
+	}
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg("connpool_monitor: %s%s: %s", is_repeat ? "still " : "",
+					cpm_status_name(row->alert.status), row->message),
+			 errdetail_internal("%s", detail_of(before, row, is_repeat)),
+			 errhint("%s", cpm_catalogue[id].hint),
+			 errhidestmt(true)));
+}

@@ -1,0 +1,18 @@
+/*
+ * announce.h
+ *		Writes an alert to the server log.
+ */
+#ifndef CPM_ANNOUNCE_H
+#define CPM_ANNOUNCE_H
+
+#include "judge/alerts.h"
+#include "store/alert_state.h"
+
+/*
+ * A WARNING when the alert stands, LOG when it has recovered or is not watched
+ * any more. The sampler only, at any event but CPM_ALERT_NOTHING. row holds the new status, its message and its culprit.
+ */
+extern void cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before,
+						 const CpmAlertRow *row);
+
+#endif							/* CPM_ANNOUNCE_H */

@@ -1,0 +1,149 @@
+/*
+ * sampler.c
+ *		The background worker that samples, keeps history and raises alerts.
+ *
+ * Attached to no database: it holds back no DROP DATABASE and runs on a
+ * standby. A round takes the sample, appends it to the history and steps the
+ * alerts; nothing in it waits for anybody. Rounds are timed by the monotonic
+ * clock, so that a clock that is set does not stop them.
+ *
+ * Only writer of store/history, store/alert_state and store/sampler_state. An
+ * error ends the process; the postmaster starts another after a second, which
+ * goes on with what is in shared memory.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "store/history.h"
+#include "store/recent.h"
+#include "store/sampler_state.h"
+#include "store/sampling.h"
+#include "utils/memutils.h"
+#include "work/alerting.h"
+#include "work/sampler.h"
+
+#define RESTART_SECONDS 1
+
+void
+cpm_sampler_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "connpool_monitor sampler",
+		.bgw_type = "connpool_monitor sampler",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_ConsistentState,
+		.bgw_restart_time = RESTART_SECONDS,
+		.bgw_library_name = "connpool_monitor",
+		.bgw_function_name = "cpm_sampler_main",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+static int64
+monotonic_us(void)
+{
+	instr_time	now;
+
+	INSTR_TIME_SET_CURRENT(now);
+	return INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* One round. previous_us is when the last one began, 0 before the first. */
+static void
+take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 missed)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	CpmSample	sample;
+	CpmCounters counters;
+
+	cpm_sample_take(&sample);
+	counters = cpm_counters_now(sample.taken_at);
+	cpm_recent_keep(&counters);
+	cpm_history_append(&sample, cpm_sample_interval_ms);
+	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0);
+	cpm_sampler_state_sampled(sample.taken_at, (monotonic_us() - started_us) / 1000.0, missed);
+
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(context);
+}
+
+static void
+sleep_until(int64 due_us, uint32 wait_event)
+{
+	int64		left_us = due_us - monotonic_us();
+
+	/* rounded up: waking a moment early would mean one more turn of the loop */
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 left_us > 0 ? (left_us + 999) / 1000 : 0, wait_event);
+	ResetLatch(MyLatch);
+}
+
+static void
+say_goodbye(int code, Datum argument)
+{
+	(void) code;
+	(void) argument;
+	cpm_sampler_state_ended();
+}
+
+/* Rounds are due one interval after the last was; a late one does not make up. */
+static void
+sample_forever(uint32 wait_event)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor sample",
+												  ALLOCSET_DEFAULT_SIZES);
+	int64		due_us = monotonic_us();
+	int64		previous_us = 0;
+
+	while (!ShutdownRequestPending)
+	{
+		int64		interval_us = cpm_sample_interval_ms * INT64CONST(1000);
+		int64		now_us = monotonic_us();
+
+		if (now_us >= due_us)
+		{
+			uint64		missed = (now_us - due_us) / interval_us;
+
+			take_round(context, now_us, previous_us, missed);
+			previous_us = now_us;
+			due_us += (missed + 1) * interval_us;
+		}
+		sleep_until(due_us, wait_event);
+		CHECK_FOR_INTERRUPTS();
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			/* a shorter interval must not wait for the end of a longer one */
+			due_us = Min(due_us, monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
+		}
+	}
+}
+
+void
+cpm_sampler_main(Datum argument)
+{
+	(void) argument;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGINT, PG_SIG_IGN);	/* there is no statement to cancel */
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	cpm_sampler_state_started(MyProcPid);
+	before_shmem_exit(say_goodbye, 0);
+	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
+
+	/* 0 would mean: never start me again, also after pg_terminate_backend() */
+	proc_exit(1);
+}

@@ -1,0 +1,16 @@
+/*
+ * sampler.h
+ *		The background worker that samples, keeps history and raises alerts.
+ */
+#ifndef CPM_SAMPLER_H
+#define CPM_SAMPLER_H
+
+#include "postgres_ext.h"
+
+
+/* Register the worker. From _PG_init(), while libraries are preloaded. */
+extern void cpm_sampler_register(void);
+
+extern PGDLLEXPORT void cpm_sampler_main(Datum argument);
+
+#endif							/* CPM_SAMPLER_H */
