@@ -1,0 +1,178 @@
+# From a threshold to the server's log and back: one WARNING for a rise, none
+# while it stays, one LOG for the recovery, and no storm from a value that flaps.
+# The times are short but the same rules as with the defaults.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+
+my $node = new_node('alerts', <<'CONF');
+max_connections = 30
+superuser_reserved_connections = 0
+connpool_monitor.total_connections_warning = 20
+connpool_monitor.total_connections_critical = 40
+connpool_monitor.alert_after = '1s'
+connpool_monitor.alert_clear_after = '1s'
+connpool_monitor.alert_repeat = 0
+connpool_monitor.silent_metrics = 'idle_connections, long_transactions, exhaustion_seconds'
+CONF
+
+my $warning = 'WARNING:  connpool_monitor: WARNING: total_connections is';
+my $critical = 'WARNING:  connpool_monitor: CRITICAL: total_connections is';
+my $recovery = 'LOG:  connpool_monitor: recovered from \w+: total_connections is';
+my $any = '(WARNING|LOG):  connpool_monitor:';
+
+sub wait_for_alert
+{
+	my ($status) = @_;
+	poll_ok($node, "SELECT status = '$status' FROM connpool_alerts WHERE metric_name = 'total_connections'",
+		"the alert becomes $status");
+	return;
+}
+
+# below the threshold (6 of 30) nothing happens
+my @sessions = map { session($node, 'shop') } 1 .. 4;
+wait_samples($node, 15);
+is(log_count($node, $any), 0, 'nothing is said below a threshold');
+
+# past the warning, short of the critical
+push @sessions, map { session($node, 'shop') } 1 .. 4;
+wait_for_alert('WARNING');
+wait_samples($node, 15);
+is(log_count($node, $warning), 1, 'one warning for the rise, none while it stays');
+my $log = slurp_file($node->logfile);
+like($log, qr/$warning (8|9) of 30 connections, warning threshold 6$/m, 'it names value, maximum and threshold');
+like($log, qr/DETAIL:  The status was OK\. Most by application: shop 8/, 'who holds most');
+like($log, qr/HINT:  .*connpool_clients.*pg_terminate_backend/, 'and what to do');
+is($node->safe_psql('postgres', <<'SQL'), 'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the same');
+SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8,
+       message LIKE 'total_connections is % of 30 connections, warning threshold 6', culprit LIKE '%shop 8%'
+FROM connpool_alerts WHERE metric_name = 'total_connections'
+SQL
+# who caused it is for those who may see every session, whoever else may read the view
+$node->safe_psql('postgres', 'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
+my $culprits = q{SELECT count(message), count(culprit) FROM connpool_alerts WHERE status <> 'OK'
+	UNION ALL SELECT count(message), count(culprit) FROM connpool_alert_log};
+is($node->safe_psql('postgres', $culprits), "1|1\n1|1", 'a culprit is named');
+is($node->safe_psql('postgres', "SET ROLE reader; $culprits"), "1|0\n1|0", 'but not to a role that was granted the views alone');
+is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'degraded', 'health is degraded');
+is($node->safe_psql('postgres', q{SELECT connpool_health() -> 'checks' -> 'total_connections' ->> 'status'}),
+	'WARNING', 'by that check');
+
+# escalation is one more
+push @sessions, map { session($node, 'batch') } 1 .. 6;
+wait_for_alert('CRITICAL');
+wait_samples($node, 15);
+is(log_count($node, $critical), 1, 'one warning for the escalation');
+is(log_count($node, $warning), 1, 'and none for the level below');
+
+# recovery is one line, after alert_clear_after
+$_->quit foreach splice(@sessions, 2);
+wait_for_alert('OK');
+wait_samples($node, 15);
+is(log_count($node, $recovery), 1, 'one line for the recovery');
+is(log_count($node, $any), 3, 'three lines in all');
+is($node->safe_psql('postgres', <<'SQL'), "CRITICAL|OK\nWARNING|CRITICAL\nOK|WARNING", 'the alert log has the three, newest first');
+SELECT from_status, to_status FROM connpool_alert_log WHERE metric_name = 'total_connections'
+SQL
+is($node->safe_psql('postgres', q{SELECT message, culprit, peak_value FROM connpool_alerts WHERE metric_name = 'total_connections'}),
+	'||', 'an alert that has recovered says nothing more');
+
+# a jump past both thresholds is one transition: both are met from one sample to
+# the next when a reload brings the thresholds down to the value
+sub set_thresholds
+{
+	my ($warning, $critical) = @_;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.total_connections_warning = $warning");
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.total_connections_critical = $critical");
+	$node->reload;
+	return;
+}
+set_thresholds(-1, -1);
+push @sessions, map { session($node, 'burst') } 1 .. 12;
+set_thresholds(20, 40);
+wait_for_alert('CRITICAL');
+is(log_count($node, $any), 4, 'a jump to CRITICAL is one warning');
+is($node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}), 'OK|CRITICAL', 'from OK');
+$_->quit foreach splice(@sessions, 2);
+wait_for_alert('OK');
+
+# a value that flaps faster than alert_after is never raised
+my $offset = -s $node->logfile;
+foreach my $round (1 .. 8)
+{
+	my @flap = map { session($node, 'flap') } 1 .. 6;
+	wait_samples($node, 3);
+	$_->quit foreach @flap;
+	wait_samples($node, 3);
+}
+is(log_count($node, $any, $offset), 0, 'flapping below alert_after raises nothing');
+
+# and one that flaps while raised falls only when it has been clear for long
+push @sessions, map { session($node, 'steady') } 1 .. 6;
+wait_for_alert('WARNING');
+$offset = -s $node->logfile;
+foreach my $round (1 .. 6)
+{
+	$_->quit foreach splice(@sessions, 2);
+	wait_samples($node, 3);
+	push @sessions, map { session($node, 'steady') } 1 .. 6;
+	wait_samples($node, 3);
+}
+is(log_count($node, $any, $offset), 0, 'flapping while raised says nothing');
+is(alert_of($node, 'total_connections'), 'WARNING', 'and the alert stands');
+
+# thresholds and intervals follow a reload at the next sample; a repeat is due
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = '500ms'});
+$node->reload;
+ok(wait_for_log_count('still WARNING: total_connections', 2), 'a standing alert is repeated every alert_repeat');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = 0});
+set_thresholds(90, -1);
+wait_for_alert('OK');
+is($node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}), 'WARNING|OK', 'and logged');
+is($node->safe_psql('postgres', q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
+	'27|', 'new thresholds are in force, and one that is off is NULL');
+
+# a metric that is made silent falls back at once and stays down
+set_thresholds(10, -1);
+wait_for_alert('WARNING');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, exhaustion_seconds'});
+$node->reload;
+wait_for_alert('OK');
+is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'), 1,
+	'which is no recovery');
+like(stat_of($node, 'total_connections'), qr/WARNING/, 'its status is still shown live');
+is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'healthy', 'but does not degrade health');
+
+# a reload changes the interval at once, also from a long one
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '1min'});
+$node->reload;
+my $later = 'SELECT pg_sleep(0.4); SELECT samples FROM connpool_info()';
+my $samples = $node->safe_psql('postgres', $later);
+is($node->safe_psql('postgres', $later), $samples,
+	'no sample is taken before it is due');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms'});
+$node->reload;
+wait_samples($node, 5);
+is($node->safe_psql('postgres', q{SELECT DISTINCT resolution FROM connpool_history('total_connections', now() - interval '300 ms')}),
+	'00:00:00.1', 'a shorter one does not wait for the end of the longer');
+
+is($node->safe_psql('postgres', q{SELECT count(*) > 0 AND count(DISTINCT resolution) = 1 FROM connpool_history('total_connections', resolution => '100 ms')}),
+	't', 'and a resolution that is asked for gets rows of that one only');
+
+sub wait_for_log_count
+{
+	my ($pattern, $count) = @_;
+	foreach my $try (1 .. 1000)
+	{
+		return 1 if log_count($node, $pattern) >= $count;
+		$node->safe_psql('postgres', 'SELECT pg_sleep(0.05)');
+	}
+	return 0;
+}
+
+$node->stop('fast');
+done_testing();

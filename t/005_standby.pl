@@ -1,0 +1,63 @@
+# On a hot standby everything that there is works as on a primary, through a
+# promotion, and while the server is in recovery.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+
+my $primary = new_node('primary', "wal_level = replica\nmax_prepared_transactions = 2", allows_streaming => 1);
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->append_conf('postgresql.conf', <<'CONF');
+connpool_monitor.total_connections_warning = 2
+connpool_monitor.alert_after = '200ms'
+connpool_monitor.leak_age = '50ms'
+CONF
+$standby->start;
+
+is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't', 'the standby is one');
+wait_samples($standby, 3);
+is(stat_of($standby, 'total_connections') =~ /^1\|/, 1, 'it counts its own connections');
+is($primary->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'}), '1',
+	'the primary has a walsender');
+is(stat_of($primary, 'total_connections') =~ /^1\|/, 1, 'which is no connection');
+is($standby->safe_psql('postgres', q{SELECT count(*) >= 3 FROM connpool_history('total_connections')}), 't',
+	'the sampler runs in recovery');
+
+my @sessions = map { session($standby, 'reader') } 1 .. 3;
+poll_ok($standby, q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'total_connections'},
+	'alerts are raised in recovery');
+is(log_count($standby, 'WARNING:  connpool_monitor: WARNING: total_connections'), 1, 'and logged');
+is($standby->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'degraded', 'health works');
+
+foreach my $view (qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
+	connpool_blocked_queries connpool_leaks slow_queries connpool_alerts connpool_alert_log
+	connpool_errors connpool_rejections connpool_rejection_log))
+{
+	my ($status) = $standby->psql('postgres', "TABLE $view");
+	is($status, 0, "$view works in recovery");
+}
+
+# a prepared transaction of the primary holds its locks on the standby too
+$primary->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'});
+$primary->wait_for_catchup($standby);
+$primary->safe_psql('postgres', q{COMMIT PREPARED 'p'});
+$primary->wait_for_catchup($standby);
+
+my $samples = $standby->safe_psql('postgres', 'SELECT samples FROM connpool_info()');
+my $sampler = $standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
+$standby->promote;
+poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
+wait_samples($standby, 3);
+is($standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}),
+	$sampler, 'the same sampler goes on');
+is($standby->safe_psql('postgres', "SELECT samples > $samples FROM connpool_info()"), 't', 'and counts on');
+is(alert_of($standby, 'total_connections'), 'WARNING', 'the alert stands');
+
+$standby->stop('fast');
+$primary->stop('fast');
+done_testing();

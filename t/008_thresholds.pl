@@ -1,0 +1,107 @@
+# The first three rows against the source document's function, on the same
+# sessions, exactly at its thresholds: 79, 80, 94 and 95 active of 100, 39 and
+# 40 idle of 50, none, one and three long transactions. Needs a hundred sessions.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+
+my $node = new_node('thresholds', <<'CONF');
+max_connections = 160
+connpool_monitor.active_connections_max = 100
+connpool_monitor.idle_connections_max = 50
+connpool_monitor.long_transaction_age = '1s'
+CONF
+
+# the document's function, but for what the contract counts differently: client
+# backends only, and long transactions by the start of the transaction
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION document_stats() RETURNS TABLE (metric text, value int, max int, status text) LANGUAGE plpgsql AS $$
+DECLARE
+    active int := (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend');
+    idle int := (SELECT count(*) FROM pg_stat_activity WHERE state = 'idle' AND backend_type = 'client backend');
+    long int := (SELECT count(*) FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1s' AND backend_type = 'client backend');
+BEGIN
+    RETURN QUERY VALUES
+        ('active_connections', active, 100, CASE WHEN active < 80 THEN 'OK' WHEN active < 95 THEN 'WARNING' ELSE 'CRITICAL' END),
+        ('idle_connections', idle, 50, CASE WHEN idle < 40 THEN 'OK' ELSE 'WARNING' END),
+        ('long_transactions', long, 5, CASE WHEN long = 0 THEN 'OK' WHEN long < 3 THEN 'WARNING' ELSE 'CRITICAL' END);
+END $$;
+SQL
+
+my $sleep = $node->basedir . '/sleep.sql';
+my $idle = $node->basedir . '/idle.sql';
+append_to_file($sleep, "SELECT pg_sleep(600);\n");
+append_to_file($idle, "SELECT 1;\n\\sleep 600 s\n");
+my @clients;
+$ENV{PGAPPNAME} = 'threshold client';
+
+sub add_clients
+{
+	my ($count, $script) = @_;
+	push @clients, IPC::Run::start([ 'pgbench', '-n', '-c', $count, '-t', '1', '-f', $script, $node->connstr('postgres') ],
+		'>', '/dev/null', '2>', '/dev/null');
+	return;
+}
+
+# a backend that sleeps does not notice that its client is gone
+sub end_clients
+{
+	$_->kill_kill foreach splice(@clients);
+	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name = 'threshold client' AND pid <> pg_backend_pid()});
+	return;
+}
+
+sub compare
+{
+	my ($what, $state, $count, $expected) = @_;
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = $count FROM pg_stat_activity WHERE state = '$state' AND backend_type = 'client backend'")
+	  or die "there are not $count $state sessions";
+	my $ours = $node->safe_psql('postgres', 'SELECT * FROM get_connection_stats() LIMIT 3');
+	is($ours, $node->safe_psql('postgres', 'SELECT * FROM document_stats()'), "$what: the document's function agrees");
+	like($ours, qr/^$expected$/m, "$what is as it should be");
+	return;
+}
+
+# the session that asks is active itself
+my $active = 1;
+foreach my $step ([ 79, 'OK' ], [ 80, 'WARNING' ], [ 94, 'WARNING' ], [ 95, 'CRITICAL' ])
+{
+	my ($count, $status) = @$step;
+	add_clients($count - $active, $sleep);
+	$active = $count;
+	# the statements are transactions too: wait until they are long, not in between
+	poll_ok($node, "SELECT count(*) = $count - 1 FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
+		'transactions are old enough');
+	compare("$count active", 'active', $count, "active_connections\\|$count\\|100\\|$status");
+}
+end_clients();
+
+my $idling = 0;
+foreach my $step ([ 39, 'OK' ], [ 40, 'WARNING' ], [ 50, 'WARNING' ])
+{
+	my ($count, $status) = @$step;
+	add_clients($count - $idling, $idle);
+	$idling = $count;
+	compare("$count idle", 'idle', $count, "idle_connections\\|$count\\|50\\|$status");
+}
+end_clients();
+
+my $long = 0;
+foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
+{
+	my ($count, $status) = @$step;
+	add_clients(1, $sleep);
+	poll_ok($node, "SELECT count(*) = $count FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
+		'a transaction is old enough');
+	compare("$count long transactions", 'active', $count + 1, "long_transactions\\|$count\\|5\\|$status");
+}
+end_clients();
+
+$node->stop('immediate');
+done_testing();

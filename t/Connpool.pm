@@ -1,0 +1,88 @@
+# What the TAP tests share: a cluster with the extension preloaded, and waiting
+# for the sampler by its sequence number instead of by the clock.
+package Connpool;
+
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Exporter 'import';
+our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session poll_ok);
+
+# A cluster that samples ten times a second; settings are added to its
+# configuration. Options: preload (default: both libraries), standby, extension.
+sub new_node
+{
+	my ($name, $settings, %options) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $preload = $options{preload} // 'pg_stat_statements, connpool_monitor';
+
+	# the same encoding everywhere, whatever the locale of who runs the tests
+	$node->init(allows_streaming => $options{allows_streaming} // 0, extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->append_conf('postgresql.conf', <<"CONF");
+shared_preload_libraries = '$preload'
+autovacuum = off
+connpool_monitor.sample_interval = '100ms'
+CONF
+	$node->append_conf('postgresql.conf', $settings) if $settings;
+	$node->start unless $options{stopped};
+	$node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE')
+	  unless $options{stopped} || $options{no_extension};
+	return $node;
+}
+
+# Wait until the sampler has taken that many more samples.
+sub wait_samples
+{
+	my ($node, $count) = @_;
+	my $target = $node->safe_psql('postgres', "SELECT samples + $count FROM connpool_info()");
+
+	$node->poll_query_until('postgres', "SELECT samples >= $target FROM connpool_info()")
+	  or die 'the sampler does not sample';
+	return;
+}
+
+# One row of get_connection_stats() as 'current|max|status'.
+sub stat_of
+{
+	my ($node, $metric) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = '$metric'");
+}
+
+sub alert_of
+{
+	my ($node, $metric) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT status FROM connpool_alerts WHERE metric_name = '$metric'");
+}
+
+# How many lines of the server's log, from an offset on, match the pattern?
+sub log_count
+{
+	my ($node, $pattern, $offset) = @_;
+	my $log = substr(slurp_file($node->logfile), $offset // 0);
+	my $count = () = $log =~ /$pattern/mg;
+	return $count;
+}
+
+# A psql that stays connected, with an application name.
+sub session
+{
+	my ($node, $application, %options) = @_;
+	my $psql = $node->background_psql($options{dbname} // 'postgres', on_error_stop => 0);
+	$psql->query_safe("SET application_name = '$application'");
+	return $psql;
+}
+
+sub poll_ok
+{
+	my ($node, $query, $name) = @_;
+	ok($node->poll_query_until('postgres', $query), $name);
+	return;
+}
+
+1;
