@@ -42,7 +42,10 @@ CREATE FUNCTION connpool_live_sessions(
     OUT wait_event_type text,
     OUT wait_event text,
     OUT queryid bigint,
-    OUT query text
+    OUT query text,
+    OUT queries bigint,
+    OUT failed_queries bigint,
+    OUT transactions bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_live_sessions_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
@@ -52,14 +55,12 @@ COMMENT ON FUNCTION connpool_live_sessions(text) IS
 CREATE VIEW connpool_sessions AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr, s.state,
            s.connected_at, s.state_age, s.xact_age,
-           NULL::bigint AS queries,
-           NULL::bigint AS failed_queries,
-           NULL::bigint AS transactions,
+           s.queries, s.failed_queries, s.transactions,
            NULL::text AS pooled_by,
            '{}'::text[] AS violations
     FROM connpool_live_sessions('connpool_sessions') s;
 COMMENT ON VIEW connpool_sessions IS
-    'one row for each client connection: whose it is, what it does and since when';
+    'one row for each client connection: whose it is, what it does and since when, and what it has done';
 
 CREATE VIEW connpool_running_queries AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr,
@@ -223,7 +224,139 @@ CREATE VIEW connpool_alert_log AS
 COMMENT ON VIEW connpool_alert_log IS
     'the last 1000 changes of an alert, the newest first';
 
--- What failed, counted where it happened
+-- What is counted where it happens: statements, sessions, what failed
+
+CREATE FUNCTION connpool_query_stats(
+    OUT period text,
+    OUT since timestamptz,
+    OUT total_queries bigint,
+    OUT successful_queries bigint,
+    OUT failed_queries bigint,
+    OUT success_rate double precision,
+    OUT avg_time double precision,
+    OUT p50_time double precision,
+    OUT p95_time double precision,
+    OUT p99_time double precision,
+    OUT max_time double precision,
+    OUT queries_per_second double precision
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_query_stats_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION connpool_query_stats() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_query_stats AS
+    SELECT * FROM connpool_query_stats();
+COMMENT ON VIEW connpool_query_stats IS
+    'statements of clients over the last minute, the last hour and since the reset: how many, how many failed, and their times in milliseconds';
+
+CREATE FUNCTION connpool_query_histogram(
+    OUT lower_time double precision,
+    OUT upper_time double precision,
+    OUT queries bigint
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_query_histogram_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_query_histogram() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_query_histogram AS
+    SELECT * FROM connpool_query_histogram();
+COMMENT ON VIEW connpool_query_histogram IS
+    'how many statements since the reset took from lower_time up to upper_time, in milliseconds; empty buckets are left out';
+
+CREATE FUNCTION connpool_slow_statements(
+    OUT finished_at timestamptz,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT elapsed_time double precision,
+    OUT queryid bigint,
+    OUT sqlstate text,
+    OUT query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_slow_statements_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_slow_statements() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_slow_statements AS
+    SELECT * FROM connpool_slow_statements();
+COMMENT ON VIEW connpool_slow_statements IS
+    'the last statements that took longer than connpool_monitor.slow_statement_time, the newest first, with the text that pg_stat_statements has for them';
+
+CREATE FUNCTION connpool_pools(
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT connections integer,
+    OUT active integer,
+    OUT idle integer,
+    OUT idle_in_transaction integer,
+    OUT peak_connections integer,
+    OUT peak_busy integer,
+    OUT sessions_opened bigint,
+    OUT sessions_closed bigint,
+    OUT sessions_abandoned bigint,
+    OUT sessions_failed bigint,
+    OUT sessions_killed bigint,
+    OUT avg_session_seconds double precision,
+    OUT queries bigint,
+    OUT failed_queries bigint,
+    OUT transactions bigint,
+    OUT avg_time double precision,
+    OUT p95_time double precision,
+    OUT busy_time double precision,
+    OUT avg_setup_time double precision
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_pools_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_pools() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_pools AS
+    SELECT p.database, p.role, p.application_name, p.connections, p.active, p.idle,
+           p.idle_in_transaction, p.peak_connections, p.peak_busy, p.sessions_opened,
+           p.sessions_closed, p.sessions_abandoned, p.sessions_failed, p.sessions_killed,
+           p.avg_session_seconds, p.queries, p.failed_queries, p.transactions, p.avg_time,
+           p.p95_time, p.busy_time,
+           NULL::integer AS pool_max,
+           NULL::integer AS pool_min,
+           NULL::interval AS pool_idle_timeout,
+           NULL::interval AS pool_max_lifetime,
+           NULL::integer AS pool_max_uses,
+           NULL::interval AS pool_connection_timeout,
+           '{}'::text[] AS violations,
+           p.avg_setup_time
+    FROM connpool_pools() p
+    ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
+COMMENT ON VIEW connpool_pools IS
+    'by database, role and application: its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
+
+CREATE FUNCTION connpool_session_stats(
+    OUT since timestamptz,
+    OUT connections integer,
+    OUT sessions_opened bigint,
+    OUT sessions_closed bigint,
+    OUT sessions_abandoned bigint,
+    OUT sessions_failed bigint,
+    OUT sessions_killed bigint,
+    OUT p50_setup_time double precision,
+    OUT p95_setup_time double precision,
+    OUT p99_setup_time double precision,
+    OUT p50_session_seconds double precision,
+    OUT p95_session_seconds double precision,
+    OUT p99_session_seconds double precision
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_session_stats_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION connpool_session_stats() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_session_stats AS
+    SELECT * FROM connpool_session_stats();
+COMMENT ON VIEW connpool_session_stats IS
+    'one row: sessions opened and ended since the reset, how long they took to set up (milliseconds) and how long they lasted';
 
 CREATE FUNCTION connpool_errors(
     OUT sqlstate text,
@@ -325,5 +458,6 @@ GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
     connpool_blocked_queries, connpool_leaks, slow_queries, connpool_alerts, connpool_alert_log,
-    connpool_errors, connpool_rejections, connpool_rejection_log
+    connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
+    connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats
     TO pg_monitor;

@@ -11,7 +11,7 @@ SELECT preloaded, sampler_running, samples >= 3 AS has_sampled, sample_time > 0 
        shared_memory_bytes > 0 AS has_memory, problem
 FROM connpool_info();
 
-SELECT metric_name, count(*) >= 3 AS has_rows, bool_and(avg_value = max_value) AS one_value_a_sample
+SELECT metric_name, count(*) >= 3 AS has_rows, bool_and(avg_value <= max_value) AS avg_below_max
 FROM connpool_history() GROUP BY metric_name ORDER BY metric_name;
 -- this session waited while at least one of them was taken
 SELECT max(max_value) >= 1 AS counts_this_session FROM connpool_history('total_connections');

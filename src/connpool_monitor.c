@@ -13,18 +13,24 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/version.h"
+#include "collect/executor.h"
 #include "collect/messages.h"
 #include "collect/session.h"
+#include "collect/transaction.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "store/alert_state.h"
 #include "store/errors.h"
 #include "store/history.h"
+#include "store/periods.h"
+#include "store/pools.h"
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
 #include "store/session_counts.h"
+#include "store/slots.h"
+#include "store/slow_statements.h"
 #include "work/sampler.h"
 
 CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
@@ -32,13 +38,17 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 static const CpmArea areas[] = {
-	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach},
-	{"connpool_monitor history", cpm_history_size, cpm_history_attach},
-	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach},
-	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach},
-	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach},
-	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach},
-	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach},
+	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach, NULL},
+	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL},
+	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL},
+	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL},
+	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL},
+	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL},
+	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK},
+	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL},
+	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL},
+	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL},
+	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL},
 };
 
 void
@@ -51,6 +61,8 @@ _PG_init(void)
 
 	cpm_areas_register(areas, lengthof(areas));
 	cpm_session_install();
+	cpm_transaction_install();
+	cpm_executor_install();
 	cpm_messages_install();
 	if (!IsBinaryUpgrade)
 		cpm_sampler_register();

@@ -27,7 +27,11 @@ request_areas(void)
 		previous_request_hook();
 
 	for (int i = 0; i < registered_count; i++)
+	{
 		RequestAddinShmemSpace(MAXALIGN(registered[i].size()));
+		if (registered[i].lock)
+			RequestNamedLWLockTranche(registered[i].lock, 1);
+	}
 }
 
 static void

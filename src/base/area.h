@@ -12,6 +12,7 @@ typedef struct CpmArea
 	const char *name;			/* as in pg_shmem_allocations */
 	Size		(*size) (void);
 	void		(*attach) (void *memory, bool is_new);	/* initialise when new */
+	const char *lock;			/* tranche of one LWLock that attach gets; NULL for none */
 } CpmArea;
 
 /*

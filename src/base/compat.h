@@ -9,6 +9,7 @@
 #define CPM_COMPAT_H
 
 #include "access/transam.h"
+#include "executor/execdesc.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
@@ -35,6 +36,13 @@ cpm_reserved_slots(void)
 #endif
 }
 
+/* The number of a PGPROC, from 0. */
+static inline int
+cpm_proc_number(const volatile PGPROC *proc)
+{
+	return (int) (proc - ProcGlobal->allProcs);
+}
+
 /*
  * Where the calling process, and where the owner of a PGPROC, stand in the
  * array of backend statuses; -1 when the process has no place there yet.
@@ -54,7 +62,7 @@ static inline int
 cpm_status_index(const volatile PGPROC *proc)
 {
 #if PG_VERSION_NUM >= 170000
-	return (int) (proc - ProcGlobal->allProcs);
+	return cpm_proc_number(proc);
 #else
 	int			backend_id = proc->backendId;
 
@@ -116,6 +124,24 @@ cpm_log_min_messages(void)
 	return log_min_messages;
 #endif
 }
+
+/* Do errors reach the server log, and so a hook on it? */
+static inline bool
+cpm_errors_are_logged(void)
+{
+	int			level = cpm_log_min_messages();
+
+	return level <= ERROR && level != LOG;
+}
+
+/* 18 took a parameter from ExecutorRun. */
+#if PG_VERSION_NUM >= 180000
+#define CPM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define CPM_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define CPM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define CPM_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
 
 /* The name of a prepared transaction's state file, which has an epoch since 17. */
 static inline void

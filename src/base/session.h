@@ -39,6 +39,7 @@ typedef struct CpmAges
 typedef struct CpmSession
 {
 	int			pid;
+	int			proc_number;	/* of its PGPROC: where its slot is */
 	Oid			database;
 	Oid			role;			/* as logged in, not as SET ROLE made it */
 	CpmState	state;

@@ -6,7 +6,10 @@
  * new metric brings its own. Lists are taken apart in the check hook, never
  * where they are read: a sample asks for exempt applications a thousand times.
  *
- * Also loaded without shared_preload_libraries: no setting here needs a restart.
+ * Also loaded by a session, without shared_preload_libraries. PostgreSQL then
+ * allows no setting that needs a restart; those, which mean nothing to such a
+ * session, are defined as of a lower context, so that the configuration file
+ * may name them.
  */
 #include "postgres.h"
 
@@ -22,13 +25,16 @@
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
 #define MAX_PERCENT 1000.0		/* of a maximum that may be set too low */
 
+bool		cpm_track_queries = true;
+int			cpm_max_pools = 256;
+int			cpm_slow_statement_time_ms = 5 * 1000;
+int			cpm_slow_statements_kept = 1000;
 int			cpm_sample_interval_ms = 1000;
 int			cpm_slow_query_mean_time_ms = 1000;
 int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 
-static int	slow_statement_time_ms = 5 * 1000;
 static int	long_transaction_age_ms = 30 * 1000;
 static int	leak_age_ms = 60 * 1000;
 static int	leak_idle_age_ms = 30 * 60 * 1000;
@@ -226,15 +232,16 @@ define_threshold(const CpmMetric *metric, const char *level, double boot,
 	}
 	else
 	{
-		bool		is_time = metric->unit == CPM_UNIT_SECONDS;
+		int			time_unit = metric->unit == CPM_UNIT_SECONDS ? GUC_UNIT_S :
+			metric->unit == CPM_UNIT_MILLISECONDS ? GUC_UNIT_MS : 0;
 		const char *long_desc =
 			keep(psprintf("Met at or %s. -1 turns it off. The metric: %s",
 						  metric->low_is_bad ? "below" : "above", metric->help));
 
 		setting->absolute = (int) boot;
 		DefineCustomIntVariable(name, short_desc, long_desc, &setting->absolute, (int) boot,
-								-1, is_time ? INT_MAX : MAX_CONNECTIONS_LIMIT, PGC_SIGHUP,
-								is_time ? GUC_UNIT_S : 0, NULL, NULL, NULL);
+								-1, time_unit ? INT_MAX : MAX_CONNECTIONS_LIMIT, PGC_SIGHUP,
+								time_unit, NULL, NULL, NULL);
 	}
 }
 
@@ -271,8 +278,8 @@ define_ages(void)
 {
 	define_time(PREFIX ".slow_statement_time",
 				"Sets how long a statement may run before it is slow.",
-				"Statements that run longer are counted in long_queries and listed in connpool_running_queries.",
-				&slow_statement_time_ms, 1, INT_MAX, PGC_SUSET);
+				"Statements that run longer are counted in long_queries and slow_statements, and listed in connpool_running_queries and connpool_slow_statements.",
+				&cpm_slow_statement_time_ms, 1, INT_MAX, PGC_SUSET);
 	define_time(PREFIX ".slow_query_mean_time",
 				"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
 				NULL,
@@ -293,6 +300,26 @@ define_ages(void)
 				"Sets how long a session may wait for a heavyweight lock before it counts as blocked.",
 				NULL,
 				&blocked_age_ms, 1, INT_MAX, PGC_SIGHUP);
+}
+
+static void
+define_counting(void)
+{
+	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomBoolVariable(PREFIX ".track_queries",
+							 "Counts and times the statements of client sessions.",
+							 "Sessions, transactions, errors and refused connections are counted all the same.",
+							 &cpm_track_queries, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PREFIX ".max_pools",
+							"Sets how many pools are told apart.",
+							"A pool is a database, a role and an application_name. The one longest without a session makes room for a new one, and its counts go to the pool \"(other)\".",
+							&cpm_max_pools, cpm_max_pools, 1, 65535, at_start, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PREFIX ".slow_statements_kept",
+							"Sets how many of the last slow statements are remembered.",
+							"0 remembers none. They are still counted.",
+							&cpm_slow_statements_kept, cpm_slow_statements_kept, 0, 1000000, at_start,
+							0, NULL, NULL, NULL);
 }
 
 static void
@@ -333,6 +360,7 @@ cpm_settings_define(const CpmMetric *catalogue)
 {
 	metrics = catalogue;
 	define_ages();
+	define_counting();
 	define_sampling_and_alerts();
 	define_metric_settings();
 	MarkGUCPrefixReserved(PREFIX);
@@ -346,7 +374,7 @@ cpm_settings_ages(void)
 		.leak_us = leak_age_ms * INT64CONST(1000),
 		.leak_idle_us = leak_idle_age_ms * INT64CONST(1000),
 		.blocked_us = blocked_age_ms * INT64CONST(1000),
-		.slow_statement_us = slow_statement_time_ms * INT64CONST(1000),
+		.slow_statement_us = cpm_slow_statement_time_ms * INT64CONST(1000),
 	};
 
 	return ages;

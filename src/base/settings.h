@@ -11,6 +11,10 @@
 #include "base/metric.h"
 #include "base/session.h"
 
+extern bool cpm_track_queries;
+extern int	cpm_max_pools;
+extern int	cpm_slow_statement_time_ms;
+extern int	cpm_slow_statements_kept;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;
 extern int	cpm_alert_after_ms;

@@ -15,12 +15,14 @@
  */
 #include "postgres.h"
 
+#include "collect/executor.h"
 #include "collect/messages.h"
 #include "collect/session.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "store/errors.h"
 #include "store/refusals.h"
+#include "store/slots.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
@@ -103,6 +105,16 @@ is_client_error(const ErrorData *edata)
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 
+/* What failed in a session: a statement, or the session itself. */
+static void
+note_failure(const ErrorData *edata, TimestampTz at)
+{
+	if (edata->elevel == FATAL)
+		cpm_session_note_fatal(edata->sqlerrcode);
+	else if (cpm_slot_is_open())
+		cpm_executor_failed(edata->sqlerrcode, at);
+}
+
 static void
 count_message(ErrorData *edata)
 {
@@ -112,7 +124,9 @@ count_message(ErrorData *edata)
 
 		is_inside = true;
 		cpm_errors_add(edata->sqlerrcode, at);
-		if (edata->elevel == FATAL && !cpm_session_is_open())
+		if (cpm_session_is_open())
+			note_failure(edata, at);
+		else if (edata->elevel == FATAL)
 			count_refusal(edata, at);
 		is_inside = false;
 	}

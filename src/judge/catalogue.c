@@ -117,6 +117,17 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 		.warning = 3,
 		.critical = 10,
 	},
+	[CPM_SLOW_STATEMENTS] = {
+		.name = "slow_statements",
+		.help = "Statements that ended in the last minute and took longer than slow_statement_time.",
+		.hint = "See connpool_slow_statements for which, from whom and when, and slow_queries for those that are slow as a rule.",
+		.unit = CPM_UNIT_STATEMENTS,
+		.source = CPM_SOURCE_COUNTERS,
+		.maximum = CPM_MAX_NONE,
+		.at_once = true,
+		.warning = 10,
+		.critical = OFF,
+	},
 	[CPM_REJECTED_CONNECTIONS] = {
 		.name = "rejected_connections",
 		.help = "Connections refused for want of a slot in the last minute.",
@@ -137,6 +148,29 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 		.maximum = CPM_MAX_NONE,
 		.at_once = true,
 		.warning = 50,
+		.critical = OFF,
+	},
+	[CPM_FAILED_QUERY_PERCENT] = {
+		.name = "failed_query_percent",
+		.help = "Failed of all statements in the last minute; 0 while there were fewer than 20.",
+		.hint = "See connpool_errors for what fails and connpool_pools by failed_queries for whose; errors that are retryable pass by themselves, others are the application's or a deployment's.",
+		.unit = CPM_UNIT_PERCENT,
+		.source = CPM_SOURCE_COUNTERS,
+		.maximum = CPM_MAX_FIXED,
+		.fixed_max = 100,
+		.at_once = true,
+		.warning = 5,
+		.critical = 20,
+	},
+	[CPM_AVERAGE_QUERY_TIME_MS] = {
+		.name = "average_query_time_ms",
+		.help = "Mean time of the statements of the last minute, in milliseconds; 0 while there were fewer than 20.",
+		.hint = "Everything is slow, or one thing that runs often: see connpool_pools by avg_time, connpool_slow_statements, and connpool_blocked_queries for what waits.",
+		.unit = CPM_UNIT_MILLISECONDS,
+		.source = CPM_SOURCE_COUNTERS,
+		.maximum = CPM_MAX_NONE,
+		.at_once = true,
+		.warning = 2000,
 		.critical = OFF,
 	},
 	[CPM_EXHAUSTION_SECONDS] = {
@@ -244,6 +278,10 @@ cpm_unit_name(CpmUnit unit)
 			return "refusals";
 		case CPM_UNIT_PER_SECOND:
 			return "a second";
+		case CPM_UNIT_PERCENT:
+			return "percent";
+		case CPM_UNIT_MILLISECONDS:
+			return "ms";
 		case CPM_UNIT_SECONDS:
 			return "seconds";
 	}

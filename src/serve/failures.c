@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "fmgr.h"
-#include "mb/pg_wchar.h"
 #include "judge/sqlstates.h"
 #include "serve/access.h"
 #include "serve/rows.h"
@@ -96,32 +95,17 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * What a client claimed may be in any encoding, or in none, and may have been
- * cut off: show it as it is only where this database can.
- */
 static void
-add_claim(CpmRow *row, const char *claim)
+list_refused(const void *entry, void *arg)
 {
-	char	   *shown = pstrdup(claim);
-
-	if (!pg_verifymbstr(shown, strlen(shown), true))
-		for (char *byte = shown; *byte != '\0'; byte++)
-			if (IS_HIGHBIT_SET(*byte))
-				*byte = '?';
-	cpm_row_text(row, shown);
-}
-
-static void
-list_refused(const CpmRefused *refused, void *arg)
-{
+	const CpmRefused *refused = entry;
 	CpmRow		row = {0};
 
 	cpm_row_timestamptz(&row, refused->at);
 	cpm_row_text(&row, reason_name(refused->reason));
-	add_claim(&row, refused->database);
-	add_claim(&row, refused->role);
-	add_claim(&row, refused->application_name);
+	cpm_row_foreign_text(&row, refused->database);
+	cpm_row_foreign_text(&row, refused->role);
+	cpm_row_foreign_text(&row, refused->application_name);
 	cpm_row_address(&row, &refused->client_addr);
 	cpm_row_emit(&row, arg);
 }

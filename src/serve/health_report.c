@@ -43,7 +43,7 @@ gather_facts(HealthFacts *facts)
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
 	bool		alerting;
 
-	cpm_sample_take(&facts->sample);
+	cpm_sample_take(&facts->sample, NULL);
 	facts->sampler = cpm_sampler_state_get();
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler, facts->sample.taken_at);

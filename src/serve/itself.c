@@ -19,8 +19,13 @@
 #include "store/alert_state.h"
 #include "store/errors.h"
 #include "store/history.h"
+#include "store/periods.h"
+#include "store/pool_totals.h"
+#include "store/pools.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
+#include "store/session_counts.h"
+#include "store/slow_statements.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -62,12 +67,13 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 
 	cpm_row_bool(&row, cpm_is_preloaded() && cpm_log_min_messages() <= FATAL);	/* refusals_counted */
 
-	/* what this version does not count or keep: false, or NULL */
-	cpm_row_bool(&row, false);	/* failures_exact */
-	cpm_row_null(&row);			/* pools_used */
-	cpm_row_null(&row);			/* pools_folded */
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
+	cpm_row_int4(&row, cpm_pools_used());
+	cpm_row_int8(&row, cpm_pools_folded());
+
+	/* what this version does not keep */
 	cpm_row_null(&row);			/* notifications_dropped */
-	cpm_row_timestamptz(&row, sampler.counters_reset);	/* stats_reset */
+	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
 	cpm_row_null(&row);			/* last_saved */
 	cpm_row_null(&row);			/* last_save_error */
 	cpm_row_text(&row, problem_of(&sampler));
@@ -78,9 +84,17 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 static void
 reset_counters(void)
 {
+	TimestampTz now = GetCurrentTimestamp();
+
+	/* one reset at a time, and no pool folded in the middle of it */
+	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_refusals_reset();
 	cpm_errors_reset();
-	cpm_sampler_state_note_reset(GetCurrentTimestamp());
+	cpm_slow_statements_reset();
+	cpm_pool_totals_reset();
+	cpm_session_counts_reset();
+	cpm_periods_reset(now);
+	LWLockRelease(cpm_pools_lock());
 }
 
 /* connpool_reset(what text): counters, history, alerts or all start anew. */

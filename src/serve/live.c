@@ -32,7 +32,7 @@ get_connection_stats_1_0(PG_FUNCTION_ARGS)
 	CpmRow		row = {0};
 	CpmSample	sample;
 
-	cpm_sample_take(&sample);
+	cpm_sample_take(&sample, NULL);
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		const CpmMetric *metric = &cpm_catalogue[i];

@@ -9,6 +9,7 @@
 #include "commands/dbcommands.h"
 #include "common/ip.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "serve/rows.h"
 #include "utils/array.h"
@@ -76,9 +77,28 @@ cpm_row_float8(CpmRow *row, double value)
 }
 
 void
+cpm_row_bound(CpmRow *row, double value)
+{
+	add(row, Float8GetDatum(value), isnan(value));
+}
+
+void
 cpm_row_text(CpmRow *row, const char *value)
 {
 	add(row, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+void
+cpm_row_foreign_text(CpmRow *row, const char *value)
+{
+	char	   *shown = pstrdup(value);
+
+	if (!pg_verifymbstr(shown, strlen(shown), true))
+		for (char *byte = shown; *byte != '\0'; byte++)
+			if (IS_HIGHBIT_SET(*byte))
+				*byte = '?';
+	cpm_row_text(row, shown);
+	pfree(shown);
 }
 
 void

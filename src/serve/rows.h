@@ -14,7 +14,7 @@
 #include "libpq/pqcomm.h"
 #include "nodes/execnodes.h"
 
-#define CPM_MAX_COLUMNS 24
+#define CPM_MAX_COLUMNS 32
 
 typedef struct CpmRow
 {
@@ -37,8 +37,17 @@ extern void cpm_row_int8(CpmRow *row, int64 value);
 /* NULL for what is no number */
 extern void cpm_row_float8(CpmRow *row, double value);
 
+/* the same, but infinity is shown */
+extern void cpm_row_bound(CpmRow *row, double value);
+
 /* NULL for a null pointer */
 extern void cpm_row_text(CpmRow *row, const char *value);
+
+/*
+ * Text that came from elsewhere, in any encoding or in none, and perhaps cut
+ * off: as it is where this database can show it, else with ? for its odd bytes.
+ */
+extern void cpm_row_foreign_text(CpmRow *row, const char *value);
 
 /* NULL for 0 */
 extern void cpm_row_timestamptz(CpmRow *row, TimestampTz value);

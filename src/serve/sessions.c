@@ -15,6 +15,7 @@
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/activity.h"
+#include "store/slots.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -29,7 +30,25 @@ typedef struct Listing
 	CpmRow		row;
 } Listing;
 
-/* client_addr, state, connected_at, three ages, wait event, queryid, query */
+/* queries, failed_queries, transactions; NULL where nothing counts them */
+static void
+add_counters(CpmRow *row, const CpmSession *session)
+{
+	CpmSlotSession counted;
+	bool		is_known = cpm_slot_session(session->proc_number, &counted) &&
+		counted.pid == session->pid && counted.started_at == session->connected_at;
+	const CpmCount shown[] = {CPM_QUERIES, CPM_FAILED_QUERIES, CPM_TRANSACTIONS};
+
+	for (size_t i = 0; i < lengthof(shown); i++)
+	{
+		if (is_known)
+			cpm_row_int8(row, counted.counts.of[shown[i]]);
+		else
+			cpm_row_null(row);
+	}
+}
+
+/* client_addr, state, connected_at, three ages, wait event, queryid, query, counters */
 static void
 add_private_columns(Listing *listing, const CpmSession *session)
 {
@@ -48,6 +67,7 @@ add_private_columns(Listing *listing, const CpmSession *session)
 	else
 		cpm_row_int8(row, (int64) session->queryid);
 	cpm_row_text(row, session->query);
+	add_counters(row, session);
 }
 
 static void
@@ -56,6 +76,8 @@ add_hidden_columns(Listing *listing)
 	for (int i = 0; i < 9; i++)
 		cpm_row_null(&listing->row);
 	cpm_row_text(&listing->row, CPM_HIDDEN_QUERY);
+	for (int i = 0; i < 3; i++)
+		cpm_row_null(&listing->row);
 }
 
 static void

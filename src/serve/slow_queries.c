@@ -2,23 +2,20 @@
  * slow_queries.c
  *		slow_queries: statements of pg_stat_statements with a high mean time.
  *
- * Nothing of ours depends on pg_stat_statements' objects, so it can be updated
- * and dropped; its function is found at each call and its columns are taken by
- * name, for they have changed (mean_time became mean_exec_time in 1.8). It is
- * called through SPI as the user who asks, so it redacts for that user.
+ * Columns are taken by name, for they have changed: mean_time became
+ * mean_exec_time in 1.8.
  */
 #include "postgres.h"
 
 #include <math.h>
 
 #include "access/htup_details.h"
-#include "base/compat.h"
 #include "base/settings.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "serve/access.h"
 #include "serve/rows.h"
-#include "utils/guc.h"
+#include "serve/statements_source.h"
 
 PG_FUNCTION_INFO_V1(slow_queries_1_0);
 
@@ -36,40 +33,6 @@ typedef struct Columns
 	int			max_time;
 	int			stddev_time;
 } Columns;
-
-/* It is loaded if its settings are its own and not kept for it by the server. */
-static void
-require_pg_stat_statements(void)
-{
-	int			flags = GetConfigOption("pg_stat_statements.max", true, false) != NULL ?
-		GetConfigOptionFlags("pg_stat_statements.max", true) : GUC_CUSTOM_PLACEHOLDER;
-
-	if (flags & GUC_CUSTOM_PLACEHOLDER)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("slow_queries needs pg_stat_statements to be preloaded"),
-				 errhint("Add pg_stat_statements to shared_preload_libraries and restart the server.")));
-}
-
-/* The quoted name of the schema that holds pg_stat_statements. Within SPI. */
-static const char *
-pg_stat_statements_schema(void)
-{
-	int			code = SPI_execute("SELECT pg_catalog.quote_ident(n.nspname) "
-								   "FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n "
-								   "ON n.oid OPERATOR(pg_catalog.=) e.extnamespace "
-								   "WHERE e.extname OPERATOR(pg_catalog.=) 'pg_stat_statements'",
-								   true, 1);
-
-	if (code != SPI_OK_SELECT)
-		elog(ERROR, "connpool_monitor: could not read pg_extension");
-	if (SPI_processed == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),
-				 errhint("Run CREATE EXTENSION pg_stat_statements.")));
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-}
 
 /* The column of either name; SPI's "not found" is an error for us only at use. */
 static int
@@ -167,13 +130,19 @@ slow_queries_1_0(PG_FUNCTION_ARGS)
 	Columns		columns;
 
 	cpm_require_view(fcinfo, "slow_queries");
-	require_pg_stat_statements();
+	if (!cpm_statements_are_loaded())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("slow_queries needs pg_stat_statements to be preloaded"),
+				 errhint("Add pg_stat_statements to shared_preload_libraries and restart the server.")));
 	result = cpm_rows_begin(fcinfo);
 
 	SPI_connect();
-	if (SPI_execute(psprintf("SELECT * FROM %s.pg_stat_statements(true)",
-							 pg_stat_statements_schema()), true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
+	if (!cpm_statements_read())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION pg_stat_statements.")));
 	columns = find_columns(SPI_tuptable->tupdesc);
 	for (uint64 i = 0; i < SPI_processed; i++)
 		emit_statement(result, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &columns);

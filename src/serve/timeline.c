@@ -70,6 +70,14 @@ shown_value(float4 value)
 	return fabs(value) < 1e6 ? rint(value * 1000.0) / 1000.0 : value;
 }
 
+/* Of a single sample that is its value, but for what is counted between samples. */
+static float4
+highest_value(const CpmHistoryRow *sample, CpmMetricId id)
+{
+	return id == CPM_TOTAL_CONNECTIONS ?
+		Max(sample->value[id], sample->peak_connections) : sample->value[id];
+}
+
 static void
 list_row(const CpmHistoryRow *sample, void *arg)
 {
@@ -86,7 +94,7 @@ list_row(const CpmHistoryRow *sample, void *arg)
 		cpm_row_interval(row, sample->interval_ms);
 		cpm_row_text(row, cpm_catalogue[i].name);
 		cpm_row_float8(row, shown_value(sample->value[i]));
-		cpm_row_float8(row, shown_value(sample->value[i]));
+		cpm_row_float8(row, shown_value(highest_value(sample, i)));
 		cpm_row_emit(row, listing->result);
 	}
 }

@@ -140,6 +140,7 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	if (!read_entry(&entries[index], session, query) || session->pid != owner_pid)
 		return false;
 
+	session->proc_number = cpm_proc_number(proc);
 	session->exempt = cpm_settings_is_exempt(session->application_name);
 	session->lock_wait_start = lock_wait_start(proc);
 	return true;

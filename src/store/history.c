@@ -46,7 +46,7 @@ cpm_history_attach(void *memory, bool is_new)
 }
 
 void
-cpm_history_append(const CpmSample *sample, int interval_ms)
+cpm_history_append(const CpmSample *sample, uint32 peak_connections, int interval_ms)
 {
 	uint64		number = pg_atomic_read_u64(&history->next);
 	CpmHistoryRow *row = &history->row[number % RING_ROWS];
@@ -57,6 +57,7 @@ cpm_history_append(const CpmSample *sample, int interval_ms)
 	row->interval_ms = interval_ms;
 	for (int i = 0; i < CPM_METRICS; i++)
 		row->value[i] = (float4) sample->value[i];
+	row->peak_connections = (float4) peak_connections;
 
 	pg_write_barrier();
 	pg_atomic_write_u64(&history->next, number + 1);

@@ -16,6 +16,7 @@ typedef struct CpmHistoryRow
 	TimestampTz at;
 	int			interval_ms;	/* sample_interval when it was taken */
 	float4		value[CPM_METRICS]; /* NaN where unknown, infinity as in CpmSample */
+	float4		peak_connections;	/* the most sessions open at once since the row before */
 } CpmHistoryRow;
 
 typedef void (*CpmHistoryVisitor) (const CpmHistoryRow *row, void *arg);
@@ -24,7 +25,7 @@ extern Size cpm_history_size(void);
 extern void cpm_history_attach(void *memory, bool is_new);
 
 /* Add a sample. The sampler only; takes no lock, cannot fail. */
-extern void cpm_history_append(const CpmSample *sample, int interval_ms);
+extern void cpm_history_append(const CpmSample *sample, uint32 peak_connections, int interval_ms);
 
 /*
  * Visit the rows taken from since to until, oldest first. Any process; takes

@@ -5,6 +5,7 @@
 #ifndef CPM_RECENT_H
 #define CPM_RECENT_H
 
+#include "base/query_counts.h"
 #include "datatype/timestamp.h"
 
 /* Counters as they stood at one moment. */
@@ -13,6 +14,7 @@ typedef struct CpmCounters
 	TimestampTz at;
 	uint64		refused_for_slots;
 	uint64		sessions_opened;
+	CpmQueryCounts queries;
 } CpmCounters;
 
 extern Size cpm_recent_size(void);

@@ -4,16 +4,15 @@
  *
  * Written by processes that are about to die, many at a time, most of them
  * without a PGPROC: an LWLock taken there works until it is contended and then
- * brings the cluster down. So each counter is an atomic, and a place in the log
- * is taken by adding to a ticket. An entry carries the ticket it was written
- * under; a reader takes only entries that have theirs before and after it
- * copied them.
+ * brings the cluster down. So each counter is an atomic, and the log a ring
+ * without locks.
  *
  * A reset does not zero what others add to: it moves a baseline that readers
  * subtract. Its writer is whoever calls connpool_reset().
  */
 #include "postgres.h"
 
+#include "base/ring.h"
 #include "port/atomics.h"
 #include "store/refusals.h"
 
@@ -24,18 +23,10 @@ typedef struct RefusalCounter
 	pg_atomic_uint64 baseline;	/* of total, at the last reset */
 } RefusalCounter;
 
-typedef struct RefusalEntry
-{
-	pg_atomic_uint64 ticket;	/* its number plus one; 0 while it is written */
-	CpmRefused	refused;
-} RefusalEntry;
-
 typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REFUSALS];
-	pg_atomic_uint64 next;		/* ticket of the next entry */
-	pg_atomic_uint64 log_baseline;	/* the first ticket that is shown */
-	RefusalEntry entry[CPM_REFUSAL_LOG_ENTRIES];	/* n stands at n % ENTRIES */
+	CpmRing		log;			/* the last; with its entries behind it */
 } Refusals;
 
 static Refusals *refusals;
@@ -43,7 +34,7 @@ static Refusals *refusals;
 Size
 cpm_refusals_size(void)
 {
-	return sizeof(Refusals);
+	return offsetof(Refusals, log) + cpm_ring_size(CPM_REFUSAL_LOG_ENTRIES, sizeof(CpmRefused));
 }
 
 void
@@ -53,36 +44,23 @@ cpm_refusals_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 
-	memset(refusals, 0, sizeof(*refusals));
 	for (int i = 0; i < CPM_REFUSALS; i++)
 	{
 		pg_atomic_init_u64(&refusals->counter[i].total, 0);
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
 		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
 	}
-	pg_atomic_init_u64(&refusals->next, 0);
-	pg_atomic_init_u64(&refusals->log_baseline, 0);
-	for (int i = 0; i < CPM_REFUSAL_LOG_ENTRIES; i++)
-		pg_atomic_init_u64(&refusals->entry[i].ticket, 0);
+	cpm_ring_init(&refusals->log, CPM_REFUSAL_LOG_ENTRIES, sizeof(CpmRefused));
 }
 
 void
 cpm_refusals_add(const CpmRefused *refused)
 {
 	RefusalCounter *counter = &refusals->counter[refused->reason];
-	uint64		ticket;
-	RefusalEntry *entry;
 
 	pg_atomic_write_u64(&counter->last_seen, (uint64) refused->at);
 	pg_atomic_fetch_add_u64(&counter->total, 1);
-
-	ticket = pg_atomic_fetch_add_u64(&refusals->next, 1);
-	entry = &refusals->entry[ticket % CPM_REFUSAL_LOG_ENTRIES];
-	pg_atomic_write_u64(&entry->ticket, 0);
-	pg_write_barrier();
-	entry->refused = *refused;
-	pg_write_barrier();
-	pg_atomic_write_u64(&entry->ticket, ticket + 1);
+	cpm_ring_add(&refusals->log, refused);
 }
 
 CpmRefusalCount
@@ -119,35 +97,13 @@ cpm_refusals_last_for_slots(void)
 			pg_atomic_read_u64(&refusals->counter[CPM_REFUSED_RESERVED].last_seen));
 }
 
-/* Copy the entry of that ticket; false when it is another's, or half written. */
-static bool
-copy_entry(uint64 ticket, CpmRefused *copy)
-{
-	RefusalEntry *entry = &refusals->entry[ticket % CPM_REFUSAL_LOG_ENTRIES];
-
-	if (pg_atomic_read_u64(&entry->ticket) != ticket + 1)
-		return false;
-	pg_read_barrier();
-	*copy = entry->refused;
-	pg_read_barrier();
-	return pg_atomic_read_u64(&entry->ticket) == ticket + 1;
-}
-
 void
-cpm_refusals_log_scan(CpmRefusedVisitor visit, void *arg)
+cpm_refusals_log_scan(CpmRingVisitor visit, void *arg)
 {
-	uint64		next;
-	uint64		first;
 	CpmRefused	copy;
 
-	if (refusals == NULL)
-		return;
-	next = pg_atomic_read_u64(&refusals->next);
-	first = next > CPM_REFUSAL_LOG_ENTRIES ? next - CPM_REFUSAL_LOG_ENTRIES : 0;
-	first = Max(first, pg_atomic_read_u64(&refusals->log_baseline));
-	for (uint64 i = next; i > first; i--)
-		if (copy_entry(i - 1, &copy))
-			visit(&copy, arg);
+	if (refusals != NULL)
+		cpm_ring_scan(&refusals->log, &copy, visit, arg);
 }
 
 void
@@ -156,5 +112,5 @@ cpm_refusals_reset(void)
 	for (int i = 0; i < CPM_REFUSALS; i++)
 		pg_atomic_write_u64(&refusals->counter[i].baseline,
 							pg_atomic_read_u64(&refusals->counter[i].total));
-	pg_atomic_write_u64(&refusals->log_baseline, pg_atomic_read_u64(&refusals->next));
+	cpm_ring_reset(&refusals->log);
 }

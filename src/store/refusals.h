@@ -6,6 +6,7 @@
 #define CPM_REFUSALS_H
 
 #include "base/refusal.h"
+#include "base/ring.h"
 #include "datatype/timestamp.h"
 #include "libpq/pqcomm.h"
 #include "pg_config_manual.h"
@@ -29,8 +30,6 @@ typedef struct CpmRefused
 	SockAddr	client_addr;
 } CpmRefused;
 
-typedef void (*CpmRefusedVisitor) (const CpmRefused *refused, void *arg);
-
 extern Size cpm_refusals_size(void);
 extern void cpm_refusals_attach(void *memory, bool is_new);
 
@@ -47,8 +46,8 @@ extern CpmRefusalCount cpm_refusals_count(CpmRefusal reason);
 extern uint64 cpm_refusals_for_slots(void);
 extern TimestampTz cpm_refusals_last_for_slots(void);
 
-/* Visit the log, newest first; entries that are just being written are left out. */
-extern void cpm_refusals_log_scan(CpmRefusedVisitor visit, void *arg);
+/* Visit the log, a CpmRefused each, newest first; those just being written are left out. */
+extern void cpm_refusals_log_scan(CpmRingVisitor visit, void *arg);
 
 /* Counts and log start anew from here. */
 extern void cpm_refusals_reset(void);

@@ -19,7 +19,6 @@ typedef struct SharedSamplerState
 {
 	CpmSeqlock	lock;			/* guards state, which the sampler writes */
 	CpmSamplerState state;
-	pg_atomic_uint64 counters_reset;	/* a TimestampTz; a reset writes */
 } SharedSamplerState;
 
 static SharedSamplerState *shared;
@@ -39,7 +38,6 @@ cpm_sampler_state_attach(void *memory, bool is_new)
 		memset(shared, 0, sizeof(*shared));
 		cpm_seqlock_init(&shared->lock);
 		shared->state.server_start = GetCurrentTimestamp();
-		pg_atomic_init_u64(&shared->counters_reset, (uint64) shared->state.server_start);
 	}
 }
 
@@ -77,12 +75,6 @@ cpm_sampler_state_sampled(TimestampTz at, double cost_ms, uint64 missed)
 	cpm_seqlock_write_end(&shared->lock);
 }
 
-void
-cpm_sampler_state_note_reset(TimestampTz at)
-{
-	pg_atomic_write_u64(&shared->counters_reset, (uint64) at);
-}
-
 CpmSamplerState
 cpm_sampler_state_get(void)
 {
@@ -98,7 +90,6 @@ cpm_sampler_state_get(void)
 		before = cpm_seqlock_read_begin(&shared->lock);
 		state = shared->state;
 	} while (!cpm_seqlock_read_ok(&shared->lock, before));
-	state.counters_reset = (TimestampTz) pg_atomic_read_u64(&shared->counters_reset);
 	return state;
 }
 

@@ -11,7 +11,6 @@
 typedef struct CpmSamplerState
 {
 	TimestampTz server_start;	/* when shared memory was made */
-	TimestampTz counters_reset; /* of connpool_reset(), else server_start */
 	int			pid;			/* 0 while no sampler runs */
 	TimestampTz started_at;		/* by the last sampler; 0 before the first */
 	TimestampTz last_sample;	/* 0 before the first */
@@ -27,9 +26,6 @@ extern void cpm_sampler_state_attach(void *memory, bool is_new);
 extern void cpm_sampler_state_started(int pid);
 extern void cpm_sampler_state_ended(void);
 extern void cpm_sampler_state_sampled(TimestampTz at, double cost_ms, uint64 missed);
-
-/* Any process: the counters start anew now. */
-extern void cpm_sampler_state_note_reset(TimestampTz at);
 
 /* Any process; takes no lock. All zero when the library is not preloaded. */
 extern CpmSamplerState cpm_sampler_state_get(void);

@@ -19,6 +19,7 @@
 #include "store/refusals.h"
 #include "store/sampling.h"
 #include "store/session_counts.h"
+#include "store/slots.h"
 #include "utils/timestamp.h"
 
 typedef struct Counting
@@ -26,6 +27,7 @@ typedef struct Counting
 	CpmSample  *sample;
 	CpmAges		ages;
 	TimestampTz oldest_transaction; /* 0 for none */
+	uint32	   *busy_by_pool;	/* NULL when nobody asks */
 } Counting;
 
 static void
@@ -33,6 +35,19 @@ remember_oldest(Counting *counting, TimestampTz start)
 {
 	if (start != 0 && (counting->oldest_transaction == 0 || start < counting->oldest_transaction))
 		counting->oldest_transaction = start;
+}
+
+/* Busy: active or in a transaction, as the busy time of pools. */
+static void
+count_busy(Counting *counting, const CpmSession *session)
+{
+	int			pool;
+
+	if (!cpm_is_active(session) && !cpm_is_idle_in_transaction(session))
+		return;
+	pool = cpm_slot_pool(session->proc_number, session->pid);
+	if (pool >= 0)
+		counting->busy_by_pool[pool]++;
 }
 
 static void
@@ -43,6 +58,8 @@ count_session(const CpmSession *session, void *arg)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
+	if (counting->busy_by_pool)
+		count_busy(counting, session);
 	if (!session->exempt)
 		remember_oldest(counting, session->xact_start);
 }
@@ -82,9 +99,27 @@ cpm_counters_now(TimestampTz at)
 		.at = at,
 		.refused_for_slots = cpm_refusals_for_slots(),
 		.sessions_opened = cpm_sessions_opened(),
+		.queries = cpm_slots_counts(),
 	};
 
 	return counters;
+}
+
+/* Fewer statements than that say nothing about how they fare on average. */
+#define FEWEST_QUERIES 20
+
+static void
+count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *then)
+{
+	double		queries;
+
+	cpm_query_counts_subtract(&counts, then);
+	queries = (double) counts.of[CPM_QUERIES];
+	sample->value[CPM_SLOW_STATEMENTS] = (double) counts.of[CPM_SLOW_QUERIES];
+	sample->value[CPM_FAILED_QUERY_PERCENT] = queries < FEWEST_QUERIES ? 0 :
+		100.0 * (double) counts.of[CPM_FAILED_QUERIES] / queries;
+	sample->value[CPM_AVERAGE_QUERY_TIME_MS] = queries < FEWEST_QUERIES ? 0 :
+		(double) counts.of[CPM_QUERY_TIME_US] / queries / 1000.0;
 }
 
 /* The metrics of the last minute, from what counters were then and are now. */
@@ -99,6 +134,7 @@ count_last_minute(CpmSample *sample)
 		(double) (now.refused_for_slots - then.refused_for_slots);
 	sample->value[CPM_CONNECTIONS_PER_SECOND] =
 		(double) (now.sessions_opened - then.sessions_opened) / seconds;
+	count_queries(sample, now.queries, &then.queries);
 }
 
 int
@@ -109,9 +145,13 @@ cpm_sample_sources(void)
 }
 
 void
-cpm_sample_take(CpmSample *sample)
+cpm_sample_take(CpmSample *sample, uint32 *busy_by_pool)
 {
-	Counting	counting = {.sample = sample, .ages = cpm_settings_ages()};
+	Counting	counting = {
+		.sample = sample,
+		.ages = cpm_settings_ages(),
+		.busy_by_pool = busy_by_pool,
+	};
 
 	memset(sample, 0, sizeof(*sample));
 	sample->taken_at = GetCurrentTimestamp();
@@ -124,9 +164,9 @@ cpm_sample_take(CpmSample *sample)
 	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;
 
-	sample->value[CPM_EXHAUSTION_SECONDS] = NAN;
-	sample->value[CPM_REJECTED_CONNECTIONS] = NAN;
-	sample->value[CPM_CONNECTIONS_PER_SECOND] = NAN;
+	/* without our own memory these are not known, and left out of every listing */
+	for (int i = CPM_SLOW_STATEMENTS; i <= CPM_EXHAUSTION_SECONDS; i++)
+		sample->value[i] = NAN;
 	if (cpm_is_preloaded())
 	{
 		count_last_minute(sample);

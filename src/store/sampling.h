@@ -9,11 +9,12 @@
 #include "store/recent.h"
 
 /*
- * Fill a sample with the state of now. Any process that has a backend status
+ * Fill a sample with the state of now. busy_by_pool is NULL, or counters by the
+ * index of store/pools to which the sessions that are busy are added. Any process that has a backend status
  * may call it. Takes no lock but cpm_prepared_list()'s; allocates a little in
  * the current memory context when prepared transactions are possible.
  */
-extern void cpm_sample_take(CpmSample *sample);
+extern void cpm_sample_take(CpmSample *sample, uint32 *busy_by_pool);
 
 /* The CPM_SOURCE_… bits that a sample taken now would have. */
 extern int	cpm_sample_sources(void);

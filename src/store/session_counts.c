@@ -1,8 +1,10 @@
 /*
  * session_counts.c
- *		How many sessions there have been.
+ *		How many sessions there have been and are, how long they lasted, and how
+ *		long they took to set up: over the whole server.
  *
- * Every session adds itself once, by an atomic; nobody subtracts.
+ * Every session adds itself by atomics when it opens and when it ends. What
+ * belongs to a pool is in store/pools.
  */
 #include "postgres.h"
 
@@ -12,6 +14,12 @@
 typedef struct SessionCounts
 {
 	pg_atomic_uint64 opened;
+	pg_atomic_uint32 open;		/* now */
+	pg_atomic_uint32 peak;		/* of open, since the sampler last took it */
+	pg_atomic_uint64 setup[CPM_BUCKETS];
+	pg_atomic_uint64 duration[CPM_BUCKETS];
+	CpmHistogram setup_baseline;	/* of the last reset; whoever resets writes */
+	CpmHistogram duration_baseline;
 } SessionCounts;
 
 static SessionCounts *counts;
@@ -26,18 +34,70 @@ void
 cpm_session_counts_attach(void *memory, bool is_new)
 {
 	counts = memory;
-	if (is_new)
-		pg_atomic_init_u64(&counts->opened, 0);
+	if (!is_new)
+		return;
+	memset(counts, 0, sizeof(*counts));
+	pg_atomic_init_u64(&counts->opened, 0);
+	pg_atomic_init_u32(&counts->open, 0);
+	pg_atomic_init_u32(&counts->peak, 0);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		pg_atomic_init_u64(&counts->setup[i], 0);
+		pg_atomic_init_u64(&counts->duration[i], 0);
+	}
 }
 
 void
-cpm_session_opened(void)
+cpm_session_opened(int64 setup_us)
 {
+	uint32		open = pg_atomic_add_fetch_u32(&counts->open, 1);
+	uint32		peak = pg_atomic_read_u32(&counts->peak);
+
+	while (peak < open)
+		if (pg_atomic_compare_exchange_u32(&counts->peak, &peak, open))
+			break;
 	pg_atomic_fetch_add_u64(&counts->opened, 1);
+	pg_atomic_fetch_add_u64(&counts->setup[cpm_bucket_of(setup_us)], 1);
+}
+
+void
+cpm_session_ended(int64 duration_us)
+{
+	pg_atomic_fetch_sub_u32(&counts->open, 1);
+	pg_atomic_fetch_add_u64(&counts->duration[cpm_bucket_of(duration_us)], 1);
 }
 
 uint64
 cpm_sessions_opened(void)
 {
 	return counts ? pg_atomic_read_u64(&counts->opened) : 0;
+}
+
+static void
+copy_buckets(pg_atomic_uint64 *buckets, CpmHistogram *histogram)
+{
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		histogram->count[i] = pg_atomic_read_u64(&buckets[i]);
+}
+
+void
+cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration)
+{
+	copy_buckets(counts->setup, setup);
+	cpm_histogram_subtract(setup, &counts->setup_baseline);
+	copy_buckets(counts->duration, duration);
+	cpm_histogram_subtract(duration, &counts->duration_baseline);
+}
+
+void
+cpm_session_counts_reset(void)
+{
+	copy_buckets(counts->setup, &counts->setup_baseline);
+	copy_buckets(counts->duration, &counts->duration_baseline);
+}
+
+uint32
+cpm_sessions_take_peak(void)
+{
+	return pg_atomic_exchange_u32(&counts->peak, pg_atomic_read_u32(&counts->open));
 }

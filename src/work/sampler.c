@@ -7,7 +7,8 @@
  * alerts; nothing in it waits for anybody. Rounds are timed by the monotonic
  * clock, so that a clock that is set does not stop them.
  *
- * Only writer of store/history, store/alert_state and store/sampler_state. An
+ * Only writer of store/history, store/recent, store/periods, store/alert_state
+ * and store/sampler_state. An
  * error ends the process; the postmaster starts another after a second, which
  * goes on with what is in shared memory.
  */
@@ -23,9 +24,12 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "store/history.h"
+#include "store/periods.h"
+#include "store/pools.h"
 #include "store/recent.h"
 #include "store/sampler_state.h"
 #include "store/sampling.h"
+#include "store/session_counts.h"
 #include "utils/memutils.h"
 #include "work/alerting.h"
 #include "work/sampler.h"
@@ -64,11 +68,16 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	CpmSample	sample;
 	CpmCounters counters;
+	uint32	   *busy_by_pool = palloc0(cpm_pools_places() * sizeof(uint32));
 
-	cpm_sample_take(&sample);
+	cpm_sample_take(&sample, busy_by_pool);
+	for (int i = 0; i < cpm_pools_places(); i++)
+		if (busy_by_pool[i] > 0)
+			cpm_pool_note_busy(i, busy_by_pool[i]);
 	counters = cpm_counters_now(sample.taken_at);
 	cpm_recent_keep(&counters);
-	cpm_history_append(&sample, cpm_sample_interval_ms);
+	cpm_periods_keep(sample.taken_at);
+	cpm_history_append(&sample, cpm_sessions_take_peak(), cpm_sample_interval_ms);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0);
 	cpm_sampler_state_sampled(sample.taken_at, (monotonic_us() - started_us) / 1000.0, missed);
 

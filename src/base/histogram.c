@@ -1,0 +1,87 @@
+/*
+ * histogram.c
+ *		Buckets for durations, and what can be read off counts in them.
+ *
+ * Pure arithmetic: no shared memory, no settings, cannot raise an error.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/histogram.h"
+
+double
+cpm_bucket_lower_us(int bucket)
+{
+	int			octave;
+
+	if (bucket >= CPM_BUCKETS)
+		return INFINITY;
+	if (bucket < 2 * CPM_SUB_BUCKETS)
+		return bucket;
+	octave = bucket / CPM_SUB_BUCKETS - 1;
+	return ldexp(CPM_SUB_BUCKETS + bucket % CPM_SUB_BUCKETS, octave);
+}
+
+uint64
+cpm_histogram_total(const CpmHistogram *histogram)
+{
+	uint64		total = 0;
+
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		total += histogram->count[i];
+	return total;
+}
+
+void
+cpm_histogram_subtract(CpmHistogram *histogram, const CpmHistogram *earlier)
+{
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		histogram->count[i] -= Min(histogram->count[i], earlier->count[i]);
+}
+
+void
+cpm_histogram_add(CpmHistogram *histogram, const CpmHistogram *other)
+{
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		histogram->count[i] += other->count[i];
+}
+
+/* The place within a bucket of the rank-th of its durations, from 1. */
+static double
+within_bucket(int bucket, uint64 rank, uint64 count)
+{
+	double		lower = cpm_bucket_lower_us(bucket);
+	double		upper = cpm_bucket_lower_us(bucket + 1);
+
+	/* durations are whole: a bucket of one of them, and the last one, have no inside */
+	if (upper - lower <= 1 || isinf(upper))
+		return lower;
+	return lower + (upper - lower) * ((double) rank - 0.5) / (double) count;
+}
+
+double
+cpm_histogram_percentile_us(const CpmHistogram *histogram, double fraction, double max_us)
+{
+	uint64		total = cpm_histogram_total(histogram);
+	uint64		rank = (uint64) ceil(fraction * (double) total);
+	uint64		before = 0;
+
+	if (total == 0)
+		return NAN;
+	rank = Max(rank, 1);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		uint64		count = histogram->count[i];
+
+		if (before + count >= rank)
+		{
+			double		us = within_bucket(i, rank - before, count);
+
+			/* not below its bucket: a maximum that is being written may be behind */
+			return us > max_us ? Max(max_us, cpm_bucket_lower_us(i)) : us;
+		}
+		before += count;
+	}
+	return NAN;
+}

@@ -1,0 +1,47 @@
+/*
+ * pool.h
+ *		A pool: the sessions of one application in one database as one role. Its
+ *		name, and what is counted of its sessions: plain values.
+ */
+#ifndef CPM_POOL_H
+#define CPM_POOL_H
+
+#include "base/histogram.h"
+#include "base/query_counts.h"
+#include "pg_config_manual.h"
+
+/* A key of hash tables: bytes after the end of a name are zero. */
+typedef struct CpmPoolName
+{
+	char		database[NAMEDATALEN];
+	char		role[NAMEDATALEN];	/* as logged in */
+	char		application_name[NAMEDATALEN];
+} CpmPoolName;
+
+/* How a session can end, as pg_stat_database tells it. */
+typedef enum CpmSessionEnd
+{
+	CPM_SESSION_CLOSED,			/* by its client, in good order */
+	CPM_SESSION_ABANDONED,		/* the client went away */
+	CPM_SESSION_FAILED,			/* a fatal error */
+	CPM_SESSION_KILLED			/* an administrator, or the server's stop */
+} CpmSessionEnd;
+
+#define CPM_SESSION_ENDS (CPM_SESSION_KILLED + 1)
+
+/* A pool as it stands. Counts are since the last reset. */
+typedef struct CpmPool
+{
+	CpmPoolName name;
+	uint32		connections;	/* now */
+	uint32		peak_connections;
+	uint32		peak_busy;		/* the highest that was sampled */
+	uint64		opened;			/* sessions that opened here */
+	uint64		ended[CPM_SESSION_ENDS];	/* and that ended here, by CpmSessionEnd */
+	uint64		session_time_us;	/* of those that have ended */
+	uint64		setup_time_us;	/* of those that opened, from the start of the process */
+	CpmQueryCounts counts;
+	CpmHistogram histogram;		/* of query times */
+} CpmPool;
+
+#endif							/* CPM_POOL_H */

@@ -1,0 +1,36 @@
+/*
+ * query_counts.h
+ *		What is counted of statements and transactions, for a session, a pool or
+ *		the server: a plain value.
+ */
+#ifndef CPM_QUERY_COUNTS_H
+#define CPM_QUERY_COUNTS_H
+
+#include "c.h"
+
+typedef enum CpmCount
+{
+	CPM_QUERIES,				/* failed ones included */
+	CPM_FAILED_QUERIES,
+	CPM_SLOW_QUERIES,			/* longer than slow_statement_time */
+	CPM_TRANSACTIONS,			/* top-level, committed, aborted or prepared */
+	CPM_QUERY_TIME_US,
+	CPM_BUSY_TIME_US			/* in a statement or a transaction */
+} CpmCount;
+
+#define CPM_COUNTS (CPM_BUSY_TIME_US + 1)
+
+typedef struct CpmQueryCounts
+{
+	uint64		of[CPM_COUNTS];
+} CpmQueryCounts;
+
+/* What has been added since an earlier state; nothing below zero. */
+static inline void
+cpm_query_counts_subtract(CpmQueryCounts *counts, const CpmQueryCounts *earlier)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+		counts->of[i] -= Min(counts->of[i], earlier->of[i]);
+}
+
+#endif							/* CPM_QUERY_COUNTS_H */

@@ -1,0 +1,95 @@
+/*
+ * ring.c
+ *		A log of fixed size in shared memory that many write and nobody locks.
+ */
+#include "postgres.h"
+
+#include "base/ring.h"
+
+#define BUSY PG_UINT64_MAX
+
+typedef struct Place
+{
+	pg_atomic_uint64 ticket;	/* of the entry, plus one; 0 empty, or BUSY */
+} Place;
+
+static Size
+place_size(Size entry_size)
+{
+	return sizeof(Place) + MAXALIGN(entry_size);
+}
+
+static Place *
+place_of(CpmRing *ring, uint64 ticket)
+{
+	return (Place *) ((char *) ring + MAXALIGN(sizeof(CpmRing)) +
+					  (ticket % ring->entries) * place_size(ring->entry_size));
+}
+
+Size
+cpm_ring_size(int entries, Size entry_size)
+{
+	return MAXALIGN(sizeof(CpmRing)) + entries * place_size(entry_size);
+}
+
+void
+cpm_ring_init(CpmRing *ring, int entries, Size entry_size)
+{
+	pg_atomic_init_u64(&ring->next, 0);
+	pg_atomic_init_u64(&ring->first_shown, 0);
+	ring->entries = entries;
+	ring->entry_size = entry_size;
+	for (int i = 0; i < entries; i++)
+		pg_atomic_init_u64(&place_of(ring, i)->ticket, 0);
+}
+
+void
+cpm_ring_add(CpmRing *ring, const void *entry)
+{
+	uint64		ticket;
+	uint64		previous;
+	Place	   *place;
+
+	if (ring->entries == 0)
+		return;
+	ticket = pg_atomic_fetch_add_u64(&ring->next, 1);
+	place = place_of(ring, ticket);
+	previous = pg_atomic_read_u64(&place->ticket);
+	if (previous == BUSY ||
+		!pg_atomic_compare_exchange_u64(&place->ticket, &previous, BUSY))
+		return;
+	memcpy(place + 1, entry, ring->entry_size);
+	pg_write_barrier();
+	pg_atomic_write_u64(&place->ticket, ticket + 1);
+}
+
+static bool
+copy_entry(CpmRing *ring, uint64 ticket, void *buffer)
+{
+	Place	   *place = place_of(ring, ticket);
+
+	if (pg_atomic_read_u64(&place->ticket) != ticket + 1)
+		return false;
+	pg_read_barrier();
+	memcpy(buffer, place + 1, ring->entry_size);
+	pg_read_barrier();
+	return pg_atomic_read_u64(&place->ticket) == ticket + 1;
+}
+
+void
+cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg)
+{
+	uint64		next = pg_atomic_read_u64(&ring->next);
+	uint64		first = next > ring->entries ? next - ring->entries : 0;
+
+	first = Max(first, pg_atomic_read_u64(&ring->first_shown));
+	for (uint64 i = next; i > first; i--)
+		if (copy_entry(ring, i - 1, buffer))
+			visit(buffer, arg);
+}
+
+void
+cpm_ring_reset(CpmRing *ring)
+{
+	pg_atomic_write_u64(&ring->first_shown, pg_atomic_read_u64(&ring->next));
+}

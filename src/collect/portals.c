@@ -1,0 +1,50 @@
+/*
+ * portals.c
+ *		Portals of this session that a client fetches in parts.
+ *
+ * A statement that runs in several Execute messages is one, and ends with its
+ * last part, so its time waits here. Most sessions have none; one that has
+ * more than fits counts a statement with its first part.
+ *
+ * Process-local, no allocation.
+ */
+#include "postgres.h"
+
+#include "collect/portals.h"
+#include "nodes/plannodes.h"
+
+#define MOST_PARTIALS 32
+
+int			cpm_partials;
+
+static CpmPartial partial[MOST_PARTIALS];	/* the first cpm_partials */
+
+bool
+cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
+{
+	CpmPartial *kept = &partial[cpm_partials];
+
+	if (cpm_partials == MOST_PARTIALS)
+		return false;
+	kept->query = query;
+	kept->elapsed_us = elapsed_us;
+	kept->queryid = query->plannedstmt->queryId;
+	cpm_partials++;
+	return true;
+}
+
+CpmPartial
+cpm_partial_take(const QueryDesc *query)
+{
+	CpmPartial	taken = {0};
+
+	for (int i = 0; i < cpm_partials; i++)
+	{
+		if (query != NULL && partial[i].query != query)
+			continue;
+		taken = partial[i];
+		partial[i] = partial[--cpm_partials];
+		break;
+	}
+	return taken;
+}

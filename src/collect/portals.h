@@ -1,0 +1,27 @@
+/*
+ * portals.h
+ *		Portals of this session that a client fetches in parts.
+ */
+#ifndef CPM_PORTALS_H
+#define CPM_PORTALS_H
+
+#include "executor/execdesc.h"
+
+/* A statement whose portal has run in part. */
+typedef struct CpmPartial
+{
+	const QueryDesc *query;		/* NULL: none. Only compared: it may be gone */
+	int64		elapsed_us;		/* of all parts so far */
+	uint64		queryid;
+} CpmPartial;
+
+/* Are there any? For callers to whom a call is too much. */
+extern int	cpm_partials;
+
+/* Keep a statement with the time of its parts so far; false when there are too many. */
+extern bool cpm_partial_keep(const QueryDesc *query, int64 elapsed_us);
+
+/* Take out the statement of that query, or (NULL) any; its query is NULL when there is none. */
+extern CpmPartial cpm_partial_take(const QueryDesc *query);
+
+#endif							/* CPM_PORTALS_H */

@@ -1,0 +1,253 @@
+/*
+ * periods.c
+ *		What had been counted of statements when the last minute, the last hour
+ *		and the time since the last reset began.
+ *
+ * The sampler keeps a snapshot of all counters every ten seconds, and every
+ * sixth for an hour; a period is the difference between now and the newest
+ * snapshot that is old enough. Rings are as in store/recent: one writer, and
+ * readers who look afterwards whether it came round to what they copied. The
+ * first snapshot of each is the server's start, when all were zero.
+ *
+ * A maximum is no difference: each snapshot bears the longest statement since
+ * the one before it, which sessions note by ticks (store/slots). A statement
+ * that ends in the very moment of a snapshot may be missing from it.
+ */
+#include "postgres.h"
+
+#include "base/seqlock.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "store/periods.h"
+#include "store/slots.h"
+#include "utils/timestamp.h"
+
+#define SNAPSHOT_US (10 * USECS_PER_SEC)
+#define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
+#define SNAPSHOTS_PER_MINUTE 6
+#define SHORT_RING 16			/* more than a minute of snapshots */
+#define LONG_RING 64			/* more than an hour of minutes */
+
+typedef struct Snapshot
+{
+	TimestampTz at;
+	CpmQueryCounts counts;
+	CpmHistogram histogram;
+	int64		max_us;			/* since the snapshot before */
+} Snapshot;
+
+typedef struct SnapshotRing
+{
+	pg_atomic_uint64 next;		/* number of snapshots ever kept; the sampler writes */
+	int64		length_us;		/* of the period that it is for */
+	int			size;
+} SnapshotRing;
+
+typedef struct Periods
+{
+	SnapshotRing minute;
+	Snapshot	minute_snapshot[SHORT_RING];
+	SnapshotRing hour;
+	Snapshot	hour_snapshot[LONG_RING];
+	int64		minute_max_us;	/* of the minute under way; the sampler's own */
+	CpmSeqlock	reset_lock;		/* guards reset, written by who holds the lock for resets */
+	Snapshot	reset;
+} Periods;
+
+static Periods *periods;
+
+Size
+cpm_periods_size(void)
+{
+	return sizeof(Periods);
+}
+
+static void
+init_ring(SnapshotRing *ring, Snapshot *snapshots, int size, int64 length_us, TimestampTz now)
+{
+	pg_atomic_init_u64(&ring->next, 1);
+	ring->size = size;
+	ring->length_us = length_us;
+	snapshots[0].at = now;
+}
+
+void
+cpm_periods_attach(void *memory, bool is_new)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	periods = memory;
+	if (!is_new)
+		return;
+	memset(periods, 0, sizeof(*periods));
+	init_ring(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC, now);
+	init_ring(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
+	cpm_seqlock_init(&periods->reset_lock);
+	periods->reset.at = now;
+}
+
+static void
+take_snapshot(Snapshot *snapshot, TimestampTz now, int64 max_us)
+{
+	snapshot->at = now;
+	snapshot->counts = cpm_slots_counts();
+	cpm_slots_histogram(&snapshot->histogram);
+	snapshot->max_us = max_us;
+}
+
+static void
+keep(SnapshotRing *ring, Snapshot *snapshots, const Snapshot *snapshot)
+{
+	uint64		number = pg_atomic_read_u64(&ring->next);
+
+	pg_write_barrier();			/* as in cpm_history_append() */
+	snapshots[number % ring->size] = *snapshot;
+	pg_write_barrier();
+	pg_atomic_write_u64(&ring->next, number + 1);
+}
+
+void
+cpm_periods_keep(TimestampTz now)
+{
+	static Snapshot snapshot;	/* of the sampler's process, to keep it off the stack */
+	uint64		number = pg_atomic_read_u64(&periods->minute.next);
+	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
+	uint32		tick = cpm_slots_tick();
+
+	/* a clock that was set back starts anew rather than waiting to catch up */
+	if (now >= newest && now - newest < SNAPSHOT_US - EARLY_US)
+		return;
+	cpm_slots_next_tick();
+	take_snapshot(&snapshot, now, cpm_slots_tick_max_us(tick));
+	keep(&periods->minute, periods->minute_snapshot, &snapshot);
+
+	periods->minute_max_us = Max(periods->minute_max_us, snapshot.max_us);
+	if (number % SNAPSHOTS_PER_MINUTE == 0)
+	{
+		snapshot.max_us = periods->minute_max_us;
+		keep(&periods->hour, periods->hour_snapshot, &snapshot);
+		periods->minute_max_us = 0;
+	}
+}
+
+/*
+ * The number of the snapshot at which the ring's period begins: the newest that
+ * is old enough, or not after a certain time, else the oldest. Also the longest
+ * statement since.
+ */
+static uint64
+beginning_of(const SnapshotRing *ring, const Snapshot *snapshots, uint64 next, TimestampTz now,
+			 TimestampTz not_before, int64 *max_us)
+{
+	uint64		number = next - 1;
+
+	*max_us = 0;
+	for (uint64 i = 0; i < Min(next, (uint64) ring->size - 1); i++)
+	{
+		const Snapshot *snapshot = &snapshots[(next - 1 - i) % ring->size];
+
+		number = next - 1 - i;
+		if (snapshot->at <= not_before || now - snapshot->at >= ring->length_us)
+			break;
+		*max_us = Max(*max_us, snapshot->max_us);
+	}
+	return number;
+}
+
+static void
+find_beginning(SnapshotRing *ring, const Snapshot *snapshots, TimestampTz now,
+			   TimestampTz not_before, Snapshot *then, int64 *max_us)
+{
+	uint64		number;
+
+	do
+	{
+		uint64		next = pg_atomic_read_u64(&ring->next);
+
+		pg_read_barrier();
+		number = beginning_of(ring, snapshots, next, now, not_before, max_us);
+		*then = snapshots[number % ring->size];
+		pg_read_barrier();
+	} while (pg_atomic_read_u64(&ring->next) - number >= (uint64) ring->size);
+}
+
+static void
+copy_reset(Snapshot *reset)
+{
+	uint32		before;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		before = cpm_seqlock_read_begin(&periods->reset_lock);
+		*reset = periods->reset;
+	} while (!cpm_seqlock_read_ok(&periods->reset_lock, before));
+}
+
+TimestampTz
+cpm_periods_reset_at(void)
+{
+	uint32		before;
+	TimestampTz at;
+
+	if (periods == NULL)
+		return 0;
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		before = cpm_seqlock_read_begin(&periods->reset_lock);
+		at = periods->reset.at;
+	} while (!cpm_seqlock_read_ok(&periods->reset_lock, before));
+	return at;
+}
+
+void
+cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
+{
+	Snapshot   *then = palloc(sizeof(Snapshot));
+	Snapshot   *reset = palloc(sizeof(Snapshot));
+
+	copy_reset(reset);
+	if (period == CPM_LAST_MINUTE)
+		find_beginning(&periods->minute, periods->minute_snapshot, now, reset->at, then,
+					   &stats->max_us);
+	else if (period == CPM_LAST_HOUR)
+	{
+		int64		latest_us;
+
+		/* the minute under way is in the short ring only */
+		find_beginning(&periods->minute, periods->minute_snapshot, now, reset->at, then,
+					   &latest_us);
+		find_beginning(&periods->hour, periods->hour_snapshot, now, reset->at, then,
+					   &stats->max_us);
+		stats->max_us = Max(stats->max_us, latest_us);
+	}
+	if (period == CPM_SINCE_RESET || then->at < reset->at)
+		*then = *reset;
+
+	/* the same maximum for all where a period is the whole time */
+	if (then->at == reset->at)
+		stats->max_us = cpm_slots_max_us();
+	else
+		stats->max_us = Max(stats->max_us, cpm_slots_tick_max_us(cpm_slots_tick()));
+	stats->since = then->at;
+	stats->counts = cpm_slots_counts();
+	cpm_query_counts_subtract(&stats->counts, &then->counts);
+	cpm_slots_histogram(&stats->histogram);
+	cpm_histogram_subtract(&stats->histogram, &then->histogram);
+	pfree(then);
+	pfree(reset);
+}
+
+void
+cpm_periods_reset(TimestampTz now)
+{
+	Snapshot   *reset = palloc(sizeof(Snapshot));
+
+	cpm_slots_reset_max();
+	take_snapshot(reset, now, 0);
+	cpm_seqlock_write_begin(&periods->reset_lock);
+	periods->reset = *reset;
+	cpm_seqlock_write_end(&periods->reset_lock);
+	pfree(reset);
+}

@@ -1,0 +1,29 @@
+/*
+ * periods.h
+ *		What had been counted of statements when the last minute, the last hour
+ *		and the time since the last reset began.
+ */
+#ifndef CPM_PERIODS_H
+#define CPM_PERIODS_H
+
+#include "base/period.h"
+
+extern Size cpm_periods_size(void);
+extern void cpm_periods_attach(void *memory, bool is_new);
+
+/*
+ * Keep a snapshot when one is due: every ten seconds, for summing the buckets of
+ * a thousand sessions costs more than a sample. The sampler only, every round.
+ */
+extern void cpm_periods_keep(TimestampTz now);
+
+/* What the period has seen. Any process; takes no lock. */
+extern void cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats);
+
+/* When all began, or were last reset; 0 when the library is not preloaded. */
+extern TimestampTz cpm_periods_reset_at(void);
+
+/* All periods begin anew. Hold an exclusive lock against other resets. */
+extern void cpm_periods_reset(TimestampTz now);
+
+#endif							/* CPM_PERIODS_H */

@@ -1,0 +1,33 @@
+/*
+ * pool_totals.h
+ *		Pools as they stand: what sessions have given them and what those that
+ *		still run have counted, together.
+ */
+#ifndef CPM_POOL_TOTALS_H
+#define CPM_POOL_TOTALS_H
+
+#include "base/pool.h"
+
+typedef struct CpmPoolList
+{
+	int			places;
+	bool	   *is_used;		/* by index of store/pools */
+	CpmPool    *pool;			/* the same */
+} CpmPoolList;
+
+/*
+ * All pools since the last reset, at one moment: sums over them agree with each
+ * other. Any process; palloc'd; takes no lock, but under a storm of moves it
+ * reads again, for at most a second, and then takes what it has.
+ */
+extern CpmPoolList cpm_pool_totals(void);
+
+/*
+ * Counts and peaks start anew. Sessions that are open count as opened then, so
+ * that those opened stay the sum of those ended and those that are open. Hold
+ * the lock of store/pools exclusively, or a pool could be folded between being
+ * read and being marked.
+ */
+extern void cpm_pool_totals_reset(void);
+
+#endif							/* CPM_POOL_TOTALS_H */

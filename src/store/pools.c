@@ -1,0 +1,459 @@
+/*
+ * pools.c
+ *		The pools that are known, and what sessions have added to each.
+ *
+ * A table of max_pools places, and one more for "(other)". What a session has
+ * counted stays in its slot (store/slots) and is added here, by atomics, when
+ * it leaves the pool: at its end or when its application_name changes.
+ *
+ * A pool's name is found through a hash table under a lock: by a session that
+ * opens, or comes to a pool it has not been in lately. One that comes back
+ * needs no lock: it adds itself to the pool's state, which holds the number of
+ * connections and a generation in one atomic, and sees in the same step
+ * whether the pool is still what it was. A pool is folded by exchanging that
+ * state from no connection to the next generation, which fails as soon as
+ * somebody has come in.
+ *
+ * When all places are taken, a new pool gets the place of the one longest
+ * without a session, whose counts go to "(other)". When every pool has
+ * sessions, the new session is counted in "(other)".
+ */
+#include "postgres.h"
+
+#include "base/settings.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+#include "store/pools.h"
+#include "utils/hsearch.h"
+
+/* What only grows: the parts of a CpmPool that are summed. */
+typedef struct PoolCounters
+{
+	pg_atomic_uint64 count[CPM_COUNTS];
+	pg_atomic_uint64 opened;
+	pg_atomic_uint64 ended[CPM_SESSION_ENDS];
+	pg_atomic_uint64 session_time_us;
+	pg_atomic_uint64 setup_time_us;
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
+} PoolCounters;
+
+#define COUNTERS_OF(counters) ((pg_atomic_uint64 *) (counters))
+#define COUNTERS_IN_POOL ((int) (sizeof(PoolCounters) / sizeof(pg_atomic_uint64)))
+
+typedef struct PoolPlace
+{
+	CpmPoolName name;			/* changed under the lock, between two moves */
+	pg_atomic_uint32 is_used;
+	pg_atomic_uint64 state;		/* generation << 32 | connections */
+	pg_atomic_uint64 peak;		/* epoch << 32 | connections; raised by who comes in */
+	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler */
+	pg_atomic_uint64 last_left; /* a TimestampTz: when it was last left */
+	PoolCounters total;			/* sessions add as they leave */
+	PoolCounters baseline;		/* a reset writes, and a fold, under the lock */
+} PoolPlace;
+
+typedef struct Pools
+{
+	pg_atomic_uint64 moves_begun;
+	pg_atomic_uint64 moves_done;
+	pg_atomic_uint32 epoch;		/* of peaks; a reset adds one */
+	pg_atomic_uint64 folded;
+	pg_atomic_uint32 used;
+	int			places;			/* set at start */
+	PoolPlace	place[FLEXIBLE_ARRAY_MEMBER];
+} Pools;
+
+typedef struct IndexEntry
+{
+	CpmPoolName name;			/* hash key */
+	int			index;
+} IndexEntry;
+
+static Pools *pools;
+static HTAB *by_name;
+static LWLock *lock;
+
+static Size
+table_size(void)
+{
+	return add_size(offsetof(Pools, place), mul_size(cpm_max_pools + 1, sizeof(PoolPlace)));
+}
+
+Size
+cpm_pools_size(void)
+{
+	return add_size(MAXALIGN(table_size()),
+					hash_estimate_size(cpm_max_pools + 1, sizeof(IndexEntry)));
+}
+
+LWLock *
+cpm_pools_lock(void)
+{
+	return lock;
+}
+
+static void
+init_counters(PoolCounters *counters)
+{
+	for (int i = 0; i < COUNTERS_IN_POOL; i++)
+		pg_atomic_init_u64(&COUNTERS_OF(counters)[i], 0);
+}
+
+static void
+init_place(PoolPlace *place)
+{
+	memset(&place->name, 0, sizeof(place->name));
+	pg_atomic_init_u32(&place->is_used, 0);
+	pg_atomic_init_u64(&place->state, 0);
+	pg_atomic_init_u64(&place->peak, 0);
+	pg_atomic_init_u64(&place->peak_busy, 0);
+	pg_atomic_init_u64(&place->last_left, 0);
+	init_counters(&place->total);
+	init_counters(&place->baseline);
+}
+
+static void
+init_table(void)
+{
+	CpmPoolName *other = &pools->place[CPM_OTHER_POOL].name;
+
+	pg_atomic_init_u64(&pools->moves_begun, 0);
+	pg_atomic_init_u64(&pools->moves_done, 0);
+	pg_atomic_init_u32(&pools->epoch, 1);
+	pg_atomic_init_u64(&pools->folded, 0);
+	pg_atomic_init_u32(&pools->used, 0);
+	pools->places = cpm_max_pools + 1;
+	for (int i = 0; i < pools->places; i++)
+		init_place(&pools->place[i]);
+
+	strlcpy(other->database, "(other)", NAMEDATALEN);
+	strlcpy(other->role, "(other)", NAMEDATALEN);
+	strlcpy(other->application_name, "(other)", NAMEDATALEN);
+	pg_atomic_write_u32(&pools->place[CPM_OTHER_POOL].is_used, 1);
+}
+
+void
+cpm_pools_attach(void *memory, bool is_new)
+{
+	HASHCTL		control = {.keysize = sizeof(CpmPoolName), .entrysize = sizeof(IndexEntry)};
+
+	pools = memory;
+	if (is_new)
+		init_table();
+	by_name = ShmemInitHash("connpool_monitor pool names", cpm_max_pools + 1, cpm_max_pools + 1,
+							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	lock = &GetNamedLWLockTranche(CPM_POOLS_LOCK)->lock;
+}
+
+int
+cpm_pools_places(void)
+{
+	return pools->places;
+}
+
+void
+cpm_pools_move_begin(void)
+{
+	pg_atomic_fetch_add_u64(&pools->moves_begun, 1);
+}
+
+void
+cpm_pools_move_end(void)
+{
+	pg_atomic_fetch_add_u64(&pools->moves_done, 1);
+}
+
+bool
+cpm_pools_at_rest(uint64 *moves)
+{
+	/* done before begun: in the other order a move between the two would be missed */
+	uint64		done;
+
+	pg_memory_barrier();
+	done = pg_atomic_read_u64(&pools->moves_done);
+	pg_memory_barrier();
+	*moves = pg_atomic_read_u64(&pools->moves_begun);
+	pg_memory_barrier();
+	return *moves == done;
+}
+
+/* Raise a peak of the running epoch; one of an earlier epoch starts anew. */
+static void
+raise_peak(pg_atomic_uint64 *peak, uint32 value)
+{
+	uint64		raised = (uint64) pg_atomic_read_u32(&pools->epoch) << 32 | value;
+	uint64		current = pg_atomic_read_u64(peak);
+
+	while ((current >> 32) != (raised >> 32) || current < raised)
+		if (pg_atomic_compare_exchange_u64(peak, &current, raised))
+			break;
+}
+
+static uint32
+peak_value(pg_atomic_uint64 *peak)
+{
+	uint64		current = pg_atomic_read_u64(peak);
+
+	return (current >> 32) == pg_atomic_read_u32(&pools->epoch) ? (uint32) current : 0;
+}
+
+bool
+cpm_pool_reenter(CpmPoolRef ref)
+{
+	PoolPlace  *place = &pools->place[ref.index];
+	uint64		before = pg_atomic_fetch_add_u64(&place->state, 1);
+
+	if ((uint32) (before >> 32) != ref.generation)
+	{
+		pg_atomic_fetch_sub_u64(&place->state, 1);
+		return false;
+	}
+	raise_peak(&place->peak, (uint32) before + 1);
+	return true;
+}
+
+void
+cpm_pool_leave(int index, TimestampTz now)
+{
+	pg_atomic_write_u64(&pools->place[index].last_left, (uint64) now);
+	pg_atomic_fetch_sub_u64(&pools->place[index].state, 1);
+}
+
+/* The pool at a place as it is now. While the lock is held it stays that. */
+static CpmPoolRef
+ref_of(int index)
+{
+	CpmPoolRef	ref = {
+		.index = index,
+		.generation = (uint32) (pg_atomic_read_u64(&pools->place[index].state) >> 32),
+	};
+
+	return ref;
+}
+
+/* The place that has been without a session for longest; -1 when all have some. */
+static int
+longest_unused(void)
+{
+	int			longest = -1;
+	uint64		left = 0;
+
+	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
+	{
+		PoolPlace  *place = &pools->place[i];
+
+		if ((uint32) pg_atomic_read_u64(&place->state) != 0)
+			continue;
+		if (longest < 0 || pg_atomic_read_u64(&place->last_left) < left)
+		{
+			longest = i;
+			left = pg_atomic_read_u64(&place->last_left);
+		}
+	}
+	return longest;
+}
+
+static void
+move_counters(PoolCounters *from, PoolCounters *to)
+{
+	for (int i = 0; i < COUNTERS_IN_POOL; i++)
+	{
+		uint64		amount = pg_atomic_read_u64(&COUNTERS_OF(from)[i]);
+
+		if (amount != 0)
+			pg_atomic_fetch_add_u64(&COUNTERS_OF(to)[i], amount);
+		pg_atomic_write_u64(&COUNTERS_OF(from)[i], 0);
+	}
+}
+
+/* Give a pool's counts to "(other)" and free its place. False when somebody came in. */
+static bool
+fold(int index)
+{
+	PoolPlace  *place = &pools->place[index];
+	PoolPlace  *other = &pools->place[CPM_OTHER_POOL];
+	uint64		empty = pg_atomic_read_u64(&place->state) & ~(uint64) PG_UINT32_MAX;
+
+	if (!pg_atomic_compare_exchange_u64(&place->state, &empty, empty + (UINT64CONST(1) << 32)))
+		return false;
+	hash_search(by_name, &place->name, HASH_REMOVE, NULL);
+	move_counters(&place->total, &other->total);
+	move_counters(&place->baseline, &other->baseline);
+	raise_peak(&other->peak, peak_value(&place->peak));
+	raise_peak(&other->peak_busy, peak_value(&place->peak_busy));
+	pg_atomic_write_u32(&place->is_used, 0);
+	pg_atomic_write_u64(&place->peak, 0);
+	pg_atomic_write_u64(&place->peak_busy, 0);
+	pg_atomic_fetch_sub_u32(&pools->used, 1);
+	pg_atomic_fetch_add_u64(&pools->folded, 1);
+	return true;
+}
+
+/* A place for a new pool; -1 when there is none. Places fill in order at first. */
+static int
+free_place(void)
+{
+	int			index;
+
+	if (pg_atomic_read_u32(&pools->used) < (uint32) pools->places - 1)
+	{
+		for (index = CPM_OTHER_POOL + 1; index < pools->places; index++)
+			if (pg_atomic_read_u32(&pools->place[index].is_used) == 0)
+				return index;
+	}
+	do
+		index = longest_unused();
+	while (index >= 0 && !fold(index));
+	return index;
+}
+
+/* The place of the pool of that name, made if need be. The lock is held exclusively. */
+static int
+find_or_create(const CpmPoolName *name)
+{
+	IndexEntry *entry = hash_search(by_name, name, HASH_FIND, NULL);
+	int			index;
+
+	if (entry)
+		return entry->index;
+	index = free_place();
+	if (index >= 0)
+		entry = hash_search(by_name, name, HASH_ENTER_NULL, NULL);
+	if (entry == NULL)
+	{
+		pg_atomic_fetch_add_u64(&pools->folded, 1);
+		return CPM_OTHER_POOL;
+	}
+	entry->index = index;
+	pools->place[index].name = *name;
+	pg_atomic_write_u32(&pools->place[index].is_used, 1);
+	pg_atomic_fetch_add_u32(&pools->used, 1);
+	return index;
+}
+
+CpmPoolRef
+cpm_pool_enter(const CpmPoolName *name)
+{
+	IndexEntry *entry;
+	CpmPoolRef	ref;
+
+	LWLockAcquire(lock, LW_SHARED);
+	entry = hash_search(by_name, name, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		LWLockRelease(lock);
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		ref = ref_of(find_or_create(name));
+	}
+	else
+		ref = ref_of(entry->index);
+	/* folds wait for the lock, so the generation is still the same */
+	(void) cpm_pool_reenter(ref);
+	LWLockRelease(lock);
+	return ref;
+}
+
+void
+cpm_pool_add(int index, CpmCount count, uint64 amount)
+{
+	pg_atomic_fetch_add_u64(&pools->place[index].total.count[count], amount);
+}
+
+void
+cpm_pool_add_bucket(int index, int bucket, uint64 amount)
+{
+	pg_atomic_fetch_add_u64(&pools->place[index].total.bucket[bucket], amount);
+}
+
+void
+cpm_pool_add_opened(int index, uint64 setup_time_us)
+{
+	PoolCounters *total = &pools->place[index].total;
+
+	pg_atomic_fetch_add_u64(&total->opened, 1);
+	pg_atomic_fetch_add_u64(&total->setup_time_us, setup_time_us);
+}
+
+void
+cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us)
+{
+	PoolCounters *total = &pools->place[index].total;
+
+	pg_atomic_fetch_add_u64(&total->ended[how], 1);
+	pg_atomic_fetch_add_u64(&total->session_time_us, session_time_us);
+}
+
+void
+cpm_pool_note_busy(int index, uint32 busy)
+{
+	raise_peak(&pools->place[index].peak_busy, busy);
+}
+
+static void
+copy_counters(PoolCounters *counters, CpmPool *pool)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pool->counts.of[i] = pg_atomic_read_u64(&counters->count[i]);
+	pool->opened = pg_atomic_read_u64(&counters->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pool->ended[i] = pg_atomic_read_u64(&counters->ended[i]);
+	pool->session_time_us = pg_atomic_read_u64(&counters->session_time_us);
+	pool->setup_time_us = pg_atomic_read_u64(&counters->setup_time_us);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		pool->histogram.count[i] = pg_atomic_read_u64(&counters->bucket[i]);
+}
+
+bool
+cpm_pool_copy(int index, CpmPool *pool)
+{
+	PoolPlace  *place = &pools->place[index];
+
+	if (pg_atomic_read_u32(&place->is_used) == 0)
+		return false;
+	pool->name = place->name;
+	pool->connections = (uint32) pg_atomic_read_u64(&place->state);
+	pool->peak_connections = Max(peak_value(&place->peak), pool->connections);
+	pool->peak_busy = peak_value(&place->peak_busy);
+	copy_counters(&place->total, pool);
+	return true;
+}
+
+void
+cpm_pool_copy_baseline(int index, CpmPool *baseline)
+{
+	copy_counters(&pools->place[index].baseline, baseline);
+}
+
+void
+cpm_pool_set_baseline(int index, const CpmPool *pool)
+{
+	PoolCounters *baseline = &pools->place[index].baseline;
+
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pg_atomic_write_u64(&baseline->count[i], pool->counts.of[i]);
+	pg_atomic_write_u64(&baseline->opened, pool->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pg_atomic_write_u64(&baseline->ended[i], pool->ended[i]);
+	pg_atomic_write_u64(&baseline->session_time_us, pool->session_time_us);
+	pg_atomic_write_u64(&baseline->setup_time_us, pool->setup_time_us);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		pg_atomic_write_u64(&baseline->bucket[i], pool->histogram.count[i]);
+}
+
+void
+cpm_pools_reset_peaks(void)
+{
+	pg_atomic_fetch_add_u32(&pools->epoch, 1);
+}
+
+int
+cpm_pools_used(void)
+{
+	return pools ? (int) pg_atomic_read_u32(&pools->used) : 0;
+}
+
+uint64
+cpm_pools_folded(void)
+{
+	return pools ? pg_atomic_read_u64(&pools->folded) : 0;
+}

@@ -1,0 +1,82 @@
+/*
+ * pools.h
+ *		The pools that are known, and what sessions have added to each.
+ */
+#ifndef CPM_POOLS_H
+#define CPM_POOLS_H
+
+#include "base/pool.h"
+#include "datatype/timestamp.h"
+#include "storage/lwlock.h"
+
+#define CPM_OTHER_POOL 0		/* the index of "(other)", into which pools are folded */
+
+/* A pool as a session remembers it; a folded one has another generation. */
+typedef struct CpmPoolRef
+{
+	int			index;
+	uint32		generation;
+} CpmPoolRef;
+
+extern Size cpm_pools_size(void);
+extern void cpm_pools_attach(void *memory, bool is_new);
+
+/*
+ * The lock under which pools are looked up, folded and reset; a statement that
+ * stays in its pool never takes it.
+ */
+#define CPM_POOLS_LOCK "connpool_monitor pools"
+extern LWLock *cpm_pools_lock(void);
+
+/* Places in the table: indexes run from 0 to this, exclusive. */
+extern int	cpm_pools_places(void);
+
+/*
+ * Make the calling session one of that pool's, and return the pool. It cannot
+ * be folded until cpm_pool_leave(). Takes the lock, shared or (for a new pool)
+ * exclusive; raises nothing. When there is no place, that is "(other)".
+ */
+extern CpmPoolRef cpm_pool_enter(const CpmPoolName *name);
+
+/* The same for a pool that was entered before: no lock. False when it is gone. */
+extern bool cpm_pool_reenter(CpmPoolRef ref);
+
+extern void cpm_pool_leave(int index, TimestampTz now);
+
+/* Add to a pool that the calling session is in. Atomics only. */
+extern void cpm_pool_add(int index, CpmCount count, uint64 amount);
+extern void cpm_pool_add_bucket(int index, int bucket, uint64 amount);
+extern void cpm_pool_add_opened(int index, uint64 setup_time_us);
+extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
+
+/*
+ * Around whatever moves counts between a session and its pool, or a session
+ * from one pool to another. Readers that meet a move read again.
+ */
+extern void cpm_pools_move_begin(void);
+extern void cpm_pools_move_end(void);
+
+/* How many moves had been done, when none was under way; false when one was. */
+extern bool cpm_pools_at_rest(uint64 *moves);
+
+/* The sampler only: so many of the pool's sessions are busy. */
+extern void cpm_pool_note_busy(int index, uint32 busy);
+
+/*
+ * Copy what a pool has been given since the server started; false for a place
+ * that holds none. What its sessions have not added yet is not in it.
+ */
+extern bool cpm_pool_copy(int index, CpmPool *pool);
+
+/* The same of the last reset, to be subtracted. To set it, hold the lock exclusively. */
+extern void cpm_pool_copy_baseline(int index, CpmPool *baseline);
+extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
+
+/* Peaks start anew. */
+extern void cpm_pools_reset_peaks(void);
+
+/* Pools in use, "(other)" not among them; and how often one was folded into it. */
+extern int	cpm_pools_used(void);
+extern uint64 cpm_pools_folded(void);
+
+#endif							/* CPM_POOLS_H */

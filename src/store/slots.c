@@ -1,0 +1,431 @@
+/*
+ * slots.c
+ *		A slot for each backend, in which it counts what it does.
+ *
+ * Indexed by the number of the PGPROC. Its owner alone writes it, so counting
+ * is a load, an addition and a store; readers take what they find. Counters go
+ * on from one session of a slot to the next and never return to zero: what the
+ * server has counted is the sum over all slots, exact at any moment, and no
+ * session has to be folded into it.
+ *
+ * What belongs to the session, and to its present pool, is the difference to
+ * where the counters stood when it opened or came into the pool. Leaving a
+ * pool, the session gives that difference to it (store/pools) and moves the
+ * mark; a reader who sums pools and slots meanwhile notices the move and reads
+ * again.
+ *
+ * A maximum cannot be subtracted. Each is stored in one word with the number
+ * of the stretch of time that it is of; its owner starts anew when that changes.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/seqlock.h"
+#include "libpq/libpq-be.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "store/pools.h"
+#include "store/slots.h"
+#include "utils/guc.h"
+
+#define RECENT_POOLS 4			/* that a session comes back to without a lookup */
+#define BITMAP_WORDS ((CPM_BUCKETS + 63) / 64)
+
+/* a maximum: the low 16 bits of its stretch's number above 48 bits of microseconds */
+#define STRETCH_SHIFT 48
+#define MAX_US ((UINT64CONST(1) << STRETCH_SHIFT) - 1)
+
+typedef struct Slot
+{
+	/* written by the owner at every statement */
+	pg_atomic_uint64 count[CPM_COUNTS];
+	pg_atomic_uint64 max_since_reset;
+	pg_atomic_uint64 max_of_tick[2];	/* of the even and the odd ticks */
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
+
+	/* written by the owner when it opens, closes or changes pools */
+	CpmSeqlock	lock;			/* guards the five below */
+	int			pid;			/* 0: nobody's */
+	int			pool;
+	TimestampTz started_at;
+	uint64		session_base[CPM_COUNTS];
+	uint64		pool_base[CPM_COUNTS];
+	uint64		pool_bucket_base[CPM_BUCKETS];	/* read between two looks at moves only */
+} Slot;
+
+typedef struct Slots
+{
+	pg_atomic_uint32 tick;		/* the sampler counts it up */
+	pg_atomic_uint32 reset_epoch;	/* a reset counts it up */
+	int			places;			/* set at start */
+	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
+} Slots;
+
+typedef struct RecentPool
+{
+	char		application_name[NAMEDATALEN];
+	CpmPoolRef	ref;
+	bool		is_used;
+} RecentPool;
+
+static Slots *slots;
+
+/* of this process */
+static Slot *mine;
+static CpmPoolName my_pool;
+static RecentPool recent_pools[RECENT_POOLS];
+static int	next_recent;
+static uint64 touched[BITMAP_WORDS];	/* buckets counted in since the session came into its pool */
+
+Size
+cpm_slots_size(void)
+{
+	return add_size(offsetof(Slots, slot), mul_size(MaxBackends, sizeof(Slot)));
+}
+
+static void
+init_slot(Slot *slot)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pg_atomic_init_u64(&slot->count[i], 0);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		pg_atomic_init_u64(&slot->bucket[i], 0);
+	pg_atomic_init_u64(&slot->max_since_reset, 0);
+	pg_atomic_init_u64(&slot->max_of_tick[0], 0);
+	pg_atomic_init_u64(&slot->max_of_tick[1], 0);
+	cpm_seqlock_init(&slot->lock);
+}
+
+void
+cpm_slots_attach(void *memory, bool is_new)
+{
+	slots = memory;
+	if (!is_new)
+		return;
+	memset(slots, 0, cpm_slots_size());
+	slots->places = MaxBackends;
+	pg_atomic_init_u32(&slots->tick, 1);
+	pg_atomic_init_u32(&slots->reset_epoch, 1);
+	for (int i = 0; i < slots->places; i++)
+		init_slot(&slots->slot[i]);
+}
+
+/* Add where nobody else writes: cheaper than an atomic addition, and enough. */
+static inline void
+add(pg_atomic_uint64 *counter, uint64 amount)
+{
+	pg_atomic_write_u64(counter, pg_atomic_read_u64(counter) + amount);
+}
+
+static inline void
+raise_max(pg_atomic_uint64 *max, uint32 stretch, uint64 us)
+{
+	uint64		current = pg_atomic_read_u64(max);
+	uint64		raised = (uint64) stretch << STRETCH_SHIFT | Min(us, MAX_US);
+
+	if (current < raised || (current ^ raised) >> STRETCH_SHIFT != 0)
+		pg_atomic_write_u64(max, raised);
+}
+
+static int64
+max_value(pg_atomic_uint64 *max, uint32 stretch)
+{
+	uint64		current = pg_atomic_read_u64(max);
+
+	return (current >> STRETCH_SHIFT) == (stretch & 0xFFFF) ? (int64) (current & MAX_US) : 0;
+}
+
+/* From here on counts belong to the present pool. */
+static void
+mark_pool_base(int pool)
+{
+	cpm_seqlock_write_begin(&mine->lock);
+	mine->pool = pool;
+	for (int i = 0; i < CPM_COUNTS; i++)
+		mine->pool_base[i] = pg_atomic_read_u64(&mine->count[i]);
+	cpm_seqlock_write_end(&mine->lock);
+}
+
+static void
+give_buckets_to_pool(void)
+{
+	for (int word = 0; word < BITMAP_WORDS; word++)
+	{
+		while (touched[word] != 0)
+		{
+			int			bit = pg_rightmost_one_pos64(touched[word]);
+			int			bucket = word * 64 + bit;
+			uint64		count = pg_atomic_read_u64(&mine->bucket[bucket]);
+
+			cpm_pool_add_bucket(mine->pool, bucket, count - mine->pool_bucket_base[bucket]);
+			mine->pool_bucket_base[bucket] = count;
+			touched[word] &= touched[word] - 1;
+		}
+	}
+}
+
+/* Within a move: what was counted here and not yet given to the pool. */
+static void
+give_to_pool(void)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+	{
+		uint64		amount = pg_atomic_read_u64(&mine->count[i]) - mine->pool_base[i];
+
+		if (amount != 0)
+			cpm_pool_add(mine->pool, i, amount);
+	}
+	give_buckets_to_pool();
+}
+
+static void
+remember_pool(CpmPoolRef ref)
+{
+	RecentPool *place = &recent_pools[next_recent];
+
+	next_recent = (next_recent + 1) % RECENT_POOLS;
+	strlcpy(place->application_name, my_pool.application_name, NAMEDATALEN);
+	place->ref = ref;
+	place->is_used = true;
+}
+
+/* Come into the pool named in my_pool, and return its index. */
+static int
+enter_pool(void)
+{
+	CpmPoolRef	ref;
+
+	for (int i = 0; i < RECENT_POOLS; i++)
+	{
+		RecentPool *recent = &recent_pools[i];
+
+		if (recent->is_used && strcmp(recent->application_name, my_pool.application_name) == 0)
+		{
+			/* "(other)" is no pool to come back to: there may be a place now */
+			if (recent->ref.index != CPM_OTHER_POOL && cpm_pool_reenter(recent->ref))
+				return recent->ref.index;
+			recent->is_used = false;
+		}
+	}
+	ref = cpm_pool_enter(&my_pool);
+	remember_pool(ref);
+	return ref.index;
+}
+
+static void
+name_pool(void)
+{
+	/* names are keys of a hash table: no bytes left over after their end */
+	memset(my_pool.application_name, 0, NAMEDATALEN);
+	strlcpy(my_pool.application_name, application_name, NAMEDATALEN);
+}
+
+void
+cpm_slot_open(TimestampTz now)
+{
+	memset(&my_pool, 0, sizeof(my_pool));
+	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
+	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
+	name_pool();
+
+	mine = &slots->slot[cpm_proc_number(MyProc)];
+	cpm_pools_move_begin();
+	mark_pool_base(enter_pool());
+	cpm_pool_add_opened(mine->pool, Max(now - MyStartTimestamp, 0));
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->bucket[i]);
+
+	cpm_seqlock_write_begin(&mine->lock);
+	for (int i = 0; i < CPM_COUNTS; i++)
+		mine->session_base[i] = pg_atomic_read_u64(&mine->count[i]);
+	mine->started_at = MyStartTimestamp;
+	mine->pid = MyProcPid;
+	cpm_seqlock_write_end(&mine->lock);
+	cpm_pools_move_end();
+}
+
+void
+cpm_slot_close(TimestampTz now, CpmSessionEnd how)
+{
+	cpm_pools_move_begin();
+	give_to_pool();
+	cpm_seqlock_write_begin(&mine->lock);
+	mine->pid = 0;
+	cpm_seqlock_write_end(&mine->lock);
+	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
+	cpm_pool_leave(mine->pool, now);
+	cpm_pools_move_end();
+	mine = NULL;
+}
+
+bool
+cpm_slot_is_open(void)
+{
+	return mine != NULL;
+}
+
+void
+cpm_slot_follow_application(TimestampTz now)
+{
+	int			left;
+
+	if (strcmp(application_name, my_pool.application_name) == 0)
+		return;
+	left = mine->pool;
+	name_pool();
+	cpm_pools_move_begin();
+	give_to_pool();
+	mark_pool_base(enter_pool());
+	cpm_pool_leave(left, now);
+	cpm_pools_move_end();
+}
+
+void
+cpm_slot_count_statement(int64 elapsed_us, bool failed, bool slow)
+{
+	int			bucket = cpm_bucket_of(elapsed_us);
+	uint32		tick = pg_atomic_read_u32(&slots->tick);
+
+	add(&mine->bucket[bucket], 1);
+	touched[bucket / 64] |= UINT64CONST(1) << (bucket % 64);
+	add(&mine->count[CPM_QUERIES], 1);
+	add(&mine->count[CPM_QUERY_TIME_US], elapsed_us);
+	if (unlikely(failed))
+		add(&mine->count[CPM_FAILED_QUERIES], 1);
+	if (unlikely(slow))
+		add(&mine->count[CPM_SLOW_QUERIES], 1);
+
+	raise_max(&mine->max_since_reset, pg_atomic_read_u32(&slots->reset_epoch), elapsed_us);
+	raise_max(&mine->max_of_tick[tick % 2], tick, elapsed_us);
+}
+
+void
+cpm_slot_count_transaction(void)
+{
+	add(&mine->count[CPM_TRANSACTIONS], 1);
+}
+
+void
+cpm_slot_add_busy(int64 busy_us)
+{
+	add(&mine->count[CPM_BUSY_TIME_US], busy_us);
+}
+
+const CpmPoolName *
+cpm_slot_pool_name(void)
+{
+	return &my_pool;
+}
+
+CpmQueryCounts
+cpm_slots_counts(void)
+{
+	CpmQueryCounts sum = {0};
+
+	for (int i = 0; slots != NULL && i < slots->places; i++)
+		for (int j = 0; j < CPM_COUNTS; j++)
+			sum.of[j] += pg_atomic_read_u64(&slots->slot[i].count[j]);
+	return sum;
+}
+
+void
+cpm_slots_histogram(CpmHistogram *histogram)
+{
+	memset(histogram, 0, sizeof(*histogram));
+	for (int i = 0; slots != NULL && i < slots->places; i++)
+		for (int j = 0; j < CPM_BUCKETS; j++)
+			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].bucket[j]);
+}
+
+int64
+cpm_slots_max_us(void)
+{
+	int64		longest = 0;
+
+	for (int i = 0; slots != NULL && i < slots->places; i++)
+		longest = Max(longest, max_value(&slots->slot[i].max_since_reset,
+										 pg_atomic_read_u32(&slots->reset_epoch)));
+	return longest;
+}
+
+void
+cpm_slots_reset_max(void)
+{
+	pg_atomic_fetch_add_u32(&slots->reset_epoch, 1);
+}
+
+uint32
+cpm_slots_tick(void)
+{
+	return slots ? pg_atomic_read_u32(&slots->tick) : 0;
+}
+
+int64
+cpm_slots_tick_max_us(uint32 tick)
+{
+	int64		longest = 0;
+
+	for (int i = 0; slots != NULL && i < slots->places; i++)
+		longest = Max(longest, max_value(&slots->slot[i].max_of_tick[tick % 2], tick));
+	return longest;
+}
+
+void
+cpm_slots_next_tick(void)
+{
+	pg_atomic_fetch_add_u32(&slots->tick, 1);
+}
+
+int
+cpm_slots_places(void)
+{
+	return slots ? slots->places : 0;
+}
+
+bool
+cpm_slot_session(int proc_number, CpmSlotSession *session)
+{
+	Slot	   *slot;
+	uint32		before;
+
+	if (slots == NULL || proc_number < 0 || proc_number >= slots->places)
+		return false;
+	slot = &slots->slot[proc_number];
+	for (int tries = 0; tries < 1000; tries++)
+	{
+		before = cpm_seqlock_read_begin(&slot->lock);
+		session->pid = slot->pid;
+		session->started_at = slot->started_at;
+		session->pool = slot->pool;
+		for (int i = 0; i < CPM_COUNTS; i++)
+			session->counts.of[i] = pg_atomic_read_u64(&slot->count[i]) - slot->session_base[i];
+		if (cpm_seqlock_read_ok(&slot->lock, before))
+			return session->pid != 0;
+	}
+	return false;				/* its owner was stopped in the middle of a change */
+}
+
+int
+cpm_slot_pool(int proc_number, int pid)
+{
+	if (slots == NULL || proc_number < 0 || proc_number >= slots->places ||
+		slots->slot[proc_number].pid != pid)
+		return -1;
+	return slots->slot[proc_number].pool;
+}
+
+void
+cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
+{
+	Slot	   *slot = &slots->slot[proc_number];
+	CpmPool    *pool;
+
+	if (slot->pid == 0 || slot->pool < 0)
+		return;
+	pool = &pools_by_index[slot->pool];
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pool->counts.of[i] += pg_atomic_read_u64(&slot->count[i]) - slot->pool_base[i];
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		pool->histogram.count[i] += pg_atomic_read_u64(&slot->bucket[i]) -
+			slot->pool_bucket_base[i];
+}

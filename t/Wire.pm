@@ -1,0 +1,94 @@
+# A client that speaks the protocol message by message, for what libpq does not
+# do: think between Execute and Sync, fetch a portal in parts, name what is not
+# there. Trust authentication over a Unix socket.
+package Wire;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Socket::UNIX;
+
+sub connect_to
+{
+	my ($class, $node, $application, %options) = @_;
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	  or die "could not connect: $!";
+	my $self = bless { socket => $socket, notices => [] }, $class;
+	my %startup = (user => $options{user}, database => $options{database} // 'postgres',
+		application_name => $application);
+	my $body = pack('N', 196608) . join('', map { "$_\0$startup{$_}\0" } sort keys %startup) . "\0";
+
+	$socket->syswrite(pack('N', length($body) + 4) . $body);
+	$self->read_until('Z');
+	return $self;
+}
+
+sub send_message
+{
+	my ($self, $type, $body) = @_;
+	$self->{socket}->syswrite($type . pack('N', length($body) + 4) . $body);
+	return $self;
+}
+
+sub read_exactly
+{
+	my ($self, $length) = @_;
+	my $data = '';
+	while (length($data) < $length)
+	{
+		my $count = $self->{socket}->sysread($data, $length - length($data), length($data));
+		die 'the server closed the connection' unless $count;
+	}
+	return $data;
+}
+
+# Read up to a message of one of these types, and return the types of all and
+# the SQLSTATEs of errors in between.
+sub read_until
+{
+	my ($self, $types) = @_;
+	my @seen;
+	for (;;)
+	{
+		my ($type, $length) = unpack('aN', $self->read_exactly(5));
+		my $body = $self->read_exactly($length - 4);
+		push @seen, $type;
+		push @seen, $1 if $type eq 'E' && $body =~ /\0C([0-9A-Z]{5})\0/;
+		die "refused: $body" if $type eq 'E' && $types eq 'Z' && !$self->{ready};
+		last if index($types, $type) >= 0;
+	}
+	$self->{ready} = 1 if $seen[-1] eq 'Z';
+	return join(' ', @seen);
+}
+
+# Messages of the extended protocol; they are only sent.
+sub parse { my ($self, $name, $sql) = @_; return $self->send_message('P', "$name\0$sql\0" . pack('n', 0)) }
+sub bind_to { my ($self, $portal, $name) = @_; return $self->send_message('B', "$portal\0$name\0" . pack('nnn', 0, 0, 0)) }
+sub describe { my ($self, $kind, $name) = @_; return $self->send_message('D', "$kind$name\0") }
+sub execute { my ($self, $portal, $rows) = @_; return $self->send_message('E', "$portal\0" . pack('N', $rows // 0)) }
+sub close_portal { my ($self, $portal) = @_; return $self->send_message('C', "P$portal\0") }
+sub flush { return $_[0]->send_message('H', '') }
+sub sync { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
+
+# A simple query, to its end.
+sub query { my ($self, $sql) = @_; $self->send_message('Q', "$sql\0"); return $self->read_until('Z') }
+
+# Parse, Bind, Execute, Sync of one statement.
+sub extended
+{
+	my ($self, $sql, $rows) = @_;
+	return $self->parse('', $sql)->bind_to('', '')->execute('', $rows)->sync;
+}
+
+sub end
+{
+	my ($self) = @_;
+	$self->send_message('X', '');
+	$self->{socket}->close;
+	return;
+}
+
+# Go away without a word.
+sub abandon { $_[0]->{socket}->close; return }
+
+1;
