@@ -23,19 +23,19 @@ typedef struct CpmHistogram
 	uint64		count[CPM_BUCKETS];
 } CpmHistogram;
 
-/* The bucket of a duration; a negative one is taken for 0. */
-static inline int
-cpm_bucket_of(int64 us)
+/* The bucket of a duration. */
+static inline unsigned int
+cpm_bucket_of(uint64 us)
 {
-	int			octave;
+	unsigned int octave;
 
 	if (us < CPM_SUB_BUCKETS)
-		return us < 0 ? 0 : (int) us;
-	octave = pg_leftmost_one_pos64((uint64) us) - CPM_SUB_BUCKET_BITS;
+		return (unsigned int) us;
+	octave = pg_leftmost_one_pos64(us) - CPM_SUB_BUCKET_BITS;
 	if (octave >= CPM_OCTAVES)
 		return CPM_BUCKETS - 1;
-	/* the bits after the leading one, of which the bucket takes three */
-	return octave * CPM_SUB_BUCKETS + (int) ((uint64) us >> octave);
+	/* the leading one and the three bits after it are 8 to 15 */
+	return octave * CPM_SUB_BUCKETS + (unsigned int) (us >> octave);
 }
 
 /* The smallest duration of a bucket; of CPM_BUCKETS, infinity. */

@@ -8,12 +8,13 @@
 #ifndef CPM_SETTINGS_H
 #define CPM_SETTINGS_H
 
+#include "base/internal.h"
 #include "base/metric.h"
 #include "base/session.h"
 
-extern bool cpm_track_queries;
+extern CPM_INTERNAL bool cpm_track_queries;
 extern int	cpm_max_pools;
-extern int	cpm_slow_statement_time_ms;
+extern CPM_INTERNAL int	cpm_slow_statement_time_ms;
 extern int	cpm_slow_statements_kept;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;

@@ -21,38 +21,52 @@
 #include "base/compat.h"
 #include "collect/executor.h"
 #include "collect/portals.h"
+#include "collect/progress.h"
 #include "collect/statement.h"
 #include "collect/transaction.h"
 #include "executor/executor.h"
 #include "parser/scansup.h"
+#include "storage/proc.h"
 #include "store/slots.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 
-static ExecutorRun_hook_type previous_run;
-static ExecutorFinish_hook_type previous_finish;
-static ExecutorEnd_hook_type previous_end;
-static ProcessUtility_hook_type previous_utility;
+/* Who is called next: the hook that was there before, or PostgreSQL itself. */
+static ExecutorRun_hook_type run_on;
+static ExecutorFinish_hook_type finish_on;
+static ExecutorEnd_hook_type end_on;
+static ProcessUtility_hook_type utility_on;
 
-static int	utility_depth;
+int			cpm_level = 1;
+
 static const QueryDesc *running_again;	/* fetched in parts before, and running now */
+static const QueryDesc *finishing;	/* no SELECT, and the last of its statement */
 
-bool
-cpm_executor_in_utility(void)
+static pg_noinline bool
+is_clients_text(const char *text)
 {
-	return utility_depth > 0;
+	return debug_query_string != NULL &&
+		(text == debug_query_string || strcmp(text, debug_query_string) == 0);
 }
 
+/*
+ * Is the active portal the client's own? That others have no result formats
+ * spares most statements the comparison of their text.
+ */
 static inline bool
-is_clients(const char *text)
+is_clients(const Portal portal)
 {
-	if (ActivePortal == NULL || debug_query_string == NULL || utility_depth > 0 ||
-		!cpm_slot_is_open())
+	if (cpm_level > 0)
 		return false;
-	if (text == debug_query_string)
-		return true;			/* simple query protocol */
-	return text == ActivePortal->sourceText && strcmp(text, debug_query_string) == 0;
+	return portal->formats != NULL || is_clients_text(portal->sourceText);
+}
+
+/* While ExecutorRun runs, and until its caller knows of it. */
+static inline bool
+is_first_run(const Portal portal)
+{
+	return portal->atStart && !portal->atEnd;
 }
 
 /* After a comment, or at the end of the text when that does not end. */
@@ -74,7 +88,7 @@ skip_comment(const char *text)
 }
 
 /* Does nothing follow the statement in the string that it came in? */
-static bool
+static pg_noinline bool
 is_last_in_string(const PlannedStmt *planned, const char *string)
 {
 	const char *rest;
@@ -93,26 +107,38 @@ is_last_in_string(const PlannedStmt *planned, const char *string)
 	}
 }
 
-/* Simple query protocol: its portal is the one kind that pg_cursors does not show. */
-static bool
-is_simple(void)
+/* Only the portals of simple queries are hidden from pg_cursors. */
+static inline int
+protocol_flag(const Portal portal)
 {
-	return !ActivePortal->visible;
+	return portal->visible ? 0 : CPM_SIMPLE_PROTOCOL;
 }
 
-/* What is known of a statement that ends the transaction only if it is alone. */
-static CpmStatement
-describe(const PlannedStmt *planned)
+/* Does the message go on to commit? In the extended protocol, with the next Sync. */
+static pg_noinline int
+commit_flag(const PlannedStmt *planned, const Portal portal)
 {
-	CpmStatement statement = {
-		.queryid = planned->queryId,
-		.is_simple = is_simple(),
-	};
+	if (cpm_in_block)
+		return 0;
+	return portal->visible || is_last_in_string(planned, portal->sourceText) ?
+		CPM_COMMIT_FOLLOWS : 0;
+}
 
-	/* the extended protocol has one statement in a string */
-	statement.commit_follows = !cpm_transaction_in_block() &&
-		(!statement.is_simple || is_last_in_string(planned, debug_query_string));
-	return statement;
+/* Can that commit fail, or take time? */
+static inline bool
+commit_matters(void)
+{
+	return TransactionIdIsValid(MyProc->xid) || IsolationIsSerializable();
+}
+
+static inline void
+note_executed(const PlannedStmt *planned, int64 earlier_us)
+{
+	int			flags = protocol_flag(ActivePortal);
+
+	if (unlikely(commit_matters()))
+		flags |= commit_flag(planned, ActivePortal);
+	cpm_statement_executed(planned->queryId, flags, earlier_us);
 }
 
 static bool
@@ -121,16 +147,16 @@ is_last_of_portal(const PlannedStmt *planned)
 	return list_length(ActivePortal->stmts) <= 1 || llast(ActivePortal->stmts) == planned;
 }
 
-/* An Execute has run a SELECT, to its end or for some rows. */
-static void
-note_run(QueryDesc *query, uint64 limit, bool ran_before)
+/* An Execute has run a SELECT for some rows only, or not for the first time. */
+static pg_noinline void
+note_part(QueryDesc *query, uint64 limit)
 {
-	CpmStatement statement;
 	bool		has_more = limit != 0 && query->estate->es_processed >= limit;
-	CpmPartial	before = {0};
+	bool		ran_before = !is_first_run(ActivePortal);
+	CpmPartial	before = cpm_partial_take(query);
+	int64		elapsed_us;
 
-	if (cpm_partials > 0)
-		before = cpm_partial_take(query);
+	running_again = NULL;
 	if (before.query != NULL && !ran_before)
 	{
 		/* that one is gone, and this one happens to stand where it did */
@@ -140,71 +166,77 @@ note_run(QueryDesc *query, uint64 limit, bool ran_before)
 	else if (before.query == NULL && ran_before)
 		return;					/* counted already: the portal is at its end */
 
-	statement = describe(query->plannedstmt);
-	if (has_more)
+	if (!has_more)
 	{
-		int64		elapsed_us = before.elapsed_us + cpm_statement_part_executed(statement.is_simple);
-
-		if (!cpm_partial_keep(query, elapsed_us))
-			cpm_statement_ended_in_parts(elapsed_us, statement.queryid);
+		note_executed(query->plannedstmt, before.elapsed_us);
 		return;
 	}
-	statement.earlier_us = before.elapsed_us;
-	cpm_statement_executed(&statement);
+	elapsed_us = before.elapsed_us + cpm_statement_part_executed(protocol_flag(ActivePortal));
+	if (!cpm_partial_keep(query, elapsed_us))
+		cpm_statement_ended_in_parts(elapsed_us, query->plannedstmt->queryId);
+}
+
+static inline void
+note_run(QueryDesc *query, uint64 limit)
+{
+	const Portal portal = ActivePortal;
+
+	if (portal == NULL || query->sourceText != portal->sourceText || !is_clients(portal))
+		return;
+	finishing = NULL;
+	if (portal->strategy != PORTAL_ONE_SELECT)
+	{
+		if (is_last_of_portal(query->plannedstmt))
+			finishing = query;
+	}
+	else if (likely(limit == 0 && is_first_run(portal) && (cpm_unsettled & CPM_PORTALS_IN_PARTS) == 0))
+		note_executed(query->plannedstmt, 0);
+	else
+		note_part(query, limit);
 }
 
 static void
 run(CPM_EXECUTOR_RUN_PARAMETERS)
 {
-	bool		is_select = is_clients(query->sourceText) &&
-		ActivePortal->strategy == PORTAL_ONE_SELECT;
-	bool		ran_before = query->already_executed;
+	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
+		running_again = cpm_partial_exists(query) ? query : running_again;
+	run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
+	note_run(query, count);
+}
 
-	if (is_select && ran_before)
-		running_again = query;
-	if (previous_run)
-		previous_run(CPM_EXECUTOR_RUN_ARGUMENTS);
-	else
-		standard_ExecutorRun(CPM_EXECUTOR_RUN_ARGUMENTS);
-	if (is_select)
-	{
-		running_again = NULL;
-		note_run(query, count, ran_before);
-	}
+static pg_noinline void
+finish_statement(QueryDesc *query)
+{
+	finish_on(query);
+	finishing = NULL;
+	note_executed(query->plannedstmt, 0);
 }
 
 static void
 finish(QueryDesc *query)
 {
-	if (previous_finish)
-		previous_finish(query);
+	if (unlikely(query == finishing))
+		finish_statement(query);
 	else
-		standard_ExecutorFinish(query);
+		finish_on(query);
+}
 
-	if (is_clients(query->sourceText) && ActivePortal->strategy != PORTAL_ONE_SELECT &&
-		is_last_of_portal(query->plannedstmt))
-	{
-		CpmStatement statement = describe(query->plannedstmt);
+/* A portal that ran for some rows may be closed before it came to its end. */
+static pg_noinline void
+end_parts(const QueryDesc *query)
+{
+	CpmPartial	partial = cpm_partial_take(query);
 
-		cpm_statement_executed(&statement);
-	}
+	if (partial.query != NULL)
+		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
 }
 
 static void
 end(QueryDesc *query)
 {
-	if (unlikely(cpm_partials > 0))
-	{
-		CpmPartial	partial = cpm_partial_take(query);
-
-		/* closed before it came to its end */
-		if (partial.query != NULL)
-			cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
-	}
-	if (previous_end)
-		previous_end(query);
-	else
-		standard_ExecutorEnd(query);
+	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
+		end_parts(query);
+	end_on(query);
 }
 
 /* All that is needed later: the plan may be gone when its statement has run. */
@@ -212,25 +244,30 @@ typedef struct Utility
 {
 	bool		counts;
 	bool		is_transaction;
-	TransactionStmtKind kind;
 	bool		chain;
 	bool		was_aborted;
-	CpmStatement statement;
+	TransactionStmtKind kind;
+	int			flags;
+	uint64		queryid;
 } Utility;
 
 static Utility
 look_at_utility(const PlannedStmt *planned, const char *text)
 {
-	Utility		utility = {.is_transaction = IsA(planned->utilityStmt, TransactionStmt)};
+	Utility		utility = {0};
 
-	utility.counts = is_clients(text) && is_last_of_portal(planned);
+	utility.counts = ActivePortal != NULL && text == ActivePortal->sourceText &&
+		is_clients(ActivePortal) && is_last_of_portal(planned);
 	if (!utility.counts)
 		return utility;
-	utility.statement = describe(planned);
-	if (utility.is_transaction)
+	finishing = NULL;
+	utility.queryid = planned->queryId;
+	utility.flags = protocol_flag(ActivePortal) | commit_flag(planned, ActivePortal);
+	if (IsA(planned->utilityStmt, TransactionStmt))
 	{
 		const TransactionStmt *statement = (const TransactionStmt *) planned->utilityStmt;
 
+		utility.is_transaction = true;
 		utility.kind = statement->kind;
 		utility.chain = statement->chain;
 		utility.was_aborted = IsAbortedTransactionBlockState();
@@ -238,19 +275,28 @@ look_at_utility(const PlannedStmt *planned, const char *text)
 	return utility;
 }
 
+static bool
+ends_block(TransactionStmtKind kind)
+{
+	return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_ROLLBACK || kind == TRANS_STMT_PREPARE;
+}
+
 static void
 note_utility(Utility *utility)
 {
-	CpmStatement *statement = &utility->statement;
-
 	if (utility->is_transaction)
 	{
-		statement->ends_transaction =
-			cpm_transaction_ends_with(utility->kind, utility->chain, utility->was_aborted);
-		statement->commit_follows = statement->ends_transaction ||
-			(statement->commit_follows && !cpm_transaction_in_block() && !utility->was_aborted);
+		if (cpm_transaction_ends_with(utility->kind, utility->chain, utility->was_aborted))
+			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
+		else if (cpm_in_block || utility->was_aborted)
+			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}
-	cpm_statement_executed(statement);
+	else if (!commit_matters())
+		utility->flags &= ~CPM_COMMIT_FOLLOWS;
+	cpm_statement_may_set_application();
+	cpm_statement_executed(utility->queryid, utility->flags, 0);
+	if (utility->was_aborted && ends_block(utility->kind))
+		cpm_transaction_failed_block_ended();
 }
 
 static void
@@ -260,19 +306,15 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 {
 	Utility		utility = look_at_utility(planned, text);
 
-	utility_depth++;
+	cpm_level++;
 	PG_TRY();
 	{
-		if (previous_utility)
-			previous_utility(planned, text, read_only_tree, context, params, environment,
-							 destination, completion);
-		else
-			standard_ProcessUtility(planned, text, read_only_tree, context, params, environment,
-									destination, completion);
+		utility_on(planned, text, read_only_tree, context, params, environment, destination,
+				   completion);
 	}
 	PG_FINALLY();
 	{
-		utility_depth--;
+		cpm_level--;
 	}
 	PG_END_TRY();
 	if (utility.counts)
@@ -287,18 +329,19 @@ cpm_executor_failed(int sqlstate, TimestampTz now)
 	if (running_again != NULL)
 		partial = cpm_partial_take(running_again);
 	running_again = NULL;
+	finishing = NULL;
 	cpm_statement_failed(sqlstate, now, partial.elapsed_us, pgstat_get_my_query_id());
 }
 
 void
 cpm_executor_install(void)
 {
-	previous_run = ExecutorRun_hook;
+	run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = run;
-	previous_finish = ExecutorFinish_hook;
+	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
 	ExecutorFinish_hook = finish;
-	previous_end = ExecutorEnd_hook;
+	end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
 	ExecutorEnd_hook = end;
-	previous_utility = ProcessUtility_hook;
+	utility_on = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 }

@@ -10,9 +10,6 @@
 /* Install the hooks. From _PG_init(), while libraries are preloaded. */
 extern void cpm_executor_install(void);
 
-/* Is a utility statement of the client under way? */
-extern bool cpm_executor_in_utility(void);
-
 /* An error has reached the main loop, or ends the session: say so to collect/statement. */
 extern void cpm_executor_failed(int sqlstate, TimestampTz now);
 

@@ -11,26 +11,36 @@
 #include "postgres.h"
 
 #include "collect/portals.h"
+#include "collect/progress.h"
 #include "nodes/plannodes.h"
 
 #define MOST_PARTIALS 32
 
-int			cpm_partials;
-
-static CpmPartial partial[MOST_PARTIALS];	/* the first cpm_partials */
+static CpmPartial partial[MOST_PARTIALS];
+static int	partials;
 
 bool
 cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
 {
-	CpmPartial *kept = &partial[cpm_partials];
+	CpmPartial *kept = &partial[partials];
 
-	if (cpm_partials == MOST_PARTIALS)
+	if (partials == MOST_PARTIALS)
 		return false;
 	kept->query = query;
 	kept->elapsed_us = elapsed_us;
 	kept->queryid = query->plannedstmt->queryId;
-	cpm_partials++;
+	partials++;
+	cpm_unsettled |= CPM_PORTALS_IN_PARTS;
 	return true;
+}
+
+bool
+cpm_partial_exists(const QueryDesc *query)
+{
+	for (int i = 0; i < partials; i++)
+		if (partial[i].query == query)
+			return true;
+	return false;
 }
 
 CpmPartial
@@ -38,12 +48,14 @@ cpm_partial_take(const QueryDesc *query)
 {
 	CpmPartial	taken = {0};
 
-	for (int i = 0; i < cpm_partials; i++)
+	for (int i = 0; i < partials; i++)
 	{
 		if (query != NULL && partial[i].query != query)
 			continue;
 		taken = partial[i];
-		partial[i] = partial[--cpm_partials];
+		partial[i] = partial[--partials];
+		if (partials == 0)
+			cpm_unsettled &= ~CPM_PORTALS_IN_PARTS;
 		break;
 	}
 	return taken;

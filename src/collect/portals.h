@@ -15,11 +15,14 @@ typedef struct CpmPartial
 	uint64		queryid;
 } CpmPartial;
 
-/* Are there any? For callers to whom a call is too much. */
-extern int	cpm_partials;
-
-/* Keep a statement with the time of its parts so far; false when there are too many. */
+/*
+ * CPM_PORTALS_IN_PARTS of cpm_unsettled tells whether there are any.
+ *
+ * Keep a statement with the time of its parts so far; false when there are too many.
+ */
 extern bool cpm_partial_keep(const QueryDesc *query, int64 elapsed_us);
+
+extern bool cpm_partial_exists(const QueryDesc *query);
 
 /* Take out the statement of that query, or (NULL) any; its query is NULL when there is none. */
 extern CpmPartial cpm_partial_take(const QueryDesc *query);

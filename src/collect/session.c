@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "collect/executor.h"
+#include "collect/progress.h"
 #include "collect/session.h"
 #include "collect/statement.h"
 #include "libpq/auth.h"
@@ -93,9 +94,10 @@ close_session(int code, Datum argument)
 	if (!cpm_slot_is_open())
 		return;
 	cpm_session_fail_at_exit();
-	(void) cpm_statement_transaction_ended();
+	cpm_statement_transaction_ended();
 	cpm_slot_follow_application(now);
 	cpm_session_ended(Max(now - MyStartTimestamp, 0));
+	cpm_level = 1;
 	cpm_slot_close(now, how_it_ends());
 }
 
@@ -123,6 +125,7 @@ cpm_session_note_commit(void)
 	now = GetCurrentTimestamp();
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	cpm_slot_open(now);
+	cpm_level = 0;
 }
 
 void

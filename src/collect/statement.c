@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "base/settings.h"
 #include "collect/portals.h"
+#include "collect/progress.h"
 #include "collect/statement.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
@@ -32,30 +33,22 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
-/* A statement that has been executed and whose transaction is about to end. */
-typedef struct WaitingStatement
-{
-	bool		is_set;
-	bool		ends_transaction;
-	uint64		queryid;
-	int64		elapsed_us;		/* execution, without the commit */
-} WaitingStatement;
+int			cpm_unsettled;
+TimestampTz cpm_last_end;
+TimestampTz cpm_busy_from;
 
-static WaitingStatement waiting;
+/* The statement that waits, executed and about to be committed. */
+static uint64 waiting_queryid;
+static int64 waiting_us;		/* without the commit */
+static bool waiting_ends_transaction;
+
 static TimestampTz last_message;	/* that of the statement executed last */
-static TimestampTz last_end;	/* when that ended */
-static bool last_is_simple;
+static int	last_flags;			/* CPM_SIMPLE_PROTOCOL or not */
 static TimestampTz commit_from; /* since when the commit is timed; 0: it is not */
-static bool failure_noted;		/* of the message that is being handled */
+static TimestampTz failed_message;	/* the last that failed */
 static bool is_failing;			/* an error is being handled right now */
 
-static int64
-slow_statement_us(void)
-{
-	return cpm_slow_statement_time_ms * INT64CONST(1000);
-}
-
-static void
+static pg_noinline void
 remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	CpmSlowStatement slow = {
@@ -73,76 +66,99 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
  * Count a statement, in the pool that is in force now. sqlstate is 0 for
  * success. To come into another pool may take a lock, which an error must not:
  * whatever raised it may still hold others.
+ *
+ * The name is compared when the string is another one. It could change twice
+ * and come back to the same address only between transactions (within one, the
+ * first is kept to be restored): in a procedure that commits, so after every
+ * utility statement it is compared anyway.
  */
-static void
+static pg_attribute_always_inline void
 count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
-	bool		is_slow = elapsed_us > slow_statement_us();
+	bool		is_slow = elapsed_us > cpm_slow_statement_time_ms * INT64CONST(1000);
 
-	if (likely(!is_failing))
+	if (unlikely(application_name != cpm_own_slot.application_name) && !is_failing)
 		cpm_slot_follow_application(now);
-	if (!cpm_track_queries)
+	if (unlikely(!cpm_track_queries))
 		return;
-	elapsed_us = Max(elapsed_us, 0);	/* the clock was set back */
-	cpm_slot_count_statement(elapsed_us, sqlstate != 0, is_slow);
+	if (unlikely(elapsed_us < 0))
+		elapsed_us = 0;			/* the clock was set back */
+	cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0, is_slow);
 	if (unlikely(is_slow))
 		remember_slow(elapsed_us, sqlstate, queryid, now);
 }
 
+void
+cpm_statement_may_set_application(void)
+{
+	cpm_own_slot.application_name = NULL;
+}
+
 /* What was executed before counts, for another statement or none came after it. */
-static void
+static pg_noinline void
 count_waiting(void)
 {
-	if (!waiting.is_set)
+	if ((cpm_unsettled & CPM_STATEMENT_WAITS) == 0)
 		return;
-	waiting.is_set = false;
-	count(waiting.elapsed_us, 0, waiting.queryid, last_end);
+	cpm_unsettled &= ~CPM_STATEMENT_WAITS;
+	count(waiting_us, 0, waiting_queryid, cpm_last_end);
 }
 
 /* Time since the statement that runs now has begun. */
-static int64
-elapsed_until(TimestampTz now)
+static inline int64
+elapsed_until(TimestampTz now, TimestampTz message)
 {
-	TimestampTz message = GetCurrentStatementStartTimestamp();
+	return now - (message == last_message ? cpm_last_end : message);
+}
 
-	return now - (message == last_message ? last_end : message);
+/* The clock is read here, once. */
+static inline int64
+note_end(int flags)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz message = GetCurrentStatementStartTimestamp();
+	int64		elapsed_us = elapsed_until(now, message);
+
+	if (unlikely(cpm_unsettled & CPM_STATEMENT_WAITS))
+		count_waiting();
+	if (cpm_busy_from == 0)
+		cpm_busy_from = message;
+	last_message = message;
+	cpm_last_end = now;
+	last_flags = flags;
+	return elapsed_us;
 }
 
 int64
-cpm_statement_part_executed(bool is_simple)
+cpm_statement_part_executed(int flags)
 {
-	TimestampTz now = GetCurrentTimestamp();
-	int64		elapsed_us = elapsed_until(now);
+	return Max(note_end(flags), 0);
+}
 
-	count_waiting();
-	last_message = GetCurrentStatementStartTimestamp();
-	last_end = now;
-	last_is_simple = is_simple;
-	failure_noted = false;
-	return Max(elapsed_us, 0);
+static pg_noinline void
+let_wait(uint64 queryid, int flags, int64 elapsed_us)
+{
+	cpm_unsettled |= CPM_STATEMENT_WAITS;
+	waiting_queryid = queryid;
+	waiting_us = Max(elapsed_us, 0);
+	waiting_ends_transaction = (flags & CPM_ENDS_TRANSACTION) != 0;
 }
 
 void
-cpm_statement_executed(const CpmStatement *statement)
+cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
 {
-	int64		elapsed_us = cpm_statement_part_executed(statement->is_simple) +
-		statement->earlier_us;
+	int64		elapsed_us = note_end(flags) + earlier_us;
 
-	if (!statement->commit_follows)
-	{
-		count(elapsed_us, 0, statement->queryid, last_end);
-		return;
-	}
-	waiting.is_set = true;
-	waiting.ends_transaction = statement->ends_transaction;
-	waiting.queryid = statement->queryid;
-	waiting.elapsed_us = elapsed_us;
+	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
+		count(elapsed_us, 0, queryid, cpm_last_end);
+	else
+		let_wait(queryid, flags, elapsed_us);
 }
 
 void
 cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid)
 {
-	count(elapsed_us, 0, queryid, last_end);
+	count(elapsed_us, 0, queryid, cpm_last_end);
 }
 
 /* A call by the function-call protocol is no statement. */
@@ -157,62 +173,55 @@ cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 que
 {
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	bool		is_same_message = message == last_message;
-	bool		commit_failed = is_same_message && waiting.is_set &&
-		(last_is_simple || waiting.ends_transaction);
-	bool		sync_failed = is_same_message && !last_is_simple && !commit_failed;
-	int64		elapsed_us = elapsed_until(now) + earlier_us;
+	bool		is_simple = (last_flags & CPM_SIMPLE_PROTOCOL) != 0;
+	bool		commit_failed = is_same_message && (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 &&
+		(is_simple || waiting_ends_transaction);
+	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
+	int64		elapsed_us = elapsed_until(now, message) + earlier_us;
 
-	failure_noted = true;
+	failed_message = message;
 	is_failing = true;
 	if (commit_failed)
 	{
-		elapsed_us += waiting.elapsed_us;
-		queryid = waiting.queryid;
-		waiting.is_set = false;
+		elapsed_us += waiting_us;
+		queryid = waiting_queryid;
+		cpm_unsettled &= ~CPM_STATEMENT_WAITS;
 	}
 	count_waiting();
 	last_message = message;
-	last_end = now;
+	cpm_last_end = now;
 	if (!sync_failed && !is_fastpath())
 		count(elapsed_us, sqlstate, queryid, now);
 	is_failing = false;
 }
 
 bool
-cpm_statement_take_failure(void)
+cpm_statement_failure_noted(void)
 {
-	bool		was_noted = failure_noted;
-
-	failure_noted = false;
-	return was_noted;
+	return failed_message == GetCurrentStatementStartTimestamp();
 }
 
 void
-cpm_statement_committing(bool has_xid)
+cpm_statement_committing(void)
 {
-	if (!has_xid || !waiting.is_set)
-		commit_from = 0;
-	else if (debug_query_string != NULL)
-		commit_from = last_end; /* still within the statement's own message */
-	else
-		commit_from = GetCurrentTimestamp();
+	/* within the statement's own message, or in a Sync that the client took its time for */
+	commit_from = debug_query_string != NULL ? cpm_last_end : GetCurrentTimestamp();
 }
 
-TimestampTz
+void
 cpm_statement_transaction_ended(void)
 {
-	while (cpm_partials > 0)
+	while (cpm_unsettled & CPM_PORTALS_IN_PARTS)
 	{
 		CpmPartial	partial = cpm_partial_take(NULL);
 
 		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
 	}
-	if (waiting.is_set && commit_from != 0)
+	if ((cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && commit_from != 0)
 	{
-		last_end = GetCurrentTimestamp();
-		waiting.elapsed_us += Max(last_end - commit_from, 0);
+		cpm_last_end = GetCurrentTimestamp();
+		waiting_us += Max(cpm_last_end - commit_from, 0);
 	}
 	commit_from = 0;
 	count_waiting();
-	return last_end;
 }

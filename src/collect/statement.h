@@ -1,34 +1,36 @@
 /*
  * statement.h
  *		Counts and times the statements of this session.
+ *
+ * All of this is for sessions whose slot is open. It takes no lock (but in a
+ * change of application_name, outside of errors) and raises nothing.
  */
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H
 
+#include "base/internal.h"
 #include "datatype/timestamp.h"
 
-/* What is to be known of a statement when it has run, taken before its plan may be gone. */
-typedef struct CpmStatement
-{
-	uint64		queryid;		/* 0: not known */
-	int64		earlier_us;		/* of parts fetched by earlier messages */
-	bool		commit_follows; /* its message goes on to end the transaction */
-	bool		ends_transaction;	/* it is a COMMIT, ROLLBACK or PREPARE itself */
-	bool		is_simple;		/* simple query protocol */
-} CpmStatement;
+/* How a statement came and what comes after it; bits. */
+#define CPM_SIMPLE_PROTOCOL (1 << 0)
+#define CPM_COMMIT_FOLLOWS (1 << 1) /* its message goes on to end the transaction */
+#define CPM_ENDS_TRANSACTION (1 << 2)	/* because it says so: COMMIT, ROLLBACK, PREPARE */
 
 /*
- * A top-level statement has been executed. It counts at once, or, when a
- * commit follows, with that. All of these are for sessions whose slot is open;
- * they take no lock (but in a change of application_name) and raise nothing.
+ * A top-level statement has been executed. It counts at once, or, when a commit
+ * follows that may fail or take time, with that. earlier_us is the time of
+ * parts that earlier messages fetched; queryid 0 is not known.
  */
-extern void cpm_statement_executed(const CpmStatement *statement);
+extern CPM_INTERNAL void cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us);
 
 /* Part of one has been executed, in so many microseconds, which this returns. */
-extern int64 cpm_statement_part_executed(bool is_simple);
+extern int64 cpm_statement_part_executed(int flags);
 
 /* A statement that ran in parts has ended with its last. */
 extern void cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid);
+
+/* The application_name may have been set, more than once. */
+extern void cpm_statement_may_set_application(void);
 
 /*
  * An error has reached the session's main loop, or is about to end the session.
@@ -37,17 +39,16 @@ extern void cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid);
  */
 extern void cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid);
 
-/* The transaction is about to commit, with or without an xid. */
-extern void cpm_statement_committing(bool has_xid);
+/* The transaction of a statement that waits is about to commit what it wrote. */
+extern void cpm_statement_committing(void);
 
 /*
  * The transaction, or the session, has ended: what waited for that counts now.
- * Returns when it ended, as well as is known without reading the clock for what
- * wrote nothing.
+ * Needed only when a statement waits, or was fetched in part.
  */
-extern TimestampTz cpm_statement_transaction_ended(void);
+extern void cpm_statement_transaction_ended(void);
 
-/* Was a failure noted since the last statement that succeeded? Asked once. */
-extern bool cpm_statement_take_failure(void);
+/* Has a failure been noted of the message that is being handled? */
+extern bool cpm_statement_failure_noted(void);
 
 #endif							/* CPM_STATEMENT_H */

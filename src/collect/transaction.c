@@ -16,6 +16,7 @@
 
 #include "access/xact.h"
 #include "collect/executor.h"
+#include "collect/progress.h"
 #include "collect/session.h"
 #include "collect/statement.h"
 #include "collect/transaction.h"
@@ -26,27 +27,22 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-static bool in_block;			/* BEGIN was said, and nothing has ended it */
-static bool chains;				/* the statement that ends it begins the next */
-static TimestampTz busy_until;	/* up to here busy time has been counted */
+bool		cpm_in_block;
 
-bool
-cpm_transaction_in_block(void)
+static inline void
+add_busy(void)
 {
-	return in_block;
+	if (likely(cpm_busy_from != 0 && cpm_busy_from < cpm_last_end))
+		cpm_slot_count(CPM_BUSY_TIME_US, cpm_last_end - cpm_busy_from);
+	cpm_busy_from = 0;
 }
 
-/* The session has been busy since the transaction, or this statement, began. */
-static void
-add_busy_until(TimestampTz end)
+void
+cpm_transaction_failed_block_ended(void)
 {
-	TimestampTz start = Min(GetCurrentTransactionStartTimestamp(),
-							GetCurrentStatementStartTimestamp());
-
-	if (busy_until <= end)
-		start = Max(start, busy_until);
-	cpm_slot_add_busy(Max(end - start, 0));
-	busy_until = end;
+	add_busy();
+	if (cpm_in_block)
+		cpm_busy_from = cpm_last_end;
 }
 
 bool
@@ -56,17 +52,17 @@ cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted
 	{
 		case TRANS_STMT_BEGIN:
 		case TRANS_STMT_START:
-			in_block = true;
+			cpm_in_block = true;
 			return false;
 		case TRANS_STMT_COMMIT:
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
-			chains = chain;
+			if (chain)
+				cpm_unsettled |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
 				return true;
-			/* what failed has been aborted already: there may be nothing more to come */
-			in_block = chain;
-			add_busy_until(GetCurrentTimestamp());
+			/* what failed has been aborted already: there may be no more to come */
+			cpm_in_block = chain;
 			return false;
 		default:
 			return false;
@@ -104,12 +100,11 @@ note_hidden_failure(void)
 	TimestampTz now = GetCurrentTimestamp();
 	int			sqlstate;
 
-	if (cpm_statement_take_failure())
+	if (cpm_statement_failure_noted())
 		return;
 	sqlstate = current_sqlstate();
 	cpm_errors_add(sqlstate, now);
 	cpm_executor_failed(sqlstate, now);
-	(void) cpm_statement_take_failure();
 }
 
 static bool
@@ -118,67 +113,105 @@ is_error_abort(void)
 	return debug_query_string == NULL && !proc_exit_inprogress;
 }
 
+/* A transaction ends that is the session's own, and not one within a statement. */
 static void
-end_transaction(bool explained)
+end_transaction(void)
 {
-	TimestampTz end = cpm_statement_transaction_ended();
+	bool		chains = (cpm_unsettled & CPM_BLOCK_CHAINS) != 0;
 
-	cpm_slot_count_transaction();
-	add_busy_until(proc_exit_inprogress ? GetCurrentTimestamp() : end);
-	in_block = explained && chains;
-	chains = false;
+	cpm_statement_transaction_ended();
+	cpm_slot_count(CPM_TRANSACTIONS, 1);
+	add_busy();
+	if (chains)
+		cpm_busy_from = cpm_last_end;
+	cpm_in_block = chains;
+	cpm_unsettled &= ~CPM_BLOCK_CHAINS;
 }
 
+/* What failed may have been the first statement of its transaction. */
 static void
+note_busy_start(void)
+{
+	if (cpm_busy_from == 0)
+		cpm_busy_from = GetCurrentStatementStartTimestamp();
+}
+
+/* An error aborted it. In a block the session stays busy until the client ends that. */
+static void
+end_failed_transaction(void)
+{
+	bool		was_in_block = cpm_in_block;
+
+	note_hidden_failure();
+	cpm_unsettled &= ~CPM_BLOCK_CHAINS;
+	note_busy_start();
+	end_transaction();
+	if (was_in_block)
+		cpm_busy_from = cpm_last_end;
+}
+
+static pg_noinline void
 note_abort(void)
 {
 	if (proc_exit_inprogress)
 	{
 		cpm_session_fail_at_exit();
-		end_transaction(false);
+		note_busy_start();
+		cpm_last_end = GetCurrentTimestamp();	/* it was busy until now */
+		end_transaction();
 	}
-	else if (cpm_executor_in_utility())
-		cpm_slot_count_transaction();	/* a procedure's ROLLBACK */
+	else if (cpm_level > 0)
+		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's ROLLBACK */
+	else if (is_error_abort())
+		end_failed_transaction();
 	else
-	{
-		if (is_error_abort())
-			note_hidden_failure();
-		end_transaction(!is_error_abort());
-	}
+		end_transaction();
 }
 
+static pg_noinline void
+note_commit(void)
+{
+	if (!cpm_slot_is_open())
+		cpm_session_note_commit();
+	else if (proc_exit_inprogress)
+		return;					/* clean-up that no client asked for */
+	else if (cpm_level > 0)
+		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's, VACUUM's … */
+	else
+		end_transaction();
+}
+
+static pg_noinline void
+note_other_event(XactEvent event)
+{
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		note_commit();
+	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
+		note_abort();
+	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
+			 (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && cpm_level == 0 &&
+			 TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		cpm_statement_committing();
+}
+
+/*
+ * Called twice for every transaction that commits. Most have nothing waiting or
+ * begun, and then this is end_transaction() in a few instructions.
+ */
 static void
 note_event(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (!cpm_slot_is_open())
+	if (event == XACT_EVENT_PRE_COMMIT && cpm_unsettled == 0)
+		return;
+	if (event != XACT_EVENT_COMMIT || cpm_unsettled != 0 || cpm_level != 0 || proc_exit_inprogress)
 	{
-		if (event == XACT_EVENT_COMMIT)
-			cpm_session_note_commit();
+		note_other_event(event);
 		return;
 	}
-	if (proc_exit_inprogress && event != XACT_EVENT_ABORT)
-		return;					/* clean-up that no client asked for */
-	switch (event)
-	{
-		case XACT_EVENT_PRE_COMMIT:
-		case XACT_EVENT_PRE_PREPARE:
-			if (!cpm_executor_in_utility())
-				cpm_statement_committing(TransactionIdIsValid(GetTopTransactionIdIfAny()));
-			break;
-		case XACT_EVENT_COMMIT:
-		case XACT_EVENT_PREPARE:
-			if (cpm_executor_in_utility())
-				cpm_slot_count_transaction();	/* a procedure's, VACUUM's … */
-			else
-				end_transaction(true);
-			break;
-		case XACT_EVENT_ABORT:
-			note_abort();
-			break;
-		default:
-			break;
-	}
+	cpm_slot_count(CPM_TRANSACTIONS, 1);
+	add_busy();
+	cpm_in_block = false;
 }
 
 static void

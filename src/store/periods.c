@@ -28,13 +28,13 @@
 #define SHORT_RING 16			/* more than a minute of snapshots */
 #define LONG_RING 64			/* more than an hour of minutes */
 
-typedef struct Snapshot
+typedef struct Standing
 {
 	TimestampTz at;
 	CpmQueryCounts counts;
 	CpmHistogram histogram;
 	int64		max_us;			/* since the snapshot before */
-} Snapshot;
+} Standing;
 
 typedef struct SnapshotRing
 {
@@ -46,12 +46,12 @@ typedef struct SnapshotRing
 typedef struct Periods
 {
 	SnapshotRing minute;
-	Snapshot	minute_snapshot[SHORT_RING];
+	Standing	minute_snapshot[SHORT_RING];
 	SnapshotRing hour;
-	Snapshot	hour_snapshot[LONG_RING];
+	Standing	hour_snapshot[LONG_RING];
 	int64		minute_max_us;	/* of the minute under way; the sampler's own */
 	CpmSeqlock	reset_lock;		/* guards reset, written by who holds the lock for resets */
-	Snapshot	reset;
+	Standing	reset;
 } Periods;
 
 static Periods *periods;
@@ -63,7 +63,7 @@ cpm_periods_size(void)
 }
 
 static void
-init_ring(SnapshotRing *ring, Snapshot *snapshots, int size, int64 length_us, TimestampTz now)
+init_ring(SnapshotRing *ring, Standing *snapshots, int size, int64 length_us, TimestampTz now)
 {
 	pg_atomic_init_u64(&ring->next, 1);
 	ring->size = size;
@@ -87,7 +87,7 @@ cpm_periods_attach(void *memory, bool is_new)
 }
 
 static void
-take_snapshot(Snapshot *snapshot, TimestampTz now, int64 max_us)
+take_snapshot(Standing *snapshot, TimestampTz now, int64 max_us)
 {
 	snapshot->at = now;
 	snapshot->counts = cpm_slots_counts();
@@ -96,7 +96,7 @@ take_snapshot(Snapshot *snapshot, TimestampTz now, int64 max_us)
 }
 
 static void
-keep(SnapshotRing *ring, Snapshot *snapshots, const Snapshot *snapshot)
+keep(SnapshotRing *ring, Standing *snapshots, const Standing *snapshot)
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
@@ -109,7 +109,7 @@ keep(SnapshotRing *ring, Snapshot *snapshots, const Snapshot *snapshot)
 void
 cpm_periods_keep(TimestampTz now)
 {
-	static Snapshot snapshot;	/* of the sampler's process, to keep it off the stack */
+	static Standing snapshot;	/* of the sampler's process, to keep it off the stack */
 	uint64		number = pg_atomic_read_u64(&periods->minute.next);
 	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
@@ -136,7 +136,7 @@ cpm_periods_keep(TimestampTz now)
  * statement since.
  */
 static uint64
-beginning_of(const SnapshotRing *ring, const Snapshot *snapshots, uint64 next, TimestampTz now,
+beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, TimestampTz now,
 			 TimestampTz not_before, int64 *max_us)
 {
 	uint64		number = next - 1;
@@ -144,7 +144,7 @@ beginning_of(const SnapshotRing *ring, const Snapshot *snapshots, uint64 next, T
 	*max_us = 0;
 	for (uint64 i = 0; i < Min(next, (uint64) ring->size - 1); i++)
 	{
-		const Snapshot *snapshot = &snapshots[(next - 1 - i) % ring->size];
+		const Standing *snapshot = &snapshots[(next - 1 - i) % ring->size];
 
 		number = next - 1 - i;
 		if (snapshot->at <= not_before || now - snapshot->at >= ring->length_us)
@@ -155,8 +155,8 @@ beginning_of(const SnapshotRing *ring, const Snapshot *snapshots, uint64 next, T
 }
 
 static void
-find_beginning(SnapshotRing *ring, const Snapshot *snapshots, TimestampTz now,
-			   TimestampTz not_before, Snapshot *then, int64 *max_us)
+find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now,
+			   TimestampTz not_before, Standing *then, int64 *max_us)
 {
 	uint64		number;
 
@@ -172,7 +172,7 @@ find_beginning(SnapshotRing *ring, const Snapshot *snapshots, TimestampTz now,
 }
 
 static void
-copy_reset(Snapshot *reset)
+copy_reset(Standing *reset)
 {
 	uint32		before;
 
@@ -204,8 +204,8 @@ cpm_periods_reset_at(void)
 void
 cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
 {
-	Snapshot   *then = palloc(sizeof(Snapshot));
-	Snapshot   *reset = palloc(sizeof(Snapshot));
+	Standing   *then = palloc(sizeof(Standing));
+	Standing   *reset = palloc(sizeof(Standing));
 
 	copy_reset(reset);
 	if (period == CPM_LAST_MINUTE)
@@ -242,7 +242,7 @@ cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
 void
 cpm_periods_reset(TimestampTz now)
 {
-	Snapshot   *reset = palloc(sizeof(Snapshot));
+	Standing   *reset = palloc(sizeof(Standing));
 
 	cpm_slots_reset_max();
 	take_snapshot(reset, now, 0);

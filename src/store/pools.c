@@ -124,8 +124,11 @@ init_table(void)
 	pg_atomic_init_u32(&pools->used, 0);
 	pools->places = cpm_max_pools + 1;
 	for (int i = 0; i < pools->places; i++)
-		init_place(&pools->place[i]);
+		pg_atomic_init_u32(&pools->place[i].is_used, 0);
+	for (int i = 0; i < pools->places; i++)
+		pg_atomic_init_u64(&pools->place[i].state, 0);
 
+	init_place(&pools->place[CPM_OTHER_POOL]);
 	strlcpy(other->database, "(other)", NAMEDATALEN);
 	strlcpy(other->role, "(other)", NAMEDATALEN);
 	strlcpy(other->application_name, "(other)", NAMEDATALEN);

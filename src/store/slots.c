@@ -15,7 +15,8 @@
  * again.
  *
  * A maximum cannot be subtracted. Each is stored in one word with the number
- * of the stretch of time that it is of; its owner starts anew when that changes.
+ * of the stretch of time that it is of (a tick of the sampler, the time since a
+ * reset); its owner starts anew when that changes.
  */
 #include "postgres.h"
 
@@ -29,19 +30,10 @@
 #include "utils/guc.h"
 
 #define RECENT_POOLS 4			/* that a session comes back to without a lookup */
-#define BITMAP_WORDS ((CPM_BUCKETS + 63) / 64)
-
-/* a maximum: the low 16 bits of its stretch's number above 48 bits of microseconds */
-#define STRETCH_SHIFT 48
-#define MAX_US ((UINT64CONST(1) << STRETCH_SHIFT) - 1)
 
 typedef struct Slot
 {
-	/* written by the owner at every statement */
-	pg_atomic_uint64 count[CPM_COUNTS];
-	pg_atomic_uint64 max_since_reset;
-	pg_atomic_uint64 max_of_tick[2];	/* of the even and the odd ticks */
-	pg_atomic_uint64 bucket[CPM_BUCKETS];
+	CpmSlotCounters counters;	/* written by the owner at every statement */
 
 	/* written by the owner when it opens, closes or changes pools */
 	CpmSeqlock	lock;			/* guards the five below */
@@ -71,11 +63,11 @@ typedef struct RecentPool
 static Slots *slots;
 
 /* of this process */
-static Slot *mine;
+CpmOwnSlot	cpm_own_slot;
+static Slot *mine;				/* NULL while cpm_own_slot.counters is */
 static CpmPoolName my_pool;
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
-static uint64 touched[BITMAP_WORDS];	/* buckets counted in since the session came into its pool */
 
 Size
 cpm_slots_size(void)
@@ -87,12 +79,12 @@ static void
 init_slot(Slot *slot)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pg_atomic_init_u64(&slot->count[i], 0);
+		pg_atomic_init_u64(&slot->counters.count[i], 0);
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		pg_atomic_init_u64(&slot->bucket[i], 0);
-	pg_atomic_init_u64(&slot->max_since_reset, 0);
-	pg_atomic_init_u64(&slot->max_of_tick[0], 0);
-	pg_atomic_init_u64(&slot->max_of_tick[1], 0);
+		pg_atomic_init_u64(&slot->counters.bucket[i], 0);
+	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
+	pg_atomic_init_u64(&slot->counters.max_of_tick[0], 0);
+	pg_atomic_init_u64(&slot->counters.max_of_tick[1], 0);
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -110,29 +102,12 @@ cpm_slots_attach(void *memory, bool is_new)
 		init_slot(&slots->slot[i]);
 }
 
-/* Add where nobody else writes: cheaper than an atomic addition, and enough. */
-static inline void
-add(pg_atomic_uint64 *counter, uint64 amount)
-{
-	pg_atomic_write_u64(counter, pg_atomic_read_u64(counter) + amount);
-}
-
-static inline void
-raise_max(pg_atomic_uint64 *max, uint32 stretch, uint64 us)
-{
-	uint64		current = pg_atomic_read_u64(max);
-	uint64		raised = (uint64) stretch << STRETCH_SHIFT | Min(us, MAX_US);
-
-	if (current < raised || (current ^ raised) >> STRETCH_SHIFT != 0)
-		pg_atomic_write_u64(max, raised);
-}
-
 static int64
 max_value(pg_atomic_uint64 *max, uint32 stretch)
 {
 	uint64		current = pg_atomic_read_u64(max);
 
-	return (current >> STRETCH_SHIFT) == (stretch & 0xFFFF) ? (int64) (current & MAX_US) : 0;
+	return (current >> CPM_STRETCH_SHIFT) == (stretch & 0xFFFF) ? (int64) (current & CPM_MAX_US) : 0;
 }
 
 /* From here on counts belong to the present pool. */
@@ -142,24 +117,24 @@ mark_pool_base(int pool)
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pool = pool;
 	for (int i = 0; i < CPM_COUNTS; i++)
-		mine->pool_base[i] = pg_atomic_read_u64(&mine->count[i]);
+		mine->pool_base[i] = pg_atomic_read_u64(&mine->counters.count[i]);
 	cpm_seqlock_write_end(&mine->lock);
 }
 
 static void
 give_buckets_to_pool(void)
 {
-	for (int word = 0; word < BITMAP_WORDS; word++)
+	for (int word = 0; word < (int) lengthof(cpm_own_slot.touched); word++)
 	{
-		while (touched[word] != 0)
+		while (cpm_own_slot.touched[word] != 0)
 		{
-			int			bit = pg_rightmost_one_pos64(touched[word]);
+			int			bit = pg_rightmost_one_pos64(cpm_own_slot.touched[word]);
 			int			bucket = word * 64 + bit;
-			uint64		count = pg_atomic_read_u64(&mine->bucket[bucket]);
+			uint64		count = pg_atomic_read_u64(&mine->counters.bucket[bucket]);
 
 			cpm_pool_add_bucket(mine->pool, bucket, count - mine->pool_bucket_base[bucket]);
 			mine->pool_bucket_base[bucket] = count;
-			touched[word] &= touched[word] - 1;
+			cpm_own_slot.touched[word] &= cpm_own_slot.touched[word] - 1;
 		}
 	}
 }
@@ -170,7 +145,7 @@ give_to_pool(void)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
-		uint64		amount = pg_atomic_read_u64(&mine->count[i]) - mine->pool_base[i];
+		uint64		amount = pg_atomic_read_u64(&mine->counters.count[i]) - mine->pool_base[i];
 
 		if (amount != 0)
 			cpm_pool_add(mine->pool, i, amount);
@@ -227,21 +202,24 @@ cpm_slot_open(TimestampTz now)
 	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
 	name_pool();
+	cpm_own_slot.application_name = application_name;
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	cpm_pools_move_begin();
 	mark_pool_base(enter_pool());
 	cpm_pool_add_opened(mine->pool, Max(now - MyStartTimestamp, 0));
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->bucket[i]);
+		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
-		mine->session_base[i] = pg_atomic_read_u64(&mine->count[i]);
+		mine->session_base[i] = pg_atomic_read_u64(&mine->counters.count[i]);
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
 	cpm_pools_move_end();
+	cpm_own_slot.tick = &slots->tick;
+	cpm_own_slot.counters = &mine->counters;
 }
 
 void
@@ -255,23 +233,18 @@ cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
 	cpm_pool_leave(mine->pool, now);
 	cpm_pools_move_end();
+	cpm_own_slot.counters = NULL;
 	mine = NULL;
-}
-
-bool
-cpm_slot_is_open(void)
-{
-	return mine != NULL;
 }
 
 void
 cpm_slot_follow_application(TimestampTz now)
 {
-	int			left;
+	int			left = mine->pool;
 
+	cpm_own_slot.application_name = application_name;
 	if (strcmp(application_name, my_pool.application_name) == 0)
 		return;
-	left = mine->pool;
 	name_pool();
 	cpm_pools_move_begin();
 	give_to_pool();
@@ -281,34 +254,17 @@ cpm_slot_follow_application(TimestampTz now)
 }
 
 void
-cpm_slot_count_statement(int64 elapsed_us, bool failed, bool slow)
+cpm_slot_raise_max(uint32 tick, int64 us)
 {
-	int			bucket = cpm_bucket_of(elapsed_us);
-	uint32		tick = pg_atomic_read_u32(&slots->tick);
+	uint64		raised = Min((uint64) us, CPM_MAX_US);
+	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	add(&mine->bucket[bucket], 1);
-	touched[bucket / 64] |= UINT64CONST(1) << (bucket % 64);
-	add(&mine->count[CPM_QUERIES], 1);
-	add(&mine->count[CPM_QUERY_TIME_US], elapsed_us);
-	if (unlikely(failed))
-		add(&mine->count[CPM_FAILED_QUERIES], 1);
-	if (unlikely(slow))
-		add(&mine->count[CPM_SLOW_QUERIES], 1);
-
-	raise_max(&mine->max_since_reset, pg_atomic_read_u32(&slots->reset_epoch), elapsed_us);
-	raise_max(&mine->max_of_tick[tick % 2], tick, elapsed_us);
-}
-
-void
-cpm_slot_count_transaction(void)
-{
-	add(&mine->count[CPM_TRANSACTIONS], 1);
-}
-
-void
-cpm_slot_add_busy(int64 busy_us)
-{
-	add(&mine->count[CPM_BUSY_TIME_US], busy_us);
+	pg_atomic_write_u64(&mine->counters.max_of_tick[tick % 2],
+						(uint64) tick << CPM_STRETCH_SHIFT | raised);
+	/* a reset begins a new tick, so this is looked at again after one */
+	if (max_value(&mine->counters.max_since_reset, epoch) < (int64) raised)
+		pg_atomic_write_u64(&mine->counters.max_since_reset,
+							(uint64) epoch << CPM_STRETCH_SHIFT | raised);
 }
 
 const CpmPoolName *
@@ -324,7 +280,7 @@ cpm_slots_counts(void)
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 		for (int j = 0; j < CPM_COUNTS; j++)
-			sum.of[j] += pg_atomic_read_u64(&slots->slot[i].count[j]);
+			sum.of[j] += pg_atomic_read_u64(&slots->slot[i].counters.count[j]);
 	return sum;
 }
 
@@ -334,7 +290,7 @@ cpm_slots_histogram(CpmHistogram *histogram)
 	memset(histogram, 0, sizeof(*histogram));
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 		for (int j = 0; j < CPM_BUCKETS; j++)
-			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].bucket[j]);
+			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].counters.bucket[j]);
 }
 
 int64
@@ -343,7 +299,7 @@ cpm_slots_max_us(void)
 	int64		longest = 0;
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
-		longest = Max(longest, max_value(&slots->slot[i].max_since_reset,
+		longest = Max(longest, max_value(&slots->slot[i].counters.max_since_reset,
 										 pg_atomic_read_u32(&slots->reset_epoch)));
 	return longest;
 }
@@ -352,6 +308,7 @@ void
 cpm_slots_reset_max(void)
 {
 	pg_atomic_fetch_add_u32(&slots->reset_epoch, 1);
+	cpm_slots_next_tick();
 }
 
 uint32
@@ -366,7 +323,7 @@ cpm_slots_tick_max_us(uint32 tick)
 	int64		longest = 0;
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
-		longest = Max(longest, max_value(&slots->slot[i].max_of_tick[tick % 2], tick));
+		longest = Max(longest, max_value(&slots->slot[i].counters.max_of_tick[tick % 2], tick));
 	return longest;
 }
 
@@ -398,7 +355,7 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->started_at = slot->started_at;
 		session->pool = slot->pool;
 		for (int i = 0; i < CPM_COUNTS; i++)
-			session->counts.of[i] = pg_atomic_read_u64(&slot->count[i]) - slot->session_base[i];
+			session->counts.of[i] = pg_atomic_read_u64(&slot->counters.count[i]) - slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
 			return session->pid != 0;
 	}
@@ -424,8 +381,8 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += pg_atomic_read_u64(&slot->count[i]) - slot->pool_base[i];
+		pool->counts.of[i] += pg_atomic_read_u64(&slot->counters.count[i]) - slot->pool_base[i];
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		pool->histogram.count[i] += pg_atomic_read_u64(&slot->bucket[i]) -
+		pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
 			slot->pool_bucket_base[i];
 }

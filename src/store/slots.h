@@ -5,10 +5,39 @@
 #ifndef CPM_SLOTS_H
 #define CPM_SLOTS_H
 
+#include "base/internal.h"
 #include "base/histogram.h"
 #include "base/pool.h"
 #include "base/query_counts.h"
 #include "datatype/timestamp.h"
+#include "port/atomics.h"
+
+/*
+ * A maximum is one word: the low 16 bits of the number of the stretch of time
+ * that it is of, above 48 bits of microseconds.
+ */
+#define CPM_STRETCH_SHIFT 48
+#define CPM_MAX_US ((UINT64CONST(1) << CPM_STRETCH_SHIFT) - 1)
+
+/* What the owner of a slot writes at every statement. */
+typedef struct CpmSlotCounters
+{
+	pg_atomic_uint64 count[CPM_COUNTS];
+	pg_atomic_uint64 max_since_reset;
+	pg_atomic_uint64 max_of_tick[2];	/* of the even and the odd ticks */
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
+} CpmSlotCounters;
+
+/* The own slot of this process; counters is NULL while it has none. */
+typedef struct CpmOwnSlot
+{
+	CpmSlotCounters *counters;
+	const pg_atomic_uint32 *tick;
+	uint64		touched[(CPM_BUCKETS + 63) / 64];	/* buckets, since it came into its pool */
+	const char *application_name;	/* the string that the pool was chosen by; NULL: look again */
+} CpmOwnSlot;
+
+extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
 /* The session of a slot, as its counters tell it. */
 typedef struct CpmSlotSession
@@ -29,17 +58,55 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  */
 extern void cpm_slot_open(TimestampTz now);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
-extern bool cpm_slot_is_open(void);
 
 /* Go over to the pool of the application_name that is set now, if it is another. */
 extern void cpm_slot_follow_application(TimestampTz now);
 
-/* A statement has ended. */
-extern void cpm_slot_count_statement(int64 elapsed_us, bool failed, bool slow);
+/* The longest statement of the tick, and perhaps since the reset. */
+extern void cpm_slot_raise_max(uint32 tick, int64 us);
 
-/* A transaction has ended; the session has been busy. */
-extern void cpm_slot_count_transaction(void);
-extern void cpm_slot_add_busy(int64 busy_us);
+static inline bool
+cpm_slot_is_open(void)
+{
+	return cpm_own_slot.counters != NULL;
+}
+
+/* Add where nobody else writes: cheaper than an atomic addition, and enough. */
+static inline void
+cpm_slot_add(pg_atomic_uint64 *counter, uint64 amount)
+{
+	pg_atomic_write_u64(counter, pg_atomic_read_u64(counter) + amount);
+}
+
+static inline void
+cpm_slot_count(CpmCount count, uint64 amount)
+{
+	cpm_slot_add(&cpm_own_slot.counters->count[count], amount);
+}
+
+/* A statement has ended. A few dozen instructions: every statement comes here. */
+static inline void
+cpm_slot_count_statement(uint64 elapsed_us, bool failed, bool slow)
+{
+	CpmSlotCounters *counters = cpm_own_slot.counters;
+	unsigned int bucket = cpm_bucket_of(elapsed_us);
+	uint32		tick = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, cpm_own_slot.tick));
+	uint64		longest = pg_atomic_read_u64(&counters->max_of_tick[tick % 2]) ^
+		(uint64) tick << CPM_STRETCH_SHIFT;
+
+	cpm_slot_add(&counters->bucket[bucket], 1);
+	cpm_own_slot.touched[bucket / 64] |= UINT64CONST(1) << (bucket % 64);
+	cpm_slot_add(&counters->count[CPM_QUERIES], 1);
+	cpm_slot_add(&counters->count[CPM_QUERY_TIME_US], elapsed_us);
+	if (unlikely(failed))
+		cpm_slot_add(&counters->count[CPM_FAILED_QUERIES], 1);
+	if (unlikely(slow))
+		cpm_slot_add(&counters->count[CPM_SLOW_QUERIES], 1);
+
+	/* the bits above a time are zero only if it is of this tick */
+	if (unlikely(longest < elapsed_us || longest > CPM_MAX_US))
+		cpm_slot_raise_max(tick, elapsed_us);
+}
 
 /* Names of the own session's pool. */
 extern const CpmPoolName *cpm_slot_pool_name(void);
