@@ -132,7 +132,9 @@ note_end(int flags)
 int64
 cpm_statement_part_executed(int flags)
 {
-	return Max(note_end(flags), 0);
+	int64		elapsed_us = note_end(flags);
+
+	return Max(elapsed_us, 0);
 }
 
 static pg_noinline void

@@ -447,6 +447,9 @@ void
 cpm_pools_reset_peaks(void)
 {
 	pg_atomic_fetch_add_u32(&pools->epoch, 1);
+	for (int i = 0; i < pools->places; i++)
+		if (pg_atomic_read_u32(&pools->place[i].is_used) != 0)
+			raise_peak(&pools->place[i].peak, (uint32) pg_atomic_read_u64(&pools->place[i].state));
 }
 
 int

@@ -72,7 +72,7 @@ extern bool cpm_pool_copy(int index, CpmPool *pool);
 extern void cpm_pool_copy_baseline(int index, CpmPool *baseline);
 extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 
-/* Peaks start anew. */
+/* Peaks start anew, with the connections that there are. */
 extern void cpm_pools_reset_peaks(void);
 
 /* Pools in use, "(other)" not among them; and how often one was folded into it. */
