@@ -201,7 +201,7 @@ peak_value(pg_atomic_uint64 *peak)
 }
 
 bool
-cpm_pool_reenter(CpmPoolRef ref)
+cpm_pool_enter(CpmPoolRef ref)
 {
 	PoolPlace  *place = &pools->place[ref.index];
 	uint64		before = pg_atomic_fetch_add_u64(&place->state, 1);
@@ -279,6 +279,7 @@ fold(int index)
 
 	if (!pg_atomic_compare_exchange_u64(&place->state, &empty, empty + (UINT64CONST(1) << 32)))
 		return false;
+	cpm_pools_move_begin();
 	hash_search(by_name, &place->name, HASH_REMOVE, NULL);
 	move_counters(&place->total, &other->total);
 	move_counters(&place->baseline, &other->baseline);
@@ -289,6 +290,7 @@ fold(int index)
 	pg_atomic_write_u64(&place->peak_busy, 0);
 	pg_atomic_fetch_sub_u32(&pools->used, 1);
 	pg_atomic_fetch_add_u64(&pools->folded, 1);
+	cpm_pools_move_end();
 	return true;
 }
 
@@ -335,25 +337,17 @@ find_or_create(const CpmPoolName *name)
 }
 
 CpmPoolRef
-cpm_pool_enter(const CpmPoolName *name)
+cpm_pool_lock_and_find(const CpmPoolName *name)
 {
 	IndexEntry *entry;
-	CpmPoolRef	ref;
 
 	LWLockAcquire(lock, LW_SHARED);
 	entry = hash_search(by_name, name, HASH_FIND, NULL);
-	if (entry == NULL)
-	{
-		LWLockRelease(lock);
-		LWLockAcquire(lock, LW_EXCLUSIVE);
-		ref = ref_of(find_or_create(name));
-	}
-	else
-		ref = ref_of(entry->index);
-	/* folds wait for the lock, so the generation is still the same */
-	(void) cpm_pool_reenter(ref);
+	if (entry != NULL)
+		return ref_of(entry->index);
 	LWLockRelease(lock);
-	return ref;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	return ref_of(find_or_create(name));
 }
 
 void

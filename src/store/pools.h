@@ -32,14 +32,19 @@ extern LWLock *cpm_pools_lock(void);
 extern int	cpm_pools_places(void);
 
 /*
- * Make the calling session one of that pool's, and return the pool. It cannot
- * be folded until cpm_pool_leave(). Takes the lock, shared or (for a new pool)
- * exclusive; raises nothing. When there is no place, that is "(other)".
+ * Take the lock, shared or (for a new pool) exclusive, and find the pool of that
+ * name; when there is no place for it, that is "(other)". The caller releases
+ * the lock, until when the pool cannot be folded. Not within a move: who holds
+ * the lock may be waiting for moves to be done. Raises nothing.
  */
-extern CpmPoolRef cpm_pool_enter(const CpmPoolName *name);
+extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
 
-/* The same for a pool that was entered before: no lock. False when it is gone. */
-extern bool cpm_pool_reenter(CpmPoolRef ref);
+/*
+ * Make the calling session one of the pool's, which cannot be folded until it
+ * leaves. Within a move; takes no lock. False when the pool is gone, which it
+ * is not while the lock is held.
+ */
+extern bool cpm_pool_enter(CpmPoolRef ref);
 
 extern void cpm_pool_leave(int index, TimestampTz now);
 

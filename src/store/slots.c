@@ -164,27 +164,45 @@ remember_pool(CpmPoolRef ref)
 	place->is_used = true;
 }
 
-/* Come into the pool named in my_pool, and return its index. */
+/*
+ * Begin a move by coming into the pool named in my_pool, and return its index.
+ * *locked tells whether the lock of store/pools is to be released after it.
+ */
 static int
-enter_pool(void)
+begin_in_pool(bool *locked)
 {
 	CpmPoolRef	ref;
 
+	*locked = false;
 	for (int i = 0; i < RECENT_POOLS; i++)
 	{
 		RecentPool *recent = &recent_pools[i];
 
-		if (recent->is_used && strcmp(recent->application_name, my_pool.application_name) == 0)
-		{
-			/* "(other)" is no pool to come back to: there may be a place now */
-			if (recent->ref.index != CPM_OTHER_POOL && cpm_pool_reenter(recent->ref))
-				return recent->ref.index;
-			recent->is_used = false;
-		}
+		if (!recent->is_used ||
+			strcmp(recent->application_name, my_pool.application_name) != 0)
+			continue;
+		cpm_pools_move_begin();
+		if (cpm_pool_enter(recent->ref))
+			return recent->ref.index;
+		cpm_pools_move_end();
+		recent->is_used = false;
 	}
-	ref = cpm_pool_enter(&my_pool);
-	remember_pool(ref);
+	ref = cpm_pool_lock_and_find(&my_pool);
+	*locked = true;
+	cpm_pools_move_begin();
+	(void) cpm_pool_enter(ref);
+	/* "(other)" is no pool to come back to: there may be a place by then */
+	if (ref.index != CPM_OTHER_POOL)
+		remember_pool(ref);
 	return ref.index;
+}
+
+static void
+end_in_pool(bool locked)
+{
+	cpm_pools_move_end();
+	if (locked)
+		LWLockRelease(cpm_pools_lock());
 }
 
 static void
@@ -198,6 +216,8 @@ name_pool(void)
 void
 cpm_slot_open(TimestampTz now)
 {
+	bool		locked;
+
 	memset(&my_pool, 0, sizeof(my_pool));
 	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
@@ -205,8 +225,7 @@ cpm_slot_open(TimestampTz now)
 	cpm_own_slot.application_name = application_name;
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];
-	cpm_pools_move_begin();
-	mark_pool_base(enter_pool());
+	mark_pool_base(begin_in_pool(&locked));
 	cpm_pool_add_opened(mine->pool, Max(now - MyStartTimestamp, 0));
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
@@ -217,7 +236,7 @@ cpm_slot_open(TimestampTz now)
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
-	cpm_pools_move_end();
+	end_in_pool(locked);
 	cpm_own_slot.tick = &slots->tick;
 	cpm_own_slot.counters = &mine->counters;
 }
@@ -241,16 +260,18 @@ void
 cpm_slot_follow_application(TimestampTz now)
 {
 	int			left = mine->pool;
+	int			entered;
+	bool		locked;
 
 	cpm_own_slot.application_name = application_name;
 	if (strcmp(application_name, my_pool.application_name) == 0)
 		return;
 	name_pool();
-	cpm_pools_move_begin();
+	entered = begin_in_pool(&locked);
 	give_to_pool();
-	mark_pool_base(enter_pool());
+	mark_pool_base(entered);
 	cpm_pool_leave(left, now);
-	cpm_pools_move_end();
+	end_in_pool(locked);
 }
 
 void
