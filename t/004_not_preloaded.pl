@@ -62,7 +62,7 @@ is($full->safe_psql('postgres', q{SELECT preloaded, sampler_running, samples, pr
 	't|f|0|the sampler has not started: if this stays, raise max_worker_processes and restart',
 	'without a worker slot connpool_info() says what to raise');
 cmp_ok(log_count($full, 'too many background workers'), '>=', 1, 'and so did the server at its start');
-is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}), '12', 'all metrics are there');
+is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}), '15', 'all metrics are there');
 is($full->safe_psql('postgres', q{SELECT count(*) FROM connpool_history()}), '0', 'the history is empty');
 is($full->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'healthy', 'health grants a time to start');
 poll_ok($full, q{SELECT connpool_health() ->> 'status' = 'degraded'}, 'and is degraded when that is over');
