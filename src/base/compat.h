@@ -14,8 +14,10 @@
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
 #include "storage/proc.h"
+#include "storage/shmem.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/hsearch.h"
 #include "utils/wait_event.h"
 
 #if PG_VERSION_NUM < 150000
@@ -142,6 +144,17 @@ cpm_errors_are_logged(void)
 #define CPM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define CPM_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
+
+/* A hash table of fixed size in shared memory; 19 has one number for its size. */
+static inline HTAB *
+cpm_shmem_hash(const char *name, int size, HASHCTL *control, int flags)
+{
+#if PG_VERSION_NUM >= 190000
+	return ShmemInitHash(name, size, control, flags | HASH_FIXED_SIZE);
+#else
+	return ShmemInitHash(name, size, size, control, flags | HASH_FIXED_SIZE);
+#endif
+}
 
 /* The name of a prepared transaction's state file, which has an epoch since 17. */
 static inline void

@@ -20,11 +20,10 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
-#include "storage/shmem.h"
 #include "store/pools.h"
-#include "utils/hsearch.h"
 
 /* What only grows: the parts of a CpmPool that are summed. */
 typedef struct PoolCounters
@@ -143,8 +142,8 @@ cpm_pools_attach(void *memory, bool is_new)
 	pools = memory;
 	if (is_new)
 		init_table();
-	by_name = ShmemInitHash("connpool_monitor pool names", cpm_max_pools + 1, cpm_max_pools + 1,
-							&control, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	by_name = cpm_shmem_hash("connpool_monitor pool names", cpm_max_pools + 1, &control,
+							 HASH_ELEM | HASH_BLOBS);
 	lock = &GetNamedLWLockTranche(CPM_POOLS_LOCK)->lock;
 }
 
@@ -331,6 +330,7 @@ find_or_create(const CpmPoolName *name)
 	}
 	entry->index = index;
 	pools->place[index].name = *name;
+	pg_write_barrier();
 	pg_atomic_write_u32(&pools->place[index].is_used, 1);
 	pg_atomic_fetch_add_u32(&pools->used, 1);
 	return index;
@@ -407,6 +407,7 @@ cpm_pool_copy(int index, CpmPool *pool)
 
 	if (pg_atomic_read_u32(&place->is_used) == 0)
 		return false;
+	pg_read_barrier();
 	pool->name = place->name;
 	pool->connections = (uint32) pg_atomic_read_u64(&place->state);
 	pool->peak_connections = Max(peak_value(&place->peak), pool->connections);
