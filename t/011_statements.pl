@@ -32,6 +32,10 @@ CREATE TABLE triggered (id int);
 CREATE TRIGGER after AFTER INSERT ON triggered FOR EACH ROW EXECUTE FUNCTION on_change();
 CREATE TABLE later (id int);
 CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION on_change();
+CREATE FUNCTION fetch_one(c refcursor) RETURNS int LANGUAGE plpgsql AS $$ DECLARE i int; BEGIN FETCH FROM c INTO i; RETURN i; END $$;
+CREATE FUNCTION forgives() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1/0; RETURN NULL; EXCEPTION WHEN OTHERS THEN RETURN NULL; END $$;
+CREATE TABLE forgiven (id int);
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON forgiven DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION forgives();
 CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$ BEGIN
 	INSERT INTO plain VALUES (1); COMMIT; INSERT INTO plain VALUES (2); ROLLBACK; PERFORM noisy(); END $$;
 SQL
@@ -94,6 +98,10 @@ simple_counts_as('a rule that makes two of one', '3|0|2', 'INSERT INTO both_ways
 simple_counts_as('utility statements that run queries', '3|0|3', 'EXPLAIN ANALYZE SELECT noisy()', 'CREATE TEMP TABLE made AS SELECT noisy()', 'COPY (SELECT noisy()) TO STDOUT');
 simple_counts_as('PREPARE, EXECUTE, DEALLOCATE', '4|0|4', 'PREPARE p AS SELECT noisy()', 'EXECUTE p', 'EXECUTE p', 'DEALLOCATE p');
 simple_counts_as('a cursor', '6|0|1', 'BEGIN', 'DECLARE c CURSOR FOR SELECT generate_series(1, 9)', 'FETCH 2 FROM c', 'FETCH ALL FROM c', 'CLOSE c', 'COMMIT');
+simple_counts_as('a cursor that is held', '1|0|1', 'DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 9)');
+simple_counts_as('a cursor that is held after its transaction', '4|0|2', 'BEGIN; DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 9); COMMIT', 'FETCH ALL FROM c');
+simple_counts_as('a cursor that cannot be held', '1|1|1', 'DECLARE c CURSOR WITH HOLD FOR SELECT 1/(i - 3) FROM generate_series(1, 5) i');
+simple_counts_as('a cursor that a function fetches from', '4|0|1', q{BEGIN; DECLARE c CURSOR FOR SELECT generate_series(1, 9); SELECT fetch_one('c'); COMMIT});
 simple_counts_as('a constraint that fails at COMMIT', '3|1|1', 'BEGIN', 'INSERT INTO child VALUES (1)', 'COMMIT');
 simple_counts_as('a constraint that fails at an implicit commit', '1|1|1', 'INSERT INTO child VALUES (1)');
 simple_counts_as('the same after a statement that is done', '2|1|1', 'SELECT 1; INSERT INTO child VALUES (1)');
@@ -203,6 +211,20 @@ counts_as('extended: RETURNING in parts', '3|0|1', sub {
 	$wire->execute('p', 2)->sync foreach 1 .. 2;
 	$wire->extended('COMMIT');
 });
+counts_as('extended: a portal in parts that is fetched from too, then an error', '5|1|1', sub {
+	my ($wire) = @_;
+	$wire->extended('BEGIN');
+	$wire->parse('', 'SELECT generate_series(1, 10)')->bind_to('p', '')->execute('p', 3)->sync;
+	$wire->query($_) foreach ('FETCH 3 FROM p', 'SELECT 1/0', 'ROLLBACK');
+});
+counts_as('extended: a declared cursor that is executed', '4|0|1', sub {
+	my ($wire) = @_;
+	$wire->extended('BEGIN');
+	$wire->extended('DECLARE c CURSOR FOR SELECT generate_series(1, 9)');
+	$wire->execute('c')->sync;
+	$wire->extended('COMMIT');
+});
+counts_as('extended: a deferred trigger that catches its error', '3|0|3', sub { $_[0]->extended('INSERT INTO forgiven VALUES (1)') foreach 1 .. 3 });
 counts_as('extended: deferred triggers at Sync', '1|0|1', sub { $_[0]->extended('INSERT INTO later VALUES (1)') });
 counts_as('extended: a procedure that commits', '1|0|3', sub { $_[0]->extended('CALL commits()') });
 counts_as('the function-call protocol is no statement', '1|0|3', sub {
@@ -234,6 +256,8 @@ eval { $fatal->read_until('Z') };
 poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'gone'}, 'a client goes, another is sent away');
 is($node->safe_psql('postgres', q{SELECT queries, failed_queries, sessions_opened, sessions_closed, sessions_abandoned, sessions_failed FROM connpool_pools WHERE application_name = 'gone'}),
 	'2|0|2|0|1|1', 'an abandoned session and a failed one');
+
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_errors WHERE sqlstate = 'XX000'}), '0', 'what was caught is no error');
 
 # The sums agree.
 is($node->safe_psql('postgres', q{SELECT sum(sessions_opened) = sum(sessions_closed + sessions_abandoned + sessions_failed + sessions_killed + connections) FROM connpool_pools}),

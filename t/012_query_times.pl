@@ -98,6 +98,29 @@ is($node->safe_psql('postgres', q{SELECT DISTINCT query FROM connpool_slow_state
 	'SELECT pg_sleep($1)', 'the text is normalised');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements WHERE query ~ '^SELECT.*0\.[12]'}), '0', 'no literal is shown');
 
+# What a commit has to do belongs to it, whichever protocol brings it.
+$node->safe_psql('postgres', <<'SQL');
+CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+CREATE TABLE sleepy (id int);
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON sleepy DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleeps();
+SQL
+$wire = Wire->connect_to($node, 'commits', user => $user);
+$wire->query('INSERT INTO sleepy VALUES (1)');
+$wire->query('BEGIN; INSERT INTO sleepy VALUES (1)');
+$wire->query('COMMIT');
+$wire->parse('', 'INSERT INTO sleepy VALUES (1)')->bind_to('', '')->execute('')->flush->read_until('C');
+think();
+$wire->sync;
+$wire->query('DECLARE a CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
+$wire->query('BEGIN; DECLARE b CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
+$wire->query('COMMIT');
+$wire->extended('DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
+$wire->end;
+ended('commits');
+@times = slow_times('commits');
+is(scalar(@times), 6, 'six commits took their time');
+is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each 200 ms') or diag("@times");
+
 # Commits that wait for a standby that is down belong to what they commit.
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');

@@ -43,11 +43,29 @@ int			cpm_level = 1;
 static const QueryDesc *running_again;	/* fetched in parts before, and running now */
 static const QueryDesc *finishing;	/* no SELECT, and the last of its statement */
 
+/*
+ * A portal without result formats: the client's own, of a statement that returns
+ * nothing, or a cursor. A cursor that SQL declared has options of its own and
+ * may bear the client's text, of the string it was declared in; it is run for
+ * the client by Execute only, not when it is made holdable, nor by a function
+ * that another portal runs.
+ */
 static pg_noinline bool
-is_clients_text(const char *text)
+is_clients_text(const Portal portal)
 {
-	return debug_query_string != NULL &&
-		(text == debug_query_string || strcmp(text, debug_query_string) == 0);
+	Portal		unnamed;
+
+	if (debug_query_string == NULL)
+		return false;
+	if (portal->sourceText == debug_query_string)
+		return true;
+	if (strcmp(portal->sourceText, debug_query_string) != 0)
+		return false;
+	if (portal->cursorOptions == CURSOR_OPT_NO_SCROLL)
+		return true;
+	unnamed = GetPortalByName("");
+	return portal->holdStore == NULL &&
+		(unnamed == NULL || unnamed == portal || unnamed->status != PORTAL_ACTIVE);
 }
 
 /*
@@ -59,7 +77,7 @@ is_clients(const Portal portal)
 {
 	if (cpm_level > 0)
 		return false;
-	return portal->formats != NULL || is_clients_text(portal->sourceText);
+	return portal->formats != NULL || is_clients_text(portal);
 }
 
 /* While ExecutorRun runs, and until its caller knows of it. */
@@ -195,11 +213,26 @@ note_run(QueryDesc *query, uint64 limit)
 		note_part(query, limit);
 }
 
+/*
+ * Something is left over from before. Either a part of this very portal; or a
+ * statement waits for its commit, and what runs now, when no message is being
+ * executed, belongs to that: deferred triggers, or a cursor that is held.
+ */
+static pg_noinline void
+note_unsettled_run(const QueryDesc *query)
+{
+	if ((cpm_unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_level == 0 &&
+		cpm_partial_exists(query))
+		running_again = query;
+	if ((cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
+		cpm_statement_committing();
+}
+
 static void
 run(CPM_EXECUTOR_RUN_PARAMETERS)
 {
-	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
-		running_again = cpm_partial_exists(query) ? query : running_again;
+	if (unlikely(cpm_unsettled != 0))
+		note_unsettled_run(query);
 	run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
 	note_run(query, count);
 }
@@ -246,6 +279,7 @@ typedef struct Utility
 	bool		is_transaction;
 	bool		chain;
 	bool		was_aborted;
+	bool		holds_cursor;	/* which is run by the commit */
 	TransactionStmtKind kind;
 	int			flags;
 	uint64		queryid;
@@ -272,6 +306,9 @@ look_at_utility(const PlannedStmt *planned, const char *text)
 		utility.chain = statement->chain;
 		utility.was_aborted = IsAbortedTransactionBlockState();
 	}
+	else if (IsA(planned->utilityStmt, DeclareCursorStmt))
+		utility.holds_cursor =
+			(((const DeclareCursorStmt *) planned->utilityStmt)->options & CURSOR_OPT_HOLD) != 0;
 	return utility;
 }
 
@@ -291,9 +328,8 @@ note_utility(Utility *utility)
 		else if (cpm_in_block || utility->was_aborted)
 			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}
-	else if (!commit_matters())
+	else if (!commit_matters() && !utility->holds_cursor)
 		utility->flags &= ~CPM_COMMIT_FOLLOWS;
-	cpm_statement_may_set_application();
 	cpm_statement_executed(utility->queryid, utility->flags, 0);
 	if (utility->was_aborted && ends_block(utility->kind))
 		cpm_transaction_failed_block_ended();
@@ -330,7 +366,8 @@ cpm_executor_failed(int sqlstate, TimestampTz now)
 		partial = cpm_partial_take(running_again);
 	running_again = NULL;
 	finishing = NULL;
-	cpm_statement_failed(sqlstate, now, partial.elapsed_us, pgstat_get_my_query_id());
+	cpm_statement_failed(sqlstate, now, partial.elapsed_us,
+						 partial.query ? partial.queryid : pgstat_get_my_query_id());
 }
 
 void

@@ -66,18 +66,13 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
  * Count a statement, in the pool that is in force now. sqlstate is 0 for
  * success. To come into another pool may take a lock, which an error must not:
  * whatever raised it may still hold others.
- *
- * The name is compared when the string is another one. It could change twice
- * and come back to the same address only between transactions (within one, the
- * first is kept to be restored): in a procedure that commits, so after every
- * utility statement it is compared anyway.
  */
 static pg_attribute_always_inline void
 count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	bool		is_slow = elapsed_us > cpm_slow_statement_time_ms * INT64CONST(1000);
 
-	if (unlikely(application_name != cpm_own_slot.application_name) && !is_failing)
+	if (unlikely(!cpm_slot_is_in_its_pool()) && !is_failing)
 		cpm_slot_follow_application(now);
 	if (unlikely(!cpm_track_queries))
 		return;
@@ -86,12 +81,6 @@ count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 	cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0, is_slow);
 	if (unlikely(is_slow))
 		remember_slow(elapsed_us, sqlstate, queryid, now);
-}
-
-void
-cpm_statement_may_set_application(void)
-{
-	cpm_own_slot.application_name = NULL;
 }
 
 /* What was executed before counts, for another statement or none came after it. */
@@ -206,6 +195,8 @@ cpm_statement_failure_noted(void)
 void
 cpm_statement_committing(void)
 {
+	if (commit_from != 0)
+		return;
 	/* within the statement's own message, or in a Sync that the client took its time for */
 	commit_from = debug_query_string != NULL ? cpm_last_end : GetCurrentTimestamp();
 }

@@ -29,9 +29,6 @@ extern int64 cpm_statement_part_executed(int flags);
 /* A statement that ran in parts has ended with its last. */
 extern void cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid);
 
-/* The application_name may have been set, more than once. */
-extern void cpm_statement_may_set_application(void);
-
 /*
  * An error has reached the session's main loop, or is about to end the session.
  * Decides which statement failed, if any did. earlier_us: of a portal that was
@@ -39,7 +36,7 @@ extern void cpm_statement_may_set_application(void);
  */
 extern void cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid);
 
-/* The transaction of a statement that waits is about to commit what it wrote. */
+/* The commit for which a statement waits has begun; only the first call counts. */
 extern void cpm_statement_committing(void);
 
 /*

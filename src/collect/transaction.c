@@ -6,9 +6,7 @@
  * transaction that commits is the one that lets the session in
  * (collect/session). Statements learn here that their commit is done, and so
  * does what an error aborts while log_min_messages hides it from the log hook:
- * an abort for which nobody asked is a failure. Whoever asks for one (ROLLBACK,
- * a procedure) does so while a query string is set; the main loop clears that
- * before it aborts for an error.
+ * an abort that the main loop makes of its own accord is a failure.
  *
  * Process-local. Reads the clock only where a transaction wrote, or at exit.
  */
@@ -20,6 +18,7 @@
 #include "collect/session.h"
 #include "collect/statement.h"
 #include "collect/transaction.h"
+#include "miscadmin.h"
 #include "storage/ipc.h"
 #include "store/errors.h"
 #include "store/slots.h"
@@ -107,10 +106,16 @@ note_hidden_failure(void)
 	cpm_executor_failed(sqlstate, now);
 }
 
+/*
+ * Is the main loop aborting for an error? It has cleared the query string by
+ * then, as it has at Sync and in function calls, where a handler of PL/pgSQL
+ * may abort a subtransaction; but only the main loop holds off interrupts,
+ * besides the abort itself.
+ */
 static bool
 is_error_abort(void)
 {
-	return debug_query_string == NULL && !proc_exit_inprogress;
+	return debug_query_string == NULL && !proc_exit_inprogress && InterruptHoldoffCount > 1;
 }
 
 /* A transaction ends that is the session's own, and not one within a statement. */
@@ -190,7 +195,7 @@ note_other_event(XactEvent event)
 		note_abort();
 	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
 			 (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && cpm_level == 0 &&
-			 TransactionIdIsValid(GetTopTransactionIdIfAny()))
+			 (debug_query_string != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		cpm_statement_committing();
 }
 

@@ -27,7 +27,6 @@
 #include "storage/proc.h"
 #include "store/pools.h"
 #include "store/slots.h"
-#include "utils/guc.h"
 
 #define RECENT_POOLS 4			/* that a session comes back to without a lookup */
 
@@ -205,12 +204,23 @@ end_in_pool(bool locked)
 		LWLockRelease(cpm_pools_lock());
 }
 
+/* The pool of the application_name that PostgreSQL shows for this process now. */
 static void
 name_pool(void)
 {
+	char	   *name = cpm_own_slot.application_name;
+	int			bytes;
+	uint64		mask = 0;
+
 	/* names are keys of a hash table: no bytes left over after their end */
-	memset(my_pool.application_name, 0, NAMEDATALEN);
-	strlcpy(my_pool.application_name, application_name, NAMEDATALEN);
+	memset(name, 0, NAMEDATALEN);
+	strlcpy(name, MyBEEntry->st_appname, NAMEDATALEN);
+	memcpy(my_pool.application_name, name, NAMEDATALEN);
+
+	bytes = (int) strlen(name) + 1;
+	memset(&mask, 0xFF, bytes % sizeof(mask));
+	cpm_own_slot.name_words = bytes / (int) sizeof(mask);
+	cpm_own_slot.name_mask = mask;
 }
 
 void
@@ -222,7 +232,6 @@ cpm_slot_open(TimestampTz now)
 	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
 	name_pool();
-	cpm_own_slot.application_name = application_name;
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	mark_pool_base(begin_in_pool(&locked));
@@ -263,8 +272,7 @@ cpm_slot_follow_application(TimestampTz now)
 	int			entered;
 	bool		locked;
 
-	cpm_own_slot.application_name = application_name;
-	if (strcmp(application_name, my_pool.application_name) == 0)
+	if (cpm_slot_is_in_its_pool())
 		return;
 	name_pool();
 	entered = begin_in_pool(&locked);

@@ -11,6 +11,7 @@
 #include "base/query_counts.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
+#include "utils/backend_status.h"
 
 /*
  * A maximum is one word: the low 16 bits of the number of the stretch of time
@@ -34,7 +35,9 @@ typedef struct CpmOwnSlot
 	CpmSlotCounters *counters;
 	const pg_atomic_uint32 *tick;
 	uint64		touched[(CPM_BUCKETS + 63) / 64];	/* buckets, since it came into its pool */
-	const char *application_name;	/* the string that the pool was chosen by; NULL: look again */
+	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
+	int			name_words;		/* whole words of that name and its end */
+	uint64		name_mask;		/* the bytes of the word after them that count */
 } CpmOwnSlot;
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
@@ -69,6 +72,33 @@ static inline bool
 cpm_slot_is_open(void)
 {
 	return cpm_own_slot.counters != NULL;
+}
+
+/*
+ * Is the application_name that PostgreSQL shows for this process now still that
+ * of its pool? The content is compared, in words: a string that is set anew may
+ * be where the one before was. Both have room for whole words.
+ */
+static inline bool
+cpm_slot_is_in_its_pool(void)
+{
+	const char *shown = MyBEEntry->st_appname;
+	uint64		a;
+	uint64		b;
+	int			i;
+
+	for (i = 0; i < cpm_own_slot.name_words; i++)
+	{
+		memcpy(&a, shown + i * sizeof(a), sizeof(a));
+		memcpy(&b, cpm_own_slot.application_name + i * sizeof(b), sizeof(b));
+		if (a != b)
+			return false;
+	}
+	if (cpm_own_slot.name_mask == 0)
+		return true;
+	memcpy(&a, shown + i * sizeof(a), sizeof(a));
+	memcpy(&b, cpm_own_slot.application_name + i * sizeof(b), sizeof(b));
+	return ((a ^ b) & cpm_own_slot.name_mask) == 0;
 }
 
 /* Add where nobody else writes: cheaper than an atomic addition, and enough. */
