@@ -27,7 +27,7 @@
 
 bool		cpm_track_queries = true;
 int			cpm_max_pools = 256;
-int			cpm_slow_statement_time_ms = 5 * 1000;
+int64		cpm_slow_statement_us;	/* of slow_statement_time_ms, for every statement to look at */
 int			cpm_slow_statements_kept = 1000;
 int			cpm_sample_interval_ms = 1000;
 int			cpm_slow_query_mean_time_ms = 1000;
@@ -35,6 +35,7 @@ int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 
+static int	slow_statement_time_ms = 5 * 1000;
 static int	long_transaction_age_ms = 30 * 1000;
 static int	leak_age_ms = 60 * 1000;
 static int	leak_idle_age_ms = 30 * 60 * 1000;
@@ -56,6 +57,13 @@ static char *silent_metrics_string;
 static char *exempt_applications_string;
 static const bool *silent_metrics;	/* CPM_METRICS flags; a check hook's extra */
 static const char *exempt_applications; /* names, each ended by '\0', then '\0' */
+
+static void
+assign_slow_statement_time(int newval, void *extra)
+{
+	(void) extra;
+	cpm_slow_statement_us = newval * INT64CONST(1000);
+}
 
 static bool
 check_percent(double *newval, void **extra, GucSource source)
@@ -276,10 +284,11 @@ define_metric_settings(void)
 static void
 define_ages(void)
 {
-	define_time(PREFIX ".slow_statement_time",
+	DefineCustomIntVariable(PREFIX ".slow_statement_time",
 				"Sets how long a statement may run before it is slow.",
 				"Statements that run longer are counted in long_queries and slow_statements, and listed in connpool_running_queries and connpool_slow_statements.",
-				&cpm_slow_statement_time_ms, 1, INT_MAX, PGC_SUSET);
+				&slow_statement_time_ms, slow_statement_time_ms, 1, INT_MAX, PGC_SUSET,
+				GUC_UNIT_MS, NULL, assign_slow_statement_time, NULL);
 	define_time(PREFIX ".slow_query_mean_time",
 				"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
 				NULL,
@@ -374,7 +383,7 @@ cpm_settings_ages(void)
 		.leak_us = leak_age_ms * INT64CONST(1000),
 		.leak_idle_us = leak_idle_age_ms * INT64CONST(1000),
 		.blocked_us = blocked_age_ms * INT64CONST(1000),
-		.slow_statement_us = cpm_slow_statement_time_ms * INT64CONST(1000),
+		.slow_statement_us = cpm_slow_statement_us,
 	};
 
 	return ages;

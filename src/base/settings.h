@@ -14,7 +14,7 @@
 
 extern CPM_INTERNAL bool cpm_track_queries;
 extern int	cpm_max_pools;
-extern CPM_INTERNAL int	cpm_slow_statement_time_ms;
+extern CPM_INTERNAL int64 cpm_slow_statement_us;
 extern int	cpm_slow_statements_kept;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;

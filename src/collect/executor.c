@@ -207,7 +207,7 @@ note_run(QueryDesc *query, uint64 limit)
 		if (is_last_of_portal(query->plannedstmt))
 			finishing = query;
 	}
-	else if (likely(limit == 0 && is_first_run(portal) && (cpm_unsettled & CPM_PORTALS_IN_PARTS) == 0))
+	else if (likely(limit == 0 && is_first_run(portal)))
 		note_executed(query->plannedstmt, 0);
 	else
 		note_part(query, limit);

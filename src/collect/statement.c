@@ -70,7 +70,7 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 static pg_attribute_always_inline void
 count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
-	bool		is_slow = elapsed_us > cpm_slow_statement_time_ms * INT64CONST(1000);
+	bool		is_slow = elapsed_us > cpm_slow_statement_us;
 
 	if (unlikely(!cpm_slot_is_in_its_pool()) && !is_failing)
 		cpm_slot_follow_application(now);

@@ -82,8 +82,8 @@ init_slot(Slot *slot)
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		pg_atomic_init_u64(&slot->counters.bucket[i], 0);
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
-	pg_atomic_init_u64(&slot->counters.max_of_tick[0], 0);
-	pg_atomic_init_u64(&slot->counters.max_of_tick[1], 0);
+	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
+	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -209,7 +209,7 @@ static void
 name_pool(void)
 {
 	char	   *name = cpm_own_slot.application_name;
-	int			bytes;
+	size_t		last_byte;
 	uint64		mask = 0;
 
 	/* names are keys of a hash table: no bytes left over after their end */
@@ -217,10 +217,10 @@ name_pool(void)
 	strlcpy(name, MyBEEntry->st_appname, NAMEDATALEN);
 	memcpy(my_pool.application_name, name, NAMEDATALEN);
 
-	bytes = (int) strlen(name) + 1;
-	memset(&mask, 0xFF, bytes % sizeof(mask));
-	cpm_own_slot.name_words = bytes / (int) sizeof(mask);
-	cpm_own_slot.name_mask = mask;
+	last_byte = strlen(name);	/* its end, which counts too */
+	memset(&mask, 0xFF, last_byte % sizeof(mask) + 1);
+	cpm_own_slot.last_word = (int) (last_byte / sizeof(mask));
+	cpm_own_slot.last_word_mask = mask;
 }
 
 void
@@ -288,8 +288,10 @@ cpm_slot_raise_max(uint32 tick, int64 us)
 	uint64		raised = Min((uint64) us, CPM_MAX_US);
 	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	pg_atomic_write_u64(&mine->counters.max_of_tick[tick % 2],
-						(uint64) tick << CPM_STRETCH_SHIFT | raised);
+	if (max_value(&mine->counters.max_of_tick, tick) == 0)
+		pg_atomic_write_u64(&mine->counters.max_of_earlier_tick,
+							pg_atomic_read_u64(&mine->counters.max_of_tick));
+	pg_atomic_write_u64(&mine->counters.max_of_tick, (uint64) tick << CPM_STRETCH_SHIFT | raised);
 	/* a reset begins a new tick, so this is looked at again after one */
 	if (max_value(&mine->counters.max_since_reset, epoch) < (int64) raised)
 		pg_atomic_write_u64(&mine->counters.max_since_reset,
@@ -328,8 +330,12 @@ cpm_slots_max_us(void)
 	int64		longest = 0;
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
-		longest = Max(longest, max_value(&slots->slot[i].counters.max_since_reset,
-										 pg_atomic_read_u32(&slots->reset_epoch)));
+	{
+		int64		its = max_value(&slots->slot[i].counters.max_since_reset,
+									pg_atomic_read_u32(&slots->reset_epoch));
+
+		longest = Max(longest, its);
+	}
 	return longest;
 }
 
@@ -352,7 +358,13 @@ cpm_slots_tick_max_us(uint32 tick)
 	int64		longest = 0;
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
-		longest = Max(longest, max_value(&slots->slot[i].counters.max_of_tick[tick % 2], tick));
+	{
+		CpmSlotCounters *counters = &slots->slot[i].counters;
+		int64		last = max_value(&counters->max_of_tick, tick);
+		int64		earlier = max_value(&counters->max_of_earlier_tick, tick);
+
+		longest = Max(longest, Max(last, earlier));
+	}
 	return longest;
 }
 

@@ -25,7 +25,8 @@ typedef struct CpmSlotCounters
 {
 	pg_atomic_uint64 count[CPM_COUNTS];
 	pg_atomic_uint64 max_since_reset;
-	pg_atomic_uint64 max_of_tick[2];	/* of the even and the odd ticks */
+	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
+	pg_atomic_uint64 max_of_earlier_tick;	/* and of the one before that */
 	pg_atomic_uint64 bucket[CPM_BUCKETS];
 } CpmSlotCounters;
 
@@ -36,8 +37,8 @@ typedef struct CpmOwnSlot
 	const pg_atomic_uint32 *tick;
 	uint64		touched[(CPM_BUCKETS + 63) / 64];	/* buckets, since it came into its pool */
 	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
-	int			name_words;		/* whole words of that name and its end */
-	uint64		name_mask;		/* the bytes of the word after them that count */
+	int			last_word;		/* of that name, with its end: its number, from 0 */
+	uint64		last_word_mask; /* the bytes of it that count */
 } CpmOwnSlot;
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
@@ -83,22 +84,24 @@ static inline bool
 cpm_slot_is_in_its_pool(void)
 {
 	const char *shown = MyBEEntry->st_appname;
-	uint64		a;
-	uint64		b;
-	int			i;
+	const char *known = cpm_own_slot.application_name;
+	int			word = cpm_own_slot.last_word;
+	uint64		mask = cpm_own_slot.last_word_mask;
 
-	for (i = 0; i < cpm_own_slot.name_words; i++)
+	for (;;)
 	{
-		memcpy(&a, shown + i * sizeof(a), sizeof(a));
-		memcpy(&b, cpm_own_slot.application_name + i * sizeof(b), sizeof(b));
-		if (a != b)
+		uint64		a;
+		uint64		b;
+
+		memcpy(&a, shown + word * sizeof(a), sizeof(a));
+		memcpy(&b, known + word * sizeof(b), sizeof(b));
+		if (((a ^ b) & mask) != 0)
 			return false;
+		if (word == 0)
+			return true;
+		word--;
+		mask = PG_UINT64_MAX;
 	}
-	if (cpm_own_slot.name_mask == 0)
-		return true;
-	memcpy(&a, shown + i * sizeof(a), sizeof(a));
-	memcpy(&b, cpm_own_slot.application_name + i * sizeof(b), sizeof(b));
-	return ((a ^ b) & cpm_own_slot.name_mask) == 0;
 }
 
 /* Add where nobody else writes: cheaper than an atomic addition, and enough. */
@@ -121,7 +124,7 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed, bool slow)
 	CpmSlotCounters *counters = cpm_own_slot.counters;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
 	uint32		tick = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, cpm_own_slot.tick));
-	uint64		longest = pg_atomic_read_u64(&counters->max_of_tick[tick % 2]) ^
+	uint64		longest = pg_atomic_read_u64(&counters->max_of_tick) ^
 		(uint64) tick << CPM_STRETCH_SHIFT;
 
 	cpm_slot_add(&counters->bucket[bucket], 1);
