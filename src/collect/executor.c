@@ -32,7 +32,11 @@
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 
-/* Who is called next: the hook that was there before, or PostgreSQL itself. */
+/*
+ * Who is called next: the hook that was there before, or PostgreSQL itself. The
+ * second and third are installed by the first statement that needs them: most
+ * sessions run nothing but SELECTs that are fetched at once.
+ */
 static ExecutorRun_hook_type run_on;
 static ExecutorFinish_hook_type finish_on;
 static ExecutorEnd_hook_type end_on;
@@ -165,6 +169,36 @@ is_last_of_portal(const PlannedStmt *planned)
 	return list_length(ActivePortal->stmts) <= 1 || llast(ActivePortal->stmts) == planned;
 }
 
+/* A portal that ran for some rows may be closed before it came to its end. */
+static pg_noinline void
+end_parts(const QueryDesc *query)
+{
+	CpmPartial	partial = cpm_partial_take(query);
+
+	if (partial.query != NULL)
+		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
+}
+
+static void
+end(QueryDesc *query)
+{
+	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
+		end_parts(query);
+	end_on(query);
+}
+
+/* Keep a statement whose portal has run in part. Only a session that has some needs the hook. */
+static bool
+keep_part(const QueryDesc *query, int64 elapsed_us)
+{
+	if (end_on == NULL)
+	{
+		end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
+		ExecutorEnd_hook = end;
+	}
+	return cpm_partial_keep(query, elapsed_us);
+}
+
 /* An Execute has run a SELECT for some rows only, or not for the first time. */
 static pg_noinline void
 note_part(QueryDesc *query, uint64 limit)
@@ -190,8 +224,36 @@ note_part(QueryDesc *query, uint64 limit)
 		return;
 	}
 	elapsed_us = before.elapsed_us + cpm_statement_part_executed(protocol_flag(ActivePortal));
-	if (!cpm_partial_keep(query, elapsed_us))
+	if (!keep_part(query, elapsed_us))
 		cpm_statement_ended_in_parts(elapsed_us, query->plannedstmt->queryId);
+}
+
+static pg_noinline void
+finish_statement(QueryDesc *query)
+{
+	finish_on(query);
+	finishing = NULL;
+	note_executed(query->plannedstmt, 0);
+}
+
+static void
+finish(QueryDesc *query)
+{
+	if (unlikely(query == finishing))
+		finish_statement(query);
+	else
+		finish_on(query);
+}
+
+/* The first time in a session, also install the hook, which is asked only after this. */
+static pg_noinline void
+expect_finish(const QueryDesc *query)
+{
+	finishing = query;
+	if (finish_on != NULL)
+		return;
+	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
+	ExecutorFinish_hook = finish;
 }
 
 static inline void
@@ -205,7 +267,7 @@ note_run(QueryDesc *query, uint64 limit)
 	if (portal->strategy != PORTAL_ONE_SELECT)
 	{
 		if (is_last_of_portal(query->plannedstmt))
-			finishing = query;
+			expect_finish(query);
 	}
 	else if (likely(limit == 0 && is_first_run(portal)))
 		note_executed(query->plannedstmt, 0);
@@ -235,41 +297,6 @@ run(CPM_EXECUTOR_RUN_PARAMETERS)
 		note_unsettled_run(query);
 	run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
 	note_run(query, count);
-}
-
-static pg_noinline void
-finish_statement(QueryDesc *query)
-{
-	finish_on(query);
-	finishing = NULL;
-	note_executed(query->plannedstmt, 0);
-}
-
-static void
-finish(QueryDesc *query)
-{
-	if (unlikely(query == finishing))
-		finish_statement(query);
-	else
-		finish_on(query);
-}
-
-/* A portal that ran for some rows may be closed before it came to its end. */
-static pg_noinline void
-end_parts(const QueryDesc *query)
-{
-	CpmPartial	partial = cpm_partial_take(query);
-
-	if (partial.query != NULL)
-		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
-}
-
-static void
-end(QueryDesc *query)
-{
-	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
-		end_parts(query);
-	end_on(query);
 }
 
 /* All that is needed later: the plan may be gone when its statement has run. */
@@ -375,10 +402,6 @@ cpm_executor_install(void)
 {
 	run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = run;
-	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
-	ExecutorFinish_hook = finish;
-	end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
-	ExecutorEnd_hook = end;
 	utility_on = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;
 }
