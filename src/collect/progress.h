@@ -26,7 +26,11 @@ extern CPM_INTERNAL int cpm_unsettled;
 /* BEGIN was said, and nothing has ended it. Written by collect/transaction. */
 extern CPM_INTERNAL bool cpm_in_block;
 
-/* When the last statement ended, or failed, or its commit was done. Written by collect/statement. */
+/* The message of the statement that was executed last, and how it came. Written by collect/statement. */
+extern CPM_INTERNAL TimestampTz cpm_last_message;
+extern CPM_INTERNAL int cpm_last_flags;
+
+/* When that statement ended, or failed, or its commit was done. */
 extern CPM_INTERNAL TimestampTz cpm_last_end;
 
 /* Since when the session has been busy: the start of its transaction's first statement; 0 idle. */

@@ -23,7 +23,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "base/settings.h"
 #include "collect/portals.h"
 #include "collect/progress.h"
 #include "collect/statement.h"
@@ -34,22 +33,22 @@
 #include "utils/timestamp.h"
 
 int			cpm_unsettled;
+TimestampTz cpm_last_message;
+int			cpm_last_flags;
 TimestampTz cpm_last_end;
 TimestampTz cpm_busy_from;
+bool		cpm_statement_is_failing;
 
 /* The statement that waits, executed and about to be committed. */
 static uint64 waiting_queryid;
 static int64 waiting_us;		/* without the commit */
 static bool waiting_ends_transaction;
 
-static TimestampTz last_message;	/* that of the statement executed last */
-static int	last_flags;			/* CPM_SIMPLE_PROTOCOL or not */
 static TimestampTz commit_from; /* since when the commit is timed; 0: it is not */
 static TimestampTz failed_message;	/* the last that failed */
-static bool is_failing;			/* an error is being handled right now */
 
-static pg_noinline void
-remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
+void
+cpm_statement_remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	CpmSlowStatement slow = {
 		.finished_at = now,
@@ -62,72 +61,25 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 	cpm_slow_statements_add(&slow);
 }
 
-/*
- * Count a statement, in the pool that is in force now. sqlstate is 0 for
- * success. To come into another pool may take a lock, which an error must not:
- * whatever raised it may still hold others.
- */
-static pg_attribute_always_inline void
-count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
-{
-	bool		is_slow = elapsed_us > cpm_slow_statement_us;
-
-	if (unlikely(!cpm_slot_is_in_its_pool()) && !is_failing)
-		cpm_slot_follow_application(now);
-	if (unlikely(!cpm_track_queries))
-		return;
-	if (unlikely(elapsed_us < 0))
-		elapsed_us = 0;			/* the clock was set back */
-	cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0, is_slow);
-	if (unlikely(is_slow))
-		remember_slow(elapsed_us, sqlstate, queryid, now);
-}
-
-/* What was executed before counts, for another statement or none came after it. */
-static pg_noinline void
-count_waiting(void)
+void
+cpm_statement_count_waiting(void)
 {
 	if ((cpm_unsettled & CPM_STATEMENT_WAITS) == 0)
 		return;
 	cpm_unsettled &= ~CPM_STATEMENT_WAITS;
-	count(waiting_us, 0, waiting_queryid, cpm_last_end);
-}
-
-/* Time since the statement that runs now has begun. */
-static inline int64
-elapsed_until(TimestampTz now, TimestampTz message)
-{
-	return now - (message == last_message ? cpm_last_end : message);
-}
-
-/* The clock is read here, once. */
-static inline int64
-note_end(int flags)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz message = GetCurrentStatementStartTimestamp();
-	int64		elapsed_us = elapsed_until(now, message);
-
-	if (unlikely(cpm_unsettled & CPM_STATEMENT_WAITS))
-		count_waiting();
-	if (cpm_busy_from == 0)
-		cpm_busy_from = message;
-	last_message = message;
-	cpm_last_end = now;
-	last_flags = flags;
-	return elapsed_us;
+	cpm_statement_count(waiting_us, 0, waiting_queryid, cpm_last_end);
 }
 
 int64
 cpm_statement_part_executed(int flags)
 {
-	int64		elapsed_us = note_end(flags);
+	int64		elapsed_us = cpm_statement_note_end(flags);
 
 	return Max(elapsed_us, 0);
 }
 
-static pg_noinline void
-let_wait(uint64 queryid, int flags, int64 elapsed_us)
+void
+cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us)
 {
 	cpm_unsettled |= CPM_STATEMENT_WAITS;
 	waiting_queryid = queryid;
@@ -136,20 +88,9 @@ let_wait(uint64 queryid, int flags, int64 elapsed_us)
 }
 
 void
-cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
-{
-	int64		elapsed_us = note_end(flags) + earlier_us;
-
-	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
-		count(elapsed_us, 0, queryid, cpm_last_end);
-	else
-		let_wait(queryid, flags, elapsed_us);
-}
-
-void
 cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid)
 {
-	count(elapsed_us, 0, queryid, cpm_last_end);
+	cpm_statement_count(elapsed_us, 0, queryid, cpm_last_end);
 }
 
 /* A call by the function-call protocol is no statement. */
@@ -163,27 +104,27 @@ void
 cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid)
 {
 	TimestampTz message = GetCurrentStatementStartTimestamp();
-	bool		is_same_message = message == last_message;
-	bool		is_simple = (last_flags & CPM_SIMPLE_PROTOCOL) != 0;
+	bool		is_same_message = message == cpm_last_message;
+	bool		is_simple = (cpm_last_flags & CPM_SIMPLE_PROTOCOL) != 0;
 	bool		commit_failed = is_same_message && (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 &&
 		(is_simple || waiting_ends_transaction);
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
-	int64		elapsed_us = elapsed_until(now, message) + earlier_us;
+	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + earlier_us;
 
 	failed_message = message;
-	is_failing = true;
+	cpm_statement_is_failing = true;
 	if (commit_failed)
 	{
 		elapsed_us += waiting_us;
 		queryid = waiting_queryid;
 		cpm_unsettled &= ~CPM_STATEMENT_WAITS;
 	}
-	count_waiting();
-	last_message = message;
+	cpm_statement_count_waiting();
+	cpm_last_message = message;
 	cpm_last_end = now;
 	if (!sync_failed && !is_fastpath())
-		count(elapsed_us, sqlstate, queryid, now);
-	is_failing = false;
+		cpm_statement_count(elapsed_us, sqlstate, queryid, now);
+	cpm_statement_is_failing = false;
 }
 
 bool
@@ -216,5 +157,5 @@ cpm_statement_transaction_ended(void)
 		waiting_us += Max(cpm_last_end - commit_from, 0);
 	}
 	commit_from = 0;
-	count_waiting();
+	cpm_statement_count_waiting();
 }

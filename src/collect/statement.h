@@ -8,20 +8,92 @@
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H
 
+#include "access/xact.h"
 #include "base/internal.h"
+#include "base/settings.h"
+#include "collect/progress.h"
 #include "datatype/timestamp.h"
+#include "store/slots.h"
+#include "utils/timestamp.h"
 
 /* How a statement came and what comes after it; bits. */
 #define CPM_SIMPLE_PROTOCOL (1 << 0)
 #define CPM_COMMIT_FOLLOWS (1 << 1) /* its message goes on to end the transaction */
 #define CPM_ENDS_TRANSACTION (1 << 2)	/* because it says so: COMMIT, ROLLBACK, PREPARE */
 
+/* An error is being handled right now. */
+extern CPM_INTERNAL bool cpm_statement_is_failing;
+
+/* What is rare in what follows, and therefore not inline. */
+extern CPM_INTERNAL void cpm_statement_remember_slow(int64 elapsed_us, int sqlstate,
+													 uint64 queryid, TimestampTz now);
+extern CPM_INTERNAL void cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us);
+
+/* What was executed before, and waits, counts: another statement or none came after it. */
+extern CPM_INTERNAL void cpm_statement_count_waiting(void);
+
+/*
+ * Count a statement, in the pool that is in force now. sqlstate is 0 for
+ * success. To come into another pool may take a lock, which an error must not:
+ * whatever raised it may still hold others.
+ */
+static pg_attribute_always_inline void
+cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
+{
+	bool		is_slow = elapsed_us > cpm_slow_statement_us;
+
+	if (unlikely(!cpm_slot_is_in_its_pool()) && !cpm_statement_is_failing)
+		cpm_slot_follow_application(now);
+	if (unlikely(!cpm_track_queries))
+		return;
+	if (unlikely(elapsed_us < 0))
+		elapsed_us = 0;			/* the clock was set back */
+	cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0, is_slow);
+	if (unlikely(is_slow))
+		cpm_statement_remember_slow(elapsed_us, sqlstate, queryid, now);
+}
+
+/* Time since the statement that runs now has begun; message is when its message was read. */
+static inline int64
+cpm_statement_elapsed_us(TimestampTz now, TimestampTz message)
+{
+	return now - (message == cpm_last_message ? cpm_last_end : message);
+}
+
+/* The clock is read here, once. */
+static pg_attribute_always_inline int64
+cpm_statement_note_end(int flags)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz message = GetCurrentStatementStartTimestamp();
+	int64		elapsed_us = cpm_statement_elapsed_us(now, message);
+
+	if (unlikely(cpm_unsettled & CPM_STATEMENT_WAITS))
+		cpm_statement_count_waiting();
+	if (cpm_busy_from == 0)
+		cpm_busy_from = message;
+	cpm_last_message = message;
+	cpm_last_end = now;
+	cpm_last_flags = flags;
+	return elapsed_us;
+}
+
 /*
  * A top-level statement has been executed. It counts at once, or, when a commit
  * follows that may fail or take time, with that. earlier_us is the time of
- * parts that earlier messages fetched; queryid 0 is not known.
+ * parts that earlier messages fetched; queryid 0 is not known. Inline, as every
+ * statement comes here.
  */
-extern CPM_INTERNAL void cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us);
+static pg_attribute_always_inline void
+cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
+{
+	int64		elapsed_us = cpm_statement_note_end(flags) + earlier_us;
+
+	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
+		cpm_statement_count(elapsed_us, 0, queryid, cpm_last_end);
+	else
+		cpm_statement_let_wait(queryid, flags, elapsed_us);
+}
 
 /* Part of one has been executed, in so many microseconds, which this returns. */
 extern int64 cpm_statement_part_executed(int flags);
