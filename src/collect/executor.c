@@ -394,7 +394,7 @@ cpm_executor_failed(int sqlstate, TimestampTz now)
 	running_again = NULL;
 	finishing = NULL;
 	cpm_statement_failed(sqlstate, now, partial.elapsed_us,
-						 partial.query ? partial.queryid : pgstat_get_my_query_id());
+						 partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id());
 }
 
 void
