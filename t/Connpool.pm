@@ -74,6 +74,8 @@ sub session
 {
 	my ($node, $application, %options) = @_;
 	my $psql = $node->background_psql($options{dbname} // 'postgres', on_error_stop => 0);
+	# the time allowed is for each query, not for all that the session is asked
+	$psql->set_query_timer_restart;
 	$psql->query_safe("SET application_name = '$application'");
 	return $psql;
 }
