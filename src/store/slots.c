@@ -52,6 +52,14 @@ typedef struct Slots
 	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
 } Slots;
 
+/* A cache line for each slot, so that a sum over a thousand is a walk and not a hunt. */
+typedef struct SlotCounts
+{
+	pg_atomic_uint64 of[8];		/* by CpmCount */
+} SlotCounts;
+
+StaticAssertDecl(CPM_COUNTS <= 8, "counts of a slot do not fit");
+
 typedef struct RecentPool
 {
 	char		application_name[NAMEDATALEN];
@@ -60,6 +68,7 @@ typedef struct RecentPool
 } RecentPool;
 
 static Slots *slots;
+static SlotCounts *slot_counts;	/* by slot; behind the slots in shared memory */
 
 /* of this process */
 CpmOwnSlot	cpm_own_slot;
@@ -71,14 +80,13 @@ static int	next_recent;
 Size
 cpm_slots_size(void)
 {
-	return add_size(offsetof(Slots, slot), mul_size(MaxBackends, sizeof(Slot)));
+	return add_size(MAXALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)),
+					mul_size(MaxBackends, sizeof(SlotCounts)));
 }
 
 static void
 init_slot(Slot *slot)
 {
-	for (int i = 0; i < CPM_COUNTS; i++)
-		pg_atomic_init_u64(&slot->counters.count[i], 0);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		pg_atomic_init_u64(&slot->counters.bucket[i], 0);
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
@@ -91,6 +99,8 @@ void
 cpm_slots_attach(void *memory, bool is_new)
 {
 	slots = memory;
+	slot_counts = (SlotCounts *) ((char *) memory +
+								  MAXALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)));
 	if (!is_new)
 		return;
 	memset(slots, 0, cpm_slots_size());
@@ -98,7 +108,11 @@ cpm_slots_attach(void *memory, bool is_new)
 	pg_atomic_init_u32(&slots->tick, 1);
 	pg_atomic_init_u32(&slots->reset_epoch, 1);
 	for (int i = 0; i < slots->places; i++)
+	{
 		init_slot(&slots->slot[i]);
+		for (int j = 0; j < CPM_COUNTS; j++)
+			pg_atomic_init_u64(&slot_counts[i].of[j], 0);
+	}
 }
 
 static int64
@@ -116,7 +130,7 @@ mark_pool_base(int pool)
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pool = pool;
 	for (int i = 0; i < CPM_COUNTS; i++)
-		mine->pool_base[i] = pg_atomic_read_u64(&mine->counters.count[i]);
+		mine->pool_base[i] = pg_atomic_read_u64(&cpm_own_slot.count[i]);
 	cpm_seqlock_write_end(&mine->lock);
 }
 
@@ -144,7 +158,7 @@ give_to_pool(void)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
-		uint64		amount = pg_atomic_read_u64(&mine->counters.count[i]) - mine->pool_base[i];
+		uint64		amount = pg_atomic_read_u64(&cpm_own_slot.count[i]) - mine->pool_base[i];
 
 		if (amount != 0)
 			cpm_pool_add(mine->pool, i, amount);
@@ -234,6 +248,7 @@ cpm_slot_open(TimestampTz now)
 	name_pool();
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];
+	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
 	mark_pool_base(begin_in_pool(&locked));
 	cpm_pool_add_opened(mine->pool, Max(now - MyStartTimestamp, 0));
 	for (int i = 0; i < CPM_BUCKETS; i++)
@@ -241,7 +256,7 @@ cpm_slot_open(TimestampTz now)
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
-		mine->session_base[i] = pg_atomic_read_u64(&mine->counters.count[i]);
+		mine->session_base[i] = pg_atomic_read_u64(&cpm_own_slot.count[i]);
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
@@ -311,7 +326,7 @@ cpm_slots_counts(void)
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 		for (int j = 0; j < CPM_COUNTS; j++)
-			sum.of[j] += pg_atomic_read_u64(&slots->slot[i].counters.count[j]);
+			sum.of[j] += pg_atomic_read_u64(&slot_counts[i].of[j]);
 	return sum;
 }
 
@@ -396,7 +411,7 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->started_at = slot->started_at;
 		session->pool = slot->pool;
 		for (int i = 0; i < CPM_COUNTS; i++)
-			session->counts.of[i] = pg_atomic_read_u64(&slot->counters.count[i]) - slot->session_base[i];
+			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
 			return session->pid != 0;
 	}
@@ -422,7 +437,7 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += pg_atomic_read_u64(&slot->counters.count[i]) - slot->pool_base[i];
+		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
 			slot->pool_bucket_base[i];

@@ -23,7 +23,6 @@
 /* What the owner of a slot writes at every statement. */
 typedef struct CpmSlotCounters
 {
-	pg_atomic_uint64 count[CPM_COUNTS];
 	pg_atomic_uint64 max_since_reset;
 	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
 	pg_atomic_uint64 max_of_earlier_tick;	/* and of the one before that */
@@ -34,6 +33,7 @@ typedef struct CpmSlotCounters
 typedef struct CpmOwnSlot
 {
 	CpmSlotCounters *counters;
+	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample */
 	const pg_atomic_uint32 *tick;
 	uint64		touched[(CPM_BUCKETS + 63) / 64];	/* buckets, since it came into its pool */
 	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
@@ -114,7 +114,7 @@ cpm_slot_add(pg_atomic_uint64 *counter, uint64 amount)
 static inline void
 cpm_slot_count(CpmCount count, uint64 amount)
 {
-	cpm_slot_add(&cpm_own_slot.counters->count[count], amount);
+	cpm_slot_add(&cpm_own_slot.count[count], amount);
 }
 
 /* A statement has ended. A few dozen instructions: every statement comes here. */
@@ -122,6 +122,7 @@ static inline void
 cpm_slot_count_statement(uint64 elapsed_us, bool failed, bool slow)
 {
 	CpmSlotCounters *counters = cpm_own_slot.counters;
+	pg_atomic_uint64 *count = cpm_own_slot.count;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
 	uint32		tick = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, cpm_own_slot.tick));
 	uint64		longest = pg_atomic_read_u64(&counters->max_of_tick) ^
@@ -129,12 +130,12 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed, bool slow)
 
 	cpm_slot_add(&counters->bucket[bucket], 1);
 	cpm_own_slot.touched[bucket / 64] |= UINT64CONST(1) << (bucket % 64);
-	cpm_slot_add(&counters->count[CPM_QUERIES], 1);
-	cpm_slot_add(&counters->count[CPM_QUERY_TIME_US], elapsed_us);
+	cpm_slot_add(&count[CPM_QUERIES], 1);
+	cpm_slot_add(&count[CPM_QUERY_TIME_US], elapsed_us);
 	if (unlikely(failed))
-		cpm_slot_add(&counters->count[CPM_FAILED_QUERIES], 1);
+		cpm_slot_add(&count[CPM_FAILED_QUERIES], 1);
 	if (unlikely(slow))
-		cpm_slot_add(&counters->count[CPM_SLOW_QUERIES], 1);
+		cpm_slot_add(&count[CPM_SLOW_QUERIES], 1);
 
 	/* the bits above a time are zero only if it is of this tick */
 	if (unlikely(longest < elapsed_us || longest > CPM_MAX_US))
