@@ -52,7 +52,7 @@ typedef struct Slots
 	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
 } Slots;
 
-/* A cache line for each slot, so that a sum over a thousand is a walk and not a hunt. */
+/* 64 bytes for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
 typedef struct SlotCounts
 {
 	pg_atomic_uint64 of[8];		/* by CpmCount */
