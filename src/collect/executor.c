@@ -153,7 +153,8 @@ commit_matters(void)
 	return TransactionIdIsValid(MyProc->xid) || IsolationIsSerializable();
 }
 
-static inline void
+/* Inline where every SELECT comes by. */
+static pg_attribute_always_inline void
 note_executed(const PlannedStmt *planned, int64 earlier_us)
 {
 	int			flags = protocol_flag(ActivePortal);

@@ -47,8 +47,8 @@ static bool waiting_ends_transaction;
 static TimestampTz commit_from; /* since when the commit is timed; 0: it is not */
 static TimestampTz failed_message;	/* the last that failed */
 
-void
-cpm_statement_remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
+static void
+remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	CpmSlowStatement slow = {
 		.finished_at = now,
@@ -59,6 +59,17 @@ cpm_statement_remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, Time
 	};
 
 	cpm_slow_statements_add(&slow);
+}
+
+/* A slow statement; or the clock was set back during it, and it took no time. */
+void
+cpm_statement_count_unusual(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
+{
+	cpm_slot_count_statement((uint64) Max(elapsed_us, 0), sqlstate != 0);
+	if (elapsed_us < 0)
+		return;
+	cpm_slot_count(CPM_SLOW_QUERIES, 1);
+	remember_slow(elapsed_us, sqlstate, queryid, now);
 }
 
 void

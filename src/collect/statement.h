@@ -25,7 +25,7 @@
 extern CPM_INTERNAL bool cpm_statement_is_failing;
 
 /* What is rare in what follows, and therefore not inline. */
-extern CPM_INTERNAL void cpm_statement_remember_slow(int64 elapsed_us, int sqlstate,
+extern CPM_INTERNAL void cpm_statement_count_unusual(int64 elapsed_us, int sqlstate,
 													 uint64 queryid, TimestampTz now);
 extern CPM_INTERNAL void cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us);
 
@@ -40,17 +40,15 @@ extern CPM_INTERNAL void cpm_statement_count_waiting(void);
 static pg_attribute_always_inline void
 cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
-	bool		is_slow = elapsed_us > cpm_slow_statement_us;
-
 	if (unlikely(!cpm_slot_is_in_its_pool()) && !cpm_statement_is_failing)
 		cpm_slot_follow_application(now);
 	if (unlikely(!cpm_track_queries))
 		return;
-	if (unlikely(elapsed_us < 0))
-		elapsed_us = 0;			/* the clock was set back */
-	cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0, is_slow);
-	if (unlikely(is_slow))
-		cpm_statement_remember_slow(elapsed_us, sqlstate, queryid, now);
+	/* a negative time is a large one here: one comparison for both that are rare */
+	if (unlikely((uint64) elapsed_us > (uint64) cpm_slow_statement_us))
+		cpm_statement_count_unusual(elapsed_us, sqlstate, queryid, now);
+	else
+		cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0);
 }
 
 /* Time since the statement that runs now has begun; message is when its message was read. */

@@ -59,6 +59,7 @@ typedef struct SlotCounts
 } SlotCounts;
 
 StaticAssertDecl(CPM_COUNTS <= 8, "counts of a slot do not fit");
+StaticAssertDecl(CPM_BUCKETS / CPM_SUB_BUCKETS <= 64, "octaves do not fit in a word");
 
 typedef struct RecentPool
 {
@@ -137,17 +138,18 @@ mark_pool_base(int pool)
 static void
 give_buckets_to_pool(void)
 {
-	for (int word = 0; word < (int) lengthof(cpm_own_slot.touched); word++)
+	for (; cpm_own_slot.touched != 0; cpm_own_slot.touched &= cpm_own_slot.touched - 1)
 	{
-		while (cpm_own_slot.touched[word] != 0)
+		int			first = pg_rightmost_one_pos64(cpm_own_slot.touched) * CPM_SUB_BUCKETS;
+
+		for (int bucket = first; bucket < first + CPM_SUB_BUCKETS; bucket++)
 		{
-			int			bit = pg_rightmost_one_pos64(cpm_own_slot.touched[word]);
-			int			bucket = word * 64 + bit;
 			uint64		count = pg_atomic_read_u64(&mine->counters.bucket[bucket]);
 
+			if (count == mine->pool_bucket_base[bucket])
+				continue;
 			cpm_pool_add_bucket(mine->pool, bucket, count - mine->pool_bucket_base[bucket]);
 			mine->pool_bucket_base[bucket] = count;
-			cpm_own_slot.touched[word] &= cpm_own_slot.touched[word] - 1;
 		}
 	}
 }
@@ -262,6 +264,7 @@ cpm_slot_open(TimestampTz now)
 	cpm_seqlock_write_end(&mine->lock);
 	end_in_pool(locked);
 	cpm_own_slot.tick = &slots->tick;
+	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }
 
@@ -297,20 +300,27 @@ cpm_slot_follow_application(TimestampTz now)
 	end_in_pool(locked);
 }
 
+/*
+ * The slot may know of a longer one in this tick, of a session before. A reset
+ * begins a new tick, so its epoch is looked at again after one.
+ */
 void
-cpm_slot_raise_max(uint32 tick, int64 us)
+cpm_slot_raise_max(uint32 tick, uint64 us)
 {
-	uint64		raised = Min((uint64) us, CPM_MAX_US);
+	CpmSlotCounters *counters = &mine->counters;
+	uint64		last = pg_atomic_read_u64(&counters->max_of_tick);
+	uint64		known = max_value(&counters->max_of_tick, tick);
+	uint64		raised = Max(known, Min(us, CPM_MAX_US));
 	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	if (max_value(&mine->counters.max_of_tick, tick) == 0)
-		pg_atomic_write_u64(&mine->counters.max_of_earlier_tick,
-							pg_atomic_read_u64(&mine->counters.max_of_tick));
-	pg_atomic_write_u64(&mine->counters.max_of_tick, (uint64) tick << CPM_STRETCH_SHIFT | raised);
-	/* a reset begins a new tick, so this is looked at again after one */
-	if (max_value(&mine->counters.max_since_reset, epoch) < (int64) raised)
-		pg_atomic_write_u64(&mine->counters.max_since_reset,
+	if (last >> CPM_STRETCH_SHIFT != (tick & 0xFFFF))
+		pg_atomic_write_u64(&counters->max_of_earlier_tick, last);
+	pg_atomic_write_u64(&counters->max_of_tick, (uint64) tick << CPM_STRETCH_SHIFT | raised);
+	if ((uint64) max_value(&counters->max_since_reset, epoch) < raised)
+		pg_atomic_write_u64(&counters->max_since_reset,
 							(uint64) epoch << CPM_STRETCH_SHIFT | raised);
+	cpm_own_slot.last_tick = tick;
+	cpm_own_slot.longest_us = raised;
 }
 
 const CpmPoolName *

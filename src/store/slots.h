@@ -35,7 +35,9 @@ typedef struct CpmOwnSlot
 	CpmSlotCounters *counters;
 	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample */
 	const pg_atomic_uint32 *tick;
-	uint64		touched[(CPM_BUCKETS + 63) / 64];	/* buckets, since it came into its pool */
+	uint32		last_tick;		/* in which a statement ended; 0 before the first */
+	uint64		longest_us;		/* of that tick */
+	uint64		touched;		/* a bit for each octave of buckets, since it came into its pool */
 	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
 	int			last_word;		/* of that name, with its end: its number, from 0 */
 	uint64		last_word_mask; /* the bytes of it that count */
@@ -66,8 +68,8 @@ extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
 /* Go over to the pool of the application_name that is set now, if it is another. */
 extern void cpm_slot_follow_application(TimestampTz now);
 
-/* The longest statement of the tick, and perhaps since the reset. */
-extern void cpm_slot_raise_max(uint32 tick, int64 us);
+/* The first statement of the tick, or the longest, and perhaps so since the reset. */
+extern void cpm_slot_raise_max(uint32 tick, uint64 us);
 
 static inline bool
 cpm_slot_is_open(void)
@@ -119,26 +121,19 @@ cpm_slot_count(CpmCount count, uint64 amount)
 
 /* A statement has ended. A few dozen instructions: every statement comes here. */
 static inline void
-cpm_slot_count_statement(uint64 elapsed_us, bool failed, bool slow)
+cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 {
-	CpmSlotCounters *counters = cpm_own_slot.counters;
 	pg_atomic_uint64 *count = cpm_own_slot.count;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
 	uint32		tick = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, cpm_own_slot.tick));
-	uint64		longest = pg_atomic_read_u64(&counters->max_of_tick) ^
-		(uint64) tick << CPM_STRETCH_SHIFT;
 
-	cpm_slot_add(&counters->bucket[bucket], 1);
-	cpm_own_slot.touched[bucket / 64] |= UINT64CONST(1) << (bucket % 64);
+	cpm_slot_add(&cpm_own_slot.counters->bucket[bucket], 1);
+	cpm_own_slot.touched |= UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS);
 	cpm_slot_add(&count[CPM_QUERIES], 1);
 	cpm_slot_add(&count[CPM_QUERY_TIME_US], elapsed_us);
 	if (unlikely(failed))
 		cpm_slot_add(&count[CPM_FAILED_QUERIES], 1);
-	if (unlikely(slow))
-		cpm_slot_add(&count[CPM_SLOW_QUERIES], 1);
-
-	/* the bits above a time are zero only if it is of this tick */
-	if (unlikely(longest < elapsed_us || longest > CPM_MAX_US))
+	if (unlikely(elapsed_us > cpm_own_slot.longest_us || tick != cpm_own_slot.last_tick))
 		cpm_slot_raise_max(tick, elapsed_us);
 }
 
