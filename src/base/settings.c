@@ -25,9 +25,8 @@
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
 #define MAX_PERCENT 1000.0		/* of a maximum that may be set too low */
 
-bool		cpm_track_queries = true;
+CpmStatementSettings cpm_statement_settings pg_attribute_aligned(64) = {.track_queries = true};
 int			cpm_max_pools = 256;
-int64		cpm_slow_statement_us;	/* of slow_statement_time_ms, for every statement to look at */
 int			cpm_slow_statements_kept = 1000;
 int			cpm_sample_interval_ms = 1000;
 int			cpm_slow_query_mean_time_ms = 1000;
@@ -62,7 +61,7 @@ static void
 assign_slow_statement_time(int newval, void *extra)
 {
 	(void) extra;
-	cpm_slow_statement_us = newval * INT64CONST(1000);
+	cpm_statement_settings.slow_us = newval * INT64CONST(1000);
 }
 
 static bool
@@ -319,7 +318,7 @@ define_counting(void)
 	DefineCustomBoolVariable(PREFIX ".track_queries",
 							 "Counts and times the statements of client sessions.",
 							 "Sessions, transactions, errors and refused connections are counted all the same.",
-							 &cpm_track_queries, true, PGC_SUSET, 0, NULL, NULL, NULL);
+							 &cpm_statement_settings.track_queries, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(PREFIX ".max_pools",
 							"Sets how many pools are told apart.",
 							"A pool is a database, a role and an application_name. The one longest without a session makes room for a new one, and its counts go to the pool \"(other)\".",
@@ -383,7 +382,7 @@ cpm_settings_ages(void)
 		.leak_us = leak_age_ms * INT64CONST(1000),
 		.leak_idle_us = leak_idle_age_ms * INT64CONST(1000),
 		.blocked_us = blocked_age_ms * INT64CONST(1000),
-		.slow_statement_us = cpm_slow_statement_us,
+		.slow_statement_us = cpm_statement_settings.slow_us,
 	};
 
 	return ages;

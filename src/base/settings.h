@@ -12,9 +12,16 @@
 #include "base/metric.h"
 #include "base/session.h"
 
-extern CPM_INTERNAL bool cpm_track_queries;
+/* What every statement looks at, in one line of the cache. */
+typedef struct CpmStatementSettings
+{
+	int64		slow_us;		/* slow_statement_time */
+	bool		track_queries;
+} CpmStatementSettings;
+
+extern CPM_INTERNAL CpmStatementSettings cpm_statement_settings;
+
 extern int	cpm_max_pools;
-extern CPM_INTERNAL int64 cpm_slow_statement_us;
 extern int	cpm_slow_statements_kept;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;

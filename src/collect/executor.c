@@ -32,20 +32,19 @@
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 
+CpmProgress cpm_progress pg_attribute_aligned(64) = {.level = 1};
+
 /*
- * Who is called next: the hook that was there before, or PostgreSQL itself. The
- * second and third are installed by the first statement that needs them: most
- * sessions run nothing but SELECTs that are fetched at once.
+ * Who is called next (for ExecutorRun, in cpm_progress): the hook that was there
+ * before, or PostgreSQL itself. The first two are installed by the first
+ * statement that needs them: most sessions run nothing but SELECTs that are
+ * fetched at once.
  */
-static ExecutorRun_hook_type run_on;
 static ExecutorFinish_hook_type finish_on;
 static ExecutorEnd_hook_type end_on;
 static ProcessUtility_hook_type utility_on;
 
-int			cpm_level = 1;
-
 static const QueryDesc *running_again;	/* fetched in parts before, and running now */
-static const QueryDesc *finishing;	/* no SELECT, and the last of its statement */
 
 /*
  * A portal without result formats: the client's own, of a statement that returns
@@ -79,7 +78,7 @@ is_clients_text(const Portal portal)
 static inline bool
 is_clients(const Portal portal)
 {
-	if (cpm_level > 0)
+	if (cpm_progress.level > 0)
 		return false;
 	return portal->formats != NULL || is_clients_text(portal);
 }
@@ -140,7 +139,7 @@ protocol_flag(const Portal portal)
 static pg_noinline int
 commit_flag(const PlannedStmt *planned, const Portal portal)
 {
-	if (cpm_in_block)
+	if (cpm_progress.in_block)
 		return 0;
 	return portal->visible || is_last_in_string(planned, portal->sourceText) ?
 		CPM_COMMIT_FOLLOWS : 0;
@@ -183,7 +182,7 @@ end_parts(const QueryDesc *query)
 static void
 end(QueryDesc *query)
 {
-	if (unlikely(cpm_unsettled & CPM_PORTALS_IN_PARTS))
+	if (unlikely(cpm_progress.unsettled & CPM_PORTALS_IN_PARTS))
 		end_parts(query);
 	end_on(query);
 }
@@ -233,14 +232,14 @@ static pg_noinline void
 finish_statement(QueryDesc *query)
 {
 	finish_on(query);
-	finishing = NULL;
+	cpm_progress.finishing = NULL;
 	note_executed(query->plannedstmt, 0);
 }
 
 static void
 finish(QueryDesc *query)
 {
-	if (unlikely(query == finishing))
+	if (unlikely(query == cpm_progress.finishing))
 		finish_statement(query);
 	else
 		finish_on(query);
@@ -250,7 +249,7 @@ finish(QueryDesc *query)
 static pg_noinline void
 expect_finish(const QueryDesc *query)
 {
-	finishing = query;
+	cpm_progress.finishing = query;
 	if (finish_on != NULL)
 		return;
 	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
@@ -264,7 +263,7 @@ note_run(QueryDesc *query, uint64 limit)
 
 	if (portal == NULL || query->sourceText != portal->sourceText || !is_clients(portal))
 		return;
-	finishing = NULL;
+	cpm_progress.finishing = NULL;
 	if (portal->strategy != PORTAL_ONE_SELECT)
 	{
 		if (is_last_of_portal(query->plannedstmt))
@@ -284,19 +283,19 @@ note_run(QueryDesc *query, uint64 limit)
 static pg_noinline void
 note_unsettled_run(const QueryDesc *query)
 {
-	if ((cpm_unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_level == 0 &&
+	if ((cpm_progress.unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_progress.level == 0 &&
 		cpm_partial_exists(query))
 		running_again = query;
-	if ((cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
+	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
 		cpm_statement_committing();
 }
 
 static void
 run(CPM_EXECUTOR_RUN_PARAMETERS)
 {
-	if (unlikely(cpm_unsettled != 0))
+	if (unlikely(cpm_progress.unsettled != 0))
 		note_unsettled_run(query);
-	run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
+	cpm_progress.run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
 	note_run(query, count);
 }
 
@@ -322,7 +321,7 @@ look_at_utility(const PlannedStmt *planned, const char *text)
 		is_clients(ActivePortal) && is_last_of_portal(planned);
 	if (!utility.counts)
 		return utility;
-	finishing = NULL;
+	cpm_progress.finishing = NULL;
 	utility.queryid = planned->queryId;
 	utility.flags = protocol_flag(ActivePortal) | commit_flag(planned, ActivePortal);
 	if (IsA(planned->utilityStmt, TransactionStmt))
@@ -353,7 +352,7 @@ note_utility(Utility *utility)
 	{
 		if (cpm_transaction_ends_with(utility->kind, utility->chain, utility->was_aborted))
 			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
-		else if (cpm_in_block || utility->was_aborted)
+		else if (cpm_progress.in_block || utility->was_aborted)
 			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}
 	else if (!commit_matters() && !utility->holds_cursor)
@@ -370,7 +369,7 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 {
 	Utility		utility = look_at_utility(planned, text);
 
-	cpm_level++;
+	cpm_progress.level++;
 	PG_TRY();
 	{
 		utility_on(planned, text, read_only_tree, context, params, environment, destination,
@@ -378,7 +377,7 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 	}
 	PG_FINALLY();
 	{
-		cpm_level--;
+		cpm_progress.level--;
 	}
 	PG_END_TRY();
 	if (utility.counts)
@@ -393,7 +392,7 @@ cpm_executor_failed(int sqlstate, TimestampTz now)
 	if (running_again != NULL)
 		partial = cpm_partial_take(running_again);
 	running_again = NULL;
-	finishing = NULL;
+	cpm_progress.finishing = NULL;
 	cpm_statement_failed(sqlstate, now, partial.elapsed_us,
 						 partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id());
 }
@@ -401,7 +400,7 @@ cpm_executor_failed(int sqlstate, TimestampTz now)
 void
 cpm_executor_install(void)
 {
-	run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
+	cpm_progress.run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = run;
 	utility_on = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = process_utility;

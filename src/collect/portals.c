@@ -30,7 +30,7 @@ cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
 	kept->elapsed_us = elapsed_us;
 	kept->queryid = query->plannedstmt->queryId;
 	partials++;
-	cpm_unsettled |= CPM_PORTALS_IN_PARTS;
+	cpm_progress.unsettled |= CPM_PORTALS_IN_PARTS;
 	return true;
 }
 
@@ -55,7 +55,7 @@ cpm_partial_take(const QueryDesc *query)
 		taken = partial[i];
 		partial[i] = partial[--partials];
 		if (partials == 0)
-			cpm_unsettled &= ~CPM_PORTALS_IN_PARTS;
+			cpm_progress.unsettled &= ~CPM_PORTALS_IN_PARTS;
 		break;
 	}
 	return taken;

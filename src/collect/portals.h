@@ -16,7 +16,7 @@ typedef struct CpmPartial
 } CpmPartial;
 
 /*
- * CPM_PORTALS_IN_PARTS of cpm_unsettled tells whether there are any.
+ * CPM_PORTALS_IN_PARTS of cpm_progress.unsettled tells whether there are any.
  *
  * Keep a statement with the time of its parts so far; false when there are too many.
  */

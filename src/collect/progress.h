@@ -3,37 +3,48 @@
  *		What this session is in the middle of, for the hooks to see at a glance.
  *
  * Process-local. Every statement and every transaction looks at these, so each
- * question is one comparison.
+ * question is one comparison, and all are in one line of the cache: among
+ * hundreds of sessions, a statement finds none of its own lines there.
  */
 #ifndef CPM_PROGRESS_H
 #define CPM_PROGRESS_H
 
 #include "base/internal.h"
 #include "datatype/timestamp.h"
-
-/*
- * 0 at the client's own level; above it in a utility statement, and while the
- * session is not open. Written by collect/executor and collect/session.
- */
-extern CPM_INTERNAL int cpm_level;
+#include "executor/executor.h"
 
 /* What a transaction's end has to see to; 0 for most. */
 #define CPM_STATEMENT_WAITS (1 << 0)	/* executed, counts with its commit */
 #define CPM_PORTALS_IN_PARTS (1 << 1)
 #define CPM_BLOCK_CHAINS (1 << 2)	/* the statement that ends the block begins the next */
-extern CPM_INTERNAL int cpm_unsettled;
 
-/* BEGIN was said, and nothing has ended it. Written by collect/transaction. */
-extern CPM_INTERNAL bool cpm_in_block;
+typedef struct CpmProgress
+{
+	int			unsettled;		/* bits as above */
 
-/* The message of the statement that was executed last, and how it came. Written by collect/statement. */
-extern CPM_INTERNAL TimestampTz cpm_last_message;
-extern CPM_INTERNAL int cpm_last_flags;
+	/*
+	 * 0 at the client's own level; above it in a utility statement, and while
+	 * the session is not open. Written by collect/executor and collect/session.
+	 */
+	int			level;
 
-/* When that statement ended, or failed, or its commit was done. */
-extern CPM_INTERNAL TimestampTz cpm_last_end;
+	/* Written by collect/statement: the message of the statement that was executed last. */
+	TimestampTz last_message;
+	TimestampTz last_end;		/* when that ended, or failed, or its commit was done */
+	int			last_flags;		/* how it came */
 
-/* Since when the session has been busy: the start of its transaction's first statement; 0 idle. */
-extern CPM_INTERNAL TimestampTz cpm_busy_from;
+	bool		in_block;		/* BEGIN was said, and nothing has ended it; by collect/transaction */
+
+	/* Since when the session has been busy: the start of its transaction's first statement; 0 idle. */
+	TimestampTz busy_from;
+
+	/* collect/executor's: who is called next, and what is no SELECT and the last of its statement. */
+	ExecutorRun_hook_type run_on;
+	const QueryDesc *finishing;
+} CpmProgress;
+
+StaticAssertDecl(sizeof(CpmProgress) <= 64, "progress is longer than a line of the cache");
+
+extern CPM_INTERNAL CpmProgress cpm_progress;
 
 #endif							/* CPM_PROGRESS_H */

@@ -97,7 +97,7 @@ close_session(int code, Datum argument)
 	cpm_statement_transaction_ended();
 	cpm_slot_follow_application(now);
 	cpm_session_ended(Max(now - MyStartTimestamp, 0));
-	cpm_level = 1;
+	cpm_progress.level = 1;
 	cpm_slot_close(now, how_it_ends());
 }
 
@@ -125,7 +125,7 @@ cpm_session_note_commit(void)
 	now = GetCurrentTimestamp();
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	cpm_slot_open(now);
-	cpm_level = 0;
+	cpm_progress.level = 0;
 }
 
 void

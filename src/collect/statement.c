@@ -32,11 +32,6 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
-int			cpm_unsettled;
-TimestampTz cpm_last_message;
-int			cpm_last_flags;
-TimestampTz cpm_last_end;
-TimestampTz cpm_busy_from;
 bool		cpm_statement_is_failing;
 
 /* The statement that waits, executed and about to be committed. */
@@ -75,10 +70,10 @@ cpm_statement_count_unusual(int64 elapsed_us, int sqlstate, uint64 queryid, Time
 void
 cpm_statement_count_waiting(void)
 {
-	if ((cpm_unsettled & CPM_STATEMENT_WAITS) == 0)
+	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) == 0)
 		return;
-	cpm_unsettled &= ~CPM_STATEMENT_WAITS;
-	cpm_statement_count(waiting_us, 0, waiting_queryid, cpm_last_end);
+	cpm_progress.unsettled &= ~CPM_STATEMENT_WAITS;
+	cpm_statement_count(waiting_us, 0, waiting_queryid, cpm_progress.last_end);
 }
 
 int64
@@ -92,7 +87,7 @@ cpm_statement_part_executed(int flags)
 void
 cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us)
 {
-	cpm_unsettled |= CPM_STATEMENT_WAITS;
+	cpm_progress.unsettled |= CPM_STATEMENT_WAITS;
 	waiting_queryid = queryid;
 	waiting_us = Max(elapsed_us, 0);
 	waiting_ends_transaction = (flags & CPM_ENDS_TRANSACTION) != 0;
@@ -101,7 +96,7 @@ cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us)
 void
 cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid)
 {
-	cpm_statement_count(elapsed_us, 0, queryid, cpm_last_end);
+	cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end);
 }
 
 /* A call by the function-call protocol is no statement. */
@@ -115,9 +110,9 @@ void
 cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid)
 {
 	TimestampTz message = GetCurrentStatementStartTimestamp();
-	bool		is_same_message = message == cpm_last_message;
-	bool		is_simple = (cpm_last_flags & CPM_SIMPLE_PROTOCOL) != 0;
-	bool		commit_failed = is_same_message && (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 &&
+	bool		is_same_message = message == cpm_progress.last_message;
+	bool		is_simple = (cpm_progress.last_flags & CPM_SIMPLE_PROTOCOL) != 0;
+	bool		commit_failed = is_same_message && (cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 &&
 		(is_simple || waiting_ends_transaction);
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + earlier_us;
@@ -128,11 +123,11 @@ cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 que
 	{
 		elapsed_us += waiting_us;
 		queryid = waiting_queryid;
-		cpm_unsettled &= ~CPM_STATEMENT_WAITS;
+		cpm_progress.unsettled &= ~CPM_STATEMENT_WAITS;
 	}
 	cpm_statement_count_waiting();
-	cpm_last_message = message;
-	cpm_last_end = now;
+	cpm_progress.last_message = message;
+	cpm_progress.last_end = now;
 	if (!sync_failed && !is_fastpath())
 		cpm_statement_count(elapsed_us, sqlstate, queryid, now);
 	cpm_statement_is_failing = false;
@@ -150,22 +145,22 @@ cpm_statement_committing(void)
 	if (commit_from != 0)
 		return;
 	/* within the statement's own message, or in a Sync that the client took its time for */
-	commit_from = debug_query_string != NULL ? cpm_last_end : GetCurrentTimestamp();
+	commit_from = debug_query_string != NULL ? cpm_progress.last_end : GetCurrentTimestamp();
 }
 
 void
 cpm_statement_transaction_ended(void)
 {
-	while (cpm_unsettled & CPM_PORTALS_IN_PARTS)
+	while (cpm_progress.unsettled & CPM_PORTALS_IN_PARTS)
 	{
 		CpmPartial	partial = cpm_partial_take(NULL);
 
 		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
 	}
-	if ((cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && commit_from != 0)
+	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && commit_from != 0)
 	{
-		cpm_last_end = GetCurrentTimestamp();
-		waiting_us += Max(cpm_last_end - commit_from, 0);
+		cpm_progress.last_end = GetCurrentTimestamp();
+		waiting_us += Max(cpm_progress.last_end - commit_from, 0);
 	}
 	commit_from = 0;
 	cpm_statement_count_waiting();

@@ -42,10 +42,10 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 {
 	if (unlikely(!cpm_slot_is_in_its_pool()) && !cpm_statement_is_failing)
 		cpm_slot_follow_application(now);
-	if (unlikely(!cpm_track_queries))
+	if (unlikely(!cpm_statement_settings.track_queries))
 		return;
 	/* a negative time is a large one here: one comparison for both that are rare */
-	if (unlikely((uint64) elapsed_us > (uint64) cpm_slow_statement_us))
+	if (unlikely((uint64) elapsed_us > (uint64) cpm_statement_settings.slow_us))
 		cpm_statement_count_unusual(elapsed_us, sqlstate, queryid, now);
 	else
 		cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0);
@@ -55,7 +55,7 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 static inline int64
 cpm_statement_elapsed_us(TimestampTz now, TimestampTz message)
 {
-	return now - (message == cpm_last_message ? cpm_last_end : message);
+	return now - (message == cpm_progress.last_message ? cpm_progress.last_end : message);
 }
 
 /* The clock is read here, once. */
@@ -66,13 +66,13 @@ cpm_statement_note_end(int flags)
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message);
 
-	if (unlikely(cpm_unsettled & CPM_STATEMENT_WAITS))
+	if (unlikely(cpm_progress.unsettled & CPM_STATEMENT_WAITS))
 		cpm_statement_count_waiting();
-	if (cpm_busy_from == 0)
-		cpm_busy_from = message;
-	cpm_last_message = message;
-	cpm_last_end = now;
-	cpm_last_flags = flags;
+	if (cpm_progress.busy_from == 0)
+		cpm_progress.busy_from = message;
+	cpm_progress.last_message = message;
+	cpm_progress.last_end = now;
+	cpm_progress.last_flags = flags;
 	return elapsed_us;
 }
 
@@ -88,7 +88,7 @@ cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
 	int64		elapsed_us = cpm_statement_note_end(flags) + earlier_us;
 
 	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
-		cpm_statement_count(elapsed_us, 0, queryid, cpm_last_end);
+		cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end);
 	else
 		cpm_statement_let_wait(queryid, flags, elapsed_us);
 }

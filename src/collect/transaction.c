@@ -26,22 +26,21 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-bool		cpm_in_block;
 
 static inline void
 add_busy(void)
 {
-	if (likely(cpm_busy_from != 0 && cpm_busy_from < cpm_last_end))
-		cpm_slot_count(CPM_BUSY_TIME_US, cpm_last_end - cpm_busy_from);
-	cpm_busy_from = 0;
+	if (likely(cpm_progress.busy_from != 0 && cpm_progress.busy_from < cpm_progress.last_end))
+		cpm_slot_count(CPM_BUSY_TIME_US, cpm_progress.last_end - cpm_progress.busy_from);
+	cpm_progress.busy_from = 0;
 }
 
 void
 cpm_transaction_failed_block_ended(void)
 {
 	add_busy();
-	if (cpm_in_block)
-		cpm_busy_from = cpm_last_end;
+	if (cpm_progress.in_block)
+		cpm_progress.busy_from = cpm_progress.last_end;
 }
 
 bool
@@ -51,17 +50,17 @@ cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted
 	{
 		case TRANS_STMT_BEGIN:
 		case TRANS_STMT_START:
-			cpm_in_block = true;
+			cpm_progress.in_block = true;
 			return false;
 		case TRANS_STMT_COMMIT:
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
 			if (chain)
-				cpm_unsettled |= CPM_BLOCK_CHAINS;
+				cpm_progress.unsettled |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
 				return true;
 			/* what failed has been aborted already: there may be no more to come */
-			cpm_in_block = chain;
+			cpm_progress.in_block = chain;
 			return false;
 		default:
 			return false;
@@ -122,37 +121,37 @@ is_error_abort(void)
 static void
 end_transaction(void)
 {
-	bool		chains = (cpm_unsettled & CPM_BLOCK_CHAINS) != 0;
+	bool		chains = (cpm_progress.unsettled & CPM_BLOCK_CHAINS) != 0;
 
 	cpm_statement_transaction_ended();
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
 	add_busy();
 	if (chains)
-		cpm_busy_from = cpm_last_end;
-	cpm_in_block = chains;
-	cpm_unsettled &= ~CPM_BLOCK_CHAINS;
+		cpm_progress.busy_from = cpm_progress.last_end;
+	cpm_progress.in_block = chains;
+	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
 }
 
 /* What failed may have been the first statement of its transaction. */
 static void
 note_busy_start(void)
 {
-	if (cpm_busy_from == 0)
-		cpm_busy_from = GetCurrentStatementStartTimestamp();
+	if (cpm_progress.busy_from == 0)
+		cpm_progress.busy_from = GetCurrentStatementStartTimestamp();
 }
 
 /* An error aborted it. In a block the session stays busy until the client ends that. */
 static void
 end_failed_transaction(void)
 {
-	bool		was_in_block = cpm_in_block;
+	bool		was_in_block = cpm_progress.in_block;
 
 	note_hidden_failure();
-	cpm_unsettled &= ~CPM_BLOCK_CHAINS;
+	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
 	note_busy_start();
 	end_transaction();
 	if (was_in_block)
-		cpm_busy_from = cpm_last_end;
+		cpm_progress.busy_from = cpm_progress.last_end;
 }
 
 static pg_noinline void
@@ -162,10 +161,10 @@ note_abort(void)
 	{
 		cpm_session_fail_at_exit();
 		note_busy_start();
-		cpm_last_end = GetCurrentTimestamp();	/* it was busy until now */
+		cpm_progress.last_end = GetCurrentTimestamp();	/* it was busy until now */
 		end_transaction();
 	}
-	else if (cpm_level > 0)
+	else if (cpm_progress.level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's ROLLBACK */
 	else if (is_error_abort())
 		end_failed_transaction();
@@ -180,7 +179,7 @@ note_commit(void)
 		cpm_session_note_commit();
 	else if (proc_exit_inprogress)
 		return;					/* clean-up that no client asked for */
-	else if (cpm_level > 0)
+	else if (cpm_progress.level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's, VACUUM's … */
 	else
 		end_transaction();
@@ -194,7 +193,7 @@ note_other_event(XactEvent event)
 	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
 		note_abort();
 	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
-			 (cpm_unsettled & CPM_STATEMENT_WAITS) != 0 && cpm_level == 0 &&
+			 (cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && cpm_progress.level == 0 &&
 			 (debug_query_string != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		cpm_statement_committing();
 }
@@ -207,16 +206,16 @@ static void
 note_event(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (event == XACT_EVENT_PRE_COMMIT && cpm_unsettled == 0)
+	if (event == XACT_EVENT_PRE_COMMIT && cpm_progress.unsettled == 0)
 		return;
-	if (event != XACT_EVENT_COMMIT || cpm_unsettled != 0 || cpm_level != 0 || proc_exit_inprogress)
+	if (event != XACT_EVENT_COMMIT || cpm_progress.unsettled != 0 || cpm_progress.level != 0 || proc_exit_inprogress)
 	{
 		note_other_event(event);
 		return;
 	}
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
 	add_busy();
-	cpm_in_block = false;
+	cpm_progress.in_block = false;
 }
 
 static void

@@ -27,6 +27,7 @@
 #include "storage/proc.h"
 #include "store/pools.h"
 #include "store/slots.h"
+#include "utils/backend_status.h"
 
 #define RECENT_POOLS 4			/* that a session comes back to without a lookup */
 
@@ -52,7 +53,7 @@ typedef struct Slots
 	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
 } Slots;
 
-/* 64 bytes for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
+/* A line of the cache for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
 typedef struct SlotCounts
 {
 	pg_atomic_uint64 of[8];		/* by CpmCount */
@@ -72,7 +73,7 @@ static Slots *slots;
 static SlotCounts *slot_counts;	/* by slot; behind the slots in shared memory */
 
 /* of this process */
-CpmOwnSlot	cpm_own_slot;
+CpmOwnSlot	cpm_own_slot pg_attribute_aligned(64);
 static Slot *mine;				/* NULL while cpm_own_slot.counters is */
 static CpmPoolName my_pool;
 static RecentPool recent_pools[RECENT_POOLS];
@@ -81,7 +82,7 @@ static int	next_recent;
 Size
 cpm_slots_size(void)
 {
-	return add_size(MAXALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)),
+	return add_size(CACHELINEALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)),
 					mul_size(MaxBackends, sizeof(SlotCounts)));
 }
 
@@ -101,7 +102,7 @@ cpm_slots_attach(void *memory, bool is_new)
 {
 	slots = memory;
 	slot_counts = (SlotCounts *) ((char *) memory +
-								  MAXALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)));
+								  CACHELINEALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)));
 	if (!is_new)
 		return;
 	memset(slots, 0, cpm_slots_size());
@@ -247,6 +248,7 @@ cpm_slot_open(TimestampTz now)
 	memset(&my_pool, 0, sizeof(my_pool));
 	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
+	cpm_own_slot.shown_name = MyBEEntry->st_appname;
 	name_pool();
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];

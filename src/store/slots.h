@@ -11,7 +11,6 @@
 #include "base/query_counts.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
-#include "utils/backend_status.h"
 
 /*
  * A maximum is one word: the low 16 bits of the number of the stretch of time
@@ -29,19 +28,25 @@ typedef struct CpmSlotCounters
 	pg_atomic_uint64 bucket[CPM_BUCKETS];
 } CpmSlotCounters;
 
-/* The own slot of this process; counters is NULL while it has none. */
+/*
+ * The own slot of this process; counters is NULL while it has none. Two lines of
+ * the cache, and the second only for its first word when a name is short.
+ */
 typedef struct CpmOwnSlot
 {
 	CpmSlotCounters *counters;
 	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample */
 	const pg_atomic_uint32 *tick;
-	uint32		last_tick;		/* in which a statement ended; 0 before the first */
-	uint64		longest_us;		/* of that tick */
+	const char *shown_name;		/* the application_name that PostgreSQL shows */
+	uint64		longest_us;		/* of last_tick */
 	uint64		touched;		/* a bit for each octave of buckets, since it came into its pool */
-	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
-	int			last_word;		/* of that name, with its end: its number, from 0 */
+	uint32		last_tick;		/* in which a statement ended; 0 before the first */
+	int			last_word;		/* of the name, with its end: its number, from 0 */
 	uint64		last_word_mask; /* the bytes of it that count */
+	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
 } CpmOwnSlot;
+
+StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line of the cache");
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
@@ -85,7 +90,7 @@ cpm_slot_is_open(void)
 static inline bool
 cpm_slot_is_in_its_pool(void)
 {
-	const char *shown = MyBEEntry->st_appname;
+	const char *shown = cpm_own_slot.shown_name;
 	const char *known = cpm_own_slot.application_name;
 	int			word = cpm_own_slot.last_word;
 	uint64		mask = cpm_own_slot.last_word_mask;
