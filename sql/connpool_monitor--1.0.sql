@@ -183,6 +183,17 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
     'what a metric, or every metric, was from since to until; time that was not sampled has no rows';
 
+CREATE FUNCTION connpool_plot(
+    metric text,
+    since interval DEFAULT interval '1 hour',
+    width integer DEFAULT 72,
+    height integer DEFAULT 12
+) RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'connpool_plot_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 16;
+COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
+    'the history of a metric as a chart in the terminal, with its thresholds';
+
 CREATE FUNCTION connpool_alerts(
     OUT metric_name text,
     OUT status text,
@@ -450,10 +461,12 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 -- Counts are for everybody; who and what is for those who monitor.
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,

@@ -28,10 +28,14 @@
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
+#include "store/saver_state.h"
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
+#include "store/tiers.h"
 #include "work/sampler.h"
+#include "work/saver.h"
+#include "work/stats_file.h"
 
 CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 
@@ -40,6 +44,7 @@ PGDLLEXPORT void _PG_init(void);
 static const CpmArea areas[] = {
 	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach, NULL},
 	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL},
+	{"connpool_monitor tiers", cpm_tiers_size, cpm_tiers_attach, NULL},
 	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL},
 	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL},
 	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL},
@@ -49,6 +54,7 @@ static const CpmArea areas[] = {
 	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL},
 	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL},
 	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL},
+	{"connpool_monitor saver", cpm_saver_state_size, cpm_saver_state_attach, NULL},
 };
 
 void
@@ -60,10 +66,13 @@ _PG_init(void)
 		return;
 
 	cpm_areas_register(areas, lengthof(areas));
+	cpm_stats_file_install();
 	cpm_session_install();
 	cpm_transaction_install();
 	cpm_executor_install();
 	cpm_messages_install();
-	if (!IsBinaryUpgrade)
-		cpm_sampler_register();
+	if (IsBinaryUpgrade)
+		return;
+	cpm_sampler_register();
+	cpm_saver_register();
 }

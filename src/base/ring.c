@@ -76,16 +76,51 @@ copy_entry(CpmRing *ring, uint64 ticket, void *buffer)
 	return pg_atomic_read_u64(&place->ticket) == ticket + 1;
 }
 
+/* The oldest that may be shown when so many were ever added. */
+static uint64
+first_entry(CpmRing *ring, uint64 next)
+{
+	uint64		first = next > ring->entries ? next - ring->entries : 0;
+
+	return Max(first, pg_atomic_read_u64(&ring->first_shown));
+}
+
 void
 cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	uint64		first = next > ring->entries ? next - ring->entries : 0;
+	uint64		first = first_entry(ring, next);
 
-	first = Max(first, pg_atomic_read_u64(&ring->first_shown));
 	for (uint64 i = next; i > first; i--)
 		if (copy_entry(ring, i - 1, buffer))
 			visit(buffer, arg);
+}
+
+void
+cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
+{
+	uint64		next = pg_atomic_read_u64(&ring->next);
+
+	cpm_put_mark(sink, ring->entry_size);
+	for (uint64 i = first_entry(ring, next); i < next; i++)
+	{
+		if (!copy_entry(ring, i, buffer))
+			continue;
+		cpm_put_another(sink, true);
+		cpm_put(sink, buffer, ring->entry_size);
+	}
+	cpm_put_another(sink, false);
+}
+
+bool
+cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source)
+{
+	if (!cpm_get_mark(source, ring->entry_size))
+		return false;
+	while (cpm_get_another(source))
+		if (cpm_get(source, buffer, ring->entry_size) && !source->rehearsal)
+			cpm_ring_add(ring, buffer);
+	return !source->failed;
 }
 
 void

@@ -11,6 +11,7 @@
 #ifndef CPM_RING_H
 #define CPM_RING_H
 
+#include "base/stream.h"
 #include "port/atomics.h"
 
 typedef struct CpmRing
@@ -37,6 +38,13 @@ extern void cpm_ring_add(CpmRing *ring, const void *entry);
  * are copies there. Those that are being written are left out.
  */
 extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg);
+
+/*
+ * Write what the ring holds, oldest first; and add what was written. buffer
+ * takes one entry.
+ */
+extern void cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink);
+extern bool cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source);
 
 /* What is there now is not shown any more. */
 extern void cpm_ring_reset(CpmRing *ring);

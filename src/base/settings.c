@@ -33,6 +33,7 @@ int			cpm_slow_query_mean_time_ms = 1000;
 int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
+int			cpm_save_interval_ms = 60 * 1000;
 
 static int	slow_statement_time_ms = 5 * 1000;
 static int	long_transaction_age_ms = 30 * 1000;
@@ -349,6 +350,10 @@ define_sampling_and_alerts(void)
 				"Sets after how long a standing alert is written to the server log again.",
 				"0 never repeats it.",
 				&cpm_alert_repeat_ms, 0, INT_MAX, PGC_SIGHUP);
+	define_time(PREFIX ".save_interval",
+				"Sets how often counters, history and alerts are saved to a file of the data directory.",
+				"A crash of the server loses what was counted since; a stop loses nothing.",
+				&cpm_save_interval_ms, 1000, INT_MAX, PGC_SIGHUP);
 	DefineCustomStringVariable(PREFIX ".silent_metrics",
 							   "Lists the metrics that raise no alert and do not degrade health.",
 							   "Separated by commas. Their status is still shown by get_connection_stats().",

@@ -28,6 +28,7 @@ extern int	cpm_slow_query_mean_time_ms;
 extern int	cpm_alert_after_ms;
 extern int	cpm_alert_clear_after_ms;
 extern int	cpm_alert_repeat_ms;
+extern int	cpm_save_interval_ms;
 
 /* One metric's thresholds as set; -1 is off, and for max the default. */
 typedef struct CpmThresholds

@@ -24,8 +24,10 @@
 #include "store/pools.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
+#include "store/saver_state.h"
 #include "store/session_counts.h"
 #include "store/slow_statements.h"
+#include "store/tiers.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -36,12 +38,13 @@ PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
 /* What an administrator should mend, or NULL. */
 static const char *
-problem_of(const CpmSamplerState *sampler)
+problem_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
 {
 	if (!cpm_is_preloaded())
 		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
 	if (sampler->pid != 0 && !cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
-		return NULL;
+		return saver->pid != 0 ? NULL :
+			"the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart";
 	if (sampler->pid != 0)
 		return "the sampler has taken no sample for ten intervals";
 	return sampler->samples > 0 ? "the sampler is not running: see the server log" :
@@ -53,6 +56,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_rows_begin(fcinfo);
 	CpmSamplerState sampler = cpm_sampler_state_get();
+	CpmSaverState saver = cpm_saver_state_get();
 	bool		has_sampled = sampler.last_sample != 0;
 	CpmRow		row = {0};
 
@@ -70,13 +74,11 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_folded());
-
-	/* what this version does not keep */
-	cpm_row_null(&row);			/* notifications_dropped */
+	cpm_row_null(&row);			/* notifications_dropped: this version sends none */
 	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
-	cpm_row_null(&row);			/* last_saved */
-	cpm_row_null(&row);			/* last_save_error */
-	cpm_row_text(&row, problem_of(&sampler));
+	cpm_row_timestamptz(&row, saver.last_saved);
+	cpm_row_text(&row, saver.error[0] != '\0' ? saver.error : NULL);
+	cpm_row_text(&row, problem_of(&sampler, &saver));
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
 }
@@ -116,9 +118,13 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	if (counters)
 		reset_counters();
 	if (history)
+	{
 		cpm_history_reset();
+		cpm_tiers_reset();
+	}
 	if (alerts)
 		cpm_alerts_reset();
+	cpm_saver_ask();
 	PG_RETURN_VOID();
 }
 

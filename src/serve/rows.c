@@ -26,6 +26,13 @@ cpm_rows_begin(FunctionCallInfo fcinfo)
 	return (ReturnSetInfo *) fcinfo->resultinfo;
 }
 
+ReturnSetInfo *
+cpm_lines_begin(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	return (ReturnSetInfo *) fcinfo->resultinfo;
+}
+
 void
 cpm_row_emit(CpmRow *row, ReturnSetInfo *result)
 {

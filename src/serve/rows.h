@@ -26,6 +26,10 @@ typedef struct CpmRow
 /* Begin a materialised result; rows go into what this returns. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
+/* The same for a function that returns SETOF text: rows of one column. */
+extern ReturnSetInfo *cpm_lines_begin(FunctionCallInfo fcinfo);
+
+
 /* Put the row into the result and make it empty again. */
 extern void cpm_row_emit(CpmRow *row, ReturnSetInfo *result);
 

@@ -4,113 +4,84 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
+#include "access/xact.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "serve/access.h"
 #include "serve/rows.h"
-#include "store/history.h"
+#include "serve/series.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_history_1_0);
 
-typedef struct HistoryListing
+typedef struct Listing
 {
 	ReturnSetInfo *result;
-	int			metric;			/* -1: all */
-	int			interval_ms;	/* of the rows wanted; 0: any */
 	CpmRow		row;
-} HistoryListing;
+} Listing;
 
-static int
-metric_argument(FunctionCallInfo fcinfo, int argument)
+static bool
+is_that_long(Interval *interval, int64 microseconds)
 {
-	char	   *name;
-	int			metric;
+	Interval	wanted = {.time = microseconds};
 
-	if (PG_ARGISNULL(argument))
-		return -1;
-	name = text_to_cstring(PG_GETARG_TEXT_PP(argument));
-	metric = cpm_metric_by_name(name);
-	if (metric < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no metric \"%s\"", name),
-				 errhint("The metrics are those that get_connection_stats() lists.")));
-	return metric;
+	return DatumGetBool(DirectFunctionCall2(interval_eq, IntervalPGetDatum(interval),
+											IntervalPGetDatum(&wanted)));
 }
 
-/* There is one tier: the samples. Its resolution is sample_interval. */
-static int
-resolution_argument(FunctionCallInfo fcinfo, int argument)
+/* The coarser of two tiers that are equally fine reaches further back. */
+static CpmTier
+tier_of(Interval *resolution)
 {
-	Interval	tier = {.time = cpm_sample_interval_ms * INT64CONST(1000)};
-
-	if (PG_ARGISNULL(argument))
-		return 0;
-	if (!DatumGetBool(DirectFunctionCall2(interval_eq, PG_GETARG_DATUM(argument),
-										  IntervalPGetDatum(&tier))))
+	for (CpmTier tier = CPM_TIER_HOURS; tier > CPM_TIER_SAMPLES; tier--)
+		if (is_that_long(resolution, cpm_tier_length_us(tier)))
+			return tier;
+	if (!is_that_long(resolution, cpm_sample_interval_ms * INT64CONST(1000)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the history has no tier of that resolution"),
-				 errdetail("Its resolution is connpool_monitor.sample_interval, now %d ms.",
+				 errdetail("Its tiers are the samples (connpool_monitor.sample_interval, now %d ms), minutes and hours.",
 						   cpm_sample_interval_ms),
 				 errhint("Leave resolution out to get the finest tier that covers the time asked for.")));
-	return cpm_sample_interval_ms;
-}
-
-/* Stored in single precision: what lies behind the thousandths is noise. */
-static double
-shown_value(float4 value)
-{
-	return fabs(value) < 1e6 ? rint(value * 1000.0) / 1000.0 : value;
-}
-
-/* Of a single sample that is its value, but for what is counted between samples. */
-static float4
-highest_value(const CpmHistoryRow *sample, CpmMetricId id)
-{
-	return id == CPM_TOTAL_CONNECTIONS ?
-		Max(sample->value[id], sample->peak_connections) : sample->value[id];
+	return CPM_TIER_SAMPLES;
 }
 
 static void
-list_row(const CpmHistoryRow *sample, void *arg)
+list_point(const CpmPoint *point, void *arg)
 {
-	HistoryListing *listing = arg;
+	Listing    *listing = arg;
 	CpmRow	   *row = &listing->row;
 
-	if (listing->interval_ms != 0 && sample->interval_ms != listing->interval_ms)
-		return;
-	for (int i = 0; i < CPM_METRICS; i++)
-	{
-		if ((listing->metric >= 0 && i != listing->metric) || !cpm_is_number(sample->value[i]))
-			continue;
-		cpm_row_timestamptz(row, sample->at);
-		cpm_row_interval(row, sample->interval_ms);
-		cpm_row_text(row, cpm_catalogue[i].name);
-		cpm_row_float8(row, shown_value(sample->value[i]));
-		cpm_row_float8(row, shown_value(highest_value(sample, i)));
-		cpm_row_emit(row, listing->result);
-	}
+	cpm_row_timestamptz(row, point->at);
+	cpm_row_interval(row, point->length_ms);
+	cpm_row_text(row, cpm_catalogue[point->metric].name);
+	cpm_row_float8(row, point->mean);
+	cpm_row_float8(row, point->worst);
+	cpm_row_emit(row, listing->result);
 }
 
 /* connpool_history(metric text, since timestamptz, until timestamptz, resolution interval) */
 Datum
 connpool_history_1_0(PG_FUNCTION_ARGS)
 {
-	HistoryListing listing = {0};
+	Listing		listing = {0};
 	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
+	bool		any = PG_ARGISNULL(3);
+	int			metric = -1;
+	CpmTier		tier;
 
 	cpm_require_preloaded("connpool_history()");
-	listing.metric = metric_argument(fcinfo, 0);
-	listing.interval_ms = resolution_argument(fcinfo, 3);
+	if (!PG_ARGISNULL(0))
+		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	/* by now(), of which since is likely to be made */
+	tier = any ? cpm_series_tier(since, GetCurrentTransactionStartTimestamp()) :
+		tier_of(PG_GETARG_INTERVAL_P(3));
 	listing.result = cpm_rows_begin(fcinfo);
-	cpm_history_scan(since, until, list_row, &listing);
+	cpm_series_scan(tier, metric, any ? 0 : cpm_sample_interval_ms, since, until, list_point,
+					&listing);
 	return (Datum) 0;
 }

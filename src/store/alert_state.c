@@ -115,9 +115,28 @@ cpm_alert_log_append(const CpmAlertLogEntry *entry)
 	pg_atomic_write_u64(&shared->next, number + 1);
 }
 
+/* False when the writer has come round to it. */
+static bool
+copy_entry(uint64 number, CpmAlertLogEntry *copy)
+{
+	*copy = shared->entry[number % RING_ENTRIES];
+	pg_read_barrier();
+	return pg_atomic_read_u64(&shared->next) - number < RING_ENTRIES;
+}
+
+/* The oldest that may be shown when so many were ever written. */
+static uint64
+first_entry(uint64 next)
+{
+	uint64		first = next > CPM_ALERT_LOG_ENTRIES ? next - CPM_ALERT_LOG_ENTRIES : 0;
+
+	return Max(first, pg_atomic_read_u64(&shared->baseline));
+}
+
 void
 cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
 {
+	CpmAlertLogEntry copy;
 	uint64		next;
 	uint64		first;
 
@@ -126,16 +145,65 @@ cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
 
 	next = pg_atomic_read_u64(&shared->next);
 	pg_read_barrier();
-	first = next > CPM_ALERT_LOG_ENTRIES ? next - CPM_ALERT_LOG_ENTRIES : 0;
-	first = Max(first, pg_atomic_read_u64(&shared->baseline));
+	first = first_entry(next);
 	for (uint64 i = next; i > first; i--)
-	{
-		uint64		number = i - 1;
-		CpmAlertLogEntry copy = shared->entry[number % RING_ENTRIES];
+		if (copy_entry(i - 1, &copy))
+			visit(&copy, arg);
+}
 
-		pg_read_barrier();
-		if (pg_atomic_read_u64(&shared->next) - number >= RING_ENTRIES)
-			break;
-		visit(&copy, arg);
+void
+cpm_alert_state_save(CpmSink *sink)
+{
+	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
+	uint64		next = pg_atomic_read_u64(&shared->next);
+	CpmAlertLogEntry entry;
+
+	(void) cpm_alert_board_get(board);
+	cpm_put_mark(sink, sizeof(CpmAlertRow));
+	cpm_put(sink, board->row, sizeof(board->row));
+	pfree(board);
+	cpm_put_mark(sink, sizeof(CpmAlertLogEntry));
+	for (uint64 i = first_entry(next); i < next; i++)
+	{
+		if (!copy_entry(i, &entry))
+			continue;
+		cpm_put_another(sink, true);
+		cpm_put(sink, &entry, sizeof(entry));
 	}
+	cpm_put_another(sink, false);
+}
+
+static void
+load_entry(CpmSource *source, const int *metric_of, int columns)
+{
+	CpmAlertLogEntry entry;
+
+	if (!cpm_get(source, &entry, sizeof(entry)) || (uint32) entry.metric >= (uint32) columns)
+	{
+		source->failed = true;
+		return;
+	}
+	if (source->rehearsal || metric_of[entry.metric] < 0)
+		return;
+	entry.metric = (CpmMetricId) metric_of[entry.metric];
+	cpm_alert_log_append(&entry);
+}
+
+bool
+cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
+{
+	if (!cpm_get_mark(source, sizeof(CpmAlertRow)))
+		return false;
+	for (int i = 0; i < columns; i++)
+	{
+		CpmAlertRow row;
+
+		if (cpm_get(source, &row, sizeof(row)) && !source->rehearsal && metric_of[i] >= 0)
+			shared->board.row[metric_of[i]] = row;
+	}
+	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
+		return false;
+	while (cpm_get_another(source))
+		load_entry(source, metric_of, columns);
+	return !source->failed;
 }

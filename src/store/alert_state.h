@@ -6,6 +6,7 @@
 #define CPM_ALERT_STATE_H
 
 #include "base/alert.h"
+#include "base/stream.h"
 #include "datatype/timestamp.h"
 
 #define CPM_ALERT_LOG_ENTRIES 1000
@@ -60,6 +61,10 @@ extern void cpm_alerts_reset(void);
 /* The sampler: has a reset been asked for since the last call? Then clear it. */
 extern bool cpm_alerts_reset_pending(void);
 extern void cpm_alert_board_clear(CpmAlertBoard *board);
+
+/* As in store/tiers. */
+extern void cpm_alert_state_save(CpmSink *sink);
+extern bool cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns);
 
 /* Visit the log, newest first. */
 extern void cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg);

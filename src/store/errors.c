@@ -105,3 +105,39 @@ cpm_errors_reset(void)
 		pg_atomic_write_u64(&errors->counter[i].baseline,
 							pg_atomic_read_u64(&errors->counter[i].total));
 }
+
+void
+cpm_errors_save(CpmSink *sink)
+{
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		CpmErrorCount count = cpm_errors_get(i);
+
+		if (count.errors == 0)
+			continue;
+		cpm_put_another(sink, true);
+		cpm_put_u64(sink, (uint32) count.sqlstate);
+		cpm_put_u64(sink, count.errors);
+		cpm_put_u64(sink, (uint64) count.last_seen);
+	}
+	cpm_put_another(sink, false);
+}
+
+bool
+cpm_errors_load(CpmSource *source)
+{
+	while (cpm_get_another(source))
+	{
+		uint32		sqlstate = (uint32) cpm_get_u64(source);
+		uint64		total = cpm_get_u64(source);
+		uint64		last_seen = cpm_get_u64(source);
+		ErrorCounter *counter;
+
+		if (source->failed || source->rehearsal)
+			continue;
+		counter = sqlstate != 0 ? counter_of(sqlstate) : &errors->counter[CPM_ERROR_CODES];
+		pg_atomic_fetch_add_u64(&counter->total, total);
+		pg_atomic_write_u64(&counter->last_seen, last_seen);
+	}
+	return !source->failed;
+}

@@ -5,6 +5,7 @@
 #ifndef CPM_ERRORS_H
 #define CPM_ERRORS_H
 
+#include "base/stream.h"
 #include "datatype/timestamp.h"
 
 #define CPM_ERROR_CODES 256		/* told apart; the rest is "other" */
@@ -26,5 +27,9 @@ extern void cpm_errors_add(int sqlstate, TimestampTz at);
 extern CpmErrorCount cpm_errors_get(int index);
 
 extern void cpm_errors_reset(void);
+
+/* Loading is for the postmaster, before anybody else is there. */
+extern void cpm_errors_save(CpmSink *sink);
+extern bool cpm_errors_load(CpmSource *source);
 
 #endif							/* CPM_ERRORS_H */

@@ -13,6 +13,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "port/atomics.h"
 #include "store/history.h"
 
@@ -22,6 +24,7 @@ typedef struct History
 {
 	pg_atomic_uint64 next;		/* number of rows ever written; the sampler writes */
 	pg_atomic_uint64 baseline;	/* the first that is shown; a reset writes */
+	uint64		loaded;			/* so many are from before the server's start; set at start */
 	CpmHistoryRow row[RING_ROWS];	/* row n stands at n % RING_ROWS */
 } History;
 
@@ -46,19 +49,13 @@ cpm_history_attach(void *memory, bool is_new)
 }
 
 void
-cpm_history_append(const CpmSample *sample, uint32 peak_connections, int interval_ms)
+cpm_history_append(const CpmHistoryRow *row)
 {
 	uint64		number = pg_atomic_read_u64(&history->next);
-	CpmHistoryRow *row = &history->row[number % RING_ROWS];
 
-	/* "next" must be seen to have moved before this row, the oldest, changes */
+	/* "next" must be seen to have moved before the oldest row changes */
 	pg_write_barrier();
-	row->at = sample->taken_at;
-	row->interval_ms = interval_ms;
-	for (int i = 0; i < CPM_METRICS; i++)
-		row->value[i] = (float4) sample->value[i];
-	row->peak_connections = (float4) peak_connections;
-
+	history->row[number % RING_ROWS] = *row;
 	pg_write_barrier();
 	pg_atomic_write_u64(&history->next, number + 1);
 }
@@ -114,7 +111,7 @@ cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id)
 	/* newest first, so that it ends at the first row that is too old */
 	next = pg_atomic_read_u64(&history->next);
 	pg_read_barrier();
-	for (uint64 i = next; i > first_row(next); i--)
+	for (uint64 i = next; i > Max(first_row(next), history->loaded); i--)
 	{
 		uint64		number = i - 1;
 		const CpmHistoryRow *row = &history->row[number % RING_ROWS];
@@ -127,4 +124,50 @@ cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id)
 			break;
 		cpm_growth_add(growth, at, value);
 	}
+}
+
+static void
+save_row(const CpmHistoryRow *row, void *arg)
+{
+	CpmSink    *sink = arg;
+
+	cpm_put_another(sink, true);
+	cpm_put(sink, &row->at, sizeof(row->at));
+	cpm_put(sink, &row->interval_ms, sizeof(row->interval_ms));
+	cpm_put(sink, &row->peak_connections, sizeof(row->peak_connections));
+	cpm_put(sink, row->value, sizeof(row->value));
+}
+
+void
+cpm_history_save(CpmSink *sink)
+{
+	cpm_history_scan(DT_NOBEGIN, DT_NOEND, save_row, sink);
+	cpm_put_another(sink, false);
+}
+
+bool
+cpm_history_load(CpmSource *source, const int *metric_of, int columns)
+{
+	while (cpm_get_another(source))
+	{
+		CpmHistoryRow row = {0};
+
+		(void) cpm_get(source, &row.at, sizeof(row.at));
+		(void) cpm_get(source, &row.interval_ms, sizeof(row.interval_ms));
+		(void) cpm_get(source, &row.peak_connections, sizeof(row.peak_connections));
+		for (int i = 0; i < CPM_METRICS; i++)
+			row.value[i] = NAN;
+		for (int i = 0; i < columns; i++)
+		{
+			float4		value;
+
+			(void) cpm_get(source, &value, sizeof(value));
+			if (metric_of[i] >= 0)
+				row.value[metric_of[i]] = value;
+		}
+		if (!source->failed && !source->rehearsal)
+			cpm_history_append(&row);
+	}
+	history->loaded = pg_atomic_read_u64(&history->next);
+	return !source->failed;
 }

@@ -7,6 +7,7 @@
 
 #include "base/growth.h"
 #include "base/sample.h"
+#include "base/stream.h"
 
 /* An hour at one second, and a minute more so that an hour is always whole. */
 #define CPM_HISTORY_SAMPLES 3660
@@ -24,8 +25,18 @@ typedef void (*CpmHistoryVisitor) (const CpmHistoryRow *row, void *arg);
 extern Size cpm_history_size(void);
 extern void cpm_history_attach(void *memory, bool is_new);
 
+/*
+ * The worst that happened since the sample before: the sample's value, but for
+ * what is counted between samples.
+ */
+static inline float4
+cpm_history_worst(const CpmHistoryRow *row, CpmMetricId id)
+{
+	return id == CPM_TOTAL_CONNECTIONS ? Max(row->value[id], row->peak_connections) : row->value[id];
+}
+
 /* Add a sample. The sampler only; takes no lock, cannot fail. */
-extern void cpm_history_append(const CpmSample *sample, uint32 peak_connections, int interval_ms);
+extern void cpm_history_append(const CpmHistoryRow *row);
 
 /*
  * Visit the rows taken from since to until, oldest first. Any process; takes
@@ -38,7 +49,11 @@ extern void cpm_history_scan(TimestampTz since, TimestampTz until,
 /* Start anew: rows so far are not shown any more. Any process. */
 extern void cpm_history_reset(void);
 
-/* Add the rows within growth's span, one metric of each. */
+/* Add the rows within growth's span that this server took itself, one metric of each. */
 extern void cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id);
+
+/* As in store/tiers. */
+extern void cpm_history_save(CpmSink *sink);
+extern bool cpm_history_load(CpmSource *source, const int *metric_of, int columns);
 
 #endif							/* CPM_HISTORY_H */

@@ -25,8 +25,8 @@
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
 #define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
 #define SNAPSHOTS_PER_MINUTE 6
-#define SHORT_RING 16			/* more than a minute of snapshots */
-#define LONG_RING 64			/* more than an hour of minutes */
+#define SHORT_RING 24			/* more than a minute of snapshots, and two for each of some restarts */
+#define LONG_RING 96			/* more than an hour of minutes, the same */
 
 typedef struct Standing
 {
@@ -55,6 +55,9 @@ typedef struct Periods
 } Periods;
 
 static Periods *periods;
+
+/* The longest statement since the last snapshot of each ring, as loaded; of the postmaster. */
+static int64 unsnapped_us[2];
 
 Size
 cpm_periods_size(void)
@@ -250,4 +253,93 @@ cpm_periods_reset(TimestampTz now)
 	periods->reset = *reset;
 	cpm_seqlock_write_end(&periods->reset_lock);
 	pfree(reset);
+}
+
+/* Snapshots as differences to the last reset; those before it are of no more use. */
+static void
+save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, const Standing *reset)
+{
+	uint64		next = pg_atomic_read_u64(&ring->next);
+	uint64		first = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
+	Standing	copy;
+
+	for (uint64 i = first; i < next; i++)
+	{
+		copy = snapshots[i % ring->size];
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&ring->next) - i >= (uint64) ring->size || copy.at < reset->at)
+			continue;
+		cpm_query_counts_subtract(&copy.counts, &reset->counts);
+		cpm_histogram_subtract(&copy.histogram, &reset->histogram);
+		cpm_put_another(sink, true);
+		cpm_put_u64(sink, (uint64) copy.at);
+		cpm_put_u64(sink, (uint64) copy.max_us);
+		cpm_put(sink, &copy.counts, sizeof(copy.counts));
+		cpm_put_histogram(sink, &copy.histogram);
+	}
+	cpm_put_another(sink, false);
+}
+
+void
+cpm_periods_save(CpmSink *sink)
+{
+	Standing	reset;
+	int64		latest_us = cpm_slots_tick_max_us(cpm_slots_tick());
+
+	copy_reset(&reset);
+	cpm_put_u64(sink, (uint64) reset.at);
+	cpm_put_u64(sink, (uint64) latest_us);
+	cpm_put_u64(sink, (uint64) Max(latest_us, periods->minute_max_us));
+	save_ring(sink, &periods->minute, periods->minute_snapshot, &reset);
+	save_ring(sink, &periods->hour, periods->hour_snapshot, &reset);
+}
+
+static void
+load_ring(CpmSource *source, SnapshotRing *ring, Standing *snapshots)
+{
+	Standing	loaded;
+
+	if (!source->rehearsal)
+		pg_atomic_write_u64(&ring->next, 0);
+	while (cpm_get_another(source))
+	{
+		loaded.at = (TimestampTz) cpm_get_u64(source);
+		loaded.max_us = (int64) cpm_get_u64(source);
+		(void) cpm_get(source, &loaded.counts, sizeof(loaded.counts));
+		if (cpm_get_histogram(source, &loaded.histogram) && !source->rehearsal)
+			keep(ring, snapshots, &loaded);
+	}
+}
+
+bool
+cpm_periods_load(CpmSource *source)
+{
+	TimestampTz reset_at = (TimestampTz) cpm_get_u64(source);
+
+	unsnapped_us[0] = (int64) cpm_get_u64(source);
+	unsnapped_us[1] = (int64) cpm_get_u64(source);
+	load_ring(source, &periods->minute, periods->minute_snapshot);
+	load_ring(source, &periods->hour, periods->hour_snapshot);
+	if (source->failed || source->rehearsal)
+		return !source->failed;
+	memset(&periods->reset, 0, sizeof(periods->reset));
+	periods->reset.at = reset_at;
+	return true;
+}
+
+/* Nothing was counted between the moment of saving and now. */
+void
+cpm_periods_go_on(TimestampTz saved_at)
+{
+	Standing	standing;
+
+	take_snapshot(&standing, saved_at, unsnapped_us[0]);
+	keep(&periods->minute, periods->minute_snapshot, &standing);
+	standing.max_us = unsnapped_us[1];
+	keep(&periods->hour, periods->hour_snapshot, &standing);
+
+	standing.at = GetCurrentTimestamp();
+	standing.max_us = 0;
+	keep(&periods->minute, periods->minute_snapshot, &standing);
+	keep(&periods->hour, periods->hour_snapshot, &standing);
 }

@@ -7,6 +7,7 @@
 #define CPM_PERIODS_H
 
 #include "base/period.h"
+#include "base/stream.h"
 
 extern Size cpm_periods_size(void);
 extern void cpm_periods_attach(void *memory, bool is_new);
@@ -19,6 +20,16 @@ extern void cpm_periods_keep(TimestampTz now);
 
 /* What the period has seen. Any process; takes no lock. */
 extern void cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats);
+
+/*
+ * What periods need to reach back beyond the server's start. To be saved before
+ * the counts themselves (store/pool_totals), which must not be behind it.
+ * Loading is for the postmaster, before anybody else is there; once the counts
+ * are loaded too, it goes on from them: they are those of saved_at.
+ */
+extern void cpm_periods_save(CpmSink *sink);
+extern bool cpm_periods_load(CpmSource *source);
+extern void cpm_periods_go_on(TimestampTz saved_at);
 
 /* When all began, or were last reset; 0 when the library is not preloaded. */
 extern TimestampTz cpm_periods_reset_at(void);

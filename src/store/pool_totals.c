@@ -67,20 +67,27 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 	cpm_histogram_subtract(&pool->histogram, &earlier->histogram);
 }
 
+static void
+subtract_baselines(CpmPoolList *list)
+{
+	CpmPool    *baseline = palloc(sizeof(CpmPool));
+
+	for (int i = 0; i < list->places; i++)
+	{
+		if (!list->is_used[i])
+			continue;
+		cpm_pool_copy_baseline(i, baseline);
+		subtract(&list->pool[i], baseline);
+	}
+	pfree(baseline);
+}
+
 CpmPoolList
 cpm_pool_totals(void)
 {
 	CpmPoolList list = read_totals();
-	CpmPool    *baseline = palloc(sizeof(CpmPool));
 
-	for (int i = 0; i < list.places; i++)
-	{
-		if (!list.is_used[i])
-			continue;
-		cpm_pool_copy_baseline(i, baseline);
-		subtract(&list.pool[i], baseline);
-	}
-	pfree(baseline);
+	subtract_baselines(&list);
 	return list;
 }
 
@@ -99,4 +106,93 @@ cpm_pool_totals_reset(void)
 	cpm_pools_reset_peaks();
 	pfree(list.is_used);
 	pfree(list.pool);
+}
+
+/* How long the sessions that are open have been, added to their pools. */
+static void
+end_open_sessions(CpmPoolList *list, TimestampTz now)
+{
+	CpmSlotSession session;
+
+	for (int i = 0; i < cpm_slots_places(); i++)
+		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < list->places)
+			list->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
+	for (int i = 0; i < list->places; i++)
+		if (list->is_used[i])
+			list->pool[i].ended[CPM_SESSION_KILLED] += list->pool[i].connections;
+}
+
+static void
+save_pool(CpmSink *sink, const CpmPool *pool)
+{
+	cpm_put_another(sink, true);
+	cpm_put(sink, &pool->name, sizeof(pool->name));
+	cpm_put_u64(sink, pool->peak_connections);
+	cpm_put_u64(sink, pool->peak_busy);
+	cpm_put_u64(sink, pool->opened);
+	cpm_put(sink, pool->ended, sizeof(pool->ended));
+	cpm_put_u64(sink, pool->session_time_us);
+	cpm_put_u64(sink, pool->setup_time_us);
+	cpm_put(sink, &pool->counts, sizeof(pool->counts));
+	cpm_put_histogram(sink, &pool->histogram);
+}
+
+void
+cpm_pool_totals_save(CpmSink *sink, TimestampTz now)
+{
+	CpmPoolList list = cpm_pool_totals();
+
+	end_open_sessions(&list, now);
+	cpm_put_mark(sink, sizeof(CpmPoolName));
+	cpm_put_u64(sink, cpm_pools_folded());
+	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
+	for (int i = 0; i < list.places; i++)
+		if (list.is_used[i])
+			save_pool(sink, &list.pool[i]);
+	cpm_put_another(sink, false);
+	pfree(list.is_used);
+	pfree(list.pool);
+}
+
+static bool
+load_pool(CpmSource *source, CpmPool *pool)
+{
+	(void) cpm_get(source, &pool->name, sizeof(pool->name));
+	pool->connections = 0;
+	pool->peak_connections = (uint32) cpm_get_u64(source);
+	pool->peak_busy = (uint32) cpm_get_u64(source);
+	pool->opened = cpm_get_u64(source);
+	(void) cpm_get(source, pool->ended, sizeof(pool->ended));
+	pool->session_time_us = cpm_get_u64(source);
+	pool->setup_time_us = cpm_get_u64(source);
+	(void) cpm_get(source, &pool->counts, sizeof(pool->counts));
+	return cpm_get_histogram(source, &pool->histogram);
+}
+
+bool
+cpm_pool_totals_load(CpmSource *source)
+{
+	CpmPool		pool;
+	CpmPool		sum = {0};
+	uint64		folded;
+	int64		max_us;
+
+	if (!cpm_get_mark(source, sizeof(CpmPoolName)))
+		return false;
+	folded = cpm_get_u64(source);
+	max_us = (int64) cpm_get_u64(source);
+	while (cpm_get_another(source))
+	{
+		if (!load_pool(source, &pool) || source->rehearsal)
+			continue;
+		for (int i = 0; i < CPM_COUNTS; i++)
+			sum.counts.of[i] += pool.counts.of[i];
+		cpm_histogram_add(&sum.histogram, &pool.histogram);
+		cpm_pool_load(&pool);
+	}
+	if (source->failed || source->rehearsal)
+		return !source->failed;
+	cpm_pools_load_folded(folded);
+	cpm_slots_load(&sum.counts, &sum.histogram, max_us);
+	return true;
 }

@@ -423,6 +423,34 @@ cpm_pool_copy_baseline(int index, CpmPool *baseline)
 }
 
 void
+cpm_pool_load(const CpmPool *pool)
+{
+	bool		is_other = strcmp(pool->name.database, "(other)") == 0 &&
+		strcmp(pool->name.role, "(other)") == 0 &&
+		strcmp(pool->name.application_name, "(other)") == 0;
+	int			index = is_other ? CPM_OTHER_POOL : find_or_create(&pool->name);
+	PoolPlace  *place = &pools->place[index];
+
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pg_atomic_fetch_add_u64(&place->total.count[i], pool->counts.of[i]);
+	pg_atomic_fetch_add_u64(&place->total.opened, pool->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pg_atomic_fetch_add_u64(&place->total.ended[i], pool->ended[i]);
+	pg_atomic_fetch_add_u64(&place->total.session_time_us, pool->session_time_us);
+	pg_atomic_fetch_add_u64(&place->total.setup_time_us, pool->setup_time_us);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		pg_atomic_fetch_add_u64(&place->total.bucket[i], pool->histogram.count[i]);
+	raise_peak(&place->peak, pool->peak_connections);
+	raise_peak(&place->peak_busy, pool->peak_busy);
+}
+
+void
+cpm_pools_load_folded(uint64 folded)
+{
+	pg_atomic_fetch_add_u64(&pools->folded, folded);
+}
+
+void
 cpm_pool_set_baseline(int index, const CpmPool *pool)
 {
 	PoolCounters *baseline = &pools->place[index].baseline;

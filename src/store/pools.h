@@ -64,6 +64,13 @@ extern void cpm_pools_move_end(void);
 /* How many moves had been done, when none was under way; false when one was. */
 extern bool cpm_pools_at_rest(uint64 *moves);
 
+/*
+ * Add what was counted of the pool before the server started, and make it one of
+ * the known. The postmaster only, before anybody else is there.
+ */
+extern void cpm_pool_load(const CpmPool *pool);
+extern void cpm_pools_load_folded(uint64 folded);
+
 /* The sampler only: so many of the pool's sessions are busy. */
 extern void cpm_pool_note_busy(int index, uint32 busy);
 

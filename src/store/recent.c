@@ -43,6 +43,12 @@ cpm_recent_attach(void *memory, bool is_new)
 }
 
 void
+cpm_recent_begin(const CpmCounters *now)
+{
+	recent->entry[0] = *now;
+}
+
+void
 cpm_recent_keep(const CpmCounters *now)
 {
 	uint64		number = pg_atomic_read_u64(&recent->next);

@@ -23,6 +23,9 @@ extern void cpm_recent_attach(void *memory, bool is_new);
 /* Keep a snapshot. The sampler only, at every sample; at most one a second is kept. */
 extern void cpm_recent_keep(const CpmCounters *now);
 
+/* The last minute begins with the server's start: so much had been counted before. The postmaster. */
+extern void cpm_recent_begin(const CpmCounters *now);
+
 /*
  * The newest snapshot that is at least a minute older than now, or that of the
  * server's start. Any process; no lock. The library must be preloaded.

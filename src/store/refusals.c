@@ -114,3 +114,39 @@ cpm_refusals_reset(void)
 							pg_atomic_read_u64(&refusals->counter[i].total));
 	cpm_ring_reset(&refusals->log);
 }
+
+void
+cpm_refusals_save(CpmSink *sink)
+{
+	CpmRefused	entry;
+
+	cpm_put_mark(sink, CPM_REFUSALS);
+	for (int i = 0; i < CPM_REFUSALS; i++)
+	{
+		CpmRefusalCount count = cpm_refusals_count(i);
+
+		cpm_put_u64(sink, count.count);
+		cpm_put_u64(sink, (uint64) count.last_seen);
+	}
+	cpm_ring_save(&refusals->log, &entry, sink);
+}
+
+bool
+cpm_refusals_load(CpmSource *source)
+{
+	CpmRefused	entry;
+
+	if (!cpm_get_mark(source, CPM_REFUSALS))
+		return false;
+	for (int i = 0; i < CPM_REFUSALS; i++)
+	{
+		uint64		total = cpm_get_u64(source);
+		uint64		last_seen = cpm_get_u64(source);
+
+		if (source->failed || source->rehearsal)
+			continue;
+		pg_atomic_write_u64(&refusals->counter[i].total, total);
+		pg_atomic_write_u64(&refusals->counter[i].last_seen, last_seen);
+	}
+	return cpm_ring_load(&refusals->log, &entry, source);
+}

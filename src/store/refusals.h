@@ -52,4 +52,8 @@ extern void cpm_refusals_log_scan(CpmRingVisitor visit, void *arg);
 /* Counts and log start anew from here. */
 extern void cpm_refusals_reset(void);
 
+/* Loading is for the postmaster, before anybody else is there. */
+extern void cpm_refusals_save(CpmSink *sink);
+extern bool cpm_refusals_load(CpmSource *source);
+
 #endif							/* CPM_REFUSALS_H */

@@ -10,6 +10,7 @@
 
 #include "port/atomics.h"
 #include "store/session_counts.h"
+#include "store/slots.h"
 
 typedef struct SessionCounts
 {
@@ -100,4 +101,46 @@ uint32
 cpm_sessions_take_peak(void)
 {
 	return pg_atomic_exchange_u32(&counts->peak, pg_atomic_read_u32(&counts->open));
+}
+
+static void
+add_open_sessions(CpmHistogram *duration, TimestampTz now)
+{
+	CpmSlotSession session;
+
+	for (int i = 0; i < cpm_slots_places(); i++)
+		if (cpm_slot_session(i, &session))
+			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
+}
+
+void
+cpm_session_counts_save(CpmSink *sink, TimestampTz now)
+{
+	CpmHistogram setup;
+	CpmHistogram duration;
+
+	cpm_session_histograms(&setup, &duration);
+	add_open_sessions(&duration, now);
+	cpm_put_u64(sink, cpm_sessions_opened());
+	cpm_put_histogram(sink, &setup);
+	cpm_put_histogram(sink, &duration);
+}
+
+bool
+cpm_session_counts_load(CpmSource *source)
+{
+	uint64		opened = cpm_get_u64(source);
+	CpmHistogram setup;
+	CpmHistogram duration;
+
+	(void) cpm_get_histogram(source, &setup);
+	if (!cpm_get_histogram(source, &duration) || source->rehearsal)
+		return !source->failed;
+	pg_atomic_write_u64(&counts->opened, opened);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		pg_atomic_write_u64(&counts->setup[i], setup.count[i]);
+		pg_atomic_write_u64(&counts->duration[i], duration.count[i]);
+	}
+	return true;
 }

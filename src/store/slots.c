@@ -49,7 +49,10 @@ typedef struct Slots
 {
 	pg_atomic_uint32 tick;		/* the sampler counts it up */
 	pg_atomic_uint32 reset_epoch;	/* a reset counts it up */
-	int			places;			/* set at start */
+	int			places;			/* set at start, and so is what was loaded from before */
+	CpmQueryCounts loaded_counts;
+	CpmHistogram loaded_histogram;
+	pg_atomic_uint64 loaded_max;	/* as in CpmSlotCounters */
 	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
 } Slots;
 
@@ -109,6 +112,7 @@ cpm_slots_attach(void *memory, bool is_new)
 	slots->places = MaxBackends;
 	pg_atomic_init_u32(&slots->tick, 1);
 	pg_atomic_init_u32(&slots->reset_epoch, 1);
+	pg_atomic_init_u64(&slots->loaded_max, 0);
 	for (int i = 0; i < slots->places; i++)
 	{
 		init_slot(&slots->slot[i]);
@@ -336,6 +340,8 @@ cpm_slots_counts(void)
 {
 	CpmQueryCounts sum = {0};
 
+	if (slots != NULL)
+		sum = slots->loaded_counts;
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 		for (int j = 0; j < CPM_COUNTS; j++)
 			sum.of[j] += pg_atomic_read_u64(&slot_counts[i].of[j]);
@@ -346,6 +352,8 @@ void
 cpm_slots_histogram(CpmHistogram *histogram)
 {
 	memset(histogram, 0, sizeof(*histogram));
+	if (slots != NULL)
+		*histogram = slots->loaded_histogram;
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 		for (int j = 0; j < CPM_BUCKETS; j++)
 			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].counters.bucket[j]);
@@ -354,16 +362,27 @@ cpm_slots_histogram(CpmHistogram *histogram)
 int64
 cpm_slots_max_us(void)
 {
-	int64		longest = 0;
+	uint32		epoch = slots ? pg_atomic_read_u32(&slots->reset_epoch) : 0;
+	int64		longest = slots ? max_value(&slots->loaded_max, epoch) : 0;
 
 	for (int i = 0; slots != NULL && i < slots->places; i++)
 	{
-		int64		its = max_value(&slots->slot[i].counters.max_since_reset,
-									pg_atomic_read_u32(&slots->reset_epoch));
+		int64		its = max_value(&slots->slot[i].counters.max_since_reset, epoch);
 
 		longest = Max(longest, its);
 	}
 	return longest;
+}
+
+void
+cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram, int64 max_us)
+{
+	uint64		epoch = pg_atomic_read_u32(&slots->reset_epoch);
+
+	slots->loaded_counts = *counts;
+	slots->loaded_histogram = *histogram;
+	pg_atomic_write_u64(&slots->loaded_max,
+						epoch << CPM_STRETCH_SHIFT | Min((uint64) max_us, CPM_MAX_US));
 }
 
 void

@@ -147,9 +147,12 @@ extern const CpmPoolName *cpm_slot_pool_name(void);
 
 /* Readers: any process, no lock, zeros when the library is not preloaded. */
 
-/* Of all sessions since the server started; they never fall. */
+/* Of all sessions since the server started, and what was loaded then; they never fall. */
 extern CpmQueryCounts cpm_slots_counts(void);
 extern void cpm_slots_histogram(CpmHistogram *histogram);
+
+/* What was counted before the server started. The postmaster, before anybody else is there. */
+extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram, int64 max_us);
 
 /* The longest statement since peaks were last reset; 0 for none. */
 extern int64 cpm_slots_max_us(void);

@@ -45,3 +45,19 @@ cpm_slow_statements_reset(void)
 {
 	cpm_ring_reset(ring);
 }
+
+void
+cpm_slow_statements_save(CpmSink *sink)
+{
+	CpmSlowStatement entry;
+
+	cpm_ring_save(ring, &entry, sink);
+}
+
+bool
+cpm_slow_statements_load(CpmSource *source)
+{
+	CpmSlowStatement entry;
+
+	return cpm_ring_load(ring, &entry, source);
+}

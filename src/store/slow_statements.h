@@ -29,4 +29,8 @@ extern void cpm_slow_statements_scan(CpmRingVisitor visit, void *arg);
 
 extern void cpm_slow_statements_reset(void);
 
+/* Loading is for the postmaster, before anybody else is there. */
+extern void cpm_slow_statements_save(CpmSink *sink);
+extern bool cpm_slow_statements_load(CpmSource *source);
+
 #endif							/* CPM_SLOW_STATEMENTS_H */

@@ -7,15 +7,15 @@
  * alerts; nothing in it waits for anybody. Rounds are timed by the monotonic
  * clock, so that a clock that is set does not stop them.
  *
- * Only writer of store/history, store/recent, store/periods, store/alert_state
- * and store/sampler_state. An
- * error ends the process; the postmaster starts another after a second, which
+ * Only writer of store/history, store/tiers, store/recent, store/periods,
+ * store/alert_state and store/sampler_state. An error ends the process; the postmaster starts another after a second, which
  * goes on with what is in shared memory.
  */
 #include "postgres.h"
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "portability/instr_time.h"
@@ -30,6 +30,7 @@
 #include "store/sampler_state.h"
 #include "store/sampling.h"
 #include "store/session_counts.h"
+#include "store/tiers.h"
 #include "utils/memutils.h"
 #include "work/alerting.h"
 #include "work/sampler.h"
@@ -61,6 +62,21 @@ monotonic_us(void)
 	return INSTR_TIME_GET_MICROSEC(now);
 }
 
+static void
+keep_history(const CpmSample *sample)
+{
+	CpmHistoryRow row = {
+		.at = sample->taken_at,
+		.interval_ms = cpm_sample_interval_ms,
+		.peak_connections = (float4) cpm_sessions_take_peak(),
+	};
+
+	for (int i = 0; i < CPM_METRICS; i++)
+		row.value[i] = (float4) sample->value[i];
+	cpm_history_append(&row);
+	cpm_tiers_add(&row, cpm_catalogue);
+}
+
 /* One round. previous_us is when the last one began, 0 before the first. */
 static void
 take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 missed)
@@ -77,7 +93,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	counters = cpm_counters_now(sample.taken_at);
 	cpm_recent_keep(&counters);
 	cpm_periods_keep(sample.taken_at);
-	cpm_history_append(&sample, cpm_sessions_take_peak(), cpm_sample_interval_ms);
+	keep_history(&sample);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0);
 	cpm_sampler_state_sampled(sample.taken_at, (monotonic_us() - started_us) / 1000.0, missed);
 

@@ -1,0 +1,15 @@
+/*
+ * saver.h
+ *		The background worker that saves counters, history and alerts to a file.
+ */
+#ifndef CPM_SAVER_H
+#define CPM_SAVER_H
+
+#include "fmgr.h"
+
+/* Register the worker. From _PG_init(), while libraries are preloaded. */
+extern void cpm_saver_register(void);
+
+extern PGDLLEXPORT void cpm_saver_main(Datum argument);
+
+#endif							/* CPM_SAVER_H */
