@@ -294,13 +294,17 @@ cpm_periods_save(CpmSink *sink)
 	save_ring(sink, &periods->hour, periods->hour_snapshot, &reset);
 }
 
+/* The reset comes first: a period that no snapshot is old enough for begins there. */
 static void
-load_ring(CpmSource *source, SnapshotRing *ring, Standing *snapshots)
+load_ring(CpmSource *source, SnapshotRing *ring, Standing *snapshots, TimestampTz reset_at)
 {
-	Standing	loaded;
+	Standing	loaded = {.at = reset_at};
 
 	if (!source->rehearsal)
+	{
 		pg_atomic_write_u64(&ring->next, 0);
+		keep(ring, snapshots, &loaded);
+	}
 	while (cpm_get_another(source))
 	{
 		loaded.at = (TimestampTz) cpm_get_u64(source);
@@ -318,8 +322,8 @@ cpm_periods_load(CpmSource *source)
 
 	unsnapped_us[0] = (int64) cpm_get_u64(source);
 	unsnapped_us[1] = (int64) cpm_get_u64(source);
-	load_ring(source, &periods->minute, periods->minute_snapshot);
-	load_ring(source, &periods->hour, periods->hour_snapshot);
+	load_ring(source, &periods->minute, periods->minute_snapshot, reset_at);
+	load_ring(source, &periods->hour, periods->hour_snapshot, reset_at);
 	if (source->failed || source->rehearsal)
 		return !source->failed;
 	memset(&periods->reset, 0, sizeof(periods->reset));
