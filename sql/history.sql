@@ -12,9 +12,9 @@ SELECT preloaded, sampler_running, samples >= 3 AS has_sampled, sample_time > 0 
 FROM connpool_info();
 
 SELECT metric_name, count(*) >= 3 AS has_rows, bool_and(avg_value <= max_value) AS avg_below_max
-FROM connpool_history() GROUP BY metric_name ORDER BY metric_name;
+FROM connpool_history(since => now() - interval '5 minutes') GROUP BY metric_name ORDER BY metric_name;
 -- this session waited while at least one of them was taken
-SELECT max(max_value) >= 1 AS counts_this_session FROM connpool_history('total_connections');
+SELECT max(max_value) >= 1 AS counts_this_session FROM connpool_history('total_connections', now() - interval '5 minutes');
 SELECT count(*) FROM connpool_history('total_connections', now() - interval '1 day', now() - interval '23 hours');
 SELECT count(*) FROM connpool_history('total_connections', now(), now() - interval '1 hour');
 SELECT DISTINCT resolution = (current_setting('connpool_monitor.sample_interval'))::interval AS is_interval
@@ -43,11 +43,17 @@ DO $$
 BEGIN
     FOR i IN 1..600 LOOP
         PERFORM pg_sleep(0.05);
-        EXIT WHEN (SELECT count(*) >= 2 FROM connpool_history('total_connections', until => clock_timestamp()));
+        EXIT WHEN (SELECT count(*) >= 2 FROM connpool_history('total_connections', now() - interval '5 minutes', until => clock_timestamp()));
     END LOOP;
 END $$;
-SELECT min(sample_time) > now() - interval '1 min' AS goes_on FROM connpool_history('total_connections');
+SELECT min(sample_time) > now() - interval '1 min' AS goes_on FROM connpool_history('total_connections', now() - interval '5 minutes');
 SELECT connpool_reset('alerts');
 SELECT connpool_reset('counters');
 SELECT connpool_reset('everything');
 SELECT connpool_reset(NULL);
+
+-- charts: what they show is in t/017_history.pl
+SELECT count(*) AS lines FROM connpool_plot('total_connections', width => 60, height => 5);
+SELECT connpool_plot('nonsense');
+SELECT connpool_plot('total_connections', width => 20);
+SELECT connpool_plot('total_connections', interval '-1 hour');
