@@ -37,7 +37,7 @@ is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpoo
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
 foreach my $query ('TABLE connpool_alerts', 'TABLE connpool_alert_log', 'TABLE connpool_errors',
-	'TABLE connpool_rejections', 'TABLE connpool_rejection_log', 'SELECT connpool_reset()', 'SELECT * FROM connpool_history()')
+	'TABLE connpool_rejections', 'TABLE connpool_rejection_log', 'SELECT connpool_reset()', 'SELECT * FROM connpool_history()', q{SELECT connpool_plot('total_connections')})
 {
 	my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$query");
 	like($stderr, qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,
