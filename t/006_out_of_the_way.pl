@@ -39,12 +39,12 @@ is($node->safe_psql('postgres', q{SELECT datid IS NULL FROM pg_stat_activity WHE
 
 # a sampler that somebody ends is started again, and goes on with what it knows
 my $old = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
-my $first = $node->safe_psql('postgres', 'SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')');
+my $first = $node->safe_psql('postgres', q{SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')});
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
 poll_ok($node, "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler' AND pid <> $old",
 	'a sampler that was terminated comes back');
 wait_samples($node, 2);
-is($node->safe_psql('postgres', 'SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')'), $first, 'the history is kept');
+is($node->safe_psql('postgres', q{SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')}), $first, 'the history is kept');
 is($node->safe_psql('postgres', 'SELECT sampler_running FROM connpool_info()'), 't', 'and it is shown as running');
 
 # pg_ctl stop -m fast takes no longer than without the extension
