@@ -14,7 +14,7 @@
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "judge/health.h"
-#include "serve/json.h"
+#include "base/json.h"
 #include "store/alert_state.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"

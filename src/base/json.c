@@ -8,7 +8,7 @@
 
 #include "base/sample.h"
 #include "pgtime.h"
-#include "serve/json.h"
+#include "base/json.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
