@@ -171,7 +171,7 @@ is(log_count($node, 'CRITICAL: rejected_connections is \d refusals?'), 1, 'which
 
 # as fast as they can, from several processes at once, for the two slots that are
 # left: attempts are answers plus refusals
-(pop @fillers)->quit foreach 1 .. 2;
+leave(pop @fillers) foreach 1 .. 2;
 $node->poll_query_until('postgres', q{SELECT current_value <= 11 FROM get_connection_stats() WHERE metric_name = 'total_connections'});
 watch('SELECT connpool_reset()');
 my ($attempts, $processes) = (5000, 4);
@@ -210,7 +210,7 @@ cmp_ok($served, '>', 0, "while $served were let in");
 is(refusals(), "too_many " . ($refused + $lost), 'and for its reason');
 is(watch('SELECT count(*) FROM connpool_rejection_log'), '1000', 'the log keeps the last thousand');
 is(watch(q{SELECT connpool_health() ->> 'status'}), 'unhealthy', 'health is unhealthy');
-(pop @fillers)->quit foreach 1 .. 5;
+leave(pop @fillers) foreach 1 .. 5;
 $watcher->query_safe(q{DO $$ BEGIN FOR i IN 1..400 LOOP
 	EXIT WHEN (SELECT current_value < 9 FROM get_connection_stats() WHERE metric_name = 'total_connections');
 	PERFORM pg_sleep(0.05); END LOOP; END $$});
@@ -244,7 +244,7 @@ watch('SELECT pg_sleep(0.2)');
 ok(!attempt("user=$super dbname=postgres"), 'which nobody can join');
 like(refusals(), qr/shutting_down 1/, 'shutting_down');
 eval { $watcher->quit };
-$_->quit foreach @fillers;
+leave($_) foreach @fillers;
 $node->stop('fast');
 
 # and while it starts: a standby that lets nobody in until it is promoted

@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session poll_ok);
+our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok);
 
 # A cluster that samples ten times a second; settings are added to its
 # configuration. Options: preload (default: both libraries), standby, extension.
@@ -78,6 +78,16 @@ sub session
 	$psql->set_query_timer_restart;
 	$psql->query_safe("SET application_name = '$application'");
 	return $psql;
+}
+
+# Let a session go. The time allowed is for this, not from its last query on: a
+# session may have been held for longer than that.
+sub leave
+{
+	my ($psql) = @_;
+	$psql->{timeout}->start;
+	$psql->quit;
+	return;
 }
 
 sub poll_ok
