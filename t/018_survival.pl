@@ -153,8 +153,10 @@ unusable('cut off', 'is damaged: its checksum is wrong', sub { write_file(substr
 unusable('a bit changed', 'is damaged: its checksum is wrong', sub { my $bad = $whole; substr($bad, 5000, 1) ^= "\x10"; write_file($bad) });
 unusable('something else', 'is not one of connpool_monitor', sub { write_file("Lorem ipsum " x 100) });
 unusable('newer', 'was written by a newer version', sub { my $bad = $whole; substr($bad, 8, 1) = "\x63"; write_file($bad) });
-unusable('a directory', 'cannot be read', sub { unlink($file); mkdir($file) });
+unusable('a directory', 'is no regular file', sub { unlink($file); mkdir($file) });
 rmdir("$file.unusable");
+unusable('a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) });
+unusable('large, and something else', 'is not one of connpool_monitor', sub { truncate($file, 1 << 40) or die $!; open(my $out, '+<', $file); print $out 'x'; close $out });
 unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
 
 # the same as an arithmetic: every truncation and many changes

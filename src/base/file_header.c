@@ -28,7 +28,7 @@ cpm_file_problem(const char *bytes, size_t size, uint64 system_identifier)
 		return "is truncated";
 	memcpy(&header, bytes, sizeof(header));
 	if (header.magic != CPM_FILE_MAGIC)
-		return "is not one of connpool_monitor, or of a machine of another kind";
+		return CPM_FILE_NOT_OURS;
 	if (header.format > CPM_FILE_FORMAT)
 		return "was written by a newer version of connpool_monitor";
 	if (!checksum_is_right(bytes, size))

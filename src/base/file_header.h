@@ -22,6 +22,9 @@ typedef struct CpmFileHeader
 	uint64		on_standby;		/* 1: saved in recovery from a primary or an archive */
 } CpmFileHeader;
 
+/* Of one that does not even begin as one. */
+#define CPM_FILE_NOT_OURS "is not one of connpool_monitor, or of a machine of another kind"
+
 /*
  * What is wrong with these bytes of a file, in words that fit after "the file is
  * not used: it …"; NULL when they can be taken for what they say. Pure.

@@ -226,6 +226,18 @@ load_bytes(const char *bytes, size_t size)
 	return NULL;
 }
 
+/* A file that is something else is not read to its end to find that out. */
+static bool
+begins_as_ours(FILE *file)
+{
+	CpmFileHeader header;
+	bool		is_ours = fread(&header, 1, sizeof(header), file) != sizeof(header) ||
+		header.magic == CPM_FILE_MAGIC;
+
+	rewind(file);
+	return is_ours;
+}
+
 static const char *
 read_file(FILE *file)
 {
@@ -235,6 +247,8 @@ read_file(FILE *file)
 
 	if (fstat(fileno(file), &found) != 0)
 		return psprintf("cannot be read: %s", strerror(errno));
+	if (!begins_as_ours(file))
+		return CPM_FILE_NOT_OURS;
 	bytes = palloc_extended(found.st_size + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (bytes == NULL)
 		return "does not fit into memory";
@@ -263,12 +277,17 @@ set_aside(const char *problem)
 static void
 load(void)
 {
-	FILE	   *file = AllocateFile(FILE_NAME, PG_BINARY_R);
+	struct stat found = {0};
+	FILE	   *file;
 	const char *problem;
 
-	if (file == NULL && errno == ENOENT)
+	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
 		return;
-	if (file == NULL)
+	/* to open a pipe would wait for who writes into it */
+	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
+	if (!S_ISREG(found.st_mode))
+		problem = "is no regular file";
+	else if (file == NULL)
 		problem = psprintf("cannot be opened: %s", strerror(errno));
 	else
 	{
