@@ -23,6 +23,7 @@
 #include "store/alert_state.h"
 #include "store/errors.h"
 #include "store/history.h"
+#include "store/notifications.h"
 #include "store/periods.h"
 #include "store/pools.h"
 #include "store/recent.h"
@@ -54,6 +55,7 @@ static const CpmArea areas[] = {
 	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL},
 	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL},
 	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL},
+	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL},
 	{"connpool_monitor saver", cpm_saver_state_size, cpm_saver_state_attach, NULL},
 };
 

@@ -6,9 +6,9 @@
 
 #include <math.h>
 
+#include "base/json.h"
 #include "base/sample.h"
 #include "pgtime.h"
-#include "base/json.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
 

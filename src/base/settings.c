@@ -34,6 +34,8 @@ int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 int			cpm_save_interval_ms = 60 * 1000;
+int			cpm_notify_rate = 10;
+char	   *cpm_notify_database;
 
 static int	slow_statement_time_ms = 5 * 1000;
 static int	long_transaction_age_ms = 30 * 1000;
@@ -354,6 +356,15 @@ define_sampling_and_alerts(void)
 				"Sets how often counters, history and alerts are saved to a file of the data directory.",
 				"A crash of the server loses what was counted since; a stop loses nothing.",
 				&cpm_save_interval_ms, 1000, INT_MAX, PGC_SIGHUP);
+	DefineCustomStringVariable(PREFIX ".notify_database",
+							   "Names the database in which transitions of alerts are told by NOTIFY connpool_alerts.",
+							   "Empty: nowhere.",
+							   &cpm_notify_database, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(PREFIX ".notify_rate",
+							"Sets how many transitions are told a second, at most.",
+							"What is more is counted in connpool_info().",
+							&cpm_notify_rate, cpm_notify_rate, 1, 1000, PGC_SIGHUP, 0,
+							NULL, NULL, NULL);
 	DefineCustomStringVariable(PREFIX ".silent_metrics",
 							   "Lists the metrics that raise no alert and do not degrade health.",
 							   "Separated by commas. Their status is still shown by get_connection_stats().",

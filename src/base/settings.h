@@ -29,6 +29,8 @@ extern int	cpm_alert_after_ms;
 extern int	cpm_alert_clear_after_ms;
 extern int	cpm_alert_repeat_ms;
 extern int	cpm_save_interval_ms;
+extern int	cpm_notify_rate;
+extern char *cpm_notify_database;
 
 /* One metric's thresholds as set; -1 is off, and for max the default. */
 typedef struct CpmThresholds

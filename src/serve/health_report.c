@@ -11,10 +11,10 @@
 #include <math.h>
 
 #include "base/area.h"
+#include "base/json.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "judge/health.h"
-#include "base/json.h"
 #include "store/alert_state.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"

@@ -19,6 +19,7 @@
 #include "store/alert_state.h"
 #include "store/errors.h"
 #include "store/history.h"
+#include "store/notifications.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
 #include "store/pools.h"
@@ -74,7 +75,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_folded());
-	cpm_row_null(&row);			/* notifications_dropped: this version sends none */
+	cpm_row_int8(&row, cpm_notifications_dropped());
 	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
 	cpm_row_timestamptz(&row, saver.last_saved);
 	cpm_row_text(&row, saver.error[0] != '\0' ? saver.error : NULL);

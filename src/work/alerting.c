@@ -18,6 +18,7 @@
 #include "work/alerting.h"
 #include "work/announce.h"
 #include "work/culprit.h"
+#include "work/notifying.h"
 
 /* Longer than this nobody looked: it does not count as time a condition held. */
 #define MAX_STEP_INTERVALS 10
@@ -101,19 +102,23 @@ step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 }
 
 static void
-announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, TimestampTz at)
+announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, TimestampTz at,
+				int64 now_us)
 {
 	CpmAlertRow *row = &board.row[id];
 
 	if (event == CPM_ALERT_NOTHING)
 		return;
 	if (event != CPM_ALERT_REPEAT)
+	{
 		log_transition(id, row, before, at);
-	cpm_announce(id, event, before, row);
+		cpm_notifying_tell(id, before, row, at, now_us);
+	}
+	cpm_announce(id, event, before, row, now_us);
 }
 
 void
-cpm_alerting_round(const CpmSample *sample, int64 elapsed_us)
+cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
 {
 	int64		interval_us = cpm_sample_interval_ms * INT64CONST(1000);
 	CpmAlertEvent event[CPM_METRICS] = {CPM_ALERT_NOTHING};
@@ -133,5 +138,5 @@ cpm_alerting_round(const CpmSample *sample, int64 elapsed_us)
 	}
 	cpm_alert_board_publish(&board);
 	for (int i = 0; i < CPM_METRICS; i++)
-		announce_metric(i, event[i], before[i], sample->taken_at);
+		announce_metric(i, event[i], before[i], sample->taken_at, now_us);
 }

@@ -7,9 +7,37 @@
  */
 #include "postgres.h"
 
+#include "base/rate_limit.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 #include "work/announce.h"
+
+#define MOST_A_SECOND 20
+
+static CpmRateLimit limit;		/* of the process */
+static uint64 left_out;
+
+/*
+ * Thresholds that are met and missed at every sample must not fill the log. What
+ * is left out is in connpool_alert_log.
+ */
+static bool
+is_too_much(int64 now_us)
+{
+	if (!cpm_rate_limit_allows(&limit, MOST_A_SECOND, now_us))
+	{
+		left_out++;
+		return true;
+	}
+	if (left_out > 0)
+		ereport(LOG,
+				(errmsg("connpool_monitor: " UINT64_FORMAT " messages of alerts were left out: more than %d a second",
+						left_out, MOST_A_SECOND),
+				 errhint("They are in connpool_alert_log. Raise connpool_monitor.alert_after and alert_clear_after."),
+				 errhidestmt(true)));
+	left_out = 0;
+	return false;
+}
 
 static void
 announce_end(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
@@ -38,10 +66,13 @@ detail_of(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
 }
 
 void
-cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
+cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row,
+			 int64 now_us)
 {
 	bool		is_repeat = event == CPM_ALERT_REPEAT;
 
+	if (is_too_much(now_us))
+		return;
 	if (row->alert.status == CPM_OK)
 	{
 		announce_end(event, before, row);

@@ -10,9 +10,11 @@
 
 /*
  * A WARNING when the alert stands, LOG when it has recovered or is not watched
- * any more. The sampler only, at any event but CPM_ALERT_NOTHING. row holds the new status, its message and its culprit.
+ * any more. The sampler only, at any event but CPM_ALERT_NOTHING. row holds the new
+ * status, its message and its culprit; now_us is by the monotonic clock. When
+ * there is too much to say, it says so instead.
  */
 extern void cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before,
-						 const CpmAlertRow *row);
+						 const CpmAlertRow *row, int64 now_us);
 
 #endif							/* CPM_ANNOUNCE_H */

@@ -33,6 +33,7 @@
 #include "store/tiers.h"
 #include "utils/memutils.h"
 #include "work/alerting.h"
+#include "work/notifying.h"
 #include "work/sampler.h"
 
 #define RESTART_SECONDS 1
@@ -94,7 +95,8 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	cpm_recent_keep(&counters);
 	cpm_periods_keep(sample.taken_at);
 	keep_history(&sample);
-	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0);
+	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
+	cpm_notifying_round(started_us);
 	cpm_sampler_state_sampled(sample.taken_at, (monotonic_us() - started_us) / 1000.0, missed);
 
 	MemoryContextSwitchTo(old_context);
