@@ -45,7 +45,7 @@ wait_samples($node, 15);
 is(log_count($node, $warning), 1, 'one warning for the rise, none while it stays');
 my $log = slurp_file($node->logfile);
 like($log, qr/$warning (8|9) of 30 connections, warning threshold 6$/m, 'it names value, maximum and threshold');
-like($log, qr/DETAIL:  The status was OK\. Most by application: shop 8/, 'who holds most');
+like($log, qr/DETAIL:  The status was OK\. Largest pools: shop 8 \(\w+ in postgres\)/, 'who holds most');
 like($log, qr/HINT:  .*connpool_clients.*pg_terminate_backend/, 'and what to do');
 is($node->safe_psql('postgres', <<'SQL'), 'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the same');
 SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8,

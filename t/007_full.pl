@@ -70,7 +70,7 @@ $node->reload;
 poll_ok($node, q{SELECT status <> 'OK' FROM connpool_alerts WHERE metric_name = 'oldest_transaction_seconds'},
 	'an old transaction raises its alert');
 like($node->safe_psql('postgres', q{SELECT culprit FROM connpool_alerts WHERE metric_name = 'oldest_transaction_seconds'}),
-	qr/^The oldest is pid $pid of forgetful, for \d+ s$/, 'which names the session');
+	qr/^The oldest is pid $pid of forgetful \(\w+ in postgres\), for \d+ s$/, 'which names the session');
 
 $node->stop('fast');
 done_testing();

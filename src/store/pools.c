@@ -416,6 +416,16 @@ cpm_pool_copy(int index, CpmPool *pool)
 	return true;
 }
 
+bool
+cpm_pool_name(int index, CpmPoolName *name)
+{
+	if (index < 0 || index >= pools->places || pg_atomic_read_u32(&pools->place[index].is_used) == 0)
+		return false;
+	pg_read_barrier();
+	*name = pools->place[index].name;
+	return true;
+}
+
 void
 cpm_pool_copy_baseline(int index, CpmPool *baseline)
 {

@@ -87,6 +87,9 @@ extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 /* Peaks start anew, with the connections that there are. */
 extern void cpm_pools_reset_peaks(void);
 
+/* The name of a pool; false when there is none at that index. Any process; no lock. */
+extern bool cpm_pool_name(int index, CpmPoolName *name);
+
 /* Pools in use, "(other)" not among them; and how often one was folded into it. */
 extern int	cpm_pools_used(void);
 extern uint64 cpm_pools_folded(void);

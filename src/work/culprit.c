@@ -2,10 +2,11 @@
  * culprit.c
  *		Who contributes most to a metric.
  *
- * For a metric that counts connections, the applications with most of them;
- * for one of age, the oldest session; for blocked sessions, the head of the
- * longest chain. Names no SQL text. Works without catalogs, so it knows
- * application names and pids, not names of roles and databases.
+ * For a metric that counts connections, the pools with most of them; for one of
+ * age, the oldest session; for blocked sessions, the head of the longest chain;
+ * for slow statements, the pools that they came from. Names no SQL text. The
+ * names of roles and databases are those that sessions brought when they opened:
+ * a worker without catalogs knows no others.
  */
 #include "postgres.h"
 
@@ -13,27 +14,24 @@
 #include "judge/lock_chains.h"
 #include "store/activity.h"
 #include "store/lock_waits.h"
+#include "store/pools.h"
 #include "store/prepared.h"
+#include "store/slots.h"
+#include "store/slow_statements.h"
 #include "utils/timestamp.h"
 #include "work/culprit.h"
 
-#define MOST_APPLICATIONS 256	/* counted apart; more are not told apart */
-#define APPLICATIONS_NAMED 3
+#define POOLS_NAMED 3
 #define MOST_WAITS 100			/* lock waits looked at: a longer queue takes too long */
-
-typedef struct ApplicationCount
-{
-	char		name[NAMEDATALEN];
-	int			connections;
-} ApplicationCount;
+#define SLOW_SPAN_US (60 * USECS_PER_SEC)
 
 typedef struct Search
 {
 	CpmMetricId metric;
 	TimestampTz now;
 	CpmAges		ages;
-	ApplicationCount *applications;
-	int			application_count;
+	int		   *by_pool;		/* by index of store/pools; the last is of no pool */
+	int			pools;
 	CpmSession	oldest;			/* by oldest_since */
 	TimestampTz oldest_since;	/* 0: none found */
 } Search;
@@ -78,47 +76,21 @@ since_of(const CpmSession *session, CpmMetricId id)
 }
 
 static void
-count_application(Search *search, const char *name)
-{
-	for (int i = 0; i < search->application_count; i++)
-	{
-		if (strcmp(search->applications[i].name, name) == 0)
-		{
-			search->applications[i].connections++;
-			return;
-		}
-	}
-	if (search->application_count == MOST_APPLICATIONS)
-		return;
-	strlcpy(search->applications[search->application_count].name, name, NAMEDATALEN);
-	search->applications[search->application_count++].connections = 1;
-}
-
-static void
 look_at_session(const CpmSession *session, void *arg)
 {
 	Search	   *search = arg;
 	TimestampTz since = since_of(session, search->metric);
+	int			pool;
 
 	if (!contributes(session, search))
 		return;
-	count_application(search, session->application_name);
+	pool = cpm_slot_pool(session->proc_number, session->pid);
+	search->by_pool[pool >= 0 && pool < search->pools ? pool : search->pools]++;
 	if (search->oldest_since == 0 || since < search->oldest_since)
 	{
 		search->oldest = *session;
 		search->oldest_since = since;
 	}
-}
-
-static int
-compare_counts(const void *a, const void *b)
-{
-	const ApplicationCount *x = a;
-	const ApplicationCount *y = b;
-
-	if (x->connections != y->connections)
-		return y->connections - x->connections;
-	return strcmp(x->name, y->name);
 }
 
 static const char *
@@ -127,22 +99,73 @@ shown_name(const char *application_name)
 	return application_name[0] != '\0' ? application_name : "(no application name)";
 }
 
-static void
-name_applications(Search *search, char *buffer, size_t size)
+/* The index of the largest count; -1 when all are zero. */
+static int
+largest(const int *counts, int count)
 {
-	size_t		used = strlcpy(buffer, "Most by application: ", size);
+	int			found = 0;
 
-	if (search->application_count == 0)
+	for (int i = 1; i < count; i++)
+		if (counts[i] > counts[found])
+			found = i;
+	return counts[found] > 0 ? found : -1;
+}
+
+/* "web 18 (shop in shopdb)", the largest first; what was named is counted no more. */
+static void
+name_pools(Search *search, const char *prefix, char *buffer, size_t size)
+{
+	size_t		used = 0;
+
+	buffer[0] = '\0';
+	for (int i = 0; i < POOLS_NAMED && used < size; i++)
 	{
-		buffer[0] = '\0';
-		return;
+		int			pool = largest(search->by_pool, search->pools + 1);
+		const char *before = i == 0 ? prefix : ", ";
+		CpmPoolName name;
+
+		if (pool < 0)
+			break;
+		if (cpm_pool_name(pool, &name))
+			used += snprintf(buffer + used, size - used, "%s%s %d (%s in %s)", before,
+							 shown_name(name.application_name), search->by_pool[pool],
+							 name.role, name.database);
+		else
+			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d", before,
+							 search->by_pool[pool]);
+		search->by_pool[pool] = 0;
 	}
-	qsort(search->applications, search->application_count, sizeof(ApplicationCount),
-		  compare_counts);
-	for (int i = 0; i < Min(search->application_count, APPLICATIONS_NAMED) && used < size; i++)
-		used += snprintf(buffer + used, size - used, "%s%s %d", i > 0 ? ", " : "",
-						 shown_name(search->applications[i].name),
-						 search->applications[i].connections);
+}
+
+/* A slow statement bears the names of its pool, not its index. */
+static void
+look_at_slow_statement(const void *entry, void *arg)
+{
+	const CpmSlowStatement *slow = entry;
+	Search	   *search = arg;
+	CpmPoolName name;
+
+	if (search->now - slow->finished_at > SLOW_SPAN_US)
+		return;
+	for (int i = 0; i < search->pools; i++)
+	{
+		if (cpm_pool_name(i, &name) && memcmp(&name, &slow->pool, sizeof(name)) == 0)
+		{
+			search->by_pool[i]++;
+			return;
+		}
+	}
+}
+
+/* "backoffice (analyst in shop)" */
+static char *
+session_name(const CpmSession *session)
+{
+	CpmPoolName name;
+
+	if (!cpm_pool_name(cpm_slot_pool(session->proc_number, session->pid), &name))
+		return pstrdup(shown_name(session->application_name));
+	return psprintf("%s (%s in %s)", shown_name(session->application_name), name.role, name.database);
 }
 
 /* The oldest prepared transaction, when the metric counts those. */
@@ -172,25 +195,19 @@ name_oldest(const Search *search, char *buffer, size_t size)
 				 prepared.xid, cpm_age_us(search->now, prepared.prepared_at) / USECS_PER_SEC);
 	else if (search->oldest_since != 0)
 		snprintf(buffer, size, "The oldest is pid %d of %s, for " INT64_FORMAT " s",
-				 search->oldest.pid, shown_name(search->oldest.application_name),
+				 search->oldest.pid, session_name(&search->oldest),
 				 cpm_age_us(search->now, search->oldest_since) / USECS_PER_SEC);
 	else
 		buffer[0] = '\0';
 }
 
-typedef struct NamedPid
-{
-	int			pid;
-	char		application_name[NAMEDATALEN];
-} NamedPid;
-
 static void
-note_name(const CpmSession *session, void *arg)
+note_session(const CpmSession *session, void *arg)
 {
-	NamedPid   *named = arg;
+	CpmSession *wanted = arg;
 
-	if (session->pid == named->pid)
-		strlcpy(named->application_name, session->application_name, NAMEDATALEN);
+	if (session->pid == wanted->pid)
+		*wanted = *session;
 }
 
 /* The head that most waits lead to, and how many; false when there is none. */
@@ -221,7 +238,7 @@ busiest_head(int *busiest, int *tail)
 static void
 name_root_blocker(char *buffer, size_t size)
 {
-	NamedPid	head = {0};
+	CpmSession	head = {.proc_number = -1};
 	int			tail;
 
 	buffer[0] = '\0';
@@ -233,9 +250,9 @@ name_root_blocker(char *buffer, size_t size)
 				 tail >= MOST_WAITS ? "at least " : "", tail);
 		return;
 	}
-	cpm_activity_scan(false, note_name, &head);
+	cpm_activity_scan(false, note_session, &head);
 	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", head.pid,
-			 shown_name(head.application_name), tail >= MOST_WAITS ? "at least " : "", tail);
+			 session_name(&head), tail >= MOST_WAITS ? "at least " : "", tail);
 }
 
 void
@@ -249,10 +266,17 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 		name_root_blocker(buffer, size);
 		return;
 	}
-	search.applications = palloc(MOST_APPLICATIONS * sizeof(ApplicationCount));
+	search.pools = cpm_pools_places();
+	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
+	if (id == CPM_SLOW_STATEMENTS)
+	{
+		cpm_slow_statements_scan(look_at_slow_statement, &search);
+		name_pools(&search, "Most of the last minute's from: ", buffer, size);
+		return;
+	}
 	cpm_activity_scan(false, look_at_session, &search);
 	if (is_by_age(id))
 		name_oldest(&search, buffer, size);
 	else
-		name_applications(&search, buffer, size);
+		name_pools(&search, "Largest pools: ", buffer, size);
 }
