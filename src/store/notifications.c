@@ -15,6 +15,7 @@ typedef struct Notifications
 	pg_atomic_uint64 next;		/* number of those ever kept; the sampler writes */
 	pg_atomic_uint64 told;		/* and of those that wait no more; the notifier, or the sampler while there is none */
 	pg_atomic_uint64 dropped;	/* the sampler writes */
+	pg_atomic_uint32 notifier;	/* the pid of who tells; 0 nobody */
 	CpmNotification entry[CPM_NOTIFICATIONS];	/* n stands at n % CPM_NOTIFICATIONS */
 } Notifications;
 
@@ -36,6 +37,7 @@ cpm_notifications_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&shared->next, 0);
 	pg_atomic_init_u64(&shared->told, 0);
 	pg_atomic_init_u64(&shared->dropped, 0);
+	pg_atomic_init_u32(&shared->notifier, 0);
 }
 
 uint64
@@ -71,6 +73,22 @@ cpm_notifications_forget(void)
 {
 	pg_atomic_fetch_add_u64(&shared->dropped, cpm_notifications_waiting());
 	pg_atomic_write_u64(&shared->told, pg_atomic_read_u64(&shared->next));
+}
+
+bool
+cpm_notifier_claim(int pid)
+{
+	uint32		nobody = 0;
+
+	return pg_atomic_compare_exchange_u32(&shared->notifier, &nobody, (uint32) pid);
+}
+
+void
+cpm_notifier_release(int pid)
+{
+	uint32		mine = (uint32) pid;
+
+	(void) pg_atomic_compare_exchange_u32(&shared->notifier, &mine, 0);
 }
 
 uint64

@@ -35,6 +35,13 @@ extern void cpm_notifications_forget(void);
 extern uint64 cpm_notifications_waiting(void);
 
 /*
+ * Be the notifier: false when another process is. A sampler that was started anew
+ * does not know of the one that its predecessor started. Given back at exit.
+ */
+extern bool cpm_notifier_claim(int pid);
+extern void cpm_notifier_release(int pid);
+
+/*
  * The notifier only, of which there is one: the number of the first that waits,
  * the one of that number (false: none), and that all before a number are told.
  */

@@ -44,6 +44,14 @@ payload_of(const CpmNotification *notification)
 	return json.data;
 }
 
+static void
+release(int code, Datum argument)
+{
+	(void) code;
+	(void) argument;
+	cpm_notifier_release(MyProcPid);
+}
+
 void
 cpm_notifier_main(Datum argument)
 {
@@ -54,6 +62,9 @@ cpm_notifier_main(Datum argument)
 	BackgroundWorkerUnblockSignals();	/* SIGTERM ends it, as any worker that installs no handler */
 	BackgroundWorkerInitializeConnection(cpm_notify_database, NULL, 0);
 
+	if (!cpm_notifier_claim(MyProcPid))
+		proc_exit(0);
+	before_shmem_exit(release, (Datum) 0);
 	pgstat_report_activity(STATE_RUNNING, "NOTIFY " CHANNEL);
 	StartTransactionCommand();
 	number = cpm_notifications_first();
