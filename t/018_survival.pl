@@ -205,7 +205,7 @@ $node->start;
 my $offset = -s $node->logfile;
 mkdir("$file.tmp");
 poll_ok($node, q{SELECT last_save_error LIKE 'could not write file%Is a directory' FROM connpool_info()}, 'what cannot be written is told');
-sql('SELECT pg_sleep(3)');
+wait_samples($node, 30); # three seconds, in which it is tried three times
 is(log_count($node, 'WARNING:  connpool_monitor: could not write file', $offset), 1, 'in the log once');
 wait_samples($node, 2);
 rmdir("$file.tmp");
