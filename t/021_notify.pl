@@ -98,12 +98,14 @@ cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset), '>='
 wait_samples($node, 5);
 is(sql('SELECT samples_missed FROM connpool_info()'), $samples, 'and delays no sample');
 cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset), '<=', 4, 'less and less often');
-# it comes back, under another name that is then the right one
+like(sql('SELECT problem FROM connpool_info()'), qr/^NOTIFY fails/, 'connpool_info() says so');
+# it comes back, under another name that is then the right one, and is tried at once
 sql('CREATE DATABASE renamed');
 $listener = listener(dbname => 'renamed');
 configure('notify_database', 'renamed');
 @payloads = heard($listener, 2);
 cmp_ok(scalar(@payloads), '>=', 2, 'what waited is told once there is a database');
+poll_ok($node, 'SELECT problem IS NULL FROM connpool_info()', 'and all is well again');
 alert_off();
 heard($listener, 1);
 
@@ -133,6 +135,31 @@ configure('total_connections_warning', $_) foreach (1, -1, 1, -1, 1, -1, 1, -1);
 cmp_ok(sql('SELECT notifications_dropped FROM connpool_info()'), '>', $dropped, 'what is more than notify_rate a second is counted');
 configure('notify_rate', '10');
 alert_off();
+
+# --- from CRITICAL to WARNING the threshold is WARNING's; a sampler that ends takes its notifier along
+configure('total_connections_warning', '0');
+configure('total_connections_critical', '0');
+heard($listener, 1);
+sql('SELECT pg_sleep(0.3)');
+$listener->query('SELECT 1');
+configure('total_connections_critical', '90');
+my ($fallen) = grep { $_->{metric} eq 'total_connections' } heard($listener, 1);
+is("$fallen->{status} $fallen->{threshold}", 'WARNING 0', 'CRITICAL to WARNING tells the threshold of WARNING');
+configure('total_connections_critical', '-1');
+my $locker = session($node, 'locker');
+$locker->query_safe('BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE');
+append_to_file($node->data_dir . '/postgresql.auto.conf', "connpool_monitor.total_connections_warning = '-1'\n");
+$node->reload;
+my $postmaster = (split /\n/, slurp_file($node->data_dir . '/postmaster.pid'))[0];
+sub notifiers { my $count = () = `ps --ppid $postmaster -o args=` =~ /connpool_monitor notifier/g; return $count }
+for (1 .. 100) { last if notifiers() == 1; select(undef, undef, undef, 0.1) }
+is(notifiers(), 1, 'a notifier that waits for a lock to connect');
+kill('TERM', (`ps --ppid $postmaster -o pid=,args=` =~ /(\d+) .*connpool_monitor sampler/)[0]);
+for (1 .. 100) { last if notifiers() == 0; select(undef, undef, undef, 0.02) }
+is(notifiers(), 0, 'ends with the sampler that started it');
+$locker->query_safe('COMMIT');
+leave($locker);
+is((heard($listener, 1))[0]->{status}, 'OK', 'and the next one tells it');
 leave($listener);
 
 # --- a standby is quiet, and tells after its promotion
@@ -171,6 +198,8 @@ $samples = $narrow->safe_psql('postgres', 'SELECT samples_missed FROM connpool_i
 wait_samples($narrow, 20);
 is($narrow->safe_psql('postgres', 'SELECT samples_missed, sampler_running FROM connpool_info()'), "$samples|t", 'without a worker slot sampling goes on');
 is(log_count($narrow, 'notifier'), 0, 'and nothing is started');
+is(log_count($narrow, 'WARNING:  connpool_monitor: no slot of max_worker_processes is free for NOTIFY'), 1, 'which the log says once');
+like($narrow->safe_psql('postgres', 'SELECT problem FROM connpool_info()'), qr/^NOTIFY fails/, 'and connpool_info()');
 foreach my $metric (split /\n/, $narrow->safe_psql('postgres', q{SELECT metric_name FROM get_connection_stats() WHERE metric_name <> 'exhaustion_seconds'}))
 {
 	$narrow->append_conf('postgresql.conf', "connpool_monitor.${metric}_warning = 0");

@@ -44,8 +44,12 @@ problem_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
 	if (!cpm_is_preloaded())
 		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
 	if (sampler->pid != 0 && !cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
-		return saver->pid != 0 ? NULL :
-			"the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart";
+	{
+		if (saver->pid == 0)
+			return "the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart";
+		return cpm_notifications_are_failing() ?
+			"NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log" : NULL;
+	}
 	if (sampler->pid != 0)
 		return "the sampler has taken no sample for ten intervals";
 	return sampler->samples > 0 ? "the sampler is not running: see the server log" :

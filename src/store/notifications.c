@@ -15,6 +15,7 @@ typedef struct Notifications
 	pg_atomic_uint64 next;		/* number of those ever kept; the sampler writes */
 	pg_atomic_uint64 told;		/* and of those that wait no more; the notifier, or the sampler while there is none */
 	pg_atomic_uint64 dropped;	/* the sampler writes */
+	pg_atomic_uint32 failing;	/* 1: what waits could not be told; the sampler writes */
 	pg_atomic_uint32 notifier;	/* the pid of who tells; 0 nobody */
 	CpmNotification entry[CPM_NOTIFICATIONS];	/* n stands at n % CPM_NOTIFICATIONS */
 } Notifications;
@@ -37,6 +38,7 @@ cpm_notifications_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&shared->next, 0);
 	pg_atomic_init_u64(&shared->told, 0);
 	pg_atomic_init_u64(&shared->dropped, 0);
+	pg_atomic_init_u32(&shared->failing, 0);
 	pg_atomic_init_u32(&shared->notifier, 0);
 }
 
@@ -73,6 +75,18 @@ cpm_notifications_forget(void)
 {
 	pg_atomic_fetch_add_u64(&shared->dropped, cpm_notifications_waiting());
 	pg_atomic_write_u64(&shared->told, pg_atomic_read_u64(&shared->next));
+}
+
+void
+cpm_notifications_set_failing(bool failing)
+{
+	pg_atomic_write_u32(&shared->failing, failing ? 1 : 0);
+}
+
+bool
+cpm_notifications_are_failing(void)
+{
+	return shared != NULL && pg_atomic_read_u32(&shared->failing) != 0;
 }
 
 bool

@@ -31,6 +31,12 @@ extern bool cpm_notification_add(const CpmNotification *notification);
 extern void cpm_notification_drop(void);
 extern void cpm_notifications_forget(void);
 
+/* The sampler only: the last attempt to tell what waits has failed, or has not. */
+extern void cpm_notifications_set_failing(bool failing);
+
+/* Any process; false when the library is not preloaded. */
+extern bool cpm_notifications_are_failing(void);
+
 /* How many wait. Any process. */
 extern uint64 cpm_notifications_waiting(void);
 

@@ -20,6 +20,7 @@
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
 #include "store/notifications.h"
+#include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "work/notifier.h"
 
@@ -59,7 +60,8 @@ cpm_notifier_main(Datum argument)
 	CpmNotification notification;
 
 	(void) argument;
-	BackgroundWorkerUnblockSignals();	/* SIGTERM ends it, as any worker that installs no handler */
+	pqsignal(SIGTERM, die);		/* where it is safe, and not in the middle of a commit */
+	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(cpm_notify_database, NULL, 0);
 
 	if (!cpm_notifier_claim(MyProcPid))

@@ -32,6 +32,7 @@ static int64 started_us;		/* when that was */
 static uint64 told_before;
 static int64 pause_us;			/* after the last failure; 0 after a success */
 static int64 retry_at_us;
+static char told_database[NAMEDATALEN]; /* to which all that applies */
 
 static CpmRateLimit limit;
 
@@ -44,10 +45,10 @@ is_wanted(void)
 static double
 threshold_of(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
 {
-	CpmStatus	crossed = Max(status, before);
+	/* of an alert that is over, the one that it had crossed */
+	CpmStatus	level = status != CPM_OK ? status : before;
 
-	/* from CRITICAL down to WARNING, it is CRITICAL's that was left */
-	return crossed == CPM_CRITICAL ? row->critical : row->warning;
+	return level == CPM_CRITICAL ? row->critical : row->warning;
 }
 
 void
@@ -79,6 +80,24 @@ note_failure(int64 now_us)
 {
 	pause_us = pause_us == 0 ? LEAST_PAUSE_US : Min(pause_us * 2, MOST_PAUSE_US);
 	retry_at_us = now_us + pause_us;
+	cpm_notifications_set_failing(true);
+}
+
+static void
+note_success(void)
+{
+	pause_us = 0;
+	cpm_notifications_set_failing(false);
+}
+
+/* Another database is another try. */
+static void
+follow_setting(void)
+{
+	if (strncmp(told_database, cpm_notify_database, NAMEDATALEN - 1) == 0)
+		return;
+	strlcpy(told_database, cpm_notify_database, NAMEDATALEN);
+	note_success();
 }
 
 /* Has the notifier ended? If so, what it has done is seen in the queue. */
@@ -98,7 +117,7 @@ look_after_notifier(int64 now_us)
 	if (cpm_notifications_first() == told_before)
 		note_failure(now_us);
 	else
-		pause_us = 0;
+		note_success();
 }
 
 static void
@@ -119,7 +138,12 @@ start_notifier(int64 now_us)
 	started_us = now_us;
 	if (!RegisterDynamicBackgroundWorker(&worker, &notifier))
 	{
-		notifier = NULL;		/* no worker slot is free */
+		if (pause_us == 0)
+			ereport(WARNING,
+					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+					 errmsg("connpool_monitor: no slot of max_worker_processes is free for NOTIFY"),
+					 errhint("Raise max_worker_processes and restart. Until one is free transitions wait, and are dropped when too many do.")));
+		notifier = NULL;
 		note_failure(now_us);
 	}
 	MemoryContextSwitchTo(old_context);
@@ -130,10 +154,21 @@ cpm_notifying_round(int64 now_us)
 {
 	if (notifier != NULL)
 		look_after_notifier(now_us);
+	follow_setting();
 	if (notifier != NULL || cpm_notifications_waiting() == 0)
 		return;
 	if (!is_wanted())
+	{
 		cpm_notifications_forget();
+		note_success();
+	}
 	else if (pause_us == 0 || now_us >= retry_at_us)
 		start_notifier(now_us);
+}
+
+void
+cpm_notifying_end(void)
+{
+	if (notifier != NULL)
+		TerminateBackgroundWorker(notifier);
 }

@@ -22,4 +22,7 @@ extern void cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertR
  */
 extern void cpm_notifying_round(int64 now_us);
 
+/* The sampler ends: its notifier, whom nobody would look after, is to end too. */
+extern void cpm_notifying_end(void);
+
 #endif							/* CPM_NOTIFYING_H */

@@ -119,6 +119,7 @@ say_goodbye(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
+	cpm_notifying_end();
 	cpm_sampler_state_ended();
 }
 
