@@ -21,8 +21,9 @@ my $node;
 sub set_clock
 {
 	my $offset = shift;
-	unlink($clock);
-	append_to_file($clock, "$offset\n");
+	# in one step: libfaketime ends a process that reads an empty file
+	append_to_file("$clock.new", "$offset\n");
+	rename("$clock.new", $clock) or die $!;
 	return unless $node && $node->{_pid};
 	my $sampler = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 	sql("SELECT pg_terminate_backend($sampler)");
