@@ -5,9 +5,26 @@ EXTENSION = connpool_monitor
 DATA = sql/connpool_monitor--1.0.sql
 PGFILEDESC = "connpool_monitor - connection and pool monitoring"
 
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
-PG_CPPFLAGS = -I$(srcdir)/src
-EXTRA_CLEAN = src/judge/condition_names.inc
+# A worker that needs more than PostgreSQL is a library of its own, so that the one that is
+# preloaded into every backend links nothing else.
+PGBOUNCER_LIBRARY = connpool_monitor_pgbouncer$(DLSUFFIX)
+PGBOUNCER_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pgbouncer/*.c))) src/base/pooler.o
+
+# HTTP needs libmicrohttpd: without it, or by "make with_http=no", everything else is built.
+HTTP_LIBRARY = connpool_monitor_http$(DLSUFFIX)
+HTTP_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/http/*.c)))
+ifndef with_http
+with_http := $(shell pkg-config --exists libmicrohttpd 2>/dev/null && echo yes || echo missing)
+endif
+HTTP_CFLAGS := $(if $(filter yes,$(with_http)),$(shell pkg-config --cflags libmicrohttpd))
+HTTP_LIBS := $(if $(filter yes,$(with_http)),$(shell pkg-config --libs libmicrohttpd))
+
+SOURCES = $(filter-out src/pgbouncer/% src/http/%,$(sort $(wildcard src/*.c src/*/*.c)))
+OBJS = $(SOURCES:.c=.o)
+# what every statement calls of the server, it calls without a detour
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -fno-plt
+EXTRA_CLEAN = src/judge/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
+	src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
 
 # Tests against a running server that scripts/test starts, with the settings that
 # they need. Files with -- in their names are install scripts. The test install
@@ -23,6 +40,56 @@ PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
+all: $(PGBOUNCER_LIBRARY)
+
+$(PGBOUNCER_LIBRARY): $(PGBOUNCER_OBJS)
+	$(LINK.shared) -o $@ $(PGBOUNCER_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(libpq)
+
+install: install-pgbouncer
+install-pgbouncer: $(PGBOUNCER_LIBRARY) installdirs
+	$(INSTALL_SHLIB) $(PGBOUNCER_LIBRARY) '$(DESTDIR)$(pkglibdir)/$(PGBOUNCER_LIBRARY)'
+
+uninstall: uninstall-pgbouncer
+uninstall-pgbouncer:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(PGBOUNCER_LIBRARY)'
+
+.PHONY: install-pgbouncer uninstall-pgbouncer
+
+ifeq ($(with_http),yes)
+all: $(HTTP_LIBRARY)
+
+$(HTTP_LIBRARY): $(HTTP_OBJS)
+	$(LINK.shared) -o $@ $(HTTP_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(HTTP_LIBS)
+
+$(HTTP_OBJS): CPPFLAGS += $(HTTP_CFLAGS)
+
+install: install-http
+install-http: $(HTTP_LIBRARY) installdirs
+	$(INSTALL_SHLIB) $(HTTP_LIBRARY) '$(DESTDIR)$(pkglibdir)/$(HTTP_LIBRARY)'
+.PHONY: install-http
+else ifeq ($(with_http),missing)
+all: say-without-http
+say-without-http:
+	@echo "connpool_monitor is built without HTTP: pkg-config finds no libmicrohttpd (Debian: libmicrohttpd-dev and pkg-config)"
+.PHONY: say-without-http
+endif
+
+# one of an earlier build must not be left beside what is installed now
+ifneq ($(with_http),yes)
+install: uninstall-http
+endif
+
+uninstall: uninstall-http
+uninstall-http:
+	rm -f '$(DESTDIR)$(pkglibdir)/$(HTTP_LIBRARY)'
+.PHONY: uninstall-http
+
+# the page as bytes for a C array
+src/http/page.inc: src/http/page.html scripts/embed
+	sh $(srcdir)/scripts/embed <$(srcdir)/src/http/page.html >$@
+
+src/http/page.o: src/http/page.inc
+
 # names of conditions, as the PostgreSQL that is built for has them
 ERRCODES = $(datadir)/errcodes.txt
 src/judge/condition_names.inc: $(ERRCODES) scripts/condition-names
@@ -31,4 +98,10 @@ src/judge/condition_names.inc: $(ERRCODES) scripts/condition-names
 src/judge/sqlstates.o: src/judge/condition_names.inc
 
 # every object is rebuilt when a header changes: small, and never stale
-$(OBJS): $(wildcard src/*/*.h)
+$(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(wildcard src/*/*.h)
+
+# What PGXN gets: the last commit, whole
+DIST = connpool_monitor-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(srcdir)/META.json)
+dist:
+	git -C $(srcdir) archive --format=zip --prefix=$(DIST)/ -o $(CURDIR)/$(DIST).zip HEAD
+.PHONY: dist

@@ -44,9 +44,16 @@ install_packages() {
 	local conf=/etc/postgresql-common/createcluster.d/connpool_monitor.conf
 	as_root mkdir -p "${conf%/*}"
 	echo 'create_main_cluster = false' | as_root tee "$conf" >/dev/null
+	# tests start the servers that they need: a package's own service stays off
+	local policy=/usr/sbin/policy-rc.d made_policy=
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
+		as_root chmod 755 $policy
+		made_policy=yes
+	fi
 	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
 		die "could not install ${missing[*]}"
-	as_root rm -f "$conf"
+	as_root rm -f "$conf" ${made_policy:+$policy}
 }
 
 # The newest PostgreSQL that is installed, or else the one the distribution has.
@@ -58,7 +65,21 @@ choose_postgresql() {
 	fi
 	[ -n "$pg_major" ] || die "apt knows no PostgreSQL to install"
 	[ "$pg_major" -ge 15 ] || die "PostgreSQL $pg_major is too old: connpool_monitor needs 15"
-	install_packages "postgresql-$pg_major" "postgresql-server-dev-$pg_major" libkrb5-dev gcc make perl
+	install_packages "postgresql-$pg_major" "postgresql-server-dev-$pg_major" libkrb5-dev libmicrohttpd-dev pkg-config gcc make perl
+}
+
+# Have node and the packages of simulated applications (t/node) in a directory,
+# whose modules are then in $node_modules: from the npm registry, unless
+# CONNPOOL_MONITOR_NODE_MODULES names some that are there.
+make_node_modules() {
+	command -v node >/dev/null || install_packages nodejs
+	node_modules=${CONNPOOL_MONITOR_NODE_MODULES:-$1/node_modules}
+	[ ! -d "$node_modules/pg" ] || return 0
+	command -v npm >/dev/null || install_packages npm
+	mkdir -p "$1"
+	cp "$project_root"/t/node/package*.json "$1"
+	(cd "$1" && npm ci --no-audit --no-fund --loglevel=error >/dev/null 2>"$1/npm.log") ||
+		{ cat "$1/npm.log"; die "npm could not install what t/node/package.json names"; }
 }
 
 clients=()	# processes of ours that hold connections, to be ended with us
@@ -96,15 +117,17 @@ clean_up() {
 	exit "$status"
 }
 
-# $work/pg: the installed PostgreSQL once more. Its programs find their files
-# relative to themselves, so they are copied and everything else is linked.
+# $work/pg: the installed PostgreSQL once more, or the one below the directory
+# CONNPOOL_MONITOR_POSTGRESQL. Its programs find their files relative to themselves,
+# so they are copied and everything else is linked.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
 	as_user mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"
-	as_user cp -a "/$lib/bin" "$work/pg/$lib/"
-	as_user cp -as "/$lib/lib" "$work/pg/$lib/"
-	as_user cp -as "/$share/." "$work/pg/$share/"
-	as_user ln -s /usr/include/postgresql "$work/pg/usr/include/"
+	local root=${CONNPOOL_MONITOR_POSTGRESQL:-}
+	as_user cp -a "$root/$lib/bin" "$work/pg/$lib/"
+	as_user cp -as "$root/$lib/lib" "$work/pg/$lib/"
+	as_user cp -as "$root/$share/." "$work/pg/$share/"
+	as_user ln -s "$root/usr/include/postgresql" "$work/pg/usr/include/"
 	bindir=$work/pg/$lib/bin
 	export PATH=$bindir:$PATH PG_CONFIG=$bindir/pg_config
 }

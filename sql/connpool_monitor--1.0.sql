@@ -45,7 +45,9 @@ CREATE FUNCTION connpool_live_sessions(
     OUT query text,
     OUT queries bigint,
     OUT failed_queries bigint,
-    OUT transactions bigint
+    OUT transactions bigint,
+    OUT pooled_by text,
+    OUT violations text[]
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_live_sessions_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
@@ -56,8 +58,8 @@ CREATE VIEW connpool_sessions AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr, s.state,
            s.connected_at, s.state_age, s.xact_age,
            s.queries, s.failed_queries, s.transactions,
-           NULL::text AS pooled_by,
-           '{}'::text[] AS violations
+           s.pooled_by,
+           s.violations
     FROM connpool_live_sessions('connpool_sessions') s;
 COMMENT ON VIEW connpool_sessions IS
     'one row for each client connection: whose it is, what it does and since when, and what it has done';
@@ -140,6 +142,45 @@ CREATE VIEW connpool_leaks AS
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
     'sessions and prepared transactions that look forgotten, for how long, and how many sessions wait for them';
+
+CREATE FUNCTION connpool_leak_log(
+    OUT at timestamptz,
+    OUT kind text,
+    OUT outcome text,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT held interval
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_leak_log_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_leak_log() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_leak_log AS
+    SELECT * FROM connpool_leak_log();
+COMMENT ON VIEW connpool_leak_log IS
+    'the last 1000 leak suspects that are none any more, the newest first: released came back to work, ended did not';
+
+CREATE FUNCTION connpool_leak_stats(
+    OUT kind text,
+    OUT suspects integer,
+    OUT detected bigint,
+    OUT released bigint,
+    OUT ended bigint,
+    OUT last_detected timestamptz,
+    OUT longest_held interval
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_leak_stats_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION connpool_leak_stats() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_leak_stats AS
+    SELECT * FROM connpool_leak_stats();
+COMMENT ON VIEW connpool_leak_stats IS
+    'leak suspects by kind since the reset, each counted once: how many there are, were, came back to work, and ended';
 
 CREATE FUNCTION slow_queries(
     OUT query text,
@@ -318,6 +359,13 @@ CREATE FUNCTION connpool_pools(
     OUT avg_time double precision,
     OUT p95_time double precision,
     OUT busy_time double precision,
+    OUT pool_max integer,
+    OUT pool_min integer,
+    OUT pool_idle_timeout interval,
+    OUT pool_max_lifetime interval,
+    OUT pool_max_uses integer,
+    OUT pool_connection_timeout interval,
+    OUT violations text[],
     OUT avg_setup_time double precision
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pools_1_0'
@@ -326,23 +374,55 @@ COMMENT ON FUNCTION connpool_pools() IS
     'the rows of the view of that name; fails for who may not read it';
 
 CREATE VIEW connpool_pools AS
-    SELECT p.database, p.role, p.application_name, p.connections, p.active, p.idle,
-           p.idle_in_transaction, p.peak_connections, p.peak_busy, p.sessions_opened,
-           p.sessions_closed, p.sessions_abandoned, p.sessions_failed, p.sessions_killed,
-           p.avg_session_seconds, p.queries, p.failed_queries, p.transactions, p.avg_time,
-           p.p95_time, p.busy_time,
-           NULL::integer AS pool_max,
-           NULL::integer AS pool_min,
-           NULL::interval AS pool_idle_timeout,
-           NULL::interval AS pool_max_lifetime,
-           NULL::integer AS pool_max_uses,
-           NULL::interval AS pool_connection_timeout,
-           '{}'::text[] AS violations,
-           p.avg_setup_time
-    FROM connpool_pools() p
+    SELECT * FROM connpool_pools() p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
     'by database, role and application: its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
+
+CREATE FUNCTION connpool_pool_advice(
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT observed interval,
+    OUT connections integer,
+    OUT busy_p50 integer,
+    OUT busy_p95 integer,
+    OUT busy_p99 integer,
+    OUT busy_max integer,
+    OUT recommended_size integer,
+    OUT recommended_mode text,
+    OUT session_features text[],
+    OUT reasons text[]
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_pool_advice_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_pool_advice() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_pool_advice AS
+    SELECT * FROM connpool_pool_advice() a
+    ORDER BY a.connections DESC, a.database, a.role, a.application_name;
+COMMENT ON VIEW connpool_pool_advice IS
+    'by pool: how many connections were busy and for how long, how many it needs, whether they can be pooled by transaction, and why';
+
+CREATE FUNCTION connpool_session_features(
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT feature text,
+    OUT uses bigint,
+    OUT last_seen timestamptz
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_session_features_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_session_features() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_session_features AS
+    SELECT * FROM connpool_session_features() f
+    ORDER BY f.database, f.role, f.application_name, f.feature;
+COMMENT ON VIEW connpool_session_features IS
+    'by pool: what its sessions used that transaction pooling breaks, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     OUT since timestamptz,
@@ -420,6 +500,112 @@ CREATE VIEW connpool_rejection_log AS
 COMMENT ON VIEW connpool_rejection_log IS
     'the last 1000 refused connections, the newest first: who they claimed to be';
 
+-- PgBouncer, under its own names
+
+CREATE FUNCTION connpool_pgbouncer(
+    OUT pooler text,
+    OUT up boolean,
+    OUT version text,
+    OUT last_success timestamptz,
+    OUT last_error text,
+    OUT retry_at timestamptz,
+    OUT polls bigint,
+    OUT pool_mode text,
+    OUT default_pool_size bigint,
+    OUT min_pool_size bigint,
+    OUT reserve_pool_size bigint,
+    OUT max_client_conn bigint,
+    OUT max_db_connections bigint,
+    OUT query_wait_timeout bigint,
+    OUT server_idle_timeout bigint,
+    OUT server_lifetime bigint,
+    OUT max_prepared_statements bigint,
+    OUT rows_dropped bigint
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_pgbouncer_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 2;
+COMMENT ON FUNCTION connpool_pgbouncer() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_pgbouncer AS
+    SELECT * FROM connpool_pgbouncer();
+COMMENT ON VIEW connpool_pgbouncer IS
+    'one row for each console of PgBouncer that is asked: does it answer, what went wrong, when it is tried again, and its settings';
+
+CREATE FUNCTION connpool_pgbouncer_pools(
+    OUT pooler text,
+    OUT database text,
+    OUT "user" text,
+    OUT cl_active bigint,
+    OUT cl_waiting bigint,
+    OUT cl_cancel_req bigint,
+    OUT cl_active_cancel_req bigint,
+    OUT cl_waiting_cancel_req bigint,
+    OUT sv_active bigint,
+    OUT sv_active_cancel bigint,
+    OUT sv_being_canceled bigint,
+    OUT sv_idle bigint,
+    OUT sv_used bigint,
+    OUT sv_tested bigint,
+    OUT sv_login bigint,
+    OUT maxwait bigint,
+    OUT maxwait_us bigint,
+    OUT pool_mode text,
+    OUT load_balance_hosts text,
+    OUT wait_time double precision,
+    OUT age interval
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_pgbouncer_pools_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_pgbouncer_pools() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_pgbouncer_pools AS
+    SELECT * FROM connpool_pgbouncer_pools() p
+    ORDER BY p.cl_waiting DESC, p.pooler, p.database, p."user";
+COMMENT ON VIEW connpool_pgbouncer_pools IS
+    'SHOW POOLS of each PgBouncer, those with most waiting clients first; wait_time is that of the longest wait in milliseconds, age that of the answer';
+
+CREATE FUNCTION connpool_pgbouncer_stats(
+    OUT pooler text,
+    OUT database text,
+    OUT total_server_assignment_count bigint,
+    OUT total_xact_count bigint,
+    OUT total_query_count bigint,
+    OUT total_received bigint,
+    OUT total_sent bigint,
+    OUT total_xact_time bigint,
+    OUT total_query_time bigint,
+    OUT total_wait_time bigint,
+    OUT total_client_parse_count bigint,
+    OUT total_server_parse_count bigint,
+    OUT total_bind_count bigint,
+    OUT total_client_login_count bigint,
+    OUT avg_server_assignment_count bigint,
+    OUT avg_xact_count bigint,
+    OUT avg_query_count bigint,
+    OUT avg_recv bigint,
+    OUT avg_sent bigint,
+    OUT avg_xact_time bigint,
+    OUT avg_query_time bigint,
+    OUT avg_wait_time bigint,
+    OUT avg_client_parse_count bigint,
+    OUT avg_server_parse_count bigint,
+    OUT avg_bind_count bigint,
+    OUT avg_client_login_count bigint,
+    OUT age interval
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_pgbouncer_stats_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_pgbouncer_stats() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_pgbouncer_stats AS
+    SELECT * FROM connpool_pgbouncer_stats() s
+    ORDER BY s.pooler, s.database;
+COMMENT ON VIEW connpool_pgbouncer_stats IS
+    'SHOW STATS of each PgBouncer: totals since it started and means of its last period, times in microseconds';
+
 -- Judgement, and the monitor itself
 
 CREATE FUNCTION connpool_health() RETURNS jsonb
@@ -427,6 +613,69 @@ AS 'MODULE_PATHNAME', 'connpool_health_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_health() IS
     'can an ordinary role connect, and is every check in order: healthy, degraded or unhealthy, with the counts';
+
+CREATE FUNCTION connpool_metrics() RETURNS text
+AS 'MODULE_PATHNAME', 'connpool_metrics_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION connpool_metrics() IS
+    'everything in the text format of Prometheus 0.0.4, as /metrics serves it over HTTP';
+
+CREATE FUNCTION connpool_audit() RETURNS TABLE (
+    practice text,
+    status text,
+    evidence text,
+    advice text
+)
+AS 'MODULE_PATHNAME', 'connpool_audit_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 7;
+COMMENT ON FUNCTION connpool_audit() IS
+    'seven practices of connecting to a database, each judged on what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
+
+CREATE FUNCTION connpool_batch_candidates(
+    OUT database text,
+    OUT role text,
+    OUT queryid bigint,
+    OUT query text,
+    OUT calls bigint,
+    OUT rows_per_call double precision,
+    OUT mean_time double precision,
+    OUT total_time double precision,
+    OUT calls_per_transaction double precision,
+    OUT confidence text,
+    OUT evidence text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_batch_candidates_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_batch_candidates() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_batch_candidates AS
+    SELECT * FROM connpool_batch_candidates() c
+    ORDER BY c.confidence, c.total_time DESC, c.queryid;
+COMMENT ON VIEW connpool_batch_candidates IS
+    'statements of pg_stat_statements that look like loops over single rows (N+1), with the evidence; low confidence where independent requests look the same';
+
+CREATE FUNCTION connpool_cache_candidates(
+    OUT database text,
+    OUT role text,
+    OUT queryid bigint,
+    OUT query text,
+    OUT calls bigint,
+    OUT rows_per_call double precision,
+    OUT mean_time double precision,
+    OUT total_time double precision,
+    OUT evidence text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_cache_candidates_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_cache_candidates() IS
+    'the rows of the view of that name; fails for who may not read it';
+
+CREATE VIEW connpool_cache_candidates AS
+    SELECT * FROM connpool_cache_candidates() c
+    ORDER BY c.total_time DESC, c.queryid;
+COMMENT ON VIEW connpool_cache_candidates IS
+    'statements of pg_stat_statements that read the same small result again and again, with the evidence';
 
 CREATE FUNCTION connpool_info(
     OUT version text,
@@ -461,16 +710,24 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 -- Counts are for everybody; who and what is for those who monitor.
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_leaks, slow_queries, connpool_alerts, connpool_alert_log,
+    connpool_blocked_queries, connpool_leaks, connpool_leak_log, connpool_leak_stats, slow_queries,
+    connpool_alerts, connpool_alert_log,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
-    connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats
+    connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,
+    connpool_pool_advice, connpool_session_features,
+    connpool_batch_candidates, connpool_cache_candidates,
+    connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats
     TO pg_monitor;

@@ -14,17 +14,25 @@
 #include "base/settings.h"
 #include "base/version.h"
 #include "collect/executor.h"
+#include "collect/features.h"
 #include "collect/messages.h"
 #include "collect/session.h"
 #include "collect/transaction.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "miscadmin.h"
+#include "serve/entry.h"
+#include "store/activity.h"
 #include "store/alert_state.h"
+#include "store/busy_times.h"
 #include "store/errors.h"
+#include "store/exposed.h"
 #include "store/history.h"
+#include "store/http_state.h"
+#include "store/leak_log.h"
 #include "store/notifications.h"
 #include "store/periods.h"
+#include "store/poolers.h"
 #include "store/pools.h"
 #include "store/recent.h"
 #include "store/refusals.h"
@@ -34,6 +42,8 @@
 #include "store/slots.h"
 #include "store/slow_statements.h"
 #include "store/tiers.h"
+#include "work/http.h"
+#include "work/pgbouncer.h"
 #include "work/sampler.h"
 #include "work/saver.h"
 #include "work/stats_file.h"
@@ -43,20 +53,26 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 static const CpmArea areas[] = {
-	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach, NULL},
-	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL},
-	{"connpool_monitor tiers", cpm_tiers_size, cpm_tiers_attach, NULL},
-	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL},
-	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL},
-	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL},
-	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL},
-	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK},
-	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL},
-	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL},
-	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL},
-	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL},
-	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL},
-	{"connpool_monitor saver", cpm_saver_state_size, cpm_saver_state_attach, NULL},
+	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach, NULL, NULL},
+	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL, NULL},
+	{"connpool_monitor tiers", cpm_tiers_size, cpm_tiers_attach, NULL, NULL},
+	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL, NULL},
+	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL, NULL},
+	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL, NULL},
+	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL, NULL},
+	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
+	{"connpool_monitor busy times", cpm_busy_times_size, cpm_busy_times_attach, NULL, NULL},
+	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
+	{"connpool_monitor exposed", cpm_exposed_size, cpm_exposed_attach, NULL, NULL},
+	{"connpool_monitor activity", cpm_activity_size, cpm_activity_attach, NULL, NULL},
+	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
+	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL, NULL},
+	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL, NULL},
+	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL, NULL},
+	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
+	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
+	{"connpool_monitor http", cpm_http_state_size, cpm_http_state_attach, NULL, NULL},
+	{"connpool_monitor saver", cpm_saver_state_size, cpm_saver_state_attach, NULL, NULL},
 };
 
 void
@@ -72,9 +88,13 @@ _PG_init(void)
 	cpm_session_install();
 	cpm_transaction_install();
 	cpm_executor_install();
+	cpm_features_install();
 	cpm_messages_install();
 	if (IsBinaryUpgrade)
 		return;
 	cpm_sampler_register();
 	cpm_saver_register();
+	cpm_entry_publish();
+	cpm_pgbouncer_register();
+	cpm_http_register();
 }

@@ -92,7 +92,12 @@ simple_counts_as('PREPARE TRANSACTION', '4|0|2', 'BEGIN', 'INSERT INTO plain VAL
 simple_counts_as('functions are not counted again', '3|0|3', 'SELECT noisy()', 'SELECT sql_noisy()', 'SELECT noisy() FROM generate_series(1, 10)');
 simple_counts_as('nor is DO, nor what it catches', '1|0|1', 'DO $$ BEGIN PERFORM noisy(); PERFORM noisy(); END $$');
 simple_counts_as('nor are triggers', '1|0|1', 'INSERT INTO triggered VALUES (1), (2)');
-simple_counts_as('nor deferred ones', '4|0|2', 'INSERT INTO later VALUES (1)', 'BEGIN', 'INSERT INTO later VALUES (1)', 'COMMIT');
+SKIP:
+{
+	# an exception block in a deferred trigger at COMMIT trips an assertion of PostgreSQL's, without us too
+	skip 'with assertions', 1 if $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on';
+	simple_counts_as('nor deferred ones', '4|0|2', 'INSERT INTO later VALUES (1)', 'BEGIN', 'INSERT INTO later VALUES (1)', 'COMMIT');
+}
 simple_counts_as('a procedure that commits and rolls back', '1|0|3', 'CALL commits()');
 simple_counts_as('a rule that makes two of one', '3|0|2', 'INSERT INTO both_ways VALUES (1)', 'INSERT INTO both_ways VALUES (2); SELECT 1');
 simple_counts_as('utility statements that run queries', '3|0|3', 'EXPLAIN ANALYZE SELECT noisy()', 'CREATE TEMP TABLE made AS SELECT noisy()', 'COPY (SELECT noisy()) TO STDOUT');

@@ -49,7 +49,9 @@ foreach my $mode ('simple', 'extended', 'prepared')
 		my $sessions = $node->safe_psql('postgres', "SELECT sessions_opened - sessions_closed, sessions_opened FROM connpool_pools WHERE application_name = '$application'");
 		# pgbench looks around with one session of its own
 		is($sessions, '0|' . (@$reconnect ? $all + 1 : $clients + 1), "$application: every session");
-		ok($node->safe_psql('postgres', "SELECT peak_connections BETWEEN 2 AND $clients + 1 FROM connpool_pools WHERE application_name = '$application'") eq 't',
+		# who reconnects may be there again before the process that served it is gone
+		my $most = @$reconnect ? 3 * $clients : $clients;
+		ok($node->safe_psql('postgres', "SELECT peak_connections BETWEEN 2 AND $most + 1 FROM connpool_pools WHERE application_name = '$application'") eq 't',
 			"$application: a peak that can be");
 	}
 	run_pgbench("$mode block", '-M', $mode, '-f', "$dir/block.sql");

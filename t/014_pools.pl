@@ -165,4 +165,9 @@ $_->end foreach @others;
 
 $watcher->quit;
 $node->stop('fast');
+# What is reserved is what is taken, also when that is much.
+my $large = new_node('large', "connpool_monitor.max_pools = 20000\nconnpool_monitor.slow_statements_kept = 200000\nmax_connections = 20\nmax_locks_per_transaction = 10\n", stopped => 1);
+ok($large->start(fail_ok => 1), 'a server with twenty thousand pools starts');
+$large->stop;
+
 done_testing();

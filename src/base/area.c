@@ -20,6 +20,15 @@ static bool attached;
 static shmem_request_hook_type previous_request_hook;
 static shmem_startup_hook_type previous_startup_hook;
 
+/* Everything of an area is rounded up as PostgreSQL does when it allocates it. */
+static Size
+size_of(const CpmArea *area)
+{
+	Size		size = CACHELINEALIGN(area->size());
+
+	return area->beside ? add_size(size, CACHELINEALIGN(area->beside())) : size;
+}
+
 static void
 request_areas(void)
 {
@@ -28,7 +37,7 @@ request_areas(void)
 
 	for (int i = 0; i < registered_count; i++)
 	{
-		RequestAddinShmemSpace(MAXALIGN(registered[i].size()));
+		RequestAddinShmemSpace(size_of(&registered[i]));
 		if (registered[i].lock)
 			RequestNamedLWLockTranche(registered[i].lock, 1);
 	}
@@ -72,7 +81,7 @@ cpm_areas_total_size(void)
 	if (!attached)
 		return 0;
 	for (int i = 0; i < registered_count; i++)
-		total = add_size(total, registered[i].size());
+		total = add_size(total, size_of(&registered[i]));
 	return total;
 }
 

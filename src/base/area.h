@@ -13,6 +13,7 @@ typedef struct CpmArea
 	Size		(*size) (void);
 	void		(*attach) (void *memory, bool is_new);	/* initialise when new */
 	const char *lock;			/* tranche of one LWLock that attach gets; NULL for none */
+	Size		(*beside) (void);	/* what attach allocates besides, as a hash table; NULL for nothing */
 } CpmArea;
 
 /*

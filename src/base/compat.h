@@ -13,12 +13,19 @@
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
+#include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 #include "utils/wait_event.h"
+
+/* 16 gave the headers of variable-length values a file of their own. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #if PG_VERSION_NUM < 150000
 #error "connpool_monitor needs PostgreSQL 15 or later"
@@ -135,6 +142,24 @@ cpm_errors_are_logged(void)
 
 	return level <= ERROR && level != LOG;
 }
+
+/* A set of events to wait for; since 17 a resource owner may have it, which workers do without. */
+static inline WaitEventSet *
+cpm_create_wait_set(int events)
+{
+#if PG_VERSION_NUM >= 170000
+	return CreateWaitEventSet(NULL, events);
+#else
+	return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
+
+/* Memory that will be read in a moment, in a walk over many processes: none of it is in this processor's cache. */
+#if defined(__GNUC__) || defined(__clang__)
+#define cpm_prefetch(address) __builtin_prefetch((const void *) (address))
+#else
+#define cpm_prefetch(address) ((void) (address))
+#endif
 
 /* 18 took a parameter from ExecutorRun. */
 #if PG_VERSION_NUM >= 180000

@@ -8,6 +8,7 @@
 
 #include "base/json.h"
 #include "base/sample.h"
+#include "base/utf8.h"
 #include "pgtime.h"
 #include "utils/json.h"
 #include "utils/timestamp.h"
@@ -38,6 +39,28 @@ void
 cpm_json_close(StringInfo json)
 {
 	appendStringInfoChar(json, '}');
+}
+
+void
+cpm_json_open_array(StringInfo json, const char *key)
+{
+	begin(json, key);
+	appendStringInfoChar(json, '[');
+}
+
+void
+cpm_json_close_array(StringInfo json)
+{
+	appendStringInfoChar(json, ']');
+}
+
+void
+cpm_json_foreign_text(StringInfo json, const char *key, const char *value)
+{
+	char	   *valid = cpm_valid_utf8(value, false);
+
+	cpm_json_text(json, key, valid);
+	pfree(valid);
 }
 
 void
@@ -84,4 +107,13 @@ cpm_json_time(StringInfo json, const char *key, TimestampTz value)
 	appendStringInfo(json, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"",
 					 tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
 					 (int) (fsec / 1000));
+}
+
+void
+cpm_json_time_or_null(StringInfo json, const char *key, TimestampTz value)
+{
+	if (value != 0)
+		cpm_json_time(json, key, value);
+	else
+		cpm_json_text(json, key, NULL);
 }

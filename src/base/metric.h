@@ -26,10 +26,12 @@ typedef enum CpmMetricId
 	CPM_CONNECTIONS_PER_SECOND,
 	CPM_FAILED_QUERY_PERCENT,
 	CPM_AVERAGE_QUERY_TIME_MS,
-	CPM_EXHAUSTION_SECONDS
+	CPM_EXHAUSTION_SECONDS,
+	CPM_POOL_WAITING_CLIENTS,
+	CPM_DIRECT_CONNECTIONS
 } CpmMetricId;
 
-#define CPM_METRICS (CPM_EXHAUSTION_SECONDS + 1)
+#define CPM_METRICS (CPM_DIRECT_CONNECTIONS + 1)
 
 typedef enum CpmStatus
 {
@@ -45,6 +47,7 @@ typedef enum CpmUnit
 	CPM_UNIT_SESSIONS,
 	CPM_UNIT_STATEMENTS,
 	CPM_UNIT_REFUSALS,
+	CPM_UNIT_CLIENTS,
 	CPM_UNIT_PER_SECOND,
 	CPM_UNIT_PERCENT,
 	CPM_UNIT_MILLISECONDS,
@@ -64,6 +67,7 @@ typedef enum CpmMaximum
 #define CPM_SOURCE_LIVE		(1 << 0)	/* PostgreSQL's own shared memory */
 #define CPM_SOURCE_HISTORY	(1 << 1)	/* our sampler: the library is preloaded */
 #define CPM_SOURCE_COUNTERS (1 << 2)	/* our hooks: the same */
+#define CPM_SOURCE_POOLERS	(1 << 3)	/* a PgBouncer that is asked */
 
 typedef struct CpmMetric
 {

@@ -6,8 +6,12 @@
 #ifndef CPM_POOL_H
 #define CPM_POOL_H
 
+#include "base/feature.h"
 #include "base/histogram.h"
+#include "base/policy.h"
 #include "base/query_counts.h"
+#include "common/hashfn.h"
+#include "datatype/timestamp.h"
 #include "pg_config_manual.h"
 
 /* A key of hash tables: bytes after the end of a name are zero. */
@@ -17,6 +21,14 @@ typedef struct CpmPoolName
 	char		role[NAMEDATALEN];	/* as logged in */
 	char		application_name[NAMEDATALEN];
 } CpmPoolName;
+
+/* The role in the database, of whatever application, as a number to compare. */
+static inline uint64
+cpm_pool_owner(const CpmPoolName *name)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) name,
+											offsetof(CpmPoolName, application_name), 0));
+}
 
 /* How a session can end, as pg_stat_database tells it. */
 typedef enum CpmSessionEnd
@@ -42,6 +54,9 @@ typedef struct CpmPool
 	uint64		setup_time_us;	/* of those that opened, from the start of the process */
 	CpmQueryCounts counts;
 	CpmHistogram histogram;		/* of query times */
+	uint64		feature[CPM_FEATURES];	/* how often its sessions used each */
+	TimestampTz feature_seen[CPM_FEATURES]; /* and when last; 0 never */
+	CpmPolicy	policy;			/* of the session that came in last */
 } CpmPool;
 
 #endif							/* CPM_POOL_H */

@@ -22,4 +22,7 @@ typedef enum CpmRefusal
 
 #define CPM_REFUSALS (CPM_REFUSED_OTHER + 1)
 
+/* too_many, reserved, … as connpool_rejections lists them */
+extern const char *cpm_refusal_name(CpmRefusal reason);
+
 #endif							/* CPM_REFUSAL_H */

@@ -26,6 +26,7 @@ typedef struct CpmSample
 	 * but the first freezes an alert's timers and the second clears it.
 	 */
 	double		value[CPM_METRICS];
+	double		pooled_connections; /* that come through a PgBouncer; NaN: not known */
 } CpmSample;
 
 /* Can this value be shown as a number? */

@@ -26,6 +26,11 @@ typedef enum CpmState
 	CPM_STATE_IDLE_IN_TRANSACTION_ABORTED
 } CpmState;
 
+#define CPM_STATES (CPM_STATE_IDLE_IN_TRANSACTION_ABORTED + 1)
+
+/* By pg_stat_activity's names; NULL where that has NULL. */
+extern const char *cpm_state_name(CpmState state);
+
 /* The ages from which the metrics count, in microseconds; from the settings. */
 typedef struct CpmAges
 {

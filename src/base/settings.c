@@ -25,7 +25,7 @@
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
 #define MAX_PERCENT 1000.0		/* of a maximum that may be set too low */
 
-CpmStatementSettings cpm_statement_settings pg_attribute_aligned(64) = {.track_queries = true};
+CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
 int			cpm_max_pools = 256;
 int			cpm_slow_statements_kept = 1000;
 int			cpm_sample_interval_ms = 1000;
@@ -36,12 +36,18 @@ int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 int			cpm_save_interval_ms = 60 * 1000;
 int			cpm_notify_rate = 10;
 char	   *cpm_notify_database;
+int			cpm_pgbouncer_interval_ms = 5 * 1000;
 
 static int	slow_statement_time_ms = 5 * 1000;
 static int	long_transaction_age_ms = 30 * 1000;
 static int	leak_age_ms = 60 * 1000;
 static int	leak_idle_age_ms = 30 * 60 * 1000;
 static int	blocked_age_ms = 5 * 1000;
+
+/* PostgreSQL's own variables, and what they have been set to, which is known a moment earlier. */
+static int	limit_settings[CPM_LIMITS];
+static CpmPolicy policy;
+static void (*policy_changed) (void);
 
 /* A threshold is a real number where it is a percentage, else an integer. */
 typedef struct ThresholdSetting
@@ -55,6 +61,13 @@ static ThresholdSetting warning_settings[CPM_METRICS];
 static ThresholdSetting critical_settings[CPM_METRICS];
 static int	maximum_settings[CPM_METRICS];
 
+static char *pgbouncer_string;
+static const CpmPoolerList *poolers;	/* a check hook's extra */
+
+char	   *cpm_http_token_file;
+static char *http_listen_string;
+static const CpmListen *http_listen;	/* a check hook's extra */
+
 static char *silent_metrics_string;
 static char *exempt_applications_string;
 static const bool *silent_metrics;	/* CPM_METRICS flags; a check hook's extra */
@@ -66,6 +79,30 @@ assign_slow_statement_time(int newval, void *extra)
 	(void) extra;
 	cpm_statement_settings.slow_us = newval * INT64CONST(1000);
 }
+
+static void
+assign_limit(CpmLimit id, int newval)
+{
+	policy.limit[id] = newval;
+	if (policy_changed)
+		policy_changed();
+}
+
+/* PostgreSQL does not say which setting it assigns: one hook for each. */
+#define ASSIGN_LIMIT(name, id) \
+static void \
+name(int newval, void *extra) \
+{ \
+	(void) extra; \
+	assign_limit(id, newval); \
+}
+
+ASSIGN_LIMIT(assign_pool_max, CPM_POOL_MAX)
+ASSIGN_LIMIT(assign_pool_min, CPM_POOL_MIN)
+ASSIGN_LIMIT(assign_pool_idle_timeout, CPM_POOL_IDLE_TIMEOUT)
+ASSIGN_LIMIT(assign_pool_max_lifetime, CPM_POOL_MAX_LIFETIME)
+ASSIGN_LIMIT(assign_pool_max_uses, CPM_POOL_MAX_USES)
+ASSIGN_LIMIT(assign_pool_connection_timeout, CPM_POOL_CONNECTION_TIMEOUT)
 
 static bool
 check_percent(double *newval, void **extra, GucSource source)
@@ -205,6 +242,52 @@ assign_exempt_applications(const char *newval, void *extra)
 {
 	(void) newval;
 	exempt_applications = extra;
+}
+
+static bool
+check_pgbouncer(char **newval, void **extra, GucSource source)
+{
+	const char *problem = NULL;
+
+	(void) source;
+	*extra = cpm_guc_malloc(sizeof(CpmPoolerList));
+	if (*extra == NULL)
+		return false;
+	if (cpm_pooler_list_parse(*newval, *extra, &problem))
+		return true;
+	/* PostgreSQL's own message would quote the value, and a password in it */
+	GUC_check_errmsg("invalid value for parameter \"%s\"", PREFIX ".pgbouncer");
+	GUC_check_errdetail("%s", problem);
+	return false;
+}
+
+static bool
+check_http_listen(char **newval, void **extra, GucSource source)
+{
+	const char *problem = NULL;
+
+	(void) source;
+	*extra = cpm_guc_malloc(sizeof(CpmListen));
+	if (*extra == NULL)
+		return false;
+	if (cpm_listen_parse(*newval, *extra, &problem))
+		return true;
+	GUC_check_errdetail("%s", problem);
+	return false;
+}
+
+static void
+assign_http_listen(const char *newval, void *extra)
+{
+	(void) newval;
+	http_listen = extra;
+}
+
+static void
+assign_pgbouncer(const char *newval, void *extra)
+{
+	(void) newval;
+	poolers = extra;
 }
 
 /* Settings are named and described for good: their texts are never freed. */
@@ -379,12 +462,72 @@ define_sampling_and_alerts(void)
 							   assign_exempt_applications, NULL);
 }
 
+static void
+define_pgbouncer(void)
+{
+	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable(PREFIX ".pgbouncer",
+							   "Names the consoles of PgBouncer that are asked.",
+							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=…'. Passwords are taken from the password file only.",
+							   &pgbouncer_string, "", at_start, GUC_SUPERUSER_ONLY,
+							   check_pgbouncer, assign_pgbouncer, NULL);
+	define_time(PREFIX ".pgbouncer_interval",
+				"Sets how often each console of PgBouncer is asked.",
+				"A console that does not answer within that time, and at least a second, is down.",
+				&cpm_pgbouncer_interval_ms, 10, 60 * 60 * 1000, PGC_SIGHUP);
+}
+
+static void
+define_http(void)
+{
+	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+
+	DefineCustomStringVariable(PREFIX ".http_listen",
+							   "Sets the address and port at which health and metrics are served over HTTP.",
+							   "As in 127.0.0.1:9188. Empty: no HTTP. Other machines are served only with http_token_file.",
+							   &http_listen_string, "", at_start, 0, check_http_listen, assign_http_listen, NULL);
+	DefineCustomStringVariable(PREFIX ".http_token_file",
+							   "Names the file with the token that requests over HTTP must bear.",
+							   "Readable by the server's owner only. Everything but /health/database then asks for it.",
+							   &cpm_http_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+}
+
+static void
+define_limit(const char *name, const char *short_desc, CpmLimit id, int largest, int unit,
+			 GucIntAssignHook assign)
+{
+	DefineCustomIntVariable(name, short_desc,
+							"A limit that the pool of an application should keep, judged and never enforced. Set it for a role or a database; 0 is none.",
+							&limit_settings[id], 0, 0, largest, PGC_SUSET, unit, NULL, assign, NULL);
+}
+
+static void
+define_policy(void)
+{
+	define_limit(PREFIX ".pool_max", "Sets how many connections the role should have in the database, at most.",
+				 CPM_POOL_MAX, MAX_CONNECTIONS_LIMIT, 0, assign_pool_max);
+	define_limit(PREFIX ".pool_min", "Sets how many connections the role should have in the database, at least.",
+				 CPM_POOL_MIN, MAX_CONNECTIONS_LIMIT, 0, assign_pool_min);
+	define_limit(PREFIX ".pool_idle_timeout", "Sets how long a session should be idle, at most.",
+				 CPM_POOL_IDLE_TIMEOUT, INT_MAX, GUC_UNIT_MS, assign_pool_idle_timeout);
+	define_limit(PREFIX ".pool_max_lifetime", "Sets how long a session should be used, at most.",
+				 CPM_POOL_MAX_LIFETIME, INT_MAX, GUC_UNIT_MS, assign_pool_max_lifetime);
+	define_limit(PREFIX ".pool_max_uses", "Sets how many transactions a session should run, at most.",
+				 CPM_POOL_MAX_USES, INT_MAX, 0, assign_pool_max_uses);
+	define_limit(PREFIX ".pool_connection_timeout", "Sets how long it should take to set up a session, at most.",
+				 CPM_POOL_CONNECTION_TIMEOUT, INT_MAX, GUC_UNIT_MS, assign_pool_connection_timeout);
+}
+
 void
 cpm_settings_define(const CpmMetric *catalogue)
 {
 	metrics = catalogue;
 	define_ages();
 	define_counting();
+	define_policy();
+	define_pgbouncer();
+	define_http();
 	define_sampling_and_alerts();
 	define_metric_settings();
 	MarkGUCPrefixReserved(PREFIX);
@@ -418,6 +561,26 @@ cpm_settings_thresholds(CpmMetricId id)
 	return thresholds;
 }
 
+CpmPolicy
+cpm_settings_policy(void)
+{
+	return policy;
+}
+
+void
+cpm_settings_on_policy_change(void (*changed) (void))
+{
+	policy_changed = changed;
+}
+
+const CpmPoolerList *
+cpm_settings_poolers(void)
+{
+	static const CpmPoolerList none;
+
+	return poolers != NULL ? poolers : &none;
+}
+
 bool
 cpm_settings_is_silent(CpmMetricId id)
 {
@@ -433,4 +596,12 @@ cpm_settings_is_exempt(const char *application_name)
 		if (strcmp(name, application_name) == 0)
 			return true;
 	return false;
+}
+
+const CpmListen *
+cpm_settings_http_listen(void)
+{
+	static const CpmListen nowhere;
+
+	return http_listen ? http_listen : &nowhere;
 }

@@ -9,7 +9,10 @@
 #define CPM_SETTINGS_H
 
 #include "base/internal.h"
+#include "base/listen.h"
 #include "base/metric.h"
+#include "base/policy.h"
+#include "base/pooler_list.h"
 #include "base/session.h"
 
 /* What every statement looks at, in one line of the cache. */
@@ -31,6 +34,8 @@ extern int	cpm_alert_repeat_ms;
 extern int	cpm_save_interval_ms;
 extern int	cpm_notify_rate;
 extern char *cpm_notify_database;
+extern int	cpm_pgbouncer_interval_ms;
+extern char *cpm_http_token_file;
 
 /* One metric's thresholds as set; -1 is off, and for max the default. */
 typedef struct CpmThresholds
@@ -50,6 +55,18 @@ extern void cpm_settings_define(const CpmMetric *catalogue);
 extern CpmAges cpm_settings_ages(void);
 
 extern CpmThresholds cpm_settings_thresholds(CpmMetricId id);
+
+/* The pool policy as it is set for this session now. */
+extern CpmPolicy cpm_settings_policy(void);
+
+/* Have a function called whenever that has changed, from within PostgreSQL's configuration code. */
+extern void cpm_settings_on_policy_change(void (*changed) (void));
+
+/* The consoles of PgBouncer; none when the library is not preloaded. */
+extern const CpmPoolerList *cpm_settings_poolers(void);
+
+/* Where to serve HTTP; nowhere when its host is empty. */
+extern const CpmListen *cpm_settings_http_listen(void);
 
 /* Is the metric in silent_metrics? */
 extern bool cpm_settings_is_silent(CpmMetricId id);

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "collect/executor.h"
+#include "collect/features.h"
 #include "collect/portals.h"
 #include "collect/progress.h"
 #include "collect/statement.h"
@@ -32,7 +33,7 @@
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
 
-CpmProgress cpm_progress pg_attribute_aligned(64) = {.level = 1};
+CpmProgress cpm_progress CPM_HOT_DATA = {.level = 1};
 
 /*
  * Who is called next (for ExecutorRun, in cpm_progress): the hook that was there
@@ -276,7 +277,7 @@ note_run(QueryDesc *query, uint64 limit)
 }
 
 /*
- * Something is left over from before. Either a part of this very portal; or a
+ * Something is left over from before, or the plan calls set_config(). Either a part of this very portal; or a
  * statement waits for its commit, and what runs now, when no message is being
  * executed, belongs to that: deferred triggers, or a cursor that is held.
  */
@@ -288,9 +289,11 @@ note_unsettled_run(const QueryDesc *query)
 		running_again = query;
 	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
 		cpm_statement_committing();
+	if ((cpm_progress.unsettled & CPM_SET_CONFIG_SEEN) != 0)
+		cpm_features_look_at_plan(query);
 }
 
-static void
+static pg_attribute_hot void
 run(CPM_EXECUTOR_RUN_PARAMETERS)
 {
 	if (unlikely(cpm_progress.unsettled != 0))
@@ -368,6 +371,7 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 				DestReceiver *destination, QueryCompletion *completion)
 {
 	Utility		utility = look_at_utility(planned, text);
+	CpmFeatureUse use = cpm_features_of_utility(planned->utilityStmt);
 
 	cpm_progress.level++;
 	PG_TRY();
@@ -382,6 +386,7 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 	PG_END_TRY();
 	if (utility.counts)
 		note_utility(&utility);
+	cpm_features_utility_done(&use);
 }
 
 void

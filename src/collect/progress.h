@@ -17,6 +17,8 @@
 #define CPM_STATEMENT_WAITS (1 << 0)	/* executed, counts with its commit */
 #define CPM_PORTALS_IN_PARTS (1 << 1)
 #define CPM_BLOCK_CHAINS (1 << 2)	/* the statement that ends the block begins the next */
+#define CPM_FEATURES_PENDING (1 << 3)	/* used, and counted with the commit */
+#define CPM_SET_CONFIG_SEEN (1 << 4)	/* in the plan that runs next */
 
 typedef struct CpmProgress
 {

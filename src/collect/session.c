@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "base/settings.h"
 #include "collect/executor.h"
 #include "collect/progress.h"
 #include "collect/session.h"
@@ -21,6 +22,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/ipc.h"
+#include "store/activity.h"
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "tcop/tcopprot.h"
@@ -116,6 +118,7 @@ void
 cpm_session_note_commit(void)
 {
 	TimestampTz now;
+	CpmPolicy	policy;
 
 	if (is_open)
 		return;
@@ -124,13 +127,25 @@ cpm_session_note_commit(void)
 		return;
 	now = GetCurrentTimestamp();
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
-	cpm_slot_open(now);
+	policy = cpm_settings_policy();
+	cpm_activity_publish();
+	cpm_slot_open(now, &policy);
 	cpm_progress.level = 0;
+}
+
+static void
+note_policy(void)
+{
+	CpmPolicy	policy = cpm_settings_policy();
+
+	if (cpm_slot_is_open())
+		cpm_slot_set_policy(&policy);
 }
 
 void
 cpm_session_install(void)
 {
+	cpm_settings_on_policy_change(note_policy);
 	previous_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = note_authentication;
 }

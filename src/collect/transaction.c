@@ -14,6 +14,7 @@
 
 #include "access/xact.h"
 #include "collect/executor.h"
+#include "collect/features.h"
 #include "collect/progress.h"
 #include "collect/session.h"
 #include "collect/statement.h"
@@ -157,6 +158,7 @@ end_failed_transaction(void)
 static pg_noinline void
 note_abort(void)
 {
+	cpm_features_transaction_ended(false);
 	if (proc_exit_inprogress)
 	{
 		cpm_session_fail_at_exit();
@@ -183,6 +185,8 @@ note_commit(void)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's, VACUUM's … */
 	else
 		end_transaction();
+	if (cpm_slot_is_open() && (cpm_progress.unsettled & (CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN)) != 0)
+		cpm_features_transaction_ended(true);
 }
 
 static pg_noinline void
@@ -202,7 +206,7 @@ note_other_event(XactEvent event)
  * Called twice for every transaction that commits. Most have nothing waiting or
  * begun, and then this is end_transaction() in a few instructions.
  */
-static void
+static pg_attribute_hot void
 note_event(XactEvent event, void *arg)
 {
 	(void) arg;

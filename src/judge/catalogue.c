@@ -184,6 +184,27 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 		.warning = 600,
 		.critical = 120,
 	},
+	[CPM_POOL_WAITING_CLIENTS] = {
+		.name = "pool_waiting_clients",
+		.help = "Clients that wait in PgBouncer for a server connection, in all pools.",
+		.hint = "Every connection of a pool is in use: see connpool_pgbouncer_pools for which and how long they wait. Shorten its transactions before making the pool larger; connpool_pool_advice says how large.",
+		.unit = CPM_UNIT_CLIENTS,
+		.source = CPM_SOURCE_POOLERS,
+		.maximum = CPM_MAX_NONE,
+		.warning = 1,
+		.critical = 10,
+	},
+	[CPM_DIRECT_CONNECTIONS] = {
+		.name = "direct_connections",
+		.help = "Connections that came through no known PgBouncer.",
+		.hint = "Clients connect past the pooler: see connpool_sessions where pooled_by is NULL, and let them use it.",
+		.unit = CPM_UNIT_CONNECTIONS,
+		.source = CPM_SOURCE_POOLERS,
+		.maximum = CPM_MAX_USABLE,
+		.is_percent = true,
+		.warning = OFF,
+		.critical = OFF,
+	},
 };
 
 bool
@@ -274,6 +295,8 @@ cpm_unit_name(CpmUnit unit)
 			return "sessions";
 		case CPM_UNIT_STATEMENTS:
 			return "statements";
+		case CPM_UNIT_CLIENTS:
+			return "clients";
 		case CPM_UNIT_REFUSALS:
 			return "refusals";
 		case CPM_UNIT_PER_SECOND:

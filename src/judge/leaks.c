@@ -5,11 +5,15 @@
  * A session idle in transaction for too long is one by itself. An idle session
  * is not: pools keep idle ones on purpose. It is suspect when its pool (same
  * database, role and application) has opened a session since it went idle: a
- * pool that had it in hand would have used it.
+ * pool that had it in hand would have used it. Not shortly after: a pool that fills
+ * opens one after the other and uses none. Not when it waits for what others
+ * notify or holds a lock for its application, and not when a person sits at it.
  */
 #include "postgres.h"
 
 #include "judge/leaks.h"
+
+#define FILLING_SHARE 20		/* of leak_idle_age, in which a pool may still be filling */
 
 /* By pool, and in the pool the session that was opened last comes first. */
 static int
@@ -34,31 +38,46 @@ same_pool(const CpmSession *x, const CpmSession *y)
 		strcmp(x->application_name, y->application_name) == 0;
 }
 
-static CpmLeakKind
-kind_of(const CpmSession *session, const CpmSession *newest_of_pool, TimestampTz now,
-		const CpmAges *ages)
+/* Programs in which people type: each has a session of its own and comes back to it. */
+static bool
+is_console(const char *application_name)
+{
+	static const char *const beginnings[] = {
+		"psql", "pgcli", "pgAdmin 4", "DBeaver", "DataGrip", "TablePlus", "Navicat", "HeidiSQL",
+		"Beekeeper", "Postico", "Azure Data Studio",
+	};
+
+	for (size_t i = 0; i < lengthof(beginnings); i++)
+		if (pg_strncasecmp(application_name, beginnings[i], strlen(beginnings[i])) == 0)
+			return true;
+	return false;
+}
+
+CpmLeakKind
+cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty, TimestampTz now,
+			  const CpmAges *ages)
 {
 	if (cpm_is_leaked_transaction(session, now, ages))
 		return CPM_LEAK_IDLE_IN_TRANSACTION;
 	if (!session->exempt && session->state == CPM_STATE_IDLE &&
 		cpm_age_us(now, session->state_change) > ages->leak_idle_us &&
-		newest_of_pool->connected_at > session->state_change)
+		pool_opened > session->state_change + ages->leak_idle_us / FILLING_SHARE &&
+		!has_duty && !is_console(session->application_name))
 		return CPM_LEAK_IDLE;
 	return CPM_NO_LEAK;
 }
 
 void
-cpm_find_leaks(CpmSession *sessions, int count, TimestampTz now, const CpmAges *ages,
-			   CpmLeakKind *kinds)
+cpm_newest_of_pools(CpmSession *sessions, int count, TimestampTz *newest)
 {
-	int			newest = 0;
+	int			first = 0;
 
 	qsort(sessions, count, sizeof(CpmSession), compare_by_pool);
 	for (int i = 0; i < count; i++)
 	{
-		if (!same_pool(&sessions[newest], &sessions[i]))
-			newest = i;
-		kinds[i] = kind_of(&sessions[i], &sessions[newest], now, ages);
+		if (!same_pool(&sessions[first], &sessions[i]))
+			first = i;
+		newest[i] = sessions[first].connected_at;
 	}
 }
 

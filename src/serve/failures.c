@@ -17,35 +17,6 @@ PG_FUNCTION_INFO_V1(connpool_errors_1_0);
 PG_FUNCTION_INFO_V1(connpool_rejections_1_0);
 PG_FUNCTION_INFO_V1(connpool_rejection_log_1_0);
 
-static const char *
-reason_name(CpmRefusal reason)
-{
-	switch (reason)
-	{
-		case CPM_REFUSED_TOO_MANY:
-			return "too_many";
-		case CPM_REFUSED_RESERVED:
-			return "reserved";
-		case CPM_REFUSED_ROLE_LIMIT:
-			return "role_limit";
-		case CPM_REFUSED_DATABASE_LIMIT:
-			return "database_limit";
-		case CPM_REFUSED_AUTHENTICATION:
-			return "authentication";
-		case CPM_REFUSED_HBA:
-			return "hba";
-		case CPM_REFUSED_NO_DATABASE:
-			return "no_database";
-		case CPM_REFUSED_STARTING_UP:
-			return "starting_up";
-		case CPM_REFUSED_SHUTTING_DOWN:
-			return "shutting_down";
-		case CPM_REFUSED_OTHER:
-			break;
-	}
-	return "other";
-}
-
 /* sqlstate, condition_name, errors, retryable, last_seen */
 Datum
 connpool_errors_1_0(PG_FUNCTION_ARGS)
@@ -87,7 +58,7 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 	{
 		CpmRefusalCount count = cpm_refusals_count(i);
 
-		cpm_row_text(&row, reason_name(i));
+		cpm_row_text(&row, cpm_refusal_name(i));
 		cpm_row_int8(&row, count.count);
 		cpm_row_timestamptz(&row, count.last_seen);
 		cpm_row_emit(&row, result);
@@ -102,7 +73,7 @@ list_refused(const void *entry, void *arg)
 	CpmRow		row = {0};
 
 	cpm_row_timestamptz(&row, refused->at);
-	cpm_row_text(&row, reason_name(refused->reason));
+	cpm_row_text(&row, cpm_refusal_name(refused->reason));
 	cpm_row_foreign_text(&row, refused->database);
 	cpm_row_foreign_text(&row, refused->role);
 	cpm_row_foreign_text(&row, refused->application_name);

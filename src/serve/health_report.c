@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "judge/health.h"
+#include "serve/health_report.h"
 #include "store/alert_state.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
@@ -67,7 +68,7 @@ write_stats(StringInfo json, const CpmSample *sample)
 	cpm_json_open(json, "stats");
 	cpm_json_number(json, "totalConnections", sample->value[CPM_TOTAL_CONNECTIONS]);
 	cpm_json_number(json, "activeConnections", sample->value[CPM_ACTIVE_CONNECTIONS]);
-	cpm_json_number(json, "pooledConnections", NAN);
+	cpm_json_number(json, "pooledConnections", sample->pooled_connections);
 	cpm_json_number(json, "idleConnections", sample->value[CPM_IDLE_CONNECTIONS]);
 	cpm_json_number(json, "idleInTransaction", sample->value[CPM_IDLE_IN_TRANSACTION]);
 	cpm_json_number(json, "usableConnections", sample->usable_slots);
@@ -119,8 +120,8 @@ reason_of_illness(const CpmSample *sample)
 	return "a connection was refused for want of a slot within the last 10 seconds";
 }
 
-static void
-write_report(StringInfo json)
+CpmHealth
+cpm_health_write(StringInfo json, CpmSample *sample)
 {
 	HealthFacts facts;
 	CpmHealthInput input = {.sample = &facts.sample, .status = facts.status,
@@ -141,6 +142,9 @@ write_report(StringInfo json)
 	if (health == CPM_UNHEALTHY)
 		cpm_json_text(json, "error", reason_of_illness(&facts.sample));
 	cpm_json_close(json);
+	if (sample)
+		*sample = facts.sample;
+	return health;
 }
 
 Datum
@@ -150,6 +154,6 @@ connpool_health_1_0(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	initStringInfo(&json);
-	write_report(&json);
+	(void) cpm_health_write(&json, NULL);
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
 }

@@ -17,11 +17,16 @@
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/alert_state.h"
+#include "store/busy_times.h"
 #include "store/errors.h"
+#include "store/exposed.h"
 #include "store/history.h"
+#include "store/http_state.h"
+#include "store/leak_log.h"
 #include "store/notifications.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
+#include "store/poolers.h"
 #include "store/pools.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
@@ -37,6 +42,21 @@ PG_FUNCTION_INFO_V1(connpool_info_1_0);
 PG_FUNCTION_INFO_V1(connpool_reset_1_0);
 PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
+/* Of those that are there only when a setting asks for them. */
+static const char *
+problem_of_workers(void)
+{
+	char	   *problem = palloc(CPM_HTTP_PROBLEM_SIZE);
+
+	if (cpm_settings_http_listen()->host[0] != '\0' && cpm_http_state_get(problem) == 0)
+		return "the worker of HTTP is not running: if this stays, raise max_worker_processes and restart, or see the server log";
+	if (cpm_settings_http_listen()->host[0] != '\0' && problem[0] != '\0')
+		return psprintf("no HTTP: %s", problem);
+	if (cpm_settings_poolers()->count > 0 && cpm_poolers_worker() == 0)
+		return "the worker that asks PgBouncer is not running: if this stays, raise max_worker_processes and restart, or see the server log";
+	return NULL;
+}
+
 /* What an administrator should mend, or NULL. */
 static const char *
 problem_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
@@ -47,8 +67,9 @@ problem_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
 	{
 		if (saver->pid == 0)
 			return "the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart";
-		return cpm_notifications_are_failing() ?
-			"NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log" : NULL;
+		if (cpm_notifications_are_failing())
+			return "NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log";
+		return problem_of_workers();
 	}
 	if (sampler->pid != 0)
 		return "the sampler has taken no sample for ten intervals";
@@ -99,7 +120,10 @@ reset_counters(void)
 	cpm_errors_reset();
 	cpm_slow_statements_reset();
 	cpm_pool_totals_reset();
+	cpm_busy_times_reset();
+	cpm_leak_log_reset();
 	cpm_session_counts_reset();
+	cpm_exposed_reset();
 	cpm_periods_reset(now);
 	LWLockRelease(cpm_pools_lock());
 }

@@ -1,6 +1,7 @@
 /*
  * leaks_view.c
- *		connpool_leaks: what looks forgotten, and what it holds up.
+ *		connpool_leaks: what looks forgotten, and what it holds up. connpool_leak_log
+ *		and connpool_leak_stats: what did, and what became of it.
  */
 #include "postgres.h"
 
@@ -13,12 +14,17 @@
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "serve/session_list.h"
+#include "store/leak_log.h"
 #include "store/lock_waits.h"
+#include "store/pools.h"
 #include "store/prepared.h"
+#include "store/slots.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_leaks_1_0);
+PG_FUNCTION_INFO_V1(connpool_leak_log_1_0);
+PG_FUNCTION_INFO_V1(connpool_leak_stats_1_0);
 
 typedef struct LeakListing
 {
@@ -99,16 +105,34 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_emit(row, listing->result);
 }
 
+/* When the session's pool last opened one: as store/pools knows it, and by those that are there. */
+static TimestampTz
+pool_opened(const CpmSession *session, TimestampTz newest_there)
+{
+	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+
+	if (pool == CPM_OTHER_POOL)
+		return 0;
+	return pool < 0 ? newest_there : Max(newest_there, cpm_pool_last_opened(pool));
+}
+
 static void
 emit_leaked_sessions(LeakListing *listing)
 {
 	CpmSessionList sessions = cpm_session_list();
-	CpmLeakKind *kinds = palloc((sessions.count + 1) * sizeof(CpmLeakKind));
+	TimestampTz *newest = palloc((sessions.count + 1) * sizeof(TimestampTz));
 
-	cpm_find_leaks(sessions.session, sessions.count, listing->now, &listing->ages, kinds);
+	cpm_newest_of_pools(sessions.session, sessions.count, newest);
 	for (int i = 0; i < sessions.count; i++)
-		if (kinds[i] != CPM_NO_LEAK)
-			emit_session(listing, kinds[i], &sessions.session[i]);
+	{
+		const CpmSession *session = &sessions.session[i];
+		CpmLeakKind kind = cpm_leak_kind(session, pool_opened(session, newest[i]),
+										 cpm_slot_has_duty(session->proc_number, session->pid),
+										 listing->now, &listing->ages);
+
+		if (kind != CPM_NO_LEAK)
+			emit_session(listing, kind, session);
+	}
 }
 
 Datum
@@ -128,5 +152,81 @@ connpool_leaks_1_0(PG_FUNCTION_ARGS)
 	for (int i = 0; i < prepared_count; i++)
 		if (cpm_is_leaked_prepared(&prepared[i], listing.now, &listing.ages))
 			emit_prepared(&listing, &prepared[i]);
+	return (Datum) 0;
+}
+
+typedef struct LogListing
+{
+	ReturnSetInfo *result;
+	CpmRow		row;
+} LogListing;
+
+static void
+emit_end(const void *entry, void *arg)
+{
+	const CpmLeakEnd *leak = entry;
+	LogListing *listing = arg;
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(leak->role);
+
+	cpm_row_timestamptz(row, leak->at);
+	cpm_row_text(row, cpm_leak_kind_name(leak->kind));
+	cpm_row_text(row, leak->came_back ? "released" : "ended");
+	if (leak->pid == 0)
+		cpm_row_null(row);
+	else
+		cpm_row_int4(row, leak->pid);
+	cpm_row_database(row, leak->database);
+	cpm_row_role(row, leak->role);
+	if (leak->pid == 0)
+		cpm_row_null(row);
+	else
+		cpm_row_foreign_text(row, leak->application_name);
+	if (visible)
+		cpm_row_interval(row, leak->held_us / 1000);
+	else
+		cpm_row_null(row);
+	cpm_row_emit(row, listing->result);
+}
+
+/* at, kind, outcome, pid, database, role, application_name, held; the newest first */
+Datum
+connpool_leak_log_1_0(PG_FUNCTION_ARGS)
+{
+	LogListing	listing = {0};
+
+	cpm_require_view(fcinfo, "connpool_leak_log");
+	cpm_require_preloaded("connpool_leak_log");
+	listing.result = cpm_rows_begin(fcinfo);
+	cpm_leak_log_scan(emit_end, &listing);
+	return (Datum) 0;
+}
+
+/* kind, suspects, detected, released, ended, last_detected, longest_held */
+Datum
+connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_leak_stats");
+	cpm_require_preloaded("connpool_leak_stats");
+	result = cpm_rows_begin(fcinfo);
+	for (CpmLeakKind kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
+	{
+		CpmLeakCounts counts = cpm_leak_counts(kind);
+
+		cpm_row_text(&row, cpm_leak_kind_name(kind));
+		cpm_row_int4(&row, cpm_leaks_open(kind));
+		cpm_row_int8(&row, (int64) counts.detected);
+		cpm_row_int8(&row, (int64) counts.released);
+		cpm_row_int8(&row, (int64) counts.ended);
+		cpm_row_timestamptz(&row, counts.last_detected);
+		if (counts.released + counts.ended == 0)
+			cpm_row_null(&row);
+		else
+			cpm_row_interval(&row, counts.longest_us / 1000);
+		cpm_row_emit(&row, result);
+	}
 	return (Datum) 0;
 }

@@ -8,7 +8,10 @@
 #include <math.h>
 
 #include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
+#include "judge/policy.h"
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/activity.h"
@@ -17,32 +20,44 @@
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "utils/acl.h"
+#include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_pools_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
 
-/* The sessions of a pool by state. */
+/* The sessions of a pool by state, and what they violate. */
 typedef struct PoolStates
 {
 	int			active;
 	int			idle;
 	int			idle_in_transaction;
+	unsigned int violations;	/* of its sessions; bits by CpmViolation */
 } PoolStates;
+
+typedef struct Counting
+{
+	TimestampTz now;
+	PoolStates *by_pool;
+} Counting;
 
 static void
 count_state(const CpmSession *session, void *arg)
 {
-	PoolStates *states = arg;
-	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+	Counting   *counting = arg;
+	CpmSlotSession counted;
+	PoolStates *states;
 
-	if (pool < 0)
+	if (!cpm_slot_session(session->proc_number, &counted) || counted.pid != session->pid ||
+		counted.pool < 0)
 		return;
+	states = &counting->by_pool[counted.pool];
 	if (cpm_is_active(session))
-		states[pool].active++;
+		states->active++;
 	else if (session->state == CPM_STATE_IDLE)
-		states[pool].idle++;
+		states->idle++;
 	else if (cpm_is_idle_in_transaction(session))
-		states[pool].idle_in_transaction++;
+		states->idle_in_transaction++;
+	states->violations |= cpm_session_violations(&counted, session, counting->now);
 }
 
 static uint64
@@ -55,14 +70,6 @@ sessions_ended(const CpmPool *pool)
 	return ended;
 }
 
-/* Is there anything to tell of it? A reset leaves pools without sessions empty. */
-static bool
-is_shown(const CpmPool *pool)
-{
-	return pool->connections > 0 || pool->opened > 0 || sessions_ended(pool) > 0 ||
-		pool->counts.of[CPM_QUERIES] > 0 || pool->counts.of[CPM_TRANSACTIONS] > 0;
-}
-
 /* The mean; NaN of none. */
 static double
 mean(uint64 sum, uint64 count)
@@ -71,12 +78,18 @@ mean(uint64 sum, uint64 count)
 }
 
 /* As in pg_stat_activity, states are for who may see the role's sessions. */
-static void
-add_states(CpmRow *row, const CpmPool *pool, const PoolStates *states)
+static bool
+may_see_states(const CpmPool *pool)
 {
 	Oid			role = get_role_oid(pool->name.role, true);
 
-	if (!cpm_may_see_all() && !(OidIsValid(role) && cpm_may_see(role)))
+	return cpm_may_see_all() || (OidIsValid(role) && cpm_may_see(role));
+}
+
+static void
+add_states(CpmRow *row, const PoolStates *states, bool visible)
+{
+	if (!visible)
 	{
 		for (int i = 0; i < 3; i++)
 			cpm_row_null(row);
@@ -87,16 +100,59 @@ add_states(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_int4(row, states->idle_in_transaction);
 }
 
+/* Its limits in the order of CpmLimit, NULL where there is none, and what it violates. */
+static void
+add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
+{
+	static const bool is_time[CPM_LIMITS] = {
+		[CPM_POOL_IDLE_TIMEOUT] = true,
+		[CPM_POOL_MAX_LIFETIME] = true,
+		[CPM_POOL_CONNECTION_TIMEOUT] = true,
+	};
+
+	for (int i = 0; i < CPM_LIMITS; i++)
+	{
+		if (policy->limit[i] == 0)
+			cpm_row_null(row);
+		else if (is_time[i])
+			cpm_row_interval(row, policy->limit[i]);
+		else
+			cpm_row_int4(row, policy->limit[i]);
+	}
+	cpm_row_violations(row, violations);
+}
+
+/*
+ * What the pool violates as one of its role's in its database. A role or database that
+ * is gone is not missed.
+ */
+static unsigned int
+violations_of(const CpmPool *pool)
+{
+	const int  *limit = pool->policy.limit;
+	int			role_connections;
+
+	if (limit[CPM_POOL_MAX] == 0 && limit[CPM_POOL_MIN] == 0)
+		return 0;
+	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
+								   !OidIsValid(get_database_oid(pool->name.database, true))))
+		return 0;
+	/* counted a moment later: never fewer than the row shows */
+	role_connections = Max((int) pool->connections, cpm_slots_of_owner(cpm_pool_owner(&pool->name)));
+	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
+}
+
 static void
 add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 {
 	const uint64 *counts = pool->counts.of;
+	bool		visible = may_see_states(pool);
 
 	cpm_row_foreign_text(row, pool->name.database);
 	cpm_row_foreign_text(row, pool->name.role);
 	cpm_row_foreign_text(row, pool->name.application_name);
 	cpm_row_int4(row, pool->connections);
-	add_states(row, pool, states);
+	add_states(row, states, visible);
 	cpm_row_int4(row, pool->peak_connections);
 	cpm_row_int4(row, pool->peak_busy);
 	cpm_row_int8(row, pool->opened);
@@ -109,29 +165,39 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_float8(row, mean(counts[CPM_QUERY_TIME_US], counts[CPM_QUERIES]) / 1000);
 	cpm_row_float8(row, cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
 	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
+	add_policy(row, &pool->policy, violations_of(pool) | (visible ? states->violations : 0));
 	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
 }
 
-/* By pool, as the view of that name lists it; the policy is added there. */
+/* Is there anything to tell of it? A reset leaves pools without sessions empty, but not without policy. */
+static bool
+is_shown(const CpmPool *pool)
+{
+	return pool->connections > 0 || pool->opened > 0 || sessions_ended(pool) > 0 ||
+		pool->counts.of[CPM_QUERIES] > 0 || pool->counts.of[CPM_TRANSACTIONS] > 0 ||
+		violations_of(pool) != 0;
+}
+
+/* By pool, as the view of that name lists it. */
 Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
 	CpmPoolList list;
-	PoolStates *states;
+	Counting	counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
 	cpm_require_view(fcinfo, "connpool_pools");
 	cpm_require_preloaded("connpool_pools");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_totals();
-	states = palloc0(list.places * sizeof(PoolStates));
-	cpm_activity_scan(false, count_state, states);
+	counting.by_pool = palloc0(list.places * sizeof(PoolStates));
+	cpm_activity_scan(false, count_state, &counting);
 	for (int i = 0; i < list.places; i++)
 	{
 		if (!list.is_used[i] || !is_shown(&list.pool[i]))
 			continue;
-		add_pool(&row, &list.pool[i], &states[i]);
+		add_pool(&row, &list.pool[i], &counting.by_pool[i]);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;

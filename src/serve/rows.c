@@ -9,6 +9,7 @@
 #include "commands/dbcommands.h"
 #include "common/ip.h"
 #include "funcapi.h"
+#include "judge/policy.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "serve/rows.h"
@@ -137,6 +138,30 @@ cpm_row_int4_array(CpmRow *row, const int *values, int count)
 }
 
 void
+cpm_row_text_array(CpmRow *row, const char *const *values, int count)
+{
+	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = CStringGetTextDatum(values[i]);
+	add(row, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)),
+		false);
+	pfree(elements);
+}
+
+void
+cpm_row_violations(CpmRow *row, unsigned int violations)
+{
+	const char *names[CPM_VIOLATIONS];
+	int			count = 0;
+
+	for (int i = 0; i < CPM_VIOLATIONS; i++)
+		if (violations & (1U << i))
+			names[count++] = cpm_violation_name(i);
+	cpm_row_text_array(row, names, count);
+}
+
+void
 cpm_row_address(CpmRow *row, const SockAddr *address)
 {
 	char		host[NI_MAXHOST] = "";
@@ -152,36 +177,10 @@ cpm_row_address(CpmRow *row, const SockAddr *address)
 	add(row, DirectFunctionCall1(inet_in, CStringGetDatum(host)), false);
 }
 
-/* The state by pg_stat_activity's names; NULL where that has NULL. */
-static const char *
-state_name(CpmState state)
-{
-	switch (state)
-	{
-		case CPM_STATE_DISABLED:
-			return "disabled";
-		case CPM_STATE_STARTING:
-			return "starting";
-		case CPM_STATE_IDLE:
-			return "idle";
-		case CPM_STATE_ACTIVE:
-			return "active";
-		case CPM_STATE_FASTPATH:
-			return "fastpath function call";
-		case CPM_STATE_IDLE_IN_TRANSACTION:
-			return "idle in transaction";
-		case CPM_STATE_IDLE_IN_TRANSACTION_ABORTED:
-			return "idle in transaction (aborted)";
-		case CPM_STATE_UNKNOWN:
-			break;
-	}
-	return NULL;
-}
-
 void
 cpm_row_state(CpmRow *row, CpmState state)
 {
-	cpm_row_text(row, state_name(state));
+	cpm_row_text(row, cpm_state_name(state));
 }
 
 void

@@ -14,7 +14,7 @@
 #include "libpq/pqcomm.h"
 #include "nodes/execnodes.h"
 
-#define CPM_MAX_COLUMNS 32
+#define CPM_MAX_COLUMNS 40
 
 typedef struct CpmRow
 {
@@ -63,6 +63,11 @@ extern void cpm_row_interval(CpmRow *row, int64 milliseconds);
 /* by pg_stat_activity's names; NULL where that has NULL */
 extern void cpm_row_state(CpmRow *row, CpmState state);
 extern void cpm_row_int4_array(CpmRow *row, const int *values, int count);
+
+extern void cpm_row_text_array(CpmRow *row, const char *const *values, int count);
+
+/* Names of CpmViolation bits. */
+extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 
 /* inet; NULL for a Unix socket and for what is not known */
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);

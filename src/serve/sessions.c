@@ -12,9 +12,11 @@
 
 #include "base/settings.h"
 #include "fmgr.h"
+#include "judge/policy.h"
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/activity.h"
+#include "store/poolers.h"
 #include "store/slots.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -30,9 +32,22 @@ typedef struct Listing
 	CpmRow		row;
 } Listing;
 
-/* queries, failed_queries, transactions; NULL where nothing counts them */
+/* The name of the PgBouncer through which it comes; NULL when it comes through none, or that is not known. */
 static void
-add_counters(CpmRow *row, const CpmSession *session)
+add_pooler(CpmRow *row, const CpmSession *session)
+{
+	const CpmPoolersAsked not_asked = {0};
+	int			pooler;
+
+	if (cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
+		cpm_row_text(row, cpm_pooler_state(pooler).name);
+	else
+		cpm_row_null(row);
+}
+
+/* queries, failed_queries, transactions, pooled_by, violations; the counts NULL where nothing counts */
+static void
+add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
 {
 	CpmSlotSession counted;
 	bool		is_known = cpm_slot_session(session->proc_number, &counted) &&
@@ -46,6 +61,8 @@ add_counters(CpmRow *row, const CpmSession *session)
 		else
 			cpm_row_null(row);
 	}
+	add_pooler(row, session);
+	cpm_row_violations(row, is_known ? cpm_session_violations(&counted, session, now) : 0);
 }
 
 /* client_addr, state, connected_at, three ages, wait event, queryid, query, counters */
@@ -67,7 +84,7 @@ add_private_columns(Listing *listing, const CpmSession *session)
 	else
 		cpm_row_int8(row, (int64) session->queryid);
 	cpm_row_text(row, session->query);
-	add_counters(row, session);
+	add_counters(row, session, listing->now);
 }
 
 static void
@@ -76,7 +93,7 @@ add_hidden_columns(Listing *listing)
 	for (int i = 0; i < 9; i++)
 		cpm_row_null(&listing->row);
 	cpm_row_text(&listing->row, CPM_HIDDEN_QUERY);
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 5; i++)
 		cpm_row_null(&listing->row);
 }
 

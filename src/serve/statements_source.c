@@ -21,6 +21,16 @@ cpm_statements_are_loaded(void)
 		(GetConfigOptionFlags("pg_stat_statements.max", true) & GUC_CUSTOM_PLACEHOLDER) == 0;
 }
 
+void
+cpm_statements_require_loaded(const char *what)
+{
+	if (!cpm_statements_are_loaded())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s needs pg_stat_statements to be preloaded", what),
+				 errhint("Add pg_stat_statements to shared_preload_libraries and restart the server.")));
+}
+
 /* The quoted name of the schema that holds it; NULL when there is none. */
 static const char *
 schema_name(void)
@@ -49,4 +59,14 @@ cpm_statements_read(void)
 		SPI_OK_SELECT)
 		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
 	return true;
+}
+
+void
+cpm_statements_require(void)
+{
+	if (!cpm_statements_read())
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),
+				 errhint("Run CREATE EXTENSION pg_stat_statements.")));
 }

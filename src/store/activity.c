@@ -10,7 +10,9 @@
  * pg_stat_activity in the user's transaction.
  *
  * The array itself is private to PostgreSQL, but every process has a pointer
- * to its own entry in it (MyBEEntry) and knows at which index that stands.
+ * to its own entry in it (MyBEEntry) and knows at which index that stands. A
+ * worker that starts with the postmaster has none, and takes the address that
+ * somebody who has has published: shared memory is where it is for everybody.
  *
  * A slot is in use while its latch is owned: a freed PGPROC keeps its old pid
  * until 17. It is a client's when it came from the list of regular backends;
@@ -20,6 +22,7 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
 
@@ -28,6 +31,10 @@
  * was stopped there by a debugger or a signal; we go on without it.
  */
 #define MAX_READ_TRIES 100000
+
+#define PROCS_AHEAD 4
+
+static pg_atomic_uint64 *published; /* the address of the array; NULL when not preloaded */
 
 static CpmState
 state_of(const PgBackendStatus *entry)
@@ -146,10 +153,68 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	return true;
 }
 
+/* NULL while nobody has told. */
+static const PgBackendStatus *
+status_array(void)
+{
+	if (MyBEEntry)
+		return MyBEEntry - cpm_own_status_index();
+	return published ? (const PgBackendStatus *) (uintptr_t) pg_atomic_read_u64(published) : NULL;
+}
+
+Size
+cpm_activity_size(void)
+{
+	return sizeof(pg_atomic_uint64);
+}
+
+void
+cpm_activity_attach(void *memory, bool is_new)
+{
+	published = memory;
+	if (is_new)
+		pg_atomic_init_u64(published, 0);
+}
+
+void
+cpm_activity_publish(void)
+{
+	if (MyBEEntry && pg_atomic_read_u64(published) == 0)
+		pg_atomic_write_u64(published, (uint64) (uintptr_t) status_array());
+}
+
+bool
+cpm_activity_is_published(void)
+{
+	return published && pg_atomic_read_u64(published) != 0;
+}
+
+/*
+ * Of the process that many places on, its PGPROC; of one that is nearer, whose PGPROC
+ * is there by now, its status.
+ */
+static void
+prefetch_ahead(int place, const PgBackendStatus *entries)
+{
+	const volatile PGPROC *far = &ProcGlobal->allProcs[Min(place + 2 * PROCS_AHEAD, MaxBackends - 1)];
+	const volatile PGPROC *near = &ProcGlobal->allProcs[Min(place + PROCS_AHEAD, MaxBackends - 1)];
+	int			index = cpm_status_index(near);
+
+	cpm_prefetch(&far->procgloballist);
+	cpm_prefetch(&far->procLatch);
+	cpm_prefetch(&far->waitLock);
+	cpm_prefetch(&far->waitStart);
+	if (entries == NULL || index < 0 || index >= MaxBackends)
+		return;
+	cpm_prefetch(&entries[index].st_changecount);
+	cpm_prefetch(&entries[index].st_userid);
+	cpm_prefetch(&entries[index].st_appname);
+}
+
 int
 cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 {
-	const PgBackendStatus *entries = MyBEEntry ? MyBEEntry - cpm_own_status_index() : NULL;
+	const PgBackendStatus *entries = status_array();
 	char	   *query = with_details ? palloc(pgstat_track_activity_query_size) : NULL;
 	int			slots_in_use = 0;
 
@@ -159,6 +224,7 @@ cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 		int			owner_pid = slot_owner(proc);
 		CpmSession	session;
 
+		prefetch_ahead(i, entries);
 		if (owner_pid == 0)
 			continue;
 		slots_in_use++;

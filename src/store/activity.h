@@ -6,6 +6,7 @@
 #define CPM_ACTIVITY_H
 
 #include "base/session.h"
+#include "c.h"
 
 typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
 
@@ -19,5 +20,14 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * backend status. Raises nothing without details; with them, what palloc does.
  */
 extern int	cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg);
+
+/*
+ * A worker that is there before PostgreSQL lets it have a backend status finds the
+ * array where others have said that it is: the sampler, and every session that opens.
+ */
+extern Size cpm_activity_size(void);
+extern void cpm_activity_attach(void *memory, bool is_new);
+extern void cpm_activity_publish(void);
+extern bool cpm_activity_is_published(void);
 
 #endif							/* CPM_ACTIVITY_H */

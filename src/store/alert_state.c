@@ -24,6 +24,7 @@ typedef struct AlertState
 	pg_atomic_uint32 reset_pending; /* set by a reset, taken back by the sampler */
 	pg_atomic_uint64 baseline;	/* the first log entry shown; a reset writes */
 	pg_atomic_uint64 next;		/* number of log entries ever written */
+	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started */
 	CpmAlertLogEntry entry[RING_ENTRIES];	/* entry n stands at n % RING_ENTRIES */
 } AlertState;
 
@@ -47,6 +48,9 @@ cpm_alert_state_attach(void *memory, bool is_new)
 	pg_atomic_init_u32(&shared->reset_pending, 0);
 	pg_atomic_init_u64(&shared->baseline, 0);
 	pg_atomic_init_u64(&shared->next, 0);
+	for (int i = 0; i < CPM_METRICS; i++)
+		for (int status = CPM_OK; status <= CPM_CRITICAL; status++)
+			pg_atomic_init_u64(&shared->changes[i][status], 0);
 	cpm_alert_board_clear(&shared->board);
 }
 
@@ -104,8 +108,8 @@ cpm_alert_board_get(CpmAlertBoard *board)
 	return true;
 }
 
-void
-cpm_alert_log_append(const CpmAlertLogEntry *entry)
+static void
+append(const CpmAlertLogEntry *entry)
 {
 	uint64		number = pg_atomic_read_u64(&shared->next);
 
@@ -113,6 +117,19 @@ cpm_alert_log_append(const CpmAlertLogEntry *entry)
 	shared->entry[number % RING_ENTRIES] = *entry;
 	pg_write_barrier();
 	pg_atomic_write_u64(&shared->next, number + 1);
+}
+
+void
+cpm_alert_log_append(const CpmAlertLogEntry *entry)
+{
+	append(entry);
+	pg_atomic_fetch_add_u64(&shared->changes[entry->metric][entry->to_status], 1);
+}
+
+uint64
+cpm_alert_changes(CpmMetricId metric, CpmStatus to_status)
+{
+	return pg_atomic_read_u64(&shared->changes[metric][to_status]);
 }
 
 /* False when the writer has come round to it. */
@@ -186,7 +203,7 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 	if (source->rehearsal || metric_of[entry.metric] < 0)
 		return;
 	entry.metric = (CpmMetricId) metric_of[entry.metric];
-	cpm_alert_log_append(&entry);
+	append(&entry);
 }
 
 bool

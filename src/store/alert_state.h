@@ -11,7 +11,7 @@
 
 #define CPM_ALERT_LOG_ENTRIES 1000
 #define CPM_MESSAGE_SIZE 256
-#define CPM_CULPRIT_SIZE 384
+#define CPM_CULPRIT_SIZE 640
 
 typedef struct CpmAlertRow
 {
@@ -48,6 +48,9 @@ extern void cpm_alert_state_attach(void *memory, bool is_new);
 /* The sampler only; neither can fail. */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 extern void cpm_alert_log_append(const CpmAlertLogEntry *entry);
+
+/* How often an alert came to that status since the server started. Any process. */
+extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
 /* Any process; no lock. False when the library is not preloaded. */
 extern bool cpm_alert_board_get(CpmAlertBoard *board);

@@ -10,6 +10,8 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "store/busy_times.h"
+#include "store/exposed.h"
 #include "store/pool_totals.h"
 #include "store/pools.h"
 #include "store/slots.h"
@@ -18,13 +20,18 @@
 #define MOST_TRIES 1000
 #define BETWEEN_TRIES_US 1000
 
+#define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
+
 static void
 read_once(CpmPoolList *list)
 {
 	for (int i = 0; i < list->places; i++)
 		list->is_used[i] = cpm_pool_copy(i, &list->pool[i]);
 	for (int i = 0; i < cpm_slots_places(); i++)
+	{
+		cpm_slot_prefetch(i + SLOTS_AHEAD);
 		cpm_slot_add_to_pool(i, list->pool);
+	}
 }
 
 /* Everything since the server started. */
@@ -63,6 +70,8 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 		pool->ended[i] -= earlier->ended[i];
 	pool->session_time_us -= earlier->session_time_us;
 	pool->setup_time_us -= earlier->setup_time_us;
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pool->feature[i] -= earlier->feature[i];
 	cpm_query_counts_subtract(&pool->counts, &earlier->counts);
 	cpm_histogram_subtract(&pool->histogram, &earlier->histogram);
 }
@@ -74,10 +83,8 @@ subtract_baselines(CpmPoolList *list)
 
 	for (int i = 0; i < list->places; i++)
 	{
-		if (!list->is_used[i])
-			continue;
-		cpm_pool_copy_baseline(i, baseline);
-		subtract(&list->pool[i], baseline);
+		if (list->is_used[i] && cpm_pool_copy_baseline(i, baseline))
+			subtract(&list->pool[i], baseline);
 	}
 	pfree(baseline);
 }
@@ -122,8 +129,45 @@ end_open_sessions(CpmPoolList *list, TimestampTz now)
 			list->pool[i].ended[CPM_SESSION_KILLED] += list->pool[i].connections;
 }
 
+/* Most buckets are empty: only the others are written. */
 static void
-save_pool(CpmSink *sink, const CpmPool *pool)
+put_busy(CpmSink *sink, int index)
+{
+	CpmBusy		busy = {0};
+
+	(void) cpm_busy_times_copy(index, &busy);
+	cpm_put_u64(sink, busy.samples);
+	for (uint64 i = 0; i < CPM_BUSY_BUCKETS; i++)
+	{
+		if (busy.tenths[i] == 0)
+			continue;
+		cpm_put_another(sink, true);
+		cpm_put_u64(sink, i);
+		cpm_put_u64(sink, busy.tenths[i]);
+	}
+	cpm_put_another(sink, false);
+}
+
+static void
+get_busy(CpmSource *source, CpmBusy *busy)
+{
+	memset(busy, 0, sizeof(*busy));
+	busy->samples = (uint32) cpm_get_u64(source);
+	while (cpm_get_another(source))
+	{
+		uint64		bucket = cpm_get_u64(source);
+
+		if (bucket >= CPM_BUSY_BUCKETS)
+		{
+			source->failed = true;
+			break;
+		}
+		busy->tenths[bucket] = (uint32) cpm_get_u64(source);
+	}
+}
+
+static void
+save_pool(CpmSink *sink, const CpmPool *pool, int index)
 {
 	cpm_put_another(sink, true);
 	cpm_put(sink, &pool->name, sizeof(pool->name));
@@ -134,7 +178,12 @@ save_pool(CpmSink *sink, const CpmPool *pool)
 	cpm_put_u64(sink, pool->session_time_us);
 	cpm_put_u64(sink, pool->setup_time_us);
 	cpm_put(sink, &pool->counts, sizeof(pool->counts));
+	cpm_put(sink, pool->feature, sizeof(pool->feature));
+	cpm_put(sink, pool->feature_seen, sizeof(pool->feature_seen));
+	cpm_put(sink, &pool->policy, sizeof(pool->policy));
 	cpm_put_histogram(sink, &pool->histogram);
+	cpm_put_u64(sink, cpm_exposed_is_named(index));
+	put_busy(sink, index);
 }
 
 void
@@ -148,14 +197,14 @@ cpm_pool_totals_save(CpmSink *sink, TimestampTz now)
 	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
 	for (int i = 0; i < list.places; i++)
 		if (list.is_used[i])
-			save_pool(sink, &list.pool[i]);
+			save_pool(sink, &list.pool[i], i);
 	cpm_put_another(sink, false);
 	pfree(list.is_used);
 	pfree(list.pool);
 }
 
 static bool
-load_pool(CpmSource *source, CpmPool *pool)
+load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, bool *is_named)
 {
 	(void) cpm_get(source, &pool->name, sizeof(pool->name));
 	pool->connections = 0;
@@ -166,13 +215,21 @@ load_pool(CpmSource *source, CpmPool *pool)
 	pool->session_time_us = cpm_get_u64(source);
 	pool->setup_time_us = cpm_get_u64(source);
 	(void) cpm_get(source, &pool->counts, sizeof(pool->counts));
-	return cpm_get_histogram(source, &pool->histogram);
+	(void) cpm_get(source, pool->feature, sizeof(pool->feature));
+	(void) cpm_get(source, pool->feature_seen, sizeof(pool->feature_seen));
+	(void) cpm_get(source, &pool->policy, sizeof(pool->policy));
+	(void) cpm_get_histogram(source, &pool->histogram);
+	*is_named = cpm_get_u64(source) != 0;
+	get_busy(source, busy);
+	return !source->failed;
 }
 
 bool
 cpm_pool_totals_load(CpmSource *source)
 {
 	CpmPool		pool;
+	CpmBusy		busy;
+	bool		is_named;
 	CpmPool		sum = {0};
 	uint64		folded;
 	int64		max_us;
@@ -183,12 +240,16 @@ cpm_pool_totals_load(CpmSource *source)
 	max_us = (int64) cpm_get_u64(source);
 	while (cpm_get_another(source))
 	{
-		if (!load_pool(source, &pool) || source->rehearsal)
+		int			index;
+
+		if (!load_pool(source, &pool, &busy, &is_named) || source->rehearsal)
 			continue;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			sum.counts.of[i] += pool.counts.of[i];
 		cpm_histogram_add(&sum.histogram, &pool.histogram);
-		cpm_pool_load(&pool);
+		index = cpm_pool_load(&pool);
+		cpm_busy_times_load(index, &busy);
+		cpm_exposed_load_named(index, is_named, pool.counts.of[CPM_QUERIES]);
 	}
 	if (source->failed || source->rehearsal)
 		return !source->failed;

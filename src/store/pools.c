@@ -23,6 +23,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
+#include "store/exposed.h"
 #include "store/pools.h"
 
 /* What only grows: the parts of a CpmPool that are summed. */
@@ -33,6 +34,7 @@ typedef struct PoolCounters
 	pg_atomic_uint64 ended[CPM_SESSION_ENDS];
 	pg_atomic_uint64 session_time_us;
 	pg_atomic_uint64 setup_time_us;
+	pg_atomic_uint64 feature[CPM_FEATURES];
 	pg_atomic_uint64 bucket[CPM_BUCKETS];
 } PoolCounters;
 
@@ -47,6 +49,13 @@ typedef struct PoolPlace
 	pg_atomic_uint64 peak;		/* epoch << 32 | connections; raised by who comes in */
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler */
 	pg_atomic_uint64 last_left; /* a TimestampTz: when it was last left */
+	pg_atomic_uint64 last_opened;	/* another: when a session last opened in it */
+	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* and others; 0 never */
+	pg_atomic_uint64 owner;		/* cpm_pool_owner() of the name; 0 without a pool */
+	pg_atomic_uint32 limit[CPM_LIMITS]; /* its policy; sessions of its owner write */
+	pg_atomic_uint64 policy_from;	/* the moment of the session that wrote it */
+	pg_atomic_uint64 octaves;	/* of buckets that are not all zero, in either of these: a bit each */
+	pg_atomic_uint32 has_baseline;
 	PoolCounters total;			/* sessions add as they leave */
 	PoolCounters baseline;		/* a reset writes, and a fold, under the lock */
 } PoolPlace;
@@ -81,8 +90,13 @@ table_size(void)
 Size
 cpm_pools_size(void)
 {
-	return add_size(MAXALIGN(table_size()),
-					hash_estimate_size(cpm_max_pools + 1, sizeof(IndexEntry)));
+	return table_size();
+}
+
+Size
+cpm_pools_names_size(void)
+{
+	return hash_estimate_size(cpm_max_pools + 1, sizeof(IndexEntry));
 }
 
 LWLock *
@@ -107,6 +121,15 @@ init_place(PoolPlace *place)
 	pg_atomic_init_u64(&place->peak, 0);
 	pg_atomic_init_u64(&place->peak_busy, 0);
 	pg_atomic_init_u64(&place->last_left, 0);
+	pg_atomic_init_u64(&place->last_opened, 0);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pg_atomic_init_u64(&place->feature_seen[i], 0);
+	for (int i = 0; i < CPM_LIMITS; i++)
+		pg_atomic_init_u32(&place->limit[i], 0);
+	pg_atomic_init_u64(&place->owner, 0);
+	pg_atomic_init_u64(&place->policy_from, 0);
+	pg_atomic_init_u64(&place->octaves, 0);
+	pg_atomic_init_u32(&place->has_baseline, 0);
 	init_counters(&place->total);
 	init_counters(&place->baseline);
 }
@@ -268,6 +291,39 @@ move_counters(PoolCounters *from, PoolCounters *to)
 	}
 }
 
+/* A moment is raised by who sees a later one. */
+static void
+raise_moment(pg_atomic_uint64 *moment, uint64 raised)
+{
+	uint64		current = pg_atomic_read_u64(moment);
+
+	while (current < raised && !pg_atomic_compare_exchange_u64(moment, &current, raised))
+		;
+}
+
+/* What is no count and no peak: "(other)" has no policy, and no newest session. */
+static void
+forget_rest(PoolPlace *place, PoolPlace *other)
+{
+	for (int i = 0; i < CPM_FEATURES; i++)
+	{
+		raise_moment(&other->feature_seen[i], pg_atomic_read_u64(&place->feature_seen[i]));
+		pg_atomic_write_u64(&place->feature_seen[i], 0);
+	}
+	for (int i = 0; i < CPM_LIMITS; i++)
+		pg_atomic_write_u32(&place->limit[i], 0);
+	pg_atomic_write_u64(&place->owner, 0);
+	pg_atomic_write_u64(&place->policy_from, 0);
+	pg_atomic_write_u64(&place->last_opened, 0);
+}
+
+/* Since the last reset, of a pool without sessions. */
+static uint64
+counted(PoolPlace *place, CpmCount count)
+{
+	return pg_atomic_read_u64(&place->total.count[count]) - pg_atomic_read_u64(&place->baseline.count[count]);
+}
+
 /* Give a pool's counts to "(other)" and free its place. False when somebody came in. */
 static bool
 fold(int index)
@@ -280,10 +336,15 @@ fold(int index)
 		return false;
 	cpm_pools_move_begin();
 	hash_search(by_name, &place->name, HASH_REMOVE, NULL);
+	cpm_exposed_fold(index, &place->name, counted(place, CPM_QUERIES), counted(place, CPM_FAILED_QUERIES));
 	move_counters(&place->total, &other->total);
 	move_counters(&place->baseline, &other->baseline);
+	pg_atomic_fetch_or_u64(&other->octaves, pg_atomic_exchange_u64(&place->octaves, 0));
+	if (pg_atomic_exchange_u32(&place->has_baseline, 0) != 0)
+		pg_atomic_write_u32(&other->has_baseline, 1);
 	raise_peak(&other->peak, peak_value(&place->peak));
 	raise_peak(&other->peak_busy, peak_value(&place->peak_busy));
+	forget_rest(place, other);
 	pg_atomic_write_u32(&place->is_used, 0);
 	pg_atomic_write_u64(&place->peak, 0);
 	pg_atomic_write_u64(&place->peak_busy, 0);
@@ -330,6 +391,8 @@ find_or_create(const CpmPoolName *name)
 	}
 	entry->index = index;
 	pools->place[index].name = *name;
+	cpm_exposed_pool_came(index, name);
+	pg_atomic_write_u64(&pools->place[index].owner, cpm_pool_owner(name));
 	pg_write_barrier();
 	pg_atomic_write_u32(&pools->place[index].is_used, 1);
 	pg_atomic_fetch_add_u32(&pools->used, 1);
@@ -356,17 +419,29 @@ cpm_pool_add(int index, CpmCount count, uint64 amount)
 	pg_atomic_fetch_add_u64(&pools->place[index].total.count[count], amount);
 }
 
+/* Readers look at octaves only that have anything. */
+static void
+note_octave(PoolPlace *place, int bucket)
+{
+	uint64		octave = UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS);
+
+	if ((pg_atomic_read_u64(&place->octaves) & octave) == 0)
+		pg_atomic_fetch_or_u64(&place->octaves, octave);
+}
+
 void
 cpm_pool_add_bucket(int index, int bucket, uint64 amount)
 {
+	note_octave(&pools->place[index], bucket);
 	pg_atomic_fetch_add_u64(&pools->place[index].total.bucket[bucket], amount);
 }
 
 void
-cpm_pool_add_opened(int index, uint64 setup_time_us)
+cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now)
 {
 	PoolCounters *total = &pools->place[index].total;
 
+	raise_moment(&pools->place[index].last_opened, (uint64) now);
 	pg_atomic_fetch_add_u64(&total->opened, 1);
 	pg_atomic_fetch_add_u64(&total->setup_time_us, setup_time_us);
 }
@@ -381,13 +456,72 @@ cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us)
 }
 
 void
+cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now)
+{
+	pg_atomic_fetch_add_u64(&pools->place[index].total.feature[feature], uses);
+	raise_moment(&pools->place[index].feature_seen[feature], (uint64) now);
+}
+
+void
+cpm_pool_set_policy(int index, const CpmPolicy *policy, TimestampTz from)
+{
+	PoolPlace  *place = &pools->place[index];
+
+	if (index == CPM_OTHER_POOL || (uint64) from < pg_atomic_read_u64(&place->policy_from))
+		return;
+	/* mostly it is what it was: then the line of the cache stays with those that read it */
+	if ((uint64) from != pg_atomic_read_u64(&place->policy_from))
+		pg_atomic_write_u64(&place->policy_from, (uint64) from);
+	for (int i = 0; i < CPM_LIMITS; i++)
+		if (pg_atomic_read_u32(&place->limit[i]) != (uint32) policy->limit[i])
+			pg_atomic_write_u32(&place->limit[i], (uint32) policy->limit[i]);
+}
+
+void
+cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, TimestampTz from)
+{
+	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
+		if (pg_atomic_read_u64(&pools->place[i].owner) == owner)
+			cpm_pool_set_policy(i, policy, from);
+}
+
+bool
+cpm_pool_policy(int index, CpmPolicy *policy)
+{
+	bool		is_any = false;
+
+	for (int i = 0; i < CPM_LIMITS; i++)
+	{
+		policy->limit[i] = (int) pg_atomic_read_u32(&pools->place[index].limit[i]);
+		is_any |= policy->limit[i] != 0;
+	}
+	return is_any;
+}
+
+TimestampTz
+cpm_pool_last_opened(int index)
+{
+	return (TimestampTz) pg_atomic_read_u64(&pools->place[index].last_opened);
+}
+
+bool
+cpm_pool_generation(int index, uint32 *generation, uint32 *connections)
+{
+	uint64		state = pg_atomic_read_u64(&pools->place[index].state);
+
+	*generation = (uint32) (state >> 32);
+	*connections = (uint32) state;
+	return pg_atomic_read_u32(&pools->place[index].is_used) != 0;
+}
+
+void
 cpm_pool_note_busy(int index, uint32 busy)
 {
 	raise_peak(&pools->place[index].peak_busy, busy);
 }
 
 static void
-copy_counters(PoolCounters *counters, CpmPool *pool)
+copy_counters(PoolCounters *counters, uint64 octaves, CpmPool *pool)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 		pool->counts.of[i] = pg_atomic_read_u64(&counters->count[i]);
@@ -396,8 +530,24 @@ copy_counters(PoolCounters *counters, CpmPool *pool)
 		pool->ended[i] = pg_atomic_read_u64(&counters->ended[i]);
 	pool->session_time_us = pg_atomic_read_u64(&counters->session_time_us);
 	pool->setup_time_us = pg_atomic_read_u64(&counters->setup_time_us);
-	for (int i = 0; i < CPM_BUCKETS; i++)
-		pool->histogram.count[i] = pg_atomic_read_u64(&counters->bucket[i]);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pool->feature[i] = pg_atomic_read_u64(&counters->feature[i]);
+	memset(&pool->histogram, 0, sizeof(pool->histogram));
+	for (; octaves != 0; octaves &= octaves - 1)
+	{
+		int			first = pg_rightmost_one_pos64(octaves) * CPM_SUB_BUCKETS;
+
+		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
+			pool->histogram.count[i] = pg_atomic_read_u64(&counters->bucket[i]);
+	}
+}
+
+/* What a walk over all pools reads of each, but for its buckets. */
+static void
+prefetch_place(const PoolPlace *place)
+{
+	for (size_t i = 0; i < offsetof(PoolPlace, total) + offsetof(PoolCounters, bucket); i += 64)
+		cpm_prefetch((const char *) place + i);
 }
 
 bool
@@ -407,12 +557,17 @@ cpm_pool_copy(int index, CpmPool *pool)
 
 	if (pg_atomic_read_u32(&place->is_used) == 0)
 		return false;
+	if (index + 1 < pools->places)
+		prefetch_place(&pools->place[index + 1]);
 	pg_read_barrier();
 	pool->name = place->name;
 	pool->connections = (uint32) pg_atomic_read_u64(&place->state);
 	pool->peak_connections = Max(peak_value(&place->peak), pool->connections);
 	pool->peak_busy = peak_value(&place->peak_busy);
-	copy_counters(&place->total, pool);
+	copy_counters(&place->total, pg_atomic_read_u64(&place->octaves), pool);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pool->feature_seen[i] = (TimestampTz) pg_atomic_read_u64(&place->feature_seen[i]);
+	(void) cpm_pool_policy(index, &pool->policy);
 	return true;
 }
 
@@ -426,13 +581,18 @@ cpm_pool_name(int index, CpmPoolName *name)
 	return true;
 }
 
-void
+bool
 cpm_pool_copy_baseline(int index, CpmPool *baseline)
 {
-	copy_counters(&pools->place[index].baseline, baseline);
+	PoolPlace  *place = &pools->place[index];
+
+	if (pg_atomic_read_u32(&place->has_baseline) == 0)
+		return false;
+	copy_counters(&place->baseline, pg_atomic_read_u64(&place->octaves), baseline);
+	return true;
 }
 
-void
+int
 cpm_pool_load(const CpmPool *pool)
 {
 	bool		is_other = strcmp(pool->name.database, "(other)") == 0 &&
@@ -448,10 +608,15 @@ cpm_pool_load(const CpmPool *pool)
 		pg_atomic_fetch_add_u64(&place->total.ended[i], pool->ended[i]);
 	pg_atomic_fetch_add_u64(&place->total.session_time_us, pool->session_time_us);
 	pg_atomic_fetch_add_u64(&place->total.setup_time_us, pool->setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		cpm_pool_add_feature(index, i, pool->feature[i], pool->feature_seen[i]);
+	cpm_pool_set_policy(index, &pool->policy, 0);
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		pg_atomic_fetch_add_u64(&place->total.bucket[i], pool->histogram.count[i]);
+		if (pool->histogram.count[i] != 0)
+			cpm_pool_add_bucket(index, i, pool->histogram.count[i]);
 	raise_peak(&place->peak, pool->peak_connections);
 	raise_peak(&place->peak_busy, pool->peak_busy);
+	return index;
 }
 
 void
@@ -472,8 +637,15 @@ cpm_pool_set_baseline(int index, const CpmPool *pool)
 		pg_atomic_write_u64(&baseline->ended[i], pool->ended[i]);
 	pg_atomic_write_u64(&baseline->session_time_us, pool->session_time_us);
 	pg_atomic_write_u64(&baseline->setup_time_us, pool->setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pg_atomic_write_u64(&baseline->feature[i], pool->feature[i]);
 	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		if (pool->histogram.count[i] != 0)
+			note_octave(&pools->place[index], i);
 		pg_atomic_write_u64(&baseline->bucket[i], pool->histogram.count[i]);
+	}
+	pg_atomic_write_u32(&pools->place[index].has_baseline, 1);
 }
 
 void

@@ -19,6 +19,7 @@ typedef struct CpmPoolRef
 } CpmPoolRef;
 
 extern Size cpm_pools_size(void);
+extern Size cpm_pools_names_size(void);	/* of the hash table beside it */
 extern void cpm_pools_attach(void *memory, bool is_new);
 
 /*
@@ -51,8 +52,20 @@ extern void cpm_pool_leave(int index, TimestampTz now);
 /* Add to a pool that the calling session is in. Atomics only. */
 extern void cpm_pool_add(int index, CpmCount count, uint64 amount);
 extern void cpm_pool_add_bucket(int index, int bucket, uint64 amount);
-extern void cpm_pool_add_opened(int index, uint64 setup_time_us);
+extern void cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now);
 extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
+
+/* A session that is in the pool has used a feature so often. Atomics only. */
+extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
+
+/*
+ * The pool has the policy of a session that opened, or changed it, at that moment,
+ * unless it has that of a later one. Atomics only.
+ */
+extern void cpm_pool_set_policy(int index, const CpmPolicy *policy, TimestampTz from);
+
+/* The same for every pool of that owner (cpm_pool_owner()). Looks at each pool. */
+extern void cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, TimestampTz from);
 
 /*
  * Around whatever moves counts between a session and its pool, or a session
@@ -66,13 +79,26 @@ extern bool cpm_pools_at_rest(uint64 *moves);
 
 /*
  * Add what was counted of the pool before the server started, and make it one of
- * the known. The postmaster only, before anybody else is there.
+ * the known; its index. The postmaster only, before anybody else is there.
  */
-extern void cpm_pool_load(const CpmPool *pool);
+extern int	cpm_pool_load(const CpmPool *pool);
 extern void cpm_pools_load_folded(uint64 folded);
 
 /* The sampler only: so many of the pool's sessions are busy. */
 extern void cpm_pool_note_busy(int index, uint32 busy);
+
+/* The pool's policy; false when it has none. Any process; no lock. */
+extern bool cpm_pool_policy(int index, CpmPolicy *policy);
+
+/* When a session last opened in the pool; 0 never. Any process; no lock. */
+extern TimestampTz cpm_pool_last_opened(int index);
+
+/*
+ * Which of those that have been at that place it is: what is known of another one
+ * does not belong to it. *connections is how many it has now. False for a place
+ * that holds none. Any process; no lock.
+ */
+extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connections);
 
 /*
  * Copy what a pool has been given since the server started; false for a place
@@ -80,8 +106,8 @@ extern void cpm_pool_note_busy(int index, uint32 busy);
  */
 extern bool cpm_pool_copy(int index, CpmPool *pool);
 
-/* The same of the last reset, to be subtracted. To set it, hold the lock exclusively. */
-extern void cpm_pool_copy_baseline(int index, CpmPool *baseline);
+/* The same of the last reset, to be subtracted; false without one. To set it, hold the lock exclusively. */
+extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);
 extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 
 /* Peaks start anew, with the connections that there are. */

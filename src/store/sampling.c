@@ -14,6 +14,7 @@
 #include "base/settings.h"
 #include "store/activity.h"
 #include "store/history.h"
+#include "store/poolers.h"
 #include "store/prepared.h"
 #include "store/recent.h"
 #include "store/refusals.h"
@@ -27,7 +28,9 @@ typedef struct Counting
 	CpmSample  *sample;
 	CpmAges		ages;
 	TimestampTz oldest_transaction; /* 0 for none */
-	uint32	   *busy_by_pool;	/* NULL when nobody asks */
+	const CpmSampleWatcher *watcher;	/* NULL when there is none */
+	CpmPoolersAsked asked;
+	int			pooled;
 } Counting;
 
 static void
@@ -37,17 +40,15 @@ remember_oldest(Counting *counting, TimestampTz start)
 		counting->oldest_transaction = start;
 }
 
-/* Busy: active or in a transaction, as the busy time of pools. */
+/* A session that is neither counts for neither. */
 static void
-count_busy(Counting *counting, const CpmSession *session)
+count_pooling(Counting *counting, const CpmSession *session)
 {
-	int			pool;
+	int			pooler;
+	CpmPooling	pooling = cpm_pooling_of(session, &counting->asked, &pooler);
 
-	if (!cpm_is_active(session) && !cpm_is_idle_in_transaction(session))
-		return;
-	pool = cpm_slot_pool(session->proc_number, session->pid);
-	if (pool >= 0)
-		counting->busy_by_pool[pool]++;
+	counting->pooled += pooling == CPM_POOLING_POOLED;
+	counting->sample->value[CPM_DIRECT_CONNECTIONS] += pooling == CPM_POOLING_DIRECT;
 }
 
 static void
@@ -58,8 +59,10 @@ count_session(const CpmSession *session, void *arg)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
-	if (counting->busy_by_pool)
-		count_busy(counting, session);
+	if (counting->asked.all_fresh)
+		count_pooling(counting, session);
+	if (counting->watcher)
+		counting->watcher->session(session, counting->watcher->arg);
 	if (!session->exempt)
 		remember_oldest(counting, session->xact_start);
 }
@@ -75,6 +78,8 @@ count_prepared(Counting *counting)
 		counting->sample->value[CPM_LEAK_SUSPECTS] +=
 			cpm_is_leaked_prepared(&list[i], counting->sample->taken_at, &counting->ages);
 		remember_oldest(counting, list[i].prepared_at);
+		if (counting->watcher)
+			counting->watcher->prepared(&list[i], counting->watcher->arg);
 	}
 	if (list)
 		pfree(list);
@@ -140,17 +145,17 @@ count_last_minute(CpmSample *sample)
 int
 cpm_sample_sources(void)
 {
-	return CPM_SOURCE_LIVE |
+	return CPM_SOURCE_LIVE | (cpm_poolers_count() > 0 ? CPM_SOURCE_POOLERS : 0) |
 		(cpm_is_preloaded() ? CPM_SOURCE_HISTORY | CPM_SOURCE_COUNTERS : 0);
 }
 
 void
-cpm_sample_take(CpmSample *sample, uint32 *busy_by_pool)
+cpm_sample_take(CpmSample *sample, const CpmSampleWatcher *watcher)
 {
 	Counting	counting = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
-		.busy_by_pool = busy_by_pool,
+		.watcher = watcher,
 	};
 
 	memset(sample, 0, sizeof(*sample));
@@ -159,10 +164,17 @@ cpm_sample_take(CpmSample *sample, uint32 *busy_by_pool)
 	sample->usable_slots = MaxConnections - cpm_reserved_slots();
 	sample->sources = cpm_sample_sources();
 
+	counting.asked = cpm_poolers_asked(sample->taken_at);
+
 	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_activity_scan(false, count_session, &counting);
 	count_prepared(&counting);
 	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;
+
+	sample->value[CPM_POOL_WAITING_CLIENTS] = cpm_poolers_waiting(sample->taken_at);
+	sample->pooled_connections = counting.asked.all_fresh ? counting.pooled : NAN;
+	if (!counting.asked.all_fresh)
+		sample->value[CPM_DIRECT_CONNECTIONS] = NAN;
 
 	/* without our own memory these are not known, and left out of every listing */
 	for (int i = CPM_SLOW_STATEMENTS; i <= CPM_EXHAUSTION_SECONDS; i++)

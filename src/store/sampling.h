@@ -6,15 +6,25 @@
 #define CPM_SAMPLING_H
 
 #include "base/sample.h"
+#include "base/session.h"
+#include "store/activity.h"
 #include "store/recent.h"
 
+/* Who looks at what is sampled while it is: the sampler, in its round. */
+typedef struct CpmSampleWatcher
+{
+	CpmSessionVisitor session;
+	void		(*prepared) (const CpmPrepared *prepared, void *arg);
+	void	   *arg;
+} CpmSampleWatcher;
+
 /*
- * Fill a sample with the state of now. busy_by_pool is NULL, or counters by the
- * index of store/pools to which the sessions that are busy are added. Any process that has a backend status
- * may call it. Takes no lock but cpm_prepared_list()'s; allocates a little in
- * the current memory context when prepared transactions are possible.
+ * Fill a sample with the state of now; its taken_at is set first. watcher may be
+ * NULL. Any process that has a backend status may call it. Takes no lock but
+ * cpm_prepared_list()'s; allocates a little in the current memory context when
+ * prepared transactions are possible.
  */
-extern void cpm_sample_take(CpmSample *sample, uint32 *busy_by_pool);
+extern void cpm_sample_take(CpmSample *sample, const CpmSampleWatcher *watcher);
 
 /* The CPM_SOURCE_… bits that a sample taken now would have. */
 extern int	cpm_sample_sources(void);

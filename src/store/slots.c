@@ -28,26 +28,33 @@
 #include "store/pools.h"
 #include "store/slots.h"
 #include "utils/backend_status.h"
+#include "utils/timestamp.h"
 
+#define SLOTS_AHEAD 6			/* a slot's buckets are on their way when those are so many places on */
 #define RECENT_POOLS 4			/* that a session comes back to without a lookup */
 
 typedef struct Slot
 {
-	CpmSlotCounters counters;	/* written by the owner at every statement */
+	CpmSlotCounters counters pg_attribute_aligned(64);	/* written by the owner at every statement */
 
 	/* written by the owner when it opens, closes or changes pools */
-	CpmSeqlock	lock;			/* guards the five below */
+	CpmSeqlock	lock;			/* guards what follows, but for the two last */
 	int			pid;			/* 0: nobody's */
 	int			pool;
 	TimestampTz started_at;
+	int64		setup_us;
+	CpmPolicy	policy;
+	TimestampTz policy_from;	/* its opening, or when the policy was changed in it */
+	uint64		owner;			/* cpm_pool_owner() of its role and database */
 	uint64		session_base[CPM_COUNTS];
 	uint64		pool_base[CPM_COUNTS];
-	uint64		pool_bucket_base[CPM_BUCKETS];	/* read between two looks at moves only */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature */
+	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* read between two looks at moves only */
 } Slot;
 
 typedef struct Slots
 {
-	pg_atomic_uint32 tick;		/* the sampler counts it up */
+	pg_atomic_uint32 tick;		/* the sampler and a reset count it up */
 	pg_atomic_uint32 reset_epoch;	/* a reset counts it up */
 	int			places;			/* set at start, and so is what was loaded from before */
 	CpmQueryCounts loaded_counts;
@@ -59,10 +66,10 @@ typedef struct Slots
 /* A line of the cache for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
 typedef struct SlotCounts
 {
-	pg_atomic_uint64 of[8];		/* by CpmCount */
+	pg_atomic_uint64 of[8];		/* by CpmCount, and at CPM_TICK_PLACE and behind it */
 } SlotCounts;
 
-StaticAssertDecl(CPM_COUNTS <= 8, "counts of a slot do not fit");
+StaticAssertDecl(CPM_TOUCHED_PLACE < 8, "counts of a slot do not fit");
 StaticAssertDecl(CPM_BUCKETS / CPM_SUB_BUCKETS <= 64, "octaves do not fit in a word");
 
 typedef struct RecentPool
@@ -76,7 +83,7 @@ static Slots *slots;
 static SlotCounts *slot_counts;	/* by slot; behind the slots in shared memory */
 
 /* of this process */
-CpmOwnSlot	cpm_own_slot pg_attribute_aligned(64);
+CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
 static Slot *mine;				/* NULL while cpm_own_slot.counters is */
 static CpmPoolName my_pool;
 static RecentPool recent_pools[RECENT_POOLS];
@@ -97,6 +104,7 @@ init_slot(Slot *slot)
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
+	pg_atomic_init_u32(&slot->duties, 0);
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -118,6 +126,7 @@ cpm_slots_attach(void *memory, bool is_new)
 		init_slot(&slots->slot[i]);
 		for (int j = 0; j < CPM_COUNTS; j++)
 			pg_atomic_init_u64(&slot_counts[i].of[j], 0);
+		pg_atomic_init_u64(&slot_counts[i].of[CPM_TICK_PLACE], 1);
 	}
 }
 
@@ -129,10 +138,11 @@ max_value(pg_atomic_uint64 *max, uint32 stretch)
 	return (current >> CPM_STRETCH_SHIFT) == (stretch & 0xFFFF) ? (int64) (current & CPM_MAX_US) : 0;
 }
 
-/* From here on counts belong to the present pool. */
+/* From here on counts belong to the present pool, and its policy is that of this session. */
 static void
 mark_pool_base(int pool)
 {
+	cpm_pool_set_policy(pool, &mine->policy, mine->policy_from);
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pool = pool;
 	for (int i = 0; i < CPM_COUNTS; i++)
@@ -143,9 +153,11 @@ mark_pool_base(int pool)
 static void
 give_buckets_to_pool(void)
 {
-	for (; cpm_own_slot.touched != 0; cpm_own_slot.touched &= cpm_own_slot.touched - 1)
+	uint64		touched = pg_atomic_read_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE]);
+
+	for (; touched != 0; touched &= touched - 1)
 	{
-		int			first = pg_rightmost_one_pos64(cpm_own_slot.touched) * CPM_SUB_BUCKETS;
+		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
 
 		for (int bucket = first; bucket < first + CPM_SUB_BUCKETS; bucket++)
 		{
@@ -157,6 +169,7 @@ give_buckets_to_pool(void)
 			mine->pool_bucket_base[bucket] = count;
 		}
 	}
+	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE], 0);
 }
 
 /* Within a move: what was counted here and not yet given to the pool. */
@@ -245,7 +258,7 @@ name_pool(void)
 }
 
 void
-cpm_slot_open(TimestampTz now)
+cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 {
 	bool		locked;
 
@@ -257,10 +270,19 @@ cpm_slot_open(TimestampTz now)
 
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
+	cpm_seqlock_write_begin(&mine->lock);
+	mine->policy = *policy;
+	mine->policy_from = now;
+	mine->owner = cpm_pool_owner(&my_pool);
+	mine->setup_us = Max(now - MyStartTimestamp, 0);
+	cpm_seqlock_write_end(&mine->lock);
+	pg_atomic_write_u32(&mine->duties, 0);
 	mark_pool_base(begin_in_pool(&locked));
-	cpm_pool_add_opened(mine->pool, Max(now - MyStartTimestamp, 0));
+	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
+	cpm_pools_set_policy(mine->owner, policy, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
+	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE], 0);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
@@ -269,7 +291,6 @@ cpm_slot_open(TimestampTz now)
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
 	end_in_pool(locked);
-	cpm_own_slot.tick = &slots->tick;
 	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }
@@ -304,6 +325,31 @@ cpm_slot_follow_application(TimestampTz now)
 	mark_pool_base(entered);
 	cpm_pool_leave(left, now);
 	end_in_pool(locked);
+}
+
+void
+cpm_slot_set_policy(const CpmPolicy *policy)
+{
+	cpm_seqlock_write_begin(&mine->lock);
+	mine->policy = *policy;
+	cpm_seqlock_write_end(&mine->lock);
+	mine->policy_from = GetCurrentTimestamp();
+	cpm_pool_set_policy(mine->pool, policy, mine->policy_from);
+}
+
+void
+cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now)
+{
+	cpm_pool_add_feature(mine->pool, feature, uses, now);
+}
+
+void
+cpm_slot_note_duty(CpmFeature feature, bool is_on)
+{
+	uint32		duties = pg_atomic_read_u32(&mine->duties);
+	uint32		bit = (uint32) 1 << feature;
+
+	pg_atomic_write_u32(&mine->duties, is_on ? duties | bit : duties & ~bit);
 }
 
 /*
@@ -414,10 +460,23 @@ cpm_slots_tick_max_us(uint32 tick)
 	return longest;
 }
 
+/*
+ * Every slot is told, so that a statement need not look elsewhere. The sampler
+ * and a reset may do so at once: what counts is the later one.
+ */
 void
 cpm_slots_next_tick(void)
 {
-	pg_atomic_fetch_add_u32(&slots->tick, 1);
+	uint64		tick = pg_atomic_fetch_add_u32(&slots->tick, 1) + 1;
+
+	for (int i = 0; i < slots->places; i++)
+	{
+		pg_atomic_uint64 *place = &slot_counts[i].of[CPM_TICK_PLACE];
+		uint64		known = pg_atomic_read_u64(place);
+
+		while (known < tick && !pg_atomic_compare_exchange_u64(place, &known, tick))
+			;
+	}
 }
 
 int
@@ -441,6 +500,8 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->pid = slot->pid;
 		session->started_at = slot->started_at;
 		session->pool = slot->pool;
+		session->setup_us = slot->setup_us;
+		session->policy = slot->policy;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
@@ -458,18 +519,76 @@ cpm_slot_pool(int proc_number, int pid)
 	return slots->slot[proc_number].pool;
 }
 
+int
+cpm_slots_of_owner(uint64 owner)
+{
+	int			count = 0;
+
+	for (int i = 0; slots != NULL && i < slots->places; i++)
+		count += slots->slot[i].pid != 0 && slots->slot[i].owner == owner;
+	return count;
+}
+
+bool
+cpm_slot_has_duty(int proc_number, int pid)
+{
+	return cpm_slot_pool(proc_number, pid) >= 0 &&
+		pg_atomic_read_u32(&slots->slot[proc_number].duties) != 0;
+}
+
+/* The same of what cpm_slot_prefetch() has brought by now: the buckets it has counted in. */
+static void
+prefetch_buckets(int proc_number)
+{
+	const Slot *slot;
+	uint64		touched;
+
+	if (proc_number < 0 || proc_number >= slots->places)
+		return;
+	slot = &slots->slot[proc_number];
+	touched = slot->pid != 0 ? pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]) : 0;
+	for (; touched != 0; touched &= touched - 1)
+	{
+		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
+
+		cpm_prefetch(&slot->counters.bucket[first]);
+		cpm_prefetch(&slot->pool_bucket_base[first]);
+	}
+}
+
+void
+cpm_slot_prefetch(int proc_number)
+{
+	const Slot *slot;
+
+	prefetch_buckets(proc_number - SLOTS_AHEAD);
+	if (proc_number >= slots->places)
+		return;
+	slot = &slots->slot[proc_number];
+	cpm_prefetch(&slot->pid);
+	cpm_prefetch(slot->pool_base);
+	cpm_prefetch(&slot_counts[proc_number]);
+}
+
 void
 cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 {
 	Slot	   *slot = &slots->slot[proc_number];
 	CpmPool    *pool;
+	uint64		touched;
 
 	if (slot->pid == 0 || slot->pool < 0)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
 		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
-	for (int i = 0; i < CPM_BUCKETS; i++)
-		pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
-			slot->pool_bucket_base[i];
+	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]);
+	for (; touched != 0; touched &= touched - 1)
+	{
+		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
+
+		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
+			pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
+				slot->pool_bucket_base[i];
+	}
 }

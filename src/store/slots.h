@@ -9,6 +9,7 @@
 #include "base/histogram.h"
 #include "base/pool.h"
 #include "base/query_counts.h"
+#include "base/slot_session.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 
@@ -19,13 +20,13 @@
 #define CPM_STRETCH_SHIFT 48
 #define CPM_MAX_US ((UINT64CONST(1) << CPM_STRETCH_SHIFT) - 1)
 
-/* What the owner of a slot writes at every statement. */
+/* What the owner of a slot writes at every statement. An octave of buckets is a line of the cache. */
 typedef struct CpmSlotCounters
 {
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
 	pg_atomic_uint64 max_since_reset;
 	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
 	pg_atomic_uint64 max_of_earlier_tick;	/* and of the one before that */
-	pg_atomic_uint64 bucket[CPM_BUCKETS];
 } CpmSlotCounters;
 
 /*
@@ -35,11 +36,9 @@ typedef struct CpmSlotCounters
 typedef struct CpmOwnSlot
 {
 	CpmSlotCounters *counters;
-	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample */
-	const pg_atomic_uint32 *tick;
+	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample; and two more */
 	const char *shown_name;		/* the application_name that PostgreSQL shows */
 	uint64		longest_us;		/* of last_tick */
-	uint64		touched;		/* a bit for each octave of buckets, since it came into its pool */
 	uint32		last_tick;		/* in which a statement ended; 0 before the first */
 	int			last_word;		/* of the name, with its end: its number, from 0 */
 	uint64		last_word_mask; /* the bytes of it that count */
@@ -50,14 +49,11 @@ StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
-/* The session of a slot, as its counters tell it. */
-typedef struct CpmSlotSession
-{
-	int			pid;			/* 0: the slot has no session */
-	TimestampTz started_at;		/* of the process: pids and slots are reused */
-	int			pool;			/* index in store/pools */
-	CpmQueryCounts counts;		/* of this session */
-} CpmSlotSession;
+/* Behind the counts of a slot, the number of the running tick: a statement finds it where it writes anyway. */
+#define CPM_TICK_PLACE CPM_COUNTS
+
+/* And a bit for each octave of buckets that it has counted in since it came into its pool. */
+#define CPM_TOUCHED_PLACE (CPM_COUNTS + 1)
 
 extern Size cpm_slots_size(void);
 extern void cpm_slots_attach(void *memory, bool is_new);
@@ -67,11 +63,20 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  * close it when the process ends; in between it counts. None of these raises
  * an error; opening, closing and following may take the lock of store/pools.
  */
-extern void cpm_slot_open(TimestampTz now);
+extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
 
 /* Go over to the pool of the application_name that is set now, if it is another. */
 extern void cpm_slot_follow_application(TimestampTz now);
+
+/* The policy that is set for the own session has changed. */
+extern void cpm_slot_set_policy(const CpmPolicy *policy);
+
+/* The own session has used a feature so often: its pool has. Takes no lock. */
+extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now);
+
+/* A feature for which the own session stays, though it is idle: it listens, or holds a lock. */
+extern void cpm_slot_note_duty(CpmFeature feature, bool is_on);
 
 /* The first statement of the tick, or the longest, and perhaps so since the reset. */
 extern void cpm_slot_raise_max(uint32 tick, uint64 us);
@@ -130,10 +135,11 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 {
 	pg_atomic_uint64 *count = cpm_own_slot.count;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
-	uint32		tick = pg_atomic_read_u32(unconstify(pg_atomic_uint32 *, cpm_own_slot.tick));
+	uint32		tick = (uint32) pg_atomic_read_u64(&count[CPM_TICK_PLACE]);
 
 	cpm_slot_add(&cpm_own_slot.counters->bucket[bucket], 1);
-	cpm_own_slot.touched |= UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS);
+	pg_atomic_write_u64(&count[CPM_TOUCHED_PLACE], pg_atomic_read_u64(&count[CPM_TOUCHED_PLACE]) |
+						UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS));
 	cpm_slot_add(&count[CPM_QUERIES], 1);
 	cpm_slot_add(&count[CPM_QUERY_TIME_US], elapsed_us);
 	if (unlikely(failed))
@@ -172,12 +178,24 @@ extern bool cpm_slot_session(int proc_number, CpmSlotSession *session);
 /* Only its pool, or -1; as cheap as it can be. */
 extern int	cpm_slot_pool(int proc_number, int pid);
 
+/*
+ * How many open sessions a role has in a database (cpm_pool_owner()), also those whose
+ * pool found no place. Looks at each slot.
+ */
+extern int	cpm_slots_of_owner(uint64 owner);
+
+/* Has the session of that PGPROC, which has that pid, a duty? */
+extern bool cpm_slot_has_duty(int proc_number, int pid);
+
 extern int	cpm_slots_places(void);
 
 /*
  * Add to a pool what the session of that PGPROC has counted in it and not yet
  * given to it. Between two looks at cpm_pools_at_rest().
  */
+/* A hint that the slot of that number will be asked for in a moment; any number. */
+extern void cpm_slot_prefetch(int proc_number);
+
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 
 #endif							/* CPM_SLOTS_H */

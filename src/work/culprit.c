@@ -14,12 +14,15 @@
 #include "judge/lock_chains.h"
 #include "store/activity.h"
 #include "store/lock_waits.h"
+#include "store/poolers.h"
 #include "store/pools.h"
 #include "store/prepared.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
 #include "utils/timestamp.h"
+#include "work/breaches.h"
 #include "work/culprit.h"
+#include "work/queues.h"
 
 #define POOLS_NAMED 3
 #define MOST_WAITS 100			/* lock waits looked at: a longer queue takes too long */
@@ -32,6 +35,7 @@ typedef struct Search
 	CpmAges		ages;
 	int		   *by_pool;		/* by index of store/pools; the last is of no pool */
 	int			pools;
+	CpmPoolersAsked asked;
 	CpmSession	oldest;			/* by oldest_since */
 	TimestampTz oldest_since;	/* 0: none found */
 } Search;
@@ -40,6 +44,8 @@ typedef struct Search
 static bool
 contributes(const CpmSession *session, const Search *search)
 {
+	int			pooler;
+
 	switch (search->metric)
 	{
 		case CPM_TOTAL_CONNECTIONS:
@@ -49,6 +55,8 @@ contributes(const CpmSession *session, const Search *search)
 			return true;
 		case CPM_OLDEST_TRANSACTION_SECONDS:
 			return !session->exempt && session->xact_start != 0;
+		case CPM_DIRECT_CONNECTIONS:
+			return cpm_pooling_of(session, &search->asked, &pooler) == CPM_POOLING_DIRECT;
 		default:
 			return cpm_session_counts(search->metric, session, search->now, &search->ages);
 	}
@@ -255,6 +263,18 @@ name_root_blocker(char *buffer, size_t size)
 			 session_name(&head), tail >= MOST_WAITS ? "at least " : "", tail);
 }
 
+/* ". Against their policy: web (shop in shopdb) over_max" */
+static void
+add_breaches(char *buffer, size_t size, TimestampTz now)
+{
+	char		breaches[200];
+	size_t		used = strlen(buffer);
+
+	cpm_describe_breaches(breaches, sizeof(breaches), now);
+	if (breaches[0] != '\0')
+		snprintf(buffer + used, size - used, "%sAgainst their policy: %s", used > 0 ? ". " : "", breaches);
+}
+
 void
 cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 {
@@ -266,6 +286,12 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 		name_root_blocker(buffer, size);
 		return;
 	}
+	if (id == CPM_POOL_WAITING_CLIENTS)
+	{
+		cpm_describe_queues(buffer, size);
+		return;
+	}
+	search.asked = cpm_poolers_asked(search.now);
 	search.pools = cpm_pools_places();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
@@ -278,5 +304,9 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 	if (is_by_age(id))
 		name_oldest(&search, buffer, size);
 	else
+	{
 		name_pools(&search, "Largest pools: ", buffer, size);
+		if (buffer[0] != '\0')
+			add_breaches(buffer, size, search.now);
+	}
 }

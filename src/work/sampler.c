@@ -13,19 +13,19 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "store/activity.h"
 #include "store/history.h"
 #include "store/periods.h"
-#include "store/pools.h"
 #include "store/recent.h"
 #include "store/sampler_state.h"
 #include "store/sampling.h"
@@ -35,6 +35,7 @@
 #include "work/alerting.h"
 #include "work/notifying.h"
 #include "work/sampler.h"
+#include "work/watch.h"
 
 #define RESTART_SECONDS 1
 
@@ -52,15 +53,6 @@ cpm_sampler_register(void)
 	};
 
 	RegisterBackgroundWorker(&worker);
-}
-
-static int64
-monotonic_us(void)
-{
-	instr_time	now;
-
-	INSTR_TIME_SET_CURRENT(now);
-	return INSTR_TIME_GET_MICROSEC(now);
 }
 
 static void
@@ -85,19 +77,15 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	CpmSample	sample;
 	CpmCounters counters;
-	uint32	   *busy_by_pool = palloc0(cpm_pools_places() * sizeof(uint32));
 
-	cpm_sample_take(&sample, busy_by_pool);
-	for (int i = 0; i < cpm_pools_places(); i++)
-		if (busy_by_pool[i] > 0)
-			cpm_pool_note_busy(i, busy_by_pool[i]);
+	cpm_watch_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_counters_now(sample.taken_at);
 	cpm_recent_keep(&counters);
 	cpm_periods_keep(sample.taken_at);
 	keep_history(&sample);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
 	cpm_notifying_round(started_us);
-	cpm_sampler_state_sampled(sample.taken_at, (monotonic_us() - started_us) / 1000.0, missed);
+	cpm_sampler_state_sampled(sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
 
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
@@ -106,7 +94,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 static void
 sleep_until(int64 due_us, uint32 wait_event)
 {
-	int64		left_us = due_us - monotonic_us();
+	int64		left_us = due_us - cpm_monotonic_us();
 
 	/* rounded up: waking a moment early would mean one more turn of the loop */
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
@@ -129,13 +117,13 @@ sample_forever(uint32 wait_event)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor sample",
 												  ALLOCSET_DEFAULT_SIZES);
-	int64		due_us = monotonic_us();
+	int64		due_us = cpm_monotonic_us();
 	int64		previous_us = 0;
 
 	while (!ShutdownRequestPending)
 	{
 		int64		interval_us = cpm_sample_interval_ms * INT64CONST(1000);
-		int64		now_us = monotonic_us();
+		int64		now_us = cpm_monotonic_us();
 
 		if (now_us >= due_us)
 		{
@@ -153,7 +141,7 @@ sample_forever(uint32 wait_event)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 			/* a shorter interval must not wait for the end of a longer one */
-			due_us = Min(due_us, monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
+			due_us = Min(due_us, cpm_monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
 		}
 	}
 }
@@ -168,6 +156,7 @@ cpm_sampler_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
+	cpm_activity_publish();
 	cpm_sampler_state_started(MyProcPid);
 	before_shmem_exit(say_goodbye, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));

@@ -30,7 +30,9 @@
 #include "storage/ipc.h"
 #include "store/alert_state.h"
 #include "store/errors.h"
+#include "store/exposed.h"
 #include "store/history.h"
+#include "store/leak_log.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
 #include "store/recent.h"
@@ -46,6 +48,12 @@
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/connpool_monitor.stat"
 #define TEMPORARY_NAME FILE_NAME ".tmp"
 #define ASIDE_NAME FILE_NAME ".unusable"
+
+/*
+ * Stands beside a file that has all that was counted. Not while the server runs, and
+ * not after a crash: what was counted since the last save is lost then.
+ */
+#define COMPLETE_NAME FILE_NAME ".complete"
 
 #define MOST_COLUMNS 1000		/* metrics in a file: more are no metrics */
 
@@ -96,6 +104,8 @@ put_everything(CpmSink *sink, TimestampTz now)
 	cpm_slow_statements_save(sink);
 	cpm_session_counts_save(sink, now);
 	cpm_periods_save(sink);
+	cpm_leak_log_save(sink);
+	cpm_exposed_save(sink);
 	cpm_pool_totals_save(sink, now);
 
 	crc = sink->crc;
@@ -138,6 +148,15 @@ cpm_stats_file_save(char *error, size_t size)
 	return false;
 }
 
+static void
+mark_complete(void)
+{
+	FILE	   *file = cpm_exposed_began_anew() ? NULL : AllocateFile(COMPLETE_NAME, PG_BINARY_W);
+
+	if (file != NULL)
+		FreeFile(file);
+}
+
 /* The server has stopped in good order, and nobody else is left. */
 static void
 save_at_shutdown(int code, Datum argument)
@@ -145,7 +164,9 @@ save_at_shutdown(int code, Datum argument)
 	char		error[CPM_SAVE_ERROR_SIZE];
 
 	(void) argument;
-	if (code == 0 && !cpm_stats_file_save(error, sizeof(error)))
+	if (code == 0 && cpm_stats_file_save(error, sizeof(error)))
+		mark_complete();
+	else if (code == 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("connpool_monitor: %s", error),
@@ -180,6 +201,8 @@ get_counters(CpmSource *source)
 		cpm_slow_statements_load(source) &&
 		cpm_session_counts_load(source) &&
 		cpm_periods_load(source) &&
+		cpm_leak_log_load(source) &&
+		cpm_exposed_load(source) &&
 		cpm_pool_totals_load(source) &&
 		source->next == source->end;
 }
@@ -309,6 +332,9 @@ load_at_start(void)
 		return;
 	(void) unlink(TEMPORARY_NAME);
 	load();
+	/* a mark that stayed would lie at the next start */
+	if (unlink(COMPLETE_NAME) != 0)
+		cpm_exposed_begin_anew();
 	counters = cpm_counters_now(GetCurrentTimestamp());
 	cpm_recent_begin(&counters);
 	on_shmem_exit(save_at_shutdown, (Datum) 0);

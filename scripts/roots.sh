@@ -1,0 +1,41 @@
+# Debian roots: systems of a release of their own, below the directory $roots. Sourced
+# after lib.sh by scripts that run something in one; needs root.
+
+# The address from which apt gets Debian itself, not one of its other sources.
+debian_mirror() {
+	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
+		awk '$1 == "Debian" && $2 !~ /security/ { print $2; exit }'
+}
+
+# make_root NAME [SUITE]: make the root of a suite unless it is there. It counts only when it is whole.
+make_root() {
+	local suite=${2:-$1} root=$roots/$1 try
+	[ -f "$root/.complete" ] && return 0
+	mirror=${mirror:-$(debian_mirror)}
+	[ -n "$mirror" ] || { echo "apt on this machine has no Debian mirror"; return 1; }
+	install_packages debootstrap
+	for try in 1 2 3; do
+		say "making a root of $suite, try $try"
+		rm -rf "$root"
+		mkdir -p "$root"
+		if debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
+			# the clock of a machine that tests old or new snapshots is no reason to refuse them
+			echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99connpool_monitor"
+			touch "$root/.complete"
+			return 0
+		fi
+	done
+	tail -n 5 "$root.log"
+	return 1
+}
+
+# Run a command in the root with the file systems that PostgreSQL and the
+# packages' scripts need; the mounts end with it.
+in_root() {
+	local root=$1
+	shift
+	unshare --mount --pid --fork sh -c '
+		mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/dev/shm" &&
+		exec chroot "$0" "$@"' "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
+}

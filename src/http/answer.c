@@ -1,0 +1,247 @@
+/*
+ * answer.c
+ *		What a request gets: from its method, path and headers to an answer.
+ *
+ * In that order: is there such a place, is the method one, may this client ask so
+ * often, may it ask at all, and is there anything to say yet. Health has an allowance
+ * of its own, so that whoever scrapes too often does not silence the probes.
+ */
+#include "postgres.h"
+
+#include <arpa/inet.h>
+
+#include "base/rate_limit.h"
+#include "http/answer.h"
+#include "http/token.h"
+#include "storage/lwlock.h"
+#include "utils/memutils.h"
+
+#define REQUESTS_PER_SECOND 100.0
+#define TEXT "text/plain; charset=utf-8"
+#define JSON "application/json; charset=utf-8"
+#define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
+#define OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+typedef void (*Writer) (const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer);
+
+typedef struct Place
+{
+	const char *path;
+	const char *type;
+	Writer		write;
+	bool		is_open;		/* asks for no token */
+	bool		is_always_ready;	/* also before the server is */
+} Place;
+
+static CpmRateLimit health_limit;
+static CpmRateLimit general_limit;
+
+static bool
+is_json(const char *type)
+{
+	return strcmp(type, JSON) == 0;
+}
+
+static void
+say(CpmAnswer *answer, int status, const char *text)
+{
+	bool		as_json = answer->type != NULL && is_json(answer->type);
+
+	answer->status = status;
+	resetStringInfo(&answer->body);
+	if (as_json)
+		appendStringInfo(&answer->body, "{\"error\":\"%s\"%s}\n", text,
+						 status == 503 ? ",\"state\":\"starting\"" : "");
+	else
+	{
+		answer->type = TEXT;
+		appendStringInfo(&answer->body, "%s\n", text);
+	}
+}
+
+static void
+write_health(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	(void) request;
+	answer->status = entry->write_health(&answer->body) == CPM_FIT ? 200 : 503;
+	appendStringInfoChar(&answer->body, '\n');
+}
+
+/* The q of a part of Accept, in thousandths. */
+static int
+quality(const char *part, size_t length)
+{
+	for (size_t i = 0; i + 2 < length; i++)
+		if (part[i] == ';')
+		{
+			size_t		q = i + 1;
+
+			while (q < length && (part[q] == ' ' || part[q] == '\t'))
+				q++;
+			if (q + 2 < length && (part[q] == 'q' || part[q] == 'Q') && part[q + 1] == '=')
+				return (int) (Min(Max(strtod(part + q + 2, NULL), 0), 1) * 1000);
+		}
+	return 1000;
+}
+
+/* The best q that Accept gives to a type; -1 when it does not name it. */
+static int
+quality_of(const char *accept, const char *type)
+{
+	int			best = -1;
+
+	for (const char *part = accept; *part != '\0';)
+	{
+		size_t		length = strcspn(part, ",");
+		const char *name = part + strspn(part, " \t");
+
+		if (pg_strncasecmp(name, type, strlen(type)) == 0 && strchr(" \t;,", name[strlen(type)]) != NULL)
+			best = Max(best, quality(part, length));
+		part += length;
+		part += *part == ',';
+	}
+	return best;
+}
+
+static bool
+wants_openmetrics(const char *accept)
+{
+	int			openmetrics = accept ? quality_of(accept, "application/openmetrics-text") : -1;
+
+	return openmetrics > 0 && openmetrics >= quality_of(accept, "text/plain");
+}
+
+static void
+write_metrics(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	bool		openmetrics = wants_openmetrics(request->accept);
+
+	answer->type = openmetrics ? OPENMETRICS : PROMETHEUS;
+	entry->write_metrics(&answer->body, openmetrics);
+}
+
+static void
+write_page(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	(void) entry;
+	(void) request;
+	if (!cpm_page_write(&answer->body, answer->nonce))
+		say(answer, 503, "no randomness to be had");
+}
+
+static void
+write_history(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	if (!entry->write_history(&answer->body, request->metric, request->since, request->until))
+		answer->status = 400;
+}
+
+/* Documents that need nothing of the request. */
+#define WRITER(name) \
+static void \
+name(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer) \
+{ \
+	(void) request; \
+	entry->name(&answer->body); \
+}
+
+WRITER(write_status)
+WRITER(write_pools)
+WRITER(write_alerts)
+WRITER(write_poolers)
+
+static const Place places[] = {
+	{"/health/database", JSON, write_health, true, true},
+	{"/metrics", PROMETHEUS, write_metrics, false, false},
+	{"/", "text/html; charset=utf-8", write_page, false, true},
+	{"/api/status", JSON, write_status, false, false},
+	{"/api/history", JSON, write_history, false, false},
+	{"/api/pools", JSON, write_pools, false, false},
+	{"/api/alerts", JSON, write_alerts, false, false},
+	{"/api/pgbouncer", JSON, write_poolers, false, false},
+};
+
+static const Place *
+find_place(const char *path)
+{
+	for (size_t i = 0; i < lengthof(places); i++)
+		if (strcmp(places[i].path, path) == 0)
+			return &places[i];
+	return NULL;
+}
+
+/*
+ * A page somewhere else may have its name lead here, and read with its visitor's
+ * browser what is meant for this machine only. It cannot do so with an address.
+ */
+static bool
+is_address(const char *host)
+{
+	char		name[INET6_ADDRSTRLEN];
+	unsigned char address[sizeof(struct in6_addr)];
+	size_t		length = host[0] == '[' ? strcspn(host + 1, "]") : strcspn(host, ":");
+
+	if (length >= sizeof(name))
+		return false;
+	memcpy(name, host + (host[0] == '['), length);
+	name[length] = '\0';
+	return pg_strcasecmp(name, "localhost") == 0 || inet_pton(AF_INET, name, address) == 1 ||
+		inet_pton(AF_INET6, name, address) == 1;
+}
+
+static void
+decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	const Place *place = find_place(request->path);
+	CpmRateLimit *limit = place != NULL && place->is_open ? &health_limit : &general_limit;
+
+	answer->status = 200;
+	answer->type = place ? place->type : TEXT;
+	if (!cpm_rate_limit_allows(limit, REQUESTS_PER_SECOND, request->now_us))
+	{
+		answer->retry = true;
+		say(answer, 429, "too many requests");
+	}
+	else if (place == NULL)
+		say(answer, 404, "there is nothing here: see /health/database, /metrics, / and /api/status");
+	else if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0)
+		say(answer, 405, "only GET and HEAD are answered");
+	else if (!place->is_open && cpm_token_is_demanded() && !cpm_token_fits(request->authorization))
+	{
+		answer->asks_user = place->write == write_page;
+		say(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
+	}
+	else if (!cpm_token_is_demanded() && request->host != NULL && !is_address(request->host))
+		say(answer, 403, "without http_token_file this is asked by address, not by name");
+	else if (!place->is_always_ready && entry->fitness() == CPM_NOT_READY)
+	{
+		answer->retry = true;
+		say(answer, 503, "the database system is starting up");
+	}
+	else
+		place->write(entry, request, answer);
+}
+
+void
+cpm_answer(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	memset(answer, 0, sizeof(*answer));
+	PG_TRY();
+	{
+		initStringInfo(&answer->body);
+		decide(entry, request, answer);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		LWLockReleaseAll();
+		EmitErrorReport();
+		FlushErrorState();
+		answer->status = 500;
+		answer->type = TEXT;
+		answer->body.len = 0;
+	}
+	PG_END_TRY();
+}

@@ -1,0 +1,38 @@
+/*
+ * answer.h
+ *		What a request gets: from its method, path and headers to an answer.
+ */
+#ifndef CPM_HTTP_ANSWER_H
+#define CPM_HTTP_ANSWER_H
+
+#include "base/entry.h"
+#include "http/page.h"
+
+/* What counts of a request; NULL where it has none. */
+typedef struct CpmRequest
+{
+	const char *method;
+	const char *path;
+	const char *accept;
+	const char *authorization;
+	const char *host;
+	const char *metric;			/* arguments of /api/history */
+	const char *since;
+	const char *until;
+	int64		now_us;			/* by a monotonic clock */
+} CpmRequest;
+
+typedef struct CpmAnswer
+{
+	int			status;
+	const char *type;			/* Content-Type */
+	StringInfoData body;
+	char		nonce[CPM_NONCE_SIZE];	/* empty but for the page */
+	bool		retry;			/* Retry-After: 1 */
+	bool		asks_user;		/* of 401: for the page, which a browser opens */
+} CpmAnswer;
+
+/* Never fails: what goes wrong becomes an answer of 500. The body is palloc'd. */
+extern void cpm_answer(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer);
+
+#endif							/* CPM_HTTP_ANSWER_H */

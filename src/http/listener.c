@@ -1,0 +1,74 @@
+/*
+ * listener.c
+ *		The socket at which requests arrive.
+ */
+#include "postgres.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "http/listener.h"
+
+#define BACKLOG 128
+
+static pgsocket
+refuse(pgsocket opened, const char *what, const char **problem)
+{
+	*problem = psprintf("%s: %s", what, strerror(errno));
+	if (opened != PGINVALID_SOCKET)
+		closesocket(opened);
+	return PGINVALID_SOCKET;
+}
+
+static pgsocket
+open_at(const struct addrinfo *address, const char **problem)
+{
+	pgsocket	opened = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int			on = 1;
+	int			off = 0;
+
+	if (opened == PGINVALID_SOCKET)
+		return refuse(opened, "could not create a socket", problem);
+	(void) setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+	if (address->ai_family == AF_INET6)
+		(void) setsockopt(opened, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
+	if (bind(opened, address->ai_addr, address->ai_addrlen) != 0)
+		return refuse(opened, "could not bind to it", problem);
+	if (listen(opened, BACKLOG) != 0)
+		return refuse(opened, "could not listen at it", problem);
+	if (!pg_set_noblock(opened))
+		return refuse(opened, "could not make it nonblocking", problem);
+	return opened;
+}
+
+/* "*" is every address of the machine: of both families where there are two. */
+pgsocket
+cpm_listener_open(const CpmListen *listen, const char **problem)
+{
+	bool		is_any = strcmp(listen->host, "*") == 0;
+	const char *const anywhere[] = {"::", "0.0.0.0"};
+	struct addrinfo hints = {
+		.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+	};
+	pgsocket	opened = PGINVALID_SOCKET;
+	char		port[8];
+
+	snprintf(port, sizeof(port), "%d", listen->port);
+	for (int i = 0; i < (is_any ? 2 : 1) && opened == PGINVALID_SOCKET; i++)
+	{
+		struct addrinfo *found = NULL;
+		int			error = getaddrinfo(is_any ? anywhere[i] : listen->host, port, &hints, &found);
+
+		if (error != 0)
+		{
+			*problem = gai_strerror(error);
+			continue;
+		}
+		opened = open_at(found, problem);
+		freeaddrinfo(found);
+	}
+	return opened;
+}

@@ -1,0 +1,244 @@
+/*
+ * server.c
+ *		Speaks HTTP, by libmicrohttpd.
+ *
+ * Without threads: the library's epoll instance is one more socket in the worker's
+ * WaitEventSet. It parses; what it calls back for is answered at once from shared
+ * memory, in a memory context that is emptied after each request. No error leaves a
+ * callback, for there is no way back through the library.
+ */
+#include "postgres.h"
+
+#include <microhttpd.h>
+
+#include "base/clock.h"
+#include "http/answer.h"
+#include "http/clients.h"
+#include "http/server.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+
+#define MOST_CONNECTIONS 256
+#define MOST_HEADER_BYTES (16 * 1024)	/* of a request, its line included */
+#define IDLE_SECONDS 20
+
+static struct MHD_Daemon *daemon_of_http;
+static MemoryContext request_context;
+
+static void
+add_header(struct MHD_Response *response, const char *name, const char *value)
+{
+	(void) MHD_add_response_header(response, name, value);
+}
+
+static void
+add_policy(struct MHD_Response *response, const char *nonce)
+{
+	char		policy[512];
+
+	snprintf(policy, sizeof(policy),
+			 "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; "
+			 "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", nonce, nonce);
+	add_header(response, "Content-Security-Policy", policy);
+	add_header(response, "X-Frame-Options", "DENY");
+	add_header(response, "Referrer-Policy", "no-referrer");
+}
+
+static enum MHD_Result
+send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
+{
+	struct MHD_Response *response = MHD_create_response_from_buffer(answer->body.len, answer->body.data,
+																	MHD_RESPMEM_MUST_COPY);
+	enum MHD_Result result;
+
+	if (response == NULL)
+		return MHD_NO;
+	add_header(response, "Content-Type", answer->type);
+	add_header(response, "Cache-Control", "no-store");
+	add_header(response, "X-Content-Type-Options", "nosniff");
+	add_header(response, "Vary", "Accept, Authorization");
+	if (answer->retry)
+		add_header(response, "Retry-After", "1");
+	if (answer->status == 405)
+		add_header(response, "Allow", "GET, HEAD");
+	if (answer->status == 401)
+	{
+		add_header(response, "WWW-Authenticate", "Bearer realm=\"connpool_monitor\"");
+		/* a browser asks its user; a script's own requests it would hold back for that */
+		if (answer->asks_user)
+			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
+	}
+	if (answer->nonce[0] != '\0')
+		add_policy(response, answer->nonce);
+	result = MHD_queue_response(connection, answer->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static bool
+may_have_no_body(const char *method)
+{
+	return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
+}
+
+static CpmRequest
+request_of(struct MHD_Connection *connection, const char *url, const char *method)
+{
+	CpmRequest	request = {
+		.method = method,
+		.path = url,
+		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
+		.authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"),
+		.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host"),
+		.metric = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "metric"),
+		.since = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "since"),
+		.until = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "until"),
+		.now_us = cpm_monotonic_us(),
+	};
+
+	return request;
+}
+
+static enum MHD_Result
+handle(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+	   const char *version, const char *upload_data, size_t *upload_data_size, void **state)
+{
+	static char is_begun;
+	CpmRequest	request;
+	CpmAnswer	answer;
+	MemoryContext old_context;
+	enum MHD_Result result;
+
+	(void) version;
+	(void) upload_data;
+	/*
+	 * An answer before the end of the request ends the connection: right for one
+	 * with a body, which nothing here takes, and not for one that has none.
+	 */
+	if (may_have_no_body(method) && (*state == NULL || *upload_data_size > 0))
+	{
+		*state = &is_begun;
+		*upload_data_size = 0;
+		return MHD_YES;
+	}
+	request = request_of(connection, url, method);
+	old_context = MemoryContextSwitchTo(request_context);
+	cpm_answer(arg, &request, &answer);
+	result = send_answer(connection, &answer);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(request_context);
+	return result;
+}
+
+static void
+note_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
+				enum MHD_ConnectionNotificationCode what)
+{
+	(void) arg;
+	if (what == MHD_CONNECTION_NOTIFY_STARTED)
+		*socket_context = cpm_client_came(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
+										  cpm_monotonic_us());
+	else
+		cpm_client_went(*socket_context);
+}
+
+static void
+note_completed(void *arg, struct MHD_Connection *connection, void **state,
+			   enum MHD_RequestTerminationCode how)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	(void) arg;
+	(void) state;
+	if (info != NULL && how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		cpm_client_was_answered(info->socket_context, cpm_monotonic_us());
+}
+
+/* What clients do wrong is theirs; the server log is not for that. */
+static void
+ignore_log(void *arg, const char *format, va_list arguments)
+{
+	(void) arg;
+	(void) format;
+	(void) arguments;
+}
+
+/* In place of abort(), which would restart the whole server: only this process ends. */
+static void
+give_up(void *arg, const char *file, unsigned int line, const char *reason)
+{
+	(void) arg;
+	ereport(LOG,
+			(errmsg("connpool_monitor: libmicrohttpd gives up at %s:%u: %s", file ? file : "?", line,
+					reason ? reason : "no reason given")));
+	_exit(1);
+}
+
+bool
+cpm_server_start(const CpmEntry *entry, pgsocket listener)
+{
+	request_context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP request",
+											ALLOCSET_DEFAULT_SIZES);
+	MHD_set_panic_func(give_up, NULL);
+	daemon_of_http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+									  handle, unconstify(CpmEntry *, entry),
+									  MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,
+									  MHD_OPTION_LISTEN_SOCKET, listener,
+									  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MOST_CONNECTIONS,
+									  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MOST_HEADER_BYTES,
+									  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) IDLE_SECONDS,
+									  MHD_OPTION_NOTIFY_CONNECTION, note_connection, NULL,
+									  MHD_OPTION_NOTIFY_COMPLETED, note_completed, NULL,
+									  MHD_OPTION_END);
+	if (daemon_of_http == NULL)
+	{
+		closesocket(listener);
+		MemoryContextDelete(request_context);
+	}
+	return daemon_of_http != NULL;
+}
+
+void
+cpm_server_stop(void)
+{
+	if (daemon_of_http == NULL)
+		return;
+	MHD_stop_daemon(daemon_of_http);
+	daemon_of_http = NULL;
+	MemoryContextDelete(request_context);
+}
+
+pgsocket
+cpm_server_socket(void)
+{
+	const union MHD_DaemonInfo *info;
+
+	if (daemon_of_http == NULL)
+		return PGINVALID_SOCKET;
+	info = MHD_get_daemon_info(daemon_of_http, MHD_DAEMON_INFO_EPOLL_FD);
+	return info ? info->epoll_fd : PGINVALID_SOCKET;
+}
+
+void
+cpm_server_run(void)
+{
+	if (daemon_of_http == NULL)
+		return;
+	(void) MHD_run(daemon_of_http);
+	cpm_clients_tidy(cpm_monotonic_us());
+}
+
+long
+cpm_server_timeout_ms(void)
+{
+	MHD_UNSIGNED_LONG_LONG library_ms;
+	long		clients_ms;
+
+	if (daemon_of_http == NULL)
+		return -1;
+	clients_ms = cpm_clients_next_ms(cpm_monotonic_us());
+	if (MHD_get_timeout(daemon_of_http, &library_ms) != MHD_YES)
+		return clients_ms;
+	library_ms = Min(library_ms, 60 * 1000);
+	return clients_ms < 0 ? (long) library_ms : Min(clients_ms, (long) library_ms);
+}

@@ -1,0 +1,18 @@
+/*
+ * health_report.h
+ *		The state of the server in one JSON document.
+ */
+#ifndef CPM_HEALTH_REPORT_H
+#define CPM_HEALTH_REPORT_H
+
+#include "base/sample.h"
+#include "judge/health.h"
+#include "lib/stringinfo.h"
+
+/*
+ * Append the document and return its verdict; *sample is what it is about, unless
+ * sample is NULL. Any process that cpm_sample_take() serves; needs no catalogs.
+ */
+extern CpmHealth cpm_health_write(StringInfo json, CpmSample *sample);
+
+#endif							/* CPM_HEALTH_REPORT_H */

@@ -1,0 +1,126 @@
+/*
+ * busy_times.c
+ *		For how long how many sessions of each pool were busy.
+ *
+ * One place for each of store/pools. The sampler alone writes; readers take what
+ * they find, of which a bucket may be a sample ahead of another. What belongs to
+ * a pool that is not at its place any more, or to the time before a reset, is told
+ * by the generation and the epoch that stand beside it.
+ *
+ * What is old weighs less: after two weeks of observation everything is halved.
+ */
+#include "postgres.h"
+
+#include "base/settings.h"
+#include "port/atomics.h"
+#include "store/busy_times.h"
+#include "store/pools.h"
+
+#define MOST_TENTHS (14 * 24 * 3600 * 10)
+
+typedef struct BusyPlace
+{
+	uint32		generation;		/* of the pool that it is of */
+	uint32		epoch;			/* in which it began; 0 for nothing */
+	CpmBusy		busy;
+} BusyPlace;
+
+typedef struct BusyTimes
+{
+	pg_atomic_uint32 epoch;		/* a reset adds one */
+	BusyPlace	place[FLEXIBLE_ARRAY_MEMBER];
+} BusyTimes;
+
+static BusyTimes *times;
+
+Size
+cpm_busy_times_size(void)
+{
+	return add_size(offsetof(BusyTimes, place), mul_size(cpm_max_pools + 1, sizeof(BusyPlace)));
+}
+
+void
+cpm_busy_times_attach(void *memory, bool is_new)
+{
+	times = memory;
+	if (!is_new)
+		return;
+	pg_atomic_init_u32(&times->epoch, 1);
+	for (int i = 0; i <= cpm_max_pools; i++)
+		times->place[i].epoch = 0;
+}
+
+/* The place, emptied if it knows another pool or another time. */
+static BusyPlace *
+own_place(int index, uint32 generation)
+{
+	BusyPlace  *place = &times->place[index];
+	uint32		epoch = pg_atomic_read_u32(&times->epoch);
+
+	if (place->generation != generation || place->epoch != epoch)
+	{
+		memset(&place->busy, 0, sizeof(place->busy));
+		place->generation = generation;
+		place->epoch = epoch;
+	}
+	return place;
+}
+
+static void
+halve(CpmBusy *busy)
+{
+	busy->samples /= 2;
+	for (int i = 0; i < CPM_BUSY_BUCKETS; i++)
+		busy->tenths[i] /= 2;
+}
+
+void
+cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths)
+{
+	for (int i = 0; i < cpm_pools_places(); i++)
+	{
+		uint32		generation;
+		uint32		connections;
+		BusyPlace  *place;
+		uint32	   *bucket;
+
+		if (!cpm_pool_generation(i, &generation, &connections) || connections == 0)
+			continue;
+		place = own_place(i, generation);
+		bucket = &place->busy.tenths[cpm_busy_bucket(busy_by_pool[i])];
+		place->busy.samples++;
+		*bucket += tenths;
+		if (*bucket > MOST_TENTHS)
+			halve(&place->busy);
+	}
+}
+
+bool
+cpm_busy_times_copy(int index, CpmBusy *busy)
+{
+	const BusyPlace *place = &times->place[index];
+	uint32		generation;
+	uint32		connections;
+
+	if (!cpm_pool_generation(index, &generation, &connections) ||
+		place->generation != generation || place->epoch != pg_atomic_read_u32(&times->epoch))
+		return false;
+	*busy = place->busy;
+	return true;
+}
+
+void
+cpm_busy_times_reset(void)
+{
+	pg_atomic_fetch_add_u32(&times->epoch, 1);
+}
+
+void
+cpm_busy_times_load(int index, const CpmBusy *busy)
+{
+	uint32		generation;
+	uint32		connections;
+
+	if (cpm_pool_generation(index, &generation, &connections))
+		own_place(index, generation)->busy = *busy;
+}

@@ -1,0 +1,110 @@
+# How large a pool should be: against a simulation of the queue, with known
+# arrivals and service times, and with the client's pool lowered to it.
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Application;
+use Connpool;
+
+my $rate = 20;		# a second, at random moments
+my $service = 0.2;	# seconds each
+my $clients = 40;	# more than are ever busy: nobody waits for a connection
+
+# The same numbers in every run.
+my $state = 20261123;
+sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return ($state + 1) / 2147483649 }
+
+# The number in service that is not exceeded for 99 % of the time, by playing it:
+# arrivals at random, each served at once for so long.
+sub simulated_size
+{
+	my ($time, %spent, @ends) = (0);
+	foreach my $arrival (1 .. 200_000)
+	{
+		my $next = $time - log(random()) / $rate;
+		while (@ends && $ends[0] <= $next)
+		{
+			$spent{ scalar @ends } += $ends[0] - $time;
+			$time = shift @ends;
+		}
+		$spent{ scalar @ends } += $next - $time;
+		$time = $next;
+		push @ends, $time + $service;
+	}
+	my ($below, $size) = (0, -1);
+	$below += $spent{ ++$size } // 0 while $below < 0.99 * $time;
+	return $size;
+}
+
+my $node = new_node('advice', "max_connections = 80\n");
+my $script = "$PostgreSQL::Test::Utils::tmp_check/service.sql";
+append_to_file($script, "SELECT pg_sleep($service)\n");
+
+# How many transactions pgbench did in so many seconds. The schedule is the same each time.
+sub load
+{
+	my ($where, $name, $seconds) = @_;
+	local $ENV{PGAPPNAME} = $name;
+	my $out = '';
+	IPC::Run::run([ 'pgbench', '-n', '-f', $script, '-c', $clients, '-j', 2, '-T', $seconds, '-R', $rate,
+			'--random-seed=7', '-h', $where->host, '-p', $where->port, 'postgres' ], '>', \$out, '2>&1') or die $out;
+	return $out =~ /number of transactions actually processed: (\d+)/ ? $1 : die $out;
+}
+
+sub advice { return $node->safe_psql('postgres', "SELECT $_[1] FROM connpool_pool_advice WHERE application_name = '$_[0]'"); }
+
+my $simulated = simulated_size();
+load($node, 'service', 3);
+is(advice('service', 'recommended_size IS NULL, recommended_mode IS NULL'), 't|t', 'three seconds say too little');
+like(advice('service', 'reasons[1]'), qr/^not enough observed for a size: \d+ of 300 samples, \d+ of 100 transactions$/, 'which it says, with how much');
+
+load($node, 'service', 45);
+my $size = advice('service', 'recommended_size');
+cmp_ok(abs($size - $simulated), '<=', 1, "a pool of $size is within one of the $simulated that the simulation needs");
+is(advice('service', 'recommended_mode, session_features'), 'transaction|{}', 'fit for transaction mode');
+is(advice('service', 'busy_p50 <= busy_p95 AND busy_p95 <= busy_p99 AND busy_p99 <= busy_max AND busy_max <= 40'), 't', 'percentiles in order');
+is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}), 't', 'it says for how long it looked');
+my ($per_second, $each, $law, $sampled) = advice('service', q{array_to_string(reasons, '; ')}) =~
+  /(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy \(Little's law\); sampled were ([\d.]+)/;
+cmp_ok(abs($per_second - $rate), '<', 4, "Little's law: $per_second arrive each second");
+cmp_ok(abs($each - 1000 * $service), '<', 30, "and stay for $each ms");
+cmp_ok(abs($law - $per_second * $each / 1000), '<', 0.2, "so $law are there");
+cmp_ok(abs($law - $sampled), '<', 0.8, "as was sampled: $sampled");
+like(advice('service', q{array_to_string(reasons, '; ')}), qr/$size connections sufficed for 99 % of the time: .*all pools together would need \d+ of 77 usable slots/, 'reasons to follow');
+
+# The client's pool lowered to it.
+my $direct = load($node, 'as_before', 12);
+my $pooler = start_pooler($node, default_pool_size => $size, max_client_conn => 200);
+my $pooled = load($pooler, 'lowered', 12);
+stop_pooler($pooler);
+cmp_ok($pooled, '>=', 0.93 * $direct, "with $size connections $pooled transactions were done, $direct with $clients");
+is(advice('lowered', "busy_max <= $size"), 't', 'and no more were busy');
+
+# It survives a restart, and a reset begins anew.
+my $before = advice('service', 'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed');
+$node->restart;
+is(advice('service', 'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed'), $before, 'advice survives a restart');
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}), '00:00:00|t|t', 'and begins anew with a reset');
+
+# The buckets of busy connections, by themselves.
+my $dir = PostgreSQL::Test::Utils::tempdir();
+chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+is(system($ENV{CC} // 'cc', '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/busy",
+		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
+my ($wrong, $wide, $last) = (0, 0, -1);
+foreach my $line (split /\n/, `$dir/busy`)
+{
+	my ($sessions, $bucket, $upper) = split / /, $line;
+	$wrong++ if $upper < $sessions || $bucket < $last;
+	$wide++ if $upper - $sessions > ($sessions < 128 ? 0 : $sessions / 16);
+	$last = $bucket;
+}
+is("$wrong $wide", '0 0', 'no number of sessions is in a bucket that is too low or too wide');
+is($last, 303, 'and the last bucket is that of the most sessions there can be');
+
+done_testing();

@@ -1,0 +1,188 @@
+# PgBouncer's consoles as they should not be: away, hanging, talking nonsense, asking
+# for passwords and TLS; consoles of every version; another cluster's connections; and ten
+# thousand questions.
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Application;
+use Connpool;
+use Console;
+
+my $user = getpwuid($<);
+my $node = new_node('consoles', "connpool_monitor.pgbouncer_interval = '100ms'\n", no_extension => 1);
+$node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
+
+# Name the consoles in a setting of their own, and restart. A string is taken as it is.
+sub ask
+{
+	my (%consoles) = @_;
+	my $setting = join '; ', map { "$_=" . (ref $consoles{$_} ? 'host=' . $consoles{$_}->host . ' port=' . $consoles{$_}->port . " user=$user" : $consoles{$_}) } sort keys %consoles;
+	$setting =~ s/'/''/g;
+	$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$setting'");
+	$node->restart;
+	return;
+}
+sub errors { return $node->safe_psql('postgres', 'SELECT pooler, up, last_error FROM connpool_pgbouncer ORDER BY 1'); }
+
+# What the setting refuses, without quoting what could be a secret.
+my %refused = (
+	'main=host=127.0.0.1 password=geheim' => qr/A password does not belong here/,
+	q{main=host=x PASSWORD = 'geheim'} => qr/A password does not belong here/,
+	q{main=host=x dbname='host=y password=geheim'} => qr/dbname is the plain name/,
+	'main=host=x dbname=postgresql://u:geheim@y/pgbouncer' => qr/dbname is the plain name/,
+	'main=host=x passwrd=geheim' => qr/Keywords are those of libpq/,
+	'main=host=x service=geheim' => qr/Keywords are those of libpq/,
+	'main=host=x sslpassword=geheim' => qr/A password does not belong here/,
+	('n' x 64) . '=host=geheim' => qr/longer than 63 characters/,
+	'main=host=' . ('x' x 1024) . 'geheim' => qr/longer than 1023 bytes/,
+	'main=postgresql://stats:geheim@localhost/pgbouncer' => qr/addresses with "..." are not taken|are not taken/,
+	'host=127.0.0.1 geheim' => qr/Each console begins with a name|A console is written as/,
+	'=host=geheim' => qr/Each console begins with a name/,
+	q{main=host='geheim} => qr/A quoted value does not end/,
+	'main=host=geheim; main=host=b' => qr/Two consoles have the same name/,
+	join(';', map { "c$_=host=geheim" } 1 .. 17) => qr/more than 16 consoles/);
+foreach my $value (sort keys %refused)
+{
+	my ($status, $out, $err) = $node->psql('postgres', "SET log_min_error_statement = panic; ALTER SYSTEM SET connpool_monitor.pgbouncer = " . ($value =~ s/'/''/gr =~ s/^(.*)$/'$1'/sr));
+	like($err, $refused{$value}, "refused: $value");
+	unlike($err, qr/geheim/, 'and not quoted');
+}
+is(join("\n", grep { /geheim/ && !/LOG:  statement: / } split /\n/, slurp_file($node->logfile)), '', 'nor in the server log, but for the statements that it is told to log');
+
+# Away at the start; hanging before and after the login; nonsense; refusing questions.
+my %bad = (hang => Console->new('hang'), mute => Console->new('mute'), garbage => Console->new('garbage'), errors => Console->new('errors'), other => Console->new({}));
+my $good = Console->new(Console::answers(18));
+my $before = -s $node->logfile;
+ask(%bad, good => $good, away => 'host=127.0.0.1 port=1', nobody => 'host=/nowhere', odd => 'port=nonsense');
+poll_ok($node, 'SELECT count(*) = 8 FROM connpool_pgbouncer WHERE last_error IS NOT NULL', 'all but one have failed');
+my %said = map { my ($pooler, $up, $error) = split /\|/; ($pooler => "$up $error") } split /\n/, errors();
+like($said{away}, qr/^f .*port 1 failed: Connection refused/, 'nobody listens');
+like($said{nobody}, qr/^f .*No such file/, 'no socket');
+like($said{odd}, qr/^f invalid .*"nonsense"/, 'a value that libpq does not take');
+is($said{hang}, 'f no connection within its time', 'one that does not let in');
+is($said{mute}, 'f no whole answer within its time', 'one that does not answer');
+like($said{garbage}, qr/^f ./, 'one that talks nonsense');
+like($said{errors}, qr/^f ERROR:  not here/, 'one that refuses');
+is($said{other}, 'f it answered nothing that it was asked for: is it PgBouncer?', 'one that answers something else');
+is($said{good}, 't ', 'and one that is well');
+poll_ok($node, q{SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0) FROM connpool_pgbouncer WHERE NOT up}, 'each is tried again, after a pause');
+is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer "(hang|mute|garbage|errors|other|away|nobody|odd)" does not answer', $before), 8, 'the server log has one line of each');
+poll_ok($node, q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer}, 'pauses grow');
+is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before), 8, 'and the log does not');
+is($node->safe_psql('postgres', q{SELECT samples_missed = 0 AND problem IS NULL FROM connpool_info()}), 't', 'nothing else suffers');
+$_->stop foreach values %bad, $good;
+
+# One that comes later, and a real one that goes, comes back, and is paused.
+my $pooler = start_pooler($node);
+my $late = start_pooler($node);
+stop_pooler($late);
+ask(real => $pooler, late => $late);
+poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'real'}, 'a real one answers');
+poll_ok($node, q{SELECT NOT up AND last_error IS NOT NULL FROM connpool_pgbouncer WHERE pooler = 'late'}, 'one is not there yet');
+restart_pooler($late);
+poll_ok($node, q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE up}, 'it comes');
+system_or_bail('psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, '-c', 'PAUSE', 'pgbouncer');
+my $polls = $node->safe_psql('postgres', q{SELECT polls FROM connpool_pgbouncer WHERE pooler = 'real'});
+poll_ok($node, "SELECT up AND polls > $polls FROM connpool_pgbouncer WHERE pooler = 'real'", 'a paused one answers');
+my $log = -s $node->logfile;
+stop_pooler($pooler);
+restart_pooler($pooler);
+poll_ok($node, q{SELECT up AND last_success > now() - interval '1 s' FROM connpool_pgbouncer WHERE pooler = 'real'}, 'one that was restarted answers');
+stop_pooler($_) foreach $pooler, $late;
+
+# Passwords from the password file only; a refused one is tried again after a minute.
+my $directory = PostgreSQL::Test::Utils::tempdir();
+append_to_file("$directory/users", qq{"stats" "right"\n});
+my $locked = start_pooler($node, auth_type => 'md5', auth_file => "$directory/users", stats_users => 'stats');
+sub passfile
+{
+	my ($name, $password) = @_;
+	append_to_file("$directory/$name", "*:*:*:stats:$password\n");
+	chmod 0600, "$directory/$name";
+	return 'host=' . $locked->host . ' port=' . $locked->port . " user=stats passfile='$directory/$name'";
+}
+$ENV{PGPASSWORD} = 'right';
+ask(right => passfile('right', 'right'), wrong => passfile('wrong', 'geheim'), none => 'host=' . $locked->host . ' port=' . $locked->port . ' user=stats passfile=/nowhere');
+delete $ENV{PGPASSWORD};
+poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'right'}, 'the right password');
+poll_ok($node, q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE retry_at BETWEEN now() + interval '50 s' AND now() + interval '60 s'}, 'a wrong one and a missing one are tried again after a minute');
+like(errors(), qr/^none\|f\|.*password.*\nright\|t\|\nwrong\|f\|.*password authentication failed/s, 'which is said');
+unlike(errors() . slurp_file($node->logfile, $log), qr/geheim/, 'but not the password');
+stop_pooler($locked);
+
+# TLS required.
+system_or_bail('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=pooler', '-days', '2', '-keyout', "$directory/key", '-out', "$directory/cert");
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+my $tls = start_pooler($node, listen_addr => '127.0.0.1', listen_port => $port, client_tls_sslmode => 'require', client_tls_key_file => "$directory/key", client_tls_cert_file => "$directory/cert",
+	client_tls_ca_file => "$directory/cert");	# without, it looks for those of the machine, which may have none
+ask(plain => "host=127.0.0.1 port=$port user=$user sslmode=disable", tls => "host=127.0.0.1 port=$port user=$user sslmode=require");
+poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'tls'}, 'TLS');
+poll_ok($node, q{SELECT last_error LIKE '%SSL required%' FROM connpool_pgbouncer WHERE pooler = 'plain'}, 'is asked for where it is required');
+stop_pooler($tls);
+
+# The consoles of every version: columns by name.
+my %row = (database => 'shop', user => 'web', cl_active => 3, cl_waiting => 7, cl_cancel_req => 1, cl_active_cancel_req => 2, maxwait => 2, maxwait_us => 345678, pool_mode => 'transaction', load_balance_hosts => 'disable');
+my %stat = (database => 'shop', total_xact_count => 11, total_wait_time => 22, avg_query_time => 33, total_bind_count => 44, total_server_assignment_count => 55, total_client_login_count => 66);
+my %versions = map { ("v$_" => Console->new(Console::answers($_, pools => [ \%row ], stats => [ \%stat ],
+	config => [ { key => 'pool_mode', value => 'transaction' }, { key => 'default_pool_size', value => 20 }, $_ >= 21 ? { key => 'max_prepared_statements', value => 200 } : () ]))) } 15 .. 26;
+ask(%versions);
+poll_ok($node, 'SELECT count(*) = 12 FROM connpool_pgbouncer WHERE up', 'twelve versions');
+foreach my $version (15 .. 26)
+{
+	my @is = ($version == 16 || $version == 17 ? 1 : '', $version >= 18 ? 2 : '', $version >= 24 ? 'disable' : '', $version >= 23 ? 55 : '', $version >= 24 ? 44 : '', $version >= 26 ? 66 : '', $version >= 21 ? 200 : '');
+	is($node->safe_psql('postgres', qq{SELECT p.cl_active, p.cl_waiting, p.wait_time, p.pool_mode, p.cl_cancel_req, p.cl_active_cancel_req, p.load_balance_hosts,
+			s.total_xact_count, s.total_wait_time, s.avg_query_time, s.total_server_assignment_count, s.total_bind_count, s.total_client_login_count, b.max_prepared_statements, b.default_pool_size, b.version
+		FROM connpool_pgbouncer b JOIN connpool_pgbouncer_pools p USING (pooler) JOIN connpool_pgbouncer_stats s USING (pooler) WHERE pooler = 'v$version'}),
+		join('|', 3, 7, 2345.678, 'transaction', @is[ 0 .. 2 ], 11, 22, 33, @is[ 3 .. 6 ], 20, "1.$version.0"), "1.$version: columns that it has, and NULL for others");
+}
+is($node->safe_psql('postgres', q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'}), '84', 'waiting clients of all');
+$_->stop foreach values %versions;
+
+# Rows that are too many, too long, not numbers.
+my $wild = Console->new(Console::answers(18, pools => [ map { { database => "db$_", user => 'u' x 300, cl_active => 'many', cl_waiting => '99999999999999999999', maxwait => -1 } } 1 .. 300 ],
+	stats => [ { database => "\xff\xfe'\"", total_xact_count => '1e5' } ], servers => [ map { { remote_pid => $_ } } '', -1, 'x', 4294967296, 1 ]));
+ask(wild => $wild);
+poll_ok($node, q{SELECT up AND rows_dropped = 44 FROM connpool_pgbouncer}, 'rows that are too many are counted');
+is($node->safe_psql('postgres', q{SELECT count(*), max(length("user")), count(cl_active), count(cl_waiting) FROM connpool_pgbouncer_pools}), '256|63|0|0', 'what is no number is NULL, what is too long is cut');
+is($node->safe_psql('postgres', 'SELECT database, total_xact_count IS NULL FROM connpool_pgbouncer_stats'), q{??'"|t}, 'and bytes that are no text are shown as ?');
+$wild->stop;
+
+# A pid is no proof: these are our sessions' pids, on another connection.
+my ($our_port, $our_host) = ($node->port, $node->host);
+foreach my $case ([ 'another port', 0, { addr => 'unix', port => $our_port + 1 } ], [ 'another host', 0, { addr => '10.1.2.3', port => $our_port, local_addr => '10.1.2.4', local_port => 40000 } ],
+	[ 'another directory', 0, { addr => 'unix', port => $our_port, database => 'elsewhere' } ], [ 'our directory', 1, { addr => 'unix', port => $our_port, database => 'here' } ])
+{
+	my ($name, $is_ours, $ends) = @$case;
+	my $console = Console->new(Console::answers(18, servers => [ map { { type => 'S', user => $user, %$ends, remote_pid => $_ } } 1 .. 70000 ],
+		databases => [ { name => 'elsewhere', host => '/another/directory' }, { name => 'here', host => $our_host } ]));
+	ask(every_pid => $console);
+	my $session = session($node, 'session');
+	poll_ok($node, q{SELECT (last_success > connected_at + interval '1.1 s') FROM connpool_pgbouncer, connpool_sessions WHERE application_name = 'session'}, "$name: asked");
+	is($node->safe_psql('postgres', q{SELECT pooled_by IS NOT NULL FROM connpool_sessions WHERE application_name = 'session'}), $is_ours ? 't' : 'f', "$name: with the same pid is " . ($is_ours ? 'ours' : 'not ours'));
+	leave($session);
+	$console->stop;
+}
+
+# Many questions: the worker does not grow.
+my $questions = $ENV{CONNPOOL_POLLS} // 1500;
+my $asked = start_pooler($node);
+ask(asked => $asked);
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.pgbouncer_interval = '10ms'});
+$node->reload;
+sub resident
+{
+	my $worker = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer'});
+	return slurp_file("/proc/$worker/status") =~ /VmRSS:\s+(\d+)/ ? $1 : die 'no size';
+}
+poll_ok($node, 'SELECT polls > 300 FROM connpool_pgbouncer', 'three hundred questions');
+my $resident = resident();
+# in steps, for the time allowed is for a thousand
+$node->poll_query_until('postgres', "SELECT polls > $_ FROM connpool_pgbouncer") foreach map { 1000 * $_ } 1 .. $questions / 1000;
+poll_ok($node, "SELECT polls > $questions FROM connpool_pgbouncer", "$questions questions");
+cmp_ok(resident() - $resident, '<', 200, 'the worker has not grown by 200 kB');
+stop_pooler($asked);
+$node->stop('fast');
+done_testing();

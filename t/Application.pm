@@ -1,0 +1,133 @@
+# Simulated applications (t/node/application.js, on node-postgres) and a real
+# PgBouncer in front of a cluster.
+package Application;
+
+use strict;
+use warnings FATAL => 'all';
+
+use JSON::PP;
+use POSIX ':sys_wait_h';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use Exporter 'import';
+our @EXPORT = qw(application application_start application_runs application_end start_pooler restart_pooler stop_pooler pooler_version);
+
+my $json = JSON::PP->new->canonical;
+
+# Where the client connects: the cluster's own socket, or a pooler's.
+sub connection
+{
+	my ($where, %options) = @_;
+	return {
+		host => $where->host,
+		port => $where->port,
+		user => $options{user} // getpwuid($<),
+		database => $options{database} // 'postgres',
+		application_name => $options{name} // 'application' };
+}
+
+# Start an application with a job; %options name its role, database and name.
+sub application_start
+{
+	my ($where, $job, %options) = @_;
+	my $directory = PostgreSQL::Test::Utils::tempdir_short();
+	my %app = (output => "$directory/output", errors => "$directory/errors");
+
+	PostgreSQL::Test::Utils::append_to_file("$directory/job", $json->encode({ connection => connection($where, %options), %$job }));
+	$app{pid} = fork() // die 'cannot fork';
+	if ($app{pid} == 0)
+	{
+		open STDIN, '<', "$directory/job" or die;
+		open STDOUT, '>', $app{output} or die;
+		open STDERR, '>', $app{errors} or die;
+		exec 'node', 't/node/application.js';
+	}
+	return \%app;
+}
+
+# Does it still run?
+sub application_runs
+{
+	my ($app) = @_;
+
+	return 0 if defined $app->{status};
+	$app->{status} = $? if waitpid($app->{pid}, WNOHANG) == $app->{pid};
+	return !defined $app->{status};
+}
+
+# Wait for it, and return what it has printed.
+sub application_end
+{
+	my ($app) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+
+	select undef, undef, undef, 0.02 while application_runs($app) && time < $deadline;
+	kill 'KILL', $app->{pid} if application_runs($app);
+	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors}) if ($app->{status} // 1) != 0;
+	return $json->decode(PostgreSQL::Test::Utils::slurp_file($app->{output}));
+}
+
+sub application { return application_end(application_start(@_)); }
+
+# A PgBouncer in front of a cluster: has host and port as that does.
+sub start_pooler
+{
+	my ($node, %settings) = @_;
+	my $directory = PostgreSQL::Test::Utils::tempdir_short();
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	my $user = getpwuid($<);
+	my %all = (
+		listen_addr => '', unix_socket_dir => $directory, listen_port => $port, auth_type => 'any',
+		admin_users => $user, pool_mode => 'transaction', default_pool_size => 2, logfile => "$directory/log",
+		pidfile => "$directory/pid", %settings);
+	my $host = $node->host;
+
+	PostgreSQL::Test::Utils::append_to_file("$directory/pgbouncer.ini", join("\n",
+		'[databases]', "* = host=$host port=" . $node->port . " user=$user", '[pgbouncer]', map({ "$_ = $all{$_}" } sort keys %all), ''));
+	return restart_pooler(bless { directory => $directory, port => $all{listen_port}, user => $user }, 'Application::Pooler');
+}
+
+# Start it, or start it again.
+sub restart_pooler
+{
+	my ($pooler) = @_;
+	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';
+	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+
+	# without -q it says on standard error why it does not start
+	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$pooler->{directory}/pgbouncer.ini");
+	# its pid comes after its socket, and who stops it needs it
+	select undef, undef, undef, 0.1 until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid") || !$tries--;
+	return $pooler;
+}
+
+sub stop_pooler
+{
+	my ($pooler) = @_;
+
+	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+	my ($pid) = -f "$pooler->{directory}/pid" ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/ : ();
+
+	# whoever was started in the background ignores QUIT, and TERM waits for clients since 1.23
+	kill 'KILL', $pid if $pid;
+	select undef, undef, undef, 0.1 while $pid && kill(0, $pid) && $tries--;
+	unlink "$pooler->{directory}/pid", "$pooler->{directory}/.s.PGSQL.$pooler->{port}";
+	return;
+}
+
+# As a number: 1.18 is 118.
+sub pooler_version
+{
+	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';
+	my ($major, $minor) = `$program --version` =~ /PgBouncer (\d+)\.(\d+)/;
+	return 100 * $major + $minor;
+}
+
+package Application::Pooler;
+
+sub host { return $_[0]{directory}; }
+sub port { return $_[0]{port}; }
+
+1;

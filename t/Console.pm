@@ -1,0 +1,150 @@
+# A console that answers as PgBouncer's did, of versions that are not installed here,
+# and consoles that misbehave. The columns are those of each release's own source. For
+# everything that a real PgBouncer can show, the tests use a real one.
+package Console;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Select;
+use IO::Socket::UNIX;
+use PostgreSQL::Test::Utils;
+use POSIX ();
+
+# they end with the test that made them
+my ($parent, @children) = ($$);
+END { kill 'KILL', @children if @children && $$ == $parent; }
+
+my @old_pools = qw(sv_active sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
+my @new_pools = qw(cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
+my @counts = qw(xact_count query_count);
+my @times = qw(xact_time query_time wait_time);
+my @parses = qw(client_parse_count server_parse_count bind_count);
+
+# The columns of SHOW POOLS in 1.version.
+sub pool_columns
+{
+	my ($version) = @_;
+	return (qw(database user cl_active cl_waiting),
+		$version >= 18 ? @new_pools : ($version >= 16 ? 'cl_cancel_req' : (), @old_pools),
+		$version >= 24 ? 'load_balance_hosts' : ());
+}
+
+sub server_columns
+{
+	my ($version) = @_;
+	return (qw(type user database), $version >= 23 ? 'replication' : (),
+		qw(state addr port local_addr local_port connect_time request_time wait wait_us close_needed ptr link remote_pid tls),
+		$version >= 18 ? 'application_name' : (), $version >= 21 ? 'prepared_statements' : (), $version >= 24 ? 'id' : ());
+}
+
+sub stat_columns
+{
+	my ($version) = @_;
+	my @assignment = $version >= 23 ? 'server_assignment_count' : ();
+	my @rest = (@times, $version >= 24 ? @parses : (), $version >= 26 ? 'client_login_count' : ());
+	return ('database', map({ "total_$_" } @assignment, @counts, qw(received sent), @rest),
+		map({ "avg_$_" } @assignment, @counts, qw(recv sent), @rest));
+}
+
+# Rows of those columns out of hashes; what a row does not name is 0.
+sub table
+{
+	my ($columns, @rows) = @_;
+	return [ $columns, map { my $row = $_; [ map { $row->{$_} // '0' } @$columns ] } @rows ];
+}
+
+# What a console of 1.version says.
+sub answers
+{
+	my ($version, %rows) = @_;
+	return {
+		'SHOW VERSION' => table([ 'version' ], { version => "PgBouncer 1.$version.0" }),
+		'SHOW DATABASES' => table([ qw(name host port) ], @{ $rows{databases} // [] }),
+		'SHOW SERVERS' => table([ server_columns($version) ], @{ $rows{servers} // [] }),
+		'SHOW POOLS' => table([ pool_columns($version) ], @{ $rows{pools} // [] }),
+		'SHOW STATS' => table([ stat_columns($version) ], @{ $rows{stats} // [] }),
+		'SHOW CONFIG' => table([ qw(key value) ], @{ $rows{config} // [] }) };
+}
+
+sub message { my ($type, $body) = @_; return $type . pack('N', length($body) + 4) . $body; }
+sub ready { return message('Z', 'I'); }
+
+sub rows_message
+{
+	my ($columns, @rows) = @{ $_[0] };
+	my $text = message('T', pack('n', scalar @$columns) . join('', map { "$_\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0) } @$columns));
+	$text .= message('D', pack('n', scalar @$_) . join('', map { pack('N', length $_) . $_ } @$_)) foreach @rows;
+	return $text . message('C', "SHOW\0") . ready();
+}
+
+# Listen on a Unix socket as host and port do. What it answers is a hash as above, or how it misbehaves.
+sub new
+{
+	my ($class, $answers) = @_;
+	my $directory = PostgreSQL::Test::Utils::tempdir_short();
+	my $port = 6543;
+	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => "$directory/.s.PGSQL.$port", Listen => 20) or die "cannot listen: $!";
+	my $pid = fork() // die 'cannot fork';
+	if ($pid == 0)
+	{
+		serve($socket, $answers);
+		POSIX::_exit(0);
+	}
+	push @children, $pid;
+	return bless { host => $directory, port => $port, pid => $pid }, $class;
+}
+
+sub host { return $_[0]{host}; }
+sub port { return $_[0]{port}; }
+sub stop { my ($self) = @_; kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0; return; }
+
+# Several clients at once, none of which is waited for.
+sub serve
+{
+	my ($socket, $answers) = @_;
+	my $select = IO::Select->new($socket);
+	my %buffer;
+
+	local $SIG{PIPE} = 'IGNORE';
+	while (my @ready = $select->can_read)
+	{
+		foreach my $client (@ready)
+		{
+			if ($client == $socket)
+			{
+				my $new = $socket->accept or next;
+				$select->add($new);
+				$buffer{$new} = undef;
+				next;
+			}
+			my $got = sysread $client, my $bytes, 65536;
+			if (!$got)
+			{
+				$select->remove($client);
+				close $client;
+				next;
+			}
+			# the first message is the start of the session; whatever follows is a query
+			my $reply = reply($bytes, defined $buffer{$client}, $answers);
+			$buffer{$client} = 1;
+			syswrite $client, $reply if defined $reply;
+		}
+	}
+	return;
+}
+
+sub reply
+{
+	my ($bytes, $is_open, $answers) = @_;
+
+	return if $answers eq 'hang';
+	return pack('C*', map { int rand 256 } 1 .. 2000) if $answers eq 'garbage';
+	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready() if !$is_open;
+	return if $answers eq 'mute';
+	my ($query) = $bytes =~ /^Q....([^\0]*)\0/s;
+	return message('E', "SERROR\0C42601\0Mnot here\0\0") . ready() if !defined $query || $answers eq 'errors';
+	return rows_message($answers->{$query} // [ ['nothing'] ]);
+}
+
+1;

@@ -1,0 +1,119 @@
+# What the tests of HTTP share: requests, well-formed and otherwise.
+package Http;
+
+use strict;
+use warnings FATAL => 'all';
+
+use Exporter 'import';
+use HTTP::Tiny;
+use IO::Select;
+use IO::Socket::INET;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(http_port get get_json metric series raw http_connect poll_http worker_pid);
+
+# The port of a node, and the setting that makes it listen there.
+sub http_port
+{
+	return PostgreSQL::Test::Cluster::get_free_port();
+}
+
+sub get
+{
+	my ($port, $path, %headers) = @_;
+	my $method = delete $headers{method} // 'GET';
+	return get_as($port, $path, %headers) if exists $headers{Host};
+	my $answer;
+	# a fast machine asks more often than it may
+	while (1)
+	{
+		$answer = HTTP::Tiny->new(timeout => 10)->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
+		last if $answer->{status} != 429;
+		select undef, undef, undef, 0.05;
+	}
+	return $answer;
+}
+
+# By a name of the caller's choice, which HTTP::Tiny does not allow.
+sub get_as
+{
+	my ($port, $path, %headers) = @_;
+	my $answer = raw($port, "GET $path HTTP/1.1\r\n" . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers) . "Connection: close\r\n\r\n");
+	return { status => $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 599, content => $answer };
+}
+
+sub get_json
+{
+	my ($port, $path, %headers) = @_;
+	return JSON::PP->new->decode(get($port, $path, %headers)->{content});
+}
+
+# The series of a family as a hash: labels as they are written, and the value.
+sub series
+{
+	my ($text, $family) = @_;
+	return { map { /^\Qconnpool_$family\E(\{.*\})? (\S+)$/ ? ($1 // '' => $2) : () } split /\n/, $text };
+}
+
+# The sum of a family, over the series whose labels match.
+sub metric
+{
+	my ($port, $family, $labels) = @_;
+	my $series = series(get($port, '/metrics')->{content}, $family);
+	my $sum = 0;
+	$sum += $series->{$_} foreach grep { !defined $labels || /$labels/ } keys %$series;
+	return $sum;
+}
+
+sub http_connect
+{
+	my ($port) = @_;
+	return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10);
+}
+
+# Send bytes as they are and return all that comes until the other side closes.
+sub raw
+{
+	my ($port, $bytes, %options) = @_;
+	my $socket = http_connect($port) or return 'no connection';
+	my ($answer, $part) = ('', '');
+	local $SIG{PIPE} = 'IGNORE';
+
+	$socket->syswrite($bytes);
+	shutdown $socket, 1 if $options{half_close};
+	my $select = IO::Select->new($socket);
+	while ($select->can_read($options{wait} // 3))
+	{
+		last unless $socket->sysread($part, 65536);
+		$answer .= $part;
+		last if $options{until} && $answer =~ $options{until};
+	}
+	close $socket;
+	return $answer;
+}
+
+# Ask until the answer is what is wanted.
+sub poll_http
+{
+	my ($port, $path, $wanted, %headers) = @_;
+	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
+	while ($tries--)
+	{
+		return 1 if $wanted->(get($port, $path, %headers));
+		select undef, undef, undef, 0.05;
+	}
+	return 0;
+}
+
+# The pid of the worker, which pg_stat_activity does not show.
+sub worker_pid
+{
+	my ($node) = @_;
+	my ($postmaster) = PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @found = grep { /connpool_monitor http/ } `ps -o pid=,args= --ppid $postmaster`;
+	return @found == 1 && $found[0] =~ /(\d+)/ ? $1 : 0;
+}
+
+1;

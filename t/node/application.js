@@ -1,0 +1,106 @@
+// A simulated application on node-postgres. Reads what to do as JSON on standard
+// input and prints what came of it as one line of JSON.
+//
+//   { connection: {…}, steps: [text or {name, text, values} or {wait: ms}], intrude: bool }
+//     runs the steps on one client, one after the other. With intrude, whenever the
+//     client is in no transaction another one takes the server connection that the
+//     pooler just had back, and keeps it: what a step left there is gone.
+//
+//   { connection: {…}, pool: {…}, clients: n, for: ms, pause: ms, forget: n }
+//     n clients that take a connection from a pg.Pool, use it and give it back,
+//     for so long. Those that forget begin a transaction and never give it back.
+//
+//   { connection: {…}, slow: ms, for: ms }
+//     connects through a network that delays the first packet.
+'use strict';
+const net = require('node:net');
+const pg = require('pg');
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const outcome = (error) => ({ error: error.message });
+
+async function runStep(client, step) {
+	if (step.wait) return pause(step.wait);
+	try {
+		const result = await client.query(step);
+		return [].concat(result).map((r) => r.rows);
+	} catch (error) {
+		return outcome(error);
+	}
+}
+
+async function runSteps({ connection, steps, intrude }) {
+	const client = new pg.Client(connection);
+	const others = [];
+	const results = [];
+	let notifications = 0;
+	let inTransaction = false;
+
+	client.on('notification', () => notifications++);
+	client.on('error', () => {});
+	await client.connect();
+	for (const step of steps) {
+		results.push(await runStep(client, step));
+		if (step === 'BEGIN') inTransaction = true;
+		if (step === 'COMMIT' || step === 'ROLLBACK') inTransaction = false;
+		if (!intrude || inTransaction) continue;
+		const other = new pg.Client({ ...connection, application_name: 'intruder' });
+		other.on('error', () => {});
+		await other.connect();
+		await other.query('BEGIN').catch(() => {});
+		others.push(other);
+	}
+	await client.end();
+	for (const other of others) await other.end();
+	return { results, notifications };
+}
+
+async function work(pool, until, rest) {
+	let transactions = 0;
+	while (Date.now() < until) {
+		const client = await pool.connect();
+		await client.query('SELECT 1');
+		client.release();
+		transactions++;
+		await pause(rest);
+	}
+	return transactions;
+}
+
+async function runPool(job) {
+	const pool = new pg.Pool({ ...job.connection, ...job.pool });
+	const until = Date.now() + job.for;
+	pool.on('error', () => {});
+	for (let i = 0; i < (job.forget || 0); i++) await (await pool.connect()).query('BEGIN');
+	const done = await Promise.all(Array.from({ length: job.clients }, () => work(pool, until, job.pause ?? 10)));
+	// what was forgotten is still held: the process ends with it
+	return { transactions: done.reduce((a, b) => a + b, 0) };
+}
+
+async function runSlow({ connection, slow, for: ms }) {
+	const network = net.createServer((client) => {
+		const server = net.connect(`${connection.host}/.s.PGSQL.${connection.port}`);
+		client.pause();
+		setTimeout(() => client.pipe(server).pipe(client), slow);
+		for (const socket of [client, server]) socket.on('error', () => {});
+	});
+	await new Promise((resolve) => network.listen(0, '127.0.0.1', resolve));
+	const client = new pg.Client({ ...connection, host: '127.0.0.1', port: network.address().port });
+	await client.connect();
+	await pause(ms);
+	await client.end();
+	return {};
+}
+
+async function main() {
+	let text = '';
+	for await (const part of process.stdin) text += part;
+	const job = JSON.parse(text);
+	const result = await (job.steps ? runSteps(job) : job.slow ? runSlow(job) : runPool(job));
+	process.stdout.write(JSON.stringify(result) + '\n', () => process.exit(0));
+}
+
+main().catch((error) => {
+	process.stderr.write(`${error.stack}\n`);
+	process.exit(1);
+});
