@@ -1,5 +1,6 @@
-# PostgreSQL with assertions, built from the distribution's source package and kept in
-# $cache for the next run. Sourced after lib.sh; needs root.
+# PostgreSQL with assertions, which tells valgrind what its memory contexts do, built from
+# the distribution's source package and kept in $cache for the next run. Sourced after
+# lib.sh; needs root.
 
 cache=${CONNPOOL_MONITOR_CASSERT:-/var/cache/connpool_monitor-cassert}
 
@@ -25,7 +26,7 @@ build_postgresql() {
 	local root=$cache/root source lib=usr/lib/postgresql/$pg_major
 	mkdir -p "$cache"
 	[ -f "$root/.complete-$pg_major" ] && return
-	install_packages bison flex libreadline-dev zlib1g-dev libssl-dev liblz4-dev libipc-run-perl dpkg-dev
+	install_packages valgrind bison flex libreadline-dev zlib1g-dev libssl-dev liblz4-dev libipc-run-perl dpkg-dev
 	fetch_source
 	source=$(source_tree)
 	say "building PostgreSQL with assertions, which takes some minutes"
@@ -33,7 +34,7 @@ build_postgresql() {
 		cd "$source"
 		./configure -q --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-lz4 --with-gssapi \
 			--bindir="$root/$lib/bin" --libdir="$root/$lib/lib" --datadir="$root/usr/share/postgresql/$pg_major" \
-			--includedir="$root/usr/include/postgresql" --prefix="$root/usr" CFLAGS='-O1 -g'
+			--includedir="$root/usr/include/postgresql" --prefix="$root/usr" CFLAGS='-O1 -g' CPPFLAGS=-DUSE_VALGRIND
 		make -s -j2 world-bin
 		make -s install-world-bin
 	) >"$cache/build.log" 2>&1 || { tail -n 30 "$cache/build.log"; die "PostgreSQL could not be built"; }

@@ -11,7 +11,7 @@ use Test::More;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $source = $ENV{TESTDIR};
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is(system($ENV{CC} // 'cc', '-O1', '-Wall', '-I', $include, '-I', "$source/src", '-o', "$dir/histogram",
+is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$source/src", '-o', "$dir/histogram",
 		"$source/t/unit/histogram.c", "$source/src/base/histogram.c", '-lm'), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
 
 # the same numbers in every run

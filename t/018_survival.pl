@@ -165,7 +165,7 @@ unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $fi
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 	chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-	is(system($ENV{CC} // 'cc', '-O1', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/check", "$ENV{TESTDIR}/t/unit/file_header.c",
+	is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/check", "$ENV{TESTDIR}/t/unit/file_header.c",
 			"$ENV{TESTDIR}/src/base/file_header.c", '-L', $libraries, '-lpgport'), 0, 'the check compiles by itself') or BAIL_OUT('no compiler');
 	unlink($file);
 	write_file($whole);

@@ -12,7 +12,7 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 my $source = $ENV{TESTDIR};
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-is(system($ENV{CC} // 'cc', '-O1', '-I', $include, '-I', "$source/src", '-o', "$dir/alerts", "$source/t/unit/alerts.c",
+is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-I', $include, '-I', "$source/src", '-o', "$dir/alerts", "$source/t/unit/alerts.c",
 		"$source/src/judge/alerts.c", "$source/src/judge/catalogue.c", '-L', $libraries, '-lpgport', '-lm'), 0,
 	'the state machine compiles by itself') or BAIL_OUT('no compiler');
 

@@ -94,7 +94,7 @@ is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}), '
 # The buckets of busy connections, by themselves.
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is(system($ENV{CC} // 'cc', '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/busy",
+is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/busy",
 		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
 my ($wrong, $wide, $last) = (0, 0, -1);
 foreach my $line (split /\n/, `$dir/busy`)
