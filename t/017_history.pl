@@ -9,6 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
+plan skip_all => 'a server with both a sanitizer and libfaketime does not come up' if $ENV{CONNPOOL_MONITOR_SANITIZERS};
 my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1');
 BAIL_OUT('libfaketime is not installed') unless $faketime;
 

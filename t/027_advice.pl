@@ -97,7 +97,9 @@ chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/busy",
 		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
 my ($wrong, $wide, $last) = (0, 0, -1);
-foreach my $line (split /\n/, `$dir/busy`)
+my @lines = split /\n/, `$dir/busy`;
+my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;
+foreach my $line (@lines)
 {
 	my ($sessions, $bucket, $upper) = split / /, $line;
 	$wrong++ if $upper < $sessions || $bucket < $last;
@@ -106,5 +108,12 @@ foreach my $line (split /\n/, `$dir/busy`)
 }
 is("$wrong $wide", '0 0', 'no number of sessions is in a bucket that is too low or too wide');
 is($last, 303, 'and the last bucket is that of the most sessions there can be');
+is($observed, '90.00', 'all that was observed is known, for what is counted is divided by it');
+cmp_ok($weight, '<=', 14.01, 'no more than two weeks weigh');
+cmp_ok($weight, '>=', 7, 'nor less than one');
+is($median, 2, 'what was a month ago hardly counts');
+is($p99, 5, 'but is not forgotten');
+ok($mean > 2 && $mean < 2.5, 'in the mean neither');
+cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'samples are those that weigh');
 
 done_testing();

@@ -9,6 +9,7 @@
 
 #define FIRST_OCTAVE 7			/* 2 to this is CPM_BUSY_EXACT */
 #define STEP_BITS 4				/* 2 to this is CPM_BUSY_STEPS */
+#define MOST_TENTHS (14 * 24 * 3600 * 10)	/* of a second: two weeks */
 
 int
 cpm_busy_bucket(uint32 sessions)
@@ -35,28 +36,40 @@ cpm_busy_upper(int bucket)
 	return ((CPM_BUSY_STEPS + step + 1) << (octave - STEP_BITS)) - 1;
 }
 
-uint64
-cpm_busy_observed(const CpmBusy *busy)
+static void
+halve(CpmBusy *busy)
 {
-	uint64		sum = 0;
-
+	busy->samples /= 2;
+	busy->weight = 0;
 	for (int i = 0; i < CPM_BUSY_BUCKETS; i++)
-		sum += busy->tenths[i];
-	return sum;
+	{
+		busy->tenths[i] /= 2;
+		busy->weight += busy->tenths[i];
+	}
+}
+
+void
+cpm_busy_add(CpmBusy *busy, uint32 sessions, uint32 tenths)
+{
+	busy->samples++;
+	busy->observed_tenths += tenths;
+	busy->tenths[cpm_busy_bucket(sessions)] += tenths;
+	busy->weight += tenths;
+	if (busy->weight > MOST_TENTHS)
+		halve(busy);
 }
 
 uint32
 cpm_busy_percentile(const CpmBusy *busy, double share)
 {
-	uint64		observed = cpm_busy_observed(busy);
 	uint64		below = 0;
 
-	if (observed == 0)
+	if (busy->weight == 0)
 		return 0;
 	for (int i = 0; i < CPM_BUSY_BUCKETS; i++)
 	{
 		below += busy->tenths[i];
-		if ((double) below >= share * (double) observed)
+		if ((double) below >= share * (double) busy->weight)
 			return cpm_busy_upper(i);
 	}
 	return cpm_busy_upper(CPM_BUSY_BUCKETS - 1);
@@ -65,10 +78,9 @@ cpm_busy_percentile(const CpmBusy *busy, double share)
 double
 cpm_busy_mean(const CpmBusy *busy)
 {
-	uint64		observed = cpm_busy_observed(busy);
 	double		sum = 0;
 
 	for (int i = 0; i < CPM_BUSY_BUCKETS; i++)
 		sum += (double) busy->tenths[i] * cpm_busy_upper(i);
-	return observed ? sum / (double) observed : 0;
+	return busy->weight ? sum / (double) busy->weight : 0;
 }

@@ -103,7 +103,7 @@ judge_features(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 static void
 say_littles_law(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
-	double		seconds = (double) cpm_busy_observed(&evidence->busy) / 10;
+	double		seconds = (double) evidence->busy.observed_tenths / 10;
 	double		transactions = (double) transactions_of(evidence);
 	double		busy_ms = (double) evidence->pool->counts.of[CPM_BUSY_TIME_US] / 1000;
 

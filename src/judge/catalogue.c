@@ -19,7 +19,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_ACTIVE_CONNECTIONS] = {
 		.name = "active_connections",
 		.help = "Connections that are executing a statement.",
-		.hint = "More statements run at once than the server has cores for: see connpool_running_queries and connpool_connection_states, and lower the size of the busiest pool rather than raising max_connections.",
+		.hint = "Most usable slots are running statements, more than any server has cores for: see connpool_running_queries and connpool_connection_states, and lower the size of the busiest pool rather than raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
@@ -333,6 +333,20 @@ format_value(char *buffer, size_t size, double value)
 		*end = '\0';
 }
 
+/* " refusals", " refusal" of one; nothing where the name has it. */
+static void
+describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)
+{
+	bool		is_one = verdict->value == 1 && isnan(verdict->maximum);
+
+	buffer[0] = '\0';
+	if (!cpm_is_number(verdict->value) || unit == CPM_UNIT_SECONDS)
+		return;
+	snprintf(buffer, size, " %s", cpm_unit_name(unit));
+	if (is_one && unit < CPM_UNIT_PER_SECOND)
+		buffer[strlen(buffer) - 1] = '\0';
+}
+
 static void
 describe_threshold(char *buffer, size_t size, const CpmMetric *metric, CpmStatus status,
 				   const CpmVerdict *verdict)
@@ -355,6 +369,7 @@ cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 	const CpmMetric *metric = &cpm_catalogue[id];
 	char		value[32];
 	char		maximum[32] = "";
+	char		unit[32];
 	char		threshold[64];
 
 	if (!cpm_is_number(verdict->value))
@@ -363,11 +378,8 @@ cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 		format_value(value, sizeof(value), verdict->value);
 	if (!isnan(verdict->maximum))
 		snprintf(maximum, sizeof(maximum), " of %.0f", verdict->maximum);
+	describe_unit(unit, sizeof(unit), metric->unit, verdict);
 	describe_threshold(threshold, sizeof(threshold), metric, status, verdict);
 
-	snprintf(buffer, size, "%s is %s%s%s%s%s", metric->name, value, maximum,
-			 cpm_is_number(verdict->value) && metric->unit != CPM_UNIT_SECONDS ? " " : "",
-			 cpm_is_number(verdict->value) && metric->unit != CPM_UNIT_SECONDS ?
-			 cpm_unit_name(metric->unit) : "",
-			 threshold);
+	snprintf(buffer, size, "%s is %s%s%s%s", metric->name, value, maximum, unit, threshold);
 }

@@ -175,7 +175,7 @@ emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoo
 	CpmRow		row = {0};
 
 	add_pool_name(&row, &evidence->pool->name);
-	cpm_row_interval(&row, (int64) cpm_busy_observed(&evidence->busy) * 100);
+	cpm_row_interval(&row, (int64) evidence->busy.observed_tenths * 100);
 	cpm_row_int4(&row, (int32) evidence->pool->connections);
 	add_busy(&row, evidence, advice);
 	if (advice->size == 0)

@@ -6,8 +6,6 @@
  * they find, of which a bucket may be a sample ahead of another. What belongs to
  * a pool that is not at its place any more, or to the time before a reset, is told
  * by the generation and the epoch that stand beside it.
- *
- * What is old weighs less: after two weeks of observation everything is halved.
  */
 #include "postgres.h"
 
@@ -15,8 +13,6 @@
 #include "port/atomics.h"
 #include "store/busy_times.h"
 #include "store/pools.h"
-
-#define MOST_TENTHS (14 * 24 * 3600 * 10)
 
 typedef struct BusyPlace
 {
@@ -66,14 +62,6 @@ own_place(int index, uint32 generation)
 	return place;
 }
 
-static void
-halve(CpmBusy *busy)
-{
-	busy->samples /= 2;
-	for (int i = 0; i < CPM_BUSY_BUCKETS; i++)
-		busy->tenths[i] /= 2;
-}
-
 void
 cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths)
 {
@@ -81,17 +69,10 @@ cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths)
 	{
 		uint32		generation;
 		uint32		connections;
-		BusyPlace  *place;
-		uint32	   *bucket;
 
 		if (!cpm_pool_generation(i, &generation, &connections) || connections == 0)
 			continue;
-		place = own_place(i, generation);
-		bucket = &place->busy.tenths[cpm_busy_bucket(busy_by_pool[i])];
-		place->busy.samples++;
-		*bucket += tenths;
-		if (*bucket > MOST_TENTHS)
-			halve(&place->busy);
+		cpm_busy_add(&own_place(i, generation)->busy, busy_by_pool[i], tenths);
 	}
 }
 

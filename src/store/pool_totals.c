@@ -137,6 +137,7 @@ put_busy(CpmSink *sink, int index)
 
 	(void) cpm_busy_times_copy(index, &busy);
 	cpm_put_u64(sink, busy.samples);
+	cpm_put_u64(sink, busy.observed_tenths);
 	for (uint64 i = 0; i < CPM_BUSY_BUCKETS; i++)
 	{
 		if (busy.tenths[i] == 0)
@@ -153,6 +154,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 {
 	memset(busy, 0, sizeof(*busy));
 	busy->samples = (uint32) cpm_get_u64(source);
+	busy->observed_tenths = cpm_get_u64(source);
 	while (cpm_get_another(source))
 	{
 		uint64		bucket = cpm_get_u64(source);
@@ -163,6 +165,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 			break;
 		}
 		busy->tenths[bucket] = (uint32) cpm_get_u64(source);
+		busy->weight += busy->tenths[bucket];
 	}
 }
 

@@ -1,7 +1,8 @@
 /*
  * busy.c
  *		Prints the bucket of base/busy for every number of sessions, and the most
- *		sessions of that bucket. t/027_advice.pl looks through them.
+ *		sessions of that bucket; then what two months of five busy sessions and one of two
+ *		come to, minute by minute. t/027_advice.pl looks through them.
  */
 #include "postgres.h"
 
@@ -10,6 +11,18 @@
 /* the server's printf is not linked here */
 #undef printf
 #include <stdio.h>
+
+/* samples, days that it weighs, days that were observed, percentiles, mean */
+static void
+print_months(void)
+{
+	static CpmBusy busy;
+
+	for (int minute = 0; minute < 90 * 24 * 60; minute++)
+		cpm_busy_add(&busy, minute < 60 * 24 * 60 ? 5 : 2, 600);
+	printf("months %u %.2f %.2f %u %u %.4f\n", busy.samples, busy.weight / 864000.0, busy.observed_tenths / 864000.0,
+		   cpm_busy_percentile(&busy, 0.5), cpm_busy_percentile(&busy, 0.99), cpm_busy_mean(&busy));
+}
 
 int
 main(void)
@@ -20,5 +33,6 @@ main(void)
 
 		printf("%u %d %u\n", sessions, bucket, cpm_busy_upper(bucket));
 	}
+	print_months();
 	return 0;
 }
