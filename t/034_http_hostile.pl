@@ -119,7 +119,11 @@ is($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()'), $
 my $tries = 200;
 select undef, undef, undef, 0.1 while files() > $files + 5 && $tries--;
 cmp_ok(files(), '<=', $files + 5, 'connections are gone');
-cmp_ok(memory_kb(), '<', $memory + 4096, 'memory has not grown') or diag("$memory kB before, " . memory_kb() . ' kB after');
+SKIP:
+{
+	skip 'a sanitizer keeps what is freed', 1 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
+	cmp_ok(memory_kb(), '<', $memory + 4096, 'memory has not grown') or diag("$memory kB before, " . memory_kb() . ' kB after');
+}
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $start, 'the server was not restarted');
 unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal|connpool_monitor http" \(PID \d+\) exited/, 'and nothing crashed');
 is(log_count($node, 'libmicrohttpd|HTTP'), 1, 'the server log has not been flooded');
