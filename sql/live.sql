@@ -46,12 +46,12 @@ SELECT (SELECT count(*) FROM connpool_sessions) =
        (SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections') AS total_agrees;
 
 -- a statement counts as long while it runs, and only then
-SET connpool_monitor.slow_statement_time = '40ms';
+SET connpool_monitor.slow_statement_time = '1s';
 SELECT count(*) AS when_just_begun FROM connpool_running_queries;
-WITH slept AS MATERIALIZED (SELECT pg_sleep(0.05) AS slept)
+WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)
 SELECT r.application_name, r.running >= interval '50 ms' AS has_run, r.query LIKE 'WITH slept%' AS is_query
 FROM slept, LATERAL (SELECT *, slept.slept FROM connpool_running_queries) r;
-WITH slept AS MATERIALIZED (SELECT pg_sleep(0.05) AS slept)
+WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)
 SELECT s.metric_name, s.current_value, s.max_value, s.status
 FROM slept, LATERAL (SELECT *, slept.slept FROM get_connection_stats()) s WHERE s.metric_name = 'long_queries';
 RESET connpool_monitor.slow_statement_time;

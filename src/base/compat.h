@@ -102,10 +102,18 @@ cpm_guc_malloc(size_t size)
 #endif
 }
 
-/* 19 gave signal handlers a second argument, and its own name to ignoring. */
-#ifndef PG_SIG_IGN
-#define PG_SIG_IGN SIG_IGN
+/*
+ * For pqsignal(): a signal that does nothing. 19 gave handlers a second argument, and to
+ * ignoring a name whose casts clang warns of.
+ */
+static inline void
+cpm_signal_ignored(SIGNAL_ARGS)
+{
+	(void) postgres_signal_arg;
+#if PG_VERSION_NUM >= 190000
+	(void) pg_siginfo;
 #endif
+}
 
 /* The wait event our workers sleep in; before 17 an extension could not name it. */
 static inline uint32

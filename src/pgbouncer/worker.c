@@ -100,8 +100,8 @@ cpm_pgbouncer_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, PG_SIG_IGN);	/* there is no statement to cancel */
-	pqsignal(SIGPIPE, PG_SIG_IGN);
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	pqsignal(SIGPIPE, cpm_signal_ignored);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
