@@ -59,9 +59,10 @@ cpm_describe_queues(char *buffer, size_t size)
 		const CpmPoolerPool *pool = &longest[i].pool;
 
 		used += snprintf(buffer + used, size - used,
-						 "%s%s of %s at %s: " INT64_FORMAT " clients, the first for " INT64_FORMAT " ms",
+						 "%s%s of %s at %s: " INT64_FORMAT " %s for " INT64_FORMAT " ms",
 						 i == 0 ? "Waiting for " : "; ", pool->database, pool->user,
 						 cpm_pooler_state(longest[i].pooler).name, waiting(pool),
+						 waiting(pool) == 1 ? "client," : "clients, the first",
 						 Max(pool->number[CPM_MAXWAIT], 0) * 1000 + Max(pool->number[CPM_MAXWAIT_US], 0) / 1000);
 	}
 	pfree(answer);
