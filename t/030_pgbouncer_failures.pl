@@ -156,7 +156,10 @@ foreach my $case ([ 'another port', 0, { addr => 'unix', port => $our_port + 1 }
 	[ 'another directory', 0, { addr => 'unix', port => $our_port, database => 'elsewhere' } ], [ 'our directory', 1, { addr => 'unix', port => $our_port, database => 'here' } ])
 {
 	my ($name, $is_ours, $ends) = @$case;
-	my $console = Console->new(Console::answers(18, servers => [ map { { type => 'S', user => $user, %$ends, remote_pid => $_ } } 1 .. 70000 ],
+	# that of the session to come is soon after this one
+	my ($last, $most) = ($node->safe_psql('postgres', 'SELECT pg_backend_pid()'), slurp_file('/proc/sys/kernel/pid_max') + 0);
+	my @pids = map { ($last + $_) % $most } 1 .. 10000;
+	my $console = Console->new(Console::answers(18, servers => [ map { { type => 'S', user => $user, %$ends, remote_pid => $_ } } @pids ],
 		databases => [ { name => 'elsewhere', host => '/another/directory' }, { name => 'here', host => $our_host } ]));
 	ask(every_pid => $console);
 	my $session = session($node, 'session');
