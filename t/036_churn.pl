@@ -67,7 +67,11 @@ churn($_ + 1, $_ + $tenth) foreach map { $_ * $tenth } 1 .. 9;
 my $all = 10 * $tenth;
 wait_samples($node, 2);
 my $after = memories();
-cmp_ok($after->{$_} - $before->{$_}, '<', 1024, "the $_ has not grown by a megabyte") or diag("$before->{$_} and then $after->{$_} kB") foreach sort keys %$after;
+SKIP:
+{
+	skip 'a sanitizer keeps what is freed', 3 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
+	cmp_ok($after->{$_} - $before->{$_}, '<', 1024, "the $_ has not grown by a megabyte") or diag("$before->{$_} and then $after->{$_} kB") foreach sort keys %$after;
+}
 is(shared(), $allocated, 'nor has shared memory');
 is(sql('SELECT count(*) <= 51 AND count(*) > 30 FROM connpool_pools'), 't', 'pools are no more than max_pools and the others');
 is(sql('SELECT pools_folded > 0 FROM connpool_info()'), $all > 50 ? 't' : 'f', 'the rest was folded');
