@@ -15,7 +15,7 @@ use Connpool;
 use Http;
 use Wire;
 
-my $rounds = $ENV{CONNPOOL_FAULT_ROUNDS} // 5;
+my $rounds = $ENV{CONNPOOL_FAULT_ROUNDS} // 3;
 my $port = http_port();
 # a commit can wait for a standby only where standbys may connect
 my $node = new_node('faults', <<"CONF", allows_streaming => 1);

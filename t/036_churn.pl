@@ -12,7 +12,7 @@ use lib $FindBin::RealBin;
 use Connpool;
 use Http;
 
-my $rounds = $ENV{CONNPOOL_FAULT_ROUNDS} // 60;
+my $rounds = $ENV{CONNPOOL_FAULT_ROUNDS} // 40;
 my $port = http_port();
 my $node = new_node('churn', <<"CONF");
 connpool_monitor.max_pools = 50
