@@ -10,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok);
+our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok extension_members);
 
 # A cluster that samples ten times a second; settings are added to its
 # configuration. Options: preload (default: both libraries), standby, extension.
@@ -88,6 +88,29 @@ sub leave
 	$psql->{timeout}->start;
 	$psql->quit;
 	return;
+}
+
+# The query for all that belongs to the extension in a database: what it is, who else than its
+# owner may what with it (17 has added to an owner's rights), what it says and, when servers
+# that print it alike are compared, what it does.
+sub extension_members
+{
+	my (%options) = @_;
+	my $does = $options{definitions} ? q{CASE WHEN p.oid IS NOT NULL THEN pg_get_functiondef(p.oid) WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END} : 'NULL';
+	return <<"SQL";
+SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS what,
+       (SELECT string_agg(format('%s %s%s', a.grantee::regrole, a.privilege_type, CASE WHEN a.is_grantable THEN '*' END), ', ' ORDER BY a.grantee::regrole::text, a.privilege_type)
+        FROM aclexplode(coalesce(p.proacl, c.relacl, acldefault('f', p.proowner))) a WHERE a.grantee <> coalesce(p.proowner, c.relowner)) AS rights,
+       obj_description(d.objid, d.classid::regclass::name) AS says,
+       (SELECT string_agg(format('%s %s %s', attnum, attname, atttypid::regtype), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0) AS columns,
+       $does AS does
+FROM pg_depend d
+LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+ORDER BY 1
+SQL
 }
 
 sub poll_ok

@@ -1,0 +1,178 @@
+# pg_upgrade with the extension installed: by copy, by link, to and from a server that does
+# not preload it, and from the older PostgreSQLs whose programs are in CONNPOOL_OLD_BINDIRS.
+# No worker of ours runs meanwhile, all that is the extension's and its users' is there
+# afterwards, and counters begin anew without a word.
+use strict;
+use warnings FATAL => 'all';
+
+use Cwd;
+use File::Basename;
+use File::Find;
+use IO::Select;
+use IO::Socket::INET;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use FindBin;
+use lib $FindBin::RealBin;
+use Connpool;
+use Console;
+use Http;
+
+# What users made of it.
+my $made = <<'SQL';
+CREATE ROLE plain LOGIN;
+CREATE ROLE app LOGIN;
+ALTER ROLE app SET connpool_monitor.pool_max = 7;
+ALTER ROLE app IN DATABASE postgres SET connpool_monitor.pool_max_uses = 9;
+ALTER DATABASE postgres SET connpool_monitor.pool_idle_timeout = '10min';
+CREATE VIEW ours AS SELECT application_name, count(*) AS connections FROM connpool_sessions GROUP BY 1;
+CREATE MATERIALIZED VIEW kept AS SELECT * FROM get_connection_stats();
+GRANT SELECT ON ours, connpool_pools TO plain;
+GRANT EXECUTE ON FUNCTION connpool_metrics() TO plain;
+REVOKE EXECUTE ON FUNCTION connpool_health() FROM PUBLIC;
+SQL
+my $asked = <<'SQL';
+SELECT count(*) > 0 FROM ours;
+SELECT count(*) > 5 FROM kept;
+SELECT has_table_privilege('plain', 'ours', 'SELECT'), has_table_privilege('plain', 'connpool_pools', 'SELECT'), has_table_privilege('plain', 'connpool_errors', 'SELECT'),
+       has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'), has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
+SELECT string_agg(setconfig::text, ' ' ORDER BY setconfig::text) FROM pg_db_role_setting;
+SQL
+my $answers = "t\nt\nt|t|f|t|f\n{connpool_monitor.pool_idle_timeout=10min} {connpool_monitor.pool_max=7} {connpool_monitor.pool_max_uses=9}";
+
+my $both = 'pg_stat_statements, connpool_monitor';
+my $help = `pg_upgrade --help`;
+
+# A port on which somebody else listens, who would notice a call, and where nobody else can.
+sub occupied { return IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => http_port(), Listen => 5, ReuseAddr => 1) // die "cannot listen: $!"; }
+# Whether anybody called meanwhile.
+sub called { return scalar IO::Select->new(shift)->can_read(0) ? 'yes' : 'no'; }
+
+my $console = Console->new(Console::answers(18));
+my $pooler = "pooler=host=@{[ $console->host ]} port=@{[ $console->port ]} user=nobody";
+
+# The name of a case, how pg_upgrade is told to take the files, where they come from and what is preloaded there and then.
+sub upgrade
+{
+	my ($name, $mode, %options) = @_;
+	my ($preload_old, $preload_new) = (delete $options{preload_old} // $both, delete $options{preload_new} // $both);
+	my ($was_preloaded, $is_preloaded) = map { /connpool_monitor/ ? 1 : 0 } $preload_old, $preload_new;
+	my ($old, $new) = (PostgreSQL::Test::Cluster->new("old_$name", %options), PostgreSQL::Test::Cluster->new("new_$name"));
+	my $catalogue = extension_members(definitions => !exists $options{install_path});
+	my %preload = ($old => $preload_old, $new => $preload_new);
+	my %port = map { $_ => http_port() } $old, $new;
+
+	foreach ($old, $new)
+	{
+		# 18 made checksums the default, and both must be alike
+		my @alike = `@{[ $_->installed_command('initdb') ]} --help` =~ /--no-data-checksums/ ? ('--no-data-checksums') : ();
+		$_->init(extra => [ '--encoding=UTF8', '--locale=C', @alike ]);
+		$_->append_conf('postgresql.conf', <<"CONF");
+shared_preload_libraries = '$preload{$_}'
+connpool_monitor.sample_interval = '100ms'
+connpool_monitor.save_interval = '1s'
+connpool_monitor.pgbouncer_interval = '100ms'
+connpool_monitor.pgbouncer = '$pooler'
+connpool_monitor.http_listen = '127.0.0.1:$port{$_}'
+CONF
+	}
+	$old->start;
+	$old->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
+	$old->safe_psql('postgres', $made);
+	is($old->safe_psql('postgres', $asked), $answers, "$name: what users made of it");
+	my $was = $old->safe_psql('postgres', $catalogue);
+	cmp_ok(scalar(() = $was =~ /^(?:function|view) /mg), '>', 50, "$name: and what it is");
+	if ($was_preloaded)
+	{
+		$old->safe_psql('postgres', join ';', ('SELECT 1') x 1000);
+		ok(poll_http($port{$old}, '/health/database', sub { $_[0]{status} == 200 }), "$name: all workers run before");
+		poll_ok($old, 'SELECT up FROM connpool_pgbouncer', "$name: and PgBouncer is asked");
+	}
+	$old->stop;
+	my $old_file = $old->data_dir . '/pg_stat/connpool_monitor.stat';
+	my $saved = $was_preloaded ? slurp_file($old_file) : '';
+	my $logs_before = -s $old->logfile;
+
+	# whoever listens for HTTP or calls PgBouncer while pg_upgrade runs is found out: the ports are taken, and have an ear
+	my @ears = map { my $ear = occupied(); $_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = 'pooler=host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody'"); $ear } $old, $new;
+	my @taken = map { IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port{$_}, Listen => 5, ReuseAddr => 1) // die "cannot listen: $!" } $old, $new;
+
+	my @command = ('pg_upgrade', '-d', $old->data_dir, '-D', $new->data_dir, '-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
+		'-s', $new->host, '-p', $old->port, '-P', $new->port);
+	push @command, '--no-sync' if $help =~ /--no-sync/;
+	push @command, $mode if $help =~ /\Q$mode\E\b/;
+	my $here = Cwd::getcwd();
+	chdir PostgreSQL::Test::Utils::tempdir();
+	command_ok([ @command, '--check' ], "$name: pg_upgrade --check");
+	ok(-e $old->data_dir . '/global/pg_control', "$name: which changes nothing");
+	# its logs are gone when it has succeeded, unless they are asked for
+	command_ok([ @command, '--retain' ], "$name: pg_upgrade");
+	chdir $here;
+
+	my %log;
+	find({ no_chdir => 1, wanted => sub { $log{$_} = slurp_file($_) if /\.log$/ && -f } }, $new->data_dir . '/pg_upgrade_output.d');
+	my @servers = grep { /pg_upgrade_server/ && $log{$_} =~ /database system is ready to accept connections/ } keys %log;
+	cmp_ok(scalar @servers, '>', 0, "$name: there are logs of its servers");
+	is(join("\n", map { $log{$_} =~ /^(.*(?::  connpool_monitor: |connpool_monitor (?:sampler|saver|http|pgbouncer|notifier)|\b(?:WARNING|ERROR|FATAL|PANIC):).*)$/mg } grep { /pg_upgrade_server/ } sort keys %log), '', "$name: in which nothing is said of us, nor warned of");
+	is(join("\n", map { $log{$_} =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg } grep { !/pg_upgrade_server/ } sort keys %log), '', "$name: nor in those of what it restored");
+	is(join(' ', map { called($_) } @ears, @taken), 'no no no no', "$name: no worker called anybody");
+	close $_ foreach @ears, @taken;
+	is((-e $new->data_dir . '/pg_stat/connpool_monitor.stat' ? 'a file' : 'no file'), 'no file', "$name: what was counted was not taken along");
+	is(slurp_file($old_file) eq $saved ? 'the same' : 'another', 'the same', "$name: and is where it was") if $was_preloaded && $mode ne '--swap';
+	is(-s $old->logfile, $logs_before, "$name: the old server's own log neither");
+	is((-e $old->data_dir . '/global/pg_control' ? 'may' : 'may not'), $mode eq '--copy' ? 'may' : 'may not', "$name: the old server " . ($mode eq '--copy' ? 'may' : 'may not') . ' be started');
+
+	$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$pooler'") foreach $old, $new;
+	$new->start;
+	is($new->safe_psql('postgres', $catalogue), $was, "$name: the extension is whole");
+	is($new->safe_psql('postgres', $asked), $answers, "$name: and what users made of it");
+	is($new->safe_psql('postgres', 'SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_max_uses; SHOW connpool_monitor.pool_idle_timeout',
+			extra_params => [ '-U', 'app' ]), "t\n7\n9\n10min", "$name: policies are in force");
+	if ($is_preloaded)
+	{
+		is($new->safe_psql('postgres', q{SELECT total_queries < 100, failed_queries FROM connpool_query_stats WHERE period = 'since_reset'}), 't|0', "$name: counters begin anew");
+		is($new->safe_psql('postgres', q{SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded FROM connpool_info()}), 't|t', "$name: of which we are told");
+		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}), 0, "$name: no alert is left over");
+		wait_samples($new, 3);
+		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'), '', "$name: all of it works");
+		is($new->safe_psql('postgres', q{SELECT count(*) > 0 FROM connpool_history('total_connections')}), 't', "$name: history is made");
+		poll_ok($new, 'SELECT up FROM connpool_pgbouncer', "$name: PgBouncer is asked");
+		ok(poll_http($port{$new}, '/health/database', sub { $_[0]{status} == 200 }), "$name: HTTP is served");
+		poll_ok($new, 'SELECT last_saved IS NOT NULL AND last_save_error IS NULL FROM connpool_info()', "$name: counters are saved");
+	}
+	else
+	{
+		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'), 'connpool_monitor is not in shared_preload_libraries: no history, no alerts', "$name: what is missing is said");
+	}
+	# taken from the old server, it is ours to drop and to make again
+	$new->safe_psql('postgres', 'DROP EXTENSION connpool_monitor CASCADE; CREATE EXTENSION connpool_monitor');
+	$new->stop;
+	# but for a session that has not gone when the server stops
+	is(join("\n", grep { !/terminating connection due to administrator command/ } slurp_file($new->logfile) =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg), '', "$name: the log has nothing to warn of");
+	# the files of a linked server are the new one's: it is never started again
+	if ($mode eq '--copy' && $was_preloaded)
+	{
+		$old->start;
+		cmp_ok($old->safe_psql('postgres', q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}), '>', 1000, "$name: the old server goes on counting where it was");
+		$old->stop;
+	}
+	return;
+}
+
+upgrade('copied', '--copy');
+upgrade('linked', '--link');
+upgrade('swapped', '--swap') if $help =~ /--swap/;
+upgrade('to_bare', '--link', preload_new => 'pg_stat_statements');
+upgrade('from_bare', '--link', preload_old => '');
+
+my @older = grep { $_ ne '' } split /:/, $ENV{CONNPOOL_OLD_BINDIRS} // '';
+note 'CONNPOOL_OLD_BINDIRS names no older PostgreSQL' unless @older;
+foreach my $bindir (@older)
+{
+	my $version = (split ' ', `$bindir/pg_config --version`)[1] =~ s/\W.*//r;
+	upgrade("copied_from_$version", '--copy', install_path => dirname($bindir));
+	upgrade("linked_from_$version", '--link', install_path => dirname($bindir));
+}
+
+done_testing();
