@@ -53,11 +53,11 @@ foreach my $value (sort keys %refused)
 is(join("\n", grep { /geheim/ && !/LOG:  statement: / } split /\n/, slurp_file($node->logfile)), '', 'nor in the server log, but for the statements that it is told to log');
 
 # Away at the start; hanging before and after the login; nonsense; refusing questions.
-my %bad = (hang => Console->new('hang'), mute => Console->new('mute'), garbage => Console->new('garbage'), errors => Console->new('errors'), other => Console->new({}));
+my %bad = (hang => Console->new('hang'), mute => Console->new('mute'), garbage => Console->new('garbage'), errors => Console->new('errors'), other => Console->new({}), copy => Console->new('copy'));
 my $good = Console->new(Console::answers(18));
 my $before = -s $node->logfile;
 ask(%bad, good => $good, away => 'host=127.0.0.1 port=1', nobody => 'host=/nowhere', odd => 'port=nonsense');
-poll_ok($node, 'SELECT count(*) = 8 FROM connpool_pgbouncer WHERE last_error IS NOT NULL', 'all but one have failed');
+poll_ok($node, 'SELECT count(*) = 9 FROM connpool_pgbouncer WHERE last_error IS NOT NULL', 'all but one have failed');
 my %said = map { my ($pooler, $up, $error) = split /\|/; ($pooler => "$up $error") } split /\n/, errors();
 like($said{away}, qr/^f .*port 1 failed: Connection refused/, 'nobody listens');
 like($said{nobody}, qr/^f .*No such file/, 'no socket');
@@ -67,13 +67,24 @@ is($said{mute}, 'f no whole answer within its time', 'one that does not answer')
 like($said{garbage}, qr/^f ./, 'one that talks nonsense');
 like($said{errors}, qr/^f ERROR:  not here/, 'one that refuses');
 is($said{other}, 'f it answered nothing that it was asked for: is it PgBouncer?', 'one that answers something else');
+is($said{copy}, 'f it answers with COPY: is it PgBouncer?', 'one that begins a COPY, of which libpq sees no end');
 is($said{good}, 't ', 'and one that is well');
+$node->safe_psql('postgres', $_) foreach 'CREATE DATABASE passing', 'DROP DATABASE passing';
 poll_ok($node, q{SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0) FROM connpool_pgbouncer WHERE NOT up}, 'each is tried again, after a pause');
-is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer "(hang|mute|garbage|errors|other|away|nobody|odd)" does not answer', $before), 8, 'the server log has one line of each');
+is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer "(hang|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer', $before), 9, 'the server log has one line of each');
 poll_ok($node, q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer}, 'pauses grow');
-is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before), 8, 'and the log does not');
+is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before), 9, 'and the log does not');
 is($node->safe_psql('postgres', q{SELECT samples_missed = 0 AND problem IS NULL FROM connpool_info()}), 't', 'nothing else suffers');
 $_->stop foreach values %bad, $good;
+
+# Rows without end are not kept without end.
+my $flood = Console->new('flood');
+$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '10s'");
+ask(flood => $flood);
+poll_ok($node, 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer', 'one that does not end has failed');
+is(errors(), 'flood|f|it answers more than can be read', 'before it has filled the memory');
+$flood->stop;
+$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 
 # One that comes later, and a real one that goes, comes back, and is paused.
 my $pooler = start_pooler($node);

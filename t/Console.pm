@@ -142,6 +142,9 @@ sub reply
 	return pack('C*', map { int rand 256 } 1 .. 2000) if $answers eq 'garbage';
 	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready() if !$is_open;
 	return if $answers eq 'mute';
+	return message('H', pack('Cn', 0, 0)) if $answers eq 'copy';
+	# a hundred megabytes of rows, and no end
+	return message('T', pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0)) . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000 if $answers eq 'flood';
 	my ($query) = $bytes =~ /^Q....([^\0]*)\0/s;
 	return message('E', "SERROR\0C42601\0Mnot here\0\0") . ready() if !defined $query || $answers eq 'errors';
 	return rows_message($answers->{$query} // [ ['nothing'] ]);

@@ -163,7 +163,10 @@ ignore_log(void *arg, const char *format, va_list arguments)
 	(void) arguments;
 }
 
-/* In place of abort(), which would restart the whole server: only this process ends. */
+/*
+ * In place of abort(), which would restart the whole server: only this process ends. In
+ * good order, or the postmaster takes it for a crash.
+ */
 static void
 give_up(void *arg, const char *file, unsigned int line, const char *reason)
 {
@@ -171,7 +174,7 @@ give_up(void *arg, const char *file, unsigned int line, const char *reason)
 	ereport(LOG,
 			(errmsg("connpool_monitor: libmicrohttpd gives up at %s:%u: %s", file ? file : "?", line,
 					reason ? reason : "no reason given")));
-	_exit(1);
+	proc_exit(1);
 }
 
 bool

@@ -1,7 +1,7 @@
 /*
  * console.c
- *		One console of PgBouncer: connects, asks, waits and tries again, without ever
- *		waiting itself.
+ *		One console of PgBouncer: connects, asks, waits and tries again, without
+ *		waiting itself but for a name server (worker.c).
  *
  * A round asks all questions over one connection, which stays open for the next.
  * It has until its deadline for that, be it that nobody listens, that nobody
@@ -15,8 +15,11 @@
  */
 #include "postgres.h"
 
+#include <sys/ioctl.h>
+
 #include "common/pg_prng.h"
 #include "pgbouncer/console.h"
+#include "miscadmin.h"
 #include "pgbouncer/sessions.h"
 #include "storage/latch.h"
 #include "utils/memutils.h"
@@ -27,6 +30,7 @@
 #define LEAST_DEADLINE_US USECS_PER_SEC
 #define MOST_DEADLINE_US (10 * USECS_PER_SEC)
 #define CONFIG_EVERY_US (60 * USECS_PER_SEC)
+#define MOST_BYTES (64 * 1024 * 1024)	/* of a round: more than a hundred thousand servers take */
 
 static const char *const questions[CPM_QUESTIONS] = {
 	"SHOW VERSION", "SHOW DATABASES", "SHOW SERVERS", "SHOW POOLS", "SHOW STATS", "SHOW CONFIG",
@@ -132,6 +136,7 @@ begin_asking(CpmConsole *console, int64 now_us)
 {
 	console->phase = CPM_CONSOLE_ASKING;
 	console->question = 0;
+	console->bytes = 0;
 	console->asked_at = GetCurrentTimestamp();
 	ask(console, now_us);
 }
@@ -277,11 +282,36 @@ next_question(CpmConsole *console, int64 now_us)
 		ask(console, now_us);
 }
 
+/* libpq keeps rows until the last one has come: somebody who never ends must not fill the memory. */
+static bool
+is_too_much(CpmConsole *console)
+{
+	int			waiting = 0;
+
+	if (ioctl(PQsocket(console->conn), FIONREAD, &waiting) == 0)
+		console->bytes += waiting;
+	return console->bytes > MOST_BYTES;
+}
+
+/* After COPY libpq gives results without end, each time that it is asked. */
+static bool
+is_copy(const PGresult *result)
+{
+	ExecStatusType status = PQresultStatus(result);
+
+	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 static void
 read_answer(CpmConsole *console, int64 now_us)
 {
 	CpmQuestion question = console->question;
 
+	if (is_too_much(console))
+	{
+		fail(console, "it answers more than can be read", now_us);
+		return;
+	}
 	if (!PQconsumeInput(console->conn))
 	{
 		lose_connection(console, now_us);
@@ -291,9 +321,16 @@ read_answer(CpmConsole *console, int64 now_us)
 	{
 		PGresult   *result = PQgetResult(console->conn);
 
+		CHECK_FOR_INTERRUPTS();
 		if (result == NULL)
 		{
 			next_question(console, now_us);
+			return;
+		}
+		if (is_copy(result))
+		{
+			PQclear(result);
+			fail(console, "it answers with COPY: is it PgBouncer?", now_us);
 			return;
 		}
 		if (console->result[question] == NULL)

@@ -1,7 +1,7 @@
 /*
  * console.h
- *		One console of PgBouncer: connects, asks, waits and tries again, without ever
- *		waiting itself.
+ *		One console of PgBouncer: connects, asks, waits and tries again, without
+ *		waiting itself but for a name server (worker.c).
  */
 #ifndef CPM_CONSOLE_H
 #define CPM_CONSOLE_H
@@ -43,6 +43,7 @@ typedef struct CpmConsole
 	int64		due_us;			/* when the next round begins, by the monotonic clock */
 	int64		deadline_us;	/* when this one has failed */
 	TimestampTz asked_at;
+	int64		bytes;			/* that have come in this round */
 	int			failures;		/* since the last answer */
 	bool		is_reused;		/* the connection is from the round before */
 	int			rounds_to_config;	/* until the settings are asked for again */
