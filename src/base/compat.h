@@ -102,6 +102,16 @@ cpm_guc_malloc(size_t size)
 #endif
 }
 
+static inline void
+cpm_guc_free(void *extra)
+{
+#if PG_VERSION_NUM >= 160000
+	guc_free(extra);
+#else
+	free(extra);
+#endif
+}
+
 /*
  * For pqsignal(): a signal that does nothing. 19 gave handlers a second argument, and to
  * ignoring a name whose casts clang warns of.

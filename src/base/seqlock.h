@@ -11,7 +11,10 @@
 #ifndef CPM_SEQLOCK_H
 #define CPM_SEQLOCK_H
 
+#include "miscadmin.h"
 #include "port/atomics.h"
+
+#define CPM_SEQLOCK_TRIES 1100	/* a hundred at once, and a second of waiting */
 
 typedef struct CpmSeqlock
 {
@@ -60,6 +63,27 @@ cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 {
 	pg_read_barrier();
 	return (before & 1) == 0 && pg_atomic_read_u32(&lock->change) == before;
+}
+
+/*
+ * Copy what is guarded. A writer that was stopped inside, by a signal or at an immediate
+ * stop, must not make the reader hang with it: after a second of waiting what was copied
+ * last must do, torn as it may be. May be interrupted where that is allowed.
+ */
+static inline void
+cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)
+{
+	for (int tries = 0; tries < CPM_SEQLOCK_TRIES; tries++)
+	{
+		uint32		before = cpm_seqlock_read_begin(lock);
+
+		memcpy(copy, guarded, size);
+		if (cpm_seqlock_read_ok(lock, before))
+			return;
+		CHECK_FOR_INTERRUPTS();
+		if (tries > 100)
+			pg_usleep(1000);
+	}
 }
 
 #endif							/* CPM_SEQLOCK_H */

@@ -255,6 +255,8 @@ check_pgbouncer(char **newval, void **extra, GucSource source)
 		return false;
 	if (cpm_pooler_list_parse(*newval, *extra, &problem))
 		return true;
+	cpm_guc_free(*extra);
+	*extra = NULL;
 	/* PostgreSQL's own message would quote the value, and a password in it */
 	GUC_check_errmsg("invalid value for parameter \"%s\"", PREFIX ".pgbouncer");
 	GUC_check_errdetail("%s", problem);
@@ -272,6 +274,8 @@ check_http_listen(char **newval, void **extra, GucSource source)
 		return false;
 	if (cpm_listen_parse(*newval, *extra, &problem))
 		return true;
+	cpm_guc_free(*extra);
+	*extra = NULL;
 	GUC_check_errdetail("%s", problem);
 	return false;
 }

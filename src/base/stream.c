@@ -12,8 +12,9 @@ cpm_put(CpmSink *sink, const void *bytes, size_t size)
 	if (sink->error != 0)
 		return;
 	COMP_CRC32C(sink->crc, bytes, size);
+	errno = 0;
 	if (fwrite(bytes, 1, size, sink->file) != size)
-		sink->error = errno;
+		sink->error = errno != 0 ? errno : ENOSPC;
 }
 
 void

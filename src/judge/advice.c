@@ -81,8 +81,9 @@ judge_features(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 		if (evidence->pool->feature[i] == 0)
 			continue;
 		advice->features |= 1U << i;
-		used += snprintf(seen + used, sizeof(seen) - used, "%s%s (%s)", used > 0 ? ", " : "",
-						 feature_names[i], times(evidence->pool->feature[i], count, sizeof(count)));
+		if (used < sizeof(seen))
+			used += snprintf(seen + used, sizeof(seen) - used, "%s%s (%s)", used > 0 ? ", " : "",
+							 feature_names[i], times(evidence->pool->feature[i], count, sizeof(count)));
 	}
 	if (evidence->is_mixed)
 		return;

@@ -94,17 +94,9 @@ cpm_alert_board_publish(const CpmAlertBoard *board)
 bool
 cpm_alert_board_get(CpmAlertBoard *board)
 {
-	uint32		before;
-
 	if (shared == NULL)
 		return false;
-	do
-	{
-		/* a writer that was stopped inside must not make us hang with it */
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&shared->lock);
-		*board = shared->board;
-	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	cpm_seqlock_copy(&shared->lock, board, &shared->board, sizeof(*board));
 	return true;
 }
 
@@ -195,7 +187,8 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 {
 	CpmAlertLogEntry entry;
 
-	if (!cpm_get(source, &entry, sizeof(entry)) || (uint32) entry.metric >= (uint32) columns)
+	if (!cpm_get(source, &entry, sizeof(entry)) || (uint32) entry.metric >= (uint32) columns ||
+		(uint32) entry.from_status > CPM_CRITICAL || (uint32) entry.to_status > CPM_CRITICAL)
 	{
 		source->failed = true;
 		return;
@@ -203,6 +196,8 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 	if (source->rehearsal || metric_of[entry.metric] < 0)
 		return;
 	entry.metric = (CpmMetricId) metric_of[entry.metric];
+	entry.message[sizeof(entry.message) - 1] = '\0';
+	entry.culprit[sizeof(entry.culprit) - 1] = '\0';
 	append(&entry);
 }
 
@@ -215,8 +210,14 @@ cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
 	{
 		CpmAlertRow row;
 
-		if (cpm_get(source, &row, sizeof(row)) && !source->rehearsal && metric_of[i] >= 0)
+		if (!cpm_get(source, &row, sizeof(row)) || (uint32) row.alert.status > CPM_CRITICAL)
+			source->failed = true;
+		else if (!source->rehearsal && metric_of[i] >= 0)
+		{
+			row.message[sizeof(row.message) - 1] = '\0';
+			row.culprit[sizeof(row.culprit) - 1] = '\0';
 			shared->board.row[metric_of[i]] = row;
+		}
 	}
 	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
 		return false;

@@ -91,9 +91,13 @@ cpm_errors_get(int index)
 {
 	ErrorCounter *counter = &errors->counter[index];
 	CpmErrorCount count;
+	uint64		baseline;
 
 	count.sqlstate = (int) pg_atomic_read_u32(&counter->sqlstate);
-	count.errors = pg_atomic_read_u64(&counter->total) - pg_atomic_read_u64(&counter->baseline);
+	/* the baseline first: a reset may come in between, and a total only grows */
+	baseline = pg_atomic_read_u64(&counter->baseline);
+	pg_read_barrier();
+	count.errors = pg_atomic_read_u64(&counter->total) - baseline;
 	count.last_seen = (TimestampTz) pg_atomic_read_u64(&counter->last_seen);
 	return count;
 }

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "store/exposed.h"
 #include "store/leak_log.h"
+#include "store/periods.h"
 #include "store/pools.h"
 #include "store/refusals.h"
 #include "store/session_counts.h"
@@ -35,6 +36,15 @@ typedef struct PlaceBase
 	uint64		failed;
 	uint64		shown;			/* of its statements, when they were read last under its name */
 } PlaceBase;
+
+/* Databases of pools that were folded, and what "(other)" began with. */
+typedef struct Folded
+{
+	int			databases;
+	CpmExposedDatabase database[MOST_DATABASES];
+	PlaceBase	other;
+	uint64	   *failed;			/* by index of store/pools, above their bases */
+} Folded;
 
 typedef struct Exposed
 {
@@ -229,24 +239,24 @@ add_database(CpmExposed *exposed, int most, const char *name, uint64 queries, ui
 
 /* By database; what is in "(other)" and not of a pool that was folded is of none that is known. */
 static void
-sum_databases(CpmExposed *exposed)
+sum_databases(CpmExposed *exposed, const Folded *folded)
 {
-	const PlaceBase *other = &shared->place[CPM_OTHER_POOL];
 	const uint64 *counts = exposed->pools.pool[CPM_OTHER_POOL].counts.of;
-	uint64		queries = above(counts[CPM_QUERIES], other->queries);
-	uint64		failed = above(counts[CPM_FAILED_QUERIES], other->failed);
+	uint64		queries = above(counts[CPM_QUERIES], folded->other.queries);
+	uint64		failed = above(counts[CPM_FAILED_QUERIES], folded->other.failed);
 	int			most = exposed->pools.places + MOST_DATABASES;
 
 	exposed->database = palloc0(most * sizeof(CpmExposedDatabase));
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
 		if (exposed->pools.is_used[i])
-			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i],
-						 above(exposed->pools.pool[i].counts.of[CPM_FAILED_QUERIES], shared->place[i].failed));
-	for (int i = 0; i < shared->databases; i++)
+			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i], folded->failed[i]);
+	for (int i = 0; i < folded->databases; i++)
 	{
-		add_database(exposed, most, shared->folded[i].name, shared->folded[i].queries, shared->folded[i].failed);
-		queries = above(queries, shared->folded[i].queries);
-		failed = above(failed, shared->folded[i].failed);
+		const CpmExposedDatabase *database = &folded->database[i];
+
+		add_database(exposed, most, database->name, database->queries, database->failed);
+		queries = above(queries, database->queries);
+		failed = above(failed, database->failed);
 	}
 	if (queries > 0 || failed > 0)
 		add_database(exposed, most, "", queries, failed);
@@ -254,14 +264,18 @@ sum_databases(CpmExposed *exposed)
 
 /* The lock is held, and no pool was folded since they were read. */
 static void
-add_memory(CpmExposed *exposed)
+add_memory(CpmExposed *exposed, Folded *folded)
 {
 	subtract_base(&exposed->totals);
-	exposed->is_named = palloc0(exposed->pools.places * sizeof(bool));
-	exposed->queries = palloc0(exposed->pools.places * sizeof(uint64));
 	for (int i = 0; i < exposed->pools.places; i++)
-		if (exposed->pools.is_used[i])
-			exposed->queries[i] = above(exposed->pools.pool[i].counts.of[CPM_QUERIES], shared->place[i].queries);
+	{
+		const uint64 *counts = exposed->pools.pool[i].counts.of;
+
+		if (!exposed->pools.is_used[i])
+			continue;
+		exposed->queries[i] = above(counts[CPM_QUERIES], shared->place[i].queries);
+		folded->failed[i] = above(counts[CPM_FAILED_QUERIES], shared->place[i].failed);
+	}
 	choose_pools(exposed);
 	exposed->other_queries = shared->moved;
 	for (int i = 0; i < exposed->pools.places; i++)
@@ -272,33 +286,48 @@ add_memory(CpmExposed *exposed)
 		else
 			exposed->other_queries += exposed->queries[i];
 	}
-	sum_databases(exposed);
+	folded->databases = shared->databases;
+	memcpy(folded->database, shared->folded, sizeof(folded->database));
+	folded->other = shared->place[CPM_OTHER_POOL];
+}
+
+/* Read everything and take the lock; false when a pool was folded or a reset came in between. */
+static bool
+read_and_lock(CpmExposed *exposed)
+{
+	uint64		folded = cpm_pools_folded();
+	TimestampTz reset_at = cpm_periods_reset_at();
+
+	exposed->pools = cpm_pool_totals();
+	sum_up(&exposed->pools, &exposed->totals);
+	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
+	return folded == cpm_pools_folded() && reset_at == cpm_periods_reset_at();
 }
 
 CpmExposed *
 cpm_exposed_read(void)
 {
 	CpmExposed *exposed = palloc0(sizeof(CpmExposed));
-	uint64		folded;
+	Folded	   *folded = palloc0(sizeof(Folded));
+	bool		is_one_moment = read_and_lock(exposed);
 
-	for (int tries = 0;; tries++)
+	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
 	{
-		folded = cpm_pools_folded();
-		exposed->pools = cpm_pool_totals();
-		sum_up(&exposed->pools, &exposed->totals);
-		LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
-		if (folded == cpm_pools_folded() || tries >= MOST_TRIES)
-			break;
 		LWLockRelease(cpm_pools_lock());
+		is_one_moment = read_and_lock(exposed);
 	}
-	if (folded != cpm_pools_folded())
+	if (!is_one_moment)
 	{
 		/* one is folded all the time: look while none can be */
-		exposed->pools = cpm_pool_totals();
+		exposed->pools = cpm_pool_totals_in_haste();
 		sum_up(&exposed->pools, &exposed->totals);
 	}
-	add_memory(exposed);
+	exposed->is_named = palloc0(exposed->pools.places * sizeof(bool));
+	exposed->queries = palloc0(exposed->pools.places * sizeof(uint64));
+	folded->failed = palloc0(exposed->pools.places * sizeof(uint64));
+	add_memory(exposed, folded);
 	LWLockRelease(cpm_pools_lock());
+	sum_databases(exposed, folded);
 	return exposed;
 }
 

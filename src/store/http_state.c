@@ -57,17 +57,11 @@ int
 cpm_http_state_get(char problem[CPM_HTTP_PROBLEM_SIZE])
 {
 	HttpState	copy;
-	uint32		before;
 
 	problem[0] = '\0';
 	if (shared == NULL)
 		return 0;
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&shared->lock);
-		copy = *shared;
-	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	cpm_seqlock_copy(&shared->lock, &copy, shared, sizeof(copy));
 	strlcpy(problem, copy.problem, CPM_HTTP_PROBLEM_SIZE);
 	return copy.pid;
 }

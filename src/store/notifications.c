@@ -124,8 +124,13 @@ cpm_notification_get(uint64 number, CpmNotification *notification)
 void
 cpm_notifications_told(uint64 number)
 {
+	uint64		told;
+
 	pg_memory_barrier();
-	pg_atomic_write_u64(&shared->told, number);
+	/* one that outlived its sampler must not bring back what another has dropped */
+	told = pg_atomic_read_u64(&shared->told);
+	while (told < number && !pg_atomic_compare_exchange_u64(&shared->told, &told, number))
+		;
 }
 
 uint64

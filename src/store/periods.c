@@ -177,30 +177,17 @@ find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now,
 static void
 copy_reset(Standing *reset)
 {
-	uint32		before;
-
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&periods->reset_lock);
-		*reset = periods->reset;
-	} while (!cpm_seqlock_read_ok(&periods->reset_lock, before));
+	cpm_seqlock_copy(&periods->reset_lock, reset, &periods->reset, sizeof(*reset));
 }
 
 TimestampTz
 cpm_periods_reset_at(void)
 {
-	uint32		before;
 	TimestampTz at;
 
 	if (periods == NULL)
 		return 0;
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&periods->reset_lock);
-		at = periods->reset.at;
-	} while (!cpm_seqlock_read_ok(&periods->reset_lock, before));
+	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.at, sizeof(at));
 	return at;
 }
 
@@ -249,6 +236,7 @@ cpm_periods_reset(TimestampTz now)
 
 	cpm_slots_reset_max();
 	take_snapshot(reset, now, 0);
+	cpm_seqlock_repair(&periods->reset_lock);
 	cpm_seqlock_write_begin(&periods->reset_lock);
 	periods->reset = *reset;
 	cpm_seqlock_write_end(&periods->reset_lock);

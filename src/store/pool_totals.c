@@ -17,8 +17,13 @@
 #include "store/slots.h"
 
 /* A move takes well under a microsecond, but its process may have to wait for a processor. */
-#define MOST_TRIES 1000
-#define BETWEEN_TRIES_US 1000
+#define MOST_WAITS 1000
+#define MOST_WAITS_IN_HASTE 2
+#define WAIT_US 1000
+
+/* Where one follows the other all the time, others are asked to wait. */
+#define MOST_READS 20
+#define READS_WITHOUT_QUIET 3
 
 #define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
 
@@ -34,44 +39,68 @@ read_once(CpmPoolList *list)
 	}
 }
 
-/* Everything since the server started. */
-static CpmPoolList
-read_totals(void)
+/* Between two moves, or as it can be had. */
+static void
+read_at_rest(CpmPoolList *list, bool in_haste)
 {
-	CpmPoolList list = {.places = cpm_pools_places()};
+	int			waits = in_haste ? MOST_WAITS_IN_HASTE : MOST_WAITS;
+	int			without_quiet = in_haste ? 0 : READS_WITHOUT_QUIET;
+	int			reads = 0;
 
-	list.is_used = palloc(list.places * sizeof(bool));
-	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
-	for (int tries = 0; tries < MOST_TRIES; tries++)
+	while (reads < MOST_READS)
 	{
 		uint64		before;
 		uint64		after;
 
 		CHECK_FOR_INTERRUPTS();
-		if (cpm_pools_at_rest(&before))
+		if (reads >= without_quiet)
+			cpm_pools_ask_for_quiet();
+		if (!cpm_pools_at_rest(&before) && waits > 0)
 		{
-			read_once(&list);
-			if (cpm_pools_at_rest(&after) && after == before)
-				return list;
+			waits--;
+			pg_usleep(WAIT_US);
+			continue;
 		}
-		else
-			pg_usleep(BETWEEN_TRIES_US);
+		read_once(list);
+		reads++;
+		/* of what will not come to rest, once is enough */
+		if ((cpm_pools_at_rest(&after) && after == before) || waits == 0)
+			break;
 	}
-	read_once(&list);
+	if (reads >= without_quiet)
+		cpm_pools_end_quiet();
+}
+
+/* Everything since the server started. */
+static CpmPoolList
+read_totals(bool in_haste)
+{
+	CpmPoolList list = {.places = cpm_pools_places()};
+
+	list.is_used = palloc(list.places * sizeof(bool));
+	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	read_at_rest(&list, in_haste);
 	return list;
+}
+
+/* A reset may have come in between: then nothing has been counted since. */
+static uint64
+since(uint64 now, uint64 earlier)
+{
+	/* signed: a pool that took over sessions may have fewer opened than it has */
+	return (uint64) Max((int64) (now - earlier), 0);
 }
 
 static void
 subtract(CpmPool *pool, const CpmPool *earlier)
 {
-	/* unsigned: a pool that took over sessions may have fewer opened than it has */
-	pool->opened -= earlier->opened;
+	pool->opened = since(pool->opened, earlier->opened);
 	for (int i = 0; i < CPM_SESSION_ENDS; i++)
-		pool->ended[i] -= earlier->ended[i];
-	pool->session_time_us -= earlier->session_time_us;
-	pool->setup_time_us -= earlier->setup_time_us;
+		pool->ended[i] = since(pool->ended[i], earlier->ended[i]);
+	pool->session_time_us = since(pool->session_time_us, earlier->session_time_us);
+	pool->setup_time_us = since(pool->setup_time_us, earlier->setup_time_us);
 	for (int i = 0; i < CPM_FEATURES; i++)
-		pool->feature[i] -= earlier->feature[i];
+		pool->feature[i] = since(pool->feature[i], earlier->feature[i]);
 	cpm_query_counts_subtract(&pool->counts, &earlier->counts);
 	cpm_histogram_subtract(&pool->histogram, &earlier->histogram);
 }
@@ -92,16 +121,43 @@ subtract_baselines(CpmPoolList *list)
 CpmPoolList
 cpm_pool_totals(void)
 {
-	CpmPoolList list = read_totals();
+	CpmPoolList list = read_totals(false);
+
+	subtract_baselines(&list);
+	return list;
+}
+
+CpmPoolList
+cpm_pool_totals_in_haste(void)
+{
+	CpmPoolList list = read_totals(true);
 
 	subtract_baselines(&list);
 	return list;
 }
 
 void
+cpm_pool_tallies(CpmPoolTally *tally)
+{
+	int			pools = cpm_pools_places();
+	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+
+	for (int i = 0; i < pools; i++)
+		tally[i].opened = (uint32) cpm_pool_counts(i, &tally[i].generation, &counts[i]);
+	for (int i = 0; i < cpm_slots_places(); i++)
+		cpm_slot_add_counts(i, counts);
+	for (int i = 0; i < pools; i++)
+	{
+		tally[i].failed = (uint32) counts[i].of[CPM_FAILED_QUERIES];
+		tally[i].time_ms = (uint32) (counts[i].of[CPM_QUERY_TIME_US] / 1000);
+	}
+	pfree(counts);
+}
+
+void
 cpm_pool_totals_reset(void)
 {
-	CpmPoolList list = read_totals();
+	CpmPoolList list = read_totals(true);
 
 	for (int i = 0; i < list.places; i++)
 	{
@@ -210,6 +266,9 @@ static bool
 load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, bool *is_named)
 {
 	(void) cpm_get(source, &pool->name, sizeof(pool->name));
+	pool->name.database[NAMEDATALEN - 1] = '\0';
+	pool->name.role[NAMEDATALEN - 1] = '\0';
+	pool->name.application_name[NAMEDATALEN - 1] = '\0';
 	pool->connections = 0;
 	pool->peak_connections = (uint32) cpm_get_u64(source);
 	pool->peak_busy = (uint32) cpm_get_u64(source);

@@ -20,9 +20,27 @@ typedef struct CpmPoolList
 /*
  * All pools since the last reset, at one moment: sums over them agree with each
  * other. Any process; palloc'd; takes no lock, but under a storm of moves it
- * reads again, for at most a second, and then takes what it has.
+ * reads again, asks for quiet, and then takes what it has: a second when a session was
+ * stopped within a move. In haste, as who holds the lock of store/pools is, it asks for
+ * quiet at once and waits for next to nothing.
  */
 extern CpmPoolList cpm_pool_totals(void);
+extern CpmPoolList cpm_pool_totals_in_haste(void);
+
+/* What a pool has counted since the server started, the low words of it. */
+typedef struct CpmPoolTally
+{
+	uint32		generation;
+	uint32		opened;
+	uint32		failed;
+	uint32		time_ms;
+} CpmPoolTally;
+
+/*
+ * Of all pools, by index; zeros where there is none. Of no single moment, and therefore
+ * cheap: for who compares pools. Any process; takes no lock.
+ */
+extern void cpm_pool_tallies(CpmPoolTally *tally);
 
 /*
  * Counts and peaks start anew. Sessions that are open count as opened then, so

@@ -20,11 +20,15 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
 #include "store/exposed.h"
 #include "store/pools.h"
+
+/* For how long sessions put off their moves when a reader asks for it: ten thousand pools are read in less. */
+#define QUIET_US 20000
 
 /* What only grows: the parts of a CpmPool that are summed. */
 typedef struct PoolCounters
@@ -64,10 +68,12 @@ typedef struct Pools
 {
 	pg_atomic_uint64 moves_begun;
 	pg_atomic_uint64 moves_done;
+	pg_atomic_uint64 quiet_until;	/* of the monotonic clock; 0: nobody asks for it */
 	pg_atomic_uint32 epoch;		/* of peaks; a reset adds one */
 	pg_atomic_uint64 folded;
 	pg_atomic_uint32 used;
 	int			places;			/* set at start */
+	int			next_free;		/* where a search for a free place begins, less one; under the lock */
 	PoolPlace	place[FLEXIBLE_ARRAY_MEMBER];
 } Pools;
 
@@ -141,10 +147,12 @@ init_table(void)
 
 	pg_atomic_init_u64(&pools->moves_begun, 0);
 	pg_atomic_init_u64(&pools->moves_done, 0);
+	pg_atomic_init_u64(&pools->quiet_until, 0);
 	pg_atomic_init_u32(&pools->epoch, 1);
 	pg_atomic_init_u64(&pools->folded, 0);
 	pg_atomic_init_u32(&pools->used, 0);
 	pools->places = cpm_max_pools + 1;
+	pools->next_free = 0;
 	for (int i = 0; i < pools->places; i++)
 		pg_atomic_init_u32(&pools->place[i].is_used, 0);
 	for (int i = 0; i < pools->places; i++)
@@ -186,6 +194,33 @@ void
 cpm_pools_move_end(void)
 {
 	pg_atomic_fetch_add_u64(&pools->moves_done, 1);
+}
+
+void
+cpm_pools_ask_for_quiet(void)
+{
+	pg_atomic_write_u64(&pools->quiet_until, (uint64) (cpm_monotonic_us() + QUIET_US));
+	pg_memory_barrier();
+}
+
+void
+cpm_pools_end_quiet(void)
+{
+	pg_atomic_write_u64(&pools->quiet_until, 0);
+}
+
+/* Once is enough: a reader that asks again and again does not hold up anybody for longer. */
+void
+cpm_pools_heed_quiet(void)
+{
+	uint64		until = pg_atomic_read_u64(&pools->quiet_until);
+
+	if (likely(until == 0))
+		return;
+	while (pg_atomic_read_u64(&pools->quiet_until) != 0 && (uint64) cpm_monotonic_us() < until)
+		pg_usleep(QUIET_US / 200);
+	/* who asked may have been ended before he could take it back */
+	(void) pg_atomic_compare_exchange_u64(&pools->quiet_until, &until, 0);
 }
 
 bool
@@ -354,17 +389,19 @@ fold(int index)
 	return true;
 }
 
-/* A place for a new pool; -1 when there is none. Places fill in order at first. */
+/* A place for a new pool; -1 when there is none. Places fill in order, so the next one is free. */
 static int
 free_place(void)
 {
+	int			most = pools->places - 1;
 	int			index;
 
-	if (pg_atomic_read_u32(&pools->used) < (uint32) pools->places - 1)
+	for (int i = 0; i < most && pg_atomic_read_u32(&pools->used) < (uint32) most; i++)
 	{
-		for (index = CPM_OTHER_POOL + 1; index < pools->places; index++)
-			if (pg_atomic_read_u32(&pools->place[index].is_used) == 0)
-				return index;
+		index = CPM_OTHER_POOL + 1 + pools->next_free;
+		pools->next_free = (pools->next_free + 1) % most;
+		if (pg_atomic_read_u32(&pools->place[index].is_used) == 0)
+			return index;
 	}
 	do
 		index = longest_unused();
@@ -569,6 +606,20 @@ cpm_pool_copy(int index, CpmPool *pool)
 		pool->feature_seen[i] = (TimestampTz) pg_atomic_read_u64(&place->feature_seen[i]);
 	(void) cpm_pool_policy(index, &pool->policy);
 	return true;
+}
+
+uint64
+cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts)
+{
+	PoolPlace  *place = &pools->place[index];
+	uint32		connections;
+
+	memset(counts, 0, sizeof(*counts));
+	if (!cpm_pool_generation(index, generation, &connections))
+		return 0;
+	for (int i = 0; i < CPM_COUNTS; i++)
+		counts->of[i] = pg_atomic_read_u64(&place->total.count[i]);
+	return pg_atomic_read_u64(&place->total.opened);
 }
 
 bool

@@ -74,6 +74,15 @@ extern void cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, Timestam
 extern void cpm_pools_move_begin(void);
 extern void cpm_pools_move_end(void);
 
+/*
+ * A reader that is disturbed all the time asks for quiet: for 20 ms at most, sessions
+ * wait before they begin a move. Whoever is about to begin one heeds that first, holding
+ * no lock. Any process; raises nothing.
+ */
+extern void cpm_pools_ask_for_quiet(void);
+extern void cpm_pools_end_quiet(void);
+extern void cpm_pools_heed_quiet(void);
+
 /* How many moves had been done, when none was under way; false when one was. */
 extern bool cpm_pools_at_rest(uint64 *moves);
 
@@ -105,6 +114,9 @@ extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connectio
  * that holds none. What its sessions have not added yet is not in it.
  */
 extern bool cpm_pool_copy(int index, CpmPool *pool);
+
+/* Only its counts, and how many sessions have opened in it, which is returned; zeros for no pool. */
+extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
 
 /* The same of the last reset, to be subtracted; false without one. To set it, hold the lock exclusively. */
 extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);

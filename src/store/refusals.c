@@ -68,11 +68,15 @@ cpm_refusals_count(CpmRefusal reason)
 {
 	CpmRefusalCount count = {0};
 	RefusalCounter *counter;
+	uint64		baseline;
 
 	if (refusals == NULL)
 		return count;
 	counter = &refusals->counter[reason];
-	count.count = pg_atomic_read_u64(&counter->total) - pg_atomic_read_u64(&counter->baseline);
+	/* as in store/errors */
+	baseline = pg_atomic_read_u64(&counter->baseline);
+	pg_read_barrier();
+	count.count = pg_atomic_read_u64(&counter->total) - baseline;
 	if (count.count > 0)
 		count.last_seen = (TimestampTz) pg_atomic_read_u64(&counter->last_seen);
 	return count;

@@ -79,17 +79,10 @@ CpmSamplerState
 cpm_sampler_state_get(void)
 {
 	CpmSamplerState state = {0};
-	uint32		before;
 
 	if (shared == NULL)
 		return state;
-	do
-	{
-		/* a writer that was stopped inside must not make us hang with it */
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&shared->lock);
-		state = shared->state;
-	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	cpm_seqlock_copy(&shared->lock, &state, &shared->state, sizeof(state));
 	return state;
 }
 

@@ -40,7 +40,10 @@ remember_oldest(Counting *counting, TimestampTz start)
 		counting->oldest_transaction = start;
 }
 
-/* A session that is neither counts for neither. */
+/*
+ * A session that is neither counts for neither; nor is one direct that does not track its
+ * activities, which counts in total_connections only.
+ */
 static void
 count_pooling(Counting *counting, const CpmSession *session)
 {
@@ -48,7 +51,8 @@ count_pooling(Counting *counting, const CpmSession *session)
 	CpmPooling	pooling = cpm_pooling_of(session, &counting->asked, &pooler);
 
 	counting->pooled += pooling == CPM_POOLING_POOLED;
-	counting->sample->value[CPM_DIRECT_CONNECTIONS] += pooling == CPM_POOLING_DIRECT;
+	counting->sample->value[CPM_DIRECT_CONNECTIONS] += pooling == CPM_POOLING_DIRECT &&
+		session->state != CPM_STATE_DISABLED;
 }
 
 static void

@@ -71,17 +71,10 @@ CpmSaverState
 cpm_saver_state_get(void)
 {
 	CpmSaverState state = {0};
-	uint32		before;
 
 	if (shared == NULL)
 		return state;
-	do
-	{
-		/* a writer that was stopped inside must not make us hang with it */
-		CHECK_FOR_INTERRUPTS();
-		before = cpm_seqlock_read_begin(&shared->lock);
-		state = shared->state;
-	} while (!cpm_seqlock_read_ok(&shared->lock, before));
+	cpm_seqlock_copy(&shared->lock, &state, &shared->state, sizeof(state));
 	return state;
 }
 

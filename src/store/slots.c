@@ -135,7 +135,7 @@ max_value(pg_atomic_uint64 *max, uint32 stretch)
 {
 	uint64		current = pg_atomic_read_u64(max);
 
-	return (current >> CPM_STRETCH_SHIFT) == (stretch & 0xFFFF) ? (int64) (current & CPM_MAX_US) : 0;
+	return (current >> CPM_STRETCH_SHIFT) == (stretch & CPM_STRETCH_MASK) ? (int64) (current & CPM_MAX_US) : 0;
 }
 
 /* From here on counts belong to the present pool, and its policy is that of this session. */
@@ -268,6 +268,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	cpm_own_slot.shown_name = MyBEEntry->st_appname;
 	name_pool();
 
+	cpm_pools_heed_quiet();
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
@@ -279,7 +280,6 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	pg_atomic_write_u32(&mine->duties, 0);
 	mark_pool_base(begin_in_pool(&locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
-	cpm_pools_set_policy(mine->owner, policy, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
 	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE], 0);
@@ -291,6 +291,8 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
 	end_in_pool(locked);
+	/* a walk over all pools: nobody is to wait for it */
+	cpm_pools_set_policy(mine->owner, policy, now);
 	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }
@@ -298,6 +300,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 void
 cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 {
+	cpm_pools_heed_quiet();
 	cpm_pools_move_begin();
 	give_to_pool();
 	cpm_seqlock_write_begin(&mine->lock);
@@ -319,6 +322,7 @@ cpm_slot_follow_application(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
+	cpm_pools_heed_quiet();
 	name_pool();
 	entered = begin_in_pool(&locked);
 	give_to_pool();
@@ -365,7 +369,7 @@ cpm_slot_raise_max(uint32 tick, uint64 us)
 	uint64		raised = Max(known, Min(us, CPM_MAX_US));
 	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	if (last >> CPM_STRETCH_SHIFT != (tick & 0xFFFF))
+	if (last >> CPM_STRETCH_SHIFT != (tick & CPM_STRETCH_MASK))
 		pg_atomic_write_u64(&counters->max_of_earlier_tick, last);
 	pg_atomic_write_u64(&counters->max_of_tick, (uint64) tick << CPM_STRETCH_SHIFT | raised);
 	if ((uint64) max_value(&counters->max_since_reset, epoch) < raised)
@@ -570,6 +574,26 @@ cpm_slot_prefetch(int proc_number)
 	cpm_prefetch(&slot_counts[proc_number]);
 }
 
+/* Where a reader found no quiet, the two may be of before and after a move. */
+static uint64
+counted_since(uint64 count, uint64 base)
+{
+	return count - Min(count, base);
+}
+
+void
+cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index)
+{
+	const Slot *slot = &slots->slot[proc_number];
+	int			pool = slot->pool;
+
+	if (slot->pid == 0 || pool < 0)
+		return;
+	for (int i = 0; i < CPM_COUNTS; i++)
+		counts_by_index[pool].of[i] += counted_since(pg_atomic_read_u64(&slot_counts[proc_number].of[i]),
+													 slot->pool_base[i]);
+}
+
 void
 cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 {
@@ -581,14 +605,14 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
+		pool->counts.of[i] += counted_since(pg_atomic_read_u64(&slot_counts[proc_number].of[i]), slot->pool_base[i]);
 	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
 
 		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
-			pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
-				slot->pool_bucket_base[i];
+			pool->histogram.count[i] += counted_since(pg_atomic_read_u64(&slot->counters.bucket[i]),
+													  slot->pool_bucket_base[i]);
 	}
 }

@@ -14,10 +14,12 @@
 #include "port/atomics.h"
 
 /*
- * A maximum is one word: the low 16 bits of the number of the stretch of time
- * that it is of, above 48 bits of microseconds.
+ * A maximum is one word: the low 24 bits of the number of the stretch of time
+ * that it is of, above 40 bits of microseconds, which are 12 days. A stretch is ten
+ * seconds or what lies between two resets, so that a number comes again after five years.
  */
-#define CPM_STRETCH_SHIFT 48
+#define CPM_STRETCH_SHIFT 40
+#define CPM_STRETCH_MASK ((UINT64CONST(1) << (64 - CPM_STRETCH_SHIFT)) - 1)
 #define CPM_MAX_US ((UINT64CONST(1) << CPM_STRETCH_SHIFT) - 1)
 
 /* What the owner of a slot writes at every statement. An octave of buckets is a line of the cache. */
@@ -189,13 +191,16 @@ extern bool cpm_slot_has_duty(int proc_number, int pid);
 
 extern int	cpm_slots_places(void);
 
+/* A hint that the slot of that number will be asked for in a moment; any number. */
+extern void cpm_slot_prefetch(int proc_number);
+
 /*
  * Add to a pool what the session of that PGPROC has counted in it and not yet
  * given to it. Between two looks at cpm_pools_at_rest().
  */
-/* A hint that the slot of that number will be asked for in a moment; any number. */
-extern void cpm_slot_prefetch(int proc_number);
-
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
+
+/* Only its counts; at any moment, for who needs no sums. */
+extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);
 
 #endif							/* CPM_SLOTS_H */

@@ -15,7 +15,6 @@
 #include <math.h>
 
 #include "access/xlog.h"
-#include "base/rate_limit.h"
 #include "base/settings.h"
 #include "postmaster/bgworker.h"
 #include "store/notifications.h"
@@ -34,7 +33,24 @@ static int64 pause_us;			/* after the last failure; 0 after a success */
 static int64 retry_at_us;
 static char told_database[NAMEDATALEN]; /* to which all that applies */
 
-static CpmRateLimit limit;
+#define MOST_RATE 1000			/* of notify_rate */
+
+/* When the last so many were told of, by the monotonic clock, going round; 0: not yet. */
+static int64 told_at_us[MOST_RATE];
+static int	next_told;
+
+/* Not more than notify_rate in any second, wherever it begins. If so, it is taken to be told. */
+static bool
+is_allowed(int64 now_us)
+{
+	int64		before_us = told_at_us[(next_told + MOST_RATE - cpm_notify_rate) % MOST_RATE];
+
+	if (before_us != 0 && now_us - before_us < USECS_PER_SEC)
+		return false;
+	told_at_us[next_told] = now_us;
+	next_told = (next_told + 1) % MOST_RATE;
+	return true;
+}
 
 static bool
 is_wanted(void)
@@ -66,7 +82,7 @@ cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertRow *row, Tim
 
 	if (!is_wanted())
 		return;
-	if (!cpm_rate_limit_allows(&limit, cpm_notify_rate, now_us))
+	if (!is_allowed(now_us))
 	{
 		cpm_notification_drop();
 		return;

@@ -35,6 +35,7 @@
 #include "store/leak_log.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
+#include "store/pools.h"
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/saver_state.h"
@@ -56,6 +57,9 @@
 #define COMPLETE_NAME FILE_NAME ".complete"
 
 #define MOST_COLUMNS 1000		/* metrics in a file: more are no metrics */
+
+/* Of a file: what the largest settings come to, 65,535 pools and a million slow statements. */
+#define MOST_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;
 
@@ -151,7 +155,9 @@ cpm_stats_file_save(char *error, size_t size)
 static void
 mark_complete(void)
 {
-	FILE	   *file = cpm_exposed_began_anew() ? NULL : AllocateFile(COMPLETE_NAME, PG_BINARY_W);
+	uint64		moves;
+	bool		is_complete = !cpm_exposed_began_anew() && cpm_pools_at_rest(&moves);
+	FILE	   *file = is_complete ? AllocateFile(COMPLETE_NAME, PG_BINARY_W) : NULL;
 
 	if (file != NULL)
 		FreeFile(file);
@@ -272,6 +278,8 @@ read_file(FILE *file)
 		return psprintf("cannot be read: %s", strerror(errno));
 	if (!begins_as_ours(file))
 		return CPM_FILE_NOT_OURS;
+	if (found.st_size > MOST_BYTES)
+		return "is larger than any of ours";
 	bytes = palloc_extended(found.st_size + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (bytes == NULL)
 		return "does not fit into memory";
