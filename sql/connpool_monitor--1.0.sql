@@ -716,6 +716,18 @@ REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
+-- Said, though it is PostgreSQL's default: ALTER DEFAULT PRIVILEGES may have changed that. What
+-- a view is made of looks itself at whether the caller may read that view.
+GRANT EXECUTE ON FUNCTION
+    get_connection_stats, connpool_health,
+    connpool_live_sessions, connpool_blocked_queries, connpool_leaks, connpool_leak_log, connpool_leak_stats,
+    slow_queries, connpool_alerts, connpool_alert_log, connpool_query_stats, connpool_query_histogram,
+    connpool_slow_statements, connpool_pools, connpool_pool_advice, connpool_session_features,
+    connpool_session_stats, connpool_errors, connpool_rejections, connpool_rejection_log,
+    connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats,
+    connpool_batch_candidates, connpool_cache_candidates
+    TO PUBLIC;
+
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;

@@ -22,7 +22,7 @@ CONF
 
 my $warning = 'WARNING:  connpool_monitor: WARNING: total_connections is';
 my $critical = 'WARNING:  connpool_monitor: CRITICAL: total_connections is';
-my $recovery = 'LOG:  connpool_monitor: recovered from \w+: total_connections is';
+my $recovery = 'LOG:  connpool_monitor: recovered from \w+: total_connections is \d+ of 30 connections, (warning|critical) threshold [\d.]+$';
 my $any = '(WARNING|LOG):  connpool_monitor:';
 
 sub wait_for_alert
@@ -175,6 +175,54 @@ sub wait_for_log_count
 		$node->safe_psql('postgres', 'SELECT pg_sleep(0.05)');
 	}
 	return 0;
+}
+
+# who is behind a rate: not those that hold most connections
+{
+	my @quiet = map { session($node, 'quiet') } 1 .. 5;
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_") foreach 'connections_per_second_warning = 0', 'failed_query_percent_warning = 1', 'average_query_time_ms_warning = 0', q{silent_metrics = 'total_connections'};
+	local $ENV{PGAPPNAME} = 'reconnector';
+	$node->safe_psql('postgres', 'SELECT 1') for 1 .. 30;
+	local $ENV{PGAPPNAME} = 'deploy42';
+	$node->psql('postgres', join("\n", ('SELECT 1/0;') x 40), on_error_stop => 0);
+	local $ENV{PGAPPNAME} = 'sleeper';
+	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
+	local $ENV{PGAPPNAME} = 'test';
+	$node->reload;
+	my %expected = (connections_per_second => qr/^Most of the last minute's connections from: .*reconnector 30 /, failed_query_percent => qr/^Most of the last minute's failures from: deploy42 40 \(/,
+		average_query_time_ms => qr/^Most of the last minute's milliseconds from: .*sleeper 1\d\d\d \(/);
+	foreach my $metric (sort keys %expected)
+	{
+		poll_ok($node, "SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = '$metric'", "$metric: an alert");
+		like($node->safe_psql('postgres', "SELECT culprit FROM connpool_alerts WHERE metric_name = '$metric'"), $expected{$metric}, 'who is behind it');
+	}
+	leave($_) foreach @quiet;
+	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach keys %expected;
+}
+
+# names of other encodings, and cut off in the middle of a character: the views can be read by every client
+{
+	my ($role, $database) = ('é' x 30, 'ü' x 31);
+	$node->safe_psql('postgres', qq{CREATE ROLE "$role" LOGIN; ALTER ROLE "$role" SET connpool_monitor.pool_max = 1});
+	$node->safe_psql('postgres', qq{CREATE DATABASE "$database"});
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
+	$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.silent_metrics});
+	my @named;
+	foreach my $application ('ö' x 31, 'ä' x 31, 'å' x 31)
+	{
+		local $ENV{PGAPPNAME} = $application;
+		push @named, map { my $psql = $node->background_psql($database, extra_params => [ '-U', $role ]); $psql->query_safe("SET application_name = '$application'"); $psql } 1, 2;
+	}
+	$node->reload;
+	wait_for_alert('WARNING');
+	foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII')
+	{
+		my ($status, $out, $err) = $node->psql('postgres', "SET client_encoding = '$encoding'; SELECT culprit FROM connpool_alerts WHERE metric_name = 'total_connections'; SELECT count(*) FROM (SELECT culprit || '' FROM connpool_alert_log) log");
+		is("$status $err", '0 ', "a culprit is readable as $encoding");
+		like($out, qr/Against their policy: /, 'with its breaches, which do not all fit') if $encoding eq 'UTF8';
+	}
+	leave($_) foreach @named;
 }
 
 $node->stop('fast');

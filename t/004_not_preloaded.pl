@@ -36,8 +36,9 @@ is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpoo
 	'degraded|WARNING', 'and degrade health at once, for there is no alerting');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
-foreach my $query ('TABLE connpool_alerts', 'TABLE connpool_alert_log', 'TABLE connpool_errors',
-	'TABLE connpool_rejections', 'TABLE connpool_rejection_log', 'SELECT connpool_reset()', 'SELECT * FROM connpool_history()', q{SELECT connpool_plot('total_connections')})
+foreach my $query (map({ "TABLE connpool_$_" } qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
+		leak_log leak_stats pool_advice session_features batch_candidates cache_candidates pgbouncer pgbouncer_pools pgbouncer_stats)),
+	'SELECT connpool_reset()', 'SELECT * FROM connpool_history()', q{SELECT connpool_plot('total_connections')}, 'SELECT connpool_metrics()', 'SELECT * FROM connpool_audit()')
 {
 	my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$query");
 	like($stderr, qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,

@@ -74,6 +74,37 @@ is(scalar(slow_times('thinker')), 0, 'none was slow');
 is($node->safe_psql('postgres', q{SELECT busy_time BETWEEN 2400 AND 4000 FROM connpool_pools WHERE application_name = 'thinker'}),
 	't', 'but it was busy in its transactions');
 
+# Busy is from the beginning of a transaction: with Parse or Bind over the extended protocol,
+# where planning may take its time, and once for each of several in a string.
+$node->safe_psql('postgres', 'CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$');
+sub busy_time { return $node->safe_psql('postgres', "SELECT round(busy_time) FROM connpool_pools WHERE application_name = '$_[0]'"); }
+$wire = Wire->connect_to($node, 'planner', user => $user);
+$wire->extended('SELECT planned()') for 1 .. 3;
+$wire->end;
+ended('planner');
+cmp_ok(busy_time('planner'), '>=', 590, 'planning keeps a session busy');
+cmp_ok(busy_time('planner'), '<', 1500, 'and nothing else does');
+$wire = Wire->connect_to($node, 'parser', user => $user);
+$wire->parse('', 'SELECT 1')->flush->read_until('1');
+think();
+$wire->bind_to('', '')->execute('')->sync;
+think();
+$wire->parse('', 'SELECT 1/0')->flush->read_until('1');
+think();
+$wire->bind_to('', '')->execute('')->sync;
+think();
+$wire->query('SELEC');
+$wire->end;
+ended('parser');
+cmp_ok(busy_time('parser'), '>=', 2000 * $pause - 10, 'so does a Parse, also of what fails');
+cmp_ok(busy_time('parser'), '<', 3000 * $pause, 'and not the time between transactions');
+$wire = Wire->connect_to($node, 'string', user => $user);
+$wire->query('BEGIN; SELECT pg_sleep(0.2); COMMIT; SELECT pg_sleep(0.2); COMMIT; SELECT 1 / length(pg_sleep(0.2)::text)');
+$wire->end;
+ended('string');
+cmp_ok(busy_time('string'), '>=', 590, 'a string of several transactions');
+cmp_ok(busy_time('string'), '<', 790, 'counts none of them twice');
+
 # A sleep of 200 ms, over each way to say it.
 $wire = Wire->connect_to($node, 'sleeper', user => $user);
 $wire->query('SELECT pg_sleep(0.2)');

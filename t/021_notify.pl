@@ -136,6 +136,28 @@ cmp_ok(sql('SELECT notifications_dropped FROM connpool_info()'), '>', $dropped, 
 configure('notify_rate', '10');
 alert_off();
 
+# --- all metrics come and go for some seconds: in none of them, wherever it begins, more than there may be
+{
+	my @flapping = split /\n/, sql(q{SELECT metric_name FROM get_connection_stats() WHERE metric_name NOT IN ('exhaustion_seconds', 'idle_in_transaction')});
+	sql("ALTER SYSTEM SET connpool_monitor.${_}_warning = 0") foreach @flapping;
+	configure('notify_rate', '5');
+	foreach my $flip (1 .. 14)
+	{
+		configure('silent_metrics', $flip % 2 ? join(', ', @flapping) : '');
+	}
+	my @at = map { $_->{at} =~ /T(\d+):(\d+):([\d.]+)Z/; ($1 * 60 + $2) * 60 + $3 } heard($listener, 11);
+	cmp_ok(scalar @at, '>', 10, 'some are told');
+	# past midnight the day begins anew
+	my @close = grep { my $span = $at[$_ + 5] - $at[$_]; $span >= 0 && $span < 0.95 } 0 .. $#at - 5;
+	is("@close", '', 'and no six of them within a second') or diag("@at");
+	sql("ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
+	sql('ALTER SYSTEM RESET connpool_monitor.silent_metrics');
+	configure('notify_rate', '10');
+	poll_ok($node, q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'}, 'all is over');
+	sql('SELECT pg_sleep(0.5)');
+	$listener->query('SELECT 1');
+}
+
 # --- from CRITICAL to WARNING the threshold is WARNING's; a sampler that ends takes its notifier along
 configure('total_connections_warning', '0');
 configure('total_connections_critical', '0');

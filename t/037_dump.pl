@@ -61,6 +61,21 @@ cmp_ok(scalar(() = $fresh =~ /^(?:function|view) /mg), '>', 50, 'there is a cata
 	in_source('postgres', 'DROP DATABASE updated');
 }
 
+# --- whoever installs may have other rights by default than PostgreSQL gives
+in_source('postgres', 'CREATE ROLE outsider LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor');
+in_source('postgres', 'CREATE DATABASE strict');
+in_source('strict', 'CREATE EXTENSION pg_stat_statements; ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION connpool_monitor');
+is($source->safe_psql('strict', q{SELECT count(*) > 5, connpool_health() ->> 'status' <> '' FROM get_connection_stats()}, extra_params => [ '-U', 'outsider' ]), 't|t', 'counts are for everybody all the same');
+foreach my $view (split /\n/, in_source('strict', q{SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'connpool_monitor' AND c.relkind = 'v' ORDER BY 1}))
+{
+	my ($status, undef, $errors) = $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'watcher' ]);
+	is("$status $errors", '0 ', "$view is readable for who monitors");
+	(undef, undef, $errors) = $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'outsider' ]);
+	like($errors, qr/permission denied for view $view/, 'and for nobody else');
+}
+in_source('postgres', 'DROP DATABASE strict');
+in_source('postgres', 'DROP ROLE outsider; DROP ROLE watcher');
+
 # --- dumps: what users made of us, in a database that has us in a schema of our own
 in_source('postgres', 'CREATE DATABASE shop');
 in_source('postgres', $_) foreach 'CREATE ROLE plain LOGIN', 'CREATE ROLE app LOGIN', q{ALTER ROLE app SET connpool_monitor.pool_max = 7},

@@ -100,11 +100,17 @@ cpm_is_long_transaction(const CpmSession *session, TimestampTz now, const CpmAge
 		cpm_age_us(now, session->xact_start) > ages->long_transaction_us;
 }
 
+/* A statement that runs for long, whoever runs it. */
+static inline bool
+cpm_runs_long(const CpmSession *session, TimestampTz now, const CpmAges *ages)
+{
+	return cpm_is_active(session) && cpm_age_us(now, session->query_start) > ages->slow_statement_us;
+}
+
 static inline bool
 cpm_is_long_query(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
-	return !session->exempt && cpm_is_active(session) &&
-		cpm_age_us(now, session->query_start) > ages->slow_statement_us;
+	return !session->exempt && cpm_runs_long(session, now, ages);
 }
 
 static inline bool

@@ -37,7 +37,7 @@ typedef struct CpmProgress
 
 	bool		in_block;		/* BEGIN was said, and nothing has ended it; by collect/transaction */
 
-	/* Since when the session has been busy: the start of its transaction's first statement; 0 idle. */
+	/* Since when the session has been busy, which is since its transaction began; 0 idle. */
 	TimestampTz busy_from;
 
 	/* collect/executor's: who is called next, and what is no SELECT and the last of its statement. */

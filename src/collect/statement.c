@@ -126,6 +126,8 @@ cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 que
 		cpm_progress.unsettled &= ~CPM_STATEMENT_WAITS;
 	}
 	cpm_statement_count_waiting();
+	if (IsTransactionState())
+		cpm_statement_note_busy(message);
 	cpm_progress.last_message = message;
 	cpm_progress.last_end = now;
 	if (!sync_failed && !is_fastpath())

@@ -58,6 +58,19 @@ cpm_statement_elapsed_us(TimestampTz now, TimestampTz message)
 	return now - (message == cpm_progress.last_message ? cpm_progress.last_end : message);
 }
 
+/*
+ * The session is busy since its transaction began: over the extended protocol that is with
+ * Parse or Bind, in a string of several after the one that ended before. Before last_message
+ * and last_end are those of the statement that runs.
+ */
+static inline void
+cpm_statement_note_busy(TimestampTz message)
+{
+	if (cpm_progress.busy_from == 0)
+		cpm_progress.busy_from = message == cpm_progress.last_message ? cpm_progress.last_end :
+			Min(message, GetCurrentTransactionStartTimestamp());
+}
+
 /* The clock is read here, once. */
 static pg_attribute_always_inline int64
 cpm_statement_note_end(int flags)
@@ -68,8 +81,7 @@ cpm_statement_note_end(int flags)
 
 	if (unlikely(cpm_progress.unsettled & CPM_STATEMENT_WAITS))
 		cpm_statement_count_waiting();
-	if (cpm_progress.busy_from == 0)
-		cpm_progress.busy_from = message;
+	cpm_statement_note_busy(message);
 	cpm_progress.last_message = message;
 	cpm_progress.last_end = now;
 	cpm_progress.last_flags = flags;

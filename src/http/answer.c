@@ -2,9 +2,10 @@
  * answer.c
  *		What a request gets: from its method, path and headers to an answer.
  *
- * In that order: is there such a place, is the method one, may this client ask so
- * often, may it ask at all, and is there anything to say yet. Health has an allowance
- * of its own, so that whoever scrapes too often does not silence the probes.
+ * In that order: may this client ask so often, may it ask at all, is there such a
+ * place, is the method one, and is there anything to say yet. Health has an allowance
+ * of its own, so that whoever scrapes too often does not silence the probes, and may be
+ * asked by any name, for it says nothing but numbers.
  */
 #include "postgres.h"
 
@@ -16,7 +17,10 @@
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 
+/* So many without a pause, and so many a second for as long as one likes. */
+#define MOST_AT_ONCE 1000.0
 #define REQUESTS_PER_SECOND 100.0
+#define PROBES_PER_SECOND 1000.0
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json; charset=utf-8"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
@@ -189,30 +193,37 @@ is_address(const char *host)
 		inet_pton(AF_INET6, name, address) == 1;
 }
 
+static bool
+is_allowed_now(bool is_probe, int64 now_us)
+{
+	return is_probe ? cpm_rate_limit_allows_burst(&health_limit, PROBES_PER_SECOND, MOST_AT_ONCE, now_us) :
+		cpm_rate_limit_allows_burst(&general_limit, REQUESTS_PER_SECOND, MOST_AT_ONCE, now_us);
+}
+
 static void
 decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	const Place *place = find_place(request->path);
-	CpmRateLimit *limit = place != NULL && place->is_open ? &health_limit : &general_limit;
+	bool		is_open = place != NULL && place->is_open;
 
 	answer->status = 200;
 	answer->type = place ? place->type : TEXT;
-	if (!cpm_rate_limit_allows(limit, REQUESTS_PER_SECOND, request->now_us))
+	if (!is_allowed_now(is_open, request->now_us))
 	{
 		answer->retry = true;
 		say(answer, 429, "too many requests");
 	}
+	else if (!is_open && cpm_token_is_demanded() && !cpm_token_fits(request->authorization))
+	{
+		answer->asks_user = place != NULL && place->write == write_page;
+		say(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
+	}
+	else if (!is_open && !cpm_token_is_demanded() && request->host != NULL && !is_address(request->host))
+		say(answer, 403, "without http_token_file this is asked by address, not by name");
 	else if (place == NULL)
 		say(answer, 404, "there is nothing here: see /health/database, /metrics, / and /api/status");
 	else if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0)
 		say(answer, 405, "only GET and HEAD are answered");
-	else if (!place->is_open && cpm_token_is_demanded() && !cpm_token_fits(request->authorization))
-	{
-		answer->asks_user = place->write == write_page;
-		say(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
-	}
-	else if (!cpm_token_is_demanded() && request->host != NULL && !is_address(request->host))
-		say(answer, 403, "without http_token_file this is asked by address, not by name");
 	else if (!place->is_always_ready && entry->fitness() == CPM_NOT_READY)
 	{
 		answer->retry = true;

@@ -7,13 +7,14 @@
  * database, role and application) has opened a session since it went idle: a
  * pool that had it in hand would have used it. Not shortly after: a pool that fills
  * opens one after the other and uses none. Not when it waits for what others
- * notify or holds a lock for its application, and not when a person sits at it.
+ * notify or holds a lock for its application.
  */
 #include "postgres.h"
 
 #include "judge/leaks.h"
 
 #define FILLING_SHARE 20		/* of leak_idle_age, in which a pool may still be filling */
+#define LEAST_AGE_TO_FILL_US USECS_PER_MINUTE	/* who sets seconds wants to see it happen */
 
 /* By pool, and in the pool the session that was opened last comes first. */
 static int
@@ -38,19 +39,11 @@ same_pool(const CpmSession *x, const CpmSession *y)
 		strcmp(x->application_name, y->application_name) == 0;
 }
 
-/* Programs in which people type: each has a session of its own and comes back to it. */
-static bool
-is_console(const char *application_name)
+/* For how long after it went idle its pool may open others without making it suspect. */
+static int64
+filling_us(int64 leak_idle_us)
 {
-	static const char *const beginnings[] = {
-		"psql", "pgcli", "pgAdmin 4", "DBeaver", "DataGrip", "TablePlus", "Navicat", "HeidiSQL",
-		"Beekeeper", "Postico", "Azure Data Studio",
-	};
-
-	for (size_t i = 0; i < lengthof(beginnings); i++)
-		if (pg_strncasecmp(application_name, beginnings[i], strlen(beginnings[i])) == 0)
-			return true;
-	return false;
+	return leak_idle_us >= LEAST_AGE_TO_FILL_US ? leak_idle_us / FILLING_SHARE : 0;
 }
 
 CpmLeakKind
@@ -61,8 +54,7 @@ cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty,
 		return CPM_LEAK_IDLE_IN_TRANSACTION;
 	if (!session->exempt && session->state == CPM_STATE_IDLE &&
 		cpm_age_us(now, session->state_change) > ages->leak_idle_us &&
-		pool_opened > session->state_change + ages->leak_idle_us / FILLING_SHARE &&
-		!has_duty && !is_console(session->application_name))
+		pool_opened > session->state_change + filling_us(ages->leak_idle_us) && !has_duty)
 		return CPM_LEAK_IDLE;
 	return CPM_NO_LEAK;
 }

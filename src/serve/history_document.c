@@ -51,18 +51,23 @@ unit_us(const char *unit)
 	return 0;
 }
 
-/* Does it name that moment? 2026-11-24T03:00:00.000Z, also without the fraction or the Z. */
+/* As it stands behind a time; the "+" of an offset means a space in an address that is not escaped. */
+static bool
+is_utc(const char *zone)
+{
+	return *zone == '\0' || strcmp(zone, "Z") == 0 || strcmp(zone, "+00:00") == 0 || strcmp(zone, " 00:00") == 0;
+}
+
+/* Does it name that moment? 2026-11-24T03:00:00.000Z, also without the fraction or the Z, or with +00:00. */
 static bool
 parse_iso(const char *text, TimestampTz *moment)
 {
 	struct pg_tm tm = {0};
 	int			end = 0;
 	double		seconds = 0;
-	char		zone = 'Z';
 
-	if (sscanf(text, "%4d-%2d-%2d%*1[T ]%2d:%2d:%lf%n%c", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-			   &tm.tm_hour, &tm.tm_min, &seconds, &end, &zone) < 6 ||
-		zone != 'Z' || strlen(text + end) > 1)
+	if (sscanf(text, "%4d-%2d-%2d%*1[T ]%2d:%2d:%lf%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+			   &tm.tm_hour, &tm.tm_min, &seconds, &end) < 6 || !is_utc(text + end))
 		return false;
 	if (!(seconds >= 0 && seconds < 61) || tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12 ||
 		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||

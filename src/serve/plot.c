@@ -24,7 +24,8 @@
 
 PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 
-#define LEAST_WIDTH 30
+#define LEAST_WIDTH 20
+#define LEAST_COLUMNS 8		/* of the bars, however wide the labels are */
 #define MOST_WIDTH 500
 #define LEAST_HEIGHT 3
 #define MOST_HEIGHT 200
@@ -135,8 +136,11 @@ write_moments(StringInfo out, const CpmChart *chart, TimestampTz from, Timestamp
 
 	memset(line, ' ', width);
 	line[width] = '\0';
-	memcpy(line + left, first, strlen(first));
-	memcpy(line + width - strlen(last), last, strlen(last));
+	/* a narrow chart has room for the last only, or for none */
+	if ((int) (strlen(first) + strlen(last)) < chart->columns)
+		memcpy(line + left, first, strlen(first));
+	if ((int) strlen(last) <= width)
+		memcpy(line + width - strlen(last), last, strlen(last));
 	if (needed <= chart->columns)
 		put_centered(line, left + chart->columns / 2, middle);
 	appendStringInfoString(out, line);
@@ -229,7 +233,7 @@ draw(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to, int 
 		Columns		columns;
 
 		label_width = chart->label_width;
-		columns = begin_columns(from, to, width - label_width - AXIS_WIDTH, low_is_bad);
+		columns = begin_columns(from, to, Max(width - label_width - AXIS_WIDTH, LEAST_COLUMNS), low_is_bad);
 		cpm_series_scan(cpm_series_tier(from, to), metric, 0, from, to, add_point, &columns);
 		fill_chart(chart, &columns);
 		cpm_chart_fit(chart);

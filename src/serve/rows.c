@@ -40,6 +40,8 @@ cpm_row_emit(CpmRow *row, ReturnSetInfo *result)
 	if (row->count != result->setDesc->natts)
 		elog(ERROR, "connpool_monitor: a row has %d columns, its function %d",
 			 row->count, result->setDesc->natts);
+	/* lists may be long: whoever asks may change his mind */
+	CHECK_FOR_INTERRUPTS();
 	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
 	row->count = 0;
 }
@@ -99,12 +101,22 @@ cpm_row_text(CpmRow *row, const char *value)
 void
 cpm_row_foreign_text(CpmRow *row, const char *value)
 {
-	char	   *shown = pstrdup(value);
+	char	   *shown;
 
-	if (!pg_verifymbstr(shown, strlen(shown), true))
-		for (char *byte = shown; *byte != '\0'; byte++)
-			if (IS_HIGHBIT_SET(*byte))
-				*byte = '?';
+	if (value == NULL)
+	{
+		cpm_row_null(row);
+		return;
+	}
+	shown = pstrdup(value);
+	for (char *next = shown; *next != '\0';)
+	{
+		int			length = pg_encoding_verifymbchar(GetDatabaseEncoding(), next, strlen(next));
+
+		if (length < 0)
+			*next = '?';
+		next += Max(length, 1);
+	}
 	cpm_row_text(row, shown);
 	pfree(shown);
 }

@@ -108,7 +108,7 @@ list_session(const CpmSession *session, void *arg)
 	cpm_row_role(&listing->row, session->role);
 	cpm_row_text(&listing->row, session->application_name);
 	cpm_row_bool(&listing->row, visible);
-	cpm_row_bool(&listing->row, cpm_is_long_query(session, listing->now, &listing->ages));
+	cpm_row_bool(&listing->row, cpm_runs_long(session, listing->now, &listing->ages));
 	if (visible)
 		add_private_columns(listing, session);
 	else

@@ -14,6 +14,7 @@
 #include "serve/rows.h"
 #include "serve/statements_source.h"
 #include "store/slow_statements.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/elog.h"
 #include "utils/hsearch.h"
@@ -102,7 +103,8 @@ list_statement(const void *entry, void *arg)
 	cpm_row_foreign_text(row, slow->pool.role);
 	cpm_row_foreign_text(row, slow->pool.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
-	if (slow->queryid != 0)
+	/* as in pg_stat_statements: whose statement it was, all may see, but not which */
+	if (slow->queryid != 0 && cpm_may_see(get_role_oid(slow->pool.role, true)))
 	{
 		text = hash_search(listing->texts, &slow->queryid, HASH_FIND, NULL);
 		cpm_row_int8(row, (int64) slow->queryid);

@@ -82,6 +82,7 @@ static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {
 	CpmAlertRow *row = &board.row[id];
+	CpmStatus	before = row->alert.status;
 	CpmVerdict	verdict = cpm_judge(id, sample, cpm_settings_thresholds(id));
 	CpmAlertRules rules = rules_for(id);
 	CpmAlertEvent event = cpm_alert_step(&row->alert, id, &verdict, &rules, sample->taken_at,
@@ -93,7 +94,9 @@ step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 	row->critical = verdict.critical;
 	if (event != CPM_ALERT_NOTHING)
 	{
-		cpm_describe(row->message, sizeof(row->message), id, row->alert.status, &verdict);
+		/* of an alert that is over, the threshold that had been met */
+		cpm_describe(row->message, sizeof(row->message), id,
+					 row->alert.status != CPM_OK ? row->alert.status : before, &verdict);
 		row->culprit[0] = '\0';
 		if (row->alert.status != CPM_OK)
 			find_culprit_safely(id, row->culprit, sizeof(row->culprit));

@@ -4,7 +4,7 @@
  *
  * For a metric that counts connections, the pools with most of them; for one of
  * age, the oldest session; for blocked sessions, the head of the longest chain;
- * for slow statements, the pools that they came from. Names no SQL text. The
+ * for slow statements and for rates, the pools that they came from. Names no SQL text. The
  * names of roles and databases are those that sessions brought when they opened:
  * a worker without catalogs knows no others.
  */
@@ -23,6 +23,7 @@
 #include "work/breaches.h"
 #include "work/culprit.h"
 #include "work/queues.h"
+#include "work/shares.h"
 
 #define POOLS_NAMED 3
 #define MOST_WAITS 100			/* lock waits looked at: a longer queue takes too long */
@@ -50,13 +51,13 @@ contributes(const CpmSession *session, const Search *search)
 	{
 		case CPM_TOTAL_CONNECTIONS:
 		case CPM_REJECTED_CONNECTIONS:
-		case CPM_CONNECTIONS_PER_SECOND:
 		case CPM_EXHAUSTION_SECONDS:
 			return true;
 		case CPM_OLDEST_TRANSACTION_SECONDS:
 			return !session->exempt && session->xact_start != 0;
 		case CPM_DIRECT_CONNECTIONS:
-			return cpm_pooling_of(session, &search->asked, &pooler) == CPM_POOLING_DIRECT;
+			return session->state != CPM_STATE_DISABLED &&
+				cpm_pooling_of(session, &search->asked, &pooler) == CPM_POOLING_DIRECT;
 		default:
 			return cpm_session_counts(search->metric, session, search->now, &search->ages);
 	}
@@ -298,6 +299,12 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 	{
 		cpm_slow_statements_scan(look_at_slow_statement, &search);
 		name_pools(&search, "Most of the last minute's from: ", buffer, size);
+		return;
+	}
+	if (cpm_shares_name(id) != NULL)
+	{
+		cpm_shares_get(id, search.by_pool, search.pools);
+		name_pools(&search, psprintf("Most of the last minute's %s from: ", cpm_shares_name(id)), buffer, size);
 		return;
 	}
 	cpm_activity_scan(false, look_at_session, &search);

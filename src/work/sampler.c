@@ -35,6 +35,7 @@
 #include "work/alerting.h"
 #include "work/notifying.h"
 #include "work/sampler.h"
+#include "work/shares.h"
 #include "work/watch.h"
 
 #define RESTART_SECONDS 1
@@ -83,6 +84,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	cpm_recent_keep(&counters);
 	cpm_periods_keep(sample.taken_at);
 	keep_history(&sample);
+	cpm_shares_keep(started_us);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
 	cpm_notifying_round(started_us);
 	cpm_sampler_state_sampled(sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);

@@ -1,0 +1,48 @@
+/*
+ * leaks.c
+ *		Prints for a session that went idle at minute 0, seen at a minute, whose pool
+ *		opened another at a second after that: is it a leak? t/026_leaks.pl looks at it.
+ */
+#include "postgres.h"
+
+#include "judge/leaks.h"
+
+/* the server's printf is not linked here, nor is what sorts */
+#undef printf
+#include <stdio.h>
+
+void
+pg_qsort(void *base, size_t count, size_t size, int (*compare) (const void *, const void *))
+{
+	(void) base, (void) count, (void) size, (void) compare;
+}
+
+static void
+print_verdict(int age_s, int seen_s, double opened_s, bool has_duty)
+{
+	TimestampTz then = 1000 * USECS_PER_SEC;
+	CpmAges		ages = {.leak_idle_us = age_s * USECS_PER_SEC, .leak_us = USECS_PER_SEC};
+	CpmSession	session = {.pid = 1, .state = CPM_STATE_IDLE, .state_change = then, .application_name = "psql"};
+
+	printf("%d", cpm_leak_kind(&session, then + (int64) (opened_s * USECS_PER_SEC), has_duty,
+							   then + seen_s * USECS_PER_SEC, &ages) == CPM_LEAK_IDLE);
+}
+
+int
+main(void)
+{
+	/* half an hour: a pool may fill for 90 s */
+	print_verdict(1800, 1799, 600, false);
+	print_verdict(1800, 1801, 600, false);
+	print_verdict(1800, 1801, 600, true);
+	print_verdict(1800, 1801, 89, false);
+	print_verdict(1800, 1801, 91, false);
+	print_verdict(1800, 1801, -1, false);
+	/* a minute, and less, where there is no such time */
+	print_verdict(60, 61, 2.9, false);
+	print_verdict(60, 61, 3.1, false);
+	print_verdict(59, 61, 0.01, false);
+	print_verdict(59, 61, -0.01, false);
+	printf("\n");
+	return 0;
+}
