@@ -55,5 +55,6 @@ SELECT connpool_reset(NULL);
 -- charts: what they show is in t/017_history.pl
 SELECT count(*) AS lines FROM connpool_plot('total_connections', width => 60, height => 5);
 SELECT connpool_plot('nonsense');
-SELECT connpool_plot('total_connections', width => 20);
+SELECT connpool_plot('total_connections', width => 19);
+SELECT count(*) AS lines FROM connpool_plot('average_query_time_ms', width => 20, height => 3);
 SELECT connpool_plot('total_connections', interval '-1 hour');
