@@ -63,12 +63,17 @@ cpm_statement_elapsed_us(TimestampTz now, TimestampTz message)
  * Parse or Bind, in a string of several after the one that ended before. Before last_message
  * and last_end are those of the statement that runs.
  */
-static inline void
+static pg_attribute_always_inline void
 cpm_statement_note_busy(TimestampTz message)
 {
-	if (cpm_progress.busy_from == 0)
-		cpm_progress.busy_from = message == cpm_progress.last_message ? cpm_progress.last_end :
-			Min(message, GetCurrentTransactionStartTimestamp());
+	TimestampTz begun;
+
+	if (unlikely(cpm_progress.busy_from != 0))
+		return;
+	begun = GetCurrentTransactionStartTimestamp();
+	cpm_progress.busy_from = Min(message, begun);
+	if (unlikely(message == cpm_progress.last_message))
+		cpm_progress.busy_from = cpm_progress.last_end;
 }
 
 /* The clock is read here, once. */
