@@ -37,7 +37,7 @@ is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpoo
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
 foreach my $query (map({ "TABLE connpool_$_" } qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
-		leak_log leak_stats pool_advice session_features batch_candidates cache_candidates pgbouncer pgbouncer_pools pgbouncer_stats)),
+		leak_log leak_stats pool_advice session_features pgbouncer pgbouncer_pools pgbouncer_stats)),
 	'SELECT connpool_reset()', 'SELECT * FROM connpool_history()', q{SELECT connpool_plot('total_connections')}, 'SELECT connpool_metrics()', 'SELECT * FROM connpool_audit()')
 {
 	my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$query");

@@ -266,7 +266,6 @@ list_candidates(FunctionCallInfo fcinfo, const char *view, Judge judge, Visit em
 	ReturnSetInfo *result;
 
 	cpm_require_view(fcinfo, view);
-	cpm_require_preloaded(view);
 	cpm_statements_require_loaded(view);
 	result = cpm_rows_begin(fcinfo);
 	SPI_connect();
