@@ -188,7 +188,7 @@ like($lines[-1], qr/mean .* highest .* W warning 77\.6 .* C critical 92\.15 .* n
 @lines = split /\n/, $node->safe_psql('postgres', "SET client_encoding = 'LATIN1'; SELECT connpool_plot('total_connections', '10 minutes', 40, 5)");
 is(scalar(@lines), 9, 'a small one');
 is(scalar(grep { /[^ -~]/ || length($_) > 80 } @lines[0 .. 7]), 0, 'in ASCII for a client of another encoding');
-foreach ("'nothing'", 'NULL', "'total_connections', '0'", "'total_connections', '-1 hour'", "'total_connections', NULL", "'total_connections', '1 hour', 29",
+foreach ("'nothing'", 'NULL', "'total_connections', '0'", "'total_connections', '-1 hour'", "'total_connections', NULL", "'total_connections', '1 hour', 19",
 	"'total_connections', '1 hour', 501", "'total_connections', '1 hour', 72, 2", "'total_connections', '1 hour', NULL")
 {
 	my (undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_plot($_)", on_error_stop => 1);

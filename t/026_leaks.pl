@@ -100,10 +100,7 @@ leave($_) foreach $listener, $leader;
 
 # A session that is idle is forgotten as soon as a newer one comes, whoever it is: a psql is not asked to be another's.
 {
-	local $ENV{PGAPPNAME} = 'psql';
-	my $first = $node->background_psql('postgres');
-	$first->query_safe('SELECT 1');
-	my $second = $node->background_psql('postgres');
+	my ($first, $second) = map { local $ENV{PGAPPNAME} = 'psql'; my $psql = $node->background_psql('postgres'); $psql->query_safe('SELECT 1'); $psql } 1, 2;
 	poll_ok($node, q{SELECT string_agg(kind, ',') = 'idle' FROM connpool_leaks WHERE application_name = 'psql'}, 'a console like any other, and not the newer one');
 	leave($_) foreach $first, $second;
 }
