@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "store/busy_times.h"
 #include "store/exposed.h"
+#include "store/moves.h"
 #include "store/pool_totals.h"
 #include "store/pools.h"
 #include "store/slots.h"
@@ -54,8 +55,8 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 
 		CHECK_FOR_INTERRUPTS();
 		if (reads >= without_quiet)
-			cpm_pools_ask_for_quiet();
-		if (!cpm_pools_at_rest(&before) && waits > 0)
+			cpm_moves_ask_for_quiet();
+		if (!cpm_moves_at_rest(&before) && waits > 0)
 		{
 			waits--;
 			pg_usleep(WAIT_US);
@@ -64,11 +65,11 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		read_once(list);
 		reads++;
 		/* of what will not come to rest, once is enough */
-		if ((cpm_pools_at_rest(&after) && after == before) || waits == 0)
+		if ((cpm_moves_at_rest(&after) && after == before) || waits == 0)
 			break;
 	}
 	if (reads >= without_quiet)
-		cpm_pools_end_quiet();
+		cpm_moves_end_quiet();
 }
 
 /* Everything since the server started. */

@@ -20,15 +20,12 @@
  */
 #include "postgres.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
 #include "store/exposed.h"
+#include "store/moves.h"
 #include "store/pools.h"
-
-/* For how long sessions put off their moves when a reader asks for it: ten thousand pools are read in less. */
-#define QUIET_US 20000
 
 /* What only grows: the parts of a CpmPool that are summed. */
 typedef struct PoolCounters
@@ -66,9 +63,6 @@ typedef struct PoolPlace
 
 typedef struct Pools
 {
-	pg_atomic_uint64 moves_begun;
-	pg_atomic_uint64 moves_done;
-	pg_atomic_uint64 quiet_until;	/* of the monotonic clock; 0: nobody asks for it */
 	pg_atomic_uint32 epoch;		/* of peaks; a reset adds one */
 	pg_atomic_uint64 folded;
 	pg_atomic_uint32 used;
@@ -145,9 +139,6 @@ init_table(void)
 {
 	CpmPoolName *other = &pools->place[CPM_OTHER_POOL].name;
 
-	pg_atomic_init_u64(&pools->moves_begun, 0);
-	pg_atomic_init_u64(&pools->moves_done, 0);
-	pg_atomic_init_u64(&pools->quiet_until, 0);
 	pg_atomic_init_u32(&pools->epoch, 1);
 	pg_atomic_init_u64(&pools->folded, 0);
 	pg_atomic_init_u32(&pools->used, 0);
@@ -182,59 +173,6 @@ int
 cpm_pools_places(void)
 {
 	return pools->places;
-}
-
-void
-cpm_pools_move_begin(void)
-{
-	pg_atomic_fetch_add_u64(&pools->moves_begun, 1);
-}
-
-void
-cpm_pools_move_end(void)
-{
-	pg_atomic_fetch_add_u64(&pools->moves_done, 1);
-}
-
-void
-cpm_pools_ask_for_quiet(void)
-{
-	pg_atomic_write_u64(&pools->quiet_until, (uint64) (cpm_monotonic_us() + QUIET_US));
-	pg_memory_barrier();
-}
-
-void
-cpm_pools_end_quiet(void)
-{
-	pg_atomic_write_u64(&pools->quiet_until, 0);
-}
-
-/* Once is enough: a reader that asks again and again does not hold up anybody for longer. */
-void
-cpm_pools_heed_quiet(void)
-{
-	uint64		until = pg_atomic_read_u64(&pools->quiet_until);
-
-	if (likely(until == 0))
-		return;
-	while (pg_atomic_read_u64(&pools->quiet_until) != 0 && (uint64) cpm_monotonic_us() < until)
-		pg_usleep(QUIET_US / 200);
-	/* who asked may have been ended before he could take it back */
-	(void) pg_atomic_compare_exchange_u64(&pools->quiet_until, &until, 0);
-}
-
-bool
-cpm_pools_at_rest(uint64 *moves)
-{
-	/* done before begun: in the other order a move between the two would be missed */
-	uint64		done;
-
-	pg_memory_barrier();
-	done = pg_atomic_read_u64(&pools->moves_done);
-	pg_memory_barrier();
-	*moves = pg_atomic_read_u64(&pools->moves_begun);
-	pg_memory_barrier();
-	return *moves == done;
 }
 
 /* Raise a peak of the running epoch; one of an earlier epoch starts anew. */
@@ -369,7 +307,7 @@ fold(int index)
 
 	if (!pg_atomic_compare_exchange_u64(&place->state, &empty, empty + (UINT64CONST(1) << 32)))
 		return false;
-	cpm_pools_move_begin();
+	cpm_move_begin();
 	hash_search(by_name, &place->name, HASH_REMOVE, NULL);
 	cpm_exposed_fold(index, &place->name, counted(place, CPM_QUERIES), counted(place, CPM_FAILED_QUERIES));
 	move_counters(&place->total, &other->total);
@@ -385,7 +323,7 @@ fold(int index)
 	pg_atomic_write_u64(&place->peak_busy, 0);
 	pg_atomic_fetch_sub_u32(&pools->used, 1);
 	pg_atomic_fetch_add_u64(&pools->folded, 1);
-	cpm_pools_move_end();
+	cpm_move_end();
 	return true;
 }
 

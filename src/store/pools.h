@@ -68,25 +68,6 @@ extern void cpm_pool_set_policy(int index, const CpmPolicy *policy, TimestampTz 
 extern void cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, TimestampTz from);
 
 /*
- * Around whatever moves counts between a session and its pool, or a session
- * from one pool to another. Readers that meet a move read again.
- */
-extern void cpm_pools_move_begin(void);
-extern void cpm_pools_move_end(void);
-
-/*
- * A reader that is disturbed all the time asks for quiet: for 20 ms at most, sessions
- * wait before they begin a move. Whoever is about to begin one heeds that first, holding
- * no lock. Any process; raises nothing.
- */
-extern void cpm_pools_ask_for_quiet(void);
-extern void cpm_pools_end_quiet(void);
-extern void cpm_pools_heed_quiet(void);
-
-/* How many moves had been done, when none was under way; false when one was. */
-extern bool cpm_pools_at_rest(uint64 *moves);
-
-/*
  * Add what was counted of the pool before the server started, and make it one of
  * the known; its index. The postmaster only, before anybody else is there.
  */

@@ -25,6 +25,7 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "store/moves.h"
 #include "store/pools.h"
 #include "store/slots.h"
 #include "utils/backend_status.h"
@@ -214,15 +215,15 @@ begin_in_pool(bool *locked)
 		if (!recent->is_used ||
 			strcmp(recent->application_name, my_pool.application_name) != 0)
 			continue;
-		cpm_pools_move_begin();
+		cpm_move_begin();
 		if (cpm_pool_enter(recent->ref))
 			return recent->ref.index;
-		cpm_pools_move_end();
+		cpm_move_end();
 		recent->is_used = false;
 	}
 	ref = cpm_pool_lock_and_find(&my_pool);
 	*locked = true;
-	cpm_pools_move_begin();
+	cpm_move_begin();
 	(void) cpm_pool_enter(ref);
 	/* "(other)" is no pool to come back to: there may be a place by then */
 	if (ref.index != CPM_OTHER_POOL)
@@ -233,7 +234,7 @@ begin_in_pool(bool *locked)
 static void
 end_in_pool(bool locked)
 {
-	cpm_pools_move_end();
+	cpm_move_end();
 	if (locked)
 		LWLockRelease(cpm_pools_lock());
 }
@@ -268,7 +269,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	cpm_own_slot.shown_name = MyBEEntry->st_appname;
 	name_pool();
 
-	cpm_pools_heed_quiet();
+	cpm_moves_heed_quiet();
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
@@ -300,15 +301,15 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 void
 cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 {
-	cpm_pools_heed_quiet();
-	cpm_pools_move_begin();
+	cpm_moves_heed_quiet();
+	cpm_move_begin();
 	give_to_pool();
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
 	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
 	cpm_pool_leave(mine->pool, now);
-	cpm_pools_move_end();
+	cpm_move_end();
 	cpm_own_slot.counters = NULL;
 	mine = NULL;
 }
@@ -322,7 +323,7 @@ cpm_slot_follow_application(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	cpm_pools_heed_quiet();
+	cpm_moves_heed_quiet();
 	name_pool();
 	entered = begin_in_pool(&locked);
 	give_to_pool();

@@ -196,7 +196,7 @@ extern void cpm_slot_prefetch(int proc_number);
 
 /*
  * Add to a pool what the session of that PGPROC has counted in it and not yet
- * given to it. Between two looks at cpm_pools_at_rest().
+ * given to it. Between two looks at cpm_moves_at_rest().
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 

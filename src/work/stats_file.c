@@ -33,9 +33,9 @@
 #include "store/exposed.h"
 #include "store/history.h"
 #include "store/leak_log.h"
+#include "store/moves.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
-#include "store/pools.h"
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/saver_state.h"
@@ -156,7 +156,7 @@ static void
 mark_complete(void)
 {
 	uint64		moves;
-	bool		is_complete = !cpm_exposed_began_anew() && cpm_pools_at_rest(&moves);
+	bool		is_complete = !cpm_exposed_began_anew() && cpm_moves_at_rest(&moves);
 	FILE	   *file = is_complete ? AllocateFile(COMPLETE_NAME, PG_BINARY_W) : NULL;
 
 	if (file != NULL)
