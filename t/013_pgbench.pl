@@ -100,5 +100,32 @@ poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_na
 is($node->safe_psql('postgres', q{SELECT queries, sessions_opened FROM connpool_pools WHERE application_name = 'storm'}),
 	200 * $clients . '|' . (200 * $clients + 1), 'and was counted to the last');
 
+# nor while each statement goes over to another pool, as behind PgBouncer: whoever reads asks for quiet
+{
+	my $watcher = session($node, 'watcher');
+	local $ENV{PGHOST} = $node->host;
+	local $ENV{PGPORT} = $node->port;
+	append_to_file("$dir/names.sql", "SET application_name = 'left';\nSET application_name = 'right';\n");
+	my $storm = IPC::Run::start([ 'pgbench', '-n', '-c', $clients, '-j', 2, '-T', 10, '-f', "$dir/names.sql", 'postgres' ], '>', '/dev/null', '2>', '/dev/null');
+	my ($last, $last_shown, $fallen, $disagreed, $looks) = (0, 0, 0, 0, 0);
+	my $deadline = time + 8;
+	while (time < $deadline)
+	{
+		my ($queries, $difference) = split /\|/, $watcher->query_safe(q{SELECT sum(queries), sum(sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections) FROM connpool_pools});
+		my $shown = 0;
+		$shown += $_ foreach $watcher->query_safe('SELECT connpool_metrics()') =~ /^connpool_queries_total\{.*\} (\d+)$/mg;
+		$fallen++ if $queries < $last || $shown < $last_shown;
+		$disagreed++ if $difference != 0 || $queries > 1e15 || $shown > 1e15;
+		($last, $last_shown) = ($queries, $shown);
+		$looks++;
+	}
+	$storm->kill_kill;
+	cmp_ok($looks, '>', 50, "looked $looks times");
+	cmp_ok($last, '>', 1000, 'at what moved all the time');
+	is($fallen, 0, 'no sum fell');
+	is($disagreed, 0, 'nor was any of them wrong');
+	leave($watcher);
+}
+
 $node->stop('fast');
 done_testing();
