@@ -48,9 +48,7 @@ sub refusals
 sub attempt
 {
 	my ($conninfo) = @_;
-	my ($status) = $node->psql('postgres', 'SELECT 1',
-		connstr => $node->connstr . " sslmode=disable gssencmode=disable $conninfo");
-	return $status == 0;
+	return connects($node->connstr('postgres') . " sslmode=disable gssencmode=disable $conninfo");
 }
 
 # Send a startup packet by hand; the first byte of the answer, or '' for none.

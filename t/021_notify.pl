@@ -148,7 +148,7 @@ alert_off();
 	my @at = map { $_->{at} =~ /T(\d+):(\d+):([\d.]+)Z/; ($1 * 60 + $2) * 60 + $3 } heard($listener, 11);
 	cmp_ok(scalar @at, '>', 10, 'some are told');
 	# past midnight the day begins anew
-	my @close = grep { my $span = $at[$_ + 5] - $at[$_]; $span >= 0 && $span < 0.95 } 0 .. $#at - 5;
+	my @close = grep { my $span = $at[$_ + 5] - $at[$_]; $span >= 0 && $span < 0.8 } 0 .. $#at - 5;
 	is("@close", '', 'and no six of them within a second') or diag("@at");
 	sql("ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
 	sql('ALTER SYSTEM RESET connpool_monitor.silent_metrics');

@@ -84,6 +84,13 @@ ask(flood => $flood);
 poll_ok($node, 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer', 'one that does not end has failed');
 is(errors(), 'flood|f|it answers more than can be read', 'before it has filled the memory');
 $flood->stop;
+
+# Many rows are none too many.
+my $large = Console->new(Console::answers(18, servers => [ map { { type => 'S', user => "user $_", database => 'shop', addr => '10.0.0.1', local_addr => '10.0.0.2', ptr => '0x5581d3a3c2e0', link => '0x5581d3a3c2e0', remote_pid => 4000000 + $_, application_name => 'x' x 60 } } 1 .. 60000 ]));
+ask(large => $large);
+poll_ok($node, 'SELECT polls > 1 FROM connpool_pgbouncer', 'sixty thousand servers are read, and again');
+is(errors(), 'large|t|', 'without a word');
+$large->stop;
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 
 # One that comes later, and a real one that goes, comes back, and is paused.

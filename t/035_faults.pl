@@ -122,7 +122,7 @@ sub all_is_well
 {
 	my ($name) = @_;
 	my @wrong;
-	until_true('a connection', sub { ($node->psql('postgres', 'SELECT 1'))[0] == 0 });
+	until_true('a connection', sub { connects($node->connstr('postgres')) });
 	wait_samples($node, 2);
 	worker($_) foreach qw(sampler saver http pgbouncer);
 	push @wrong, 'no answer over HTTP' unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });

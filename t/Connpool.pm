@@ -5,12 +5,13 @@ package Connpool;
 use strict;
 use warnings FATAL => 'all';
 
+use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok extension_members);
+our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok connects extension_members);
 
 # A cluster that samples ten times a second; settings are added to its
 # configuration. Options: preload (default: both libraries), standby, extension.
@@ -111,6 +112,15 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
 ORDER BY 1
 SQL
+}
+
+# Does psql get in? Asked so that it is told nothing over its standard input, where one that
+# is refused is gone before it was told.
+sub connects
+{
+	my ($conninfo) = @_;
+	my ($out, $err);
+	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', 'SELECT 1' ], '<', '/dev/null', '>', \$out, '2>', \$err);
 }
 
 sub poll_ok

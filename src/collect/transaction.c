@@ -133,23 +133,16 @@ end_transaction(void)
 	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
 }
 
-/* What failed may have been the first statement of its transaction. */
-static void
-note_busy_start(void)
-{
-	if (cpm_progress.busy_from == 0)
-		cpm_progress.busy_from = GetCurrentStatementStartTimestamp();
-}
-
 /* An error aborted it. In a block the session stays busy until the client ends that. */
 static void
 end_failed_transaction(void)
 {
 	bool		was_in_block = cpm_progress.in_block;
 
+	/* what failed may have been the first statement of its transaction */
+	cpm_statement_note_busy(GetCurrentStatementStartTimestamp());
 	note_hidden_failure();
 	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
-	note_busy_start();
 	end_transaction();
 	if (was_in_block)
 		cpm_progress.busy_from = cpm_progress.last_end;
@@ -161,8 +154,8 @@ note_abort(void)
 	cpm_features_transaction_ended(false);
 	if (proc_exit_inprogress)
 	{
+		cpm_statement_note_busy(GetCurrentStatementStartTimestamp());
 		cpm_session_fail_at_exit();
-		note_busy_start();
 		cpm_progress.last_end = GetCurrentTimestamp();	/* it was busy until now */
 		end_transaction();
 	}

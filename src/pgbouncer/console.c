@@ -31,6 +31,7 @@
 #define MOST_DEADLINE_US (10 * USECS_PER_SEC)
 #define CONFIG_EVERY_US (60 * USECS_PER_SEC)
 #define MOST_BYTES (64 * 1024 * 1024)	/* of a round: more than a hundred thousand servers take */
+#define LEAST_BUFFER (16 * 1024)	/* of libpq, which reads no more at once */
 
 static const char *const questions[CPM_QUESTIONS] = {
 	"SHOW VERSION", "SHOW DATABASES", "SHOW SERVERS", "SHOW POOLS", "SHOW STATS", "SHOW CONFIG",
@@ -282,15 +283,29 @@ next_question(CpmConsole *console, int64 now_us)
 		ask(console, now_us);
 }
 
-/* libpq keeps rows until the last one has come: somebody who never ends must not fill the memory. */
-static bool
-is_too_much(CpmConsole *console)
+/* Bytes that have come and not been read. */
+static int
+bytes_waiting(const CpmConsole *console)
 {
 	int			waiting = 0;
 
-	if (ioctl(PQsocket(console->conn), FIONREAD, &waiting) == 0)
-		console->bytes += waiting;
-	return console->bytes > MOST_BYTES;
+	return ioctl(PQsocket(console->conn), FIONREAD, &waiting) == 0 ? waiting : 0;
+}
+
+/*
+ * Read what has come, and count it: libpq keeps rows until the last one is there, and
+ * somebody who never ends must not fill the memory. What came meanwhile hides as much of
+ * what was read, but no more than a buffer of it.
+ */
+static bool
+consume_input(CpmConsole *console)
+{
+	int			before = bytes_waiting(console);
+	bool		is_well = PQconsumeInput(console->conn);
+	int			after = is_well ? bytes_waiting(console) : 0;
+
+	console->bytes += before > after ? before - after : Min(before, LEAST_BUFFER);
+	return is_well;
 }
 
 /* After COPY libpq gives results without end, each time that it is asked. */
@@ -307,14 +322,14 @@ read_answer(CpmConsole *console, int64 now_us)
 {
 	CpmQuestion question = console->question;
 
-	if (is_too_much(console))
-	{
-		fail(console, "it answers more than can be read", now_us);
-		return;
-	}
-	if (!PQconsumeInput(console->conn))
+	if (!consume_input(console))
 	{
 		lose_connection(console, now_us);
+		return;
+	}
+	if (console->bytes > MOST_BYTES)
+	{
+		fail(console, "it answers more than can be read", now_us);
 		return;
 	}
 	while (!PQisBusy(console->conn))

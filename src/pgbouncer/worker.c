@@ -4,7 +4,7 @@
  *
  * A library of its own, for it links libpq, which a backend must not. Attached to no
  * database. All consoles are waited for at once: one that hangs costs itself only. A name
- * server that does not answer costs all a second, for libpq waits for it.
+ * server that does not answer costs all of them a second, for libpq waits for it.
  * Whatever it learns it writes by the entry table of the library that is preloaded
  * (base/entry.h). An error ends the process, and the postmaster starts another.
  */
@@ -15,6 +15,7 @@
 #include "base/version.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
+#include "pgbouncer/resolver.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
@@ -108,8 +109,7 @@ cpm_pgbouncer_main(Datum argument)
 
 	/* who started the server may have had some for another purpose */
 	unsetenv("PGPASSWORD");
-	/* a host by its name is asked for within libpq, and all others wait for the answer */
-	setenv("RES_OPTIONS", "timeout:1 attempts:1", 0);
+	cpm_resolver_hurry();
 	entry = cpm_entry_find("connpool_monitor_pgbouncer");
 	console_count = entry->poolers()->count;
 	for (int i = 0; i < console_count; i++)

@@ -19,7 +19,7 @@ extern bool cpm_moves_at_rest(uint64 *count);
 /*
  * A reader that is disturbed all the time asks for quiet: for 20 ms at most, sessions
  * wait before they begin a move. Whoever is about to begin one heeds that first, holding
- * no lock.
+ * no LWLock.
  */
 extern void cpm_moves_ask_for_quiet(void);
 extern void cpm_moves_end_quiet(void);

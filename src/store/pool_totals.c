@@ -19,12 +19,15 @@
 
 /* A move takes well under a microsecond, but its process may have to wait for a processor. */
 #define MOST_WAITS 1000
-#define MOST_WAITS_IN_HASTE 2
+#define MOST_WAITS_IN_HASTE 20
+#define WAITS_WITHOUT_QUIET 3
 #define WAIT_US 1000
 
 /* Where one follows the other all the time, others are asked to wait. */
 #define MOST_READS 20
 #define READS_WITHOUT_QUIET 3
+
+#define MOST_TALLIES 5			/* for a comparison, what they come to will do */
 
 #define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
 
@@ -45,8 +48,8 @@ static void
 read_at_rest(CpmPoolList *list, bool in_haste)
 {
 	int			waits = in_haste ? MOST_WAITS_IN_HASTE : MOST_WAITS;
-	int			without_quiet = in_haste ? 0 : READS_WITHOUT_QUIET;
 	int			reads = 0;
+	bool		asked = false;
 
 	while (reads < MOST_READS)
 	{
@@ -54,8 +57,11 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		uint64		after;
 
 		CHECK_FOR_INTERRUPTS();
-		if (reads >= without_quiet)
+		if (in_haste || reads >= READS_WITHOUT_QUIET || waits < MOST_WAITS - WAITS_WITHOUT_QUIET)
+		{
 			cpm_moves_ask_for_quiet();
+			asked = true;
+		}
 		if (!cpm_moves_at_rest(&before) && waits > 0)
 		{
 			waits--;
@@ -68,7 +74,7 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		if ((cpm_moves_at_rest(&after) && after == before) || waits == 0)
 			break;
 	}
-	if (reads >= without_quiet)
+	if (asked)
 		cpm_moves_end_quiet();
 }
 
@@ -141,12 +147,21 @@ void
 cpm_pool_tallies(CpmPoolTally *tally)
 {
 	int			pools = cpm_pools_places();
-	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
+	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE);
+	bool		is_disturbed = true;
 
-	for (int i = 0; i < pools; i++)
-		tally[i].opened = (uint32) cpm_pool_counts(i, &tally[i].generation, &counts[i]);
-	for (int i = 0; i < cpm_slots_places(); i++)
-		cpm_slot_add_counts(i, counts);
+	for (int tries = 0; is_disturbed && tries < MOST_TALLIES; tries++)
+	{
+		uint64		before;
+		uint64		after;
+
+		is_disturbed = !cpm_moves_at_rest(&before);
+		for (int i = 0; i < pools; i++)
+			tally[i].opened = (uint32) cpm_pool_counts(i, &tally[i].generation, &counts[i]);
+		for (int i = 0; i < cpm_slots_places(); i++)
+			cpm_slot_add_counts(i, counts);
+		is_disturbed |= !cpm_moves_at_rest(&after) || after != before;
+	}
 	for (int i = 0; i < pools; i++)
 	{
 		tally[i].failed = (uint32) counts[i].of[CPM_FAILED_QUERIES];

@@ -37,8 +37,8 @@ typedef struct CpmPoolTally
 } CpmPoolTally;
 
 /*
- * Of all pools, by index; zeros where there is none. Of no single moment, and therefore
- * cheap: for who compares pools. Any process; takes no lock.
+ * Of all pools, by index; zeros where there is none. Of one moment, or under a storm of
+ * moves nearly so: cheap, for who compares pools. Any process; takes no lock.
  */
 extern void cpm_pool_tallies(CpmPoolTally *tally);
 

@@ -291,9 +291,11 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
-	end_in_pool(locked);
-	/* a walk over all pools: nobody is to wait for it */
+	/* a walk over all pools: no reader is to wait for it, but none may become another meanwhile */
+	cpm_move_end();
 	cpm_pools_set_policy(mine->owner, policy, now);
+	if (locked)
+		LWLockRelease(cpm_pools_lock());
 	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }

@@ -3,8 +3,8 @@
  *		What each pool has done in the last minute, for metrics that are rates.
  *
  * A rate tells that many connect or fail, and not who. So the sampler remembers every ten
- * seconds what each pool had counted, for a minute, and compares when it is asked. Counts
- * are read one after the other and kept in 32 bits: a share is no sum, and wraps rightly.
+ * seconds, or at each sample when those are further apart, what each pool had counted, and
+ * compares when it is asked. In 32 bits: a share is no sum, and a difference of a minute fits.
  *
  * Of the sampler's process; fixed when it starts.
  */
@@ -17,29 +17,55 @@
 
 #define KEEP_EVERY_US (10 * USECS_PER_SEC)
 #define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
+#define SPAN_US (60 * USECS_PER_SEC)
 #define SNAPSHOTS 7				/* from now back to sixty seconds ago */
 
-/* [snapshot][pool], going round */
-static CpmPoolTally *kept[SNAPSHOTS];
+typedef struct Snapshot
+{
+	int64		at_us;
+	CpmPoolTally *tally;		/* by index of store/pools; NULL: none yet */
+} Snapshot;
+
+static Snapshot snapshots[SNAPSHOTS];	/* going round */
 static int	next;
-static int64 kept_at_us;
+
+static const Snapshot *
+newest(void)
+{
+	return &snapshots[(next + SNAPSHOTS - 1) % SNAPSHOTS];
+}
 
 void
 cpm_shares_keep(int64 now_us)
 {
-	Size		size = cpm_pools_places() * sizeof(CpmPoolTally);
+	Snapshot   *snapshot = &snapshots[next];
 
-	if (kept_at_us != 0 && now_us - kept_at_us < KEEP_EVERY_US - EARLY_US)
+	if (newest()->tally != NULL && now_us - newest()->at_us < KEEP_EVERY_US - EARLY_US)
 		return;
-	if (kept_at_us == 0)
-		for (int i = 0; i < SNAPSHOTS; i++)
-			kept[i] = MemoryContextAllocExtended(TopMemoryContext, size, MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	cpm_pool_tallies(kept[next]);
-	/* before a minute has passed, all are as it was at the start */
-	for (int i = 0; i < SNAPSHOTS && kept_at_us == 0; i++)
-		memcpy(kept[i], kept[next], size);
+	if (snapshot->tally == NULL)
+		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_places() * sizeof(CpmPoolTally));
+	snapshot->at_us = now_us;
+	cpm_pool_tallies(snapshot->tally);
 	next = (next + 1) % SNAPSHOTS;
-	kept_at_us = now_us;
+}
+
+/* The newest that is a minute old, else the oldest; NULL before the first. */
+static const CpmPoolTally *
+minute_ago(void)
+{
+	const CpmPoolTally *tally = newest()->tally;
+
+	for (int i = 0; i < SNAPSHOTS; i++)
+	{
+		const Snapshot *snapshot = &snapshots[(next + SNAPSHOTS - 1 - i) % SNAPSHOTS];
+
+		if (snapshot->tally == NULL)
+			break;
+		tally = snapshot->tally;
+		if (newest()->at_us - snapshot->at_us >= SPAN_US - EARLY_US)
+			break;
+	}
+	return tally;
 }
 
 const char *
@@ -76,16 +102,16 @@ void
 cpm_shares_get(CpmMetricId id, int *by_pool, int pools)
 {
 	CpmPoolTally *now = palloc_extended(pools * sizeof(CpmPoolTally), MCXT_ALLOC_HUGE);
-	const CpmPoolTally *then = kept[next];	/* the oldest */
+	const CpmPoolTally *then = minute_ago();
 
 	cpm_pool_tallies(now);
 	for (int i = CPM_OTHER_POOL + 1; i < pools && then != NULL; i++)
 	{
 		/* another pool than was there began with nothing */
 		uint32		before = then[i].generation == now[i].generation ? share_of(id, &then[i]) : 0;
-		uint32		share = share_of(id, &now[i]) - before;
+		int32		share = (int32) (share_of(id, &now[i]) - before);
 
-		by_pool[i] = (int) Min(share, (uint32) PG_INT32_MAX);
+		by_pool[i] = Max(share, 0);
 	}
 	pfree(now);
 }

@@ -1,6 +1,6 @@
 /*
  * leaks.c
- *		Prints for a session that went idle at minute 0, seen at a minute, whose pool
+ *		Prints for a session that went idle at minute 0, seen after so many seconds, whose pool
  *		opened another at a second after that: is it a leak? t/026_leaks.pl looks at it.
  */
 #include "postgres.h"
