@@ -91,6 +91,17 @@ cpm_is_starting(BackendState state)
 #endif
 }
 
+/*
+ * A row that a function of PostgreSQL's own returned. DatumGetHeapTupleHeader() became a
+ * function in a minor release (15.20 has it, 15.18 has not), and a library that is built
+ * with the newer one would keep a server of the older from starting.
+ */
+static inline HeapTupleHeader
+cpm_row_header(Datum row)
+{
+	return (HeapTupleHeader) PG_DETOAST_DATUM(row);
+}
+
 /* Memory for a setting's "extra": 16 moved settings to a context of their own. */
 static inline void *
 cpm_guc_malloc(size_t size)

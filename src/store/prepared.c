@@ -79,7 +79,7 @@ list_in_session(CpmPrepared *list, int max)
 		row = FunctionCallInvoke(fcinfo);
 		if (result.isDone != ExprMultipleResult || count >= max)
 			break;
-		fill_from_row(DatumGetHeapTupleHeader(row), &list[count++]);
+		fill_from_row(cpm_row_header(row), &list[count++]);
 	}
 	FreeExecutorState(estate);
 	return count;
