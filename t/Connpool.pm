@@ -91,7 +91,8 @@ sub leave
 	return;
 }
 
-# The query for all that belongs to the extension in a database: what it is, who else than its
+# The query for all that belongs to the extension in a database (but the types of rows, which
+# 17 does not list): what it is, who else than its
 # owner may what with it (17 has added to an owner's rights), what it says and, when servers
 # that print it alike are compared, what it does.
 sub extension_members
@@ -110,6 +111,7 @@ LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+AND (p.oid IS NOT NULL OR c.oid IS NOT NULL)
 ORDER BY 1
 SQL
 }
