@@ -243,7 +243,9 @@ ok(!attempt("user=$super dbname=postgres"), 'which nobody can join');
 like(refusals(), qr/shutting_down 1/, 'shutting_down');
 eval { $watcher->quit };
 leave($_) foreach @fillers;
-$node->stop('fast');
+for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default) { last if !-e $node->data_dir . '/postmaster.pid'; select(undef, undef, undef, 0.05) }
+ok(!-e $node->data_dir . '/postmaster.pid', 'and is over when the last has gone');
+$node->_update_pid(0);
 
 # and while it starts: a standby that lets nobody in until it is promoted
 $node->append_conf('postgresql.conf', 'hot_standby = off');
