@@ -43,6 +43,21 @@ read_once(CpmPoolList *list)
 	}
 }
 
+/* What was read before and after a move may come to less than nothing. */
+static void
+clamp(CpmPoolList *list)
+{
+	for (int i = 0; i < list->places; i++)
+	{
+		CpmPool    *pool = &list->pool[i];
+
+		for (int count = 0; list->is_used[i] && count < CPM_COUNTS; count++)
+			pool->counts.of[count] = (uint64) Max((int64) pool->counts.of[count], 0);
+		for (int bucket = 0; list->is_used[i] && bucket < CPM_BUCKETS; bucket++)
+			pool->histogram.count[bucket] = (uint64) Max((int64) pool->histogram.count[bucket], 0);
+	}
+}
+
 /* Between two moves, or as it can be had. */
 static void
 read_at_rest(CpmPoolList *list, bool in_haste)
@@ -50,8 +65,9 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 	int			waits = in_haste ? MOST_WAITS_IN_HASTE : MOST_WAITS;
 	int			reads = 0;
 	bool		asked = false;
+	bool		is_whole = false;
 
-	while (reads < MOST_READS)
+	while (!is_whole && reads < MOST_READS)
 	{
 		uint64		before;
 		uint64		after;
@@ -70,10 +86,13 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		}
 		read_once(list);
 		reads++;
+		is_whole = cpm_moves_at_rest(&after) && after == before;
 		/* of what will not come to rest, once is enough */
-		if ((cpm_moves_at_rest(&after) && after == before) || waits == 0)
+		if (waits == 0)
 			break;
 	}
+	if (!is_whole)
+		clamp(list);
 	if (asked)
 		cpm_moves_end_quiet();
 }

@@ -608,14 +608,14 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += counted_since(pg_atomic_read_u64(&slot_counts[proc_number].of[i]), slot->pool_base[i]);
+		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
 	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
 
 		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
-			pool->histogram.count[i] += counted_since(pg_atomic_read_u64(&slot->counters.bucket[i]),
-													  slot->pool_bucket_base[i]);
+			pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
+				slot->pool_bucket_base[i];
 	}
 }
