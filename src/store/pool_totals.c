@@ -71,6 +71,7 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 	{
 		uint64		before;
 		uint64		after;
+		bool		at_rest;
 
 		CHECK_FOR_INTERRUPTS();
 		if (in_haste || reads >= READS_WITHOUT_QUIET || waits < MOST_WAITS - WAITS_WITHOUT_QUIET)
@@ -78,7 +79,8 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 			cpm_moves_ask_for_quiet();
 			asked = true;
 		}
-		if (!cpm_moves_at_rest(&before) && waits > 0)
+		at_rest = cpm_moves_at_rest(&before);
+		if (!at_rest && waits > 0)
 		{
 			waits--;
 			pg_usleep(WAIT_US);
@@ -86,7 +88,7 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		}
 		read_once(list);
 		reads++;
-		is_whole = cpm_moves_at_rest(&after) && after == before;
+		is_whole = at_rest && cpm_moves_at_rest(&after) && after == before;
 		/* of what will not come to rest, once is enough */
 		if (waits == 0)
 			break;
