@@ -65,7 +65,7 @@ count_session(const CpmSession *session, void *arg)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
 	if (counting->asked.all_fresh)
 		count_pooling(counting, session);
-	if (counting->watcher)
+	if (counting->watcher && counting->watcher->session)
 		counting->watcher->session(session, counting->watcher->arg);
 	if (!session->exempt)
 		remember_oldest(counting, session->xact_start);
@@ -82,7 +82,7 @@ count_prepared(Counting *counting)
 		counting->sample->value[CPM_LEAK_SUSPECTS] +=
 			cpm_is_leaked_prepared(&list[i], counting->sample->taken_at, &counting->ages);
 		remember_oldest(counting, list[i].prepared_at);
-		if (counting->watcher)
+		if (counting->watcher && counting->watcher->prepared)
 			counting->watcher->prepared(&list[i], counting->watcher->arg);
 	}
 	if (list)

@@ -10,7 +10,10 @@
 #include "store/activity.h"
 #include "store/recent.h"
 
-/* Who looks at what is sampled while it is: the sampler, in its round. */
+/*
+ * Callbacks that cpm_sample_take() invokes for each session and each prepared
+ * transaction that it counts. A callback may be NULL: its kind is then counted only.
+ */
 typedef struct CpmSampleWatcher
 {
 	CpmSessionVisitor session;
