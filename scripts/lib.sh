@@ -1,88 +1,312 @@
 # lib.sh: what the scripts share. Sourced by bash, not run.
 #
-# Installs packages by name, drops root (PostgreSQL refuses it), and makes a
-# private copy of the installed PostgreSQL: the extension is built and
-# installed there, so that the machine's own PostgreSQL stays as it was.
+# PostgreSQL refuses to run as root, and nothing that root runs may be writable by another
+# user. A script therefore has two stages. The outer stage, as the user who called it, checks
+# the machine, installs packages, copies the project to a directory of its own ($run) and
+# starts the same script from there: the inner stage, which does the work as an unprivileged
+# user in $work. When the inner stage ends, or a signal stops the outer stage, the outer stage
+# ends every process that belongs to the run and removes the directory.
+#
+# Scripts that need root for all of their work (test-versions, test-package) have an outer
+# stage only.
 
 set -euo pipefail
+umask 022
 
-# the login may name a locale that this machine has not, which initdb refuses
+# the login may name a locale that this machine lacks, which initdb refuses
 export LC_ALL=C.UTF-8
+# Debian's ordinary users have no sbin directory in PATH, where PgBouncer is
+PATH=$PATH:/usr/sbin:/sbin
+# the caller's connection settings must not reach our servers
+for name in $(compgen -e PG); do
+	[ "$name" = PG_MAJOR ] || unset "$name"
+done
+unset name
 
 project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+script=${script#"$project_root"/}
 
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
+# The comment at the top of the script is its help.
+print_help() { sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "$0"; }
+
+# Everything below is for one stage or for both; a script asks which one it is in.
+is_inner() { [ -n "${CONNPOOL_MONITOR_RUN:-}" ]; }
+is_root() { [ "$(id -u)" = 0 ]; }
+
 as_root() {
-	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+	if is_root; then "$@"
+	elif command -v sudo >/dev/null; then sudo "$@"
+	else die "root is needed to run \"$1\", and there is no sudo"
+	fi
 }
 
-# Run as a user that PostgreSQL accepts: this one, or postgres in place of root.
-as_user() {
-	if [ "$(id -u)" != 0 ]; then "$@"
-	else runuser -u postgres -- env HOME="$work" "$@"; fi
+# Start the script again through sudo, unless it is root's or already past that.
+need_root() {
+	if is_inner || is_root; then return 0; fi
+	command -v sudo >/dev/null || die "$script needs root, and there is no sudo"
+	exec sudo --preserve-env="$(compgen -e CONNPOOL_ | paste -sd,),PG_MAJOR" "$project_root/$script" "$@"
 }
+
+# Run a command as the user who runs the servers: postgres in place of root, otherwise the
+# caller. setpriv replaces itself by the command, so that a signal reaches it.
+as_unprivileged() {
+	if is_root; then setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
+	else "$@"; fi
+}
+
+# ---- outer stage: packages
+
+declare -a temporary_files=()	# root's files elsewhere that must not stay
 
 # Once in a script, and only where something has to be installed.
 update_package_lists() {
 	[ -z "${lists_updated:-}" ] || return 0
-	as_root apt-get update -qq >/dev/null || true
+	as_root apt-get update -qq >/dev/null 2>&1 || true
 	lists_updated=1
 }
 
-# Install what is missing of the named packages, without the server that
-# Debian's PostgreSQL package would otherwise set up and start.
-install_packages() {
-	local missing=() package
+# Store in the array missing which of the packages are not installed.
+find_missing() {
+	local package
+	missing=()
 	for package in "$@"; do
 		[ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
 	done
-	[ ${#missing[@]} = 0 ] && return
-	update_package_lists
-	say "installing ${missing[*]}"
-	local conf=/etc/postgresql-common/createcluster.d/connpool_monitor.conf
-	as_root mkdir -p "${conf%/*}"
-	echo 'create_main_cluster = false' | as_root tee "$conf" >/dev/null
-	# tests start the servers that they need: a package's own service stays off
-	local policy=/usr/sbin/policy-rc.d made_policy=
-	if [ ! -e $policy ]; then
-		printf '#!/bin/sh\nexit 101\n' | as_root tee $policy >/dev/null
-		as_root chmod 755 $policy
-		made_policy=yes
-	fi
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
-		die "could not install ${missing[*]}"
-	as_root rm -f "$conf" ${made_policy:+$policy}
 }
 
-# The newest PostgreSQL that is installed, or else the one the distribution has.
+is_available() {
+	local version
+	version=$(apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p')
+	[ -n "$version" ] && [ "$version" != '(none)' ]
+}
+
+# Create a file of root's that clean_up removes, with the text on standard input. It is
+# registered before it exists: the script can be stopped in between.
+make_temporary_file() {
+	temporary_files+=("$1")
+	as_root tee "$1" >/dev/null
+}
+
+# Install the packages that are missing, without the server that Debian's PostgreSQL
+# package would otherwise create and start.
+install_packages() {
+	local missing package conf=/etc/postgresql-common/createcluster.d/connpool_monitor.conf policy=/usr/sbin/policy-rc.d
+	find_missing "$@"
+	[ ${#missing[@]} != 0 ] || return 0
+	is_root || command -v sudo >/dev/null ||
+		die "these packages are missing, and there is no sudo to install them with: ${missing[*]}"
+	update_package_lists
+	for package in "${missing[@]}"; do
+		is_available "$package" || die "apt has no package $package"
+	done
+	say "installing ${missing[*]}"
+	as_root mkdir -p "${conf%/*}"
+	make_temporary_file "$conf" <<<'create_main_cluster = false'
+	# tests start the servers that they need: a package's own service stays off
+	if [ ! -e $policy ]; then
+		make_temporary_file $policy < <(printf '#!/bin/sh\nexit 101\n')
+		as_root chmod 755 $policy
+	fi
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" >/dev/null ||
+		die "apt could not install ${missing[*]}"
+	remove_temporary_files
+}
+
+remove_temporary_files() {
+	[ ${#temporary_files[@]} = 0 ] || as_root rm -f "${temporary_files[@]}"
+	temporary_files=()
+}
+
+# Install those of the packages that the distribution has: what needs the others is skipped.
+install_optional_packages() {
+	local missing package available=()
+	find_missing "$@"
+	[ ${#missing[@]} != 0 ] || return 0
+	if ! is_root && ! command -v sudo >/dev/null; then return 0; fi
+	update_package_lists
+	for package in "${missing[@]}"; do
+		if is_available "$package"; then available+=("$package"); fi
+	done
+	[ ${#available[@]} = 0 ] || install_packages "${available[@]}"
+}
+
+# Set pg_major to the newest PostgreSQL that is installed, or else the distribution's.
 choose_postgresql() {
 	pg_major=${PG_MAJOR:-$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -n 1 || true)}
 	if [ -z "$pg_major" ]; then
 		update_package_lists
 		pg_major=$(apt-cache depends postgresql | sed -n 's/.*Depends: postgresql-\([0-9]*\)$/\1/p' | head -n 1)
 	fi
-	[ -n "$pg_major" ] || die "apt knows no PostgreSQL to install"
-	[ "$pg_major" -ge 15 ] || die "PostgreSQL $pg_major is too old: connpool_monitor needs 15"
-	install_packages "postgresql-$pg_major" "postgresql-server-dev-$pg_major" libkrb5-dev libmicrohttpd-dev pkg-config gcc make perl
+	[ -n "$pg_major" ] || die "apt has no PostgreSQL to install"
+	[[ $pg_major =~ ^[0-9]+$ ]] || die "PG_MAJOR must be a number such as 17, not \"$pg_major\""
+	[ "$pg_major" -ge 15 ] || die "PostgreSQL $pg_major is too old: connpool_monitor needs 15 or later"
+	export PG_MAJOR=$pg_major
+	if ! is_inner; then
+		install_packages "postgresql-$pg_major" "postgresql-server-dev-$pg_major" libkrb5-dev libmicrohttpd-dev pkg-config gcc make perl
+	fi
 }
 
-# Have node and the packages of simulated applications (t/node) in a directory,
-# whose modules are then in $node_modules: from the npm registry, unless
-# CONNPOOL_MONITOR_NODE_MODULES names some that are there.
-make_node_modules() {
+# ---- outer stage: the run
+
+# Copy the project without what git and builds leave in it: copy_project DIRECTORY
+copy_project() {
+	mkdir -p "$1"
+	tar -C "$project_root" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --mode=u+rwX,go+rX-w -cf - . |
+		tar -C "$1" --no-same-owner -xf -
+}
+
+# Set run to a new directory of ours, after checking that it can serve: start_run MEGABYTES
+start_run() {
+	local parent=${TMPDIR:-/tmp} free
+	run=$(mktemp -d "$parent/connpool_monitor.XXXXXX" 2>/dev/null) ||
+		die "cannot create a directory in $parent: set TMPDIR to another one"
+	run=$(realpath "$run")
+	chmod 755 "$run"
+	# a Unix socket's path has at most 107 bytes
+	[ ${#run} -le 60 ] || die "the path of $parent is too long for sockets: set TMPDIR to a shorter one"
+	printf '#!/bin/sh\n' >"$run/probe" && chmod 755 "$run/probe" && "$run/probe" 2>/dev/null ||
+		die "no program can be run in $parent (mounted noexec?): set TMPDIR to another one"
+	as_unprivileged test -x "$run" || die "the user postgres cannot enter $parent: set TMPDIR to another one"
+	free=$(df -Pm "$run" | awk 'NR == 2 { print $4 }')
+	[ "$free" -ge "$1" ] || die "$parent has $free MB free, and $script needs $1: set TMPDIR to another one"
+}
+
+# Put node's packages of t/node into $run, unless CONNPOOL_MONITOR_NODE_MODULES names some.
+install_node_modules() {
 	command -v node >/dev/null || install_packages nodejs
-	node_modules=${CONNPOOL_MONITOR_NODE_MODULES:-$1/node_modules}
-	[ ! -d "$node_modules/pg" ] || return 0
+	[ ! -d "${CONNPOOL_MONITOR_NODE_MODULES:-/nonexistent}/pg" ] || return 0
 	command -v npm >/dev/null || install_packages npm
+	fetch_node_modules "$run/node"
+	export CONNPOOL_MONITOR_NODE_MODULES=$run/node/node_modules
+}
+
+# fetch_node_modules DIRECTORY: from the npm registry, without running scripts of packages
+fetch_node_modules() {
 	mkdir -p "$1"
 	cp "$project_root"/t/node/package*.json "$1"
-	(cd "$1" && npm ci --no-audit --no-fund --loglevel=error >/dev/null 2>"$1/npm.log") ||
-		{ cat "$1/npm.log"; die "npm could not install what t/node/package.json names"; }
+	(cd "$1" && npm ci --ignore-scripts --cache "$1/.cache" --no-audit --no-fund --loglevel=error) >"$1/npm.log" 2>&1 ||
+		{ tail -n 5 "$1/npm.log" >&2; die "npm could not install what t/node/package.json names"; }
+	rm -rf "$1/.cache"
 }
 
-clients=()	# processes of ours that hold connections, to be ended with us
+# Run the script's inner stage with these arguments, and exit with its status.
+# with_small_disk: give it a small file system, where root may mount one.
+start_inner() {
+	local name command environment status=0
+	copy_project "$run/source"
+	mkdir "$run/work" "$run/work/tmp"
+	environment=(PATH="$PATH" HOME="$run/work" TMPDIR="$run/work/tmp" LC_ALL=C.UTF-8 PG_MAJOR="$pg_major" CONNPOOL_MONITOR_RUN="$run")
+	for name in $(compgen -e CONNPOOL_) CI TERM JOBS KINDS CHROMIUM; do
+		[ -z "${!name:-}" ] || environment+=("$name=${!name}")
+	done
+	command=()
+	if is_root; then
+		chown -R postgres: "$run/work"
+		mkdir "$run/small_disk"
+		command=(setpriv --reuid=postgres --regid=postgres --init-groups --)
+		# the mount belongs to the inner stage's processes and is gone with the last of them
+		if [ -n "${with_small_disk:-}" ] && unshare --mount mount -t tmpfs none "$run/small_disk" 2>/dev/null; then
+			command=(unshare --mount sh -c 'mount -t tmpfs -o "size=192m,mode=755,uid=$1" none "$0" && shift && exec "$@"'
+				"$run/small_disk" "$(id -u postgres)" "${command[@]}")
+			environment+=("CONNPOOL_SMALL_DISK=$run/small_disk")
+		fi
+	fi
+	cd /
+	# with job control a job in the background does not ignore the signals of the keyboard
+	set -m
+	"${command[@]}" env -i "${environment[@]}" bash "$run/source/$script" "$@" </dev/null &
+	set +m
+	wait $! || status=$?
+	exit "$status"
+}
+
+# Print the pid of each process of the run: its program or its working directory is in $run,
+# or its environment has the run's name.
+run_processes() {
+	{
+		find /proc/[0-9]*/exe /proc/[0-9]*/cwd -maxdepth 0 -lname "$run/*" -printf '%h\n'
+		grep -lzFx "CONNPOOL_MONITOR_RUN=$run" /proc/[0-9]*/environ
+	} 2>/dev/null | cut -d/ -f3 | sort -un
+}
+
+server_processes() { find /proc/[0-9]*/exe -maxdepth 0 -lname "$run/*/postgres*" -printf '%h\n' 2>/dev/null | cut -d/ -f3; }
+
+# send SIGNAL PID...: as the user whose processes they are, for pids can be reused
+send() { as_unprivileged bash -c 'kill -s "$0" "$@"' "$@" 2>/dev/null; }
+
+# End the processes of the run: first those that start servers, then servers in the way that
+# gives their shared memory back, then whatever is left.
+end_run_processes() {
+	local try servers others
+	for ((try = 0; try < 50; try++)); do
+		servers=$(server_processes)
+		others=$(run_processes | grep -vxF "${servers:-none}")
+		[ -n "$others" ] || break
+		send KILL $others
+		sleep 0.05
+	done
+	[ -z "$servers" ] || send QUIT $servers
+	for ((try = 0; try < 150; try++)); do
+		servers=$(run_processes)
+		[ -n "$servers" ] || break
+		[ $try -lt 80 ] || send KILL $servers
+		sleep 0.05
+	done
+	# segments of servers that had to be killed: their numbers are in line 7 of the pid files
+	as_unprivileged find "$run/work" -name postmaster.pid -type f -exec sed -n '7s/.* //p' {} \; 2>/dev/null |
+		while read -r segment; do as_unprivileged ipcrm -m "$segment" 2>/dev/null; done
+}
+
+clean_up() {
+	local status=$?
+	trap - EXIT
+	trap '' INT TERM HUP PIPE
+	set +e
+	[ -z "${job:-}" ] || end_job
+	if [ -n "${run:-}" ]; then
+		cd /
+		end_run_processes
+		as_unprivileged chmod -R u+rwX "$run/work" 2>/dev/null
+		rm -rf "$run"
+	fi
+	# what a script that was killed in a Debian root left there
+	[ -z "${roots:-}" ] || rm -rf "$roots"/*/tmp/connpool_monitor.*
+	remove_temporary_files
+	exit "$status"
+}
+
+# ---- outer stage of scripts that are root's throughout
+
+# Run a command that a signal to this script ends too.
+run_job() {
+	local status=0
+	set -m
+	"$@" </dev/null &
+	job=$!
+	set +m
+	wait $job || status=$?
+	job=
+	return $status
+}
+
+# Its processes get the chance to clean up after themselves.
+end_job() {
+	local try
+	kill -s TERM -- "-$job" 2>/dev/null
+	for ((try = 0; try < 300; try++)); do
+		kill -0 -- "-$job" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill -s KILL -- "-$job" 2>/dev/null
+}
+
+# ---- inner stage
+
+declare -a clients=()	# processes that hold connections
 
 end_clients() {
 	[ ${#clients[@]} != 0 ] || return 0
@@ -91,81 +315,73 @@ end_clients() {
 	clients=()
 }
 
+# A TCP port of the loopback that was free a moment ago.
+free_port() {
+	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
+}
+
 # The answer to a query, and nothing else.
 sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
-
-# A directory of our own, gone with us. Ends what still runs in it first.
-make_work_dir() {
-	work=$(mktemp -d "${TMPDIR:-/tmp}/connpool_monitor.XXXXXX")
-	chmod 755 "$work"
-	[ "$(id -u)" != 0 ] || chown postgres: "$work"
-	# the user that we drop to may not be able to read where we were started
-	cd "$work"
-	trap clean_up EXIT
-	trap 'exit 130' INT TERM
-}
-
-clean_up() {
-	local status=$? data
-	trap - EXIT
-	set +e
-	end_clients
-	for data in "$work"/data*; do
-		[ -f "$data/postmaster.pid" ] && as_user "$bindir/pg_ctl" -D "$data" -m immediate -w stop >/dev/null 2>&1
-	done
-	cd / && rm -rf "$work"
-	exit "$status"
-}
 
 # $work/pg: the installed PostgreSQL once more, or the one below the directory
 # CONNPOOL_MONITOR_POSTGRESQL. Its programs find their files relative to themselves,
 # so they are copied and everything else is linked.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
-	as_user mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"
+	mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"
 	local root=${CONNPOOL_MONITOR_POSTGRESQL:-}
-	as_user cp -a "$root/$lib/bin" "$work/pg/$lib/"
-	as_user cp -as "$root/$lib/lib" "$work/pg/$lib/"
-	as_user cp -as "$root/$share/." "$work/pg/$share/"
-	as_user ln -s "$root/usr/include/postgresql" "$work/pg/usr/include/"
+	cp -r "$root/$lib/bin" "$work/pg/$lib/"
+	cp -as "$root/$lib/lib" "$work/pg/$lib/"
+	cp -as "$root/$share/." "$work/pg/$share/"
+	ln -s "$root/usr/include/postgresql" "$work/pg/usr/include/"
 	bindir=$work/pg/$lib/bin
 	export PATH=$bindir:$PATH PG_CONFIG=$bindir/pg_config
 }
 
-# build DIRECTORY COMPILER [FLAGS]: the project's tree, copied there and made.
+# build DIRECTORY COMPILER [FLAGS]: copy the project there and make it.
 build() {
 	local dir=$1 cc=$2 flags=${3:-}
-	as_user mkdir -p "$dir"
-	tar -C "$project_root" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' -cf - . |
-		as_user tar -C "$dir" --no-same-owner -xf -
-	as_user make -s -C "$dir" with_llvm=no CC="$cc" COPT="$flags" PG_CONFIG="$PG_CONFIG" -j2 >"$work/make.log" 2>&1 || {
-		cat "$work/make.log"
+	copy_project "$dir"
+	make -s -C "$dir" with_llvm=no CC="$cc" COPT="$flags" PG_CONFIG="$PG_CONFIG" -j"$(nproc)" >"$dir.log" 2>&1 || {
+		cat "$dir.log"
 		return 1
 	}
 }
 
 # Install what build made in $work/src into $work/pg.
 install_build() {
-	as_user make -s -C "$work/src" install with_llvm=no PG_CONFIG="$PG_CONFIG" >/dev/null
+	make -s -C "$work/src" install with_llvm=no PG_CONFIG="$PG_CONFIG" >/dev/null
 }
 
-# A fresh server on a Unix socket in $work: start_server NAME PORT SETTINGS…
+# start_server NAME PORT SETTINGS…: a new server on a Unix socket in $work.
 start_server() {
 	local data=$work/data-$1 port=$2 setting
 	shift 2
-	as_user "$bindir/initdb" -D "$data" -A trust -U postgres --no-sync >"$work/initdb.log" 2>&1 ||
-		{ cat "$work/initdb.log"; return 1; }
+	"$bindir/initdb" -D "$data" -A trust -U postgres --no-sync >"$data.initdb" 2>&1 ||
+		{ cat "$data.initdb"; return 1; }
 	{
 		echo "listen_addresses = ''"
 		echo "unix_socket_directories = '$work'"
 		echo "port = $port"
 		echo "fsync = off"
 		for setting in "$@"; do echo "$setting"; done
-	} | as_user tee -a "$data/postgresql.conf" >/dev/null
-	as_user "$bindir/pg_ctl" -D "$data" -l "$data.log" -w start >/dev/null || { cat "$data.log"; return 1; }
+	} >>"$data/postgresql.conf"
+	"$bindir/pg_ctl" -D "$data" -l "$data.log" -w start >/dev/null || { cat "$data.log"; return 1; }
 	export PGHOST=$work PGPORT=$port PGUSER=postgres PGDATABASE=postgres
 }
 
 stop_server() {
-	as_user "$bindir/pg_ctl" -D "$work/data-$1" -m fast -w stop >/dev/null
+	"$bindir/pg_ctl" -D "$work/data-$1" -m fast -w stop >/dev/null
 }
+
+if is_inner; then
+	work=$CONNPOOL_MONITOR_RUN/work
+	cd "$work"
+else
+	trap clean_up EXIT
+	trap 'exit 129' HUP
+	trap 'exit 130' INT
+	trap 'exit 141' PIPE
+	trap 'exit 143' TERM
+fi
+case " $* " in *' --help '* | *' -h '*) print_help; exit ;; esac

@@ -1,5 +1,9 @@
 # Debian roots: systems of a release of their own, below the directory $roots. Sourced
-# after lib.sh by scripts that run something in one; needs root.
+# after lib.sh by scripts that run something in one; needs root. Packages that a root has
+# downloaded stay in $roots/packages, from which the next root of that release is made.
+
+roots=${CONNPOOL_MONITOR_ROOTS:-/var/cache/connpool_monitor-roots}
+mkdir -p "$roots/packages/partial"
 
 # The address from which apt gets Debian itself, not one of its other sources.
 debian_mirror() {
@@ -18,7 +22,7 @@ make_root() {
 		say "making a root of $suite, try $try"
 		rm -rf "$root"
 		mkdir -p "$root"
-		if debootstrap --variant=minbase "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
+		if debootstrap --variant=minbase --cache-dir="$roots/packages" "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
 			# the clock of a machine that tests old or new snapshots is no reason to refuse them
 			echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99connpool_monitor"
 			touch "$root/.complete"
@@ -29,13 +33,14 @@ make_root() {
 	return 1
 }
 
-# Run a command in the root with the file systems that PostgreSQL and the
-# packages' scripts need; the mounts end with it.
+# in_root ROOT COMMAND...: with the file systems that PostgreSQL and the packages' scripts
+# need, and the packages that were downloaded before. Mounts and processes end with it.
 in_root() {
 	local root=$1
 	shift
-	unshare --mount --pid --fork sh -c '
+	run_job unshare --mount --pid --fork --kill-child sh -c '
 		mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/dev/shm" &&
-		exec chroot "$0" "$@"' "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+		mount --bind "$1" "$0/var/cache/apt/archives" && shift && exec chroot "$0" "$@"' "$root" "$roots/packages" \
+		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"
 }

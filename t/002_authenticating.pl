@@ -2,6 +2,7 @@
 # a slot each, but until 18 pg_stat_activity does not show them. With 17 of them
 # against max_connections = 20 nobody else gets in, and the monitor says so.
 # Needs sockets that speak half of the protocol, which no client does.
+# scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,7 @@
 # The monitor is in nobody's way: databases come and go, the server stops as
 # fast as without it, a worker that is ended comes back, a crash is survived,
 # and no reader disturbs the sampler.
+# scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,5 +1,6 @@
 # When no slot is left: what ordinary roles meet, what the superuser's last
 # slots still show, and the forecast on the way there.
+# scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,7 @@
 # Every refused connection, by its reason, and every error by its SQLSTATE. It
 # takes servers that are full, starting, stopping and misconfigured, and clients
 # that send half of the protocol, as fast as they can.
+# scripts/test: slow, 44 s
 use strict;
 use warnings FATAL => 'all';
 

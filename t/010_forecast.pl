@@ -1,6 +1,7 @@
 # The forecast of exhaustion, in real time because that is what it is about: a
 # step that fills half the slots and stays is no growth, a steady ramp is, and
 # in time. Takes three minutes; connections are bare sockets, for there are many.
+# scripts/test: slow, 182 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,6 +2,7 @@
 # the time that its client thinks. Measured against sleeps of known length and
 # against a synchronous standby that is down; thinking in the middle of the
 # protocol and a commit that waits are not to be had from psql.
+# scripts/test: slow, 24 s
 use strict;
 use warnings FATAL => 'all';
 

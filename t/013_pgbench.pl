@@ -1,6 +1,7 @@
 # With a known number of transactions from many clients at once, over each
 # protocol, with and without reconnecting, every sum is exactly that number:
 # in the pools, in the totals, in the histogram, while clients run and after.
+# scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';
 

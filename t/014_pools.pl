@@ -1,6 +1,7 @@
 # Pools by database, role and application: sessions that change their application
 # in the middle, more pools than fit, peaks between two samples, and a reset
 # while sessions are open.
+# scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,7 @@
 # The tiers of the history: minutes and hours are exactly what the samples come
 # to, gaps stay gaps, and neither a changed interval nor a clock that is set
 # breaks it. The server's clock is libfaketime's, so that days pass in seconds.
+# scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';
 

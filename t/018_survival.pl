@@ -1,6 +1,7 @@
 # What was counted, sampled and raised survives: a stop to the last statement, a
 # crash up to the last save; and no file, whatever became of it, keeps the server
 # from starting.
+# scripts/test: slow, 32 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,6 +2,7 @@
 # samples with spikes, steps, ramps, flapping, gaps and unknown values, thresholds
 # that change and metrics that fall silent while an alert stands. The model
 # remembers moments where the code keeps timers.
+# scripts/test: slow, 14 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,6 +2,7 @@
 # application that does it, in none of their well-behaved twins, and whoever is
 # judged fit runs through a real PgBouncer in transaction mode with the same
 # results, whoever is not breaks there.
+# scripts/test: slow, 72 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,5 +1,6 @@
 # How large a pool should be: against a simulation of the queue, with known
 # arrivals and service times, and with the client's pool lowered to it.
+# scripts/test: slow, 77 s
 use strict;
 use warnings FATAL => 'all';
 

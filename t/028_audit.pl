@@ -1,5 +1,6 @@
 # connpool_audit(): each of the seven practices judged on evidence, on a server
 # where it is kept and on one where it is not.
+# scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,6 +1,7 @@
 # PgBouncer's consoles as they should not be: away, hanging, talking nonsense, asking
 # for passwords and TLS; consoles of every version; another cluster's connections; and ten
 # thousand questions.
+# scripts/test: slow, 58 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,5 +1,6 @@
 # HTTP: clients that are slow, idle, half gone, many, or send nonsense cost themselves
 # only. The next good request is answered, memory does not grow, the worker stays.
+# scripts/test: slow, 21 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,6 +2,7 @@
 # not preload it, and from the older PostgreSQLs whose programs are in CONNPOOL_OLD_BINDIRS.
 # No worker of ours runs meanwhile, all that is the extension's and its users' is there
 # afterwards, and counters begin anew without a word.
+# scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -4,6 +4,7 @@
 # of pg_monitor and as an ordinary role, on the primary, after a restart, on a standby and
 # after its promotion. psql alone cannot do it: most of these things need a client that stops
 # in the middle of the protocol.
+# scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';
 
