@@ -17,7 +17,7 @@ our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave 
 # PostgreSQL::Test::Cluster waits a tenth of a second between two looks at what it polls for,
 # which adds up to minutes over all files. A fifth of that will do.
 {
-	no warnings 'redefine';
+	no warnings qw(redefine prototype);
 	*PostgreSQL::Test::Cluster::usleep = sub { Time::HiRes::usleep($_[0] / 5) };
 }
 
