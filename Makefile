@@ -1,5 +1,10 @@
 # connpool_monitor: monitors connections and pooling from inside PostgreSQL
 
+# Files by pattern, relative to this directory. It is not the current one in a build
+# elsewhere, by make -f.
+here := $(dir $(firstword $(MAKEFILE_LIST)))
+files = $(patsubst $(here)%,%,$(sort $(wildcard $(addprefix $(here),$(1)))))
+
 MODULE_big = connpool_monitor
 EXTENSION = connpool_monitor
 DATA = sql/connpool_monitor--1.0.sql
@@ -8,37 +13,43 @@ PGFILEDESC = "connpool_monitor - connection and pool monitoring"
 # A worker that needs more than PostgreSQL is a library of its own, so that the one that is
 # preloaded into every backend links nothing else.
 PGBOUNCER_LIBRARY = connpool_monitor_pgbouncer$(DLSUFFIX)
-PGBOUNCER_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/pgbouncer/*.c))) src/base/pooler.o
+PGBOUNCER_OBJS = $(patsubst %.c,%.o,$(call files,src/pgbouncer/*.c)) src/base/pooler.o
 
 # HTTP needs libmicrohttpd: without it, or by "make with_http=no", everything else is built.
 HTTP_LIBRARY = connpool_monitor_http$(DLSUFFIX)
-HTTP_OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/http/*.c)))
+HTTP_OBJS = $(patsubst %.c,%.o,$(call files,src/http/*.c))
 ifndef with_http
 with_http := $(shell pkg-config --exists libmicrohttpd 2>/dev/null && echo yes || echo missing)
 endif
 HTTP_CFLAGS := $(if $(filter yes,$(with_http)),$(shell pkg-config --cflags libmicrohttpd))
 HTTP_LIBS := $(if $(filter yes,$(with_http)),$(shell pkg-config --libs libmicrohttpd))
 
-SOURCES = $(filter-out src/pgbouncer/% src/http/%,$(sort $(wildcard src/*.c src/*/*.c)))
+SOURCES = $(filter-out src/pgbouncer/% src/http/%,$(call files,src/*.c src/*/*.c))
 OBJS = $(SOURCES:.c=.o)
 # what every statement calls of the server, it calls without a detour
-PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -fno-plt
+PG_CPPFLAGS = -I$(srcdir)/src -Isrc -I$(libpq_srcdir) -fno-plt
+# clang is given the options of the gcc that PostgreSQL was configured with
+PG_CFLAGS = $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes)
 EXTRA_CLEAN = src/judge/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
 	src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
 
-# Tests against a running server that scripts/test starts, with the settings that
-# they need. Files with -- in their names are install scripts. The test install
-# comes first: it leaves the extension to the others.
-SQL_FILES = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+# Tests against a running server that preloads both libraries; what they need beyond that they
+# set themselves. Files with -- in their names are install scripts. The test install comes
+# first: it leaves the extension and its settings to the others.
+SQL_FILES = $(patsubst sql/%.sql,%,$(call files,sql/*.sql))
 TESTS = $(foreach file,$(SQL_FILES),$(if $(findstring --,$(file)),,$(file)))
 REGRESS = install $(filter-out install,$(TESTS))
 REGRESS_OPTS = --inputdir=$(srcdir)
-ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
+ISOLATION = $(patsubst specs/%.spec,%,$(call files,specs/*.spec))
 ISOLATION_OPTS = --inputdir=$(srcdir) --load-extension=pg_stat_statements --load-extension=connpool_monitor
 
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+ifneq ($(here),./)
+$(shell mkdir -p $(dir $(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS)))
+endif
 
 all: $(PGBOUNCER_LIBRARY)
 
@@ -98,7 +109,7 @@ src/judge/condition_names.inc: $(ERRCODES) scripts/condition-names
 src/judge/sqlstates.o: src/judge/condition_names.inc
 
 # every object is rebuilt when a header changes: small, and never stale
-$(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(wildcard src/*/*.h)
+$(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(call files,src/*/*.h)
 
 # What PGXN gets: the last commit, whole
 DIST = connpool_monitor-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(srcdir)/META.json)

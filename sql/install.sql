@@ -3,6 +3,16 @@
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 
+-- What these tests need beyond the configuration that the README describes; the last of them,
+-- settings, resets it.
+ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms';
+ALTER SYSTEM SET connpool_monitor.active_connections_max = 100;
+ALTER SYSTEM SET connpool_monitor.idle_connections_max = 50;
+ALTER SYSTEM SET connpool_monitor.leak_age = '100ms';
+ALTER SYSTEM SET connpool_monitor.failed_query_percent_warning = -1;
+ALTER SYSTEM SET connpool_monitor.failed_query_percent_critical = -1;
+SELECT pg_reload_conf();
+
 -- a user of the source document has a function of that name already
 CREATE FUNCTION get_connection_stats() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE EXTENSION connpool_monitor CASCADE;

@@ -1,6 +1,6 @@
 -- get_connection_stats() against the function of the source document, on the
--- same sessions, with its constants as settings (scripts/test sets
--- active_connections_max = 100, idle_connections_max = 50).
+-- same sessions, with its constants as settings (active_connections_max = 100,
+-- idle_connections_max = 50).
 CREATE FUNCTION source_document_stats()
 RETURNS TABLE (metric_name text, current_value integer, max_value integer, status text) AS $$
 BEGIN

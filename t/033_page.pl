@@ -18,7 +18,7 @@ use Connpool;
 use Http;
 
 # Ubuntu's package of that name only says how to install it by another packaging system.
-my ($chromium) = grep { `$_ --version 2>&1` =~ /^(?:Chromium|Google Chrome) \d/ } grep { defined } $ENV{CHROMIUM}, qw(chromium chromium-browser google-chrome);
+my ($chromium) = grep { `$_ --version 2>/dev/null` =~ /^(?:Chromium|Google Chrome) \d/m } grep { defined } $ENV{CHROMIUM}, qw(chromium chromium-browser google-chrome);
 plan skip_all => 'no browser that works: neither chromium, chromium-browser nor google-chrome' unless $chromium;
 $ENV{CHROMIUM} = $chromium;
 
