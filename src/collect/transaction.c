@@ -27,6 +27,8 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+/* The message of the last transaction that was counted without a statement. */
+static TimestampTz last_without_statement;
 
 static inline void
 add_busy(void)
@@ -118,6 +120,24 @@ is_error_abort(void)
 	return debug_query_string == NULL && !proc_exit_inprogress && InterruptHoldoffCount > 1;
 }
 
+/*
+ * Did a message of the client begin the transaction that commits? PostgreSQL itself begins
+ * transactions in an idle session, to deliver notifications and to process invalidations.
+ * They come without a message, so the statement timestamp is still that of the session's last
+ * transaction. Called only when no statement was executed in this one.
+ */
+static pg_noinline bool
+is_clients_transaction(void)
+{
+	TimestampTz message = GetCurrentStatementStartTimestamp();
+
+	if (debug_query_string == NULL &&
+		(message == cpm_progress.last_message || message == last_without_statement))
+		return false;
+	last_without_statement = message;
+	return true;
+}
+
 /* A transaction ends that is the session's own, and not one within a statement. */
 static void
 end_transaction(void)
@@ -171,12 +191,15 @@ static pg_noinline void
 note_commit(void)
 {
 	if (!cpm_slot_is_open())
+	{
+		last_without_statement = GetCurrentStatementStartTimestamp();
 		cpm_session_note_commit();
+	}
 	else if (proc_exit_inprogress)
 		return;					/* clean-up that no client asked for */
 	else if (cpm_progress.level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's, VACUUM's … */
-	else
+	else if (cpm_progress.busy_from != 0 || is_clients_transaction())
 		end_transaction();
 	if (cpm_slot_is_open() && (cpm_progress.unsettled & (CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN)) != 0)
 		cpm_features_transaction_ended(true);
@@ -210,6 +233,8 @@ note_event(XactEvent event, void *arg)
 		note_other_event(event);
 		return;
 	}
+	if (unlikely(cpm_progress.busy_from == 0) && !is_clients_transaction())
+		return;
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
 	add_busy();
 	cpm_progress.in_block = false;
