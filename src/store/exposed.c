@@ -46,8 +46,10 @@ typedef struct Folded
 	uint64	   *failed;			/* by index of store/pools, above their bases */
 } Folded;
 
+/* All of it is guarded by the lock of store/pools; only reads is also read without it. */
 typedef struct Exposed
 {
+	uint64		reads;			/* that are complete, and resets */
 	bool		was_read;			/* since all began */
 	bool		began_anew;		/* after a crash, and something had been counted */
 	uint64		moved;			/* statements of pools that came to be named, less of those that ceased to be */
@@ -109,7 +111,10 @@ cpm_exposed_fold(int index, const CpmPoolName *name, uint64 queries, uint64 fail
 void
 cpm_exposed_reset(void)
 {
+	uint64		reads = shared->reads;
+
 	memset(shared, 0, cpm_exposed_size());
+	shared->reads = reads + 1;
 }
 
 /* Everything since the last reset. */
@@ -291,17 +296,21 @@ add_memory(CpmExposed *exposed, Folded *folded)
 	folded->other = shared->place[CPM_OTHER_POOL];
 }
 
-/* Read everything and take the lock; false when a pool was folded or a reset came in between. */
+/*
+ * Read everything and take the lock. Returns false if in between a pool was folded, a reset
+ * came, or another reader completed: that one may have seen higher counts, and a pool that
+ * gets its name by ours would take them from the sum of the others.
+ */
 static bool
 read_and_lock(CpmExposed *exposed)
 {
 	uint64		folded = cpm_pools_folded();
-	TimestampTz reset_at = cpm_periods_reset_at();
+	uint64		reads = shared->reads;
 
 	exposed->pools = cpm_pool_totals();
 	sum_up(&exposed->pools, &exposed->totals);
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
-	return folded == cpm_pools_folded() && reset_at == cpm_periods_reset_at();
+	return folded == cpm_pools_folded() && reads == shared->reads;
 }
 
 CpmExposed *
@@ -326,6 +335,7 @@ cpm_exposed_read(void)
 	exposed->queries = palloc0(exposed->pools.places * sizeof(uint64));
 	folded->failed = palloc0(exposed->pools.places * sizeof(uint64));
 	add_memory(exposed, folded);
+	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
 	sum_databases(exposed, folded);
 	return exposed;
