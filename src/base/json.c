@@ -57,7 +57,7 @@ cpm_json_close_array(StringInfo json)
 void
 cpm_json_foreign_text(StringInfo json, const char *key, const char *value)
 {
-	char	   *valid = cpm_valid_utf8(value, false);
+	char	   *valid = cpm_valid_utf8(value, false, false);
 
 	cpm_json_text(json, key, valid);
 	pfree(valid);

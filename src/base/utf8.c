@@ -11,7 +11,7 @@
 #include "mb/pg_wchar.h"
 
 char *
-cpm_valid_utf8(const char *text, bool only_ascii)
+cpm_valid_utf8(const char *text, bool only_ascii, bool escape_backslash)
 {
 	size_t		length = strlen(text);
 	char	   *copy = palloc(4 * length + 1);
@@ -23,6 +23,8 @@ cpm_valid_utf8(const char *text, bool only_ascii)
 		bool		is_valid = i + bytes <= length &&
 			pg_utf8_islegal((const unsigned char *) text + i, bytes);
 
+		if (escape_backslash && text[i] == '\\')
+			*next++ = '\\';
 		if (is_valid && (bytes == 1 || !only_ascii))
 		{
 			memcpy(next, text + i, bytes);

@@ -8,9 +8,10 @@
 #include "lib/stringinfo.h"
 
 /*
- * A palloc'd copy in which every byte that is no UTF-8 is as "\xe9", and with only_ascii
- * every one that is no ASCII: names that differ stay different.
+ * Return a palloc'd copy in which each byte that is not part of a valid character is written
+ * as \x and two hexadecimal digits, and with only_ascii each byte outside ASCII. With
+ * escape_backslash a backslash becomes two, so that different texts never become the same.
  */
-extern char *cpm_valid_utf8(const char *text, bool only_ascii);
+extern char *cpm_valid_utf8(const char *text, bool only_ascii, bool escape_backslash);
 
 #endif							/* CPM_UTF8_H */

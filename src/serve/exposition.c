@@ -528,7 +528,8 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	facts->out.text = text;
 	facts->out.openmetrics = openmetrics;
 	/* a worker without a database has no encoding; HTTP has UTF-8 */
-	facts->out.only_ascii = OidIsValid(MyDatabaseId) && GetDatabaseEncoding() != PG_UTF8;
+	facts->out.only_ascii = OidIsValid(MyDatabaseId) &&
+		(GetDatabaseEncoding() != PG_UTF8 || pg_get_client_encoding() != PG_UTF8);
 	gather(facts);
 	write_connections(facts);
 	write_sessions(facts);

@@ -63,9 +63,9 @@ append_escaped(StringInfo text, const char *value)
 }
 
 static bool
-is_plain_ascii(const char *value)
+needs_no_escape(const char *value)
 {
-	while (*value > 0 && *value <= '~')
+	while (*value > 0 && *value <= '~' && *value != '\\')
 		value++;
 	return *value == '\0';
 }
@@ -76,7 +76,8 @@ cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
 	appendStringInfoChar(exposition->text, exposition->has_labels ? ',' : '{');
 	appendStringInfoString(exposition->text, name);
 	appendStringInfoString(exposition->text, "=\"");
-	append_escaped(exposition->text, is_plain_ascii(value) ? value : cpm_valid_utf8(value, exposition->only_ascii));
+	append_escaped(exposition->text, needs_no_escape(value) ? value :
+				   cpm_valid_utf8(value, exposition->only_ascii, true));
 	appendStringInfoChar(exposition->text, '"');
 	exposition->has_labels = true;
 }
