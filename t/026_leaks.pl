@@ -124,6 +124,34 @@ $node->safe_psql('postgres', 'SELECT pg_sleep(0.6)');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks WHERE application_name IN ('report', 'pg_dump')}), '0', 'a report that runs and a dump are none');
 leave($_) foreach $report, $pg_dump;
 
+# A setting that no longer suspects an occurrence has not ended it, nor begins another when it is
+# suspected again: neither a longer leak_age, nor an exemption, nor a reload of both.
+{
+	my $counted = q{SELECT detected, released, ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'};
+	my $held = session($node, 'held');
+	my ($detected, $released, $ended) = split /\|/, $node->safe_psql('postgres', $counted);
+	my $offset = -s $node->logfile;
+	$held->query_safe('BEGIN');
+	$node->safe_psql('postgres', q{BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'held'});
+	poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'held' OR kind = 'prepared'}, 'two are suspected');
+	wait_samples($node, 3);
+	foreach my $setting (q{leak_age = '1h'}, q{leak_age = '300ms'}, q{exempt_applications = 'held'}, q{exempt_applications = 'pg_dump'})
+	{
+		$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$setting");
+		$node->reload;
+		wait_samples($node, 5);
+		is($node->safe_psql('postgres', $counted), join('|', $detected + 1, $released, $ended), "$setting changes no count");
+	}
+	is($node->safe_psql('postgres', q{SELECT detected - released FROM connpool_leak_stats WHERE kind = 'prepared'}), '1', 'nor that of a prepared transaction');
+	is(log_count($node, 'came back to work', $offset), 0, 'nothing came back to work');
+	$node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'});
+	$held->query_safe('COMMIT');
+	poll_ok($node, "SELECT released = $released + 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'", 'until it does');
+	leave($held);
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET ALL');
+	$node->reload;
+}
+
 # The sampler's successor goes on with what is suspected.
 my $holder = session($node, 'holder');
 $holder->query_safe('BEGIN');

@@ -148,26 +148,30 @@ cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind)
 	Occurrence *known = &leaks->occurrence[session->proc_number];
 	bool		is_same_session = known->pid == session->pid &&
 		known->connected_at == session->connected_at;
+	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
+		known->since == session->state_change;
 
-	if (known->kind != CPM_NO_LEAK &&
-		(!is_same_session || known->since != session->state_change || known->kind != kind))
+	/* a setting that no longer suspects it has not brought the session back to work */
+	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
+	{
+		known->round = leaks->round;
+		return;
+	}
+	if (known->kind != CPM_NO_LEAK)
 		close_occurrence(known, is_same_session,
 						 is_same_session && session->state_change > known->since ?
 						 session->state_change : round_at);
 	if (kind == CPM_NO_LEAK)
 		return;
-	if (known->kind == CPM_NO_LEAK)
-	{
-		known->pid = session->pid;
-		known->connected_at = session->connected_at;
-		known->since = session->state_change;
-		known->database = session->database;
-		known->role = session->role;
-		strlcpy(known->application_name, session->application_name, NAMEDATALEN);
-		known->kind = kind;
-		count_detected(kind);
-	}
+	known->pid = session->pid;
+	known->connected_at = session->connected_at;
+	known->since = session->state_change;
+	known->database = session->database;
+	known->role = session->role;
+	strlcpy(known->application_name, session->application_name, NAMEDATALEN);
+	known->kind = kind;
 	known->round = leaks->round;
+	count_detected(kind);
 }
 
 /* The place of a prepared transaction, or a free one; NULL when there is none. */
@@ -191,9 +195,10 @@ place_of_prepared(TransactionId xid)
 void
 cpm_leaks_see_prepared(const CpmPrepared *prepared, bool is_leak)
 {
-	Occurrence *place = is_leak ? place_of_prepared(prepared->xid) : NULL;
+	Occurrence *place = place_of_prepared(prepared->xid);
 
-	if (place == NULL)
+	/* one that is known stays so, whatever a setting makes of it now */
+	if (place == NULL || (!is_leak && place->kind == CPM_NO_LEAK))
 		return;
 	if (place->kind == CPM_NO_LEAK)
 	{
