@@ -98,6 +98,10 @@ my $history = get_json($port, '/api/history?metric=total_connections&since=60s')
 ok(@{ $history->{points} } >= 5 && $history->{points}[-1][2] >= 1 && $history->{unit} eq 'connections', 'history') or diag(JSON::PP->new->encode($history));
 is(abs($history->{points}[-1][0] / 1000 - time) < 5, 1, 'of now');
 is(status("/api/history?metric=$_"), 400, "history of $_") foreach 'nothing', '', 'total_connections&since=yesterday', 'total_connections&since=-5', 'total_connections&since=2026-02-30T00:00:00Z', 'total_connections&since=2026-02-03T00:00:00%2B01:00', 'total_connections&since=0s&until=1h', 'total_connections&since=1e300d';
+is(status('/api/history?metric=total_connections&since=800d&until=500d'), 200, 'a span before the history is one');
+is(scalar @{ get_json($port, '/api/history?metric=total_connections&since=800d&until=500d')->{points} }, 0, 'without points');
+like(raw($port, "GET /health/database HTTP/1.1\r\nConnection: close\r\n\r\n"), qr{^HTTP/1\.1 400 }, 'a request of HTTP/1.1 without Host is refused');
+like(raw($port, "GET /health/database HTTP/1.0\r\n\r\n"), qr{^HTTP/1\.[01] 200 }, 'one of HTTP/1.0 is answered');
 is(status("/api/history?metric=total_connections&since=$_"), 200, "since $_") foreach '5m', '1h', '366d', time - 60, '2026-01-02T03:04:05Z', '2026-01-02T03:04:05.678', '2026-01-02T03:04:05+00:00', '2026-01-02T03:04:05.678901%2B00:00';
 cmp_ok(scalar @{ get_json($port, '/api/history?metric=total_connections&since=366d')->{points} }, '<=', 601, 'no more points than a chart can show');
 leave($session);
@@ -170,6 +174,9 @@ is(metric($port, 'queries_total') < 5, 1, 'a reset begins anew');
 # Names that could be taken for others', or are no UTF-8, make no series twice.
 $node->safe_psql('postgres', $_) foreach 'CREATE DATABASE other', 'CREATE DATABASE "(other)"', 'CREATE ROLE other LOGIN', q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'SQL_ASCII'};
 $node->safe_psql('latin', qq{CREATE ROLE "r\xf4le" LOGIN; CREATE ROLE "r\xf5le" LOGIN});
+# the byte E9, and the four characters by which it is shown
+$node->safe_psql('latin', qq{CREATE DATABASE "caf\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII'; CREATE DATABASE "caf\\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII'});
+$node->safe_psql($_, 'SELECT 1') foreach "caf\xe9", 'caf\xe9';
 $node->safe_psql('other', q{SET application_name = other; SELECT 1}, extra_params => [ '-U', 'other' ]);
 $node->safe_psql('(other)', 'SELECT 1');
 $node->safe_psql('latin', 'SELECT 1', extra_params => [ '-U', $_ ]) foreach "r\xf4le", "r\xf5le";
@@ -177,6 +184,8 @@ my %twice;
 $twice{$_}++ foreach map { /^(connpool_\S+(?: \S+)*?) \S+$/ ? $1 : () } split /\n/, get($port, '/metrics')->{content};
 is(join(' ', grep { $twice{$_} > 1 } sort keys %twice), '', 'no series is there twice');
 like(get($port, '/metrics')->{content}, qr/role="r\\\\xf4le"/, 'bytes that are no character are spelled out');
+like(get($port, '/metrics')->{content}, qr/database="caf\\\\xe9"/, 'in one database');
+like(get($port, '/metrics')->{content}, qr/database="caf\\\\\\\\xe9"/, 'and a backslash of a name is doubled');
 
 # In crash recovery: 503, and again there when it is over.
 my $victim = session($node, 'victim');

@@ -213,6 +213,8 @@ decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 		answer->retry = true;
 		say(answer, 429, "too many requests");
 	}
+	else if (request->needs_host && request->host == NULL)
+		say(answer, 400, "a request of HTTP/1.1 needs the header Host");
 	else if (!is_open && cpm_token_is_demanded() && !cpm_token_fits(request->authorization))
 	{
 		answer->asks_user = place != NULL && place->write == write_page;

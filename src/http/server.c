@@ -82,7 +82,8 @@ may_have_no_body(const char *method)
 }
 
 static CpmRequest
-request_of(struct MHD_Connection *connection, const char *url, const char *method)
+request_of(struct MHD_Connection *connection, const char *url, const char *method,
+		   const char *version)
 {
 	CpmRequest	request = {
 		.method = method,
@@ -90,6 +91,7 @@ request_of(struct MHD_Connection *connection, const char *url, const char *metho
 		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
 		.authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"),
 		.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host"),
+		.needs_host = strcmp(version, MHD_HTTP_VERSION_1_1) == 0,
 		.metric = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "metric"),
 		.since = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "since"),
 		.until = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "until"),
@@ -109,7 +111,6 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 	MemoryContext old_context;
 	enum MHD_Result result;
 
-	(void) version;
 	(void) upload_data;
 	/*
 	 * An answer before the end of the request ends the connection: right for one
@@ -121,7 +122,7 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 		*upload_data_size = 0;
 		return MHD_YES;
 	}
-	request = request_of(connection, url, method);
+	request = request_of(connection, url, method, version);
 	old_context = MemoryContextSwitchTo(request_context);
 	cpm_answer(arg, &request, &answer);
 	result = send_answer(connection, &answer);

@@ -163,11 +163,14 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 		return refuse(json, metric ? "there is no such metric: see \"metrics\" of /api/status" : "say which metric: /api/history?metric=total_connections");
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
 		return refuse(json, "since and until are so long ago (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC");
-	/* the hours go back a year: what is before is empty, and would only make steps coarse */
-	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
-	to = Min(to, now);
 	if (from > to)
 		return refuse(json, "since is after until");
+	/*
+	 * The hours go back a year: what is before is empty, and would only make steps coarse. A
+	 * span that lies wholly outside becomes one without points.
+	 */
+	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
+	to = Max(Min(to, now), from);
 	tier = cpm_series_tier(from, now);
 	thinning.since = from;
 	thinning.step_us = step_of(tier, from, to);
