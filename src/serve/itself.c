@@ -12,6 +12,7 @@
 #include "base/settings.h"
 #include "base/version.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "parser/parse_func.h"
 #include "serve/access.h"
@@ -42,39 +43,63 @@ PG_FUNCTION_INFO_V1(connpool_info_1_0);
 PG_FUNCTION_INFO_V1(connpool_reset_1_0);
 PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
-/* Of those that are there only when a setting asks for them. */
-static const char *
-problem_of_workers(void)
+static void pg_attribute_printf(2, 3)
+add_problem(StringInfo problems, const char *format,...)
 {
-	char	   *problem = palloc(CPM_HTTP_PROBLEM_SIZE);
+	va_list		arguments;
+	char		problem[1024];
 
-	if (cpm_settings_http_listen()->host[0] != '\0' && cpm_http_state_get(problem) == 0)
-		return "the worker of HTTP is not running: if this stays, raise max_worker_processes and restart, or see the server log";
-	if (cpm_settings_http_listen()->host[0] != '\0' && problem[0] != '\0')
-		return psprintf("no HTTP: %s", problem);
-	if (cpm_settings_poolers()->count > 0 && cpm_poolers_worker() == 0)
-		return "the worker that asks PgBouncer is not running: if this stays, raise max_worker_processes and restart, or see the server log";
-	return NULL;
+	va_start(arguments, format);
+	vsnprintf(problem, sizeof(problem), format, arguments);
+	va_end(arguments);
+	appendStringInfo(problems, "%s%s", problems->len > 0 ? "; " : "", problem);
 }
 
-/* What an administrator should mend, or NULL. */
-static const char *
-problem_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
+/* Add those of workers that run only when a setting asks for them. */
+static void
+add_problems_of_workers(StringInfo problems)
 {
+	char	   *problem = palloc(CPM_HTTP_PROBLEM_SIZE);
+	bool		wants_http = cpm_settings_http_listen()->host[0] != '\0';
+
+	if (wants_http && cpm_http_state_get(problem) == 0)
+		add_problem(problems, "the worker of HTTP is not running: if this stays, raise max_worker_processes and restart, or see the server log");
+	else if (wants_http && problem[0] != '\0')
+		add_problem(problems, "no HTTP: %s", problem);
+	if (cpm_settings_poolers()->count > 0 && cpm_poolers_worker() == 0)
+		add_problem(problems, "the worker that asks PgBouncer is not running: if this stays, raise max_worker_processes and restart, or see the server log");
+}
+
+static void
+add_problem_of_sampler(StringInfo problems, const CpmSamplerState *sampler)
+{
+	if (sampler->pid != 0)
+	{
+		if (cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
+			add_problem(problems, "the sampler has taken no sample for ten intervals");
+	}
+	else if (sampler->samples > 0)
+		add_problem(problems, "the sampler is not running: see the server log");
+	else
+		add_problem(problems, "the sampler has not started: if this stays, raise max_worker_processes and restart");
+}
+
+/* Return everything that an administrator should mend, the most urgent first; NULL for nothing. */
+static const char *
+problems_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
+{
+	StringInfoData problems;
+
 	if (!cpm_is_preloaded())
 		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
-	if (sampler->pid != 0 && !cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
-	{
-		if (saver->pid == 0)
-			return "the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart";
-		if (cpm_notifications_are_failing())
-			return "NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log";
-		return problem_of_workers();
-	}
-	if (sampler->pid != 0)
-		return "the sampler has taken no sample for ten intervals";
-	return sampler->samples > 0 ? "the sampler is not running: see the server log" :
-		"the sampler has not started: if this stays, raise max_worker_processes and restart";
+	initStringInfo(&problems);
+	add_problem_of_sampler(&problems, sampler);
+	if (saver->pid == 0)
+		add_problem(&problems, "the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart");
+	if (cpm_notifications_are_failing())
+		add_problem(&problems, "NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log");
+	add_problems_of_workers(&problems);
+	return problems.len > 0 ? problems.data : NULL;
 }
 
 Datum
@@ -104,7 +129,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
 	cpm_row_timestamptz(&row, saver.last_saved);
 	cpm_row_text(&row, saver.error[0] != '\0' ? saver.error : NULL);
-	cpm_row_text(&row, problem_of(&sampler, &saver));
+	cpm_row_text(&row, problems_of(&sampler, &saver));
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
 }
