@@ -535,7 +535,7 @@ COMMENT ON VIEW connpool_pgbouncer IS
 CREATE FUNCTION connpool_pgbouncer_pools(
     OUT pooler text,
     OUT database text,
-    OUT "user" text,
+    OUT role text,
     OUT cl_active bigint,
     OUT cl_waiting bigint,
     OUT cl_cancel_req bigint,
@@ -562,7 +562,7 @@ COMMENT ON FUNCTION connpool_pgbouncer_pools() IS
 
 CREATE VIEW connpool_pgbouncer_pools AS
     SELECT * FROM connpool_pgbouncer_pools() p
-    ORDER BY p.cl_waiting DESC, p.pooler, p.database, p."user";
+    ORDER BY p.cl_waiting DESC, p.pooler, p.database, p.role;
 COMMENT ON VIEW connpool_pgbouncer_pools IS
     'SHOW POOLS of each PgBouncer, those with most waiting clients first; wait_time is that of the longest wait in milliseconds, age that of the answer';
 
@@ -719,13 +719,14 @@ REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 -- Said, though it is PostgreSQL's default: ALTER DEFAULT PRIVILEGES may have changed that. What
 -- a view is made of looks itself at whether the caller may read that view.
 GRANT EXECUTE ON FUNCTION
-    get_connection_stats, connpool_health,
-    connpool_live_sessions, connpool_blocked_queries, connpool_leaks, connpool_leak_log, connpool_leak_stats,
-    slow_queries, connpool_alerts, connpool_alert_log, connpool_query_stats, connpool_query_histogram,
-    connpool_slow_statements, connpool_pools, connpool_pool_advice, connpool_session_features,
-    connpool_session_stats, connpool_errors, connpool_rejections, connpool_rejection_log,
-    connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats,
-    connpool_batch_candidates, connpool_cache_candidates
+    get_connection_stats(), connpool_health(), connpool_live_sessions(text),
+    connpool_blocked_queries(), connpool_leaks(), connpool_leak_log(), connpool_leak_stats(),
+    slow_queries(), connpool_alerts(), connpool_alert_log(), connpool_query_stats(),
+    connpool_query_histogram(), connpool_slow_statements(), connpool_pools(),
+    connpool_pool_advice(), connpool_session_features(), connpool_session_stats(),
+    connpool_errors(), connpool_rejections(), connpool_rejection_log(), connpool_pgbouncer(),
+    connpool_pgbouncer_pools(), connpool_pgbouncer_stats(), connpool_batch_candidates(),
+    connpool_cache_candidates()
     TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;

@@ -165,7 +165,7 @@ my $wild = Console->new(Console::answers(18, pools => [ map { { database => "db$
 	stats => [ { database => "\xff\xfe'\"", total_xact_count => '1e5' } ], servers => [ map { { remote_pid => $_ } } '', -1, 'x', 4294967296, 1 ]));
 ask(wild => $wild);
 poll_ok($node, q{SELECT up AND rows_dropped = 44 FROM connpool_pgbouncer}, 'rows that are too many are counted');
-is($node->safe_psql('postgres', q{SELECT count(*), max(length("user")), count(cl_active), count(cl_waiting) FROM connpool_pgbouncer_pools}), '256|63|0|0', 'what is no number is NULL, what is too long is cut');
+is($node->safe_psql('postgres', q{SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting) FROM connpool_pgbouncer_pools}), '256|63|0|0', 'what is no number is NULL, what is too long is cut');
 is($node->safe_psql('postgres', 'SELECT database, total_xact_count IS NULL FROM connpool_pgbouncer_stats'), q{??'"|t}, 'and bytes that are no text are shown as ?');
 $wild->stop;
 
