@@ -9,6 +9,7 @@
 #define CPM_COMPAT_H
 
 #include "access/transam.h"
+#include "catalog/pg_proc.h"
 #include "executor/execdesc.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
@@ -16,6 +17,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -170,6 +172,17 @@ cpm_errors_are_logged(void)
 	int			level = cpm_log_min_messages();
 
 	return level <= ERROR && level != LOG;
+}
+
+/* May the current user execute the function? The check by kind of object came with 16. */
+static inline bool
+cpm_may_execute(Oid function)
+{
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#else
+	return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#endif
 }
 
 /* A set of events to wait for; since 17 a resource owner may have it, which workers do without. */

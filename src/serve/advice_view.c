@@ -147,9 +147,9 @@ add_reasons(CpmRow *row, const CpmPoolAdvice *advice)
 static void
 add_pool_name(CpmRow *row, const CpmPoolName *name)
 {
-	cpm_row_foreign_text(row, name->database);
-	cpm_row_foreign_text(row, name->role);
-	cpm_row_foreign_text(row, name->application_name);
+	cpm_row_text(row, name->database);
+	cpm_row_text(row, name->role);
+	cpm_row_text(row, name->application_name);
 }
 
 static void

@@ -56,7 +56,7 @@ connpool_alerts_1_0(PG_FUNCTION_ARGS)
 		cpm_row_float8(&row, line->critical);
 		cpm_row_float8(&row, line->alert.peak);
 		cpm_row_text(&row, line->alert.status != CPM_OK ? line->message : NULL);
-		cpm_row_foreign_text(&row, culprit_or_null(line->culprit));
+		cpm_row_text(&row, culprit_or_null(line->culprit));
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -73,7 +73,7 @@ list_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_row_text(&row, cpm_status_name(entry->to_status));
 	cpm_row_float8(&row, entry->value);
 	cpm_row_text(&row, text_or_null(entry->message));
-	cpm_row_foreign_text(&row, culprit_or_null(entry->culprit));
+	cpm_row_text(&row, culprit_or_null(entry->culprit));
 	cpm_row_emit(&row, arg);
 }
 

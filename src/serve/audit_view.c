@@ -270,11 +270,11 @@ connpool_audit_1_0(PG_FUNCTION_ARGS)
 		cpm_audit(i, evidence, finding);
 		cpm_row_text(&row, cpm_practice_name(i));
 		cpm_row_text(&row, cpm_audit_status_name(finding->status));
-		cpm_row_foreign_text(&row, finding->evidence);
+		cpm_row_text(&row, finding->evidence);
 		if (finding->advice[0] == '\0')
 			cpm_row_null(&row);
 		else
-			cpm_row_foreign_text(&row, finding->advice);
+			cpm_row_text(&row, finding->advice);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;

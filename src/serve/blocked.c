@@ -57,7 +57,7 @@ add_query(CpmRow *row, const CpmSession *session)
 	if (session == NULL)
 		cpm_row_null(row);
 	else
-		cpm_row_text(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY);
+		cpm_row_query(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY, session->database);
 }
 
 static void

@@ -11,12 +11,12 @@
 
 #include "base/area.h"
 #include "commands/dbcommands.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "judge/candidates.h"
 #include "miscadmin.h"
 #include "serve/access.h"
 #include "serve/candidates_view.h"
+#include "serve/foreign_text.h"
 #include "serve/rows.h"
 #include "serve/statement_rows.h"
 #include "serve/statement_tables.h"
@@ -99,18 +99,18 @@ count_pools(HTAB *owners)
 
 /* All owners of the statements that have been read. */
 static HTAB *
-find_owners(const CpmStatementColumns *columns)
+find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
 {
 	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key), .entrysize = sizeof(Owner)};
-	TupleDesc	description = SPI_tuptable->tupdesc;
 	HTAB	   *owners;
 
 	control.hcxt = CurrentMemoryContext;
 	owners = hash_create("connpool_monitor owners", 64, &control,
 						 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	for (uint64 i = 0; i < SPI_processed; i++)
+	for (uint64 i = 0; i < statements->count; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
+		HeapTuple	tuple = statements->row[i];
+		TupleDesc	description = statements->description;
 
 		if (cpm_statement_is_toplevel(tuple, description, columns->toplevel))
 			owner_of(owners, tuple, description, columns)->calls +=
@@ -159,19 +159,20 @@ fill_meaning(Candidate *candidate)
 	const CpmStatementColumns *columns = candidate->columns;
 	CpmStatement *statement = &candidate->statement;
 	const char *query = cpm_statement_text(candidate->tuple, candidate->description, columns->query);
+	Oid			database = cpm_statement_oid(candidate->tuple, candidate->description, columns->dbid);
 	CpmStatementText text;
 	CpmTableNumbers numbers = {.tuples = -1, .writes = -1};
 
 	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0)
 		return false;
-	text = cpm_read_statement_text(query);
+	text = cpm_read_statement_text(cpm_text_to_server(query, cpm_database_encoding(database)));
 	if (text.is_ours)
 		return false;
 	statement->kind = text.kind;
 	statement->has_tables = text.has_tables;
 	statement->has_parameters = text.has_parameters;
 	statement->is_pure_read = text.is_pure_read;
-	if (cpm_statement_oid(candidate->tuple, candidate->description, columns->dbid) == MyDatabaseId)
+	if (database == MyDatabaseId)
 		numbers = cpm_table_numbers(text.tables);
 	statement->tuples = numbers.tuples;
 	statement->writes = numbers.writes;
@@ -197,19 +198,17 @@ visit_statement(Candidate *candidate, HTAB *owners, Judge judge, Visit visit, vo
 
 /* Visit the candidates among the statements that have been read. */
 static void
-visit_candidates(Judge judge, Visit visit, void *arg)
+visit_candidates(const CpmStatements *statements, Judge judge, Visit visit, void *arg)
 {
-	SPITupleTable *table = SPI_tuptable;
-	uint64		count = SPI_processed;
-	CpmStatementColumns columns = cpm_statement_columns(table->tupdesc);
-	HTAB	   *owners = find_owners(&columns);
+	CpmStatementColumns columns = cpm_statement_columns(statements->description);
+	HTAB	   *owners = find_owners(statements, &columns);
 	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "connpool_monitor statement",
 											   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext before = MemoryContextSwitchTo(work);
 
-	for (uint64 i = 0; i < count; i++)
+	for (uint64 i = 0; i < statements->count; i++)
 	{
-		Candidate	candidate = {.tuple = table->vals[i], .description = table->tupdesc,
+		Candidate	candidate = {.tuple = statements->row[i], .description = statements->description,
 		.columns = &columns};
 
 		CHECK_FOR_INTERRUPTS();
@@ -231,7 +230,8 @@ add_statement(CpmRow *row, const Candidate *candidate)
 	cpm_row_database(row, cpm_statement_oid(tuple, description, columns->dbid));
 	cpm_row_role(row, cpm_statement_oid(tuple, description, columns->userid));
 	cpm_row_statement_int8(row, tuple, description, columns->queryid);
-	cpm_row_text(row, cpm_statement_text(tuple, description, columns->query));
+	cpm_row_query(row, cpm_statement_text(tuple, description, columns->query),
+				  cpm_statement_oid(tuple, description, columns->dbid));
 	cpm_row_int8(row, candidate->statement.calls);
 	cpm_row_float8(row, cpm_rows_per_call(&candidate->statement));
 	cpm_row_float8(row, candidate->statement.mean_ms);
@@ -264,14 +264,13 @@ static Datum
 list_candidates(FunctionCallInfo fcinfo, const char *view, Judge judge, Visit emit)
 {
 	ReturnSetInfo *result;
+	CpmStatements statements;
 
 	cpm_require_view(fcinfo, view);
 	cpm_statements_require_loaded(view);
 	result = cpm_rows_begin(fcinfo);
-	SPI_connect();
-	cpm_statements_require();
-	visit_candidates(judge, emit, result);
-	SPI_finish();
+	cpm_statements_require(&statements);
+	visit_candidates(&statements, judge, emit, result);
 	return (Datum) 0;
 }
 
@@ -308,16 +307,15 @@ static int
 count_candidates(Judge judge, double *total_ms)
 {
 	Count		count = {0};
+	CpmStatements statements;
 	bool		found;
 
 	*total_ms = 0;
 	if (!cpm_statements_are_loaded())
 		return -1;
-	SPI_connect();
-	found = cpm_statements_read();
+	found = cpm_statements_read(&statements);
 	if (found)
-		visit_candidates(judge, count_candidate, &count);
-	SPI_finish();
+		visit_candidates(&statements, judge, count_candidate, &count);
 	*total_ms = count.total_ms;
 	return found ? count.certain : -1;
 }

@@ -74,9 +74,9 @@ list_refused(const void *entry, void *arg)
 
 	cpm_row_timestamptz(&row, refused->at);
 	cpm_row_text(&row, cpm_refusal_name(refused->reason));
-	cpm_row_foreign_text(&row, refused->database);
-	cpm_row_foreign_text(&row, refused->role);
-	cpm_row_foreign_text(&row, refused->application_name);
+	cpm_row_text(&row, refused->database);
+	cpm_row_text(&row, refused->role);
+	cpm_row_text(&row, refused->application_name);
 	cpm_row_address(&row, &refused->client_addr);
 	cpm_row_emit(&row, arg);
 }

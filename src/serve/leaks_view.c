@@ -61,7 +61,7 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
 	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
 									 &session->pid));
-	cpm_row_text(row, visible ? session->query : CPM_HIDDEN_QUERY);
+	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
 	cpm_row_emit(row, listing->result);
 }
 
@@ -181,7 +181,7 @@ emit_end(const void *entry, void *arg)
 	if (leak->pid == 0)
 		cpm_row_null(row);
 	else
-		cpm_row_foreign_text(row, leak->application_name);
+		cpm_row_text(row, leak->application_name);
 	if (visible)
 		cpm_row_interval(row, leak->held_us / 1000);
 	else

@@ -37,7 +37,7 @@ add_text(CpmRow *row, const char *text)
 	if (text[0] == '\0')
 		cpm_row_null(row);
 	else
-		cpm_row_foreign_text(row, text);
+		cpm_row_text(row, text);
 }
 
 /* An error names hosts and users, as the setting does: for those who may see that. */
@@ -122,8 +122,8 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 			const CpmPoolerPool *pool = &answer->pool[i];
 
 			cpm_row_text(&row, cpm_pooler_state(pooler).name);
-			cpm_row_foreign_text(&row, pool->database);
-			cpm_row_foreign_text(&row, pool->user);
+			cpm_row_text(&row, pool->database);
+			cpm_row_text(&row, pool->user);
 			for (int j = 0; j < CPM_POOL_NUMBERS; j++)
 				add_number(&row, pool->number[j]);
 			add_text(&row, pool->pool_mode);
@@ -155,7 +155,7 @@ connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
 		for (int i = 0; i < answer->stats; i++)
 		{
 			cpm_row_text(&row, cpm_pooler_state(pooler).name);
-			cpm_row_foreign_text(&row, answer->stat[i].database);
+			cpm_row_text(&row, answer->stat[i].database);
 			for (int j = 0; j < CPM_STAT_NUMBERS; j++)
 				add_number(&row, answer->stat[i].number[j]);
 			cpm_row_age(&row, now, answer->asked_at);

@@ -148,9 +148,9 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	const uint64 *counts = pool->counts.of;
 	bool		visible = may_see_states(pool);
 
-	cpm_row_foreign_text(row, pool->name.database);
-	cpm_row_foreign_text(row, pool->name.role);
-	cpm_row_foreign_text(row, pool->name.application_name);
+	cpm_row_text(row, pool->name.database);
+	cpm_row_text(row, pool->name.role);
+	cpm_row_text(row, pool->name.application_name);
 	cpm_row_int4(row, pool->connections);
 	add_states(row, states, visible);
 	cpm_row_int4(row, pool->peak_connections);

@@ -10,8 +10,8 @@
 #include "common/ip.h"
 #include "funcapi.h"
 #include "judge/policy.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "serve/foreign_text.h"
 #include "serve/rows.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -95,30 +95,13 @@ cpm_row_bound(CpmRow *row, double value)
 void
 cpm_row_text(CpmRow *row, const char *value)
 {
-	add(row, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+	add(row, value ? CStringGetTextDatum(cpm_text_for_client(value)) : (Datum) 0, value == NULL);
 }
 
 void
-cpm_row_foreign_text(CpmRow *row, const char *value)
+cpm_row_query(CpmRow *row, const char *query, Oid database)
 {
-	char	   *shown;
-
-	if (value == NULL)
-	{
-		cpm_row_null(row);
-		return;
-	}
-	shown = pstrdup(value);
-	for (char *next = shown; *next != '\0';)
-	{
-		int			length = pg_encoding_verifymbchar(GetDatabaseEncoding(), next, strlen(next));
-
-		if (length < 0)
-			*next = '?';
-		next += Max(length, 1);
-	}
-	cpm_row_text(row, shown);
-	pfree(shown);
+	cpm_row_text(row, query ? cpm_text_to_server(query, cpm_database_encoding(database)) : NULL);
 }
 
 void
@@ -155,7 +138,7 @@ cpm_row_text_array(CpmRow *row, const char *const *values, int count)
 	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
 
 	for (int i = 0; i < count; i++)
-		elements[i] = CStringGetTextDatum(values[i]);
+		elements[i] = CStringGetTextDatum(cpm_text_for_client(values[i]));
 	add(row, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)),
 		false);
 	pfree(elements);

@@ -44,14 +44,14 @@ extern void cpm_row_float8(CpmRow *row, double value);
 /* the same, but infinity is shown */
 extern void cpm_row_bound(CpmRow *row, double value);
 
-/* NULL for a null pointer */
+/*
+ * NULL for a null pointer. The text may be in any encoding, in none, or cut off: what the
+ * client's encoding does not have is shown as "?".
+ */
 extern void cpm_row_text(CpmRow *row, const char *value);
 
-/*
- * Text that came from elsewhere, in any encoding or in none, and perhaps cut
- * off: as it is where this database can show it, else with ? for its odd bytes.
- */
-extern void cpm_row_foreign_text(CpmRow *row, const char *value);
+/* The same for a query in the encoding of that database. */
+extern void cpm_row_query(CpmRow *row, const char *query, Oid database);
 
 /* NULL for 0 */
 extern void cpm_row_timestamptz(CpmRow *row, TimestampTz value);

@@ -83,7 +83,7 @@ add_private_columns(Listing *listing, const CpmSession *session)
 		cpm_row_null(row);
 	else
 		cpm_row_int8(row, (int64) session->queryid);
-	cpm_row_text(row, session->query);
+	cpm_row_query(row, session->query, session->database);
 	add_counters(row, session, listing->now);
 }
 

@@ -7,7 +7,6 @@
 #include <math.h>
 
 #include "base/settings.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "serve/access.h"
 #include "serve/rows.h"
@@ -25,7 +24,8 @@ emit_statement(ReturnSetInfo *result, HeapTuple tuple, TupleDesc description,
 
 	if (isnan(mean_time) || mean_time <= cpm_slow_query_mean_time_ms)
 		return;
-	cpm_row_text(&row, cpm_statement_text(tuple, description, columns->query));
+	cpm_row_query(&row, cpm_statement_text(tuple, description, columns->query),
+				  cpm_statement_oid(tuple, description, columns->dbid));
 	cpm_row_float8(&row, mean_time);
 	cpm_row_statement_int8(&row, tuple, description, columns->calls);
 	cpm_row_float8(&row, cpm_statement_float8(tuple, description, columns->total_time));
@@ -42,17 +42,16 @@ Datum
 slow_queries_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
+	CpmStatements statements;
 	CpmStatementColumns columns;
 
 	cpm_require_view(fcinfo, "slow_queries");
 	cpm_statements_require_loaded("slow_queries");
 	result = cpm_rows_begin(fcinfo);
 
-	SPI_connect();
-	cpm_statements_require();
-	columns = cpm_statement_columns(SPI_tuptable->tupdesc);
-	for (uint64 i = 0; i < SPI_processed; i++)
-		emit_statement(result, SPI_tuptable->vals[i], SPI_tuptable->tupdesc, &columns);
-	SPI_finish();
+	cpm_statements_require(&statements);
+	columns = cpm_statement_columns(statements.description);
+	for (uint64 i = 0; i < statements.count; i++)
+		emit_statement(result, statements.row[i], statements.description, &columns);
 	return (Datum) 0;
 }

@@ -8,10 +8,11 @@
  */
 #include "postgres.h"
 
-#include "executor/spi.h"
+#include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "serve/access.h"
 #include "serve/rows.h"
+#include "serve/statement_rows.h"
 #include "serve/statements_source.h"
 #include "store/slow_statements.h"
 #include "utils/acl.h"
@@ -21,9 +22,21 @@
 
 PG_FUNCTION_INFO_V1(connpool_slow_statements_1_0);
 
+/*
+ * A queryid says what a statement is within one database: databases of one template give the
+ * same to statements of different text. A role distinguishes statements of one text; a session
+ * that has used SET ROLE has run them as another, so one of any role (InvalidOid) is wanted too.
+ */
+typedef struct TextKey
+{
+	uint64		queryid;
+	Oid			database;
+	Oid			role;
+} TextKey;
+
 typedef struct Text
 {
-	uint64		queryid;		/* hash key */
+	TextKey		key;			/* hash key */
 	char	   *query;			/* NULL: wanted and not found */
 } Text;
 
@@ -34,60 +47,90 @@ typedef struct SlowListing
 	CpmRow		row;
 } SlowListing;
 
+static TextKey
+key_of(const CpmSlowStatement *slow)
+{
+	TextKey		key = {
+		.queryid = slow->queryid,
+		.database = get_database_oid(slow->pool.database, true),
+		.role = get_role_oid(slow->pool.role, true),
+	};
+
+	return key;
+}
+
+/* The entry for that key, or for the same with any role; NULL if neither is wanted. */
+static Text *
+find_text(HTAB *texts, TextKey key, bool any_role)
+{
+	if (any_role)
+		key.role = InvalidOid;
+	return hash_search(texts, &key, HASH_FIND, NULL);
+}
+
 static void
 want_text(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
-	bool		found;
-	Text	   *text;
+	TextKey		key = key_of(slow);
 
-	if (slow->queryid == 0)
+	if (slow->queryid == 0 || !OidIsValid(key.database))
 		return;
-	text = hash_search(listing->texts, &slow->queryid, HASH_ENTER, &found);
-	if (!found)
-		text->query = NULL;
-}
-
-static void
-find_texts(SlowListing *listing, MemoryContext context)
-{
-	int			queryid = SPI_fnumber(SPI_tuptable->tupdesc, "queryid");
-	int			query = SPI_fnumber(SPI_tuptable->tupdesc, "query");
-
-	for (uint64 i = 0; queryid > 0 && query > 0 && i < SPI_processed; i++)
+	for (int i = 0; i < 2; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		bool		isnull;
-		uint64		id = DatumGetInt64(SPI_getbinval(tuple, SPI_tuptable->tupdesc, queryid, &isnull));
-		Text	   *text = isnull ? NULL : hash_search(listing->texts, &id, HASH_FIND, NULL);
-		char	   *value;
+		bool		found;
+		Text	   *text = hash_search(listing->texts, &key, HASH_ENTER, &found);
 
-		if (text == NULL || text->query != NULL)
-			continue;
-		value = SPI_getvalue(tuple, SPI_tuptable->tupdesc, query);
-		if (value != NULL)
-			text->query = MemoryContextStrdup(context, value);
+		if (!found)
+			text->query = NULL;
+		key.role = InvalidOid;
 	}
 }
 
-/* Texts of all statements that were remembered, in one look at pg_stat_statements. */
+static void
+find_texts(HTAB *texts, const CpmStatements *statements)
+{
+	CpmStatementColumns columns = cpm_statement_columns(statements->description);
+
+	for (uint64 i = 0; i < statements->count; i++)
+	{
+		HeapTuple	tuple = statements->row[i];
+		TupleDesc	description = statements->description;
+		TextKey		key = {
+			.queryid = (uint64) cpm_statement_int8(tuple, description, columns.queryid),
+			.database = cpm_statement_oid(tuple, description, columns.dbid),
+			.role = cpm_statement_oid(tuple, description, columns.userid),
+		};
+
+		/* what the caller may not see has no queryid */
+		if (key.queryid == 0)
+			continue;
+		for (int any_role = 0; any_role <= 1; any_role++)
+		{
+			Text	   *text = find_text(texts, key, any_role);
+
+			if (text != NULL && text->query == NULL)
+				text->query = cpm_statement_text(tuple, description, columns.query);
+		}
+	}
+}
+
+/* Read the texts of all statements that were remembered in one pass over pg_stat_statements. */
 static void
 read_texts(SlowListing *listing)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(Text)};
-	MemoryContext context = CurrentMemoryContext;
+	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(Text)};
+	CpmStatements statements;
 
-	control.hcxt = context;
+	control.hcxt = CurrentMemoryContext;
 	listing->texts = hash_create("connpool_monitor texts", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	cpm_slow_statements_scan(want_text, listing);
 	if (hash_get_num_entries(listing->texts) == 0 || !cpm_statements_are_loaded())
 		return;
-	SPI_connect();
-	if (cpm_statements_read())
-		find_texts(listing, context);
-	SPI_finish();
+	if (cpm_statements_read(&statements))
+		find_texts(listing->texts, &statements);
 }
 
 static void
@@ -96,23 +139,26 @@ list_statement(const void *entry, void *arg)
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
 	CpmRow	   *row = &listing->row;
+	TextKey		key = key_of(slow);
 	Text	   *text = NULL;
 
 	cpm_row_timestamptz(row, slow->finished_at);
-	cpm_row_foreign_text(row, slow->pool.database);
-	cpm_row_foreign_text(row, slow->pool.role);
-	cpm_row_foreign_text(row, slow->pool.application_name);
+	cpm_row_text(row, slow->pool.database);
+	cpm_row_text(row, slow->pool.role);
+	cpm_row_text(row, slow->pool.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
 	/* as in pg_stat_statements: whose statement it was, all may see, but not which */
-	if (slow->queryid != 0 && cpm_may_see(get_role_oid(slow->pool.role, true)))
+	if (slow->queryid != 0 && cpm_may_see(key.role))
 	{
-		text = hash_search(listing->texts, &slow->queryid, HASH_FIND, NULL);
+		text = find_text(listing->texts, key, false);
+		if (text == NULL || text->query == NULL)
+			text = find_text(listing->texts, key, true);
 		cpm_row_int8(row, (int64) slow->queryid);
 	}
 	else
 		cpm_row_null(row);
 	cpm_row_text(row, slow->sqlstate ? unpack_sql_state(slow->sqlstate) : "00000");
-	cpm_row_text(row, text ? text->query : NULL);
+	cpm_row_query(row, text ? text->query : NULL, key.database);
 	cpm_row_emit(row, listing->result);
 }
 

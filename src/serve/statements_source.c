@@ -3,15 +3,28 @@
  *		Reads pg_stat_statements, wherever it is, if it is.
  *
  * Nothing of ours depends on its objects, so it can be updated and dropped; its
- * function is found at each call. It is called through SPI as the user who
- * asks, so it redacts for that user.
+ * function is found at each call. It is called directly, as the user who asks, so
+ * it redacts for that user. SQL was rejected: it would need USAGE on the schema, and
+ * it fails where a text of another database cannot be converted.
  */
 #include "postgres.h"
 
 #include "base/compat.h"
-#include "executor/spi.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "serve/statements_source.h"
+#include "utils/acl.h"
+#include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/syscache.h"
+#include "utils/tuplestore.h"
 
 /* It is loaded if its settings are its own and not kept for it by the server. */
 bool
@@ -31,40 +44,106 @@ cpm_statements_require_loaded(const char *what)
 				 errhint("Add pg_stat_statements to shared_preload_libraries and restart the server.")));
 }
 
-/* The quoted name of the schema that holds it; NULL when there is none. */
-static const char *
-schema_name(void)
+/* The function pg_stat_statements(showtext boolean) of the extension, in whatever schema. */
+static Oid
+find_function(void)
 {
-	int			code = SPI_execute("SELECT pg_catalog.quote_ident(n.nspname) "
-								   "FROM pg_catalog.pg_extension e JOIN pg_catalog.pg_namespace n "
-								   "ON n.oid OPERATOR(pg_catalog.=) e.extnamespace "
-								   "WHERE e.extname OPERATOR(pg_catalog.=) 'pg_stat_statements'",
-								   true, 1);
+	Oid			extension = get_extension_oid("pg_stat_statements", true);
+	CatCList   *list;
+	Oid			found = InvalidOid;
 
-	if (code != SPI_OK_SELECT)
-		elog(ERROR, "connpool_monitor: could not read pg_extension");
-	if (SPI_processed == 0)
-		return NULL;
-	return SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (!OidIsValid(extension))
+		return InvalidOid;
+	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum("pg_stat_statements"));
+	for (int i = 0; i < list->n_members && !OidIsValid(found); i++)
+	{
+		Form_pg_proc function = (Form_pg_proc) GETSTRUCT(&list->members[i]->tuple);
+
+		if (function->pronargs == 1 && function->proargtypes.values[0] == BOOLOID &&
+			getExtensionOfObject(ProcedureRelationId, function->oid) == extension)
+			found = function->oid;
+	}
+	ReleaseSysCacheList(list);
+	return found;
+}
+
+/*
+ * Call the function. It converts each text to this database's encoding and raises an error
+ * for the whole set, and leaks its buffer, where one cannot be converted. A server encoding
+ * of SQL_ASCII lets it return the bytes as they are; so that is what this process claims to
+ * have until the call returns. Nothing else is converted in between: a message that is raised
+ * is sent, or reported by a FATAL error, in ASCII or after the encoding is restored.
+ */
+static void
+call_function(Oid function, ReturnSetInfo *result)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo	info;
+	int			encoding = GetDatabaseEncoding();
+
+	fmgr_info(function, &info);
+	InitFunctionCallInfoData(*fcinfo, &info, 1, InvalidOid, NULL, (Node *) result);
+	fcinfo->args[0].value = BoolGetDatum(true);
+	fcinfo->args[0].isnull = false;
+	SetDatabaseEncoding(PG_SQL_ASCII);
+	PG_TRY();
+	{
+		(void) FunctionCallInvoke(fcinfo);
+	}
+	PG_FINALLY();
+	{
+		SetDatabaseEncoding(encoding);
+	}
+	PG_END_TRY();
+	if (result->returnMode != SFRM_Materialize || result->setResult == NULL)
+		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
+}
+
+/* Copy the result out of the memory that ends with the executor state. */
+static void
+copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+	uint64		room = 1024;
+
+	statements->description = CreateTupleDescCopy(result->setDesc);
+	statements->count = 0;
+	statements->row = palloc(room * sizeof(HeapTuple));
+	while (tuplestore_gettupleslot(result->setResult, true, false, slot))
+	{
+		if (statements->count == room)
+		{
+			room *= 2;
+			statements->row = repalloc(statements->row, room * sizeof(HeapTuple));
+		}
+		statements->row[statements->count++] = ExecCopySlotHeapTuple(slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 bool
-cpm_statements_read(void)
+cpm_statements_read(CpmStatements *statements)
 {
-	const char *schema = schema_name();
+	Oid			function = find_function();
+	EState	   *estate;
+	ReturnSetInfo result = {.type = T_ReturnSetInfo, .allowedModes = SFRM_Materialize};
 
-	if (schema == NULL)
+	if (!OidIsValid(function))
 		return false;
-	if (SPI_execute(psprintf("SELECT * FROM %s.pg_stat_statements(true)", schema), true, 0) !=
-		SPI_OK_SELECT)
-		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
+	if (!cpm_may_execute(function))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, "pg_stat_statements");
+	estate = CreateExecutorState();
+	result.econtext = CreateExprContext(estate);
+	call_function(function, &result);
+	copy_rows(&result, statements);
+	FreeExecutorState(estate);
 	return true;
 }
 
 void
-cpm_statements_require(void)
+cpm_statements_require(CpmStatements *statements)
 {
-	if (!cpm_statements_read())
+	if (!cpm_statements_read(statements))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),

@@ -5,20 +5,32 @@
 #ifndef CPM_STATEMENTS_SOURCE_H
 #define CPM_STATEMENTS_SOURCE_H
 
+#include "access/htup.h"
+#include "access/tupdesc.h"
+
 /* Is pg_stat_statements in shared_preload_libraries? */
 extern bool cpm_statements_are_loaded(void);
 
 /* Fail with 55000 unless it is. */
 extern void cpm_statements_require_loaded(const char *what);
 
-/*
- * Leave all its rows, as the caller may see them, in SPI_tuptable and
- * SPI_processed. Call between SPI_connect() and SPI_finish(), when it is
- * loaded. False when this database has no such extension.
- */
-extern bool cpm_statements_read(void);
+/* Rows of pg_stat_statements, whose columns serve/statement_rows finds by name. */
+typedef struct CpmStatements
+{
+	TupleDesc	description;
+	uint64		count;
+	HeapTuple  *row;
+} CpmStatements;
 
-/* The same, but fail where there is no such extension. */
-extern void cpm_statements_require(void);
+/*
+ * Read all rows, as the caller may see them, into the current memory context. Returns false
+ * if this database does not have the extension. Texts are as they were stored, each in the
+ * encoding of its database. Call when pg_stat_statements is loaded. Fails with 42501 if the
+ * caller may not execute its function; needs no privilege on the schema.
+ */
+extern bool cpm_statements_read(CpmStatements *statements);
+
+/* The same, but fail with 42704 where the extension does not exist. */
+extern void cpm_statements_require(CpmStatements *statements);
 
 #endif							/* CPM_STATEMENTS_SOURCE_H */

@@ -1,0 +1,139 @@
+# Text of other databases in views: of another encoding, of none, and of databases that give
+# the same queryid to statements of different text. None of it may fail a query, whatever the
+# encodings of the reader's database and client. psql's own encoding is set for each question.
+# scripts/test: slow, 9 s
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+use Wire;
+
+my $node = new_node('text', <<'CONF');
+pg_stat_statements.track = 'all'
+connpool_monitor.slow_statement_time = '100ms'
+connpool_monitor.slow_query_mean_time = 0
+connpool_monitor.leak_age = '100ms'
+connpool_monitor.blocked_age = '50ms'
+CONF
+my $user = $node->safe_psql('postgres', 'SELECT session_user');
+
+# databases of three encodings, each with the extension
+my %databases = (latin => 'LATIN1', ascii => 'SQL_ASCII');
+foreach my $database (sort keys %databases)
+{
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE 'C' LC_CTYPE 'C'");
+	$node->safe_psql($database, 'CREATE EXTENSION connpool_monitor CASCADE');
+}
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE TABLE held (i int); INSERT INTO held VALUES (1)');
+
+# A session that says its encoding before psql could, and stays.
+sub odd_session
+{
+	my ($database, $application, @statements) = @_;
+	my $wire = Wire->connect_to($node, $application, user => $user, database => $database);
+	$wire->query($_) foreach @statements;
+	return $wire;
+}
+
+# Statements with the byte E9: a comment in pg_stat_statements' text, an open transaction, a
+# statement that runs, and names.
+$node->safe_psql('ascii', qq{CREATE ROLE "r\xe9" LOGIN; CREATE DATABASE "d\xe9" ENCODING 'SQL_ASCII' TEMPLATE template0});
+my $other = Wire->connect_to($node, "a\xe9", user => 'app', database => 'ascii');
+$other->query("SELECT 'x' AS \"caf\xe9\", pg_sleep(0.2)");
+my $leak = odd_session('latin', 'leak', "SET client_encoding = 'LATIN1'", "BEGIN; SELECT 'caf\xe9'");
+my $runs = odd_session('latin', 'runs', "SET client_encoding = 'LATIN1'");
+$runs->send_message('Q', "SELECT 'caf\xe9', pg_sleep(600)\0");
+my $holder = odd_session('ascii', 'holder', "BEGIN; SELECT pg_advisory_lock(1) AS \"\xe9\"");
+my $waiter = odd_session('ascii', 'waiter');
+$waiter->send_message('Q', "SELECT pg_advisory_lock(1) AS \"\xe9\xe9\"\0");
+my $named = Wire->connect_to($node, 'named', user => "r\xe9", database => "d\xe9");
+$named->query('SELECT 1');
+# a character that LATIN1 does not have
+my $euro = odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
+poll_ok($node, q{SELECT count(*) = 2 FROM pg_stat_activity WHERE application_name IN ('runs', 'waiter') AND state = 'active'}, 'statements with odd bytes run');
+wait_samples($node, 5);
+
+my @views = split /\n/, $node->safe_psql('postgres', q{SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') ORDER BY 1});
+my @queries = ((map { "TABLE $_" } @views), 'SELECT * FROM connpool_audit()', 'SELECT connpool_metrics()', 'SELECT connpool_health()');
+
+# Read everything; return what failed, and the answers.
+sub read_all
+{
+	my ($database, $encoding) = @_;
+	my ($failed, $answers) = ('', '');
+	foreach my $query (@queries)
+	{
+		my ($status, $out, $error) = $node->psql($database, "SET client_encoding = '$encoding'; $query", on_error_stop => 1);
+		$failed .= "$query: $error\n" if $status != 0;
+		$answers .= "$out\n";
+	}
+	return ($failed, $answers);
+}
+
+foreach my $database ('postgres', 'latin', 'ascii')
+{
+	foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII', 'EUC_JP')
+	{
+		# PostgreSQL has no conversion between those two
+		next if $database eq 'latin' && $encoding eq 'EUC_JP';
+		my ($failed, $answers) = read_all($database, $encoding);
+		is($failed, '', "every view answers in $database to a client of $encoding");
+		next if $encoding ne 'UTF8';
+		ok(utf8::decode($answers), "and in $database what a client of UTF8 gets is UTF-8");
+	}
+}
+
+# converted where it can be, replaced where it cannot
+sub in_utf8 { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; $_[0]"); }
+is(in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}), "BEGIN; SELECT 'caf\xc3\xa9'", 'a query of a LATIN1 database is converted');
+is(in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}), 'SELECT pg_advisory_lock(1) AS "??"', 'bytes of no encoding are replaced');
+is(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), 'a?', 'so are those of an application_name');
+is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}), 'd?|r?', 'and of names of databases and roles');
+is($node->safe_psql('postgres', q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}), "BEGIN; SELECT '?'",
+	'a character that the client does not have is replaced');
+is(in_utf8(q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)',
+	'the text of one statement is replaced in part, the others are whole');
+is(in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)', 'also where it is found by queryid');
+
+# databases of one template share queryids
+$node->safe_psql('postgres', 'CREATE DATABASE template_of_both');
+$node->safe_psql('template_of_both', 'CREATE TABLE t (i int); INSERT INTO t VALUES (1)');
+foreach my $number (1, 2)
+{
+	$node->safe_psql('postgres', "CREATE DATABASE copy_$number TEMPLATE template_of_both");
+	$node->safe_psql("copy_$number", "ALTER TABLE t RENAME TO renamed_$number; SELECT pg_sleep(0.15), * FROM renamed_$number");
+}
+is($node->safe_psql('postgres', q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}),
+	"copy_1|SELECT pg_sleep(\$1), * FROM renamed_1\ncopy_2|SELECT pg_sleep(\$1), * FROM renamed_2", 'each statement has the text of its own database');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT queryid) FROM connpool_slow_statements WHERE database LIKE 'copy%'}), '1', 'though their queryid is the same');
+$node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
+is($node->safe_psql('postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}), 'SELECT pg_sleep($1) AS as_another',
+	'a statement that another role ran has its text');
+
+# pg_stat_statements in a schema that the caller may not use
+$node->safe_psql('postgres', 'CREATE SCHEMA extensions; ALTER EXTENSION pg_stat_statements SET SCHEMA extensions');
+foreach my $query ('SELECT count(*) > 0 FROM slow_queries', 'SELECT count(*) >= 0 FROM connpool_batch_candidates', 'SELECT count(*) >= 0 FROM connpool_cache_candidates',
+	'SELECT count(*) > 0 FROM connpool_audit()', 'SELECT count(query) > 0 FROM connpool_slow_statements')
+{
+	is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'watcher' ]), 't', "without USAGE on the schema: $query");
+}
+$node->safe_psql('postgres', 'GRANT SELECT ON slow_queries TO app');
+like($node->safe_psql('postgres', q{SELECT query FROM slow_queries WHERE role <> 'app' LIMIT 1}, extra_params => [ '-U', 'app' ]), qr/^<insufficient privilege>$/,
+	'whose text a caller may not see is hidden as by pg_stat_statements');
+$node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION extensions.pg_stat_statements(boolean) FROM PUBLIC');
+my ($status, undef, $error) = $node->psql('postgres', 'SELECT * FROM slow_queries', extra_params => [ '-U', 'app' ]);
+like($error, qr/permission denied for function pg_stat_statements/, 'its own privileges are respected');
+
+# functions of a user's own beside ours
+$node->safe_psql('postgres', 'CREATE DATABASE crowded');
+$node->safe_psql('crowded', q{CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'});
+is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0], 0, 'the extension is created beside functions of the same names');
+
+$node->stop('fast');
+done_testing();
