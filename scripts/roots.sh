@@ -34,12 +34,14 @@ make_root() {
 }
 
 # in_root ROOT COMMAND...: with the file systems that PostgreSQL and the packages' scripts
-# need, and the packages that were downloaded before. Mounts and processes end with it.
+# need, the packages that were downloaded before, and a small disk for t/038: in a chroot,
+# scripts/test cannot mount one without showing it to others. All of that ends with the command.
 in_root() {
 	local root=$1
 	shift
 	run_job unshare --mount --pid --fork --kill-child sh -c '
 		mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && mount -t tmpfs tmpfs "$0/dev/shm" &&
+		mkdir -p "$0/small_disk" && mount -t tmpfs -o size=192m,mode=1777 tmpfs "$0/small_disk" &&
 		mount --bind "$1" "$0/var/cache/apt/archives" && shift && exec chroot "$0" "$@"' "$root" "$roots/packages" \
 		env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
 		HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"

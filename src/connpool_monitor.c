@@ -33,6 +33,7 @@
 #include "store/moves.h"
 #include "store/notifications.h"
 #include "store/periods.h"
+#include "store/pool_owners.h"
 #include "store/poolers.h"
 #include "store/pools.h"
 #include "store/recent.h"
@@ -62,6 +63,7 @@ static const CpmArea areas[] = {
 	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL, NULL},
 	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL, NULL},
 	{"connpool_monitor moves", cpm_moves_size, cpm_moves_attach, NULL, NULL},
+	{"connpool_monitor pool owners", cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
 	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
 	{"connpool_monitor busy times", cpm_busy_times_size, cpm_busy_times_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},

@@ -193,11 +193,19 @@ $standby->stop('immediate');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}), '0', 'a reset forgets slow statements');
 $wire = Wire->connect_to($node, 'mix', user => $user);
+# On a busy machine a sleep takes longer than it should: the client's times are the upper bounds.
+my @elapsed;
 foreach my $i (0 .. 99)
 {
 	my $seconds = $i % 10 == 9 ? 0.1 : $i % 10 >= 6 ? 0.03 : 0.005;
+	my $from = time;
 	$wire->query("SELECT pg_sleep($seconds)");
+	push @elapsed, 1000 * (time - $from);
 }
+@elapsed = sort { $a <=> $b } @elapsed;
+my $short = grep { $_ >= 5 && $_ < 24 } @elapsed;
+# a percentile is the upper bound of a bucket, an eighth wide
+sub at_most { my ($share) = @_; return $elapsed[ $share * $#elapsed ] * 1.125 + 1; }
 $wire->query('SELECT 1/0') foreach 1 .. 3;
 my $stats = 'FROM connpool_query_stats WHERE period =';
 foreach my $period ('last_minute', 'last_hour', 'since_reset')
@@ -206,13 +214,13 @@ foreach my $period ('last_minute', 'last_hour', 'since_reset')
 		't|3|t', "$period: counts");
 	my ($p50, $p95, $p99, $max, $avg, $rate) =
 	  split /\|/, $node->safe_psql('postgres', "SELECT p50_time, p95_time, p99_time, max_time, avg_time, success_rate $stats '$period'");
-	ok($p50 >= 4.4 && $p50 < 15, "$period: the median is a short sleep") or diag($p50);
-	ok($p95 >= 96 && $p95 < 180, "$period: the 95th percentile is a long one") or diag($p95);
+	ok($p50 >= 4.4 && $p50 <= at_most(0.51), "$period: the median is a short sleep") or diag($p50);
+	ok($p95 >= 96 && $p95 <= at_most(0.97), "$period: the 95th percentile is a long one") or diag($p95);
 	ok($p99 >= 96 && $p99 <= $max, "$period: so is the 99th, and it is not over the maximum") or diag("$p99 $max");
-	ok($max >= 100 && $max < 300, "$period: the longest of all") or diag($max);
+	ok($max >= 100 && $max <= at_most(1), "$period: the longest of all") or diag($max);
 	ok($rate > 0.9 && $rate < 1, "$period: the success rate") or diag($rate);
 }
-is($node->safe_psql('postgres', q{SELECT sum(queries) BETWEEN 60 AND 70 FROM connpool_query_histogram WHERE lower_time >= 4.4 AND upper_time <= 28}), 't', 'the histogram holds the short sleeps');
+is($node->safe_psql('postgres', q{SELECT sum(queries) FROM connpool_query_histogram WHERE lower_time >= 4.4 AND upper_time <= 28}) >= $short, 1, 'the histogram holds the short sleeps');
 is($node->safe_psql('postgres', q{SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9) FROM connpool_query_histogram}), 't',
 	'no bucket is wider than an eighth of its lower bound');
 my ($slow_before) = split /\|/, stat_of($node, 'slow_statements');

@@ -164,8 +164,28 @@ is($node->safe_psql('postgres', q{SET ROLE somebody; SELECT role = 'somebody', i
 	"f|f|1\nt|t|1", 'states as in pg_stat_activity');
 $_->end foreach @others;
 
+# A role that keeps renaming itself evicts its own pools, not those that others hold idle.
+watch(q{SELECT connpool_reset('counters')});
+$node->safe_psql('postgres', 'CREATE ROLE victim LOGIN; CREATE ROLE intruder LOGIN; ALTER ROLE victim SET connpool_monitor.pool_max = 3');
+$node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'victim' ]);
+my $intruder = Wire->connect_to($node, 'name 0', user => 'intruder');
+$intruder->query("SET application_name = 'name $_'; SELECT 1") foreach 1 .. 30;
+is(watch(q{SELECT queries, pool_max FROM connpool_pools WHERE role = 'victim'}), '1|3', 'an idle pool of another role keeps its place, counts and policy');
+is(watch(q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intruder'}), 't', 'the role that renames itself has the rest at most');
+$intruder->end;
+
+# A pool of users that is called as the sum of all others is part of it.
+$node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');
+my $named = Wire->connect_to($node, '(other)', user => '(other)', database => '(other)');
+$named->query('SELECT 1');
+is(watch(q{SELECT count(*), sum(connections) FROM connpool_pools WHERE database = '(other)' AND role = '(other)' AND application_name = '(other)'}),
+	'1|1', 'no two pools have the same name');
+$named->end;
 $watcher->quit;
+$node->restart;
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pools WHERE database = '(other)' AND role = '(other)'}), '1', 'nor after a restart');
 $node->stop('fast');
+
 # What is reserved is what is taken, also when that is much.
 my $large = new_node('large', "connpool_monitor.max_pools = 20000\nconnpool_monitor.slow_statements_kept = 200000\nmax_connections = 20\nmax_locks_per_transaction = 10\n", stopped => 1);
 ok($large->start(fail_ok => 1), 'a server with twenty thousand pools starts');

@@ -11,6 +11,7 @@
 
 #include "base/settings.h"
 #include "port/atomics.h"
+#include "storage/shmem.h"
 #include "store/busy_times.h"
 #include "store/pools.h"
 

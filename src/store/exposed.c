@@ -18,6 +18,7 @@
 
 #include "base/settings.h"
 #include "miscadmin.h"
+#include "storage/shmem.h"
 #include "store/exposed.h"
 #include "store/leak_log.h"
 #include "store/periods.h"

@@ -15,6 +15,7 @@
 #include "access/twophase.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "storage/shmem.h"
 #include "store/leak_log.h"
 
 #define LOG_ENTRIES 1000

@@ -14,17 +14,19 @@
  * state from no connection to the next generation, which fails as soon as
  * somebody has come in.
  *
- * When all places are taken, a new pool gets the place of the one longest
- * without a session, whose counts go to "(other)". When every pool has
- * sessions, the new session is counted in "(other)".
+ * When all places are taken, a new pool gets the place of one without a session
+ * (store/pool_owners chooses it), whose counts go to "(other)". When there is none,
+ * the new session is counted in "(other)".
  */
 #include "postgres.h"
 
 #include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
+#include "storage/shmem.h"
 #include "store/exposed.h"
 #include "store/moves.h"
+#include "store/pool_owners.h"
 #include "store/pools.h"
 
 /* What only grows: the parts of a CpmPool that are summed. */
@@ -39,6 +41,8 @@ typedef struct PoolCounters
 	pg_atomic_uint64 bucket[CPM_BUCKETS];
 } PoolCounters;
 
+#define OTHER "(other)"
+
 #define COUNTERS_OF(counters) ((pg_atomic_uint64 *) (counters))
 #define COUNTERS_IN_POOL ((int) (sizeof(PoolCounters) / sizeof(pg_atomic_uint64)))
 
@@ -52,9 +56,6 @@ typedef struct PoolPlace
 	pg_atomic_uint64 last_left; /* a TimestampTz: when it was last left */
 	pg_atomic_uint64 last_opened;	/* another: when a session last opened in it */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* and others; 0 never */
-	pg_atomic_uint64 owner;		/* cpm_pool_owner() of the name; 0 without a pool */
-	pg_atomic_uint32 limit[CPM_LIMITS]; /* its policy; sessions of its owner write */
-	pg_atomic_uint64 policy_from;	/* the moment of the session that wrote it */
 	pg_atomic_uint64 octaves;	/* of buckets that are not all zero, in either of these: a bit each */
 	pg_atomic_uint32 has_baseline;
 	PoolCounters total;			/* sessions add as they leave */
@@ -68,6 +69,7 @@ typedef struct Pools
 	pg_atomic_uint32 used;
 	int			places;			/* set at start */
 	int			next_free;		/* where a search for a free place begins, less one; under the lock */
+	LWLock	   *lock;			/* set at start: a process that attaches cannot look it up */
 	PoolPlace	place[FLEXIBLE_ARRAY_MEMBER];
 } Pools;
 
@@ -124,10 +126,6 @@ init_place(PoolPlace *place)
 	pg_atomic_init_u64(&place->last_opened, 0);
 	for (int i = 0; i < CPM_FEATURES; i++)
 		pg_atomic_init_u64(&place->feature_seen[i], 0);
-	for (int i = 0; i < CPM_LIMITS; i++)
-		pg_atomic_init_u32(&place->limit[i], 0);
-	pg_atomic_init_u64(&place->owner, 0);
-	pg_atomic_init_u64(&place->policy_from, 0);
 	pg_atomic_init_u64(&place->octaves, 0);
 	pg_atomic_init_u32(&place->has_baseline, 0);
 	init_counters(&place->total);
@@ -139,6 +137,7 @@ init_table(void)
 {
 	CpmPoolName *other = &pools->place[CPM_OTHER_POOL].name;
 
+	pools->lock = &GetNamedLWLockTranche(CPM_POOLS_LOCK)->lock;
 	pg_atomic_init_u32(&pools->epoch, 1);
 	pg_atomic_init_u64(&pools->folded, 0);
 	pg_atomic_init_u32(&pools->used, 0);
@@ -150,9 +149,9 @@ init_table(void)
 		pg_atomic_init_u64(&pools->place[i].state, 0);
 
 	init_place(&pools->place[CPM_OTHER_POOL]);
-	strlcpy(other->database, "(other)", NAMEDATALEN);
-	strlcpy(other->role, "(other)", NAMEDATALEN);
-	strlcpy(other->application_name, "(other)", NAMEDATALEN);
+	strlcpy(other->database, OTHER, NAMEDATALEN);
+	strlcpy(other->role, OTHER, NAMEDATALEN);
+	strlcpy(other->application_name, OTHER, NAMEDATALEN);
 	pg_atomic_write_u32(&pools->place[CPM_OTHER_POOL].is_used, 1);
 }
 
@@ -166,7 +165,7 @@ cpm_pools_attach(void *memory, bool is_new)
 		init_table();
 	by_name = cpm_shmem_hash("connpool_monitor pool names", cpm_max_pools + 1, &control,
 							 HASH_ELEM | HASH_BLOBS);
-	lock = &GetNamedLWLockTranche(CPM_POOLS_LOCK)->lock;
+	lock = pools->lock;
 }
 
 int
@@ -229,26 +228,13 @@ ref_of(int index)
 	return ref;
 }
 
-/* The place that has been without a session for longest; -1 when all have some. */
-static int
-longest_unused(void)
+static bool
+is_unused(int index, uint64 *last_used)
 {
-	int			longest = -1;
-	uint64		left = 0;
+	PoolPlace  *place = &pools->place[index];
 
-	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
-	{
-		PoolPlace  *place = &pools->place[i];
-
-		if ((uint32) pg_atomic_read_u64(&place->state) != 0)
-			continue;
-		if (longest < 0 || pg_atomic_read_u64(&place->last_left) < left)
-		{
-			longest = i;
-			left = pg_atomic_read_u64(&place->last_left);
-		}
-	}
-	return longest;
+	*last_used = pg_atomic_read_u64(&place->last_left);
+	return (uint32) pg_atomic_read_u64(&place->state) == 0;
 }
 
 static void
@@ -274,7 +260,7 @@ raise_moment(pg_atomic_uint64 *moment, uint64 raised)
 		;
 }
 
-/* What is no count and no peak: "(other)" has no policy, and no newest session. */
+/* What is no count and no peak: "(other)" has no newest session. */
 static void
 forget_rest(PoolPlace *place, PoolPlace *other)
 {
@@ -283,10 +269,6 @@ forget_rest(PoolPlace *place, PoolPlace *other)
 		raise_moment(&other->feature_seen[i], pg_atomic_read_u64(&place->feature_seen[i]));
 		pg_atomic_write_u64(&place->feature_seen[i], 0);
 	}
-	for (int i = 0; i < CPM_LIMITS; i++)
-		pg_atomic_write_u32(&place->limit[i], 0);
-	pg_atomic_write_u64(&place->owner, 0);
-	pg_atomic_write_u64(&place->policy_from, 0);
 	pg_atomic_write_u64(&place->last_opened, 0);
 }
 
@@ -318,6 +300,7 @@ fold(int index)
 	raise_peak(&other->peak, peak_value(&place->peak));
 	raise_peak(&other->peak_busy, peak_value(&place->peak_busy));
 	forget_rest(place, other);
+	cpm_pool_owner_remove(index);
 	pg_atomic_write_u32(&place->is_used, 0);
 	pg_atomic_write_u64(&place->peak, 0);
 	pg_atomic_write_u64(&place->peak_busy, 0);
@@ -325,6 +308,13 @@ fold(int index)
 	pg_atomic_fetch_add_u64(&pools->folded, 1);
 	cpm_move_end();
 	return true;
+}
+
+static bool
+is_other(const CpmPoolName *name)
+{
+	return strcmp(name->database, OTHER) == 0 && strcmp(name->role, OTHER) == 0 &&
+		strcmp(name->application_name, OTHER) == 0;
 }
 
 /* A place for a new pool; -1 when there is none. Places fill in order, so the next one is free. */
@@ -342,7 +332,7 @@ free_place(void)
 			return index;
 	}
 	do
-		index = longest_unused();
+		index = cpm_pool_to_evict(is_unused);
 	while (index >= 0 && !fold(index));
 	return index;
 }
@@ -356,6 +346,9 @@ find_or_create(const CpmPoolName *name)
 
 	if (entry)
 		return entry->index;
+	/* a pool of users that is called so is part of it: no two rows have one name */
+	if (is_other(name))
+		return CPM_OTHER_POOL;
 	index = free_place();
 	if (index >= 0)
 		entry = hash_search(by_name, name, HASH_ENTER_NULL, NULL);
@@ -367,7 +360,7 @@ find_or_create(const CpmPoolName *name)
 	entry->index = index;
 	pools->place[index].name = *name;
 	cpm_exposed_pool_came(index, name);
-	pg_atomic_write_u64(&pools->place[index].owner, cpm_pool_owner(name));
+	cpm_pool_owner_add(index, name);
 	pg_write_barrier();
 	pg_atomic_write_u32(&pools->place[index].is_used, 1);
 	pg_atomic_fetch_add_u32(&pools->used, 1);
@@ -435,42 +428,6 @@ cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now
 {
 	pg_atomic_fetch_add_u64(&pools->place[index].total.feature[feature], uses);
 	raise_moment(&pools->place[index].feature_seen[feature], (uint64) now);
-}
-
-void
-cpm_pool_set_policy(int index, const CpmPolicy *policy, TimestampTz from)
-{
-	PoolPlace  *place = &pools->place[index];
-
-	if (index == CPM_OTHER_POOL || (uint64) from < pg_atomic_read_u64(&place->policy_from))
-		return;
-	/* mostly it is what it was: then the line of the cache stays with those that read it */
-	if ((uint64) from != pg_atomic_read_u64(&place->policy_from))
-		pg_atomic_write_u64(&place->policy_from, (uint64) from);
-	for (int i = 0; i < CPM_LIMITS; i++)
-		if (pg_atomic_read_u32(&place->limit[i]) != (uint32) policy->limit[i])
-			pg_atomic_write_u32(&place->limit[i], (uint32) policy->limit[i]);
-}
-
-void
-cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, TimestampTz from)
-{
-	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
-		if (pg_atomic_read_u64(&pools->place[i].owner) == owner)
-			cpm_pool_set_policy(i, policy, from);
-}
-
-bool
-cpm_pool_policy(int index, CpmPolicy *policy)
-{
-	bool		is_any = false;
-
-	for (int i = 0; i < CPM_LIMITS; i++)
-	{
-		policy->limit[i] = (int) pg_atomic_read_u32(&pools->place[index].limit[i]);
-		is_any |= policy->limit[i] != 0;
-	}
-	return is_any;
 }
 
 TimestampTz
@@ -584,10 +541,7 @@ cpm_pool_copy_baseline(int index, CpmPool *baseline)
 int
 cpm_pool_load(const CpmPool *pool)
 {
-	bool		is_other = strcmp(pool->name.database, "(other)") == 0 &&
-		strcmp(pool->name.role, "(other)") == 0 &&
-		strcmp(pool->name.application_name, "(other)") == 0;
-	int			index = is_other ? CPM_OTHER_POOL : find_or_create(&pool->name);
+	int			index = find_or_create(&pool->name);
 	PoolPlace  *place = &pools->place[index];
 
 	for (int i = 0; i < CPM_COUNTS; i++)

@@ -59,15 +59,6 @@ extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time
 extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
 
 /*
- * The pool has the policy of a session that opened, or changed it, at that moment,
- * unless it has that of a later one. Atomics only.
- */
-extern void cpm_pool_set_policy(int index, const CpmPolicy *policy, TimestampTz from);
-
-/* The same for every pool of that owner (cpm_pool_owner()). Looks at each pool. */
-extern void cpm_pools_set_policy(uint64 owner, const CpmPolicy *policy, TimestampTz from);
-
-/*
  * Add what was counted of the pool before the server started, and make it one of
  * the known; its index. The postmaster only, before anybody else is there.
  */
@@ -76,9 +67,6 @@ extern void cpm_pools_load_folded(uint64 folded);
 
 /* The sampler only: so many of the pool's sessions are busy. */
 extern void cpm_pool_note_busy(int index, uint32 busy);
-
-/* The pool's policy; false when it has none. Any process; no lock. */
-extern bool cpm_pool_policy(int index, CpmPolicy *policy);
 
 /* When a session last opened in the pool; 0 never. Any process; no lock. */
 extern TimestampTz cpm_pool_last_opened(int index);

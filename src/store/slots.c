@@ -25,7 +25,9 @@
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
+#include "storage/shmem.h"
 #include "store/moves.h"
+#include "store/pool_owners.h"
 #include "store/pools.h"
 #include "store/slots.h"
 #include "utils/backend_status.h"
@@ -45,7 +47,7 @@ typedef struct Slot
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
-	TimestampTz policy_from;	/* its opening, or when the policy was changed in it */
+	uint64		policy_sequence;	/* of its opening, or of the last change of its policy */
 	uint64		owner;			/* cpm_pool_owner() of its role and database */
 	uint64		session_base[CPM_COUNTS];
 	uint64		pool_base[CPM_COUNTS];
@@ -143,7 +145,7 @@ max_value(pg_atomic_uint64 *max, uint32 stretch)
 static void
 mark_pool_base(int pool)
 {
-	cpm_pool_set_policy(pool, &mine->policy, mine->policy_from);
+	cpm_pool_set_policy(pool, &mine->policy, mine->policy_sequence);
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pool = pool;
 	for (int i = 0; i < CPM_COUNTS; i++)
@@ -274,7 +276,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
-	mine->policy_from = now;
+	mine->policy_sequence = cpm_policy_sequence();
 	mine->owner = cpm_pool_owner(&my_pool);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
@@ -291,11 +293,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
-	/* a walk over all pools: no reader is to wait for it, but none may become another meanwhile */
-	cpm_move_end();
-	cpm_pools_set_policy(mine->owner, policy, now);
-	if (locked)
-		LWLockRelease(cpm_pools_lock());
+	end_in_pool(locked);
 	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }
@@ -340,8 +338,8 @@ cpm_slot_set_policy(const CpmPolicy *policy)
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
 	cpm_seqlock_write_end(&mine->lock);
-	mine->policy_from = GetCurrentTimestamp();
-	cpm_pool_set_policy(mine->pool, policy, mine->policy_from);
+	mine->policy_sequence = cpm_policy_sequence();
+	cpm_pool_set_policy(mine->pool, policy, mine->policy_sequence);
 }
 
 void

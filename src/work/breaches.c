@@ -6,6 +6,7 @@
 
 #include "judge/policy.h"
 #include "store/activity.h"
+#include "store/pool_owners.h"
 #include "store/pools.h"
 #include "store/slots.h"
 #include "work/breaches.h"

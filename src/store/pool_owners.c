@@ -1,0 +1,357 @@
+/*
+ * pool_owners.c
+ *		Owners of pools: a role in a database, the pools it holds, and its policy.
+ *
+ * A policy is set on roles and databases, so every pool of an owner has the same. Kept once
+ * for each owner, it is set by a session that opens without looking at any other pool.
+ *
+ * When the table of pools is full, a pool is evicted. Were it always the longest unused, one
+ * role that keeps renaming itself would evict everybody's; so it is one of the owner that
+ * holds the most places. Owners are in lists by that number, pools in a list of their owner.
+ * The head of a list is looked at first and goes to its end, and the looks are bounded: finding
+ * one takes the same time whatever the number of pools.
+ *
+ * The lock of store/pools guards all links. A policy is atomics: it is written by sessions that
+ * are in a pool of the owner, which therefore stays, and read by anybody.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+#include "store/pool_owners.h"
+
+#define NONE (-1)
+
+/* Pools that are looked at for one eviction, of one owner and of all. */
+#define MOST_LOOKS_AT_OWNER 64
+#define MOST_LOOKS 256
+
+typedef struct Owner
+{
+	uint64		key;			/* cpm_pool_owner() */
+	int			pools;			/* that it holds; 0 for an entry that is free */
+	int			first_pool;
+	int			last_pool;
+	int			next;			/* of those that hold as many, or of free ones */
+	int			previous;
+	pg_atomic_uint64 sequence;	/* of the session that wrote the policy */
+	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy */
+} Owner;
+
+/* By place in store/pools. */
+typedef struct PoolLink
+{
+	pg_atomic_uint32 owner;		/* index and 1; 0 for a place without a pool */
+	int			next;
+	int			previous;
+} PoolLink;
+
+typedef struct OwnerList
+{
+	int			first;
+	int			last;
+} OwnerList;
+
+typedef struct Owners
+{
+	pg_atomic_uint64 sequence;	/* of policies */
+	int			most;			/* no owner holds more pools */
+	int			free;			/* the first free entry */
+	int			places;			/* max_pools and 1, set at start, as are the arrays behind */
+} Owners;
+
+typedef struct OwnerKey
+{
+	uint64		key;			/* hash key */
+	int			owner;
+} OwnerKey;
+
+static Owners *owners;
+static Owner *owner_of_index;	/* `places` of each, behind the struct in shared memory */
+static PoolLink *link_of_pool;
+static OwnerList *with_pools;	/* the owners that hold so many pools */
+static HTAB *by_key;
+
+static Size
+owners_offset(void)
+{
+	return MAXALIGN(sizeof(Owners));
+}
+
+static Size
+array_size(Size element)
+{
+	return MAXALIGN(mul_size((Size) cpm_max_pools + 1, element));
+}
+
+Size
+cpm_pool_owners_size(void)
+{
+	Size		size = add_size(owners_offset(), array_size(sizeof(Owner)));
+
+	size = add_size(size, array_size(sizeof(PoolLink)));
+	return add_size(size, array_size(sizeof(OwnerList)));
+}
+
+Size
+cpm_pool_owners_hash_size(void)
+{
+	return hash_estimate_size(cpm_max_pools + 1, sizeof(OwnerKey));
+}
+
+static void
+init_owners(void)
+{
+	pg_atomic_init_u64(&owners->sequence, 0);
+	owners->places = cpm_max_pools + 1;
+	owners->most = 0;
+	owners->free = 0;
+	for (int i = 0; i < owners->places; i++)
+	{
+		Owner	   *owner = &owner_of_index[i];
+
+		owner->pools = 0;
+		owner->next = i + 1 < owners->places ? i + 1 : NONE;
+		pg_atomic_init_u64(&owner->sequence, 0);
+		for (int limit = 0; limit < CPM_LIMITS; limit++)
+			pg_atomic_init_u32(&owner->limit[limit], 0);
+		pg_atomic_init_u32(&link_of_pool[i].owner, 0);
+		with_pools[i].first = with_pools[i].last = NONE;
+	}
+}
+
+void
+cpm_pool_owners_attach(void *memory, bool is_new)
+{
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(OwnerKey)};
+	char	   *arrays = (char *) memory + owners_offset();
+
+	owners = memory;
+	owner_of_index = (Owner *) arrays;
+	arrays += array_size(sizeof(Owner));
+	link_of_pool = (PoolLink *) arrays;
+	arrays += array_size(sizeof(PoolLink));
+	with_pools = (OwnerList *) arrays;
+	if (is_new)
+		init_owners();
+	by_key = cpm_shmem_hash("connpool_monitor pool owner keys", cpm_max_pools + 1, &control,
+							HASH_ELEM | HASH_BLOBS);
+}
+
+/* Put an owner at the end of the list of those that hold as many pools as it does now. */
+static void
+list_owner(int index)
+{
+	Owner	   *owner = &owner_of_index[index];
+	OwnerList  *list = &with_pools[owner->pools];
+
+	owner->next = NONE;
+	owner->previous = list->last;
+	if (list->last != NONE)
+		owner_of_index[list->last].next = index;
+	else
+		list->first = index;
+	list->last = index;
+	owners->most = Max(owners->most, owner->pools);
+}
+
+static void
+unlist_owner(int index)
+{
+	Owner	   *owner = &owner_of_index[index];
+	OwnerList  *list = &with_pools[owner->pools];
+
+	if (owner->previous != NONE)
+		owner_of_index[owner->previous].next = owner->next;
+	else
+		list->first = owner->next;
+	if (owner->next != NONE)
+		owner_of_index[owner->next].previous = owner->previous;
+	else
+		list->last = owner->previous;
+	while (owners->most > 0 && with_pools[owners->most].first == NONE)
+		owners->most--;
+}
+
+static void
+append_pool(Owner *owner, int pool)
+{
+	PoolLink   *link = &link_of_pool[pool];
+
+	link->next = NONE;
+	link->previous = owner->last_pool;
+	if (owner->last_pool != NONE)
+		link_of_pool[owner->last_pool].next = pool;
+	else
+		owner->first_pool = pool;
+	owner->last_pool = pool;
+}
+
+static void
+unlink_pool(Owner *owner, int pool)
+{
+	PoolLink   *link = &link_of_pool[pool];
+
+	if (link->previous != NONE)
+		link_of_pool[link->previous].next = link->next;
+	else
+		owner->first_pool = link->next;
+	if (link->next != NONE)
+		link_of_pool[link->next].previous = link->previous;
+	else
+		owner->last_pool = link->previous;
+}
+
+/* The owner of that key, with an entry of its own; there are as many entries as pools. */
+static int
+find_owner(uint64 key)
+{
+	bool		found;
+	OwnerKey   *entry = hash_search(by_key, &key, HASH_ENTER_NULL, &found);
+	Owner	   *owner;
+
+	if (entry == NULL || (!found && owners->free == NONE))
+		return NONE;
+	if (found)
+		return entry->owner;
+	entry->owner = owners->free;
+	owner = &owner_of_index[entry->owner];
+	owners->free = owner->next;
+	owner->key = key;
+	owner->first_pool = owner->last_pool = NONE;
+	pg_atomic_write_u64(&owner->sequence, 0);
+	for (int i = 0; i < CPM_LIMITS; i++)
+		pg_atomic_write_u32(&owner->limit[i], 0);
+	return entry->owner;
+}
+
+void
+cpm_pool_owner_add(int pool, const CpmPoolName *name)
+{
+	int			index = find_owner(cpm_pool_owner(name));
+	Owner	   *owner;
+
+	if (index == NONE)
+		return;					/* cannot happen; such a pool has no policy and is not evicted */
+	owner = &owner_of_index[index];
+	if (owner->pools > 0)
+		unlist_owner(index);
+	append_pool(owner, pool);
+	owner->pools++;
+	list_owner(index);
+	pg_atomic_write_u32(&link_of_pool[pool].owner, (uint32) index + 1);
+}
+
+void
+cpm_pool_owner_remove(int pool)
+{
+	int			index = (int) pg_atomic_exchange_u32(&link_of_pool[pool].owner, 0) - 1;
+	Owner	   *owner;
+
+	if (index == NONE)
+		return;
+	owner = &owner_of_index[index];
+	unlist_owner(index);
+	unlink_pool(owner, pool);
+	owner->pools--;
+	if (owner->pools > 0)
+	{
+		list_owner(index);
+		return;
+	}
+	hash_search(by_key, &owner->key, HASH_REMOVE, NULL);
+	owner->next = owners->free;
+	owners->free = index;
+}
+
+typedef struct Choice
+{
+	int			pool;			/* the longest unused so far, or NONE */
+	uint64		last_used;
+	int			looks;			/* that are left */
+} Choice;
+
+/* Look at an owner's pools, or the first of them; they go to the end of its list. */
+static void
+look_at_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
+{
+	int			looks = Min(owner->pools, MOST_LOOKS_AT_OWNER);
+
+	choice->looks -= looks;
+	for (int i = 0; i < looks; i++)
+	{
+		int			pool = owner->first_pool;
+		uint64		last_used;
+
+		unlink_pool(owner, pool);
+		append_pool(owner, pool);
+		if (is_unused(pool, &last_used) && (choice->pool == NONE || last_used < choice->last_used))
+		{
+			choice->pool = pool;
+			choice->last_used = last_used;
+		}
+	}
+}
+
+int
+cpm_pool_to_evict(CpmPoolIsUnused is_unused)
+{
+	Choice		choice = {.pool = NONE, .looks = MOST_LOOKS};
+
+	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0; pools--)
+	{
+		int			last = with_pools[pools].last;
+		int			index = NONE;
+
+		while (index != last && choice.looks > 0)
+		{
+			index = with_pools[pools].first;
+			unlist_owner(index);
+			list_owner(index);
+			look_at_owner(&owner_of_index[index], is_unused, &choice);
+		}
+	}
+	return choice.pool;
+}
+
+uint64
+cpm_policy_sequence(void)
+{
+	return pg_atomic_add_fetch_u64(&owners->sequence, 1);
+}
+
+void
+cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence)
+{
+	uint32		index = pg_atomic_read_u32(&link_of_pool[pool].owner);
+	Owner	   *owner;
+
+	if (index == 0)
+		return;
+	owner = &owner_of_index[index - 1];
+	if (sequence < pg_atomic_read_u64(&owner->sequence))
+		return;
+	/* mostly it is what it was: then the line of the cache stays with those that read it */
+	if (sequence != pg_atomic_read_u64(&owner->sequence))
+		pg_atomic_write_u64(&owner->sequence, sequence);
+	for (int i = 0; i < CPM_LIMITS; i++)
+		if (pg_atomic_read_u32(&owner->limit[i]) != (uint32) policy->limit[i])
+			pg_atomic_write_u32(&owner->limit[i], (uint32) policy->limit[i]);
+}
+
+bool
+cpm_pool_policy(int pool, CpmPolicy *policy)
+{
+	uint32		index = pg_atomic_read_u32(&link_of_pool[pool].owner);
+	bool		is_any = false;
+
+	memset(policy, 0, sizeof(*policy));
+	for (int i = 0; index != 0 && i < CPM_LIMITS; i++)
+	{
+		policy->limit[i] = (int) pg_atomic_read_u32(&owner_of_index[index - 1].limit[i]);
+		is_any |= policy->limit[i] != 0;
+	}
+	return is_any;
+}
