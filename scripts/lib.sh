@@ -33,18 +33,19 @@ die() { printf '%s\n' "error: $*" >&2; exit 1; }
 # The comment at the top of the script is its help.
 print_help() { sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "$0"; }
 
-# Everything below is for one stage or for both; a script asks which one it is in.
 is_inner() { [ -n "${CONNPOOL_MONITOR_RUN:-}" ]; }
 is_root() { [ "$(id -u)" = 0 ]; }
 
+has_root() { is_root || command -v sudo >/dev/null; }
+
 as_root() {
 	if is_root; then "$@"
-	elif command -v sudo >/dev/null; then sudo "$@"
+	elif has_root; then sudo "$@"
 	else die "root is needed to run \"$1\", and there is no sudo"
 	fi
 }
 
-# Start the script again through sudo, unless it is root's or already past that.
+# Start the script again through sudo, unless it already runs as root or is in the inner stage.
 need_root() {
 	if is_inner || is_root; then return 0; fi
 	command -v sudo >/dev/null || die "$script needs root, and there is no sudo"
@@ -64,7 +65,7 @@ declare -a temporary_files=()	# root's files elsewhere that must not stay
 
 # Once in a script, and only where something has to be installed.
 update_package_lists() {
-	[ -z "${lists_updated:-}" ] || return 0
+	if [ -n "${lists_updated:-}" ] || ! has_root; then return 0; fi
 	as_root apt-get update -qq >/dev/null 2>&1 || true
 	lists_updated=1
 }
@@ -97,8 +98,7 @@ install_packages() {
 	local missing package conf=/etc/postgresql-common/createcluster.d/connpool_monitor.conf policy=/usr/sbin/policy-rc.d
 	find_missing "$@"
 	[ ${#missing[@]} != 0 ] || return 0
-	is_root || command -v sudo >/dev/null ||
-		die "these packages are missing, and there is no sudo to install them with: ${missing[*]}"
+	has_root || die "these packages are missing, and there is no sudo to install them with: ${missing[*]}"
 	update_package_lists
 	for package in "${missing[@]}"; do
 		is_available "$package" || die "apt has no package $package"
@@ -121,12 +121,12 @@ remove_temporary_files() {
 	temporary_files=()
 }
 
-# Install those of the packages that the distribution has: what needs the others is skipped.
+# Install those of the packages that the distribution has. Tests that need the others are skipped.
 install_optional_packages() {
 	local missing package available=()
 	find_missing "$@"
 	[ ${#missing[@]} != 0 ] || return 0
-	if ! is_root && ! command -v sudo >/dev/null; then return 0; fi
+	has_root || return 0
 	update_package_lists
 	for package in "${missing[@]}"; do
 		if is_available "$package"; then available+=("$package"); fi
@@ -159,7 +159,8 @@ copy_project() {
 		tar -C "$1" --no-same-owner -xf -
 }
 
-# Set run to a new directory of ours, after checking that it can serve: start_run MEGABYTES
+# start_run MEGABYTES: create the run's directory, set run to it, and check that it has this
+# much space and can be used
 start_run() {
 	local parent=${TMPDIR:-/tmp} free
 	run=$(mktemp -d "$parent/connpool_monitor.XXXXXX" 2>/dev/null) ||
@@ -167,7 +168,7 @@ start_run() {
 	run=$(realpath "$run")
 	chmod 755 "$run"
 	# a Unix socket's path has at most 107 bytes
-	[ ${#run} -le 60 ] || die "the path of $parent is too long for sockets: set TMPDIR to a shorter one"
+	[ ${#run} -le 70 ] || die "the path of $parent is too long for sockets: set TMPDIR to a shorter one"
 	printf '#!/bin/sh\n' >"$run/probe" && chmod 755 "$run/probe" && "$run/probe" 2>/dev/null ||
 		die "no program can be run in $parent (mounted noexec?): set TMPDIR to another one"
 	as_unprivileged test -x "$run" || die "the user postgres cannot enter $parent: set TMPDIR to another one"
@@ -216,7 +217,7 @@ start_inner() {
 		fi
 	fi
 	cd /
-	# with job control a job in the background does not ignore the signals of the keyboard
+	# job control, because bash otherwise makes background jobs ignore SIGINT and SIGQUIT
 	set -m
 	"${command[@]}" env -i "${environment[@]}" bash "$run/source/$script" "$@" </dev/null &
 	set +m
@@ -233,13 +234,22 @@ run_processes() {
 	} 2>/dev/null | cut -d/ -f3 | sort -un
 }
 
-server_processes() { find /proc/[0-9]*/exe -maxdepth 0 -lname "$run/*/postgres*" -printf '%h\n' 2>/dev/null | cut -d/ -f3; }
+# Print the pid of each process of a server: its working directory is a data directory. Its
+# program may be valgrind.
+server_processes() {
+	local process directory
+	find /proc/[0-9]*/cwd -maxdepth 0 -lname "$run/*" -printf '%h %l\n' 2>/dev/null |
+		while read -r process directory; do
+			[ ! -e "$directory/postmaster.pid" ] || echo "${process##*/}"
+		done
+}
 
-# send SIGNAL PID...: as the user whose processes they are, for pids can be reused
+# send SIGNAL PID...: signal processes as the user who runs them, so that a reused pid of
+# another user is safe
 send() { as_unprivileged bash -c 'kill -s "$0" "$@"' "$@" 2>/dev/null; }
 
-# End the processes of the run: first those that start servers, then servers in the way that
-# gives their shared memory back, then whatever is left.
+# End the processes of the run: kill everything but servers, so that no new server starts; then
+# stop servers with SIGQUIT, so that they release their shared memory; then kill the rest.
 end_run_processes() {
 	local try servers others
 	for ((try = 0; try < 50; try++)); do
@@ -250,10 +260,10 @@ end_run_processes() {
 		sleep 0.05
 	done
 	[ -z "$servers" ] || send QUIT $servers
-	for ((try = 0; try < 150; try++)); do
+	for ((try = 0; try < 300; try++)); do
 		servers=$(run_processes)
 		[ -n "$servers" ] || break
-		[ $try -lt 80 ] || send KILL $servers
+		[ $try -lt 200 ] || send KILL $servers
 		sleep 0.05
 	done
 	# segments of servers that had to be killed: their numbers are in line 7 of the pid files
@@ -279,9 +289,9 @@ clean_up() {
 	exit "$status"
 }
 
-# ---- outer stage of scripts that are root's throughout
+# ---- outer stage: scripts without an inner stage
 
-# Run a command that a signal to this script ends too.
+# Run a command in a process group of its own, which clean_up ends if a signal stops the script.
 run_job() {
 	local status=0
 	set -m
@@ -293,7 +303,7 @@ run_job() {
 	return $status
 }
 
-# Its processes get the chance to clean up after themselves.
+# End the job: SIGTERM, then SIGKILL after 30 seconds, so that it can clean up after itself.
 end_job() {
 	local try
 	kill -s TERM -- "-$job" 2>/dev/null
