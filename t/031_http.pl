@@ -98,8 +98,8 @@ my $history = get_json($port, '/api/history?metric=total_connections&since=60s')
 ok(@{ $history->{points} } >= 5 && $history->{points}[-1][2] >= 1 && $history->{unit} eq 'connections', 'history') or diag(JSON::PP->new->encode($history));
 is(abs($history->{points}[-1][0] / 1000 - time) < 5, 1, 'of now');
 is(status("/api/history?metric=$_"), 400, "history of $_") foreach 'nothing', '', 'total_connections&since=yesterday', 'total_connections&since=-5', 'total_connections&since=2026-02-30T00:00:00Z', 'total_connections&since=2026-02-03T00:00:00%2B01:00', 'total_connections&since=0s&until=1h', 'total_connections&since=1e300d';
-is(status('/api/history?metric=total_connections&since=800d&until=500d'), 200, 'a span before the history is one');
-is(scalar @{ get_json($port, '/api/history?metric=total_connections&since=800d&until=500d')->{points} }, 0, 'without points');
+is(status('/api/history?metric=total_connections&since=800d&until=500d'), 200, 'a span before the history is answered with 200');
+is(scalar @{ get_json($port, '/api/history?metric=total_connections&since=800d&until=500d')->{points} }, 0, 'a span before the history has no points');
 like(raw($port, "GET /health/database HTTP/1.1\r\nConnection: close\r\n\r\n"), qr{^HTTP/1\.1 400 }, 'a request of HTTP/1.1 without Host is refused');
 like(raw($port, "GET /health/database HTTP/1.0\r\n\r\n"), qr{^HTTP/1\.[01] 200 }, 'one of HTTP/1.0 is answered');
 is(status("/api/history?metric=total_connections&since=$_"), 200, "since $_") foreach '5m', '1h', '366d', time - 60, '2026-01-02T03:04:05Z', '2026-01-02T03:04:05.678', '2026-01-02T03:04:05+00:00', '2026-01-02T03:04:05.678901%2B00:00';
@@ -184,7 +184,7 @@ my %twice;
 $twice{$_}++ foreach map { /^(connpool_\S+(?: \S+)*?) \S+$/ ? $1 : () } split /\n/, get($port, '/metrics')->{content};
 is(join(' ', grep { $twice{$_} > 1 } sort keys %twice), '', 'no series is there twice');
 like(get($port, '/metrics')->{content}, qr/role="r\\\\xf4le"/, 'bytes that are no character are spelled out');
-like(get($port, '/metrics')->{content}, qr/database="caf\\\\xe9"/, 'in one database');
+like(get($port, '/metrics')->{content}, qr/database="caf\\\\xe9"/, 'a byte that is not UTF-8 is escaped in a database label');
 like(get($port, '/metrics')->{content}, qr/database="caf\\\\\\\\xe9"/, 'and a backslash of a name is doubled');
 
 # In crash recovery: 503, and again there when it is over.
@@ -268,6 +268,29 @@ is(status($_), 401, "$_ too") foreach '/', '/api/status', '/api/history?metric=t
 is(status('/metrics', method => 'POST'), 401, 'whatever is asked for');
 is(status('/health/database'), 200, 'but not health');
 is(status('/metrics', Authorization => "Bearer $_"), 401, "not with '$_'") foreach '', 'first', 'first-secret2', 'FIRST-SECRET', 'x' x 400;
+# Requests without the token use up nothing of those with it, nor of health.
+{
+	my ($refusals, $chunk) = ('', '');
+	foreach (1 .. 5)
+	{
+		my $socket = http_connect($port);
+		$socket->syswrite("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" x 400 . "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+		$refusals .= $chunk while $socket->sysread($chunk, 65536);
+	}
+	like($refusals, qr{^HTTP/1\.1 401 }m, 'a flood without the token is refused');
+	like($refusals, qr{^HTTP/1\.1 429 }m, 'a flood without the token exhausts its own allowance');
+	like(raw($port, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer first-secret\r\nConnection: close\r\n\r\n"), qr{^HTTP/1\.1 200 },
+		'meanwhile a request with the token is answered');
+	my $probes = '';
+	foreach (1 .. 5)
+	{
+		my $socket = http_connect($port);
+		$socket->syswrite("GET /health/database HTTP/1.1\r\nHost: localhost\r\n\r\n" x 600 . "GET /health/database HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+		$probes .= $chunk while $socket->sysread($chunk, 65536);
+	}
+	my $healthy = () = $probes =~ m{^HTTP/1\.1 200 }mg;
+	is($healthy, 5 * 601, 'every probe of thousands is answered');
+}
 is(status('/metrics', Authorization => 'Bearer first-secret'), 200, 'with it: 200');
 is(status('/', Authorization => 'Basic ' . 'YW55Ym9keTpmaXJzdC1zZWNyZXQ='), 200, 'and as the password of Basic, for browsers');
 is(status('/', Authorization => 'Basic !!!'), 401, 'but not as nonsense');

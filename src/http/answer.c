@@ -2,25 +2,26 @@
  * answer.c
  *		What a request gets: from its method, path and headers to an answer.
  *
- * In that order: may this client ask so often, may it ask at all, is there such a
- * place, is the method one, and is there anything to say yet. Health has an allowance
- * of its own, so that whoever scrapes too often does not silence the probes, and may be
- * asked by any name, for it says nothing but numbers.
+ * Checks, in this order: the peer's allowance (429), the Host header (400), the token (401),
+ * access by name (403), the path (404), the method (405), and whether the server is ready (503).
+ * Requests with and without a valid token have separate allowances, so a flood without a token
+ * cannot exhaust the allowance of clients that have one.
+ *
+ * Health needs no token and no allowance, and answers to any host name, because it shows only
+ * numbers. When probes exceed PROBES_PER_SECOND, it repeats its last answer.
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
 
 #include "base/rate_limit.h"
+#include "http/allowance.h"
 #include "http/answer.h"
 #include "http/token.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 
-/* So many without a pause, and so many a second for as long as one likes. */
-#define MOST_AT_ONCE 1000.0
-#define REQUESTS_PER_SECOND 100.0
-#define PROBES_PER_SECOND 1000.0
+#define PROBES_PER_SECOND 1000.0	/* fresh health answers, for all peers together */
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json; charset=utf-8"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
@@ -37,8 +38,10 @@ typedef struct Place
 	bool		is_always_ready;	/* also before the server is */
 } Place;
 
+/* Limit on fresh health answers, and the last one, which lives in TopMemoryContext. */
 static CpmRateLimit health_limit;
-static CpmRateLimit general_limit;
+static StringInfoData last_health;
+static int	last_health_status;
 
 static bool
 is_json(const char *type)
@@ -64,11 +67,32 @@ say(CpmAnswer *answer, int status, const char *text)
 }
 
 static void
+keep_health(const CpmAnswer *answer)
+{
+	if (last_health.data == NULL)
+	{
+		MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
+
+		initStringInfo(&last_health);
+		MemoryContextSwitchTo(context);
+	}
+	resetStringInfo(&last_health);
+	appendBinaryStringInfo(&last_health, answer->body.data, answer->body.len);
+	last_health_status = answer->status;
+}
+
+static void
 write_health(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 {
-	(void) request;
-	answer->status = entry->write_health(&answer->body) == CPM_FIT ? 200 : 503;
-	appendStringInfoChar(&answer->body, '\n');
+	if (last_health.data == NULL || cpm_rate_limit_allows(&health_limit, PROBES_PER_SECOND, request->now_us))
+	{
+		answer->status = entry->write_health(&answer->body) == CPM_FIT ? 200 : 503;
+		appendStringInfoChar(&answer->body, '\n');
+		keep_health(answer);
+		return;
+	}
+	answer->status = last_health_status;
+	appendBinaryStringInfo(&answer->body, last_health.data, last_health.len);
 }
 
 /* The q of a part of Accept, in thousandths. */
@@ -193,29 +217,23 @@ is_address(const char *host)
 		inet_pton(AF_INET6, name, address) == 1;
 }
 
-static bool
-is_allowed_now(bool is_probe, int64 now_us)
-{
-	return is_probe ? cpm_rate_limit_allows_burst(&health_limit, PROBES_PER_SECOND, MOST_AT_ONCE, now_us) :
-		cpm_rate_limit_allows_burst(&general_limit, REQUESTS_PER_SECOND, MOST_AT_ONCE, now_us);
-}
-
 static void
 decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	const Place *place = find_place(request->path);
 	bool		is_open = place != NULL && place->is_open;
+	bool		is_authorized = !cpm_token_is_demanded() || cpm_token_fits(request->authorization);
 
 	answer->status = 200;
 	answer->type = place ? place->type : TEXT;
-	if (!is_allowed_now(is_open, request->now_us))
+	if (!is_open && !cpm_allowance_take(request->peer, is_authorized, request->now_us))
 	{
 		answer->retry = true;
 		say(answer, 429, "too many requests");
 	}
 	else if (request->needs_host && request->host == NULL)
-		say(answer, 400, "a request of HTTP/1.1 needs the header Host");
-	else if (!is_open && cpm_token_is_demanded() && !cpm_token_fits(request->authorization))
+		say(answer, 400, "an HTTP/1.1 request must have a Host header");
+	else if (!is_open && !is_authorized)
 	{
 		answer->asks_user = place != NULL && place->write == write_page;
 		say(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");

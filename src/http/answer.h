@@ -8,9 +8,12 @@
 #include "base/entry.h"
 #include "http/page.h"
 
+struct sockaddr;
+
 /* What counts of a request; NULL where it has none. */
 typedef struct CpmRequest
 {
+	const struct sockaddr *peer;
 	const char *method;
 	const char *path;
 	const char *accept;

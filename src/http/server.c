@@ -85,7 +85,9 @@ static CpmRequest
 request_of(struct MHD_Connection *connection, const char *url, const char *method,
 		   const char *version)
 {
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	CpmRequest	request = {
+		.peer = info ? info->client_addr : NULL,
 		.method = method,
 		.path = url,
 		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
