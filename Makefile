@@ -1,7 +1,7 @@
 # connpool_monitor: monitors connections and pooling from inside PostgreSQL
 
-# Files by pattern, relative to this directory. It is not the current one in a build
-# elsewhere, by make -f.
+# Find files by pattern, relative to the directory of this Makefile, which is not the current
+# directory in a build started with make -f.
 here := $(dir $(firstword $(MAKEFILE_LIST)))
 files = $(patsubst $(here)%,%,$(sort $(wildcard $(addprefix $(here),$(1)))))
 
@@ -30,7 +30,7 @@ OBJS = $(SOURCES:.c=.o)
 PG_CPPFLAGS = -I$(srcdir)/src -Isrc -I$(libpq_srcdir) -fno-plt
 # clang is given the options of the gcc that PostgreSQL was configured with
 PG_CFLAGS = $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes)
-EXTRA_CLEAN = src/judge/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
+EXTRA_CLEAN = src/base/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
 	src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
 
 # Tests against a running server that preloads both libraries; what they need beyond that they
@@ -103,10 +103,10 @@ src/http/page.o: src/http/page.inc
 
 # names of conditions, as the PostgreSQL that is built for has them
 ERRCODES = $(datadir)/errcodes.txt
-src/judge/condition_names.inc: $(ERRCODES) scripts/condition-names
+src/base/condition_names.inc: $(ERRCODES) scripts/condition-names
 	sh $(srcdir)/scripts/condition-names <$(ERRCODES) >$@
 
-src/judge/sqlstates.o: src/judge/condition_names.inc
+src/base/sqlstates.o: src/base/condition_names.inc
 
 # every object is rebuilt when a header changes: small, and never stale
 $(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(call files,src/*/*.h)

@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "judge/sqlstates.h"
+#include "base/sqlstates.h"
 
 typedef struct Condition
 {
@@ -16,7 +16,7 @@ typedef struct Condition
 } Condition;
 
 static const Condition conditions[] = {
-#include "judge/condition_names.inc"
+#include "base/condition_names.inc"
 };
 
 static const char *const retryable[] = {
@@ -30,6 +30,27 @@ cpm_condition_name(const char *sqlstate)
 		if (strcmp(conditions[i].sqlstate, sqlstate) == 0)
 			return conditions[i].name;
 	return NULL;
+}
+
+int
+cpm_condition_count(void)
+{
+	return lengthof(conditions);
+}
+
+const char *
+cpm_condition_sqlstate(int index)
+{
+	return conditions[index].sqlstate;
+}
+
+bool
+cpm_is_known_class(const char *sqlstate)
+{
+	for (size_t i = 0; i < lengthof(conditions); i++)
+		if (strncmp(conditions[i].sqlstate, sqlstate, 2) == 0)
+			return true;
+	return false;
 }
 
 bool

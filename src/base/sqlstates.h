@@ -15,4 +15,11 @@ extern const char *cpm_condition_name(const char *sqlstate);
  */
 extern bool cpm_is_retryable(const char *sqlstate);
 
+/* The codes that PostgreSQL itself has: indexes run from 0 to the count, exclusive. */
+extern int	cpm_condition_count(void);
+extern const char *cpm_condition_sqlstate(int index);
+
+/* Return true if PostgreSQL has a code of this one's class, its first two characters. */
+extern bool cpm_is_known_class(const char *sqlstate);
+
 #endif							/* CPM_SQLSTATES_H */

@@ -19,8 +19,6 @@
 #define ABANDONED_SHARE 0.1
 #define FEWEST_DIRECT 10
 
-#define OPENED_BY(pool) (pool)->name.application_name[0] ? (pool)->name.application_name : "(no application name)"
-
 static void CPM_PRINTF(3, 4)
 find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format, ...)
 {
@@ -72,9 +70,9 @@ judge_pooling(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
 		bool		is_fast = seen->opens_too_fast ||
 			(double) worst->opened >= FAST_PER_SECOND * seen->seconds;
 
-		add_evidence(finding, "; %d pool%s sessions for fewer than %d transactions, most of them %s (%s in %s): " UINT64_FORMAT " sessions with %.1f",
-				 seen->churning, seen->churning == 1 ? " opens" : "s open", CHURN_TRANSACTIONS, OPENED_BY(worst), worst->name.role,
-				 worst->name.database, worst->opened,
+		add_evidence(finding, "; %d pool%s sessions for fewer than %d transactions, most of them %s: " UINT64_FORMAT " sessions with %.1f",
+				 seen->churning, seen->churning == 1 ? " opens" : "s open", CHURN_TRANSACTIONS,
+				 cpm_pool_in_words(&worst->name), worst->opened,
 				 (double) worst->counts.of[CPM_TRANSACTIONS] / (double) worst->opened);
 		finding->status = is_fast ? CPM_AUDIT_WARNING : CPM_AUDIT_ADVICE;
 		advise(finding, "Let that application keep its connections: a pool in its driver, or PgBouncer in front of it. connpool_pool_advice says how many it needs, and in which mode.");

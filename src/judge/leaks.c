@@ -54,7 +54,8 @@ cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty,
 		return CPM_LEAK_IDLE_IN_TRANSACTION;
 	if (!session->exempt && session->state == CPM_STATE_IDLE &&
 		cpm_age_us(now, session->state_change) > ages->leak_idle_us &&
-		pool_opened > session->state_change + filling_us(ages->leak_idle_us) && !has_duty)
+		pool_opened > session->state_change + filling_us(ages->leak_idle_us) &&
+		pool_opened <= now && !has_duty)
 		return CPM_LEAK_IDLE;
 	return CPM_NO_LEAK;
 }

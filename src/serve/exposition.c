@@ -12,6 +12,7 @@
 
 #include "access/xlog.h"
 #include "base/settings.h"
+#include "base/sqlstates.h"
 #include "base/version.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
@@ -203,32 +204,46 @@ write_queries(Facts *facts)
 		cpm_sample_of(out, "database", database_label(&exposed->database[i]), (double) exposed->database[i].failed);
 }
 
-/* The first code of each class speaks for all of it. */
+/*
+ * Return the label for an SQLSTATE: its class, or CPM_EXPOSED_OTHER for a class that PostgreSQL
+ * does not define, because users can raise any code and would create any number of series.
+ */
+static const char *
+error_class(int sqlstate, char *class)
+{
+	strlcpy(class, sqlstate != 0 ? unpack_sql_state(sqlstate) : "", 3);
+	return class[0] != '\0' && cpm_is_known_class(class) ? class : CPM_EXPOSED_OTHER;
+}
+
 static void
 write_errors(Facts *facts)
 {
 	const uint64 *error = facts->exposed->totals.error;
-	char		class[CPM_ERROR_CODES + 1][3];
+	char		buffer[CPM_ERROR_CODES + 1][3];
+	const char *class[CPM_ERROR_CODES + 1];
+	double		sum[CPM_ERROR_CODES + 1];
+	int			classes = 0;
 
 	cpm_family(&facts->out, "errors", CPM_COUNTER, "Errors that clients met, by class of SQLSTATE.");
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 	{
-		int			sqlstate = cpm_errors_get(i).sqlstate;
+		const char *name;
+		int			found = 0;
 
-		strlcpy(class[i], sqlstate != 0 ? unpack_sql_state(sqlstate) : "", 3);
+		if (error[i] == 0)
+			continue;
+		name = error_class(cpm_errors_get(i).sqlstate, buffer[classes]);
+		while (found < classes && strcmp(class[found], name) != 0)
+			found++;
+		if (found == classes)
+		{
+			class[classes] = name;
+			sum[classes++] = 0;
+		}
+		sum[found] += (double) error[i];
 	}
-	for (int i = 0; i <= CPM_ERROR_CODES; i++)
-	{
-		uint64		sum = 0;
-		bool		is_first = true;
-
-		for (int j = 0; j < i && is_first; j++)
-			is_first = strcmp(class[j], class[i]) != 0;
-		for (int j = i; j <= CPM_ERROR_CODES && is_first; j++)
-			sum += strcmp(class[j], class[i]) == 0 ? error[j] : 0;
-		if (is_first && sum > 0)
-			cpm_sample_of(&facts->out, "class", class[i][0] != '\0' ? class[i] : CPM_EXPOSED_OTHER, (double) sum);
-	}
+	for (int i = 0; i < classes; i++)
+		cpm_sample_of(&facts->out, "class", class[i], sum[i]);
 }
 
 /* From so many microseconds on, doubling, and from half_from to half_to at one and a half too. */

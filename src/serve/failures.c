@@ -5,8 +5,8 @@
  */
 #include "postgres.h"
 
+#include "base/sqlstates.h"
 #include "fmgr.h"
-#include "judge/sqlstates.h"
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/errors.h"
@@ -72,16 +72,18 @@ list_refused(const void *entry, void *arg)
 	const CpmRefused *refused = entry;
 	CpmRow		row = {0};
 
-	cpm_row_timestamptz(&row, refused->at);
+	cpm_row_timestamptz(&row, (TimestampTz) refused->last_at.value);
 	cpm_row_text(&row, cpm_refusal_name(refused->reason));
 	cpm_row_text(&row, refused->database);
 	cpm_row_text(&row, refused->role);
 	cpm_row_text(&row, refused->application_name);
 	cpm_row_address(&row, &refused->client_addr);
+	cpm_row_int8(&row, (int64) refused->attempts.value);
+	cpm_row_timestamptz(&row, refused->first_at);
 	cpm_row_emit(&row, arg);
 }
 
-/* at, reason, database, role, application_name, client_addr, newest first */
+/* at, reason, database, role, application_name, client_addr, attempts, first_at */
 Datum
 connpool_rejection_log_1_0(PG_FUNCTION_ARGS)
 {

@@ -2,17 +2,20 @@
  * errors.c
  *		Errors of client sessions by SQLSTATE.
  *
- * An open hash table of fixed size. A code claims a free place once, by
- * compare-and-exchange, and keeps it until the server stops, so a counter is
- * found without a lock by processes that may take none. When all places are
- * taken, a new code is counted as the rest, in the place after the last.
+ * PostgreSQL's own codes are put into an open hash table when the server starts, and stay.
+ * Users can raise any number of other codes, so those share a few places after the table: a
+ * code claims a free place by compare-and-exchange and keeps it until a reset. When all are
+ * taken, further codes are counted together in the last place. A counter is found without a
+ * lock, by processes that may take none.
  *
  * Everybody adds; a reset moves baselines that readers subtract.
  */
 #include "postgres.h"
 
+#include "base/sqlstates.h"
 #include "port/atomics.h"
 #include "store/errors.h"
+#include "utils/elog.h"
 
 typedef struct ErrorCounter
 {
@@ -35,6 +38,31 @@ cpm_errors_size(void)
 	return sizeof(Errors);
 }
 
+/* Where the search for one of PostgreSQL's own codes begins. */
+static uint32
+first_place(uint32 sqlstate)
+{
+	/* the five characters of a code differ in their low bits: mix them */
+	return (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_OWN_ERROR_CODES;
+}
+
+/* Return the place of one of PostgreSQL's codes, or a free place for it; NULL if there is neither. */
+static ErrorCounter *
+own_place(uint32 sqlstate)
+{
+	uint32		start = first_place(sqlstate);
+
+	for (uint32 i = 0; i < CPM_OWN_ERROR_CODES; i++)
+	{
+		ErrorCounter *counter = &errors->counter[(start + i) % CPM_OWN_ERROR_CODES];
+		uint32		present = pg_atomic_read_u32(&counter->sqlstate);
+
+		if (present == sqlstate || present == 0)
+			return counter;
+	}
+	return NULL;
+}
+
 void
 cpm_errors_attach(void *memory, bool is_new)
 {
@@ -47,6 +75,15 @@ cpm_errors_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&errors->counter[i].total, 0);
 		pg_atomic_init_u64(&errors->counter[i].last_seen, 0);
 		pg_atomic_init_u64(&errors->counter[i].baseline, 0);
+	}
+	for (int i = 0; i < cpm_condition_count(); i++)
+	{
+		const char *code = cpm_condition_sqlstate(i);
+		uint32		sqlstate = MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+		ErrorCounter *counter = own_place(sqlstate);
+
+		if (counter != NULL)
+			pg_atomic_write_u32(&counter->sqlstate, sqlstate);
 	}
 }
 
@@ -64,16 +101,13 @@ claim(ErrorCounter *counter, uint32 sqlstate)
 static ErrorCounter *
 counter_of(uint32 sqlstate)
 {
-	/* the five characters of a code differ in their low bits: mix them */
-	uint32		start = (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_ERROR_CODES;
+	ErrorCounter *own = own_place(sqlstate);
 
-	for (uint32 i = 0; i < CPM_ERROR_CODES; i++)
-	{
-		ErrorCounter *counter = &errors->counter[(start + i) % CPM_ERROR_CODES];
-
-		if (claim(counter, sqlstate))
-			return counter;
-	}
+	if (own != NULL && pg_atomic_read_u32(&own->sqlstate) == sqlstate)
+		return own;
+	for (int i = CPM_OWN_ERROR_CODES; i < CPM_ERROR_CODES; i++)
+		if (claim(&errors->counter[i], sqlstate))
+			return &errors->counter[i];
 	return &errors->counter[CPM_ERROR_CODES];
 }
 
@@ -106,8 +140,13 @@ void
 cpm_errors_reset(void)
 {
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
-		pg_atomic_write_u64(&errors->counter[i].baseline,
-							pg_atomic_read_u64(&errors->counter[i].total));
+	{
+		ErrorCounter *counter = &errors->counter[i];
+
+		pg_atomic_write_u64(&counter->baseline, pg_atomic_read_u64(&counter->total));
+		if (i >= CPM_OWN_ERROR_CODES)
+			pg_atomic_write_u32(&counter->sqlstate, 0);
+	}
 }
 
 void

@@ -8,7 +8,13 @@
 #include "base/stream.h"
 #include "datatype/timestamp.h"
 
-#define CPM_ERROR_CODES 256		/* told apart; the rest is "other" */
+/*
+ * Places for PostgreSQL's own codes, which never run out, and for codes that users raise, whose
+ * number is unlimited. Codes without a place are counted together as "other".
+ */
+#define CPM_OWN_ERROR_CODES 384
+#define CPM_OTHER_ERROR_CODES 64
+#define CPM_ERROR_CODES (CPM_OWN_ERROR_CODES + CPM_OTHER_ERROR_CODES)
 
 typedef struct CpmErrorCount
 {
@@ -26,6 +32,10 @@ extern void cpm_errors_add(int sqlstate, TimestampTz at);
 /* Entry index, from 0 to CPM_ERROR_CODES inclusive; errors is 0 for an empty one. */
 extern CpmErrorCount cpm_errors_get(int index);
 
+/*
+ * Start all counts anew and free the places of user-raised codes. An error raised concurrently
+ * may be counted for the code that next claims its place.
+ */
 extern void cpm_errors_reset(void);
 
 /* Loading is for the postmaster, before anybody else is there. */
