@@ -43,7 +43,7 @@ cpm_ring_init(CpmRing *ring, int entries, Size entry_size)
 		pg_atomic_init_u64(&place_of(ring, i)->ticket, 0);
 }
 
-void
+uint64
 cpm_ring_add(CpmRing *ring, const void *entry)
 {
 	uint64		ticket;
@@ -51,16 +51,28 @@ cpm_ring_add(CpmRing *ring, const void *entry)
 	Place	   *place;
 
 	if (ring->entries == 0)
-		return;
+		return CPM_NO_TICKET;
 	ticket = pg_atomic_fetch_add_u64(&ring->next, 1);
 	place = place_of(ring, ticket);
 	previous = pg_atomic_read_u64(&place->ticket);
 	if (previous == BUSY ||
 		!pg_atomic_compare_exchange_u64(&place->ticket, &previous, BUSY))
-		return;
+		return CPM_NO_TICKET;
 	memcpy(place + 1, entry, ring->entry_size);
 	pg_write_barrier();
 	pg_atomic_write_u64(&place->ticket, ticket + 1);
+	return ticket;
+}
+
+void *
+cpm_ring_entry(CpmRing *ring, uint64 ticket)
+{
+	Place	   *place = place_of(ring, ticket);
+
+	if (ticket < pg_atomic_read_u64(&ring->first_shown) ||
+		pg_atomic_read_u64(&place->ticket) != ticket + 1)
+		return NULL;
+	return place + 1;
 }
 
 static bool

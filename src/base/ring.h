@@ -30,8 +30,20 @@ extern Size cpm_ring_size(int entries, Size entry_size);
 
 extern void cpm_ring_init(CpmRing *ring, int entries, Size entry_size);
 
-/* Copy an entry into the ring. Any process; cannot fail. */
-extern void cpm_ring_add(CpmRing *ring, const void *entry);
+/*
+ * Copy an entry into the ring. Returns its ticket, or CPM_NO_TICKET if the entry was dropped
+ * because the ring has no entries or another process was writing to the same place. Any
+ * process; cannot fail.
+ */
+#define CPM_NO_TICKET PG_UINT64_MAX
+extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
+
+/*
+ * Return a pointer into shared memory to the entry with that ticket, or NULL if it has been
+ * reset or overwritten. Another process may overwrite it at any time, so update only atomics
+ * in which a stray update is harmless.
+ */
+extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 
 /*
  * Visit what the ring holds, newest first. buffer takes one entry; visited ones

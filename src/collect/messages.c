@@ -84,13 +84,15 @@ copy_claim(char *to, const char *claim)
 static void
 count_refusal(const ErrorData *edata, TimestampTz at)
 {
-	CpmRefused	refused = {.at = at, .reason = reason_of(edata)};
+	CpmRefused	refused;
 
+	memset(&refused, 0, sizeof(refused));
+	refused.reason = reason_of(edata);
 	copy_claim(refused.database, MyProcPort->database_name);
 	copy_claim(refused.role, MyProcPort->user_name);
 	copy_claim(refused.application_name, MyProcPort->application_name);
 	memcpy(&refused.client_addr, &MyProcPort->raddr, sizeof(SockAddr));
-	cpm_refusals_add(&refused);
+	cpm_refusals_add(&refused, at);
 }
 
 /*

@@ -12,9 +12,17 @@
  */
 #include "postgres.h"
 
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include "base/ring.h"
+#include "common/hashfn.h"
 #include "port/atomics.h"
 #include "store/refusals.h"
+
+#define REPEAT_GROUPS 64
+#define REPEATS_IN_GROUP 4
+#define MOST_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
 
 typedef struct RefusalCounter
 {
@@ -23,9 +31,21 @@ typedef struct RefusalCounter
 	pg_atomic_uint64 baseline;	/* of total, at the last reset */
 } RefusalCounter;
 
+/*
+ * Maps the hash of a refused attempt to the log entry that counts its repetitions. Only a hint:
+ * concurrent writers may overwrite each other, and a repetition that is then not found starts
+ * a new entry.
+ */
+typedef struct Repeat
+{
+	pg_atomic_uint64 hash;		/* 0: free */
+	pg_atomic_uint64 ticket;	/* of its entry in the log */
+} Repeat;
+
 typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REFUSALS];
+	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
 	CpmRing		log;			/* the last; with its entries behind it */
 } Refusals;
 
@@ -50,17 +70,96 @@ cpm_refusals_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
 		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
 	}
+	for (int group = 0; group < REPEAT_GROUPS; group++)
+	{
+		for (int i = 0; i < REPEATS_IN_GROUP; i++)
+		{
+			pg_atomic_init_u64(&refusals->repeat[group][i].hash, 0);
+			pg_atomic_init_u64(&refusals->repeat[group][i].ticket, 0);
+		}
+	}
 	cpm_ring_init(&refusals->log, CPM_REFUSAL_LOG_ENTRIES, sizeof(CpmRefused));
 }
 
+static uint64
+hash_text(const char *text, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) text, (int) strlen(text), seed);
+}
+
+/* Hash all fields except the port, which differs at each attempt. Never returns 0. */
+static uint64
+hash_of(const CpmRefused *refused)
+{
+	const struct sockaddr_storage *address = &refused->client_addr.addr;
+	uint64		hash = (uint64) refused->reason;
+
+	hash = hash_text(refused->database, hash);
+	hash = hash_text(refused->role, hash);
+	hash = hash_text(refused->application_name, hash);
+	if (address->ss_family == AF_INET)
+		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in *) address)->sin_addr,
+								   sizeof(struct in_addr), hash);
+	else if (address->ss_family == AF_INET6)
+		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in6 *) address)->sin6_addr,
+								   sizeof(struct in6_addr), hash);
+	return hash != 0 ? hash : 1;
+}
+
+/* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
+static bool
+add_to_entry(uint64 ticket, TimestampTz at)
+{
+	CpmRefused *entry = cpm_ring_entry(&refusals->log, ticket);
+
+	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MOST_PAUSE_US)
+		return false;
+	pg_atomic_fetch_add_u64(&entry->attempts, 1);
+	pg_atomic_write_u64(&entry->last_at, (uint64) at);
+	return true;
+}
+
+static void
+remember(const CpmRefused *refused, TimestampTz at)
+{
+	uint64		hash = hash_of(refused);
+	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
+	Repeat	   *oldest = &group[0];
+	CpmRefused	entry = *refused;
+	uint64		ticket;
+
+	for (int i = 0; i < REPEATS_IN_GROUP; i++)
+	{
+		if (pg_atomic_read_u64(&group[i].hash) == hash)
+		{
+			oldest = &group[i];
+			if (add_to_entry(pg_atomic_read_u64(&oldest->ticket), at))
+				return;
+			break;
+		}
+		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&oldest->ticket))
+			oldest = &group[i];
+	}
+	entry.first_at = at;
+	pg_atomic_init_u64(&entry.last_at, (uint64) at);
+	pg_atomic_init_u64(&entry.attempts, 1);
+	ticket = cpm_ring_add(&refusals->log, &entry);
+	if (ticket == CPM_NO_TICKET)
+		return;
+	pg_atomic_write_u64(&oldest->hash, 0);
+	pg_atomic_write_u64(&oldest->ticket, ticket);
+	pg_write_barrier();
+	pg_atomic_write_u64(&oldest->hash, hash);
+}
+
 void
-cpm_refusals_add(const CpmRefused *refused)
+cpm_refusals_add(const CpmRefused *refused, TimestampTz at)
 {
 	RefusalCounter *counter = &refusals->counter[refused->reason];
 
-	pg_atomic_write_u64(&counter->last_seen, (uint64) refused->at);
+	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
 	pg_atomic_fetch_add_u64(&counter->total, 1);
-	cpm_ring_add(&refusals->log, refused);
+	remember(refused, at);
 }
 
 CpmRefusalCount

@@ -10,6 +10,7 @@
 #include "datatype/timestamp.h"
 #include "libpq/pqcomm.h"
 #include "pg_config_manual.h"
+#include "port/atomics.h"
 
 #define CPM_REFUSAL_LOG_ENTRIES 1000
 
@@ -19,10 +20,16 @@ typedef struct CpmRefusalCount
 	TimestampTz last_seen;		/* 0 never, or not since the last reset */
 } CpmRefusalCount;
 
-/* Who was refused, as the client claimed to be. */
+/*
+ * A refused connection attempt, with the names that the client claimed. Identical attempts, each
+ * within a minute of the previous one, share an entry. store/refusals sets last_at, attempts
+ * and first_at.
+ */
 typedef struct CpmRefused
 {
-	TimestampTz at;
+	pg_atomic_uint64 last_at;	/* a TimestampTz, as first_at is */
+	pg_atomic_uint64 attempts;
+	TimestampTz first_at;
 	CpmRefusal	reason;
 	char		database[NAMEDATALEN];
 	char		role[NAMEDATALEN];
@@ -34,10 +41,10 @@ extern Size cpm_refusals_size(void);
 extern void cpm_refusals_attach(void *memory, bool is_new);
 
 /*
- * Count and remember one. Also in a process that has no PGPROC and never will:
+ * Count and remember one, at that moment. Also in a process that has no PGPROC and never will:
  * atomics only, no lock, no allocation, cannot fail.
  */
-extern void cpm_refusals_add(const CpmRefused *refused);
+extern void cpm_refusals_add(const CpmRefused *refused, TimestampTz at);
 
 /* Any process; no lock. Zeros when the library is not preloaded. */
 extern CpmRefusalCount cpm_refusals_count(CpmRefusal reason);
