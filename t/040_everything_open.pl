@@ -1,7 +1,7 @@
 # Each feature has tests of its own; this one tests the pairs. It holds open at once every
 # kind of thing that the extension can meet in a server, and then reads everything that the
 # extension offers: each view, each function and each HTTP path, as a superuser, as a member
-# of pg_monitor and as an ordinary role, on the primary, after a restart, on a standby and
+# of pg_monitor and as an ordinary role, on the primary, after a crash, on a standby and
 # after its promotion. psql alone cannot do it: most of these things need a client that stops
 # in the middle of the protocol.
 # scripts/test: slow, 9 s
@@ -134,7 +134,7 @@ sub open_everything
 sub sum_of { my ($series) = @_; my $sum = 0; $sum += $_ foreach values %$series; return $sum; }
 
 my @paths = slurp_file("$ENV{TESTDIR}/src/http/answer.c") =~ m[^\t\{"(/[^"]*)", ["\w]]mg;
-cmp_ok(scalar @paths, '>=', 8, 'the HTTP paths are known');
+cmp_ok(scalar @paths, '>=', 8, 'the paths were found in answer.c');
 
 # Each view and each function as a query. A function whose arguments have no defaults is called
 # with every value that they can have: so far that is the name of a view.
@@ -214,7 +214,7 @@ connpool_monitor.http_listen = '127.0.0.1:$standby_port'
 CONF
 $standby->start;
 
-# it would wait for the end of prepared transactions
+# before any transaction is prepared: creating a logical slot would wait for it to finish
 $node->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('logical', 'pgoutput')});
 my @open = open_everything();
 poll_ok($node, <<'SQL', 'everything is open');
@@ -228,6 +228,8 @@ SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') 
    AND (SELECT count(*) FROM connpool_pgbouncer WHERE up) = 1
 FROM pg_stat_activity
 SQL
+# the first prepared transaction is the oldest of all, before the worker of HTTP looks at it
+poll_ok($node, q{SELECT current_value >= 3 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'}, 'a transaction is three seconds old');
 read_everything($node, 'primary', $port);
 
 # the same numbers by both ways
@@ -235,16 +237,19 @@ my $by_sql = sum_of(series($node->safe_psql('postgres', 'SELECT connpool_metrics
 my $by_http = metric($port, 'connections');
 is($by_http, $by_sql - 1, 'SQL and HTTP count the same sessions, but for the one that asks by SQL');
 is($by_http, $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'})
-	  - ($node->pg_version < 18 ? 0 : 1), 'which are those of pg_stat_activity and the one in authentication');
+	  - ($node->pg_version < 18 ? 0 : 1), 'HTTP counts the client backends of pg_stat_activity and the one in authentication');
 poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'}, 'both prepared transactions are suspects');
 is($node->safe_psql('postgres', q{SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'}),
 	'0', 'a prepared transaction is the head of its queue');
+
+my ($oldest) = split /\|/, stat_of($node, 'oldest_transaction_seconds');
+cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest), '<', 2, 'over HTTP a prepared transaction is as old as in SQL');
 
 # the standby replays all of it
 $node->wait_for_catchup($standby);
 read_everything($standby, 'standby', $standby_port);
 
-# prepared transactions and slots survive a restart; every session ends
+# prepared transactions and replication slots survive a crash; sessions do not
 undef @open;
 $node->stop('immediate');
 $node->start;
@@ -257,7 +262,7 @@ read_everything($node, 'after a crash', $port);
 $node->stop('fast');
 $standby->promote;
 poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
-is($standby->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '2', 'with both prepared transactions');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '2', 'the promoted standby has both prepared transactions');
 read_everything($standby, 'promoted', $standby_port);
 
 stop_pooler($pooler);

@@ -5,10 +5,11 @@
  * PostgreSQL shows them in one way only, the function behind the view
  * pg_prepared_xacts, which needs catalogs. Our workers have none. They find
  * the dummy PGPROCs of prepared transactions (the public array
- * PreparedXactProcs) and learn the age from the state file in pg_twophase,
+ * PreparedXactProcs) and read the age from the state file in pg_twophase,
  * which exists from the next checkpoint on and so after every restart. Until
- * there is one, the age counts from when this worker first saw the transaction:
- * one sample late, or more if the worker itself has been restarted meanwhile.
+ * there is one, the age counts from when the sampler first saw the transaction, a
+ * sample late at most. The sampler keeps these times in shared memory for the other
+ * workers, so that all of them show the same age.
  */
 #include "postgres.h"
 
@@ -22,24 +23,49 @@
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/fd.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
+#include "storage/shmem.h"
 #include "store/prepared.h"
+#include "store/sampler_state.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* What this worker knows of the transaction behind each dummy PGPROC. */
+/*
+ * When the transaction behind each dummy PGPROC was prepared. Only the sampler writes; it clears
+ * xid first and sets it last.
+ */
 typedef struct KnownPrepared
 {
-	TransactionId xid;
-	TimestampTz prepared_at;
-	bool		is_provisional; /* since it was first seen: no file yet */
+	pg_atomic_uint32 xid;
+	pg_atomic_uint64 prepared_at;	/* a TimestampTz */
 } KnownPrepared;
 
-static KnownPrepared *known;	/* max_prepared_xacts of them */
+static KnownPrepared *known;	/* max_prepared_xacts of them, in shared memory */
+static TransactionId *settled;	/* the sampler's own: transactions whose time was read from the state file */
+
+Size
+cpm_prepared_size(void)
+{
+	return mul_size((Size) max_prepared_xacts + 1, sizeof(KnownPrepared));
+}
+
+void
+cpm_prepared_attach(void *memory, bool is_new)
+{
+	known = memory;
+	if (!is_new)
+		return;
+	for (int i = 0; i < max_prepared_xacts; i++)
+	{
+		pg_atomic_init_u32(&known[i].xid, InvalidTransactionId);
+		pg_atomic_init_u64(&known[i].prepared_at, 0);
+	}
+}
 
 static void
 fill_from_row(HeapTupleHeader row, CpmPrepared *prepared)
@@ -132,41 +158,81 @@ copy_dummies(CpmPrepared *list)
 	LWLockRelease(ProcArrayLock);
 }
 
+/* Return the time that the sampler recorded for the transaction; 0 if it has recorded none. */
 static TimestampTz
-prepared_since(int dummy, TransactionId xid)
+known_since(int dummy, TransactionId xid)
 {
-	KnownPrepared *mine = &known[dummy];
-	TimestampTz by_file;
+	TimestampTz since;
 
-	if (mine->xid != xid)
+	if (pg_atomic_read_u32(&known[dummy].xid) != xid)
+		return 0;
+	pg_read_barrier();
+	since = (TimestampTz) pg_atomic_read_u64(&known[dummy].prepared_at);
+	pg_read_barrier();
+	return pg_atomic_read_u32(&known[dummy].xid) == xid ? since : 0;
+}
+
+/*
+ * Record the time of a transaction. xid is invalid meanwhile, so that no reader pairs it with
+ * another's time. Sampler only.
+ */
+static void
+keep(int dummy, TransactionId xid, TimestampTz since)
+{
+	pg_atomic_write_u32(&known[dummy].xid, InvalidTransactionId);
+	pg_write_barrier();
+	pg_atomic_write_u64(&known[dummy].prepared_at, (uint64) since);
+	pg_write_barrier();
+	pg_atomic_write_u32(&known[dummy].xid, xid);
+}
+
+/* Return when the transaction was prepared and record it for other workers. Sampler only. */
+static TimestampTz
+find_and_keep(int dummy, TransactionId xid)
+{
+	TimestampTz since = known_since(dummy, xid);
+	TimestampTz by_file = settled[dummy] != xid ? prepared_at_by_file(xid) : 0;
+
+	if (by_file != 0)
 	{
-		mine->xid = xid;
-		mine->prepared_at = GetCurrentTimestamp();
-		mine->is_provisional = true;
+		settled[dummy] = xid;
+		since = by_file;
+		keep(dummy, xid, since);
 	}
-	if (mine->is_provisional && (by_file = prepared_at_by_file(xid)) != 0)
+	else if (since == 0)
 	{
-		mine->prepared_at = by_file;
-		mine->is_provisional = false;
+		since = GetCurrentTimestamp();
+		keep(dummy, xid, since);
 	}
-	return mine->prepared_at;
+	return since;
+}
+
+/* The same in another worker; the sampler may not have seen the transaction yet. */
+static TimestampTz
+look_up(int dummy, TransactionId xid)
+{
+	TimestampTz since = known_since(dummy, xid);
+
+	if (since == 0)
+		since = prepared_at_by_file(xid);
+	return since != 0 ? since : GetCurrentTimestamp();
 }
 
 static int
 list_in_worker(CpmPrepared *list)
 {
 	int			count = 0;
+	bool		is_sampler = cpm_sampler_state_get().pid == MyProcPid;
 
-	if (known == NULL)
-		known = MemoryContextAllocZero(TopMemoryContext,
-									   max_prepared_xacts * sizeof(KnownPrepared));
-
+	if (is_sampler && settled == NULL)
+		settled = MemoryContextAllocZero(TopMemoryContext,
+										 max_prepared_xacts * sizeof(TransactionId));
 	copy_dummies(list);
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
 		if (!TransactionIdIsValid(list[i].xid))
 			continue;
-		list[i].prepared_at = prepared_since(i, list[i].xid);
+		list[i].prepared_at = is_sampler ? find_and_keep(i, list[i].xid) : look_up(i, list[i].xid);
 		list[count++] = list[i];
 	}
 	return count;
