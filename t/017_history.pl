@@ -159,6 +159,31 @@ wait_samples($node, 5);
 is(sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 hour')
 	GROUP BY 1 HAVING count(*) > 1) d}), '0', 'set forth again: the same');
 
+# --- counters and policies after a clock that was ahead is set right
+sql('CREATE ROLE limited LOGIN');
+sql('ALTER ROLE limited SET connpool_monitor.pool_max = 3');
+sql(q{SELECT connpool_reset('counters')});
+sub limit_of_limited
+{
+	$node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'limited' ]);
+	return sql(q{SELECT pool_max FROM connpool_pools WHERE role = 'limited'});
+}
+is(limit_of_limited(), 3, 'a session that opens while the clock is ahead sets the policy');
+sql('SELECT 1') foreach 1 .. 50;
+wait_samples($node, 3);
+set_clock('+' . ($seconds - 7200));
+wait_samples($node, 3);
+sql('ALTER ROLE limited SET connpool_monitor.pool_max = 1');
+is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
+my %periods = map { my ($period, $total, $rate) = split /\|/; ($period => { total => $total, rate => $rate }) } split /\n/,
+  sql('SELECT period, total_queries, queries_per_second FROM connpool_query_stats');
+cmp_ok($periods{since_reset}{total}, '>=', 50, 'all statements since the reset are there');
+is($periods{since_reset}{rate}, '', 'the rate since the reset is NULL while the clock is before the reset');
+cmp_ok($periods{$_}{total}, '<', 50, "$_ begins no earlier than the clock was set") foreach 'last_minute', 'last_hour';
+is(sql('SELECT problem IS NULL FROM connpool_info()'), 't', 'a clock that is set back does not make the sampler look stale');
+set_clock("+$seconds");
+wait_samples($node, 5);
+
 # --- a restart with the clock set back meanwhile loses nothing
 my $hours = sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')});
 $node->stop('fast');

@@ -38,6 +38,17 @@ typedef struct HealthFacts
 	bool		is_checked[CPM_METRICS];
 } HealthFacts;
 
+/*
+ * True if the moment lies within the last REFUSED_LATELY_US. One in the future was recorded
+ * before the clock was set back, so it is not recent. Allow a second, because another process
+ * may have read the clock slightly after us.
+ */
+static bool
+was_lately(TimestampTz moment, TimestampTz now)
+{
+	return moment != 0 && moment < now + USECS_PER_SEC && now - moment < REFUSED_LATELY_US;
+}
+
 static void
 gather_facts(HealthFacts *facts)
 {
@@ -47,9 +58,8 @@ gather_facts(HealthFacts *facts)
 	cpm_sample_take(&facts->sample, NULL);
 	facts->sampler = cpm_sampler_state_get();
 	facts->sampler_failed = cpm_is_preloaded() &&
-		cpm_sampler_is_stale(&facts->sampler, facts->sample.taken_at);
-	facts->refused_lately = cpm_refusals_last_for_slots() != 0 &&
-		facts->sample.taken_at - cpm_refusals_last_for_slots() < REFUSED_LATELY_US;
+		cpm_sampler_is_stale(&facts->sampler);
+	facts->refused_lately = was_lately(cpm_refusals_last_for_slots(), facts->sample.taken_at);
 	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)

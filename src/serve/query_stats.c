@@ -42,6 +42,10 @@ seconds_of(CpmPeriod period, TimestampTz since, TimestampTz now)
 {
 	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
 
+	/* the clock was set back to before the reset, so the length of the period is unknown */
+	if (since > now)
+		return NAN;
+
 	return period == CPM_SINCE_RESET ? seconds : Max(seconds, LEAST_SECONDS);
 }
 

@@ -43,6 +43,14 @@ typedef struct SnapshotRing
 	int			size;
 } SnapshotRing;
 
+/* The time since the last reset, and which snapshots are of it. */
+typedef struct Reset
+{
+	Standing	standing;
+	uint64		first_of_minute;	/* numbers in the rings */
+	uint64		first_of_hour;
+} Reset;
+
 typedef struct Periods
 {
 	SnapshotRing minute;
@@ -51,7 +59,7 @@ typedef struct Periods
 	Standing	hour_snapshot[LONG_RING];
 	int64		minute_max_us;	/* of the minute under way; the sampler's own */
 	CpmSeqlock	reset_lock;		/* guards reset, written by who holds the lock for resets */
-	Standing	reset;
+	Reset		reset;
 } Periods;
 
 static Periods *periods;
@@ -86,7 +94,7 @@ cpm_periods_attach(void *memory, bool is_new)
 	init_ring(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC, now);
 	init_ring(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
 	cpm_seqlock_init(&periods->reset_lock);
-	periods->reset.at = now;
+	periods->reset.standing.at = now;
 }
 
 static void
@@ -134,13 +142,15 @@ cpm_periods_keep(TimestampTz now)
 }
 
 /*
- * The number of the snapshot at which the ring's period begins: the newest that
- * is old enough, or not after a certain time, else the oldest. Also the longest
- * statement since.
+ * Return the number of the snapshot at which the ring's period begins: the newest snapshot that
+ * is old enough, or else the oldest usable one. A snapshot or reset that is dated in the future
+ * was taken before the clock was set back, and is not usable because its age is unknown. A
+ * result below first means that the period begins at the reset. Sets *max_us to the longest
+ * statement of the period.
  */
 static uint64
 beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, TimestampTz now,
-			 TimestampTz not_before, int64 *max_us)
+			 uint64 first, TimestampTz reset_at, int64 *max_us)
 {
 	uint64		number = next - 1;
 
@@ -148,18 +158,22 @@ beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, T
 	for (uint64 i = 0; i < Min(next, (uint64) ring->size - 1); i++)
 	{
 		const Standing *snapshot = &snapshots[(next - 1 - i) % ring->size];
+		TimestampTz at = next - 1 - i < first ? reset_at : snapshot->at;
 
+		if (i > 0 && at > now + SNAPSHOT_US)
+			break;
 		number = next - 1 - i;
-		if (snapshot->at <= not_before || now - snapshot->at >= ring->length_us)
+		if (number < first || now - snapshot->at >= ring->length_us)
 			break;
 		*max_us = Max(*max_us, snapshot->max_us);
 	}
 	return number;
 }
 
-static void
-find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now,
-			   TimestampTz not_before, Standing *then, int64 *max_us)
+/* Copy the snapshot at which the period begins; returns false if it begins at the reset. */
+static bool
+find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now, uint64 first,
+			   TimestampTz reset_at, Standing *then, int64 *max_us)
 {
 	uint64		number;
 
@@ -168,14 +182,15 @@ find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now,
 		uint64		next = pg_atomic_read_u64(&ring->next);
 
 		pg_read_barrier();
-		number = beginning_of(ring, snapshots, next, now, not_before, max_us);
+		number = beginning_of(ring, snapshots, next, now, first, reset_at, max_us);
 		*then = snapshots[number % ring->size];
 		pg_read_barrier();
 	} while (pg_atomic_read_u64(&ring->next) - number >= (uint64) ring->size);
+	return number >= first;
 }
 
 static void
-copy_reset(Standing *reset)
+copy_reset(Reset *reset)
 {
 	cpm_seqlock_copy(&periods->reset_lock, reset, &periods->reset, sizeof(*reset));
 }
@@ -187,36 +202,52 @@ cpm_periods_reset_at(void)
 
 	if (periods == NULL)
 		return 0;
-	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.at, sizeof(at));
+	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.standing.at, sizeof(at));
 	return at;
+}
+
+/* The same for the last hour. Its ring lacks the minute under way, which is in the other. */
+static bool
+find_hour(TimestampTz now, const Reset *reset, Standing *then, int64 *max_us)
+{
+	Standing   *minute = palloc(sizeof(Standing));
+	int64		latest_us;
+	bool		is_found_in_minute = find_beginning(&periods->minute, periods->minute_snapshot, now,
+													reset->first_of_minute, reset->standing.at,
+													minute, &latest_us);
+	bool		is_found = find_beginning(&periods->hour, periods->hour_snapshot, now,
+										  reset->first_of_hour, reset->standing.at, then, max_us);
+
+	*max_us = Max(*max_us, latest_us);
+	/* the clock was set back, and the ring of the hour has no snapshot since then */
+	if ((is_found ? then->at : reset->standing.at) > now + SNAPSHOT_US && is_found_in_minute)
+	{
+		*then = *minute;
+		*max_us = latest_us;
+		is_found = true;
+	}
+	pfree(minute);
+	return is_found;
 }
 
 void
 cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
 {
 	Standing   *then = palloc(sizeof(Standing));
-	Standing   *reset = palloc(sizeof(Standing));
+	Reset	   *reset = palloc(sizeof(Reset));
+	bool		is_found = false;
 
 	copy_reset(reset);
 	if (period == CPM_LAST_MINUTE)
-		find_beginning(&periods->minute, periods->minute_snapshot, now, reset->at, then,
-					   &stats->max_us);
+		is_found = find_beginning(&periods->minute, periods->minute_snapshot, now,
+								  reset->first_of_minute, reset->standing.at, then, &stats->max_us);
 	else if (period == CPM_LAST_HOUR)
-	{
-		int64		latest_us;
-
-		/* the minute under way is in the short ring only */
-		find_beginning(&periods->minute, periods->minute_snapshot, now, reset->at, then,
-					   &latest_us);
-		find_beginning(&periods->hour, periods->hour_snapshot, now, reset->at, then,
-					   &stats->max_us);
-		stats->max_us = Max(stats->max_us, latest_us);
-	}
-	if (period == CPM_SINCE_RESET || then->at < reset->at)
-		*then = *reset;
+		is_found = find_hour(now, reset, then, &stats->max_us);
+	if (!is_found)
+		*then = reset->standing;
 
 	/* the same maximum for all where a period is the whole time */
-	if (then->at == reset->at)
+	if (then->at == reset->standing.at)
 		stats->max_us = cpm_slots_max_us();
 	else
 		stats->max_us = Max(stats->max_us, cpm_slots_tick_max_us(cpm_slots_tick()));
@@ -232,10 +263,12 @@ cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
 void
 cpm_periods_reset(TimestampTz now)
 {
-	Standing   *reset = palloc(sizeof(Standing));
+	Reset	   *reset = palloc(sizeof(Reset));
 
 	cpm_slots_reset_max();
-	take_snapshot(reset, now, 0);
+	reset->first_of_minute = pg_atomic_read_u64(&periods->minute.next);
+	reset->first_of_hour = pg_atomic_read_u64(&periods->hour.next);
+	take_snapshot(&reset->standing, now, 0);
 	cpm_seqlock_repair(&periods->reset_lock);
 	cpm_seqlock_write_begin(&periods->reset_lock);
 	periods->reset = *reset;
@@ -245,17 +278,18 @@ cpm_periods_reset(TimestampTz now)
 
 /* Snapshots as differences to the last reset; those before it are of no more use. */
 static void
-save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, const Standing *reset)
+save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, uint64 first,
+		  const Standing *reset)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	uint64		first = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
+	uint64		oldest = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
 	Standing	copy;
 
-	for (uint64 i = first; i < next; i++)
+	for (uint64 i = Max(first, oldest); i < next; i++)
 	{
 		copy = snapshots[i % ring->size];
 		pg_read_barrier();
-		if (pg_atomic_read_u64(&ring->next) - i >= (uint64) ring->size || copy.at < reset->at)
+		if (pg_atomic_read_u64(&ring->next) - i >= (uint64) ring->size)
 			continue;
 		cpm_query_counts_subtract(&copy.counts, &reset->counts);
 		cpm_histogram_subtract(&copy.histogram, &reset->histogram);
@@ -271,15 +305,15 @@ save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, const St
 void
 cpm_periods_save(CpmSink *sink)
 {
-	Standing	reset;
+	Reset		reset;
 	int64		latest_us = cpm_slots_tick_max_us(cpm_slots_tick());
 
 	copy_reset(&reset);
-	cpm_put_u64(sink, (uint64) reset.at);
+	cpm_put_u64(sink, (uint64) reset.standing.at);
 	cpm_put_u64(sink, (uint64) latest_us);
 	cpm_put_u64(sink, (uint64) Max(latest_us, periods->minute_max_us));
-	save_ring(sink, &periods->minute, periods->minute_snapshot, &reset);
-	save_ring(sink, &periods->hour, periods->hour_snapshot, &reset);
+	save_ring(sink, &periods->minute, periods->minute_snapshot, reset.first_of_minute, &reset.standing);
+	save_ring(sink, &periods->hour, periods->hour_snapshot, reset.first_of_hour, &reset.standing);
 }
 
 /* The reset comes first: a period that no snapshot is old enough for begins there. */
@@ -315,7 +349,7 @@ cpm_periods_load(CpmSource *source)
 	if (source->failed || source->rehearsal)
 		return !source->failed;
 	memset(&periods->reset, 0, sizeof(periods->reset));
-	periods->reset.at = reset_at;
+	periods->reset.standing.at = reset_at;
 	return true;
 }
 

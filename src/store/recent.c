@@ -78,6 +78,9 @@ cpm_recent_minute_ago(TimestampTz now)
 		pg_read_barrier();
 		if (pg_atomic_read_u64(&recent->next) - number >= RING_ENTRIES)
 			break;
+		/* taken before the clock was set back, so its age is unknown */
+		if (copy.at > now + KEEP_EVERY_US)
+			break;
 		oldest = copy;
 		if (now - copy.at >= MINUTE_US)
 			break;

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/seqlock.h"
 #include "base/settings.h"
 #include "miscadmin.h"
@@ -38,6 +39,7 @@ cpm_sampler_state_attach(void *memory, bool is_new)
 		memset(shared, 0, sizeof(*shared));
 		cpm_seqlock_init(&shared->lock);
 		shared->state.server_start = GetCurrentTimestamp();
+		shared->state.heard_us = cpm_monotonic_us();
 	}
 }
 
@@ -48,7 +50,10 @@ set_running(int pid, TimestampTz started_at)
 	cpm_seqlock_write_begin(&shared->lock);
 	shared->state.pid = pid;
 	if (pid != 0)
+	{
 		shared->state.started_at = started_at;
+		shared->state.heard_us = cpm_monotonic_us();
+	}
 	cpm_seqlock_write_end(&shared->lock);
 }
 
@@ -69,6 +74,7 @@ cpm_sampler_state_sampled(TimestampTz at, double cost_ms, uint64 missed)
 {
 	cpm_seqlock_write_begin(&shared->lock);
 	shared->state.last_sample = at;
+	shared->state.heard_us = cpm_monotonic_us();
 	shared->state.cost_ms = cost_ms;
 	shared->state.samples++;
 	shared->state.missed += missed;
@@ -87,11 +93,9 @@ cpm_sampler_state_get(void)
 }
 
 bool
-cpm_sampler_is_stale(const CpmSamplerState *state, TimestampTz now)
+cpm_sampler_is_stale(const CpmSamplerState *state)
 {
 	int64		allowed_us = STALE_INTERVALS * (int64) cpm_sample_interval_ms * 1000;
-	TimestampTz newest = Max(state->last_sample,
-							 Max(state->server_start, state->started_at));
 
-	return now - newest > Max(allowed_us, STALE_LEAST_US);
+	return cpm_monotonic_us() - state->heard_us > Max(allowed_us, STALE_LEAST_US);
 }

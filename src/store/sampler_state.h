@@ -17,6 +17,7 @@ typedef struct CpmSamplerState
 	double		cost_ms;		/* of the last sample, all that the round did */
 	uint64		samples;		/* since server_start; a number to wait for */
 	uint64		missed;			/* rounds that came an interval or more late */
+	int64		heard_us;		/* monotonic: the newest of last sample, sampler start, server start */
 } CpmSamplerState;
 
 extern Size cpm_sampler_state_size(void);
@@ -31,9 +32,10 @@ extern void cpm_sampler_state_sampled(TimestampTz at, double cost_ms, uint64 mis
 extern CpmSamplerState cpm_sampler_state_get(void);
 
 /*
- * Has the sampler produced nothing for ten intervals, and at least ten seconds,
- * since its last sample, its start and the server's?
+ * Has the sampler produced nothing for ten intervals, and at least ten seconds, since its last
+ * sample, its start and the server's? Uses a monotonic clock, so setting
+ * the system clock has no effect.
  */
-extern bool cpm_sampler_is_stale(const CpmSamplerState *state, TimestampTz now);
+extern bool cpm_sampler_is_stale(const CpmSamplerState *state);
 
 #endif							/* CPM_SAMPLER_STATE_H */
