@@ -106,7 +106,10 @@ CREATE FUNCTION connpool_blocked_queries(
     OUT blocked_by integer[],
     OUT root_blocker integer,
     OUT query text,
-    OUT root_query text
+    OUT root_query text,
+    OUT lock_mode text,
+    OUT root_state text,
+    OUT root_wait_event text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_blocked_queries_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
@@ -264,7 +267,8 @@ CREATE FUNCTION connpool_alert_log(
     OUT to_status text,
     OUT value double precision,
     OUT message text,
-    OUT culprit text
+    OUT culprit text,
+    OUT seq bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_alert_log_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
@@ -274,7 +278,7 @@ COMMENT ON FUNCTION connpool_alert_log() IS
 CREATE VIEW connpool_alert_log AS
     SELECT * FROM connpool_alert_log();
 COMMENT ON VIEW connpool_alert_log IS
-    'the last 1000 changes of an alert, the newest first';
+    'the last 1000 changes of alerts, newest first; seq numbers the changes and is in each notification; a crash can reuse numbers';
 
 -- What is counted where it happens: statements, sessions, what failed
 
@@ -488,7 +492,9 @@ CREATE FUNCTION connpool_rejection_log(
     OUT database text,
     OUT role text,
     OUT application_name text,
-    OUT client_addr inet
+    OUT client_addr inet,
+    OUT attempts bigint,
+    OUT first_at timestamptz
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_rejection_log_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
@@ -496,9 +502,9 @@ COMMENT ON FUNCTION connpool_rejection_log() IS
     'the rows of the view of that name; fails for who may not read it';
 
 CREATE VIEW connpool_rejection_log AS
-    SELECT * FROM connpool_rejection_log();
+    SELECT * FROM connpool_rejection_log() r ORDER BY r.at DESC;
 COMMENT ON VIEW connpool_rejection_log IS
-    'the last 1000 refused connections, the newest first: who they claimed to be';
+    'refused connection attempts, newest first, with the names that the clients claimed; repeated attempts less than a minute apart share a row, from first_at to at; at most 1000 rows';
 
 -- PgBouncer, under its own names
 

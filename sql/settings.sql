@@ -27,7 +27,6 @@ SET connpool_monitor.slow_query_mean_time = '1ms';
 RESET ROLE;
 DROP ROLE cpm_settings_plain;
 \set VERBOSITY default
--- the settings of these tests end with the last of them
 ALTER SYSTEM RESET connpool_monitor.sample_interval;
 ALTER SYSTEM RESET connpool_monitor.active_connections_max;
 ALTER SYSTEM RESET connpool_monitor.idle_connections_max;

@@ -36,6 +36,7 @@
 #include "store/pool_owners.h"
 #include "store/poolers.h"
 #include "store/pools.h"
+#include "store/prepared.h"
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/sampler_state.h"
@@ -68,6 +69,7 @@ static const CpmArea areas[] = {
 	{"connpool_monitor busy times", cpm_busy_times_size, cpm_busy_times_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor exposed", cpm_exposed_size, cpm_exposed_attach, NULL, NULL},
+	{"connpool_monitor prepared", cpm_prepared_size, cpm_prepared_attach, NULL, NULL},
 	{"connpool_monitor activity", cpm_activity_size, cpm_activity_attach, NULL, NULL},
 	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
 	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL, NULL},

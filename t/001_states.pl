@@ -9,6 +9,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
+use Wire;
 
 my $node = new_node('states', <<'CONF', allows_streaming => 1);
 max_connections = 40
@@ -98,6 +99,8 @@ WHERE pid <> pg_backend_pid() AND
     (s.database, s.role, s.application_name, s.state, s.connected_at) IS DISTINCT FROM
     (a.datname::text, a.usename::text, a.application_name, a.state, a.backend_start)
 SQL
+is($node->safe_psql('postgres', q{SELECT lock_mode, root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'waiter'}),
+	'ShareLock|idle in transaction|ClientRead', 'in which mode a session wants the lock, and what the head of its queue does');
 is($node->safe_psql('postgres', q{SELECT kind, application_name, blocks FROM connpool_leaks ORDER BY 2}),
 	"idle_in_transaction|failer|0\nidle_in_transaction|opener|2", 'leaks know how many wait for them');
 
@@ -120,6 +123,25 @@ poll_ok($node, q{SELECT current_value = 0 FROM get_connection_stats() WHERE metr
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}), '0', 'nor does the view list them');
 is(stat_of($node, 'long_queries'), '0|10|OK', 'nor run they long queries');
 
+# Any client can call itself by an exempt name: without a role, an entry is for those who may
+# read all data anyway, and every exemption ends.
+$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, pg_dump, "app/night job"'});
+$node->reload;
+my %exempt = map { my ($role, $name) = @$_; ("$role $name" => Wire->connect_to($node, $name, user => $role)) }
+  [ 'app', 'pg_dump' ], [ 'dumper', 'pg_dump' ], [ 'app', 'night job' ], [ 'dumper', 'night job' ];
+$_->query('BEGIN; SELECT 1') foreach values %exempt;
+my $suspected = q{SELECT string_agg(role || ' ' || application_name, ', ' ORDER BY role, application_name) FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
+poll_ok($node, "SELECT ($suspected) = 'app pg_dump, dumper night job'", 'an exemption applies to its role or, without one, to members of pg_read_all_data');
+is(stat_of($node, 'leak_suspects'), '2|5|WARNING', 'get_connection_stats() counts the two leak suspects');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_limit = '1s'});
+$node->reload;
+poll_ok($node, "SELECT ($suspected) LIKE '%app night job, app pg_dump, dumper night job, dumper pg_dump%'", 'after exempt_limit a session counts like any other');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.exempt_limit');
+$node->reload;
+$_->end foreach values %exempt;
+poll_ok($node, q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'}, 'sessions that ended are no leak suspects');
+
 # prepared transactions hold what sessions hold
 $node->safe_psql('postgres', q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'it''s';});
 poll_ok($node, q{SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
@@ -134,6 +156,7 @@ my $behind = session($node, 'behind');
 $behind->query_until(qr/started/, "\\echo started\nUPDATE two SET i = i WHERE i = 2;\n");
 poll_ok($node, q{SELECT count(*) = 1 AND bool_and(root_blocker = 0) FROM connpool_blocked_queries WHERE application_name = 'behind'},
 	'a prepared transaction at the head is pid 0');
+is($node->safe_psql('postgres', q{SELECT root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'behind'}), 'prepared|', 'root_state shows a prepared transaction as prepared');
 poll_ok($node, q{SELECT string_agg(blocks::text, ' ' ORDER BY query) = '0 0 1' FROM connpool_leaks},
 	'and the right one of several is blamed');
 $node->safe_psql('postgres', qq{ROLLBACK PREPARED 'row $_'}) foreach 1, 2;

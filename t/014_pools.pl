@@ -171,7 +171,7 @@ $node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'victim' ]);
 my $intruder = Wire->connect_to($node, 'name 0', user => 'intruder');
 $intruder->query("SET application_name = 'name $_'; SELECT 1") foreach 1 .. 30;
 is(watch(q{SELECT queries, pool_max FROM connpool_pools WHERE role = 'victim'}), '1|3', 'an idle pool of another role keeps its place, counts and policy');
-is(watch(q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intruder'}), 't', 'the role that renames itself has the rest at most');
+is(watch(q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intruder'}), 't', 'a role that renames itself keeps at most six pools');
 $intruder->end;
 
 # A pool of users that is called as the sum of all others is part of it.
@@ -183,7 +183,7 @@ is(watch(q{SELECT count(*), sum(connections) FROM connpool_pools WHERE database 
 $named->end;
 $watcher->quit;
 $node->restart;
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pools WHERE database = '(other)' AND role = '(other)'}), '1', 'nor after a restart');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pools WHERE database = '(other)' AND role = '(other)'}), '1', 'after a restart there is still one pool named (other)');
 $node->stop('fast');
 
 # What is reserved is what is taken, also when that is much.

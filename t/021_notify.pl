@@ -82,7 +82,7 @@ alert_off();
 my @payloads = heard($listener, 2);
 is(scalar(@payloads), 2, 'two transitions are heard');
 my ($raised, $over) = @payloads;
-is(join(' ', sort keys %$raised), 'at cluster_name max message metric status threshold value', 'with what the contract lists');
+is(join(' ', sort keys %$raised), 'at cluster_name max message metric seq status threshold value', 'with what the contract lists');
 is($raised->{metric}, 'idle_in_transaction', 'which metric');
 is($raised->{status}, 'WARNING', 'what status');
 is($raised->{value}, 1, 'the value');
@@ -91,6 +91,8 @@ is($raised->{max}, 97, 'the maximum');
 is($raised->{cluster_name}, 'main', 'where');
 like($raised->{at}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'when');
 like($raised->{message}, qr/^idle_in_transaction is 1 of 97 connections/, 'and in words');
+is($raised->{seq} . ' ' . $over->{seq}, sql(q{SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM (SELECT seq FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction' LIMIT 2) s}),
+	'seq of a notification is that of its row in the alert log');
 is($over->{status}, 'OK', 'and its end');
 is($over->{value}, 0, 'with its value');
 is(sql(q{SELECT string_agg(to_status, ' ' ORDER BY at) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}), 'WARNING OK WARNING OK', 'the log has the same');

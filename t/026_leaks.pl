@@ -62,8 +62,8 @@ $node->safe_psql('postgres', q{ROLLBACK PREPARED 'orphan'});
 poll_ok($node, q{SELECT suspects = 0 AND released = 1 FROM connpool_leak_stats WHERE kind = 'prepared'}, 'until it is finished');
 is($node->safe_psql('postgres', q{SELECT pid IS NULL, application_name IS NULL, outcome FROM connpool_leak_log WHERE kind = 'prepared'}), 't|t|released', 'it has no process');
 
-# From here on idle sessions can be suspected too. Before, a busy machine could leave a pool
-# unused for longer than any age that a test would wait for.
+# Suspect idle sessions only from here on: on a busy machine the sessions above may stay idle
+# longer than any age the tests could wait for.
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '500ms'});
 $node->reload;
 
@@ -138,7 +138,7 @@ leave($_) foreach $report, $pg_dump;
 	my $offset = -s $node->logfile;
 	$held->query_safe('BEGIN');
 	$node->safe_psql('postgres', q{BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'held'});
-	poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'held' OR kind = 'prepared'}, 'two are suspected');
+	poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'held' OR kind = 'prepared'}, 'a session and a prepared transaction are suspected');
 	wait_samples($node, 3);
 	foreach my $setting (q{leak_age = '1h'}, q{leak_age = '1s'}, q{exempt_applications = 'held'}, q{exempt_applications = 'pg_dump'})
 	{
@@ -147,11 +147,11 @@ leave($_) foreach $report, $pg_dump;
 		wait_samples($node, 5);
 		is($node->safe_psql('postgres', $counted), join('|', $detected + 1, $released, $ended), "$setting changes no count");
 	}
-	is($node->safe_psql('postgres', q{SELECT detected - released FROM connpool_leak_stats WHERE kind = 'prepared'}), '1', 'nor that of a prepared transaction');
+	is($node->safe_psql('postgres', q{SELECT detected - released FROM connpool_leak_stats WHERE kind = 'prepared'}), '1', 'the settings do not release the prepared transaction');
 	is(log_count($node, 'came back to work', $offset), 0, 'nothing came back to work');
 	$node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'});
 	$held->query_safe('COMMIT');
-	poll_ok($node, "SELECT released = $released + 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'", 'until it does');
+	poll_ok($node, "SELECT released = $released + 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'", 'the occurrence is released when the session commits');
 	leave($held);
 	$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.exempt_applications});
 	$node->reload;

@@ -31,7 +31,7 @@ $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 20;
 $listener->read_until('A') foreach 1 .. 20;
 is(transactions('listener'), 1, 'the delivery of 20 notifications adds none');
 $listener->query('SELECT 1');
-is(transactions('listener'), 2, 'the next statement does');
+is(transactions('listener'), 2, 'a statement after the notifications adds one transaction');
 $listener->extended('SELECT 1') foreach 1 .. 3;
 is(transactions('listener'), 5, 'three statements over the extended protocol are three transactions');
 $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 5;
@@ -54,9 +54,9 @@ foreach my $round (1 .. 12)
 		EXECUTE 'CREATE TEMP TABLE churn (a int)'; EXECUTE 'DROP TABLE churn'; END LOOP; END $$});
 }
 is(transactions('idler'), 1, 'invalidations add no transaction to an idle session');
-is(transactions('newcomer'), 0, 'nor to one that has run nothing yet');
+is(transactions('newcomer'), 0, 'invalidations add no transaction to a session that has run nothing');
 is($watcher->query_safe(q{SELECT string_agg(violations::text, ' ') FROM connpool_sessions WHERE application_name IN ('idler', 'listener')}),
-	'{} {}', 'neither session is used too often');
+	'{} {}', 'neither session violates pool_max_uses');
 
 SKIP:
 {

@@ -84,21 +84,20 @@ foreach my $database ('postgres', 'latin', 'ascii')
 		my ($failed, $answers) = read_all($database, $encoding);
 		is($failed, '', "every view answers in $database to a client of $encoding");
 		next if $encoding ne 'UTF8';
-		ok(utf8::decode($answers), "and in $database what a client of UTF8 gets is UTF-8");
+		ok(utf8::decode($answers), "a UTF8 client of $database receives valid UTF-8");
 	}
 }
 
-# converted where it can be, replaced where it cannot
 sub in_utf8 { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; $_[0]"); }
 is(in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}), "BEGIN; SELECT 'caf\xc3\xa9'", 'a query of a LATIN1 database is converted');
 is(in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}), 'SELECT pg_advisory_lock(1) AS "??"', 'bytes of no encoding are replaced');
-is(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), 'a?', 'so are those of an application_name');
-is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}), 'd?|r?', 'and of names of databases and roles');
+is(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), 'a?', 'odd bytes of an application_name are replaced');
+is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}), 'd?|r?', 'odd bytes in names of databases and roles are replaced');
 is($node->safe_psql('postgres', q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}), "BEGIN; SELECT '?'",
 	'a character that the client does not have is replaced');
 is(in_utf8(q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)',
 	'the text of one statement is replaced in part, the others are whole');
-is(in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)', 'also where it is found by queryid');
+is(in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)', 'connpool_slow_statements shows the replaced text too');
 
 # databases of one template share queryids
 $node->safe_psql('postgres', 'CREATE DATABASE template_of_both');
@@ -110,7 +109,7 @@ foreach my $number (1, 2)
 }
 is($node->safe_psql('postgres', q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}),
 	"copy_1|SELECT pg_sleep(\$1), * FROM renamed_1\ncopy_2|SELECT pg_sleep(\$1), * FROM renamed_2", 'each statement has the text of its own database');
-is($node->safe_psql('postgres', q{SELECT count(DISTINCT queryid) FROM connpool_slow_statements WHERE database LIKE 'copy%'}), '1', 'though their queryid is the same');
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT queryid) FROM connpool_slow_statements WHERE database LIKE 'copy%'}), '1', 'statements of copies of one template share a queryid');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
 is($node->safe_psql('postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}), 'SELECT pg_sleep($1) AS as_another',
 	'a statement that another role ran has its text');
@@ -124,10 +123,16 @@ foreach my $query ('SELECT count(*) > 0 FROM slow_queries', 'SELECT count(*) >= 
 }
 $node->safe_psql('postgres', 'GRANT SELECT ON slow_queries TO app');
 like($node->safe_psql('postgres', q{SELECT query FROM slow_queries WHERE role <> 'app' LIMIT 1}, extra_params => [ '-U', 'app' ]), qr/^<insufficient privilege>$/,
-	'whose text a caller may not see is hidden as by pg_stat_statements');
+	'text that pg_stat_statements hides from the caller stays hidden');
 $node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION extensions.pg_stat_statements(boolean) FROM PUBLIC');
 my ($status, undef, $error) = $node->psql('postgres', 'SELECT * FROM slow_queries', extra_params => [ '-U', 'app' ]);
-like($error, qr/permission denied for function pg_stat_statements/, 'its own privileges are respected');
+like($error, qr/permission denied for function pg_stat_statements/, 'a caller without EXECUTE on pg_stat_statements() is refused');
+
+my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
+$node->reload;
+poll_ok($node, q{SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%' FROM connpool_alerts WHERE metric_name = 'total_connections'}, 'names are quoted in a sentence');
 
 # functions of a user's own beside ours
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');

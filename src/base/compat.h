@@ -174,7 +174,7 @@ cpm_errors_are_logged(void)
 	return level <= ERROR && level != LOG;
 }
 
-/* May the current user execute the function? The check by kind of object came with 16. */
+/* Return true if the current user may execute the function. object_aclcheck() came with 16. */
 static inline bool
 cpm_may_execute(Oid function)
 {

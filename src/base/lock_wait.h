@@ -14,6 +14,7 @@ typedef struct CpmLockWait
 	int			pid;
 	TimestampTz since;
 	LOCKTAG		lock;			/* what it waits for */
+	LOCKMODE	mode;			/* the mode it waits for */
 	int			blocker_count;
 	int		   *blockers;		/* pids, ascending, once each; 0 a prepared transaction */
 } CpmLockWait;

@@ -30,6 +30,15 @@ cpm_pool_owner(const CpmPoolName *name)
 											offsetof(CpmPoolName, application_name), 0));
 }
 
+/*
+ * Return the application name, quoted like an SQL identifier where necessary: palloc'd, the
+ * argument itself, or a constant if the name is empty.
+ */
+extern const char *cpm_application_in_words(const char *application_name);
+
+/* Return a palloc'd "web (shop in shopdb)", each name quoted like an SQL identifier. */
+extern char *cpm_pool_in_words(const CpmPoolName *name);
+
 /* How a session can end, as pg_stat_database tells it. */
 typedef enum CpmSessionEnd
 {

@@ -48,7 +48,7 @@ typedef struct CpmSession
 	Oid			database;
 	Oid			role;			/* as logged in, not as SET ROLE made it */
 	CpmState	state;
-	bool		exempt;			/* application is in exempt_applications */
+	bool		exempt;			/* exempt_applications names it, and exempt_limit is not over */
 	TimestampTz connected_at;	/* 0 where there is none, here and below */
 	TimestampTz xact_start;
 	TimestampTz query_start;

@@ -43,6 +43,7 @@ static int	long_transaction_age_ms = 30 * 1000;
 static int	leak_age_ms = 60 * 1000;
 static int	leak_idle_age_ms = 30 * 60 * 1000;
 static int	blocked_age_ms = 5 * 1000;
+static int	exempt_limit_ms = 24 * 60 * 60 * 1000;
 
 /* PostgreSQL's own variables, and what they have been set to, which is known a moment earlier. */
 static int	limit_settings[CPM_LIMITS];
@@ -188,8 +189,8 @@ assign_silent_metrics(const char *newval, void *extra)
 }
 
 /*
- * The list of application names, flattened for cpm_settings_is_exempt(). No
- * name is longer than it stood in the list, and one '\0' ends each and all.
+ * The list of applications, flattened for cpm_settings_is_exempt(). No entry is
+ * longer than it stood in the list, and one '\0' ends each and all.
  */
 static char *
 flatten_names(const char *list, List *names)
@@ -206,8 +207,8 @@ flatten_names(const char *list, List *names)
 
 		if (name[0] == '\0')
 			continue;
-		/* as long as an application name can be, or it would match none */
-		strlcpy(end, name, NAMEDATALEN);
+		/* role and application, each as long as a name can be, or it would match none */
+		strlcpy(end, name, 2 * NAMEDATALEN);
 		end += strlen(end) + 1;
 	}
 	*end = '\0';
@@ -229,7 +230,7 @@ check_exempt_applications(char **newval, void **extra, GucSource source)
 	}
 	else
 	{
-		GUC_check_errdetail("List syntax is invalid: application names are separated by commas.");
+		GUC_check_errdetail("List syntax is invalid: applications are separated by commas.");
 		GUC_check_errhint("Put a name with spaces or commas in double quotes.");
 	}
 	list_free(names);
@@ -460,10 +461,14 @@ define_sampling_and_alerts(void)
 							   assign_silent_metrics, NULL);
 	DefineCustomStringVariable(PREFIX ".exempt_applications",
 							   "Lists the applications whose sessions are no long transaction, long query or leak.",
-							   "Values of application_name, separated by commas.",
+							   "Separated by commas: role/application, or application for superusers and members of pg_read_all_data.",
 							   &exempt_applications_string, "pg_dump, pg_dumpall",
 							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_applications,
 							   assign_exempt_applications, NULL);
+	define_time(PREFIX ".exempt_limit",
+				"Sets how long a session of an exempt application is exempt.",
+				"Measured from the start of its transaction or, outside a transaction, from its last change of state.",
+				&exempt_limit_ms, 1000, INT_MAX, PGC_SIGHUP);
 }
 
 static void
@@ -591,15 +596,49 @@ cpm_settings_is_silent(CpmMetricId id)
 	return silent_metrics != NULL && silent_metrics[id];
 }
 
+/* The application of an entry, behind the role and a slash if it has one. */
+static const char *
+application_of(const char *entry)
+{
+	const char *slash = strchr(entry, '/');
+
+	return slash != NULL ? slash + 1 : entry;
+}
+
 bool
-cpm_settings_is_exempt(const char *application_name)
+cpm_settings_exempts_application(const char *application_name)
 {
 	if (exempt_applications == NULL)
 		return false;
-	for (const char *name = exempt_applications; *name != '\0'; name += strlen(name) + 1)
-		if (strcmp(name, application_name) == 0)
+	for (const char *entry = exempt_applications; *entry != '\0'; entry += strlen(entry) + 1)
+		if (strcmp(application_of(entry), application_name) == 0)
 			return true;
 	return false;
+}
+
+bool
+cpm_settings_is_exempt(const char *application_name, const char *role, bool is_trusted)
+{
+	if (exempt_applications == NULL)
+		return false;
+	for (const char *entry = exempt_applications; *entry != '\0'; entry += strlen(entry) + 1)
+	{
+		const char *application = application_of(entry);
+		size_t		role_length = application > entry ? application - entry - 1 : 0;
+
+		if (strcmp(application, application_name) != 0)
+			continue;
+		if (application == entry ? is_trusted :
+			role != NULL && strlen(role) == role_length && strncmp(role, entry, role_length) == 0)
+			return true;
+	}
+	return false;
+}
+
+int64
+cpm_settings_exempt_limit_us(void)
+{
+	return exempt_limit_ms * INT64CONST(1000);
 }
 
 const CpmListen *

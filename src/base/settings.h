@@ -71,7 +71,17 @@ extern const CpmListen *cpm_settings_http_listen(void);
 /* Is the metric in silent_metrics? */
 extern bool cpm_settings_is_silent(CpmMetricId id);
 
-/* Is the application in exempt_applications? Called for every sampled session. */
-extern bool cpm_settings_is_exempt(const char *application_name);
+/* Return true if exempt_applications names the application, for any role. Called for every session. */
+extern bool cpm_settings_exempts_application(const char *application_name);
+
+/*
+ * Return true if exempt_applications exempts this application for this role. An entry without a
+ * role applies only if is_trusted: the role is a superuser or a member of pg_read_all_data.
+ * role may be NULL; then only entries without a role can match.
+ */
+extern bool cpm_settings_is_exempt(const char *application_name, const char *role, bool is_trusted);
+
+/* Return how long an exemption lasts, in microseconds. */
+extern int64 cpm_settings_exempt_limit_us(void);
 
 #endif							/* CPM_SETTINGS_H */

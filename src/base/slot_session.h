@@ -17,6 +17,7 @@ typedef struct CpmSlotSession
 	int			pool;			/* index in store/pools */
 	CpmQueryCounts counts;		/* of this session */
 	int64		setup_us;		/* from the start of its process until it was open */
+	bool		is_trusted;		/* its role is a superuser or a member of pg_read_all_data */
 	CpmPolicy	policy;
 } CpmSlotSession;
 

@@ -19,6 +19,7 @@
 #define CPM_BLOCK_CHAINS (1 << 2)	/* the statement that ends the block begins the next */
 #define CPM_FEATURES_PENDING (1 << 3)	/* used, and counted with the commit */
 #define CPM_SET_CONFIG_SEEN (1 << 4)	/* in the plan that runs next */
+#define CPM_SESSION_OPENS (1 << 5)	/* the start-up transaction is about to commit */
 
 typedef struct CpmProgress
 {

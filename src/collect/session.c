@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "base/settings.h"
+#include "catalog/pg_authid.h"
 #include "collect/executor.h"
 #include "collect/progress.h"
 #include "collect/session.h"
@@ -26,11 +27,13 @@
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "tcop/tcopprot.h"
+#include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
 static ClientAuthentication_hook_type previous_authentication;
 static bool is_watched;			/* the exit callback is there */
+static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
 static bool failed_at_exit;		/* looked into once */
 static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was seen */
@@ -112,6 +115,14 @@ note_authentication(Port *port, int status)
 		return;
 	on_shmem_exit(close_session, (Datum) 0);
 	is_watched = true;
+	cpm_progress.unsettled |= CPM_SESSION_OPENS;
+}
+
+void
+cpm_session_note_committing(void)
+{
+	cpm_progress.unsettled &= ~CPM_SESSION_OPENS;
+	is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
 }
 
 void
@@ -129,7 +140,7 @@ cpm_session_note_commit(void)
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	policy = cpm_settings_policy();
 	cpm_activity_publish();
-	cpm_slot_open(now, &policy);
+	cpm_slot_open(now, &policy, is_trusted);
 	cpm_progress.level = 0;
 }
 

@@ -11,6 +11,12 @@ extern void cpm_session_install(void);
 /* A transaction of this process has committed: the first opens the session. */
 extern void cpm_session_note_commit(void);
 
+/*
+ * The transaction that lets the session in is about to commit, and catalogs can still be read.
+ * Raises what a lookup of the session's role does, which refuses the session.
+ */
+extern void cpm_session_note_committing(void);
+
 /* Has the session of this process been let in? */
 extern bool cpm_session_is_open(void);
 

@@ -27,7 +27,10 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The message of the last transaction that was counted without a statement. */
+/*
+ * Statement timestamp of the last counted transaction that executed no statement, or of the
+ * start-up transaction.
+ */
 static TimestampTz last_without_statement;
 
 static inline void
@@ -121,10 +124,10 @@ is_error_abort(void)
 }
 
 /*
- * Did a message of the client begin the transaction that commits? PostgreSQL itself begins
- * transactions in an idle session, to deliver notifications and to process invalidations.
- * They come without a message, so the statement timestamp is still that of the session's last
- * transaction. Called only when no statement was executed in this one.
+ * Return true if a client's message began the committing transaction. PostgreSQL begins
+ * transactions of its own in an idle session, to deliver notifications and to process
+ * invalidations. No message precedes those, so the statement timestamp has not changed since
+ * the previous transaction. Call only if this transaction executed no statement.
  */
 static pg_noinline bool
 is_clients_transaction(void)
@@ -208,7 +211,9 @@ note_commit(void)
 static pg_noinline void
 note_other_event(XactEvent event)
 {
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+	if (event == XACT_EVENT_PRE_COMMIT && (cpm_progress.unsettled & CPM_SESSION_OPENS) != 0)
+		cpm_session_note_committing();
+	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		note_commit();
 	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
 		note_abort();

@@ -74,6 +74,7 @@ list_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_row_float8(&row, entry->value);
 	cpm_row_text(&row, text_or_null(entry->message));
 	cpm_row_text(&row, culprit_or_null(entry->culprit));
+	cpm_row_int8(&row, (int64) entry->sequence);
 	cpm_row_emit(&row, arg);
 }
 

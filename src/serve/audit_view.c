@@ -10,12 +10,12 @@
 #include "base/area.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/sqlstates.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "judge/audit.h"
 #include "judge/catalogue.h"
-#include "judge/sqlstates.h"
 #include "serve/access.h"
 #include "serve/candidates_view.h"
 #include "serve/rows.h"
@@ -112,7 +112,7 @@ gather_monitoring(CpmAuditEvidence *evidence)
 	CpmSample	sample;
 
 	cpm_sample_take(&sample, NULL);
-	evidence->is_sampling = sampler.pid != 0 && !cpm_sampler_is_stale(&sampler, sample.taken_at);
+	evidence->is_sampling = sampler.pid != 0 && !cpm_sampler_is_stale(&sampler);
 	evidence->samples = sampler.samples;
 	evidence->pooled = sample.pooled_connections;
 	evidence->direct = sample.value[CPM_DIRECT_CONNECTIONS];
@@ -151,7 +151,7 @@ gather_leaks(CpmAuditEvidence *evidence)
  * its value from one of those cannot see.
  */
 static const char timeouts_query[] =
-"SELECT r.rolname || ' in ' || d.datname,"
+"SELECT quote_ident(r.rolname) || ' in ' || quote_ident(d.datname),"
 "       array_agg(COALESCE(own.value, server.value, '0') !~ '^0+[a-z]*$' ORDER BY w.place)"
 "  FROM (SELECT DISTINCT u.role, u.database FROM unnest($1, $2) AS u(role, database)) p"
 "  JOIN pg_roles r ON r.rolname = p.role AND NOT r.rolsuper"
@@ -259,7 +259,7 @@ connpool_audit_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_audit()");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_totals();
-	evidence->seconds = (double) (GetCurrentTimestamp() - cpm_periods_reset_at()) / USECS_PER_SEC;
+	evidence->seconds = (double) Max(GetCurrentTimestamp() - cpm_periods_reset_at(), 0) / USECS_PER_SEC;
 	gather_pools(evidence, &list);
 	gather_errors(evidence);
 	gather_monitoring(evidence);

@@ -60,11 +60,27 @@ add_query(CpmRow *row, const CpmSession *session)
 		cpm_row_query(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY, session->database);
 }
 
+/* root_state, root_wait_event: of a session that the caller may see, or a prepared transaction. */
+static void
+add_root_state(CpmRow *row, const CpmSession *root, int head)
+{
+	bool		is_visible = root != NULL && cpm_may_see(root->role);
+
+	if (head == 0)
+		cpm_row_text(row, "prepared");
+	else if (is_visible)
+		cpm_row_state(row, root->state);
+	else
+		cpm_row_null(row);
+	cpm_row_text(row, is_visible ? pgstat_get_wait_event(root->wait_event_info) : NULL);
+}
+
 static void
 emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSession *session,
 		  const CpmLockWait *wait, int head)
 {
 	CpmRow		row = {0};
+	const CpmSession *root = cpm_session_by_pid(sessions, head);
 
 	cpm_row_int4(&row, session->pid);
 	cpm_row_database(&row, session->database);
@@ -80,7 +96,9 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 	else
 		cpm_row_int4(&row, head);
 	add_query(&row, session);
-	add_query(&row, cpm_session_by_pid(sessions, head));
+	add_query(&row, root);
+	cpm_row_text(&row, GetLockmodeName(wait->lock.locktag_lockmethodid, wait->mode));
+	add_root_state(&row, root, head);
 	cpm_row_emit(&row, result);
 }
 

@@ -21,7 +21,7 @@
 
 #define REPLACEMENT '?'
 
-/* More than any conversion makes of one character, with the terminating zero. */
+/* Upper bound of the bytes that one character becomes, with the terminating zero. */
 #define LONGEST_CHARACTER 32
 
 static bool
@@ -112,7 +112,7 @@ cpm_text_to_server(const char *text, int encoding)
 	if (is_plain_ascii(text))
 		return text;
 	conversion = find_conversion(encoding, server);
-	/* without a conversion the bytes are taken for what this database calls them */
+	/* no conversion: interpret the bytes in this database's encoding */
 	return copy_valid(text, OidIsValid(conversion) ? encoding : server, conversion, server);
 }
 
@@ -128,7 +128,7 @@ cpm_text_for_client(const char *text)
 
 	if (is_plain_ascii(text))
 		return text;
-	/* a server without an encoding checks what it sends by the client's */
+	/* PostgreSQL sends SQL_ASCII text unconverted, but checks it against the client's encoding */
 	if (server == PG_SQL_ASCII)
 		return copy_valid(text, client, InvalidOid, client);
 	text = cpm_text_to_server(text, server);

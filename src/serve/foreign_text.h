@@ -11,16 +11,17 @@
 extern int	cpm_database_encoding(Oid database);
 
 /*
- * Return the text, or a palloc'd copy of it, in this database's encoding: converted where its
- * own differs, with "?" in place of bytes that are not valid in its own and of characters
- * that this database cannot hold. Needs a transaction; raises only what palloc does.
+ * Return the text in this database's encoding: the text itself if it is ASCII, otherwise a
+ * palloc'd copy. Converts from the given encoding if there is a conversion; otherwise takes the
+ * bytes as being in this database's encoding. Invalid bytes, and characters that this database
+ * cannot hold, become "?". Never raises a conversion error. Needs a transaction.
  */
 extern const char *cpm_text_to_server(const char *text, int encoding);
 
 /*
- * Return the text, or a palloc'd copy of it, with "?" in place of what the client's encoding
- * does not have: sending that would fail the whole query. The text may also be invalid in
- * this database's encoding. Needs a transaction; raises only what palloc does.
+ * Return the text, or a palloc'd copy with "?" for each character that the client's encoding
+ * cannot represent, because sending such a character would fail the whole query. The text may
+ * be invalid in this database's encoding. Never raises a conversion error. Needs a transaction.
  */
 extern const char *cpm_text_for_client(const char *text);
 

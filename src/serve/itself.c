@@ -75,7 +75,7 @@ add_problem_of_sampler(StringInfo problems, const CpmSamplerState *sampler)
 {
 	if (sampler->pid != 0)
 	{
-		if (cpm_sampler_is_stale(sampler, GetCurrentTimestamp()))
+		if (cpm_sampler_is_stale(sampler))
 			add_problem(problems, "the sampler has taken no sample for ten intervals");
 	}
 	else if (sampler->samples > 0)

@@ -44,10 +44,7 @@ extern void cpm_row_float8(CpmRow *row, double value);
 /* the same, but infinity is shown */
 extern void cpm_row_bound(CpmRow *row, double value);
 
-/*
- * NULL for a null pointer. The text may be in any encoding, in none, or cut off: what the
- * client's encoding does not have is shown as "?".
- */
+/* Add text; NULL for a null pointer. Bytes that the client's encoding cannot represent become "?". */
 extern void cpm_row_text(CpmRow *row, const char *value);
 
 /* The same for a query in the encoding of that database. */

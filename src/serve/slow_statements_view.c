@@ -23,9 +23,10 @@
 PG_FUNCTION_INFO_V1(connpool_slow_statements_1_0);
 
 /*
- * A queryid says what a statement is within one database: databases of one template give the
- * same to statements of different text. A role distinguishes statements of one text; a session
- * that has used SET ROLE has run them as another, so one of any role (InvalidOid) is wanted too.
+ * A queryid identifies a statement only within its database: databases created from the same
+ * template give one queryid to different statements. Prefer the text recorded for the same
+ * role. Fall back to that of any role (InvalidOid), because a session that used SET ROLE is
+ * recorded by pg_stat_statements under another role.
  */
 typedef struct TextKey
 {

@@ -30,7 +30,7 @@ typedef struct CpmStatementColumns
 	int			blocks_read;
 } CpmStatementColumns;
 
-/* Of SPI_tuptable, as cpm_statements_read() leaves it. */
+/* Find the columns by name in the description that cpm_statements_read() returns. */
 extern CpmStatementColumns cpm_statement_columns(TupleDesc description);
 
 /* The value in a column: NaN, 0, InvalidOid, NULL for one that is NULL. */

@@ -68,11 +68,10 @@ find_function(void)
 }
 
 /*
- * Call the function. It converts each text to this database's encoding and raises an error
- * for the whole set, and leaks its buffer, where one cannot be converted. A server encoding
- * of SQL_ASCII lets it return the bytes as they are; so that is what this process claims to
- * have until the call returns. Nothing else is converted in between: a message that is raised
- * is sent, or reported by a FATAL error, in ASCII or after the encoding is restored.
+ * Call pg_stat_statements(). It converts each text to the database encoding; a text that cannot
+ * be converted fails the whole call and leaks its buffer. With SQL_ASCII as the database
+ * encoding it returns the bytes unconverted, so set that for the duration of the call. Error
+ * messages are unaffected: they are ASCII, or are sent after the encoding has been restored.
  */
 static void
 call_function(Oid function, ReturnSetInfo *result)

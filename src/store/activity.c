@@ -20,11 +20,16 @@
  */
 #include "postgres.h"
 
+#include "base/area.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "catalog/pg_authid.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
+#include "store/slots.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
 
 /*
  * A writer is inside its entry for nanoseconds. One that is met there so often
@@ -136,6 +141,42 @@ lock_wait_start(const volatile PGPROC *proc)
 	return (TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &proc->waitStart);
 }
 
+/*
+ * Look up the session's role; returns false if it is unknown. Reads the slots or, if not
+ * preloaded, the catalogs: then the caller is always a session, never a worker.
+ */
+static bool
+role_of(const CpmSession *session, bool *is_trusted, char *role)
+{
+	char	   *name;
+
+	if (cpm_is_preloaded())
+		return cpm_slot_role(session->proc_number, session->pid, is_trusted, role);
+	name = GetUserNameFromId(session->role, true);
+	if (name == NULL)
+		return false;
+	strlcpy(role, name, NAMEDATALEN);
+	*is_trusted = has_privs_of_role(session->role, ROLE_PG_READ_ALL_DATA);
+	return true;
+}
+
+/*
+ * Any client can choose any application_name, so an exemption also depends on the role, and
+ * it expires.
+ */
+static bool
+is_exempt(const CpmSession *session)
+{
+	TimestampTz since = session->xact_start != 0 ? session->xact_start : session->state_change;
+	char		role[NAMEDATALEN];
+	bool		is_trusted;
+
+	return cpm_settings_exempts_application(session->application_name) &&
+		GetCurrentTimestamp() - since <= cpm_settings_exempt_limit_us() &&
+		role_of(session, &is_trusted, role) &&
+		cpm_settings_is_exempt(session->application_name, role, is_trusted);
+}
+
 static bool
 read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
 			 CpmSession *session, char *query)
@@ -148,7 +189,7 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 		return false;
 
 	session->proc_number = cpm_proc_number(proc);
-	session->exempt = cpm_settings_is_exempt(session->application_name);
+	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
 	return true;
 }

@@ -24,6 +24,7 @@ typedef struct AlertState
 	pg_atomic_uint32 reset_pending; /* set by a reset, taken back by the sampler */
 	pg_atomic_uint64 baseline;	/* the first log entry shown; a reset writes */
 	pg_atomic_uint64 next;		/* number of log entries ever written */
+	uint64		last_sequence;	/* of an entry; the sampler and the postmaster at startup */
 	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started */
 	CpmAlertLogEntry entry[RING_ENTRIES];	/* entry n stands at n % RING_ENTRIES */
 } AlertState;
@@ -111,11 +112,15 @@ append(const CpmAlertLogEntry *entry)
 	pg_atomic_write_u64(&shared->next, number + 1);
 }
 
-void
+uint64
 cpm_alert_log_append(const CpmAlertLogEntry *entry)
 {
-	append(entry);
+	CpmAlertLogEntry numbered = *entry;
+
+	numbered.sequence = ++shared->last_sequence;
+	append(&numbered);
 	pg_atomic_fetch_add_u64(&shared->changes[entry->metric][entry->to_status], 1);
+	return numbered.sequence;
 }
 
 uint64
@@ -198,6 +203,7 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 	entry.metric = (CpmMetricId) metric_of[entry.metric];
 	entry.message[sizeof(entry.message) - 1] = '\0';
 	entry.culprit[sizeof(entry.culprit) - 1] = '\0';
+	shared->last_sequence = Max(shared->last_sequence, entry.sequence);
 	append(&entry);
 }
 

@@ -31,6 +31,7 @@ typedef struct CpmAlertBoard
 
 typedef struct CpmAlertLogEntry
 {
+	uint64		sequence;		/* numbers transitions from 1; restored at startup from the newest saved entry */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	from_status;
@@ -45,9 +46,12 @@ typedef void (*CpmAlertLogVisitor) (const CpmAlertLogEntry *entry, void *arg);
 extern Size cpm_alert_state_size(void);
 extern void cpm_alert_state_attach(void *memory, bool is_new);
 
-/* The sampler only; neither can fail. */
+/*
+ * The sampler only; neither can fail. cpm_alert_log_append() returns the sequence number that
+ * it gives to the entry.
+ */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
-extern void cpm_alert_log_append(const CpmAlertLogEntry *entry);
+extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 
 /* How often an alert came to that status since the server started. Any process. */
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);

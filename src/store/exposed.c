@@ -47,10 +47,10 @@ typedef struct Folded
 	uint64	   *failed;			/* by index of store/pools, above their bases */
 } Folded;
 
-/* All of it is guarded by the lock of store/pools; only reads is also read without it. */
+/* Guarded by the lock of store/pools, except that the field "reads" is also read without it. */
 typedef struct Exposed
 {
-	uint64		reads;			/* that are complete, and resets */
+	uint64		reads;			/* number of completed reads and resets */
 	bool		was_read;			/* since all began */
 	bool		began_anew;		/* after a crash, and something had been counted */
 	uint64		moved;			/* statements of pools that came to be named, less of those that ceased to be */
@@ -298,9 +298,10 @@ add_memory(CpmExposed *exposed, Folded *folded)
 }
 
 /*
- * Read everything and take the lock. Returns false if in between a pool was folded, a reset
- * came, or another reader completed: that one may have seen higher counts, and a pool that
- * gets its name by ours would take them from the sum of the others.
+ * Read all totals, then take the lock. Returns false if a pool was folded, a reset happened or
+ * another read completed before the lock was taken; the caller retries. After another read,
+ * our totals may be the older ones: a pool that we then begin to name would be subtracted from
+ * the sum of the others with a count lower than was already shown, and that sum would fall.
  */
 static bool
 read_and_lock(CpmExposed *exposed)

@@ -152,7 +152,7 @@ cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
 		known->since == session->state_change;
 
-	/* a setting that no longer suspects it has not brought the session back to work */
+	/* still the same occurrence, even if a changed setting no longer counts it as a leak */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
 		known->round = leaks->round;
@@ -198,7 +198,7 @@ cpm_leaks_see_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *place = place_of_prepared(prepared->xid);
 
-	/* one that is known stays so, whatever a setting makes of it now */
+	/* keep a known occurrence even if a changed setting no longer counts it as a leak */
 	if (place == NULL || (!is_leak && place->kind == CPM_NO_LEAK))
 		return;
 	if (place->kind == CPM_NO_LEAK)

@@ -59,7 +59,7 @@ note_waiter(const CpmSession *session, void *arg)
 
 /* What does the process wait for? False when it waits no longer. */
 static bool
-awaited_lock(int pid, LOCKTAG *lock, TimestampTz *since)
+awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
 	BlockedProcsData *data = GetBlockerStatusData(pid);
 
@@ -70,6 +70,7 @@ awaited_lock(int pid, LOCKTAG *lock, TimestampTz *since)
 		if (data->locks[i].waitLockMode == NoLock)
 			continue;
 		*lock = data->locks[i].locktag;
+		*mode = data->locks[i].waitLockMode;
 		*since = data->locks[i].waitStart;
 		return true;
 	}
@@ -114,13 +115,14 @@ add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 		int			pid = list->wait[index].blockers[i];
 		MemoryContext old_context;
 		LOCKTAG		lock;
+		LOCKMODE	mode;
 		TimestampTz since;
 		bool		waits;
 
 		if (pid == 0 || !see_pid(list, pid))
 			continue;
 		old_context = MemoryContextSwitchTo(scratch);
-		waits = awaited_lock(pid, &lock, &since);
+		waits = awaited_lock(pid, &lock, &mode, &since);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch);
 		if (waits)
@@ -170,7 +172,7 @@ follow_waits(WaitList *list, int most)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(scratch);
-		waits = awaited_lock(wait->pid, &wait->lock, &since);
+		waits = awaited_lock(wait->pid, &wait->lock, &wait->mode, &since);
 		if (waits)
 			find_blockers(wait, result_context);
 		MemoryContextSwitchTo(result_context);

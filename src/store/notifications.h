@@ -12,6 +12,7 @@
 
 typedef struct CpmNotification
 {
+	uint64		sequence;		/* of the transition in store/alert_state */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	status;

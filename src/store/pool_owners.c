@@ -5,11 +5,11 @@
  * A policy is set on roles and databases, so every pool of an owner has the same. Kept once
  * for each owner, it is set by a session that opens without looking at any other pool.
  *
- * When the table of pools is full, a pool is evicted. Were it always the longest unused, one
- * role that keeps renaming itself would evict everybody's; so it is one of the owner that
- * holds the most places. Owners are in lists by that number, pools in a list of their owner.
- * The head of a list is looked at first and goes to its end, and the looks are bounded: finding
- * one takes the same time whatever the number of pools.
+ * When the table of pools is full, a pool is evicted. Evicting the longest unused pool would let
+ * one role that keeps renaming itself evict everybody else's, so the search begins with the
+ * owner that holds the most places. Owners are in lists by that number, and pools are in a list
+ * of their owner. The search examines the head of a list and moves it to the end, and examines
+ * a bounded number of pools, so its cost does not depend on the number of pools.
  *
  * The lock of store/pools guards all links. A policy is atomics: it is written by sessions that
  * are in a pool of the owner, which therefore stays, and read by anybody.
@@ -24,7 +24,7 @@
 
 #define NONE (-1)
 
-/* Pools that are looked at for one eviction, of one owner and of all. */
+/* How many pools one eviction examines, of one owner and in all. */
 #define MOST_LOOKS_AT_OWNER 64
 #define MOST_LOOKS 256
 
@@ -43,7 +43,7 @@ typedef struct Owner
 /* By place in store/pools. */
 typedef struct PoolLink
 {
-	pg_atomic_uint32 owner;		/* index and 1; 0 for a place without a pool */
+	pg_atomic_uint32 owner;		/* index of the owner plus 1; 0 if the place has no pool */
 	int			next;
 	int			previous;
 } PoolLink;
@@ -57,9 +57,9 @@ typedef struct OwnerList
 typedef struct Owners
 {
 	pg_atomic_uint64 sequence;	/* of policies */
-	int			most;			/* no owner holds more pools */
+	int			most;			/* the largest number of pools that an owner holds */
 	int			free;			/* the first free entry */
-	int			places;			/* max_pools and 1, set at start, as are the arrays behind */
+	int			places;			/* max_pools + 1, the length of the arrays that follow; set at start */
 } Owners;
 
 typedef struct OwnerKey
@@ -71,7 +71,7 @@ typedef struct OwnerKey
 static Owners *owners;
 static Owner *owner_of_index;	/* `places` of each, behind the struct in shared memory */
 static PoolLink *link_of_pool;
-static OwnerList *with_pools;	/* the owners that hold so many pools */
+static OwnerList *with_pools;	/* lists of owners, indexed by how many pools they hold */
 static HTAB *by_key;
 
 static Size
@@ -204,7 +204,10 @@ unlink_pool(Owner *owner, int pool)
 		owner->last_pool = link->previous;
 }
 
-/* The owner of that key, with an entry of its own; there are as many entries as pools. */
+/*
+ * Return the index of the owner with that key, creating it if necessary. NONE cannot happen,
+ * because there are as many entries as pools.
+ */
 static int
 find_owner(uint64 key)
 {
@@ -234,7 +237,7 @@ cpm_pool_owner_add(int pool, const CpmPoolName *name)
 	Owner	   *owner;
 
 	if (index == NONE)
-		return;					/* cannot happen; such a pool has no policy and is not evicted */
+		return;					/* such a pool has no policy and is not evicted */
 	owner = &owner_of_index[index];
 	if (owner->pools > 0)
 		unlist_owner(index);
@@ -333,7 +336,7 @@ cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence)
 	owner = &owner_of_index[index - 1];
 	if (sequence < pg_atomic_read_u64(&owner->sequence))
 		return;
-	/* mostly it is what it was: then the line of the cache stays with those that read it */
+	/* usually nothing changed: avoid the write, which would take the cache line from its readers */
 	if (sequence != pg_atomic_read_u64(&owner->sequence))
 		pg_atomic_write_u64(&owner->sequence, sequence);
 	for (int i = 0; i < CPM_LIMITS; i++)

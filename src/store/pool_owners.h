@@ -23,9 +23,9 @@ extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);
 
 /*
- * Choose the pool to evict: one without a session, of the owner that holds the most places,
- * and the longest unused of those that were looked at. Looks at a bounded number of pools;
- * returns -1 if none of those is unused. The lock of store/pools is held exclusively.
+ * Return the pool to evict, or -1. Tries owners in descending order of the places they hold and
+ * returns the longest unused pool among those examined. Examines a few hundred pools at most,
+ * so it can miss an unused one. The caller holds the lock of store/pools exclusively.
  */
 extern int	cpm_pool_to_evict(CpmPoolIsUnused is_unused);
 

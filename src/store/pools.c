@@ -15,7 +15,7 @@
  * somebody has come in.
  *
  * When all places are taken, a new pool gets the place of one without a session
- * (store/pool_owners chooses it), whose counts go to "(other)". When there is none,
+ * (store/pool_owners chooses it), whose counts go to "(other)". When it finds none,
  * the new session is counted in "(other)".
  */
 #include "postgres.h"
@@ -346,7 +346,7 @@ find_or_create(const CpmPoolName *name)
 
 	if (entry)
 		return entry->index;
-	/* a pool of users that is called so is part of it: no two rows have one name */
+	/* a user's pool with the name of "(other)" is merged into it: no two rows have one name */
 	if (is_other(name))
 		return CPM_OTHER_POOL;
 	index = free_place();

@@ -49,6 +49,7 @@ typedef struct Slot
 	CpmPolicy	policy;
 	uint64		policy_sequence;	/* of its opening, or of the last change of its policy */
 	uint64		owner;			/* cpm_pool_owner() of its role and database */
+	bool		is_trusted;		/* its role is a superuser or a member of pg_read_all_data */
 	uint64		session_base[CPM_COUNTS];
 	uint64		pool_base[CPM_COUNTS];
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature */
@@ -261,7 +262,7 @@ name_pool(void)
 }
 
 void
-cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
+cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 {
 	bool		locked;
 
@@ -278,6 +279,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy)
 	mine->policy = *policy;
 	mine->policy_sequence = cpm_policy_sequence();
 	mine->owner = cpm_pool_owner(&my_pool);
+	mine->is_trusted = is_trusted;
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->duties, 0);
@@ -507,12 +509,28 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->pool = slot->pool;
 		session->setup_us = slot->setup_us;
 		session->policy = slot->policy;
+		session->is_trusted = slot->is_trusted;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
 			return session->pid != 0;
 	}
 	return false;				/* its owner was stopped in the middle of a change */
+}
+
+bool
+cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role)
+{
+	CpmSlotSession session;
+	CpmPoolName name;
+
+	if (!cpm_slot_session(proc_number, &session) || session.pid != pid)
+		return false;
+	*is_trusted = session.is_trusted;
+	role[0] = '\0';
+	if (session.pool != CPM_OTHER_POOL && cpm_pool_name(session.pool, &name))
+		strlcpy(role, name.role, NAMEDATALEN);
+	return true;
 }
 
 int

@@ -65,8 +65,15 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  * close it when the process ends; in between it counts. None of these raises
  * an error; opening, closing and following may take the lock of store/pools.
  */
-extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy);
+extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
+
+/*
+ * Copy the name of the session's role, and whether it is a superuser or a member of
+ * pg_read_all_data. The name is empty for a session counted in "(other)". Returns false if the
+ * session has no slot. role has room for NAMEDATALEN bytes. Any process; no lock.
+ */
+extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /* Go over to the pool of the application_name that is set now, if it is another. */
 extern void cpm_slot_follow_application(TimestampTz now);

@@ -38,7 +38,7 @@ rules_for(CpmMetricId id)
 	return rules;
 }
 
-static void
+static uint64
 log_transition(CpmMetricId id, const CpmAlertRow *row, CpmStatus from_status, TimestampTz at)
 {
 	CpmAlertLogEntry entry = {
@@ -51,7 +51,7 @@ log_transition(CpmMetricId id, const CpmAlertRow *row, CpmStatus from_status, Ti
 
 	strlcpy(entry.message, row->message, sizeof(entry.message));
 	strlcpy(entry.culprit, row->culprit, sizeof(entry.culprit));
-	cpm_alert_log_append(&entry);
+	return cpm_alert_log_append(&entry);
 }
 
 /* Find the culprit; an error in doing so costs the culprit and nothing else. */
@@ -114,8 +114,9 @@ announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, Timestamp
 		return;
 	if (event != CPM_ALERT_REPEAT)
 	{
-		log_transition(id, row, before, at);
-		cpm_notifying_tell(id, before, row, at, now_us);
+		uint64		sequence = log_transition(id, row, before, at);
+
+		cpm_notifying_tell(id, before, row, at, sequence, now_us);
 	}
 	cpm_announce(id, event, before, row, now_us);
 }

@@ -52,9 +52,7 @@ violations_of(const Breaches *breaches, int index, const CpmPoolName *name)
 static size_t
 describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int violations)
 {
-	size_t		used = snprintf(buffer, size, "%s (%s in %s)",
-								name->application_name[0] ? name->application_name :
-								"(no application name)", name->role, name->database);
+	size_t		used = strlcpy(buffer, cpm_pool_in_words(name), size);
 	const char *before = " ";
 
 	for (int i = 0; i < CPM_VIOLATIONS && used < size; i++)

@@ -19,6 +19,7 @@
 #include "store/prepared.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 #include "work/breaches.h"
 #include "work/culprit.h"
@@ -102,12 +103,6 @@ look_at_session(const CpmSession *session, void *arg)
 	}
 }
 
-static const char *
-shown_name(const char *application_name)
-{
-	return application_name[0] != '\0' ? application_name : "(no application name)";
-}
-
 /* The index of the largest count; -1 when all are zero. */
 static int
 largest(const int *counts, int count)
@@ -137,8 +132,8 @@ name_pools(Search *search, const char *prefix, char *buffer, size_t size)
 			break;
 		if (cpm_pool_name(pool, &name))
 			used += snprintf(buffer + used, size - used, "%s%s %d (%s in %s)", before,
-							 shown_name(name.application_name), search->by_pool[pool],
-							 name.role, name.database);
+							 cpm_application_in_words(name.application_name), search->by_pool[pool],
+							 quote_identifier(name.role), quote_identifier(name.database));
 		else
 			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d", before,
 							 search->by_pool[pool]);
@@ -173,8 +168,8 @@ session_name(const CpmSession *session)
 	CpmPoolName name;
 
 	if (!cpm_pool_name(cpm_slot_pool(session->proc_number, session->pid), &name))
-		return pstrdup(shown_name(session->application_name));
-	return psprintf("%s (%s in %s)", shown_name(session->application_name), name.role, name.database);
+		return pstrdup(cpm_application_in_words(session->application_name));
+	return cpm_pool_in_words(&name);
 }
 
 /* The oldest prepared transaction, when the metric counts those. */

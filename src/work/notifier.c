@@ -40,6 +40,7 @@ payload_of(const CpmNotification *notification)
 	cpm_json_number(&json, "threshold", notification->threshold);
 	cpm_json_time(&json, "at", notification->at);
 	cpm_json_text(&json, "message", notification->message);
+	cpm_json_number(&json, "seq", (double) notification->sequence);
 	cpm_json_text(&json, "cluster_name", cluster_name);
 	cpm_json_close(&json);
 	return json.data;

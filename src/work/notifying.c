@@ -69,9 +69,10 @@ threshold_of(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
 
 void
 cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertRow *row, TimestampTz at,
-				   int64 now_us)
+				   uint64 sequence, int64 now_us)
 {
 	CpmNotification notification = {
+		.sequence = sequence,
 		.at = at,
 		.metric = id,
 		.status = row->alert.status,

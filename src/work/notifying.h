@@ -14,7 +14,7 @@
  * to be told or it is more than notify_rate a second.
  */
 extern void cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
-							   TimestampTz at, int64 now_us);
+							   TimestampTz at, uint64 sequence, int64 now_us);
 
 /*
  * Start a notifier when something waits, see what became of the last one. The

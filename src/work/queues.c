@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "store/poolers.h"
+#include "utils/builtins.h"
 #include "work/queues.h"
 
 #define QUEUES_NAMED 3
@@ -60,7 +61,7 @@ cpm_describe_queues(char *buffer, size_t size)
 
 		used += snprintf(buffer + used, size - used,
 						 "%s%s of %s at %s: " INT64_FORMAT " %s for " INT64_FORMAT " ms",
-						 i == 0 ? "Waiting for " : "; ", pool->database, pool->user,
+						 i == 0 ? "Waiting for " : "; ", quote_identifier(pool->database), quote_identifier(pool->user),
 						 cpm_pooler_state(longest[i].pooler).name, waiting(pool),
 						 waiting(pool) == 1 ? "client," : "clients, the first",
 						 Max(pool->number[CPM_MAXWAIT], 0) * 1000 + Max(pool->number[CPM_MAXWAIT_US], 0) / 1000);

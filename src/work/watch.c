@@ -44,8 +44,7 @@ tell_of_release(const CpmLeakEnd *leak)
 		return;
 	ereport(LOG,
 			(errmsg("connpool_monitor: leak suspect pid %d of %s came back to work after " INT64_FORMAT " s",
-					leak->pid,
-					leak->application_name[0] != '\0' ? leak->application_name : "(no application name)",
+					leak->pid, cpm_application_in_words(leak->application_name),
 					leak->held_us / USECS_PER_SEC),
 			 errhidestmt(true)));
 }
