@@ -86,6 +86,26 @@ poll_ok($node, 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer', 'one tha
 is(errors(), 'flood|f|it answers more than can be read', 'before it has filled the memory');
 $flood->stop;
 
+# Nor anything else that libpq would keep: the worker grows by little, and says why it gives up.
+my %greedy = map { $_ => Console->new($_) } qw(notifications parameters welcome);
+ask(%greedy);
+sub pgbouncer_memory
+{
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my ($pid) = `ps -o pid=,args= --ppid $postmaster` =~ /(\d+) .*connpool_monitor pgbouncer/;
+	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m;
+	return $kb;
+}
+poll_ok($node, 'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE last_error IS NOT NULL', 'consoles that send what nobody asked for have failed');
+my %reason = map { split /\|f\|/ } split /\n/, errors();
+is($reason{notifications}, 'it sends notifications: is it PgBouncer?', 'notifications are none of PgBouncer');
+is($reason{parameters}, 'it sends more than it was asked for: is it PgBouncer?', 'values of parameters are counted');
+is($reason{welcome}, 'it sends too much before it lets in: is it PgBouncer?', 'so is what comes before a session is open');
+my $first = pgbouncer_memory();
+$node->poll_query_until('postgres', q{SELECT bool_and(retry_at > now() + interval '3 s') FROM connpool_pgbouncer});
+cmp_ok(pgbouncer_memory(), '<', $first + 100_000, 'the memory of the worker does not grow with each try');
+$_->stop foreach values %greedy;
+
 # Many rows are none too many.
 my $large = Console->new(Console::answers(18, servers => [ map { { type => 'S', user => "user $_", database => 'shop', addr => '10.0.0.1', local_addr => '10.0.0.2', ptr => '0x5581d3a3c2e0', link => '0x5581d3a3c2e0', remote_pid => 4000000 + $_, application_name => 'x' x 60 } } 1 .. 60000 ]));
 ask(large => $large);

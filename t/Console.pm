@@ -140,9 +140,13 @@ sub reply
 
 	return if $answers eq 'hang';
 	return pack('C*', map { int rand 256 } 1 .. 2000) if $answers eq 'garbage';
+	return message('R', pack('N', 0)) . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000 if $answers eq 'welcome' && !$is_open;
 	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready() if !$is_open;
 	return if $answers eq 'mute';
 	return message('H', pack('Cn', 0, 0)) if $answers eq 'copy';
+	# notifications and values of parameters, which libpq queues, and notices
+	return message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000 if $answers eq 'notifications';
+	return join('', map { message('S', "parameter_$_\0" . 'x' x 100 . "\0") } 1 .. 15000) . rows_message([ ['version'], ['PgBouncer 1.18.0'] ]) if $answers eq 'parameters';
 	# a hundred megabytes of rows, and no end
 	return message('T', pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0)) . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000 if $answers eq 'flood';
 	my ($query) = $bytes =~ /^Q....([^\0]*)\0/s;

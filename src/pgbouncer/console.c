@@ -30,7 +30,8 @@
 #define LEAST_DEADLINE_US USECS_PER_SEC
 #define MOST_DEADLINE_US (10 * USECS_PER_SEC)
 #define CONFIG_EVERY_US (60 * USECS_PER_SEC)
-#define MOST_BYTES (64 * 1024 * 1024)	/* of a round: more than a hundred thousand servers take */
+#define MOST_BYTES (32 * 1024 * 1024)	/* of a round: what a hundred thousand servers take */
+#define MOST_BYTES_TO_CONNECT (1024 * 1024)
 #define LEAST_BUFFER (16 * 1024)	/* of libpq, which reads no more at once */
 
 static const char *const questions[CPM_QUESTIONS] = {
@@ -198,6 +199,7 @@ begin_connecting(CpmConsole *console, int64 now_us)
 	{
 		PQsetNoticeProcessor(console->conn, ignore_notice, NULL);
 		console->phase = CPM_CONSOLE_CONNECTING;
+		console->bytes = 0;
 		console->wants = WL_SOCKET_WRITEABLE;
 	}
 }
@@ -256,6 +258,21 @@ end_round(CpmConsole *console, int64 now_us)
 	console->due_us = Max(console->due_us + interval_us(console), now_us);
 }
 
+/*
+ * Bytes of this round that are not in the answers: notices, and values of parameters, which libpq
+ * keeps for as long as the connection is open.
+ */
+static int64
+bytes_besides(const CpmConsole *console)
+{
+	int64		bytes = console->bytes;
+
+	for (int i = 0; i < CPM_QUESTIONS; i++)
+		if (console->result[i] != NULL)
+			bytes -= (int64) PQresultMemorySize(console->result[i]);
+	return bytes;
+}
+
 /* A question is answered whole: go on to the next. */
 static void
 next_question(CpmConsole *console, int64 now_us)
@@ -275,6 +292,11 @@ next_question(CpmConsole *console, int64 now_us)
 		fail(console, "it answered nothing that it was asked for: is it PgBouncer?", now_us);
 		return;
 	}
+	if (bytes_besides(console) > MOST_BYTES_TO_CONNECT)
+	{
+		fail(console, "it sends more than it was asked for: is it PgBouncer?", now_us);
+		return;
+	}
 	console->question++;
 	if (console->question == CPM_QUESTIONS ||
 		(console->question == CPM_ASK_CONFIG && console->rounds_to_config > 0))
@@ -289,23 +311,43 @@ bytes_waiting(const CpmConsole *console)
 {
 	int			waiting = 0;
 
-	return ioctl(PQsocket(console->conn), FIONREAD, &waiting) == 0 ? waiting : 0;
+	return PQsocket(console->conn) >= 0 &&
+		ioctl(PQsocket(console->conn), FIONREAD, &waiting) == 0 ? waiting : 0;
 }
 
 /*
- * Read what has come, and count it: libpq keeps rows until the last one is there, and
- * somebody who never ends must not fill the memory. What came meanwhile hides as much of
- * what was read, but no more than a buffer of it.
+ * Count what libpq has read since so many bytes were waiting. It keeps rows, notifications and
+ * values of parameters, and a console that sends them without end must not fill the memory. Bytes
+ * that arrived meanwhile hide as many of those that were read, but no more than a buffer of them.
  */
+static void
+count_bytes(CpmConsole *console, int before)
+{
+	int			after = PQstatus(console->conn) != CONNECTION_BAD ? bytes_waiting(console) : 0;
+
+	console->bytes += before > after ? before - after : Min(before, LEAST_BUFFER);
+}
+
+/* Read what has come. Returns false if the connection is lost. */
 static bool
 consume_input(CpmConsole *console)
 {
 	int			before = bytes_waiting(console);
 	bool		is_well = PQconsumeInput(console->conn);
-	int			after = is_well ? bytes_waiting(console) : 0;
 
-	console->bytes += before > after ? before - after : Min(before, LEAST_BUFFER);
+	count_bytes(console, before);
 	return is_well;
+}
+
+/* PgBouncer sends no notifications; libpq queues them until somebody asks for them. */
+static bool
+sends_notifications(CpmConsole *console)
+{
+	PGnotify   *notification = PQnotifies(console->conn);
+	bool		is_any = notification != NULL;
+
+	PQfreemem(notification);
+	return is_any;
 }
 
 /* After COPY libpq gives results without end, each time that it is asked. */
@@ -330,6 +372,11 @@ read_answer(CpmConsole *console, int64 now_us)
 	if (console->bytes > MOST_BYTES)
 	{
 		fail(console, "it answers more than can be read", now_us);
+		return;
+	}
+	if (sends_notifications(console))
+	{
+		fail(console, "it sends notifications: is it PgBouncer?", now_us);
 		return;
 	}
 	while (!PQisBusy(console->conn))
@@ -363,7 +410,16 @@ read_answer(CpmConsole *console, int64 now_us)
 static void
 go_on_connecting(CpmConsole *console, int64 now_us)
 {
-	switch (PQconnectPoll(console->conn))
+	int			before = bytes_waiting(console);
+	PostgresPollingStatusType status = PQconnectPoll(console->conn);
+
+	count_bytes(console, before);
+	if (console->bytes > MOST_BYTES_TO_CONNECT)
+	{
+		fail(console, "it sends too much before it lets in: is it PgBouncer?", now_us);
+		return;
+	}
+	switch (status)
 	{
 		case PGRES_POLLING_READING:
 			console->wants = WL_SOCKET_READABLE;
