@@ -185,7 +185,7 @@ $twice{$_}++ foreach map { /^(connpool_\S+(?: \S+)*?) \S+$/ ? $1 : () } split /\
 is(join(' ', grep { $twice{$_} > 1 } sort keys %twice), '', 'no series is there twice');
 like(get($port, '/metrics')->{content}, qr/role="r\\\\xf4le"/, 'bytes that are no character are spelled out');
 like(get($port, '/metrics')->{content}, qr/database="caf\\\\xe9"/, 'a byte that is not UTF-8 is escaped in a database label');
-like(get($port, '/metrics')->{content}, qr/database="caf\\\\\\\\xe9"/, 'and a backslash of a name is doubled');
+like(get($port, '/metrics')->{content}, qr/database="caf\\\\\\\\xe9"/, 'and a backslash that looks like such an escape is doubled');
 
 # In crash recovery: 503, and again there when it is over.
 my $victim = session($node, 'victim');

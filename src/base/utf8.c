@@ -10,29 +10,48 @@
 #include "base/utf8.h"
 #include "mb/pg_wchar.h"
 
+/* The length of the character at that place if it can be shown as it is, otherwise 0. */
+static int
+shown_length(const char *text, size_t left, bool only_ascii)
+{
+	int			bytes = pg_utf_mblen((const unsigned char *) text);
+
+	if ((size_t) bytes > left || !pg_utf8_islegal((const unsigned char *) text, bytes))
+		return 0;
+	return bytes == 1 || !only_ascii ? bytes : 0;
+}
+
+/* Could a backslash before this text be taken for the beginning of an escape, or end one? */
+static bool
+is_ambiguous_before(const char *text, size_t left, bool only_ascii)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	if (left == 0)
+		return false;
+	if (text[0] == 'x' && left >= 3)
+		return strchr(digits, text[1]) != NULL && strchr(digits, text[2]) != NULL;
+	return text[0] == '\\' || shown_length(text, left, only_ascii) == 0;
+}
+
 char *
 cpm_valid_utf8(const char *text, bool only_ascii, bool escape_backslash)
 {
-	size_t		length = strlen(text);
-	char	   *copy = palloc(4 * length + 1);
+	size_t		left = strlen(text);
+	char	   *copy = palloc(4 * left + 1);
 	char	   *next = copy;
 
-	for (size_t i = 0; i < length;)
+	while (left > 0)
 	{
-		int			bytes = pg_utf_mblen((const unsigned char *) text + i);
-		bool		is_valid = i + bytes <= length &&
-			pg_utf8_islegal((const unsigned char *) text + i, bytes);
+		int			bytes = shown_length(text, left, only_ascii);
 
-		if (escape_backslash && text[i] == '\\')
+		if (escape_backslash && *text == '\\' && is_ambiguous_before(text + 1, left - 1, only_ascii))
 			*next++ = '\\';
-		if (is_valid && (bytes == 1 || !only_ascii))
-		{
-			memcpy(next, text + i, bytes);
-			next += bytes;
-			i += bytes;
-		}
-		else
-			next += sprintf(next, "\\x%02x", (unsigned char) text[i++]);
+		if (bytes > 0)
+			memcpy(next, text, bytes);
+		next += bytes > 0 ? bytes : sprintf(next, "\\x%02x", (unsigned char) *text);
+		text += Max(bytes, 1);
+		left -= Max(bytes, 1);
 	}
 	*next = '\0';
 	return copy;

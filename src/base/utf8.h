@@ -10,7 +10,8 @@
 /*
  * Return a palloc'd copy in which each byte that is not part of a valid character is written
  * as \x and two hexadecimal digits, and with only_ascii each byte outside ASCII. With
- * escape_backslash a backslash becomes two, so that different texts never become the same.
+ * escape_backslash a backslash that could be taken for part of such an escape becomes two, so
+ * that different texts never become the same.
  */
 extern char *cpm_valid_utf8(const char *text, bool only_ascii, bool escape_backslash);
 
