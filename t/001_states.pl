@@ -123,8 +123,8 @@ poll_ok($node, q{SELECT current_value = 0 FROM get_connection_stats() WHERE metr
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}), '0', 'nor does the view list them');
 is(stat_of($node, 'long_queries'), '0|10|OK', 'nor run they long queries');
 
-# Any client can call itself by an exempt name: without a role, an entry is for those who may
-# read all data anyway, and every exemption ends.
+# Any client can call itself by an exempt name, so an entry without a role applies only to roles
+# that can read all data anyway, and every exemption ends.
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, pg_dump, "app/night job"'});
 $node->reload;

@@ -1,6 +1,6 @@
-# Text of other databases in views: of another encoding, of none, and of databases that give
-# the same queryid to statements of different text. None of it may fail a query, whatever the
-# encodings of the reader's database and client. psql's own encoding is set for each question.
+# Views show text of other databases: text in another encoding or in none, and text of databases
+# that give one queryid to different statements. No such text may fail a query, whatever the
+# encodings of the reader's database and client. Each question sets the client's encoding.
 # scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';
@@ -91,7 +91,8 @@ foreach my $database ('postgres', 'latin', 'ascii')
 sub in_utf8 { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; $_[0]"); }
 is(in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}), "BEGIN; SELECT 'caf\xc3\xa9'", 'a query of a LATIN1 database is converted');
 is(in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}), 'SELECT pg_advisory_lock(1) AS "??"', 'bytes of no encoding are replaced');
-is(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), 'a?', 'odd bytes of an application_name are replaced');
+# PostgreSQL itself replaces them in an application_name, since 16 by their numbers
+like(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), qr/^a(\?|\\xe9)$/, 'odd bytes of an application_name are replaced');
 is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}), 'd?|r?', 'odd bytes in names of databases and roles are replaced');
 is($node->safe_psql('postgres', q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}), "BEGIN; SELECT '?'",
 	'a character that the client does not have is replaced');

@@ -316,9 +316,9 @@ bytes_waiting(const CpmConsole *console)
 }
 
 /*
- * Count what libpq has read since so many bytes were waiting. It keeps rows, notifications and
- * values of parameters, and a console that sends them without end must not fill the memory. Bytes
- * that arrived meanwhile hide as many of those that were read, but no more than a buffer of them.
+ * Count the bytes that libpq has read since `before` bytes were waiting. libpq keeps rows,
+ * notifications and values of parameters, and a console that sends them without end must not fill
+ * the memory. Bytes that arrived meanwhile hide as many of the read ones, up to a buffer of them.
  */
 static void
 count_bytes(CpmConsole *console, int before)
