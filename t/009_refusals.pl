@@ -124,6 +124,11 @@ is(refusals(), '', 'a reset starts counters anew');
 is(watch('SELECT count(*) FROM connpool_rejection_log'), '0', 'and the log');
 is(watch('SELECT count(*) FROM connpool_errors'), '0', 'and errors');
 is(watch('SELECT stats_reset > now() - interval \'1 min\' FROM connpool_info()'), 't', 'and says when');
+
+# two hundred kinds of refusals that take turns are two hundred rows
+foreach my $round (1 .. 2) { start_up(user => "stranger_$_", database => 'postgres') foreach 1 .. 200; }
+is(watch(q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}), '200|400', 'attempts of 200 clients that take turns are merged');
+watch('SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
 like($stderr, qr/"nonsense" is nothing that can be reset.*HINT/s, 'a reset of nonsense is refused');
 ($status, undef, $stderr) = $node->psql('postgres', q{SET ROLE pg_monitor; SELECT connpool_reset()});

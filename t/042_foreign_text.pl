@@ -128,6 +128,10 @@ like($node->safe_psql('postgres', q{SELECT query FROM slow_queries WHERE role <>
 $node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION extensions.pg_stat_statements(boolean) FROM PUBLIC');
 my ($status, undef, $error) = $node->psql('postgres', 'SELECT * FROM slow_queries', extra_params => [ '-U', 'app' ]);
 like($error, qr/permission denied for function pg_stat_statements/, 'a caller without EXECUTE on pg_stat_statements() is refused');
+is($node->safe_psql('postgres', 'SELECT count(*) > 0, count(query) FROM connpool_slow_statements', extra_params => [ '-U', 'watcher' ]), 't|0',
+	'connpool_slow_statements then has numbers without text');
+is($node->safe_psql('postgres', q{SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0 FROM connpool_audit()}, extra_params => [ '-U', 'watcher' ]), 't|t',
+	'and connpool_audit() calls the practices that need it unknown');
 
 my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});

@@ -127,10 +127,8 @@ cpm_statements_read(CpmStatements *statements)
 	EState	   *estate;
 	ReturnSetInfo result = {.type = T_ReturnSetInfo, .allowedModes = SFRM_Materialize};
 
-	if (!OidIsValid(function))
+	if (!OidIsValid(function) || !cpm_may_execute(function))
 		return false;
-	if (!cpm_may_execute(function))
-		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, "pg_stat_statements");
 	estate = CreateExecutorState();
 	result.econtext = CreateExprContext(estate);
 	call_function(function, &result);
@@ -142,7 +140,11 @@ cpm_statements_read(CpmStatements *statements)
 void
 cpm_statements_require(CpmStatements *statements)
 {
-	if (!cpm_statements_read(statements))
+	if (cpm_statements_read(statements))
+		return;
+	if (OidIsValid(find_function()))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, "pg_stat_statements");
+	else
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),

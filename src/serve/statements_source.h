@@ -23,14 +23,14 @@ typedef struct CpmStatements
 } CpmStatements;
 
 /*
- * Read all rows, as the caller may see them, into the current memory context. Returns false
- * if this database does not have the extension. Texts are as they were stored, each in the
- * encoding of its database. Call when pg_stat_statements is loaded. Fails with 42501 if the
- * caller may not execute its function; needs no privilege on the schema.
+ * Read all rows, as the caller may see them, into the current memory context. Returns false if
+ * this database does not have the extension, or the caller may not execute its function; needs
+ * no privilege on the schema. Texts are as they were stored, each in the encoding of its
+ * database. Call when pg_stat_statements is loaded.
  */
 extern bool cpm_statements_read(CpmStatements *statements);
 
-/* The same, but fail with 42704 where the extension does not exist. */
+/* The same, but fail: with 42704 if the extension does not exist, otherwise with 42501. */
 extern void cpm_statements_require(CpmStatements *statements);
 
 #endif							/* CPM_STATEMENTS_SOURCE_H */

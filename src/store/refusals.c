@@ -20,7 +20,7 @@
 #include "port/atomics.h"
 #include "store/refusals.h"
 
-#define REPEAT_GROUPS 64
+#define REPEAT_GROUPS 512		/* room for twice as many as the log has entries */
 #define REPEATS_IN_GROUP 4
 #define MOST_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
 
