@@ -122,7 +122,9 @@ void
 cpm_session_note_committing(void)
 {
 	cpm_progress.unsettled &= ~CPM_SESSION_OPENS;
-	is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
+	/* a walsender may have no database, and needs no exemption */
+	if (MyBackendType == B_BACKEND)
+		is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
 }
 
 void
