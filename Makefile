@@ -4,6 +4,10 @@
 # directory in a build started with make -f.
 here := $(dir $(firstword $(MAKEFILE_LIST)))
 files = $(patsubst $(here)%,%,$(sort $(wildcard $(addprefix $(here),$(1)))))
+ifneq ($(here),./)
+# PGXS sets it itself only where PostgreSQL was built outside its own source tree
+VPATH := $(here)
+endif
 
 MODULE_big = connpool_monitor
 EXTENSION = connpool_monitor
