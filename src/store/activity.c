@@ -24,6 +24,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
+#include "mb/pg_wchar.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
@@ -177,6 +178,20 @@ is_exempt(const CpmSession *session)
 		cpm_settings_is_exempt(session->application_name, role, is_trusted);
 }
 
+/*
+ * Copy a query without the part of a character at which it may have been cut. Unlike
+ * pgstat_clip_activity(), never writes behind the copy when the text ends in the first byte of
+ * a longer character, as text of another encoding may.
+ */
+static char *
+clipped(const char *query)
+{
+	int			length = (int) strlen(query);
+	int			whole = pg_mbcliplen(query, length, pgstat_track_activity_query_size - 1);
+
+	return pnstrdup(query, Min(whole, length));
+}
+
 static bool
 read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
 			 CpmSession *session, char *query)
@@ -275,7 +290,7 @@ cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 		if (with_details)
 		{
 			session.wait_event_info = proc->wait_event_info;
-			session.query = pgstat_clip_activity(query);
+			session.query = clipped(query);
 		}
 		visit(&session, arg);
 	}
