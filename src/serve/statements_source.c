@@ -3,7 +3,7 @@
  *		Reads pg_stat_statements, wherever it is, if it is.
  *
  * Nothing of ours depends on its objects, so it can be updated and dropped; its
- * function is found at each call. It is called directly, as the user who asks, so
+ * function is found at each call. It is called directly, as the current user, so
  * it redacts for that user. SQL was rejected: it would need USAGE on the schema, and
  * it fails where a text of another database cannot be converted.
  */
