@@ -45,8 +45,6 @@ static ExecutorFinish_hook_type finish_on;
 static ExecutorEnd_hook_type end_on;
 static ProcessUtility_hook_type utility_on;
 
-static const QueryDesc *running_again;	/* fetched in parts before, and running now */
-
 /*
  * A portal without result formats: the client's own, of a statement that returns
  * nothing, or a cursor. A cursor that SQL declared has options of its own and
@@ -209,7 +207,7 @@ note_part(QueryDesc *query, uint64 limit)
 	CpmPartial	before = cpm_partial_take(query);
 	int64		elapsed_us;
 
-	running_again = NULL;
+	cpm_partial_set_resumed(NULL);
 	if (before.query != NULL && !ran_before)
 	{
 		/* that one is gone, and this one happens to stand where it did */
@@ -286,7 +284,7 @@ note_unsettled_run(const QueryDesc *query)
 {
 	if ((cpm_progress.unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_progress.level == 0 &&
 		cpm_partial_exists(query))
-		running_again = query;
+		cpm_partial_set_resumed(query);
 	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
 		cpm_statement_committing();
 	if ((cpm_progress.unsettled & CPM_SET_CONFIG_SEEN) != 0)
@@ -387,19 +385,6 @@ process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
 	if (utility.counts)
 		note_utility(&utility);
 	cpm_features_utility_done(&use);
-}
-
-void
-cpm_executor_failed(int sqlstate, TimestampTz now)
-{
-	CpmPartial	partial = {0};
-
-	if (running_again != NULL)
-		partial = cpm_partial_take(running_again);
-	running_again = NULL;
-	cpm_progress.finishing = NULL;
-	cpm_statement_failed(sqlstate, now, partial.elapsed_us,
-						 partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id());
 }
 
 void

@@ -15,9 +15,9 @@
  */
 #include "postgres.h"
 
-#include "collect/executor.h"
 #include "collect/messages.h"
 #include "collect/session.h"
+#include "collect/statement.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "store/errors.h"
@@ -114,7 +114,7 @@ note_failure(const ErrorData *edata, TimestampTz at)
 	if (edata->elevel == FATAL)
 		cpm_session_note_fatal(edata->sqlerrcode);
 	else if (cpm_slot_is_open())
-		cpm_executor_failed(edata->sqlerrcode, at);
+		cpm_statement_failed(edata->sqlerrcode, at);
 }
 
 static void

@@ -18,6 +18,7 @@
 
 static CpmPartial partial[MOST_PARTIALS];
 static int	partials;
+static const QueryDesc *resumed;	/* kept above and running now */
 
 bool
 cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
@@ -58,5 +59,22 @@ cpm_partial_take(const QueryDesc *query)
 			cpm_progress.unsettled &= ~CPM_PORTALS_IN_PARTS;
 		break;
 	}
+	return taken;
+}
+
+void
+cpm_partial_set_resumed(const QueryDesc *query)
+{
+	resumed = query;
+}
+
+CpmPartial
+cpm_partial_take_resumed(void)
+{
+	CpmPartial	taken = {0};
+
+	if (resumed != NULL)
+		taken = cpm_partial_take(resumed);
+	resumed = NULL;
 	return taken;
 }

@@ -24,6 +24,14 @@ extern bool cpm_partial_keep(const QueryDesc *query, int64 elapsed_us);
 
 extern bool cpm_partial_exists(const QueryDesc *query);
 
+/*
+ * Remember the query of a portal that continues now, or NULL once it has run: if it fails, the
+ * time of its earlier parts belongs to the failed statement. cpm_partial_take_resumed() takes
+ * that statement out; its query is NULL when no portal continues.
+ */
+extern void cpm_partial_set_resumed(const QueryDesc *query);
+extern CpmPartial cpm_partial_take_resumed(void);
+
 /* Take out the statement of that query, or (NULL) any; its query is NULL when there is none. */
 extern CpmPartial cpm_partial_take(const QueryDesc *query);
 

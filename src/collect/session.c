@@ -15,7 +15,6 @@
 
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
-#include "collect/executor.h"
 #include "collect/progress.h"
 #include "collect/session.h"
 #include "collect/statement.h"
@@ -85,7 +84,7 @@ cpm_session_fail_at_exit(void)
 		return;
 	failed_at_exit = true;
 	if (cpm_slot_is_open() && ended_in_statement())
-		cpm_executor_failed(fatal_sqlstate ? fatal_sqlstate : ERRCODE_ADMIN_SHUTDOWN,
+		cpm_statement_failed(fatal_sqlstate ? fatal_sqlstate : ERRCODE_ADMIN_SHUTDOWN,
 							GetCurrentTimestamp());
 }
 

@@ -107,16 +107,19 @@ is_fastpath(void)
 }
 
 void
-cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid)
+cpm_statement_failed(int sqlstate, TimestampTz now)
 {
+	CpmPartial	partial = cpm_partial_take_resumed();
+	uint64		queryid = partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id();
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	bool		is_same_message = message == cpm_progress.last_message;
 	bool		is_simple = (cpm_progress.last_flags & CPM_SIMPLE_PROTOCOL) != 0;
 	bool		commit_failed = is_same_message && (cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 &&
 		(is_simple || waiting_ends_transaction);
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
-	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + earlier_us;
+	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + partial.elapsed_us;
 
+	cpm_progress.finishing = NULL;
 	failed_message = message;
 	cpm_statement_is_failing = true;
 	if (commit_failed)

@@ -117,11 +117,10 @@ extern int64 cpm_statement_part_executed(int flags);
 extern void cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid);
 
 /*
- * An error has reached the session's main loop, or is about to end the session.
- * Decides which statement failed, if any did. earlier_us: of a portal that was
- * running again.
+ * Count the failed statement, if the error belongs to one. Called when an error has reached the
+ * session's main loop or is about to end the session.
  */
-extern void cpm_statement_failed(int sqlstate, TimestampTz now, int64 earlier_us, uint64 queryid);
+extern void cpm_statement_failed(int sqlstate, TimestampTz now);
 
 /* The commit for which a statement waits has begun; only the first call counts. */
 extern void cpm_statement_committing(void);

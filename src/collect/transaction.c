@@ -13,7 +13,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "collect/executor.h"
 #include "collect/features.h"
 #include "collect/progress.h"
 #include "collect/session.h"
@@ -108,7 +107,7 @@ note_hidden_failure(void)
 		return;
 	sqlstate = current_sqlstate();
 	cpm_errors_add(sqlstate, now);
-	cpm_executor_failed(sqlstate, now);
+	cpm_statement_failed(sqlstate, now);
 }
 
 /*
