@@ -28,7 +28,6 @@
 #include "store/errors.h"
 #include "store/exposed.h"
 #include "store/history.h"
-#include "store/http_state.h"
 #include "store/leak_log.h"
 #include "store/moves.h"
 #include "store/notifications.h"
@@ -39,12 +38,11 @@
 #include "store/prepared.h"
 #include "store/recent.h"
 #include "store/refusals.h"
-#include "store/sampler_state.h"
-#include "store/saver_state.h"
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
 #include "store/tiers.h"
+#include "store/worker_status.h"
 #include "work/http.h"
 #include "work/pgbouncer.h"
 #include "work/sampler.h"
@@ -56,7 +54,7 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 static const CpmArea areas[] = {
-	{"connpool_monitor sampler", cpm_sampler_state_size, cpm_sampler_state_attach, NULL, NULL},
+	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
 	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL, NULL},
 	{"connpool_monitor tiers", cpm_tiers_size, cpm_tiers_attach, NULL, NULL},
 	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL, NULL},
@@ -77,8 +75,6 @@ static const CpmArea areas[] = {
 	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL, NULL},
 	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
 	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
-	{"connpool_monitor http", cpm_http_state_size, cpm_http_state_attach, NULL, NULL},
-	{"connpool_monitor saver", cpm_saver_state_size, cpm_saver_state_attach, NULL, NULL},
 };
 
 void

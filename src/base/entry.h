@@ -12,11 +12,12 @@
 #include "base/listen.h"
 #include "base/pooler.h"
 #include "base/session.h"
+#include "base/worker.h"
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
 #define CPM_ENTRY_VARIABLE "connpool_monitor entry"
-#define CPM_ENTRY_VERSION 2		/* raised with every change of the table */
+#define CPM_ENTRY_VERSION 3		/* raised with every change of the table */
 
 /* Can clients be served, and what does health say? */
 typedef enum CpmFitness
@@ -38,16 +39,17 @@ typedef struct CpmEntry
 	const CpmPoolerList *(*poolers) (void);
 	int			(*pgbouncer_interval_ms) (void);
 
+	/* store/worker_status: the calling worker's own status */
+	void		(*worker_started) (CpmWorker worker);
+	void		(*worker_ended) (CpmWorker worker);
+	void		(*worker_has_problem) (CpmWorker worker, const char *problem);
+
 	/* store/poolers; the worker of PgBouncer only */
-	void		(*pooler_worker_started) (int pid);
-	void		(*pooler_worker_ended) (void);
 	void		(*pooler_answered) (int pooler, const CpmPoolerAnswer *answer);
 	void		(*pooler_claim_session) (int pooler, int proc_number, const CpmSession *session);
 	void		(*pooler_failed) (int pooler, const char *error, TimestampTz retry_at);
 
-	/* store/http_state and base/settings; the worker of HTTP only, here and below */
-	void		(*http_running) (int pid);
-	void		(*http_problem) (const char *problem);
+	/* base/settings; the worker of HTTP only, here and below */
 	const CpmListen *(*http_listen) (void);
 	const char *(*http_token_file) (void);
 

@@ -38,7 +38,7 @@ complain(const char *problem)
 {
 	const CpmListen *listen = entry->http_listen();
 
-	entry->http_problem(problem);
+	entry->worker_has_problem(CPM_WORKER_HTTP, problem);
 	if (strcmp(problem, last_problem) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
@@ -75,7 +75,7 @@ begin_to_listen(void)
 	else
 	{
 		last_problem[0] = '\0';
-		entry->http_problem("");
+		entry->worker_has_problem(CPM_WORKER_HTTP, "");
 		ereport(LOG, (errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
 	}
 }
@@ -123,7 +123,7 @@ say_goodbye(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
-	entry->http_running(0);
+	entry->worker_ended(CPM_WORKER_HTTP);
 }
 
 void
@@ -142,7 +142,7 @@ cpm_http_main(Datum argument)
 	context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	entry = cpm_entry_find("connpool_monitor_http");
-	entry->http_running(MyProcPid);
+	entry->worker_started(CPM_WORKER_HTTP);
 	before_shmem_exit(say_goodbye, (Datum) 0);
 	wait_event = cpm_wait_event("ConnpoolMonitorHttp");
 	cpm_token_reread(entry->http_token_file());

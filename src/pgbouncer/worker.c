@@ -91,7 +91,7 @@ say_goodbye(int code, Datum argument)
 	const CpmEntry *entry = (const CpmEntry *) DatumGetPointer(argument);
 
 	(void) code;
-	entry->pooler_worker_ended();
+	entry->worker_ended(CPM_WORKER_PGBOUNCER);
 }
 
 void
@@ -114,7 +114,7 @@ cpm_pgbouncer_main(Datum argument)
 	console_count = entry->poolers()->count;
 	for (int i = 0; i < console_count; i++)
 		cpm_console_init(&consoles[i], entry, i);
-	entry->pooler_worker_started(MyProcPid);
+	entry->worker_started(CPM_WORKER_PGBOUNCER);
 	before_shmem_exit(say_goodbye, PointerGetDatum(entry));
 	ask_forever();
 

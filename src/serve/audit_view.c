@@ -23,8 +23,8 @@
 #include "store/leak_log.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"
-#include "store/sampler_state.h"
 #include "store/sampling.h"
+#include "store/worker_status.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/elog.h"
@@ -108,12 +108,12 @@ gather_errors(CpmAuditEvidence *evidence)
 static void
 gather_monitoring(CpmAuditEvidence *evidence)
 {
-	CpmSamplerState sampler = cpm_sampler_state_get();
+	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	CpmSample	sample;
 
 	cpm_sample_take(&sample, NULL);
 	evidence->is_sampling = sampler.pid != 0 && !cpm_sampler_is_stale(&sampler);
-	evidence->samples = sampler.samples;
+	evidence->samples = sampler.rounds;
 	evidence->pooled = sample.pooled_connections;
 	evidence->direct = sample.value[CPM_DIRECT_CONNECTIONS];
 	evidence->samples_missed = sampler.missed;

@@ -21,9 +21,9 @@
 #include "store/poolers.h"
 #include "store/pools.h"
 #include "store/refusals.h"
-#include "store/sampler_state.h"
 #include "store/sampling.h"
 #include "store/slots.h"
+#include "store/worker_status.h"
 #include "utils/timestamp.h"
 
 #define MOST_POOLS 100
@@ -135,16 +135,16 @@ write_refusals(StringInfo json)
 }
 
 static void
-write_sampler(StringInfo json, const CpmSamplerState *sampler, TimestampTz now)
+write_sampler(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz now)
 {
-	bool		has_sampled = sampler->last_sample != 0;
+	bool		has_sampled = sampler->last_round != 0;
 
 	cpm_json_open(json, "sampler");
 	cpm_json_bool(json, "running", sampler->pid != 0);
 	cpm_json_number(json, "intervalMs", cpm_sample_interval_ms);
-	cpm_json_number(json, "lastSampleAgeMs", has_sampled ? floor(Max(now - sampler->last_sample, 0) / 1000.0) : NAN);
+	cpm_json_number(json, "lastSampleAgeMs", has_sampled ? floor(Max(now - sampler->last_round, 0) / 1000.0) : NAN);
 	cpm_json_number(json, "sampleMs", has_sampled ? sampler->cost_ms : NAN);
-	cpm_json_number(json, "samples", (double) sampler->samples);
+	cpm_json_number(json, "samples", (double) sampler->rounds);
 	cpm_json_number(json, "missed", (double) sampler->missed);
 	cpm_json_close(json);
 }
@@ -177,7 +177,7 @@ write_metrics(StringInfo json, const CpmSample *sample)
 void
 cpm_write_status(StringInfo json)
 {
-	CpmSamplerState sampler = cpm_sampler_state_get();
+	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	StringInfoData health;
 	CpmSample	sample;
 
@@ -188,7 +188,7 @@ cpm_write_status(StringInfo json)
 	cpm_json_text(json, "serverVersion", PG_VERSION);
 	cpm_json_time(json, "timestamp", sample.taken_at);
 	cpm_json_text(json, "state", RecoveryInProgress() ? "standby" : "running");
-	cpm_json_time(json, "startedAt", sampler.server_start);
+	cpm_json_time(json, "startedAt", cpm_server_started_at());
 	appendStringInfo(json, ",\"health\":%s", health.data);
 	write_connections(json, &sample);
 	cpm_json_open(json, "queries");

@@ -17,8 +17,8 @@
 #include "serve/health_report.h"
 #include "serve/history_document.h"
 #include "store/activity.h"
-#include "store/http_state.h"
 #include "store/poolers.h"
+#include "store/worker_status.h"
 #include "utils/timestamp.h"
 
 static int
@@ -88,13 +88,12 @@ static const CpmEntry entry = {
 	.scan_sessions = cpm_activity_scan,
 	.poolers = cpm_settings_poolers,
 	.pgbouncer_interval_ms = pgbouncer_interval_ms,
-	.pooler_worker_started = cpm_poolers_worker_started,
-	.pooler_worker_ended = cpm_poolers_worker_ended,
+	.worker_started = cpm_worker_started,
+	.worker_ended = cpm_worker_ended,
+	.worker_has_problem = cpm_worker_has_problem,
 	.pooler_answered = cpm_pooler_answered,
 	.pooler_claim_session = cpm_pooler_claim_session,
 	.pooler_failed = cpm_pooler_failed,
-	.http_running = cpm_http_state_running,
-	.http_problem = cpm_http_state_problem,
 	.http_listen = cpm_settings_http_listen,
 	.http_token_file = http_token_file,
 	.fitness = fitness,

@@ -25,9 +25,9 @@
 #include "store/exposed.h"
 #include "store/poolers.h"
 #include "store/pools.h"
-#include "store/sampler_state.h"
 #include "store/sampling.h"
 #include "store/slots.h"
+#include "store/worker_status.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -518,14 +518,14 @@ write_poolers(Facts *facts)
 static void
 write_itself(Facts *facts)
 {
-	CpmSamplerState sampler = cpm_sampler_state_get();
+	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	CpmExposition *out = &facts->out;
 
 	cpm_family(out, "sampler_last_success_timestamp_seconds", CPM_GAUGE, "When the last sample was taken.");
-	cpm_sample_alone(out, sampler.last_sample != 0 ?
-					 (double) (sampler.last_sample + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
+	cpm_sample_alone(out, sampler.last_round != 0 ?
+					 (double) (sampler.last_round + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
 	cpm_family(out, "sample_duration_seconds", CPM_GAUGE, "What the last sample cost.");
-	cpm_sample_alone(out, sampler.last_sample != 0 ? sampler.cost_ms / 1000 : 0);
+	cpm_sample_alone(out, sampler.last_round != 0 ? sampler.cost_ms / 1000 : 0);
 	cpm_family(out, "samples_missed", CPM_COUNTER, "Samples that came an interval or more late.");
 	cpm_sample_alone(out, (double) sampler.missed);
 	cpm_family(out, "build_info", CPM_GAUGE, "Versions, as labels.");

@@ -18,8 +18,8 @@
 #include "serve/health_report.h"
 #include "store/alert_state.h"
 #include "store/refusals.h"
-#include "store/sampler_state.h"
 #include "store/sampling.h"
+#include "store/worker_status.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
@@ -30,7 +30,7 @@ PG_FUNCTION_INFO_V1(connpool_health_1_0);
 typedef struct HealthFacts
 {
 	CpmSample	sample;
-	CpmSamplerState sampler;
+	CpmWorkerStatus sampler;
 	bool		sampler_failed;
 	bool		refused_lately;
 	CpmVerdict	verdict[CPM_METRICS];
@@ -56,7 +56,7 @@ gather_facts(HealthFacts *facts)
 	bool		alerting;
 
 	cpm_sample_take(&facts->sample, NULL);
-	facts->sampler = cpm_sampler_state_get();
+	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
 	facts->refused_lately = was_lately(cpm_refusals_last_for_slots(), facts->sample.taken_at);
@@ -110,11 +110,11 @@ write_checks(StringInfo json, const HealthFacts *facts)
 static void
 write_sampler(StringInfo json, const HealthFacts *facts)
 {
-	const CpmSamplerState *sampler = &facts->sampler;
+	const CpmWorkerStatus *sampler = &facts->sampler;
 	double		age_ms = NAN;
 
-	if (sampler->last_sample != 0)
-		age_ms = floor(Max(facts->sample.taken_at - sampler->last_sample, 0) / 1000.0);
+	if (sampler->last_round != 0)
+		age_ms = floor(Max(facts->sample.taken_at - sampler->last_round, 0) / 1000.0);
 	cpm_json_open(json, "sampler");
 	cpm_json_bool(json, "running", sampler->pid != 0);
 	cpm_json_number(json, "lastSampleAgeMs", age_ms);

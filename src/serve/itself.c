@@ -22,7 +22,6 @@
 #include "store/errors.h"
 #include "store/exposed.h"
 #include "store/history.h"
-#include "store/http_state.h"
 #include "store/leak_log.h"
 #include "store/notifications.h"
 #include "store/periods.h"
@@ -30,11 +29,10 @@
 #include "store/poolers.h"
 #include "store/pools.h"
 #include "store/refusals.h"
-#include "store/sampler_state.h"
-#include "store/saver_state.h"
 #include "store/session_counts.h"
 #include "store/slow_statements.h"
 #include "store/tiers.h"
+#include "store/worker_status.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
@@ -59,26 +57,26 @@ add_problem(StringInfo problems, const char *format,...)
 static void
 add_problems_of_workers(StringInfo problems)
 {
-	char	   *problem = palloc(CPM_HTTP_PROBLEM_SIZE);
+	CpmWorkerStatus http = cpm_worker_status(CPM_WORKER_HTTP);
 	bool		wants_http = cpm_settings_http_listen()->host[0] != '\0';
 
-	if (wants_http && cpm_http_state_get(problem) == 0)
+	if (wants_http && http.pid == 0)
 		add_problem(problems, "the worker of HTTP is not running: if this stays, raise max_worker_processes and restart, or see the server log");
-	else if (wants_http && problem[0] != '\0')
-		add_problem(problems, "no HTTP: %s", problem);
-	if (cpm_settings_poolers()->count > 0 && cpm_poolers_worker() == 0)
+	else if (wants_http && http.problem[0] != '\0')
+		add_problem(problems, "no HTTP: %s", http.problem);
+	if (cpm_settings_poolers()->count > 0 && cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0)
 		add_problem(problems, "the worker that asks PgBouncer is not running: if this stays, raise max_worker_processes and restart, or see the server log");
 }
 
 static void
-add_problem_of_sampler(StringInfo problems, const CpmSamplerState *sampler)
+add_problem_of_sampler(StringInfo problems, const CpmWorkerStatus *sampler)
 {
 	if (sampler->pid != 0)
 	{
 		if (cpm_sampler_is_stale(sampler))
 			add_problem(problems, "the sampler has taken no sample for ten intervals");
 	}
-	else if (sampler->samples > 0)
+	else if (sampler->rounds > 0)
 		add_problem(problems, "the sampler is not running: see the server log");
 	else
 		add_problem(problems, "the sampler has not started: if this stays, raise max_worker_processes and restart");
@@ -86,7 +84,7 @@ add_problem_of_sampler(StringInfo problems, const CpmSamplerState *sampler)
 
 /* Return everything that an administrator should mend, the most urgent first; NULL for nothing. */
 static const char *
-problems_of(const CpmSamplerState *sampler, const CpmSaverState *saver)
+problems_of(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 {
 	StringInfoData problems;
 
@@ -106,17 +104,17 @@ Datum
 connpool_info_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_rows_begin(fcinfo);
-	CpmSamplerState sampler = cpm_sampler_state_get();
-	CpmSaverState saver = cpm_saver_state_get();
-	bool		has_sampled = sampler.last_sample != 0;
+	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
+	CpmWorkerStatus saver = cpm_worker_status(CPM_WORKER_SAVER);
+	bool		has_sampled = sampler.last_round != 0;
 	CpmRow		row = {0};
 
 	cpm_row_text(&row, CPM_VERSION);
 	cpm_row_bool(&row, cpm_is_preloaded());
 	cpm_row_bool(&row, sampler.pid != 0);
-	cpm_row_timestamptz(&row, sampler.last_sample);
+	cpm_row_timestamptz(&row, sampler.last_round);
 	cpm_row_float8(&row, has_sampled ? sampler.cost_ms : NAN);
-	cpm_row_int8(&row, sampler.samples);
+	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
 	cpm_row_int8(&row, cpm_areas_total_size());
 
@@ -127,8 +125,8 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int8(&row, cpm_pools_folded());
 	cpm_row_int8(&row, cpm_notifications_dropped());
 	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
-	cpm_row_timestamptz(&row, saver.last_saved);
-	cpm_row_text(&row, saver.error[0] != '\0' ? saver.error : NULL);
+	cpm_row_timestamptz(&row, saver.last_round);
+	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
 	cpm_row_text(&row, problems_of(&sampler, &saver));
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
@@ -178,7 +176,7 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	}
 	if (alerts)
 		cpm_alerts_reset();
-	cpm_saver_ask();
+	cpm_worker_request(CPM_WORKER_SAVER);
 	PG_RETURN_VOID();
 }
 

@@ -15,6 +15,7 @@
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/poolers.h"
+#include "store/worker_status.h"
 #include "utils/acl.h"
 #include "utils/timestamp.h"
 
@@ -61,7 +62,7 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	cpm_row_bool(&row, state.up);
 	add_text(&row, has_answer ? answer->version : "");
 	cpm_row_timestamptz(&row, state.last_success);
-	add_error(&row, cpm_poolers_worker() == 0 && !state.up && state.last_error[0] == '\0' ?
+	add_error(&row, cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0 && !state.up && state.last_error[0] == '\0' ?
 			  "the worker connpool_monitor pgbouncer does not run" : state.last_error);
 	cpm_row_timestamptz(&row, state.retry_at);
 	cpm_row_int8(&row, (int64) state.polls);

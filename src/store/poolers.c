@@ -44,7 +44,6 @@ typedef struct Poolers
 {
 	int			count;			/* set at start */
 	int			marks;
-	pg_atomic_uint32 worker;	/* pid */
 	PoolerPlace place[FLEXIBLE_ARRAY_MEMBER];	/* and then the marks */
 } Poolers;
 
@@ -75,7 +74,6 @@ cpm_poolers_attach(void *memory, bool is_new)
 	memset(poolers, 0, places_size(list->count));
 	poolers->count = list->count;
 	poolers->marks = MaxBackends;
-	pg_atomic_init_u32(&poolers->worker, 0);
 	for (int i = 0; i < list->count; i++)
 	{
 		cpm_seqlock_init(&poolers->place[i].lock);
@@ -94,32 +92,12 @@ cpm_poolers_count(void)
 	return poolers ? poolers->count : 0;
 }
 
-/* A worker before it may have died in the middle of writing. */
-void
-cpm_poolers_worker_started(int pid)
-{
-	for (int i = 0; i < poolers->count; i++)
-		cpm_seqlock_repair(&poolers->place[i].lock);
-	pg_atomic_write_u32(&poolers->worker, (uint32) pid);
-}
-
-void
-cpm_poolers_worker_ended(void)
-{
-	pg_atomic_write_u32(&poolers->worker, 0);
-}
-
-int
-cpm_poolers_worker(void)
-{
-	return poolers ? (int) pg_atomic_read_u32(&poolers->worker) : 0;
-}
-
 void
 cpm_pooler_answered(int pooler, const CpmPoolerAnswer *answer)
 {
 	PoolerPlace *place = &poolers->place[pooler];
 
+	cpm_seqlock_repair(&place->lock);	/* the previous worker may have died while it wrote */
 	cpm_seqlock_write_begin(&place->lock);
 	place->answer = *answer;
 	place->has_answer = true;
@@ -146,6 +124,7 @@ cpm_pooler_failed(int pooler, const char *error, TimestampTz retry_at)
 {
 	PoolerPlace *place = &poolers->place[pooler];
 
+	cpm_seqlock_repair(&place->lock);	/* the previous worker may have died while it wrote */
 	cpm_seqlock_write_begin(&place->lock);
 	place->state.up = false;
 	strlcpy(place->state.last_error, error, CPM_POOLER_ERROR_SIZE);

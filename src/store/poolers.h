@@ -14,13 +14,6 @@ extern void cpm_poolers_attach(void *memory, bool is_new);
 /* Consoles that are configured; 0 without any, and when the library is not preloaded. */
 extern int	cpm_poolers_count(void);
 
-/* The worker that asks them: it starts, it ends. */
-extern void cpm_poolers_worker_started(int pid);
-extern void cpm_poolers_worker_ended(void);
-
-/* Its pid; 0 while none runs. */
-extern int	cpm_poolers_worker(void);
-
 /*
  * The worker only: a console has given a whole answer, with the server
  * connections of its that are sessions of ours; or it has not. Nothing here

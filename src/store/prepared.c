@@ -29,7 +29,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "store/prepared.h"
-#include "store/sampler_state.h"
+#include "store/worker_status.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
@@ -222,7 +222,7 @@ static int
 list_in_worker(CpmPrepared *list)
 {
 	int			count = 0;
-	bool		is_sampler = cpm_sampler_state_get().pid == MyProcPid;
+	bool		is_sampler = cpm_worker_status(CPM_WORKER_SAMPLER).pid == MyProcPid;
 
 	if (is_sampler && settled == NULL)
 		settled = MemoryContextAllocZero(TopMemoryContext,

@@ -8,7 +8,7 @@
  * clock, so that a clock that is set does not stop them.
  *
  * Only writer of store/history, store/tiers, store/recent, store/periods,
- * store/alert_state and store/sampler_state. An error ends the process; the postmaster starts another after a second, which
+ * store/alert_state and store/worker_status. An error ends the process; the postmaster starts another after a second, which
  * goes on with what is in shared memory.
  */
 #include "postgres.h"
@@ -27,10 +27,10 @@
 #include "store/history.h"
 #include "store/periods.h"
 #include "store/recent.h"
-#include "store/sampler_state.h"
 #include "store/sampling.h"
 #include "store/session_counts.h"
 #include "store/tiers.h"
+#include "store/worker_status.h"
 #include "utils/memutils.h"
 #include "work/alerting.h"
 #include "work/notifying.h"
@@ -87,7 +87,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	cpm_shares_keep(started_us);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
 	cpm_notifying_round(started_us);
-	cpm_sampler_state_sampled(sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
+	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
 
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
@@ -110,7 +110,7 @@ say_goodbye(int code, Datum argument)
 	(void) code;
 	(void) argument;
 	cpm_notifying_end();
-	cpm_sampler_state_ended();
+	cpm_worker_ended(CPM_WORKER_SAMPLER);
 }
 
 /* Rounds are due one interval after the last was; a late one does not make up. */
@@ -159,7 +159,7 @@ cpm_sampler_main(Datum argument)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	cpm_activity_publish();
-	cpm_sampler_state_started(MyProcPid);
+	cpm_worker_started(CPM_WORKER_SAMPLER);
 	before_shmem_exit(say_goodbye, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
 

@@ -18,7 +18,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
-#include "store/saver_state.h"
+#include "store/worker_status.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "work/saver.h"
@@ -46,8 +46,8 @@ static void
 save(MemoryContext context)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(context);
-	bool		failed_before = cpm_saver_state_get().error[0] != '\0';
-	char		error[CPM_SAVE_ERROR_SIZE];
+	bool		failed_before = cpm_worker_status(CPM_WORKER_SAVER).problem[0] != '\0';
+	char		error[CPM_WORKER_PROBLEM_SIZE];
 
 	if (cpm_stats_file_save(error, sizeof(error)))
 	{
@@ -70,7 +70,7 @@ say_goodbye(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
-	cpm_saver_state_running(0, 0);
+	cpm_worker_ended(CPM_WORKER_SAVER);
 }
 
 static void
@@ -86,7 +86,7 @@ save_forever(uint32 wait_event)
 		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now - saved_at);
 
 		/* a clock that was set back does not put it off */
-		if (cpm_saver_was_asked() || left_us <= 0 || now < saved_at)
+		if (cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 || now < saved_at)
 		{
 			save(context);
 			saved_at = now;
@@ -114,7 +114,7 @@ cpm_saver_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	cpm_saver_state_running(MyProcPid, cpm_proc_number(MyProc));
+	cpm_worker_started(CPM_WORKER_SAVER);
 	before_shmem_exit(say_goodbye, 0);
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 

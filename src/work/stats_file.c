@@ -38,11 +38,11 @@
 #include "store/pool_totals.h"
 #include "store/recent.h"
 #include "store/refusals.h"
-#include "store/saver_state.h"
 #include "store/sampling.h"
 #include "store/session_counts.h"
 #include "store/slow_statements.h"
 #include "store/tiers.h"
+#include "store/worker_status.h"
 #include "utils/timestamp.h"
 #include "work/stats_file.h"
 
@@ -143,12 +143,12 @@ cpm_stats_file_save(char *error, size_t size)
 
 	if (problem == 0)
 	{
-		cpm_saver_state_saved(now);
+		cpm_worker_completed_round(CPM_WORKER_SAVER, now, 0, 0);
 		return true;
 	}
 	errno = problem;
 	snprintf(error, size, "could not write file \"%s\": %s", TEMPORARY_NAME, strerror(problem));
-	cpm_saver_state_failed(error);
+	cpm_worker_has_problem(CPM_WORKER_SAVER, error);
 	return false;
 }
 
@@ -167,7 +167,7 @@ mark_complete(void)
 static void
 save_at_shutdown(int code, Datum argument)
 {
-	char		error[CPM_SAVE_ERROR_SIZE];
+	char		error[CPM_WORKER_PROBLEM_SIZE];
 
 	(void) argument;
 	if (code == 0 && cpm_stats_file_save(error, sizeof(error)))
@@ -251,7 +251,7 @@ load_bytes(const char *bytes, size_t size)
 	(void) get_everything(bytes, size, false, only_history);
 	if (!only_history)
 		cpm_periods_go_on(header.saved_at);
-	cpm_saver_state_saved(header.saved_at);
+	cpm_worker_completed_round(CPM_WORKER_SAVER, header.saved_at, 0, 0);
 	return NULL;
 }
 
