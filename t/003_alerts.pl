@@ -107,15 +107,17 @@ wait_for_alert('OK');
 
 # A value that flaps faster than alert_after is never raised. On a busy machine a flap can last
 # longer: then the alert is right, and the rounds begin again.
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = '3s'});
+$node->reload;
 my ($offset, $rounds) = (-s $node->logfile, 0);
-for (my $tries = 0; $rounds < 8 && $tries < 100; $tries++)
+for (my $tries = 0; $rounds < 8 && $tries < 40; $tries++)
 {
 	my $began = time;
 	my @flap = map { session($node, 'flap') } 1 .. 6;
 	wait_samples($node, 3);
 	$_->quit foreach @flap;
 	wait_samples($node, 1);
-	if (time - $began > 0.9)
+	if (time - $began > 2.8)
 	{
 		wait_for_alert('OK');
 		($offset, $rounds) = (-s $node->logfile, 0);
@@ -127,6 +129,8 @@ for (my $tries = 0; $rounds < 8 && $tries < 100; $tries++)
 	}
 }
 is($rounds, 8, 'eight flaps in a row were shorter than alert_after');
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.alert_after});
+$node->reload;
 is(log_count($node, $any, $offset), 0, 'flapping below alert_after raises nothing');
 
 # and one that flaps while raised falls only when it has been clear for long
