@@ -33,7 +33,9 @@ AS 'MODULE_PATHNAME', 'connpool_view_pass_1_0' LANGUAGE C STRICT;
 COMMENT ON FUNCTION _connpool_view_pass() IS
     'the handler of the foreign-data wrapper of that name';
 CREATE FOREIGN DATA WRAPPER _connpool_view_pass HANDLER _connpool_view_pass;
+COMMENT ON FOREIGN DATA WRAPPER _connpool_view_pass IS 'of the foreign table of that name only';
 CREATE SERVER _connpool_view_pass FOREIGN DATA WRAPPER _connpool_view_pass;
+COMMENT ON SERVER _connpool_view_pass IS 'of the foreign table of that name only';
 CREATE FOREIGN TABLE _connpool_view_pass (pass bigint) SERVER _connpool_view_pass;
 COMMENT ON FOREIGN TABLE _connpool_view_pass IS
     'proves to the functions behind the views that a view calls them; empty for every other query';
