@@ -23,10 +23,26 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION get_connection_stats() IS
     'every metric of connpool_monitor as it is now, with its maximum and its status: OK, WARNING or CRITICAL';
 
--- Functions behind views may be executed by everybody and check for themselves
--- that the caller may read the view: GRANT SELECT on a view is then enough.
+-- PostgreSQL checks EXECUTE on the functions in a view against the reader, so everybody may
+-- execute those behind our views. They accept a call that brings the pass: only a view of a
+-- superuser finds it in this foreign table, which is empty for all other queries. The view's
+-- privileges then decide, as they do for pg_stat_activity. A call without the pass needs SELECT
+-- on the whole view.
+CREATE FUNCTION _connpool_view_pass() RETURNS fdw_handler
+AS 'MODULE_PATHNAME', 'connpool_view_pass_1_0' LANGUAGE C STRICT;
+COMMENT ON FUNCTION _connpool_view_pass() IS
+    'the handler of the foreign-data wrapper of that name';
+CREATE FOREIGN DATA WRAPPER _connpool_view_pass HANDLER _connpool_view_pass;
+COMMENT ON FOREIGN DATA WRAPPER _connpool_view_pass IS 'of the foreign table of that name only';
+CREATE SERVER _connpool_view_pass FOREIGN DATA WRAPPER _connpool_view_pass;
+COMMENT ON SERVER _connpool_view_pass IS 'of the foreign table of that name only';
+CREATE FOREIGN TABLE _connpool_view_pass (pass bigint) SERVER _connpool_view_pass;
+COMMENT ON FOREIGN TABLE _connpool_view_pass IS
+    'proves to the functions behind the views that a view calls them; empty for every other query';
+
 CREATE FUNCTION connpool_live_sessions(
     for_view text,
+    pass bigint DEFAULT NULL,
     OUT pid integer,
     OUT database text,
     OUT role text,
@@ -50,9 +66,9 @@ CREATE FUNCTION connpool_live_sessions(
     OUT violations text[]
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_live_sessions_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION connpool_live_sessions(text) IS
-    'the sessions behind the view that is named; fails for who may not read that view';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_live_sessions(text, bigint) IS
+    'the sessions behind the view that is named; fails unless a view of ours calls it or the caller may read the one named';
 
 CREATE VIEW connpool_sessions AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr, s.state,
@@ -60,14 +76,14 @@ CREATE VIEW connpool_sessions AS
            s.queries, s.failed_queries, s.transactions,
            s.pooled_by,
            s.violations
-    FROM connpool_live_sessions('connpool_sessions') s;
+    FROM connpool_live_sessions('connpool_sessions', (SELECT pass FROM _connpool_view_pass)) s;
 COMMENT ON VIEW connpool_sessions IS
     'one row for each client connection: whose it is, what it does and since when, and what it has done';
 
 CREATE VIEW connpool_running_queries AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr,
            s.query_age AS running, s.wait_event_type, s.wait_event, s.queryid, s.query
-    FROM connpool_live_sessions('connpool_running_queries') s
+    FROM connpool_live_sessions('connpool_running_queries', (SELECT pass FROM _connpool_view_pass)) s
     WHERE s.is_long_query
     ORDER BY s.query_age DESC NULLS LAST, s.pid;
 COMMENT ON VIEW connpool_running_queries IS
@@ -76,7 +92,7 @@ COMMENT ON VIEW connpool_running_queries IS
 CREATE VIEW connpool_connection_states AS
     SELECT s.database, s.role, s.application_name, s.state,
            count(*) AS connections, max(s.state_age) AS longest
-    FROM connpool_live_sessions('connpool_connection_states') s
+    FROM connpool_live_sessions('connpool_connection_states', (SELECT pass FROM _connpool_view_pass)) s
     GROUP BY s.database, s.role, s.application_name, s.state
     ORDER BY connections DESC, s.database, s.role, s.application_name, s.state;
 COMMENT ON VIEW connpool_connection_states IS
@@ -89,13 +105,14 @@ CREATE VIEW connpool_clients AS
            CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state = 'idle') END AS idle,
            CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state IN ('idle in transaction', 'idle in transaction (aborted)')) END AS idle_in_transaction,
            clock_timestamp() - min(s.connected_at) AS oldest_session
-    FROM connpool_live_sessions('connpool_clients') s
+    FROM connpool_live_sessions('connpool_clients', (SELECT pass FROM _connpool_view_pass)) s
     GROUP BY s.client_addr, s.database, s.role, s.visible
     ORDER BY connections DESC, s.client_addr, s.database, s.role;
 COMMENT ON VIEW connpool_clients IS
     'connections by client address, database and role; client_addr is NULL for Unix sockets';
 
 CREATE FUNCTION connpool_blocked_queries(
+    pass bigint DEFAULT NULL,
     OUT pid integer,
     OUT database text,
     OUT role text,
@@ -112,17 +129,18 @@ CREATE FUNCTION connpool_blocked_queries(
     OUT root_wait_event text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_blocked_queries_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION connpool_blocked_queries() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_blocked_queries(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_blocked_queries AS
-    SELECT * FROM connpool_blocked_queries() b
+    SELECT * FROM connpool_blocked_queries((SELECT pass FROM _connpool_view_pass)) b
     ORDER BY b.waiting DESC NULLS LAST, b.pid;
 COMMENT ON VIEW connpool_blocked_queries IS
     'sessions that wait for a heavyweight lock, by whom each is blocked, and who is at the head of that chain';
 
 CREATE FUNCTION connpool_leaks(
+    pass bigint DEFAULT NULL,
     OUT kind text,
     OUT pid integer,
     OUT database text,
@@ -136,17 +154,18 @@ CREATE FUNCTION connpool_leaks(
     OUT query text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_leaks_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION connpool_leaks() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_leaks(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leaks AS
-    SELECT * FROM connpool_leaks() l
+    SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass)) l
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
     'sessions and prepared transactions that look forgotten, for how long, and how many sessions wait for them';
 
 CREATE FUNCTION connpool_leak_log(
+    pass bigint DEFAULT NULL,
     OUT at timestamptz,
     OUT kind text,
     OUT outcome text,
@@ -157,16 +176,17 @@ CREATE FUNCTION connpool_leak_log(
     OUT held interval
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_leak_log_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION connpool_leak_log() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_leak_log(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leak_log AS
-    SELECT * FROM connpool_leak_log();
+    SELECT * FROM connpool_leak_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_log IS
     'the last 1000 leak suspects that are none any more, the newest first: released came back to work, ended did not';
 
 CREATE FUNCTION connpool_leak_stats(
+    pass bigint DEFAULT NULL,
     OUT kind text,
     OUT suspects integer,
     OUT detected bigint,
@@ -176,16 +196,17 @@ CREATE FUNCTION connpool_leak_stats(
     OUT longest_held interval
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_leak_stats_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 3;
-COMMENT ON FUNCTION connpool_leak_stats() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION connpool_leak_stats(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leak_stats AS
-    SELECT * FROM connpool_leak_stats();
+    SELECT * FROM connpool_leak_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_stats IS
     'leak suspects by kind since the reset, each counted once: how many there are, were, came back to work, and ended';
 
 CREATE FUNCTION slow_queries(
+    pass bigint DEFAULT NULL,
     OUT query text,
     OUT mean_time double precision,
     OUT calls bigint,
@@ -198,12 +219,12 @@ CREATE FUNCTION slow_queries(
     OUT queryid bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'slow_queries_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION slow_queries() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION slow_queries(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW slow_queries AS
-    SELECT * FROM slow_queries() s
+    SELECT * FROM slow_queries((SELECT pass FROM _connpool_view_pass)) s
     ORDER BY s.mean_time DESC, s.queryid;
 COMMENT ON VIEW slow_queries IS
     'statements of pg_stat_statements with a mean time over connpool_monitor.slow_query_mean_time, the slowest first';
@@ -239,6 +260,7 @@ COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
     'the history of a metric as a chart in the terminal, with its thresholds';
 
 CREATE FUNCTION connpool_alerts(
+    pass bigint DEFAULT NULL,
     OUT metric_name text,
     OUT status text,
     OUT since timestamptz,
@@ -251,16 +273,17 @@ CREATE FUNCTION connpool_alerts(
     OUT culprit text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_alerts_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
-COMMENT ON FUNCTION connpool_alerts() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 17;
+COMMENT ON FUNCTION connpool_alerts(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_alerts AS
-    SELECT * FROM connpool_alerts();
+    SELECT * FROM connpool_alerts((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alerts IS
     'where the alert of each metric stands, since when, and who caused it';
 
 CREATE FUNCTION connpool_alert_log(
+    pass bigint DEFAULT NULL,
     OUT at timestamptz,
     OUT metric_name text,
     OUT from_status text,
@@ -271,18 +294,19 @@ CREATE FUNCTION connpool_alert_log(
     OUT seq bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_alert_log_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION connpool_alert_log() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_alert_log(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_alert_log AS
-    SELECT * FROM connpool_alert_log();
+    SELECT * FROM connpool_alert_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alert_log IS
     'the last 1000 changes of alerts, newest first; seq numbers the changes and is in each notification; a crash can reuse numbers';
 
 -- What is counted where it happens: statements, sessions, what failed
 
 CREATE FUNCTION connpool_query_stats(
+    pass bigint DEFAULT NULL,
     OUT period text,
     OUT since timestamptz,
     OUT total_queries bigint,
@@ -297,31 +321,33 @@ CREATE FUNCTION connpool_query_stats(
     OUT queries_per_second double precision
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_query_stats_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 3;
-COMMENT ON FUNCTION connpool_query_stats() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3;
+COMMENT ON FUNCTION connpool_query_stats(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_query_stats AS
-    SELECT * FROM connpool_query_stats();
+    SELECT * FROM connpool_query_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_query_stats IS
     'statements of clients over the last minute, the last hour and since the reset: how many, how many failed, and their times in milliseconds';
 
 CREATE FUNCTION connpool_query_histogram(
+    pass bigint DEFAULT NULL,
     OUT lower_time double precision,
     OUT upper_time double precision,
     OUT queries bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_query_histogram_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION connpool_query_histogram() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_query_histogram(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_query_histogram AS
-    SELECT * FROM connpool_query_histogram();
+    SELECT * FROM connpool_query_histogram((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_query_histogram IS
     'how many statements since the reset took from lower_time up to upper_time, in milliseconds; empty buckets are left out';
 
 CREATE FUNCTION connpool_slow_statements(
+    pass bigint DEFAULT NULL,
     OUT finished_at timestamptz,
     OUT database text,
     OUT role text,
@@ -332,16 +358,17 @@ CREATE FUNCTION connpool_slow_statements(
     OUT query text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_slow_statements_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 100;
-COMMENT ON FUNCTION connpool_slow_statements() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_slow_statements(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_slow_statements AS
-    SELECT * FROM connpool_slow_statements();
+    SELECT * FROM connpool_slow_statements((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_slow_statements IS
     'the last statements that took longer than connpool_monitor.slow_statement_time, the newest first, with the text that pg_stat_statements has for them';
 
 CREATE FUNCTION connpool_pools(
+    pass bigint DEFAULT NULL,
     OUT database text,
     OUT role text,
     OUT application_name text,
@@ -373,17 +400,18 @@ CREATE FUNCTION connpool_pools(
     OUT avg_setup_time double precision
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pools_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 50;
-COMMENT ON FUNCTION connpool_pools() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_pools(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pools AS
-    SELECT * FROM connpool_pools() p
+    SELECT * FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
     'by database, role and application: its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
 
 CREATE FUNCTION connpool_pool_advice(
+    pass bigint DEFAULT NULL,
     OUT database text,
     OUT role text,
     OUT application_name text,
@@ -399,17 +427,18 @@ CREATE FUNCTION connpool_pool_advice(
     OUT reasons text[]
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pool_advice_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 50;
-COMMENT ON FUNCTION connpool_pool_advice() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_pool_advice(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pool_advice AS
-    SELECT * FROM connpool_pool_advice() a
+    SELECT * FROM connpool_pool_advice((SELECT pass FROM _connpool_view_pass)) a
     ORDER BY a.connections DESC, a.database, a.role, a.application_name;
 COMMENT ON VIEW connpool_pool_advice IS
     'by pool: how many connections were busy and for how long, how many it needs, whether they can be pooled by transaction, and why';
 
 CREATE FUNCTION connpool_session_features(
+    pass bigint DEFAULT NULL,
     OUT database text,
     OUT role text,
     OUT application_name text,
@@ -418,17 +447,18 @@ CREATE FUNCTION connpool_session_features(
     OUT last_seen timestamptz
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_session_features_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
-COMMENT ON FUNCTION connpool_session_features() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_session_features(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_session_features AS
-    SELECT * FROM connpool_session_features() f
+    SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
     'by pool: what its sessions used that transaction pooling breaks, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
+    pass bigint DEFAULT NULL,
     OUT since timestamptz,
     OUT connections integer,
     OUT sessions_opened bigint,
@@ -444,16 +474,17 @@ CREATE FUNCTION connpool_session_stats(
     OUT p99_session_seconds double precision
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_session_stats_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION connpool_session_stats() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION connpool_session_stats(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_session_stats AS
-    SELECT * FROM connpool_session_stats();
+    SELECT * FROM connpool_session_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_session_stats IS
     'one row: sessions opened and ended since the reset, how long they took to set up (milliseconds) and how long they lasted';
 
 CREATE FUNCTION connpool_errors(
+    pass bigint DEFAULT NULL,
     OUT sqlstate text,
     OUT condition_name text,
     OUT errors bigint,
@@ -461,32 +492,34 @@ CREATE FUNCTION connpool_errors(
     OUT last_seen timestamptz
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_errors_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
-COMMENT ON FUNCTION connpool_errors() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_errors(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_errors AS
-    SELECT * FROM connpool_errors() e
+    SELECT * FROM connpool_errors((SELECT pass FROM _connpool_view_pass)) e
     ORDER BY e.errors DESC, e.sqlstate;
 COMMENT ON VIEW connpool_errors IS
     'errors of client sessions and refused connections by SQLSTATE, the most frequent first, and whether trying again can help';
 
 CREATE FUNCTION connpool_rejections(
+    pass bigint DEFAULT NULL,
     OUT reason text,
     OUT rejections bigint,
     OUT last_seen timestamptz
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_rejections_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION connpool_rejections() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_rejections(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_rejections AS
-    SELECT * FROM connpool_rejections();
+    SELECT * FROM connpool_rejections((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_rejections IS
     'connections that the server refused, by reason';
 
 CREATE FUNCTION connpool_rejection_log(
+    pass bigint DEFAULT NULL,
     OUT at timestamptz,
     OUT reason text,
     OUT database text,
@@ -497,18 +530,19 @@ CREATE FUNCTION connpool_rejection_log(
     OUT first_at timestamptz
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_rejection_log_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1000;
-COMMENT ON FUNCTION connpool_rejection_log() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION connpool_rejection_log(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_rejection_log AS
-    SELECT * FROM connpool_rejection_log() r ORDER BY r.at DESC;
+    SELECT * FROM connpool_rejection_log((SELECT pass FROM _connpool_view_pass)) r ORDER BY r.at DESC;
 COMMENT ON VIEW connpool_rejection_log IS
     'refused connection attempts, newest first, with the names that the clients claimed; repeated attempts less than a minute apart share a row, from first_at to at; at most 1000 rows';
 
 -- PgBouncer, under its own names
 
 CREATE FUNCTION connpool_pgbouncer(
+    pass bigint DEFAULT NULL,
     OUT pooler text,
     OUT up boolean,
     OUT version text,
@@ -529,16 +563,17 @@ CREATE FUNCTION connpool_pgbouncer(
     OUT rows_dropped bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 2;
-COMMENT ON FUNCTION connpool_pgbouncer() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 2;
+COMMENT ON FUNCTION connpool_pgbouncer(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer AS
-    SELECT * FROM connpool_pgbouncer();
+    SELECT * FROM connpool_pgbouncer((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_pgbouncer IS
     'one row for each console of PgBouncer that is asked: does it answer, what went wrong, when it is tried again, and its settings';
 
 CREATE FUNCTION connpool_pgbouncer_pools(
+    pass bigint DEFAULT NULL,
     OUT pooler text,
     OUT database text,
     OUT role text,
@@ -562,17 +597,18 @@ CREATE FUNCTION connpool_pgbouncer_pools(
     OUT age interval
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_pools_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
-COMMENT ON FUNCTION connpool_pgbouncer_pools() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_pgbouncer_pools(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer_pools AS
-    SELECT * FROM connpool_pgbouncer_pools() p
+    SELECT * FROM connpool_pgbouncer_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.cl_waiting DESC, p.pooler, p.database, p.role;
 COMMENT ON VIEW connpool_pgbouncer_pools IS
     'SHOW POOLS of each PgBouncer, those with most waiting clients first; wait_time is that of the longest wait in milliseconds, age that of the answer';
 
 CREATE FUNCTION connpool_pgbouncer_stats(
+    pass bigint DEFAULT NULL,
     OUT pooler text,
     OUT database text,
     OUT total_server_assignment_count bigint,
@@ -602,12 +638,12 @@ CREATE FUNCTION connpool_pgbouncer_stats(
     OUT age interval
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_stats_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 20;
-COMMENT ON FUNCTION connpool_pgbouncer_stats() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_pgbouncer_stats(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer_stats AS
-    SELECT * FROM connpool_pgbouncer_stats() s
+    SELECT * FROM connpool_pgbouncer_stats((SELECT pass FROM _connpool_view_pass)) s
     ORDER BY s.pooler, s.database;
 COMMENT ON VIEW connpool_pgbouncer_stats IS
     'SHOW STATS of each PgBouncer: totals since it started and means of its last period, times in microseconds';
@@ -638,6 +674,7 @@ COMMENT ON FUNCTION connpool_audit() IS
     'seven practices of connecting to a database, each judged on what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
 
 CREATE FUNCTION connpool_batch_candidates(
+    pass bigint DEFAULT NULL,
     OUT database text,
     OUT role text,
     OUT queryid bigint,
@@ -651,17 +688,18 @@ CREATE FUNCTION connpool_batch_candidates(
     OUT evidence text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_batch_candidates_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION connpool_batch_candidates() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_batch_candidates(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_batch_candidates AS
-    SELECT * FROM connpool_batch_candidates() c
+    SELECT * FROM connpool_batch_candidates((SELECT pass FROM _connpool_view_pass)) c
     ORDER BY c.confidence, c.total_time DESC, c.queryid;
 COMMENT ON VIEW connpool_batch_candidates IS
     'statements of pg_stat_statements that look like loops over single rows (N+1), with the evidence; low confidence where independent requests look the same';
 
 CREATE FUNCTION connpool_cache_candidates(
+    pass bigint DEFAULT NULL,
     OUT database text,
     OUT role text,
     OUT queryid bigint,
@@ -673,12 +711,12 @@ CREATE FUNCTION connpool_cache_candidates(
     OUT evidence text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_cache_candidates_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION connpool_cache_candidates() IS
-    'the rows of the view of that name; fails for who may not read it';
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION connpool_cache_candidates(bigint) IS
+    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_cache_candidates AS
-    SELECT * FROM connpool_cache_candidates() c
+    SELECT * FROM connpool_cache_candidates((SELECT pass FROM _connpool_view_pass)) c
     ORDER BY c.total_time DESC, c.queryid;
 COMMENT ON VIEW connpool_cache_candidates IS
     'statements of pg_stat_statements that read the same small result again and again, with the evidence';
@@ -722,18 +760,21 @@ REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
--- Said, though it is PostgreSQL's default: ALTER DEFAULT PRIVILEGES may have changed that. What
--- a view is made of looks itself at whether the caller may read that view.
+-- Granted, though it is PostgreSQL's default: ALTER DEFAULT PRIVILEGES may have changed that.
+-- The functions behind views check themselves who calls them.
 GRANT EXECUTE ON FUNCTION
-    get_connection_stats(), connpool_health(), connpool_live_sessions(text),
-    connpool_blocked_queries(), connpool_leaks(), connpool_leak_log(), connpool_leak_stats(),
-    slow_queries(), connpool_alerts(), connpool_alert_log(), connpool_query_stats(),
-    connpool_query_histogram(), connpool_slow_statements(), connpool_pools(),
-    connpool_pool_advice(), connpool_session_features(), connpool_session_stats(),
-    connpool_errors(), connpool_rejections(), connpool_rejection_log(), connpool_pgbouncer(),
-    connpool_pgbouncer_pools(), connpool_pgbouncer_stats(), connpool_batch_candidates(),
-    connpool_cache_candidates()
+    get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
+    connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
+    slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
+    connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
+    connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
+    connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint), connpool_pgbouncer(bigint),
+    connpool_pgbouncer_pools(bigint), connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
+    connpool_cache_candidates(bigint)
     TO PUBLIC;
+
+-- A view that was given to an owner who is no superuser finds no pass, and checks its readers.
+GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;

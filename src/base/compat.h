@@ -13,6 +13,8 @@
 #include "executor/execdesc.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
+#include "nodes/pathnodes.h"
+#include "optimizer/pathnode.h"
 #include "postmaster/postmaster.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -182,6 +184,24 @@ cpm_may_execute(Oid function)
 	return object_aclcheck(ProcedureRelationId, function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
 #else
 	return pg_proc_aclcheck(function, GetUserId(), ACL_EXECUTE) == ACLCHECK_OK;
+#endif
+}
+
+/*
+ * Return a path for a scan of a foreign table with one row, at almost no cost. 17 added the
+ * parameter fdw_restrictinfo, 18 the number of disabled nodes.
+ */
+static inline ForeignPath *
+cpm_foreign_scan_path(PlannerInfo *root, RelOptInfo *rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return create_foreignscan_path(root, rel, NULL, 1, 0, 0, 1, NIL, rel->lateral_relids, NULL, NIL,
+								   NIL);
+#elif PG_VERSION_NUM >= 170000
+	return create_foreignscan_path(root, rel, NULL, 1, 0, 1, NIL, rel->lateral_relids, NULL, NIL,
+								   NIL);
+#else
+	return create_foreignscan_path(root, rel, NULL, 1, 0, 1, NIL, rel->lateral_relids, NULL, NIL);
 #endif
 }
 

@@ -17,10 +17,10 @@ extern bool cpm_may_see(Oid role);
 extern bool cpm_may_see_all(void);
 
 /*
- * Fail unless the caller may read the view of that name in the function's own
- * schema. Functions behind views are executable by everybody and ask this, so
- * that GRANT SELECT on the view is all that a user needs: PostgreSQL checks
- * EXECUTE on a view's functions against the caller, not against the owner.
+ * Fail with 42501 unless a view of ours calls the function, which its last argument proves
+ * (view_pass.h), or the caller may read the whole view of that name in the function's schema.
+ * Everybody may execute the functions behind views: PostgreSQL checks EXECUTE on the functions
+ * in a view against the reader, not against the view's owner.
  */
 extern void cpm_require_view(FunctionCallInfo fcinfo, const char *view);
 

@@ -132,14 +132,14 @@ is_session_view(const char *name)
 }
 
 /*
- * connpool_live_sessions(for_view text): fails unless the caller may read that
- * view, which must be one of ours: others in the same schema may be public.
+ * connpool_live_sessions(for_view text, pass bigint): the view must be one of ours, because
+ * others in the same schema may be public.
  */
 Datum
 connpool_live_sessions_1_0(PG_FUNCTION_ARGS)
 {
 	Listing		listing = {.ages = cpm_settings_ages()};
-	const char *view = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *view = PG_ARGISNULL(0) ? "(null)" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	if (!is_session_view(view))
 		ereport(ERROR,
