@@ -57,7 +57,7 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 		cpm_row_null(row);
 		cpm_row_null(row);
 	}
-	cpm_row_age(row, listing->now, visible ? session->state_change : 0);
+	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
 	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
 									 &session->pid));
