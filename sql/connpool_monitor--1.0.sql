@@ -151,7 +151,9 @@ CREATE FUNCTION connpool_leaks(
     OUT held interval,
     OUT xact_age interval,
     OUT blocks integer,
-    OUT query text
+    OUT query text,
+    OUT queries bigint,
+    OUT holds text
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_leaks_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
@@ -162,7 +164,7 @@ CREATE VIEW connpool_leaks AS
     SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass)) l
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
-    'sessions and prepared transactions that look forgotten, for how long, and how many sessions wait for them';
+    'sessions and prepared transactions that look forgotten: for how long, how many sessions wait for each, how many statements it has run (0: never used), and the locks and ages of snapshots that it holds back';
 
 CREATE FUNCTION connpool_leak_log(
     pass bigint DEFAULT NULL,

@@ -25,6 +25,7 @@
 #include "store/activity.h"
 #include "store/alert_state.h"
 #include "store/busy_times.h"
+#include "store/client_waits.h"
 #include "store/errors.h"
 #include "store/exposed.h"
 #include "store/history.h"
@@ -69,6 +70,7 @@ static const CpmArea areas[] = {
 	{"connpool_monitor exposed", cpm_exposed_size, cpm_exposed_attach, NULL, NULL},
 	{"connpool_monitor prepared", cpm_prepared_size, cpm_prepared_attach, NULL, NULL},
 	{"connpool_monitor activity", cpm_activity_size, cpm_activity_attach, NULL, NULL},
+	{"connpool_monitor client waits", cpm_client_waits_size, cpm_client_waits_attach, NULL, NULL},
 	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
 	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL, NULL},
 	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL, NULL},

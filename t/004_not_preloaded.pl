@@ -8,6 +8,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
+use Wire;
 
 my $node = new_node('not_preloaded', "max_prepared_transactions = 2\nconnpool_monitor.leak_age = '50ms'",
 	preload => '', no_extension => 1);
@@ -35,7 +36,23 @@ $node->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'
 poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'prepared'}, 'prepared transactions are seen');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'checks' -> 'leak_suspects' ->> 'status'}),
 	'degraded|WARNING', 'and degrade health at once, for there is no alerting');
+like($node->safe_psql('postgres', q{SELECT queries IS NULL, holds FROM connpool_leaks}), qr/^t\|AccessExclusiveLock on relation \d+, .*; xid \d+ transactions? old$/,
+	'what they hold back is shown');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
+
+# waits for clients are counted by samples, which nobody takes
+{
+	my $loader = Wire->connect_to($node, 'loader', user => $node->safe_psql('postgres', 'SELECT current_user'));
+	my $holder = session($node, 'holder');
+	$loader->query('CREATE TEMP TABLE t (a int)');
+	$loader->send_message('Q', "COPY t FROM STDIN\0")->read_until('G');
+	$holder->query_safe('BEGIN; LOCK TABLE pg_class IN ACCESS SHARE MODE');
+	poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks WHERE application_name = 'holder'}, 'a forgotten transaction is seen');
+	is($node->safe_psql('postgres', q{SELECT application_name, kind, queries IS NULL, holds FROM connpool_leaks}),
+		'holder|idle_in_transaction|t|AccessShareLock on pg_catalog.pg_class', 'with what it holds; a COPY left alone is not seen');
+	$loader->abandon;
+	leave($holder);
+}
 
 foreach my $query (map({ "TABLE connpool_$_" } qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
 		leak_log leak_stats pool_advice session_features pgbouncer pgbouncer_pools pgbouncer_stats)),

@@ -17,6 +17,7 @@
 #include "optimizer/pathnode.h"
 #include "postmaster/postmaster.h"
 #include "storage/latch.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
@@ -256,6 +257,17 @@ cpm_twophase_file_name(char *path, size_t size, TransactionId xid)
 	snprintf(path, size, "pg_twophase/%08X%08X", epoch, xid);
 #else
 	snprintf(path, size, "pg_twophase/%08X", xid);
+#endif
+}
+
+/* Return true if one virtual transaction holds both locks. Its id is one value since 17. */
+static inline bool
+cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceData *b)
+{
+#if PG_VERSION_NUM >= 170000
+	return VirtualTransactionIdEquals(a->vxid, b->vxid);
+#else
+	return a->backend == b->backend && a->lxid == b->lxid;
 #endif
 }
 

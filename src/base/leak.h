@@ -14,10 +14,11 @@ typedef enum CpmLeakKind
 	CPM_NO_LEAK,
 	CPM_LEAK_IDLE_IN_TRANSACTION,
 	CPM_LEAK_IDLE,
-	CPM_LEAK_PREPARED
+	CPM_LEAK_PREPARED,
+	CPM_LEAK_WAITING_FOR_CLIENT
 } CpmLeakKind;
 
-#define CPM_LEAK_KINDS (CPM_LEAK_PREPARED + 1)
+#define CPM_LEAK_KINDS (CPM_LEAK_WAITING_FOR_CLIENT + 1)
 
 /* One that is suspected no longer. */
 typedef struct CpmLeakEnd

@@ -54,10 +54,12 @@ typedef struct CpmSession
 	TimestampTz query_start;
 	TimestampTz state_change;
 	TimestampTz lock_wait_start;	/* waiting for a heavyweight lock since */
+	TimestampTz client_wait_since;	/* waiting for its client in a transaction since */
+	int64		copied_bytes;	/* what its COPY has read or written; 0 unless active */
+	uint32		wait_event_info;	/* of active sessions; of others only with details */
 	char		application_name[NAMEDATALEN];
 
 	/* Only when the pass was asked for details. */
-	uint32		wait_event_info;
 	uint64		queryid;
 	SockAddr	client_addr;
 	char	   *query;			/* palloc'd */
@@ -129,6 +131,20 @@ cpm_is_leaked_transaction(const CpmSession *session, TimestampTz now, const CpmA
 		cpm_age_us(now, session->state_change) > ages->leak_us;
 }
 
+/* An open transaction whose statement has waited for its client for longer than leak_age. */
+static inline bool
+cpm_is_kept_waiting_by_client(const CpmSession *session, TimestampTz now, const CpmAges *ages)
+{
+	return !session->exempt && cpm_age_us(now, session->client_wait_since) > ages->leak_us;
+}
+
+/* Return the moment from which the age of a leak suspect counts. */
+static inline TimestampTz
+cpm_suspect_since(const CpmSession *session)
+{
+	return session->client_wait_since != 0 ? session->client_wait_since : session->state_change;
+}
+
 /* Does the session count for a metric that counts sessions? False for others. */
 static inline bool
 cpm_session_counts(CpmMetricId metric, const CpmSession *session, TimestampTz now,
@@ -145,7 +161,8 @@ cpm_session_counts(CpmMetricId metric, const CpmSession *session, TimestampTz no
 		case CPM_LONG_TRANSACTIONS:
 			return cpm_is_long_transaction(session, now, ages);
 		case CPM_LEAK_SUSPECTS:
-			return cpm_is_leaked_transaction(session, now, ages);
+			return cpm_is_leaked_transaction(session, now, ages) ||
+				cpm_is_kept_waiting_by_client(session, now, ages);
 		case CPM_BLOCKED_SESSIONS:
 			return cpm_is_blocked(session, now, ages);
 		case CPM_LONG_QUERIES:

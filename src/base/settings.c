@@ -388,8 +388,8 @@ define_ages(void)
 				"Measured from its start, whatever the session does now.",
 				&long_transaction_age_ms, 1, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".leak_age",
-				"Sets how long a session may be idle in transaction, or a transaction prepared, before it is a leak suspect.",
-				"A session is measured from its last change of state.",
+				"Sets how long a session may be idle in transaction or wait for its client in one, or a transaction be prepared, before it is a leak suspect.",
+				"A session is measured from its last change of state, or since it has waited for its client without progress.",
 				&leak_age_ms, 1, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".leak_idle_age",
 				"Sets how long a session may be idle, while its pool opens newer ones, before connpool_leaks lists it.",

@@ -76,7 +76,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_LEAK_SUSPECTS] = {
 		.name = "leak_suspects",
-		.help = "Sessions idle in transaction, and transactions prepared, for longer than leak_age.",
+		.help = "Sessions idle in transaction or kept waiting by their client in one, and transactions prepared, for longer than leak_age.",
 		.hint = "See connpool_leaks. End a session with pg_terminate_backend(pid), a prepared transaction with ROLLBACK PREPARED, and set idle_in_transaction_session_timeout for the application's role.",
 		.unit = CPM_UNIT_TRANSACTIONS,
 		.source = CPM_SOURCE_LIVE,

@@ -2,10 +2,11 @@
  * leaks.c
  *		Which sessions and prepared transactions look forgotten.
  *
- * A session idle in transaction for too long is one by itself. An idle session
- * is not: pools keep idle ones on purpose. It is suspect when its pool (same
- * database, role and application) has opened a session since it went idle: a
- * pool that had it in hand would have used it. Not shortly after: a pool that fills
+ * A session idle in transaction for too long is one by itself, and so is a
+ * statement that has waited for its client for as long. An idle session is not:
+ * pools keep idle ones on purpose. It is suspect when its pool (same database,
+ * role and application) has opened a session since it went idle: a pool that had
+ * it in hand would have used it. Not shortly after: a pool that fills
  * opens one after the other and uses none. Not when it waits for what others
  * notify or holds a lock for its application.
  */
@@ -52,6 +53,8 @@ cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty,
 {
 	if (cpm_is_leaked_transaction(session, now, ages))
 		return CPM_LEAK_IDLE_IN_TRANSACTION;
+	if (cpm_is_kept_waiting_by_client(session, now, ages))
+		return CPM_LEAK_WAITING_FOR_CLIENT;
 	if (!session->exempt && session->state == CPM_STATE_IDLE &&
 		cpm_age_us(now, session->state_change) > ages->leak_idle_us &&
 		pool_opened > session->state_change + filling_us(ages->leak_idle_us) &&
@@ -85,6 +88,8 @@ cpm_leak_kind_name(CpmLeakKind kind)
 			return "idle";
 		case CPM_LEAK_PREPARED:
 			return "prepared";
+		case CPM_LEAK_WAITING_FOR_CLIENT:
+			return "waiting_for_client";
 		case CPM_NO_LEAK:
 			break;
 	}

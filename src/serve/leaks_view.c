@@ -1,6 +1,6 @@
 /*
  * leaks_view.c
- *		connpool_leaks: what looks forgotten, and what it holds up. connpool_leak_log
+ *		connpool_leaks: what looks forgotten, and what it holds back. connpool_leak_log
  *		and connpool_leak_stats: what did, and what became of it.
  */
 #include "postgres.h"
@@ -12,6 +12,7 @@
 #include "judge/leaks.h"
 #include "judge/lock_chains.h"
 #include "serve/access.h"
+#include "serve/holds.h"
 #include "serve/rows.h"
 #include "serve/session_list.h"
 #include "store/leak_log.h"
@@ -33,8 +34,25 @@ typedef struct LeakListing
 	CpmAges		ages;
 	CpmLockWait *waits;
 	int			wait_count;
+	LockData   *locks;			/* serve/holds: NULL until a row shows them */
 	CpmRow		row;
 } LeakListing;
+
+/*
+ * Add how many statements the session has run since it connected, with one that runs now: 0 if
+ * it was never used, NULL if nothing counts.
+ */
+static void
+add_queries(CpmRow *row, const CpmSession *session)
+{
+	CpmSlotSession counted;
+
+	if (cpm_slot_session(session->proc_number, &counted) && counted.pid == session->pid &&
+		counted.started_at == session->connected_at)
+		cpm_row_int8(row, (int64) counted.counts.of[CPM_QUERIES] + cpm_is_active(session));
+	else
+		cpm_row_null(row);
+}
 
 static void
 emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
@@ -57,11 +75,16 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 		cpm_row_null(row);
 		cpm_row_null(row);
 	}
-	cpm_row_age(row, listing->now, visible ? session->state_change : 0);
+	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
 	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
 									 &session->pid));
 	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
+	if (visible)
+		add_queries(row, session);
+	else
+		cpm_row_null(row);
+	cpm_row_text(row, visible ? cpm_session_holds(&listing->locks, session) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
@@ -102,6 +125,8 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 									 prepared));
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
+	cpm_row_null(row);			/* no statements */
+	cpm_row_text(row, visible ? cpm_prepared_holds(&listing->locks, prepared) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 

@@ -24,10 +24,12 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
+#include "commands/progress.h"
 #include "mb/pg_wchar.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
+#include "store/client_waits.h"
 #include "store/slots.h"
 #include "utils/acl.h"
 #include "utils/timestamp.h"
@@ -82,6 +84,8 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	session->xact_start = entry->st_xact_start_timestamp;
 	session->query_start = entry->st_activity_start_timestamp;
 	session->state_change = entry->st_state_start_timestamp;
+	session->copied_bytes = session->state == CPM_STATE_ACTIVE ?
+		entry->st_progress_param[PROGRESS_COPY_BYTES_PROCESSED] : 0;
 	strlcpy(session->application_name, entry->st_appname, NAMEDATALEN);
 	return true;
 }
@@ -206,6 +210,9 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	session->proc_number = cpm_proc_number(proc);
 	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
+	/* in a line of the cache that nothing else here reads: not for each idle session */
+	session->wait_event_info = query || cpm_is_active(session) ? proc->wait_event_info : 0;
+	session->client_wait_since = cpm_client_wait_since(session);
 	return true;
 }
 
@@ -288,10 +295,7 @@ cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 		if (!read_session(proc, owner_pid, entries, &session, query))
 			continue;
 		if (with_details)
-		{
-			session.wait_event_info = proc->wait_event_info;
 			session.query = clipped(query);
-		}
 		visit(&session, arg);
 	}
 	return slots_in_use;

@@ -15,9 +15,9 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * return the number of connection slots in use (sessions still authenticating
  * included, which it may not show).
  *
- * with_details also fills the wait event, query, its id and the address; the
- * query is palloc'd. Takes no lock, may be called in any process that has a
- * backend status. Raises nothing without details; with them, what palloc does.
+ * with_details also fills the wait event of sessions that are not active, query,
+ * its id and the address; the query is palloc'd. Takes no lock, may be called in any
+ * process that has a backend status. Raises nothing without details; with them, what palloc does.
  */
 extern int	cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg);
 

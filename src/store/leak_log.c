@@ -3,10 +3,10 @@
  *		What was suspected of having been forgotten: each occurrence once, and what
  *		became of it.
  *
- * An occurrence is a session since it last changed its state, or a prepared
- * transaction. Those under suspicion stand in a table, sessions by the number of
- * their PGPROC, so that the sampler's successor goes on with them. One that is
- * over is counted, and written into a ring of the last.
+ * An occurrence is a session since it last changed its state or began to wait for
+ * its client, or a prepared transaction. Those under suspicion stand in a table,
+ * sessions by the number of their PGPROC, so that the sampler's successor goes on
+ * with them. One that is over is counted, and written into a ring of the last.
  *
  * The sampler is the only writer, but for a reset, which moves a baseline.
  */
@@ -150,7 +150,7 @@ cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_session = known->pid == session->pid &&
 		known->connected_at == session->connected_at;
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
-		known->since == session->state_change;
+		known->since == cpm_suspect_since(session);
 
 	/* still the same occurrence, even if a changed setting no longer counts it as a leak */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
@@ -166,7 +166,7 @@ cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind)
 		return;
 	known->pid = session->pid;
 	known->connected_at = session->connected_at;
-	known->since = session->state_change;
+	known->since = cpm_suspect_since(session);
 	known->database = session->database;
 	known->role = session->role;
 	strlcpy(known->application_name, session->application_name, NAMEDATALEN);

@@ -77,7 +77,7 @@ since_of(const CpmSession *session, CpmMetricId id)
 	switch (id)
 	{
 		case CPM_LEAK_SUSPECTS:
-			return session->state_change;
+			return cpm_suspect_since(session);
 		case CPM_LONG_QUERIES:
 			return session->query_start;
 		default:

@@ -3,9 +3,10 @@
  *		What the sampler sees of single sessions while it takes a sample.
  *
  * One pass over the sessions serves all: the sample counts them, and here is
- * noted which pools are busy (store/busy_times) and what looks forgotten
- * (store/leak_log). What was taken for forgotten and comes back to work is worth a
- * line in the server log: the warning about it was about something that lives.
+ * noted which pools are busy (store/busy_times), which sessions wait for their
+ * clients (store/client_waits) and what looks forgotten (store/leak_log). What was
+ * taken for forgotten and comes back to work is worth a line in the server log: the
+ * warning about it was about something that lives.
  */
 #include "postgres.h"
 
@@ -13,6 +14,7 @@
 #include "base/settings.h"
 #include "judge/leaks.h"
 #include "store/busy_times.h"
+#include "store/client_waits.h"
 #include "store/leak_log.h"
 #include "store/pools.h"
 #include "store/sampling.h"
@@ -39,7 +41,7 @@ static int64 round_us;
 static void
 tell_of_release(const CpmLeakEnd *leak)
 {
-	if (!leak->came_back || leak->kind != CPM_LEAK_IDLE_IN_TRANSACTION ||
+	if (!leak->came_back || leak->kind == CPM_LEAK_IDLE || leak->kind == CPM_LEAK_PREPARED ||
 		!cpm_rate_limit_allows(&line_limit, MOST_LINES_A_SECOND, round_us))
 		return;
 	ereport(LOG,
@@ -61,6 +63,7 @@ watch_session(const CpmSession *session, void *arg)
 		watch->newest_by_pool[pool] = Max(watch->newest_by_pool[pool], session->connected_at);
 	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
 		watch->busy_by_pool[pool]++;
+	cpm_client_wait_note(session, watch->sample->taken_at);
 	cpm_leaks_see_session(session, cpm_leak_kind(session, opened,
 												 cpm_slot_has_duty(session->proc_number, session->pid),
 												 watch->sample->taken_at, &watch->ages));
