@@ -381,7 +381,7 @@ CREATE VIEW connpool_pools AS
     SELECT * FROM connpool_pools() p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
-    'by database, role and application: its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
+    'by database, role and application (named by connpool_monitor.application_grouping): its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
 
 CREATE FUNCTION connpool_pool_advice(
     OUT database text,
