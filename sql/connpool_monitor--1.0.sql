@@ -410,7 +410,7 @@ CREATE VIEW connpool_pools AS
     SELECT * FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
-    'by database, role and application: its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
+    'by database, role and application (named by connpool_monitor.application_grouping): its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,

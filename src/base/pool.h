@@ -22,6 +22,20 @@ typedef struct CpmPoolName
 	char		application_name[NAMEDATALEN];
 } CpmPoolName;
 
+/* How the application_name of a session becomes that of its pool. */
+typedef enum CpmGrouping
+{
+	CPM_GROUPING_OFF,			/* as it is */
+	CPM_GROUPING_HOST,			/* without the address that PgBouncer appends */
+	CPM_GROUPING_NUMBERS		/* and with '*' for each number, hash and random suffix */
+} CpmGrouping;
+
+/*
+ * Write the name under which an application is counted to pool, which has room for NAMEDATALEN
+ * bytes, and zeros after its end. Pure.
+ */
+extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
+
 /* The role in the database, of whatever application, as a number to compare. */
 static inline uint64
 cpm_pool_owner(const CpmPoolName *name)

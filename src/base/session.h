@@ -63,6 +63,9 @@ typedef struct CpmSession
 	uint64		queryid;
 	SockAddr	client_addr;
 	char	   *query;			/* palloc'd */
+
+	/* The application of its pool, set by callers of cpm_newest_of_pools(). */
+	const char *pool_application;
 } CpmSession;
 
 /* A prepared transaction: it holds locks without a session. */

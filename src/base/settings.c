@@ -27,6 +27,7 @@
 
 CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
 int			cpm_max_pools = 256;
+int			cpm_application_grouping = CPM_GROUPING_HOST;
 int			cpm_slow_statements_kept = 1000;
 int			cpm_sample_interval_ms = 1000;
 int			cpm_slow_query_mean_time_ms = 1000;
@@ -49,6 +50,14 @@ static int	exempt_limit_ms = 24 * 60 * 60 * 1000;
 static int	limit_settings[CPM_LIMITS];
 static CpmPolicy policy;
 static void (*policy_changed) (void);
+
+static void (*grouping_changed) (void);
+static const struct config_enum_entry groupings[] = {
+	{"off", CPM_GROUPING_OFF, false},
+	{"host", CPM_GROUPING_HOST, false},
+	{"numbers", CPM_GROUPING_NUMBERS, false},
+	{NULL, 0, false}
+};
 
 /* A threshold is a real number where it is a percentage, else an integer. */
 typedef struct ThresholdSetting
@@ -87,6 +96,15 @@ assign_limit(CpmLimit id, int newval)
 	policy.limit[id] = newval;
 	if (policy_changed)
 		policy_changed();
+}
+
+static void
+assign_application_grouping(int newval, void *extra)
+{
+	(void) newval;
+	(void) extra;
+	if (grouping_changed)
+		grouping_changed();
 }
 
 /* PostgreSQL does not say which setting it assigns: one hook for each. */
@@ -412,8 +430,13 @@ define_counting(void)
 							 &cpm_statement_settings.track_queries, true, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable(PREFIX ".max_pools",
 							"Sets how many pools are told apart.",
-							"A pool is a database, a role and an application_name. The one longest without a session makes room for a new one, and its counts go to the pool \"(other)\".",
+							"A pool is a database, a role and an application, as application_grouping names it. The one longest without a session makes room for a new one, and its counts go to the pool \"(other)\".",
 							&cpm_max_pools, cpm_max_pools, 1, 65535, at_start, 0, NULL, NULL, NULL);
+	DefineCustomEnumVariable(PREFIX ".application_grouping",
+							 "Sets which application names are one pool.",
+							 "off: each is its own. host: without the address that PgBouncer's application_name_add_host appends. numbers: also with * for each number, hash and random suffix.",
+							 &cpm_application_grouping, cpm_application_grouping, groupings, PGC_SIGHUP,
+							 0, NULL, assign_application_grouping, NULL);
 	DefineCustomIntVariable(PREFIX ".slow_statements_kept",
 							"Sets how many of the last slow statements are remembered.",
 							"0 remembers none. They are still counted.",
@@ -580,6 +603,12 @@ void
 cpm_settings_on_policy_change(void (*changed) (void))
 {
 	policy_changed = changed;
+}
+
+void
+cpm_settings_on_grouping_change(void (*changed) (void))
+{
+	grouping_changed = changed;
 }
 
 const CpmPoolerList *

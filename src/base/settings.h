@@ -12,6 +12,7 @@
 #include "base/listen.h"
 #include "base/metric.h"
 #include "base/policy.h"
+#include "base/pool.h"
 #include "base/pooler_list.h"
 #include "base/session.h"
 
@@ -25,6 +26,7 @@ typedef struct CpmStatementSettings
 extern CPM_INTERNAL CpmStatementSettings cpm_statement_settings;
 
 extern int	cpm_max_pools;
+extern int	cpm_application_grouping;	/* a CpmGrouping */
 extern int	cpm_slow_statements_kept;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;
@@ -61,6 +63,9 @@ extern CpmPolicy cpm_settings_policy(void);
 
 /* Have a function called whenever that has changed, from within PostgreSQL's configuration code. */
 extern void cpm_settings_on_policy_change(void (*changed) (void));
+
+/* Have a function, which must not raise, called just before application_grouping is set. */
+extern void cpm_settings_on_grouping_change(void (*changed) (void));
 
 /* The consoles of PgBouncer; none when the library is not preloaded. */
 extern const CpmPoolerList *cpm_settings_poolers(void);

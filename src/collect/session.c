@@ -158,6 +158,7 @@ void
 cpm_session_install(void)
 {
 	cpm_settings_on_policy_change(note_policy);
+	cpm_settings_on_grouping_change(cpm_slot_forget_application);
 	previous_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = note_authentication;
 }

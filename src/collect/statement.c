@@ -47,7 +47,7 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	CpmSlowStatement slow = {
 		.finished_at = now,
-		.pool = *cpm_slot_pool_name(),
+		.session = cpm_slot_session_name(),
 		.elapsed_us = elapsed_us,
 		.queryid = queryid,
 		.sqlstate = sqlstate,

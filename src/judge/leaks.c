@@ -28,8 +28,8 @@ compare_by_pool(const void *a, const void *b)
 		return x->database < y->database ? -1 : 1;
 	if (x->role != y->role)
 		return x->role < y->role ? -1 : 1;
-	if (strcmp(x->application_name, y->application_name) != 0)
-		return strcmp(x->application_name, y->application_name);
+	if (strcmp(x->pool_application, y->pool_application) != 0)
+		return strcmp(x->pool_application, y->pool_application);
 	return (x->connected_at < y->connected_at) - (x->connected_at > y->connected_at);
 }
 
@@ -37,7 +37,7 @@ static bool
 same_pool(const CpmSession *x, const CpmSession *y)
 {
 	return x->database == y->database && x->role == y->role &&
-		strcmp(x->application_name, y->application_name) == 0;
+		strcmp(x->pool_application, y->pool_application) == 0;
 }
 
 /* For how long after it went idle its pool may open others without making it suspect. */

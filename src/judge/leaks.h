@@ -18,7 +18,7 @@ extern CpmLeakKind cpm_leak_kind(const CpmSession *session, TimestampTz pool_ope
 
 /*
  * When the newest session opened that is of the same database, role and
- * application, for each of them; sessions are sorted by pool and age on the way.
+ * pool_application, for each of them; sessions are sorted by pool and age on the way.
  * For who does not know pools. Pure; n log n.
  */
 extern void cpm_newest_of_pools(CpmSession *sessions, int count, TimestampTz *newest);

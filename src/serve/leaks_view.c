@@ -7,6 +7,7 @@
 
 #include <limits.h>
 
+#include "base/pool.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "judge/leaks.h"
@@ -146,7 +147,14 @@ emit_leaked_sessions(LeakListing *listing)
 {
 	CpmSessionList sessions = cpm_session_list();
 	TimestampTz *newest = palloc((sessions.count + 1) * sizeof(TimestampTz));
+	char	   *names = palloc((sessions.count + 1) * NAMEDATALEN);
 
+	for (int i = 0; i < sessions.count; i++)
+	{
+		sessions.session[i].pool_application = names + i * NAMEDATALEN;
+		cpm_pool_application(names + i * NAMEDATALEN, sessions.session[i].application_name,
+							 cpm_application_grouping);
+	}
 	cpm_newest_of_pools(sessions.session, sessions.count, newest);
 	for (int i = 0; i < sessions.count; i++)
 	{

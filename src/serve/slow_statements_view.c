@@ -53,8 +53,8 @@ key_of(const CpmSlowStatement *slow)
 {
 	TextKey		key = {
 		.queryid = slow->queryid,
-		.database = get_database_oid(slow->pool.database, true),
-		.role = get_role_oid(slow->pool.role, true),
+		.database = get_database_oid(slow->session.database, true),
+		.role = get_role_oid(slow->session.role, true),
 	};
 
 	return key;
@@ -144,9 +144,9 @@ list_statement(const void *entry, void *arg)
 	Text	   *text = NULL;
 
 	cpm_row_timestamptz(row, slow->finished_at);
-	cpm_row_text(row, slow->pool.database);
-	cpm_row_text(row, slow->pool.role);
-	cpm_row_text(row, slow->pool.application_name);
+	cpm_row_text(row, slow->session.database);
+	cpm_row_text(row, slow->session.role);
+	cpm_row_text(row, slow->session.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
 	/* as in pg_stat_statements: whose statement it was, all may see, but not which */
 	if (slow->queryid != 0 && cpm_may_see(key.role))

@@ -22,6 +22,7 @@
 
 #include "base/compat.h"
 #include "base/seqlock.h"
+#include "base/settings.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
@@ -242,23 +243,30 @@ end_in_pool(bool locked)
 		LWLockRelease(cpm_pools_lock());
 }
 
-/* The pool of the application_name that PostgreSQL shows for this process now. */
-static void
+/*
+ * Name the pool after the application_name that PostgreSQL shows for this process now. Returns
+ * false if the pool keeps its name.
+ */
+static bool
 name_pool(void)
 {
 	char	   *name = cpm_own_slot.application_name;
+	char		left[NAMEDATALEN];
 	size_t		last_byte;
 	uint64		mask = 0;
 
 	/* names are keys of a hash table: no bytes left over after their end */
 	memset(name, 0, NAMEDATALEN);
 	strlcpy(name, MyBEEntry->st_appname, NAMEDATALEN);
-	memcpy(my_pool.application_name, name, NAMEDATALEN);
+	cpm_own_slot.shown_name = MyBEEntry->st_appname;
+	memcpy(left, my_pool.application_name, NAMEDATALEN);
+	cpm_pool_application(my_pool.application_name, name, cpm_application_grouping);
 
 	last_byte = strlen(name);	/* its end, which counts too */
 	memset(&mask, 0xFF, last_byte % sizeof(mask) + 1);
 	cpm_own_slot.last_word = (int) (last_byte / sizeof(mask));
 	cpm_own_slot.last_word_mask = mask;
+	return strcmp(my_pool.application_name, left) != 0;
 }
 
 void
@@ -269,8 +277,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	memset(&my_pool, 0, sizeof(my_pool));
 	strlcpy(my_pool.database, MyProcPort->database_name, NAMEDATALEN);
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
-	cpm_own_slot.shown_name = MyBEEntry->st_appname;
-	name_pool();
+	(void) name_pool();
 
 	cpm_moves_heed_quiet();
 	mine = &slots->slot[cpm_proc_number(MyProc)];
@@ -325,13 +332,24 @@ cpm_slot_follow_application(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
+	/* "(other)" is left as soon as there is a place */
+	if (!name_pool() && left != CPM_OTHER_POOL)
+		return;
 	cpm_moves_heed_quiet();
-	name_pool();
 	entered = begin_in_pool(&locked);
 	give_to_pool();
 	mark_pool_base(entered);
 	cpm_pool_leave(left, now);
 	end_in_pool(locked);
+}
+
+void
+cpm_slot_forget_application(void)
+{
+	/* differs from every name, because PostgreSQL shows ASCII only */
+	static const char no_name[NAMEDATALEN] = "\xff";
+
+	cpm_own_slot.shown_name = no_name;
 }
 
 void
@@ -382,10 +400,13 @@ cpm_slot_raise_max(uint32 tick, uint64 us)
 	cpm_own_slot.longest_us = raised;
 }
 
-const CpmPoolName *
-cpm_slot_pool_name(void)
+CpmPoolName
+cpm_slot_session_name(void)
 {
-	return &my_pool;
+	CpmPoolName name = my_pool;
+
+	memcpy(name.application_name, cpm_own_slot.application_name, NAMEDATALEN);
+	return name;
 }
 
 CpmQueryCounts

@@ -44,7 +44,7 @@ typedef struct CpmOwnSlot
 	uint32		last_tick;		/* in which a statement ended; 0 before the first */
 	int			last_word;		/* of the name, with its end: its number, from 0 */
 	uint64		last_word_mask; /* the bytes of it that count */
-	char		application_name[NAMEDATALEN];	/* of the pool that it is in; zeros after its end */
+	char		application_name[NAMEDATALEN];	/* by which its pool was found; zeros after its end */
 } CpmOwnSlot;
 
 StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line of the cache");
@@ -78,6 +78,9 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
 /* Go over to the pool of the application_name that is set now, if it is another. */
 extern void cpm_slot_follow_application(TimestampTz now);
 
+/* Look up the own pool again with the next statement, because application_grouping has changed. */
+extern void cpm_slot_forget_application(void);
+
 /* The policy that is set for the own session has changed. */
 extern void cpm_slot_set_policy(const CpmPolicy *policy);
 
@@ -97,8 +100,8 @@ cpm_slot_is_open(void)
 }
 
 /*
- * Is the application_name that PostgreSQL shows for this process now still that
- * of its pool? The content is compared, in words: a string that is set anew may
+ * Is the application_name that PostgreSQL shows for this process now still the one
+ * by which its pool was found? The content is compared, in words: a string that is set anew may
  * be where the one before was. Both have room for whole words.
  */
 static inline bool
@@ -157,8 +160,8 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 		cpm_slot_raise_max(tick, elapsed_us);
 }
 
-/* Names of the own session's pool. */
-extern const CpmPoolName *cpm_slot_pool_name(void);
+/* Return the names of the own session: those of its pool, but its application_name in full. */
+extern CpmPoolName cpm_slot_session_name(void);
 
 /* Readers: any process, no lock, zeros when the library is not preloaded. */
 

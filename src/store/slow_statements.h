@@ -12,7 +12,7 @@
 typedef struct CpmSlowStatement
 {
 	TimestampTz finished_at;
-	CpmPoolName pool;
+	CpmPoolName session;		/* its database, role and application_name in full */
 	int64		elapsed_us;
 	uint64		queryid;		/* 0: not known */
 	int			sqlstate;		/* as MAKE_SQLSTATE packs it; 0 when it succeeded */

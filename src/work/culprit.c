@@ -141,19 +141,22 @@ name_pools(Search *search, const char *prefix, char *buffer, size_t size)
 	}
 }
 
-/* A slow statement bears the names of its pool, not its index. */
+/* A slow statement has the names of its session, not the index of its pool. */
 static void
 look_at_slow_statement(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
 	Search	   *search = arg;
+	CpmPoolName wanted = slow->session;
 	CpmPoolName name;
 
 	if (search->now - slow->finished_at > SLOW_SPAN_US)
 		return;
+	cpm_pool_application(wanted.application_name, slow->session.application_name,
+						 cpm_application_grouping);
 	for (int i = 0; i < search->pools; i++)
 	{
-		if (cpm_pool_name(i, &name) && memcmp(&name, &slow->pool, sizeof(name)) == 0)
+		if (cpm_pool_name(i, &name) && memcmp(&name, &wanted, sizeof(name)) == 0)
 		{
 			search->by_pool[i]++;
 			return;
