@@ -1,6 +1,6 @@
 # HTTP: what is served, to whom, and what happens to it when the server is full, starting,
 # recovering, a standby; a token; counters that never fall.
-# scripts/test: slow, 19 s
+# scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';
 
