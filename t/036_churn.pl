@@ -221,7 +221,7 @@ wait_samples($node, 2);
 is(sql(q{SELECT s.role IS NOT DISTINCT FROM a.usename, s.database, s.queries FROM connpool_sessions s JOIN pg_stat_activity a USING (pid) WHERE s.application_name = 'orphan'}), 't|postgres|1',
 	'a session whose role was dropped is listed as in pg_stat_activity');
 is(sql(q{SELECT role, connections FROM connpool_pools WHERE application_name = 'orphan'}), 'role_again|1', 'and by name in its pool');
-like(get($port, '/metrics')->{content}, qr/connpool_pool_connections\{database="postgres",role="role_again",application="orphan",state="idle"\} 1\n/, 'and over HTTP');
+is(join(' ', map { $_->{role} } grep { $_->{application} eq 'orphan' } @{ get_json($port, '/api/pools')->{pools} }), 'role_again', 'and over HTTP');
 is($orphan->query_safe(q{SELECT count(*) > 10, connpool_health() ->> 'status' <> '' FROM get_connection_stats()}), 't|t', 'and may ask what everybody may');
 leave($orphan);
 poll_ok($node, q{SELECT connections = 0 AND sessions_opened = 0 AND sessions_closed = 1 AND queries = 2 FROM connpool_pools WHERE application_name = 'orphan'}, 'it ends in its pool');

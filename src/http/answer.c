@@ -233,6 +233,8 @@ decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 	}
 	else if (request->needs_host && request->host == NULL)
 		say(answer, 400, "an HTTP/1.1 request must have a Host header");
+	else if (request->hosts > 1)
+		say(answer, 400, "a request must not have more than one Host header");
 	else if (!is_open && !is_authorized)
 	{
 		answer->asks_user = place != NULL && place->write == write_page;

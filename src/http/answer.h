@@ -19,6 +19,7 @@ typedef struct CpmRequest
 	const char *accept;
 	const char *authorization;
 	const char *host;
+	int			hosts;			/* Host headers */
 	bool		needs_host;		/* HTTP/1.1 */
 	const char *metric;			/* arguments of /api/history */
 	const char *since;

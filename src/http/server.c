@@ -81,6 +81,15 @@ may_have_no_body(const char *method)
 	return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 }
 
+static enum MHD_Result
+count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	(void) kind;
+	(void) value;
+	*(int *) hosts += pg_strcasecmp(key, "Host") == 0;
+	return MHD_YES;
+}
+
 static CpmRequest
 request_of(struct MHD_Connection *connection, const char *url, const char *method,
 		   const char *version)
@@ -100,6 +109,7 @@ request_of(struct MHD_Connection *connection, const char *url, const char *metho
 		.now_us = cpm_monotonic_us(),
 	};
 
+	(void) MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &request.hosts);
 	return request;
 }
 

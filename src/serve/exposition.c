@@ -3,8 +3,8 @@
  *		connpool_metrics(): everything as families of metrics, for Prometheus.
  *
  * One pass over the sessions fills the sample and counts them by pool. Series are
- * bounded whatever clients call themselves: the twenty largest pools have their
- * names, the rest is "other".
+ * bounded whatever clients call themselves: twenty pools have their names, the rest is
+ * "other" (store/exposed).
  */
 #include "postgres.h"
 
@@ -343,31 +343,18 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 	}
 }
 
-/* The pools with the most connections now; of as many, the first to have come. */
 static void
 write_pool_connections(Facts *facts)
 {
 	const CpmPoolList *pools = &facts->exposed->pools;
 	StateCounts other = facts->unknown;
-	bool	   *is_shown = palloc0(pools->places * sizeof(bool));
 
-	cpm_family(&facts->out, "pool_connections", CPM_GAUGE, "Sessions by pool and state, of the 20 pools with the most.");
-	for (int shown = 0; shown < CPM_EXPOSED_POOLS; shown++)
-	{
-		int			largest = -1;
-
-		for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
-			if (pools->is_used[i] && !is_shown[i] && facts->by_pool[i].total > 0 &&
-				!cpm_exposed_is_other(&pools->pool[i].name) &&
-				(largest < 0 || facts->by_pool[i].total > facts->by_pool[largest].total))
-				largest = i;
-		if (largest < 0)
-			break;
-		is_shown[largest] = true;
-		write_pool_states(&facts->out, &pools->pool[largest].name, &facts->by_pool[largest]);
-	}
+	cpm_family(&facts->out, "pool_connections", CPM_GAUGE,
+			   "Sessions by pool and state, of up to 20 pools.");
 	for (int i = 0; i < pools->places; i++)
-		if (!is_shown[i])
+		if (facts->exposed->is_named[i])
+			write_pool_states(&facts->out, &pools->pool[i].name, &facts->by_pool[i]);
+		else
 			add_states(&other, &facts->by_pool[i]);
 	write_pool_states(&facts->out, NULL, &other);
 }
@@ -377,13 +364,14 @@ write_pool_queries(Facts *facts)
 {
 	const CpmExposed *exposed = facts->exposed;
 
-	cpm_family(&facts->out, "pool_queries", CPM_COUNTER, "Statements by pool, of the 20 pools with the most.");
+	cpm_family(&facts->out, "pool_queries", CPM_COUNTER,
+			   "Statements by pool, of up to 20 pools; of each, since it has a series.");
 	for (int i = 0; i < exposed->pools.places; i++)
 	{
 		if (!exposed->is_named[i])
 			continue;
 		label_pool(&facts->out, &exposed->pools.pool[i].name);
-		cpm_sample_end(&facts->out, (double) exposed->queries[i]);
+		cpm_sample_end(&facts->out, (double) exposed->named_queries[i]);
 	}
 	label_pool(&facts->out, NULL);
 	cpm_sample_end(&facts->out, (double) exposed->other_queries);

@@ -58,7 +58,10 @@ is_utc(const char *zone)
 	return *zone == '\0' || strcmp(zone, "Z") == 0 || strcmp(zone, "+00:00") == 0 || strcmp(zone, " 00:00") == 0;
 }
 
-/* Does it name that moment? 2026-11-24T03:00:00.000Z, also without the fraction or the Z, or with +00:00. */
+/*
+ * Does it name that moment? 2026-11-24T03:00:00.000Z, also with +00:00 in place of the Z or
+ * neither, and also without the fraction, the seconds or the time, which are zero then.
+ */
 static bool
 parse_iso(const char *text, TimestampTz *moment)
 {
@@ -66,8 +69,10 @@ parse_iso(const char *text, TimestampTz *moment)
 	int			end = 0;
 	double		seconds = 0;
 
-	if (sscanf(text, "%4d-%2d-%2d%*1[T ]%2d:%2d:%lf%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
-			   &tm.tm_hour, &tm.tm_min, &seconds, &end) < 6 || !is_utc(text + end))
+	/* an end is stored only where the text is read so far */
+	(void) sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%lf%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+				  &end, &tm.tm_hour, &tm.tm_min, &end, &seconds, &end);
+	if (end == 0 || !is_utc(text + end))
 		return false;
 	if (!(seconds >= 0 && seconds < 61) || tm.tm_year < 1970 || tm.tm_mon < 1 || tm.tm_mon > 12 ||
 		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||

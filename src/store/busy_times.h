@@ -1,12 +1,23 @@
 /*
  * busy_times.h
  *		For how long how many sessions of each pool were busy: active or in a
- *		transaction.
+ *		transaction; and how often the sampler found each pool in use.
  */
 #ifndef CPM_BUSY_TIMES_H
 #define CPM_BUSY_TIMES_H
 
 #include "base/busy.h"
+
+/*
+ * How the sampler found a pool, since the pool came or the server started; no reset clears it.
+ * A pool is in use at a sample if it has a session, or if one left it since the sample before.
+ */
+typedef struct CpmPoolUse
+{
+	uint64		samples;		/* at which it was in use */
+	uint64		last_used;		/* number of the last of them, by cpm_busy_times_samples() */
+	uint64		sessions;		/* it had, summed over all samples */
+} CpmPoolUse;
 
 extern Size cpm_busy_times_size(void);
 extern void cpm_busy_times_attach(void *memory, bool is_new);
@@ -19,6 +30,12 @@ extern void cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths);
 
 /* What is known of a pool; false for nothing. Any process; no lock. */
 extern bool cpm_busy_times_copy(int index, CpmBusy *busy);
+
+/* Copy how a pool was found; zeros for one that no sample found. Any process; no lock. */
+extern CpmPoolUse cpm_busy_times_use(int index);
+
+/* Return how many samples were taken since the server started. Any process; no lock. */
+extern uint64 cpm_busy_times_samples(void);
 
 /* All begins anew. */
 extern void cpm_busy_times_reset(void);

@@ -7,8 +7,13 @@
  * counter of a database would fall when a pool of it is folded, and that of all
  * other pools whenever one changes sides. So folded pools are kept by their
  * database, and what changed sides stays where it was counted: in `moved`, which
- * is added to the others. The first twenty pools get a name at once, so that they
- * never were among the others; those that come later are seen there first.
+ * is added to the others. The series of a pool begins at zero when the pool is
+ * named, so all series together have each statement once.
+ *
+ * Clients choose names, and each new name is a new series. So a pool is named only
+ * after it has lasted (CPM_EXPOSED_LASTING), and after the first twenty at most one
+ * in CPM_EXPOSED_PERIOD samples is: in the place of a pool that was unused for so
+ * long, or did less than half of what the new one did.
  *
  * A reset begins anew, and so does a start after a crash: from the base, which
  * is what was loaded then. All of it is guarded by the lock of store/pools, under
@@ -35,7 +40,10 @@ typedef struct PlaceBase
 	bool		is_named;
 	uint64		queries;
 	uint64		failed;
-	uint64		shown;			/* of its statements, when they were read last under its name */
+	uint64		hidden;			/* of its statements: those from before it was named */
+	uint64		shown;			/* the same: all that there were when its series was read last */
+	uint64		marked_queries; /* the same, at the mark */
+	uint64		marked_sessions;	/* of CpmPoolUse, at the mark */
 } PlaceBase;
 
 /* Databases of pools that were folded, and what "(other)" began with. */
@@ -51,7 +59,9 @@ typedef struct Folded
 typedef struct Exposed
 {
 	uint64		reads;			/* number of completed reads and resets */
-	bool		was_read;			/* since all began */
+	uint32		entered;		/* how many pools were named, up to CPM_EXPOSED_POOLS */
+	uint64		replaced_at;	/* number of the sample at which another pool was named last */
+	uint64		marked_at;		/* and at which the marks were set, from which pools are compared */
 	bool		began_anew;		/* after a crash, and something had been counted */
 	uint64		moved;			/* statements of pools that came to be named, less of those that ceased to be */
 	int			databases;
@@ -112,10 +122,18 @@ cpm_exposed_fold(int index, const CpmPoolName *name, uint64 queries, uint64 fail
 void
 cpm_exposed_reset(void)
 {
-	uint64		reads = shared->reads;
+	shared->reads++;
+	shared->began_anew = false;
+	shared->moved = 0;
+	shared->databases = 0;
+	memset(&shared->base, 0, sizeof(shared->base));
+	for (int i = 0; i <= cpm_max_pools; i++)
+	{
+		PlaceBase  *place = &shared->place[i];
 
-	memset(shared, 0, cpm_exposed_size());
-	shared->reads = reads + 1;
+		place->queries = place->failed = 0;
+		place->hidden = place->shown = place->marked_queries = 0;
+	}
 }
 
 /* Everything since the last reset. */
@@ -165,56 +183,139 @@ above(uint64 count, uint64 base)
 	return count - Min(count, base);
 }
 
-/* The pool with the most statements that is named, or the one with the fewest; -1 for none. */
+/* What pools did since the mark: the share of all sessions of each, and of all statements. */
+static double *
+measure_pools(const CpmExposed *exposed)
+{
+	int			places = exposed->pools.places;
+	double	   *size = palloc0(places * sizeof(double));
+	double		sessions = 0;
+	double		queries = 0;
+
+	for (int i = 0; i < places; i++)
+	{
+		sessions += (double) above(exposed->use[i].sessions, shared->place[i].marked_sessions);
+		queries += (double) above(exposed->queries[i], shared->place[i].marked_queries);
+	}
+	for (int i = 0; i < places; i++)
+	{
+		const PlaceBase *place = &shared->place[i];
+
+		size[i] = above(exposed->use[i].sessions, place->marked_sessions) / Max(sessions, 1) +
+			above(exposed->queries[i], place->marked_queries) / Max(queries, 1);
+	}
+	return size;
+}
+
+static void
+mark_pools(const CpmExposed *exposed, uint64 sample)
+{
+	for (int i = 0; i < exposed->pools.places; i++)
+	{
+		shared->place[i].marked_sessions = exposed->use[i].sessions;
+		shared->place[i].marked_queries = exposed->queries[i];
+	}
+	shared->marked_at = sample;
+}
+
+/* The largest pool that has lasted, is in use and is not named; -1 for none. */
 static int
-extreme_pool(const CpmExposed *exposed, bool is_named)
+largest_unnamed(const CpmExposed *exposed, const double *size, uint64 sample)
 {
 	int			found = -1;
 
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
-	{
-		if (!exposed->pools.is_used[i] || shared->place[i].is_named != is_named ||
-			cpm_exposed_is_other(&exposed->pools.pool[i].name))
-			continue;
-		if (found < 0 || (is_named ? exposed->queries[i] < exposed->queries[found] :
-						  exposed->queries[i] > exposed->queries[found]))
+		if (exposed->pools.is_used[i] && !shared->place[i].is_named &&
+			exposed->use[i].samples >= CPM_EXPOSED_LASTING &&
+			above(sample, exposed->use[i].last_used) < CPM_EXPOSED_PERIOD &&
+			(found < 0 || size[i] > size[found]) &&
+			!cpm_exposed_is_other(&exposed->pools.pool[i].name))
 			found = i;
-	}
 	return found;
 }
 
-/* The largest pools get names; who has one keeps it until a larger one needs the place. */
-static void
-choose_pools(CpmExposed *exposed)
+/* The named pool that gives its place to another one of that size; -1 for none. */
+static int
+pool_to_replace(const CpmExposed *exposed, const double *size, uint64 sample, double other_size)
 {
+	int			unused = -1;
+	int			smallest = -1;
+
+	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
+	{
+		if (!shared->place[i].is_named)
+			continue;
+		if (unused < 0 || exposed->use[i].last_used < exposed->use[unused].last_used)
+			unused = i;
+		if (smallest < 0 || size[i] < size[smallest])
+			smallest = i;
+	}
+	if (above(sample, exposed->use[unused].last_used) >= CPM_EXPOSED_PERIOD)
+		return unused;
+	if (above(sample, shared->marked_at) >= CPM_EXPOSED_PERIOD && size[smallest] < other_size / 2)
+		return smallest;
+	return -1;
+}
+
+static void
+name_pool(const CpmExposed *exposed, int index)
+{
+	PlaceBase  *place = &shared->place[index];
+
+	place->is_named = true;
+	place->hidden = exposed->queries[index];
+	shared->moved += place->hidden;
+}
+
+static void
+unname_pool(int index)
+{
+	shared->place[index].is_named = false;
+	shared->moved -= shared->place[index].shown;
+}
+
+/* Name one more pool, if there is one to be named and a place for it. */
+static void
+replace_pool(const CpmExposed *exposed, const double *size, uint64 sample)
+{
+	int			enters = largest_unnamed(exposed, size, sample);
 	int			named = 0;
 
 	for (int i = 0; i < exposed->pools.places; i++)
-	{
-		/* nobody knows yet who had a name */
-		shared->place[i].is_named &= shared->was_read;
 		named += shared->place[i].is_named;
-	}
-	for (;;)
+	if (enters >= 0 && named >= CPM_EXPOSED_POOLS)
 	{
-		int			largest = extreme_pool(exposed, false);
-		int			smallest = named >= CPM_EXPOSED_POOLS ? extreme_pool(exposed, true) : -1;
+		int			leaves = pool_to_replace(exposed, size, sample, size[enters]);
 
-		if (largest < 0 || (smallest >= 0 && exposed->queries[smallest] >= exposed->queries[largest]))
-			break;
-		if (smallest >= 0)
-		{
-			shared->place[smallest].is_named = false;
-			shared->moved -= shared->place[smallest].shown;
-			named--;
-		}
-		shared->place[largest].is_named = true;
-		shared->moved += exposed->queries[largest];
-		named++;
+		if (leaves < 0)
+			return;
+		unname_pool(leaves);
 	}
-	if (!shared->was_read)
-		shared->moved = 0;
-	shared->was_read = true;
+	if (enters < 0)
+		return;
+	name_pool(exposed, enters);
+	shared->replaced_at = sample;
+}
+
+/* Each pool that lasts is named until there were twenty; then one at a time, slowly. */
+static void
+choose_pools(const CpmExposed *exposed)
+{
+	uint64		sample = cpm_busy_times_samples();
+	double	   *size = measure_pools(exposed);
+	int			enters;
+
+	while (shared->entered < CPM_EXPOSED_POOLS &&
+		   (enters = largest_unnamed(exposed, size, sample)) >= 0)
+	{
+		name_pool(exposed, enters);
+		shared->entered++;
+	}
+	if (above(sample, shared->replaced_at) >= CPM_EXPOSED_PERIOD)
+		replace_pool(exposed, size, sample);
+	if (above(sample, shared->marked_at) >= CPM_EXPOSED_PERIOD)
+		mark_pools(exposed, sample);
+	pfree(size);
 }
 
 bool
@@ -222,14 +323,6 @@ cpm_exposed_is_other(const CpmPoolName *name)
 {
 	return strcmp(name->database, CPM_EXPOSED_OTHER) == 0 && strcmp(name->role, CPM_EXPOSED_OTHER) == 0 &&
 		strcmp(name->application_name, CPM_EXPOSED_OTHER) == 0;
-}
-
-void
-cpm_exposed_pool_came(int index, const CpmPoolName *name)
-{
-	bool		is_early = (uint64) cpm_pools_used() + cpm_pools_folded() < CPM_EXPOSED_POOLS;
-
-	shared->place[index].is_named = is_early && !cpm_exposed_is_other(name);
 }
 
 static void
@@ -288,13 +381,25 @@ add_memory(CpmExposed *exposed, Folded *folded)
 	{
 		exposed->is_named[i] = shared->place[i].is_named;
 		if (exposed->is_named[i])
+		{
+			exposed->named_queries[i] = above(exposed->queries[i], shared->place[i].hidden);
 			shared->place[i].shown = exposed->queries[i];
+		}
 		else
 			exposed->other_queries += exposed->queries[i];
 	}
 	folded->databases = shared->databases;
 	memcpy(folded->database, shared->folded, sizeof(folded->database));
 	folded->other = shared->place[CPM_OTHER_POOL];
+}
+
+static void
+read_pools(CpmExposed *exposed, CpmPoolList pools)
+{
+	exposed->pools = pools;
+	sum_up(&exposed->pools, &exposed->totals);
+	for (int i = 0; i < pools.places; i++)
+		exposed->use[i] = cpm_busy_times_use(i);
 }
 
 /*
@@ -309,8 +414,7 @@ read_and_lock(CpmExposed *exposed)
 	uint64		folded = cpm_pools_folded();
 	uint64		reads = shared->reads;
 
-	exposed->pools = cpm_pool_totals();
-	sum_up(&exposed->pools, &exposed->totals);
+	read_pools(exposed, cpm_pool_totals());
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	return folded == cpm_pools_folded() && reads == shared->reads;
 }
@@ -320,8 +424,15 @@ cpm_exposed_read(void)
 {
 	CpmExposed *exposed = palloc0(sizeof(CpmExposed));
 	Folded	   *folded = palloc0(sizeof(Folded));
-	bool		is_one_moment = read_and_lock(exposed);
+	int			places = cpm_pools_places();
+	bool		is_one_moment;
 
+	exposed->use = palloc(places * sizeof(CpmPoolUse));
+	exposed->is_named = palloc0(places * sizeof(bool));
+	exposed->queries = palloc0(places * sizeof(uint64));
+	exposed->named_queries = palloc0(places * sizeof(uint64));
+	folded->failed = palloc0(places * sizeof(uint64));
+	is_one_moment = read_and_lock(exposed);
 	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
 	{
 		LWLockRelease(cpm_pools_lock());
@@ -330,12 +441,8 @@ cpm_exposed_read(void)
 	if (!is_one_moment)
 	{
 		/* one is folded all the time: look while none can be */
-		exposed->pools = cpm_pool_totals_in_haste();
-		sum_up(&exposed->pools, &exposed->totals);
+		read_pools(exposed, cpm_pool_totals_in_haste());
 	}
-	exposed->is_named = palloc0(exposed->pools.places * sizeof(bool));
-	exposed->queries = palloc0(exposed->pools.places * sizeof(uint64));
-	folded->failed = palloc0(exposed->pools.places * sizeof(uint64));
 	add_memory(exposed, folded);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
@@ -343,17 +450,37 @@ cpm_exposed_read(void)
 	return exposed;
 }
 
-bool
-cpm_exposed_is_named(int index)
+void
+cpm_exposed_save_place(CpmSink *sink, int index)
 {
-	return shared->place[index].is_named;
+	cpm_put_u64(sink, shared->place[index].is_named);
+	cpm_put_u64(sink, shared->place[index].hidden);
+}
+
+CpmExposedPlace
+cpm_exposed_read_place(CpmSource *source)
+{
+	CpmExposedPlace saved;
+
+	saved.is_named = cpm_get_u64(source) != 0;
+	saved.hidden = cpm_get_u64(source);
+	return saved;
 }
 
 void
-cpm_exposed_load_named(int index, bool is_named, uint64 queries)
+cpm_exposed_load_place(int index, const CpmExposedPlace *saved, uint64 queries)
 {
-	shared->place[index].shown = queries;
-	shared->place[index].is_named = is_named && index != CPM_OTHER_POOL;
+	PlaceBase  *place = &shared->place[index];
+
+	place->marked_queries = queries;
+	if (saved->is_named && index == CPM_OTHER_POOL)
+		shared->moved -= queries;	/* max_pools is lower than it was: its series has ended */
+	else if (saved->is_named)
+	{
+		place->is_named = true;
+		place->hidden = saved->hidden;
+		place->shown = queries;
+	}
 }
 
 void
@@ -361,6 +488,7 @@ cpm_exposed_save(CpmSink *sink)
 {
 	cpm_put_mark(sink, sizeof(CpmExposedDatabase));
 	cpm_put_u64(sink, shared->moved);
+	cpm_put_u64(sink, shared->entered);
 	for (int i = 0; i < shared->databases; i++)
 	{
 		cpm_put_another(sink, true);
@@ -373,14 +501,16 @@ bool
 cpm_exposed_load(CpmSource *source)
 {
 	uint64		moved;
+	uint64		entered;
 
 	if (!cpm_get_mark(source, sizeof(CpmExposedDatabase)))
 		return false;
 	moved = cpm_get_u64(source);
+	entered = cpm_get_u64(source);
 	if (!source->rehearsal)
 	{
 		shared->moved = moved;
-		shared->was_read = true;
+		shared->entered = (uint32) Min(entered, CPM_EXPOSED_POOLS);
 	}
 	while (cpm_get_another(source))
 	{

@@ -9,10 +9,13 @@
 
 #include "base/refusal.h"
 #include "base/stream.h"
+#include "store/busy_times.h"
 #include "store/errors.h"
 #include "store/pool_totals.h"
 
 #define CPM_EXPOSED_POOLS 20	/* that are named; the rest is "other" */
+#define CPM_EXPOSED_LASTING 30	/* samples that find a pool in use before it may be named */
+#define CPM_EXPOSED_PERIOD 600	/* samples between two replacements of named pools, at least */
 #define CPM_EXPOSED_OTHER "other"	/* database, role and application of that rest */
 #define CPM_EXPOSED_NO_DATABASE "(other)"	/* folded pools, sessions that are still authenticating */
 
@@ -44,9 +47,11 @@ typedef struct CpmExposed
 {
 	CpmExposedTotals totals;
 	CpmPoolList pools;			/* since the last reset */
-	bool	   *is_named;		/* by index */
+	CpmPoolUse *use;			/* by index */
+	bool	   *is_named;		/* the same */
 	uint64	   *queries;		/* the same */
-	uint64		other_queries;	/* of all that are not named */
+	uint64	   *named_queries;	/* the same: of a pool that is named, since it was */
+	uint64		other_queries;	/* of pools that are not named, or before they were */
 	int			databases;
 	CpmExposedDatabase *database;
 } CpmExposed;
@@ -55,22 +60,18 @@ extern Size cpm_exposed_size(void);
 extern void cpm_exposed_attach(void *memory, bool is_new);
 
 /*
- * Read everything at one moment, palloc'd; chooses the pools that are named, those
- * with the most statements. Any process with a PGPROC; takes the lock of
- * store/pools for some microseconds.
+ * Read everything at one moment, palloc'd; chooses the pools that are named. Any process with a
+ * PGPROC; takes the lock of store/pools for some microseconds.
  */
 extern CpmExposed *cpm_exposed_read(void);
 
 /* A pool that is folded now: its name, and what it has counted. The lock is held exclusively. */
 extern void cpm_exposed_fold(int index, const CpmPoolName *name, uint64 queries, uint64 failed);
 
-/* A pool that has come. The lock is held exclusively. */
-extern void cpm_exposed_pool_came(int index, const CpmPoolName *name);
-
 /* Is it called as the rest is? Then it is one of that. */
 extern bool cpm_exposed_is_other(const CpmPoolName *name);
 
-/* All counters begin anew. The lock is held exclusively. */
+/* All counters begin anew; pools that are named stay so. The lock is held exclusively. */
 extern void cpm_exposed_reset(void);
 
 /*
@@ -80,8 +81,17 @@ extern void cpm_exposed_reset(void);
  */
 extern void cpm_exposed_save(CpmSink *sink);
 extern bool cpm_exposed_load(CpmSource *source);
-extern bool cpm_exposed_is_named(int index);
-extern void cpm_exposed_load_named(int index, bool is_named, uint64 queries);
+extern void cpm_exposed_save_place(CpmSink *sink, int index);
+
+/* What is saved of a pool's place, which is at an index only once the pool has been loaded. */
+typedef struct CpmExposedPlace
+{
+	bool		is_named;
+	uint64		hidden;
+} CpmExposedPlace;
+
+extern CpmExposedPlace cpm_exposed_read_place(CpmSource *source);
+extern void cpm_exposed_load_place(int index, const CpmExposedPlace *saved, uint64 queries);
 extern void cpm_exposed_begin_anew(void);
 extern bool cpm_exposed_began_anew(void);
 

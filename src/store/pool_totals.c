@@ -278,7 +278,7 @@ save_pool(CpmSink *sink, const CpmPool *pool, int index)
 	cpm_put(sink, pool->feature_seen, sizeof(pool->feature_seen));
 	cpm_put(sink, &pool->policy, sizeof(pool->policy));
 	cpm_put_histogram(sink, &pool->histogram);
-	cpm_put_u64(sink, cpm_exposed_is_named(index));
+	cpm_exposed_save_place(sink, index);
 	put_busy(sink, index);
 }
 
@@ -300,7 +300,7 @@ cpm_pool_totals_save(CpmSink *sink, TimestampTz now)
 }
 
 static bool
-load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, bool *is_named)
+load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, CpmExposedPlace *exposed)
 {
 	(void) cpm_get(source, &pool->name, sizeof(pool->name));
 	pool->name.database[NAMEDATALEN - 1] = '\0';
@@ -318,7 +318,7 @@ load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, bool *is_named)
 	(void) cpm_get(source, pool->feature_seen, sizeof(pool->feature_seen));
 	(void) cpm_get(source, &pool->policy, sizeof(pool->policy));
 	(void) cpm_get_histogram(source, &pool->histogram);
-	*is_named = cpm_get_u64(source) != 0;
+	*exposed = cpm_exposed_read_place(source);
 	get_busy(source, busy);
 	return !source->failed;
 }
@@ -328,7 +328,7 @@ cpm_pool_totals_load(CpmSource *source)
 {
 	CpmPool		pool;
 	CpmBusy		busy;
-	bool		is_named;
+	CpmExposedPlace exposed;
 	CpmPool		sum = {0};
 	uint64		folded;
 	int64		max_us;
@@ -341,14 +341,14 @@ cpm_pool_totals_load(CpmSource *source)
 	{
 		int			index;
 
-		if (!load_pool(source, &pool, &busy, &is_named) || source->rehearsal)
+		if (!load_pool(source, &pool, &busy, &exposed) || source->rehearsal)
 			continue;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			sum.counts.of[i] += pool.counts.of[i];
 		cpm_histogram_add(&sum.histogram, &pool.histogram);
 		index = cpm_pool_load(&pool);
 		cpm_busy_times_load(index, &busy);
-		cpm_exposed_load_named(index, is_named, pool.counts.of[CPM_QUERIES]);
+		cpm_exposed_load_place(index, &exposed, pool.counts.of[CPM_QUERIES]);
 	}
 	if (source->failed || source->rehearsal)
 		return !source->failed;

@@ -359,7 +359,6 @@ find_or_create(const CpmPoolName *name)
 	}
 	entry->index = index;
 	pools->place[index].name = *name;
-	cpm_exposed_pool_came(index, name);
 	cpm_pool_owner_add(index, name);
 	pg_write_barrier();
 	pg_atomic_write_u32(&pools->place[index].is_used, 1);
@@ -434,6 +433,12 @@ TimestampTz
 cpm_pool_last_opened(int index)
 {
 	return (TimestampTz) pg_atomic_read_u64(&pools->place[index].last_opened);
+}
+
+uint64
+cpm_pool_last_left(int index)
+{
+	return pg_atomic_read_u64(&pools->place[index].last_left);
 }
 
 bool

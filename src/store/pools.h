@@ -71,6 +71,9 @@ extern void cpm_pool_note_busy(int index, uint32 busy);
 /* When a session last opened in the pool; 0 never. Any process; no lock. */
 extern TimestampTz cpm_pool_last_opened(int index);
 
+/* Return when a session last left the pool, as any number that changes; 0 never. No lock. */
+extern uint64 cpm_pool_last_left(int index);
+
 /*
  * Which of those that have been at that place it is: what is known of another one
  * does not belong to it. *connections is how many it has now. False for a place
