@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "catalog/pg_proc.h"
 #include "executor/execdesc.h"
+#include "fmgr.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "postmaster/postmaster.h"
@@ -27,6 +28,23 @@
 /* 16 gave the headers of variable-length values a file of their own. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* Where the number of the own process is declared. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#else
+#include "storage/backendid.h"
+#endif
+
+/* 18 split sets of wait events from storage/latch.h. */
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/* 19 split tags of locks from storage/lock.h. */
+#if PG_VERSION_NUM >= 190000
+#include "storage/locktag.h"
 #endif
 
 #if PG_VERSION_NUM < 150000

@@ -7,6 +7,7 @@
 
 #include <limits.h>
 
+#include "base/session.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "judge/leaks.h"

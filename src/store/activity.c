@@ -25,11 +25,13 @@
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
 #include "store/slots.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
 /*

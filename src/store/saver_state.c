@@ -8,6 +8,7 @@
 
 #include "base/seqlock.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "store/saver_state.h"

@@ -24,6 +24,8 @@
 #include "base/seqlock.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "store/moves.h"
