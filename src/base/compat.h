@@ -192,6 +192,20 @@ cpm_errors_are_logged(void)
 	return level <= ERROR && level != LOG;
 }
 
+/*
+ * Return true if every refusal reaches the server log, and so a hook on it that can count it.
+ * With EXEC_BACKEND most are reported by processes that are not yet attached to shared memory.
+ */
+static inline bool
+cpm_refusals_are_logged(void)
+{
+#ifdef EXEC_BACKEND
+	return false;
+#else
+	return cpm_log_min_messages() <= FATAL;
+#endif
+}
+
 /* Return true if the current user may execute the function. object_aclcheck() came with 16. */
 static inline bool
 cpm_may_execute(Oid function)
