@@ -12,7 +12,9 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/entry.h"
 #include "base/version.h"
+#include "libpq-fe.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
 #include "pgbouncer/resolver.h"
@@ -20,6 +22,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 CPM_MODULE_MAGIC("connpool_monitor_pgbouncer", CPM_VERSION);

@@ -21,6 +21,7 @@
 #include "port/atomics.h"
 #include "storage/shmem.h"
 #include "store/pool_owners.h"
+#include "utils/hsearch.h"
 
 #define NONE (-1)
 
