@@ -64,7 +64,8 @@ read_request(CpmRequest *request)
 
 	while (received < sizeof(*request))
 	{
-		ssize_t		got = read(STDIN_FILENO, (char *) request + received, sizeof(*request) - received);
+		ssize_t		got = read(STDIN_FILENO, (char *) request + received,
+							   sizeof(*request) - received);
 
 		if (got < 0 && errno == EINTR)
 			continue;
@@ -85,7 +86,8 @@ main(int argc, char **argv)
 	/* pg_cancel_backend() signals the worker's process group */
 	signal(SIGINT, SIG_IGN);
 	if (argc != 3 || strcmp(argv[2], CPM_VERSION) != 0)
-		cpm_reply_failure(CPM_MESSAGE_FAILED, CPM_CONSOLE_PROGRAM " is of another version than the worker");
+		cpm_reply_failure(CPM_MESSAGE_FAILED,
+						  CPM_CONSOLE_PROGRAM " is of another version than the worker");
 	while (read_request(&request))
 	{
 		alarm(request.seconds);

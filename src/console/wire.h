@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-/* The program, in PostgreSQL's library directory; its arguments are a console's name and a version. */
+/* In PostgreSQL's library directory; its arguments are a console's name and a version. */
 #define CPM_CONSOLE_PROGRAM "connpool_monitor_console"
 
 /* In the order in which they are asked; the last one not in every round. */

@@ -45,7 +45,8 @@ spawn(pid_t *pid, const char *path, const char *argument, int socket)
 	if (error == 0)
 		error = posix_spawn_file_actions_adddup2(&actions, socket, STDOUT_FILENO);
 	if (error == 0)
-		error = posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+		error = posix_spawnattr_setflags(&attributes,
+										 POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
 	if (error == 0)
 		error = posix_spawnattr_setsigmask(&attributes, &none);
 	if (error == 0)
@@ -66,7 +67,8 @@ cpm_child_start(CpmChild *child, const char *path, const char *argument)
 
 	if (socketpair(AF_UNIX, SOCK_STREAM, 0, sockets) != 0)
 		return errno;
-	if (fcntl(sockets[0], F_SETFD, FD_CLOEXEC) != 0 || fcntl(sockets[1], F_SETFD, FD_CLOEXEC) != 0 ||
+	if (fcntl(sockets[0], F_SETFD, FD_CLOEXEC) != 0 ||
+		fcntl(sockets[1], F_SETFD, FD_CLOEXEC) != 0 ||
 		!pg_set_noblock(sockets[0]))
 		error = errno;
 	else
@@ -98,7 +100,8 @@ cpm_child_receive(CpmChild *child, size_t most)
 	{
 		bool		in_header = child->received < sizeof(CpmMessageHeader);
 		size_t		in_body = in_header ? 0 : child->received - sizeof(CpmMessageHeader);
-		char	   *end = in_header ? (char *) &child->header + child->received : child->body + in_body;
+		char	   *end = in_header ? (char *) &child->header + child->received :
+			child->body + in_body;
 		size_t		missing = in_header ? sizeof(CpmMessageHeader) - child->received :
 			child->header.length - in_body;
 		ssize_t		got;

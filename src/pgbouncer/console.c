@@ -29,7 +29,8 @@
 #define LEAST_DEADLINE_US USECS_PER_SEC
 #define MOST_DEADLINE_US (10 * USECS_PER_SEC)
 #define CONFIG_EVERY_US (60 * USECS_PER_SEC)
-#define MOST_BYTES (2 * (size_t) CPM_MOST_BYTES)	/* a message is a little longer than what the console sent */
+/* a message is a little longer than what the console sent */
+#define MOST_BYTES (2 * (size_t) CPM_MOST_BYTES)
 
 #define TOO_MUCH "it answers more than can be read"
 
@@ -123,7 +124,8 @@ send_request(CpmConsole *console)
 		/* the worker kills it before that, unless the worker has been killed */
 		.seconds = (uint32) (allowed_us(console) / USECS_PER_SEC) + 2,
 	};
-	StaticAssertDecl(sizeof(request.conninfo) == CPM_CONNINFO_SIZE, "a conninfo fits into a request");
+	StaticAssertDecl(sizeof(request.conninfo) == CPM_CONNINFO_SIZE,
+					 "a conninfo fits into a request");
 
 	strlcpy(request.conninfo, console->config->conninfo, sizeof(request.conninfo));
 	console->asked_at = GetCurrentTimestamp();
@@ -248,7 +250,8 @@ child_ended(CpmConsole *console, int64 now_us)
 {
 	int			status = cpm_child_end(&console->child);
 
-	lose_connection(console, psprintf(CPM_CONSOLE_PROGRAM ": %s", wait_result_to_str(status)), now_us);
+	lose_connection(console, psprintf(CPM_CONSOLE_PROGRAM ": %s", wait_result_to_str(status)),
+					now_us);
 }
 
 void
