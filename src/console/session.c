@@ -17,6 +17,7 @@
 
 #include "console/reply.h"
 #include "console/session.h"
+#include "libpq-fe.h"
 
 #define MOST_BYTES_BESIDES (1024 * 1024)	/* while connecting, and of a round besides answers */
 #define LEAST_BUFFER (16 * 1024)	/* of libpq, which reads no more at once */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/version.h"
+#include "libpq/pqsignal.h"
 #include "pgbouncer/child.h"
 
 extern char **environ;

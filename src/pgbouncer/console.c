@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
 #include "pgbouncer/sessions.h"
+#include "pgbouncer/table.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
