@@ -14,10 +14,14 @@ EXTENSION = connpool_monitor
 DATA = sql/connpool_monitor--1.0.sql
 PGFILEDESC = "connpool_monitor - connection and pool monitoring"
 
-# A worker that needs more than PostgreSQL is a library of its own, so that the one that is
-# preloaded into every backend links nothing else.
+# The workers of PgBouncer and HTTP are libraries of their own: the one that is preloaded into
+# every backend has none of their code and links nothing but PostgreSQL.
 PGBOUNCER_LIBRARY = connpool_monitor_pgbouncer$(DLSUFFIX)
 PGBOUNCER_OBJS = $(patsubst %.c,%.o,$(call files,src/pgbouncer/*.c)) src/base/pooler.o
+
+# The program that the worker of PgBouncer runs for each console: nothing else links libpq.
+CONSOLE_PROGRAM = connpool_monitor_console
+CONSOLE_OBJS = $(patsubst %.c,%.o,$(call files,src/console/*.c))
 
 # HTTP needs libmicrohttpd: without it, or by "make with_http=no", everything else is built.
 HTTP_LIBRARY = connpool_monitor_http$(DLSUFFIX)
@@ -28,14 +32,14 @@ endif
 HTTP_CFLAGS := $(if $(filter yes,$(with_http)),$(shell pkg-config --cflags libmicrohttpd))
 HTTP_LIBS := $(if $(filter yes,$(with_http)),$(shell pkg-config --libs libmicrohttpd))
 
-SOURCES = $(filter-out src/pgbouncer/% src/http/%,$(call files,src/*.c src/*/*.c))
+SOURCES = $(filter-out src/console/% src/pgbouncer/% src/http/%,$(call files,src/*.c src/*/*.c))
 OBJS = $(SOURCES:.c=.o)
 # what every statement calls of the server, it calls without a detour
-PG_CPPFLAGS = -I$(srcdir)/src -Isrc -I$(libpq_srcdir) -fno-plt
+PG_CPPFLAGS = -I$(srcdir)/src -Isrc -fno-plt
 # clang is given the options of the gcc that PostgreSQL was configured with
 PG_CFLAGS = $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes)
 EXTRA_CLEAN = src/base/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
-	src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
+	$(CONSOLE_PROGRAM) $(CONSOLE_OBJS) src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
 
 # Tests against a running server that preloads both libraries; what they need beyond that they
 # set themselves. Files with -- in their names are install scripts. The test install comes
@@ -52,21 +56,27 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 ifneq ($(here),./)
-$(shell mkdir -p $(dir $(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS)))
+$(shell mkdir -p $(dir $(OBJS) $(CONSOLE_OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS)))
 endif
 
-all: $(PGBOUNCER_LIBRARY)
+all: $(PGBOUNCER_LIBRARY) $(CONSOLE_PROGRAM)
 
 $(PGBOUNCER_LIBRARY): $(PGBOUNCER_OBJS)
-	$(LINK.shared) -o $@ $(PGBOUNCER_OBJS) $(LDFLAGS) $(LDFLAGS_SL) $(libpq)
+	$(LINK.shared) -o $@ $(PGBOUNCER_OBJS) $(LDFLAGS) $(LDFLAGS_SL)
+
+$(CONSOLE_PROGRAM): $(CONSOLE_OBJS)
+	$(CC) $(CFLAGS) $(CONSOLE_OBJS) $(LDFLAGS) $(LDFLAGS_EX) $(libpq) -o $@
+
+$(CONSOLE_OBJS): CPPFLAGS += -I$(libpq_srcdir)
 
 install: install-pgbouncer
-install-pgbouncer: $(PGBOUNCER_LIBRARY) installdirs
+install-pgbouncer: $(PGBOUNCER_LIBRARY) $(CONSOLE_PROGRAM) installdirs
 	$(INSTALL_SHLIB) $(PGBOUNCER_LIBRARY) '$(DESTDIR)$(pkglibdir)/$(PGBOUNCER_LIBRARY)'
+	$(INSTALL_PROGRAM) $(CONSOLE_PROGRAM) '$(DESTDIR)$(pkglibdir)/$(CONSOLE_PROGRAM)'
 
 uninstall: uninstall-pgbouncer
 uninstall-pgbouncer:
-	rm -f '$(DESTDIR)$(pkglibdir)/$(PGBOUNCER_LIBRARY)'
+	rm -f '$(DESTDIR)$(pkglibdir)/$(PGBOUNCER_LIBRARY)' '$(DESTDIR)$(pkglibdir)/$(CONSOLE_PROGRAM)'
 
 .PHONY: install-pgbouncer uninstall-pgbouncer
 
@@ -113,7 +123,7 @@ src/base/condition_names.inc: $(ERRCODES) scripts/condition-names
 src/base/sqlstates.o: src/base/condition_names.inc
 
 # every object is rebuilt when a header changes: small, and never stale
-$(OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(call files,src/*/*.h)
+$(OBJS) $(CONSOLE_OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(call files,src/*/*.h)
 
 # What PGXN gets: the last commit, whole
 DIST = connpool_monitor-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(srcdir)/META.json)

@@ -155,7 +155,7 @@ choose_postgresql() {
 # Copy the project without what git and builds leave in it: copy_project DIRECTORY
 copy_project() {
 	mkdir -p "$1"
-	tar -C "$project_root" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --mode=u+rwX,go+rX-w -cf - . |
+	tar -C "$project_root" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude=./connpool_monitor_console --mode=u+rwX,go+rX-w -cf - . |
 		tar -C "$1" --no-same-owner -xf -
 }
 

@@ -3,6 +3,13 @@
 # lib.sh; needs root.
 
 cache=${CONNPOOL_MONITOR_CASSERT:-/var/cache/connpool_monitor-cassert}
+cppflags=-DUSE_VALGRIND
+
+# One whose child processes are started by exec, as on Windows: they inherit no memory.
+use_exec_backend() {
+	cache=$cache/exec-backend
+	cppflags+=' -DEXEC_BACKEND'
+}
 
 # The source package, from the mirror that apt uses for everything else.
 fetch_source() {
@@ -34,7 +41,7 @@ build_postgresql() {
 		cd "$source"
 		./configure -q --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-lz4 --with-gssapi \
 			--bindir="$root/$lib/bin" --libdir="$root/$lib/lib" --datadir="$root/usr/share/postgresql/$pg_major" \
-			--includedir="$root/usr/include/postgresql" --prefix="$root/usr" CFLAGS='-O1 -g' CPPFLAGS=-DUSE_VALGRIND
+			--includedir="$root/usr/include/postgresql" --prefix="$root/usr" CFLAGS='-O1 -g' CPPFLAGS="$cppflags"
 		make -s -j2 world-bin
 		make -s install-world-bin
 	) >"$cache/build.log" 2>&1 || { tail -n 30 "$cache/build.log"; die "PostgreSQL could not be built"; }

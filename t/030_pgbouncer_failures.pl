@@ -1,10 +1,11 @@
 # PgBouncer's consoles as they should not be: away, hanging, talking nonsense, asking
-# for passwords and TLS; consoles of every version; another cluster's connections; and ten
-# thousand questions.
-# scripts/test: slow, 58 s
+# for passwords and TLS, keeping libpq busy; consoles of every version; another cluster's
+# connections; and ten thousand questions.
+# scripts/test: slow, 110 s
 use strict;
 use warnings FATAL => 'all';
 
+use File::Basename;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -13,7 +14,7 @@ use Connpool;
 use Console;
 
 my $user = getpwuid($<);
-my $node = new_node('consoles', "connpool_monitor.pgbouncer_interval = '100ms'\n", no_extension => 1);
+my $node = new_node('consoles', "connpool_monitor.pgbouncer_interval = '100ms'\nrestart_after_crash = on\n", no_extension => 1);
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 
 # Name the consoles in a setting of their own, and restart. A string is taken as it is.
@@ -27,6 +28,25 @@ sub ask
 	return;
 }
 sub errors { return $node->safe_psql('postgres', 'SELECT pooler, up, last_error FROM connpool_pgbouncer ORDER BY 1'); }
+
+# The worker of a cluster, and the processes that ask the consoles for it.
+sub worker_pid { my ($cluster) = @_; return $cluster->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer'}); }
+sub children
+{
+	my ($pid) = @_;
+	return split ' ', `ps -o pid= --ppid $pid`;
+}
+sub is_gone { my ($pid) = @_; return `ps -o stat= -p $pid` !~ /^[^Z]/; }
+sub memory_of { my ($pid) = @_; return slurp_file("/proc/$pid/status") =~ /VmRSS:\s+(\d+)/ ? $1 : die 'no size'; }
+
+# Wait until a condition holds, without asking the server. Returns whether it did, in time.
+sub wait_until
+{
+	my ($condition) = @_;
+	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
+	select undef, undef, undef, 0.05 until $condition->() || !$tries--;
+	return $tries >= 0;
+}
 
 # What the setting refuses, without quoting what could be a secret.
 my %refused = (
@@ -89,21 +109,14 @@ $flood->stop;
 # Nor anything else that libpq would keep: the worker grows by little, and says why it gives up.
 my %greedy = map { $_ => Console->new($_) } qw(notifications parameters welcome);
 ask(%greedy);
-sub pgbouncer_memory
-{
-	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-	my ($pid) = `ps -o pid=,args= --ppid $postmaster` =~ /(\d+) .*connpool_monitor pgbouncer/;
-	my ($kb) = slurp_file("/proc/$pid/status") =~ /^VmRSS:\s+(\d+)/m;
-	return $kb;
-}
 poll_ok($node, 'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE last_error IS NOT NULL', 'consoles that send what nobody asked for have failed');
 my %reason = map { split /\|f\|/ } split /\n/, errors();
 is($reason{notifications}, 'it sends notifications: is it PgBouncer?', 'notifications are none of PgBouncer');
 is($reason{parameters}, 'it sends more than it was asked for: is it PgBouncer?', 'values of parameters are counted');
 is($reason{welcome}, 'it sends too much before it lets in: is it PgBouncer?', 'so is what comes before a session is open');
-my $first = pgbouncer_memory();
+my $first = memory_of(worker_pid($node));
 $node->poll_query_until('postgres', q{SELECT bool_and(retry_at > now() + interval '3 s') FROM connpool_pgbouncer});
-cmp_ok(pgbouncer_memory(), '<', $first + 100_000, 'the memory of the worker does not grow with each try');
+cmp_ok(memory_of(worker_pid($node)), '<', $first + 10_000, 'the memory of the worker does not grow with each try');
 $_->stop foreach values %greedy;
 
 # Many rows are none too many.
@@ -151,6 +164,92 @@ poll_ok($node, q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE retry_at BETW
 like(errors(), qr/^none\|f\|.*password.*\nright\|t\|\nwrong\|f\|.*password authentication failed/s, 'which is said');
 unlike(errors() . slurp_file($node->logfile, $log), qr/geheim/, 'but not the password');
 stop_pooler($locked);
+
+# A console that keeps libpq computing: the worker kills the process, and answers meanwhile.
+my $scram = Console->new('scram');
+append_to_file("$directory/any", "*:*:*:*:any\n");
+chmod 0600, "$directory/any";
+$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '3s'");
+ask(scram => 'host=' . $scram->host . ' port=' . $scram->port . " user=$user passfile='$directory/any'");
+poll_ok($node, 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer', 'a console that asks for two thousand million iterations has failed');
+is(errors(), 'scram|f|no connection within its time', 'because of its deadline');
+my $worker = worker_pid($node);
+my @child;
+ok(wait_until(sub { @child = children($worker) }), 'a process tries again');
+like(slurp_file("/proc/$child[0]/cmdline"), qr/^connpool_monitor_console\0scram\0[0-9.]+\0$/, 'which shows the name of the console and nothing of the password file');
+unlike(slurp_file("/proc/$child[0]/environ"), qr/PGPASSWORD/, 'and has no password in its environment');
+is(join(' ', sort map { readlink($_) =~ s/\d+//gr } grep { !/\/2$/ } glob("/proc/$child[0]/fd/*")), 'socket:[] socket:[] socket:[]', 'nor files of the server: it has the worker and the console');
+is(scalar($node->psql('postgres', "SET statement_timeout = '20 s';\nCREATE DATABASE passing;\nDROP DATABASE passing;")), 0, 'a database can be dropped meanwhile');
+ok(wait_until(sub { is_gone($child[0]) }), 'the process is gone after the deadline');
+
+# The worker may be killed at any moment, its process too.
+ok(wait_until(sub { @child = children($worker) }), 'a process tries again');
+kill 'KILL', $worker;
+ok(wait_until(sub { is_gone($child[0]) }), 'a process that is busy ends when the worker was killed');
+$node->poll_query_until('postgres', 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer') or die 'the server does not restart';
+$worker = worker_pid($node);
+ok(wait_until(sub { @child = children($worker) }), 'the next worker has a process');
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+ok(wait_until(sub { is_gone($child[0]) }), 'which ends with it');
+$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer' AND pid <> $worker");
+$worker = worker_pid($node);
+ok(wait_until(sub { @child = children($worker) }), 'another worker has a process');
+my $began = time;
+$node->stop('fast');
+cmp_ok(time - $began, '<', 20, 'a fast stop does not wait for libpq');
+ok(wait_until(sub { is_gone($child[0]) }), 'and leaves no process');
+$scram->stop;
+$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
+$node->start;
+
+my $answering = Console->new(Console::answers(18));
+ask(answering => $answering);
+poll_ok($node, 'SELECT up FROM connpool_pgbouncer', 'a console answers');
+$log = -s $node->logfile;
+@child = children(worker_pid($node));
+is(scalar @child, 1, 'over one process that stays');
+foreach my $signal (qw(KILL STOP))
+{
+	my ($last, $now) = children(worker_pid($node));
+	kill $signal, $last;
+	ok(wait_until(sub { ($now) = children(worker_pid($node)); defined $now && $now != $last }), "there is another after SIG$signal");
+	poll_ok($node, q{SELECT up AND last_success > now() - interval '1 s' FROM connpool_pgbouncer}, "the console answers after SIG$signal");
+}
+is(log_count($node, 'does not answer', $log), 1, 'one that was killed is replaced without a message, one that is stopped takes too long');
+$worker = worker_pid($node);
+@child = children($worker);
+$node->safe_psql('postgres', "SELECT pg_cancel_backend($worker)");
+wait_samples($node, 5);
+is(join(' ', children($worker)), "@child", 'a cancelled query does not concern it');
+$node->stop('immediate');
+ok(wait_until(sub { is_gone($child[0]) }), 'an immediate stop leaves no process');
+$node->start;
+
+# Without the program: of PostgreSQL's files, copied.
+my ($bindir, $libdir, $sharedir) = map { chomp(my $is = `$ENV{PG_CONFIG} --$_`); $is } qw(bindir pkglibdir sharedir);
+my $copied = PostgreSQL::Test::Utils::tempdir_short();
+foreach my $path ($bindir, $libdir, $sharedir)
+{
+	system_or_bail('mkdir', '-p', $copied . dirname($path));
+	system_or_bail('cp', $path eq $bindir ? '-r' : '-rs', $path, $copied . $path);
+}
+my $program = "$copied$libdir/connpool_monitor_console";
+unlink $program or die "cannot remove $program: $!";
+my $lacking = PostgreSQL::Test::Cluster->new('lacking', install_path => dirname("$copied$bindir"));
+$lacking->init;
+$lacking->append_conf('postgresql.conf', "shared_preload_libraries = 'pg_stat_statements, connpool_monitor'
+connpool_monitor.pgbouncer_interval = '100ms'
+connpool_monitor.pgbouncer = 'answering=host=" . $answering->host . ' port=' . $answering->port . " user=$user'");
+$lacking->start;
+$lacking->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
+my $missing = qq{could not execute "$program": No such file or directory};
+poll_ok($lacking, q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer}, 'without the program the console is tried again');
+is($lacking->safe_psql('postgres', 'SELECT pooler, up, last_error FROM connpool_pgbouncer'), "answering|f|$missing", 'and says what is missing');
+is(log_count($lacking, quotemeta qq{PgBouncer "answering" does not answer: $missing}), 1, 'as the server log does, once');
+symlink "$libdir/connpool_monitor_console", $program or die "cannot link $program: $!";
+poll_ok($lacking, q{SELECT up FROM connpool_pgbouncer}, 'it answers when the program is there');
+$lacking->stop('fast');
+$answering->stop;
 
 # TLS required.
 system_or_bail('openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=pooler', '-days', '2', '-keyout', "$directory/key", '-out', "$directory/cert");
@@ -214,20 +313,17 @@ my $asked = start_pooler($node);
 ask(asked => $asked);
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.pgbouncer_interval = '10ms'});
 $node->reload;
-sub resident
-{
-	my $worker = $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer'});
-	return slurp_file("/proc/$worker/status") =~ /VmRSS:\s+(\d+)/ ? $1 : die 'no size';
-}
 poll_ok($node, 'SELECT polls > 300 FROM connpool_pgbouncer', 'three hundred questions');
-my $resident = resident();
+my @processes = (worker_pid($node), children(worker_pid($node)));
+my @resident = map { memory_of($_) } @processes;
 # in steps, for the time allowed is for a thousand
 $node->poll_query_until('postgres', "SELECT polls > $_ FROM connpool_pgbouncer") foreach map { 1000 * $_ } 1 .. $questions / 1000;
 poll_ok($node, "SELECT polls > $questions FROM connpool_pgbouncer", "$questions questions");
 SKIP:
 {
-	skip 'a sanitizer keeps what is freed', 1 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-	cmp_ok(resident() - $resident, '<', 200, 'the worker has not grown by 200 kB');
+	skip 'a sanitizer keeps what is freed', 2 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
+	cmp_ok(memory_of($processes[0]) - $resident[0], '<', 200, 'the worker has not grown by 200 kB');
+	cmp_ok(memory_of($processes[1]) - $resident[1], '<', 200, 'nor has the process that asks');
 }
 stop_pooler($asked);
 $node->stop('fast');

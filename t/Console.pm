@@ -141,6 +141,9 @@ sub reply
 	return if $answers eq 'hang';
 	return pack('C*', map { int rand 256 } 1 .. 2000) if $answers eq 'garbage';
 	return message('R', pack('N', 0)) . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000 if $answers eq 'welcome' && !$is_open;
+	return message('R', pack('N', 10) . "SCRAM-SHA-256\0\0") if $answers eq 'scram' && !$is_open;
+	# libpq computes two thousand million hashes, in one call
+	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000") if $answers eq 'scram' && $bytes =~ /^p.*r=([^,]+)/s;
 	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready() if !$is_open;
 	return if $answers eq 'mute';
 	return message('H', pack('Cn', 0, 0)) if $answers eq 'copy';

@@ -25,7 +25,7 @@ extern void cpm_areas_register(const CpmArea *areas, int count);
 /* Bytes of all areas together; 0 when the library is not preloaded. */
 extern Size cpm_areas_total_size(void);
 
-/* Is the library preloaded, so that shared memory is there? */
+/* Is the library preloaded, and this process attached to its shared memory? */
 extern bool cpm_is_preloaded(void);
 
 #endif							/* CPM_AREA_H */

@@ -11,6 +11,7 @@
 #include "access/transam.h"
 #include "catalog/pg_proc.h"
 #include "executor/execdesc.h"
+#include "fmgr.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "nodes/pathnodes.h"
@@ -30,6 +31,23 @@
 /* 16 gave the headers of variable-length values a file of their own. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* Where the number of the own process is declared. */
+#if PG_VERSION_NUM >= 170000
+#include "storage/procnumber.h"
+#else
+#include "storage/backendid.h"
+#endif
+
+/* 18 split sets of wait events from storage/latch.h. */
+#if PG_VERSION_NUM >= 180000
+#include "storage/waiteventset.h"
+#endif
+
+/* 19 split tags of locks from storage/lock.h. */
+#if PG_VERSION_NUM >= 190000
+#include "storage/locktag.h"
 #endif
 
 #if PG_VERSION_NUM < 150000
@@ -175,6 +193,20 @@ cpm_errors_are_logged(void)
 	int			level = cpm_log_min_messages();
 
 	return level <= ERROR && level != LOG;
+}
+
+/*
+ * Return true if every refusal reaches the server log, and so a hook on it that can count it.
+ * With EXEC_BACKEND most are reported by processes that are not yet attached to shared memory.
+ */
+static inline bool
+cpm_refusals_are_logged(void)
+{
+#ifdef EXEC_BACKEND
+	return false;
+#else
+	return cpm_log_min_messages() <= FATAL;
+#endif
 }
 
 /* Return true if the current user may execute the function. object_aclcheck() came with 16. */

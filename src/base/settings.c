@@ -17,6 +17,8 @@
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/varlena.h"

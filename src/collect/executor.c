@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "collect/executor.h"
@@ -26,12 +27,16 @@
 #include "collect/statement.h"
 #include "collect/transaction.h"
 #include "executor/executor.h"
+#include "nodes/nodes.h"
+#include "nodes/pg_list.h"
 #include "parser/scansup.h"
 #include "storage/proc.h"
 #include "store/slots.h"
 #include "tcop/pquery.h"
 #include "tcop/tcopprot.h"
 #include "tcop/utility.h"
+#include "utils/backend_status.h"
+#include "utils/portal.h"
 
 CpmProgress cpm_progress CPM_HOT_DATA = {.level = 1};
 

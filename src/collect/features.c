@@ -27,6 +27,7 @@
 #include "collect/progress.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "nodes/pg_list.h"
 #include "nodes/plannodes.h"
 #include "parser/scansup.h"
 #include "store/slots.h"

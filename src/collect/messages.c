@@ -10,11 +10,16 @@
  * The reason is told by SQLSTATE and, where one stands for several, by the
  * message's untranslated format (message_id): the text depends on lc_messages.
  *
+ * A process that the postmaster started by exec (EXEC_BACKEND, so Windows) attaches to shared
+ * memory only after it has read the startup packet and has a PGPROC. What it reports before
+ * that is not counted.
+ *
  * A FATAL before the session is open (collect/session.c) refuses the connection;
  * later it ends a session.
  */
 #include "postgres.h"
 
+#include "base/area.h"
 #include "collect/messages.h"
 #include "collect/session.h"
 #include "collect/statement.h"
@@ -103,7 +108,7 @@ static bool
 is_client_error(const ErrorData *edata)
 {
 	return (edata->elevel == ERROR || edata->elevel == FATAL) &&
-		IsUnderPostmaster && MyProcPort != NULL &&
+		IsUnderPostmaster && cpm_is_preloaded() && MyProcPort != NULL &&
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 

@@ -18,6 +18,7 @@
 #include "http/allowance.h"
 #include "http/answer.h"
 #include "http/token.h"
+#include "lib/stringinfo.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 

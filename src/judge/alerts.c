@@ -16,6 +16,7 @@
 
 #include <math.h>
 
+#include "base/sample.h"
 #include "judge/alerts.h"
 
 /* Levels as they index CpmAlert's arrays. */

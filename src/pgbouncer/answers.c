@@ -2,8 +2,8 @@
  * answers.c
  *		Reads the answers of PgBouncer's console: columns by name, whatever its version.
  *
- * What comes over the network is believed to be text with an end, for libpq sees to
- * that, and nothing else: names may be missing, numbers no numbers, rows too many.
+ * A table holds texts that end (table.c), and nothing else is certain: names may be missing,
+ * numbers no numbers, rows too many.
  */
 #include "postgres.h"
 
@@ -12,17 +12,17 @@
 
 #define MOST_SERVERS 100000
 
-/* A value as text; "" when there is none. */
+/* A value of the current row as text; "" when there is none. */
 static const char *
-text_at(const PGresult *result, int row, int column)
+text_at(const CpmTable *table, int column)
 {
-	return column >= 0 && !PQgetisnull(result, row, column) ? PQgetvalue(result, row, column) : "";
+	return column >= 0 && table->value[column] != NULL ? table->value[column] : "";
 }
 
 static const char *
-text_of(const PGresult *result, int row, const char *column)
+text_of(const CpmTable *table, const char *column)
 {
-	return text_at(result, row, PQfnumber(result, column));
+	return text_at(table, cpm_table_column(table, column));
 }
 
 static int64
@@ -37,9 +37,9 @@ parse_number(const char *text)
 }
 
 static int64
-number_of(const PGresult *result, int row, const char *column)
+number_of(const CpmTable *table, const char *column)
 {
-	return parse_number(text_of(result, row, column));
+	return parse_number(text_of(table, column));
 }
 
 /* A word that is shown as it is, wherever it goes: plain characters, or it ends. */
@@ -55,9 +55,9 @@ copy_word(char *word, const char *text, size_t size)
 }
 
 void
-cpm_read_version(const PGresult *result, CpmPoolerAnswer *answer)
+cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer)
 {
-	const char *version = PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "";
+	const char *version = cpm_table_next(table) ? text_at(table, 0) : "";
 
 	if (strncmp(version, "PgBouncer ", 10) == 0)
 		version += 10;
@@ -65,12 +65,12 @@ cpm_read_version(const PGresult *result, CpmPoolerAnswer *answer)
 }
 
 void
-cpm_read_config(const PGresult *result, CpmPoolerAnswer *answer)
+cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer)
 {
-	for (int row = 0; row < PQntuples(result); row++)
+	while (cpm_table_next(table))
 	{
-		const char *key = text_of(result, row, "key");
-		const char *value = text_of(result, row, "value");
+		const char *key = text_of(table, "key");
+		const char *value = text_of(table, "value");
 
 		if (strcmp(key, "pool_mode") == 0)
 			copy_word(answer->pool_mode, value, sizeof(answer->pool_mode));
@@ -81,36 +81,36 @@ cpm_read_config(const PGresult *result, CpmPoolerAnswer *answer)
 }
 
 void
-cpm_read_pools(const PGresult *result, CpmPoolerAnswer *answer)
+cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer)
 {
-	answer->pools = Min(PQntuples(result), CPM_POOLER_ROWS);
-	answer->rows_dropped += PQntuples(result) - answer->pools;
-	for (int row = 0; row < answer->pools; row++)
+	answer->pools = Min(table->rows, CPM_POOLER_ROWS);
+	answer->rows_dropped += table->rows - answer->pools;
+	for (int row = 0; row < answer->pools && cpm_table_next(table); row++)
 	{
 		CpmPoolerPool *pool = &answer->pool[row];
 
-		strlcpy(pool->database, text_of(result, row, "database"), sizeof(pool->database));
-		strlcpy(pool->user, text_of(result, row, "user"), sizeof(pool->user));
-		copy_word(pool->pool_mode, text_of(result, row, "pool_mode"), sizeof(pool->pool_mode));
-		strlcpy(pool->load_balance_hosts, text_of(result, row, "load_balance_hosts"),
+		strlcpy(pool->database, text_of(table, "database"), sizeof(pool->database));
+		strlcpy(pool->user, text_of(table, "user"), sizeof(pool->user));
+		copy_word(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
+		strlcpy(pool->load_balance_hosts, text_of(table, "load_balance_hosts"),
 				sizeof(pool->load_balance_hosts));
 		for (int i = 0; i < CPM_POOL_NUMBERS; i++)
-			pool->number[i] = number_of(result, row, cpm_pool_number_names[i]);
+			pool->number[i] = number_of(table, cpm_pool_number_names[i]);
 	}
 }
 
 void
-cpm_read_stats(const PGresult *result, CpmPoolerAnswer *answer)
+cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer)
 {
-	answer->stats = Min(PQntuples(result), CPM_POOLER_ROWS);
-	answer->rows_dropped += PQntuples(result) - answer->stats;
-	for (int row = 0; row < answer->stats; row++)
+	answer->stats = Min(table->rows, CPM_POOLER_ROWS);
+	answer->rows_dropped += table->rows - answer->stats;
+	for (int row = 0; row < answer->stats && cpm_table_next(table); row++)
 	{
 		CpmPoolerStat *stat = &answer->stat[row];
 
-		strlcpy(stat->database, text_of(result, row, "database"), sizeof(stat->database));
+		strlcpy(stat->database, text_of(table, "database"), sizeof(stat->database));
 		for (int i = 0; i < CPM_STAT_NUMBERS; i++)
-			stat->number[i] = number_of(result, row, cpm_stat_number_names[i]);
+			stat->number[i] = number_of(table, cpm_stat_number_names[i]);
 	}
 }
 
@@ -129,18 +129,17 @@ compare_names(const void *a, const void *b)
 
 /* By name, for there may be thousands, and as many servers. */
 static DatabaseHost *
-sorted_hosts(const PGresult *databases, int *count)
+sorted_hosts(CpmTable *databases, int *count)
 {
-	int			name = PQfnumber(databases, "name");
-	int			host = PQfnumber(databases, "host");
+	int			name = cpm_table_column(databases, "name");
+	int			host = cpm_table_column(databases, "host");
 	DatabaseHost *hosts;
 
-	*count = databases ? PQntuples(databases) : 0;
-	hosts = palloc_extended((*count + 1) * sizeof(DatabaseHost), MCXT_ALLOC_HUGE);
-	for (int row = 0; row < *count; row++)
+	hosts = palloc_extended((databases->rows + 1) * sizeof(DatabaseHost), MCXT_ALLOC_HUGE);
+	for (*count = 0; cpm_table_next(databases); (*count)++)
 	{
-		hosts[row].name = text_at(databases, row, name);
-		hosts[row].host = text_at(databases, row, host);
+		hosts[*count].name = text_at(databases, name);
+		hosts[*count].host = text_at(databases, host);
 	}
 	qsort(hosts, *count, sizeof(DatabaseHost), compare_names);
 	return hosts;
@@ -158,15 +157,15 @@ typedef struct ServerColumns
 } ServerColumns;
 
 static ServerColumns
-server_columns(const PGresult *result)
+server_columns(const CpmTable *table)
 {
 	ServerColumns column = {
-		.remote_pid = PQfnumber(result, "remote_pid"),
-		.addr = PQfnumber(result, "addr"),
-		.port = PQfnumber(result, "port"),
-		.local_addr = PQfnumber(result, "local_addr"),
-		.local_port = PQfnumber(result, "local_port"),
-		.database = PQfnumber(result, "database"),
+		.remote_pid = cpm_table_column(table, "remote_pid"),
+		.addr = cpm_table_column(table, "addr"),
+		.port = cpm_table_column(table, "port"),
+		.local_addr = cpm_table_column(table, "local_addr"),
+		.local_port = cpm_table_column(table, "local_port"),
+		.database = cpm_table_column(table, "database"),
 	};
 
 	return column;
@@ -174,38 +173,38 @@ server_columns(const PGresult *result)
 
 /* False for a connection that is being set up, which has no pid yet. */
 static bool
-read_server(const PGresult *result, int row, const ServerColumns *column, CpmPoolerServer *server)
+read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer *server)
 {
-	int64		pid = parse_number(text_at(result, row, column->remote_pid));
+	int64		pid = parse_number(text_at(table, column->remote_pid));
 
 	if (pid <= 0 || pid > PG_INT32_MAX)
 		return false;
 	server->remote_pid = (int) pid;
-	server->is_unix = strncmp(text_at(result, row, column->addr), "unix", 4) == 0;
-	server->server_port = (int) parse_number(text_at(result, row, column->port));
-	server->client_port = (int) parse_number(text_at(result, row, column->local_port));
-	strlcpy(server->client_addr, text_at(result, row, column->local_addr), sizeof(server->client_addr));
+	server->is_unix = strncmp(text_at(table, column->addr), "unix", 4) == 0;
+	server->server_port = (int) parse_number(text_at(table, column->port));
+	server->client_port = (int) parse_number(text_at(table, column->local_port));
+	strlcpy(server->client_addr, text_at(table, column->local_addr), sizeof(server->client_addr));
 	return true;
 }
 
 void
-cpm_read_servers(const PGresult *result, const PGresult *databases, CpmServerList *servers)
+cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers)
 {
-	int			rows = Min(PQntuples(result), MOST_SERVERS);
-	ServerColumns column = server_columns(result);
+	int			rows = Min(table->rows, MOST_SERVERS);
+	ServerColumns column = server_columns(table);
 	int			host_count;
 	DatabaseHost *hosts = sorted_hosts(databases, &host_count);
 
 	servers->server = palloc_extended((rows + 1) * sizeof(CpmPoolerServer), MCXT_ALLOC_HUGE);
 	servers->count = 0;
-	for (int row = 0; row < rows; row++)
+	for (int row = 0; row < rows && cpm_table_next(table); row++)
 	{
 		CpmPoolerServer *server = &servers->server[servers->count];
-		DatabaseHost wanted = {.name = text_at(result, row, column.database)};
+		DatabaseHost wanted = {.name = text_at(table, column.database)};
 		const DatabaseHost *found;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!read_server(result, row, &column, server))
+		if (!read_server(table, &column, server))
 			continue;
 		found = bsearch(&wanted, hosts, host_count, sizeof(DatabaseHost), compare_names);
 		strlcpy(server->server_host, found ? found->host : "", sizeof(server->server_host));

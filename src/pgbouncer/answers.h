@@ -6,7 +6,7 @@
 #define CPM_ANSWERS_H
 
 #include "base/pooler.h"
-#include "libpq-fe.h"
+#include "pgbouncer/table.h"
 
 /* The server connections that a console names, and the hosts of its databases. */
 typedef struct CpmServerList
@@ -15,13 +15,13 @@ typedef struct CpmServerList
 	int			count;
 } CpmServerList;
 
-extern void cpm_read_version(const PGresult *result, CpmPoolerAnswer *answer);
-extern void cpm_read_config(const PGresult *result, CpmPoolerAnswer *answer);
-extern void cpm_read_pools(const PGresult *result, CpmPoolerAnswer *answer);
-extern void cpm_read_stats(const PGresult *result, CpmPoolerAnswer *answer);
+/* They read a table from its first row on. */
+extern void cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer);
+extern void cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer);
+extern void cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer);
+extern void cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer);
 
-/* databases is the answer to SHOW DATABASES, or NULL. */
-extern void cpm_read_servers(const PGresult *result, const PGresult *databases,
-							 CpmServerList *servers);
+/* databases is the answer to SHOW DATABASES. */
+extern void cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers);
 
 #endif							/* CPM_ANSWERS_H */

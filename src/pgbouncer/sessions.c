@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "common/ip.h"
+#include "nodes/pg_list.h"
 #include "pgbouncer/sessions.h"
 #include "postmaster/postmaster.h"
 #include "utils/varlena.h"

@@ -2,9 +2,9 @@
  * worker.c
  *		The background worker that asks PgBouncer's consoles.
  *
- * A library of its own, for it links libpq, which a backend must not. Attached to no
- * database. All consoles are waited for at once: one that hangs costs itself only. A name
- * server that does not answer costs all of them a second, for libpq waits for it.
+ * Attached to no database. All consoles are waited for at once, and libpq runs in a process for
+ * each console (src/console): one that hangs, or keeps libpq busy, costs itself only. The
+ * processes end with the worker.
  * Whatever it learns it writes by the entry table of the library that is preloaded
  * (base/entry.h). An error ends the process, and the postmaster starts another.
  */
@@ -12,14 +12,15 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/entry.h"
 #include "base/version.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
-#include "pgbouncer/resolver.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
 CPM_MODULE_MAGIC("connpool_monitor_pgbouncer", CPM_VERSION);
@@ -29,7 +30,7 @@ PGDLLEXPORT void cpm_pgbouncer_main(Datum argument);
 static CpmConsole consoles[CPM_MOST_POOLERS];
 static int	console_count;
 
-/* Wait until a socket is ready, a console is due or somebody calls; in a set of its own, as sockets change. */
+/* Wait until a process has replied, a console is due or somebody calls; in a set of its own, as sockets change. */
 static void
 wait_for_something(uint32 wait_event)
 {
@@ -46,8 +47,8 @@ wait_for_something(uint32 wait_event)
 		CpmConsole *console = &consoles[i];
 
 		next_us = Min(next_us, cpm_console_next_us(console));
-		if (console->wants != 0)
-			AddWaitEventToSet(set, console->wants, PQsocket(console->conn), NULL, console);
+		if (console->child.pid != 0)
+			AddWaitEventToSet(set, WL_SOCKET_READABLE, console->child.socket, NULL, console);
 	}
 	left_us = Max(next_us - cpm_monotonic_us(), 0);
 	count = WaitEventSetWait(set, (long) Min((left_us + 999) / 1000, PG_INT32_MAX), events,
@@ -91,6 +92,8 @@ say_goodbye(int code, Datum argument)
 	const CpmEntry *entry = (const CpmEntry *) DatumGetPointer(argument);
 
 	(void) code;
+	for (int i = 0; i < console_count; i++)
+		cpm_console_end(&consoles[i]);
 	entry->worker_ended(CPM_WORKER_PGBOUNCER);
 }
 
@@ -107,9 +110,8 @@ cpm_pgbouncer_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	/* who started the server may have had some for another purpose */
+	/* for the processes: whoever started the server may have had one for another purpose */
 	unsetenv("PGPASSWORD");
-	cpm_resolver_hurry();
 	entry = cpm_entry_find("connpool_monitor_pgbouncer");
 	console_count = entry->poolers()->count;
 	for (int i = 0; i < console_count; i++)

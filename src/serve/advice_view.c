@@ -10,6 +10,7 @@
 #include "base/compat.h"
 #include "fmgr.h"
 #include "judge/advice.h"
+#include "miscadmin.h"
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "store/activity.h"

@@ -17,6 +17,7 @@
 #include "store/lock_waits.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
 

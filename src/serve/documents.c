@@ -8,13 +8,17 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/histogram.h"
 #include "base/json.h"
+#include "base/refusal.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "base/version.h"
 #include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "serve/documents.h"
 #include "serve/health_report.h"
+#include "store/activity.h"
 #include "store/alert_state.h"
 #include "store/periods.h"
 #include "store/pool_totals.h"

@@ -11,6 +11,8 @@
 #include "base/json.h"
 #include "base/settings.h"
 #include "fmgr.h"
+#include "judge/health.h"
+#include "lib/stringinfo.h"
 #include "serve/documents.h"
 #include "serve/entry.h"
 #include "serve/exposition.h"

@@ -11,6 +11,8 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/refusal.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "base/sqlstates.h"
 #include "base/version.h"
@@ -22,6 +24,7 @@
 #include "serve/exposition.h"
 #include "serve/prometheus.h"
 #include "store/alert_state.h"
+#include "store/errors.h"
 #include "store/exposed.h"
 #include "store/poolers.h"
 #include "store/pools.h"

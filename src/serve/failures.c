@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "base/refusal.h"
 #include "base/sqlstates.h"
 #include "fmgr.h"
 #include "serve/access.h"

@@ -12,6 +12,7 @@
 
 #include "base/area.h"
 #include "base/json.h"
+#include "base/settings.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "judge/health.h"

@@ -15,6 +15,7 @@
 #include "pgtime.h"
 #include "serve/history_document.h"
 #include "serve/series.h"
+#include "store/tiers.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 

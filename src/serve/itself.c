@@ -14,9 +14,11 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
+#include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "serve/access.h"
 #include "serve/rows.h"
+#include "storage/lwlock.h"
 #include "store/alert_state.h"
 #include "store/busy_times.h"
 #include "store/errors.h"
@@ -118,8 +120,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int8(&row, sampler.missed);
 	cpm_row_int8(&row, cpm_areas_total_size());
 
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_log_min_messages() <= FATAL);	/* refusals_counted */
-
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_refusals_are_logged());	/* refusals_counted */
 	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_folded());

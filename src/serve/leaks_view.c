@@ -8,6 +8,7 @@
 #include <limits.h>
 
 #include "base/pool.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "judge/leaks.h"

@@ -7,6 +7,8 @@
 #include <limits.h>
 #include <math.h>
 
+#include "base/sample.h"
+#include "base/settings.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "serve/rows.h"

@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "base/settings.h"
 #include "catalog/pg_collation.h"
+#include "datatype/timestamp.h"
 #include "fmgr.h"
 #include "judge/catalogue.h"
 #include "lib/stringinfo.h"

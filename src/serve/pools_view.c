@@ -7,6 +7,9 @@
 
 #include <math.h>
 
+#include "base/histogram.h"
+#include "base/pool.h"
+#include "base/session.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"

@@ -10,6 +10,7 @@
 
 #include <math.h>
 
+#include "base/histogram.h"
 #include "fmgr.h"
 #include "serve/access.h"
 #include "serve/rows.h"

@@ -9,6 +9,7 @@
 #include "base/settings.h"
 #include "judge/catalogue.h"
 #include "serve/series.h"
+#include "store/history.h"
 #include "utils/timestamp.h"
 
 typedef struct Scan

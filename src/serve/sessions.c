@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "base/session.h"
 #include "base/settings.h"
 #include "fmgr.h"
 #include "judge/policy.h"

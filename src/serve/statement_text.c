@@ -11,7 +11,9 @@
 
 #include "catalog/pg_namespace.h"
 #include "nodes/nodeFuncs.h"
+#include "nodes/nodes.h"
 #include "nodes/parsenodes.h"
+#include "nodes/value.h"
 #include "parser/parser.h"
 #include "serve/statement_text.h"
 #include "utils/guc.h"

@@ -11,6 +11,7 @@
 #include "serve/access.h"
 #include "serve/rows.h"
 #include "serve/series.h"
+#include "store/tiers.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"

@@ -13,13 +13,16 @@
  */
 #include "postgres.h"
 
+#include "access/tupdesc.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "foreign/fdwapi.h"
 #include "miscadmin.h"
+#include "nodes/nodes.h"
 #include "nodes/pathnodes.h"
+#include "nodes/pg_list.h"
 #include "optimizer/pathnode.h"
 #include "optimizer/planmain.h"
 #include "optimizer/restrictinfo.h"

@@ -26,12 +26,14 @@
 #include "catalog/pg_authid.h"
 #include "commands/progress.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
 #include "store/activity.h"
 #include "store/client_waits.h"
 #include "store/slots.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
 /*

@@ -13,6 +13,7 @@
 
 #include "base/seqlock.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "store/alert_state.h"
 
 #define RING_ENTRIES (CPM_ALERT_LOG_ENTRIES + 1)

@@ -21,8 +21,10 @@
  */
 #include "postgres.h"
 
+#include "base/histogram.h"
 #include "base/settings.h"
 #include "miscadmin.h"
+#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "store/exposed.h"
 #include "store/leak_log.h"

@@ -10,7 +10,9 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "store/activity.h"
 #include "store/lock_waits.h"
 #include "utils/array.h"

@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include "base/histogram.h"
+#include "base/query_counts.h"
 #include "base/seqlock.h"
 #include "miscadmin.h"
 #include "port/atomics.h"

@@ -21,6 +21,7 @@
 #include "port/atomics.h"
 #include "storage/shmem.h"
 #include "store/pool_owners.h"
+#include "utils/hsearch.h"
 
 #define NONE (-1)
 
@@ -48,10 +49,17 @@ typedef struct PoolLink
 	int			previous;
 } PoolLink;
 
+/*
+ * The owners that hold the same number of pools. Lists that are not empty are linked in the order
+ * of that number, so that the search for the owner with the most pools skips no empty ones. The
+ * list for 0 is always empty and ends the chain.
+ */
 typedef struct OwnerList
 {
 	int			first;
 	int			last;
+	int			below;			/* the next lower number with a list that is not empty; 0 for none */
+	int			above;			/* the next higher number; 0 for none */
 } OwnerList;
 
 typedef struct Owners
@@ -71,7 +79,7 @@ typedef struct OwnerKey
 static Owners *owners;
 static Owner *owner_of_index;	/* `places` of each, behind the struct in shared memory */
 static PoolLink *link_of_pool;
-static OwnerList *with_pools;	/* lists of owners, indexed by how many pools they hold */
+static OwnerList *with_pools;	/* indexed by the number of pools that the owners hold */
 static HTAB *by_key;
 
 static Size
@@ -119,6 +127,7 @@ init_owners(void)
 			pg_atomic_init_u32(&owner->limit[limit], 0);
 		pg_atomic_init_u32(&link_of_pool[i].owner, 0);
 		with_pools[i].first = with_pools[i].last = NONE;
+		with_pools[i].below = with_pools[i].above = 0;
 	}
 }
 
@@ -140,9 +149,40 @@ cpm_pool_owners_attach(void *memory, bool is_new)
 							HASH_ELEM | HASH_BLOBS);
 }
 
-/* Put an owner at the end of the list of those that hold as many pools as it does now. */
+/* Link the list for that number above another list, unless it is linked because it has owners. */
 static void
-list_owner(int index)
+link_list(int pools, int below)
+{
+	OwnerList  *list = &with_pools[pools];
+
+	if (list->first != NONE)
+		return;
+	list->below = below;
+	list->above = with_pools[below].above;
+	with_pools[below].above = pools;
+	if (list->above != 0)
+		with_pools[list->above].below = pools;
+	else
+		owners->most = pools;
+}
+
+static void
+unlink_list_if_empty(int pools)
+{
+	OwnerList  *list = &with_pools[pools];
+
+	if (list->first != NONE)
+		return;
+	with_pools[list->below].above = list->above;
+	if (list->above != 0)
+		with_pools[list->above].below = list->below;
+	else
+		owners->most = list->below;
+}
+
+/* Append an owner to the list for the number of pools that it holds. */
+static void
+append_owner(int index)
 {
 	Owner	   *owner = &owner_of_index[index];
 	OwnerList  *list = &with_pools[owner->pools];
@@ -154,11 +194,10 @@ list_owner(int index)
 	else
 		list->first = index;
 	list->last = index;
-	owners->most = Max(owners->most, owner->pools);
 }
 
 static void
-unlist_owner(int index)
+remove_owner(int index)
 {
 	Owner	   *owner = &owner_of_index[index];
 	OwnerList  *list = &with_pools[owner->pools];
@@ -171,8 +210,6 @@ unlist_owner(int index)
 		owner_of_index[owner->next].previous = owner->previous;
 	else
 		list->last = owner->previous;
-	while (owners->most > 0 && with_pools[owners->most].first == NONE)
-		owners->most--;
 }
 
 static void
@@ -239,11 +276,15 @@ cpm_pool_owner_add(int pool, const CpmPoolName *name)
 	if (index == NONE)
 		return;					/* such a pool has no policy and is not evicted */
 	owner = &owner_of_index[index];
+	link_list(owner->pools + 1, owner->pools);
 	if (owner->pools > 0)
-		unlist_owner(index);
+	{
+		remove_owner(index);
+		unlink_list_if_empty(owner->pools);
+	}
 	append_pool(owner, pool);
 	owner->pools++;
-	list_owner(index);
+	append_owner(index);
 	pg_atomic_write_u32(&link_of_pool[pool].owner, (uint32) index + 1);
 }
 
@@ -256,12 +297,15 @@ cpm_pool_owner_remove(int pool)
 	if (index == NONE)
 		return;
 	owner = &owner_of_index[index];
-	unlist_owner(index);
+	if (owner->pools > 1)
+		link_list(owner->pools - 1, with_pools[owner->pools].below);
+	remove_owner(index);
+	unlink_list_if_empty(owner->pools);
 	unlink_pool(owner, pool);
 	owner->pools--;
 	if (owner->pools > 0)
 	{
-		list_owner(index);
+		append_owner(index);
 		return;
 	}
 	hash_search(by_key, &owner->key, HASH_REMOVE, NULL);
@@ -303,7 +347,8 @@ cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 {
 	Choice		choice = {.pool = NONE, .looks = MOST_LOOKS};
 
-	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0; pools--)
+	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0;
+		 pools = with_pools[pools].below)
 	{
 		int			last = with_pools[pools].last;
 		int			index = NONE;
@@ -311,8 +356,8 @@ cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 		while (index != last && choice.looks > 0)
 		{
 			index = with_pools[pools].first;
-			unlist_owner(index);
-			list_owner(index);
+			remove_owner(index);
+			append_owner(index);
 			look_at_owner(&owner_of_index[index], is_unused, &choice);
 		}
 	}

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "base/histogram.h"
+#include "base/query_counts.h"
 #include "miscadmin.h"
 #include "store/busy_times.h"
 #include "store/exposed.h"

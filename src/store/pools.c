@@ -23,11 +23,13 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "port/atomics.h"
+#include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 #include "store/exposed.h"
 #include "store/moves.h"
 #include "store/pool_owners.h"
 #include "store/pools.h"
+#include "utils/hsearch.h"
 
 /* What only grows: the parts of a CpmPool that are summed. */
 typedef struct PoolCounters

@@ -17,10 +17,12 @@
 #include <unistd.h>
 
 #include "access/htup_details.h"
+#include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "base/compat.h"
 #include "executor/executor.h"
+#include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "port/atomics.h"

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 
 #include "base/ring.h"
+#include "base/stream.h"
 #include "common/hashfn.h"
 #include "port/atomics.h"
 #include "store/refusals.h"

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/histogram.h"
 #include "port/atomics.h"
 #include "store/session_counts.h"
 #include "store/slots.h"

@@ -25,6 +25,8 @@
 #include "base/settings.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "store/moves.h"

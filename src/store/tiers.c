@@ -15,8 +15,10 @@
 
 #include <math.h>
 
+#include "base/sample.h"
 #include "base/seqlock.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "store/tiers.h"
 
 #define MINUTE_ROWS (CPM_MINUTES_KEPT + 1)	/* and the one under way */

@@ -12,6 +12,7 @@
 #include "base/seqlock.h"
 #include "base/settings.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "store/worker_status.h"

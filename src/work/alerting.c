@@ -12,6 +12,7 @@
 
 #include "base/settings.h"
 #include "judge/alerts.h"
+#include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
 #include "store/alert_state.h"

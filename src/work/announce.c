@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "base/rate_limit.h"
+#include "judge/catalogue.h"
 #include "lib/stringinfo.h"
 #include "utils/timestamp.h"
 #include "work/announce.h"

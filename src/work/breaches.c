@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "base/pool.h"
 #include "judge/policy.h"
 #include "store/activity.h"
 #include "store/pool_owners.h"

@@ -10,6 +10,8 @@
  */
 #include "postgres.h"
 
+#include "base/pool.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "judge/lock_chains.h"
 #include "store/activity.h"

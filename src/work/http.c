@@ -68,7 +68,8 @@ cpm_http_register(void)
 		previous_log_hook = emit_log_hook;
 		emit_log_hook = note_message;
 	}
-	else
+	/* with EXEC_BACKEND each process comes here, not only the postmaster */
+	else if (!IsUnderPostmaster)
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_FILE),
 				 errmsg("connpool_monitor: http_listen is set, but the library %s is not installed", LIBRARY),

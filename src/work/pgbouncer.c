@@ -2,7 +2,7 @@
  * pgbouncer.c
  *		Registers the worker that asks PgBouncer.
  *
- * The worker is a library of its own (src/pgbouncer), which links libpq.
+ * The worker is a library of its own (src/pgbouncer).
  */
 #include "postgres.h"
 

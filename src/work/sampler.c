@@ -31,6 +31,7 @@
 #include "store/session_counts.h"
 #include "store/tiers.h"
 #include "store/worker_status.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "work/alerting.h"
 #include "work/notifying.h"

@@ -19,6 +19,7 @@
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "store/worker_status.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "work/saver.h"

@@ -23,9 +23,11 @@
 
 #include "access/xlog.h"
 #include "base/file_header.h"
+#include "base/stream.h"
 #include "judge/catalogue.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "port/pg_crc32c.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "store/alert_state.h"

@@ -10,7 +10,9 @@
  */
 #include "postgres.h"
 
+#include "base/pool.h"
 #include "base/rate_limit.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "judge/leaks.h"
 #include "store/busy_times.h"
