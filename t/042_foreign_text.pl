@@ -116,6 +116,18 @@ $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another
 is($node->safe_psql('postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}), 'SELECT pg_sleep($1) AS as_another',
 	'a statement that another role ran has its text');
 
+# A utility statement keeps its literals in pg_stat_statements.
+$node->safe_psql('postgres', q{DO $$ BEGIN PERFORM pg_sleep(0.15), 'secret'; END $$});
+my $secrets = q{SELECT count(*) FROM connpool_slow_statements WHERE query LIKE '%secret%'};
+is($node->safe_psql('postgres', $secrets), '1', 'connpool_slow_statements shows a DO block with its literals');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET connpool_monitor.slow_statement_text = off');
+$node->reload;
+poll_ok($node, 'SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0 FROM connpool_slow_statements',
+	'with slow_statement_text off it shows queryids and no text');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.slow_statement_text');
+$node->reload;
+poll_ok($node, "SELECT count(query) > 0 FROM connpool_slow_statements", 'with slow_statement_text on again the texts are back');
+
 # pg_stat_statements in a schema that the caller may not use
 $node->safe_psql('postgres', 'CREATE SCHEMA extensions; ALTER EXTENSION pg_stat_statements SET SCHEMA extensions');
 foreach my $query ('SELECT count(*) > 0 FROM slow_queries', 'SELECT count(*) >= 0 FROM connpool_batch_candidates', 'SELECT count(*) >= 0 FROM connpool_cache_candidates',

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "base/settings.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -129,7 +130,8 @@ read_texts(SlowListing *listing)
 	listing->texts = hash_create("connpool_monitor texts", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	cpm_slow_statements_scan(want_text, listing);
-	if (hash_get_num_entries(listing->texts) == 0 || !cpm_statements_are_loaded())
+	if (hash_get_num_entries(listing->texts) == 0 || !cpm_slow_statement_text ||
+		!cpm_statements_are_loaded())
 		return;
 	if (cpm_statements_read(&statements))
 		find_texts(listing->texts, &statements);
