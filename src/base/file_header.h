@@ -11,7 +11,7 @@
 #include "port/pg_crc32c.h"
 
 #define CPM_FILE_MAGIC UINT64CONST(0x74617473206d7063)	/* "cpm stat" */
-#define CPM_FILE_FORMAT 6
+#define CPM_FILE_FORMAT 7
 
 typedef struct CpmFileHeader
 {

@@ -19,6 +19,7 @@
 #include "serve/session_list.h"
 #include "store/leak_log.h"
 #include "store/lock_waits.h"
+#include "store/pool_counters.h"
 #include "store/pools.h"
 #include "store/prepared.h"
 #include "store/slots.h"

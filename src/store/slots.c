@@ -30,6 +30,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "store/moves.h"
+#include "store/pool_counters.h"
 #include "store/pool_owners.h"
 #include "store/pools.h"
 #include "store/slots.h"

@@ -18,6 +18,7 @@
 #include "store/busy_times.h"
 #include "store/client_waits.h"
 #include "store/leak_log.h"
+#include "store/pool_counters.h"
 #include "store/pools.h"
 #include "store/sampling.h"
 #include "store/slots.h"
