@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # connpool_monitor: monitors connections and pooling from inside PostgreSQL
 
 # Find files by pattern, relative to the directory of this Makefile, which is not the current

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # lib.sh: what the scripts share. Sourced by bash, not run.
 #
 # PostgreSQL refuses to run as root, and nothing that root runs may be writable by another

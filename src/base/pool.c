@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.c
  *		Names of pools as they stand in a sentence.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.h
  *		A pool: the sessions of one application in one database as one role. Its

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * console.c
  *		One console of PgBouncer: connects, asks, waits and tries again, without

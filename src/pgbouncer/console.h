@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * console.h
  *		One console of PgBouncer: connects, asks, waits and tries again, without

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * resolver.h
  *		For how long a name server is waited for.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * http_state.c
  *		What the worker of HTTP says of itself: is it running, and why is nobody served?

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pools.c
  *		The pools that are known, and what sessions have added to each.

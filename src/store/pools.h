@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pools.h
  *		The pools that are known, and what sessions have added to each.

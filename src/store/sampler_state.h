@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sampler_state.h
  *		What the sampler says of itself: is it running, when did it last sample,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver_state.h
  *		What the saver says of itself: is it running, when was the file last saved,
