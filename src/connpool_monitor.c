@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * connpool_monitor.c
  *		The library's table of contents: what is loaded, and in which order.

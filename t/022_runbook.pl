@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Every query of the README's runbook runs, for a role that is a pg_monitor, and
 # every metric has its entry.
 use strict;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # How application names become pools: the rule by itself, the address that a real PgBouncer
 # appends, and a reload that changes the rule while sessions are open.
 # scripts/test: slow, 8 s

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposition.c
  *		connpool_metrics(): everything as families of metrics, for Prometheus.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks_view.c
  *		connpool_leaks: what looks forgotten, and what it holds back. connpool_leak_log

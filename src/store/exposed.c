@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposed.c
  *		Counters that never fall while the server runs, for those who compute rates

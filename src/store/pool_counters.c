@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_counters.c
  *		The counters of each pool, by index of store/pools.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_file.c
  *		The part of the statistics file that holds the pools.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_file.h
  *		The part of the statistics file that holds the pools.

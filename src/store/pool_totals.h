@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_totals.h
  *		Pools as they stand: what sessions have given them and what those that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.c
  *		The table of known pools: lookup by name, membership and eviction.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.h
  *		The table of known pools: lookup by name, membership and eviction.
@@ -8,8 +9,6 @@
 #include "base/pool.h"
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
-
-#define CPM_OTHER_POOL 0		/* the index of "(other)", which takes the counters of evicted pools */
 
 /* A session's reference to its pool. Eviction changes the generation of the slot. */
 typedef struct CpmPoolRef

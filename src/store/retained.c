@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * retained.c
  *		What is remembered of pools so that monotonic counters never fall.
@@ -12,7 +13,6 @@
 #include "base/settings.h"
 #include "base/stream.h"
 #include "storage/shmem.h"
-#include "store/pools.h"
 #include "store/retained.h"
 
 static CpmRetained *retained;

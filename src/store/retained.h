@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * retained.h
  *		What is remembered of pools so that the counters of monotonic_counters never
