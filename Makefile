@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # connpool_monitor: monitors connections and pooling from inside PostgreSQL
 
 # Find files by pattern, relative to the directory of this Makefile, which is not the current
@@ -130,3 +131,29 @@ DIST = connpool_monitor-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(srcdi
 dist:
 	git -C $(srcdir) archive --format=zip --prefix=$(DIST)/ -o $(CURDIR)/$(DIST).zip HEAD
 .PHONY: dist
+
+define HELP
+Targets (PG_CONFIG=/path/to/pg_config chooses the PostgreSQL):
+  make                  build; with_http=no leaves HTTP out
+  make install          install into that PostgreSQL
+  make uninstall        remove what make install installed
+  make installcheck     run the regression and isolation tests on a running server
+  make clean            remove what make built
+  make dist             make the archive for PGXN from the last commit
+
+Scripts (each explains itself with --help):
+  scripts/demo          show the extension at work; --keep leaves it running, --stop ends it
+  scripts/test          build with warnings as errors and run the tests on the installed PostgreSQL
+  scripts/test-versions run the tests in Debian roots of other releases
+  scripts/test-assertions, -sanitizers, -valgrind
+                        run the tests with assertions, sanitizers, valgrind
+  scripts/test-installcheck
+                        run PostgreSQL's own tests with the extension preloaded
+  scripts/test-package  make the archive and the Debian packages and install them in an empty root
+  scripts/test-scripts  test how the scripts themselves end
+  bench/run             compare costs with other monitors
+endef
+export HELP
+help:
+	@echo "$$HELP"
+.PHONY: help

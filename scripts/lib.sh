@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # lib.sh: what the scripts share. Sourced by bash, not run.
 #
 # PostgreSQL refuses to run as root, and nothing that root runs may be writable by another
@@ -30,8 +31,8 @@ script=${script#"$project_root"/}
 say() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
-# The comment at the top of the script is its help.
-print_help() { sed -n '2,${/^#/!q; s/^# \{0,1\}//p}' "$0"; }
+# The comment at the top of the script is its help, but for the line about the licence.
+print_help() { sed -n '2,${/^# SPDX/d; /^#/!q; s/^# \{0,1\}//p}' "$0"; }
 
 is_inner() { [ -n "${CONNPOOL_MONITOR_RUN:-}" ]; }
 is_root() { [ "$(id -u)" = 0 ]; }

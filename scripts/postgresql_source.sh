@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # PostgreSQL with assertions, which tells valgrind what its memory contexts do, built from
 # the distribution's source package and kept in $cache for the next run. Sourced after
 # lib.sh; needs root.

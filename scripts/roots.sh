@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Debian roots: systems of a release of their own, below the directory $roots. Sourced
 # after lib.sh by scripts that run something in one; needs root. Packages that a root has
 # downloaded stay in $roots/packages, from which the next root of that release is made.

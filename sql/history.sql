@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: PostgreSQL
 -- History of a sampler that runs: rows agree with what was, gaps are gaps,
 -- arguments are checked.
 DO $$

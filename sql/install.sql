@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: PostgreSQL
 -- The extension as an object: it says where to go when its names are taken,
 -- moves between schemas, and is in the way of nothing.
 SET client_min_messages = warning;

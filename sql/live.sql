@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: PostgreSQL
 -- get_connection_stats() against the function of the source document, on the
 -- same sessions, with its constants as settings (active_connections_max = 100,
 -- idle_connections_max = 50).

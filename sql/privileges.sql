@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: PostgreSQL
 -- Counts are for everybody, the rest for who monitors; and of other roles'
 -- sessions a caller sees what pg_stat_activity shows, whoever has been granted
 -- the views.

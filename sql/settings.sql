@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: PostgreSQL
 -- Settings: defaults as documented, ranges tight, errors clear.
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' ORDER BY name;
 SELECT name FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' AND (short_desc IS NULL OR short_desc !~ '\.$');

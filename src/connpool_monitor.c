@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * connpool_monitor.c
  *		The library's table of contents: what is loaded, and in which order.
@@ -33,12 +34,14 @@
 #include "store/moves.h"
 #include "store/notifications.h"
 #include "store/periods.h"
+#include "store/pool_counters.h"
 #include "store/pool_owners.h"
 #include "store/poolers.h"
 #include "store/pools.h"
 #include "store/prepared.h"
 #include "store/recent.h"
 #include "store/refusals.h"
+#include "store/retained.h"
 #include "store/session_counts.h"
 #include "store/slots.h"
 #include "store/slow_statements.h"
@@ -64,9 +67,11 @@ static const CpmArea areas[] = {
 	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL, NULL},
 	{"connpool_monitor moves", cpm_moves_size, cpm_moves_attach, NULL, NULL},
 	{"connpool_monitor pool owners", cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
+	{"connpool_monitor pool counters", cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
 	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
 	{"connpool_monitor busy times", cpm_busy_times_size, cpm_busy_times_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
+	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
 	{"connpool_monitor exposed", cpm_exposed_size, cpm_exposed_attach, NULL, NULL},
 	{"connpool_monitor prepared", cpm_prepared_size, cpm_prepared_attach, NULL, NULL},
 	{"connpool_monitor activity", cpm_activity_size, cpm_activity_attach, NULL, NULL},

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Every kind of process and every state of a session, counted as the contract
 # says and as pg_stat_activity shows them. psql alone could not do it: it takes
 # several sessions at once, among them a walsender, a parallel query and a

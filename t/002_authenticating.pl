@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Clients that have connected and do not answer the request for a password hold
 # a slot each, but until 18 pg_stat_activity does not show them. With 17 of them
 # against max_connections = 20 nobody else gets in, and the monitor says so.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # From a threshold to the server's log and back: one WARNING for a rise, none
 # while it stays, one LOG for the recovery, and no storm from a value that flaps.
 # The times are short but the same rules as with the defaults.

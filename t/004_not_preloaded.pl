@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Not in shared_preload_libraries, what can be computed live works and the rest
 # says what to do. Nor may anything fail that only loads or creates it.
 # scripts/test: slow, 13 s

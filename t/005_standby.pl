@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # On a hot standby everything that there is works as on a primary, through a
 # promotion, and while the server is in recovery.
 use strict;

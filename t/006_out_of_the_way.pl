@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The monitor is in nobody's way: databases come and go, the server stops as
 # fast as without it, a worker that is ended comes back, a crash is survived,
 # and no reader disturbs the sampler.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # When no slot is left: what ordinary roles meet, what the superuser's last
 # slots still show, and the forecast on the way there.
 # scripts/test: slow, 16 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The first three rows against the source document's function, on the same
 # sessions, exactly at its thresholds: 79, 80, 94 and 95 active of 100, 39 and
 # 40 idle of 50, none, one and three long transactions. Needs a hundred sessions.

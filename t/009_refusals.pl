@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Every refused connection, by its reason, and every error by its SQLSTATE. It
 # takes servers that are full, starting, stopping and misconfigured, and clients
 # that send half of the protocol, as fast as they can.

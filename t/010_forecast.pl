@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The forecast of exhaustion, in real time because that is what it is about: a
 # step that fills half the slots and stays is no growth, a steady ramp is, and
 # in time. Takes three minutes; connections are bare sockets, for there are many.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Every statement of a client is counted once, whichever way it comes: each case
 # is a session of its own with an application_name of its own, and its pool must
 # show exactly the statements, failures and transactions that are due. Much of it

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # How long a statement took: all of its work, its commit included, and nothing of
 # the time that its client thinks. Measured against sleeps of known length and
 # against a synchronous standby that is down; thinking in the middle of the

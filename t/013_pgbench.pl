@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # With a known number of transactions from many clients at once, over each
 # protocol, with and without reconnecting, every sum is exactly that number:
 # in the pools, in the totals, in the histogram, while clients run and after.

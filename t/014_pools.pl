@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Pools by database, role and application: sessions that change their application
 # in the middle, more pools than fit, peaks between two samples, and a reset
 # while sessions are open.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Failures count the same whatever log_min_messages lets through to the log hook,
 # and connpool_info() says where they cannot. And a backend that is killed in
 # mid-statement takes the server down and up again, not the extension.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The buckets and the percentiles read off them, against a model that keeps every
 # value: for each distribution the percentile lies in the bucket of the exact
 # one. Compiles the arithmetic alone, for it is pure.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The tiers of the history: minutes and hours are exactly what the samples come
 # to, gaps stay gaps, and neither a changed interval nor a clock that is set
 # breaks it. The server's clock is libfaketime's, so that days pass in seconds.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What was counted, sampled and raised survives: a stop to the last statement, a
 # crash up to the last save; and no file, whatever became of it, keeps the server
 # from starting.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Saving much does not delay a sample: with every tier of the history full and
 # 5,000 pools, saved every second.
 # scripts/test: slow, 11 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The state machine of alerts against a model of its own: series of 100,000
 # samples with spikes, steps, ramps, flapping, gaps and unknown values, thresholds
 # that change and metrics that fall silent while an alert stands. The model

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # NOTIFY: each transition reaches who listens, as JSON that says what the alert
 # says; what cannot be told is tried again or counted, and delays nobody.
 # scripts/test: slow, 40 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Statements that should be batched or cached: each is run as an application
 # would, beside its well-behaved twin, which must not be listed.
 # scripts/test: slow, 14 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Pool policies: limits set for roles and databases, judged for real pools
 # (node-postgres) that keep to them and for others that do not.
 # scripts/test: slow, 41 s

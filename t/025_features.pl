@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What a session does that a pooler in transaction mode breaks: found in each
 # application that does it, in none of their well-behaved twins, and whoever is
 # judged fit runs through a real PgBouncer in transaction mode with the same

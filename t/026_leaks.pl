@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Leaks: each occurrence counted once and logged with what became of it, by real
 # applications; and what only looks like one.
 # scripts/test: slow, 18 s

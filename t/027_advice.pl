@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # How large a pool should be: against a simulation of the queue, with known
 # arrivals and service times, and with the client's pool lowered to it.
 # scripts/test: slow, 77 s

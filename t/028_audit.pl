@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # connpool_audit(): each of the seven practices judged on evidence, on a server
 # where it is kept and on one where it is not.
 # scripts/test: slow, 11 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # PgBouncer joined in: three real ones, in session, transaction and statement mode,
 # under load; their numbers, their sessions, their queues.
 # scripts/test: slow, 13 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # PgBouncer's consoles as they should not be: away, hanging, talking nonsense, asking
 # for passwords and TLS, keeping libpq busy; consoles of every version; another cluster's
 # connections; and ten thousand questions.

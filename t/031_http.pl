@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # HTTP: what is served, to whom, and what happens to it when the server is full, starting,
 # recovering, a standby; a token; counters that never fall.
 # scripts/test: slow, 28 s

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # A real Prometheus scrapes three servers, a primary with its standby and one with a
 # PgBouncer and a token: what it says is what SQL says, its tools accept both formats,
 # and the alerts of monitoring/ are raised and fall.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The page, in a real browser: it shows what SQL says, keeps up by itself, takes names
 # for text whatever they are, and says so when the server is gone. With
 # CONNPOOL_SCREENSHOTS=directory it leaves pictures of a busy server there, after the

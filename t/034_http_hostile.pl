@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # HTTP: clients that are slow, idle, half gone, many, or send nonsense cost themselves
 # only. The next good request is answered, memory does not grow, the worker stays.
 # scripts/test: slow, 21 s

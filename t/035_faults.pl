@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What is killed, wherever it is: each of our workers and a session in every phase. The
 # server restarts as PostgreSQL does, and we come up with it, count and add up. Then
 # immediate stops under load, workers that are asked to go, and a disk that is full.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # A thousand roles, a thousand times the extension and a hundred databases
 # (CONNPOOL_FAULT_ROUNDS=1000: a thousand) are created, used and dropped while we sample,
 # answer and are asked: nothing grows or is in the way, every statement and session is

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # ALTER EXTENSION UPDATE from each version there is a script for; pg_dump and restore, also
 # to where we are installed and not preloaded: the extension is whole, and so is all that
 # users made of it, their rights and the policies of their pools.

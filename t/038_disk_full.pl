@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # A disk that is full, a real one: the test starts itself anew in a namespace of its own
 # where the data directory lies on a small file system. The server goes on, the file of
 # statistics stays as it was, it is said once, and is over when there is room.

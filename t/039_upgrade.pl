@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # pg_upgrade with the extension installed: by copy, by link, to and from a server that does
 # not preload it, and from the older PostgreSQLs whose programs are in CONNPOOL_OLD_BINDIRS.
 # No worker of ours runs meanwhile, all that is the extension's and its users' is there

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Each feature has tests of its own; this one tests the pairs. It holds open at once every
 # kind of thing that the extension can meet in a server, and then reads everything that the
 # extension offers: each view, each function and each HTTP path, as a superuser, as a member

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # PostgreSQL begins transactions of its own in an idle session: to deliver notifications, to
 # catch up with invalidations and, since 17, to run login triggers. They are not the session's.
 # Needs a client that reads what the server sends unasked, which psql does not.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Views show text of other databases: text in another encoding or in none, and text of databases
 # that give one queryid to different statements. No such text may fail a query, whatever the
 # encodings of the reader's database and client. Each question sets the client's encoding.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Series by pool in /metrics: how many clients can create by choosing names, which pools get
 # one, for how long they keep it, and what the series sum up to.
 # scripts/test: slow, 130 s

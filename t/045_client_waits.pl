@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Statements that wait for their client inside a transaction: a COPY left alone in either
 # direction, a pipeline without Sync, a large result that nobody reads, and what only looks
 # like it. libpq always sends Sync and reads what it is sent, so these clients speak the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What leak suspects hold back, and how many statements they have run: the columns queries
 # and holds of connpool_leaks.
 # scripts/test: slow, 16 s

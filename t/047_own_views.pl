@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # The privileges of our views decide who reads them, as for PostgreSQL's own views: also through
 # views of a user's own, and by column. The functions behind the views give a role nothing else.
 # scripts/test: slow, 15 s

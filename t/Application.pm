@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # Simulated applications (t/node/application.js, on node-postgres) and a real
 # PgBouncer in front of a cluster.
 package Application;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What the TAP tests share: a cluster with the extension preloaded, and waiting
 # for the sampler by its sequence number instead of by the clock.
 package Connpool;

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # A console that answers as PgBouncer's did, of versions that are not installed here,
 # and consoles that misbehave. The columns are those of each release's own source. For
 # everything that a real PgBouncer can show, the tests use a real one.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # What the tests of HTTP share: requests, well-formed and otherwise.
 package Http;
 

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: PostgreSQL
 # A client that speaks the protocol message by message, for what libpq does not
 # do: think between Execute and Sync, fetch a portal in parts, name what is not
 # there. Trust authentication over a Unix socket.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert.h
  *		Where the alert of one metric stands: a value that store/ keeps and judge/

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * area.c
  *		Named areas of shared memory, one for each file of store/.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * area.h
  *		Named areas of shared memory, one for each file of store/.

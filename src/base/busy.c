@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.c
  *		How many sessions of a pool were busy, and for how long.

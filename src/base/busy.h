@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.h
  *		How many sessions of a pool were busy, and for how long: a distribution over

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * clock.h
  *		A clock for durations: it goes on evenly whatever is done to the time of day.

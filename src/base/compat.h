@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * compat.h
  *		Everything that differs between PostgreSQL 15 and 19, and nothing else.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * entry.h
  *		What the library that is preloaded offers to those that its workers load.

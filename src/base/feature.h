@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * feature.h
  *		What a session can do that outlives its transaction, and that a pooler in

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.c
  *		How a file of ours begins and ends, and what may be wrong with it.

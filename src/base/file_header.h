@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.h
  *		How a file of ours begins and ends, and what may be wrong with it.
@@ -11,7 +12,7 @@
 #include "port/pg_crc32c.h"
 
 #define CPM_FILE_MAGIC UINT64CONST(0x74617473206d7063)	/* "cpm stat" */
-#define CPM_FILE_FORMAT 6
+#define CPM_FILE_FORMAT 7
 
 typedef struct CpmFileHeader
 {

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * growth.c
  *		How fast a series grows, undisturbed by a spike or a single step.

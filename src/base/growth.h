@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * growth.h
  *		How fast a series grows, undisturbed by a spike or a single step.

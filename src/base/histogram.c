@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.c
  *		Buckets for durations, and what can be read off counts in them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.h
  *		Buckets for durations, and what can be read off counts in them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * internal.h
  *		Marks variables and functions that stay within the library, and those that

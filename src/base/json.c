@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * json.c
  *		Writes JSON text, key by key. No catalogs, so it serves workers too.

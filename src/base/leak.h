@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak.h
  *		What is suspected of having been forgotten, and what became of it: plain

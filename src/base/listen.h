@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * listen.h
  *		Where to listen for HTTP, as a setting says it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_wait.h
  *		A process that waits for a heavyweight lock, and for whom: a value that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * metric.h
  *		The types of the metric catalogue: what a metric is, and the list of them.

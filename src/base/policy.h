@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy.h
  *		What the owner of a pool wants of it: limits that were set for its role or

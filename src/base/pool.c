@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.c
  *		Which applications are one pool, and names of pools as they stand in a sentence.

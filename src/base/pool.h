@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.h
  *		A pool: the sessions of one application in one database as one role. Its
@@ -13,6 +14,8 @@
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "pg_config_manual.h"
+
+#define CPM_OTHER_POOL 0		/* the index of "(other)", which takes the counters of evicted pools */
 
 /* A key of hash tables: bytes after the end of a name are zero. */
 typedef struct CpmPoolName

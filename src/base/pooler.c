@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler.c
  *		What PgBouncer calls the numbers that its console shows.

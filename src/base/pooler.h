@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler.h
  *		What PgBouncer's console says: plain values.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_list.h
  *		The consoles of PgBouncer as a setting names them:

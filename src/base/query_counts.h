@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * query_counts.h
  *		What is counted of statements and transactions, for a session, a pool or

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rate_limit.h
  *		So many a second, saved up to a limit: a plain value of one process.

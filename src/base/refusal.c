@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * refusal.c
  *		Why a connection was refused: the names of reasons.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * ring.c
  *		A log of fixed size in shared memory that many write and nobody locks.

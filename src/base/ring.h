@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * ring.h
  *		A log of fixed size in shared memory that many write and nobody locks.

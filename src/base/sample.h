@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sample.h
  *		A sample: the state of all connections at one moment.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * seqlock.h
  *		One writer, readers that never block it.

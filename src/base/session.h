@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
  *		A client session as one pass over the backends sees it, and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * settings.c
  *		Defines and checks all settings of connpool_monitor.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * settings.h
  *		All settings of connpool_monitor, as the rest of the code reads them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slot_session.h
  *		A session as its own slot tells it: what it has counted, and its policy. A

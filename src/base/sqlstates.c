@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sqlstates.c
  *		What an SQLSTATE is called, and whether trying again can help.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sqlstates.h
  *		What an SQLSTATE is called, and whether trying again can help.

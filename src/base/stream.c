@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream.c
  *		Bytes on their way to a file, and back out of one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * utf8.c
  *		Names that clients or other databases chose, as valid UTF-8.

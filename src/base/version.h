@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * version.h
  *		The version of the extension, as in connpool_monitor.control.

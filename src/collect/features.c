@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * features.c
  *		Sees what this session does that outlives its transaction.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * features.h
  *		Sees what this session does that outlives its transaction.

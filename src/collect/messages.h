@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * messages.h
  *		Counts errors and refused connections as the server reports them.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * portals.h
  *		Portals of this session that a client fetches in parts.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * progress.h
  *		What this session is in the middle of, for the hooks to see at a glance.

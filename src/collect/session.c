@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.c
  *		Notes when the session of this process opens, and how it ends.

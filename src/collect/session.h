@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
  *		Notes when the session of this process opens, and how it ends.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * transaction.c
  *		Counts the transactions of this session, and knows which statements end one.

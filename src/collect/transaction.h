@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * transaction.h
  *		Counts the transactions of this session, and knows which statements end one.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * main.c
  *		connpool_monitor_console: asks one console of PgBouncer for the worker.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * reply.c
  *		Sends messages to the worker of PgBouncer.

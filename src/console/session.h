@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
  *		Asks one console of PgBouncer over one connection.

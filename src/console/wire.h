@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * wire.h
  *		The messages between the worker of PgBouncer and the processes that ask the consoles.

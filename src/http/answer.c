@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * answer.c
  *		What a request gets: from its method, path and headers to an answer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * clients.c
  *		Who is connected over HTTP, and who has been so for too long.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * clients.h
  *		Who is connected over HTTP, and who has been so for too long.

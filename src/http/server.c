@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * server.c
  *		Speaks HTTP, by libmicrohttpd.

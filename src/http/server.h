@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * server.h
  *		Speaks HTTP, by libmicrohttpd.

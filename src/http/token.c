@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * token.c
  *		The token that requests must bear, and the file that it comes from.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * token.h
  *		The token that requests must bear, and the file that it comes from.

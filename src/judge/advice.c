@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * advice.c
  *		How large a pool should be, and whether it can be pooled by transaction.

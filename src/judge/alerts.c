@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.c
  *		When an alert rises, falls and is repeated.

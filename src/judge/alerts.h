@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.h
  *		When an alert rises, falls and is repeated.

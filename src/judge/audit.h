@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit.h
  *		Seven practices, each judged on what this server has shown.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates.c
  *		Which statements look like loops over single rows, and which like repeated

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates.h
  *		Which statements look like loops over single rows, and which like repeated

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * catalogue.h
  *		The metric catalogue, and the verdict on one metric of a sample.

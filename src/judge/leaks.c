@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.c
  *		Which sessions and prepared transactions look forgotten.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.h
  *		Which sessions and prepared transactions look forgotten.

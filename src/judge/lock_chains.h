@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.h
  *		Who is at the head of a chain of lock waits, and how long its tail is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy.c
  *		Does a pool keep the limits that were set for it?

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy.h
  *		Does a pool keep the limits that were set for it?

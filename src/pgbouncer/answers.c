@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * answers.c
  *		Reads the answers of PgBouncer's console: columns by name, whatever its version.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * child.c
  *		The process that asks one console of PgBouncer (src/console).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * console.c
  *		One console of PgBouncer: has its process connect and ask, waits and tries again,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sessions.c
  *		Finds the sessions of this server among the server connections of a PgBouncer.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * table.h
  *		Reads a table that a console answered, out of a message (console/wire.h).

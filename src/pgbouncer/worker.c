@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker.c
  *		The background worker that asks PgBouncer's consoles.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * access.h
  *		Who may see what, and what needs the library to be preloaded.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * advice_view.c
  *		connpool_pool_advice: how large each pool should be, and in which mode.

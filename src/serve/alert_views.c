@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_views.c
  *		connpool_alerts and connpool_alert_log: where alerts stand and how they

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit_view.c
  *		connpool_audit(): gathers what the audit judges by.

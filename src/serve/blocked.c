@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * blocked.c
  *		connpool_blocked_queries: who waits for a lock, since when, for whom.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates_view.c
  *		connpool_batch_candidates and connpool_cache_candidates: statements of

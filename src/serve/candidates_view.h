@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates_view.h
  *		How many statements should be batched or cached, for the audit.

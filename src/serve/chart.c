@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * chart.c
  *		Draws a series of values in text: bars, an axis, thresholds.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * chart.h
  *		Draws a series of values in text: bars, an axis, thresholds.

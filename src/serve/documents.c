@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.c
  *		What the page over HTTP shows, as JSON documents: the state of everything,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.h
  *		What the page over HTTP shows, as JSON documents.

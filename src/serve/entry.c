@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * entry.c
  *		Offers the library's functions to those that its workers load: the one that

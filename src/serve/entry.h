@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * entry.h
  *		Offers the library's functions to those that its workers load.

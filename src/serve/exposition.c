@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposition.c
  *		connpool_metrics(): everything as families of metrics, for Prometheus.
@@ -188,7 +189,7 @@ write_sessions(Facts *facts)
 }
 
 static const char *
-database_label(const CpmExposedDatabase *database)
+database_label(const CpmDatabaseCounters *database)
 {
 	return database->name[0] != '\0' ? database->name : CPM_EXPOSED_NO_DATABASE;
 }

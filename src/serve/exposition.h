@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposition.h
  *		Everything as families of metrics, for Prometheus.

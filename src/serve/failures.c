@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * failures.c
  *		connpool_errors, connpool_rejections, connpool_rejection_log: what failed,

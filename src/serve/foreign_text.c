@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * foreign_text.c
  *		Text that came from another database or from a client, made fit to show.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * health_report.c
  *		connpool_health(): the state of the server in one JSON document.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * health_report.h
  *		The state of the server in one JSON document.

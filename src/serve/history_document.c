@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.c
  *		One metric over time, as a JSON document for a chart.

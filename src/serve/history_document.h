@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.h
  *		One metric over time, as a JSON document for a chart.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * holds.c
  *		What a session or a prepared transaction holds back, in words.

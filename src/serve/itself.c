@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * itself.c
  *		connpool_info(): how the monitor itself is doing; connpool_reset(); and the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks_view.c
  *		connpool_leaks: what looks forgotten, and what it holds back. connpool_leak_log
@@ -19,6 +20,7 @@
 #include "serve/session_list.h"
 #include "store/leak_log.h"
 #include "store/lock_waits.h"
+#include "store/pool_counters.h"
 #include "store/pools.h"
 #include "store/prepared.h"
 #include "store/slots.h"

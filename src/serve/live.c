@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * live.c
  *		get_connection_stats(): the catalogue as it stands now.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * plot.c
  *		connpool_plot(): the history of a metric as a chart in the terminal.

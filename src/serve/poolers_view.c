@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * poolers_view.c
  *		connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats: what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pools_view.c
  *		connpool_pools and connpool_session_stats: what each pool's sessions have

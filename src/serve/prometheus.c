@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * prometheus.c
  *		Writes the text formats of Prometheus (0.0.4) and OpenMetrics (1.0), sample by

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * query_stats.c
  *		connpool_query_stats and connpool_query_histogram: how many statements,

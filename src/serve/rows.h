@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * rows.h
  *		Builds the rows of set-returning functions, column by column.

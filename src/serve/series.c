@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * series.c
  *		What metrics were, out of whichever tier of the history answers best.

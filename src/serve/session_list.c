@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_list.c
  *		All sessions in an array, for functions that look at them more than once.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sessions.c
  *		The rows behind the views over sessions: connpool_sessions,

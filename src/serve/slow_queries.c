@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_queries.c
  *		slow_queries: statements of pg_stat_statements with a high mean time.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements_view.c
  *		connpool_slow_statements: the last statements that were slow, with their

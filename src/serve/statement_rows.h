@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_rows.h
  *		The columns of pg_stat_statements, by name, after cpm_statements_read().

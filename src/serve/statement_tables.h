@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_tables.h
  *		The tables that a statement names, in this database: how large they are, how

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_text.h
  *		What the text of a statement says: its kind, its tables, and whether it is

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * statements_source.h
  *		Reads pg_stat_statements, wherever it is, if it is.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * timeline.c
  *		connpool_history(): what the metrics were.

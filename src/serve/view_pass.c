@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * view_pass.c
  *		The value by which a function behind a view recognises a call by that view.

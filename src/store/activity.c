@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * activity.c
  *		One pass over PostgreSQL's own record of its client sessions.

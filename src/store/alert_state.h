@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_state.h
  *		The alert of each metric as it stands, and the log of transitions.

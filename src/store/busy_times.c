@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy_times.c
  *		For how long how many sessions of each pool were busy, and how often the

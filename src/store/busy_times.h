@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy_times.h
  *		For how long how many sessions of each pool were busy: active or in a

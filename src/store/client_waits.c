@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * client_waits.c
  *		Since when sessions have been waiting for their clients.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * client_waits.h
  *		Since when sessions have been waiting for their clients.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * errors.c
  *		Errors of client sessions by SQLSTATE.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * errors.h
  *		Errors of client sessions by SQLSTATE.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposed.c
  *		Counters that never fall while the server runs, for those who compute rates
@@ -31,45 +32,29 @@
 #include "store/periods.h"
 #include "store/pools.h"
 #include "store/refusals.h"
+#include "store/retained.h"
 #include "store/session_counts.h"
 
-/* Folded pools are told apart by so many databases; of what is more, only the sum is known. */
-#define MOST_DATABASES 64
 #define MOST_TRIES 3
 
-typedef struct PlaceBase
-{
-	bool		is_named;
-	uint64		queries;
-	uint64		failed;
-	uint64		hidden;			/* of its statements: those from before it was named */
-	uint64		shown;			/* the same: all that there were when its series was read last */
-	uint64		marked_queries; /* the same, at the mark */
-	uint64		marked_sessions;	/* of CpmPoolUse, at the mark */
-} PlaceBase;
-
-/* Databases of pools that were folded, and what "(other)" began with. */
-typedef struct Folded
+/* What the reader copied of store/retained while it held the lock. */
+typedef struct Evicted
 {
 	int			databases;
-	CpmExposedDatabase database[MOST_DATABASES];
-	PlaceBase	other;
+	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];
+	CpmRetainedPool other;
 	uint64	   *failed;			/* by index of store/pools, above their bases */
-} Folded;
+} Evicted;
 
 /* Guarded by the lock of store/pools, except that the field "reads" is also read without it. */
 typedef struct Exposed
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint32		entered;		/* how many pools were named, up to CPM_EXPOSED_POOLS */
-	uint64		replaced_at;	/* number of the sample at which another pool was named last */
-	uint64		marked_at;		/* and at which the marks were set, from which pools are compared */
+	uint32		entered;		/* how many pools got a series, up to CPM_EXPOSED_POOLS */
+	uint64		replaced_at;	/* number of the sample at which a pool got a series last */
+	uint64		marked_at;		/* number of the sample at which the marks were set */
 	bool		began_anew;		/* after a crash, and something had been counted */
-	uint64		moved;			/* statements of pools that came to be named, less of those that ceased to be */
-	int			databases;
-	CpmExposedDatabase folded[MOST_DATABASES];
 	CpmExposedTotals base;
-	PlaceBase	place[FLEXIBLE_ARRAY_MEMBER];
 } Exposed;
 
 static Exposed *shared;
@@ -77,7 +62,7 @@ static Exposed *shared;
 Size
 cpm_exposed_size(void)
 {
-	return add_size(offsetof(Exposed, place), mul_size(cpm_max_pools + 1, sizeof(PlaceBase)));
+	return sizeof(Exposed);
 }
 
 void
@@ -85,57 +70,16 @@ cpm_exposed_attach(void *memory, bool is_new)
 {
 	shared = memory;
 	if (is_new)
-		memset(shared, 0, cpm_exposed_size());
-}
-
-static int
-find_database(CpmExposedDatabase *list, int *count, int most, const char *name)
-{
-	for (int i = 0; i < *count; i++)
-		if (strcmp(list[i].name, name) == 0)
-			return i;
-	if (*count >= most)
-		return -1;
-	memset(&list[*count], 0, sizeof(list[*count]));
-	strlcpy(list[*count].name, name, NAMEDATALEN);
-	return (*count)++;
-}
-
-void
-cpm_exposed_fold(int index, const CpmPoolName *name, uint64 queries, uint64 failed)
-{
-	PlaceBase  *place = &shared->place[index];
-	PlaceBase  *other = &shared->place[CPM_OTHER_POOL];
-	int			database = find_database(shared->folded, &shared->databases, MOST_DATABASES, name->database);
-
-	if (database >= 0)
-	{
-		shared->folded[database].queries += queries - place->queries;
-		shared->folded[database].failed += failed - place->failed;
-	}
-	/* its series ends with what was shown; what it did since then is the others' */
-	if (place->is_named)
-		shared->moved -= place->shown;
-	other->queries += place->queries;
-	other->failed += place->failed;
-	memset(place, 0, sizeof(*place));
+		memset(shared, 0, sizeof(*shared));
 }
 
 void
 cpm_exposed_reset(void)
 {
+	cpm_retained_reset();
 	shared->reads++;
 	shared->began_anew = false;
-	shared->moved = 0;
-	shared->databases = 0;
 	memset(&shared->base, 0, sizeof(shared->base));
-	for (int i = 0; i <= cpm_max_pools; i++)
-	{
-		PlaceBase  *place = &shared->place[i];
-
-		place->queries = place->failed = 0;
-		place->hidden = place->shown = place->marked_queries = 0;
-	}
 }
 
 /* Everything since the last reset. */
@@ -179,6 +123,12 @@ subtract_base(CpmExposedTotals *totals)
 		counter[i] -= Min(counter[i], base[i]);
 }
 
+static CpmRetainedPool *
+pool_at(int index)
+{
+	return &cpm_retained()->pool[index];
+}
+
 static uint64
 above(uint64 count, uint64 base)
 {
@@ -196,15 +146,15 @@ measure_pools(const CpmExposed *exposed)
 
 	for (int i = 0; i < places; i++)
 	{
-		sessions += (double) above(exposed->use[i].sessions, shared->place[i].marked_sessions);
-		queries += (double) above(exposed->queries[i], shared->place[i].marked_queries);
+		sessions += (double) above(exposed->use[i].sessions, pool_at(i)->marked_sessions);
+		queries += (double) above(exposed->queries[i], pool_at(i)->marked_queries);
 	}
 	for (int i = 0; i < places; i++)
 	{
-		const PlaceBase *place = &shared->place[i];
+		const CpmRetainedPool *retained = pool_at(i);
 
-		size[i] = above(exposed->use[i].sessions, place->marked_sessions) / Max(sessions, 1) +
-			above(exposed->queries[i], place->marked_queries) / Max(queries, 1);
+		size[i] = above(exposed->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
+			above(exposed->queries[i], retained->marked_queries) / Max(queries, 1);
 	}
 	return size;
 }
@@ -214,8 +164,8 @@ mark_pools(const CpmExposed *exposed, uint64 sample)
 {
 	for (int i = 0; i < exposed->pools.places; i++)
 	{
-		shared->place[i].marked_sessions = exposed->use[i].sessions;
-		shared->place[i].marked_queries = exposed->queries[i];
+		pool_at(i)->marked_sessions = exposed->use[i].sessions;
+		pool_at(i)->marked_queries = exposed->queries[i];
 	}
 	shared->marked_at = sample;
 }
@@ -227,7 +177,7 @@ largest_unnamed(const CpmExposed *exposed, const double *size, uint64 sample)
 	int			found = -1;
 
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
-		if (exposed->pools.is_used[i] && !shared->place[i].is_named &&
+		if (exposed->pools.is_used[i] && !pool_at(i)->has_series &&
 			exposed->use[i].samples >= CPM_EXPOSED_LASTING &&
 			above(sample, exposed->use[i].last_used) < CPM_EXPOSED_PERIOD &&
 			(found < 0 || size[i] > size[found]) &&
@@ -245,7 +195,7 @@ pool_to_replace(const CpmExposed *exposed, const double *size, uint64 sample, do
 
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
 	{
-		if (!shared->place[i].is_named)
+		if (!pool_at(i)->has_series)
 			continue;
 		if (unused < 0 || exposed->use[i].last_used < exposed->use[unused].last_used)
 			unused = i;
@@ -262,18 +212,18 @@ pool_to_replace(const CpmExposed *exposed, const double *size, uint64 sample, do
 static void
 name_pool(const CpmExposed *exposed, int index)
 {
-	PlaceBase  *place = &shared->place[index];
+	CpmRetainedPool *retained = pool_at(index);
 
-	place->is_named = true;
-	place->hidden = exposed->queries[index];
-	shared->moved += place->hidden;
+	retained->has_series = true;
+	retained->hidden_queries = exposed->queries[index];
+	cpm_retained()->transferred += retained->hidden_queries;
 }
 
 static void
 unname_pool(int index)
 {
-	shared->place[index].is_named = false;
-	shared->moved -= shared->place[index].shown;
+	pool_at(index)->has_series = false;
+	cpm_retained()->transferred -= pool_at(index)->shown_queries;
 }
 
 /* Name one more pool, if there is one to be named and a place for it. */
@@ -284,7 +234,7 @@ replace_pool(const CpmExposed *exposed, const double *size, uint64 sample)
 	int			named = 0;
 
 	for (int i = 0; i < exposed->pools.places; i++)
-		named += shared->place[i].is_named;
+		named += pool_at(i)->has_series;
 	if (enters >= 0 && named >= CPM_EXPOSED_POOLS)
 	{
 		int			leaves = pool_to_replace(exposed, size, sample, size[enters]);
@@ -332,7 +282,7 @@ add_database(CpmExposed *exposed, int most, const char *name, uint64 queries, ui
 {
 	/* a database may be called as none that is known is */
 	const char *known = strcmp(name, CPM_EXPOSED_NO_DATABASE) == 0 ? "" : name;
-	CpmExposedDatabase *database = &exposed->database[find_database(exposed->database, &exposed->databases, most, known)];
+	CpmDatabaseCounters *database = &exposed->database[cpm_find_database(exposed->database, &exposed->databases, most, known)];
 
 	database->queries += queries;
 	database->failed += failed;
@@ -340,20 +290,20 @@ add_database(CpmExposed *exposed, int most, const char *name, uint64 queries, ui
 
 /* By database; what is in "(other)" and not of a pool that was folded is of none that is known. */
 static void
-sum_databases(CpmExposed *exposed, const Folded *folded)
+sum_databases(CpmExposed *exposed, const Evicted *evicted)
 {
 	const uint64 *counts = exposed->pools.pool[CPM_OTHER_POOL].counts.of;
-	uint64		queries = above(counts[CPM_QUERIES], folded->other.queries);
-	uint64		failed = above(counts[CPM_FAILED_QUERIES], folded->other.failed);
-	int			most = exposed->pools.places + MOST_DATABASES;
+	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
+	uint64		failed = above(counts[CPM_FAILED_QUERIES], evicted->other.base_failed);
+	int			most = exposed->pools.places + CPM_RETAINED_DATABASES;
 
-	exposed->database = palloc0(most * sizeof(CpmExposedDatabase));
+	exposed->database = palloc0(most * sizeof(CpmDatabaseCounters));
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
 		if (exposed->pools.is_used[i])
-			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i], folded->failed[i]);
-	for (int i = 0; i < folded->databases; i++)
+			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i], evicted->failed[i]);
+	for (int i = 0; i < evicted->databases; i++)
 	{
-		const CpmExposedDatabase *database = &folded->database[i];
+		const CpmDatabaseCounters *database = &evicted->database[i];
 
 		add_database(exposed, most, database->name, database->queries, database->failed);
 		queries = above(queries, database->queries);
@@ -365,7 +315,7 @@ sum_databases(CpmExposed *exposed, const Folded *folded)
 
 /* The lock is held, and no pool was folded since they were read. */
 static void
-add_memory(CpmExposed *exposed, Folded *folded)
+add_memory(CpmExposed *exposed, Evicted *evicted)
 {
 	subtract_base(&exposed->totals);
 	for (int i = 0; i < exposed->pools.places; i++)
@@ -374,25 +324,25 @@ add_memory(CpmExposed *exposed, Folded *folded)
 
 		if (!exposed->pools.is_used[i])
 			continue;
-		exposed->queries[i] = above(counts[CPM_QUERIES], shared->place[i].queries);
-		folded->failed[i] = above(counts[CPM_FAILED_QUERIES], shared->place[i].failed);
+		exposed->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
+		evicted->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
 	choose_pools(exposed);
-	exposed->other_queries = shared->moved;
+	exposed->other_queries = cpm_retained()->transferred;
 	for (int i = 0; i < exposed->pools.places; i++)
 	{
-		exposed->is_named[i] = shared->place[i].is_named;
+		exposed->is_named[i] = pool_at(i)->has_series;
 		if (exposed->is_named[i])
 		{
-			exposed->named_queries[i] = above(exposed->queries[i], shared->place[i].hidden);
-			shared->place[i].shown = exposed->queries[i];
+			exposed->named_queries[i] = above(exposed->queries[i], pool_at(i)->hidden_queries);
+			pool_at(i)->shown_queries = exposed->queries[i];
 		}
 		else
 			exposed->other_queries += exposed->queries[i];
 	}
-	folded->databases = shared->databases;
-	memcpy(folded->database, shared->folded, sizeof(folded->database));
-	folded->other = shared->place[CPM_OTHER_POOL];
+	evicted->databases = cpm_retained()->databases;
+	memcpy(evicted->database, cpm_retained()->database, sizeof(evicted->database));
+	evicted->other = *pool_at(CPM_OTHER_POOL);
 }
 
 static void
@@ -425,7 +375,7 @@ CpmExposed *
 cpm_exposed_read(void)
 {
 	CpmExposed *exposed = palloc0(sizeof(CpmExposed));
-	Folded	   *folded = palloc0(sizeof(Folded));
+	Evicted    *evicted = palloc0(sizeof(Evicted));
 	int			places = cpm_pools_places();
 	bool		is_one_moment;
 
@@ -433,7 +383,7 @@ cpm_exposed_read(void)
 	exposed->is_named = palloc0(places * sizeof(bool));
 	exposed->queries = palloc0(places * sizeof(uint64));
 	exposed->named_queries = palloc0(places * sizeof(uint64));
-	folded->failed = palloc0(places * sizeof(uint64));
+	evicted->failed = palloc0(places * sizeof(uint64));
 	is_one_moment = read_and_lock(exposed);
 	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
 	{
@@ -445,85 +395,30 @@ cpm_exposed_read(void)
 		/* one is folded all the time: look while none can be */
 		read_pools(exposed, cpm_pool_totals_in_haste());
 	}
-	add_memory(exposed, folded);
+	add_memory(exposed, evicted);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
-	sum_databases(exposed, folded);
+	sum_databases(exposed, evicted);
 	return exposed;
-}
-
-void
-cpm_exposed_save_place(CpmSink *sink, int index)
-{
-	cpm_put_u64(sink, shared->place[index].is_named);
-	cpm_put_u64(sink, shared->place[index].hidden);
-}
-
-CpmExposedPlace
-cpm_exposed_read_place(CpmSource *source)
-{
-	CpmExposedPlace saved;
-
-	saved.is_named = cpm_get_u64(source) != 0;
-	saved.hidden = cpm_get_u64(source);
-	return saved;
-}
-
-void
-cpm_exposed_load_place(int index, const CpmExposedPlace *saved, uint64 queries)
-{
-	PlaceBase  *place = &shared->place[index];
-
-	place->marked_queries = queries;
-	if (saved->is_named && index == CPM_OTHER_POOL)
-		shared->moved -= queries;	/* max_pools is lower than it was: its series has ended */
-	else if (saved->is_named)
-	{
-		place->is_named = true;
-		place->hidden = saved->hidden;
-		place->shown = queries;
-	}
 }
 
 void
 cpm_exposed_save(CpmSink *sink)
 {
-	cpm_put_mark(sink, sizeof(CpmExposedDatabase));
-	cpm_put_u64(sink, shared->moved);
+	cpm_retained_save(sink);
 	cpm_put_u64(sink, shared->entered);
-	for (int i = 0; i < shared->databases; i++)
-	{
-		cpm_put_another(sink, true);
-		cpm_put(sink, &shared->folded[i], sizeof(shared->folded[i]));
-	}
-	cpm_put_another(sink, false);
 }
 
 bool
 cpm_exposed_load(CpmSource *source)
 {
-	uint64		moved;
 	uint64		entered;
 
-	if (!cpm_get_mark(source, sizeof(CpmExposedDatabase)))
+	if (!cpm_retained_load(source))
 		return false;
-	moved = cpm_get_u64(source);
 	entered = cpm_get_u64(source);
 	if (!source->rehearsal)
-	{
-		shared->moved = moved;
 		shared->entered = (uint32) Min(entered, CPM_EXPOSED_POOLS);
-	}
-	while (cpm_get_another(source))
-	{
-		CpmExposedDatabase database;
-
-		if (!cpm_get(source, &database, sizeof(database)) || source->rehearsal ||
-			shared->databases >= MOST_DATABASES)
-			continue;
-		database.name[NAMEDATALEN - 1] = '\0';
-		shared->folded[shared->databases++] = database;
-	}
 	return !source->failed;
 }
 
@@ -538,8 +433,8 @@ cpm_exposed_begin_anew(void)
 	{
 		if (!list.is_used[i])
 			continue;
-		shared->place[i].queries = list.pool[i].counts.of[CPM_QUERIES];
-		shared->place[i].failed = list.pool[i].counts.of[CPM_FAILED_QUERIES];
+		pool_at(i)->base_queries = list.pool[i].counts.of[CPM_QUERIES];
+		pool_at(i)->base_failed = list.pool[i].counts.of[CPM_FAILED_QUERIES];
 	}
 	for (size_t i = 0; i < sizeof(shared->base) / sizeof(uint64); i++)
 		shared->began_anew |= ((const uint64 *) &shared->base)[i] != 0;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * exposed.h
  *		Counters that never fall while the server runs, for those who compute rates
@@ -12,6 +13,7 @@
 #include "store/busy_times.h"
 #include "store/errors.h"
 #include "store/pool_totals.h"
+#include "store/retained.h"
 
 #define CPM_EXPOSED_POOLS 20	/* that are named; the rest is "other" */
 #define CPM_EXPOSED_LASTING 30	/* samples that find a pool in use before it may be named */
@@ -35,14 +37,6 @@ typedef struct CpmExposedTotals
 	uint64		leaks;
 } CpmExposedTotals;
 
-/* Of the sessions of a database, folded pools included; empty name: not known any more. */
-typedef struct CpmExposedDatabase
-{
-	char		name[NAMEDATALEN];
-	uint64		queries;
-	uint64		failed;
-} CpmExposedDatabase;
-
 typedef struct CpmExposed
 {
 	CpmExposedTotals totals;
@@ -53,7 +47,7 @@ typedef struct CpmExposed
 	uint64	   *named_queries;	/* the same: of a pool that is named, since it was */
 	uint64		other_queries;	/* of pools that are not named, or before they were */
 	int			databases;
-	CpmExposedDatabase *database;
+	CpmDatabaseCounters *database;
 } CpmExposed;
 
 extern Size cpm_exposed_size(void);
@@ -64,9 +58,6 @@ extern void cpm_exposed_attach(void *memory, bool is_new);
  * PGPROC; takes the lock of store/pools for some microseconds.
  */
 extern CpmExposed *cpm_exposed_read(void);
-
-/* A pool that is folded now: its name, and what it has counted. The lock is held exclusively. */
-extern void cpm_exposed_fold(int index, const CpmPoolName *name, uint64 queries, uint64 failed);
 
 /* Is it called as the rest is? Then it is one of that. */
 extern bool cpm_exposed_is_other(const CpmPoolName *name);
@@ -81,17 +72,7 @@ extern void cpm_exposed_reset(void);
  */
 extern void cpm_exposed_save(CpmSink *sink);
 extern bool cpm_exposed_load(CpmSource *source);
-extern void cpm_exposed_save_place(CpmSink *sink, int index);
 
-/* What is saved of a pool's place, which is at an index only once the pool has been loaded. */
-typedef struct CpmExposedPlace
-{
-	bool		is_named;
-	uint64		hidden;
-} CpmExposedPlace;
-
-extern CpmExposedPlace cpm_exposed_read_place(CpmSource *source);
-extern void cpm_exposed_load_place(int index, const CpmExposedPlace *saved, uint64 queries);
 extern void cpm_exposed_begin_anew(void);
 extern bool cpm_exposed_began_anew(void);
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * history.c
  *		The samples of the last hour, in a ring of fixed size.

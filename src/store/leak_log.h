@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak_log.h
  *		What was suspected of having been forgotten: each occurrence once, and what

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_waits.c
  *		Who waits for a heavyweight lock, and for whom.

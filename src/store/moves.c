@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * moves.c
  *		Around whatever moves counts between a session and its pool, or a session from

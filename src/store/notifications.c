@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * notifications.c
  *		Transitions of alerts that are yet to be told to who listens.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * periods.h
  *		What had been counted of statements when the last minute, the last hour

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.c
  *		Owners of pools: a role in a database, the pools it holds, and its policy.

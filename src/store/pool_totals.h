@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_totals.h
  *		Pools as they stand: what sessions have given them and what those that
@@ -7,7 +8,6 @@
 #define CPM_POOL_TOTALS_H
 
 #include "base/pool.h"
-#include "base/stream.h"
 #include "datatype/timestamp.h"
 
 typedef struct CpmPoolList
@@ -49,14 +49,5 @@ extern void cpm_pool_tallies(CpmPoolTally *tally);
  * read and being marked.
  */
 extern void cpm_pool_totals_reset(void);
-
-/*
- * Write all pools at one moment, since the last reset, and with them what
- * store/slots counts, which is their sum. Sessions that are open are written as
- * killed now: should the server crash, they will have been. Loading is for the
- * postmaster, before anybody else is there.
- */
-extern void cpm_pool_totals_save(CpmSink *sink, TimestampTz now);
-extern bool cpm_pool_totals_load(CpmSource *source);
 
 #endif							/* CPM_POOL_TOTALS_H */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * poolers.h
  *		What is known of the PgBouncers that are asked, and which sessions are theirs.

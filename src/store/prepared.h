@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * prepared.h
  *		Prepared transactions: they hold locks and slots of nobody.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * recent.c
  *		What counters were a minute ago, for the metrics of the last minute.

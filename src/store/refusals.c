@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * refusals.c
  *		Refused connections: how many for which reason, and who the last were.

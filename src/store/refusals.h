@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * refusals.h
  *		Refused connections: how many for which reason, and who the last were.

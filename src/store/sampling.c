@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sampling.c
  *		Takes a sample: the one path by which every reader sees the present.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_counts.h
  *		How many sessions there have been and are, how long they lasted, and how

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slots.c
  *		A slot for each backend, in which it counts what it does.
@@ -30,6 +31,7 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "store/moves.h"
+#include "store/pool_counters.h"
 #include "store/pool_owners.h"
 #include "store/pools.h"
 #include "store/slots.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slots.h
  *		A slot for each backend, in which it counts what it does.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements.c
  *		The last statements that took longer than slow_statement_time.

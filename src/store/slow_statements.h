@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements.h
  *		The last statements that took longer than slow_statement_time.

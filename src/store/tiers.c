@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * tiers.c
  *		What samples come to by the minute, for a week, and by the hour, for a year.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker_status.h
  *		The status that each background worker publishes: whether it runs, when it

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerting.c
  *		Steps the alerts by one sample and announces what has changed.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerting.h
  *		Steps the alerts by one sample and announces what has changed.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * breaches.c
  *		Which pools do not keep their policy, for the message of an alert.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * breaches.h
  *		Which pools do not keep their policy, for the message of an alert.

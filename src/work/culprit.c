@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * culprit.c
  *		Who contributes most to a metric.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * http.c
  *		Registers the worker that answers over HTTP.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * http.h
  *		Registers the worker that answers over HTTP.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * notifier.c
  *		The background worker that tells a batch of transitions by NOTIFY.

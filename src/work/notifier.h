@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * notifier.h
  *		The background worker that tells a batch of transitions by NOTIFY.

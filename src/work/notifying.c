@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * notifying.c
  *		The sampler's part in NOTIFY: what is to be told, and who is to tell it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer.c
  *		Registers the worker that asks PgBouncer.

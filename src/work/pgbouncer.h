@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer.h
  *		Registers the worker that asks PgBouncer.

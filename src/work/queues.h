@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * queues.h
  *		In which pools of PgBouncer clients wait, for the message of an alert.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * sampler.c
  *		The background worker that samples, keeps history and raises alerts.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver.c
  *		The background worker that saves counters, history and alerts to a file.

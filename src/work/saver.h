@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver.h
  *		The background worker that saves counters, history and alerts to a file.

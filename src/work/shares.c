@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * shares.c
  *		What each pool has done in the last minute, for metrics that are rates.

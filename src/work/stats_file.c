@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * stats_file.c
  *		The file in which counters, history and alerts survive the server.
@@ -37,7 +38,7 @@
 #include "store/leak_log.h"
 #include "store/moves.h"
 #include "store/periods.h"
-#include "store/pool_totals.h"
+#include "store/pool_file.h"
 #include "store/recent.h"
 #include "store/refusals.h"
 #include "store/sampling.h"
@@ -112,7 +113,7 @@ put_everything(CpmSink *sink, TimestampTz now)
 	cpm_periods_save(sink);
 	cpm_leak_log_save(sink);
 	cpm_exposed_save(sink);
-	cpm_pool_totals_save(sink, now);
+	cpm_pool_file_save(sink, now);
 
 	crc = sink->crc;
 	FIN_CRC32C(crc);
@@ -211,7 +212,7 @@ get_counters(CpmSource *source)
 		cpm_periods_load(source) &&
 		cpm_leak_log_load(source) &&
 		cpm_exposed_load(source) &&
-		cpm_pool_totals_load(source) &&
+		cpm_pool_file_load(source) &&
 		source->next == source->end;
 }
 

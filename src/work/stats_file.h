@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * stats_file.h
  *		The file in which counters, history and alerts survive the server.

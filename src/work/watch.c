@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * watch.c
  *		What the sampler sees of single sessions while it takes a sample.
@@ -18,6 +19,7 @@
 #include "store/busy_times.h"
 #include "store/client_waits.h"
 #include "store/leak_log.h"
+#include "store/pool_counters.h"
 #include "store/pools.h"
 #include "store/sampling.h"
 #include "store/slots.h"

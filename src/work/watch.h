@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * watch.h
  *		What the sampler sees of single sessions while it takes a sample.

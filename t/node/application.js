@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: PostgreSQL
 // A simulated application on node-postgres. Reads what to do as JSON on standard
 // input and prints what came of it as one line of JSON.
 //

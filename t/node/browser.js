@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: PostgreSQL
 // A headless Chromium for tests. Each line on standard input is a command of the
 // DevTools protocol, {method, params}, for the one page there is; each is answered
 // by a line {result} or {error}. Commands of our own:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.c
  *		Steps an alert through a series and prints what becomes of it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.c
  *		Prints the bucket of base/busy for every number of sessions, and the most

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.c
  *		A file as connpool_monitor wrote it, damaged in every way that a number can

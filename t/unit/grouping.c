@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * grouping.c
  *		Prints for each line "grouping<tab>application_name" of its input under which name that

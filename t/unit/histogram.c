@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.c
  *		Reads durations in microseconds, one a line, and prints what

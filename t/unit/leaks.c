@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.c
  *		Prints for a session that went idle at minute 0, seen after so many seconds, whose pool
