@@ -7,10 +7,10 @@
 #ifndef CPM_POOL_H
 #define CPM_POOL_H
 
-#include "base/feature.h"
 #include "base/histogram.h"
 #include "base/policy.h"
 #include "base/query_counts.h"
+#include "base/session_feature.h"
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "pg_config_manual.h"

@@ -3,7 +3,7 @@
  * sample.h
  *		A sample: the state of all connections at one moment.
  *
- * Filled by one function (store/sampling.c) for SQL, alerts and history alike,
+ * Filled by one function (samples/take_sample.c) for SQL, alerts and history alike,
  * so that they cannot disagree. A plain value: no pointers.
  */
 #ifndef CPM_SAMPLE_H

@@ -6,7 +6,7 @@
 #ifndef CPM_HTTP_ANSWER_H
 #define CPM_HTTP_ANSWER_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "http/page.h"
 
 struct sockaddr;

@@ -6,7 +6,7 @@
 #ifndef CPM_HTTP_SERVER_H
 #define CPM_HTTP_SERVER_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "port.h"
 
 /*

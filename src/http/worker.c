@@ -6,13 +6,13 @@
  * A library of its own, for it links libmicrohttpd, which a backend must not. It
  * starts with the postmaster, needs no connection slot and no database, and waits
  * for nothing: whatever it says it reads from shared memory, by the entry table of
- * the library that is preloaded (base/entry.h).
+ * the library that is preloaded (export/worker_api.h).
  */
 #include "postgres.h"
 
 #include "base/compat.h"
-#include "base/entry.h"
 #include "base/version.h"
+#include "export/worker_api.h"
 #include "http/listener.h"
 #include "http/server.h"
 #include "http/token.h"

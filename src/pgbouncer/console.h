@@ -7,7 +7,7 @@
 #ifndef CPM_CONSOLE_H
 #define CPM_CONSOLE_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "pgbouncer/answers.h"
 #include "pgbouncer/child.h"
 

@@ -6,7 +6,7 @@
 #ifndef CPM_PGBOUNCER_SESSIONS_H
 #define CPM_PGBOUNCER_SESSIONS_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "pgbouncer/answers.h"
 
 /*

@@ -7,14 +7,14 @@
  * each console (src/console): one that hangs, or keeps libpq busy, costs itself only. The
  * processes end with the worker.
  * Whatever it learns it writes by the entry table of the library that is preloaded
- * (base/entry.h). An error ends the process, and the postmaster starts another.
+ * (export/worker_api.h). An error ends the process, and the postmaster starts another.
  */
 #include "postgres.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
-#include "base/entry.h"
 #include "base/version.h"
+#include "export/worker_api.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
 #include "postmaster/bgworker.h"

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-#include "judge/alerts.h"
+#include "rules/alerts.h"
 
 /* the server's printf is not linked here */
 #undef printf
