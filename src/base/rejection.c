@@ -8,29 +8,29 @@
 #include "base/rejection.h"
 
 const char *
-cpm_refusal_name(CpmRefusal reason)
+cpm_rejection_name(CpmRejection reason)
 {
 	switch (reason)
 	{
-		case CPM_REFUSED_TOO_MANY:
+		case CPM_REJECTED_TOO_MANY:
 			return "too_many";
-		case CPM_REFUSED_RESERVED:
+		case CPM_REJECTED_RESERVED:
 			return "reserved";
-		case CPM_REFUSED_ROLE_LIMIT:
+		case CPM_REJECTED_ROLE_LIMIT:
 			return "role_limit";
-		case CPM_REFUSED_DATABASE_LIMIT:
+		case CPM_REJECTED_DATABASE_LIMIT:
 			return "database_limit";
-		case CPM_REFUSED_AUTHENTICATION:
+		case CPM_REJECTED_AUTHENTICATION:
 			return "authentication";
-		case CPM_REFUSED_HBA:
+		case CPM_REJECTED_HBA:
 			return "hba";
-		case CPM_REFUSED_NO_DATABASE:
+		case CPM_REJECTED_NO_DATABASE:
 			return "no_database";
-		case CPM_REFUSED_STARTING_UP:
+		case CPM_REJECTED_STARTING_UP:
 			return "starting_up";
-		case CPM_REFUSED_SHUTTING_DOWN:
+		case CPM_REJECTED_SHUTTING_DOWN:
 			return "shutting_down";
-		case CPM_REFUSED_OTHER:
+		case CPM_REJECTED_OTHER:
 			break;
 	}
 	return "other";

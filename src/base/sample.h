@@ -23,8 +23,8 @@ typedef struct CpmSample
 
 	/*
 	 * By CpmMetricId, in the metric's unit. NaN: not known now. Infinity (only
-	 * exhaustion_seconds): known not to be in sight. Both are shown as NULL,
-	 * but the first freezes an alert's timers and the second clears it.
+	 * exhaustion_seconds): known not to be in sight. Both are shown as NULL, but the first
+	 * freezes an alert's timers and the second clears it.
 	 */
 	double		value[CPM_METRICS];
 	double		pooled_connections; /* that come through a PgBouncer; NaN: not known */

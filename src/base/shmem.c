@@ -14,7 +14,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-static const CpmArea *registered;
+static const CpmShmemArea *registered;
 static int	registered_count;
 static bool attached;
 
@@ -23,7 +23,7 @@ static shmem_startup_hook_type previous_startup_hook;
 
 /* Everything of an area is rounded up as PostgreSQL does when it allocates it. */
 static Size
-size_of(const CpmArea *area)
+size_of(const CpmShmemArea *area)
 {
 	Size		size = CACHELINEALIGN(area->size());
 
@@ -63,7 +63,7 @@ create_areas(void)
 }
 
 void
-cpm_areas_register(const CpmArea *areas, int count)
+cpm_shmem_register(const CpmShmemArea *areas, int count)
 {
 	registered = areas;
 	registered_count = count;
@@ -75,7 +75,7 @@ cpm_areas_register(const CpmArea *areas, int count)
 }
 
 Size
-cpm_areas_total_size(void)
+cpm_shmem_total_size(void)
 {
 	Size		total = 0;
 

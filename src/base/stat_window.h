@@ -11,22 +11,22 @@
 #include "datatype/timestamp.h"
 
 /* In the order of connpool_query_stats. */
-typedef enum CpmPeriod
+typedef enum CpmStatWindow
 {
 	CPM_LAST_MINUTE,
 	CPM_LAST_HOUR,
 	CPM_SINCE_RESET
-} CpmPeriod;
+} CpmStatWindow;
 
-#define CPM_PERIODS (CPM_SINCE_RESET + 1)
+#define CPM_STAT_WINDOWS (CPM_SINCE_RESET + 1)
 
 /* What was counted in a period that ends now. */
-typedef struct CpmPeriodStats
+typedef struct CpmStatWindowCounts
 {
 	TimestampTz since;
 	CpmQueryCounts counts;
 	CpmHistogram histogram;		/* of the same statements, but for those ending just now */
 	int64		max_us;			/* the longest; 0 for none */
-} CpmPeriodStats;
+} CpmStatWindowCounts;
 
 #endif							/* CPM_STAT_WINDOW_H */

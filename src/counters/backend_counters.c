@@ -38,7 +38,8 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
-#define SLOTS_AHEAD 6			/* a slot's buckets are on their way when those are so many places on */
+#define SLOTS_AHEAD 6			/* a slot's buckets are on their way when those are so many places
+								 * on */
 #define RECENT_POOLS 4			/* that a session comes back to without a lookup */
 
 typedef struct Slot
@@ -58,7 +59,8 @@ typedef struct Slot
 	uint64		session_base[CPM_COUNTS];
 	uint64		pool_base[CPM_COUNTS];
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature */
-	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* read between two looks at moves only */
+	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* read between two looks
+																		 * at moves only */
 } Slot;
 
 typedef struct Slots
@@ -75,10 +77,10 @@ typedef struct Slots
 /* A line of the cache for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
 typedef struct SlotCounts
 {
-	pg_atomic_uint64 of[8];		/* by CpmCount, and at CPM_TICK_PLACE and behind it */
+	pg_atomic_uint64 of[8];		/* by CpmCount, and at CPM_TICK_INDEX and behind it */
 } SlotCounts;
 
-StaticAssertDecl(CPM_TOUCHED_PLACE < 8, "counts of a slot do not fit");
+StaticAssertDecl(CPM_TOUCHED_INDEX < 8, "counts of a slot do not fit");
 StaticAssertDecl(CPM_BUCKETS / CPM_SUB_BUCKETS <= 64, "octaves do not fit in a word");
 
 typedef struct RecentPool
@@ -89,7 +91,7 @@ typedef struct RecentPool
 } RecentPool;
 
 static Slots *slots;
-static SlotCounts *slot_counts;	/* by slot; behind the slots in shared memory */
+static SlotCounts *slot_counts; /* by slot; behind the slots in shared memory */
 
 /* of this process */
 CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
@@ -135,7 +137,7 @@ cpm_slots_attach(void *memory, bool is_new)
 		init_slot(&slots->slot[i]);
 		for (int j = 0; j < CPM_COUNTS; j++)
 			pg_atomic_init_u64(&slot_counts[i].of[j], 0);
-		pg_atomic_init_u64(&slot_counts[i].of[CPM_TICK_PLACE], 1);
+		pg_atomic_init_u64(&slot_counts[i].of[CPM_TICK_INDEX], 1);
 	}
 }
 
@@ -162,7 +164,7 @@ mark_pool_base(int pool)
 static void
 give_buckets_to_pool(void)
 {
-	uint64		touched = pg_atomic_read_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE]);
+	uint64		touched = pg_atomic_read_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX]);
 
 	for (; touched != 0; touched &= touched - 1)
 	{
@@ -178,7 +180,7 @@ give_buckets_to_pool(void)
 			mine->pool_bucket_base[bucket] = count;
 		}
 	}
-	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE], 0);
+	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
 }
 
 /* Within a move: what was counted here and not yet given to the pool. */
@@ -223,15 +225,15 @@ begin_in_pool(bool *locked)
 		if (!recent->is_used ||
 			strcmp(recent->application_name, my_pool.application_name) != 0)
 			continue;
-		cpm_move_begin();
+		cpm_transfer_begin();
 		if (cpm_pool_enter(recent->ref))
 			return recent->ref.index;
-		cpm_move_end();
+		cpm_transfer_end();
 		recent->is_used = false;
 	}
 	ref = cpm_pool_lock_and_find(&my_pool);
 	*locked = true;
-	cpm_move_begin();
+	cpm_transfer_begin();
 	(void) cpm_pool_enter(ref);
 	/* "(other)" is no pool to come back to: there may be a place by then */
 	if (ref.index != CPM_OTHER_POOL)
@@ -242,7 +244,7 @@ begin_in_pool(bool *locked)
 static void
 end_in_pool(bool locked)
 {
-	cpm_move_end();
+	cpm_transfer_end();
 	if (locked)
 		LWLockRelease(cpm_pools_lock());
 }
@@ -283,7 +285,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	strlcpy(my_pool.role, MyProcPort->user_name, NAMEDATALEN);
 	(void) name_pool();
 
-	cpm_moves_heed_quiet();
+	cpm_transfers_wait_for_pause();
 	mine = &slots->slot[cpm_proc_number(MyProc)];
 	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
@@ -298,7 +300,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
-	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_PLACE], 0);
+	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
@@ -314,21 +316,21 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 void
 cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 {
-	cpm_moves_heed_quiet();
-	cpm_move_begin();
+	cpm_transfers_wait_for_pause();
+	cpm_transfer_begin();
 	give_to_pool();
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
 	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
 	cpm_pool_leave(mine->pool, now);
-	cpm_move_end();
+	cpm_transfer_end();
 	cpm_own_slot.counters = NULL;
 	mine = NULL;
 }
 
 void
-cpm_slot_follow_application(TimestampTz now)
+cpm_slot_change_pool(TimestampTz now)
 {
 	int			left = mine->pool;
 	int			entered;
@@ -339,7 +341,7 @@ cpm_slot_follow_application(TimestampTz now)
 	/* "(other)" is left as soon as there is a place */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
-	cpm_moves_heed_quiet();
+	cpm_transfers_wait_for_pause();
 	entered = begin_in_pool(&locked);
 	give_to_pool();
 	mark_pool_base(entered);
@@ -503,7 +505,7 @@ cpm_slots_next_tick(void)
 
 	for (int i = 0; i < slots->places; i++)
 	{
-		pg_atomic_uint64 *place = &slot_counts[i].of[CPM_TICK_PLACE];
+		pg_atomic_uint64 *place = &slot_counts[i].of[CPM_TICK_INDEX];
 		uint64		known = pg_atomic_read_u64(place);
 
 		while (known < tick && !pg_atomic_compare_exchange_u64(place, &known, tick))
@@ -512,7 +514,7 @@ cpm_slots_next_tick(void)
 }
 
 int
-cpm_slots_places(void)
+cpm_slots_total(void)
 {
 	return slots ? slots->places : 0;
 }
@@ -594,7 +596,7 @@ prefetch_buckets(int proc_number)
 	if (proc_number < 0 || proc_number >= slots->places)
 		return;
 	slot = &slots->slot[proc_number];
-	touched = slot->pid != 0 ? pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]) : 0;
+	touched = slot->pid != 0 ? pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]) : 0;
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
@@ -650,7 +652,7 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
 		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
-	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_PLACE]);
+	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;

@@ -39,13 +39,15 @@ typedef struct CpmSlotCounters
 typedef struct CpmOwnSlot
 {
 	CpmSlotCounters *counters;
-	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample; and two more */
+	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample; and
+								 * two more */
 	const char *shown_name;		/* the application_name that PostgreSQL shows */
 	uint64		longest_us;		/* of last_tick */
 	uint32		last_tick;		/* in which a statement ended; 0 before the first */
 	int			last_word;		/* of the name, with its end: its number, from 0 */
 	uint64		last_word_mask; /* the bytes of it that count */
-	char		application_name[NAMEDATALEN];	/* by which its pool was found; zeros after its end */
+	char		application_name[NAMEDATALEN];	/* by which its pool was found; zeros after its
+												 * end */
 } CpmOwnSlot;
 
 StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line of the cache");
@@ -53,10 +55,10 @@ StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
 /* Behind the counts of a slot, the number of the running tick: a statement finds it where it writes anyway. */
-#define CPM_TICK_PLACE CPM_COUNTS
+#define CPM_TICK_INDEX CPM_COUNTS
 
 /* And a bit for each octave of buckets that it has counted in since it came into its pool. */
-#define CPM_TOUCHED_PLACE (CPM_COUNTS + 1)
+#define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 extern Size cpm_slots_size(void);
 extern void cpm_slots_attach(void *memory, bool is_new);
@@ -77,7 +79,7 @@ extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /* Go over to the pool of the application_name that is set now, if it is another. */
-extern void cpm_slot_follow_application(TimestampTz now);
+extern void cpm_slot_change_pool(TimestampTz now);
 
 /* Look up the own pool again with the next statement, because application_grouping has changed. */
 extern void cpm_slot_forget_application(void);
@@ -148,10 +150,10 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 {
 	pg_atomic_uint64 *count = cpm_own_slot.count;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
-	uint32		tick = (uint32) pg_atomic_read_u64(&count[CPM_TICK_PLACE]);
+	uint32		tick = (uint32) pg_atomic_read_u64(&count[CPM_TICK_INDEX]);
 
 	cpm_slot_add(&cpm_own_slot.counters->bucket[bucket], 1);
-	pg_atomic_write_u64(&count[CPM_TOUCHED_PLACE], pg_atomic_read_u64(&count[CPM_TOUCHED_PLACE]) |
+	pg_atomic_write_u64(&count[CPM_TOUCHED_INDEX], pg_atomic_read_u64(&count[CPM_TOUCHED_INDEX]) |
 						UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS));
 	cpm_slot_add(&count[CPM_QUERIES], 1);
 	cpm_slot_add(&count[CPM_QUERY_TIME_US], elapsed_us);
@@ -200,14 +202,14 @@ extern int	cpm_slots_of_owner(uint64 owner);
 /* Has the session of that PGPROC, which has that pid, a duty? */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
-extern int	cpm_slots_places(void);
+extern int	cpm_slots_total(void);
 
 /* A hint that the slot of that number will be asked for in a moment; any number. */
 extern void cpm_slot_prefetch(int proc_number);
 
 /*
  * Add to a pool what the session of that PGPROC has counted in it and not yet
- * given to it. Between two looks at cpm_moves_at_rest().
+ * given to it. Between two looks at cpm_transfers_are_done().
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 

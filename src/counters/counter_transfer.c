@@ -28,13 +28,13 @@ typedef struct Moves
 static Moves *moves;
 
 Size
-cpm_moves_size(void)
+cpm_transfers_size(void)
 {
 	return sizeof(Moves);
 }
 
 void
-cpm_moves_attach(void *memory, bool is_new)
+cpm_transfers_attach(void *memory, bool is_new)
 {
 	moves = memory;
 	if (!is_new)
@@ -45,33 +45,33 @@ cpm_moves_attach(void *memory, bool is_new)
 }
 
 void
-cpm_move_begin(void)
+cpm_transfer_begin(void)
 {
 	pg_atomic_fetch_add_u64(&moves->begun, 1);
 }
 
 void
-cpm_move_end(void)
+cpm_transfer_end(void)
 {
 	pg_atomic_fetch_add_u64(&moves->done, 1);
 }
 
 void
-cpm_moves_ask_for_quiet(void)
+cpm_transfers_pause(void)
 {
 	pg_atomic_write_u64(&moves->quiet_until, (uint64) (cpm_monotonic_us() + QUIET_US));
 	pg_memory_barrier();
 }
 
 void
-cpm_moves_end_quiet(void)
+cpm_transfers_resume(void)
 {
 	pg_atomic_write_u64(&moves->quiet_until, 0);
 }
 
 /* Once is enough: a reader that asks again and again does not hold up anybody for longer. */
 void
-cpm_moves_heed_quiet(void)
+cpm_transfers_wait_for_pause(void)
 {
 	uint64		until = pg_atomic_read_u64(&moves->quiet_until);
 
@@ -84,7 +84,7 @@ cpm_moves_heed_quiet(void)
 }
 
 bool
-cpm_moves_at_rest(uint64 *count)
+cpm_transfers_are_done(uint64 *count)
 {
 	/* done before begun: in the other order a move between the two would be missed */
 	uint64		done;

@@ -7,23 +7,23 @@
 #ifndef CPM_COUNTER_TRANSFER_H
 #define CPM_COUNTER_TRANSFER_H
 
-extern Size cpm_moves_size(void);
-extern void cpm_moves_attach(void *memory, bool is_new);
+extern Size cpm_transfers_size(void);
+extern void cpm_transfers_attach(void *memory, bool is_new);
 
 /* Nothing that could wait, or be interrupted, in between. */
-extern void cpm_move_begin(void);
-extern void cpm_move_end(void);
+extern void cpm_transfer_begin(void);
+extern void cpm_transfer_end(void);
 
 /* How many had been begun, when none was under way; false when one was. */
-extern bool cpm_moves_at_rest(uint64 *count);
+extern bool cpm_transfers_are_done(uint64 *count);
 
 /*
  * A reader that is disturbed all the time asks for quiet: for 20 ms at most, sessions
  * wait before they begin a move. Whoever is about to begin one heeds that first, holding
  * no LWLock.
  */
-extern void cpm_moves_ask_for_quiet(void);
-extern void cpm_moves_end_quiet(void);
-extern void cpm_moves_heed_quiet(void);
+extern void cpm_transfers_pause(void);
+extern void cpm_transfers_resume(void);
+extern void cpm_transfers_wait_for_pause(void);
 
 #endif							/* CPM_COUNTER_TRANSFER_H */

@@ -26,13 +26,13 @@ typedef struct Recent
 static Recent *recent;
 
 Size
-cpm_recent_size(void)
+cpm_minute_counters_size(void)
 {
 	return sizeof(Recent);
 }
 
 void
-cpm_recent_attach(void *memory, bool is_new)
+cpm_minute_counters_attach(void *memory, bool is_new)
 {
 	recent = memory;
 	if (is_new)
@@ -44,13 +44,13 @@ cpm_recent_attach(void *memory, bool is_new)
 }
 
 void
-cpm_recent_begin(const CpmCounters *now)
+cpm_minute_counters_init(const CpmCounters *now)
 {
 	recent->entry[0] = *now;
 }
 
 void
-cpm_recent_keep(const CpmCounters *now)
+cpm_minute_counters_snapshot(const CpmCounters *now)
 {
 	uint64		number = pg_atomic_read_u64(&recent->next);
 	TimestampTz newest = recent->entry[(number - 1) % RING_ENTRIES].at;
@@ -58,14 +58,14 @@ cpm_recent_keep(const CpmCounters *now)
 	/* a clock that was set back starts anew rather than waiting to catch up */
 	if (now->at >= newest && now->at - newest < KEEP_EVERY_US)
 		return;
-	pg_write_barrier();			/* as in cpm_history_append() */
+	pg_write_barrier();			/* as in cpm_sample_ring_append() */
 	recent->entry[number % RING_ENTRIES] = *now;
 	pg_write_barrier();
 	pg_atomic_write_u64(&recent->next, number + 1);
 }
 
 CpmCounters
-cpm_recent_minute_ago(TimestampTz now)
+cpm_counters_minute_ago(TimestampTz now)
 {
 	uint64		next = pg_atomic_read_u64(&recent->next);
 	CpmCounters oldest = recent->entry[(next - 1) % RING_ENTRIES];

@@ -18,19 +18,19 @@ typedef struct CpmCounters
 	CpmQueryCounts queries;
 } CpmCounters;
 
-extern Size cpm_recent_size(void);
-extern void cpm_recent_attach(void *memory, bool is_new);
+extern Size cpm_minute_counters_size(void);
+extern void cpm_minute_counters_attach(void *memory, bool is_new);
 
 /* Keep a snapshot. The sampler only, at every sample; at most one a second is kept. */
-extern void cpm_recent_keep(const CpmCounters *now);
+extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 
 /* The last minute begins with the server's start: so much had been counted before. The postmaster. */
-extern void cpm_recent_begin(const CpmCounters *now);
+extern void cpm_minute_counters_init(const CpmCounters *now);
 
 /*
  * The newest snapshot that is at least a minute older than now, or that of the
  * server's start. Any process; no lock. The library must be preloaded.
  */
-extern CpmCounters cpm_recent_minute_ago(TimestampTz now);
+extern CpmCounters cpm_counters_minute_ago(TimestampTz now);
 
 #endif							/* CPM_MINUTE_COUNTERS_H */

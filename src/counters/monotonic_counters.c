@@ -12,8 +12,8 @@
  * named, so all series together have each statement once.
  *
  * Clients choose names, and each new name is a new series. So a pool is named only
- * after it has lasted (CPM_EXPOSED_LASTING), and after the first twenty at most one
- * in CPM_EXPOSED_PERIOD samples is: in the place of a pool that was unused for so
+ * after it has lasted (CPM_SERIES_MIN_SAMPLES), and after the first twenty at most one
+ * in CPM_SERIES_PERIOD_SAMPLES samples is: in the place of a pool that was unused for so
  * long, or did less than half of what the new one did.
  *
  * A reset begins anew, and so does a start after a crash: from the base, which
@@ -50,23 +50,23 @@ typedef struct Evicted
 typedef struct Exposed
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint32		entered;		/* how many pools got a series, up to CPM_EXPOSED_POOLS */
+	uint32		entered;		/* how many pools got a series, up to CPM_MAX_POOL_SERIES */
 	uint64		replaced_at;	/* number of the sample at which a pool got a series last */
 	uint64		marked_at;		/* number of the sample at which the marks were set */
 	bool		began_anew;		/* after a crash, and something had been counted */
-	CpmExposedTotals base;
+	CpmMonotonicTotals base;
 } Exposed;
 
 static Exposed *shared;
 
 Size
-cpm_exposed_size(void)
+cpm_monotonic_size(void)
 {
 	return sizeof(Exposed);
 }
 
 void
-cpm_exposed_attach(void *memory, bool is_new)
+cpm_monotonic_attach(void *memory, bool is_new)
 {
 	shared = memory;
 	if (is_new)
@@ -74,7 +74,7 @@ cpm_exposed_attach(void *memory, bool is_new)
 }
 
 void
-cpm_exposed_reset(void)
+cpm_monotonic_reset(void)
 {
 	cpm_retained_reset();
 	shared->reads++;
@@ -84,7 +84,7 @@ cpm_exposed_reset(void)
 
 /* Everything since the last reset. */
 static void
-sum_up(const CpmPoolList *list, CpmExposedTotals *totals)
+sum_up(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 {
 	memset(totals, 0, sizeof(*totals));
 	for (int i = 0; i < list->places; i++)
@@ -103,8 +103,8 @@ sum_up(const CpmPoolList *list, CpmExposedTotals *totals)
 		cpm_histogram_add(&totals->query_times, &pool->histogram);
 	}
 	cpm_session_histograms(&totals->setup_times, &totals->session_times);
-	for (int i = 0; i < CPM_REFUSALS; i++)
-		totals->refused[i] = cpm_refusals_count(i).count;
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		totals->refused[i] = cpm_rejections_count(i).count;
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 		totals->error[i] = cpm_errors_get(i).errors;
 	for (int kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
@@ -113,13 +113,13 @@ sum_up(const CpmPoolList *list, CpmExposedTotals *totals)
 
 /* Totals are made of nothing but counters. */
 static void
-subtract_base(CpmExposedTotals *totals)
+subtract_base(CpmMonotonicTotals *totals)
 {
 	uint64	   *counter = (uint64 *) totals;
 	const uint64 *base = (const uint64 *) &shared->base;
 
-	StaticAssertStmt(sizeof(CpmExposedTotals) % sizeof(uint64) == 0, "totals are counters");
-	for (size_t i = 0; i < sizeof(CpmExposedTotals) / sizeof(uint64); i++)
+	StaticAssertStmt(sizeof(CpmMonotonicTotals) % sizeof(uint64) == 0, "totals are counters");
+	for (size_t i = 0; i < sizeof(CpmMonotonicTotals) / sizeof(uint64); i++)
 		counter[i] -= Min(counter[i], base[i]);
 }
 
@@ -137,7 +137,7 @@ above(uint64 count, uint64 base)
 
 /* What pools did since the mark: the share of all sessions of each, and of all statements. */
 static double *
-measure_pools(const CpmExposed *exposed)
+measure_pools(const CpmMonotonicCounters *exposed)
 {
 	int			places = exposed->pools.places;
 	double	   *size = palloc0(places * sizeof(double));
@@ -160,7 +160,7 @@ measure_pools(const CpmExposed *exposed)
 }
 
 static void
-mark_pools(const CpmExposed *exposed, uint64 sample)
+mark_pools(const CpmMonotonicCounters *exposed, uint64 sample)
 {
 	for (int i = 0; i < exposed->pools.places; i++)
 	{
@@ -172,23 +172,23 @@ mark_pools(const CpmExposed *exposed, uint64 sample)
 
 /* The largest pool that has lasted, is in use and is not named; -1 for none. */
 static int
-largest_unnamed(const CpmExposed *exposed, const double *size, uint64 sample)
+largest_unnamed(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
 {
 	int			found = -1;
 
 	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
 		if (exposed->pools.is_used[i] && !pool_at(i)->has_series &&
-			exposed->use[i].samples >= CPM_EXPOSED_LASTING &&
-			above(sample, exposed->use[i].last_used) < CPM_EXPOSED_PERIOD &&
+			exposed->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
+			above(sample, exposed->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
 			(found < 0 || size[i] > size[found]) &&
-			!cpm_exposed_is_other(&exposed->pools.pool[i].name))
+			!cpm_monotonic_is_other(&exposed->pools.pool[i].name))
 			found = i;
 	return found;
 }
 
 /* The named pool that gives its place to another one of that size; -1 for none. */
 static int
-pool_to_replace(const CpmExposed *exposed, const double *size, uint64 sample, double other_size)
+pool_to_replace(const CpmMonotonicCounters *exposed, const double *size, uint64 sample, double other_size)
 {
 	int			unused = -1;
 	int			smallest = -1;
@@ -202,15 +202,15 @@ pool_to_replace(const CpmExposed *exposed, const double *size, uint64 sample, do
 		if (smallest < 0 || size[i] < size[smallest])
 			smallest = i;
 	}
-	if (above(sample, exposed->use[unused].last_used) >= CPM_EXPOSED_PERIOD)
+	if (above(sample, exposed->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
 		return unused;
-	if (above(sample, shared->marked_at) >= CPM_EXPOSED_PERIOD && size[smallest] < other_size / 2)
+	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES && size[smallest] < other_size / 2)
 		return smallest;
 	return -1;
 }
 
 static void
-name_pool(const CpmExposed *exposed, int index)
+name_pool(const CpmMonotonicCounters *exposed, int index)
 {
 	CpmRetainedPool *retained = pool_at(index);
 
@@ -228,14 +228,14 @@ unname_pool(int index)
 
 /* Name one more pool, if there is one to be named and a place for it. */
 static void
-replace_pool(const CpmExposed *exposed, const double *size, uint64 sample)
+replace_pool(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
 {
 	int			enters = largest_unnamed(exposed, size, sample);
 	int			named = 0;
 
 	for (int i = 0; i < exposed->pools.places; i++)
 		named += pool_at(i)->has_series;
-	if (enters >= 0 && named >= CPM_EXPOSED_POOLS)
+	if (enters >= 0 && named >= CPM_MAX_POOL_SERIES)
 	{
 		int			leaves = pool_to_replace(exposed, size, sample, size[enters]);
 
@@ -251,37 +251,37 @@ replace_pool(const CpmExposed *exposed, const double *size, uint64 sample)
 
 /* Each pool that lasts is named until there were twenty; then one at a time, slowly. */
 static void
-choose_pools(const CpmExposed *exposed)
+choose_pools(const CpmMonotonicCounters *exposed)
 {
-	uint64		sample = cpm_busy_times_samples();
+	uint64		sample = cpm_pool_busy_samples();
 	double	   *size = measure_pools(exposed);
 	int			enters;
 
-	while (shared->entered < CPM_EXPOSED_POOLS &&
+	while (shared->entered < CPM_MAX_POOL_SERIES &&
 		   (enters = largest_unnamed(exposed, size, sample)) >= 0)
 	{
 		name_pool(exposed, enters);
 		shared->entered++;
 	}
-	if (above(sample, shared->replaced_at) >= CPM_EXPOSED_PERIOD)
+	if (above(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		replace_pool(exposed, size, sample);
-	if (above(sample, shared->marked_at) >= CPM_EXPOSED_PERIOD)
+	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		mark_pools(exposed, sample);
 	pfree(size);
 }
 
 bool
-cpm_exposed_is_other(const CpmPoolName *name)
+cpm_monotonic_is_other(const CpmPoolName *name)
 {
-	return strcmp(name->database, CPM_EXPOSED_OTHER) == 0 && strcmp(name->role, CPM_EXPOSED_OTHER) == 0 &&
-		strcmp(name->application_name, CPM_EXPOSED_OTHER) == 0;
+	return strcmp(name->database, CPM_SERIES_OTHER) == 0 && strcmp(name->role, CPM_SERIES_OTHER) == 0 &&
+		strcmp(name->application_name, CPM_SERIES_OTHER) == 0;
 }
 
 static void
-add_database(CpmExposed *exposed, int most, const char *name, uint64 queries, uint64 failed)
+add_database(CpmMonotonicCounters *exposed, int most, const char *name, uint64 queries, uint64 failed)
 {
 	/* a database may be called as none that is known is */
-	const char *known = strcmp(name, CPM_EXPOSED_NO_DATABASE) == 0 ? "" : name;
+	const char *known = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
 	CpmDatabaseCounters *database = &exposed->database[cpm_find_database(exposed->database, &exposed->databases, most, known)];
 
 	database->queries += queries;
@@ -290,7 +290,7 @@ add_database(CpmExposed *exposed, int most, const char *name, uint64 queries, ui
 
 /* By database; what is in "(other)" and not of a pool that was folded is of none that is known. */
 static void
-sum_databases(CpmExposed *exposed, const Evicted *evicted)
+sum_databases(CpmMonotonicCounters *exposed, const Evicted *evicted)
 {
 	const uint64 *counts = exposed->pools.pool[CPM_OTHER_POOL].counts.of;
 	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
@@ -315,7 +315,7 @@ sum_databases(CpmExposed *exposed, const Evicted *evicted)
 
 /* The lock is held, and no pool was folded since they were read. */
 static void
-add_memory(CpmExposed *exposed, Evicted *evicted)
+add_memory(CpmMonotonicCounters *exposed, Evicted *evicted)
 {
 	subtract_base(&exposed->totals);
 	for (int i = 0; i < exposed->pools.places; i++)
@@ -346,12 +346,12 @@ add_memory(CpmExposed *exposed, Evicted *evicted)
 }
 
 static void
-read_pools(CpmExposed *exposed, CpmPoolList pools)
+read_pools(CpmMonotonicCounters *exposed, CpmPoolSnapshot pools)
 {
 	exposed->pools = pools;
 	sum_up(&exposed->pools, &exposed->totals);
 	for (int i = 0; i < pools.places; i++)
-		exposed->use[i] = cpm_busy_times_use(i);
+		exposed->use[i] = cpm_pool_busy_use(i);
 }
 
 /*
@@ -361,22 +361,22 @@ read_pools(CpmExposed *exposed, CpmPoolList pools)
  * the sum of the others with a count lower than was already shown, and that sum would fall.
  */
 static bool
-read_and_lock(CpmExposed *exposed)
+read_and_lock(CpmMonotonicCounters *exposed)
 {
-	uint64		folded = cpm_pools_folded();
+	uint64		folded = cpm_pools_evicted();
 	uint64		reads = shared->reads;
 
-	read_pools(exposed, cpm_pool_totals());
+	read_pools(exposed, cpm_pool_snapshot());
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
-	return folded == cpm_pools_folded() && reads == shared->reads;
+	return folded == cpm_pools_evicted() && reads == shared->reads;
 }
 
-CpmExposed *
-cpm_exposed_read(void)
+CpmMonotonicCounters *
+cpm_monotonic_read(void)
 {
-	CpmExposed *exposed = palloc0(sizeof(CpmExposed));
+	CpmMonotonicCounters *exposed = palloc0(sizeof(CpmMonotonicCounters));
 	Evicted    *evicted = palloc0(sizeof(Evicted));
-	int			places = cpm_pools_places();
+	int			places = cpm_pools_slots();
 	bool		is_one_moment;
 
 	exposed->use = palloc(places * sizeof(CpmPoolUse));
@@ -393,7 +393,7 @@ cpm_exposed_read(void)
 	if (!is_one_moment)
 	{
 		/* one is folded all the time: look while none can be */
-		read_pools(exposed, cpm_pool_totals_in_haste());
+		read_pools(exposed, cpm_pool_snapshot_nowait());
 	}
 	add_memory(exposed, evicted);
 	shared->reads++;
@@ -403,31 +403,31 @@ cpm_exposed_read(void)
 }
 
 void
-cpm_exposed_save(CpmSink *sink)
+cpm_monotonic_save(CpmSink *sink)
 {
 	cpm_retained_save(sink);
 	cpm_put_u64(sink, shared->entered);
 }
 
 bool
-cpm_exposed_load(CpmSource *source)
+cpm_monotonic_load(CpmSource *source)
 {
 	uint64		entered;
 
 	if (!cpm_retained_load(source))
 		return false;
 	entered = cpm_get_u64(source);
-	if (!source->rehearsal)
-		shared->entered = (uint32) Min(entered, CPM_EXPOSED_POOLS);
+	if (!source->validate_only)
+		shared->entered = (uint32) Min(entered, CPM_MAX_POOL_SERIES);
 	return !source->failed;
 }
 
 void
-cpm_exposed_begin_anew(void)
+cpm_monotonic_restart(void)
 {
-	CpmPoolList list = cpm_pool_totals();
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 
-	cpm_exposed_reset();
+	cpm_monotonic_reset();
 	sum_up(&list, &shared->base);
 	for (int i = 0; i < list.places; i++)
 	{
@@ -443,7 +443,7 @@ cpm_exposed_begin_anew(void)
 }
 
 bool
-cpm_exposed_began_anew(void)
+cpm_monotonic_was_restarted(void)
 {
 	return shared->began_anew;
 }

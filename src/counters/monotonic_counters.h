@@ -15,14 +15,16 @@
 #include "counters/pool_snapshot.h"
 #include "events/errors.h"
 
-#define CPM_EXPOSED_POOLS 20	/* that are named; the rest is "other" */
-#define CPM_EXPOSED_LASTING 30	/* samples that find a pool in use before it may be named */
-#define CPM_EXPOSED_PERIOD 600	/* samples between two replacements of named pools, at least */
-#define CPM_EXPOSED_OTHER "other"	/* database, role and application of that rest */
-#define CPM_EXPOSED_NO_DATABASE "(other)"	/* folded pools, sessions that are still authenticating */
+#define CPM_MAX_POOL_SERIES 20	/* that are named; the rest is "other" */
+#define CPM_SERIES_MIN_SAMPLES 30	/* samples that find a pool in use before it may be named */
+#define CPM_SERIES_PERIOD_SAMPLES 600	/* samples between two replacements of named pools, at
+										 * least */
+#define CPM_SERIES_OTHER "other"	/* database, role and application of that rest */
+#define CPM_SERIES_NO_DATABASE "(other)"	/* folded pools, sessions that are still
+											 * authenticating */
 
 /* Of the whole server. */
-typedef struct CpmExposedTotals
+typedef struct CpmMonotonicTotals
 {
 	uint64		opened;
 	uint64		ended[CPM_SESSION_ENDS];
@@ -32,15 +34,15 @@ typedef struct CpmExposedTotals
 	CpmHistogram query_times;
 	CpmHistogram session_times;
 	CpmHistogram setup_times;
-	uint64		refused[CPM_REFUSALS];
+	uint64		refused[CPM_REJECTIONS];
 	uint64		error[CPM_ERROR_CODES + 1]; /* by index of events/errors */
 	uint64		leaks;
-} CpmExposedTotals;
+} CpmMonotonicTotals;
 
-typedef struct CpmExposed
+typedef struct CpmMonotonicCounters
 {
-	CpmExposedTotals totals;
-	CpmPoolList pools;			/* since the last reset */
+	CpmMonotonicTotals totals;
+	CpmPoolSnapshot pools;		/* since the last reset */
 	CpmPoolUse *use;			/* by index */
 	bool	   *is_named;		/* the same */
 	uint64	   *queries;		/* the same */
@@ -48,32 +50,32 @@ typedef struct CpmExposed
 	uint64		other_queries;	/* of pools that are not named, or before they were */
 	int			databases;
 	CpmDatabaseCounters *database;
-} CpmExposed;
+} CpmMonotonicCounters;
 
-extern Size cpm_exposed_size(void);
-extern void cpm_exposed_attach(void *memory, bool is_new);
+extern Size cpm_monotonic_size(void);
+extern void cpm_monotonic_attach(void *memory, bool is_new);
 
 /*
  * Read everything at one moment, palloc'd; chooses the pools that are named. Any process with a
  * PGPROC; takes the lock of counters/pool_table for some microseconds.
  */
-extern CpmExposed *cpm_exposed_read(void);
+extern CpmMonotonicCounters *cpm_monotonic_read(void);
 
 /* Is it called as the rest is? Then it is one of that. */
-extern bool cpm_exposed_is_other(const CpmPoolName *name);
+extern bool cpm_monotonic_is_other(const CpmPoolName *name);
 
 /* All counters begin anew; pools that are named stay so. The lock is held exclusively. */
-extern void cpm_exposed_reset(void);
+extern void cpm_monotonic_reset(void);
 
 /*
  * Loading is for the postmaster, before anybody else is there. What a crash lost
  * would let counters fall: after one they begin anew, from what was loaded, and
  * so they do at the next start.
  */
-extern void cpm_exposed_save(CpmSink *sink);
-extern bool cpm_exposed_load(CpmSource *source);
+extern void cpm_monotonic_save(CpmSink *sink);
+extern bool cpm_monotonic_load(CpmSource *source);
 
-extern void cpm_exposed_begin_anew(void);
-extern bool cpm_exposed_began_anew(void);
+extern void cpm_monotonic_restart(void);
+extern bool cpm_monotonic_was_restarted(void);
 
 #endif							/* CPM_MONOTONIC_COUNTERS_H */

@@ -37,13 +37,13 @@ static BusyTimes *times;
 static uint64 *left_before;		/* by pool, at the sample before; of the sampler */
 
 Size
-cpm_busy_times_size(void)
+cpm_pool_busy_size(void)
 {
 	return add_size(offsetof(BusyTimes, place), mul_size(cpm_max_pools + 1, sizeof(BusyPlace)));
 }
 
 void
-cpm_busy_times_attach(void *memory, bool is_new)
+cpm_pool_busy_attach(void *memory, bool is_new)
 {
 	times = memory;
 	if (!is_new)
@@ -84,13 +84,13 @@ was_left(int index)
 }
 
 void
-cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths)
+cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 {
 	uint64		sample = pg_atomic_fetch_add_u64(&times->samples, 1) + 1;
 
 	if (left_before == NULL)
-		left_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_places() * sizeof(uint64));
-	for (int i = 0; i < cpm_pools_places(); i++)
+		left_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(uint64));
+	for (int i = 0; i < cpm_pools_slots(); i++)
 	{
 		uint32		generation;
 		uint32		connections;
@@ -108,7 +108,7 @@ cpm_busy_times_keep(const uint32 *busy_by_pool, uint32 tenths)
 }
 
 CpmPoolUse
-cpm_busy_times_use(int index)
+cpm_pool_busy_use(int index)
 {
 	const BusyPlace *place = &times->place[index];
 	CpmPoolUse	use = {0};
@@ -122,13 +122,13 @@ cpm_busy_times_use(int index)
 }
 
 uint64
-cpm_busy_times_samples(void)
+cpm_pool_busy_samples(void)
 {
 	return pg_atomic_read_u64(&times->samples);
 }
 
 bool
-cpm_busy_times_copy(int index, CpmBusy *busy)
+cpm_pool_busy_copy(int index, CpmBusy *busy)
 {
 	const BusyPlace *place = &times->place[index];
 	uint32		generation;
@@ -142,13 +142,13 @@ cpm_busy_times_copy(int index, CpmBusy *busy)
 }
 
 void
-cpm_busy_times_reset(void)
+cpm_pool_busy_reset(void)
 {
 	pg_atomic_fetch_add_u32(&times->epoch, 1);
 }
 
 void
-cpm_busy_times_load(int index, const CpmBusy *busy)
+cpm_pool_busy_load(int index, const CpmBusy *busy)
 {
 	uint32		generation;
 	uint32		connections;

@@ -45,7 +45,8 @@ typedef struct PoolEntry
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
 	pg_atomic_uint32 has_baseline;
 	PoolSums	total;			/* sessions add as they leave */
-	PoolSums	baseline;		/* written by resets and evictions, under the lock of counters/pool_table */
+	PoolSums	baseline;		/* written by resets and evictions, under the lock of
+								 * counters/pool_table */
 } PoolEntry;
 
 typedef struct PoolCounters

@@ -21,11 +21,11 @@
 
 /* How long the sessions that are open have been, added to their pools. */
 static void
-end_open_sessions(CpmPoolList *list, TimestampTz now)
+end_open_sessions(CpmPoolSnapshot *list, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_places(); i++)
+	for (int i = 0; i < cpm_slots_total(); i++)
 		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < list->places)
 			list->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
 	for (int i = 0; i < list->places; i++)
@@ -39,18 +39,18 @@ put_busy(CpmSink *sink, int index)
 {
 	CpmBusy		busy = {0};
 
-	(void) cpm_busy_times_copy(index, &busy);
+	(void) cpm_pool_busy_copy(index, &busy);
 	cpm_put_u64(sink, busy.samples);
 	cpm_put_u64(sink, busy.observed_tenths);
 	for (uint64 i = 0; i < CPM_BUSY_BUCKETS; i++)
 	{
 		if (busy.tenths[i] == 0)
 			continue;
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put_u64(sink, i);
 		cpm_put_u64(sink, busy.tenths[i]);
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 static void
@@ -59,7 +59,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 	memset(busy, 0, sizeof(*busy));
 	busy->samples = (uint32) cpm_get_u64(source);
 	busy->observed_tenths = cpm_get_u64(source);
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		uint64		bucket = cpm_get_u64(source);
 
@@ -76,7 +76,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 static void
 save_pool(CpmSink *sink, const CpmPool *pool, int index)
 {
-	cpm_put_another(sink, true);
+	cpm_put_more(sink, true);
 	cpm_put(sink, &pool->name, sizeof(pool->name));
 	cpm_put_u64(sink, pool->peak_connections);
 	cpm_put_u64(sink, pool->peak_busy);
@@ -96,16 +96,16 @@ save_pool(CpmSink *sink, const CpmPool *pool, int index)
 void
 cpm_pool_file_save(CpmSink *sink, TimestampTz now)
 {
-	CpmPoolList list = cpm_pool_totals();
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 
 	end_open_sessions(&list, now);
 	cpm_put_mark(sink, sizeof(CpmPoolName));
-	cpm_put_u64(sink, cpm_pools_folded());
+	cpm_put_u64(sink, cpm_pools_evicted());
 	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
 	for (int i = 0; i < list.places; i++)
 		if (list.is_used[i])
 			save_pool(sink, &list.pool[i], i);
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 	pfree(list.is_used);
 	pfree(list.pool);
 }
@@ -148,22 +148,22 @@ cpm_pool_file_load(CpmSource *source)
 		return false;
 	folded = cpm_get_u64(source);
 	max_us = (int64) cpm_get_u64(source);
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		int			index;
 
-		if (!load_pool(source, &pool, &busy, &series) || source->rehearsal)
+		if (!load_pool(source, &pool, &busy, &series) || source->validate_only)
 			continue;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			sum.counts.of[i] += pool.counts.of[i];
 		cpm_histogram_add(&sum.histogram, &pool.histogram);
 		index = cpm_pool_load(&pool);
-		cpm_busy_times_load(index, &busy);
+		cpm_pool_busy_load(index, &busy);
 		cpm_retained_load_pool(index, &series, pool.counts.of[CPM_QUERIES]);
 	}
-	if (source->failed || source->rehearsal)
+	if (source->failed || source->validate_only)
 		return !source->failed;
-	cpm_pools_load_folded(folded);
+	cpm_pools_load_evicted(folded);
 	cpm_slots_load(&sum.counts, &sum.histogram, max_us);
 	return true;
 }

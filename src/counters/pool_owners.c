@@ -68,7 +68,8 @@ typedef struct Owners
 	pg_atomic_uint64 sequence;	/* of policies */
 	int			most;			/* the largest number of pools that an owner holds */
 	int			free;			/* the first free entry */
-	int			places;			/* max_pools + 1, the length of the arrays that follow; set at start */
+	int			places;			/* max_pools + 1, the length of the arrays that follow; set at
+								 * start */
 } Owners;
 
 typedef struct OwnerKey
@@ -135,7 +136,7 @@ init_owners(void)
 void
 cpm_pool_owners_attach(void *memory, bool is_new)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(OwnerKey)};
+	HASHCTL		control = {.keysize = sizeof(uint64),.entrysize = sizeof(OwnerKey)};
 	char	   *arrays = (char *) memory + owners_offset();
 
 	owners = memory;
@@ -346,7 +347,7 @@ look_at_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 int
 cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 {
-	Choice		choice = {.pool = NONE, .looks = MOST_LOOKS};
+	Choice		choice = {.pool = NONE,.looks = MOST_LOOKS};
 
 	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0;
 		 pools = with_pools[pools].below)

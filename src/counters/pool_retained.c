@@ -125,10 +125,10 @@ cpm_retained_save(CpmSink *sink)
 	cpm_put_u64(sink, retained->transferred);
 	for (int i = 0; i < retained->databases; i++)
 	{
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put(sink, &retained->database[i], sizeof(retained->database[i]));
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 bool
@@ -139,13 +139,13 @@ cpm_retained_load(CpmSource *source)
 	if (!cpm_get_mark(source, sizeof(CpmDatabaseCounters)))
 		return false;
 	transferred = cpm_get_u64(source);
-	if (!source->rehearsal)
+	if (!source->validate_only)
 		retained->transferred = transferred;
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		CpmDatabaseCounters database;
 
-		if (!cpm_get(source, &database, sizeof(database)) || source->rehearsal ||
+		if (!cpm_get(source, &database, sizeof(database)) || source->validate_only ||
 			retained->databases >= CPM_RETAINED_DATABASES)
 			continue;
 		database.name[NAMEDATALEN - 1] = '\0';

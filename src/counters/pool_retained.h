@@ -22,7 +22,7 @@ typedef struct CpmDatabaseCounters
 	uint64		failed;
 } CpmDatabaseCounters;
 
-/* Of one pool. Numbers of statements are since the last reset, as in a CpmPoolList. */
+/* Of one pool. Numbers of statements are since the last reset, as in a CpmPoolSnapshot. */
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
@@ -36,8 +36,8 @@ typedef struct CpmRetainedPool
 
 typedef struct CpmRetained
 {
-	uint64		transferred;	/* statements from before pools got their series, less those shown in
-								 * series that have ended; may be negative, modulo 2^64 */
+	uint64		transferred;	/* statements from before pools got their series, less those shown
+								 * in series that have ended; may be negative, modulo 2^64 */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */

@@ -34,11 +34,11 @@
 #define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
 
 static void
-read_once(CpmPoolList *list)
+read_once(CpmPoolSnapshot *list)
 {
 	for (int i = 0; i < list->places; i++)
 		list->is_used[i] = cpm_pool_copy(i, &list->pool[i]);
-	for (int i = 0; i < cpm_slots_places(); i++)
+	for (int i = 0; i < cpm_slots_total(); i++)
 	{
 		cpm_slot_prefetch(i + SLOTS_AHEAD);
 		cpm_slot_add_to_pool(i, list->pool);
@@ -47,7 +47,7 @@ read_once(CpmPoolList *list)
 
 /* What was read before and after a move may come to less than nothing. */
 static void
-clamp(CpmPoolList *list)
+clamp(CpmPoolSnapshot *list)
 {
 	for (int i = 0; i < list->places; i++)
 	{
@@ -62,7 +62,7 @@ clamp(CpmPoolList *list)
 
 /* Between two moves, or as it can be had. */
 static void
-read_at_rest(CpmPoolList *list, bool in_haste)
+read_at_rest(CpmPoolSnapshot *list, bool in_haste)
 {
 	int			waits = in_haste ? MOST_WAITS_IN_HASTE : MOST_WAITS;
 	int			reads = 0;
@@ -78,10 +78,10 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		CHECK_FOR_INTERRUPTS();
 		if (in_haste || reads >= READS_WITHOUT_QUIET || waits < MOST_WAITS - WAITS_WITHOUT_QUIET)
 		{
-			cpm_moves_ask_for_quiet();
+			cpm_transfers_pause();
 			asked = true;
 		}
-		at_rest = cpm_moves_at_rest(&before);
+		at_rest = cpm_transfers_are_done(&before);
 		if (!at_rest && waits > 0)
 		{
 			waits--;
@@ -90,7 +90,7 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 		}
 		read_once(list);
 		reads++;
-		is_whole = at_rest && cpm_moves_at_rest(&after) && after == before;
+		is_whole = at_rest && cpm_transfers_are_done(&after) && after == before;
 		/* of what will not come to rest, once is enough */
 		if (waits == 0)
 			break;
@@ -98,14 +98,14 @@ read_at_rest(CpmPoolList *list, bool in_haste)
 	if (!is_whole)
 		clamp(list);
 	if (asked)
-		cpm_moves_end_quiet();
+		cpm_transfers_resume();
 }
 
 /* Everything since the server started. */
-static CpmPoolList
+static CpmPoolSnapshot
 read_totals(bool in_haste)
 {
-	CpmPoolList list = {.places = cpm_pools_places()};
+	CpmPoolSnapshot list = {.places = cpm_pools_slots()};
 
 	list.is_used = palloc(list.places * sizeof(bool));
 	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
@@ -136,7 +136,7 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 }
 
 static void
-subtract_baselines(CpmPoolList *list)
+subtract_baselines(CpmPoolSnapshot *list)
 {
 	CpmPool    *baseline = palloc(sizeof(CpmPool));
 
@@ -148,28 +148,28 @@ subtract_baselines(CpmPoolList *list)
 	pfree(baseline);
 }
 
-CpmPoolList
-cpm_pool_totals(void)
+CpmPoolSnapshot
+cpm_pool_snapshot(void)
 {
-	CpmPoolList list = read_totals(false);
+	CpmPoolSnapshot list = read_totals(false);
 
 	subtract_baselines(&list);
 	return list;
 }
 
-CpmPoolList
-cpm_pool_totals_in_haste(void)
+CpmPoolSnapshot
+cpm_pool_snapshot_nowait(void)
 {
-	CpmPoolList list = read_totals(true);
+	CpmPoolSnapshot list = read_totals(true);
 
 	subtract_baselines(&list);
 	return list;
 }
 
 void
-cpm_pool_tallies(CpmPoolTally *tally)
+cpm_pool_rate_counters(CpmPoolRateCounters *tally)
 {
-	int			pools = cpm_pools_places();
+	int			pools = cpm_pools_slots();
 	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE);
 	bool		is_disturbed = true;
 
@@ -178,12 +178,12 @@ cpm_pool_tallies(CpmPoolTally *tally)
 		uint64		before;
 		uint64		after;
 
-		is_disturbed = !cpm_moves_at_rest(&before);
+		is_disturbed = !cpm_transfers_are_done(&before);
 		for (int i = 0; i < pools; i++)
 			tally[i].opened = (uint32) cpm_pool_counts(i, &tally[i].generation, &counts[i]);
-		for (int i = 0; i < cpm_slots_places(); i++)
+		for (int i = 0; i < cpm_slots_total(); i++)
 			cpm_slot_add_counts(i, counts);
-		is_disturbed |= !cpm_moves_at_rest(&after) || after != before;
+		is_disturbed |= !cpm_transfers_are_done(&after) || after != before;
 	}
 	for (int i = 0; i < pools; i++)
 	{
@@ -194,9 +194,9 @@ cpm_pool_tallies(CpmPoolTally *tally)
 }
 
 void
-cpm_pool_totals_reset(void)
+cpm_pools_reset_baselines(void)
 {
-	CpmPoolList list = read_totals(true);
+	CpmPoolSnapshot list = read_totals(true);
 
 	for (int i = 0; i < list.places; i++)
 	{

@@ -10,12 +10,12 @@
 #include "base/pool.h"
 #include "datatype/timestamp.h"
 
-typedef struct CpmPoolList
+typedef struct CpmPoolSnapshot
 {
 	int			places;
 	bool	   *is_used;		/* by index of counters/pool_table */
 	CpmPool    *pool;			/* the same */
-} CpmPoolList;
+} CpmPoolSnapshot;
 
 /*
  * All pools since the last reset, at one moment: sums over them agree with each
@@ -24,23 +24,23 @@ typedef struct CpmPoolList
  * stopped within a move. In haste, as who holds the lock of counters/pool_table is, it asks for
  * quiet at once and waits for next to nothing.
  */
-extern CpmPoolList cpm_pool_totals(void);
-extern CpmPoolList cpm_pool_totals_in_haste(void);
+extern CpmPoolSnapshot cpm_pool_snapshot(void);
+extern CpmPoolSnapshot cpm_pool_snapshot_nowait(void);
 
 /* What a pool has counted since the server started, the low words of it. */
-typedef struct CpmPoolTally
+typedef struct CpmPoolRateCounters
 {
 	uint32		generation;
 	uint32		opened;
 	uint32		failed;
 	uint32		time_ms;
-} CpmPoolTally;
+} CpmPoolRateCounters;
 
 /*
  * Of all pools, by index; zeros where there is none. Of one moment, or under a storm of
  * moves nearly so: cheap, for who compares pools. Any process; takes no lock.
  */
-extern void cpm_pool_tallies(CpmPoolTally *tally);
+extern void cpm_pool_rate_counters(CpmPoolRateCounters *tally);
 
 /*
  * Counts and peaks start anew. Sessions that are open count as opened then, so
@@ -48,6 +48,6 @@ extern void cpm_pool_tallies(CpmPoolTally *tally);
  * the lock of counters/pool_table exclusively, or a pool could be folded between being
  * read and being marked.
  */
-extern void cpm_pool_totals_reset(void);
+extern void cpm_pools_reset_baselines(void);
 
 #endif							/* CPM_POOL_SNAPSHOT_H */

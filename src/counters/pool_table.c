@@ -46,7 +46,8 @@ typedef struct PoolTable
 	pg_atomic_uint64 evicted;	/* evictions, and lookups that ended in "(other)" */
 	pg_atomic_uint32 used;		/* slots in use, without "(other)"; written under the lock */
 	int			slots;			/* set at start */
-	int			next_free;		/* where the search for a free slot begins, minus one; under the lock */
+	int			next_free;		/* where the search for a free slot begins, minus one; under the
+								 * lock */
 	LWLock	   *lock;			/* set at start: a process that attaches cannot look it up */
 	PoolSlot	slot[FLEXIBLE_ARRAY_MEMBER];
 } PoolTable;
@@ -105,7 +106,7 @@ init_table(void)
 void
 cpm_pools_attach(void *memory, bool is_new)
 {
-	HASHCTL		control = {.keysize = sizeof(CpmPoolName), .entrysize = sizeof(PoolIndexEntry)};
+	HASHCTL		control = {.keysize = sizeof(CpmPoolName),.entrysize = sizeof(PoolIndexEntry)};
 
 	table = memory;
 	if (is_new)
@@ -116,7 +117,7 @@ cpm_pools_attach(void *memory, bool is_new)
 }
 
 int
-cpm_pools_places(void)
+cpm_pools_slots(void)
 {
 	return table->slots;
 }
@@ -173,7 +174,7 @@ evict(int index)
 
 	if (!pg_atomic_compare_exchange_u64(&slot->state, &empty, empty + (UINT64CONST(1) << 32)))
 		return false;
-	cpm_move_begin();
+	cpm_transfer_begin();
 	hash_search(by_name, &slot->name, HASH_REMOVE, NULL);
 	cpm_retained_evict(index, &slot->name, cpm_pool_counted(index, CPM_QUERIES),
 					   cpm_pool_counted(index, CPM_FAILED_QUERIES));
@@ -182,7 +183,7 @@ evict(int index)
 	pg_atomic_write_u32(&slot->is_used, 0);
 	pg_atomic_fetch_sub_u32(&table->used, 1);
 	pg_atomic_fetch_add_u64(&table->evicted, 1);
-	cpm_move_end();
+	cpm_transfer_end();
 	return true;
 }
 
@@ -324,7 +325,7 @@ cpm_pool_load(const CpmPool *pool)
 }
 
 void
-cpm_pools_load_folded(uint64 evicted)
+cpm_pools_load_evicted(uint64 evicted)
 {
 	pg_atomic_fetch_add_u64(&table->evicted, evicted);
 }
@@ -345,7 +346,7 @@ cpm_pools_used(void)
 }
 
 uint64
-cpm_pools_folded(void)
+cpm_pools_evicted(void)
 {
 	return table ? pg_atomic_read_u64(&table->evicted) : 0;
 }

@@ -29,7 +29,7 @@ extern void cpm_pools_attach(void *memory, bool is_new);
 extern LWLock *cpm_pools_lock(void);
 
 /* Return the number of slots; indexes run from 0 to that number, exclusive. */
-extern int	cpm_pools_places(void);
+extern int	cpm_pools_slots(void);
 
 /*
  * Take the lock and return the pool of that name, creating it if necessary, or "(other)" if no
@@ -53,7 +53,7 @@ extern void cpm_pool_leave(int index, TimestampTz now);
  * index. The postmaster only, at startup.
  */
 extern int	cpm_pool_load(const CpmPool *pool);
-extern void cpm_pools_load_folded(uint64 evicted);
+extern void cpm_pools_load_evicted(uint64 evicted);
 
 /* Return a value that changes when a session leaves the pool; 0 if none has. Takes no lock. */
 extern uint64 cpm_pool_last_left(int index);
@@ -85,6 +85,6 @@ extern bool cpm_pool_name(int index, CpmPoolName *name);
 
 /* Return the number of pools without "(other)", and how often a pool was merged into "(other)". */
 extern int	cpm_pools_used(void);
-extern uint64 cpm_pools_folded(void);
+extern uint64 cpm_pools_evicted(void);
 
 #endif							/* CPM_POOL_TABLE_H */

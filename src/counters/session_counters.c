@@ -28,13 +28,13 @@ typedef struct SessionCounts
 static SessionCounts *counts;
 
 Size
-cpm_session_counts_size(void)
+cpm_session_counters_size(void)
 {
 	return sizeof(SessionCounts);
 }
 
 void
-cpm_session_counts_attach(void *memory, bool is_new)
+cpm_session_counters_attach(void *memory, bool is_new)
 {
 	counts = memory;
 	if (!is_new)
@@ -93,7 +93,7 @@ cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration)
 }
 
 void
-cpm_session_counts_reset(void)
+cpm_session_counters_reset(void)
 {
 	copy_buckets(counts->setup, &counts->setup_baseline);
 	copy_buckets(counts->duration, &counts->duration_baseline);
@@ -110,13 +110,13 @@ add_open_sessions(CpmHistogram *duration, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_places(); i++)
+	for (int i = 0; i < cpm_slots_total(); i++)
 		if (cpm_slot_session(i, &session))
 			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
 }
 
 void
-cpm_session_counts_save(CpmSink *sink, TimestampTz now)
+cpm_session_counters_save(CpmSink *sink, TimestampTz now)
 {
 	CpmHistogram setup;
 	CpmHistogram duration;
@@ -129,14 +129,14 @@ cpm_session_counts_save(CpmSink *sink, TimestampTz now)
 }
 
 bool
-cpm_session_counts_load(CpmSource *source)
+cpm_session_counters_load(CpmSource *source)
 {
 	uint64		opened = cpm_get_u64(source);
 	CpmHistogram setup;
 	CpmHistogram duration;
 
 	(void) cpm_get_histogram(source, &setup);
-	if (!cpm_get_histogram(source, &duration) || source->rehearsal)
+	if (!cpm_get_histogram(source, &duration) || source->validate_only)
 		return !source->failed;
 	pg_atomic_write_u64(&counts->opened, opened);
 	for (int i = 0; i < CPM_BUCKETS; i++)

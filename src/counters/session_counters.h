@@ -10,8 +10,8 @@
 #include "base/stream.h"
 #include "datatype/timestamp.h"
 
-extern Size cpm_session_counts_size(void);
-extern void cpm_session_counts_attach(void *memory, bool is_new);
+extern Size cpm_session_counters_size(void);
+extern void cpm_session_counters_attach(void *memory, bool is_new);
 
 /* A session opens or ends. Its own process, once; atomics only, cannot fail. */
 extern void cpm_session_opened(int64 setup_us);
@@ -22,15 +22,15 @@ extern uint64 cpm_sessions_opened(void);
 
 /* How long sessions took to set up, and those that ended lasted, since the last reset. */
 extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
-extern void cpm_session_counts_reset(void);
+extern void cpm_session_counters_reset(void);
 
 /*
  * Sessions that are open are written as if they ended now: should the server
  * crash, they will have. Loading is for the postmaster, before anybody else is
  * there.
  */
-extern void cpm_session_counts_save(CpmSink *sink, TimestampTz now);
-extern bool cpm_session_counts_load(CpmSource *source);
+extern void cpm_session_counters_save(CpmSink *sink, TimestampTz now);
+extern bool cpm_session_counters_load(CpmSource *source);
 
 /*
  * The most sessions that were open at once since the last call. The sampler

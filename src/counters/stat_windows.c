@@ -28,16 +28,17 @@
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
 #define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
 #define SNAPSHOTS_PER_MINUTE 6
-#define SHORT_RING 24			/* more than a minute of snapshots, and two for each of some restarts */
+#define SHORT_RING 24			/* more than a minute of snapshots, and two for each of some
+								 * restarts */
 #define LONG_RING 96			/* more than an hour of minutes, the same */
 
-typedef struct Standing
+typedef struct CounterSnapshot
 {
 	TimestampTz at;
 	CpmQueryCounts counts;
 	CpmHistogram histogram;
 	int64		max_us;			/* since the snapshot before */
-} Standing;
+} CounterSnapshot;
 
 typedef struct SnapshotRing
 {
@@ -49,7 +50,7 @@ typedef struct SnapshotRing
 /* The time since the last reset, and which snapshots are of it. */
 typedef struct Reset
 {
-	Standing	standing;
+	CounterSnapshot standing;
 	uint64		first_of_minute;	/* numbers in the rings */
 	uint64		first_of_hour;
 } Reset;
@@ -57,9 +58,9 @@ typedef struct Reset
 typedef struct Periods
 {
 	SnapshotRing minute;
-	Standing	minute_snapshot[SHORT_RING];
+	CounterSnapshot minute_snapshot[SHORT_RING];
 	SnapshotRing hour;
-	Standing	hour_snapshot[LONG_RING];
+	CounterSnapshot hour_snapshot[LONG_RING];
 	int64		minute_max_us;	/* of the minute under way; the sampler's own */
 	CpmSeqlock	reset_lock;		/* guards reset, written by who holds the lock for resets */
 	Reset		reset;
@@ -71,13 +72,13 @@ static Periods *periods;
 static int64 unsnapped_us[2];
 
 Size
-cpm_periods_size(void)
+cpm_stat_windows_size(void)
 {
 	return sizeof(Periods);
 }
 
 static void
-init_ring(SnapshotRing *ring, Standing *snapshots, int size, int64 length_us, TimestampTz now)
+init_ring(SnapshotRing *ring, CounterSnapshot *snapshots, int size, int64 length_us, TimestampTz now)
 {
 	pg_atomic_init_u64(&ring->next, 1);
 	ring->size = size;
@@ -86,7 +87,7 @@ init_ring(SnapshotRing *ring, Standing *snapshots, int size, int64 length_us, Ti
 }
 
 void
-cpm_periods_attach(void *memory, bool is_new)
+cpm_stat_windows_attach(void *memory, bool is_new)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -101,7 +102,7 @@ cpm_periods_attach(void *memory, bool is_new)
 }
 
 static void
-take_snapshot(Standing *snapshot, TimestampTz now, int64 max_us)
+take_snapshot(CounterSnapshot *snapshot, TimestampTz now, int64 max_us)
 {
 	snapshot->at = now;
 	snapshot->counts = cpm_slots_counts();
@@ -110,20 +111,20 @@ take_snapshot(Standing *snapshot, TimestampTz now, int64 max_us)
 }
 
 static void
-keep(SnapshotRing *ring, Standing *snapshots, const Standing *snapshot)
+keep(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSnapshot *snapshot)
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
-	pg_write_barrier();			/* as in cpm_history_append() */
+	pg_write_barrier();			/* as in cpm_sample_ring_append() */
 	snapshots[number % ring->size] = *snapshot;
 	pg_write_barrier();
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
 void
-cpm_periods_keep(TimestampTz now)
+cpm_stat_windows_snapshot(TimestampTz now)
 {
-	static Standing snapshot;	/* of the sampler's process, to keep it off the stack */
+	static CounterSnapshot snapshot;	/* of the sampler's process, to keep it off the stack */
 	uint64		number = pg_atomic_read_u64(&periods->minute.next);
 	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
@@ -152,7 +153,7 @@ cpm_periods_keep(TimestampTz now)
  * statement of the period.
  */
 static uint64
-beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, TimestampTz now,
+beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next, TimestampTz now,
 			 uint64 first, TimestampTz reset_at, int64 *max_us)
 {
 	uint64		number = next - 1;
@@ -160,7 +161,7 @@ beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, T
 	*max_us = 0;
 	for (uint64 i = 0; i < Min(next, (uint64) ring->size - 1); i++)
 	{
-		const Standing *snapshot = &snapshots[(next - 1 - i) % ring->size];
+		const CounterSnapshot *snapshot = &snapshots[(next - 1 - i) % ring->size];
 		TimestampTz at = next - 1 - i < first ? reset_at : snapshot->at;
 
 		if (i > 0 && at > now + SNAPSHOT_US)
@@ -175,8 +176,8 @@ beginning_of(const SnapshotRing *ring, const Standing *snapshots, uint64 next, T
 
 /* Copy the snapshot at which the period begins; returns false if it begins at the reset. */
 static bool
-find_beginning(SnapshotRing *ring, const Standing *snapshots, TimestampTz now, uint64 first,
-			   TimestampTz reset_at, Standing *then, int64 *max_us)
+find_beginning(SnapshotRing *ring, const CounterSnapshot *snapshots, TimestampTz now, uint64 first,
+			   TimestampTz reset_at, CounterSnapshot *then, int64 *max_us)
 {
 	uint64		number;
 
@@ -199,7 +200,7 @@ copy_reset(Reset *reset)
 }
 
 TimestampTz
-cpm_periods_reset_at(void)
+cpm_stat_windows_reset_at(void)
 {
 	TimestampTz at;
 
@@ -211,9 +212,9 @@ cpm_periods_reset_at(void)
 
 /* The same for the last hour. Its ring lacks the minute under way, which is in the other. */
 static bool
-find_hour(TimestampTz now, const Reset *reset, Standing *then, int64 *max_us)
+find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max_us)
 {
-	Standing   *minute = palloc(sizeof(Standing));
+	CounterSnapshot *minute = palloc(sizeof(CounterSnapshot));
 	int64		latest_us;
 	bool		is_found_in_minute = find_beginning(&periods->minute, periods->minute_snapshot, now,
 													reset->first_of_minute, reset->standing.at,
@@ -234,9 +235,9 @@ find_hour(TimestampTz now, const Reset *reset, Standing *then, int64 *max_us)
 }
 
 void
-cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
+cpm_stat_window_read(CpmStatWindow period, TimestampTz now, CpmStatWindowCounts *stats)
 {
-	Standing   *then = palloc(sizeof(Standing));
+	CounterSnapshot *then = palloc(sizeof(CounterSnapshot));
 	Reset	   *reset = palloc(sizeof(Reset));
 	bool		is_found = false;
 
@@ -264,7 +265,7 @@ cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats)
 }
 
 void
-cpm_periods_reset(TimestampTz now)
+cpm_stat_windows_reset(TimestampTz now)
 {
 	Reset	   *reset = palloc(sizeof(Reset));
 
@@ -281,12 +282,12 @@ cpm_periods_reset(TimestampTz now)
 
 /* Snapshots as differences to the last reset; those before it are of no more use. */
 static void
-save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, uint64 first,
-		  const Standing *reset)
+save_ring(CpmSink *sink, SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 first,
+		  const CounterSnapshot *reset)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	uint64		oldest = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
-	Standing	copy;
+	CounterSnapshot copy;
 
 	for (uint64 i = Max(first, oldest); i < next; i++)
 	{
@@ -296,17 +297,17 @@ save_ring(CpmSink *sink, SnapshotRing *ring, const Standing *snapshots, uint64 f
 			continue;
 		cpm_query_counts_subtract(&copy.counts, &reset->counts);
 		cpm_histogram_subtract(&copy.histogram, &reset->histogram);
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put_u64(sink, (uint64) copy.at);
 		cpm_put_u64(sink, (uint64) copy.max_us);
 		cpm_put(sink, &copy.counts, sizeof(copy.counts));
 		cpm_put_histogram(sink, &copy.histogram);
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 void
-cpm_periods_save(CpmSink *sink)
+cpm_stat_windows_save(CpmSink *sink)
 {
 	Reset		reset;
 	int64		latest_us = cpm_slots_tick_max_us(cpm_slots_tick());
@@ -321,27 +322,27 @@ cpm_periods_save(CpmSink *sink)
 
 /* The reset comes first: a period that no snapshot is old enough for begins there. */
 static void
-load_ring(CpmSource *source, SnapshotRing *ring, Standing *snapshots, TimestampTz reset_at)
+load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, TimestampTz reset_at)
 {
-	Standing	loaded = {.at = reset_at};
+	CounterSnapshot loaded = {.at = reset_at};
 
-	if (!source->rehearsal)
+	if (!source->validate_only)
 	{
 		pg_atomic_write_u64(&ring->next, 0);
 		keep(ring, snapshots, &loaded);
 	}
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		loaded.at = (TimestampTz) cpm_get_u64(source);
 		loaded.max_us = (int64) cpm_get_u64(source);
 		(void) cpm_get(source, &loaded.counts, sizeof(loaded.counts));
-		if (cpm_get_histogram(source, &loaded.histogram) && !source->rehearsal)
+		if (cpm_get_histogram(source, &loaded.histogram) && !source->validate_only)
 			keep(ring, snapshots, &loaded);
 	}
 }
 
 bool
-cpm_periods_load(CpmSource *source)
+cpm_stat_windows_load(CpmSource *source)
 {
 	TimestampTz reset_at = (TimestampTz) cpm_get_u64(source);
 
@@ -349,7 +350,7 @@ cpm_periods_load(CpmSource *source)
 	unsnapped_us[1] = (int64) cpm_get_u64(source);
 	load_ring(source, &periods->minute, periods->minute_snapshot, reset_at);
 	load_ring(source, &periods->hour, periods->hour_snapshot, reset_at);
-	if (source->failed || source->rehearsal)
+	if (source->failed || source->validate_only)
 		return !source->failed;
 	memset(&periods->reset, 0, sizeof(periods->reset));
 	periods->reset.standing.at = reset_at;
@@ -358,9 +359,9 @@ cpm_periods_load(CpmSource *source)
 
 /* Nothing was counted between the moment of saving and now. */
 void
-cpm_periods_go_on(TimestampTz saved_at)
+cpm_stat_windows_resume(TimestampTz saved_at)
 {
-	Standing	standing;
+	CounterSnapshot standing;
 
 	take_snapshot(&standing, saved_at, unsnapped_us[0]);
 	keep(&periods->minute, periods->minute_snapshot, &standing);

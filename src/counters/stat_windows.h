@@ -10,17 +10,17 @@
 #include "base/stat_window.h"
 #include "base/stream.h"
 
-extern Size cpm_periods_size(void);
-extern void cpm_periods_attach(void *memory, bool is_new);
+extern Size cpm_stat_windows_size(void);
+extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
  * Keep a snapshot when one is due: every ten seconds, for summing the buckets of
  * a thousand sessions costs more than a sample. The sampler only, every round.
  */
-extern void cpm_periods_keep(TimestampTz now);
+extern void cpm_stat_windows_snapshot(TimestampTz now);
 
 /* What the period has seen. Any process; takes no lock. */
-extern void cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *stats);
+extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now, CpmStatWindowCounts *stats);
 
 /*
  * What periods need to reach back beyond the server's start. To be saved before
@@ -28,14 +28,14 @@ extern void cpm_period_stats(CpmPeriod period, TimestampTz now, CpmPeriodStats *
  * Loading is for the postmaster, before anybody else is there; once the counts
  * are loaded too, it goes on from them: they are those of saved_at.
  */
-extern void cpm_periods_save(CpmSink *sink);
-extern bool cpm_periods_load(CpmSource *source);
-extern void cpm_periods_go_on(TimestampTz saved_at);
+extern void cpm_stat_windows_save(CpmSink *sink);
+extern bool cpm_stat_windows_load(CpmSource *source);
+extern void cpm_stat_windows_resume(TimestampTz saved_at);
 
 /* When all began, or were last reset; 0 when the library is not preloaded. */
-extern TimestampTz cpm_periods_reset_at(void);
+extern TimestampTz cpm_stat_windows_reset_at(void);
 
 /* All periods begin anew. Hold an exclusive lock against other resets. */
-extern void cpm_periods_reset(TimestampTz now);
+extern void cpm_stat_windows_reset(TimestampTz now);
 
 #endif							/* CPM_STAT_WINDOWS_H */

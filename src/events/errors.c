@@ -159,25 +159,25 @@ cpm_errors_save(CpmSink *sink)
 
 		if (count.errors == 0)
 			continue;
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put_u64(sink, (uint32) count.sqlstate);
 		cpm_put_u64(sink, count.errors);
 		cpm_put_u64(sink, (uint64) count.last_seen);
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 bool
 cpm_errors_load(CpmSource *source)
 {
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		uint32		sqlstate = (uint32) cpm_get_u64(source);
 		uint64		total = cpm_get_u64(source);
 		uint64		last_seen = cpm_get_u64(source);
 		ErrorCounter *counter;
 
-		if (source->failed || source->rehearsal)
+		if (source->failed || source->validate_only)
 			continue;
 		counter = sqlstate != 0 ? counter_of(sqlstate) : &errors->counter[CPM_ERROR_CODES];
 		pg_atomic_fetch_add_u64(&counter->total, total);

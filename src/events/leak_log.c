@@ -48,7 +48,8 @@ typedef struct LeakLog
 	pg_atomic_uint32 resets;
 	uint32		resets_seen;	/* by the sampler: longest_us began anew with it */
 	uint32		round;
-	int			sessions;		/* places of the table for sessions; behind them, those for prepared ones */
+	int			sessions;		/* places of the table for sessions; behind them, those for
+								 * prepared ones */
 	int			places;
 	LeakCounters counters[CPM_LEAK_KINDS];
 	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* whoever resets writes */
@@ -145,7 +146,7 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over)
 }
 
 void
-cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind)
+cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 {
 	Occurrence *known = &leaks->occurrence[session->proc_number];
 	bool		is_same_session = known->pid == session->pid &&
@@ -195,7 +196,7 @@ place_of_prepared(TransactionId xid)
 }
 
 void
-cpm_leaks_see_prepared(const CpmPrepared *prepared, bool is_leak)
+cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *place = place_of_prepared(prepared->xid);
 
@@ -298,10 +299,10 @@ cpm_leak_log_save(CpmSink *sink)
 	{
 		if (leaks->occurrence[i].kind == CPM_NO_LEAK)
 			continue;
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put(sink, &leaks->occurrence[i], sizeof(Occurrence));
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 	cpm_ring_save(ring, &entry, sink);
 }
 
@@ -312,7 +313,7 @@ load_counts(CpmSource *source)
 	{
 		CpmLeakCounts counts;
 
-		if (!cpm_get(source, &counts, sizeof(counts)) || source->rehearsal)
+		if (!cpm_get(source, &counts, sizeof(counts)) || source->validate_only)
 			continue;
 		pg_atomic_write_u64(&leaks->counters[i].detected, counts.detected);
 		pg_atomic_write_u64(&leaks->counters[i].released, counts.released);
@@ -331,11 +332,11 @@ cpm_leak_log_load(CpmSource *source)
 	if (!cpm_get_mark(source, sizeof(Occurrence)))
 		return false;
 	load_counts(source);
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
 		Occurrence *place;
 
-		if (!cpm_get(source, &occurrence, sizeof(occurrence)) || source->rehearsal)
+		if (!cpm_get(source, &occurrence, sizeof(occurrence)) || source->validate_only)
 			continue;
 		place = place_of_prepared(occurrence.xid);
 		if (place == NULL)

@@ -24,8 +24,8 @@ extern void cpm_leak_log_attach(void *memory, bool is_new);
 typedef void (*CpmLeakVisitor) (const CpmLeakEnd *leak);
 
 extern void cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over);
-extern void cpm_leaks_see_session(const CpmSession *session, CpmLeakKind kind);
-extern void cpm_leaks_see_prepared(const CpmPrepared *prepared, bool is_leak);
+extern void cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind);
+extern void cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
 extern void cpm_leaks_round_end(void);
 
 /* Any process; no lock. */

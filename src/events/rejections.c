@@ -46,7 +46,7 @@ typedef struct Repeat
 
 typedef struct Refusals
 {
-	RefusalCounter counter[CPM_REFUSALS];
+	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
 	CpmRing		log;			/* the last; with its entries behind it */
 } Refusals;
@@ -54,19 +54,19 @@ typedef struct Refusals
 static Refusals *refusals;
 
 Size
-cpm_refusals_size(void)
+cpm_rejections_size(void)
 {
-	return offsetof(Refusals, log) + cpm_ring_size(CPM_REFUSAL_LOG_ENTRIES, sizeof(CpmRefused));
+	return offsetof(Refusals, log) + cpm_ring_size(CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
 }
 
 void
-cpm_refusals_attach(void *memory, bool is_new)
+cpm_rejections_attach(void *memory, bool is_new)
 {
 	refusals = memory;
 	if (!is_new)
 		return;
 
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
 		pg_atomic_init_u64(&refusals->counter[i].total, 0);
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
@@ -80,7 +80,7 @@ cpm_refusals_attach(void *memory, bool is_new)
 			pg_atomic_init_u64(&refusals->repeat[group][i].ticket, 0);
 		}
 	}
-	cpm_ring_init(&refusals->log, CPM_REFUSAL_LOG_ENTRIES, sizeof(CpmRefused));
+	cpm_ring_init(&refusals->log, CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
 }
 
 static uint64
@@ -91,7 +91,7 @@ hash_text(const char *text, uint64 seed)
 
 /* Hash all fields except the port, which differs at each attempt. Never returns 0. */
 static uint64
-hash_of(const CpmRefused *refused)
+hash_of(const CpmRejected *refused)
 {
 	const struct sockaddr_storage *address = &refused->client_addr.addr;
 	uint64		hash = (uint64) refused->reason;
@@ -112,7 +112,7 @@ hash_of(const CpmRefused *refused)
 static bool
 add_to_entry(uint64 ticket, TimestampTz at)
 {
-	CpmRefused *entry = cpm_ring_entry(&refusals->log, ticket);
+	CpmRejected *entry = cpm_ring_entry(&refusals->log, ticket);
 
 	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MOST_PAUSE_US)
 		return false;
@@ -122,12 +122,12 @@ add_to_entry(uint64 ticket, TimestampTz at)
 }
 
 static void
-remember(const CpmRefused *refused, TimestampTz at)
+remember(const CpmRejected *refused, TimestampTz at)
 {
 	uint64		hash = hash_of(refused);
 	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
 	Repeat	   *oldest = &group[0];
-	CpmRefused	entry = *refused;
+	CpmRejected entry = *refused;
 	uint64		ticket;
 
 	for (int i = 0; i < REPEATS_IN_GROUP; i++)
@@ -155,7 +155,7 @@ remember(const CpmRefused *refused, TimestampTz at)
 }
 
 void
-cpm_refusals_add(const CpmRefused *refused, TimestampTz at)
+cpm_rejections_add(const CpmRejected *refused, TimestampTz at)
 {
 	RefusalCounter *counter = &refusals->counter[refused->reason];
 
@@ -164,10 +164,10 @@ cpm_refusals_add(const CpmRefused *refused, TimestampTz at)
 	remember(refused, at);
 }
 
-CpmRefusalCount
-cpm_refusals_count(CpmRefusal reason)
+CpmRejectionCount
+cpm_rejections_count(CpmRejection reason)
 {
-	CpmRefusalCount count = {0};
+	CpmRejectionCount count = {0};
 	RefusalCounter *counter;
 	uint64		baseline;
 
@@ -184,51 +184,51 @@ cpm_refusals_count(CpmRefusal reason)
 }
 
 uint64
-cpm_refusals_for_slots(void)
+cpm_rejections_for_slots(void)
 {
 	if (refusals == NULL)
 		return 0;
-	return pg_atomic_read_u64(&refusals->counter[CPM_REFUSED_TOO_MANY].total) +
-		pg_atomic_read_u64(&refusals->counter[CPM_REFUSED_RESERVED].total);
+	return pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].total) +
+		pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].total);
 }
 
 TimestampTz
-cpm_refusals_last_for_slots(void)
+cpm_rejections_last_for_slots(void)
 {
 	if (refusals == NULL)
 		return 0;
 	return (TimestampTz)
-		Max(pg_atomic_read_u64(&refusals->counter[CPM_REFUSED_TOO_MANY].last_seen),
-			pg_atomic_read_u64(&refusals->counter[CPM_REFUSED_RESERVED].last_seen));
+		Max(pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].last_seen),
+			pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].last_seen));
 }
 
 void
-cpm_refusals_log_scan(CpmRingVisitor visit, void *arg)
+cpm_rejections_log_scan(CpmRingVisitor visit, void *arg)
 {
-	CpmRefused	copy;
+	CpmRejected copy;
 
 	if (refusals != NULL)
 		cpm_ring_scan(&refusals->log, &copy, visit, arg);
 }
 
 void
-cpm_refusals_reset(void)
+cpm_rejections_reset(void)
 {
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 		pg_atomic_write_u64(&refusals->counter[i].baseline,
 							pg_atomic_read_u64(&refusals->counter[i].total));
 	cpm_ring_reset(&refusals->log);
 }
 
 void
-cpm_refusals_save(CpmSink *sink)
+cpm_rejections_save(CpmSink *sink)
 {
-	CpmRefused	entry;
+	CpmRejected entry;
 
-	cpm_put_mark(sink, CPM_REFUSALS);
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	cpm_put_mark(sink, CPM_REJECTIONS);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
-		CpmRefusalCount count = cpm_refusals_count(i);
+		CpmRejectionCount count = cpm_rejections_count(i);
 
 		cpm_put_u64(sink, count.count);
 		cpm_put_u64(sink, (uint64) count.last_seen);
@@ -237,18 +237,18 @@ cpm_refusals_save(CpmSink *sink)
 }
 
 bool
-cpm_refusals_load(CpmSource *source)
+cpm_rejections_load(CpmSource *source)
 {
-	CpmRefused	entry;
+	CpmRejected entry;
 
-	if (!cpm_get_mark(source, CPM_REFUSALS))
+	if (!cpm_get_mark(source, CPM_REJECTIONS))
 		return false;
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
 		uint64		total = cpm_get_u64(source);
 		uint64		last_seen = cpm_get_u64(source);
 
-		if (source->failed || source->rehearsal)
+		if (source->failed || source->validate_only)
 			continue;
 		pg_atomic_write_u64(&refusals->counter[i].total, total);
 		pg_atomic_write_u64(&refusals->counter[i].last_seen, last_seen);

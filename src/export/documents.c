@@ -55,14 +55,14 @@ ratio(double sum, double count)
 }
 
 static void
-write_period(StringInfo json, const char *key, CpmPeriod period, TimestampTz now)
+write_period(StringInfo json, const char *key, CpmStatWindow period, TimestampTz now)
 {
-	CpmPeriodStats *stats = palloc(sizeof(CpmPeriodStats));
+	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
 	const CpmHistogram *histogram = &stats->histogram;
 	double		total;
 	double		max_us;
 
-	cpm_period_stats(period, now, stats);
+	cpm_stat_window_read(period, now, stats);
 	total = (double) cpm_histogram_total(histogram);
 	max_us = stats->max_us > 0 ? (double) stats->max_us : NAN;
 	cpm_json_open(json, key);
@@ -103,7 +103,7 @@ static void
 write_sessions(StringInfo json)
 {
 	static const char *const names[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	CpmPoolList list = cpm_pool_totals();
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	uint64		opened = 0;
 	uint64		ended[CPM_SESSION_ENDS] = {0};
 
@@ -126,12 +126,12 @@ static void
 write_refusals(StringInfo json)
 {
 	cpm_json_open_array(json, "refusals");
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
-		CpmRefusalCount count = cpm_refusals_count(i);
+		CpmRejectionCount count = cpm_rejections_count(i);
 
 		cpm_json_open(json, NULL);
-		cpm_json_text(json, "reason", cpm_refusal_name(i));
+		cpm_json_text(json, "reason", cpm_rejection_name(i));
 		cpm_json_number(json, "count", (double) count.count);
 		cpm_json_time_or_null(json, "lastSeen", count.last_seen);
 		cpm_json_close(json);
@@ -164,7 +164,7 @@ write_metrics(StringInfo json, const CpmSample *sample)
 
 		if (!cpm_metric_exists(&cpm_catalogue[i], sample->sources))
 			continue;
-		verdict = cpm_judge(i, sample, cpm_settings_thresholds(i));
+		verdict = cpm_evaluate_metric(i, sample, cpm_settings_thresholds(i));
 		cpm_json_open(json, NULL);
 		cpm_json_text(json, "name", cpm_catalogue[i].name);
 		cpm_json_text(json, "unit", cpm_unit_name(cpm_catalogue[i].unit));
@@ -271,12 +271,12 @@ write_pool(StringInfo json, const PoolLine *line)
 void
 cpm_write_pools(StringInfo json)
 {
-	CpmPoolList list = cpm_pool_totals();
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	PoolLines	lines = {.places = list.places};
 	int			used = 0;
 
 	lines.line = palloc0(list.places * sizeof(PoolLine));
-	(void) cpm_activity_scan(false, count_state, &lines);
+	(void) cpm_backends_scan(false, count_state, &lines);
 	for (int i = 0; i < list.places; i++)
 		if (list.is_used[i] && is_worth_showing(&list.pool[i]))
 		{

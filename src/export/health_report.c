@@ -61,12 +61,12 @@ gather_facts(HealthFacts *facts)
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
-	facts->refused_lately = was_lately(cpm_refusals_last_for_slots(), facts->sample.taken_at);
+	facts->refused_lately = was_lately(cpm_rejections_last_for_slots(), facts->sample.taken_at);
 	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		facts->verdict[i] = cpm_judge(i, &facts->sample, cpm_settings_thresholds(i));
+		facts->verdict[i] = cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i));
 		facts->status[i] = alerting ? board->row[i].alert.status : facts->verdict[i].status;
 		facts->is_checked[i] = cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources) &&
 			!cpm_settings_is_silent(i);
@@ -136,14 +136,14 @@ CpmHealth
 cpm_health_write(StringInfo json, CpmSample *sample)
 {
 	HealthFacts facts;
-	CpmHealthInput input = {.sample = &facts.sample, .status = facts.status,
+	CpmHealthInput input = {.sample = &facts.sample,.status = facts.status,
 	.is_checked = facts.is_checked};
 	CpmHealth	health;
 
 	gather_facts(&facts);
 	input.sampler_failed = facts.sampler_failed;
 	input.refused_lately = facts.refused_lately;
-	health = cpm_judge_health(&input);
+	health = cpm_evaluate_health(&input);
 
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "status", cpm_health_name(health));

@@ -139,9 +139,9 @@ add_point(const CpmPoint *point, void *arg)
 
 /* No finer than the tier, and few enough. */
 static int64
-step_of(CpmTier tier, TimestampTz since, TimestampTz until)
+step_of(CpmRollup tier, TimestampTz since, TimestampTz until)
 {
-	int64		finest_us = tier == CPM_TIER_SAMPLES ? cpm_sample_interval_ms * INT64CONST(1000) : cpm_tier_length_us(tier);
+	int64		finest_us = tier == CPM_ROLLUP_SAMPLES ? cpm_sample_interval_ms * INT64CONST(1000) : cpm_rollup_length_us(tier);
 	int64		steps = Max((until - since + MOST_POINTS * finest_us - 1) / (MOST_POINTS * finest_us), 1);
 
 	return steps * finest_us;
@@ -162,9 +162,9 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz from = now - USECS_PER_HOUR;
 	TimestampTz to = now;
-	Thinning	thinning = {.json = json, .step = -1};
+	Thinning	thinning = {.json = json,.step = -1};
 	int			id = metric ? cpm_metric_by_name(metric) : -1;
-	CpmTier		tier;
+	CpmRollup	tier;
 
 	if (id < 0)
 		return refuse(json, metric ? "there is no such metric: see \"metrics\" of /api/status" : "say which metric: /api/history?metric=total_connections");
@@ -172,9 +172,10 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 		return refuse(json, "since and until are so long ago (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC");
 	if (from > to)
 		return refuse(json, "since is after until");
+
 	/*
-	 * The hours go back a year: what is before is empty, and would only make steps coarse. A
-	 * span that lies wholly outside becomes one without points.
+	 * The hours go back a year: what is before is empty, and would only make steps coarse. A span
+	 * that lies wholly outside becomes one without points.
 	 */
 	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
 	to = Max(Min(to, now), from);

@@ -50,7 +50,7 @@ typedef struct Facts
 {
 	CpmExposition out;
 	CpmSample	sample;
-	CpmExposed *exposed;
+	CpmMonotonicCounters *exposed;
 	StateCounts *by_pool;		/* by index of counters/pool_table */
 	StateCounts unknown;		/* of no pool that is known */
 } Facts;
@@ -83,9 +83,9 @@ count_hidden_sessions(Facts *facts)
 static void
 gather(Facts *facts)
 {
-	CpmSampleWatcher watcher = {.session = count_session, .arg = facts};
+	CpmSampleObserver watcher = {.session = count_session,.arg = facts};
 
-	facts->exposed = cpm_exposed_read();
+	facts->exposed = cpm_monotonic_read();
 	facts->by_pool = palloc0(facts->exposed->pools.places * sizeof(StateCounts));
 	cpm_sample_take(&facts->sample, &watcher);
 	count_hidden_sessions(facts);
@@ -128,14 +128,14 @@ add_states(StateCounts *sum, const StateCounts *counts)
 static void
 write_database_states(Facts *facts)
 {
-	const CpmPoolList *pools = &facts->exposed->pools;
+	const CpmPoolSnapshot *pools = &facts->exposed->pools;
 	StateCounts unknown = facts->unknown;
 
 	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
 	{
 		const char *database = pools->pool[i].name.database;
 		StateCounts sum = {.total = 0};
-		bool		is_first = pools->is_used[i] && strcmp(database, CPM_EXPOSED_NO_DATABASE) != 0;
+		bool		is_first = pools->is_used[i] && strcmp(database, CPM_SERIES_NO_DATABASE) != 0;
 
 		for (int j = CPM_OTHER_POOL + 1; j < i && is_first; j++)
 			is_first = !pools->is_used[j] || strcmp(pools->pool[j].name.database, database) != 0;
@@ -147,10 +147,10 @@ write_database_states(Facts *facts)
 		write_states(&facts->out, database, &sum);
 	}
 	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
-		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_EXPOSED_NO_DATABASE) == 0)
+		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_SERIES_NO_DATABASE) == 0)
 			add_states(&unknown, &facts->by_pool[i]);
 	if (unknown.total > 0)
-		write_states(&facts->out, CPM_EXPOSED_NO_DATABASE, &unknown);
+		write_states(&facts->out, CPM_SERIES_NO_DATABASE, &unknown);
 }
 
 static void
@@ -175,7 +175,7 @@ static void
 write_sessions(Facts *facts)
 {
 	static const char *const ends[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	const CpmExposedTotals *totals = &facts->exposed->totals;
+	const CpmMonotonicTotals *totals = &facts->exposed->totals;
 	CpmExposition *out = &facts->out;
 
 	cpm_family(out, "connections_opened", CPM_COUNTER, "Sessions that were let in.");
@@ -184,20 +184,20 @@ write_sessions(Facts *facts)
 	for (int i = 0; i < CPM_SESSION_ENDS; i++)
 		cpm_sample_of(out, "reason", ends[i], (double) totals->ended[i]);
 	cpm_family(out, "connections_rejected", CPM_COUNTER, "Connections that were refused.");
-	for (int i = 0; i < CPM_REFUSALS; i++)
-		cpm_sample_of(out, "reason", cpm_refusal_name(i), (double) totals->refused[i]);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		cpm_sample_of(out, "reason", cpm_rejection_name(i), (double) totals->refused[i]);
 }
 
 static const char *
 database_label(const CpmDatabaseCounters *database)
 {
-	return database->name[0] != '\0' ? database->name : CPM_EXPOSED_NO_DATABASE;
+	return database->name[0] != '\0' ? database->name : CPM_SERIES_NO_DATABASE;
 }
 
 static void
 write_queries(Facts *facts)
 {
-	const CpmExposed *exposed = facts->exposed;
+	const CpmMonotonicCounters *exposed = facts->exposed;
 	CpmExposition *out = &facts->out;
 
 	cpm_family(out, "queries", CPM_COUNTER, "Statements of clients, failed ones included.");
@@ -209,14 +209,14 @@ write_queries(Facts *facts)
 }
 
 /*
- * Return the label for an SQLSTATE: its class, or CPM_EXPOSED_OTHER for a class that PostgreSQL
+ * Return the label for an SQLSTATE: its class, or CPM_SERIES_OTHER for a class that PostgreSQL
  * does not define, because users can raise any code and would create any number of series.
  */
 static const char *
 error_class(int sqlstate, char *class)
 {
 	strlcpy(class, sqlstate != 0 ? unpack_sql_state(sqlstate) : "", 3);
-	return class[0] != '\0' && cpm_is_known_class(class) ? class : CPM_EXPOSED_OTHER;
+	return class[0] != '\0' && cpm_is_known_class(class) ? class : CPM_SERIES_OTHER;
 }
 
 static void
@@ -279,7 +279,7 @@ write_histogram(Facts *facts, const char *name, const char *help, const CpmHisto
 static void
 write_durations(Facts *facts)
 {
-	const CpmExposedTotals *totals = &facts->exposed->totals;
+	const CpmMonotonicTotals *totals = &facts->exposed->totals;
 	double		bounds_us[40];
 	int			bounds;
 
@@ -327,9 +327,9 @@ static void
 label_pool(CpmExposition *out, const CpmPoolName *name)
 {
 	cpm_sample_begin(out);
-	cpm_sample_label(out, "database", name ? name->database : CPM_EXPOSED_OTHER);
-	cpm_sample_label(out, "role", name ? name->role : CPM_EXPOSED_OTHER);
-	cpm_sample_label(out, "application", name ? name->application_name : CPM_EXPOSED_OTHER);
+	cpm_sample_label(out, "database", name ? name->database : CPM_SERIES_OTHER);
+	cpm_sample_label(out, "role", name ? name->role : CPM_SERIES_OTHER);
+	cpm_sample_label(out, "application", name ? name->application_name : CPM_SERIES_OTHER);
 }
 
 static void
@@ -350,7 +350,7 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 static void
 write_pool_connections(Facts *facts)
 {
-	const CpmPoolList *pools = &facts->exposed->pools;
+	const CpmPoolSnapshot *pools = &facts->exposed->pools;
 	StateCounts other = facts->unknown;
 
 	cpm_family(&facts->out, "pool_connections", CPM_GAUGE,
@@ -366,7 +366,7 @@ write_pool_connections(Facts *facts)
 static void
 write_pool_queries(Facts *facts)
 {
-	const CpmExposed *exposed = facts->exposed;
+	const CpmMonotonicCounters *exposed = facts->exposed;
 
 	cpm_family(&facts->out, "pool_queries", CPM_COUNTER,
 			   "Statements by pool, of up to 20 pools; of each, since it has a series.");
@@ -390,7 +390,7 @@ write_statuses(Facts *facts)
 	for (int i = 0; i < CPM_METRICS; i++)
 		if (cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources))
 			cpm_sample_of(out, "metric", cpm_catalogue[i].name,
-						  cpm_judge(i, &facts->sample, cpm_settings_thresholds(i)).status);
+						  cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i)).status);
 	cpm_family(out, "alerts", CPM_COUNTER, "Alerts that came to a status, since the server started.");
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (CpmStatus status = CPM_OK; status <= CPM_CRITICAL; status++)
@@ -468,8 +468,8 @@ shorten(CpmPoolerAnswer *answer)
 		if (waits_longer)
 			memcpy(&other->number[CPM_MAXWAIT], &number[CPM_MAXWAIT], 2 * sizeof(int64));
 	}
-	strlcpy(other->database, CPM_EXPOSED_OTHER, sizeof(other->database));
-	strlcpy(other->user, CPM_EXPOSED_OTHER, sizeof(other->user));
+	strlcpy(other->database, CPM_SERIES_OTHER, sizeof(other->database));
+	strlcpy(other->user, CPM_SERIES_OTHER, sizeof(other->user));
 	answer->pools = POOLER_POOLS;
 }
 

@@ -39,16 +39,16 @@ http_token_file(void)
 static bool
 is_ready(void)
 {
-	return cpm_activity_is_published() && (!RecoveryInProgress() || HotStandbyActive());
+	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
 }
 
-static CpmFitness
+static CpmReadiness
 fitness(void)
 {
 	return is_ready() ? CPM_FIT : CPM_NOT_READY;
 }
 
-static CpmFitness
+static CpmReadiness
 write_unready_health(StringInfo json)
 {
 	cpm_json_open(json, NULL);
@@ -65,7 +65,7 @@ write_unready_health(StringInfo json)
 	return CPM_NOT_READY;
 }
 
-static CpmFitness
+static CpmReadiness
 write_health(StringInfo json)
 {
 	StringInfoData health;
@@ -85,9 +85,9 @@ write_health(StringInfo json)
 	return verdict == CPM_UNHEALTHY ? CPM_UNFIT : CPM_FIT;
 }
 
-static const CpmEntry entry = {
-	.version = CPM_ENTRY_VERSION,
-	.scan_sessions = cpm_activity_scan,
+static const CpmWorkerApi entry = {
+	.version = CPM_WORKER_API_VERSION,
+	.scan_sessions = cpm_backends_scan,
 	.poolers = cpm_settings_poolers,
 	.pgbouncer_interval_ms = pgbouncer_interval_ms,
 	.worker_started = cpm_worker_started,
@@ -109,7 +109,7 @@ static const CpmEntry entry = {
 };
 
 void
-cpm_entry_publish(void)
+cpm_worker_api_publish(void)
 {
-	*find_rendezvous_variable(CPM_ENTRY_VARIABLE) = unconstify(CpmEntry *, &entry);
+	*find_rendezvous_variable(CPM_WORKER_API_VARIABLE) = unconstify(CpmWorkerApi *, &entry);
 }

@@ -17,18 +17,18 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
-#define CPM_ENTRY_VARIABLE "connpool_monitor entry"
-#define CPM_ENTRY_VERSION 3		/* raised with every change of the table */
+#define CPM_WORKER_API_VARIABLE "connpool_monitor entry"
+#define CPM_WORKER_API_VERSION 3	/* raised with every change of the table */
 
 /* Can clients be served, and what does health say? */
-typedef enum CpmFitness
+typedef enum CpmReadiness
 {
 	CPM_FIT,					/* healthy or degraded */
 	CPM_UNFIT,					/* nobody could connect now */
 	CPM_NOT_READY				/* starting, or in crash recovery: nothing can be told */
-} CpmFitness;
+} CpmReadiness;
 
-typedef struct CpmEntry
+typedef struct CpmWorkerApi
 {
 	int			version;
 
@@ -55,8 +55,8 @@ typedef struct CpmEntry
 	const char *(*http_token_file) (void);
 
 	/* serve/: documents, appended; all but fitness raise what palloc does */
-	CpmFitness	(*fitness) (void);
-	CpmFitness	(*write_health) (StringInfo json);
+	CpmReadiness (*fitness) (void);
+	CpmReadiness (*write_health) (StringInfo json);
 	void		(*write_metrics) (StringInfo text, bool openmetrics);
 	void		(*write_status) (StringInfo json);
 	void		(*write_pools) (StringInfo json);
@@ -65,18 +65,18 @@ typedef struct CpmEntry
 
 	/* false, with an error for the caller in the text, when there is no such metric or moment */
 	bool		(*write_history) (StringInfo json, const char *metric, const char *since, const char *until);
-} CpmEntry;
+} CpmWorkerApi;
 
 /* Publish the table behind the rendezvous variable. Called by _PG_init() in the postmaster. */
-extern void cpm_entry_publish(void);
+extern void cpm_worker_api_publish(void);
 
 /* The table, for a library that a worker has loaded; FATAL when there is none that fits. */
-static inline const CpmEntry *
-cpm_entry_find(const char *library)
+static inline const CpmWorkerApi *
+cpm_worker_api_find(const char *library)
 {
-	const CpmEntry *entry = *find_rendezvous_variable(CPM_ENTRY_VARIABLE);
+	const CpmWorkerApi *entry = *find_rendezvous_variable(CPM_WORKER_API_VARIABLE);
 
-	if (entry == NULL || entry->version != CPM_ENTRY_VERSION)
+	if (entry == NULL || entry->version != CPM_WORKER_API_VERSION)
 		ereport(FATAL,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s needs connpool_monitor of the same version to be preloaded", library),

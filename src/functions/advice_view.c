@@ -72,7 +72,7 @@ gather_pooled(int pools)
 		pooled.has_answer[i] = cpm_pooler_answer(i, &pooled.answer[i]);
 		strlcpy(pooled.name[i], cpm_pooler_state(i).name, CPM_POOLER_NAME_SIZE);
 	}
-	cpm_activity_scan(false, count_pooled, &pooled);
+	cpm_backends_scan(false, count_pooled, &pooled);
 	return pooled;
 }
 
@@ -99,17 +99,17 @@ gather_pooler(CpmPoolEvidence *evidence, const Pooled *pooled, int index)
 }
 
 static void
-gather(CpmPoolEvidence *evidence, const CpmPoolList *list, int index)
+gather(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int index)
 {
 	evidence->pool = &list->pool[index];
 	evidence->is_mixed = index == CPM_OTHER_POOL;
-	if (!cpm_busy_times_copy(index, &evidence->busy))
+	if (!cpm_pool_busy_copy(index, &evidence->busy))
 		memset(&evidence->busy, 0, sizeof(evidence->busy));
 }
 
 /* What pools would have if all followed the advice; those without have what they have. */
 static int
-wanted_by_all(const CpmPoolList *list, CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
+wanted_by_all(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
 	int			sum = 0;
 
@@ -192,7 +192,7 @@ emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoo
 
 /* Every known pool has its row, "(other)" once something was folded into it. */
 static bool
-has_row(const CpmPoolList *list, int index)
+has_row(const CpmPoolSnapshot *list, int index)
 {
 	return list->is_used[index] &&
 		(index != CPM_OTHER_POOL || list->pool[index].opened > 0 ||
@@ -203,7 +203,7 @@ Datum
 connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
-	CpmPoolList list;
+	CpmPoolSnapshot list;
 	Pooled		pooled;
 	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
@@ -211,7 +211,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, "connpool_pool_advice");
 	cpm_require_preloaded("connpool_pool_advice");
 	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_totals();
+	list = cpm_pool_snapshot();
 	pooled = gather_pooled(list.places);
 	evidence->processors = online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
@@ -233,13 +233,13 @@ Datum
 connpool_session_features_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
-	CpmPoolList list;
+	CpmPoolSnapshot list;
 	CpmRow		row = {0};
 
 	cpm_require_view(fcinfo, "connpool_session_features");
 	cpm_require_preloaded("connpool_session_features");
 	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_totals();
+	list = cpm_pool_snapshot();
 	for (int i = 0; i < list.places; i++)
 	{
 		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)

@@ -35,7 +35,7 @@
 PG_FUNCTION_INFO_V1(connpool_audit_1_0);
 
 static void
-gather_pools(CpmAuditEvidence *evidence, const CpmPoolList *list)
+gather_pools(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
 	for (int i = 0; i < list->places; i++)
 	{
@@ -120,8 +120,8 @@ gather_monitoring(CpmAuditEvidence *evidence)
 	evidence->samples_missed = sampler.missed;
 	evidence->tracks_queries = cpm_statement_settings.track_queries;
 	evidence->failures_exact = cpm_errors_are_logged();
-	evidence->opens_too_fast = cpm_judge(CPM_CONNECTIONS_PER_SECOND, &sample,
-										 cpm_settings_thresholds(CPM_CONNECTIONS_PER_SECOND)).status != CPM_OK;
+	evidence->opens_too_fast = cpm_evaluate_metric(CPM_CONNECTIONS_PER_SECOND, &sample,
+												   cpm_settings_thresholds(CPM_CONNECTIONS_PER_SECOND)).status != CPM_OK;
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		CpmThresholds thresholds = cpm_settings_thresholds(i);
@@ -177,7 +177,7 @@ text_array(Datum *elements, int count)
 
 /* Roles and databases of the pools that have had sessions, and the settings asked for. */
 static void
-timeouts_arguments(const CpmPoolList *list, Datum *arguments)
+timeouts_arguments(const CpmPoolSnapshot *list, Datum *arguments)
 {
 	Datum	   *roles = palloc(list->places * sizeof(Datum));
 	Datum	   *databases = palloc(list->places * sizeof(Datum));
@@ -217,7 +217,7 @@ note_timeouts(CpmAuditEvidence *evidence, HeapTuple tuple, TupleDesc description
 }
 
 static void
-gather_timeouts(CpmAuditEvidence *evidence, const CpmPoolList *list)
+gather_timeouts(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
 	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum		arguments[3];
@@ -232,7 +232,7 @@ gather_timeouts(CpmAuditEvidence *evidence, const CpmPoolList *list)
 
 /* What is asked in SQL, which must mean PostgreSQL's own functions whatever the search path. */
 static void
-gather_by_sql(CpmAuditEvidence *evidence, const CpmPoolList *list)
+gather_by_sql(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
 	int			level;
 
@@ -254,13 +254,13 @@ connpool_audit_1_0(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result;
 	CpmAuditEvidence *evidence = palloc0(sizeof(CpmAuditEvidence));
 	CpmAuditFinding *finding = palloc(sizeof(CpmAuditFinding));
-	CpmPoolList list;
+	CpmPoolSnapshot list;
 	CpmRow		row = {0};
 
 	cpm_require_preloaded("connpool_audit()");
 	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_totals();
-	evidence->seconds = (double) Max(GetCurrentTimestamp() - cpm_periods_reset_at(), 0) / USECS_PER_SEC;
+	list = cpm_pool_snapshot();
+	evidence->seconds = (double) Max(GetCurrentTimestamp() - cpm_stat_windows_reset_at(), 0) / USECS_PER_SEC;
 	gather_pools(evidence, &list);
 	gather_errors(evidence);
 	gather_monitoring(evidence);

@@ -117,7 +117,7 @@ connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
 	result = cpm_rows_begin(fcinfo);
 	count = cpm_lock_waits(INT_MAX, &waits);
 	heads = palloc((count + 1) * sizeof(int));
-	cpm_chain_heads(waits, count, heads);
+	cpm_root_blockers(waits, count, heads);
 	sessions = cpm_session_list();
 
 	for (int i = 0; i < count; i++)

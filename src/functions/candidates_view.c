@@ -75,7 +75,7 @@ owner_of(HTAB *owners, HeapTuple tuple, TupleDesc description, const CpmStatemen
 static void
 count_pools(HTAB *owners)
 {
-	CpmPoolList list = cpm_pool_totals();
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	HASH_SEQ_STATUS status;
 	Owner	   *owner;
 
@@ -102,7 +102,7 @@ count_pools(HTAB *owners)
 static HTAB *
 find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
 {
-	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key), .entrysize = sizeof(Owner)};
+	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key),.entrysize = sizeof(Owner)};
 	HTAB	   *owners;
 
 	control.hcxt = CurrentMemoryContext;
@@ -162,7 +162,7 @@ fill_meaning(Candidate *candidate)
 	const char *query = cpm_statement_text(candidate->tuple, candidate->description, columns->query);
 	Oid			database = cpm_statement_oid(candidate->tuple, candidate->description, columns->dbid);
 	CpmStatementText text;
-	CpmTableNumbers numbers = {.tuples = -1, .writes = -1};
+	CpmTableNumbers numbers = {.tuples = -1,.writes = -1};
 
 	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0)
 		return false;
@@ -209,7 +209,7 @@ visit_candidates(const CpmStatements *statements, Judge judge, Visit visit, void
 
 	for (uint64 i = 0; i < statements->count; i++)
 	{
-		Candidate	candidate = {.tuple = statements->row[i], .description = statements->description,
+		Candidate	candidate = {.tuple = statements->row[i],.description = statements->description,
 		.columns = &columns};
 
 		CHECK_FOR_INTERRUPTS();
@@ -278,13 +278,13 @@ list_candidates(FunctionCallInfo fcinfo, const char *view, Judge judge, Visit em
 Datum
 connpool_batch_candidates_1_0(PG_FUNCTION_ARGS)
 {
-	return list_candidates(fcinfo, "connpool_batch_candidates", cpm_judge_batch, emit_batch);
+	return list_candidates(fcinfo, "connpool_batch_candidates", cpm_evaluate_batch, emit_batch);
 }
 
 Datum
 connpool_cache_candidates_1_0(PG_FUNCTION_ARGS)
 {
-	return list_candidates(fcinfo, "connpool_cache_candidates", cpm_judge_cache, emit_cache);
+	return list_candidates(fcinfo, "connpool_cache_candidates", cpm_evaluate_cache, emit_cache);
 }
 
 typedef struct Count
@@ -324,11 +324,11 @@ count_candidates(Judge judge, double *total_ms)
 int
 cpm_count_batch_candidates(double *total_ms)
 {
-	return count_candidates(cpm_judge_batch, total_ms);
+	return count_candidates(cpm_evaluate_batch, total_ms);
 }
 
 int
 cpm_count_cache_candidates(double *total_ms)
 {
-	return count_candidates(cpm_judge_cache, total_ms);
+	return count_candidates(cpm_evaluate_cache, total_ms);
 }

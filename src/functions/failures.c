@@ -56,11 +56,11 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, "connpool_rejections");
 	cpm_require_preloaded("connpool_rejections");
 	result = cpm_rows_begin(fcinfo);
-	for (int i = 0; i < CPM_REFUSALS; i++)
+	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
-		CpmRefusalCount count = cpm_refusals_count(i);
+		CpmRejectionCount count = cpm_rejections_count(i);
 
-		cpm_row_text(&row, cpm_refusal_name(i));
+		cpm_row_text(&row, cpm_rejection_name(i));
 		cpm_row_int8(&row, count.count);
 		cpm_row_timestamptz(&row, count.last_seen);
 		cpm_row_emit(&row, result);
@@ -71,11 +71,11 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 static void
 list_refused(const void *entry, void *arg)
 {
-	const CpmRefused *refused = entry;
+	const CpmRejected *refused = entry;
 	CpmRow		row = {0};
 
 	cpm_row_timestamptz(&row, (TimestampTz) refused->last_at.value);
-	cpm_row_text(&row, cpm_refusal_name(refused->reason));
+	cpm_row_text(&row, cpm_rejection_name(refused->reason));
 	cpm_row_text(&row, refused->database);
 	cpm_row_text(&row, refused->role);
 	cpm_row_text(&row, refused->application_name);
@@ -91,6 +91,6 @@ connpool_rejection_log_1_0(PG_FUNCTION_ARGS)
 {
 	cpm_require_view(fcinfo, "connpool_rejection_log");
 	cpm_require_preloaded("connpool_rejection_log");
-	cpm_refusals_log_scan(list_refused, cpm_rows_begin(fcinfo));
+	cpm_rejections_log_scan(list_refused, cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }

@@ -251,7 +251,7 @@ own_lock_of_prepared(const LockData *all, TransactionId xid)
 
 /* PostgreSQL calls every prepared transaction process 0: their virtual ids tell them apart. */
 const char *
-cpm_prepared_holds(LockData **table, const CpmPrepared *prepared)
+cpm_prepared_xacts_holds(LockData **table, const CpmPrepared *prepared)
 {
 	const LockData *all = lock_table(table);
 	const LockInstanceData *own = own_lock_of_prepared(all, prepared->xid);

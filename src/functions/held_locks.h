@@ -17,6 +17,6 @@
  * all locks of its partitions, shared. Needs a transaction, because it looks up names.
  */
 extern const char *cpm_session_holds(LockData **table, const CpmSession *session);
-extern const char *cpm_prepared_holds(LockData **table, const CpmPrepared *prepared);
+extern const char *cpm_prepared_xacts_holds(LockData **table, const CpmPrepared *prepared);
 
 #endif							/* CPM_HELD_LOCKS_H */

@@ -44,7 +44,8 @@ PG_FUNCTION_INFO_V1(connpool_info_1_0);
 PG_FUNCTION_INFO_V1(connpool_reset_1_0);
 PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
-static void pg_attribute_printf(2, 3)
+static void
+pg_attribute_printf(2, 3)
 add_problem(StringInfo problems, const char *format,...)
 {
 	va_list		arguments;
@@ -119,14 +120,14 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_float8(&row, has_sampled ? sampler.cost_ms : NAN);
 	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
-	cpm_row_int8(&row, cpm_areas_total_size());
+	cpm_row_int8(&row, cpm_shmem_total_size());
 
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_refusals_are_logged());	/* refusals_counted */
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged());	/* refusals_counted */
 	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
 	cpm_row_int4(&row, cpm_pools_used());
-	cpm_row_int8(&row, cpm_pools_folded());
+	cpm_row_int8(&row, cpm_pools_evicted());
 	cpm_row_int8(&row, cpm_notifications_dropped());
-	cpm_row_timestamptz(&row, cpm_periods_reset_at());	/* stats_reset */
+	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at()); /* stats_reset */
 	cpm_row_timestamptz(&row, saver.last_round);
 	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
 	cpm_row_text(&row, problems_of(&sampler, &saver));
@@ -141,15 +142,15 @@ reset_counters(void)
 
 	/* one reset at a time, and no pool folded in the middle of it */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
-	cpm_refusals_reset();
+	cpm_rejections_reset();
 	cpm_errors_reset();
 	cpm_slow_statements_reset();
-	cpm_pool_totals_reset();
-	cpm_busy_times_reset();
+	cpm_pools_reset_baselines();
+	cpm_pool_busy_reset();
 	cpm_leak_log_reset();
-	cpm_session_counts_reset();
-	cpm_exposed_reset();
-	cpm_periods_reset(now);
+	cpm_session_counters_reset();
+	cpm_monotonic_reset();
+	cpm_stat_windows_reset(now);
 	LWLockRelease(cpm_pools_lock());
 }
 
@@ -173,8 +174,8 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 		reset_counters();
 	if (history)
 	{
-		cpm_history_reset();
-		cpm_tiers_reset();
+		cpm_sample_ring_reset();
+		cpm_rollups_reset();
 	}
 	if (alerts)
 		cpm_alerts_reset();

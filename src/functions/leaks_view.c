@@ -130,7 +130,7 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */
-	cpm_row_text(row, visible ? cpm_prepared_holds(&listing->locks, prepared) : NULL);
+	cpm_row_text(row, visible ? cpm_prepared_xacts_holds(&listing->locks, prepared) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
@@ -184,7 +184,7 @@ connpool_leaks_1_0(PG_FUNCTION_ARGS)
 	listing.wait_count = cpm_lock_waits(INT_MAX, &listing.waits);
 
 	emit_leaked_sessions(&listing);
-	prepared_count = cpm_prepared_list(&prepared);
+	prepared_count = cpm_prepared_xacts_list(&prepared);
 	for (int i = 0; i < prepared_count; i++)
 		if (cpm_is_leaked_prepared(&prepared[i], listing.now, &listing.ages))
 			emit_prepared(&listing, &prepared[i]);

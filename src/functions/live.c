@@ -43,7 +43,7 @@ get_connection_stats_1_0(PG_FUNCTION_ARGS)
 
 		if (!cpm_metric_exists(metric, sample.sources))
 			continue;
-		verdict = cpm_judge(i, &sample, cpm_settings_thresholds(i));
+		verdict = cpm_evaluate_metric(i, &sample, cpm_settings_thresholds(i));
 		cpm_row_text(&row, metric->name);
 		add_whole(&row, verdict.value, metric->low_is_bad);
 		add_whole(&row, verdict.maximum, false);

@@ -27,7 +27,7 @@
 PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 
 #define LEAST_WIDTH 20
-#define LEAST_COLUMNS 8		/* of the bars, however wide the labels are */
+#define LEAST_COLUMNS 8			/* of the bars, however wide the labels are */
 #define MOST_WIDTH 500
 #define LEAST_HEIGHT 3
 #define MOST_HEIGHT 200
@@ -217,7 +217,7 @@ take_thresholds(CpmChart *chart, CpmMetricId metric)
 	CpmVerdict	verdict;
 
 	cpm_sample_take(&sample, NULL);
-	verdict = cpm_judge(metric, &sample, cpm_settings_thresholds(metric));
+	verdict = cpm_evaluate_metric(metric, &sample, cpm_settings_thresholds(metric));
 	chart->warning = verdict.warning;
 	chart->critical = verdict.critical;
 }

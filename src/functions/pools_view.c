@@ -187,16 +187,16 @@ Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
-	CpmPoolList list;
+	CpmPoolSnapshot list;
 	Counting	counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
 	cpm_require_view(fcinfo, "connpool_pools");
 	cpm_require_preloaded("connpool_pools");
 	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_totals();
+	list = cpm_pool_snapshot();
 	counting.by_pool = palloc0(list.places * sizeof(PoolStates));
-	cpm_activity_scan(false, count_state, &counting);
+	cpm_backends_scan(false, count_state, &counting);
 	for (int i = 0; i < list.places; i++)
 	{
 		if (!list.is_used[i] || !is_shown(&list.pool[i]))
@@ -223,7 +223,7 @@ Datum
 connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
-	CpmPoolList list;
+	CpmPoolSnapshot list;
 	CpmPool		sum = {0};
 	CpmHistogram *setup = palloc(sizeof(CpmHistogram));
 	CpmHistogram *duration = palloc(sizeof(CpmHistogram));
@@ -232,7 +232,7 @@ connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, "connpool_session_stats");
 	cpm_require_preloaded("connpool_session_stats");
 	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_totals();
+	list = cpm_pool_snapshot();
 	for (int i = 0; i < list.places; i++)
 	{
 		if (!list.is_used[i])
@@ -242,7 +242,7 @@ connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 		for (int j = 0; j < CPM_SESSION_ENDS; j++)
 			sum.ended[j] += list.pool[i].ended[j];
 	}
-	cpm_row_timestamptz(&row, cpm_periods_reset_at());
+	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
 	cpm_row_int4(&row, sum.connections);
 	cpm_row_int8(&row, sum.opened);
 	for (int i = 0; i < CPM_SESSION_ENDS; i++)

@@ -24,7 +24,7 @@ PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 #define LEAST_SECONDS 60.0		/* that rates of a minute or an hour are taken over */
 
 static const char *
-period_name(CpmPeriod period)
+period_name(CpmStatWindow period)
 {
 	switch (period)
 	{
@@ -40,7 +40,7 @@ period_name(CpmPeriod period)
 
 /* Real time; of a period that has only begun, not so little that its rate is a fright. */
 static double
-seconds_of(CpmPeriod period, TimestampTz since, TimestampTz now)
+seconds_of(CpmStatWindow period, TimestampTz since, TimestampTz now)
 {
 	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
 
@@ -52,7 +52,7 @@ seconds_of(CpmPeriod period, TimestampTz since, TimestampTz now)
 }
 
 static void
-add_percentile(CpmRow *row, const CpmPeriodStats *stats, double fraction)
+add_percentile(CpmRow *row, const CpmStatWindowCounts *stats, double fraction)
 {
 	double		max_us = stats->max_us > 0 ? (double) stats->max_us : NAN;
 
@@ -60,13 +60,13 @@ add_percentile(CpmRow *row, const CpmPeriodStats *stats, double fraction)
 }
 
 static void
-add_period(CpmRow *row, CpmPeriod period, TimestampTz now)
+add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 {
-	CpmPeriodStats *stats = palloc(sizeof(CpmPeriodStats));
+	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
 	double		total;
 	double		failed;
 
-	cpm_period_stats(period, now, stats);
+	cpm_stat_window_read(period, now, stats);
 	total = (double) cpm_histogram_total(&stats->histogram);
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
@@ -100,7 +100,7 @@ connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, "connpool_query_stats");
 	cpm_require_preloaded("connpool_query_stats");
 	result = cpm_rows_begin(fcinfo);
-	for (int i = 0; i < CPM_PERIODS; i++)
+	for (int i = 0; i < CPM_STAT_WINDOWS; i++)
 	{
 		add_period(&row, i, now);
 		cpm_row_emit(&row, result);
@@ -113,14 +113,14 @@ Datum
 connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
-	CpmPeriodStats *stats;
+	CpmStatWindowCounts *stats;
 	CpmRow		row = {0};
 
 	cpm_require_view(fcinfo, "connpool_query_histogram");
 	cpm_require_preloaded("connpool_query_histogram");
 	result = cpm_rows_begin(fcinfo);
-	stats = palloc(sizeof(CpmPeriodStats));
-	cpm_period_stats(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
+	stats = palloc(sizeof(CpmStatWindowCounts));
+	cpm_stat_window_read(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 	{
 		if (stats->histogram.count[i] == 0)

@@ -46,7 +46,7 @@ visit_value(const Scan *scan, CpmMetricId id, TimestampTz at, int64 length_ms, f
 }
 
 static void
-visit_sample(const CpmHistoryRow *sample, void *arg)
+visit_sample(const CpmSampleRow *sample, void *arg)
 {
 	const Scan *scan = arg;
 
@@ -54,11 +54,11 @@ visit_sample(const CpmHistoryRow *sample, void *arg)
 		return;
 	for (int i = 0; i < CPM_METRICS; i++)
 		visit_value(scan, i, sample->at, sample->interval_ms, sample->value[i],
-					cpm_history_worst(sample, i));
+					cpm_sample_row_worst(sample, i));
 }
 
 static void
-visit_row(const CpmTierRow *row, void *arg)
+visit_row(const CpmRollupRow *row, void *arg)
 {
 	const Scan *scan = arg;
 
@@ -66,31 +66,31 @@ visit_row(const CpmTierRow *row, void *arg)
 		visit_value(scan, i, row->start, scan->length_ms, row->mean[i], row->worst[i]);
 }
 
-CpmTier
+CpmRollup
 cpm_series_tier(TimestampTz since, TimestampTz now)
 {
 	int64		samples_us = CPM_HISTORY_SAMPLES * (int64) cpm_sample_interval_ms * 1000;
-	int64		minutes_us = CPM_MINUTES_KEPT * cpm_tier_length_us(CPM_TIER_MINUTES);
+	int64		minutes_us = CPM_MINUTES_KEPT * cpm_rollup_length_us(CPM_ROLLUP_MINUTES);
 
 	/* not by subtraction: since may be infinite */
 	if (since >= now - samples_us)
-		return CPM_TIER_SAMPLES;
-	return since >= now - minutes_us ? CPM_TIER_MINUTES : CPM_TIER_HOURS;
+		return CPM_ROLLUP_SAMPLES;
+	return since >= now - minutes_us ? CPM_ROLLUP_MINUTES : CPM_ROLLUP_HOURS;
 }
 
 void
-cpm_series_scan(CpmTier tier, int metric, int sample_ms, TimestampTz since, TimestampTz until,
+cpm_series_scan(CpmRollup tier, int metric, int sample_ms, TimestampTz since, TimestampTz until,
 				CpmPointVisitor visit, void *arg)
 {
-	Scan		scan = {.metric = metric, .sample_ms = sample_ms, .visit = visit, .arg = arg};
+	Scan		scan = {.metric = metric,.sample_ms = sample_ms,.visit = visit,.arg = arg};
 
-	if (tier == CPM_TIER_SAMPLES)
+	if (tier == CPM_ROLLUP_SAMPLES)
 	{
-		cpm_history_scan(since, until, visit_sample, &scan);
+		cpm_sample_ring_scan(since, until, visit_sample, &scan);
 		return;
 	}
-	scan.length_ms = cpm_tier_length_us(tier) / 1000;
-	cpm_tier_scan(tier, since, until, visit_row, &scan);
+	scan.length_ms = cpm_rollup_length_us(tier) / 1000;
+	cpm_rollup_scan(tier, since, until, visit_row, &scan);
 }
 
 int

@@ -22,14 +22,14 @@ typedef struct CpmPoint
 typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
 
 /* The finest tier whose whole span covers since, whatever it holds. */
-extern CpmTier cpm_series_tier(TimestampTz since, TimestampTz now);
+extern CpmRollup cpm_series_tier(TimestampTz since, TimestampTz now);
 
 /*
  * Visit the points from since to until: of one metric, or of all (-1). Of samples,
  * those taken every so many milliseconds, or all (0). Values are rounded to what
  * single precision knows.
  */
-extern void cpm_series_scan(CpmTier tier, int metric, int sample_ms, TimestampTz since,
+extern void cpm_series_scan(CpmRollup tier, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);
 
 /* The metric of that name; an error when there is none, or no name. */

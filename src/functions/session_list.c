@@ -27,7 +27,7 @@ cpm_session_list(void)
 	CpmSessionList list = {.capacity = 64};
 
 	list.session = palloc(list.capacity * sizeof(CpmSession));
-	cpm_activity_scan(true, keep_session, &list);
+	cpm_backends_scan(true, keep_session, &list);
 	return list;
 }
 

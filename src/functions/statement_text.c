@@ -99,7 +99,7 @@ read_table(RangeVar *table, Reading *reading)
 
 		foreach(cell, reading->ctes)
 			if (strcmp(lfirst(cell), table->relname) == 0)
-				return;
+			return;
 	}
 	reading->text->tables = lappend(reading->text->tables, table);
 }
@@ -119,13 +119,13 @@ read_statement(Node *node, const WithClause *with, Reading *reading)
 			reading->ctes = lappend(reading->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
 	if (with != NULL)
 		foreach(cell, with->ctes)
-		{
-			CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
+	{
+		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
 
-			read_node(cte->ctequery, reading);
-			if (!with->recursive)
-				reading->ctes = lappend(reading->ctes, cte->ctename);
-		}
+		read_node(cte->ctequery, reading);
+		if (!with->recursive)
+			reading->ctes = lappend(reading->ctes, cte->ctename);
+	}
 	raw_expression_tree_walker(node, read_node, reading);
 	reading->ctes = list_truncate(reading->ctes, known);
 	return false;

@@ -35,11 +35,11 @@ is_that_long(Interval *interval, int64 microseconds)
 }
 
 /* The coarser of two tiers that are equally fine reaches further back. */
-static CpmTier
+static CpmRollup
 tier_of(Interval *resolution)
 {
-	for (CpmTier tier = CPM_TIER_HOURS; tier > CPM_TIER_SAMPLES; tier--)
-		if (is_that_long(resolution, cpm_tier_length_us(tier)))
+	for (CpmRollup tier = CPM_ROLLUP_HOURS; tier > CPM_ROLLUP_SAMPLES; tier--)
+		if (is_that_long(resolution, cpm_rollup_length_us(tier)))
 			return tier;
 	if (!is_that_long(resolution, cpm_sample_interval_ms * INT64CONST(1000)))
 		ereport(ERROR,
@@ -48,7 +48,7 @@ tier_of(Interval *resolution)
 				 errdetail("Its tiers are the samples (connpool_monitor.sample_interval, now %d ms), minutes and hours.",
 						   cpm_sample_interval_ms),
 				 errhint("Leave resolution out to get the finest tier that covers the time asked for.")));
-	return CPM_TIER_SAMPLES;
+	return CPM_ROLLUP_SAMPLES;
 }
 
 static void
@@ -74,7 +74,7 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 	bool		any = PG_ARGISNULL(3);
 	int			metric = -1;
-	CpmTier		tier;
+	CpmRollup	tier;
 
 	cpm_require_preloaded("connpool_history()");
 	if (!PG_ARGISNULL(0))

@@ -178,7 +178,7 @@ is_last_of_portal(const PlannedStmt *planned)
 static pg_noinline void
 end_parts(const QueryDesc *query)
 {
-	CpmPartial	partial = cpm_partial_take(query);
+	CpmSuspendedPortal partial = cpm_suspended_portal_take(query);
 
 	if (partial.query != NULL)
 		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
@@ -201,7 +201,7 @@ keep_part(const QueryDesc *query, int64 elapsed_us)
 		end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
 		ExecutorEnd_hook = end;
 	}
-	return cpm_partial_keep(query, elapsed_us);
+	return cpm_suspended_portal_keep(query, elapsed_us);
 }
 
 /* An Execute has run a SELECT for some rows only, or not for the first time. */
@@ -210,10 +210,10 @@ note_part(QueryDesc *query, uint64 limit)
 {
 	bool		has_more = limit != 0 && query->estate->es_processed >= limit;
 	bool		ran_before = !is_first_run(ActivePortal);
-	CpmPartial	before = cpm_partial_take(query);
+	CpmSuspendedPortal before = cpm_suspended_portal_take(query);
 	int64		elapsed_us;
 
-	cpm_partial_set_resumed(NULL);
+	cpm_suspended_portal_set_resumed(NULL);
 	if (before.query != NULL && !ran_before)
 	{
 		/* that one is gone, and this one happens to stand where it did */
@@ -289,12 +289,12 @@ static pg_noinline void
 note_unsettled_run(const QueryDesc *query)
 {
 	if ((cpm_progress.unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_progress.level == 0 &&
-		cpm_partial_exists(query))
-		cpm_partial_set_resumed(query);
-	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && debug_query_string == NULL)
+		cpm_suspended_portal_exists(query))
+		cpm_suspended_portal_set_resumed(query);
+	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && debug_query_string == NULL)
 		cpm_statement_committing();
 	if ((cpm_progress.unsettled & CPM_SET_CONFIG_SEEN) != 0)
-		cpm_features_look_at_plan(query);
+		cpm_features_scan_plan(query);
 }
 
 static pg_attribute_hot void

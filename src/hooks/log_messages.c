@@ -42,21 +42,21 @@ says(const ErrorData *edata, const char *beginning)
 		strncmp(edata->message_id, beginning, strlen(beginning)) == 0;
 }
 
-static CpmRefusal
+static CpmRejection
 reason_for_too_many(const ErrorData *edata)
 {
 	if (says(edata, "sorry, too many clients already"))
-		return CPM_REFUSED_TOO_MANY;
+		return CPM_REJECTED_TOO_MANY;
 	if (says(edata, "remaining connection slots are reserved"))
-		return CPM_REFUSED_RESERVED;
+		return CPM_REJECTED_RESERVED;
 	if (says(edata, "too many connections for role"))
-		return CPM_REFUSED_ROLE_LIMIT;
+		return CPM_REJECTED_ROLE_LIMIT;
 	if (says(edata, "too many connections for database"))
-		return CPM_REFUSED_DATABASE_LIMIT;
-	return CPM_REFUSED_OTHER;	/* max_wal_senders */
+		return CPM_REJECTED_DATABASE_LIMIT;
+	return CPM_REJECTED_OTHER;	/* max_wal_senders */
 }
 
-static CpmRefusal
+static CpmRejection
 reason_of(const ErrorData *edata)
 {
 	switch (edata->sqlerrcode)
@@ -65,19 +65,19 @@ reason_of(const ErrorData *edata)
 			return reason_for_too_many(edata);
 		case ERRCODE_CANNOT_CONNECT_NOW:
 			return says(edata, "the database system is shutting down") ?
-				CPM_REFUSED_SHUTTING_DOWN : CPM_REFUSED_STARTING_UP;
+				CPM_REJECTED_SHUTTING_DOWN : CPM_REJECTED_STARTING_UP;
 		case ERRCODE_ADMIN_SHUTDOWN:
-			return CPM_REFUSED_SHUTTING_DOWN;
+			return CPM_REJECTED_SHUTTING_DOWN;
 		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
 			return says(edata, "pg_hba.conf rejects") || says(edata, "no pg_hba.conf entry") ?
-				CPM_REFUSED_HBA : CPM_REFUSED_AUTHENTICATION;
+				CPM_REJECTED_HBA : CPM_REJECTED_AUTHENTICATION;
 		case ERRCODE_INVALID_PASSWORD:
 		case ERRCODE_QUERY_CANCELED:	/* authentication_timeout */
-			return CPM_REFUSED_AUTHENTICATION;
+			return CPM_REJECTED_AUTHENTICATION;
 		case ERRCODE_UNDEFINED_DATABASE:
-			return CPM_REFUSED_NO_DATABASE;
+			return CPM_REJECTED_NO_DATABASE;
 		default:
-			return CPM_REFUSED_OTHER;
+			return CPM_REJECTED_OTHER;
 	}
 }
 
@@ -90,7 +90,7 @@ copy_claim(char *to, const char *claim)
 static void
 count_refusal(const ErrorData *edata, TimestampTz at)
 {
-	CpmRefused	refused;
+	CpmRejected refused;
 
 	memset(&refused, 0, sizeof(refused));
 	refused.reason = reason_of(edata);
@@ -98,7 +98,7 @@ count_refusal(const ErrorData *edata, TimestampTz at)
 	copy_claim(refused.role, MyProcPort->user_name);
 	copy_claim(refused.application_name, MyProcPort->application_name);
 	memcpy(&refused.client_addr, &MyProcPort->raddr, sizeof(SockAddr));
-	cpm_refusals_add(&refused, at);
+	cpm_rejections_add(&refused, at);
 }
 
 /*
@@ -143,7 +143,7 @@ count_message(ErrorData *edata)
 }
 
 void
-cpm_messages_install(void)
+cpm_log_messages_install(void)
 {
 	previous_emit_log_hook = emit_log_hook;
 	emit_log_hook = count_message;

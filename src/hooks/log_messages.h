@@ -7,6 +7,6 @@
 #define CPM_LOG_MESSAGES_H
 
 /* Install the hooks. From _PG_init(), while libraries are preloaded. */
-extern void cpm_messages_install(void);
+extern void cpm_log_messages_install(void);
 
 #endif							/* CPM_LOG_MESSAGES_H */

@@ -86,7 +86,7 @@ cpm_session_fail_at_exit(void)
 	failed_at_exit = true;
 	if (cpm_slot_is_open() && ended_in_statement())
 		cpm_statement_failed(fatal_sqlstate ? fatal_sqlstate : ERRCODE_ADMIN_SHUTDOWN,
-							GetCurrentTimestamp());
+							 GetCurrentTimestamp());
 }
 
 static void
@@ -100,7 +100,7 @@ close_session(int code, Datum argument)
 		return;
 	cpm_session_fail_at_exit();
 	cpm_statement_transaction_ended();
-	cpm_slot_follow_application(now);
+	cpm_slot_change_pool(now);
 	cpm_session_ended(Max(now - MyStartTimestamp, 0));
 	cpm_progress.level = 1;
 	cpm_slot_close(now, how_it_ends());
@@ -141,7 +141,7 @@ cpm_session_note_commit(void)
 	now = GetCurrentTimestamp();
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	policy = cpm_settings_policy();
-	cpm_activity_publish();
+	cpm_backends_publish();
 	cpm_slot_open(now, &policy, is_trusted);
 	cpm_progress.level = 0;
 }

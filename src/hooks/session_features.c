@@ -302,7 +302,7 @@ look_at_plan(const Plan *plan, const QueryDesc *query)
 }
 
 void
-cpm_features_look_at_plan(const QueryDesc *query)
+cpm_features_scan_plan(const QueryDesc *query)
 {
 	const PlannedStmt *planned = query->plannedstmt;
 	ListCell   *cell;

@@ -27,7 +27,7 @@ extern CpmFeatureUse cpm_features_of_utility(const Node *statement);
 extern void cpm_features_utility_done(const CpmFeatureUse *use);
 
 /* A plan is about to run in which set_config() was seen. */
-extern void cpm_features_look_at_plan(const QueryDesc *query);
+extern void cpm_features_scan_plan(const QueryDesc *query);
 
 /* The transaction has ended, and with it what was used in it stays or is undone. */
 extern void cpm_features_transaction_ended(bool committed);

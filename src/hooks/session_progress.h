@@ -15,7 +15,7 @@
 #include "executor/executor.h"
 
 /* What a transaction's end has to see to; 0 for most. */
-#define CPM_STATEMENT_WAITS (1 << 0)	/* executed, counts with its commit */
+#define CPM_STATEMENT_DEFERRED (1 << 0) /* executed, counts with its commit */
 #define CPM_PORTALS_IN_PARTS (1 << 1)
 #define CPM_BLOCK_CHAINS (1 << 2)	/* the statement that ends the block begins the next */
 #define CPM_FEATURES_PENDING (1 << 3)	/* used, and counted with the commit */
@@ -27,8 +27,8 @@ typedef struct CpmProgress
 	int			unsettled;		/* bits as above */
 
 	/*
-	 * 0 at the client's own level; above it in a utility statement, and while
-	 * the session is not open. Written by hooks/executor and hooks/session.
+	 * 0 at the client's own level; above it in a utility statement, and while the session is not
+	 * open. Written by hooks/executor and hooks/session.
 	 */
 	int			level;
 

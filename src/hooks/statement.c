@@ -69,11 +69,11 @@ cpm_statement_count_unusual(int64 elapsed_us, int sqlstate, uint64 queryid, Time
 }
 
 void
-cpm_statement_count_waiting(void)
+cpm_statement_count_deferred(void)
 {
-	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) == 0)
+	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) == 0)
 		return;
-	cpm_progress.unsettled &= ~CPM_STATEMENT_WAITS;
+	cpm_progress.unsettled &= ~CPM_STATEMENT_DEFERRED;
 	cpm_statement_count(waiting_us, 0, waiting_queryid, cpm_progress.last_end);
 }
 
@@ -86,9 +86,9 @@ cpm_statement_part_executed(int flags)
 }
 
 void
-cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us)
+cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us)
 {
-	cpm_progress.unsettled |= CPM_STATEMENT_WAITS;
+	cpm_progress.unsettled |= CPM_STATEMENT_DEFERRED;
 	waiting_queryid = queryid;
 	waiting_us = Max(elapsed_us, 0);
 	waiting_ends_transaction = (flags & CPM_ENDS_TRANSACTION) != 0;
@@ -110,12 +110,12 @@ is_fastpath(void)
 void
 cpm_statement_failed(int sqlstate, TimestampTz now)
 {
-	CpmPartial	partial = cpm_partial_take_resumed();
+	CpmSuspendedPortal partial = cpm_suspended_portal_take_resumed();
 	uint64		queryid = partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id();
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	bool		is_same_message = message == cpm_progress.last_message;
 	bool		is_simple = (cpm_progress.last_flags & CPM_SIMPLE_PROTOCOL) != 0;
-	bool		commit_failed = is_same_message && (cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 &&
+	bool		commit_failed = is_same_message && (cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 &&
 		(is_simple || waiting_ends_transaction);
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + partial.elapsed_us;
@@ -127,9 +127,9 @@ cpm_statement_failed(int sqlstate, TimestampTz now)
 	{
 		elapsed_us += waiting_us;
 		queryid = waiting_queryid;
-		cpm_progress.unsettled &= ~CPM_STATEMENT_WAITS;
+		cpm_progress.unsettled &= ~CPM_STATEMENT_DEFERRED;
 	}
-	cpm_statement_count_waiting();
+	cpm_statement_count_deferred();
 	if (IsTransactionState())
 		cpm_statement_note_busy(message);
 	cpm_progress.last_message = message;
@@ -159,15 +159,15 @@ cpm_statement_transaction_ended(void)
 {
 	while (cpm_progress.unsettled & CPM_PORTALS_IN_PARTS)
 	{
-		CpmPartial	partial = cpm_partial_take(NULL);
+		CpmSuspendedPortal partial = cpm_suspended_portal_take(NULL);
 
 		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
 	}
-	if ((cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && commit_from != 0)
+	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && commit_from != 0)
 	{
 		cpm_progress.last_end = GetCurrentTimestamp();
 		waiting_us += Max(cpm_progress.last_end - commit_from, 0);
 	}
 	commit_from = 0;
-	cpm_statement_count_waiting();
+	cpm_statement_count_deferred();
 }

@@ -28,10 +28,10 @@ extern CPM_INTERNAL bool cpm_statement_is_failing;
 /* What is rare in what follows, and therefore not inline. */
 extern CPM_INTERNAL void cpm_statement_count_unusual(int64 elapsed_us, int sqlstate,
 													 uint64 queryid, TimestampTz now);
-extern CPM_INTERNAL void cpm_statement_let_wait(uint64 queryid, int flags, int64 elapsed_us);
+extern CPM_INTERNAL void cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us);
 
 /* What was executed before, and waits, counts: another statement or none came after it. */
-extern CPM_INTERNAL void cpm_statement_count_waiting(void);
+extern CPM_INTERNAL void cpm_statement_count_deferred(void);
 
 /*
  * Count a statement, in the pool that is in force now. sqlstate is 0 for
@@ -42,7 +42,7 @@ static pg_attribute_always_inline void
 cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	if (unlikely(!cpm_slot_is_in_its_pool()) && !cpm_statement_is_failing)
-		cpm_slot_follow_application(now);
+		cpm_slot_change_pool(now);
 	if (unlikely(!cpm_statement_settings.track_queries))
 		return;
 	/* a negative time is a large one here: one comparison for both that are rare */
@@ -85,8 +85,8 @@ cpm_statement_note_end(int flags)
 	TimestampTz message = GetCurrentStatementStartTimestamp();
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message);
 
-	if (unlikely(cpm_progress.unsettled & CPM_STATEMENT_WAITS))
-		cpm_statement_count_waiting();
+	if (unlikely(cpm_progress.unsettled & CPM_STATEMENT_DEFERRED))
+		cpm_statement_count_deferred();
 	cpm_statement_note_busy(message);
 	cpm_progress.last_message = message;
 	cpm_progress.last_end = now;
@@ -108,7 +108,7 @@ cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
 	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
 		cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end);
 	else
-		cpm_statement_let_wait(queryid, flags, elapsed_us);
+		cpm_statement_defer(queryid, flags, elapsed_us);
 }
 
 /* Part of one has been executed, in so many microseconds, which this returns. */

@@ -17,14 +17,14 @@
 
 #define MOST_PARTIALS 32
 
-static CpmPartial partial[MOST_PARTIALS];
+static CpmSuspendedPortal partial[MOST_PARTIALS];
 static int	partials;
 static const QueryDesc *resumed;	/* kept above and running now */
 
 bool
-cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
+cpm_suspended_portal_keep(const QueryDesc *query, int64 elapsed_us)
 {
-	CpmPartial *kept = &partial[partials];
+	CpmSuspendedPortal *kept = &partial[partials];
 
 	if (partials == MOST_PARTIALS)
 		return false;
@@ -37,7 +37,7 @@ cpm_partial_keep(const QueryDesc *query, int64 elapsed_us)
 }
 
 bool
-cpm_partial_exists(const QueryDesc *query)
+cpm_suspended_portal_exists(const QueryDesc *query)
 {
 	for (int i = 0; i < partials; i++)
 		if (partial[i].query == query)
@@ -45,10 +45,10 @@ cpm_partial_exists(const QueryDesc *query)
 	return false;
 }
 
-CpmPartial
-cpm_partial_take(const QueryDesc *query)
+CpmSuspendedPortal
+cpm_suspended_portal_take(const QueryDesc *query)
 {
-	CpmPartial	taken = {0};
+	CpmSuspendedPortal taken = {0};
 
 	for (int i = 0; i < partials; i++)
 	{
@@ -64,18 +64,18 @@ cpm_partial_take(const QueryDesc *query)
 }
 
 void
-cpm_partial_set_resumed(const QueryDesc *query)
+cpm_suspended_portal_set_resumed(const QueryDesc *query)
 {
 	resumed = query;
 }
 
-CpmPartial
-cpm_partial_take_resumed(void)
+CpmSuspendedPortal
+cpm_suspended_portal_take_resumed(void)
 {
-	CpmPartial	taken = {0};
+	CpmSuspendedPortal taken = {0};
 
 	if (resumed != NULL)
-		taken = cpm_partial_take(resumed);
+		taken = cpm_suspended_portal_take(resumed);
 	resumed = NULL;
 	return taken;
 }

@@ -219,7 +219,7 @@ note_other_event(XactEvent event)
 	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
 		note_abort();
 	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
-			 (cpm_progress.unsettled & CPM_STATEMENT_WAITS) != 0 && cpm_progress.level == 0 &&
+			 (cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && cpm_progress.level == 0 &&
 			 (debug_query_string != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny())))
 		cpm_statement_committing();
 }

@@ -229,13 +229,13 @@ status_array(void)
 }
 
 Size
-cpm_activity_size(void)
+cpm_backends_size(void)
 {
 	return sizeof(pg_atomic_uint64);
 }
 
 void
-cpm_activity_attach(void *memory, bool is_new)
+cpm_backends_attach(void *memory, bool is_new)
 {
 	published = memory;
 	if (is_new)
@@ -243,14 +243,14 @@ cpm_activity_attach(void *memory, bool is_new)
 }
 
 void
-cpm_activity_publish(void)
+cpm_backends_publish(void)
 {
 	if (MyBEEntry && pg_atomic_read_u64(published) == 0)
 		pg_atomic_write_u64(published, (uint64) (uintptr_t) status_array());
 }
 
 bool
-cpm_activity_is_published(void)
+cpm_backends_is_published(void)
 {
 	return published && pg_atomic_read_u64(published) != 0;
 }
@@ -278,7 +278,7 @@ prefetch_ahead(int place, const PgBackendStatus *entries)
 }
 
 int
-cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg)
+cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 {
 	const PgBackendStatus *entries = status_array();
 	char	   *query = with_details ? palloc(pgstat_track_activity_query_size) : NULL;

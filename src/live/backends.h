@@ -20,15 +20,15 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * its id and the address; the query is palloc'd. Takes no lock, may be called in any
  * process that has a backend status. Raises nothing without details; with them, what palloc does.
  */
-extern int	cpm_activity_scan(bool with_details, CpmSessionVisitor visit, void *arg);
+extern int	cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg);
 
 /*
  * A worker that is there before PostgreSQL lets it have a backend status finds the
  * array where others have said that it is: the sampler, and every session that opens.
  */
-extern Size cpm_activity_size(void);
-extern void cpm_activity_attach(void *memory, bool is_new);
-extern void cpm_activity_publish(void);
-extern bool cpm_activity_is_published(void);
+extern Size cpm_backends_size(void);
+extern void cpm_backends_attach(void *memory, bool is_new);
+extern void cpm_backends_publish(void);
+extern bool cpm_backends_is_published(void);
 
 #endif							/* CPM_BACKENDS_H */

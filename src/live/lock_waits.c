@@ -152,7 +152,7 @@ compare_starts(const void *a, const void *b)
 static void
 list_waiters(WaitList *list, int most)
 {
-	cpm_activity_scan(false, note_waiter, list);
+	cpm_backends_scan(false, note_waiter, list);
 	qsort(list->wait, list->count, sizeof(CpmLockWait), compare_starts);
 	list->count = Min(list->count, most);
 	for (int i = 0; i < list->count; i++)
@@ -189,7 +189,7 @@ follow_waits(WaitList *list, int most)
 int
 cpm_lock_waits(int most, CpmLockWait **waits)
 {
-	HASHCTL		by_pid = {.keysize = sizeof(int), .entrysize = sizeof(int),
+	HASHCTL		by_pid = {.keysize = sizeof(int),.entrysize = sizeof(int),
 	.hcxt = CurrentMemoryContext};
 	WaitList	list = {.capacity = 16};
 	int			kept = 0;

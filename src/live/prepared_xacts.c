@@ -49,16 +49,17 @@ typedef struct KnownPrepared
 } KnownPrepared;
 
 static KnownPrepared *known;	/* max_prepared_xacts of them, in shared memory */
-static TransactionId *settled;	/* the sampler's own: transactions whose time was read from the state file */
+static TransactionId *settled;	/* the sampler's own: transactions whose time was read from the
+								 * state file */
 
 Size
-cpm_prepared_size(void)
+cpm_prepared_xacts_size(void)
 {
 	return mul_size((Size) max_prepared_xacts + 1, sizeof(KnownPrepared));
 }
 
 void
-cpm_prepared_attach(void *memory, bool is_new)
+cpm_prepared_xacts_attach(void *memory, bool is_new)
 {
 	known = memory;
 	if (!is_new)
@@ -90,6 +91,7 @@ list_in_session(CpmPrepared *list, int max)
 {
 	EState	   *estate = CreateExecutorState();
 	ReturnSetInfo result = {.type = T_ReturnSetInfo};
+
 	LOCAL_FCINFO(fcinfo, 0);
 	FmgrInfo	function;
 	int			count = 0;
@@ -242,7 +244,7 @@ list_in_worker(CpmPrepared *list)
 }
 
 int
-cpm_prepared_list(CpmPrepared **list)
+cpm_prepared_xacts_list(CpmPrepared **list)
 {
 	*list = NULL;
 	if (max_prepared_xacts == 0)

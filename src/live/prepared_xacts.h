@@ -8,8 +8,8 @@
 
 #include "base/session.h"
 
-extern Size cpm_prepared_size(void);
-extern void cpm_prepared_attach(void *memory, bool is_new);
+extern Size cpm_prepared_xacts_size(void);
+extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 
 /*
  * All prepared transactions, palloc'd; their number is returned. In a session
@@ -18,6 +18,6 @@ extern void cpm_prepared_attach(void *memory, bool is_new);
  * TwoPhaseStateLock; a worker ProcArrayLock and, to name the file, XidGenLock.
  * All are shared, for a moment, and only while max_prepared_transactions is not 0.
  */
-extern int	cpm_prepared_list(CpmPrepared **list);
+extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
 #endif							/* CPM_PREPARED_XACTS_H */

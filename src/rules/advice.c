@@ -34,8 +34,9 @@ cpm_pool_mode_name(CpmPoolMode mode)
 	return mode == CPM_MODE_TRANSACTION ? "transaction" : mode == CPM_MODE_SESSION ? "session" : NULL;
 }
 
-static void CPM_PRINTF(2, 3)
-say(CpmPoolAdvice *advice, const char *format, ...)
+static void
+CPM_PRINTF(2, 3)
+say(CpmPoolAdvice *advice, const char *format,...)
 {
 	va_list		arguments;
 

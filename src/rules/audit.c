@@ -20,8 +20,9 @@
 #define ABANDONED_SHARE 0.1
 #define FEWEST_DIRECT 10
 
-static void CPM_PRINTF(3, 4)
-find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format, ...)
+static void
+CPM_PRINTF(3, 4)
+find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format,...)
 {
 	va_list		arguments;
 
@@ -31,8 +32,9 @@ find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format, ...)
 	va_end(arguments);
 }
 
-static void CPM_PRINTF(2, 3)
-add_evidence(CpmAuditFinding *finding, const char *format, ...)
+static void
+CPM_PRINTF(2, 3)
+add_evidence(CpmAuditFinding *finding, const char *format,...)
 {
 	size_t		used = strlen(finding->evidence);
 	va_list		arguments;
@@ -72,9 +74,9 @@ judge_pooling(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
 			(double) worst->opened >= FAST_PER_SECOND * seen->seconds;
 
 		add_evidence(finding, "; %d pool%s sessions for fewer than %d transactions, most of them %s: " UINT64_FORMAT " sessions with %.1f",
-				 seen->churning, seen->churning == 1 ? " opens" : "s open", CHURN_TRANSACTIONS,
-				 cpm_pool_in_words(&worst->name), worst->opened,
-				 (double) worst->counts.of[CPM_TRANSACTIONS] / (double) worst->opened);
+					 seen->churning, seen->churning == 1 ? " opens" : "s open", CHURN_TRANSACTIONS,
+					 cpm_pool_label(&worst->name), worst->opened,
+					 (double) worst->counts.of[CPM_TRANSACTIONS] / (double) worst->opened);
 		finding->status = is_fast ? CPM_AUDIT_WARNING : CPM_AUDIT_ADVICE;
 		advise(finding, "Let that application keep its connections: a pool in its driver, or PgBouncer in front of it. connpool_pool_advice says how many it needs, and in which mode.");
 	}

@@ -50,7 +50,7 @@ meaning_of_ratio(double calls_per_transaction)
 }
 
 bool
-cpm_judge_batch(const CpmStatement *statement, CpmCandidate *candidate)
+cpm_evaluate_batch(const CpmStatement *statement, CpmCandidate *candidate)
 {
 	double		ratio = NAN;
 	char		ratio_text[64] = "";
@@ -120,7 +120,7 @@ describe_repetition(char *text, size_t size, const CpmStatement *statement)
 }
 
 bool
-cpm_judge_cache(const CpmStatement *statement, CpmCandidate *candidate)
+cpm_evaluate_cache(const CpmStatement *statement, CpmCandidate *candidate)
 {
 	char		repetition[160];
 	char		writes[80];

@@ -55,9 +55,9 @@ cpm_rows_per_call(const CpmStatement *statement)
 }
 
 /* Does it look like a loop over single rows? The candidate is written if so. Pure. */
-extern bool cpm_judge_batch(const CpmStatement *statement, CpmCandidate *candidate);
+extern bool cpm_evaluate_batch(const CpmStatement *statement, CpmCandidate *candidate);
 
 /* Does it look like a read of the same small result, again and again? As above. */
-extern bool cpm_judge_cache(const CpmStatement *statement, CpmCandidate *candidate);
+extern bool cpm_evaluate_cache(const CpmStatement *statement, CpmCandidate *candidate);
 
 #endif							/* CPM_CANDIDATES_H */

@@ -251,7 +251,7 @@ is_met(const CpmMetric *metric, double value, double threshold)
 }
 
 CpmVerdict
-cpm_judge(CpmMetricId id, const CpmSample *sample, CpmThresholds thresholds)
+cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample, CpmThresholds thresholds)
 {
 	const CpmMetric *metric = &cpm_catalogue[id];
 	CpmVerdict	verdict;

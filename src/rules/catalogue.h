@@ -28,7 +28,7 @@ extern bool cpm_metric_exists(const CpmMetric *metric, int sources);
  * Judge the exact value of a metric. Pure; a value that is no number is OK.
  * Percentages are of the maximum as it is shown, rounded down.
  */
-extern CpmVerdict cpm_judge(CpmMetricId id, const CpmSample *sample, CpmThresholds thresholds);
+extern CpmVerdict cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample, CpmThresholds thresholds);
 
 /* OK, WARNING, CRITICAL */
 extern const char *cpm_status_name(CpmStatus status);

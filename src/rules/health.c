@@ -11,7 +11,7 @@
 #include "rules/health.h"
 
 CpmHealth
-cpm_judge_health(const CpmHealthInput *input)
+cpm_evaluate_health(const CpmHealthInput *input)
 {
 	if (input->sample->value[CPM_TOTAL_CONNECTIONS] >= input->sample->usable_slots)
 		return CPM_UNHEALTHY;

@@ -25,7 +25,7 @@ typedef enum CpmHealth
 } CpmHealth;
 
 /* Pure. Unhealthy: an ordinary role could not connect now. */
-extern CpmHealth cpm_judge_health(const CpmHealthInput *input);
+extern CpmHealth cpm_evaluate_health(const CpmHealthInput *input);
 
 /* healthy, degraded, unhealthy */
 extern const char *cpm_health_name(CpmHealth health);

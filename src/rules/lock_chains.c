@@ -53,7 +53,7 @@ lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const 
 }
 
 void
-cpm_chain_heads(const CpmLockWait *waits, int count, int *heads)
+cpm_root_blockers(const CpmLockWait *waits, int count, int *heads)
 {
 	bool		changed = true;
 

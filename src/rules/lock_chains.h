@@ -16,7 +16,7 @@
  * lowest pid, 0 for a prepared transaction, CPM_NO_HEAD when all wait in a cycle.
  * heads has room for count. Pure.
  */
-extern void cpm_chain_heads(const CpmLockWait *waits, int count, int *heads);
+extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
 
 /* Is this wait for the one that is asked about? */
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);

@@ -108,7 +108,7 @@ append(const CpmAlertLogEntry *entry)
 {
 	uint64		number = pg_atomic_read_u64(&shared->next);
 
-	pg_write_barrier();			/* as in cpm_history_append() */
+	pg_write_barrier();			/* as in cpm_sample_ring_append() */
 	shared->entry[number % RING_ENTRIES] = *entry;
 	pg_write_barrier();
 	pg_atomic_write_u64(&shared->next, number + 1);
@@ -183,10 +183,10 @@ cpm_alert_state_save(CpmSink *sink)
 	{
 		if (!copy_entry(i, &entry))
 			continue;
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put(sink, &entry, sizeof(entry));
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 static void
@@ -200,7 +200,7 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 		source->failed = true;
 		return;
 	}
-	if (source->rehearsal || metric_of[entry.metric] < 0)
+	if (source->validate_only || metric_of[entry.metric] < 0)
 		return;
 	entry.metric = (CpmMetricId) metric_of[entry.metric];
 	entry.message[sizeof(entry.message) - 1] = '\0';
@@ -220,7 +220,7 @@ cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
 
 		if (!cpm_get(source, &row, sizeof(row)) || (uint32) row.alert.status > CPM_CRITICAL)
 			source->failed = true;
-		else if (!source->rehearsal && metric_of[i] >= 0)
+		else if (!source->validate_only && metric_of[i] >= 0)
 		{
 			row.message[sizeof(row.message) - 1] = '\0';
 			row.culprit[sizeof(row.culprit) - 1] = '\0';
@@ -229,7 +229,7 @@ cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
 	}
 	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
 		return false;
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 		load_entry(source, metric_of, columns);
 	return !source->failed;
 }

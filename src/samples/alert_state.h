@@ -32,7 +32,8 @@ typedef struct CpmAlertBoard
 
 typedef struct CpmAlertLogEntry
 {
-	uint64		sequence;		/* numbers transitions from 1; restored at startup from the newest saved entry */
+	uint64		sequence;		/* numbers transitions from 1; restored at startup from the newest
+								 * saved entry */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	from_status;

@@ -14,7 +14,8 @@
 typedef struct Notifications
 {
 	pg_atomic_uint64 next;		/* number of those ever kept; the sampler writes */
-	pg_atomic_uint64 told;		/* and of those that wait no more; the notifier, or the sampler while there is none */
+	pg_atomic_uint64 told;		/* and of those that wait no more; the notifier, or the sampler
+								 * while there is none */
 	pg_atomic_uint64 dropped;	/* the sampler writes */
 	pg_atomic_uint32 failing;	/* 1: what waits could not be told; the sampler writes */
 	pg_atomic_uint32 notifier;	/* the pid of who tells; 0 nobody */
@@ -72,7 +73,7 @@ cpm_notification_add(const CpmNotification *notification)
 }
 
 void
-cpm_notifications_forget(void)
+cpm_notifications_clear(void)
 {
 	pg_atomic_fetch_add_u64(&shared->dropped, cpm_notifications_waiting());
 	pg_atomic_write_u64(&shared->told, pg_atomic_read_u64(&shared->next));
@@ -123,7 +124,7 @@ cpm_notification_get(uint64 number, CpmNotification *notification)
 }
 
 void
-cpm_notifications_told(uint64 number)
+cpm_notifications_sent(uint64 number)
 {
 	uint64		told;
 

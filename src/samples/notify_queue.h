@@ -31,7 +31,7 @@ extern bool cpm_notification_add(const CpmNotification *notification);
 
 /* The sampler only: one was not even kept, or those that wait are of no more use. */
 extern void cpm_notification_drop(void);
-extern void cpm_notifications_forget(void);
+extern void cpm_notifications_clear(void);
 
 /* The sampler only: the last attempt to tell what waits has failed, or has not. */
 extern void cpm_notifications_set_failing(bool failing);
@@ -55,7 +55,7 @@ extern void cpm_notifier_release(int pid);
  */
 extern uint64 cpm_notifications_first(void);
 extern bool cpm_notification_get(uint64 number, CpmNotification *notification);
-extern void cpm_notifications_told(uint64 number);
+extern void cpm_notifications_sent(uint64 number);
 
 /* Dropped since the server started. Any process; 0 when the library is not preloaded. */
 extern uint64 cpm_notifications_dropped(void);

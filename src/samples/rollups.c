@@ -41,14 +41,14 @@ typedef struct Tiers
 {
 	Ring		minutes;
 	Ring		hours;
-	CpmTierRow	minute[MINUTE_ROWS];	/* row n stands at n % size */
-	CpmTierRow	hour[HOUR_ROWS];
+	CpmRollupRow minute[MINUTE_ROWS];	/* row n stands at n % size */
+	CpmRollupRow hour[HOUR_ROWS];
 } Tiers;
 
 static Tiers *tiers;
 
 Size
-cpm_tiers_size(void)
+cpm_rollups_size(void)
 {
 	return sizeof(Tiers);
 }
@@ -65,7 +65,7 @@ init_ring(Ring *ring, int64 length_us, int size)
 }
 
 void
-cpm_tiers_attach(void *memory, bool is_new)
+cpm_rollups_attach(void *memory, bool is_new)
 {
 	tiers = memory;
 	if (!is_new)
@@ -76,12 +76,12 @@ cpm_tiers_attach(void *memory, bool is_new)
 }
 
 static Ring *
-ring_of(CpmTier tier)
+ring_of(CpmRollup tier)
 {
-	return tier == CPM_TIER_MINUTES ? &tiers->minutes : &tiers->hours;
+	return tier == CPM_ROLLUP_MINUTES ? &tiers->minutes : &tiers->hours;
 }
 
-static CpmTierRow *
+static CpmRollupRow *
 row_of(Ring *ring, uint64 number)
 {
 	return (ring == &tiers->minutes ? tiers->minute : tiers->hour) + number % ring->size;
@@ -121,7 +121,7 @@ find_row(Ring *ring, TimestampTz start)
 static void
 begin_row(Ring *ring, uint64 number, TimestampTz start)
 {
-	CpmTierRow *row = row_of(ring, number);
+	CpmRollupRow *row = row_of(ring, number);
 
 	row->start = start;
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -136,7 +136,7 @@ begin_row(Ring *ring, uint64 number, TimestampTz start)
 static void
 sum_row(Ring *ring, uint64 number)
 {
-	const CpmTierRow *row = row_of(ring, number);
+	const CpmRollupRow *row = row_of(ring, number);
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		ring->sum[i] = row->samples[i] > 0 ? (double) row->mean[i] * row->samples[i] : 0;
@@ -144,7 +144,7 @@ sum_row(Ring *ring, uint64 number)
 }
 
 static void
-add_value(Ring *ring, CpmTierRow *row, CpmMetricId id, float4 value, float4 worst, bool low_is_bad)
+add_value(Ring *ring, CpmRollupRow *row, CpmMetricId id, float4 value, float4 worst, bool low_is_bad)
 {
 	if (!cpm_is_number(value) || row->samples[id] == PG_UINT16_MAX)
 		return;
@@ -156,7 +156,7 @@ add_value(Ring *ring, CpmTierRow *row, CpmMetricId id, float4 value, float4 wors
 }
 
 static void
-add_sample(Ring *ring, const CpmHistoryRow *sample, const CpmMetric *catalogue)
+add_sample(Ring *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
 	TimestampTz start = start_of(ring, sample->at);
 	uint64		number = find_row(ring, start);
@@ -169,12 +169,12 @@ add_sample(Ring *ring, const CpmHistoryRow *sample, const CpmMetric *catalogue)
 		sum_row(ring, number);
 	for (int i = 0; i < CPM_METRICS; i++)
 		add_value(ring, row_of(ring, number), i, sample->value[i],
-				  cpm_history_worst(sample, i), catalogue[i].low_is_bad);
+				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
 	cpm_seqlock_write_end(&ring->lock);
 }
 
 void
-cpm_tiers_add(const CpmHistoryRow *sample, const CpmMetric *catalogue)
+cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
 	add_sample(&tiers->minutes, sample, catalogue);
 	add_sample(&tiers->hours, sample, catalogue);
@@ -182,7 +182,7 @@ cpm_tiers_add(const CpmHistoryRow *sample, const CpmMetric *catalogue)
 
 /* False when the sampler has come round to it, or was stopped in the middle of a change. */
 static bool
-copy_row(Ring *ring, uint64 number, CpmTierRow *copy)
+copy_row(Ring *ring, uint64 number, CpmRollupRow *copy)
 {
 	for (int tries = 0; tries < MOST_TRIES; tries++)
 	{
@@ -198,10 +198,10 @@ copy_row(Ring *ring, uint64 number, CpmTierRow *copy)
 }
 
 static void
-scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmTierVisitor visit, void *arg)
+scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	CpmTierRow	row;
+	CpmRollupRow row;
 
 	for (uint64 i = first_row(ring, next); i < next; i++)
 		if (copy_row(ring, i, &row) && row.start >= since && row.start <= until)
@@ -209,31 +209,31 @@ scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmTierVisitor visit
 }
 
 void
-cpm_tier_scan(CpmTier tier, TimestampTz since, TimestampTz until, CpmTierVisitor visit, void *arg)
+cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
 {
 	if (tiers != NULL)
 		scan_ring(ring_of(tier), since, until, visit, arg);
 }
 
 int64
-cpm_tier_length_us(CpmTier tier)
+cpm_rollup_length_us(CpmRollup tier)
 {
-	return (tier == CPM_TIER_MINUTES ? 60 : 3600) * USECS_PER_SEC;
+	return (tier == CPM_ROLLUP_MINUTES ? 60 : 3600) * USECS_PER_SEC;
 }
 
 void
-cpm_tiers_reset(void)
+cpm_rollups_reset(void)
 {
 	pg_atomic_write_u64(&tiers->minutes.baseline, pg_atomic_read_u64(&tiers->minutes.next));
 	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
 }
 
 static void
-save_row(const CpmTierRow *row, void *arg)
+save_row(const CpmRollupRow *row, void *arg)
 {
 	CpmSink    *sink = arg;
 
-	cpm_put_another(sink, true);
+	cpm_put_more(sink, true);
 	cpm_put(sink, &row->start, sizeof(row->start));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
@@ -244,19 +244,19 @@ save_row(const CpmTierRow *row, void *arg)
 }
 
 void
-cpm_tiers_save(CpmSink *sink)
+cpm_rollups_save(CpmSink *sink)
 {
-	for (CpmTier tier = CPM_TIER_MINUTES; tier <= CPM_TIER_HOURS; tier++)
+	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
 	{
 		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_row, sink);
-		cpm_put_another(sink, false);
+		cpm_put_more(sink, false);
 	}
 }
 
 static void
 load_row(CpmSource *source, Ring *ring, const int *metric_of, int columns)
 {
-	CpmTierRow	loaded = {0};
+	CpmRollupRow loaded = {0};
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
 	(void) cpm_get(source, &loaded.start, sizeof(loaded.start));
@@ -275,17 +275,17 @@ load_row(CpmSource *source, Ring *ring, const int *metric_of, int columns)
 		loaded.worst[metric_of[i]] = value[1];
 		loaded.samples[metric_of[i]] = samples;
 	}
-	if (source->failed || source->rehearsal)
+	if (source->failed || source->validate_only)
 		return;
 	*row_of(ring, number) = loaded;
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
 bool
-cpm_tiers_load(CpmSource *source, const int *metric_of, int columns)
+cpm_rollups_load(CpmSource *source, const int *metric_of, int columns)
 {
-	for (CpmTier tier = CPM_TIER_MINUTES; tier <= CPM_TIER_HOURS; tier++)
-		while (cpm_get_another(source))
+	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
+		while (cpm_get_more(source))
 			load_row(source, ring_of(tier), metric_of, columns);
 	return !source->failed;
 }

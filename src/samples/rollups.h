@@ -13,49 +13,49 @@
 #define CPM_HOURS_KEPT (366 * 24)
 
 /* Tiers of connpool_history(), the finest first. */
-typedef enum CpmTier
+typedef enum CpmRollup
 {
-	CPM_TIER_SAMPLES,			/* samples/sample_ring */
-	CPM_TIER_MINUTES,
-	CPM_TIER_HOURS
-} CpmTier;
+	CPM_ROLLUP_SAMPLES,			/* samples/sample_ring */
+	CPM_ROLLUP_MINUTES,
+	CPM_ROLLUP_HOURS
+} CpmRollup;
 
 /* What the samples of a stretch of time come to. Of no sample: NaN. */
-typedef struct CpmTierRow
+typedef struct CpmRollupRow
 {
 	TimestampTz start;
 	float4		mean[CPM_METRICS];
 	float4		worst[CPM_METRICS]; /* the highest; where low is bad, the lowest */
 	uint16		samples[CPM_METRICS];	/* in which the metric was known */
-} CpmTierRow;
+} CpmRollupRow;
 
-typedef void (*CpmTierVisitor) (const CpmTierRow *row, void *arg);
+typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);
 
-extern Size cpm_tiers_size(void);
-extern void cpm_tiers_attach(void *memory, bool is_new);
+extern Size cpm_rollups_size(void);
+extern void cpm_rollups_attach(void *memory, bool is_new);
 
 /* Add a sample to the minute and the hour that it falls into. The sampler only; cannot fail. */
-extern void cpm_tiers_add(const CpmHistoryRow *sample, const CpmMetric *catalogue);
+extern void cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue);
 
 /*
  * Visit the stretches that begin from since to until, that under way included, in
  * the order in which they were begun. Any process; takes no lock and never
- * holds up the sampler. Not for CPM_TIER_SAMPLES.
+ * holds up the sampler. Not for CPM_ROLLUP_SAMPLES.
  */
-extern void cpm_tier_scan(CpmTier tier, TimestampTz since, TimestampTz until,
-						  CpmTierVisitor visit, void *arg);
+extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until,
+							CpmRollupVisitor visit, void *arg);
 
-/* Microseconds of a stretch of the tier. Not for CPM_TIER_SAMPLES. */
-extern int64 cpm_tier_length_us(CpmTier tier);
+/* Microseconds of a stretch of the tier. Not for CPM_ROLLUP_SAMPLES. */
+extern int64 cpm_rollup_length_us(CpmRollup tier);
 
 /* Start anew. Any process. */
-extern void cpm_tiers_reset(void);
+extern void cpm_rollups_reset(void);
 
 /*
  * metric_of[i] is the metric of column i of the source, or -1; so many columns.
  * Loading is for the postmaster, before anybody else is there.
  */
-extern void cpm_tiers_save(CpmSink *sink);
-extern bool cpm_tiers_load(CpmSource *source, const int *metric_of, int columns);
+extern void cpm_rollups_save(CpmSink *sink);
+extern bool cpm_rollups_load(CpmSource *source, const int *metric_of, int columns);
 
 #endif							/* CPM_ROLLUPS_H */

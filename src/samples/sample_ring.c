@@ -26,19 +26,19 @@ typedef struct History
 	pg_atomic_uint64 next;		/* number of rows ever written; the sampler writes */
 	pg_atomic_uint64 baseline;	/* the first that is shown; a reset writes */
 	uint64		loaded;			/* so many are from before the server's start; set at start */
-	CpmHistoryRow row[RING_ROWS];	/* row n stands at n % RING_ROWS */
+	CpmSampleRow row[RING_ROWS];	/* row n stands at n % RING_ROWS */
 } History;
 
 static History *history;
 
 Size
-cpm_history_size(void)
+cpm_sample_ring_size(void)
 {
 	return sizeof(History);
 }
 
 void
-cpm_history_attach(void *memory, bool is_new)
+cpm_sample_ring_attach(void *memory, bool is_new)
 {
 	history = memory;
 	if (is_new)
@@ -50,7 +50,7 @@ cpm_history_attach(void *memory, bool is_new)
 }
 
 void
-cpm_history_append(const CpmHistoryRow *row)
+cpm_sample_ring_append(const CpmSampleRow *row)
 {
 	uint64		number = pg_atomic_read_u64(&history->next);
 
@@ -63,7 +63,7 @@ cpm_history_append(const CpmHistoryRow *row)
 
 /* Copy row "number"; false when the writer has reused its place. */
 static bool
-copy_row(uint64 number, CpmHistoryRow *copy)
+copy_row(uint64 number, CpmSampleRow *copy)
 {
 	*copy = history->row[number % RING_ROWS];
 	pg_read_barrier();
@@ -80,16 +80,16 @@ first_row(uint64 next)
 }
 
 void
-cpm_history_reset(void)
+cpm_sample_ring_reset(void)
 {
 	pg_atomic_write_u64(&history->baseline, pg_atomic_read_u64(&history->next));
 }
 
 void
-cpm_history_scan(TimestampTz since, TimestampTz until, CpmHistoryVisitor visit, void *arg)
+cpm_sample_ring_scan(TimestampTz since, TimestampTz until, CpmSampleRowVisitor visit, void *arg)
 {
 	uint64		next;
-	CpmHistoryRow row;
+	CpmSampleRow row;
 
 	if (history == NULL)
 		return;
@@ -102,7 +102,7 @@ cpm_history_scan(TimestampTz since, TimestampTz until, CpmHistoryVisitor visit, 
 }
 
 void
-cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id)
+cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 {
 	uint64		next;
 
@@ -115,7 +115,7 @@ cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id)
 	for (uint64 i = next; i > Max(first_row(next), history->loaded); i--)
 	{
 		uint64		number = i - 1;
-		const CpmHistoryRow *row = &history->row[number % RING_ROWS];
+		const CpmSampleRow *row = &history->row[number % RING_ROWS];
 		TimestampTz at = row->at;
 		float4		value = row->value[id];
 
@@ -128,11 +128,11 @@ cpm_history_add_growth(CpmGrowth *growth, CpmMetricId id)
 }
 
 static void
-save_row(const CpmHistoryRow *row, void *arg)
+save_row(const CpmSampleRow *row, void *arg)
 {
 	CpmSink    *sink = arg;
 
-	cpm_put_another(sink, true);
+	cpm_put_more(sink, true);
 	cpm_put(sink, &row->at, sizeof(row->at));
 	cpm_put(sink, &row->interval_ms, sizeof(row->interval_ms));
 	cpm_put(sink, &row->peak_connections, sizeof(row->peak_connections));
@@ -140,18 +140,18 @@ save_row(const CpmHistoryRow *row, void *arg)
 }
 
 void
-cpm_history_save(CpmSink *sink)
+cpm_sample_ring_save(CpmSink *sink)
 {
-	cpm_history_scan(DT_NOBEGIN, DT_NOEND, save_row, sink);
-	cpm_put_another(sink, false);
+	cpm_sample_ring_scan(DT_NOBEGIN, DT_NOEND, save_row, sink);
+	cpm_put_more(sink, false);
 }
 
 bool
-cpm_history_load(CpmSource *source, const int *metric_of, int columns)
+cpm_sample_ring_load(CpmSource *source, const int *metric_of, int columns)
 {
-	while (cpm_get_another(source))
+	while (cpm_get_more(source))
 	{
-		CpmHistoryRow row = {0};
+		CpmSampleRow row = {0};
 
 		(void) cpm_get(source, &row.at, sizeof(row.at));
 		(void) cpm_get(source, &row.interval_ms, sizeof(row.interval_ms));
@@ -166,8 +166,8 @@ cpm_history_load(CpmSource *source, const int *metric_of, int columns)
 			if (metric_of[i] >= 0)
 				row.value[metric_of[i]] = value;
 		}
-		if (!source->failed && !source->rehearsal)
-			cpm_history_append(&row);
+		if (!source->failed && !source->validate_only)
+			cpm_sample_ring_append(&row);
 	}
 	history->loaded = pg_atomic_read_u64(&history->next);
 	return !source->failed;

@@ -31,7 +31,7 @@ typedef struct Counting
 	CpmSample  *sample;
 	CpmAges		ages;
 	TimestampTz oldest_transaction; /* 0 for none */
-	const CpmSampleWatcher *watcher;	/* NULL when there is none */
+	const CpmSampleObserver *watcher;	/* NULL when there is none */
 	CpmPoolersAsked asked;
 	int			pooled;
 } Counting;
@@ -78,7 +78,7 @@ static void
 count_prepared(Counting *counting)
 {
 	CpmPrepared *list;
-	int			count = cpm_prepared_list(&list);
+	int			count = cpm_prepared_xacts_list(&list);
 
 	for (int i = 0; i < count; i++)
 	{
@@ -98,7 +98,7 @@ forecast_exhaustion(const CpmSample *sample)
 	CpmGrowth	growth;
 
 	cpm_growth_begin(&growth, sample->taken_at);
-	cpm_history_add_growth(&growth, CPM_TOTAL_CONNECTIONS);
+	cpm_sample_ring_add_growth(&growth, CPM_TOTAL_CONNECTIONS);
 	return cpm_growth_exhaustion_seconds(cpm_growth_per_second(&growth),
 										 sample->value[CPM_TOTAL_CONNECTIONS],
 										 sample->usable_slots);
@@ -109,7 +109,7 @@ cpm_counters_now(TimestampTz at)
 {
 	CpmCounters counters = {
 		.at = at,
-		.refused_for_slots = cpm_refusals_for_slots(),
+		.refused_for_slots = cpm_rejections_for_slots(),
 		.sessions_opened = cpm_sessions_opened(),
 		.queries = cpm_slots_counts(),
 	};
@@ -139,7 +139,7 @@ static void
 count_last_minute(CpmSample *sample)
 {
 	CpmCounters now = cpm_counters_now(sample->taken_at);
-	CpmCounters then = cpm_recent_minute_ago(sample->taken_at);
+	CpmCounters then = cpm_counters_minute_ago(sample->taken_at);
 	double		seconds = Max((double) (now.at - then.at) / USECS_PER_SEC, 60.0);
 
 	sample->value[CPM_REJECTED_CONNECTIONS] =
@@ -157,7 +157,7 @@ cpm_sample_sources(void)
 }
 
 void
-cpm_sample_take(CpmSample *sample, const CpmSampleWatcher *watcher)
+cpm_sample_take(CpmSample *sample, const CpmSampleObserver *watcher)
 {
 	Counting	counting = {
 		.sample = sample,
@@ -173,7 +173,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleWatcher *watcher)
 
 	counting.asked = cpm_poolers_asked(sample->taken_at);
 
-	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_activity_scan(false, count_session, &counting);
+	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_backends_scan(false, count_session, &counting);
 	count_prepared(&counting);
 	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;

@@ -15,8 +15,10 @@
 typedef struct CpmWorkerStatus
 {
 	int			pid;			/* 0 while the worker does not run */
-	TimestampTz last_round;		/* the last sample or save; may precede the server's start; 0 never */
-	int64		active_us;		/* monotonic clock: latest of the server's start, its own, last round */
+	TimestampTz last_round;		/* the last sample or save; may precede the server's start; 0
+								 * never */
+	int64		active_us;		/* monotonic clock: latest of the server's start, its own, last
+								 * round */
 	double		cost_ms;		/* of the last round */
 	uint64		rounds;			/* completed since the server started */
 	uint64		missed;			/* rounds skipped because one came an interval or more late */

@@ -68,8 +68,8 @@ detail_of(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
 }
 
 void
-cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row,
-			 int64 now_us)
+cpm_log_alert(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row,
+			  int64 now_us)
 {
 	bool		is_repeat = event == CPM_ALERT_REPEAT;
 

@@ -15,7 +15,7 @@
  * status, its message and its culprit; now_us is by the monotonic clock. When
  * there is too much to say, it says so instead.
  */
-extern void cpm_announce(CpmMetricId id, CpmAlertEvent event, CpmStatus before,
-						 const CpmAlertRow *row, int64 now_us);
+extern void cpm_log_alert(CpmMetricId id, CpmAlertEvent event, CpmStatus before,
+						  const CpmAlertRow *row, int64 now_us);
 
 #endif							/* CPM_ALERT_MESSAGES_H */

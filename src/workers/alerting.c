@@ -64,7 +64,7 @@ find_culprit_safely(CpmMetricId id, char *buffer, size_t size)
 
 	PG_TRY();
 	{
-		cpm_find_culprit(id, buffer, size);
+		cpm_find_top_contributors(id, buffer, size);
 	}
 	PG_CATCH();
 	{
@@ -85,7 +85,7 @@ step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {
 	CpmAlertRow *row = &board.row[id];
 	CpmStatus	before = row->alert.status;
-	CpmVerdict	verdict = cpm_judge(id, sample, cpm_settings_thresholds(id));
+	CpmVerdict	verdict = cpm_evaluate_metric(id, sample, cpm_settings_thresholds(id));
 	CpmAlertRules rules = rules_for(id);
 	CpmAlertEvent event = cpm_alert_step(&row->alert, id, &verdict, &rules, sample->taken_at,
 										 elapsed_us);
@@ -118,9 +118,9 @@ announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, Timestamp
 	{
 		uint64		sequence = log_transition(id, row, before, at);
 
-		cpm_notifying_tell(id, before, row, at, sequence, now_us);
+		cpm_notify_launcher_enqueue(id, before, row, at, sequence, now_us);
 	}
-	cpm_announce(id, event, before, row, now_us);
+	cpm_log_alert(id, event, before, row, now_us);
 }
 
 void

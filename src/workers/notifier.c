@@ -80,6 +80,6 @@ cpm_notifier_main(Datum argument)
 		number++;
 	}
 	CommitTransactionCommand();
-	cpm_notifications_told(number);
+	cpm_notifications_sent(number);
 	proc_exit(0);
 }

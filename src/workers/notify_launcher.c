@@ -69,8 +69,8 @@ threshold_of(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
 }
 
 void
-cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertRow *row, TimestampTz at,
-				   uint64 sequence, int64 now_us)
+cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row, TimestampTz at,
+							uint64 sequence, int64 now_us)
 {
 	CpmNotification notification = {
 		.sequence = sequence,
@@ -168,7 +168,7 @@ start_notifier(int64 now_us)
 }
 
 void
-cpm_notifying_round(int64 now_us)
+cpm_notify_launcher_round(int64 now_us)
 {
 	if (notifier != NULL)
 		look_after_notifier(now_us);
@@ -177,7 +177,7 @@ cpm_notifying_round(int64 now_us)
 		return;
 	if (!is_wanted())
 	{
-		cpm_notifications_forget();
+		cpm_notifications_clear();
 		note_success();
 	}
 	else if (pause_us == 0 || now_us >= retry_at_us)
@@ -185,7 +185,7 @@ cpm_notifying_round(int64 now_us)
 }
 
 void
-cpm_notifying_end(void)
+cpm_notify_launcher_end(void)
 {
 	if (notifier != NULL)
 		TerminateBackgroundWorker(notifier);

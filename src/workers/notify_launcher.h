@@ -14,16 +14,16 @@
  * monotonic clock. The sampler only. Keeps it for the notifier, unless nobody is
  * to be told or it is more than notify_rate a second.
  */
-extern void cpm_notifying_tell(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
-							   TimestampTz at, uint64 sequence, int64 now_us);
+extern void cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
+										TimestampTz at, uint64 sequence, int64 now_us);
 
 /*
  * Start a notifier when something waits, see what became of the last one. The
  * sampler only, every round; now_us by the monotonic clock. Waits for nobody.
  */
-extern void cpm_notifying_round(int64 now_us);
+extern void cpm_notify_launcher_round(int64 now_us);
 
 /* The sampler ends: its notifier, whom nobody would look after, is to end too. */
-extern void cpm_notifying_end(void);
+extern void cpm_notify_launcher_end(void);
 
 #endif							/* CPM_NOTIFY_LAUNCHER_H */

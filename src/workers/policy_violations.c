@@ -54,7 +54,7 @@ violations_of(const Breaches *breaches, int index, const CpmPoolName *name)
 static size_t
 describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int violations)
 {
-	size_t		used = strlcpy(buffer, cpm_pool_in_words(name), size);
+	size_t		used = strlcpy(buffer, cpm_pool_label(name), size);
 	const char *before = " ";
 
 	for (int i = 0; i < CPM_VIOLATIONS && used < size; i++)
@@ -68,15 +68,15 @@ describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int v
 }
 
 void
-cpm_describe_breaches(char *buffer, size_t size, TimestampTz now)
+cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 {
-	Breaches	breaches = {.now = now, .pools = cpm_pools_places()};
+	Breaches	breaches = {.now = now,.pools = cpm_pools_slots()};
 	size_t		used = 0;
 	int			named = 0;
 
 	buffer[0] = '\0';
 	breaches.by_pool = palloc0(breaches.pools * sizeof(unsigned int));
-	cpm_activity_scan(false, look_at_session, &breaches);
+	cpm_backends_scan(false, look_at_session, &breaches);
 	for (int i = 0; i < breaches.pools && named < POOLS_NAMED && used < size; i++)
 	{
 		CpmPoolName name;

@@ -13,6 +13,6 @@
  * idle_too_long"; empty when all keep theirs. In the current memory context; takes
  * no lock. The sampler only, at a transition.
  */
-extern void cpm_describe_breaches(char *buffer, size_t size, TimestampTz now);
+extern void cpm_describe_violations(char *buffer, size_t size, TimestampTz now);
 
 #endif							/* CPM_POLICY_VIOLATIONS_H */

@@ -24,7 +24,7 @@
 typedef struct Snapshot
 {
 	int64		at_us;
-	CpmPoolTally *tally;		/* by index of counters/pool_table; NULL: none yet */
+	CpmPoolRateCounters *tally; /* by index of counters/pool_table; NULL: none yet */
 } Snapshot;
 
 static Snapshot snapshots[SNAPSHOTS];	/* going round */
@@ -37,24 +37,24 @@ newest(void)
 }
 
 void
-cpm_shares_keep(int64 now_us)
+cpm_pool_rates_sample(int64 now_us)
 {
 	Snapshot   *snapshot = &snapshots[next];
 
 	if (newest()->tally != NULL && now_us - newest()->at_us < KEEP_EVERY_US - EARLY_US)
 		return;
 	if (snapshot->tally == NULL)
-		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_places() * sizeof(CpmPoolTally));
+		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_slots() * sizeof(CpmPoolRateCounters));
 	snapshot->at_us = now_us;
-	cpm_pool_tallies(snapshot->tally);
+	cpm_pool_rate_counters(snapshot->tally);
 	next = (next + 1) % SNAPSHOTS;
 }
 
 /* The newest that is a minute old, else the oldest; NULL before the first. */
-static const CpmPoolTally *
+static const CpmPoolRateCounters *
 minute_ago(void)
 {
-	const CpmPoolTally *tally = newest()->tally;
+	const CpmPoolRateCounters *tally = newest()->tally;
 
 	for (int i = 0; i < SNAPSHOTS; i++)
 	{
@@ -70,7 +70,7 @@ minute_ago(void)
 }
 
 const char *
-cpm_shares_name(CpmMetricId id)
+cpm_pool_rates_name(CpmMetricId id)
 {
 	switch (id)
 	{
@@ -86,7 +86,7 @@ cpm_shares_name(CpmMetricId id)
 }
 
 static uint32
-share_of(CpmMetricId id, const CpmPoolTally *tally)
+share_of(CpmMetricId id, const CpmPoolRateCounters *tally)
 {
 	switch (id)
 	{
@@ -100,12 +100,12 @@ share_of(CpmMetricId id, const CpmPoolTally *tally)
 }
 
 void
-cpm_shares_get(CpmMetricId id, int *by_pool, int pools)
+cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools)
 {
-	CpmPoolTally *now = palloc_extended(pools * sizeof(CpmPoolTally), MCXT_ALLOC_HUGE);
-	const CpmPoolTally *then = minute_ago();
+	CpmPoolRateCounters *now = palloc_extended(pools * sizeof(CpmPoolRateCounters), MCXT_ALLOC_HUGE);
+	const CpmPoolRateCounters *then = minute_ago();
 
-	cpm_pool_tallies(now);
+	cpm_pool_rate_counters(now);
 	for (int i = CPM_OTHER_POOL + 1; i < pools && then != NULL; i++)
 	{
 		/* another pool than was there began with nothing */

@@ -9,18 +9,18 @@
 #include "base/metric.h"
 
 /* The sampler, at each sample: remembers now and then what pools had counted. Takes no lock. */
-extern void cpm_shares_keep(int64 now_us);
+extern void cpm_pool_rates_sample(int64 now_us);
 
 /*
  * What a metric that is a rate is made of; NULL for a metric that is none, or of which
  * nothing is known by pool.
  */
-extern const char *cpm_shares_name(CpmMetricId id);
+extern const char *cpm_pool_rates_name(CpmMetricId id);
 
 /*
  * Each pool's part in that, of about the last minute, by index of counters/pool_table; not of
  * "(other)", which gets what others had. The sampler only.
  */
-extern void cpm_shares_get(CpmMetricId id, int *by_pool, int pools);
+extern void cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools);
 
 #endif							/* CPM_POOL_RATES_H */

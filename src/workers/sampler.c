@@ -61,7 +61,7 @@ cpm_sampler_register(void)
 static void
 keep_history(const CpmSample *sample)
 {
-	CpmHistoryRow row = {
+	CpmSampleRow row = {
 		.at = sample->taken_at,
 		.interval_ms = cpm_sample_interval_ms,
 		.peak_connections = (float4) cpm_sessions_take_peak(),
@@ -69,8 +69,8 @@ keep_history(const CpmSample *sample)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		row.value[i] = (float4) sample->value[i];
-	cpm_history_append(&row);
-	cpm_tiers_add(&row, cpm_catalogue);
+	cpm_sample_ring_append(&row);
+	cpm_rollups_add(&row, cpm_catalogue);
 }
 
 /* One round. previous_us is when the last one began, 0 before the first. */
@@ -81,14 +81,14 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	CpmSample	sample;
 	CpmCounters counters;
 
-	cpm_watch_and_sample(&sample, cpm_sample_interval_ms, started_us);
+	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_counters_now(sample.taken_at);
-	cpm_recent_keep(&counters);
-	cpm_periods_keep(sample.taken_at);
+	cpm_minute_counters_snapshot(&counters);
+	cpm_stat_windows_snapshot(sample.taken_at);
 	keep_history(&sample);
-	cpm_shares_keep(started_us);
+	cpm_pool_rates_sample(started_us);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
-	cpm_notifying_round(started_us);
+	cpm_notify_launcher_round(started_us);
 	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
 
 	MemoryContextSwitchTo(old_context);
@@ -111,7 +111,7 @@ say_goodbye(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
-	cpm_notifying_end();
+	cpm_notify_launcher_end();
 	cpm_worker_ended(CPM_WORKER_SAMPLER);
 }
 
@@ -160,7 +160,7 @@ cpm_sampler_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	cpm_activity_publish();
+	cpm_backends_publish();
 	cpm_worker_started(CPM_WORKER_SAMPLER);
 	before_shmem_exit(say_goodbye, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));

@@ -50,7 +50,7 @@ tell_of_release(const CpmLeakEnd *leak)
 		return;
 	ereport(LOG,
 			(errmsg("connpool_monitor: leak suspect pid %d of %s came back to work after " INT64_FORMAT " s",
-					leak->pid, cpm_application_in_words(leak->application_name),
+					leak->pid, cpm_application_label(leak->application_name),
 					leak->held_us / USECS_PER_SEC),
 			 errhidestmt(true)));
 }
@@ -68,9 +68,9 @@ watch_session(const CpmSession *session, void *arg)
 	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
 		watch->busy_by_pool[pool]++;
 	cpm_client_wait_note(session, watch->sample->taken_at);
-	cpm_leaks_see_session(session, cpm_leak_kind(session, opened,
-												 cpm_slot_has_duty(session->proc_number, session->pid),
-												 watch->sample->taken_at, &watch->ages));
+	cpm_leaks_observe_session(session, cpm_leak_kind(session, opened,
+													 cpm_slot_has_duty(session->proc_number, session->pid),
+													 watch->sample->taken_at, &watch->ages));
 }
 
 static void
@@ -78,30 +78,30 @@ watch_prepared(const CpmPrepared *prepared, void *arg)
 {
 	const Watch *watch = arg;
 
-	cpm_leaks_see_prepared(prepared, cpm_is_leaked_prepared(prepared, watch->sample->taken_at,
-															&watch->ages));
+	cpm_leaks_observe_prepared(prepared, cpm_is_leaked_prepared(prepared, watch->sample->taken_at,
+																&watch->ages));
 }
 
 void
-cpm_watch_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
+cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 {
 	Watch		watch = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
-		.busy_by_pool = palloc0(cpm_pools_places() * sizeof(uint32)),
-		.newest_by_pool = palloc0(cpm_pools_places() * sizeof(TimestampTz)),
+		.busy_by_pool = palloc0(cpm_pools_slots() * sizeof(uint32)),
+		.newest_by_pool = palloc0(cpm_pools_slots() * sizeof(TimestampTz)),
 	};
-	CpmSampleWatcher watcher = {watch_session, watch_prepared, &watch};
+	CpmSampleObserver watcher = {watch_session, watch_prepared, &watch};
 
 	round_us = now_us;
 	if (newest_before == NULL)
-		newest_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_places() * sizeof(TimestampTz));
+		newest_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(TimestampTz));
 	cpm_leaks_round_begin(GetCurrentTimestamp(), tell_of_release);
 	cpm_sample_take(sample, &watcher);
 	cpm_leaks_round_end();
-	memcpy(newest_before, watch.newest_by_pool, cpm_pools_places() * sizeof(TimestampTz));
-	for (int i = 0; i < cpm_pools_places(); i++)
+	memcpy(newest_before, watch.newest_by_pool, cpm_pools_slots() * sizeof(TimestampTz));
+	for (int i = 0; i < cpm_pools_slots(); i++)
 		if (watch.busy_by_pool[i] > 0)
 			cpm_pool_note_busy(i, watch.busy_by_pool[i]);
-	cpm_busy_times_keep(watch.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
+	cpm_pool_busy_sample(watch.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
 }

@@ -14,6 +14,6 @@
  * any more. The sampler only, in a memory context that is reset after the round;
  * now_us is by the monotonic clock.
  */
-extern void cpm_watch_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us);
+extern void cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us);
 
 #endif							/* CPM_SESSION_SCAN_H */

@@ -103,16 +103,16 @@ put_everything(CpmSink *sink, TimestampTz now)
 	INIT_CRC32C(sink->crc);
 	cpm_put(sink, &header, sizeof(header));
 	put_columns(sink);
-	cpm_history_save(sink);
-	cpm_tiers_save(sink);
+	cpm_sample_ring_save(sink);
+	cpm_rollups_save(sink);
 	cpm_alert_state_save(sink);
 	cpm_errors_save(sink);
-	cpm_refusals_save(sink);
+	cpm_rejections_save(sink);
 	cpm_slow_statements_save(sink);
-	cpm_session_counts_save(sink, now);
-	cpm_periods_save(sink);
+	cpm_session_counters_save(sink, now);
+	cpm_stat_windows_save(sink);
 	cpm_leak_log_save(sink);
-	cpm_exposed_save(sink);
+	cpm_monotonic_save(sink);
 	cpm_pool_file_save(sink, now);
 
 	crc = sink->crc;
@@ -159,7 +159,7 @@ static void
 mark_complete(void)
 {
 	uint64		moves;
-	bool		is_complete = !cpm_exposed_began_anew() && cpm_moves_at_rest(&moves);
+	bool		is_complete = !cpm_monotonic_was_restarted() && cpm_transfers_are_done(&moves);
 	FILE	   *file = is_complete ? AllocateFile(COMPLETE_NAME, PG_BINARY_W) : NULL;
 
 	if (file != NULL)
@@ -206,33 +206,33 @@ static bool
 get_counters(CpmSource *source)
 {
 	return cpm_errors_load(source) &&
-		cpm_refusals_load(source) &&
+		cpm_rejections_load(source) &&
 		cpm_slow_statements_load(source) &&
-		cpm_session_counts_load(source) &&
-		cpm_periods_load(source) &&
+		cpm_session_counters_load(source) &&
+		cpm_stat_windows_load(source) &&
 		cpm_leak_log_load(source) &&
-		cpm_exposed_load(source) &&
+		cpm_monotonic_load(source) &&
 		cpm_pool_file_load(source) &&
 		source->next == source->end;
 }
 
 /* Go through the file, without or with consequences. False when it makes no sense. */
 static bool
-get_everything(const char *bytes, size_t size, bool rehearsal, bool only_history)
+get_everything(const char *bytes, size_t size, bool validate_only, bool only_history)
 {
 	int			metric_of[MOST_COLUMNS];
 	int			columns;
 	CpmSource	source = {
 		.next = bytes + sizeof(CpmFileHeader),
 		.end = bytes + size - sizeof(pg_crc32c),
-		.rehearsal = rehearsal,
+		.validate_only = validate_only,
 	};
 
 	if (!get_columns(&source, metric_of, &columns) ||
-		!cpm_history_load(&source, metric_of, columns) ||
-		!cpm_tiers_load(&source, metric_of, columns))
+		!cpm_sample_ring_load(&source, metric_of, columns) ||
+		!cpm_rollups_load(&source, metric_of, columns))
 		return false;
-	if (only_history && !rehearsal)
+	if (only_history && !validate_only)
 		return true;
 	return cpm_alert_state_load(&source, metric_of, columns) && get_counters(&source);
 }
@@ -253,7 +253,7 @@ load_bytes(const char *bytes, size_t size)
 		return "has a content that this version cannot read";
 	(void) get_everything(bytes, size, false, only_history);
 	if (!only_history)
-		cpm_periods_go_on(header.saved_at);
+		cpm_stat_windows_resume(header.saved_at);
 	cpm_worker_completed_round(CPM_WORKER_SAVER, header.saved_at, 0, 0);
 	return NULL;
 }
@@ -345,9 +345,9 @@ load_at_start(void)
 	load();
 	/* a mark that stayed would lie at the next start */
 	if (unlink(COMPLETE_NAME) != 0)
-		cpm_exposed_begin_anew();
+		cpm_monotonic_restart();
 	counters = cpm_counters_now(GetCurrentTimestamp());
-	cpm_recent_begin(&counters);
+	cpm_minute_counters_init(&counters);
 	on_shmem_exit(save_at_shutdown, (Datum) 0);
 }
 

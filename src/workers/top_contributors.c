@@ -135,7 +135,7 @@ name_pools(Search *search, const char *prefix, char *buffer, size_t size)
 			break;
 		if (cpm_pool_name(pool, &name))
 			used += snprintf(buffer + used, size - used, "%s%s %d (%s in %s)", before,
-							 cpm_application_in_words(name.application_name), search->by_pool[pool],
+							 cpm_application_label(name.application_name), search->by_pool[pool],
 							 quote_identifier(name.role), quote_identifier(name.database));
 		else
 			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d", before,
@@ -174,8 +174,8 @@ session_name(const CpmSession *session)
 	CpmPoolName name;
 
 	if (!cpm_pool_name(cpm_slot_pool(session->proc_number, session->pid), &name))
-		return pstrdup(cpm_application_in_words(session->application_name));
-	return cpm_pool_in_words(&name);
+		return pstrdup(cpm_application_label(session->application_name));
+	return cpm_pool_label(&name);
 }
 
 /* The oldest prepared transaction, when the metric counts those. */
@@ -187,7 +187,7 @@ oldest_prepared(const Search *search, CpmPrepared *oldest)
 
 	if (search->metric != CPM_LEAK_SUSPECTS && search->metric != CPM_OLDEST_TRANSACTION_SECONDS)
 		return false;
-	count = cpm_prepared_list(&list);
+	count = cpm_prepared_xacts_list(&list);
 	for (int i = 0; i < count; i++)
 		if (i == 0 || list[i].prepared_at < oldest->prepared_at)
 			*oldest = list[i];
@@ -229,7 +229,7 @@ busiest_head(int *busiest, int *tail)
 	int		   *heads = palloc((count + 1) * sizeof(int));
 
 	*tail = 0;
-	cpm_chain_heads(waits, count, heads);
+	cpm_root_blockers(waits, count, heads);
 	for (int i = 0; i < count; i++)
 	{
 		int			its_tail = 0;
@@ -260,7 +260,7 @@ name_root_blocker(char *buffer, size_t size)
 				 tail >= MOST_WAITS ? "at least " : "", tail);
 		return;
 	}
-	cpm_activity_scan(false, note_session, &head);
+	cpm_backends_scan(false, note_session, &head);
 	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", head.pid,
 			 session_name(&head), tail >= MOST_WAITS ? "at least " : "", tail);
 }
@@ -272,15 +272,15 @@ add_breaches(char *buffer, size_t size, TimestampTz now)
 	char		breaches[200];
 	size_t		used = strlen(buffer);
 
-	cpm_describe_breaches(breaches, sizeof(breaches), now);
+	cpm_describe_violations(breaches, sizeof(breaches), now);
 	if (breaches[0] != '\0')
 		snprintf(buffer + used, size - used, "%sAgainst their policy: %s", used > 0 ? ". " : "", breaches);
 }
 
 void
-cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
+cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 {
-	Search		search = {.metric = id, .now = GetCurrentTimestamp(),
+	Search		search = {.metric = id,.now = GetCurrentTimestamp(),
 	.ages = cpm_settings_ages()};
 
 	if (id == CPM_BLOCKED_SESSIONS)
@@ -294,7 +294,7 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 		return;
 	}
 	search.asked = cpm_poolers_asked(search.now);
-	search.pools = cpm_pools_places();
+	search.pools = cpm_pools_slots();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
 	{
@@ -302,13 +302,13 @@ cpm_find_culprit(CpmMetricId id, char *buffer, size_t size)
 		name_pools(&search, "Most of the last minute's from: ", buffer, size);
 		return;
 	}
-	if (cpm_shares_name(id) != NULL)
+	if (cpm_pool_rates_name(id) != NULL)
 	{
-		cpm_shares_get(id, search.by_pool, search.pools);
-		name_pools(&search, psprintf("Most of the last minute's %s from: ", cpm_shares_name(id)), buffer, size);
+		cpm_pool_rates_get(id, search.by_pool, search.pools);
+		name_pools(&search, psprintf("Most of the last minute's %s from: ", cpm_pool_rates_name(id)), buffer, size);
 		return;
 	}
-	cpm_activity_scan(false, look_at_session, &search);
+	cpm_backends_scan(false, look_at_session, &search);
 	if (is_by_age(id))
 		name_oldest(&search, buffer, size);
 	else

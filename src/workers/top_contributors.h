@@ -14,6 +14,6 @@
  * transitions only. Allocates in the current context; takes what
  * cpm_lock_waits() takes for blocked_sessions.
  */
-extern void cpm_find_culprit(CpmMetricId id, char *buffer, size_t size);
+extern void cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size);
 
 #endif							/* CPM_TOP_CONTRIBUTORS_H */
