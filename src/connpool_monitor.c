@@ -10,76 +10,76 @@
  */
 #include "postgres.h"
 
-#include "base/area.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/shmem.h"
 #include "base/version.h"
-#include "collect/executor.h"
-#include "collect/features.h"
-#include "collect/messages.h"
-#include "collect/session.h"
-#include "collect/transaction.h"
+#include "counters/backend_counters.h"
+#include "counters/counter_transfer.h"
+#include "counters/minute_counters.h"
+#include "counters/monotonic_counters.h"
+#include "counters/pool_busy.h"
+#include "counters/pool_counters.h"
+#include "counters/pool_owners.h"
+#include "counters/pool_retained.h"
+#include "counters/pool_table.h"
+#include "counters/session_counters.h"
+#include "counters/stat_windows.h"
+#include "events/errors.h"
+#include "events/leak_log.h"
+#include "events/rejections.h"
+#include "events/slow_statements.h"
+#include "export/worker_api.h"
 #include "fmgr.h"
-#include "judge/catalogue.h"
+#include "hooks/executor.h"
+#include "hooks/log_messages.h"
+#include "hooks/session.h"
+#include "hooks/session_features.h"
+#include "hooks/transaction.h"
+#include "live/backends.h"
+#include "live/client_waits.h"
+#include "live/prepared_xacts.h"
 #include "miscadmin.h"
-#include "serve/entry.h"
-#include "store/activity.h"
-#include "store/alert_state.h"
-#include "store/busy_times.h"
-#include "store/client_waits.h"
-#include "store/errors.h"
-#include "store/exposed.h"
-#include "store/history.h"
-#include "store/leak_log.h"
-#include "store/moves.h"
-#include "store/notifications.h"
-#include "store/periods.h"
-#include "store/pool_counters.h"
-#include "store/pool_owners.h"
-#include "store/poolers.h"
-#include "store/pools.h"
-#include "store/prepared.h"
-#include "store/recent.h"
-#include "store/refusals.h"
-#include "store/retained.h"
-#include "store/session_counts.h"
-#include "store/slots.h"
-#include "store/slow_statements.h"
-#include "store/tiers.h"
-#include "store/worker_status.h"
-#include "work/http.h"
-#include "work/pgbouncer.h"
-#include "work/sampler.h"
-#include "work/saver.h"
-#include "work/stats_file.h"
+#include "rules/catalogue.h"
+#include "samples/alert_state.h"
+#include "samples/notify_queue.h"
+#include "samples/pooler_state.h"
+#include "samples/rollups.h"
+#include "samples/sample_ring.h"
+#include "samples/worker_status.h"
+#include "workers/http_register.h"
+#include "workers/pgbouncer_register.h"
+#include "workers/sampler.h"
+#include "workers/saver.h"
+#include "workers/stats_file.h"
 
 CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 
 PGDLLEXPORT void _PG_init(void);
 
-static const CpmArea areas[] = {
+static const CpmShmemArea areas[] = {
 	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
-	{"connpool_monitor history", cpm_history_size, cpm_history_attach, NULL, NULL},
-	{"connpool_monitor tiers", cpm_tiers_size, cpm_tiers_attach, NULL, NULL},
+	{"connpool_monitor history", cpm_sample_ring_size, cpm_sample_ring_attach, NULL, NULL},
+	{"connpool_monitor tiers", cpm_rollups_size, cpm_rollups_attach, NULL, NULL},
 	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL, NULL},
 	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL, NULL},
-	{"connpool_monitor refusals", cpm_refusals_size, cpm_refusals_attach, NULL, NULL},
-	{"connpool_monitor recent", cpm_recent_size, cpm_recent_attach, NULL, NULL},
-	{"connpool_monitor moves", cpm_moves_size, cpm_moves_attach, NULL, NULL},
+	{"connpool_monitor refusals", cpm_rejections_size, cpm_rejections_attach, NULL, NULL},
+	{"connpool_monitor recent", cpm_minute_counters_size, cpm_minute_counters_attach, NULL, NULL},
+	{"connpool_monitor moves", cpm_transfers_size, cpm_transfers_attach, NULL, NULL},
 	{"connpool_monitor pool owners", cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
 	{"connpool_monitor pool counters", cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
 	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
-	{"connpool_monitor busy times", cpm_busy_times_size, cpm_busy_times_attach, NULL, NULL},
+	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
-	{"connpool_monitor exposed", cpm_exposed_size, cpm_exposed_attach, NULL, NULL},
-	{"connpool_monitor prepared", cpm_prepared_size, cpm_prepared_attach, NULL, NULL},
-	{"connpool_monitor activity", cpm_activity_size, cpm_activity_attach, NULL, NULL},
+	{"connpool_monitor exposed", cpm_monotonic_size, cpm_monotonic_attach, NULL, NULL},
+	{"connpool_monitor prepared", cpm_prepared_xacts_size, cpm_prepared_xacts_attach, NULL, NULL},
+	{"connpool_monitor activity", cpm_backends_size, cpm_backends_attach, NULL, NULL},
 	{"connpool_monitor client waits", cpm_client_waits_size, cpm_client_waits_attach, NULL, NULL},
 	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
-	{"connpool_monitor periods", cpm_periods_size, cpm_periods_attach, NULL, NULL},
+	{"connpool_monitor periods", cpm_stat_windows_size, cpm_stat_windows_attach, NULL, NULL},
 	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL, NULL},
-	{"connpool_monitor sessions", cpm_session_counts_size, cpm_session_counts_attach, NULL, NULL},
+	{"connpool_monitor sessions", cpm_session_counters_size, cpm_session_counters_attach, NULL, NULL},
 	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
 	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
 };
@@ -92,18 +92,18 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
-	cpm_areas_register(areas, lengthof(areas));
+	cpm_shmem_register(areas, lengthof(areas));
 	cpm_stats_file_install();
 	cpm_session_install();
 	cpm_transaction_install();
 	cpm_executor_install();
 	cpm_features_install();
-	cpm_messages_install();
+	cpm_log_messages_install();
 	if (IsBinaryUpgrade)
 		return;
 	cpm_sampler_register();
 	cpm_saver_register();
-	cpm_entry_publish();
+	cpm_worker_api_publish();
 	cpm_pgbouncer_register();
 	cpm_http_register();
 }

@@ -15,7 +15,7 @@ my $source = $ENV{TESTDIR};
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
 is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-I', $include, '-I', "$source/src", '-o', "$dir/alerts", "$source/t/unit/alerts.c",
-		"$source/src/judge/alerts.c", "$source/src/judge/catalogue.c", '-L', $libraries, '-lpgport', '-lm'), 0,
+		"$source/src/rules/alerts.c", "$source/src/rules/catalogue.c", '-L', $libraries, '-lpgport', '-lm'), 0,
 	'the state machine compiles by itself') or BAIL_OUT('no compiler');
 
 my $state = 7;

@@ -117,7 +117,7 @@ leave($_) foreach $listener, $leader;
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my $include = $node->config_data('--includedir-server');
 	is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/leaks",
-			"$ENV{TESTDIR}/t/unit/leaks.c", "$ENV{TESTDIR}/src/judge/leaks.c"), 0, 'the judgement compiles by itself') or BAIL_OUT('no compiler');
+			"$ENV{TESTDIR}/t/unit/leaks.c", "$ENV{TESTDIR}/src/rules/leaks.c"), 0, 'the judgement compiles by itself') or BAIL_OUT('no compiler');
 	is(`$dir/leaks`, "0100100110\n", 'idle for long enough, and another opened later than a pool takes to fill');
 }
 

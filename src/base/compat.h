@@ -201,7 +201,7 @@ cpm_errors_are_logged(void)
  * With EXEC_BACKEND most are reported by processes that are not yet attached to shared memory.
  */
 static inline bool
-cpm_refusals_are_logged(void)
+cpm_rejections_are_logged(void)
 {
 #ifdef EXEC_BACKEND
 	return false;

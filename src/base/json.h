@@ -18,6 +18,7 @@ extern void cpm_json_close_array(StringInfo json);
 
 /* null for a null pointer, and for what is no number */
 extern void cpm_json_text(StringInfo json, const char *key, const char *value);
+
 /* The same of names that come from elsewhere: what is no UTF-8 is written as "\xe9". */
 extern void cpm_json_foreign_text(StringInfo json, const char *key, const char *value);
 extern void cpm_json_number(StringInfo json, const char *key, double value);

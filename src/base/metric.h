@@ -5,7 +5,7 @@
  *
  * The list is here because samples, history and settings are arrays over it;
  * what each metric means (name, maximum, thresholds, help) is said once, in
- * judge/catalogue.c.
+ * rules/catalogue.c.
  */
 #ifndef CPM_METRIC_H
 #define CPM_METRIC_H

@@ -27,7 +27,7 @@
 #define MOST_POD_HASH_LENGTH 10
 
 /* Patterns, as match() reads them. */
-#define ESCAPED_BYTE "\\xXX"			/* how PostgreSQL writes a byte that is not ASCII */
+#define ESCAPED_BYTE "\\xXX"	/* how PostgreSQL writes a byte that is not ASCII */
 #define UUID "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX"
 #define LEAST_CUT_UUID 9		/* bytes, with its first hyphen: less may be a word */
 
@@ -176,7 +176,7 @@ static void
 replace_numbers(char *pool, const char *name)
 {
 	bool		is_cut = strlen(name) == NAMEDATALEN - 1;
-	bool		after_hash = false;	/* a hash and a hyphen stand before this word */
+	bool		after_hash = false; /* a hash and a hyphen stand before this word */
 
 	for (const char *word = name; *word != '\0';)
 	{
@@ -223,15 +223,15 @@ cpm_pool_application(char *pool, const char *application_name, CpmGrouping group
 }
 
 const char *
-cpm_application_in_words(const char *application_name)
+cpm_application_label(const char *application_name)
 {
 	return application_name[0] != '\0' ? quote_identifier(application_name) :
 		"(no application name)";
 }
 
 char *
-cpm_pool_in_words(const CpmPoolName *name)
+cpm_pool_label(const CpmPoolName *name)
 {
-	return psprintf("%s (%s in %s)", cpm_application_in_words(name->application_name),
+	return psprintf("%s (%s in %s)", cpm_application_label(name->application_name),
 					quote_identifier(name->role), quote_identifier(name->database));
 }

@@ -7,15 +7,16 @@
 #ifndef CPM_POOL_H
 #define CPM_POOL_H
 
-#include "base/feature.h"
 #include "base/histogram.h"
 #include "base/policy.h"
 #include "base/query_counts.h"
+#include "base/session_feature.h"
 #include "common/hashfn.h"
 #include "datatype/timestamp.h"
 #include "pg_config_manual.h"
 
-#define CPM_OTHER_POOL 0		/* the index of "(other)", which takes the counters of evicted pools */
+#define CPM_OTHER_POOL 0		/* the index of "(other)", which takes the counters of evicted
+								 * pools */
 
 /* A key of hash tables: bytes after the end of a name are zero. */
 typedef struct CpmPoolName
@@ -51,10 +52,10 @@ cpm_pool_owner(const CpmPoolName *name)
  * Return the application name, quoted like an SQL identifier where necessary: palloc'd, the
  * argument itself, or a constant if the name is empty.
  */
-extern const char *cpm_application_in_words(const char *application_name);
+extern const char *cpm_application_label(const char *application_name);
 
 /* Return a palloc'd "web (shop in shopdb)", each name quoted like an SQL identifier. */
-extern char *cpm_pool_in_words(const CpmPoolName *name);
+extern char *cpm_pool_label(const CpmPoolName *name);
 
 /* How a session can end, as pg_stat_database tells it. */
 typedef enum CpmSessionEnd

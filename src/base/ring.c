@@ -119,10 +119,10 @@ cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
 	{
 		if (!copy_entry(ring, i, buffer))
 			continue;
-		cpm_put_another(sink, true);
+		cpm_put_more(sink, true);
 		cpm_put(sink, buffer, ring->entry_size);
 	}
-	cpm_put_another(sink, false);
+	cpm_put_more(sink, false);
 }
 
 bool
@@ -130,8 +130,8 @@ cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source)
 {
 	if (!cpm_get_mark(source, ring->entry_size))
 		return false;
-	while (cpm_get_another(source))
-		if (cpm_get(source, buffer, ring->entry_size) && !source->rehearsal)
+	while (cpm_get_more(source))
+		if (cpm_get(source, buffer, ring->entry_size) && !source->validate_only)
 			cpm_ring_add(ring, buffer);
 	return !source->failed;
 }

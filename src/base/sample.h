@@ -3,7 +3,7 @@
  * sample.h
  *		A sample: the state of all connections at one moment.
  *
- * Filled by one function (store/sampling.c) for SQL, alerts and history alike,
+ * Filled by one function (samples/take_sample.c) for SQL, alerts and history alike,
  * so that they cannot disagree. A plain value: no pointers.
  */
 #ifndef CPM_SAMPLE_H
@@ -23,8 +23,8 @@ typedef struct CpmSample
 
 	/*
 	 * By CpmMetricId, in the metric's unit. NaN: not known now. Infinity (only
-	 * exhaustion_seconds): known not to be in sight. Both are shown as NULL,
-	 * but the first freezes an alert's timers and the second clears it.
+	 * exhaustion_seconds): known not to be in sight. Both are shown as NULL, but the first
+	 * freezes an alert's timers and the second clears it.
 	 */
 	double		value[CPM_METRICS];
 	double		pooled_connections; /* that come through a PgBouncer; NaN: not known */

@@ -19,7 +19,7 @@ typedef enum CpmState
 {
 	CPM_STATE_UNKNOWN,			/* authenticating, or its status never settled */
 	CPM_STATE_DISABLED,			/* track_activities is off in that session */
-	CPM_STATE_STARTING,		/* authenticating, as 18 shows it */
+	CPM_STATE_STARTING,			/* authenticating, as 18 shows it */
 	CPM_STATE_IDLE,
 	CPM_STATE_ACTIVE,
 	CPM_STATE_FASTPATH,

@@ -397,10 +397,10 @@ static void
 define_ages(void)
 {
 	DefineCustomIntVariable(PREFIX ".slow_statement_time",
-				"Sets how long a statement may run before it is slow.",
-				"Statements that run longer are counted in long_queries and slow_statements, and listed in connpool_running_queries and connpool_slow_statements.",
-				&slow_statement_time_ms, slow_statement_time_ms, 1, INT_MAX, PGC_SUSET,
-				GUC_UNIT_MS, NULL, assign_slow_statement_time, NULL);
+							"Sets how long a statement may run before it is slow.",
+							"Statements that run longer are counted in long_queries and slow_statements, and listed in connpool_running_queries and connpool_slow_statements.",
+							&slow_statement_time_ms, slow_statement_time_ms, 1, INT_MAX, PGC_SUSET,
+							GUC_UNIT_MS, NULL, assign_slow_statement_time, NULL);
 	define_time(PREFIX ".slow_query_mean_time",
 				"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
 				NULL,
@@ -509,7 +509,7 @@ define_pgbouncer(void)
 
 	DefineCustomStringVariable(PREFIX ".pgbouncer",
 							   "Names the consoles of PgBouncer that are asked.",
-							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â€¦'. Passwords are taken from the password file only.",
+							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â224¦'. Passwords are taken from the password file only.",
 							   &pgbouncer_string, "", at_start, GUC_SUPERUSER_ONLY,
 							   check_pgbouncer, assign_pgbouncer, NULL);
 	define_time(PREFIX ".pgbouncer_interval",

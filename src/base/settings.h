@@ -9,7 +9,7 @@
 #ifndef CPM_SETTINGS_H
 #define CPM_SETTINGS_H
 
-#include "base/internal.h"
+#include "base/attributes.h"
 #include "base/listen.h"
 #include "base/metric.h"
 #include "base/policy.h"

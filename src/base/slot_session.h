@@ -15,7 +15,7 @@ typedef struct CpmSlotSession
 {
 	int			pid;			/* 0: the slot has no session */
 	TimestampTz started_at;		/* of the process: pids and slots are reused */
-	int			pool;			/* index in store/pools */
+	int			pool;			/* index in counters/pool_table */
 	CpmQueryCounts counts;		/* of this session */
 	int64		setup_us;		/* from the start of its process until it was open */
 	bool		is_trusted;		/* its role is a superuser or a member of pg_read_all_data */

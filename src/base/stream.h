@@ -9,8 +9,8 @@
  * order. Lists are written as "another" before each entry and "no more" after
  * the last, for who writes them may not know how many there will be.
  *
- * A source is gone through twice: in rehearsal, when nothing may be changed but
- * everything is looked at, and then in earnest. What fails in rehearsal is
+ * A source is gone through twice: in validate_only, when nothing may be changed but
+ * everything is looked at, and then in earnest. What fails in validate_only is
  * never begun.
  */
 #ifndef CPM_STREAM_H
@@ -32,19 +32,19 @@ typedef struct CpmSource
 {
 	const char *next;
 	const char *end;
-	bool		rehearsal;		/* look, and change nothing */
+	bool		validate_only;	/* look, and change nothing */
 	bool		failed;			/* asked for more than there was, or for something else */
 } CpmSource;
 
 extern void cpm_put(CpmSink *sink, const void *bytes, size_t size);
 extern void cpm_put_u64(CpmSink *sink, uint64 value);
-extern void cpm_put_another(CpmSink *sink, bool is_there);
+extern void cpm_put_more(CpmSink *sink, bool is_there);
 extern void cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram);
 
 /* Each false once the source has failed; what was to be filled is then zero. */
 extern bool cpm_get(CpmSource *source, void *bytes, size_t size);
 extern uint64 cpm_get_u64(CpmSource *source);
-extern bool cpm_get_another(CpmSource *source);
+extern bool cpm_get_more(CpmSource *source);
 extern bool cpm_get_histogram(CpmSource *source, CpmHistogram *histogram);
 
 /*

@@ -51,7 +51,7 @@ ignore_notice(void *arg, const char *message)
 static void
 wait_for_socket(short events)
 {
-	struct pollfd event = {.fd = PQsocket(conn), .events = events};
+	struct pollfd event = {.fd = PQsocket(conn),.events = events};
 
 	while (poll(&event, 1, -1) < 0 && errno == EINTR)
 		;
@@ -220,7 +220,7 @@ ask(const char *question)
 		give_up("it answered nothing");
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		give_up(PQresultErrorMessage(result)[0] ? PQresultErrorMessage(result) :
-			 "it answered something else than rows");
+				"it answered something else than rows");
 	/* the rest are notices, and values of parameters, which libpq keeps */
 	bytes_answered += (int64_t) PQresultMemorySize(result);
 	if (bytes - bytes_answered > MOST_BYTES_BESIDES)

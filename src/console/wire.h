@@ -34,7 +34,7 @@ typedef struct CpmRequest
 {
 	uint32_t	questions;		/* how many of CpmQuestion to ask, from the first on */
 	uint32_t	seconds;		/* after which the process ends itself */
-	char		conninfo[1024];	/* CPM_CONNINFO_SIZE; read with the first request only */
+	char		conninfo[1024]; /* CPM_CONNINFO_SIZE; read with the first request only */
 } CpmRequest;
 
 typedef enum CpmMessageType

@@ -29,7 +29,7 @@
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 #define OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-typedef void (*Writer) (const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer);
+typedef void (*Writer) (const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer);
 
 typedef struct Place
 {
@@ -84,7 +84,7 @@ keep_health(const CpmAnswer *answer)
 }
 
 static void
-write_health(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+write_health(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	if (last_health.data == NULL || cpm_rate_limit_allows(&health_limit, PROBES_PER_SECOND, request->now_us))
 	{
@@ -142,7 +142,7 @@ wants_openmetrics(const char *accept)
 }
 
 static void
-write_metrics(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+write_metrics(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	bool		openmetrics = wants_openmetrics(request->accept);
 
@@ -151,7 +151,7 @@ write_metrics(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answe
 }
 
 static void
-write_page(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+write_page(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	(void) entry;
 	(void) request;
@@ -160,7 +160,7 @@ write_page(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 }
 
 static void
-write_history(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+write_history(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	if (!entry->write_history(&answer->body, request->metric, request->since, request->until))
 		answer->status = 400;
@@ -169,7 +169,7 @@ write_history(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answe
 /* Documents that need nothing of the request. */
 #define WRITER(name) \
 static void \
-name(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer) \
+name(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer) \
 { \
 	(void) request; \
 	entry->name(&answer->body); \
@@ -220,7 +220,7 @@ is_address(const char *host)
 }
 
 static void
-decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+decide(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	const Place *place = find_place(request->path);
 	bool		is_open = place != NULL && place->is_open;
@@ -258,7 +258,7 @@ decide(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
 }
 
 void
-cpm_answer(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer)
+cpm_answer(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	MemoryContext context = CurrentMemoryContext;
 

@@ -6,7 +6,7 @@
 #ifndef CPM_HTTP_ANSWER_H
 #define CPM_HTTP_ANSWER_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "http/page.h"
 
 struct sockaddr;
@@ -39,6 +39,6 @@ typedef struct CpmAnswer
 } CpmAnswer;
 
 /* Never fails: what goes wrong becomes an answer of 500. The body is palloc'd. */
-extern void cpm_answer(const CpmEntry *entry, const CpmRequest *request, CpmAnswer *answer);
+extern void cpm_answer(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer);
 
 #endif							/* CPM_HTTP_ANSWER_H */

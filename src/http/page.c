@@ -14,7 +14,7 @@
 
 static const char page[] = {
 #include "http/page.inc"
-	, '\0'
+	,'\0'
 };
 
 bool

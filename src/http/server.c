@@ -125,9 +125,10 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 	enum MHD_Result result;
 
 	(void) upload_data;
+
 	/*
-	 * An answer before the end of the request ends the connection: right for one
-	 * with a body, which nothing here takes, and not for one that has none.
+	 * An answer before the end of the request ends the connection: right for one with a body,
+	 * which nothing here takes, and not for one that has none.
 	 */
 	if (may_have_no_body(method) && (*state == NULL || *upload_data_size > 0))
 	{
@@ -192,13 +193,13 @@ give_up(void *arg, const char *file, unsigned int line, const char *reason)
 }
 
 bool
-cpm_server_start(const CpmEntry *entry, pgsocket listener)
+cpm_server_start(const CpmWorkerApi *entry, pgsocket listener)
 {
 	request_context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP request",
 											ALLOCSET_DEFAULT_SIZES);
 	MHD_set_panic_func(give_up, NULL);
 	daemon_of_http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-									  handle, unconstify(CpmEntry *, entry),
+									  handle, unconstify(CpmWorkerApi *, entry),
 									  MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,
 									  MHD_OPTION_LISTEN_SOCKET, listener,
 									  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MOST_CONNECTIONS,

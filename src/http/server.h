@@ -6,14 +6,14 @@
 #ifndef CPM_HTTP_SERVER_H
 #define CPM_HTTP_SERVER_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "port.h"
 
 /*
  * Serve at a listening socket, which is the server's from then on, until it is
  * stopped. False when libmicrohttpd cannot. One at a time.
  */
-extern bool cpm_server_start(const CpmEntry *entry, pgsocket listener);
+extern bool cpm_server_start(const CpmWorkerApi *entry, pgsocket listener);
 extern void cpm_server_stop(void);
 
 /* Becomes readable when there is something to do; PGINVALID_SOCKET without a server. */

@@ -6,13 +6,13 @@
  * A library of its own, for it links libmicrohttpd, which a backend must not. It
  * starts with the postmaster, needs no connection slot and no database, and waits
  * for nothing: whatever it says it reads from shared memory, by the entry table of
- * the library that is preloaded (base/entry.h).
+ * the library that is preloaded (export/worker_api.h).
  */
 #include "postgres.h"
 
 #include "base/compat.h"
-#include "base/entry.h"
 #include "base/version.h"
+#include "export/worker_api.h"
 #include "http/listener.h"
 #include "http/server.h"
 #include "http/token.h"
@@ -31,7 +31,7 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 #define RETRY_MS (5 * 1000)
 #define PROBLEM_SIZE 256
 
-static const CpmEntry *entry;
+static const CpmWorkerApi *entry;
 static char last_problem[PROBLEM_SIZE]; /* that was told to the log; empty while it listens */
 
 /* Tell the log why nobody is served, once for each reason. */
@@ -143,7 +143,7 @@ cpm_http_main(Datum argument)
 
 	context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	entry = cpm_entry_find("connpool_monitor_http");
+	entry = cpm_worker_api_find("connpool_monitor_http");
 	entry->worker_started(CPM_WORKER_HTTP);
 	before_shmem_exit(say_goodbye, (Datum) 0);
 	wait_event = cpm_wait_event("ConnpoolMonitorHttp");

@@ -55,7 +55,7 @@ allowed_us(const CpmConsole *console)
 }
 
 void
-cpm_console_init(CpmConsole *console, const CpmEntry *entry, int number)
+cpm_console_init(CpmConsole *console, const CpmWorkerApi *entry, int number)
 {
 	memset(console, 0, sizeof(*console));
 	console->entry = entry;
@@ -126,6 +126,7 @@ send_request(CpmConsole *console)
 		/* the worker kills it before that, unless the worker has been killed */
 		.seconds = (uint32) (allowed_us(console) / USECS_PER_SEC) + 2,
 	};
+
 	StaticAssertDecl(sizeof(request.conninfo) == CPM_CONNINFO_SIZE,
 					 "a conninfo fits into a request");
 
@@ -262,7 +263,7 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 	MemoryContext caller = MemoryContextSwitchTo(console->context);
 
 	if (console->phase == CPM_CONSOLE_RESTING)
-		cpm_child_end(&console->child);	/* it has nothing to say now but its end */
+		cpm_child_end(&console->child); /* it has nothing to say now but its end */
 	else
 		switch (cpm_child_receive(&console->child, MOST_BYTES - console->bytes))
 		{

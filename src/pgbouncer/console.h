@@ -7,7 +7,7 @@
 #ifndef CPM_CONSOLE_H
 #define CPM_CONSOLE_H
 
-#include "base/entry.h"
+#include "export/worker_api.h"
 #include "pgbouncer/answers.h"
 #include "pgbouncer/child.h"
 
@@ -20,7 +20,7 @@ typedef enum CpmConsolePhase
 
 typedef struct CpmConsole
 {
-	const CpmEntry *entry;
+	const CpmWorkerApi *entry;
 	int			number;			/* of the pooler */
 	const CpmPoolerConsole *config;
 	CpmConsolePhase phase;
@@ -40,7 +40,7 @@ typedef struct CpmConsole
 	CpmPoolerAnswer *answer;	/* what it said last */
 } CpmConsole;
 
-extern void cpm_console_init(CpmConsole *console, const CpmEntry *entry, int number);
+extern void cpm_console_init(CpmConsole *console, const CpmWorkerApi *entry, int number);
 
 /* Begin what is due, and give up what took too long. */
 extern void cpm_console_tick(CpmConsole *console, int64 now_us);

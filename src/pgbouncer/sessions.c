@@ -21,7 +21,7 @@
 
 typedef struct Claiming
 {
-	const CpmEntry *entry;
+	const CpmWorkerApi *entry;
 	int			pooler;
 	const CpmServerList *servers;
 	List	   *directories;	/* that we listen in */
@@ -76,7 +76,7 @@ is_our_directory(const Claiming *claiming, const char *host)
 		return true;
 	foreach(cell, claiming->directories)
 		if (is_same_directory(host, lfirst(cell)))
-			return true;
+		return true;
 	return false;
 }
 
@@ -124,9 +124,9 @@ claim_session(const CpmSession *session, void *arg)
 }
 
 void
-cpm_claim_sessions(const CpmEntry *entry, int pooler, CpmServerList *servers)
+cpm_claim_sessions(const CpmWorkerApi *entry, int pooler, CpmServerList *servers)
 {
-	Claiming	claiming = {.entry = entry, .pooler = pooler, .servers = servers};
+	Claiming	claiming = {.entry = entry,.pooler = pooler,.servers = servers};
 	char	   *directories = pstrdup(Unix_socket_directories);
 
 	if (!SplitDirectoriesString(directories, ',', &claiming.directories))

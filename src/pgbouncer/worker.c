@@ -7,14 +7,14 @@
  * each console (src/console): one that hangs, or keeps libpq busy, costs itself only. The
  * processes end with the worker.
  * Whatever it learns it writes by the entry table of the library that is preloaded
- * (base/entry.h). An error ends the process, and the postmaster starts another.
+ * (export/worker_api.h). An error ends the process, and the postmaster starts another.
  */
 #include "postgres.h"
 
 #include "base/clock.h"
 #include "base/compat.h"
-#include "base/entry.h"
 #include "base/version.h"
+#include "export/worker_api.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
 #include "postmaster/bgworker.h"
@@ -90,7 +90,7 @@ ask_forever(void)
 static void
 say_goodbye(int code, Datum argument)
 {
-	const CpmEntry *entry = (const CpmEntry *) DatumGetPointer(argument);
+	const CpmWorkerApi *entry = (const CpmWorkerApi *) DatumGetPointer(argument);
 
 	(void) code;
 	for (int i = 0; i < console_count; i++)
@@ -101,7 +101,7 @@ say_goodbye(int code, Datum argument)
 void
 cpm_pgbouncer_main(Datum argument)
 {
-	const CpmEntry *entry;
+	const CpmWorkerApi *entry;
 
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
@@ -113,7 +113,7 @@ cpm_pgbouncer_main(Datum argument)
 
 	/* for the processes: whoever started the server may have had one for another purpose */
 	unsetenv("PGPASSWORD");
-	entry = cpm_entry_find("connpool_monitor_pgbouncer");
+	entry = cpm_worker_api_find("connpool_monitor_pgbouncer");
 	console_count = entry->poolers()->count;
 	for (int i = 0; i < console_count; i++)
 		cpm_console_init(&consoles[i], entry, i);

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-#include "judge/alerts.h"
+#include "rules/alerts.h"
 
 /* the server's printf is not linked here */
 #undef printf
@@ -58,7 +58,7 @@ main(int argc, char **argv)
 		sample.value[id] = strtod(value, NULL);
 		rules.is_silent = silent != 0;
 		now += (TimestampTz) (elapsed_ms * 1000);
-		verdict = cpm_judge(id, &sample, thresholds);
+		verdict = cpm_evaluate_metric(id, &sample, thresholds);
 		event = cpm_alert_step(&alert, id, &verdict, &rules, now, (int64) (elapsed_ms * 1000));
 		printf("%d %d %d%d %.3f %lld\n", event, alert.status, alert.raised[0], alert.raised[1],
 			   isnan(alert.peak) ? -1.0 : alert.peak, (long long) alert.since);

@@ -6,7 +6,7 @@
  */
 #include "postgres.h"
 
-#include "judge/leaks.h"
+#include "rules/leaks.h"
 
 /* the server's printf is not linked here, nor is what sorts */
 #undef printf

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * shmem.c
+ *		Named areas of shared memory, one for each file of store/.
+ *
+ * The postmaster reserves them in the request hook and creates them in the
+ * startup hook; after a crash it creates them anew. Nothing is allocated later.
+ */
+#include "postgres.h"
+
+#include "base/shmem.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+static const CpmShmemArea *registered;
+static int	registered_count;
+static bool attached;
+
+static shmem_request_hook_type previous_request_hook;
+static shmem_startup_hook_type previous_startup_hook;
+
+/* Everything of an area is rounded up as PostgreSQL does when it allocates it. */
+static Size
+size_of(const CpmShmemArea *area)
+{
+	Size		size = CACHELINEALIGN(area->size());
+
+	return area->beside ? add_size(size, CACHELINEALIGN(area->beside())) : size;
+}
+
+static void
+request_areas(void)
+{
+	if (previous_request_hook)
+		previous_request_hook();
+
+	for (int i = 0; i < registered_count; i++)
+	{
+		RequestAddinShmemSpace(size_of(&registered[i]));
+		if (registered[i].lock)
+			RequestNamedLWLockTranche(registered[i].lock, 1);
+	}
+}
+
+static void
+create_areas(void)
+{
+	if (previous_startup_hook)
+		previous_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	for (int i = 0; i < registered_count; i++)
+	{
+		bool		found;
+		void	   *memory = ShmemInitStruct(registered[i].name, registered[i].size(), &found);
+
+		registered[i].attach(memory, !found);
+	}
+	LWLockRelease(AddinShmemInitLock);
+	attached = true;
+}
+
+void
+cpm_shmem_register(const CpmShmemArea *areas, int count)
+{
+	registered = areas;
+	registered_count = count;
+
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_areas;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = create_areas;
+}
+
+Size
+cpm_shmem_total_size(void)
+{
+	Size		total = 0;
+
+	if (!attached)
+		return 0;
+	for (int i = 0; i < registered_count; i++)
+		total = add_size(total, size_of(&registered[i]));
+	return total;
+}
+
+bool
+cpm_is_preloaded(void)
+{
+	return attached;
+}

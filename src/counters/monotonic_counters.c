@@ -1,0 +1,449 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * monotonic_counters.c
+ *		Counters that never fall while the server runs, for those who compute rates
+ *		from them.
+ *
+ * Pools can be folded, and only the largest are named: without memory, the
+ * counter of a database would fall when a pool of it is folded, and that of all
+ * other pools whenever one changes sides. So folded pools are kept by their
+ * database, and what changed sides stays where it was counted: in `moved`, which
+ * is added to the others. The series of a pool begins at zero when the pool is
+ * named, so all series together have each statement once.
+ *
+ * Clients choose names, and each new name is a new series. So a pool is named only
+ * after it has lasted (CPM_SERIES_MIN_SAMPLES), and after the first twenty at most one
+ * in CPM_SERIES_PERIOD_SAMPLES samples is: in the place of a pool that was unused for so
+ * long, or did less than half of what the new one did.
+ *
+ * A reset begins anew, and so does a start after a crash: from the base, which
+ * is what was loaded then. All of it is guarded by the lock of counters/pool_table, under
+ * which pools are folded.
+ */
+#include "postgres.h"
+
+#include "base/histogram.h"
+#include "base/settings.h"
+#include "counters/monotonic_counters.h"
+#include "counters/pool_retained.h"
+#include "counters/pool_table.h"
+#include "counters/session_counters.h"
+#include "counters/stat_windows.h"
+#include "events/leak_log.h"
+#include "events/rejections.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+
+#define MOST_TRIES 3
+
+/* What the reader copied of counters/pool_retained while it held the lock. */
+typedef struct Evicted
+{
+	int			databases;
+	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];
+	CpmRetainedPool other;
+	uint64	   *failed;			/* by index of counters/pool_table, above their bases */
+} Evicted;
+
+/* Guarded by the lock of counters/pool_table, except that the field "reads" is also read without it. */
+typedef struct Exposed
+{
+	uint64		reads;			/* number of completed reads and resets */
+	uint32		entered;		/* how many pools got a series, up to CPM_MAX_POOL_SERIES */
+	uint64		replaced_at;	/* number of the sample at which a pool got a series last */
+	uint64		marked_at;		/* number of the sample at which the marks were set */
+	bool		began_anew;		/* after a crash, and something had been counted */
+	CpmMonotonicTotals base;
+} Exposed;
+
+static Exposed *shared;
+
+Size
+cpm_monotonic_size(void)
+{
+	return sizeof(Exposed);
+}
+
+void
+cpm_monotonic_attach(void *memory, bool is_new)
+{
+	shared = memory;
+	if (is_new)
+		memset(shared, 0, sizeof(*shared));
+}
+
+void
+cpm_monotonic_reset(void)
+{
+	cpm_retained_reset();
+	shared->reads++;
+	shared->began_anew = false;
+	memset(&shared->base, 0, sizeof(shared->base));
+}
+
+/* Everything since the last reset. */
+static void
+sum_up(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
+{
+	memset(totals, 0, sizeof(*totals));
+	for (int i = 0; i < list->places; i++)
+	{
+		const CpmPool *pool = &list->pool[i];
+
+		if (!list->is_used[i])
+			continue;
+		totals->opened += pool->opened;
+		for (int end = 0; end < CPM_SESSION_ENDS; end++)
+			totals->ended[end] += pool->ended[end];
+		totals->session_time_us += pool->session_time_us;
+		totals->setup_time_us += pool->setup_time_us;
+		for (int count = 0; count < CPM_COUNTS; count++)
+			totals->counts.of[count] += pool->counts.of[count];
+		cpm_histogram_add(&totals->query_times, &pool->histogram);
+	}
+	cpm_session_histograms(&totals->setup_times, &totals->session_times);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		totals->refused[i] = cpm_rejections_count(i).count;
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+		totals->error[i] = cpm_errors_get(i).errors;
+	for (int kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
+		totals->leaks += cpm_leak_counts(kind).detected;
+}
+
+/* Totals are made of nothing but counters. */
+static void
+subtract_base(CpmMonotonicTotals *totals)
+{
+	uint64	   *counter = (uint64 *) totals;
+	const uint64 *base = (const uint64 *) &shared->base;
+
+	StaticAssertStmt(sizeof(CpmMonotonicTotals) % sizeof(uint64) == 0, "totals are counters");
+	for (size_t i = 0; i < sizeof(CpmMonotonicTotals) / sizeof(uint64); i++)
+		counter[i] -= Min(counter[i], base[i]);
+}
+
+static CpmRetainedPool *
+pool_at(int index)
+{
+	return &cpm_retained()->pool[index];
+}
+
+static uint64
+above(uint64 count, uint64 base)
+{
+	return count - Min(count, base);
+}
+
+/* What pools did since the mark: the share of all sessions of each, and of all statements. */
+static double *
+measure_pools(const CpmMonotonicCounters *exposed)
+{
+	int			places = exposed->pools.places;
+	double	   *size = palloc0(places * sizeof(double));
+	double		sessions = 0;
+	double		queries = 0;
+
+	for (int i = 0; i < places; i++)
+	{
+		sessions += (double) above(exposed->use[i].sessions, pool_at(i)->marked_sessions);
+		queries += (double) above(exposed->queries[i], pool_at(i)->marked_queries);
+	}
+	for (int i = 0; i < places; i++)
+	{
+		const CpmRetainedPool *retained = pool_at(i);
+
+		size[i] = above(exposed->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
+			above(exposed->queries[i], retained->marked_queries) / Max(queries, 1);
+	}
+	return size;
+}
+
+static void
+mark_pools(const CpmMonotonicCounters *exposed, uint64 sample)
+{
+	for (int i = 0; i < exposed->pools.places; i++)
+	{
+		pool_at(i)->marked_sessions = exposed->use[i].sessions;
+		pool_at(i)->marked_queries = exposed->queries[i];
+	}
+	shared->marked_at = sample;
+}
+
+/* The largest pool that has lasted, is in use and is not named; -1 for none. */
+static int
+largest_unnamed(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
+{
+	int			found = -1;
+
+	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
+		if (exposed->pools.is_used[i] && !pool_at(i)->has_series &&
+			exposed->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
+			above(sample, exposed->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
+			(found < 0 || size[i] > size[found]) &&
+			!cpm_monotonic_is_other(&exposed->pools.pool[i].name))
+			found = i;
+	return found;
+}
+
+/* The named pool that gives its place to another one of that size; -1 for none. */
+static int
+pool_to_replace(const CpmMonotonicCounters *exposed, const double *size, uint64 sample, double other_size)
+{
+	int			unused = -1;
+	int			smallest = -1;
+
+	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
+	{
+		if (!pool_at(i)->has_series)
+			continue;
+		if (unused < 0 || exposed->use[i].last_used < exposed->use[unused].last_used)
+			unused = i;
+		if (smallest < 0 || size[i] < size[smallest])
+			smallest = i;
+	}
+	if (above(sample, exposed->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
+		return unused;
+	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES && size[smallest] < other_size / 2)
+		return smallest;
+	return -1;
+}
+
+static void
+name_pool(const CpmMonotonicCounters *exposed, int index)
+{
+	CpmRetainedPool *retained = pool_at(index);
+
+	retained->has_series = true;
+	retained->hidden_queries = exposed->queries[index];
+	cpm_retained()->transferred += retained->hidden_queries;
+}
+
+static void
+unname_pool(int index)
+{
+	pool_at(index)->has_series = false;
+	cpm_retained()->transferred -= pool_at(index)->shown_queries;
+}
+
+/* Name one more pool, if there is one to be named and a place for it. */
+static void
+replace_pool(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
+{
+	int			enters = largest_unnamed(exposed, size, sample);
+	int			named = 0;
+
+	for (int i = 0; i < exposed->pools.places; i++)
+		named += pool_at(i)->has_series;
+	if (enters >= 0 && named >= CPM_MAX_POOL_SERIES)
+	{
+		int			leaves = pool_to_replace(exposed, size, sample, size[enters]);
+
+		if (leaves < 0)
+			return;
+		unname_pool(leaves);
+	}
+	if (enters < 0)
+		return;
+	name_pool(exposed, enters);
+	shared->replaced_at = sample;
+}
+
+/* Each pool that lasts is named until there were twenty; then one at a time, slowly. */
+static void
+choose_pools(const CpmMonotonicCounters *exposed)
+{
+	uint64		sample = cpm_pool_busy_samples();
+	double	   *size = measure_pools(exposed);
+	int			enters;
+
+	while (shared->entered < CPM_MAX_POOL_SERIES &&
+		   (enters = largest_unnamed(exposed, size, sample)) >= 0)
+	{
+		name_pool(exposed, enters);
+		shared->entered++;
+	}
+	if (above(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
+		replace_pool(exposed, size, sample);
+	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
+		mark_pools(exposed, sample);
+	pfree(size);
+}
+
+bool
+cpm_monotonic_is_other(const CpmPoolName *name)
+{
+	return strcmp(name->database, CPM_SERIES_OTHER) == 0 && strcmp(name->role, CPM_SERIES_OTHER) == 0 &&
+		strcmp(name->application_name, CPM_SERIES_OTHER) == 0;
+}
+
+static void
+add_database(CpmMonotonicCounters *exposed, int most, const char *name, uint64 queries, uint64 failed)
+{
+	/* a database may be called as none that is known is */
+	const char *known = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
+	CpmDatabaseCounters *database = &exposed->database[cpm_find_database(exposed->database, &exposed->databases, most, known)];
+
+	database->queries += queries;
+	database->failed += failed;
+}
+
+/* By database; what is in "(other)" and not of a pool that was folded is of none that is known. */
+static void
+sum_databases(CpmMonotonicCounters *exposed, const Evicted *evicted)
+{
+	const uint64 *counts = exposed->pools.pool[CPM_OTHER_POOL].counts.of;
+	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
+	uint64		failed = above(counts[CPM_FAILED_QUERIES], evicted->other.base_failed);
+	int			most = exposed->pools.places + CPM_RETAINED_DATABASES;
+
+	exposed->database = palloc0(most * sizeof(CpmDatabaseCounters));
+	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
+		if (exposed->pools.is_used[i])
+			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i], evicted->failed[i]);
+	for (int i = 0; i < evicted->databases; i++)
+	{
+		const CpmDatabaseCounters *database = &evicted->database[i];
+
+		add_database(exposed, most, database->name, database->queries, database->failed);
+		queries = above(queries, database->queries);
+		failed = above(failed, database->failed);
+	}
+	if (queries > 0 || failed > 0)
+		add_database(exposed, most, "", queries, failed);
+}
+
+/* The lock is held, and no pool was folded since they were read. */
+static void
+add_memory(CpmMonotonicCounters *exposed, Evicted *evicted)
+{
+	subtract_base(&exposed->totals);
+	for (int i = 0; i < exposed->pools.places; i++)
+	{
+		const uint64 *counts = exposed->pools.pool[i].counts.of;
+
+		if (!exposed->pools.is_used[i])
+			continue;
+		exposed->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
+		evicted->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
+	}
+	choose_pools(exposed);
+	exposed->other_queries = cpm_retained()->transferred;
+	for (int i = 0; i < exposed->pools.places; i++)
+	{
+		exposed->is_named[i] = pool_at(i)->has_series;
+		if (exposed->is_named[i])
+		{
+			exposed->named_queries[i] = above(exposed->queries[i], pool_at(i)->hidden_queries);
+			pool_at(i)->shown_queries = exposed->queries[i];
+		}
+		else
+			exposed->other_queries += exposed->queries[i];
+	}
+	evicted->databases = cpm_retained()->databases;
+	memcpy(evicted->database, cpm_retained()->database, sizeof(evicted->database));
+	evicted->other = *pool_at(CPM_OTHER_POOL);
+}
+
+static void
+read_pools(CpmMonotonicCounters *exposed, CpmPoolSnapshot pools)
+{
+	exposed->pools = pools;
+	sum_up(&exposed->pools, &exposed->totals);
+	for (int i = 0; i < pools.places; i++)
+		exposed->use[i] = cpm_pool_busy_use(i);
+}
+
+/*
+ * Read all totals, then take the lock. Returns false if a pool was folded, a reset happened or
+ * another read completed before the lock was taken; the caller retries. After another read,
+ * our totals may be the older ones: a pool that we then begin to name would be subtracted from
+ * the sum of the others with a count lower than was already shown, and that sum would fall.
+ */
+static bool
+read_and_lock(CpmMonotonicCounters *exposed)
+{
+	uint64		folded = cpm_pools_evicted();
+	uint64		reads = shared->reads;
+
+	read_pools(exposed, cpm_pool_snapshot());
+	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
+	return folded == cpm_pools_evicted() && reads == shared->reads;
+}
+
+CpmMonotonicCounters *
+cpm_monotonic_read(void)
+{
+	CpmMonotonicCounters *exposed = palloc0(sizeof(CpmMonotonicCounters));
+	Evicted    *evicted = palloc0(sizeof(Evicted));
+	int			places = cpm_pools_slots();
+	bool		is_one_moment;
+
+	exposed->use = palloc(places * sizeof(CpmPoolUse));
+	exposed->is_named = palloc0(places * sizeof(bool));
+	exposed->queries = palloc0(places * sizeof(uint64));
+	exposed->named_queries = palloc0(places * sizeof(uint64));
+	evicted->failed = palloc0(places * sizeof(uint64));
+	is_one_moment = read_and_lock(exposed);
+	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
+	{
+		LWLockRelease(cpm_pools_lock());
+		is_one_moment = read_and_lock(exposed);
+	}
+	if (!is_one_moment)
+	{
+		/* one is folded all the time: look while none can be */
+		read_pools(exposed, cpm_pool_snapshot_nowait());
+	}
+	add_memory(exposed, evicted);
+	shared->reads++;
+	LWLockRelease(cpm_pools_lock());
+	sum_databases(exposed, evicted);
+	return exposed;
+}
+
+void
+cpm_monotonic_save(CpmSink *sink)
+{
+	cpm_retained_save(sink);
+	cpm_put_u64(sink, shared->entered);
+}
+
+bool
+cpm_monotonic_load(CpmSource *source)
+{
+	uint64		entered;
+
+	if (!cpm_retained_load(source))
+		return false;
+	entered = cpm_get_u64(source);
+	if (!source->validate_only)
+		shared->entered = (uint32) Min(entered, CPM_MAX_POOL_SERIES);
+	return !source->failed;
+}
+
+void
+cpm_monotonic_restart(void)
+{
+	CpmPoolSnapshot list = cpm_pool_snapshot();
+
+	cpm_monotonic_reset();
+	sum_up(&list, &shared->base);
+	for (int i = 0; i < list.places; i++)
+	{
+		if (!list.is_used[i])
+			continue;
+		pool_at(i)->base_queries = list.pool[i].counts.of[CPM_QUERIES];
+		pool_at(i)->base_failed = list.pool[i].counts.of[CPM_FAILED_QUERIES];
+	}
+	for (size_t i = 0; i < sizeof(shared->base) / sizeof(uint64); i++)
+		shared->began_anew |= ((const uint64 *) &shared->base)[i] != 0;
+	pfree(list.is_used);
+	pfree(list.pool);
+}
+
+bool
+cpm_monotonic_was_restarted(void)
+{
+	return shared->began_anew;
+}

@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pool_counters.c
+ *		The counters of each pool, by index of counters/pool_table.
+ *
+ * Many sessions add to a pool, so all counters are atomics. A session adds what it counted in
+ * its own slot (counters/backend_counters) when it leaves the pool, inside a transfer (counters/counter_transfer), so that a
+ * snapshot sees each count once.
+ *
+ * Counters never go back: a reset records a baseline, which readers subtract. Peaks carry the
+ * number of their epoch in the same word; a reset begins a new epoch, and a peak of an older one
+ * counts as zero.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/histogram.h"
+#include "base/settings.h"
+#include "counters/pool_counters.h"
+#include "port/atomics.h"
+#include "port/pg_bitutils.h"
+#include "storage/shmem.h"
+
+/* The parts of a CpmPool that are sums. */
+typedef struct PoolSums
+{
+	pg_atomic_uint64 count[CPM_COUNTS];
+	pg_atomic_uint64 opened;
+	pg_atomic_uint64 ended[CPM_SESSION_ENDS];
+	pg_atomic_uint64 session_time_us;
+	pg_atomic_uint64 setup_time_us;
+	pg_atomic_uint64 feature[CPM_FEATURES];
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
+} PoolSums;
+
+#define ATOMICS_OF(sums) ((pg_atomic_uint64 *) (sums))
+#define ATOMICS_IN_SUMS ((int) (sizeof(PoolSums) / sizeof(pg_atomic_uint64)))
+
+typedef struct PoolEntry
+{
+	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter */
+	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
+	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
+	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 never */
+	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
+	pg_atomic_uint32 has_baseline;
+	PoolSums	total;			/* sessions add as they leave */
+	PoolSums	baseline;		/* written by resets and evictions, under the lock of
+								 * counters/pool_table */
+} PoolEntry;
+
+typedef struct PoolCounters
+{
+	pg_atomic_uint32 epoch;		/* of peaks */
+	PoolEntry	pool[FLEXIBLE_ARRAY_MEMBER];
+} PoolCounters;
+
+static PoolCounters *shared;
+
+Size
+cpm_pool_counters_size(void)
+{
+	return add_size(offsetof(PoolCounters, pool), mul_size(cpm_max_pools + 1, sizeof(PoolEntry)));
+}
+
+/* Shared memory is zeroed when it is created, which is what a pool without counts looks like. */
+void
+cpm_pool_counters_attach(void *memory, bool is_new)
+{
+	shared = memory;
+	if (is_new)
+		pg_atomic_init_u32(&shared->epoch, 1);
+}
+
+static void
+raise_peak(pg_atomic_uint64 *peak, uint32 value)
+{
+	uint64		raised = (uint64) pg_atomic_read_u32(&shared->epoch) << 32 | value;
+	uint64		current = pg_atomic_read_u64(peak);
+
+	while ((current >> 32) != (raised >> 32) || current < raised)
+		if (pg_atomic_compare_exchange_u64(peak, &current, raised))
+			break;
+}
+
+static uint32
+peak_value(pg_atomic_uint64 *peak)
+{
+	uint64		current = pg_atomic_read_u64(peak);
+
+	return (current >> 32) == pg_atomic_read_u32(&shared->epoch) ? (uint32) current : 0;
+}
+
+void
+cpm_pool_raise_peak(int index, uint32 connections)
+{
+	raise_peak(&shared->pool[index].peak, connections);
+}
+
+void
+cpm_pool_note_busy(int index, uint32 busy)
+{
+	raise_peak(&shared->pool[index].peak_busy, busy);
+}
+
+void
+cpm_pool_counters_reset_peaks(void)
+{
+	pg_atomic_fetch_add_u32(&shared->epoch, 1);
+}
+
+static void
+raise_timestamp(pg_atomic_uint64 *timestamp, uint64 raised)
+{
+	uint64		current = pg_atomic_read_u64(timestamp);
+
+	while (current < raised && !pg_atomic_compare_exchange_u64(timestamp, &current, raised))
+		;
+}
+
+void
+cpm_pool_add(int index, CpmCount count, uint64 amount)
+{
+	pg_atomic_fetch_add_u64(&shared->pool[index].total.count[count], amount);
+}
+
+/* Readers skip octaves of buckets that are all zero. */
+static void
+note_octave(PoolEntry *pool, int bucket)
+{
+	uint64		octave = UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS);
+
+	if ((pg_atomic_read_u64(&pool->octaves) & octave) == 0)
+		pg_atomic_fetch_or_u64(&pool->octaves, octave);
+}
+
+void
+cpm_pool_add_bucket(int index, int bucket, uint64 amount)
+{
+	note_octave(&shared->pool[index], bucket);
+	pg_atomic_fetch_add_u64(&shared->pool[index].total.bucket[bucket], amount);
+}
+
+void
+cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now)
+{
+	PoolEntry  *pool = &shared->pool[index];
+
+	raise_timestamp(&pool->last_opened, (uint64) now);
+	pg_atomic_fetch_add_u64(&pool->total.opened, 1);
+	pg_atomic_fetch_add_u64(&pool->total.setup_time_us, setup_time_us);
+}
+
+void
+cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us)
+{
+	PoolSums   *total = &shared->pool[index].total;
+
+	pg_atomic_fetch_add_u64(&total->ended[how], 1);
+	pg_atomic_fetch_add_u64(&total->session_time_us, session_time_us);
+}
+
+void
+cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now)
+{
+	pg_atomic_fetch_add_u64(&shared->pool[index].total.feature[feature], uses);
+	raise_timestamp(&shared->pool[index].feature_seen[feature], (uint64) now);
+}
+
+TimestampTz
+cpm_pool_last_opened(int index)
+{
+	return (TimestampTz) pg_atomic_read_u64(&shared->pool[index].last_opened);
+}
+
+static void
+copy_sums(PoolSums *sums, uint64 octaves, CpmPool *pool)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pool->counts.of[i] = pg_atomic_read_u64(&sums->count[i]);
+	pool->opened = pg_atomic_read_u64(&sums->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pool->ended[i] = pg_atomic_read_u64(&sums->ended[i]);
+	pool->session_time_us = pg_atomic_read_u64(&sums->session_time_us);
+	pool->setup_time_us = pg_atomic_read_u64(&sums->setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pool->feature[i] = pg_atomic_read_u64(&sums->feature[i]);
+	memset(&pool->histogram, 0, sizeof(pool->histogram));
+	for (; octaves != 0; octaves &= octaves - 1)
+	{
+		int			first = pg_rightmost_one_pos64(octaves) * CPM_SUB_BUCKETS;
+
+		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
+			pool->histogram.count[i] = pg_atomic_read_u64(&sums->bucket[i]);
+	}
+}
+
+void
+cpm_pool_counters_prefetch(int index)
+{
+	const char *pool = (const char *) &shared->pool[index];
+
+	for (size_t i = 0; i < offsetof(PoolEntry, total) + offsetof(PoolSums, bucket); i += 64)
+		cpm_prefetch(pool + i);
+}
+
+void
+cpm_pool_counters_copy(int index, CpmPool *copy)
+{
+	PoolEntry  *pool = &shared->pool[index];
+
+	copy->peak_connections = peak_value(&pool->peak);
+	copy->peak_busy = peak_value(&pool->peak_busy);
+	copy_sums(&pool->total, pg_atomic_read_u64(&pool->octaves), copy);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		copy->feature_seen[i] = (TimestampTz) pg_atomic_read_u64(&pool->feature_seen[i]);
+}
+
+bool
+cpm_pool_copy_baseline(int index, CpmPool *baseline)
+{
+	PoolEntry  *pool = &shared->pool[index];
+
+	if (pg_atomic_read_u32(&pool->has_baseline) == 0)
+		return false;
+	copy_sums(&pool->baseline, pg_atomic_read_u64(&pool->octaves), baseline);
+	return true;
+}
+
+uint64
+cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts)
+{
+	PoolSums   *total = &shared->pool[index].total;
+
+	for (int i = 0; i < CPM_COUNTS; i++)
+		counts->of[i] = pg_atomic_read_u64(&total->count[i]);
+	return pg_atomic_read_u64(&total->opened);
+}
+
+uint64
+cpm_pool_counted(int index, CpmCount count)
+{
+	PoolEntry  *pool = &shared->pool[index];
+
+	return pg_atomic_read_u64(&pool->total.count[count]) -
+		pg_atomic_read_u64(&pool->baseline.count[count]);
+}
+
+void
+cpm_pool_set_baseline(int index, const CpmPool *from)
+{
+	PoolEntry  *pool = &shared->pool[index];
+	PoolSums   *baseline = &pool->baseline;
+
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pg_atomic_write_u64(&baseline->count[i], from->counts.of[i]);
+	pg_atomic_write_u64(&baseline->opened, from->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pg_atomic_write_u64(&baseline->ended[i], from->ended[i]);
+	pg_atomic_write_u64(&baseline->session_time_us, from->session_time_us);
+	pg_atomic_write_u64(&baseline->setup_time_us, from->setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pg_atomic_write_u64(&baseline->feature[i], from->feature[i]);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		if (from->histogram.count[i] != 0)
+			note_octave(pool, i);
+		pg_atomic_write_u64(&baseline->bucket[i], from->histogram.count[i]);
+	}
+	pg_atomic_write_u32(&pool->has_baseline, 1);
+}
+
+void
+cpm_pool_counters_load(int index, const CpmPool *from)
+{
+	PoolSums   *total = &shared->pool[index].total;
+
+	for (int i = 0; i < CPM_COUNTS; i++)
+		pg_atomic_fetch_add_u64(&total->count[i], from->counts.of[i]);
+	pg_atomic_fetch_add_u64(&total->opened, from->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pg_atomic_fetch_add_u64(&total->ended[i], from->ended[i]);
+	pg_atomic_fetch_add_u64(&total->session_time_us, from->session_time_us);
+	pg_atomic_fetch_add_u64(&total->setup_time_us, from->setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		cpm_pool_add_feature(index, i, from->feature[i], from->feature_seen[i]);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		if (from->histogram.count[i] != 0)
+			cpm_pool_add_bucket(index, i, from->histogram.count[i]);
+	cpm_pool_raise_peak(index, from->peak_connections);
+	cpm_pool_note_busy(index, from->peak_busy);
+}
+
+static void
+transfer_sums(PoolSums *from, PoolSums *to)
+{
+	for (int i = 0; i < ATOMICS_IN_SUMS; i++)
+	{
+		uint64		amount = pg_atomic_read_u64(&ATOMICS_OF(from)[i]);
+
+		if (amount != 0)
+			pg_atomic_fetch_add_u64(&ATOMICS_OF(to)[i], amount);
+		pg_atomic_write_u64(&ATOMICS_OF(from)[i], 0);
+	}
+}
+
+void
+cpm_pool_counters_transfer(int from, int to)
+{
+	PoolEntry  *source = &shared->pool[from];
+	PoolEntry  *target = &shared->pool[to];
+
+	transfer_sums(&source->total, &target->total);
+	transfer_sums(&source->baseline, &target->baseline);
+	pg_atomic_fetch_or_u64(&target->octaves, pg_atomic_exchange_u64(&source->octaves, 0));
+	if (pg_atomic_exchange_u32(&source->has_baseline, 0) != 0)
+		pg_atomic_write_u32(&target->has_baseline, 1);
+	raise_peak(&target->peak, peak_value(&source->peak));
+	raise_peak(&target->peak_busy, peak_value(&source->peak_busy));
+	pg_atomic_write_u64(&source->peak, 0);
+	pg_atomic_write_u64(&source->peak_busy, 0);
+	for (int i = 0; i < CPM_FEATURES; i++)
+	{
+		raise_timestamp(&target->feature_seen[i], pg_atomic_read_u64(&source->feature_seen[i]));
+		pg_atomic_write_u64(&source->feature_seen[i], 0);
+	}
+	/* the target keeps its own: "(other)" has no newest session */
+	pg_atomic_write_u64(&source->last_opened, 0);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pool_counters.h
+ *		The counters of each pool, by index of counters/pool_table.
+ *
+ * Sessions add to them when they leave the pool. Any process with shared memory may call these
+ * functions; none takes a lock or raises an error.
+ */
+#ifndef CPM_POOL_COUNTERS_H
+#define CPM_POOL_COUNTERS_H
+
+#include "base/pool.h"
+#include "datatype/timestamp.h"
+
+extern Size cpm_pool_counters_size(void);
+extern void cpm_pool_counters_attach(void *memory, bool is_new);
+
+/* Add to a pool that the calling session is in. */
+extern void cpm_pool_add(int index, CpmCount count, uint64 amount);
+extern void cpm_pool_add_bucket(int index, int bucket, uint64 amount);
+extern void cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now);
+extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
+extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
+
+/* Raise the pool's peak since the last reset of peaks. Busy sessions: the sampler only. */
+extern void cpm_pool_raise_peak(int index, uint32 connections);
+extern void cpm_pool_note_busy(int index, uint32 busy);
+
+/* Begin a new epoch of peaks. The caller then raises each pool's peak to its connections. */
+extern void cpm_pool_counters_reset_peaks(void);
+
+/* Return when a session last opened in the pool; 0 if none did. */
+extern TimestampTz cpm_pool_last_opened(int index);
+
+/*
+ * Copy the pool's counters since the server started, and its peaks; name, connections and policy
+ * are not set. The baseline is the same at the last reset, without peaks; returns false if there
+ * was no reset. Write a baseline only while the lock of counters/pool_table is held exclusively.
+ */
+extern void cpm_pool_counters_copy(int index, CpmPool *pool);
+extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);
+extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
+
+/* Copy the statement counts only, and return the number of sessions opened. */
+extern uint64 cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts);
+
+/* Return a statement count since the last reset, of a pool without sessions. */
+extern uint64 cpm_pool_counted(int index, CpmCount count);
+
+/* Add what was counted before the server started. The postmaster only, at startup. */
+extern void cpm_pool_counters_load(int index, const CpmPool *pool);
+
+/* Transfer all counters of one pool to another, as in an eviction, and clear them. */
+extern void cpm_pool_counters_transfer(int from, int to);
+
+/* Prefetch what cpm_pool_counters_copy() reads, except buckets. */
+extern void cpm_pool_counters_prefetch(int index);
+
+#endif							/* CPM_POOL_COUNTERS_H */

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pool_retained.c
+ *		What is remembered of pools so that monotonic counters never fall.
+ *
+ * Pools are evicted, and only some have a series of their own in /metrics. Without memory, the
+ * counter of a database would fall when one of its pools is evicted, and the counter of "other"
+ * whenever a pool gets a series. So evicted pools are added up by database, and statements that
+ * are counted on one side only stay there in "transferred".
+ */
+#include "postgres.h"
+
+#include "base/settings.h"
+#include "base/stream.h"
+#include "counters/pool_retained.h"
+#include "storage/shmem.h"
+
+static CpmRetained *retained;
+
+Size
+cpm_retained_size(void)
+{
+	return add_size(offsetof(CpmRetained, pool), mul_size(cpm_max_pools + 1, sizeof(CpmRetainedPool)));
+}
+
+void
+cpm_retained_attach(void *memory, bool is_new)
+{
+	retained = memory;
+	if (is_new)
+		memset(retained, 0, cpm_retained_size());
+}
+
+CpmRetained *
+cpm_retained(void)
+{
+	return retained;
+}
+
+int
+cpm_find_database(CpmDatabaseCounters *list, int *count, int most, const char *name)
+{
+	for (int i = 0; i < *count; i++)
+		if (strcmp(list[i].name, name) == 0)
+			return i;
+	if (*count >= most)
+		return -1;
+	memset(&list[*count], 0, sizeof(list[*count]));
+	strlcpy(list[*count].name, name, NAMEDATALEN);
+	return (*count)++;
+}
+
+void
+cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 failed)
+{
+	CpmRetainedPool *pool = &retained->pool[index];
+	CpmRetainedPool *other = &retained->pool[CPM_OTHER_POOL];
+	int			database = cpm_find_database(retained->database, &retained->databases,
+											 CPM_RETAINED_DATABASES, name->database);
+
+	if (database >= 0)
+	{
+		retained->database[database].queries += queries - pool->base_queries;
+		retained->database[database].failed += failed - pool->base_failed;
+	}
+	/* the series ends with what it showed last; later statements count in "other" */
+	if (pool->has_series)
+		retained->transferred -= pool->shown_queries;
+	other->base_queries += pool->base_queries;
+	other->base_failed += pool->base_failed;
+	memset(pool, 0, sizeof(*pool));
+}
+
+void
+cpm_retained_reset(void)
+{
+	retained->transferred = 0;
+	retained->databases = 0;
+	for (int i = 0; i <= cpm_max_pools; i++)
+	{
+		CpmRetainedPool *pool = &retained->pool[i];
+
+		pool->base_queries = pool->base_failed = 0;
+		pool->hidden_queries = pool->shown_queries = pool->marked_queries = 0;
+	}
+}
+
+void
+cpm_retained_save_pool(CpmSink *sink, int index)
+{
+	cpm_put_u64(sink, retained->pool[index].has_series);
+	cpm_put_u64(sink, retained->pool[index].hidden_queries);
+}
+
+CpmSavedSeries
+cpm_retained_read_pool(CpmSource *source)
+{
+	CpmSavedSeries saved;
+
+	saved.has_series = cpm_get_u64(source) != 0;
+	saved.hidden_queries = cpm_get_u64(source);
+	return saved;
+}
+
+void
+cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries)
+{
+	CpmRetainedPool *pool = &retained->pool[index];
+
+	pool->marked_queries = queries;
+	if (saved->has_series && index == CPM_OTHER_POOL)
+		retained->transferred -= queries;	/* max_pools was lowered: the series has ended */
+	else if (saved->has_series)
+	{
+		pool->has_series = true;
+		pool->hidden_queries = saved->hidden_queries;
+		pool->shown_queries = queries;
+	}
+}
+
+void
+cpm_retained_save(CpmSink *sink)
+{
+	cpm_put_mark(sink, sizeof(CpmDatabaseCounters));
+	cpm_put_u64(sink, retained->transferred);
+	for (int i = 0; i < retained->databases; i++)
+	{
+		cpm_put_more(sink, true);
+		cpm_put(sink, &retained->database[i], sizeof(retained->database[i]));
+	}
+	cpm_put_more(sink, false);
+}
+
+bool
+cpm_retained_load(CpmSource *source)
+{
+	uint64		transferred;
+
+	if (!cpm_get_mark(source, sizeof(CpmDatabaseCounters)))
+		return false;
+	transferred = cpm_get_u64(source);
+	if (!source->validate_only)
+		retained->transferred = transferred;
+	while (cpm_get_more(source))
+	{
+		CpmDatabaseCounters database;
+
+		if (!cpm_get(source, &database, sizeof(database)) || source->validate_only ||
+			retained->databases >= CPM_RETAINED_DATABASES)
+			continue;
+		database.name[NAMEDATALEN - 1] = '\0';
+		retained->database[retained->databases++] = database;
+	}
+	return !source->failed;
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pool_table.c
+ *		The table of known pools: lookup by name, membership and eviction.
+ *
+ * The table has max_pools slots, and one more for "(other)". A hash table finds a pool by name,
+ * under a lock. Only a session that opens, or that changes to a pool it has not been in lately,
+ * takes that lock.
+ *
+ * A slot's state holds the generation of its pool and the number of connections in one atomic.
+ * A session enters a pool by incrementing the state, which also returns the generation: if that
+ * differs from the one in the session's reference, another pool occupies the slot, and the
+ * session undoes the increment. Eviction exchanges a state without connections for the next
+ * generation, which fails if a session has entered meanwhile. So neither can miss the other.
+ *
+ * If all slots are taken, a new pool replaces one without sessions, chosen by counters/pool_owners,
+ * and the counters of the evicted pool are added to "(other)". If all pools have sessions, the
+ * new session counts in "(other)".
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "counters/counter_transfer.h"
+#include "counters/pool_counters.h"
+#include "counters/pool_owners.h"
+#include "counters/pool_retained.h"
+#include "counters/pool_table.h"
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+
+#define OTHER "(other)"
+
+typedef struct PoolSlot
+{
+	CpmPoolName name;			/* written under the lock, while is_used is 0 */
+	pg_atomic_uint32 is_used;	/* written under the lock */
+	pg_atomic_uint64 state;		/* generation << 32 | connections */
+	pg_atomic_uint64 last_left; /* a TimestampTz: when a session last left the pool */
+} PoolSlot;
+
+typedef struct PoolTable
+{
+	pg_atomic_uint64 evicted;	/* evictions, and lookups that ended in "(other)" */
+	pg_atomic_uint32 used;		/* slots in use, without "(other)"; written under the lock */
+	int			slots;			/* set at start */
+	int			next_free;		/* where the search for a free slot begins, minus one; under the
+								 * lock */
+	LWLock	   *lock;			/* set at start: a process that attaches cannot look it up */
+	PoolSlot	slot[FLEXIBLE_ARRAY_MEMBER];
+} PoolTable;
+
+typedef struct PoolIndexEntry
+{
+	CpmPoolName name;			/* hash key */
+	int			index;
+} PoolIndexEntry;
+
+static PoolTable *table;
+static HTAB *by_name;
+static LWLock *lock;
+
+Size
+cpm_pools_size(void)
+{
+	return add_size(offsetof(PoolTable, slot), mul_size(cpm_max_pools + 1, sizeof(PoolSlot)));
+}
+
+Size
+cpm_pools_names_size(void)
+{
+	return hash_estimate_size(cpm_max_pools + 1, sizeof(PoolIndexEntry));
+}
+
+LWLock *
+cpm_pools_lock(void)
+{
+	return lock;
+}
+
+static void
+init_table(void)
+{
+	CpmPoolName *other = &table->slot[CPM_OTHER_POOL].name;
+
+	table->lock = &GetNamedLWLockTranche(CPM_POOLS_LOCK)->lock;
+	pg_atomic_init_u64(&table->evicted, 0);
+	pg_atomic_init_u32(&table->used, 0);
+	table->slots = cpm_max_pools + 1;
+	table->next_free = 0;
+	for (int i = 0; i < table->slots; i++)
+	{
+		pg_atomic_init_u32(&table->slot[i].is_used, 0);
+		pg_atomic_init_u64(&table->slot[i].state, 0);
+		pg_atomic_init_u64(&table->slot[i].last_left, 0);
+	}
+	memset(other, 0, sizeof(*other));
+	strlcpy(other->database, OTHER, NAMEDATALEN);
+	strlcpy(other->role, OTHER, NAMEDATALEN);
+	strlcpy(other->application_name, OTHER, NAMEDATALEN);
+	pg_atomic_write_u32(&table->slot[CPM_OTHER_POOL].is_used, 1);
+}
+
+void
+cpm_pools_attach(void *memory, bool is_new)
+{
+	HASHCTL		control = {.keysize = sizeof(CpmPoolName),.entrysize = sizeof(PoolIndexEntry)};
+
+	table = memory;
+	if (is_new)
+		init_table();
+	by_name = cpm_shmem_hash("connpool_monitor pool names", cpm_max_pools + 1, &control,
+							 HASH_ELEM | HASH_BLOBS);
+	lock = table->lock;
+}
+
+int
+cpm_pools_slots(void)
+{
+	return table->slots;
+}
+
+bool
+cpm_pool_enter(CpmPoolRef ref)
+{
+	pg_atomic_uint64 *state = &table->slot[ref.index].state;
+	uint64		before = pg_atomic_fetch_add_u64(state, 1);
+
+	if ((uint32) (before >> 32) != ref.generation)
+	{
+		pg_atomic_fetch_sub_u64(state, 1);
+		return false;
+	}
+	cpm_pool_raise_peak(ref.index, (uint32) before + 1);
+	return true;
+}
+
+void
+cpm_pool_leave(int index, TimestampTz now)
+{
+	pg_atomic_write_u64(&table->slot[index].last_left, (uint64) now);
+	pg_atomic_fetch_sub_u64(&table->slot[index].state, 1);
+}
+
+/* Return a reference to the pool in a slot. It stays valid while the caller holds the lock. */
+static CpmPoolRef
+ref_of(int index)
+{
+	CpmPoolRef	ref = {
+		.index = index,
+		.generation = (uint32) (pg_atomic_read_u64(&table->slot[index].state) >> 32),
+	};
+
+	return ref;
+}
+
+static bool
+is_unused(int index, uint64 *last_used)
+{
+	PoolSlot   *slot = &table->slot[index];
+
+	*last_used = pg_atomic_read_u64(&slot->last_left);
+	return (uint32) pg_atomic_read_u64(&slot->state) == 0;
+}
+
+/* Free the slot of a pool and add its counters to "(other)". Returns false if a session entered. */
+static bool
+evict(int index)
+{
+	PoolSlot   *slot = &table->slot[index];
+	uint64		empty = pg_atomic_read_u64(&slot->state) & ~(uint64) PG_UINT32_MAX;
+
+	if (!pg_atomic_compare_exchange_u64(&slot->state, &empty, empty + (UINT64CONST(1) << 32)))
+		return false;
+	cpm_transfer_begin();
+	hash_search(by_name, &slot->name, HASH_REMOVE, NULL);
+	cpm_retained_evict(index, &slot->name, cpm_pool_counted(index, CPM_QUERIES),
+					   cpm_pool_counted(index, CPM_FAILED_QUERIES));
+	cpm_pool_counters_transfer(index, CPM_OTHER_POOL);
+	cpm_pool_owner_remove(index);
+	pg_atomic_write_u32(&slot->is_used, 0);
+	pg_atomic_fetch_sub_u32(&table->used, 1);
+	pg_atomic_fetch_add_u64(&table->evicted, 1);
+	cpm_transfer_end();
+	return true;
+}
+
+static bool
+is_other(const CpmPoolName *name)
+{
+	return strcmp(name->database, OTHER) == 0 && strcmp(name->role, OTHER) == 0 &&
+		strcmp(name->application_name, OTHER) == 0;
+}
+
+/* Return a slot for a new pool, evicting one if necessary; -1 if every pool has sessions. */
+static int
+free_slot(void)
+{
+	int			most = table->slots - 1;
+	int			index;
+
+	/* slots fill in order, so that the next one is usually free */
+	for (int i = 0; i < most && pg_atomic_read_u32(&table->used) < (uint32) most; i++)
+	{
+		index = CPM_OTHER_POOL + 1 + table->next_free;
+		table->next_free = (table->next_free + 1) % most;
+		if (pg_atomic_read_u32(&table->slot[index].is_used) == 0)
+			return index;
+	}
+	do
+		index = cpm_pool_to_evict(is_unused);
+	while (index >= 0 && !evict(index));
+	return index;
+}
+
+/* Return the slot of the pool with that name, creating it if necessary. Lock held exclusively. */
+static int
+find_or_create(const CpmPoolName *name)
+{
+	PoolIndexEntry *entry = hash_search(by_name, name, HASH_FIND, NULL);
+	int			index;
+
+	if (entry)
+		return entry->index;
+	/* merge a user's pool of that name, so that no two rows have the same name */
+	if (is_other(name))
+		return CPM_OTHER_POOL;
+	index = free_slot();
+	if (index >= 0)
+		entry = hash_search(by_name, name, HASH_ENTER_NULL, NULL);
+	if (entry == NULL)
+	{
+		pg_atomic_fetch_add_u64(&table->evicted, 1);
+		return CPM_OTHER_POOL;
+	}
+	entry->index = index;
+	table->slot[index].name = *name;
+	cpm_pool_owner_add(index, name);
+	pg_write_barrier();
+	pg_atomic_write_u32(&table->slot[index].is_used, 1);
+	pg_atomic_fetch_add_u32(&table->used, 1);
+	return index;
+}
+
+CpmPoolRef
+cpm_pool_lock_and_find(const CpmPoolName *name)
+{
+	PoolIndexEntry *entry;
+
+	LWLockAcquire(lock, LW_SHARED);
+	entry = hash_search(by_name, name, HASH_FIND, NULL);
+	if (entry != NULL)
+		return ref_of(entry->index);
+	LWLockRelease(lock);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	return ref_of(find_or_create(name));
+}
+
+uint64
+cpm_pool_last_left(int index)
+{
+	return pg_atomic_read_u64(&table->slot[index].last_left);
+}
+
+bool
+cpm_pool_generation(int index, uint32 *generation, uint32 *connections)
+{
+	uint64		state = pg_atomic_read_u64(&table->slot[index].state);
+
+	*generation = (uint32) (state >> 32);
+	*connections = (uint32) state;
+	return pg_atomic_read_u32(&table->slot[index].is_used) != 0;
+}
+
+bool
+cpm_pool_copy(int index, CpmPool *pool)
+{
+	PoolSlot   *slot = &table->slot[index];
+
+	if (pg_atomic_read_u32(&slot->is_used) == 0)
+		return false;
+	if (index + 1 < table->slots)
+		cpm_pool_counters_prefetch(index + 1);
+	pg_read_barrier();
+	pool->name = slot->name;
+	pool->connections = (uint32) pg_atomic_read_u64(&slot->state);
+	cpm_pool_counters_copy(index, pool);
+	/* a session raises the peak only after it has entered */
+	pool->peak_connections = Max(pool->peak_connections, pool->connections);
+	(void) cpm_pool_policy(index, &pool->policy);
+	return true;
+}
+
+uint64
+cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts)
+{
+	uint32		connections;
+
+	memset(counts, 0, sizeof(*counts));
+	if (!cpm_pool_generation(index, generation, &connections))
+		return 0;
+	return cpm_pool_counters_copy_counts(index, counts);
+}
+
+bool
+cpm_pool_name(int index, CpmPoolName *name)
+{
+	if (index < 0 || index >= table->slots || pg_atomic_read_u32(&table->slot[index].is_used) == 0)
+		return false;
+	pg_read_barrier();
+	*name = table->slot[index].name;
+	return true;
+}
+
+int
+cpm_pool_load(const CpmPool *pool)
+{
+	int			index = find_or_create(&pool->name);
+
+	cpm_pool_counters_load(index, pool);
+	cpm_pool_set_policy(index, &pool->policy, 0);
+	return index;
+}
+
+void
+cpm_pools_load_evicted(uint64 evicted)
+{
+	pg_atomic_fetch_add_u64(&table->evicted, evicted);
+}
+
+void
+cpm_pools_reset_peaks(void)
+{
+	cpm_pool_counters_reset_peaks();
+	for (int i = 0; i < table->slots; i++)
+		if (pg_atomic_read_u32(&table->slot[i].is_used) != 0)
+			cpm_pool_raise_peak(i, (uint32) pg_atomic_read_u64(&table->slot[i].state));
+}
+
+int
+cpm_pools_used(void)
+{
+	return table ? (int) pg_atomic_read_u32(&table->used) : 0;
+}
+
+uint64
+cpm_pools_evicted(void)
+{
+	return table ? pg_atomic_read_u64(&table->evicted) : 0;
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pool_table.h
+ *		The table of known pools: lookup by name, membership and eviction.
+ */
+#ifndef CPM_POOL_TABLE_H
+#define CPM_POOL_TABLE_H
+
+#include "base/pool.h"
+#include "datatype/timestamp.h"
+#include "storage/lwlock.h"
+
+/* A session's reference to its pool. Eviction changes the generation of the slot. */
+typedef struct CpmPoolRef
+{
+	int			index;
+	uint32		generation;
+} CpmPoolRef;
+
+extern Size cpm_pools_size(void);
+extern Size cpm_pools_names_size(void); /* of the hash table beside it */
+extern void cpm_pools_attach(void *memory, bool is_new);
+
+/*
+ * The lock that guards lookup, eviction and reset. A statement whose session stays in its pool
+ * never takes it.
+ */
+#define CPM_POOLS_LOCK "connpool_monitor pools"
+extern LWLock *cpm_pools_lock(void);
+
+/* Return the number of slots; indexes run from 0 to that number, exclusive. */
+extern int	cpm_pools_slots(void);
+
+/*
+ * Take the lock and return the pool of that name, creating it if necessary, or "(other)" if no
+ * slot can be freed. The lock is taken exclusively if the pool is new. The caller releases it;
+ * until then the pool cannot be evicted. Do not call inside a transfer, because the holder of the
+ * lock may be waiting for transfers to end. Raises no error.
+ */
+extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
+
+/*
+ * Make the calling session a member of the pool, which cannot be evicted until the session
+ * leaves. Call inside a transfer; takes no lock. Returns false if the pool was evicted, which
+ * cannot happen while the caller holds the lock.
+ */
+extern bool cpm_pool_enter(CpmPoolRef ref);
+
+extern void cpm_pool_leave(int index, TimestampTz now);
+
+/*
+ * Add counters from before the server started, creating the pool if necessary; returns its
+ * index. The postmaster only, at startup.
+ */
+extern int	cpm_pool_load(const CpmPool *pool);
+extern void cpm_pools_load_evicted(uint64 evicted);
+
+/* Return a value that changes when a session leaves the pool; 0 if none has. Takes no lock. */
+extern uint64 cpm_pool_last_left(int index);
+
+/*
+ * Return the generation of the slot, which changes when the slot is reused, so that callers can
+ * discard data about its previous occupant; *connections is the number of connections now.
+ * Returns false if the slot is free. Any process; takes no lock.
+ */
+extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connections);
+
+/*
+ * Copy the pool's counters since the server started; returns false if the slot is free. Counters
+ * that open sessions have not added yet are not included.
+ */
+extern bool cpm_pool_copy(int index, CpmPool *pool);
+
+/*
+ * Copy the pool's statement counts only, and return the number of sessions opened; zeros if the
+ * slot is free.
+ */
+extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
+
+/* Reset all peaks to the present number of connections. */
+extern void cpm_pools_reset_peaks(void);
+
+/* Copy the name of a pool; returns false if the slot is free. Any process; takes no lock. */
+extern bool cpm_pool_name(int index, CpmPoolName *name);
+
+/* Return the number of pools without "(other)", and how often a pool was merged into "(other)". */
+extern int	cpm_pools_used(void);
+extern uint64 cpm_pools_evicted(void);
+
+#endif							/* CPM_POOL_TABLE_H */

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * session_counters.c
+ *		How many sessions there have been and are, how long they lasted, and how
+ *		long they took to set up: over the whole server.
+ *
+ * Every session adds itself by atomics when it opens and when it ends. What
+ * belongs to a pool is in counters/pool_table.
+ */
+#include "postgres.h"
+
+#include "base/histogram.h"
+#include "counters/backend_counters.h"
+#include "counters/session_counters.h"
+#include "port/atomics.h"
+
+typedef struct SessionCounts
+{
+	pg_atomic_uint64 opened;
+	pg_atomic_uint32 open;		/* now */
+	pg_atomic_uint32 peak;		/* of open, since the sampler last took it */
+	pg_atomic_uint64 setup[CPM_BUCKETS];
+	pg_atomic_uint64 duration[CPM_BUCKETS];
+	CpmHistogram setup_baseline;	/* of the last reset; whoever resets writes */
+	CpmHistogram duration_baseline;
+} SessionCounts;
+
+static SessionCounts *counts;
+
+Size
+cpm_session_counters_size(void)
+{
+	return sizeof(SessionCounts);
+}
+
+void
+cpm_session_counters_attach(void *memory, bool is_new)
+{
+	counts = memory;
+	if (!is_new)
+		return;
+	memset(counts, 0, sizeof(*counts));
+	pg_atomic_init_u64(&counts->opened, 0);
+	pg_atomic_init_u32(&counts->open, 0);
+	pg_atomic_init_u32(&counts->peak, 0);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		pg_atomic_init_u64(&counts->setup[i], 0);
+		pg_atomic_init_u64(&counts->duration[i], 0);
+	}
+}
+
+void
+cpm_session_opened(int64 setup_us)
+{
+	uint32		open = pg_atomic_add_fetch_u32(&counts->open, 1);
+	uint32		peak = pg_atomic_read_u32(&counts->peak);
+
+	while (peak < open)
+		if (pg_atomic_compare_exchange_u32(&counts->peak, &peak, open))
+			break;
+	pg_atomic_fetch_add_u64(&counts->opened, 1);
+	pg_atomic_fetch_add_u64(&counts->setup[cpm_bucket_of(setup_us)], 1);
+}
+
+void
+cpm_session_ended(int64 duration_us)
+{
+	pg_atomic_fetch_sub_u32(&counts->open, 1);
+	pg_atomic_fetch_add_u64(&counts->duration[cpm_bucket_of(duration_us)], 1);
+}
+
+uint64
+cpm_sessions_opened(void)
+{
+	return counts ? pg_atomic_read_u64(&counts->opened) : 0;
+}
+
+static void
+copy_buckets(pg_atomic_uint64 *buckets, CpmHistogram *histogram)
+{
+	for (int i = 0; i < CPM_BUCKETS; i++)
+		histogram->count[i] = pg_atomic_read_u64(&buckets[i]);
+}
+
+void
+cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration)
+{
+	copy_buckets(counts->setup, setup);
+	cpm_histogram_subtract(setup, &counts->setup_baseline);
+	copy_buckets(counts->duration, duration);
+	cpm_histogram_subtract(duration, &counts->duration_baseline);
+}
+
+void
+cpm_session_counters_reset(void)
+{
+	copy_buckets(counts->setup, &counts->setup_baseline);
+	copy_buckets(counts->duration, &counts->duration_baseline);
+}
+
+uint32
+cpm_sessions_take_peak(void)
+{
+	return pg_atomic_exchange_u32(&counts->peak, pg_atomic_read_u32(&counts->open));
+}
+
+static void
+add_open_sessions(CpmHistogram *duration, TimestampTz now)
+{
+	CpmSlotSession session;
+
+	for (int i = 0; i < cpm_slots_total(); i++)
+		if (cpm_slot_session(i, &session))
+			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
+}
+
+void
+cpm_session_counters_save(CpmSink *sink, TimestampTz now)
+{
+	CpmHistogram setup;
+	CpmHistogram duration;
+
+	cpm_session_histograms(&setup, &duration);
+	add_open_sessions(&duration, now);
+	cpm_put_u64(sink, cpm_sessions_opened());
+	cpm_put_histogram(sink, &setup);
+	cpm_put_histogram(sink, &duration);
+}
+
+bool
+cpm_session_counters_load(CpmSource *source)
+{
+	uint64		opened = cpm_get_u64(source);
+	CpmHistogram setup;
+	CpmHistogram duration;
+
+	(void) cpm_get_histogram(source, &setup);
+	if (!cpm_get_histogram(source, &duration) || source->validate_only)
+		return !source->failed;
+	pg_atomic_write_u64(&counts->opened, opened);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		pg_atomic_write_u64(&counts->setup[i], setup.count[i]);
+		pg_atomic_write_u64(&counts->duration[i], duration.count[i]);
+	}
+	return true;
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * errors.c
+ *		Errors of client sessions by SQLSTATE.
+ *
+ * PostgreSQL's own codes are put into an open hash table when the server starts, and stay.
+ * Users can raise any number of other codes, so those share a few places after the table: a
+ * code claims a free place by compare-and-exchange and keeps it until a reset. When all are
+ * taken, further codes are counted together in the last place. A counter is found without a
+ * lock, by processes that may take none.
+ *
+ * Everybody adds; a reset moves baselines that readers subtract.
+ */
+#include "postgres.h"
+
+#include "base/sqlstates.h"
+#include "events/errors.h"
+#include "port/atomics.h"
+#include "utils/elog.h"
+
+typedef struct ErrorCounter
+{
+	pg_atomic_uint32 sqlstate;	/* 0: free, and for the rest */
+	pg_atomic_uint64 total;
+	pg_atomic_uint64 last_seen; /* a TimestampTz */
+	pg_atomic_uint64 baseline;
+} ErrorCounter;
+
+typedef struct Errors
+{
+	ErrorCounter counter[CPM_ERROR_CODES + 1];
+} Errors;
+
+static Errors *errors;
+
+Size
+cpm_errors_size(void)
+{
+	return sizeof(Errors);
+}
+
+/* Where the search for one of PostgreSQL's own codes begins. */
+static uint32
+first_place(uint32 sqlstate)
+{
+	/* the five characters of a code differ in their low bits: mix them */
+	return (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_OWN_ERROR_CODES;
+}
+
+/* Return the place of one of PostgreSQL's codes, or a free place for it; NULL if there is neither. */
+static ErrorCounter *
+own_place(uint32 sqlstate)
+{
+	uint32		start = first_place(sqlstate);
+
+	for (uint32 i = 0; i < CPM_OWN_ERROR_CODES; i++)
+	{
+		ErrorCounter *counter = &errors->counter[(start + i) % CPM_OWN_ERROR_CODES];
+		uint32		present = pg_atomic_read_u32(&counter->sqlstate);
+
+		if (present == sqlstate || present == 0)
+			return counter;
+	}
+	return NULL;
+}
+
+void
+cpm_errors_attach(void *memory, bool is_new)
+{
+	errors = memory;
+	if (!is_new)
+		return;
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		pg_atomic_init_u32(&errors->counter[i].sqlstate, 0);
+		pg_atomic_init_u64(&errors->counter[i].total, 0);
+		pg_atomic_init_u64(&errors->counter[i].last_seen, 0);
+		pg_atomic_init_u64(&errors->counter[i].baseline, 0);
+	}
+	for (int i = 0; i < cpm_condition_count(); i++)
+	{
+		const char *code = cpm_condition_sqlstate(i);
+		uint32		sqlstate = MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
+		ErrorCounter *counter = own_place(sqlstate);
+
+		if (counter != NULL)
+			pg_atomic_write_u32(&counter->sqlstate, sqlstate);
+	}
+}
+
+/* Is the place the code's, or can it be made so? */
+static bool
+claim(ErrorCounter *counter, uint32 sqlstate)
+{
+	uint32		expected = 0;
+
+	return pg_atomic_read_u32(&counter->sqlstate) == sqlstate ||
+		pg_atomic_compare_exchange_u32(&counter->sqlstate, &expected, sqlstate) ||
+		expected == sqlstate;
+}
+
+static ErrorCounter *
+counter_of(uint32 sqlstate)
+{
+	ErrorCounter *own = own_place(sqlstate);
+
+	if (own != NULL && pg_atomic_read_u32(&own->sqlstate) == sqlstate)
+		return own;
+	for (int i = CPM_OWN_ERROR_CODES; i < CPM_ERROR_CODES; i++)
+		if (claim(&errors->counter[i], sqlstate))
+			return &errors->counter[i];
+	return &errors->counter[CPM_ERROR_CODES];
+}
+
+void
+cpm_errors_add(int sqlstate, TimestampTz at)
+{
+	ErrorCounter *counter = counter_of((uint32) sqlstate);
+
+	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
+	pg_atomic_fetch_add_u64(&counter->total, 1);
+}
+
+CpmErrorCount
+cpm_errors_get(int index)
+{
+	ErrorCounter *counter = &errors->counter[index];
+	CpmErrorCount count;
+	uint64		baseline;
+
+	count.sqlstate = (int) pg_atomic_read_u32(&counter->sqlstate);
+	/* the baseline first: a reset may come in between, and a total only grows */
+	baseline = pg_atomic_read_u64(&counter->baseline);
+	pg_read_barrier();
+	count.errors = pg_atomic_read_u64(&counter->total) - baseline;
+	count.last_seen = (TimestampTz) pg_atomic_read_u64(&counter->last_seen);
+	return count;
+}
+
+void
+cpm_errors_reset(void)
+{
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		ErrorCounter *counter = &errors->counter[i];
+
+		pg_atomic_write_u64(&counter->baseline, pg_atomic_read_u64(&counter->total));
+		if (i >= CPM_OWN_ERROR_CODES)
+			pg_atomic_write_u32(&counter->sqlstate, 0);
+	}
+}
+
+void
+cpm_errors_save(CpmSink *sink)
+{
+	for (int i = 0; i <= CPM_ERROR_CODES; i++)
+	{
+		CpmErrorCount count = cpm_errors_get(i);
+
+		if (count.errors == 0)
+			continue;
+		cpm_put_more(sink, true);
+		cpm_put_u64(sink, (uint32) count.sqlstate);
+		cpm_put_u64(sink, count.errors);
+		cpm_put_u64(sink, (uint64) count.last_seen);
+	}
+	cpm_put_more(sink, false);
+}
+
+bool
+cpm_errors_load(CpmSource *source)
+{
+	while (cpm_get_more(source))
+	{
+		uint32		sqlstate = (uint32) cpm_get_u64(source);
+		uint64		total = cpm_get_u64(source);
+		uint64		last_seen = cpm_get_u64(source);
+		ErrorCounter *counter;
+
+		if (source->failed || source->validate_only)
+			continue;
+		counter = sqlstate != 0 ? counter_of(sqlstate) : &errors->counter[CPM_ERROR_CODES];
+		pg_atomic_fetch_add_u64(&counter->total, total);
+		pg_atomic_write_u64(&counter->last_seen, last_seen);
+	}
+	return !source->failed;
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * leak_log.c
+ *		What was suspected of having been forgotten: each occurrence once, and what
+ *		became of it.
+ *
+ * An occurrence is a session since it last changed its state or began to wait for
+ * its client, or a prepared transaction. Those under suspicion stand in a table,
+ * sessions by the number of their PGPROC, so that the sampler's successor goes on
+ * with them. One that is over is counted, and written into a ring of the last.
+ *
+ * The sampler is the only writer, but for a reset, which moves a baseline.
+ */
+#include "postgres.h"
+
+#include "access/twophase.h"
+#include "events/leak_log.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+
+#define LOG_ENTRIES 1000
+
+typedef struct Occurrence
+{
+	CpmLeakKind kind;			/* CPM_NO_LEAK: none */
+	uint32		round;			/* in which it was last seen */
+	int			pid;			/* 0: a prepared transaction */
+	TransactionId xid;			/* of that */
+	TimestampTz connected_at;	/* of the session: pids are reused */
+	TimestampTz since;
+	Oid			database;
+	Oid			role;
+	char		application_name[NAMEDATALEN];
+} Occurrence;
+
+typedef struct LeakCounters
+{
+	pg_atomic_uint64 detected;
+	pg_atomic_uint64 released;
+	pg_atomic_uint64 ended;
+	pg_atomic_uint64 last_detected; /* a TimestampTz */
+	pg_atomic_uint64 longest_us;
+} LeakCounters;
+
+typedef struct LeakLog
+{
+	pg_atomic_uint32 resets;
+	uint32		resets_seen;	/* by the sampler: longest_us began anew with it */
+	uint32		round;
+	int			sessions;		/* places of the table for sessions; behind them, those for
+								 * prepared ones */
+	int			places;
+	LeakCounters counters[CPM_LEAK_KINDS];
+	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* whoever resets writes */
+	Occurrence	occurrence[FLEXIBLE_ARRAY_MEMBER];
+} LeakLog;
+
+static LeakLog *leaks;
+static CpmRing *ring;
+
+/* of the sampler's round */
+static TimestampTz round_at;
+static CpmLeakVisitor tell;
+
+static Size
+table_size(void)
+{
+	return MAXALIGN(offsetof(LeakLog, occurrence) +
+					(MaxBackends + max_prepared_xacts) * sizeof(Occurrence));
+}
+
+Size
+cpm_leak_log_size(void)
+{
+	return add_size(table_size(), cpm_ring_size(LOG_ENTRIES, sizeof(CpmLeakEnd)));
+}
+
+void
+cpm_leak_log_attach(void *memory, bool is_new)
+{
+	leaks = memory;
+	ring = (CpmRing *) ((char *) memory + table_size());
+	if (!is_new)
+		return;
+	memset(leaks, 0, table_size());
+	pg_atomic_init_u32(&leaks->resets, 0);
+	leaks->sessions = MaxBackends;
+	leaks->places = MaxBackends + max_prepared_xacts;
+	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	{
+		pg_atomic_init_u64(&leaks->counters[i].detected, 0);
+		pg_atomic_init_u64(&leaks->counters[i].released, 0);
+		pg_atomic_init_u64(&leaks->counters[i].ended, 0);
+		pg_atomic_init_u64(&leaks->counters[i].last_detected, 0);
+		pg_atomic_init_u64(&leaks->counters[i].longest_us, 0);
+	}
+	cpm_ring_init(ring, LOG_ENTRIES, sizeof(CpmLeakEnd));
+}
+
+/* It is over: came back to work at the moment that is given, or is gone. */
+static void
+close_occurrence(Occurrence *occurrence, bool came_back, TimestampTz at)
+{
+	LeakCounters *counters = &leaks->counters[occurrence->kind];
+	CpmLeakEnd	leak = {
+		.at = at,
+		.kind = occurrence->kind,
+		.came_back = came_back,
+		.pid = occurrence->pid,
+		.database = occurrence->database,
+		.role = occurrence->role,
+		.held_us = Max(at - occurrence->since, 0),
+	};
+
+	strlcpy(leak.application_name, occurrence->application_name, NAMEDATALEN);
+	occurrence->kind = CPM_NO_LEAK;
+	pg_atomic_fetch_add_u64(came_back ? &counters->released : &counters->ended, 1);
+	if (pg_atomic_read_u64(&counters->longest_us) < (uint64) leak.held_us)
+		pg_atomic_write_u64(&counters->longest_us, (uint64) leak.held_us);
+	cpm_ring_add(ring, &leak);
+	if (tell)
+		tell(&leak);
+}
+
+static void
+count_detected(CpmLeakKind kind)
+{
+	pg_atomic_fetch_add_u64(&leaks->counters[kind].detected, 1);
+	pg_atomic_write_u64(&leaks->counters[kind].last_detected, (uint64) round_at);
+}
+
+void
+cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over)
+{
+	uint32		resets = pg_atomic_read_u32(&leaks->resets);
+
+	round_at = now;
+	tell = over;
+	leaks->round++;
+	if (resets == leaks->resets_seen)
+		return;
+	leaks->resets_seen = resets;
+	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+		pg_atomic_write_u64(&leaks->counters[i].longest_us, 0);
+}
+
+void
+cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
+{
+	Occurrence *known = &leaks->occurrence[session->proc_number];
+	bool		is_same_session = known->pid == session->pid &&
+		known->connected_at == session->connected_at;
+	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
+		known->since == cpm_suspect_since(session);
+
+	/* still the same occurrence, even if a changed setting no longer counts it as a leak */
+	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
+	{
+		known->round = leaks->round;
+		return;
+	}
+	if (known->kind != CPM_NO_LEAK)
+		close_occurrence(known, is_same_session,
+						 is_same_session && session->state_change > known->since ?
+						 session->state_change : round_at);
+	if (kind == CPM_NO_LEAK)
+		return;
+	known->pid = session->pid;
+	known->connected_at = session->connected_at;
+	known->since = cpm_suspect_since(session);
+	known->database = session->database;
+	known->role = session->role;
+	strlcpy(known->application_name, session->application_name, NAMEDATALEN);
+	known->kind = kind;
+	known->round = leaks->round;
+	count_detected(kind);
+}
+
+/* The place of a prepared transaction, or a free one; NULL when there is none. */
+static Occurrence *
+place_of_prepared(TransactionId xid)
+{
+	Occurrence *free_place = NULL;
+
+	for (int i = leaks->sessions; i < leaks->places; i++)
+	{
+		Occurrence *place = &leaks->occurrence[i];
+
+		if (place->kind != CPM_NO_LEAK && place->xid == xid)
+			return place;
+		if (place->kind == CPM_NO_LEAK && free_place == NULL)
+			free_place = place;
+	}
+	return free_place;
+}
+
+void
+cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
+{
+	Occurrence *place = place_of_prepared(prepared->xid);
+
+	/* keep a known occurrence even if a changed setting no longer counts it as a leak */
+	if (place == NULL || (!is_leak && place->kind == CPM_NO_LEAK))
+		return;
+	if (place->kind == CPM_NO_LEAK)
+	{
+		place->xid = prepared->xid;
+		place->since = prepared->prepared_at;
+		place->database = prepared->database;
+		place->role = prepared->owner;
+		place->kind = CPM_LEAK_PREPARED;
+		count_detected(CPM_LEAK_PREPARED);
+	}
+	place->round = leaks->round;
+}
+
+/* What was not seen is gone: a session ended, a prepared transaction was finished. */
+void
+cpm_leaks_round_end(void)
+{
+	for (int i = 0; i < leaks->places; i++)
+	{
+		Occurrence *known = &leaks->occurrence[i];
+
+		if (known->kind != CPM_NO_LEAK && known->round != leaks->round)
+			close_occurrence(known, known->kind == CPM_LEAK_PREPARED, round_at);
+	}
+}
+
+CpmLeakCounts
+cpm_leak_counts(CpmLeakKind kind)
+{
+	LeakCounters *counters = &leaks->counters[kind];
+	const CpmLeakCounts *baseline = &leaks->baseline[kind];
+	CpmLeakCounts counts = {
+		.detected = pg_atomic_read_u64(&counters->detected) - baseline->detected,
+		.released = pg_atomic_read_u64(&counters->released) - baseline->released,
+		.ended = pg_atomic_read_u64(&counters->ended) - baseline->ended,
+		.longest_us = (int64) pg_atomic_read_u64(&counters->longest_us),
+	};
+
+	if (leaks->resets_seen != pg_atomic_read_u32(&leaks->resets))
+		counts.longest_us = 0;
+	if (counts.detected > 0)
+		counts.last_detected = (TimestampTz) pg_atomic_read_u64(&counters->last_detected);
+	return counts;
+}
+
+int
+cpm_leaks_open(CpmLeakKind kind)
+{
+	int			count = 0;
+
+	for (int i = 0; i < leaks->places; i++)
+		count += leaks->occurrence[i].kind == kind;
+	return count;
+}
+
+void
+cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
+{
+	CpmLeakEnd	copy;
+
+	cpm_ring_scan(ring, &copy, visit, arg);
+}
+
+/* Those that are suspected now count as detected by the reset: detected stays the sum. */
+void
+cpm_leak_log_reset(void)
+{
+	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	{
+		CpmLeakCounts *baseline = &leaks->baseline[i];
+
+		baseline->released = pg_atomic_read_u64(&leaks->counters[i].released);
+		baseline->ended = pg_atomic_read_u64(&leaks->counters[i].ended);
+		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_leaks_open(i);
+	}
+	pg_atomic_fetch_add_u32(&leaks->resets, 1);
+	cpm_ring_reset(ring);
+}
+
+void
+cpm_leak_log_save(CpmSink *sink)
+{
+	CpmLeakEnd	entry;
+
+	cpm_put_mark(sink, sizeof(Occurrence));
+	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	{
+		CpmLeakCounts counts = cpm_leak_counts(i);
+
+		if (i != CPM_LEAK_PREPARED)
+			counts.ended += cpm_leaks_open(i);
+		cpm_put(sink, &counts, sizeof(counts));
+	}
+	for (int i = leaks->sessions; i < leaks->places; i++)
+	{
+		if (leaks->occurrence[i].kind == CPM_NO_LEAK)
+			continue;
+		cpm_put_more(sink, true);
+		cpm_put(sink, &leaks->occurrence[i], sizeof(Occurrence));
+	}
+	cpm_put_more(sink, false);
+	cpm_ring_save(ring, &entry, sink);
+}
+
+static void
+load_counts(CpmSource *source)
+{
+	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	{
+		CpmLeakCounts counts;
+
+		if (!cpm_get(source, &counts, sizeof(counts)) || source->validate_only)
+			continue;
+		pg_atomic_write_u64(&leaks->counters[i].detected, counts.detected);
+		pg_atomic_write_u64(&leaks->counters[i].released, counts.released);
+		pg_atomic_write_u64(&leaks->counters[i].ended, counts.ended);
+		pg_atomic_write_u64(&leaks->counters[i].last_detected, (uint64) counts.last_detected);
+		pg_atomic_write_u64(&leaks->counters[i].longest_us, (uint64) counts.longest_us);
+	}
+}
+
+bool
+cpm_leak_log_load(CpmSource *source)
+{
+	Occurrence	occurrence;
+	CpmLeakEnd	entry;
+
+	if (!cpm_get_mark(source, sizeof(Occurrence)))
+		return false;
+	load_counts(source);
+	while (cpm_get_more(source))
+	{
+		Occurrence *place;
+
+		if (!cpm_get(source, &occurrence, sizeof(occurrence)) || source->validate_only)
+			continue;
+		place = place_of_prepared(occurrence.xid);
+		if (place == NULL)
+			continue;
+		*place = occurrence;
+		place->kind = CPM_LEAK_PREPARED;
+		place->application_name[0] = '\0';
+		place->round = 0;
+	}
+	return cpm_ring_load(ring, &entry, source);
+}

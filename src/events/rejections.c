@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * rejections.c
+ *		Refused connections: how many for which reason, and who the last were.
+ *
+ * Written by processes that are about to die, many at a time, most of them
+ * without a PGPROC: an LWLock taken there works until it is contended and then
+ * brings the cluster down. So each counter is an atomic, and the log a ring
+ * without locks.
+ *
+ * A reset does not zero what others add to: it moves a baseline that readers
+ * subtract. Its writer is whoever calls connpool_reset().
+ */
+#include "postgres.h"
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "base/ring.h"
+#include "base/stream.h"
+#include "common/hashfn.h"
+#include "events/rejections.h"
+#include "port/atomics.h"
+
+#define REPEAT_GROUPS 512		/* room for twice as many as the log has entries */
+#define REPEATS_IN_GROUP 4
+#define MOST_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
+
+typedef struct RefusalCounter
+{
+	pg_atomic_uint64 total;		/* since the server started; everybody adds */
+	pg_atomic_uint64 last_seen; /* a TimestampTz; the last to write wins */
+	pg_atomic_uint64 baseline;	/* of total, at the last reset */
+} RefusalCounter;
+
+/*
+ * Maps the hash of a refused attempt to the log entry that counts its repetitions. Only a hint:
+ * concurrent writers may overwrite each other, and a repetition that is then not found starts
+ * a new entry.
+ */
+typedef struct Repeat
+{
+	pg_atomic_uint64 hash;		/* 0: free */
+	pg_atomic_uint64 ticket;	/* of its entry in the log */
+} Repeat;
+
+typedef struct Refusals
+{
+	RefusalCounter counter[CPM_REJECTIONS];
+	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
+	CpmRing		log;			/* the last; with its entries behind it */
+} Refusals;
+
+static Refusals *refusals;
+
+Size
+cpm_rejections_size(void)
+{
+	return offsetof(Refusals, log) + cpm_ring_size(CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+}
+
+void
+cpm_rejections_attach(void *memory, bool is_new)
+{
+	refusals = memory;
+	if (!is_new)
+		return;
+
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+	{
+		pg_atomic_init_u64(&refusals->counter[i].total, 0);
+		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
+		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
+	}
+	for (int group = 0; group < REPEAT_GROUPS; group++)
+	{
+		for (int i = 0; i < REPEATS_IN_GROUP; i++)
+		{
+			pg_atomic_init_u64(&refusals->repeat[group][i].hash, 0);
+			pg_atomic_init_u64(&refusals->repeat[group][i].ticket, 0);
+		}
+	}
+	cpm_ring_init(&refusals->log, CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+}
+
+static uint64
+hash_text(const char *text, uint64 seed)
+{
+	return hash_bytes_extended((const unsigned char *) text, (int) strlen(text), seed);
+}
+
+/* Hash all fields except the port, which differs at each attempt. Never returns 0. */
+static uint64
+hash_of(const CpmRejected *refused)
+{
+	const struct sockaddr_storage *address = &refused->client_addr.addr;
+	uint64		hash = (uint64) refused->reason;
+
+	hash = hash_text(refused->database, hash);
+	hash = hash_text(refused->role, hash);
+	hash = hash_text(refused->application_name, hash);
+	if (address->ss_family == AF_INET)
+		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in *) address)->sin_addr,
+								   sizeof(struct in_addr), hash);
+	else if (address->ss_family == AF_INET6)
+		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in6 *) address)->sin6_addr,
+								   sizeof(struct in6_addr), hash);
+	return hash != 0 ? hash : 1;
+}
+
+/* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
+static bool
+add_to_entry(uint64 ticket, TimestampTz at)
+{
+	CpmRejected *entry = cpm_ring_entry(&refusals->log, ticket);
+
+	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MOST_PAUSE_US)
+		return false;
+	pg_atomic_fetch_add_u64(&entry->attempts, 1);
+	pg_atomic_write_u64(&entry->last_at, (uint64) at);
+	return true;
+}
+
+static void
+remember(const CpmRejected *refused, TimestampTz at)
+{
+	uint64		hash = hash_of(refused);
+	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
+	Repeat	   *oldest = &group[0];
+	CpmRejected entry = *refused;
+	uint64		ticket;
+
+	for (int i = 0; i < REPEATS_IN_GROUP; i++)
+	{
+		if (pg_atomic_read_u64(&group[i].hash) == hash)
+		{
+			oldest = &group[i];
+			if (add_to_entry(pg_atomic_read_u64(&oldest->ticket), at))
+				return;
+			break;
+		}
+		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&oldest->ticket))
+			oldest = &group[i];
+	}
+	entry.first_at = at;
+	pg_atomic_init_u64(&entry.last_at, (uint64) at);
+	pg_atomic_init_u64(&entry.attempts, 1);
+	ticket = cpm_ring_add(&refusals->log, &entry);
+	if (ticket == CPM_NO_TICKET)
+		return;
+	pg_atomic_write_u64(&oldest->hash, 0);
+	pg_atomic_write_u64(&oldest->ticket, ticket);
+	pg_write_barrier();
+	pg_atomic_write_u64(&oldest->hash, hash);
+}
+
+void
+cpm_rejections_add(const CpmRejected *refused, TimestampTz at)
+{
+	RefusalCounter *counter = &refusals->counter[refused->reason];
+
+	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
+	pg_atomic_fetch_add_u64(&counter->total, 1);
+	remember(refused, at);
+}
+
+CpmRejectionCount
+cpm_rejections_count(CpmRejection reason)
+{
+	CpmRejectionCount count = {0};
+	RefusalCounter *counter;
+	uint64		baseline;
+
+	if (refusals == NULL)
+		return count;
+	counter = &refusals->counter[reason];
+	/* as in events/errors */
+	baseline = pg_atomic_read_u64(&counter->baseline);
+	pg_read_barrier();
+	count.count = pg_atomic_read_u64(&counter->total) - baseline;
+	if (count.count > 0)
+		count.last_seen = (TimestampTz) pg_atomic_read_u64(&counter->last_seen);
+	return count;
+}
+
+uint64
+cpm_rejections_for_slots(void)
+{
+	if (refusals == NULL)
+		return 0;
+	return pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].total) +
+		pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].total);
+}
+
+TimestampTz
+cpm_rejections_last_for_slots(void)
+{
+	if (refusals == NULL)
+		return 0;
+	return (TimestampTz)
+		Max(pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].last_seen),
+			pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].last_seen));
+}
+
+void
+cpm_rejections_log_scan(CpmRingVisitor visit, void *arg)
+{
+	CpmRejected copy;
+
+	if (refusals != NULL)
+		cpm_ring_scan(&refusals->log, &copy, visit, arg);
+}
+
+void
+cpm_rejections_reset(void)
+{
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		pg_atomic_write_u64(&refusals->counter[i].baseline,
+							pg_atomic_read_u64(&refusals->counter[i].total));
+	cpm_ring_reset(&refusals->log);
+}
+
+void
+cpm_rejections_save(CpmSink *sink)
+{
+	CpmRejected entry;
+
+	cpm_put_mark(sink, CPM_REJECTIONS);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+	{
+		CpmRejectionCount count = cpm_rejections_count(i);
+
+		cpm_put_u64(sink, count.count);
+		cpm_put_u64(sink, (uint64) count.last_seen);
+	}
+	cpm_ring_save(&refusals->log, &entry, sink);
+}
+
+bool
+cpm_rejections_load(CpmSource *source)
+{
+	CpmRejected entry;
+
+	if (!cpm_get_mark(source, CPM_REJECTIONS))
+		return false;
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+	{
+		uint64		total = cpm_get_u64(source);
+		uint64		last_seen = cpm_get_u64(source);
+
+		if (source->failed || source->validate_only)
+			continue;
+		pg_atomic_write_u64(&refusals->counter[i].total, total);
+		pg_atomic_write_u64(&refusals->counter[i].last_seen, last_seen);
+	}
+	return cpm_ring_load(&refusals->log, &entry, source);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * slow_statements.c
+ *		The last statements that took longer than slow_statement_time.
+ *
+ * A ring that every backend writes without a lock. No text is kept: literals
+ * are nobody's business, and the normalised text is in pg_stat_statements.
+ */
+#include "postgres.h"
+
+#include "base/settings.h"
+#include "events/slow_statements.h"
+
+static CpmRing *ring;
+
+Size
+cpm_slow_statements_size(void)
+{
+	return cpm_ring_size(cpm_slow_statements_kept, sizeof(CpmSlowStatement));
+}
+
+void
+cpm_slow_statements_attach(void *memory, bool is_new)
+{
+	ring = memory;
+	if (is_new)
+		cpm_ring_init(ring, cpm_slow_statements_kept, sizeof(CpmSlowStatement));
+}
+
+void
+cpm_slow_statements_add(const CpmSlowStatement *statement)
+{
+	cpm_ring_add(ring, statement);
+}
+
+void
+cpm_slow_statements_scan(CpmRingVisitor visit, void *arg)
+{
+	CpmSlowStatement copy;
+
+	cpm_ring_scan(ring, &copy, visit, arg);
+}
+
+void
+cpm_slow_statements_reset(void)
+{
+	cpm_ring_reset(ring);
+}
+
+void
+cpm_slow_statements_save(CpmSink *sink)
+{
+	CpmSlowStatement entry;
+
+	cpm_ring_save(ring, &entry, sink);
+}
+
+bool
+cpm_slow_statements_load(CpmSource *source)
+{
+	CpmSlowStatement entry;
+
+	return cpm_ring_load(ring, &entry, source);
+}

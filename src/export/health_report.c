@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * health_report.c
+ *		connpool_health(): the state of the server in one JSON document.
+ *
+ * Counts only, so everybody may ask. Statuses are those that alerting has
+ * reached; where nothing advances them (not preloaded, the sampler is gone)
+ * they are judged on the spot.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/json.h"
+#include "base/settings.h"
+#include "base/shmem.h"
+#include "events/rejections.h"
+#include "export/health_report.h"
+#include "fmgr.h"
+#include "rules/catalogue.h"
+#include "rules/health.h"
+#include "samples/alert_state.h"
+#include "samples/take_sample.h"
+#include "samples/worker_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+#define REFUSED_LATELY_US (10 * USECS_PER_SEC)
+
+PG_FUNCTION_INFO_V1(connpool_health_1_0);
+
+typedef struct HealthFacts
+{
+	CpmSample	sample;
+	CpmWorkerStatus sampler;
+	bool		sampler_failed;
+	bool		refused_lately;
+	CpmVerdict	verdict[CPM_METRICS];
+	CpmStatus	status[CPM_METRICS];
+	bool		is_checked[CPM_METRICS];
+} HealthFacts;
+
+/*
+ * True if the moment lies within the last REFUSED_LATELY_US. One in the future was recorded
+ * before the clock was set back, so it is not recent. Allow a second, because another process
+ * may have read the clock slightly after us.
+ */
+static bool
+was_lately(TimestampTz moment, TimestampTz now)
+{
+	return moment != 0 && moment < now + USECS_PER_SEC && now - moment < REFUSED_LATELY_US;
+}
+
+static void
+gather_facts(HealthFacts *facts)
+{
+	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
+	bool		alerting;
+
+	cpm_sample_take(&facts->sample, NULL);
+	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
+	facts->sampler_failed = cpm_is_preloaded() &&
+		cpm_sampler_is_stale(&facts->sampler);
+	facts->refused_lately = was_lately(cpm_rejections_last_for_slots(), facts->sample.taken_at);
+	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
+
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		facts->verdict[i] = cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i));
+		facts->status[i] = alerting ? board->row[i].alert.status : facts->verdict[i].status;
+		facts->is_checked[i] = cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources) &&
+			!cpm_settings_is_silent(i);
+	}
+	pfree(board);
+}
+
+static void
+write_stats(StringInfo json, const CpmSample *sample)
+{
+	cpm_json_open(json, "stats");
+	cpm_json_number(json, "totalConnections", sample->value[CPM_TOTAL_CONNECTIONS]);
+	cpm_json_number(json, "activeConnections", sample->value[CPM_ACTIVE_CONNECTIONS]);
+	cpm_json_number(json, "pooledConnections", sample->pooled_connections);
+	cpm_json_number(json, "idleConnections", sample->value[CPM_IDLE_CONNECTIONS]);
+	cpm_json_number(json, "idleInTransaction", sample->value[CPM_IDLE_IN_TRANSACTION]);
+	cpm_json_number(json, "usableConnections", sample->usable_slots);
+	cpm_json_number(json, "maxConnections", sample->max_connections);
+	cpm_json_close(json);
+}
+
+static void
+write_checks(StringInfo json, const HealthFacts *facts)
+{
+	cpm_json_open(json, "checks");
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		const CpmVerdict *verdict = &facts->verdict[i];
+
+		if (!facts->is_checked[i])
+			continue;
+		cpm_json_open(json, cpm_catalogue[i].name);
+		cpm_json_text(json, "status", cpm_status_name(facts->status[i]));
+		cpm_json_number(json, "value", verdict->value);
+		cpm_json_number(json, "max", verdict->maximum);
+		cpm_json_number(json, "warning", verdict->warning);
+		cpm_json_number(json, "critical", verdict->critical);
+		cpm_json_close(json);
+	}
+	cpm_json_close(json);
+}
+
+static void
+write_sampler(StringInfo json, const HealthFacts *facts)
+{
+	const CpmWorkerStatus *sampler = &facts->sampler;
+	double		age_ms = NAN;
+
+	if (sampler->last_round != 0)
+		age_ms = floor(Max(facts->sample.taken_at - sampler->last_round, 0) / 1000.0);
+	cpm_json_open(json, "sampler");
+	cpm_json_bool(json, "running", sampler->pid != 0);
+	cpm_json_number(json, "lastSampleAgeMs", age_ms);
+	cpm_json_close(json);
+}
+
+static const char *
+reason_of_illness(const CpmSample *sample)
+{
+	if (sample->value[CPM_TOTAL_CONNECTIONS] >= sample->usable_slots)
+		return psprintf("no connection slot is left for an ordinary role: %.0f of %d usable slots are taken",
+						sample->value[CPM_TOTAL_CONNECTIONS], sample->usable_slots);
+	return "a connection was refused for want of a slot within the last 10 seconds";
+}
+
+CpmHealth
+cpm_health_write(StringInfo json, CpmSample *sample)
+{
+	HealthFacts facts;
+	CpmHealthInput input = {.sample = &facts.sample,.status = facts.status,
+	.is_checked = facts.is_checked};
+	CpmHealth	health;
+
+	gather_facts(&facts);
+	input.sampler_failed = facts.sampler_failed;
+	input.refused_lately = facts.refused_lately;
+	health = cpm_evaluate_health(&input);
+
+	cpm_json_open(json, NULL);
+	cpm_json_text(json, "status", cpm_health_name(health));
+	cpm_json_time(json, "timestamp", facts.sample.taken_at);
+	write_stats(json, &facts.sample);
+	write_checks(json, &facts);
+	write_sampler(json, &facts);
+	if (health == CPM_UNHEALTHY)
+		cpm_json_text(json, "error", reason_of_illness(&facts.sample));
+	cpm_json_close(json);
+	if (sample)
+		*sample = facts.sample;
+	return health;
+}
+
+Datum
+connpool_health_1_0(PG_FUNCTION_ARGS)
+{
+	StringInfoData json;
+
+	(void) fcinfo;
+	initStringInfo(&json);
+	(void) cpm_health_write(&json, NULL);
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(json.data));
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * worker_api.c
+ *		Offers the library's functions to those that its workers load: the one that
+ *		asks PgBouncer, and the one that answers over HTTP.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "access/xlogrecovery.h"
+#include "base/json.h"
+#include "base/settings.h"
+#include "export/documents.h"
+#include "export/health_report.h"
+#include "export/history_document.h"
+#include "export/metrics_text.h"
+#include "export/worker_api.h"
+#include "fmgr.h"
+#include "lib/stringinfo.h"
+#include "live/backends.h"
+#include "rules/health.h"
+#include "samples/pooler_state.h"
+#include "samples/worker_status.h"
+#include "utils/timestamp.h"
+
+static int
+pgbouncer_interval_ms(void)
+{
+	return cpm_pgbouncer_interval_ms;
+}
+
+static const char *
+http_token_file(void)
+{
+	return cpm_http_token_file;
+}
+
+/* Nobody is let in before recovery has come far enough, and nothing is known before the first sample. */
+static bool
+is_ready(void)
+{
+	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
+}
+
+static CpmReadiness
+fitness(void)
+{
+	return is_ready() ? CPM_FIT : CPM_NOT_READY;
+}
+
+static CpmReadiness
+write_unready_health(StringInfo json)
+{
+	cpm_json_open(json, NULL);
+	cpm_json_open(json, "database");
+	cpm_json_text(json, "status", cpm_health_name(CPM_UNHEALTHY));
+	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
+	cpm_json_text(json, "error", "the database system is starting up");
+	cpm_json_close(json);
+	cpm_json_open(json, "pool");
+	cpm_json_number(json, "active", 0);
+	cpm_json_number(json, "total", 0);
+	cpm_json_close(json);
+	cpm_json_close(json);
+	return CPM_NOT_READY;
+}
+
+static CpmReadiness
+write_health(StringInfo json)
+{
+	StringInfoData health;
+	CpmSample	sample;
+	CpmHealth	verdict;
+
+	if (!is_ready())
+		return write_unready_health(json);
+	initStringInfo(&health);
+	verdict = cpm_health_write(&health, &sample);
+	appendStringInfo(json, "{\"database\":%s", health.data);
+	cpm_json_open(json, "pool");
+	cpm_json_number(json, "active", sample.value[CPM_ACTIVE_CONNECTIONS]);
+	cpm_json_number(json, "total", sample.value[CPM_TOTAL_CONNECTIONS]);
+	cpm_json_close(json);
+	cpm_json_close(json);
+	return verdict == CPM_UNHEALTHY ? CPM_UNFIT : CPM_FIT;
+}
+
+static const CpmWorkerApi entry = {
+	.version = CPM_WORKER_API_VERSION,
+	.scan_sessions = cpm_backends_scan,
+	.poolers = cpm_settings_poolers,
+	.pgbouncer_interval_ms = pgbouncer_interval_ms,
+	.worker_started = cpm_worker_started,
+	.worker_ended = cpm_worker_ended,
+	.worker_has_problem = cpm_worker_has_problem,
+	.pooler_answered = cpm_pooler_answered,
+	.pooler_claim_session = cpm_pooler_claim_session,
+	.pooler_failed = cpm_pooler_failed,
+	.http_listen = cpm_settings_http_listen,
+	.http_token_file = http_token_file,
+	.fitness = fitness,
+	.write_health = write_health,
+	.write_metrics = cpm_write_metrics,
+	.write_status = cpm_write_status,
+	.write_pools = cpm_write_pools,
+	.write_alerts = cpm_write_alerts,
+	.write_poolers = cpm_write_poolers,
+	.write_history = cpm_write_history,
+};
+
+void
+cpm_worker_api_publish(void)
+{
+	*find_rendezvous_variable(CPM_WORKER_API_VARIABLE) = unconstify(CpmWorkerApi *, &entry);
+}

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * advice_view.c
+ *		connpool_pool_advice: how large each pool should be, and in which mode.
+ *		connpool_session_features: what its sessions used that needs a session.
+ */
+#include "postgres.h"
+
+#include <unistd.h>
+
+#include "base/compat.h"
+#include "counters/backend_counters.h"
+#include "counters/pool_busy.h"
+#include "counters/pool_snapshot.h"
+#include "counters/pool_table.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "live/backends.h"
+#include "miscadmin.h"
+#include "rules/advice.h"
+#include "samples/pooler_state.h"
+
+PG_FUNCTION_INFO_V1(connpool_pool_advice_1_0);
+PG_FUNCTION_INFO_V1(connpool_session_features_1_0);
+
+static int
+online_processors(void)
+{
+#ifdef _SC_NPROCESSORS_ONLN
+	return (int) Max(sysconf(_SC_NPROCESSORS_ONLN), 0);
+#else
+	return 0;
+#endif
+}
+
+/* How many sessions of each pool come through each pooler: [pool * poolers + pooler]. */
+typedef struct Pooled
+{
+	int			poolers;
+	int		   *count;
+	CpmPoolerAnswer *answer;	/* of each pooler */
+	bool	   *has_answer;
+	char		(*name)[CPM_POOLER_NAME_SIZE];
+} Pooled;
+
+static void
+count_pooled(const CpmSession *session, void *arg)
+{
+	const CpmPoolersAsked not_asked = {0};
+	Pooled	   *pooled = arg;
+	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+	int			pooler;
+
+	if (pool >= 0 && cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
+		pooled->count[pool * pooled->poolers + pooler]++;
+}
+
+static Pooled
+gather_pooled(int pools)
+{
+	Pooled		pooled = {.poolers = cpm_poolers_count()};
+
+	if (pooled.poolers == 0)
+		return pooled;
+	pooled.count = palloc0(pools * pooled.poolers * sizeof(int));
+	pooled.answer = palloc_extended(pooled.poolers * sizeof(CpmPoolerAnswer), MCXT_ALLOC_HUGE);
+	pooled.has_answer = palloc(pooled.poolers * sizeof(bool));
+	pooled.name = palloc(pooled.poolers * CPM_POOLER_NAME_SIZE);
+	for (int i = 0; i < pooled.poolers; i++)
+	{
+		pooled.has_answer[i] = cpm_pooler_answer(i, &pooled.answer[i]);
+		strlcpy(pooled.name[i], cpm_pooler_state(i).name, CPM_POOLER_NAME_SIZE);
+	}
+	cpm_backends_scan(false, count_pooled, &pooled);
+	return pooled;
+}
+
+/* The pooler that has most of a pool's sessions. */
+static void
+gather_pooler(CpmPoolEvidence *evidence, const Pooled *pooled, int index)
+{
+	int			most = 0;
+
+	evidence->pooled = 0;
+	evidence->pooler = NULL;
+	evidence->answer = NULL;
+	for (int i = 0; i < pooled->poolers; i++)
+	{
+		int			count = pooled->count[index * pooled->poolers + i];
+
+		evidence->pooled += count;
+		if (count <= most)
+			continue;
+		most = count;
+		evidence->pooler = pooled->name[i];
+		evidence->answer = pooled->has_answer[i] ? &pooled->answer[i] : NULL;
+	}
+}
+
+static void
+gather(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int index)
+{
+	evidence->pool = &list->pool[index];
+	evidence->is_mixed = index == CPM_OTHER_POOL;
+	if (!cpm_pool_busy_copy(index, &evidence->busy))
+		memset(&evidence->busy, 0, sizeof(evidence->busy));
+}
+
+/* What pools would have if all followed the advice; those without have what they have. */
+static int
+wanted_by_all(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
+{
+	int			sum = 0;
+
+	for (int i = 0; i < list->places; i++)
+	{
+		if (!list->is_used[i])
+			continue;
+		gather(evidence, list, i);
+		cpm_advise(evidence, advice);
+		sum += advice->size > 0 ? advice->size : (int) list->pool[i].connections;
+	}
+	return sum;
+}
+
+static void
+add_features(CpmRow *row, unsigned int features)
+{
+	const char *names[CPM_FEATURES];
+	int			count = 0;
+
+	for (int i = 0; i < CPM_FEATURES; i++)
+		if (features & (1U << i))
+			names[count++] = cpm_feature_name(i);
+	cpm_row_text_array(row, names, count);
+}
+
+static void
+add_reasons(CpmRow *row, const CpmPoolAdvice *advice)
+{
+	const char *lines[CPM_MOST_REASONS];
+
+	for (int i = 0; i < advice->reasons; i++)
+		lines[i] = advice->reason[i];
+	cpm_row_text_array(row, lines, advice->reasons);
+}
+
+static void
+add_pool_name(CpmRow *row, const CpmPoolName *name)
+{
+	cpm_row_text(row, name->database);
+	cpm_row_text(row, name->role);
+	cpm_row_text(row, name->application_name);
+}
+
+static void
+add_busy(CpmRow *row, const CpmPoolEvidence *evidence, const CpmPoolAdvice *advice)
+{
+	if (evidence->busy.samples == 0)
+	{
+		for (int i = 0; i < 3; i++)
+			cpm_row_null(row);
+	}
+	else
+	{
+		cpm_row_int4(row, (int32) advice->p50);
+		cpm_row_int4(row, (int32) advice->p95);
+		cpm_row_int4(row, (int32) advice->p99);
+	}
+	cpm_row_int4(row, (int32) evidence->pool->peak_busy);
+}
+
+static void
+emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoolAdvice *advice)
+{
+	CpmRow		row = {0};
+
+	add_pool_name(&row, &evidence->pool->name);
+	cpm_row_interval(&row, (int64) evidence->busy.observed_tenths * 100);
+	cpm_row_int4(&row, (int32) evidence->pool->connections);
+	add_busy(&row, evidence, advice);
+	if (advice->size == 0)
+		cpm_row_null(&row);
+	else
+		cpm_row_int4(&row, advice->size);
+	cpm_row_text(&row, cpm_pool_mode_name(advice->mode));
+	add_features(&row, advice->features);
+	add_reasons(&row, advice);
+	cpm_row_emit(&row, result);
+}
+
+/* Every known pool has its row, "(other)" once something was folded into it. */
+static bool
+has_row(const CpmPoolSnapshot *list, int index)
+{
+	return list->is_used[index] &&
+		(index != CPM_OTHER_POOL || list->pool[index].opened > 0 ||
+		 list->pool[index].connections > 0 || list->pool[index].counts.of[CPM_TRANSACTIONS] > 0);
+}
+
+Datum
+connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolSnapshot list;
+	Pooled		pooled;
+	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
+	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
+
+	cpm_require_view(fcinfo, "connpool_pool_advice");
+	cpm_require_preloaded("connpool_pool_advice");
+	result = cpm_rows_begin(fcinfo);
+	list = cpm_pool_snapshot();
+	pooled = gather_pooled(list.places);
+	evidence->processors = online_processors();
+	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
+	evidence->wanted_by_all = wanted_by_all(&list, evidence, advice);
+	for (int i = 0; i < list.places; i++)
+	{
+		if (!has_row(&list, i))
+			continue;
+		gather(evidence, &list, i);
+		gather_pooler(evidence, &pooled, i);
+		cpm_advise(evidence, advice);
+		emit_advice(result, evidence, advice);
+	}
+	return (Datum) 0;
+}
+
+/* database, role, application_name, feature, uses, last_seen */
+Datum
+connpool_session_features_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolSnapshot list;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_session_features");
+	cpm_require_preloaded("connpool_session_features");
+	result = cpm_rows_begin(fcinfo);
+	list = cpm_pool_snapshot();
+	for (int i = 0; i < list.places; i++)
+	{
+		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)
+		{
+			if (list.pool[i].feature[feature] == 0)
+				continue;
+			add_pool_name(&row, &list.pool[i].name);
+			cpm_row_text(&row, cpm_feature_name(feature));
+			cpm_row_int8(&row, (int64) list.pool[i].feature[feature]);
+			cpm_row_timestamptz(&row, list.pool[i].feature_seen[feature]);
+			cpm_row_emit(&row, result);
+		}
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * alert_views.c
+ *		connpool_alerts and connpool_alert_log: where alerts stand and how they
+ *		came there.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "rules/catalogue.h"
+#include "samples/alert_state.h"
+#include "samples/take_sample.h"
+
+PG_FUNCTION_INFO_V1(connpool_alerts_1_0);
+PG_FUNCTION_INFO_V1(connpool_alert_log_1_0);
+
+/* It names other roles' sessions and their ages: for who may see all of them. */
+static const char *
+culprit_or_null(const char *culprit)
+{
+	return culprit[0] != '\0' && cpm_may_see_all() ? culprit : NULL;
+}
+
+static const char *
+text_or_null(const char *text)
+{
+	return text[0] != '\0' ? text : NULL;
+}
+
+Datum
+connpool_alerts_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
+	int			sources = cpm_sample_sources();
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_alerts");
+	cpm_require_preloaded("connpool_alerts");
+	result = cpm_rows_begin(fcinfo);
+	cpm_alert_board_get(board);
+
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		const CpmAlertRow *line = &board->row[i];
+
+		if (!cpm_metric_exists(&cpm_catalogue[i], sources))
+			continue;
+		cpm_row_text(&row, cpm_catalogue[i].name);
+		cpm_row_text(&row, cpm_status_name(line->alert.status));
+		cpm_row_timestamptz(&row, line->alert.since);
+		cpm_row_float8(&row, line->value);
+		cpm_row_float8(&row, line->maximum);
+		cpm_row_float8(&row, line->warning);
+		cpm_row_float8(&row, line->critical);
+		cpm_row_float8(&row, line->alert.peak);
+		cpm_row_text(&row, line->alert.status != CPM_OK ? line->message : NULL);
+		cpm_row_text(&row, culprit_or_null(line->culprit));
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}
+
+static void
+list_entry(const CpmAlertLogEntry *entry, void *arg)
+{
+	CpmRow		row = {0};
+
+	cpm_row_timestamptz(&row, entry->at);
+	cpm_row_text(&row, cpm_catalogue[entry->metric].name);
+	cpm_row_text(&row, cpm_status_name(entry->from_status));
+	cpm_row_text(&row, cpm_status_name(entry->to_status));
+	cpm_row_float8(&row, entry->value);
+	cpm_row_text(&row, text_or_null(entry->message));
+	cpm_row_text(&row, culprit_or_null(entry->culprit));
+	cpm_row_int8(&row, (int64) entry->sequence);
+	cpm_row_emit(&row, arg);
+}
+
+Datum
+connpool_alert_log_1_0(PG_FUNCTION_ARGS)
+{
+	cpm_require_view(fcinfo, "connpool_alert_log");
+	cpm_require_preloaded("connpool_alert_log");
+	cpm_alert_log_scan(list_entry, cpm_rows_begin(fcinfo));
+	return (Datum) 0;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * blocked.c
+ *		connpool_blocked_queries: who waits for a lock, since when, for whom.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/compat.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "functions/session_list.h"
+#include "live/lock_waits.h"
+#include "miscadmin.h"
+#include "rules/lock_chains.h"
+#include "storage/lock.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
+
+/* The relation that a lock is about; InvalidOid when it is none of this database. */
+static Oid
+locked_relation(const LOCKTAG *lock)
+{
+	switch ((LockTagType) lock->locktag_type)
+	{
+		case LOCKTAG_RELATION:
+		case LOCKTAG_RELATION_EXTEND:
+		case LOCKTAG_PAGE:
+		case LOCKTAG_TUPLE:
+			break;
+		default:
+			return InvalidOid;
+	}
+	if (lock->locktag_field1 != MyDatabaseId && lock->locktag_field1 != InvalidOid)
+		return InvalidOid;
+	return lock->locktag_field2;
+}
+
+static void
+add_relation(CpmRow *row, const LOCKTAG *lock)
+{
+	Oid			relation = locked_relation(lock);
+
+	if (OidIsValid(relation))
+		cpm_row_text(row, DatumGetCString(DirectFunctionCall1(regclassout,
+															  ObjectIdGetDatum(relation))));
+	else
+		cpm_row_null(row);
+}
+
+static void
+add_query(CpmRow *row, const CpmSession *session)
+{
+	if (session == NULL)
+		cpm_row_null(row);
+	else
+		cpm_row_query(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY, session->database);
+}
+
+/* root_state, root_wait_event: of a session that the caller may see, or a prepared transaction. */
+static void
+add_root_state(CpmRow *row, const CpmSession *root, int head)
+{
+	bool		is_visible = root != NULL && cpm_may_see(root->role);
+
+	if (head == 0)
+		cpm_row_text(row, "prepared");
+	else if (is_visible)
+		cpm_row_state(row, root->state);
+	else
+		cpm_row_null(row);
+	cpm_row_text(row, is_visible ? pgstat_get_wait_event(root->wait_event_info) : NULL);
+}
+
+static void
+emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSession *session,
+		  const CpmLockWait *wait, int head)
+{
+	CpmRow		row = {0};
+	const CpmSession *root = cpm_session_by_pid(sessions, head);
+
+	cpm_row_int4(&row, session->pid);
+	cpm_row_database(&row, session->database);
+	cpm_row_role(&row, session->role);
+	cpm_row_text(&row, session->application_name);
+	cpm_row_age(&row, GetCurrentTimestamp(), cpm_may_see(session->role) ? wait->since : 0);
+	cpm_row_text(&row, wait->lock.locktag_type <= LOCKTAG_LAST_TYPE ?
+				 LockTagTypeNames[wait->lock.locktag_type] : NULL);
+	add_relation(&row, &wait->lock);
+	cpm_row_int4_array(&row, wait->blockers, wait->blocker_count);
+	if (head == CPM_NO_HEAD)
+		cpm_row_null(&row);
+	else
+		cpm_row_int4(&row, head);
+	add_query(&row, session);
+	add_query(&row, root);
+	cpm_row_text(&row, GetLockmodeName(wait->lock.locktag_lockmethodid, wait->mode));
+	add_root_state(&row, root, head);
+	cpm_row_emit(&row, result);
+}
+
+Datum
+connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmSessionList sessions;
+	CpmLockWait *waits;
+	int			count;
+	int		   *heads;
+
+	cpm_require_view(fcinfo, "connpool_blocked_queries");
+	result = cpm_rows_begin(fcinfo);
+	count = cpm_lock_waits(INT_MAX, &waits);
+	heads = palloc((count + 1) * sizeof(int));
+	cpm_root_blockers(waits, count, heads);
+	sessions = cpm_session_list();
+
+	for (int i = 0; i < count; i++)
+	{
+		const CpmSession *session = cpm_session_by_pid(&sessions, waits[i].pid);
+
+		if (session != NULL)	/* else no client, or gone */
+			emit_wait(result, &sessions, session, &waits[i], heads[i]);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * leaks_view.c
+ *		connpool_leaks: what looks forgotten, and what it holds back. connpool_leak_log
+ *		and connpool_leak_stats: what did, and what became of it.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "base/pool.h"
+#include "base/session.h"
+#include "base/settings.h"
+#include "counters/backend_counters.h"
+#include "counters/pool_counters.h"
+#include "counters/pool_table.h"
+#include "events/leak_log.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/held_locks.h"
+#include "functions/rows.h"
+#include "functions/session_list.h"
+#include "live/lock_waits.h"
+#include "live/prepared_xacts.h"
+#include "rules/leaks.h"
+#include "rules/lock_chains.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_leaks_1_0);
+PG_FUNCTION_INFO_V1(connpool_leak_log_1_0);
+PG_FUNCTION_INFO_V1(connpool_leak_stats_1_0);
+
+typedef struct LeakListing
+{
+	ReturnSetInfo *result;
+	TimestampTz now;
+	CpmAges		ages;
+	CpmLockWait *waits;
+	int			wait_count;
+	LockData   *locks;			/* functions/held_locks: NULL until a row shows them */
+	CpmRow		row;
+} LeakListing;
+
+/*
+ * Add how many statements the session has run since it connected, with one that runs now: 0 if
+ * it was never used, NULL if nothing counts.
+ */
+static void
+add_queries(CpmRow *row, const CpmSession *session)
+{
+	CpmSlotSession counted;
+
+	if (cpm_slot_session(session->proc_number, &counted) && counted.pid == session->pid &&
+		counted.started_at == session->connected_at)
+		cpm_row_int8(row, (int64) counted.counts.of[CPM_QUERIES] + cpm_is_active(session));
+	else
+		cpm_row_null(row);
+}
+
+static void
+emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
+{
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(session->role);
+
+	cpm_row_text(row, cpm_leak_kind_name(kind));
+	cpm_row_int4(row, session->pid);
+	cpm_row_database(row, session->database);
+	cpm_row_role(row, session->role);
+	cpm_row_text(row, session->application_name);
+	if (visible)
+	{
+		cpm_row_address(row, &session->client_addr);
+		cpm_row_state(row, session->state);
+	}
+	else
+	{
+		cpm_row_null(row);
+		cpm_row_null(row);
+	}
+	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
+	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
+	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
+									 &session->pid));
+	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
+	if (visible)
+		add_queries(row, session);
+	else
+		cpm_row_null(row);
+	cpm_row_text(row, visible ? cpm_session_holds(&listing->locks, session) : NULL);
+	cpm_row_emit(row, listing->result);
+}
+
+/*
+ * PostgreSQL calls every prepared transaction process 0. A wait for a row names
+ * the transaction; one for anything else may be for any of them and counts for
+ * each.
+ */
+static bool
+waits_for_prepared(const CpmLockWait *wait, const void *arg)
+{
+	static const int prepared_pid = 0;
+	const CpmPrepared *prepared = arg;
+
+	if (!cpm_waits_for_pid(wait, &prepared_pid))
+		return false;
+	return wait->lock.locktag_type != LOCKTAG_TRANSACTION ||
+		wait->lock.locktag_field1 == prepared->xid;
+}
+
+static void
+emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
+{
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(prepared->owner);
+
+	cpm_row_text(row, cpm_leak_kind_name(CPM_LEAK_PREPARED));
+	cpm_row_null(row);			/* no process */
+	cpm_row_database(row, prepared->database);
+	cpm_row_role(row, prepared->owner);
+	cpm_row_null(row);			/* no application name */
+	cpm_row_null(row);			/* no address */
+	cpm_row_text(row, visible ? "prepared" : NULL);
+	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
+	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
+
+	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, waits_for_prepared,
+									 prepared));
+	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
+										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
+	cpm_row_null(row);			/* no statements */
+	cpm_row_text(row, visible ? cpm_prepared_xacts_holds(&listing->locks, prepared) : NULL);
+	cpm_row_emit(row, listing->result);
+}
+
+/* When the session's pool last opened one: as counters/pool_table knows it, and by those that are there. */
+static TimestampTz
+pool_opened(const CpmSession *session, TimestampTz newest_there)
+{
+	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+
+	if (pool == CPM_OTHER_POOL)
+		return 0;
+	return pool < 0 ? newest_there : Max(newest_there, cpm_pool_last_opened(pool));
+}
+
+static void
+emit_leaked_sessions(LeakListing *listing)
+{
+	CpmSessionList sessions = cpm_session_list();
+	TimestampTz *newest = palloc((sessions.count + 1) * sizeof(TimestampTz));
+	char	   *names = palloc((sessions.count + 1) * NAMEDATALEN);
+
+	for (int i = 0; i < sessions.count; i++)
+	{
+		sessions.session[i].pool_application = names + i * NAMEDATALEN;
+		cpm_pool_application(names + i * NAMEDATALEN, sessions.session[i].application_name,
+							 cpm_application_grouping);
+	}
+	cpm_newest_of_pools(sessions.session, sessions.count, newest);
+	for (int i = 0; i < sessions.count; i++)
+	{
+		const CpmSession *session = &sessions.session[i];
+		CpmLeakKind kind = cpm_leak_kind(session, pool_opened(session, newest[i]),
+										 cpm_slot_has_duty(session->proc_number, session->pid),
+										 listing->now, &listing->ages);
+
+		if (kind != CPM_NO_LEAK)
+			emit_session(listing, kind, session);
+	}
+}
+
+Datum
+connpool_leaks_1_0(PG_FUNCTION_ARGS)
+{
+	LeakListing listing = {.ages = cpm_settings_ages()};
+	CpmPrepared *prepared;
+	int			prepared_count;
+
+	cpm_require_view(fcinfo, "connpool_leaks");
+	listing.result = cpm_rows_begin(fcinfo);
+	listing.now = GetCurrentTimestamp();
+	listing.wait_count = cpm_lock_waits(INT_MAX, &listing.waits);
+
+	emit_leaked_sessions(&listing);
+	prepared_count = cpm_prepared_xacts_list(&prepared);
+	for (int i = 0; i < prepared_count; i++)
+		if (cpm_is_leaked_prepared(&prepared[i], listing.now, &listing.ages))
+			emit_prepared(&listing, &prepared[i]);
+	return (Datum) 0;
+}
+
+typedef struct LogListing
+{
+	ReturnSetInfo *result;
+	CpmRow		row;
+} LogListing;
+
+static void
+emit_end(const void *entry, void *arg)
+{
+	const CpmLeakEnd *leak = entry;
+	LogListing *listing = arg;
+	CpmRow	   *row = &listing->row;
+	bool		visible = cpm_may_see(leak->role);
+
+	cpm_row_timestamptz(row, leak->at);
+	cpm_row_text(row, cpm_leak_kind_name(leak->kind));
+	cpm_row_text(row, leak->came_back ? "released" : "ended");
+	if (leak->pid == 0)
+		cpm_row_null(row);
+	else
+		cpm_row_int4(row, leak->pid);
+	cpm_row_database(row, leak->database);
+	cpm_row_role(row, leak->role);
+	if (leak->pid == 0)
+		cpm_row_null(row);
+	else
+		cpm_row_text(row, leak->application_name);
+	if (visible)
+		cpm_row_interval(row, leak->held_us / 1000);
+	else
+		cpm_row_null(row);
+	cpm_row_emit(row, listing->result);
+}
+
+/* at, kind, outcome, pid, database, role, application_name, held; the newest first */
+Datum
+connpool_leak_log_1_0(PG_FUNCTION_ARGS)
+{
+	LogListing	listing = {0};
+
+	cpm_require_view(fcinfo, "connpool_leak_log");
+	cpm_require_preloaded("connpool_leak_log");
+	listing.result = cpm_rows_begin(fcinfo);
+	cpm_leak_log_scan(emit_end, &listing);
+	return (Datum) 0;
+}
+
+/* kind, suspects, detected, released, ended, last_detected, longest_held */
+Datum
+connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_leak_stats");
+	cpm_require_preloaded("connpool_leak_stats");
+	result = cpm_rows_begin(fcinfo);
+	for (CpmLeakKind kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
+	{
+		CpmLeakCounts counts = cpm_leak_counts(kind);
+
+		cpm_row_text(&row, cpm_leak_kind_name(kind));
+		cpm_row_int4(&row, cpm_leaks_open(kind));
+		cpm_row_int8(&row, (int64) counts.detected);
+		cpm_row_int8(&row, (int64) counts.released);
+		cpm_row_int8(&row, (int64) counts.ended);
+		cpm_row_timestamptz(&row, counts.last_detected);
+		if (counts.released + counts.ended == 0)
+			cpm_row_null(&row);
+		else
+			cpm_row_interval(&row, counts.longest_us / 1000);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * live.c
+ *		get_connection_stats(): the catalogue as it stands now.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+#include <math.h>
+
+#include "base/sample.h"
+#include "base/settings.h"
+#include "fmgr.h"
+#include "functions/rows.h"
+#include "rules/catalogue.h"
+#include "samples/take_sample.h"
+
+PG_FUNCTION_INFO_V1(get_connection_stats_1_0);
+
+/* Whole numbers: values down, but one of which low is bad up; NULL for none. */
+static void
+add_whole(CpmRow *row, double value, bool round_up)
+{
+	if (!cpm_is_number(value))
+		cpm_row_null(row);
+	else
+		cpm_row_int4(row, (int32) Min(round_up ? ceil(value) : floor(value), (double) INT_MAX));
+}
+
+/* Returns metric_name, current_value, max_value, status, in the catalogue's order. */
+Datum
+get_connection_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = cpm_rows_begin(fcinfo);
+	CpmRow		row = {0};
+	CpmSample	sample;
+
+	cpm_sample_take(&sample, NULL);
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		const CpmMetric *metric = &cpm_catalogue[i];
+		CpmVerdict	verdict;
+
+		if (!cpm_metric_exists(metric, sample.sources))
+			continue;
+		verdict = cpm_evaluate_metric(i, &sample, cpm_settings_thresholds(i));
+		cpm_row_text(&row, metric->name);
+		add_whole(&row, verdict.value, metric->low_is_bad);
+		add_whole(&row, verdict.maximum, false);
+		cpm_row_text(&row, cpm_status_name(verdict.status));
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * poolers_view.c
+ *		connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats: what
+ *		PgBouncer's consoles say, under its own names.
+ *
+ * What a console said last is shown with its age, also while it is down.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_authid.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "miscadmin.h"
+#include "samples/pooler_state.h"
+#include "samples/worker_status.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_pgbouncer_1_0);
+PG_FUNCTION_INFO_V1(connpool_pgbouncer_pools_1_0);
+PG_FUNCTION_INFO_V1(connpool_pgbouncer_stats_1_0);
+
+static void
+add_number(CpmRow *row, int64 number)
+{
+	if (number == CPM_POOLER_NULL)
+		cpm_row_null(row);
+	else
+		cpm_row_int8(row, number);
+}
+
+static void
+add_text(CpmRow *row, const char *text)
+{
+	if (text[0] == '\0')
+		cpm_row_null(row);
+	else
+		cpm_row_text(row, text);
+}
+
+/* An error names hosts and users, as the setting does: for those who may see that. */
+static void
+add_error(CpmRow *row, const char *error)
+{
+	if (error[0] != '\0' && !has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS))
+		cpm_row_text(row, CPM_HIDDEN_QUERY);
+	else
+		add_text(row, error);
+}
+
+static void
+emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
+{
+	CpmRow		row = {0};
+	CpmPoolerState state = cpm_pooler_state(pooler);
+	bool		has_answer = cpm_pooler_answer(pooler, answer);
+
+	cpm_row_text(&row, state.name);
+	cpm_row_bool(&row, state.up);
+	add_text(&row, has_answer ? answer->version : "");
+	cpm_row_timestamptz(&row, state.last_success);
+	add_error(&row, cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0 && !state.up && state.last_error[0] == '\0' ?
+			  "the worker connpool_monitor pgbouncer does not run" : state.last_error);
+	cpm_row_timestamptz(&row, state.retry_at);
+	cpm_row_int8(&row, (int64) state.polls);
+	add_text(&row, has_answer ? answer->pool_mode : "");
+	for (int i = 0; i < CPM_POOLER_SETTINGS; i++)
+		add_number(&row, has_answer ? answer->setting[i] : CPM_POOLER_NULL);
+	if (has_answer)
+		cpm_row_int8(&row, answer->rows_dropped);
+	else
+		cpm_row_null(&row);
+	cpm_row_emit(&row, result);
+}
+
+/* pooler, up, version, last_success, last_error, retry_at, polls, pool_mode, settings, rows_dropped */
+Datum
+connpool_pgbouncer_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
+
+	cpm_require_view(fcinfo, "connpool_pgbouncer");
+	cpm_require_preloaded("connpool_pgbouncer");
+	result = cpm_rows_begin(fcinfo);
+	for (int i = 0; i < cpm_poolers_count(); i++)
+		emit_pooler(result, i, answer);
+	return (Datum) 0;
+}
+
+/* How long the client that waits longest has waited, in milliseconds. */
+static double
+wait_ms(const CpmPoolerPool *pool)
+{
+	if (pool->number[CPM_MAXWAIT] == CPM_POOLER_NULL)
+		return NAN;
+	return (double) pool->number[CPM_MAXWAIT] * 1000 +
+		(pool->number[CPM_MAXWAIT_US] == CPM_POOLER_NULL ? 0 :
+		 (double) pool->number[CPM_MAXWAIT_US] / 1000);
+}
+
+/* pooler, database, user, numbers, pool_mode, load_balance_hosts, wait_time, age */
+Datum
+connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
+	TimestampTz now = GetCurrentTimestamp();
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_pgbouncer_pools");
+	cpm_require_preloaded("connpool_pgbouncer_pools");
+	result = cpm_rows_begin(fcinfo);
+	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
+	{
+		if (!cpm_pooler_answer(pooler, answer))
+			continue;
+		for (int i = 0; i < answer->pools; i++)
+		{
+			const CpmPoolerPool *pool = &answer->pool[i];
+
+			cpm_row_text(&row, cpm_pooler_state(pooler).name);
+			cpm_row_text(&row, pool->database);
+			cpm_row_text(&row, pool->user);
+			for (int j = 0; j < CPM_POOL_NUMBERS; j++)
+				add_number(&row, pool->number[j]);
+			add_text(&row, pool->pool_mode);
+			add_text(&row, pool->load_balance_hosts);
+			cpm_row_float8(&row, wait_ms(pool));
+			cpm_row_age(&row, now, answer->asked_at);
+			cpm_row_emit(&row, result);
+		}
+	}
+	return (Datum) 0;
+}
+
+/* pooler, database, numbers, age */
+Datum
+connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
+	TimestampTz now = GetCurrentTimestamp();
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_pgbouncer_stats");
+	cpm_require_preloaded("connpool_pgbouncer_stats");
+	result = cpm_rows_begin(fcinfo);
+	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
+	{
+		if (!cpm_pooler_answer(pooler, answer))
+			continue;
+		for (int i = 0; i < answer->stats; i++)
+		{
+			cpm_row_text(&row, cpm_pooler_state(pooler).name);
+			cpm_row_text(&row, answer->stat[i].database);
+			for (int j = 0; j < CPM_STAT_NUMBERS; j++)
+				add_number(&row, answer->stat[i].number[j]);
+			cpm_row_age(&row, now, answer->asked_at);
+			cpm_row_emit(&row, result);
+		}
+	}
+	return (Datum) 0;
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * pools_view.c
+ *		connpool_pools and connpool_session_stats: what each pool's sessions have
+ *		done, and all of them.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/histogram.h"
+#include "base/pool.h"
+#include "base/session.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "counters/backend_counters.h"
+#include "counters/pool_snapshot.h"
+#include "counters/session_counters.h"
+#include "counters/stat_windows.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "live/backends.h"
+#include "rules/policy.h"
+#include "utils/acl.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_pools_1_0);
+PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
+
+/* The sessions of a pool by state, and what they violate. */
+typedef struct PoolStates
+{
+	int			active;
+	int			idle;
+	int			idle_in_transaction;
+	unsigned int violations;	/* of its sessions; bits by CpmViolation */
+} PoolStates;
+
+typedef struct Counting
+{
+	TimestampTz now;
+	PoolStates *by_pool;
+} Counting;
+
+static void
+count_state(const CpmSession *session, void *arg)
+{
+	Counting   *counting = arg;
+	CpmSlotSession counted;
+	PoolStates *states;
+
+	if (!cpm_slot_session(session->proc_number, &counted) || counted.pid != session->pid ||
+		counted.pool < 0)
+		return;
+	states = &counting->by_pool[counted.pool];
+	if (cpm_is_active(session))
+		states->active++;
+	else if (session->state == CPM_STATE_IDLE)
+		states->idle++;
+	else if (cpm_is_idle_in_transaction(session))
+		states->idle_in_transaction++;
+	states->violations |= cpm_session_violations(&counted, session, counting->now);
+}
+
+static uint64
+sessions_ended(const CpmPool *pool)
+{
+	uint64		ended = 0;
+
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		ended += pool->ended[i];
+	return ended;
+}
+
+/* The mean; NaN of none. */
+static double
+mean(uint64 sum, uint64 count)
+{
+	return count > 0 ? (double) sum / (double) count : NAN;
+}
+
+/* As in pg_stat_activity, states are for who may see the role's sessions. */
+static bool
+may_see_states(const CpmPool *pool)
+{
+	Oid			role = get_role_oid(pool->name.role, true);
+
+	return cpm_may_see_all() || (OidIsValid(role) && cpm_may_see(role));
+}
+
+static void
+add_states(CpmRow *row, const PoolStates *states, bool visible)
+{
+	if (!visible)
+	{
+		for (int i = 0; i < 3; i++)
+			cpm_row_null(row);
+		return;
+	}
+	cpm_row_int4(row, states->active);
+	cpm_row_int4(row, states->idle);
+	cpm_row_int4(row, states->idle_in_transaction);
+}
+
+/* Its limits in the order of CpmLimit, NULL where there is none, and what it violates. */
+static void
+add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
+{
+	static const bool is_time[CPM_LIMITS] = {
+		[CPM_POOL_IDLE_TIMEOUT] = true,
+		[CPM_POOL_MAX_LIFETIME] = true,
+		[CPM_POOL_CONNECTION_TIMEOUT] = true,
+	};
+
+	for (int i = 0; i < CPM_LIMITS; i++)
+	{
+		if (policy->limit[i] == 0)
+			cpm_row_null(row);
+		else if (is_time[i])
+			cpm_row_interval(row, policy->limit[i]);
+		else
+			cpm_row_int4(row, policy->limit[i]);
+	}
+	cpm_row_violations(row, violations);
+}
+
+/*
+ * What the pool violates as one of its role's in its database. A role or database that
+ * is gone is not missed.
+ */
+static unsigned int
+violations_of(const CpmPool *pool)
+{
+	const int  *limit = pool->policy.limit;
+	int			role_connections;
+
+	if (limit[CPM_POOL_MAX] == 0 && limit[CPM_POOL_MIN] == 0)
+		return 0;
+	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
+								   !OidIsValid(get_database_oid(pool->name.database, true))))
+		return 0;
+	/* counted a moment later: never fewer than the row shows */
+	role_connections = Max((int) pool->connections, cpm_slots_of_owner(cpm_pool_owner(&pool->name)));
+	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
+}
+
+static void
+add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
+{
+	const uint64 *counts = pool->counts.of;
+	bool		visible = may_see_states(pool);
+
+	cpm_row_text(row, pool->name.database);
+	cpm_row_text(row, pool->name.role);
+	cpm_row_text(row, pool->name.application_name);
+	cpm_row_int4(row, pool->connections);
+	add_states(row, states, visible);
+	cpm_row_int4(row, pool->peak_connections);
+	cpm_row_int4(row, pool->peak_busy);
+	cpm_row_int8(row, pool->opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		cpm_row_int8(row, pool->ended[i]);
+	cpm_row_float8(row, mean(pool->session_time_us, sessions_ended(pool)) / USECS_PER_SEC);
+	cpm_row_int8(row, counts[CPM_QUERIES]);
+	cpm_row_int8(row, counts[CPM_FAILED_QUERIES]);
+	cpm_row_int8(row, counts[CPM_TRANSACTIONS]);
+	cpm_row_float8(row, mean(counts[CPM_QUERY_TIME_US], counts[CPM_QUERIES]) / 1000);
+	cpm_row_float8(row, cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
+	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
+	add_policy(row, &pool->policy, violations_of(pool) | (visible ? states->violations : 0));
+	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
+}
+
+/* Is there anything to tell of it? A reset leaves pools without sessions empty, but not without policy. */
+static bool
+is_shown(const CpmPool *pool)
+{
+	return pool->connections > 0 || pool->opened > 0 || sessions_ended(pool) > 0 ||
+		pool->counts.of[CPM_QUERIES] > 0 || pool->counts.of[CPM_TRANSACTIONS] > 0 ||
+		violations_of(pool) != 0;
+}
+
+/* By pool, as the view of that name lists it. */
+Datum
+connpool_pools_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolSnapshot list;
+	Counting	counting = {.now = GetCurrentTimestamp()};
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_pools");
+	cpm_require_preloaded("connpool_pools");
+	result = cpm_rows_begin(fcinfo);
+	list = cpm_pool_snapshot();
+	counting.by_pool = palloc0(list.places * sizeof(PoolStates));
+	cpm_backends_scan(false, count_state, &counting);
+	for (int i = 0; i < list.places; i++)
+	{
+		if (!list.is_used[i] || !is_shown(&list.pool[i]))
+			continue;
+		add_pool(&row, &list.pool[i], &counting.by_pool[i]);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}
+
+static void
+add_percentiles(CpmRow *row, const CpmHistogram *histogram, double us_per_unit)
+{
+	cpm_row_float8(row, cpm_histogram_percentile_us(histogram, 0.50, NAN) / us_per_unit);
+	cpm_row_float8(row, cpm_histogram_percentile_us(histogram, 0.95, NAN) / us_per_unit);
+	cpm_row_float8(row, cpm_histogram_percentile_us(histogram, 0.99, NAN) / us_per_unit);
+}
+
+/*
+ * since, connections, opened, closed, abandoned, failed, killed, then the
+ * percentiles of setup_time (ms) and of session_seconds
+ */
+Datum
+connpool_session_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmPoolSnapshot list;
+	CpmPool		sum = {0};
+	CpmHistogram *setup = palloc(sizeof(CpmHistogram));
+	CpmHistogram *duration = palloc(sizeof(CpmHistogram));
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_session_stats");
+	cpm_require_preloaded("connpool_session_stats");
+	result = cpm_rows_begin(fcinfo);
+	list = cpm_pool_snapshot();
+	for (int i = 0; i < list.places; i++)
+	{
+		if (!list.is_used[i])
+			continue;
+		sum.connections += list.pool[i].connections;
+		sum.opened += list.pool[i].opened;
+		for (int j = 0; j < CPM_SESSION_ENDS; j++)
+			sum.ended[j] += list.pool[i].ended[j];
+	}
+	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
+	cpm_row_int4(&row, sum.connections);
+	cpm_row_int8(&row, sum.opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		cpm_row_int8(&row, sum.ended[i]);
+	cpm_session_histograms(setup, duration);
+	add_percentiles(&row, setup, 1000);
+	add_percentiles(&row, duration, USECS_PER_SEC);
+	cpm_row_emit(&row, result);
+	return (Datum) 0;
+}

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * query_stats.c
+ *		connpool_query_stats and connpool_query_histogram: how many statements,
+ *		how many of them failed, how long they took.
+ *
+ * The number of statements is the sum of the buckets, so that percentiles,
+ * totals and the histogram are about the same statements.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/histogram.h"
+#include "counters/stat_windows.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(connpool_query_stats_1_0);
+PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
+
+#define LEAST_SECONDS 60.0		/* that rates of a minute or an hour are taken over */
+
+static const char *
+period_name(CpmStatWindow period)
+{
+	switch (period)
+	{
+		case CPM_LAST_MINUTE:
+			return "last_minute";
+		case CPM_LAST_HOUR:
+			return "last_hour";
+		case CPM_SINCE_RESET:
+			break;
+	}
+	return "since_reset";
+}
+
+/* Real time; of a period that has only begun, not so little that its rate is a fright. */
+static double
+seconds_of(CpmStatWindow period, TimestampTz since, TimestampTz now)
+{
+	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
+
+	/* the clock was set back to before the reset, so the length of the period is unknown */
+	if (since > now)
+		return NAN;
+
+	return period == CPM_SINCE_RESET ? seconds : Max(seconds, LEAST_SECONDS);
+}
+
+static void
+add_percentile(CpmRow *row, const CpmStatWindowCounts *stats, double fraction)
+{
+	double		max_us = stats->max_us > 0 ? (double) stats->max_us : NAN;
+
+	cpm_row_float8(row, cpm_histogram_percentile_us(&stats->histogram, fraction, max_us) / 1000);
+}
+
+static void
+add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
+{
+	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
+	double		total;
+	double		failed;
+
+	cpm_stat_window_read(period, now, stats);
+	total = (double) cpm_histogram_total(&stats->histogram);
+	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
+
+	cpm_row_text(row, period_name(period));
+	cpm_row_timestamptz(row, stats->since);
+	cpm_row_int8(row, (int64) total);
+	cpm_row_int8(row, (int64) (total - failed));
+	cpm_row_int8(row, (int64) failed);
+	cpm_row_float8(row, total > 0 ? (total - failed) / total : NAN);
+	cpm_row_float8(row, total > 0 ? (double) stats->counts.of[CPM_QUERY_TIME_US] / total / 1000 : NAN);
+	add_percentile(row, stats, 0.50);
+	add_percentile(row, stats, 0.95);
+	add_percentile(row, stats, 0.99);
+	cpm_row_float8(row, total > 0 ? (double) stats->max_us / 1000 : NAN);
+	cpm_row_float8(row, total / seconds_of(period, stats->since, now));
+	pfree(stats);
+}
+
+/*
+ * period, since, total_queries, successful_queries, failed_queries,
+ * success_rate, avg_time, p50_time, p95_time, p99_time, max_time,
+ * queries_per_second
+ */
+Datum
+connpool_query_stats_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	TimestampTz now = GetCurrentTimestamp();
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_query_stats");
+	cpm_require_preloaded("connpool_query_stats");
+	result = cpm_rows_begin(fcinfo);
+	for (int i = 0; i < CPM_STAT_WINDOWS; i++)
+	{
+		add_period(&row, i, now);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}
+
+/* lower_time, upper_time, queries: of the buckets that hold any */
+Datum
+connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result;
+	CpmStatWindowCounts *stats;
+	CpmRow		row = {0};
+
+	cpm_require_view(fcinfo, "connpool_query_histogram");
+	cpm_require_preloaded("connpool_query_histogram");
+	result = cpm_rows_begin(fcinfo);
+	stats = palloc(sizeof(CpmStatWindowCounts));
+	cpm_stat_window_read(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
+	for (int i = 0; i < CPM_BUCKETS; i++)
+	{
+		if (stats->histogram.count[i] == 0)
+			continue;
+		cpm_row_float8(&row, cpm_bucket_lower_us(i) / 1000);
+		cpm_row_bound(&row, cpm_bucket_lower_us(i + 1) / 1000);
+		cpm_row_int8(&row, stats->histogram.count[i]);
+		cpm_row_emit(&row, result);
+	}
+	return (Datum) 0;
+}

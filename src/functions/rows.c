@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * rows.c
+ *		Builds the rows of set-returning functions, column by column.
+ */
+#include "postgres.h"
+
+#include "base/sample.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "common/ip.h"
+#include "funcapi.h"
+#include "functions/foreign_text.h"
+#include "functions/rows.h"
+#include "miscadmin.h"
+#include "rules/policy.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+
+ReturnSetInfo *
+cpm_rows_begin(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, 0);
+	return (ReturnSetInfo *) fcinfo->resultinfo;
+}
+
+ReturnSetInfo *
+cpm_lines_begin(FunctionCallInfo fcinfo)
+{
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	return (ReturnSetInfo *) fcinfo->resultinfo;
+}
+
+void
+cpm_row_emit(CpmRow *row, ReturnSetInfo *result)
+{
+	if (row->count != result->setDesc->natts)
+		elog(ERROR, "connpool_monitor: a row has %d columns, its function %d",
+			 row->count, result->setDesc->natts);
+	/* lists may be long: whoever asks may change his mind */
+	CHECK_FOR_INTERRUPTS();
+	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
+	row->count = 0;
+}
+
+static void
+add(CpmRow *row, Datum value, bool isnull)
+{
+	if (row->count >= CPM_MAX_COLUMNS)
+		elog(ERROR, "connpool_monitor: a row has more than %d columns", CPM_MAX_COLUMNS);
+	row->values[row->count] = value;
+	row->nulls[row->count] = isnull;
+	row->count++;
+}
+
+void
+cpm_row_null(CpmRow *row)
+{
+	add(row, (Datum) 0, true);
+}
+
+void
+cpm_row_bool(CpmRow *row, bool value)
+{
+	add(row, BoolGetDatum(value), false);
+}
+
+void
+cpm_row_int4(CpmRow *row, int32 value)
+{
+	add(row, Int32GetDatum(value), false);
+}
+
+void
+cpm_row_int8(CpmRow *row, int64 value)
+{
+	add(row, Int64GetDatum(value), false);
+}
+
+void
+cpm_row_float8(CpmRow *row, double value)
+{
+	add(row, Float8GetDatum(value), !cpm_is_number(value));
+}
+
+void
+cpm_row_bound(CpmRow *row, double value)
+{
+	add(row, Float8GetDatum(value), isnan(value));
+}
+
+void
+cpm_row_text(CpmRow *row, const char *value)
+{
+	add(row, value ? CStringGetTextDatum(cpm_text_for_client(value)) : (Datum) 0, value == NULL);
+}
+
+void
+cpm_row_query(CpmRow *row, const char *query, Oid database)
+{
+	cpm_row_text(row, query ? cpm_text_to_server(query, cpm_database_encoding(database)) : NULL);
+}
+
+void
+cpm_row_timestamptz(CpmRow *row, TimestampTz value)
+{
+	add(row, TimestampTzGetDatum(value), value == 0);
+}
+
+void
+cpm_row_age(CpmRow *row, TimestampTz now, TimestampTz since)
+{
+	if (since == 0)
+		cpm_row_null(row);
+	else
+		add(row, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(Max(now, since)),
+									 TimestampTzGetDatum(since)), false);
+}
+
+void
+cpm_row_int4_array(CpmRow *row, const int *values, int count)
+{
+	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = Int32GetDatum(values[i]);
+	add(row, PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true,
+											 TYPALIGN_INT)), false);
+	pfree(elements);
+}
+
+void
+cpm_row_text_array(CpmRow *row, const char *const *values, int count)
+{
+	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		elements[i] = CStringGetTextDatum(cpm_text_for_client(values[i]));
+	add(row, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)),
+		false);
+	pfree(elements);
+}
+
+void
+cpm_row_violations(CpmRow *row, unsigned int violations)
+{
+	const char *names[CPM_VIOLATIONS];
+	int			count = 0;
+
+	for (int i = 0; i < CPM_VIOLATIONS; i++)
+		if (violations & (1U << i))
+			names[count++] = cpm_violation_name(i);
+	cpm_row_text_array(row, names, count);
+}
+
+void
+cpm_row_address(CpmRow *row, const SockAddr *address)
+{
+	char		host[NI_MAXHOST] = "";
+
+	if ((address->addr.ss_family != AF_INET && address->addr.ss_family != AF_INET6) ||
+		pg_getnameinfo_all(&address->addr, address->salen, host, sizeof(host), NULL, 0,
+						   NI_NUMERICHOST) != 0)
+	{
+		cpm_row_null(row);
+		return;
+	}
+	clean_ipv6_addr(address->addr.ss_family, host);
+	add(row, DirectFunctionCall1(inet_in, CStringGetDatum(host)), false);
+}
+
+void
+cpm_row_state(CpmRow *row, CpmState state)
+{
+	cpm_row_text(row, cpm_state_name(state));
+}
+
+void
+cpm_row_interval(CpmRow *row, int64 milliseconds)
+{
+	Interval   *interval = palloc0(sizeof(Interval));
+
+	interval->time = milliseconds * 1000;
+	add(row, IntervalPGetDatum(interval), false);
+}
+
+void
+cpm_row_database(CpmRow *row, Oid database)
+{
+	cpm_row_text(row, OidIsValid(database) ? get_database_name(database) : NULL);
+}
+
+void
+cpm_row_role(CpmRow *row, Oid role)
+{
+	cpm_row_text(row, OidIsValid(role) ? GetUserNameFromId(role, true) : NULL);
+}

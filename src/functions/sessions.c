@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * sessions.c
+ *		The rows behind the views over sessions: connpool_sessions,
+ *		connpool_running_queries, connpool_connection_states, connpool_clients.
+ *
+ * One function gives all sessions, each redacted as pg_stat_activity would for
+ * the caller; the views filter and group in SQL. What they filter by is judged
+ * here, before redaction: a view that is granted shows everybody the same rows,
+ * and of hidden sessions in them only what pg_stat_activity would.
+ */
+#include "postgres.h"
+
+#include "base/session.h"
+#include "base/settings.h"
+#include "counters/backend_counters.h"
+#include "fmgr.h"
+#include "functions/access.h"
+#include "functions/rows.h"
+#include "live/backends.h"
+#include "rules/policy.h"
+#include "samples/pooler_state.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+PG_FUNCTION_INFO_V1(connpool_live_sessions_1_0);
+
+typedef struct Listing
+{
+	ReturnSetInfo *result;
+	TimestampTz now;
+	CpmAges		ages;
+	CpmRow		row;
+} Listing;
+
+/* The name of the PgBouncer through which it comes; NULL when it comes through none, or that is not known. */
+static void
+add_pooler(CpmRow *row, const CpmSession *session)
+{
+	const CpmPoolersAsked not_asked = {0};
+	int			pooler;
+
+	if (cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
+		cpm_row_text(row, cpm_pooler_state(pooler).name);
+	else
+		cpm_row_null(row);
+}
+
+/* queries, failed_queries, transactions, pooled_by, violations; the counts NULL where nothing counts */
+static void
+add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
+{
+	CpmSlotSession counted;
+	bool		is_known = cpm_slot_session(session->proc_number, &counted) &&
+		counted.pid == session->pid && counted.started_at == session->connected_at;
+	const CpmCount shown[] = {CPM_QUERIES, CPM_FAILED_QUERIES, CPM_TRANSACTIONS};
+
+	for (size_t i = 0; i < lengthof(shown); i++)
+	{
+		if (is_known)
+			cpm_row_int8(row, counted.counts.of[shown[i]]);
+		else
+			cpm_row_null(row);
+	}
+	add_pooler(row, session);
+	cpm_row_violations(row, is_known ? cpm_session_violations(&counted, session, now) : 0);
+}
+
+/* client_addr, state, connected_at, three ages, wait event, queryid, query, counters */
+static void
+add_private_columns(Listing *listing, const CpmSession *session)
+{
+	CpmRow	   *row = &listing->row;
+
+	cpm_row_address(row, &session->client_addr);
+	cpm_row_state(row, session->state);
+	cpm_row_timestamptz(row, session->connected_at);
+	cpm_row_age(row, listing->now, session->state_change);
+	cpm_row_age(row, listing->now, session->xact_start);
+	cpm_row_age(row, listing->now, session->query_start);
+	cpm_row_text(row, pgstat_get_wait_event_type(session->wait_event_info));
+	cpm_row_text(row, pgstat_get_wait_event(session->wait_event_info));
+	if (session->queryid == 0)
+		cpm_row_null(row);
+	else
+		cpm_row_int8(row, (int64) session->queryid);
+	cpm_row_query(row, session->query, session->database);
+	add_counters(row, session, listing->now);
+}
+
+static void
+add_hidden_columns(Listing *listing)
+{
+	for (int i = 0; i < 9; i++)
+		cpm_row_null(&listing->row);
+	cpm_row_text(&listing->row, CPM_HIDDEN_QUERY);
+	for (int i = 0; i < 5; i++)
+		cpm_row_null(&listing->row);
+}
+
+static void
+list_session(const CpmSession *session, void *arg)
+{
+	Listing    *listing = arg;
+	bool		visible = cpm_may_see(session->role);
+
+	cpm_row_int4(&listing->row, session->pid);
+	cpm_row_database(&listing->row, session->database);
+	cpm_row_role(&listing->row, session->role);
+	cpm_row_text(&listing->row, session->application_name);
+	cpm_row_bool(&listing->row, visible);
+	cpm_row_bool(&listing->row, cpm_runs_long(session, listing->now, &listing->ages));
+	if (visible)
+		add_private_columns(listing, session);
+	else
+		add_hidden_columns(listing);
+	cpm_row_emit(&listing->row, listing->result);
+	pfree(session->query);
+}
+
+static bool
+is_session_view(const char *name)
+{
+	static const char *const views[] = {
+		"connpool_sessions", "connpool_running_queries", "connpool_connection_states",
+		"connpool_clients",
+	};
+
+	for (size_t i = 0; i < lengthof(views); i++)
+		if (strcmp(name, views[i]) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * connpool_live_sessions(for_view text, pass bigint): the view must be one of ours, because
+ * others in the same schema may be public.
+ */
+Datum
+connpool_live_sessions_1_0(PG_FUNCTION_ARGS)
+{
+	Listing		listing = {.ages = cpm_settings_ages()};
+	const char *view = PG_ARGISNULL(0) ? "(null)" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+
+	if (!is_session_view(view))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("\"%s\" is not a view over sessions", view),
+				 errhint("Use the views connpool_sessions, connpool_running_queries, connpool_connection_states and connpool_clients.")));
+	cpm_require_view(fcinfo, view);
+	listing.result = cpm_rows_begin(fcinfo);
+	listing.now = GetCurrentTimestamp();
+	cpm_backends_scan(true, list_session, &listing);
+	return (Datum) 0;
+}

@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * view_pass.c
+ *		The value by which a function behind a view recognises a call by that view.
+ *
+ * PostgreSQL checks the relations in a view against the view's owner, but the
+ * functions against the reader: a function cannot see that the reader was allowed
+ * to read the view, and by which columns. So our views read the foreign table
+ * _connpool_view_pass and hand its only value on to the function. The table has
+ * its row only when it is read with the rights of a superuser, that is by a view
+ * that a superuser owns; it is empty for every other query, a superuser's included,
+ * whatever was granted. The value is random and of this process alone, so it can
+ * be neither stored nor guessed. No view may show it.
+ */
+#include "postgres.h"
+
+#include "access/tupdesc.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "foreign/fdwapi.h"
+#include "functions/view_pass.h"
+#include "miscadmin.h"
+#include "nodes/nodes.h"
+#include "nodes/pathnodes.h"
+#include "nodes/pg_list.h"
+#include "optimizer/pathnode.h"
+#include "optimizer/planmain.h"
+#include "optimizer/restrictinfo.h"
+#include "utils/rel.h"
+
+PG_FUNCTION_INFO_V1(connpool_view_pass_1_0);
+
+static int64 pass;
+static bool pass_is_made = false;
+
+bool
+cpm_is_view_pass(int64 value)
+{
+	return pass_is_made && value == pass;
+}
+
+static void
+pass_rel_size(PlannerInfo *root, RelOptInfo *rel, Oid table)
+{
+	(void) root;
+	(void) table;
+	rel->rows = 1;
+}
+
+static void
+pass_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
+{
+	(void) table;
+	add_path(rel, (Path *) cpm_foreign_scan_path(root, rel));
+}
+
+/* The plan keeps the role whose rights are checked: none when it is the current one. */
+static ForeignScan *
+pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *targets,
+		  List *clauses, Plan *outer)
+{
+	(void) root;
+	(void) table;
+	(void) path;
+	return make_foreignscan(targets, extract_actual_clauses(clauses, false), rel->relid, NIL,
+							list_make1_oid(rel->userid), NIL, NIL, outer);
+}
+
+/* Return true if this scan may have the pass. */
+static bool
+may_pass(ForeignScanState *scan)
+{
+	Oid			checked_as = linitial_oid(((ForeignScan *) scan->ss.ps.plan)->fdw_private);
+	TupleDesc	columns = RelationGetDescr(scan->ss.ss_currentRelation);
+
+	if (!OidIsValid(checked_as) || !superuser_arg(checked_as))
+		return false;
+	/* the table may have been altered */
+	if (columns->natts != 1 || TupleDescAttr(columns, 0)->atttypid != INT8OID)
+		return false;
+	pass_is_made = pass_is_made || pg_strong_random(&pass, sizeof(pass));
+	return pass_is_made;
+}
+
+/* fdw_state is the pass while the row is still to come. */
+static void
+pass_rescan(ForeignScanState *scan)
+{
+	scan->fdw_state = may_pass(scan) ? &pass : NULL;
+}
+
+static void
+pass_begin(ForeignScanState *scan, int flags)
+{
+	(void) flags;
+	pass_rescan(scan);
+}
+
+static TupleTableSlot *
+pass_next(ForeignScanState *scan)
+{
+	TupleTableSlot *slot = scan->ss.ss_ScanTupleSlot;
+
+	ExecClearTuple(slot);
+	if (scan->fdw_state == NULL)
+		return slot;
+	scan->fdw_state = NULL;
+	slot->tts_values[0] = Int64GetDatum(pass);
+	slot->tts_isnull[0] = false;
+	return ExecStoreVirtualTuple(slot);
+}
+
+static void
+pass_end(ForeignScanState *scan)
+{
+	(void) scan;
+}
+
+/* The handler of the foreign-data wrapper _connpool_view_pass. */
+Datum
+connpool_view_pass_1_0(PG_FUNCTION_ARGS)
+{
+	FdwRoutine *routine = makeNode(FdwRoutine);
+
+	(void) fcinfo;
+	routine->GetForeignRelSize = pass_rel_size;
+	routine->GetForeignPaths = pass_paths;
+	routine->GetForeignPlan = pass_plan;
+	routine->BeginForeignScan = pass_begin;
+	routine->IterateForeignScan = pass_next;
+	routine->ReScanForeignScan = pass_rescan;
+	routine->EndForeignScan = pass_end;
+	PG_RETURN_POINTER(routine);
+}

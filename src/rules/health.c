@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * health.c
+ *		Is the server fit to take connections?
+ *
+ * Slots are judged by PGPROCs in use, which sessions that are still
+ * authenticating hold too: pg_stat_activity shows room when there is none.
+ */
+#include "postgres.h"
+
+#include "rules/health.h"
+
+CpmHealth
+cpm_evaluate_health(const CpmHealthInput *input)
+{
+	if (input->sample->value[CPM_TOTAL_CONNECTIONS] >= input->sample->usable_slots)
+		return CPM_UNHEALTHY;
+	if (input->refused_lately)
+		return CPM_UNHEALTHY;
+	if (input->sampler_failed)
+		return CPM_DEGRADED;
+	for (int i = 0; i < CPM_METRICS; i++)
+		if (input->is_checked[i] && input->status[i] != CPM_OK)
+			return CPM_DEGRADED;
+	return CPM_HEALTHY;
+}
+
+const char *
+cpm_health_name(CpmHealth health)
+{
+	switch (health)
+	{
+		case CPM_HEALTHY:
+			return "healthy";
+		case CPM_DEGRADED:
+			return "degraded";
+		case CPM_UNHEALTHY:
+			break;
+	}
+	return "unhealthy";
+}

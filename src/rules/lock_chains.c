@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_chains.c
+ *		Who is at the head of a chain of lock waits, and how long its tail is.
+ *
+ * Waits are a graph from each waiting process to those that block it, and may
+ * have cycles: deadlocks that nobody has found yet. Both answers spread along
+ * the graph, from heads to those behind them, in rounds over all waits until a
+ * round changes nothing. A queue takes two rounds, for everybody in it is
+ * blocked by its head; only a chain in which each waits for the next alone takes
+ * as many as it is long. A walk in depth was rejected: it must either remember
+ * what it found inside a cycle, which depends on where it came in, or forget it
+ * and take exponential time.
+ */
+#include "postgres.h"
+
+#include "rules/lock_chains.h"
+
+static int
+compare_pid_to_wait(const void *key, const void *element)
+{
+	int			pid = *(const int *) key;
+	int			other = ((const CpmLockWait *) element)->pid;
+
+	return (pid > other) - (pid < other);
+}
+
+/* Which of the waits is this process's? -1 when it waits for nothing. */
+static int
+wait_of(const CpmLockWait *waits, int count, int pid)
+{
+	const CpmLockWait *wait = bsearch(&pid, waits, count, sizeof(CpmLockWait),
+									  compare_pid_to_wait);
+
+	return wait ? (int) (wait - waits) : -1;
+}
+
+/* The lowest head that the wait's blockers are or are known to have. */
+static int
+lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const int *heads)
+{
+	int			lowest = CPM_NO_HEAD;
+
+	for (int i = 0; i < wait->blocker_count; i++)
+	{
+		int			blocker = wait_of(waits, count, wait->blockers[i]);
+		int			head = blocker < 0 ? wait->blockers[i] : heads[blocker];
+
+		if (head != CPM_NO_HEAD && (lowest == CPM_NO_HEAD || head < lowest))
+			lowest = head;
+	}
+	return lowest;
+}
+
+void
+cpm_root_blockers(const CpmLockWait *waits, int count, int *heads)
+{
+	bool		changed = true;
+
+	for (int i = 0; i < count; i++)
+		heads[i] = CPM_NO_HEAD;
+	while (changed)
+	{
+		changed = false;
+		for (int i = 0; i < count; i++)
+		{
+			int			head = lowest_head(waits, count, &waits[i], heads);
+
+			changed |= (head != heads[i]);
+			heads[i] = head;
+		}
+	}
+}
+
+bool
+cpm_waits_for_pid(const CpmLockWait *wait, const void *arg)
+{
+	for (int i = 0; i < wait->blocker_count; i++)
+		if (wait->blockers[i] == *(const int *) arg)
+			return true;
+	return false;
+}
+
+static bool
+waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait, const bool *is_tail)
+{
+	for (int i = 0; i < wait->blocker_count; i++)
+	{
+		int			blocker = wait_of(waits, count, wait->blockers[i]);
+
+		if (blocker >= 0 && is_tail[blocker])
+			return true;
+	}
+	return false;
+}
+
+int
+cpm_chain_tail(const CpmLockWait *waits, int count, CpmWaitsFor waits_for, const void *arg)
+{
+	bool	   *is_tail = palloc0((count + 1) * sizeof(bool));
+	int			tail = 0;
+	int			before = -1;
+
+	for (int i = 0; i < count; i++)
+		tail += is_tail[i] = waits_for(&waits[i], arg);
+	while (tail != before)
+	{
+		before = tail;
+		for (int i = 0; i < count; i++)
+			if (!is_tail[i])
+				tail += is_tail[i] = waits_for_one_of(waits, count, &waits[i], is_tail);
+	}
+	pfree(is_tail);
+	return tail;
+}

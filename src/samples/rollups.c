@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * rollups.c
+ *		What samples come to by the minute, for a week, and by the hour, for a year.
+ *
+ * A ring of rows each. The newest row is that of the stretch under way, and
+ * every sample changes it: its mean, its worst. The sampler is the only writer,
+ * under a sequence counter for each ring; readers copy one row at a time and
+ * copy again what they caught in the middle.
+ *
+ * When the clock was set back, samples fall into stretches that have been left
+ * already: their rows are looked for and gone on with, so that no stretch has
+ * two. Rows then are not in the order of their times.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "base/sample.h"
+#include "base/seqlock.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "samples/rollups.h"
+
+#define MINUTE_ROWS (CPM_MINUTES_KEPT + 1)	/* and the one under way */
+#define HOUR_ROWS (CPM_HOURS_KEPT + 1)
+#define MOST_TRIES 1000
+
+typedef struct Ring
+{
+	int64		length_us;		/* of a row's stretch of time; set at start, as is size */
+	int			size;
+	CpmSeqlock	lock;			/* guards rows and sums */
+	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
+	pg_atomic_uint64 baseline;	/* the first that is shown; a reset writes */
+	uint64		summed;			/* the row that sums are of */
+	double		sum[CPM_METRICS];	/* a mean in single precision would lose what is added last */
+} Ring;
+
+typedef struct Tiers
+{
+	Ring		minutes;
+	Ring		hours;
+	CpmRollupRow minute[MINUTE_ROWS];	/* row n stands at n % size */
+	CpmRollupRow hour[HOUR_ROWS];
+} Tiers;
+
+static Tiers *tiers;
+
+Size
+cpm_rollups_size(void)
+{
+	return sizeof(Tiers);
+}
+
+static void
+init_ring(Ring *ring, int64 length_us, int size)
+{
+	ring->length_us = length_us;
+	ring->size = size;
+	ring->summed = PG_UINT64_MAX;
+	cpm_seqlock_init(&ring->lock);
+	pg_atomic_init_u64(&ring->next, 0);
+	pg_atomic_init_u64(&ring->baseline, 0);
+}
+
+void
+cpm_rollups_attach(void *memory, bool is_new)
+{
+	tiers = memory;
+	if (!is_new)
+		return;
+	memset(tiers, 0, sizeof(*tiers));
+	init_ring(&tiers->minutes, 60 * USECS_PER_SEC, MINUTE_ROWS);
+	init_ring(&tiers->hours, 3600 * USECS_PER_SEC, HOUR_ROWS);
+}
+
+static Ring *
+ring_of(CpmRollup tier)
+{
+	return tier == CPM_ROLLUP_MINUTES ? &tiers->minutes : &tiers->hours;
+}
+
+static CpmRollupRow *
+row_of(Ring *ring, uint64 number)
+{
+	return (ring == &tiers->minutes ? tiers->minute : tiers->hour) + number % ring->size;
+}
+
+static uint64
+first_row(Ring *ring, uint64 next)
+{
+	uint64		first = next > (uint64) ring->size ? next - ring->size : 0;
+
+	return Max(first, pg_atomic_read_u64(&ring->baseline));
+}
+
+static TimestampTz
+start_of(const Ring *ring, TimestampTz at)
+{
+	int64		into = at % ring->length_us;
+
+	return at - (into < 0 ? into + ring->length_us : into);
+}
+
+/* The row that begins then; the number of the next, which is yet to be begun, when there is none. */
+static uint64
+find_row(Ring *ring, TimestampTz start)
+{
+	uint64		next = pg_atomic_read_u64(&ring->next);
+	uint64		first = first_row(ring, next);
+
+	if (next == first || row_of(ring, next - 1)->start < start)
+		return next;
+	for (uint64 i = next; i > first; i--)
+		if (row_of(ring, i - 1)->start == start)
+			return i - 1;
+	return next;
+}
+
+static void
+begin_row(Ring *ring, uint64 number, TimestampTz start)
+{
+	CpmRollupRow *row = row_of(ring, number);
+
+	row->start = start;
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		row->mean[i] = row->worst[i] = NAN;
+		row->samples[i] = 0;
+	}
+	pg_atomic_write_u64(&ring->next, number + 1);
+}
+
+/* Sums of a row that was left, or loaded, are what its means say. */
+static void
+sum_row(Ring *ring, uint64 number)
+{
+	const CpmRollupRow *row = row_of(ring, number);
+
+	for (int i = 0; i < CPM_METRICS; i++)
+		ring->sum[i] = row->samples[i] > 0 ? (double) row->mean[i] * row->samples[i] : 0;
+	ring->summed = number;
+}
+
+static void
+add_value(Ring *ring, CpmRollupRow *row, CpmMetricId id, float4 value, float4 worst, bool low_is_bad)
+{
+	if (!cpm_is_number(value) || row->samples[id] == PG_UINT16_MAX)
+		return;
+	if (row->samples[id] == 0 || (low_is_bad ? worst < row->worst[id] : worst > row->worst[id]))
+		row->worst[id] = worst;
+	row->samples[id]++;
+	ring->sum[id] += value;
+	row->mean[id] = (float4) (ring->sum[id] / row->samples[id]);
+}
+
+static void
+add_sample(Ring *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
+{
+	TimestampTz start = start_of(ring, sample->at);
+	uint64		number = find_row(ring, start);
+
+	cpm_seqlock_repair(&ring->lock);
+	cpm_seqlock_write_begin(&ring->lock);
+	if (number == pg_atomic_read_u64(&ring->next))
+		begin_row(ring, number, start);
+	if (number != ring->summed)
+		sum_row(ring, number);
+	for (int i = 0; i < CPM_METRICS; i++)
+		add_value(ring, row_of(ring, number), i, sample->value[i],
+				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
+	cpm_seqlock_write_end(&ring->lock);
+}
+
+void
+cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue)
+{
+	add_sample(&tiers->minutes, sample, catalogue);
+	add_sample(&tiers->hours, sample, catalogue);
+}
+
+/* False when the sampler has come round to it, or was stopped in the middle of a change. */
+static bool
+copy_row(Ring *ring, uint64 number, CpmRollupRow *copy)
+{
+	for (int tries = 0; tries < MOST_TRIES; tries++)
+	{
+		uint32		before = cpm_seqlock_read_begin(&ring->lock);
+		uint64		next;
+
+		*copy = *row_of(ring, number);
+		next = pg_atomic_read_u64(&ring->next);
+		if (cpm_seqlock_read_ok(&ring->lock, before))
+			return next - number <= (uint64) ring->size;
+	}
+	return false;
+}
+
+static void
+scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
+{
+	uint64		next = pg_atomic_read_u64(&ring->next);
+	CpmRollupRow row;
+
+	for (uint64 i = first_row(ring, next); i < next; i++)
+		if (copy_row(ring, i, &row) && row.start >= since && row.start <= until)
+			visit(&row, arg);
+}
+
+void
+cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
+{
+	if (tiers != NULL)
+		scan_ring(ring_of(tier), since, until, visit, arg);
+}
+
+int64
+cpm_rollup_length_us(CpmRollup tier)
+{
+	return (tier == CPM_ROLLUP_MINUTES ? 60 : 3600) * USECS_PER_SEC;
+}
+
+void
+cpm_rollups_reset(void)
+{
+	pg_atomic_write_u64(&tiers->minutes.baseline, pg_atomic_read_u64(&tiers->minutes.next));
+	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
+}
+
+static void
+save_row(const CpmRollupRow *row, void *arg)
+{
+	CpmSink    *sink = arg;
+
+	cpm_put_more(sink, true);
+	cpm_put(sink, &row->start, sizeof(row->start));
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		cpm_put(sink, &row->mean[i], sizeof(row->mean[i]));
+		cpm_put(sink, &row->worst[i], sizeof(row->worst[i]));
+		cpm_put(sink, &row->samples[i], sizeof(row->samples[i]));
+	}
+}
+
+void
+cpm_rollups_save(CpmSink *sink)
+{
+	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
+	{
+		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_row, sink);
+		cpm_put_more(sink, false);
+	}
+}
+
+static void
+load_row(CpmSource *source, Ring *ring, const int *metric_of, int columns)
+{
+	CpmRollupRow loaded = {0};
+	uint64		number = pg_atomic_read_u64(&ring->next);
+
+	(void) cpm_get(source, &loaded.start, sizeof(loaded.start));
+	for (int i = 0; i < CPM_METRICS; i++)
+		loaded.mean[i] = loaded.worst[i] = NAN;
+	for (int i = 0; i < columns; i++)
+	{
+		float4		value[2];
+		uint16		samples;
+
+		(void) cpm_get(source, value, sizeof(value));
+		(void) cpm_get(source, &samples, sizeof(samples));
+		if (metric_of[i] < 0)
+			continue;
+		loaded.mean[metric_of[i]] = value[0];
+		loaded.worst[metric_of[i]] = value[1];
+		loaded.samples[metric_of[i]] = samples;
+	}
+	if (source->failed || source->validate_only)
+		return;
+	*row_of(ring, number) = loaded;
+	pg_atomic_write_u64(&ring->next, number + 1);
+}
+
+bool
+cpm_rollups_load(CpmSource *source, const int *metric_of, int columns)
+{
+	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
+		while (cpm_get_more(source))
+			load_row(source, ring_of(tier), metric_of, columns);
+	return !source->failed;
+}

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * alerting.c
+ *		Steps the alerts by one sample and announces what has changed.
+ *
+ * The board in shared memory is copied, stepped and published whole; then what
+ * has changed goes to the alert log and to the server log. Who caused a change
+ * is looked up only then, for that costs more than a sample; should the look-up
+ * fail, the warning goes out without it: an alert must not fall silent because
+ * memory is short.
+ */
+#include "postgres.h"
+
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "rules/alerts.h"
+#include "rules/catalogue.h"
+#include "samples/alert_state.h"
+#include "storage/lwlock.h"
+#include "workers/alert_messages.h"
+#include "workers/alerting.h"
+#include "workers/notify_launcher.h"
+#include "workers/top_contributors.h"
+
+/* Longer than this nobody looked: it does not count as time a condition held. */
+#define MAX_STEP_INTERVALS 10
+
+static CpmAlertBoard board;		/* of the process, to keep it off the stack */
+
+static CpmAlertRules
+rules_for(CpmMetricId id)
+{
+	CpmAlertRules rules = {
+		.after_us = cpm_alert_after_ms * INT64CONST(1000),
+		.clear_after_us = cpm_alert_clear_after_ms * INT64CONST(1000),
+		.repeat_us = cpm_alert_repeat_ms * INT64CONST(1000),
+		.is_silent = cpm_settings_is_silent(id),
+	};
+
+	return rules;
+}
+
+static uint64
+log_transition(CpmMetricId id, const CpmAlertRow *row, CpmStatus from_status, TimestampTz at)
+{
+	CpmAlertLogEntry entry = {
+		.at = at,
+		.metric = id,
+		.from_status = from_status,
+		.to_status = row->alert.status,
+		.value = row->value,
+	};
+
+	strlcpy(entry.message, row->message, sizeof(entry.message));
+	strlcpy(entry.culprit, row->culprit, sizeof(entry.culprit));
+	return cpm_alert_log_append(&entry);
+}
+
+/* Find the culprit; an error in doing so costs the culprit and nothing else. */
+static void
+find_culprit_safely(CpmMetricId id, char *buffer, size_t size)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		cpm_find_top_contributors(id, buffer, size);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		HOLD_INTERRUPTS();
+		LWLockReleaseAll();
+		EmitErrorReport();
+		FlushErrorState();
+		RESUME_INTERRUPTS();
+		buffer[0] = '\0';
+	}
+	PG_END_TRY();
+}
+
+/* Advance one alert; its message and culprit follow when that is an event. */
+static CpmAlertEvent
+step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
+{
+	CpmAlertRow *row = &board.row[id];
+	CpmStatus	before = row->alert.status;
+	CpmVerdict	verdict = cpm_evaluate_metric(id, sample, cpm_settings_thresholds(id));
+	CpmAlertRules rules = rules_for(id);
+	CpmAlertEvent event = cpm_alert_step(&row->alert, id, &verdict, &rules, sample->taken_at,
+										 elapsed_us);
+
+	row->value = verdict.value;
+	row->maximum = verdict.maximum;
+	row->warning = verdict.warning;
+	row->critical = verdict.critical;
+	if (event != CPM_ALERT_NOTHING)
+	{
+		/* of an alert that is over, the threshold that had been met */
+		cpm_describe(row->message, sizeof(row->message), id,
+					 row->alert.status != CPM_OK ? row->alert.status : before, &verdict);
+		row->culprit[0] = '\0';
+		if (row->alert.status != CPM_OK)
+			find_culprit_safely(id, row->culprit, sizeof(row->culprit));
+	}
+	return event;
+}
+
+static void
+announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, TimestampTz at,
+				int64 now_us)
+{
+	CpmAlertRow *row = &board.row[id];
+
+	if (event == CPM_ALERT_NOTHING)
+		return;
+	if (event != CPM_ALERT_REPEAT)
+	{
+		uint64		sequence = log_transition(id, row, before, at);
+
+		cpm_notify_launcher_enqueue(id, before, row, at, sequence, now_us);
+	}
+	cpm_log_alert(id, event, before, row, now_us);
+}
+
+void
+cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
+{
+	int64		interval_us = cpm_sample_interval_ms * INT64CONST(1000);
+	CpmAlertEvent event[CPM_METRICS] = {CPM_ALERT_NOTHING};
+	CpmStatus	before[CPM_METRICS];
+
+	elapsed_us = Min(elapsed_us, MAX_STEP_INTERVALS * interval_us);
+	if (cpm_alerts_reset_pending())
+		cpm_alert_board_clear(&board);
+	else
+		cpm_alert_board_get(&board);
+
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		before[i] = board.row[i].alert.status;
+		if (cpm_metric_exists(&cpm_catalogue[i], sample->sources))
+			event[i] = step_metric(i, sample, elapsed_us);
+	}
+	cpm_alert_board_publish(&board);
+	for (int i = 0; i < CPM_METRICS; i++)
+		announce_metric(i, event[i], before[i], sample->taken_at, now_us);
+}

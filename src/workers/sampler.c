@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * sampler.c
+ *		The background worker that samples, keeps history and raises alerts.
+ *
+ * Attached to no database: it holds back no DROP DATABASE and runs on a
+ * standby. A round takes the sample, appends it to the history and steps the
+ * alerts; nothing in it waits for anybody. Rounds are timed by the monotonic
+ * clock, so that a clock that is set does not stop them.
+ *
+ * Only writer of samples/sample_ring, samples/rollups, counters/minute_counters, counters/stat_windows,
+ * samples/alert_state and samples/worker_status. An error ends the process; the postmaster starts another after a second, which
+ * goes on with what is in shared memory.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "counters/minute_counters.h"
+#include "counters/session_counters.h"
+#include "counters/stat_windows.h"
+#include "live/backends.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "rules/catalogue.h"
+#include "samples/rollups.h"
+#include "samples/sample_ring.h"
+#include "samples/take_sample.h"
+#include "samples/worker_status.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "workers/alerting.h"
+#include "workers/notify_launcher.h"
+#include "workers/pool_rates.h"
+#include "workers/sampler.h"
+#include "workers/session_scan.h"
+
+#define RESTART_SECONDS 1
+
+void
+cpm_sampler_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "connpool_monitor sampler",
+		.bgw_type = "connpool_monitor sampler",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_ConsistentState,
+		.bgw_restart_time = RESTART_SECONDS,
+		.bgw_library_name = "connpool_monitor",
+		.bgw_function_name = "cpm_sampler_main",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+keep_history(const CpmSample *sample)
+{
+	CpmSampleRow row = {
+		.at = sample->taken_at,
+		.interval_ms = cpm_sample_interval_ms,
+		.peak_connections = (float4) cpm_sessions_take_peak(),
+	};
+
+	for (int i = 0; i < CPM_METRICS; i++)
+		row.value[i] = (float4) sample->value[i];
+	cpm_sample_ring_append(&row);
+	cpm_rollups_add(&row, cpm_catalogue);
+}
+
+/* One round. previous_us is when the last one began, 0 before the first. */
+static void
+take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 missed)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	CpmSample	sample;
+	CpmCounters counters;
+
+	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
+	counters = cpm_counters_now(sample.taken_at);
+	cpm_minute_counters_snapshot(&counters);
+	cpm_stat_windows_snapshot(sample.taken_at);
+	keep_history(&sample);
+	cpm_pool_rates_sample(started_us);
+	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
+	cpm_notify_launcher_round(started_us);
+	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
+
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(context);
+}
+
+static void
+sleep_until(int64 due_us, uint32 wait_event)
+{
+	int64		left_us = due_us - cpm_monotonic_us();
+
+	/* rounded up: waking a moment early would mean one more turn of the loop */
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 left_us > 0 ? (left_us + 999) / 1000 : 0, wait_event);
+	ResetLatch(MyLatch);
+}
+
+static void
+say_goodbye(int code, Datum argument)
+{
+	(void) code;
+	(void) argument;
+	cpm_notify_launcher_end();
+	cpm_worker_ended(CPM_WORKER_SAMPLER);
+}
+
+/* Rounds are due one interval after the last was; a late one does not make up. */
+static void
+sample_forever(uint32 wait_event)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor sample",
+												  ALLOCSET_DEFAULT_SIZES);
+	int64		due_us = cpm_monotonic_us();
+	int64		previous_us = 0;
+
+	while (!ShutdownRequestPending)
+	{
+		int64		interval_us = cpm_sample_interval_ms * INT64CONST(1000);
+		int64		now_us = cpm_monotonic_us();
+
+		if (now_us >= due_us)
+		{
+			uint64		missed = (now_us - due_us) / interval_us;
+
+			take_round(context, now_us, previous_us, missed);
+			previous_us = now_us;
+			due_us += (missed + 1) * interval_us;
+		}
+		sleep_until(due_us, wait_event);
+		CHECK_FOR_INTERRUPTS();
+
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			/* a shorter interval must not wait for the end of a longer one */
+			due_us = Min(due_us, cpm_monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
+		}
+	}
+}
+
+void
+cpm_sampler_main(Datum argument)
+{
+	(void) argument;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	cpm_backends_publish();
+	cpm_worker_started(CPM_WORKER_SAMPLER);
+	before_shmem_exit(say_goodbye, 0);
+	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
+
+	/* 0 would mean: never start me again, also after pg_terminate_backend() */
+	proc_exit(1);
+}

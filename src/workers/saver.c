@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * saver.c
+ *		The background worker that saves counters, history and alerts to a file.
+ *
+ * A process of its own, for a file may hang: the sampler must not hang with it.
+ * Attached to no database. Saves every save_interval, and at once after a reset.
+ * A failure is told to the server log once, when it begins, and stands in
+ * connpool_info() until it is over.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "samples/worker_status.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "workers/saver.h"
+#include "workers/stats_file.h"
+
+#define RESTART_SECONDS 5
+
+void
+cpm_saver_register(void)
+{
+	BackgroundWorker worker = {
+		.bgw_name = "connpool_monitor saver",
+		.bgw_type = "connpool_monitor saver",
+		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
+		.bgw_start_time = BgWorkerStart_ConsistentState,
+		.bgw_restart_time = RESTART_SECONDS,
+		.bgw_library_name = "connpool_monitor",
+		.bgw_function_name = "cpm_saver_main",
+	};
+
+	RegisterBackgroundWorker(&worker);
+}
+
+static void
+save(MemoryContext context)
+{
+	MemoryContext old_context = MemoryContextSwitchTo(context);
+	bool		failed_before = cpm_worker_status(CPM_WORKER_SAVER).problem[0] != '\0';
+	char		error[CPM_WORKER_PROBLEM_SIZE];
+
+	if (cpm_stats_file_save(error, sizeof(error)))
+	{
+		if (failed_before)
+			ereport(LOG, (errmsg("connpool_monitor: counters, history and alerts are saved again")));
+	}
+	else if (!failed_before)
+		ereport(WARNING,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("connpool_monitor: %s", error),
+				 errdetail("Counters, history and alerts are not saved. It is tried again every %d ms, and told here once.",
+						   cpm_save_interval_ms),
+				 errhint("Until then a crash of the server loses them. See last_save_error in connpool_info().")));
+	MemoryContextSwitchTo(old_context);
+	MemoryContextReset(context);
+}
+
+static void
+say_goodbye(int code, Datum argument)
+{
+	(void) code;
+	(void) argument;
+	cpm_worker_ended(CPM_WORKER_SAVER);
+}
+
+static void
+save_forever(uint32 wait_event)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor save",
+												  ALLOCSET_DEFAULT_SIZES);
+	TimestampTz saved_at = GetCurrentTimestamp();
+
+	while (!ShutdownRequestPending)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now - saved_at);
+
+		/* a clock that was set back does not put it off */
+		if (cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 || now < saved_at)
+		{
+			save(context);
+			saved_at = now;
+			left_us = cpm_save_interval_ms * INT64CONST(1000);
+		}
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 (left_us + 999) / 1000, wait_event);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}
+
+void
+cpm_saver_main(Datum argument)
+{
+	(void) argument;
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+
+	cpm_worker_started(CPM_WORKER_SAVER);
+	before_shmem_exit(say_goodbye, 0);
+	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
+
+	/* as in the sampler */
+	proc_exit(1);
+}

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * stats_file.c
+ *		The file in which counters, history and alerts survive the server.
+ *
+ * Written to a temporary file and renamed, so that what bears the name is whole;
+ * not synchronised to disk, for a disk that is busy or sick may take its time:
+ * a crash of the server cannot hurt it, a loss of power may, and the checksum
+ * tells. The postmaster loads it whenever it makes shared memory, so also after
+ * a crash, before any other process is there, and saves it when the server has
+ * stopped and the last session has counted. In between the saver does.
+ *
+ * A file that cannot be used is set aside, with a warning, and everything starts
+ * empty. It is gone through once before anything is changed, so that it is
+ * loaded whole or not at all.
+ *
+ * What a primary counted is not what its standby has: of a file that came with a
+ * base backup, a standby takes the history only.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "base/file_header.h"
+#include "base/stream.h"
+#include "counters/counter_transfer.h"
+#include "counters/minute_counters.h"
+#include "counters/monotonic_counters.h"
+#include "counters/pool_file.h"
+#include "counters/session_counters.h"
+#include "counters/stat_windows.h"
+#include "events/errors.h"
+#include "events/leak_log.h"
+#include "events/rejections.h"
+#include "events/slow_statements.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "port/pg_crc32c.h"
+#include "rules/catalogue.h"
+#include "samples/alert_state.h"
+#include "samples/rollups.h"
+#include "samples/sample_ring.h"
+#include "samples/take_sample.h"
+#include "samples/worker_status.h"
+#include "storage/fd.h"
+#include "storage/ipc.h"
+#include "utils/timestamp.h"
+#include "workers/stats_file.h"
+
+#define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/connpool_monitor.stat"
+#define TEMPORARY_NAME FILE_NAME ".tmp"
+#define ASIDE_NAME FILE_NAME ".unusable"
+
+/*
+ * Stands beside a file that has all that was counted. Not while the server runs, and
+ * not after a crash: what was counted since the last save is lost then.
+ */
+#define COMPLETE_NAME FILE_NAME ".complete"
+
+#define MOST_COLUMNS 1000		/* metrics in a file: more are no metrics */
+
+/* Of a file: what the largest settings come to, 65,535 pools and a million slow statements. */
+#define MOST_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
+
+static shmem_startup_hook_type previous_startup_hook;
+
+/* Does this server follow another, or an archive? Also told before recovery begins. */
+static bool
+is_standby(void)
+{
+	struct stat found;
+
+	return stat(STANDBY_SIGNAL_FILE, &found) == 0 || stat(RECOVERY_SIGNAL_FILE, &found) == 0;
+}
+
+static void
+put_columns(CpmSink *sink)
+{
+	cpm_put_u64(sink, CPM_METRICS);
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		char		name[NAMEDATALEN] = {0};
+
+		strlcpy(name, cpm_catalogue[i].name, sizeof(name));
+		cpm_put(sink, name, sizeof(name));
+	}
+}
+
+static void
+put_everything(CpmSink *sink, TimestampTz now)
+{
+	CpmFileHeader header = {
+		.magic = CPM_FILE_MAGIC,
+		.format = CPM_FILE_FORMAT,
+		.system_identifier = GetSystemIdentifier(),
+		.saved_at = now,
+		.on_standby = is_standby(),
+	};
+	pg_crc32c	crc;
+
+	INIT_CRC32C(sink->crc);
+	cpm_put(sink, &header, sizeof(header));
+	put_columns(sink);
+	cpm_sample_ring_save(sink);
+	cpm_rollups_save(sink);
+	cpm_alert_state_save(sink);
+	cpm_errors_save(sink);
+	cpm_rejections_save(sink);
+	cpm_slow_statements_save(sink);
+	cpm_session_counters_save(sink, now);
+	cpm_stat_windows_save(sink);
+	cpm_leak_log_save(sink);
+	cpm_monotonic_save(sink);
+	cpm_pool_file_save(sink, now);
+
+	crc = sink->crc;
+	FIN_CRC32C(crc);
+	cpm_put(sink, &crc, sizeof(crc));
+}
+
+/* errno of what went wrong, or 0 */
+static int
+write_temporary_file(TimestampTz now)
+{
+	CpmSink		sink = {.file = AllocateFile(TEMPORARY_NAME, PG_BINARY_W)};
+
+	if (sink.file == NULL)
+		return errno;
+	put_everything(&sink, now);
+	if (FreeFile(sink.file) != 0 && sink.error == 0)
+		sink.error = errno;
+	if (sink.error == 0 && rename(TEMPORARY_NAME, FILE_NAME) != 0)
+		sink.error = errno;
+	if (sink.error != 0)
+		(void) unlink(TEMPORARY_NAME);
+	return sink.error;
+}
+
+bool
+cpm_stats_file_save(char *error, size_t size)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			problem = write_temporary_file(now);
+
+	if (problem == 0)
+	{
+		cpm_worker_completed_round(CPM_WORKER_SAVER, now, 0, 0);
+		return true;
+	}
+	errno = problem;
+	snprintf(error, size, "could not write file \"%s\": %s", TEMPORARY_NAME, strerror(problem));
+	cpm_worker_has_problem(CPM_WORKER_SAVER, error);
+	return false;
+}
+
+static void
+mark_complete(void)
+{
+	uint64		moves;
+	bool		is_complete = !cpm_monotonic_was_restarted() && cpm_transfers_are_done(&moves);
+	FILE	   *file = is_complete ? AllocateFile(COMPLETE_NAME, PG_BINARY_W) : NULL;
+
+	if (file != NULL)
+		FreeFile(file);
+}
+
+/* The server has stopped in good order, and nobody else is left. */
+static void
+save_at_shutdown(int code, Datum argument)
+{
+	char		error[CPM_WORKER_PROBLEM_SIZE];
+
+	(void) argument;
+	if (code == 0 && cpm_stats_file_save(error, sizeof(error)))
+		mark_complete();
+	else if (code == 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("connpool_monitor: %s", error),
+				 errdetail("What was counted since the last save is lost.")));
+}
+
+/* Which metric each column of the file is. False when that cannot be read. */
+static bool
+get_columns(CpmSource *source, int *metric_of, int *columns)
+{
+	uint64		count = cpm_get_u64(source);
+
+	if (count > MOST_COLUMNS)
+		source->failed = true;
+	for (uint64 i = 0; i < count && !source->failed; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		(void) cpm_get(source, name, sizeof(name));
+		name[sizeof(name) - 1] = '\0';
+		metric_of[i] = cpm_metric_by_name(name);
+	}
+	*columns = (int) count;
+	return !source->failed;
+}
+
+static bool
+get_counters(CpmSource *source)
+{
+	return cpm_errors_load(source) &&
+		cpm_rejections_load(source) &&
+		cpm_slow_statements_load(source) &&
+		cpm_session_counters_load(source) &&
+		cpm_stat_windows_load(source) &&
+		cpm_leak_log_load(source) &&
+		cpm_monotonic_load(source) &&
+		cpm_pool_file_load(source) &&
+		source->next == source->end;
+}
+
+/* Go through the file, without or with consequences. False when it makes no sense. */
+static bool
+get_everything(const char *bytes, size_t size, bool validate_only, bool only_history)
+{
+	int			metric_of[MOST_COLUMNS];
+	int			columns;
+	CpmSource	source = {
+		.next = bytes + sizeof(CpmFileHeader),
+		.end = bytes + size - sizeof(pg_crc32c),
+		.validate_only = validate_only,
+	};
+
+	if (!get_columns(&source, metric_of, &columns) ||
+		!cpm_sample_ring_load(&source, metric_of, columns) ||
+		!cpm_rollups_load(&source, metric_of, columns))
+		return false;
+	if (only_history && !validate_only)
+		return true;
+	return cpm_alert_state_load(&source, metric_of, columns) && get_counters(&source);
+}
+
+/* What is wrong with it, or NULL when it is loaded. */
+static const char *
+load_bytes(const char *bytes, size_t size)
+{
+	const char *problem = cpm_file_problem(bytes, size, GetSystemIdentifier());
+	CpmFileHeader header;
+	bool		only_history;
+
+	if (problem != NULL)
+		return problem;
+	memcpy(&header, bytes, sizeof(header));
+	only_history = !header.on_standby && is_standby();
+	if (!get_everything(bytes, size, true, only_history))
+		return "has a content that this version cannot read";
+	(void) get_everything(bytes, size, false, only_history);
+	if (!only_history)
+		cpm_stat_windows_resume(header.saved_at);
+	cpm_worker_completed_round(CPM_WORKER_SAVER, header.saved_at, 0, 0);
+	return NULL;
+}
+
+/* A file that is something else is not read to its end to find that out. */
+static bool
+begins_as_ours(FILE *file)
+{
+	CpmFileHeader header;
+	bool		is_ours = fread(&header, 1, sizeof(header), file) != sizeof(header) ||
+		header.magic == CPM_FILE_MAGIC;
+
+	rewind(file);
+	return is_ours;
+}
+
+static const char *
+read_file(FILE *file)
+{
+	struct stat found;
+	char	   *bytes;
+	const char *problem;
+
+	if (fstat(fileno(file), &found) != 0)
+		return psprintf("cannot be read: %s", strerror(errno));
+	if (!begins_as_ours(file))
+		return CPM_FILE_NOT_OURS;
+	if (found.st_size > MOST_BYTES)
+		return "is larger than any of ours";
+	bytes = palloc_extended(found.st_size + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
+	if (bytes == NULL)
+		return "does not fit into memory";
+	errno = 0;
+	if (fread(bytes, 1, found.st_size, file) != (size_t) found.st_size)
+		problem = psprintf("cannot be read: %s", errno ? strerror(errno) : "it is shorter than it was");
+	else
+		problem = load_bytes(bytes, found.st_size);
+	pfree(bytes);
+	return problem;
+}
+
+static void
+set_aside(const char *problem)
+{
+	bool		is_aside = rename(FILE_NAME, ASIDE_NAME) == 0;
+
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", FILE_NAME, problem),
+			 is_aside ? errdetail("It is kept as \"%s\".", ASIDE_NAME) :
+			 errdetail("It could not be renamed to \"%s\": %m.", ASIDE_NAME),
+			 errhint("Counters, history and alerts start empty. The server is not affected.")));
+}
+
+static void
+load(void)
+{
+	struct stat found = {0};
+	FILE	   *file;
+	const char *problem;
+
+	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
+		return;
+	/* to open a pipe would wait for who writes into it */
+	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
+	if (!S_ISREG(found.st_mode))
+		problem = "is no regular file";
+	else if (file == NULL)
+		problem = psprintf("cannot be opened: %s", strerror(errno));
+	else
+	{
+		problem = read_file(file);
+		FreeFile(file);
+	}
+	if (problem != NULL)
+		set_aside(problem);
+}
+
+static void
+load_at_start(void)
+{
+	CpmCounters counters;
+
+	if (previous_startup_hook)
+		previous_startup_hook();
+	if (IsUnderPostmaster || IsBinaryUpgrade)
+		return;
+	(void) unlink(TEMPORARY_NAME);
+	load();
+	/* a mark that stayed would lie at the next start */
+	if (unlink(COMPLETE_NAME) != 0)
+		cpm_monotonic_restart();
+	counters = cpm_counters_now(GetCurrentTimestamp());
+	cpm_minute_counters_init(&counters);
+	on_shmem_exit(save_at_shutdown, (Datum) 0);
+}
+
+void
+cpm_stats_file_install(void)
+{
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = load_at_start;
+}
