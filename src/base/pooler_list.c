@@ -56,7 +56,7 @@ keyword_length(const char *text)
  * who may read settings; so would that which a service file brings.
  */
 static bool
-is_allowed(const char *keyword, size_t length)
+is_allowed_keyword(const char *keyword, size_t length)
 {
 	static const char *const allowed[] = {
 		"host", "hostaddr", "port", "user", "dbname", "passfile", "connect_timeout", "application_name",
@@ -112,7 +112,7 @@ check_conninfo(const char *text, const char **problem)
 			*problem = "A console is written as name=keyword=value keyword=value, and consoles are separated by semicolons.";
 		else if (length >= strlen("password") && pg_strncasecmp(text + length - strlen("password"), "password", strlen("password")) == 0)
 			*problem = "A password does not belong here: put it into the password file of the server's operating system user.";
-		else if (!is_allowed(text, length))
+		else if (!is_allowed_keyword(text, length))
 			*problem = "Keywords are those of libpq that lead to a console, as host, port, user, passfile and those of TLS; password, service and options are not taken.";
 		else
 		{

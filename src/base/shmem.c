@@ -31,7 +31,7 @@ size_of(const CpmShmemArea *area)
 }
 
 static void
-request_areas(void)
+cpm_shmem_request(void)
 {
 	if (previous_request_hook)
 		previous_request_hook();
@@ -45,7 +45,7 @@ request_areas(void)
 }
 
 static void
-create_areas(void)
+cpm_shmem_startup(void)
 {
 	if (previous_startup_hook)
 		previous_startup_hook();
@@ -69,9 +69,9 @@ cpm_shmem_register(const CpmShmemArea *areas, int count)
 	registered_count = count;
 
 	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_areas;
+	shmem_request_hook = cpm_shmem_request;
 	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = create_areas;
+	shmem_startup_hook = cpm_shmem_startup;
 }
 
 Size

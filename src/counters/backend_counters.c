@@ -7,7 +7,7 @@
  * is a load, an addition and a store; readers take what they find. Counters go
  * on from one session of a slot to the next and never return to zero: what the
  * server has counted is the sum over all slots, exact at any moment, and no
- * session has to be folded into it.
+ * session has to be evicted into it.
  *
  * What belongs to the session, and to its present pool, is the difference to
  * where the counters stood when it opened or came into the pool. Leaving a

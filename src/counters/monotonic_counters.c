@@ -4,9 +4,9 @@
  *		Counters that never fall while the server runs, for those who compute rates
  *		from them.
  *
- * Pools can be folded, and only the largest are named: without memory, the
- * counter of a database would fall when a pool of it is folded, and that of all
- * other pools whenever one changes sides. So folded pools are kept by their
+ * Pools can be evicted, and only the largest are named: without memory, the
+ * counter of a database would fall when a pool of it is evicted, and that of all
+ * other pools whenever one changes sides. So evicted pools are kept by their
  * database, and what changed sides stays where it was counted: in `moved`, which
  * is added to the others. The series of a pool begins at zero when the pool is
  * named, so all series together have each statement once.
@@ -18,7 +18,7 @@
  *
  * A reset begins anew, and so does a start after a crash: from the base, which
  * is what was loaded then. All of it is guarded by the lock of counters/pool_table, under
- * which pools are folded.
+ * which pools are evicted.
  */
 #include "postgres.h"
 
@@ -47,7 +47,7 @@ typedef struct Evicted
 } Evicted;
 
 /* Guarded by the lock of counters/pool_table, except that the field "reads" is also read without it. */
-typedef struct Exposed
+typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
 	uint32		entered;		/* how many pools got a series, up to CPM_MAX_POOL_SERIES */
@@ -55,14 +55,14 @@ typedef struct Exposed
 	uint64		marked_at;		/* number of the sample at which the marks were set */
 	bool		began_anew;		/* after a crash, and something had been counted */
 	CpmMonotonicTotals base;
-} Exposed;
+} MonotonicState;
 
-static Exposed *shared;
+static MonotonicState *shared;
 
 Size
 cpm_monotonic_size(void)
 {
-	return sizeof(Exposed);
+	return sizeof(MonotonicState);
 }
 
 void
@@ -137,72 +137,72 @@ above(uint64 count, uint64 base)
 
 /* What pools did since the mark: the share of all sessions of each, and of all statements. */
 static double *
-measure_pools(const CpmMonotonicCounters *exposed)
+measure_pools(const CpmMonotonicCounters *monotonic)
 {
-	int			places = exposed->pools.places;
+	int			places = monotonic->pools.places;
 	double	   *size = palloc0(places * sizeof(double));
 	double		sessions = 0;
 	double		queries = 0;
 
 	for (int i = 0; i < places; i++)
 	{
-		sessions += (double) above(exposed->use[i].sessions, pool_at(i)->marked_sessions);
-		queries += (double) above(exposed->queries[i], pool_at(i)->marked_queries);
+		sessions += (double) above(monotonic->use[i].sessions, pool_at(i)->marked_sessions);
+		queries += (double) above(monotonic->queries[i], pool_at(i)->marked_queries);
 	}
 	for (int i = 0; i < places; i++)
 	{
 		const CpmRetainedPool *retained = pool_at(i);
 
-		size[i] = above(exposed->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
-			above(exposed->queries[i], retained->marked_queries) / Max(queries, 1);
+		size[i] = above(monotonic->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
+			above(monotonic->queries[i], retained->marked_queries) / Max(queries, 1);
 	}
 	return size;
 }
 
 static void
-mark_pools(const CpmMonotonicCounters *exposed, uint64 sample)
+mark_pools(const CpmMonotonicCounters *monotonic, uint64 sample)
 {
-	for (int i = 0; i < exposed->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.places; i++)
 	{
-		pool_at(i)->marked_sessions = exposed->use[i].sessions;
-		pool_at(i)->marked_queries = exposed->queries[i];
+		pool_at(i)->marked_sessions = monotonic->use[i].sessions;
+		pool_at(i)->marked_queries = monotonic->queries[i];
 	}
 	shared->marked_at = sample;
 }
 
 /* The largest pool that has lasted, is in use and is not named; -1 for none. */
 static int
-largest_unnamed(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
+largest_unnamed(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
 	int			found = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
-		if (exposed->pools.is_used[i] && !pool_at(i)->has_series &&
-			exposed->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
-			above(sample, exposed->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+		if (monotonic->pools.is_used[i] && !pool_at(i)->has_series &&
+			monotonic->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
+			above(sample, monotonic->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
 			(found < 0 || size[i] > size[found]) &&
-			!cpm_monotonic_is_other(&exposed->pools.pool[i].name))
+			!cpm_monotonic_is_other(&monotonic->pools.pool[i].name))
 			found = i;
 	return found;
 }
 
 /* The named pool that gives its place to another one of that size; -1 for none. */
 static int
-pool_to_replace(const CpmMonotonicCounters *exposed, const double *size, uint64 sample, double other_size)
+pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample, double other_size)
 {
 	int			unused = -1;
 	int			smallest = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
 	{
 		if (!pool_at(i)->has_series)
 			continue;
-		if (unused < 0 || exposed->use[i].last_used < exposed->use[unused].last_used)
+		if (unused < 0 || monotonic->use[i].last_used < monotonic->use[unused].last_used)
 			unused = i;
 		if (smallest < 0 || size[i] < size[smallest])
 			smallest = i;
 	}
-	if (above(sample, exposed->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
+	if (above(sample, monotonic->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
 		return unused;
 	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES && size[smallest] < other_size / 2)
 		return smallest;
@@ -210,17 +210,17 @@ pool_to_replace(const CpmMonotonicCounters *exposed, const double *size, uint64 
 }
 
 static void
-name_pool(const CpmMonotonicCounters *exposed, int index)
+begin_series(const CpmMonotonicCounters *monotonic, int index)
 {
 	CpmRetainedPool *retained = pool_at(index);
 
 	retained->has_series = true;
-	retained->hidden_queries = exposed->queries[index];
+	retained->hidden_queries = monotonic->queries[index];
 	cpm_retained()->transferred += retained->hidden_queries;
 }
 
 static void
-unname_pool(int index)
+end_series(int index)
 {
 	pool_at(index)->has_series = false;
 	cpm_retained()->transferred -= pool_at(index)->shown_queries;
@@ -228,45 +228,45 @@ unname_pool(int index)
 
 /* Name one more pool, if there is one to be named and a place for it. */
 static void
-replace_pool(const CpmMonotonicCounters *exposed, const double *size, uint64 sample)
+replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
-	int			enters = largest_unnamed(exposed, size, sample);
+	int			enters = largest_unnamed(monotonic, size, sample);
 	int			named = 0;
 
-	for (int i = 0; i < exposed->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.places; i++)
 		named += pool_at(i)->has_series;
 	if (enters >= 0 && named >= CPM_MAX_POOL_SERIES)
 	{
-		int			leaves = pool_to_replace(exposed, size, sample, size[enters]);
+		int			leaves = pool_to_replace(monotonic, size, sample, size[enters]);
 
 		if (leaves < 0)
 			return;
-		unname_pool(leaves);
+		end_series(leaves);
 	}
 	if (enters < 0)
 		return;
-	name_pool(exposed, enters);
+	begin_series(monotonic, enters);
 	shared->replaced_at = sample;
 }
 
 /* Each pool that lasts is named until there were twenty; then one at a time, slowly. */
 static void
-choose_pools(const CpmMonotonicCounters *exposed)
+choose_pools(const CpmMonotonicCounters *monotonic)
 {
 	uint64		sample = cpm_pool_busy_samples();
-	double	   *size = measure_pools(exposed);
+	double	   *size = measure_pools(monotonic);
 	int			enters;
 
 	while (shared->entered < CPM_MAX_POOL_SERIES &&
-		   (enters = largest_unnamed(exposed, size, sample)) >= 0)
+		   (enters = largest_unnamed(monotonic, size, sample)) >= 0)
 	{
-		name_pool(exposed, enters);
+		begin_series(monotonic, enters);
 		shared->entered++;
 	}
 	if (above(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
-		replace_pool(exposed, size, sample);
+		replace_pool(monotonic, size, sample);
 	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
-		mark_pools(exposed, sample);
+		mark_pools(monotonic, sample);
 	pfree(size);
 }
 
@@ -278,67 +278,67 @@ cpm_monotonic_is_other(const CpmPoolName *name)
 }
 
 static void
-add_database(CpmMonotonicCounters *exposed, int most, const char *name, uint64 queries, uint64 failed)
+add_database(CpmMonotonicCounters *monotonic, int most, const char *name, uint64 queries, uint64 failed)
 {
 	/* a database may be called as none that is known is */
 	const char *known = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
-	CpmDatabaseCounters *database = &exposed->database[cpm_find_database(exposed->database, &exposed->databases, most, known)];
+	CpmDatabaseCounters *database = &monotonic->database[cpm_find_database(monotonic->database, &monotonic->databases, most, known)];
 
 	database->queries += queries;
 	database->failed += failed;
 }
 
-/* By database; what is in "(other)" and not of a pool that was folded is of none that is known. */
+/* By database; what is in "(other)" and not of a pool that was evicted is of none that is known. */
 static void
-sum_databases(CpmMonotonicCounters *exposed, const Evicted *evicted)
+sum_databases(CpmMonotonicCounters *monotonic, const Evicted *evicted)
 {
-	const uint64 *counts = exposed->pools.pool[CPM_OTHER_POOL].counts.of;
+	const uint64 *counts = monotonic->pools.pool[CPM_OTHER_POOL].counts.of;
 	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
 	uint64		failed = above(counts[CPM_FAILED_QUERIES], evicted->other.base_failed);
-	int			most = exposed->pools.places + CPM_RETAINED_DATABASES;
+	int			most = monotonic->pools.places + CPM_RETAINED_DATABASES;
 
-	exposed->database = palloc0(most * sizeof(CpmDatabaseCounters));
-	for (int i = CPM_OTHER_POOL + 1; i < exposed->pools.places; i++)
-		if (exposed->pools.is_used[i])
-			add_database(exposed, most, exposed->pools.pool[i].name.database, exposed->queries[i], evicted->failed[i]);
+	monotonic->database = palloc0(most * sizeof(CpmDatabaseCounters));
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+		if (monotonic->pools.is_used[i])
+			add_database(monotonic, most, monotonic->pools.pool[i].name.database, monotonic->queries[i], evicted->failed[i]);
 	for (int i = 0; i < evicted->databases; i++)
 	{
 		const CpmDatabaseCounters *database = &evicted->database[i];
 
-		add_database(exposed, most, database->name, database->queries, database->failed);
+		add_database(monotonic, most, database->name, database->queries, database->failed);
 		queries = above(queries, database->queries);
 		failed = above(failed, database->failed);
 	}
 	if (queries > 0 || failed > 0)
-		add_database(exposed, most, "", queries, failed);
+		add_database(monotonic, most, "", queries, failed);
 }
 
-/* The lock is held, and no pool was folded since they were read. */
+/* The lock is held, and no pool was evicted since they were read. */
 static void
-add_memory(CpmMonotonicCounters *exposed, Evicted *evicted)
+add_memory(CpmMonotonicCounters *monotonic, Evicted *evicted)
 {
-	subtract_base(&exposed->totals);
-	for (int i = 0; i < exposed->pools.places; i++)
+	subtract_base(&monotonic->totals);
+	for (int i = 0; i < monotonic->pools.places; i++)
 	{
-		const uint64 *counts = exposed->pools.pool[i].counts.of;
+		const uint64 *counts = monotonic->pools.pool[i].counts.of;
 
-		if (!exposed->pools.is_used[i])
+		if (!monotonic->pools.is_used[i])
 			continue;
-		exposed->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
+		monotonic->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
 		evicted->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
-	choose_pools(exposed);
-	exposed->other_queries = cpm_retained()->transferred;
-	for (int i = 0; i < exposed->pools.places; i++)
+	choose_pools(monotonic);
+	monotonic->other_queries = cpm_retained()->transferred;
+	for (int i = 0; i < monotonic->pools.places; i++)
 	{
-		exposed->is_named[i] = pool_at(i)->has_series;
-		if (exposed->is_named[i])
+		monotonic->is_named[i] = pool_at(i)->has_series;
+		if (monotonic->is_named[i])
 		{
-			exposed->named_queries[i] = above(exposed->queries[i], pool_at(i)->hidden_queries);
-			pool_at(i)->shown_queries = exposed->queries[i];
+			monotonic->named_queries[i] = above(monotonic->queries[i], pool_at(i)->hidden_queries);
+			pool_at(i)->shown_queries = monotonic->queries[i];
 		}
 		else
-			exposed->other_queries += exposed->queries[i];
+			monotonic->other_queries += monotonic->queries[i];
 	}
 	evicted->databases = cpm_retained()->databases;
 	memcpy(evicted->database, cpm_retained()->database, sizeof(evicted->database));
@@ -346,60 +346,60 @@ add_memory(CpmMonotonicCounters *exposed, Evicted *evicted)
 }
 
 static void
-read_pools(CpmMonotonicCounters *exposed, CpmPoolSnapshot pools)
+read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 {
-	exposed->pools = pools;
-	sum_up(&exposed->pools, &exposed->totals);
+	monotonic->pools = pools;
+	sum_up(&monotonic->pools, &monotonic->totals);
 	for (int i = 0; i < pools.places; i++)
-		exposed->use[i] = cpm_pool_busy_use(i);
+		monotonic->use[i] = cpm_pool_busy_use(i);
 }
 
 /*
- * Read all totals, then take the lock. Returns false if a pool was folded, a reset happened or
+ * Read all totals, then take the lock. Returns false if a pool was evicted, a reset happened or
  * another read completed before the lock was taken; the caller retries. After another read,
  * our totals may be the older ones: a pool that we then begin to name would be subtracted from
  * the sum of the others with a count lower than was already shown, and that sum would fall.
  */
 static bool
-read_and_lock(CpmMonotonicCounters *exposed)
+read_and_lock(CpmMonotonicCounters *monotonic)
 {
-	uint64		folded = cpm_pools_evicted();
+	uint64		evicted = cpm_pools_evicted();
 	uint64		reads = shared->reads;
 
-	read_pools(exposed, cpm_pool_snapshot());
+	read_pools(monotonic, cpm_pool_snapshot());
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
-	return folded == cpm_pools_evicted() && reads == shared->reads;
+	return evicted == cpm_pools_evicted() && reads == shared->reads;
 }
 
 CpmMonotonicCounters *
 cpm_monotonic_read(void)
 {
-	CpmMonotonicCounters *exposed = palloc0(sizeof(CpmMonotonicCounters));
+	CpmMonotonicCounters *monotonic = palloc0(sizeof(CpmMonotonicCounters));
 	Evicted    *evicted = palloc0(sizeof(Evicted));
 	int			places = cpm_pools_slots();
 	bool		is_one_moment;
 
-	exposed->use = palloc(places * sizeof(CpmPoolUse));
-	exposed->is_named = palloc0(places * sizeof(bool));
-	exposed->queries = palloc0(places * sizeof(uint64));
-	exposed->named_queries = palloc0(places * sizeof(uint64));
+	monotonic->use = palloc(places * sizeof(CpmPoolUse));
+	monotonic->is_named = palloc0(places * sizeof(bool));
+	monotonic->queries = palloc0(places * sizeof(uint64));
+	monotonic->named_queries = palloc0(places * sizeof(uint64));
 	evicted->failed = palloc0(places * sizeof(uint64));
-	is_one_moment = read_and_lock(exposed);
+	is_one_moment = read_and_lock(monotonic);
 	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
 	{
 		LWLockRelease(cpm_pools_lock());
-		is_one_moment = read_and_lock(exposed);
+		is_one_moment = read_and_lock(monotonic);
 	}
 	if (!is_one_moment)
 	{
-		/* one is folded all the time: look while none can be */
-		read_pools(exposed, cpm_pool_snapshot_nowait());
+		/* one is evicted all the time: look while none can be */
+		read_pools(monotonic, cpm_pool_snapshot_nowait());
 	}
-	add_memory(exposed, evicted);
+	add_memory(monotonic, evicted);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
-	sum_databases(exposed, evicted);
-	return exposed;
+	sum_databases(monotonic, evicted);
+	return monotonic;
 }
 
 void

@@ -20,7 +20,7 @@
 #define CPM_SERIES_PERIOD_SAMPLES 600	/* samples between two replacements of named pools, at
 										 * least */
 #define CPM_SERIES_OTHER "other"	/* database, role and application of that rest */
-#define CPM_SERIES_NO_DATABASE "(other)"	/* folded pools, sessions that are still
+#define CPM_SERIES_NO_DATABASE "(other)"	/* evicted pools, sessions that are still
 											 * authenticating */
 
 /* Of the whole server. */

@@ -56,7 +56,7 @@ cpm_pool_busy_attach(void *memory, bool is_new)
 
 /* The place, emptied if it knows another pool or another time. */
 static BusyPlace *
-own_place(int index, uint32 generation)
+entry_for(int index, uint32 generation)
 {
 	BusyPlace  *place = &times->place[index];
 	uint32		epoch = pg_atomic_read_u32(&times->epoch);
@@ -98,7 +98,7 @@ cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 
 		if (!cpm_pool_generation(i, &generation, &connections) || (!was_left(i) && connections == 0))
 			continue;
-		place = own_place(i, generation);
+		place = entry_for(i, generation);
 		place->use.samples++;
 		place->use.last_used = sample;
 		place->use.sessions += connections;
@@ -154,5 +154,5 @@ cpm_pool_busy_load(int index, const CpmBusy *busy)
 	uint32		connections;
 
 	if (cpm_pool_generation(index, &generation, &connections))
-		own_place(index, generation)->busy = *busy;
+		entry_for(index, generation)->busy = *busy;
 }

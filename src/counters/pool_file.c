@@ -141,12 +141,12 @@ cpm_pool_file_load(CpmSource *source)
 	CpmBusy		busy;
 	CpmSavedSeries series;
 	CpmPool		sum = {0};
-	uint64		folded;
+	uint64		evicted;
 	int64		max_us;
 
 	if (!cpm_get_mark(source, sizeof(CpmPoolName)))
 		return false;
-	folded = cpm_get_u64(source);
+	evicted = cpm_get_u64(source);
 	max_us = (int64) cpm_get_u64(source);
 	while (cpm_get_more(source))
 	{
@@ -163,7 +163,7 @@ cpm_pool_file_load(CpmSource *source)
 	}
 	if (source->failed || source->validate_only)
 		return !source->failed;
-	cpm_pools_load_evicted(folded);
+	cpm_pools_load_evicted(evicted);
 	cpm_slots_load(&sum.counts, &sum.histogram, max_us);
 	return true;
 }

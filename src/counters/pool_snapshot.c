@@ -20,16 +20,16 @@
 #include "miscadmin.h"
 
 /* A move takes well under a microsecond, but its process may have to wait for a processor. */
-#define MOST_WAITS 1000
-#define MOST_WAITS_IN_HASTE 20
-#define WAITS_WITHOUT_QUIET 3
+#define MAX_WAITS 1000
+#define MAX_WAITS_NOWAIT 20
+#define WAITS_BEFORE_PAUSE 3
 #define WAIT_US 1000
 
 /* Where one follows the other all the time, others are asked to wait. */
-#define MOST_READS 20
-#define READS_WITHOUT_QUIET 3
+#define MAX_READS 20
+#define READS_BEFORE_PAUSE 3
 
-#define MOST_TALLIES 5			/* for a comparison, what they come to will do */
+#define MAX_RATE_READS 5		/* for a comparison, what they come to will do */
 
 #define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
 
@@ -62,27 +62,27 @@ clamp(CpmPoolSnapshot *list)
 
 /* Between two moves, or as it can be had. */
 static void
-read_at_rest(CpmPoolSnapshot *list, bool in_haste)
+read_between_transfers(CpmPoolSnapshot *list, bool nowait)
 {
-	int			waits = in_haste ? MOST_WAITS_IN_HASTE : MOST_WAITS;
+	int			waits = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
 	int			reads = 0;
 	bool		asked = false;
 	bool		is_whole = false;
 
-	while (!is_whole && reads < MOST_READS)
+	while (!is_whole && reads < MAX_READS)
 	{
 		uint64		before;
 		uint64		after;
-		bool		at_rest;
+		bool		is_quiescent;
 
 		CHECK_FOR_INTERRUPTS();
-		if (in_haste || reads >= READS_WITHOUT_QUIET || waits < MOST_WAITS - WAITS_WITHOUT_QUIET)
+		if (nowait || reads >= READS_BEFORE_PAUSE || waits < MAX_WAITS - WAITS_BEFORE_PAUSE)
 		{
 			cpm_transfers_pause();
 			asked = true;
 		}
-		at_rest = cpm_transfers_are_done(&before);
-		if (!at_rest && waits > 0)
+		is_quiescent = cpm_transfers_are_done(&before);
+		if (!is_quiescent && waits > 0)
 		{
 			waits--;
 			pg_usleep(WAIT_US);
@@ -90,7 +90,7 @@ read_at_rest(CpmPoolSnapshot *list, bool in_haste)
 		}
 		read_once(list);
 		reads++;
-		is_whole = at_rest && cpm_transfers_are_done(&after) && after == before;
+		is_whole = is_quiescent && cpm_transfers_are_done(&after) && after == before;
 		/* of what will not come to rest, once is enough */
 		if (waits == 0)
 			break;
@@ -103,13 +103,13 @@ read_at_rest(CpmPoolSnapshot *list, bool in_haste)
 
 /* Everything since the server started. */
 static CpmPoolSnapshot
-read_totals(bool in_haste)
+read_totals(bool nowait)
 {
 	CpmPoolSnapshot list = {.places = cpm_pools_slots()};
 
 	list.is_used = palloc(list.places * sizeof(bool));
 	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
-	read_at_rest(&list, in_haste);
+	read_between_transfers(&list, nowait);
 	return list;
 }
 
@@ -167,28 +167,28 @@ cpm_pool_snapshot_nowait(void)
 }
 
 void
-cpm_pool_rate_counters(CpmPoolRateCounters *tally)
+cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 {
 	int			pools = cpm_pools_slots();
 	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE);
 	bool		is_disturbed = true;
 
-	for (int tries = 0; is_disturbed && tries < MOST_TALLIES; tries++)
+	for (int tries = 0; is_disturbed && tries < MAX_RATE_READS; tries++)
 	{
 		uint64		before;
 		uint64		after;
 
 		is_disturbed = !cpm_transfers_are_done(&before);
 		for (int i = 0; i < pools; i++)
-			tally[i].opened = (uint32) cpm_pool_counts(i, &tally[i].generation, &counts[i]);
+			counters[i].opened = (uint32) cpm_pool_counts(i, &counters[i].generation, &counts[i]);
 		for (int i = 0; i < cpm_slots_total(); i++)
 			cpm_slot_add_counts(i, counts);
 		is_disturbed |= !cpm_transfers_are_done(&after) || after != before;
 	}
 	for (int i = 0; i < pools; i++)
 	{
-		tally[i].failed = (uint32) counts[i].of[CPM_FAILED_QUERIES];
-		tally[i].time_ms = (uint32) (counts[i].of[CPM_QUERY_TIME_US] / 1000);
+		counters[i].failed = (uint32) counts[i].of[CPM_FAILED_QUERIES];
+		counters[i].time_ms = (uint32) (counts[i].of[CPM_QUERY_TIME_US] / 1000);
 	}
 	pfree(counts);
 }

@@ -45,7 +45,7 @@ extern void cpm_pool_rate_counters(CpmPoolRateCounters *tally);
 /*
  * Counts and peaks start anew. Sessions that are open count as opened then, so
  * that those opened stay the sum of those ended and those that are open. Hold
- * the lock of counters/pool_table exclusively, or a pool could be folded between being
+ * the lock of counters/pool_table exclusively, or a pool could be evicted between being
  * read and being marked.
  */
 extern void cpm_pools_reset_baselines(void);

@@ -78,7 +78,7 @@ cpm_stat_windows_size(void)
 }
 
 static void
-init_ring(SnapshotRing *ring, CounterSnapshot *snapshots, int size, int64 length_us, TimestampTz now)
+init_snapshots(SnapshotRing *ring, CounterSnapshot *snapshots, int size, int64 length_us, TimestampTz now)
 {
 	pg_atomic_init_u64(&ring->next, 1);
 	ring->size = size;
@@ -95,8 +95,8 @@ cpm_stat_windows_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	memset(periods, 0, sizeof(*periods));
-	init_ring(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC, now);
-	init_ring(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
+	init_snapshots(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC, now);
+	init_snapshots(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
 	cpm_seqlock_init(&periods->reset_lock);
 	periods->reset.standing.at = now;
 }
@@ -111,7 +111,7 @@ take_snapshot(CounterSnapshot *snapshot, TimestampTz now, int64 max_us)
 }
 
 static void
-keep(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSnapshot *snapshot)
+append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSnapshot *snapshot)
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
@@ -134,13 +134,13 @@ cpm_stat_windows_snapshot(TimestampTz now)
 		return;
 	cpm_slots_next_tick();
 	take_snapshot(&snapshot, now, cpm_slots_tick_max_us(tick));
-	keep(&periods->minute, periods->minute_snapshot, &snapshot);
+	append_snapshot(&periods->minute, periods->minute_snapshot, &snapshot);
 
 	periods->minute_max_us = Max(periods->minute_max_us, snapshot.max_us);
 	if (number % SNAPSHOTS_PER_MINUTE == 0)
 	{
 		snapshot.max_us = periods->minute_max_us;
-		keep(&periods->hour, periods->hour_snapshot, &snapshot);
+		append_snapshot(&periods->hour, periods->hour_snapshot, &snapshot);
 		periods->minute_max_us = 0;
 	}
 }
@@ -329,7 +329,7 @@ load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, Tim
 	if (!source->validate_only)
 	{
 		pg_atomic_write_u64(&ring->next, 0);
-		keep(ring, snapshots, &loaded);
+		append_snapshot(ring, snapshots, &loaded);
 	}
 	while (cpm_get_more(source))
 	{
@@ -337,7 +337,7 @@ load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, Tim
 		loaded.max_us = (int64) cpm_get_u64(source);
 		(void) cpm_get(source, &loaded.counts, sizeof(loaded.counts));
 		if (cpm_get_histogram(source, &loaded.histogram) && !source->validate_only)
-			keep(ring, snapshots, &loaded);
+			append_snapshot(ring, snapshots, &loaded);
 	}
 }
 
@@ -364,12 +364,12 @@ cpm_stat_windows_resume(TimestampTz saved_at)
 	CounterSnapshot standing;
 
 	take_snapshot(&standing, saved_at, unsnapped_us[0]);
-	keep(&periods->minute, periods->minute_snapshot, &standing);
+	append_snapshot(&periods->minute, periods->minute_snapshot, &standing);
 	standing.max_us = unsnapped_us[1];
-	keep(&periods->hour, periods->hour_snapshot, &standing);
+	append_snapshot(&periods->hour, periods->hour_snapshot, &standing);
 
 	standing.at = GetCurrentTimestamp();
 	standing.max_us = 0;
-	keep(&periods->minute, periods->minute_snapshot, &standing);
-	keep(&periods->hour, periods->hour_snapshot, &standing);
+	append_snapshot(&periods->minute, periods->minute_snapshot, &standing);
+	append_snapshot(&periods->hour, periods->hour_snapshot, &standing);
 }

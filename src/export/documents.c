@@ -79,7 +79,7 @@ write_period(StringInfo json, const char *key, CpmStatWindow period, TimestampTz
 }
 
 static void
-write_connections(StringInfo json, const CpmSample *sample)
+write_connections_json(StringInfo json, const CpmSample *sample)
 {
 	double		total = sample->value[CPM_TOTAL_CONNECTIONS];
 	double		active = sample->value[CPM_ACTIVE_CONNECTIONS];
@@ -100,7 +100,7 @@ write_connections(StringInfo json, const CpmSample *sample)
 }
 
 static void
-write_sessions(StringInfo json)
+write_sessions_json(StringInfo json)
 {
 	static const char *const names[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
 	CpmPoolSnapshot list = cpm_pool_snapshot();
@@ -140,7 +140,7 @@ write_refusals(StringInfo json)
 }
 
 static void
-write_sampler(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz now)
+write_sampler_json(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz now)
 {
 	bool		has_sampled = sampler->last_round != 0;
 
@@ -155,7 +155,7 @@ write_sampler(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz now)
 }
 
 static void
-write_metrics(StringInfo json, const CpmSample *sample)
+write_metrics_json(StringInfo json, const CpmSample *sample)
 {
 	cpm_json_open_array(json, "metrics");
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -195,21 +195,21 @@ cpm_write_status(StringInfo json)
 	cpm_json_text(json, "state", RecoveryInProgress() ? "standby" : "running");
 	cpm_json_time(json, "startedAt", cpm_server_started_at());
 	appendStringInfo(json, ",\"health\":%s", health.data);
-	write_connections(json, &sample);
+	write_connections_json(json, &sample);
 	cpm_json_open(json, "queries");
 	write_period(json, "lastMinute", CPM_LAST_MINUTE, sample.taken_at);
 	write_period(json, "lastHour", CPM_LAST_HOUR, sample.taken_at);
 	write_period(json, "sinceReset", CPM_SINCE_RESET, sample.taken_at);
 	cpm_json_close(json);
-	write_sessions(json);
+	write_sessions_json(json);
 	write_refusals(json);
-	write_sampler(json, &sampler, sample.taken_at);
-	write_metrics(json, &sample);
+	write_sampler_json(json, &sampler, sample.taken_at);
+	write_metrics_json(json, &sample);
 	cpm_json_close(json);
 }
 
 static void
-count_state(const CpmSession *session, void *arg)
+count_pool_state(const CpmSession *session, void *arg)
 {
 	PoolLines  *lines = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
@@ -276,7 +276,7 @@ cpm_write_pools(StringInfo json)
 	int			used = 0;
 
 	lines.line = palloc0(list.places * sizeof(PoolLine));
-	(void) cpm_backends_scan(false, count_state, &lines);
+	(void) cpm_backends_scan(false, count_pool_state, &lines);
 	for (int i = 0; i < list.places; i++)
 		if (list.is_used[i] && is_worth_showing(&list.pool[i]))
 		{

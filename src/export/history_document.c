@@ -121,7 +121,7 @@ finish_step(Thinning *thinning)
 }
 
 static void
-add_point(const CpmPoint *point, void *arg)
+add_json_point(const CpmPoint *point, void *arg)
 {
 	Thinning   *thinning = arg;
 	int64		step = (point->at - thinning->since) / thinning->step_us;
@@ -148,7 +148,7 @@ step_of(CpmRollup tier, TimestampTz since, TimestampTz until)
 }
 
 static bool
-refuse(StringInfo json, const char *error)
+refuse_argument(StringInfo json, const char *error)
 {
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "error", error);
@@ -167,11 +167,11 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	CpmRollup	tier;
 
 	if (id < 0)
-		return refuse(json, metric ? "there is no such metric: see \"metrics\" of /api/status" : "say which metric: /api/history?metric=total_connections");
+		return refuse_argument(json, metric ? "there is no such metric: see \"metrics\" of /api/status" : "say which metric: /api/history?metric=total_connections");
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
-		return refuse(json, "since and until are so long ago (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC");
+		return refuse_argument(json, "since and until are so long ago (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC");
 	if (from > to)
-		return refuse(json, "since is after until");
+		return refuse_argument(json, "since is after until");
 
 	/*
 	 * The hours go back a year: what is before is empty, and would only make steps coarse. A span
@@ -190,7 +190,7 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	cpm_json_time(json, "until", to);
 	cpm_json_number(json, "stepMs", (double) thinning.step_us / 1000);
 	cpm_json_open_array(json, "points");
-	cpm_series_scan(tier, id, 0, from, to, add_point, &thinning);
+	cpm_series_scan(tier, id, 0, from, to, add_json_point, &thinning);
 	finish_step(&thinning);
 	cpm_json_close_array(json);
 	cpm_json_close(json);

@@ -50,17 +50,17 @@ typedef struct Facts
 {
 	CpmExposition out;
 	CpmSample	sample;
-	CpmMonotonicCounters *exposed;
+	CpmMonotonicCounters *monotonic;
 	StateCounts *by_pool;		/* by index of counters/pool_table */
 	StateCounts unknown;		/* of no pool that is known */
 } Facts;
 
 static void
-count_session(const CpmSession *session, void *arg)
+count_shown_session(const CpmSession *session, void *arg)
 {
 	Facts	   *facts = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
-	StateCounts *counts = pool > CPM_OTHER_POOL && pool < facts->exposed->pools.places ?
+	StateCounts *counts = pool > CPM_OTHER_POOL && pool < facts->monotonic->pools.places ?
 		&facts->by_pool[pool] : &facts->unknown;
 
 	counts->of[session->state]++;
@@ -73,7 +73,7 @@ count_hidden_sessions(Facts *facts)
 {
 	int			hidden = (int) facts->sample.value[CPM_TOTAL_CONNECTIONS] - facts->unknown.total;
 
-	for (int i = 0; i < facts->exposed->pools.places; i++)
+	for (int i = 0; i < facts->monotonic->pools.places; i++)
 		hidden -= facts->by_pool[i].total;
 	facts->unknown.of[CPM_STATE_STARTING] += Max(hidden, 0) + facts->unknown.of[CPM_STATE_UNKNOWN];
 	facts->unknown.of[CPM_STATE_UNKNOWN] = 0;
@@ -81,12 +81,12 @@ count_hidden_sessions(Facts *facts)
 }
 
 static void
-gather(Facts *facts)
+gather_metrics(Facts *facts)
 {
-	CpmSampleObserver watcher = {.session = count_session,.arg = facts};
+	CpmSampleObserver watcher = {.session = count_shown_session,.arg = facts};
 
-	facts->exposed = cpm_monotonic_read();
-	facts->by_pool = palloc0(facts->exposed->pools.places * sizeof(StateCounts));
+	facts->monotonic = cpm_monotonic_read();
+	facts->by_pool = palloc0(facts->monotonic->pools.places * sizeof(StateCounts));
 	cpm_sample_take(&facts->sample, &watcher);
 	count_hidden_sessions(facts);
 }
@@ -117,7 +117,7 @@ write_states(CpmExposition *out, const char *database, const StateCounts *counts
 }
 
 static void
-add_states(StateCounts *sum, const StateCounts *counts)
+add_state_counts(StateCounts *sum, const StateCounts *counts)
 {
 	for (int state = 0; state < CPM_STATES; state++)
 		sum->of[state] += counts->of[state];
@@ -128,7 +128,7 @@ add_states(StateCounts *sum, const StateCounts *counts)
 static void
 write_database_states(Facts *facts)
 {
-	const CpmPoolSnapshot *pools = &facts->exposed->pools;
+	const CpmPoolSnapshot *pools = &facts->monotonic->pools;
 	StateCounts unknown = facts->unknown;
 
 	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
@@ -143,12 +143,12 @@ write_database_states(Facts *facts)
 			continue;
 		for (int j = i; j < pools->places; j++)
 			if (pools->is_used[j] && strcmp(pools->pool[j].name.database, database) == 0)
-				add_states(&sum, &facts->by_pool[j]);
+				add_state_counts(&sum, &facts->by_pool[j]);
 		write_states(&facts->out, database, &sum);
 	}
 	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
 		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_SERIES_NO_DATABASE) == 0)
-			add_states(&unknown, &facts->by_pool[i]);
+			add_state_counts(&unknown, &facts->by_pool[i]);
 	if (unknown.total > 0)
 		write_states(&facts->out, CPM_SERIES_NO_DATABASE, &unknown);
 }
@@ -175,7 +175,7 @@ static void
 write_sessions(Facts *facts)
 {
 	static const char *const ends[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	const CpmMonotonicTotals *totals = &facts->exposed->totals;
+	const CpmMonotonicTotals *totals = &facts->monotonic->totals;
 	CpmExposition *out = &facts->out;
 
 	cpm_family(out, "connections_opened", CPM_COUNTER, "Sessions that were let in.");
@@ -197,15 +197,15 @@ database_label(const CpmDatabaseCounters *database)
 static void
 write_queries(Facts *facts)
 {
-	const CpmMonotonicCounters *exposed = facts->exposed;
+	const CpmMonotonicCounters *monotonic = facts->monotonic;
 	CpmExposition *out = &facts->out;
 
 	cpm_family(out, "queries", CPM_COUNTER, "Statements of clients, failed ones included.");
-	for (int i = 0; i < exposed->databases; i++)
-		cpm_sample_of(out, "database", database_label(&exposed->database[i]), (double) exposed->database[i].queries);
+	for (int i = 0; i < monotonic->databases; i++)
+		cpm_sample_of(out, "database", database_label(&monotonic->database[i]), (double) monotonic->database[i].queries);
 	cpm_family(out, "query_errors", CPM_COUNTER, "Statements of clients that failed.");
-	for (int i = 0; i < exposed->databases; i++)
-		cpm_sample_of(out, "database", database_label(&exposed->database[i]), (double) exposed->database[i].failed);
+	for (int i = 0; i < monotonic->databases; i++)
+		cpm_sample_of(out, "database", database_label(&monotonic->database[i]), (double) monotonic->database[i].failed);
 }
 
 /*
@@ -222,7 +222,7 @@ error_class(int sqlstate, char *class)
 static void
 write_errors(Facts *facts)
 {
-	const uint64 *error = facts->exposed->totals.error;
+	const uint64 *error = facts->monotonic->totals.error;
 	char		buffer[CPM_ERROR_CODES + 1][3];
 	const char *class[CPM_ERROR_CODES + 1];
 	double		sum[CPM_ERROR_CODES + 1];
@@ -279,7 +279,7 @@ write_histogram(Facts *facts, const char *name, const char *help, const CpmHisto
 static void
 write_durations(Facts *facts)
 {
-	const CpmMonotonicTotals *totals = &facts->exposed->totals;
+	const CpmMonotonicTotals *totals = &facts->monotonic->totals;
 	double		bounds_us[40];
 	int			bounds;
 
@@ -320,7 +320,7 @@ write_troubles(Facts *facts)
 		cpm_sample_alone(out, facts->sample.value[gauges[i].metric]);
 	}
 	cpm_family(out, "leaks_detected", CPM_COUNTER, "Suspected leaks of connections, each once.");
-	cpm_sample_alone(out, (double) facts->exposed->totals.leaks);
+	cpm_sample_alone(out, (double) facts->monotonic->totals.leaks);
 }
 
 static void
@@ -350,35 +350,35 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 static void
 write_pool_connections(Facts *facts)
 {
-	const CpmPoolSnapshot *pools = &facts->exposed->pools;
+	const CpmPoolSnapshot *pools = &facts->monotonic->pools;
 	StateCounts other = facts->unknown;
 
 	cpm_family(&facts->out, "pool_connections", CPM_GAUGE,
 			   "Sessions by pool and state, of up to 20 pools.");
 	for (int i = 0; i < pools->places; i++)
-		if (facts->exposed->is_named[i])
+		if (facts->monotonic->is_named[i])
 			write_pool_states(&facts->out, &pools->pool[i].name, &facts->by_pool[i]);
 		else
-			add_states(&other, &facts->by_pool[i]);
+			add_state_counts(&other, &facts->by_pool[i]);
 	write_pool_states(&facts->out, NULL, &other);
 }
 
 static void
 write_pool_queries(Facts *facts)
 {
-	const CpmMonotonicCounters *exposed = facts->exposed;
+	const CpmMonotonicCounters *monotonic = facts->monotonic;
 
 	cpm_family(&facts->out, "pool_queries", CPM_COUNTER,
 			   "Statements by pool, of up to 20 pools; of each, since it has a series.");
-	for (int i = 0; i < exposed->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.places; i++)
 	{
-		if (!exposed->is_named[i])
+		if (!monotonic->is_named[i])
 			continue;
-		label_pool(&facts->out, &exposed->pools.pool[i].name);
-		cpm_sample_end(&facts->out, (double) exposed->named_queries[i]);
+		label_pool(&facts->out, &monotonic->pools.pool[i].name);
+		cpm_sample_end(&facts->out, (double) monotonic->named_queries[i]);
 	}
 	label_pool(&facts->out, NULL);
-	cpm_sample_end(&facts->out, (double) exposed->other_queries);
+	cpm_sample_end(&facts->out, (double) monotonic->other_queries);
 }
 
 static void
@@ -537,7 +537,7 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	/* a worker without a database has no encoding; HTTP has UTF-8 */
 	facts->out.only_ascii = OidIsValid(MyDatabaseId) &&
 		(GetDatabaseEncoding() != PG_UTF8 || pg_get_client_encoding() != PG_UTF8);
-	gather(facts);
+	gather_metrics(facts);
 	write_connections(facts);
 	write_sessions(facts);
 	write_queries(facts);

@@ -99,7 +99,7 @@ gather_pooler(CpmPoolEvidence *evidence, const Pooled *pooled, int index)
 }
 
 static void
-gather(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int index)
+gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int index)
 {
 	evidence->pool = &list->pool[index];
 	evidence->is_mixed = index == CPM_OTHER_POOL;
@@ -117,7 +117,7 @@ wanted_by_all(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence, CpmPoolAdv
 	{
 		if (!list->is_used[i])
 			continue;
-		gather(evidence, list, i);
+		gather_evidence(evidence, list, i);
 		cpm_advise(evidence, advice);
 		sum += advice->size > 0 ? advice->size : (int) list->pool[i].connections;
 	}
@@ -190,7 +190,7 @@ emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoo
 	cpm_row_emit(&row, result);
 }
 
-/* Every known pool has its row, "(other)" once something was folded into it. */
+/* Every known pool has its row, "(other)" once something was evicted into it. */
 static bool
 has_row(const CpmPoolSnapshot *list, int index)
 {
@@ -220,7 +220,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	{
 		if (!has_row(&list, i))
 			continue;
-		gather(evidence, &list, i);
+		gather_evidence(evidence, &list, i);
 		gather_pooler(evidence, &pooled, i);
 		cpm_advise(evidence, advice);
 		emit_advice(result, evidence, advice);

@@ -57,7 +57,7 @@ gather_pools(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 }
 
 static void
-append(char *list, const char *separator, const char *text)
+append_finding(char *list, const char *separator, const char *text)
 {
 	if (list[0] != '\0')
 		strlcat(list, separator, CPM_AUDIT_LIST_SIZE);
@@ -99,10 +99,10 @@ gather_errors(CpmAuditEvidence *evidence)
 		if (!cpm_is_retryable(sqlstate))
 			continue;
 		evidence->retryable += count.errors;
-		append(evidence->retryable_kinds, ", ",
-			   psprintf("%s %s " UINT64_FORMAT " times", sqlstate,
-						cpm_condition_name(sqlstate) ? cpm_condition_name(sqlstate) : "",
-						count.errors));
+		append_finding(evidence->retryable_kinds, ", ",
+					   psprintf("%s %s " UINT64_FORMAT " times", sqlstate,
+								cpm_condition_name(sqlstate) ? cpm_condition_name(sqlstate) : "",
+								count.errors));
 	}
 }
 
@@ -213,7 +213,7 @@ note_timeouts(CpmAuditEvidence *evidence, HeapTuple tuple, TupleDesc description
 		lacks_one |= i <= CPM_IDLE_IN_TRANSACTION_TIMEOUT && !is_set[i];
 	}
 	if (lacks_one)
-		append(evidence->without, ", ", SPI_getvalue(tuple, description, 1));
+		append_finding(evidence->without, ", ", SPI_getvalue(tuple, description, 1));
 }
 
 static void

@@ -130,7 +130,7 @@ find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
  * that does not change what a ratio says. A role taken by SET ROLE has none.
  */
 static int64
-transactions_of(const Owner *owner, int64 calls)
+owner_transactions(const Owner *owner, int64 calls)
 {
 	if ((uint64) calls > owner->queries || (uint64) owner->calls > owner->queries / 2 * 3)
 		return -1;
@@ -192,7 +192,7 @@ visit_statement(Candidate *candidate, HTAB *owners, Judge judge, Visit visit, vo
 	if (candidate->statement.calls < CPM_CANDIDATE_CALLS || !fill_meaning(candidate))
 		return;
 	owner = owner_of(owners, candidate->tuple, candidate->description, candidate->columns);
-	candidate->statement.transactions = transactions_of(owner, candidate->statement.calls);
+	candidate->statement.transactions = owner_transactions(owner, candidate->statement.calls);
 	if (judge(&candidate->statement, &candidate->verdict))
 		visit(candidate, arg);
 }

@@ -91,7 +91,7 @@ cpm_chart_fit(CpmChart *chart)
 
 /* The line in which a value lies, counted from the bottom; -1 for none. */
 static int
-row_of(const CpmChart *chart, double value)
+chart_row(const CpmChart *chart, double value)
 {
 	if (isnan(value))
 		return -1;
@@ -102,9 +102,9 @@ row_of(const CpmChart *chart, double value)
 static const char *
 background(const CpmChart *chart, int row)
 {
-	if (row == row_of(chart, chart->critical))
+	if (row == chart_row(chart, chart->critical))
 		return look_of(chart)->critical;
-	if (row == row_of(chart, chart->warning))
+	if (row == chart_row(chart, chart->warning))
 		return look_of(chart)->warning;
 	return " ";
 }
@@ -137,9 +137,9 @@ cpm_chart_line(const CpmChart *chart, int line, StringInfo out)
 	double		label = NAN;
 	const char *mark = look->tick;
 
-	if (row == row_of(chart, chart->critical))
+	if (row == chart_row(chart, chart->critical))
 		label = chart->critical, mark = "C";
-	else if (row == row_of(chart, chart->warning))
+	else if (row == chart_row(chart, chart->warning))
 		label = chart->warning, mark = "W";
 	else if (line == 0)
 		label = chart->scale;

@@ -140,7 +140,7 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* one reset at a time, and no pool folded in the middle of it */
+	/* one reset at a time, and no pool evicted in the middle of it */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();

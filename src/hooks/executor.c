@@ -185,7 +185,7 @@ end_parts(const QueryDesc *query)
 }
 
 static void
-end(QueryDesc *query)
+cpm_ExecutorEnd(QueryDesc *query)
 {
 	if (unlikely(cpm_progress.unsettled & CPM_PORTALS_IN_PARTS))
 		end_parts(query);
@@ -199,7 +199,7 @@ keep_part(const QueryDesc *query, int64 elapsed_us)
 	if (end_on == NULL)
 	{
 		end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
-		ExecutorEnd_hook = end;
+		ExecutorEnd_hook = cpm_ExecutorEnd;
 	}
 	return cpm_suspended_portal_keep(query, elapsed_us);
 }
@@ -242,7 +242,7 @@ finish_statement(QueryDesc *query)
 }
 
 static void
-finish(QueryDesc *query)
+cpm_ExecutorFinish(QueryDesc *query)
 {
 	if (unlikely(query == cpm_progress.finishing))
 		finish_statement(query);
@@ -258,7 +258,7 @@ expect_finish(const QueryDesc *query)
 	if (finish_on != NULL)
 		return;
 	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
-	ExecutorFinish_hook = finish;
+	ExecutorFinish_hook = cpm_ExecutorFinish;
 }
 
 static inline void
@@ -298,7 +298,7 @@ note_unsettled_run(const QueryDesc *query)
 }
 
 static pg_attribute_hot void
-run(CPM_EXECUTOR_RUN_PARAMETERS)
+cpm_ExecutorRun(CPM_EXECUTOR_RUN_PARAMETERS)
 {
 	if (unlikely(cpm_progress.unsettled != 0))
 		note_unsettled_run(query);
@@ -370,9 +370,9 @@ note_utility(Utility *utility)
 }
 
 static void
-process_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
-				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-				DestReceiver *destination, QueryCompletion *completion)
+cpm_ProcessUtility(PlannedStmt *planned, const char *text, bool read_only_tree,
+				   ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+				   DestReceiver *destination, QueryCompletion *completion)
 {
 	Utility		utility = look_at_utility(planned, text);
 	CpmFeatureUse use = cpm_features_of_utility(planned->utilityStmt);
@@ -397,7 +397,7 @@ void
 cpm_executor_install(void)
 {
 	cpm_progress.run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
-	ExecutorRun_hook = run;
+	ExecutorRun_hook = cpm_ExecutorRun;
 	utility_on = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
-	ProcessUtility_hook = process_utility;
+	ProcessUtility_hook = cpm_ProcessUtility;
 }

@@ -115,7 +115,7 @@ is_client_error(const ErrorData *edata)
 
 /* What failed in a session: a statement, or the session itself. */
 static void
-note_failure(const ErrorData *edata, TimestampTz at)
+count_failure(const ErrorData *edata, TimestampTz at)
 {
 	if (edata->elevel == FATAL)
 		cpm_session_note_fatal(edata->sqlerrcode);
@@ -124,7 +124,7 @@ note_failure(const ErrorData *edata, TimestampTz at)
 }
 
 static void
-count_message(ErrorData *edata)
+cpm_emit_log(ErrorData *edata)
 {
 	if (is_client_error(edata) && !is_inside)
 	{
@@ -133,7 +133,7 @@ count_message(ErrorData *edata)
 		is_inside = true;
 		cpm_errors_add(edata->sqlerrcode, at);
 		if (cpm_session_is_open())
-			note_failure(edata, at);
+			count_failure(edata, at);
 		else if (edata->elevel == FATAL)
 			count_refusal(edata, at);
 		is_inside = false;
@@ -146,5 +146,5 @@ void
 cpm_log_messages_install(void)
 {
 	previous_emit_log_hook = emit_log_hook;
-	emit_log_hook = count_message;
+	emit_log_hook = cpm_emit_log;
 }

@@ -107,7 +107,7 @@ close_session(int code, Datum argument)
 }
 
 static void
-note_authentication(Port *port, int status)
+cpm_ClientAuthentication(Port *port, int status)
 {
 	if (previous_authentication)
 		previous_authentication(port, status);
@@ -161,7 +161,7 @@ cpm_session_install(void)
 	cpm_settings_on_policy_change(note_policy);
 	cpm_settings_on_grouping_change(cpm_slot_forget_application);
 	previous_authentication = ClientAuthentication_hook;
-	ClientAuthentication_hook = note_authentication;
+	ClientAuthentication_hook = cpm_ClientAuthentication;
 }
 
 bool

@@ -370,7 +370,7 @@ note_rare_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 
 /* Asked for each function that a statement prepares to call: a few comparisons, and nothing else. */
 static pg_attribute_hot void
-note_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
 	if (unlikely(is_of_interest(object) || access != OAT_FUNCTION_EXECUTE || previous_object_access))
 		note_rare_access(access, class, object, sub, arg);
@@ -380,5 +380,5 @@ void
 cpm_features_install(void)
 {
 	previous_object_access = object_access_hook;
-	object_access_hook = note_object_access;
+	object_access_hook = cpm_object_access;
 }

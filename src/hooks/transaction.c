@@ -35,7 +35,7 @@
 static TimestampTz last_without_statement;
 
 static inline void
-add_busy(void)
+count_busy_time(void)
 {
 	if (likely(cpm_progress.busy_from != 0 && cpm_progress.busy_from < cpm_progress.last_end))
 		cpm_slot_count(CPM_BUSY_TIME_US, cpm_progress.last_end - cpm_progress.busy_from);
@@ -45,7 +45,7 @@ add_busy(void)
 void
 cpm_transaction_failed_block_ended(void)
 {
-	add_busy();
+	count_busy_time();
 	if (cpm_progress.in_block)
 		cpm_progress.busy_from = cpm_progress.last_end;
 }
@@ -150,7 +150,7 @@ end_transaction(void)
 
 	cpm_statement_transaction_ended();
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
-	add_busy();
+	count_busy_time();
 	if (chains)
 		cpm_progress.busy_from = cpm_progress.last_end;
 	cpm_progress.in_block = chains;
@@ -242,7 +242,7 @@ note_event(XactEvent event, void *arg)
 	if (unlikely(cpm_progress.busy_from == 0) && !is_clients_transaction())
 		return;
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
-	add_busy();
+	count_busy_time();
 	cpm_progress.in_block = false;
 }
 

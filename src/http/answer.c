@@ -52,7 +52,7 @@ is_json(const char *type)
 }
 
 static void
-say(CpmAnswer *answer, int status, const char *text)
+answer_text(CpmAnswer *answer, int status, const char *text)
 {
 	bool		as_json = answer->type != NULL && is_json(answer->type);
 
@@ -84,7 +84,7 @@ keep_health(const CpmAnswer *answer)
 }
 
 static void
-write_health(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+answer_health(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	if (last_health.data == NULL || cpm_rate_limit_allows(&health_limit, PROBES_PER_SECOND, request->now_us))
 	{
@@ -142,7 +142,7 @@ wants_openmetrics(const char *accept)
 }
 
 static void
-write_metrics(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+answer_metrics(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 {
 	bool		openmetrics = wants_openmetrics(request->accept);
 
@@ -156,7 +156,7 @@ write_page(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answ
 	(void) entry;
 	(void) request;
 	if (!cpm_page_write(&answer->body, answer->nonce))
-		say(answer, 503, "no randomness to be had");
+		answer_text(answer, 503, "no randomness to be had");
 }
 
 static void
@@ -181,8 +181,8 @@ WRITER(write_alerts)
 WRITER(write_poolers)
 
 static const Place places[] = {
-	{"/health/database", JSON, write_health, true, true},
-	{"/metrics", PROMETHEUS, write_metrics, false, false},
+	{"/health/database", JSON, answer_health, true, true},
+	{"/metrics", PROMETHEUS, answer_metrics, false, false},
 	{"/", "text/html; charset=utf-8", write_page, false, true},
 	{"/api/status", JSON, write_status, false, false},
 	{"/api/history", JSON, write_history, false, false},
@@ -231,27 +231,27 @@ decide(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 	if (!is_open && !cpm_allowance_take(request->peer, is_authorized, request->now_us))
 	{
 		answer->retry = true;
-		say(answer, 429, "too many requests");
+		answer_text(answer, 429, "too many requests");
 	}
 	else if (request->needs_host && request->host == NULL)
-		say(answer, 400, "an HTTP/1.1 request must have a Host header");
+		answer_text(answer, 400, "an HTTP/1.1 request must have a Host header");
 	else if (request->hosts > 1)
-		say(answer, 400, "a request must not have more than one Host header");
+		answer_text(answer, 400, "a request must not have more than one Host header");
 	else if (!is_open && !is_authorized)
 	{
 		answer->asks_user = place != NULL && place->write == write_page;
-		say(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
+		answer_text(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
 	}
 	else if (!is_open && !cpm_token_is_demanded() && request->host != NULL && !is_address(request->host))
-		say(answer, 403, "without http_token_file this is asked by address, not by name");
+		answer_text(answer, 403, "without http_token_file this is asked by address, not by name");
 	else if (place == NULL)
-		say(answer, 404, "there is nothing here: see /health/database, /metrics, / and /api/status");
+		answer_text(answer, 404, "there is nothing here: see /health/database, /metrics, / and /api/status");
 	else if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0)
-		say(answer, 405, "only GET and HEAD are answered");
+		answer_text(answer, 405, "only GET and HEAD are answered");
 	else if (!place->is_always_ready && entry->fitness() == CPM_NOT_READY)
 	{
 		answer->retry = true;
-		say(answer, 503, "the database system is starting up");
+		answer_text(answer, 503, "the database system is starting up");
 	}
 	else
 		place->write(entry, request, answer);

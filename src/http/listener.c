@@ -14,7 +14,7 @@
 #define BACKLOG 128
 
 static pgsocket
-refuse(pgsocket opened, const char *what, const char **problem)
+report_failure(pgsocket opened, const char *what, const char **problem)
 {
 	*problem = psprintf("%s: %s", what, strerror(errno));
 	if (opened != PGINVALID_SOCKET)
@@ -30,16 +30,16 @@ open_at(const struct addrinfo *address, const char **problem)
 	int			off = 0;
 
 	if (opened == PGINVALID_SOCKET)
-		return refuse(opened, "could not create a socket", problem);
+		return report_failure(opened, "could not create a socket", problem);
 	(void) setsockopt(opened, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (address->ai_family == AF_INET6)
 		(void) setsockopt(opened, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
 	if (bind(opened, address->ai_addr, address->ai_addrlen) != 0)
-		return refuse(opened, "could not bind to it", problem);
+		return report_failure(opened, "could not bind to it", problem);
 	if (listen(opened, BACKLOG) != 0)
-		return refuse(opened, "could not listen at it", problem);
+		return report_failure(opened, "could not listen at it", problem);
 	if (!pg_set_noblock(opened))
-		return refuse(opened, "could not make it nonblocking", problem);
+		return report_failure(opened, "could not make it nonblocking", problem);
 	return opened;
 }
 

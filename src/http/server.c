@@ -33,7 +33,7 @@ add_header(struct MHD_Response *response, const char *name, const char *value)
 }
 
 static void
-add_policy(struct MHD_Response *response, const char *nonce)
+add_security_policy(struct MHD_Response *response, const char *nonce)
 {
 	char		policy[512];
 
@@ -70,7 +70,7 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
 	}
 	if (answer->nonce[0] != '\0')
-		add_policy(response, answer->nonce);
+		add_security_policy(response, answer->nonce);
 	result = MHD_queue_response(connection, answer->status, response);
 	MHD_destroy_response(response);
 	return result;
@@ -183,7 +183,7 @@ ignore_log(void *arg, const char *format, va_list arguments)
  * good order, or the postmaster takes it for a crash.
  */
 static void
-give_up(void *arg, const char *file, unsigned int line, const char *reason)
+note_panic(void *arg, const char *file, unsigned int line, const char *reason)
 {
 	(void) arg;
 	ereport(LOG,
@@ -197,7 +197,7 @@ cpm_server_start(const CpmWorkerApi *entry, pgsocket listener)
 {
 	request_context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP request",
 											ALLOCSET_DEFAULT_SIZES);
-	MHD_set_panic_func(give_up, NULL);
+	MHD_set_panic_func(note_panic, NULL);
 	daemon_of_http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 									  handle, unconstify(CpmWorkerApi *, entry),
 									  MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,

@@ -121,7 +121,7 @@ serve(uint32 wait_event)
 }
 
 static void
-say_goodbye(int code, Datum argument)
+http_worker_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
@@ -145,7 +145,7 @@ cpm_http_main(Datum argument)
 	MemoryContextSwitchTo(context);
 	entry = cpm_worker_api_find("connpool_monitor_http");
 	entry->worker_started(CPM_WORKER_HTTP);
-	before_shmem_exit(say_goodbye, (Datum) 0);
+	before_shmem_exit(http_worker_exit, (Datum) 0);
 	wait_event = cpm_wait_event("ConnpoolMonitorHttp");
 	cpm_token_reread(entry->http_token_file());
 	while (!ShutdownRequestPending)

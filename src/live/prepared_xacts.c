@@ -28,7 +28,6 @@
 #include "live/prepared_xacts.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "samples/worker_status.h"
 #include "storage/fd.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
@@ -182,7 +181,7 @@ known_since(int dummy, TransactionId xid)
  * another's time. Sampler only.
  */
 static void
-keep(int dummy, TransactionId xid, TimestampTz since)
+record(int dummy, TransactionId xid, TimestampTz since)
 {
 	pg_atomic_write_u32(&known[dummy].xid, InvalidTransactionId);
 	pg_write_barrier();
@@ -202,12 +201,12 @@ find_and_keep(int dummy, TransactionId xid)
 	{
 		settled[dummy] = xid;
 		since = by_file;
-		keep(dummy, xid, since);
+		record(dummy, xid, since);
 	}
 	else if (since == 0)
 	{
 		since = GetCurrentTimestamp();
-		keep(dummy, xid, since);
+		record(dummy, xid, since);
 	}
 	return since;
 }
@@ -227,20 +226,24 @@ static int
 list_in_worker(CpmPrepared *list)
 {
 	int			count = 0;
-	bool		is_sampler = cpm_worker_status(CPM_WORKER_SAMPLER).pid == MyProcPid;
 
-	if (is_sampler && settled == NULL)
-		settled = MemoryContextAllocZero(TopMemoryContext,
-										 max_prepared_xacts * sizeof(TransactionId));
 	copy_dummies(list);
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
 		if (!TransactionIdIsValid(list[i].xid))
 			continue;
-		list[i].prepared_at = is_sampler ? find_and_keep(i, list[i].xid) : look_up(i, list[i].xid);
+		list[i].prepared_at = settled != NULL ? find_and_keep(i, list[i].xid) : look_up(i, list[i].xid);
 		list[count++] = list[i];
 	}
 	return count;
+}
+
+void
+cpm_prepared_xacts_begin_writing(void)
+{
+	if (max_prepared_xacts > 0)
+		settled = MemoryContextAllocZero(TopMemoryContext,
+										 max_prepared_xacts * sizeof(TransactionId));
 }
 
 int

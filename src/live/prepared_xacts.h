@@ -20,4 +20,7 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
  */
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
+/* Make the calling process, the sampler, the one that records when transactions were prepared. */
+extern void cpm_prepared_xacts_begin_writing(void);
+
 #endif							/* CPM_PREPARED_XACTS_H */

@@ -45,7 +45,7 @@ number_of(const CpmTable *table, const char *column)
 
 /* A word that is shown as it is, wherever it goes: plain characters, or it ends. */
 static void
-copy_word(char *word, const char *text, size_t size)
+copy_field(char *word, const char *text, size_t size)
 {
 	size_t		length = 0;
 
@@ -62,7 +62,7 @@ cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer)
 
 	if (strncmp(version, "PgBouncer ", 10) == 0)
 		version += 10;
-	copy_word(answer->version, version, sizeof(answer->version));
+	copy_field(answer->version, version, sizeof(answer->version));
 }
 
 void
@@ -74,7 +74,7 @@ cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer)
 		const char *value = text_of(table, "value");
 
 		if (strcmp(key, "pool_mode") == 0)
-			copy_word(answer->pool_mode, value, sizeof(answer->pool_mode));
+			copy_field(answer->pool_mode, value, sizeof(answer->pool_mode));
 		for (int i = 0; i < CPM_POOLER_SETTINGS; i++)
 			if (strcmp(key, cpm_pooler_setting_names[i]) == 0)
 				answer->setting[i] = parse_number(value);
@@ -92,7 +92,7 @@ cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer)
 
 		strlcpy(pool->database, text_of(table, "database"), sizeof(pool->database));
 		strlcpy(pool->user, text_of(table, "user"), sizeof(pool->user));
-		copy_word(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
+		copy_field(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
 		strlcpy(pool->load_balance_hosts, text_of(table, "load_balance_hosts"),
 				sizeof(pool->load_balance_hosts));
 		for (int i = 0; i < CPM_POOL_NUMBERS; i++)

@@ -88,7 +88,7 @@ ask_forever(void)
 }
 
 static void
-say_goodbye(int code, Datum argument)
+pgbouncer_worker_exit(int code, Datum argument)
 {
 	const CpmWorkerApi *entry = (const CpmWorkerApi *) DatumGetPointer(argument);
 
@@ -118,7 +118,7 @@ cpm_pgbouncer_main(Datum argument)
 	for (int i = 0; i < console_count; i++)
 		cpm_console_init(&consoles[i], entry, i);
 	entry->worker_started(CPM_WORKER_PGBOUNCER);
-	before_shmem_exit(say_goodbye, PointerGetDatum(entry));
+	before_shmem_exit(pgbouncer_worker_exit, PointerGetDatum(entry));
 	ask_forever();
 
 	/* 0 would mean: never start me again */

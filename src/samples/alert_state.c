@@ -133,7 +133,7 @@ cpm_alert_changes(CpmMetricId metric, CpmStatus to_status)
 
 /* False when the writer has come round to it. */
 static bool
-copy_entry(uint64 number, CpmAlertLogEntry *copy)
+copy_log_entry(uint64 number, CpmAlertLogEntry *copy)
 {
 	*copy = shared->entry[number % RING_ENTRIES];
 	pg_read_barrier();
@@ -142,7 +142,7 @@ copy_entry(uint64 number, CpmAlertLogEntry *copy)
 
 /* The oldest that may be shown when so many were ever written. */
 static uint64
-first_entry(uint64 next)
+first_log_entry(uint64 next)
 {
 	uint64		first = next > CPM_ALERT_LOG_ENTRIES ? next - CPM_ALERT_LOG_ENTRIES : 0;
 
@@ -161,9 +161,9 @@ cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
 
 	next = pg_atomic_read_u64(&shared->next);
 	pg_read_barrier();
-	first = first_entry(next);
+	first = first_log_entry(next);
 	for (uint64 i = next; i > first; i--)
-		if (copy_entry(i - 1, &copy))
+		if (copy_log_entry(i - 1, &copy))
 			visit(&copy, arg);
 }
 
@@ -179,9 +179,9 @@ cpm_alert_state_save(CpmSink *sink)
 	cpm_put(sink, board->row, sizeof(board->row));
 	pfree(board);
 	cpm_put_mark(sink, sizeof(CpmAlertLogEntry));
-	for (uint64 i = first_entry(next); i < next; i++)
+	for (uint64 i = first_log_entry(next); i < next; i++)
 	{
-		if (!copy_entry(i, &entry))
+		if (!copy_log_entry(i, &entry))
 			continue;
 		cpm_put_more(sink, true);
 		cpm_put(sink, &entry, sizeof(entry));

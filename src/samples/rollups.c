@@ -88,7 +88,7 @@ row_of(Ring *ring, uint64 number)
 }
 
 static uint64
-first_row(Ring *ring, uint64 next)
+first_rollup(Ring *ring, uint64 next)
 {
 	uint64		first = next > (uint64) ring->size ? next - ring->size : 0;
 
@@ -108,7 +108,7 @@ static uint64
 find_row(Ring *ring, TimestampTz start)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	uint64		first = first_row(ring, next);
+	uint64		first = first_rollup(ring, next);
 
 	if (next == first || row_of(ring, next - 1)->start < start)
 		return next;
@@ -182,7 +182,7 @@ cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue)
 
 /* False when the sampler has come round to it, or was stopped in the middle of a change. */
 static bool
-copy_row(Ring *ring, uint64 number, CpmRollupRow *copy)
+copy_rollup(Ring *ring, uint64 number, CpmRollupRow *copy)
 {
 	for (int tries = 0; tries < MOST_TRIES; tries++)
 	{
@@ -203,8 +203,8 @@ scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor vis
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	CpmRollupRow row;
 
-	for (uint64 i = first_row(ring, next); i < next; i++)
-		if (copy_row(ring, i, &row) && row.start >= since && row.start <= until)
+	for (uint64 i = first_rollup(ring, next); i < next; i++)
+		if (copy_rollup(ring, i, &row) && row.start >= since && row.start <= until)
 			visit(&row, arg);
 }
 
@@ -229,7 +229,7 @@ cpm_rollups_reset(void)
 }
 
 static void
-save_row(const CpmRollupRow *row, void *arg)
+save_rollup(const CpmRollupRow *row, void *arg)
 {
 	CpmSink    *sink = arg;
 
@@ -248,7 +248,7 @@ cpm_rollups_save(CpmSink *sink)
 {
 	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
 	{
-		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_row, sink);
+		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, sink);
 		cpm_put_more(sink, false);
 	}
 }

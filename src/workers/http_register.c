@@ -39,7 +39,7 @@ is_installed(void)
 
 /* In every process, for each message of the server log. */
 static void
-note_message(ErrorData *message)
+cpm_note_load_failure(ErrorData *message)
 {
 	if (previous_log_hook)
 		previous_log_hook(message);
@@ -67,7 +67,7 @@ cpm_http_register(void)
 	{
 		RegisterBackgroundWorker(&worker);
 		previous_log_hook = emit_log_hook;
-		emit_log_hook = note_message;
+		emit_log_hook = cpm_note_load_failure;
 	}
 	/* with EXEC_BACKEND each process comes here, not only the postmaster */
 	else if (!IsUnderPostmaster)

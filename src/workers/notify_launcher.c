@@ -42,7 +42,7 @@ static int	next_told;
 
 /* Not more than notify_rate in any second, wherever it begins. If so, it is taken to be told. */
 static bool
-is_allowed(int64 now_us)
+is_within_rate(int64 now_us)
 {
 	int64		before_us = told_at_us[(next_told + MOST_RATE - cpm_notify_rate) % MOST_RATE];
 
@@ -60,7 +60,7 @@ is_wanted(void)
 }
 
 static double
-threshold_of(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
+crossed_threshold(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
 {
 	/* of an alert that is over, the one that it had crossed */
 	CpmStatus	level = status != CPM_OK ? status : before;
@@ -79,12 +79,12 @@ cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow 
 		.status = row->alert.status,
 		.value = row->value,
 		.maximum = row->maximum,
-		.threshold = threshold_of(row->alert.status, before, row),
+		.threshold = crossed_threshold(row->alert.status, before, row),
 	};
 
 	if (!is_wanted())
 		return;
-	if (!is_allowed(now_us))
+	if (!is_within_rate(now_us))
 	{
 		cpm_notification_drop();
 		return;

@@ -23,7 +23,7 @@ typedef struct Breaches
 } Breaches;
 
 static void
-look_at_session(const CpmSession *session, void *arg)
+check_session(const CpmSession *session, void *arg)
 {
 	Breaches   *breaches = arg;
 	CpmSlotSession counted;
@@ -38,7 +38,7 @@ look_at_session(const CpmSession *session, void *arg)
  * cannot tell whether its role is still there.
  */
 static unsigned int
-violations_of(const Breaches *breaches, int index, const CpmPoolName *name)
+session_violations(const Breaches *breaches, int index, const CpmPoolName *name)
 {
 	CpmPolicy	policy;
 	uint32		generation;
@@ -76,11 +76,11 @@ cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 
 	buffer[0] = '\0';
 	breaches.by_pool = palloc0(breaches.pools * sizeof(unsigned int));
-	cpm_backends_scan(false, look_at_session, &breaches);
+	cpm_backends_scan(false, check_session, &breaches);
 	for (int i = 0; i < breaches.pools && named < POOLS_NAMED && used < size; i++)
 	{
 		CpmPoolName name;
-		unsigned int violations = cpm_pool_name(i, &name) ? violations_of(&breaches, i, &name) : 0;
+		unsigned int violations = cpm_pool_name(i, &name) ? session_violations(&breaches, i, &name) : 0;
 
 		if (violations == 0)
 			continue;

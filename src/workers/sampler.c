@@ -21,6 +21,7 @@
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
 #include "live/backends.h"
+#include "live/prepared_xacts.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
@@ -107,7 +108,7 @@ sleep_until(int64 due_us, uint32 wait_event)
 }
 
 static void
-say_goodbye(int code, Datum argument)
+sampler_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
@@ -162,7 +163,8 @@ cpm_sampler_main(Datum argument)
 
 	cpm_backends_publish();
 	cpm_worker_started(CPM_WORKER_SAMPLER);
-	before_shmem_exit(say_goodbye, 0);
+	cpm_prepared_xacts_begin_writing();
+	before_shmem_exit(sampler_exit, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
 
 	/* 0 would mean: never start me again, also after pg_terminate_backend() */

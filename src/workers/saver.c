@@ -68,7 +68,7 @@ save(MemoryContext context)
 }
 
 static void
-say_goodbye(int code, Datum argument)
+saver_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
@@ -117,7 +117,7 @@ cpm_saver_main(Datum argument)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
 	cpm_worker_started(CPM_WORKER_SAVER);
-	before_shmem_exit(say_goodbye, 0);
+	before_shmem_exit(saver_exit, 0);
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 
 	/* as in the sampler */

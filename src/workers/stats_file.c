@@ -333,7 +333,7 @@ load(void)
 }
 
 static void
-load_at_start(void)
+cpm_stats_file_startup(void)
 {
 	CpmCounters counters;
 
@@ -355,5 +355,5 @@ void
 cpm_stats_file_install(void)
 {
 	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = load_at_start;
+	shmem_startup_hook = cpm_stats_file_startup;
 }

@@ -89,7 +89,7 @@ since_of(const CpmSession *session, CpmMetricId id)
 }
 
 static void
-look_at_session(const CpmSession *session, void *arg)
+add_contribution(const CpmSession *session, void *arg)
 {
 	Search	   *search = arg;
 	TimestampTz since = since_of(session, search->metric);
@@ -308,7 +308,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 		name_pools(&search, psprintf("Most of the last minute's %s from: ", cpm_pool_rates_name(id)), buffer, size);
 		return;
 	}
-	cpm_backends_scan(false, look_at_session, &search);
+	cpm_backends_scan(false, add_contribution, &search);
 	if (is_by_age(id))
 		name_oldest(&search, buffer, size);
 	else
