@@ -33,7 +33,7 @@ typedef struct Look
 static const Look utf8_look = {
 	.bar = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
 	.shade = "░",.warning = "┄",.critical = "━",.nothing = "·",
-	.axis = "│",.tick = "┤",.corner = "└",.floor = "�35",
+	.axis = "│",.tick = "┤",.corner = "└",.floor = "─",
 };
 
 static const Look ascii_look = {
