@@ -13,7 +13,7 @@ use lib $FindBin::RealBin;
 use Connpool;
 use Http;
 
-# In samples, of which there are ten a second here; as the README has it.
+# In samples, of which there are ten a second here; as doc/reference.md has it.
 my ($lasting, $period, $places) = (30, 600, 20);
 
 my $port = http_port();

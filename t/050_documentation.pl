@@ -178,8 +178,21 @@ SQL
 	  $node->safe_psql('postgres', q{SELECT name FROM pg_settings WHERE name LIKE 'connpool_monitor.%'});
 	is_deeply({ map { $_->[0] => 1 } rows_below('## Settings') }, \%settings, 'settings');
 
-	my %families = $node->safe_psql('postgres', 'SELECT connpool_metrics()') =~ /^# TYPE (\S+) (\S+)$/mg;
-	is_deeply({ map { $_->[0] => $_->[1] } rows_below('## Metrics over HTTP') }, \%families, 'metric families and their types');
+	my $metrics = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
+	my %families = $metrics =~ /^# TYPE (\S+) (\S+)$/mg;
+	my @rows = rows_below('## Metrics over HTTP');
+	is_deeply({ map { $_->[0] => $_->[1] } @rows }, \%families, 'metric families and their types');
+
+	# Only labels of families that have samples here can be compared.
+	my (%used, %documented);
+	foreach ($metrics =~ /^(\w+\{[^}]*\}) /mg)
+	{
+		my ($family) = /^(\w+)/;
+		$family =~ s/_(?:bucket|sum|count)$// unless $families{$family};
+		$used{"$family $_"} = 1 foreach /(\w+)="/g;
+	}
+	foreach my $row (@rows) { $documented{"$row->[0] $_"} = 1 foreach split /, /, $row->[2]; }
+	is(join("\n", grep { !$documented{$_} } sort keys %used), '', 'labels of the families');
 
 	my @metrics = map { $_->[0] } grep { $_->[0] ne 'metric' } rows_below('## Metrics');
 	is(join(' ', @metrics), $node->safe_psql('postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}), 'metrics, in their order');
