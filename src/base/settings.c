@@ -504,7 +504,7 @@ define_pgbouncer(void)
 
 	DefineCustomStringVariable(PREFIX ".pgbouncer",
 							   "Names the consoles of PgBouncer that are asked.",
-							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â224¦'. Passwords are taken from the password file only.",
+							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â€¦'. Passwords are taken from the password file only.",
 							   &pgbouncer_string, "", at_start, GUC_SUPERUSER_ONLY,
 							   check_pgbouncer, assign_pgbouncer, NULL);
 	define_time(PREFIX ".pgbouncer_interval",
