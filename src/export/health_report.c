@@ -136,7 +136,7 @@ CpmHealth
 cpm_health_write(StringInfo json, CpmSample *sample)
 {
 	HealthFacts facts;
-	CpmHealthInput input = {.sample = &facts.sample,.status = facts.status,
+	CpmHealthInput input = {.sample = &facts.sample, .status = facts.status,
 	.is_checked = facts.is_checked};
 	CpmHealth	health;
 

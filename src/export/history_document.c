@@ -162,7 +162,7 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz from = now - USECS_PER_HOUR;
 	TimestampTz to = now;
-	Thinning	thinning = {.json = json,.step = -1};
+	Thinning	thinning = {.json = json, .step = -1};
 	int			id = metric ? cpm_metric_by_name(metric) : -1;
 	CpmRollup	tier;
 

@@ -83,7 +83,7 @@ count_hidden_sessions(Facts *facts)
 static void
 gather_metrics(Facts *facts)
 {
-	CpmSampleObserver watcher = {.session = count_shown_session,.arg = facts};
+	CpmSampleObserver watcher = {.session = count_shown_session, .arg = facts};
 
 	facts->monotonic = cpm_monotonic_read();
 	facts->by_pool = palloc0(facts->monotonic->pools.places * sizeof(StateCounts));

@@ -124,7 +124,7 @@ find_texts(HTAB *texts, const CpmStatements *statements)
 static void
 read_texts(SlowListing *listing)
 {
-	HASHCTL		control = {.keysize = sizeof(TextKey),.entrysize = sizeof(Text)};
+	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(Text)};
 	CpmStatements statements;
 
 	control.hcxt = CurrentMemoryContext;
