@@ -16,16 +16,21 @@ my ($runbook) = slurp_file("$ENV{TESTDIR}/doc/incident.md") =~ /^## Runbook\n(.*
 BAIL_OUT('doc/incident.md has no runbook') unless $runbook;
 
 my @entries = $runbook =~ /^### (\w+)$/mg;
-is(join(' ', @entries), $node->safe_psql('postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
+is( join(' ', @entries),
+	$node->safe_psql(
+		'postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
 	'every metric has its entry, in the order of the catalogue');
-my @incomplete = grep { $_ !~ /^- Causes: .*^- Look: .*^- Do: /ms } $runbook =~ /^### \w+\n(.*?)(?=^###|\z)/msg;
+my @incomplete =
+  grep { $_ !~ /^- Causes: .*^- Look: .*^- Do: /ms } $runbook =~ /^### \w+\n(.*?)(?=^###|\z)/msg;
 is(join('', @incomplete), '', 'every entry has causes, queries and a remedy');
 my @queries = map { s/\s+/ /gr } $runbook =~ /`(SELECT [^`]+)`/g;
 cmp_ok(scalar(@queries), '>', 15, 'the runbook has queries');
+
 foreach my $query (@queries)
 {
 	$query =~ s/'the_metric'/'total_connections'/;
-	my ($status, undef, $error) = $node->psql('postgres', "SET ROLE dba; $query", on_error_stop => 1);
+	my ($status, undef, $error) =
+	  $node->psql('postgres', "SET ROLE dba; $query", on_error_stop => 1);
 	is($status, 0, "a pg_monitor can run: $query") or diag($error);
 }
 $node->stop('fast');

@@ -13,7 +13,8 @@ use Test::More;
 use Connpool;
 
 my $root = $ENV{TESTDIR};
-my @pages = map { substr($_, length("$root/")) } glob("$root/*.md $root/doc/*.md $root/monitoring/*.md $root/src/*.md");
+my @pages = map { substr($_, length("$root/")) }
+  glob("$root/*.md $root/doc/*.md $root/monitoring/*.md $root/src/*.md");
 my %text = map { $_ => slurp_file("$root/$_") } @pages;
 # the tutorial pages, in the order in which a newcomer meets them; README.md creates the extension
 my @tutorial = ('README.md', grep { m{^doc/} } @pages);
@@ -72,8 +73,12 @@ sub rows_below
 {
 	my ($heading) = @_;
 	my ($level) = $heading =~ /^(#+)/;
-	my ($section) = $text{'doc/reference.md'} =~ /^\Q$heading\E\n(.*?)(?=^#{1,${\length $level}} |\z)/ms or return ();
-	return map { [ split / *\| */, s/^\| *| *\|$//gr ] } grep { !/^\|-|^\| (?:column|setting|family) / } $section =~ /^(\|.*\|)$/mg;
+	my ($section) =
+	  $text{'doc/reference.md'} =~ /^\Q$heading\E\n(.*?)(?=^#{1,${\length $level}} |\z)/ms
+	  or return ();
+	return
+	  map { [ split / *\| */, s/^\| *| *\|$//gr ] }
+	  grep { !/^\|-|^\| (?:column|setting|family) / } $section =~ /^(\|.*\|)$/mg;
 }
 
 subtest 'links lead somewhere' => sub {
@@ -83,7 +88,8 @@ subtest 'links lead somewhere' => sub {
 		{
 			next if $link =~ /^https?:/;
 			my ($file, $anchor) = $link =~ /^([^#]*)(?:#(.*))?$/;
-			my $target = $file eq '' ? $page : dirname($page) eq '.' ? $file : dirname($page) . "/$file";
+			my $target =
+			  $file eq '' ? $page : dirname($page) eq '.' ? $file : dirname($page) . "/$file";
 			1 while $target =~ s{(?:^|/)(?!\.\.)[^/]+/\.\.(?=/)}{}g && $target =~ s{^/}{};
 			ok(-e "$root/$target", "$page: $link is a file") or next;
 			ok(anchors_of($target)->{$anchor}, "$page: $link is a heading") if defined $anchor;
@@ -97,16 +103,25 @@ subtest 'pages keep their form' => sub {
 	cmp_ok(length $text{'README.md'}, '<=', 16 * 1024, 'README.md has at most 16 kB');
 	foreach my $page (grep { !m{^src/} } @pages)
 	{
-		my @long = grep { length > 99 && !/^ *\|/ } split /\n/, prose($page) =~ s/[^\x00-\x7f]+/./gr;
+		my @long = grep { length > 99 && !/^ *\|/ } split /\n/,
+		  prose($page) =~ s/[^\x00-\x7f]+/./gr;
 		is(join("\n", @long), '', "$page has lines under 100 characters");
-		unlike($text{$page}, qr/^\w*=> |^\$ /m, "$page has no prompts in front of what is to be pasted");
+		unlike(
+			$text{$page},
+			qr/^\w*=> |^\$ /m,
+			"$page has no prompts in front of what is to be pasted");
 	}
 	foreach my $page (grep { m{^doc/} } @pages)
 	{
-		like($text{$page}, qr/\A# .*\n\n(?:(?!\n#).)*?\bFor the (?:person|developer|DBA)/s, "$page begins with whom it is for");
+		like(
+			$text{$page},
+			qr/\A# .*\n\n(?:(?!\n#).)*?\bFor the (?:person|developer|DBA)/s,
+			"$page begins with whom it is for");
 	}
 	my ($listener) = $text{'doc/alerts.md'} =~ /^```python\n(.*?)^```$/ms;
-	is($listener, slurp_file("$root/monitoring/forward-alerts.py"), 'doc/alerts.md shows the listener as it is');
+	is( $listener,
+		slurp_file("$root/monitoring/forward-alerts.py"),
+		'doc/alerts.md shows the listener as it is');
 };
 
 my $port = PostgreSQL::Test::Cluster::get_free_port();
@@ -126,16 +141,28 @@ subtest 'SQL examples run, and have the columns that the page shows' => sub {
 			my ($sql, $output) = @$_;
 			my ($out, $err);
 			# step by step, as a user pastes it; with the footer that ends each result
-			IPC::Run::run([ 'psql', '-XqA', '-F', ' ', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ], '<', \$sql, '>', \$out, '2>', \$err);
+			IPC::Run::run(
+				[
+					'psql', '-XqA', '-F', ' ',
+					'-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres')
+				],
+				'<',
+				\$sql,
+				'>',
+				\$out,
+				'2>',
+				\$err);
 			my ($name) = $sql =~ /(\S.*)/;
 			is($? >> 8, 0, "$page: $name") or diag($err);
 			my $shown = columns_of_output($output) or next;
 			# expanded output of unaligned psql: a line "name value" for each column
-			my ($last) = ($out =~ /((?:.*\n)*?)\(\d+ rows?\)\n\z/ ? $1 : $out) =~ /(?:\A|\(\d+ rows?\)\n)([^\n]*)(?:(?!\(\d+ rows?\)\n).)*\z/s;
+			my ($last) = ($out =~ /((?:.*\n)*?)\(\d+ rows?\)\n\z/ ? $1 : $out) =~
+			  /(?:\A|\(\d+ rows?\)\n)([^\n]*)(?:(?!\(\d+ rows?\)\n).)*\z/s;
 			if ($sql =~ /\\gx\s*\z/)
 			{
 				my %columns = map { $_ => 1 } $out =~ /^(\w+) ?/mg;
-				is(join(' ', grep { !$columns{$_} } split / /, $shown), '', "$page: columns of $name");
+				is(join(' ', grep { !$columns{$_} } split / /, $shown),
+					'', "$page: columns of $name");
 			}
 			else
 			{
@@ -167,7 +194,8 @@ SQL
 		my ($object, $column, $type) = split /\|/;
 		$is{$object}{$column} = $short{$type} // $type;
 	}
-	foreach my $object ($text{'doc/reference.md'} =~ /^## Objects\n(.*?)^## /ms ? $1 =~ /^### (\w+)$/mg : ())
+	foreach my $object (
+		$text{'doc/reference.md'} =~ /^## Objects\n(.*?)^## /ms ? $1 =~ /^### (\w+)$/mg : ())
 	{
 		$said{$object} = { map { $_->[0] => $_->[1] } rows_below("### $object") };
 		$said{$object}{''} = '' unless %{ $said{$object} };
@@ -175,7 +203,8 @@ SQL
 	is_deeply(\%said, \%is, 'objects, columns and types');
 
 	my %settings = map { s/^connpool_monitor\.//r => 1 } split /\n/,
-	  $node->safe_psql('postgres', q{SELECT name FROM pg_settings WHERE name LIKE 'connpool_monitor.%'});
+	  $node->safe_psql('postgres',
+		q{SELECT name FROM pg_settings WHERE name LIKE 'connpool_monitor.%'});
 	is_deeply({ map { $_->[0] => 1 } rows_below('## Settings') }, \%settings, 'settings');
 
 	my $metrics = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
@@ -195,7 +224,10 @@ SQL
 	is(join("\n", grep { !$documented{$_} } sort keys %used), '', 'labels of the families');
 
 	my @metrics = map { $_->[0] } grep { $_->[0] ne 'metric' } rows_below('## Metrics');
-	is(join(' ', @metrics), $node->safe_psql('postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}), 'metrics, in their order');
+	is( join(' ', @metrics),
+		$node->safe_psql(
+			'postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
+		'metrics, in their order');
 };
 $node->stop('fast');
 done_testing();

@@ -15,7 +15,8 @@ use Test::More;
 use Connpool;
 
 # root's python may be one that lacks the distribution's modules
-my ($python) = grep { system("$_ -c 'import psycopg2' 2>/dev/null") == 0 } qw(python3 /usr/bin/python3);
+my ($python) =
+  grep { system("$_ -c 'import psycopg2' 2>/dev/null") == 0 } qw(python3 /usr/bin/python3);
 plan skip_all => 'python3-psycopg2 is missing' unless $python;
 
 my $node = new_node('main', <<'CONF');
@@ -25,7 +26,11 @@ connpool_monitor.notify_database = 'postgres'
 CONF
 $node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
 
-sub server { return IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', ReuseAddr => 1, @_) // die "cannot listen: $!"; }
+sub server
+{
+	return IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', ReuseAddr => 1, @_)
+	  // die "cannot listen: $!";
+}
 
 my $webhook = server();
 my $mail = server();
@@ -61,12 +66,12 @@ sub receive
 	print $client "220 test\r\n";
 	while (defined(my $line = <$client>))
 	{
-		if ($is_data && $line eq ".\r\n") { $is_data = 0; print $client "250 taken\r\n"; }
-		elsif ($is_data) { $text .= $line; }
-		elsif ($line =~ /^EHLO/i) { print $client "502 no\r\n"; }
-		elsif ($line =~ /^DATA/i) { $is_data = 1; print $client "354 go on\r\n"; }
+		if    ($is_data && $line eq ".\r\n") { $is_data = 0; print $client "250 taken\r\n"; }
+		elsif ($is_data)                     { $text .= $line; }
+		elsif ($line =~ /^EHLO/i)            { print $client "502 no\r\n"; }
+		elsif ($line =~ /^DATA/i) { $is_data = 1;                print $client "354 go on\r\n"; }
 		elsif ($line =~ /^QUIT/i) { print $client "221 bye\r\n"; last; }
-		else { print $client "250 ok\r\n"; }
+		else                      { print $client "250 ok\r\n"; }
 	}
 	return $text =~ s/\r//gr;
 }
@@ -74,12 +79,14 @@ sub receive
 sub threshold
 {
 	my ($value) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.idle_in_transaction_warning = $value");
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET connpool_monitor.idle_in_transaction_warning = $value");
 	$node->reload;
 	return;
 }
 
 my ($listener, $log);
+
 sub start_listener
 {
 	my (%environment) = @_;
@@ -88,8 +95,12 @@ sub start_listener
 	# the loopback is asked without a proxy, whatever the environment says
 	local $ENV{no_proxy} = '127.0.0.1';
 	$log = '';
-	$listener = IPC::Run::start([ $python, "$ENV{TESTDIR}/monitoring/forward-alerts.py" ], '>', \$log, '2>', \$log);
-	poll_ok($node, q{SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'monitor' AND query LIKE '%seq > %'}, 'the listener listens');
+	$listener = IPC::Run::start([ $python, "$ENV{TESTDIR}/monitoring/forward-alerts.py" ],
+		'>', \$log, '2>', \$log);
+	poll_ok(
+		$node,
+		q{SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'monitor' AND query LIKE '%seq > %'},
+		'the listener listens');
 	return;
 }
 END { $listener->kill_kill if $listener; }
@@ -99,23 +110,38 @@ $idler->query_safe('BEGIN');
 
 start_listener(WEBHOOK_URL => 'http://127.0.0.1:' . $webhook->sockport . '/hook');
 threshold(1);
-like(post('200 OK'), qr/^WARNING: idle_in_transaction is 1 of \d+ connections, warning threshold .*\nLargest.*idler/s, 'the webhook gets the alert with its culprit');
+like(
+	post('200 OK'),
+	qr/^WARNING: idle_in_transaction is 1 of \d+ connections, warning threshold .*\nLargest.*idler/s,
+	'the webhook gets the alert with its culprit');
 threshold(-1);
 like(post('503 Unavailable'), qr/^OK: idle_in_transaction is 1 /, 'and its end');
-like(post('200 OK'), qr/^OK: idle_in_transaction is 1 /, 'a message that the webhook refused is sent again');
+like(
+	post('200 OK'),
+	qr/^OK: idle_in_transaction is 1 /,
+	'a message that the webhook refused is sent again');
 $node->restart;
 $idler = session($node, 'idler');
 $idler->query_safe('BEGIN');
 threshold(1);
-like(post('200 OK'), qr/^WARNING: idle_in_transaction is 1 /, 'an alert that was raised while the listener had lost the server is sent');
+like(
+	post('200 OK'),
+	qr/^WARNING: idle_in_transaction is 1 /,
+	'an alert that was raised while the listener had lost the server is sent');
 $listener->kill_kill;
-poll_ok($node, q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'monitor'}, 'the listener is gone');
+poll_ok(
+	$node,
+	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'monitor'},
+	'the listener is gone');
 
 start_listener(MAIL_TO => 'dba@example.com', SMTP_HOST => '127.0.0.1:' . $mail->sockport);
 threshold(-1);
 my $received = receive();
 like($received, qr/^To: dba\@example\.com$/m, 'a mail reaches its receiver');
-like($received, qr/^Subject: OK: idle_in_transaction is 1 /m, 'the subject of the mail is the message');
+like(
+	$received,
+	qr/^Subject: OK: idle_in_transaction is 1 /m,
+	'the subject of the mail is the message');
 $listener->kill_kill;
 undef $listener;
 $node->stop('fast');
