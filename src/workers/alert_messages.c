@@ -3,9 +3,9 @@
  * alert_messages.c
  *		Writes alerts to the server log.
  *
- * The message says what is wrong, DETAIL since when and which sessions cause it, HINT what to
- * examine and to do. Several messages a second are limited, because a value that crosses its
- * threshold at every sample would fill the log; connpool_alert_log records each transition.
+ * The message names the problem, DETAIL its start and the sessions that cause it, HINT what to
+ * examine and to do. The number of messages a second is limited, because a value that crosses its
+ * threshold at every sample would fill the log. connpool_alert_log records every transition.
  */
 #include "postgres.h"
 
@@ -60,7 +60,8 @@ alert_detail(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
 
 	initStringInfo(&detail);
 	if (is_repeat)
-		appendStringInfo(&detail, "The alert has been active since %s.",
+		appendStringInfo(&detail, "The status has been %s since %s.",
+						 cpm_status_name(row->alert.status),
 						 timestamptz_to_str(row->alert.since));
 	else
 		appendStringInfo(&detail, "The status was %s.", cpm_status_name(before));

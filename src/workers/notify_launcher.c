@@ -26,7 +26,7 @@
 #define NOTIFIER_TIMEOUT_US (10 * USECS_PER_SEC)	/* a notifier that runs longer is terminated */
 
 /*
- * Local to this process. A sampler that is restarted begins without them, and leaves alone a
+ * Local to the sampler's process. A restarted sampler starts with zeros and does not manage a
  * notifier that its predecessor started.
  */
 static BackgroundWorkerHandle *notifier;	/* NULL while none runs */
@@ -148,7 +148,7 @@ check_notifier(int64 now_us)
 		record_success();
 }
 
-/* Start a notifier. Failing that, log a warning, once for successive failures. */
+/* Start a notifier. If no worker slot is free, log the first of successive failures. */
 static void
 start_notifier(int64 now_us)
 {

@@ -7,8 +7,9 @@
  * snapshot of all pools every ten seconds, or at each sample if samples are further apart, and
  * subtracts an old one from the present counters when an alert needs the difference.
  *
- * The counters are the low 32 bits only; their differences over a minute fit. Local to the
- * sampler's process, so after a restart of the sampler the first minute is incomplete.
+ * A snapshot keeps only the low 32 bits of each counter, which suffice for a difference over a
+ * minute. Snapshots are local to the sampler's process, so after its restart the first minute is
+ * incomplete.
  */
 #include "postgres.h"
 
@@ -87,7 +88,7 @@ cpm_pool_rates_unit(CpmMetricId id)
 	}
 }
 
-/* Return the counter from which the rate is computed. */
+/* Return the counter whose increase is the pool's contribution to the metric. */
 static uint32
 counter_of_rate(CpmMetricId id, const CpmPoolRateCounters *counters)
 {

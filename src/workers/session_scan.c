@@ -8,7 +8,7 @@
  * like leaks (events/leak_log).
  *
  * If a leak suspect in a transaction resumes its work, the server log reports that, because an
- * earlier warning about it was wrong.
+ * earlier warning about it was a false alarm.
  */
 #include "postgres.h"
 
@@ -59,7 +59,7 @@ log_released_leak(const CpmLeakEnd *leak)
 			 errhidestmt(true)));
 }
 
-/* Record one session. Called by the sample's pass for each. */
+/* Record one session. The sample's pass calls this for each client session. */
 static void
 observe_session(const CpmSession *session, void *arg)
 {

@@ -3,9 +3,9 @@
  * stats_file.c
  *		The file that preserves counters, history and alerts across restarts.
  *
- * The postmaster loads the file whenever it creates shared memory, so after a crash as well, and
- * before it starts any other process. It saves the file at shutdown, when the last session has
- * added its counters. In between the saver does.
+ * The postmaster loads the file whenever it creates shared memory, also after a crash, before it
+ * starts any other process. While the server runs, the saver saves the file (workers/saver). At
+ * shutdown the postmaster saves it again, when the last session has added its counters.
  *
  * The file is written under a temporary name and renamed, so that it is always complete. It is not
  * synced, because that may take long on a busy disk. A crash of the server cannot damage the file;
@@ -59,7 +59,7 @@
 
 #define MAX_COLUMNS 1000		/* metrics in a file; a larger number is not plausible */
 
-/* The size of a file with the largest settings: 65,535 pools and a million slow statements */
+/* No file is larger, even with 65,535 pools and a million slow statements, the largest settings. */
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;

@@ -4,7 +4,7 @@
  *		Names the sessions or pools that contribute most to a metric.
  *
  * For a metric that counts connections these are the largest pools; for an age, the oldest session
- * or prepared transaction; for blocked sessions, the session that blocks most of them; for slow
+ * or prepared transaction; for blocked sessions, the blocker at the head of most waits; for slow
  * statements and rates, the pools that they come from. The text contains no SQL.
  *
  * A worker has no catalogs, so the names of roles and databases are those that each session stored
@@ -47,7 +47,10 @@ typedef struct ContributorSearch
 	TimestampTz oldest_since;	/* since_of() the oldest session; 0: none found */
 } ContributorSearch;
 
-/* Return true if the session counts for the metric or, for exhaustion, holds a connection slot. */
+/*
+ * Return true if the session contributes to the metric. When connections are exhausted, every
+ * session does, because it holds a slot that another client needs.
+ */
 static bool
 contributes(const CpmSession *session, const ContributorSearch *search)
 {
@@ -123,8 +126,8 @@ largest(const int *counts, int count)
 }
 
 /*
- * Write up to three pools to buffer, the largest first, as in "web 18 (shop in shopdb)". Sets the
- * counts of these pools to zero.
+ * Write up to three pools and their counts to buffer, the largest first, as in
+ * "web 18 (shop in shopdb)". Sets the counts of these pools to zero.
  */
 static void
 describe_largest_pools(ContributorSearch *search, const char *prefix, char *buffer, size_t size)
@@ -152,8 +155,8 @@ describe_largest_pools(ContributorSearch *search, const char *prefix, char *buff
 }
 
 /*
- * Count a recent slow statement for its pool. A slow statement carries the names of its session,
- * so its pool is searched by name.
+ * Count a recent slow statement for its pool. Its entry has the names of its session and no index,
+ * so the pool is looked up by name.
  */
 static void
 count_slow_statement(const void *entry, void *arg)
@@ -232,8 +235,8 @@ copy_if_wanted(const CpmSession *session, void *arg)
 }
 
 /*
- * Find the root blocker that most sessions wait for, directly or behind others. Returns the number
- * of these sessions, 0 if there are none. *pid is 0 for a prepared transaction.
+ * Find the root blocker that holds up the most sessions, directly or through other waiters. Returns
+ * the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared transaction.
  */
 static int
 find_top_blocker(int *pid)
