@@ -4,10 +4,10 @@
  *		Recognises the client's own statements and when each has been executed.
  *
  * A client's statement runs further plans in functions, triggers and cursors, which must not
- * count. The main loop sets debug_query_string to the source text of the portal that it runs, or
- * to a copy of it. Only parts of a utility statement (EXPLAIN, COPY, CREATE TABLE AS) share that
- * text, and nesting_level marks those. So the executor hooks maintain no nesting count, which
- * every error would have to restore.
+ * count. The source text tells them apart: the main loop sets debug_query_string to the text of
+ * the portal that it runs, or to a copy. Only parts of a utility statement (EXPLAIN, COPY, CREATE
+ * TABLE AS) have the same text, and nesting_level excludes those. So the executor hooks need no
+ * nesting count of their own, which would have to be restored after every error.
  *
  * A SELECT ends when ExecutorRun returns, after its last part if the client fetches it in parts:
  * its portal may be closed minutes later. Any other statement ends with ExecutorFinish, which
@@ -48,11 +48,13 @@ static ExecutorEnd_hook_type next_executor_end;
 static ProcessUtility_hook_type next_process_utility;
 
 /*
- * Return true if the active portal, which has no result formats, runs for the client. It belongs
- * either to a statement that returns no rows or to a cursor. A cursor declared in SQL has cursor
- * options of its own, and the same text as the client's string if that declared it. The client
- * runs it by an Execute message. It does not run for the client while COMMIT makes it holdable,
- * or while a function in another portal fetches from it.
+ * Return true if the active portal, which has no result formats, runs for the client. Such a
+ * portal belongs to a statement that returns no rows, or to a cursor.
+ *
+ * CreatePortal() sets CURSOR_OPT_NO_SCROLL; DECLARE sets other options. A declared cursor may have
+ * the client's text, namely that of the string that declared it. It runs for the client if an
+ * Execute message names it, but not while COMMIT makes it holdable, nor while a function in the
+ * active unnamed portal fetches from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)
@@ -313,10 +315,13 @@ cpm_ExecutorRun(CPM_EXECUTOR_RUN_PARAMETERS)
 	record_run(query, count);
 }
 
-/* What count_utility() needs, copied because the parse tree may be freed while it runs. */
+/*
+ * What count_utility() needs of a utility statement, copied before the statement runs, because its
+ * parse tree may be freed meanwhile
+ */
 typedef struct UtilityStatement
 {
-	bool		is_counted;		/* the client's own statement; if false, all else is unset */
+	bool		is_counted;		/* it is the client's own; otherwise all is zero */
 	bool		is_transaction;
 	bool		chain;
 	bool		was_aborted;	/* it met a failed transaction block */
@@ -326,7 +331,7 @@ typedef struct UtilityStatement
 	uint64		queryid;
 } UtilityStatement;
 
-/* Examine a utility statement before it runs. */
+/* Examine a utility statement that is about to run. */
 static UtilityStatement
 examine_utility(const PlannedStmt *planned, const char *text)
 {
@@ -368,6 +373,7 @@ count_utility(UtilityStatement *utility)
 	{
 		if (cpm_transaction_record_command(utility->kind, utility->chain, utility->was_aborted))
 			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
+		/* BEGIN has just opened the block, or a failed block has nothing to commit. */
 		else if (cpm_progress.in_block || utility->was_aborted)
 			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}

@@ -88,7 +88,7 @@ cpm_session_count_exit_failure(void)
 								   GetCurrentTimestamp());
 }
 
-/* The exit callback. */
+/* Exit callback: count how the session ends, and release its slot. */
 static void
 close_session(int code, Datum argument)
 {

@@ -12,7 +12,7 @@
 /* Install object_access_hook. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_features_install(void);
 
-/* The session features that a utility statement uses or gives up. */
+/* The session features that a utility statement uses or releases. */
 typedef struct CpmFeatureUse
 {
 	bool		uses_feature;

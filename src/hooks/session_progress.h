@@ -29,9 +29,9 @@ typedef struct CpmProgress
 	int			pending;		/* the bits above, written by all files of hooks/ */
 
 	/*
-	 * Utility statements being executed, one inside the other; plans run in them are not the
-	 * client's own. One more while the session is not open. Written by hooks/executor and
-	 * hooks/session.
+	 * The number of utility statements being executed, one inside the other. Above 0, a plan is
+	 * not the client's own. One higher while the session is not open, so that nothing counts.
+	 * Written by hooks/executor and hooks/session.
 	 */
 	int			nesting_level;
 

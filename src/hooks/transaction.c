@@ -35,7 +35,7 @@
  */
 static TimestampTz last_empty_message_at;
 
-/* Count the time from the start of the transaction to the end of its last statement. */
+/* Count the busy time up to the end of the last statement, and mark the session as idle. */
 static inline void
 count_busy_time(void)
 {
@@ -230,8 +230,8 @@ handle_rare_event(XactEvent event)
 }
 
 /*
- * Transaction callback, called twice for every commit. If no work is pending, the second call
- * does what end_transaction() would do, in a few instructions.
+ * Transaction callback, called before and after every commit. If no work is pending, it does after
+ * the commit what end_transaction() would do, in a few instructions.
  */
 static pg_attribute_hot void
 cpm_xact_callback(XactEvent event, void *arg)

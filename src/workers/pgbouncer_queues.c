@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_queues.c
- *		Names the PgBouncer pools whose clients wait, for the message of an alert.
+ *		Describes PgBouncer pools whose clients wait, in the message of an alert.
  */
 #include "postgres.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_queues.h
- *		Names the PgBouncer pools whose clients wait, for the message of an alert.
+ *		Describes PgBouncer pools whose clients wait, in the message of an alert.
  */
 #ifndef CPM_PGBOUNCER_QUEUES_H
 #define CPM_PGBOUNCER_QUEUES_H

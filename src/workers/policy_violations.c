@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy_violations.c
- *		Names the pools that violate their policy, for the message of an alert.
+ *		Describes pools that violate their policy, in the message of an alert.
  */
 #include "postgres.h"
 

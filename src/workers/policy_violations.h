@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy_violations.h
- *		Names the pools that violate their policy, for the message of an alert.
+ *		Describes pools that violate their policy, in the message of an alert.
  */
 #ifndef CPM_POLICY_VIOLATIONS_H
 #define CPM_POLICY_VIOLATIONS_H

@@ -59,7 +59,7 @@
 
 #define MAX_COLUMNS 1000		/* metrics in a file; a larger number is not plausible */
 
-/* No file is larger, even with 65,535 pools and a million slow statements, the largest settings. */
+/* No file is larger, even with the largest settings: 65,535 pools, a million slow statements. */
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;

@@ -235,8 +235,9 @@ copy_if_wanted(const CpmSession *session, void *arg)
 }
 
 /*
- * Find the root blocker that holds up the most sessions, directly or through other waiters. Returns
- * the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared transaction.
+ * Find the root blocker that holds up the most sessions, directly or through other waiters.
+ * Returns the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared
+ * transaction.
  */
 static int
 find_top_blocker(int *pid)
