@@ -109,8 +109,8 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	TimestampTz message_at = GetCurrentStatementStartTimestamp();
 	bool		is_same_message = message_at == cpm_progress.last_message_at;
 	bool		is_simple = (cpm_progress.last_flags & CPM_SIMPLE_PROTOCOL) != 0;
-	bool		is_deferred = (cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0;
-	bool		commit_failed = is_same_message && is_deferred &&
+	bool		commit_failed = is_same_message &&
+		(cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 &&
 		(is_simple || deferred_ends_transaction);
 
 	/* Sync leaves the statement timestamp as the last Execute set it. */
