@@ -4,8 +4,8 @@
  *		The background worker that sends one batch of alert transitions by NOTIFY.
  *
  * The sampler starts it when transitions are queued (workers/notify_launcher). It connects to
- * notify_database, sends all queued transitions in one transaction and exits. That usually takes
- * well under a second, because DROP DATABASE has to wait for it.
+ * notify_database, sends all queued transitions in one transaction and exits. This takes well
+ * under a second, which matters because DROP DATABASE waits for it.
  *
  * Transitions are removed from the queue after the commit. Any failure raises an error, which
  * ends the process; the sampler retries later. If the process ends between the commit and the

@@ -8,7 +8,6 @@
 
 #include "postgres_ext.h"
 
-
 /* Register the worker. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_sampler_register(void);
 

@@ -65,6 +65,8 @@ observe_session(const CpmSession *session, void *arg)
 {
 	SessionScan *scan = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+
+	/* cpm_pool_last_opened() misses sessions that joined the pool by changing application_name. */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;
 	CpmLeakKind kind;
