@@ -1,20 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * executor.c
- *		Sees the statements of this session run.
+ *		Recognises the client's own statements and when each has been executed.
  *
- * What the client asked for is told from what that runs in its turn (functions,
- * triggers, cursors of procedures) by the text it comes from: the main loop
- * sets debug_query_string to the string of the portal that it runs, or to a
- * copy of it, and nothing else runs from that text but parts of a utility
- * statement (EXPLAIN, COPY, CREATE TABLE AS), which we know to be inside. So
- * there is no nesting to count in the executor, nor to repair after an error.
+ * A client's statement runs further plans in functions, triggers and cursors, which must not
+ * count. The source text tells them apart: the main loop sets debug_query_string to the text of
+ * the portal that it runs, or to a copy. Only parts of a utility statement (EXPLAIN, COPY, CREATE
+ * TABLE AS) have the same text, and nesting_level excludes those. So the executor hooks need no
+ * nesting count of their own, which would have to be restored after every error.
  *
- * Where a statement ends depends on how its portal runs. A SELECT is run by
- * ExecutorRun alone, perhaps in parts, and finished when the portal is closed,
- * which may be minutes later; everything else is run to its end at once, and
- * its AFTER triggers in ExecutorFinish. Rules may make several plans of a
- * statement: it ends with the last.
+ * A SELECT ends when ExecutorRun returns, after its last part if the client fetches it in parts:
+ * its portal may be closed minutes later. Any other statement ends with ExecutorFinish, which
+ * fires AFTER triggers. If rules make several plans of a statement, the last plan ends it.
  */
 #include "postgres.h"
 
@@ -39,27 +36,28 @@
 #include "utils/backend_status.h"
 #include "utils/portal.h"
 
-CpmProgress cpm_progress CPM_HOT_DATA = {.level = 1};
+CpmProgress cpm_progress CPM_HOT_DATA = {.nesting_level = 1};
 
 /*
- * Who is called next (for ExecutorRun, in cpm_progress): the hook that was there
- * before, or PostgreSQL itself. The first two are installed by the first
- * statement that needs them: most sessions run nothing but SELECTs that are
- * fetched at once.
+ * The previous hooks, or PostgreSQL's standard functions. The one for ExecutorRun is in
+ * cpm_progress. Those for ExecutorFinish and ExecutorEnd are NULL until the first statement that
+ * needs our hook installs it; sessions that only run SELECTs, fetched at once, need neither.
  */
-static ExecutorFinish_hook_type finish_on;
-static ExecutorEnd_hook_type end_on;
-static ProcessUtility_hook_type utility_on;
+static ExecutorFinish_hook_type next_executor_finish;
+static ExecutorEnd_hook_type next_executor_end;
+static ProcessUtility_hook_type next_process_utility;
 
 /*
- * A portal without result formats: the client's own, of a statement that returns
- * nothing, or a cursor. A cursor that SQL declared has options of its own and
- * may bear the client's text, of the string it was declared in; it is run for
- * the client by Execute only, not when it is made holdable, nor by a function
- * that another portal runs.
+ * Return true if the active portal, which has no result formats, runs for the client. Such a
+ * portal belongs to a statement that returns no rows, or to a cursor.
+ *
+ * CreatePortal() sets CURSOR_OPT_NO_SCROLL; DECLARE sets other options. A declared cursor may have
+ * the client's text, namely that of the string that declared it. It runs for the client if an
+ * Execute message names it, but not while COMMIT makes it holdable, nor while a function in the
+ * active unnamed portal fetches from it.
  */
 static pg_noinline bool
-is_clients_text(const Portal portal)
+is_client_text(const Portal portal)
 {
 	Portal		unnamed;
 
@@ -77,25 +75,25 @@ is_clients_text(const Portal portal)
 }
 
 /*
- * Is the active portal the client's own? That others have no result formats
- * spares most statements the comparison of their text.
+ * Return true if the active portal runs for the client. Only portals of the client have result
+ * formats, so most statements need no comparison of their text.
  */
 static inline bool
-is_clients(const Portal portal)
+is_client_portal(const Portal portal)
 {
-	if (cpm_progress.level > 0)
+	if (cpm_progress.nesting_level > 0)
 		return false;
-	return portal->formats != NULL || is_clients_text(portal);
+	return portal->formats != NULL || is_client_text(portal);
 }
 
-/* While ExecutorRun runs, and until its caller knows of it. */
+/* Return true during the first ExecutorRun of a portal, until PortalRunSelect() records it. */
 static inline bool
 is_first_run(const Portal portal)
 {
 	return portal->atStart && !portal->atEnd;
 }
 
-/* After a comment, or at the end of the text when that does not end. */
+/* Return the end of the comment that begins at text; the end of the text if it is not closed. */
 static const char *
 skip_comment(const char *text)
 {
@@ -113,7 +111,7 @@ skip_comment(const char *text)
 	return text;
 }
 
-/* Does nothing follow the statement in the string that it came in? */
+/* Return true if only blanks, semicolons and comments follow the statement in its string. */
 static pg_noinline bool
 is_last_in_string(const PlannedStmt *planned, const char *string)
 {
@@ -133,14 +131,17 @@ is_last_in_string(const PlannedStmt *planned, const char *string)
 	}
 }
 
-/* Only the portals of simple queries are hidden from pg_cursors. */
+/* Return CPM_SIMPLE_PROTOCOL or 0: pg_cursors hides the portals of simple queries only. */
 static inline int
 protocol_flag(const Portal portal)
 {
 	return portal->visible ? 0 : CPM_SIMPLE_PROTOCOL;
 }
 
-/* Does the message go on to commit? In the extended protocol, with the next Sync. */
+/*
+ * Return CPM_COMMIT_FOLLOWS if no BEGIN block is open and the transaction ends with this message
+ * or, in the extended protocol, with the next Sync; otherwise 0.
+ */
 static pg_noinline int
 commit_flag(const PlannedStmt *planned, const Portal portal)
 {
@@ -150,63 +151,67 @@ commit_flag(const PlannedStmt *planned, const Portal portal)
 		CPM_COMMIT_FOLLOWS : 0;
 }
 
-/* Can that commit fail, or take time? */
+/* Return true if the commit may fail or take time: the transaction wrote or is serializable. */
 static inline bool
 commit_matters(void)
 {
 	return TransactionIdIsValid(MyProc->xid) || IsolationIsSerializable();
 }
 
-/* Inline where every SELECT comes by. */
+/* Count or defer the client's statement, whose plan has been executed. Every SELECT gets here. */
 static pg_attribute_always_inline void
-note_executed(const PlannedStmt *planned, int64 earlier_us)
+count_executed(const PlannedStmt *planned, int64 earlier_us)
 {
 	int			flags = protocol_flag(ActivePortal);
 
 	if (unlikely(commit_matters()))
 		flags |= commit_flag(planned, ActivePortal);
-	cpm_statement_executed(planned->queryId, flags, earlier_us);
+	cpm_statement_count_or_defer(planned->queryId, flags, earlier_us);
 }
 
+/* Return true for the last of the plans that rules have made of the portal's statement. */
 static bool
 is_last_of_portal(const PlannedStmt *planned)
 {
 	return list_length(ActivePortal->stmts) <= 1 || llast(ActivePortal->stmts) == planned;
 }
 
-/* A portal that ran for some rows may be closed before it came to its end. */
+/* Count the statement of a suspended portal that is closed before it has returned all rows. */
 static pg_noinline void
-end_parts(const QueryDesc *query)
+count_closed_portal(const QueryDesc *query)
 {
-	CpmSuspendedPortal partial = cpm_suspended_portal_take(query);
+	CpmSuspendedPortal suspended = cpm_suspended_portal_take(query);
 
-	if (partial.query != NULL)
-		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
+	if (suspended.query != NULL)
+		cpm_statement_count_suspended(suspended.elapsed_us, suspended.queryid);
 }
 
 static void
 cpm_ExecutorEnd(QueryDesc *query)
 {
-	if (unlikely(cpm_progress.unsettled & CPM_PORTALS_IN_PARTS))
-		end_parts(query);
-	end_on(query);
+	if (unlikely(cpm_progress.pending & CPM_PORTALS_SUSPENDED))
+		count_closed_portal(query);
+	next_executor_end(query);
 }
 
-/* Keep a statement whose portal has run in part. Only a session that has some needs the hook. */
+/*
+ * Add a statement to the suspended portals; returns false if there are too many. The first one
+ * installs the ExecutorEnd hook.
+ */
 static bool
-keep_part(const QueryDesc *query, int64 elapsed_us)
+suspend_portal(const QueryDesc *query, int64 elapsed_us)
 {
-	if (end_on == NULL)
+	if (next_executor_end == NULL)
 	{
-		end_on = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
+		next_executor_end = ExecutorEnd_hook ? ExecutorEnd_hook : standard_ExecutorEnd;
 		ExecutorEnd_hook = cpm_ExecutorEnd;
 	}
-	return cpm_suspended_portal_keep(query, elapsed_us);
+	return cpm_suspended_portal_add(query, elapsed_us);
 }
 
-/* An Execute has run a SELECT for some rows only, or not for the first time. */
+/* Record a SELECT that ran with a row limit, or that continued after an earlier Execute. */
 static pg_noinline void
-note_part(QueryDesc *query, uint64 limit)
+record_partial_run(QueryDesc *query, uint64 limit)
 {
 	bool		has_more = limit != 0 && query->estate->es_processed >= limit;
 	bool		ran_before = !is_first_run(ActivePortal);
@@ -216,119 +221,127 @@ note_part(QueryDesc *query, uint64 limit)
 	cpm_suspended_portal_set_resumed(NULL);
 	if (before.query != NULL && !ran_before)
 	{
-		/* that one is gone, and this one happens to stand where it did */
-		cpm_statement_ended_in_parts(before.elapsed_us, before.queryid);
+		/* The other query was freed, and this one was allocated at the same address. */
+		cpm_statement_count_suspended(before.elapsed_us, before.queryid);
 		before.elapsed_us = 0;
 	}
 	else if (before.query == NULL && ran_before)
-		return;					/* counted already: the portal is at its end */
+		return;					/* counted before: the portal had returned all its rows */
 
 	if (!has_more)
 	{
-		note_executed(query->plannedstmt, before.elapsed_us);
+		count_executed(query->plannedstmt, before.elapsed_us);
 		return;
 	}
-	elapsed_us = before.elapsed_us + cpm_statement_part_executed(protocol_flag(ActivePortal));
-	if (!keep_part(query, elapsed_us))
-		cpm_statement_ended_in_parts(elapsed_us, query->plannedstmt->queryId);
+	elapsed_us = before.elapsed_us + cpm_statement_record_part(protocol_flag(ActivePortal));
+	if (!suspend_portal(query, elapsed_us))
+		cpm_statement_count_suspended(elapsed_us, query->plannedstmt->queryId);
 }
 
 static pg_noinline void
 finish_statement(QueryDesc *query)
 {
-	finish_on(query);
-	cpm_progress.finishing = NULL;
-	note_executed(query->plannedstmt, 0);
+	next_executor_finish(query);
+	cpm_progress.awaiting_finish = NULL;
+	count_executed(query->plannedstmt, 0);
 }
 
 static void
 cpm_ExecutorFinish(QueryDesc *query)
 {
-	if (unlikely(query == cpm_progress.finishing))
+	if (unlikely(query == cpm_progress.awaiting_finish))
 		finish_statement(query);
 	else
-		finish_on(query);
-}
-
-/* The first time in a session, also install the hook, which is asked only after this. */
-static pg_noinline void
-expect_finish(const QueryDesc *query)
-{
-	cpm_progress.finishing = query;
-	if (finish_on != NULL)
-		return;
-	finish_on = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
-	ExecutorFinish_hook = cpm_ExecutorFinish;
-}
-
-static inline void
-note_run(QueryDesc *query, uint64 limit)
-{
-	const Portal portal = ActivePortal;
-
-	if (portal == NULL || query->sourceText != portal->sourceText || !is_clients(portal))
-		return;
-	cpm_progress.finishing = NULL;
-	if (portal->strategy != PORTAL_ONE_SELECT)
-	{
-		if (is_last_of_portal(query->plannedstmt))
-			expect_finish(query);
-	}
-	else if (likely(limit == 0 && is_first_run(portal)))
-		note_executed(query->plannedstmt, 0);
-	else
-		note_part(query, limit);
+		next_executor_finish(query);
 }
 
 /*
- * Something is left over from before, or the plan calls set_config(). Either a part of this very portal; or a
- * statement waits for its commit, and what runs now, when no message is being
- * executed, belongs to that: deferred triggers, or a cursor that is held.
+ * Have cpm_ExecutorFinish() count the statement of this query. The first call installs that hook,
+ * which is early enough because ExecutorFinish is called after ExecutorRun.
  */
 static pg_noinline void
-note_unsettled_run(const QueryDesc *query)
+await_finish(const QueryDesc *query)
 {
-	if ((cpm_progress.unsettled & CPM_PORTALS_IN_PARTS) != 0 && cpm_progress.level == 0 &&
+	cpm_progress.awaiting_finish = query;
+	if (next_executor_finish != NULL)
+		return;
+	next_executor_finish = ExecutorFinish_hook ? ExecutorFinish_hook : standard_ExecutorFinish;
+	ExecutorFinish_hook = cpm_ExecutorFinish;
+}
+
+/* Record that ExecutorRun has returned, if it ran a statement of the client. */
+static inline void
+record_run(QueryDesc *query, uint64 limit)
+{
+	const Portal portal = ActivePortal;
+
+	if (portal == NULL || query->sourceText != portal->sourceText || !is_client_portal(portal))
+		return;
+	cpm_progress.awaiting_finish = NULL;
+	if (portal->strategy != PORTAL_ONE_SELECT)
+	{
+		if (is_last_of_portal(query->plannedstmt))
+			await_finish(query);
+	}
+	else if (likely(limit == 0 && is_first_run(portal)))
+		count_executed(query->plannedstmt, 0);
+	else
+		record_partial_run(query, limit);
+}
+
+/*
+ * Handle pending work before a plan runs. The plan may continue a suspended portal. If a statement
+ * is deferred and there is no query string, the plan belongs to its commit: a deferred trigger,
+ * or a cursor being made holdable.
+ */
+static pg_noinline void
+handle_pending_work(const QueryDesc *query)
+{
+	if ((cpm_progress.pending & CPM_PORTALS_SUSPENDED) != 0 && cpm_progress.nesting_level == 0 &&
 		cpm_suspended_portal_exists(query))
 		cpm_suspended_portal_set_resumed(query);
-	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && debug_query_string == NULL)
-		cpm_statement_committing();
-	if ((cpm_progress.unsettled & CPM_SET_CONFIG_SEEN) != 0)
+	if ((cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 && debug_query_string == NULL)
+		cpm_statement_start_commit_time();
+	if ((cpm_progress.pending & CPM_SET_CONFIG_SEEN) != 0)
 		cpm_features_scan_plan(query);
 }
 
 static pg_attribute_hot void
 cpm_ExecutorRun(CPM_EXECUTOR_RUN_PARAMETERS)
 {
-	if (unlikely(cpm_progress.unsettled != 0))
-		note_unsettled_run(query);
-	cpm_progress.run_on(CPM_EXECUTOR_RUN_ARGUMENTS);
-	note_run(query, count);
+	if (unlikely(cpm_progress.pending != 0))
+		handle_pending_work(query);
+	cpm_progress.next_executor_run(CPM_EXECUTOR_RUN_ARGUMENTS);
+	record_run(query, count);
 }
 
-/* All that is needed later: the plan may be gone when its statement has run. */
-typedef struct Utility
+/*
+ * What count_utility() needs of a utility statement, copied before the statement runs, because its
+ * parse tree may be freed meanwhile
+ */
+typedef struct UtilityStatement
 {
-	bool		counts;
+	bool		is_counted;		/* it is the client's own; otherwise all is zero */
 	bool		is_transaction;
 	bool		chain;
-	bool		was_aborted;
-	bool		holds_cursor;	/* which is run by the commit */
+	bool		was_aborted;	/* it met a failed transaction block */
+	bool		holds_cursor;	/* DECLARE ... WITH HOLD: the commit runs its query */
 	TransactionStmtKind kind;
 	int			flags;
 	uint64		queryid;
-} Utility;
+} UtilityStatement;
 
-static Utility
-look_at_utility(const PlannedStmt *planned, const char *text)
+/* Examine a utility statement that is about to run. */
+static UtilityStatement
+examine_utility(const PlannedStmt *planned, const char *text)
 {
-	Utility		utility = {0};
+	UtilityStatement utility = {0};
 
-	utility.counts = ActivePortal != NULL && text == ActivePortal->sourceText &&
-		is_clients(ActivePortal) && is_last_of_portal(planned);
-	if (!utility.counts)
+	utility.is_counted = ActivePortal != NULL && text == ActivePortal->sourceText &&
+		is_client_portal(ActivePortal) && is_last_of_portal(planned);
+	if (!utility.is_counted)
 		return utility;
-	cpm_progress.finishing = NULL;
+	cpm_progress.awaiting_finish = NULL;
 	utility.queryid = planned->queryId;
 	utility.flags = protocol_flag(ActivePortal) | commit_flag(planned, ActivePortal);
 	if (IsA(planned->utilityStmt, TransactionStmt))
@@ -352,52 +365,55 @@ ends_block(TransactionStmtKind kind)
 	return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_ROLLBACK || kind == TRANS_STMT_PREPARE;
 }
 
+/* Count or defer the client's utility statement, which has been executed. */
 static void
-note_utility(Utility *utility)
+count_utility(UtilityStatement *utility)
 {
 	if (utility->is_transaction)
 	{
-		if (cpm_transaction_ends_with(utility->kind, utility->chain, utility->was_aborted))
+		if (cpm_transaction_record_command(utility->kind, utility->chain, utility->was_aborted))
 			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
+		/* BEGIN has just opened the block, or a failed block has nothing to commit. */
 		else if (cpm_progress.in_block || utility->was_aborted)
 			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}
 	else if (!commit_matters() && !utility->holds_cursor)
 		utility->flags &= ~CPM_COMMIT_FOLLOWS;
-	cpm_statement_executed(utility->queryid, utility->flags, 0);
+	cpm_statement_count_or_defer(utility->queryid, utility->flags, 0);
 	if (utility->was_aborted && ends_block(utility->kind))
-		cpm_transaction_failed_block_ended();
+		cpm_transaction_end_failed_block();
 }
 
 static void
 cpm_ProcessUtility(PlannedStmt *planned, const char *text, bool read_only_tree,
-				   ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-				   DestReceiver *destination, QueryCompletion *completion)
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *destination,
+				   QueryCompletion *completion)
 {
-	Utility		utility = look_at_utility(planned, text);
+	UtilityStatement utility = examine_utility(planned, text);
 	CpmFeatureUse use = cpm_features_of_utility(planned->utilityStmt);
 
-	cpm_progress.level++;
+	cpm_progress.nesting_level++;
 	PG_TRY();
 	{
-		utility_on(planned, text, read_only_tree, context, params, environment, destination,
-				   completion);
+		next_process_utility(planned, text, read_only_tree, context, params, environment,
+							 destination, completion);
 	}
 	PG_FINALLY();
 	{
-		cpm_progress.level--;
+		cpm_progress.nesting_level--;
 	}
 	PG_END_TRY();
-	if (utility.counts)
-		note_utility(&utility);
-	cpm_features_utility_done(&use);
+	if (utility.is_counted)
+		count_utility(&utility);
+	cpm_features_count_utility(&use);
 }
 
 void
 cpm_executor_install(void)
 {
-	cpm_progress.run_on = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
+	cpm_progress.next_executor_run = ExecutorRun_hook ? ExecutorRun_hook : standard_ExecutorRun;
 	ExecutorRun_hook = cpm_ExecutorRun;
-	utility_on = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
+	next_process_utility = ProcessUtility_hook ? ProcessUtility_hook : standard_ProcessUtility;
 	ProcessUtility_hook = cpm_ProcessUtility;
 }

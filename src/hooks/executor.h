@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * executor.h
- *		Sees the statements of this session run.
+ *		Recognises the client's own statements and when each has been executed.
  */
 #ifndef CPM_EXECUTOR_H
 #define CPM_EXECUTOR_H
 
-/* Install the hooks. From _PG_init(), while libraries are preloaded. */
+/* Install the executor and utility hooks. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_executor_install(void);
 
 #endif							/* CPM_EXECUTOR_H */

@@ -1,22 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * log_messages.c
- *		Counts errors and refused connections as the server reports them.
+ *		Counts errors and rejected connections as the server reports them.
  *
- * emit_log_hook is the one place that every refusal passes, also in a child
- * that the postmaster started only to say "sorry, too many clients already".
- * Such a process has no PGPROC: nothing here takes a lock, allocates, looks
- * anything up or raises an error; it adds to atomics and returns.
+ * Every rejection reaches emit_log_hook, even in a child that the postmaster starts only to report
+ * "sorry, too many clients already". Such a process has no PGPROC, so the hook takes no lock,
+ * allocates nothing, looks up nothing and raises no error. It only adds to atomics.
  *
- * The reason is told by SQLSTATE and, where one stands for several, by the
- * message's untranslated format (message_id): the text depends on lc_messages.
+ * A FATAL error rejects the connection if the session is not open yet (hooks/session.c). Its
+ * reason follows from the SQLSTATE. Where one SQLSTATE has several reasons, message_id decides: it
+ * is the untranslated format string, whereas the text depends on lc_messages.
  *
- * A process that the postmaster started by exec (EXEC_BACKEND, so Windows) attaches to shared
- * memory only after it has read the startup packet and has a PGPROC. What it reports before
- * that is not counted.
- *
- * A FATAL before the session is open (hooks/session.c) refuses the connection;
- * later it ends a session.
+ * With EXEC_BACKEND (Windows), a process attaches to shared memory only after it has read the
+ * startup packet and has a PGPROC. Errors that it reports before that are not counted.
  */
 #include "postgres.h"
 
@@ -33,43 +29,44 @@
 #include "utils/timestamp.h"
 
 static emit_log_hook_type previous_emit_log_hook;
-static bool is_inside;			/* guards against a message from the hook itself */
+static bool is_counting;		/* the hook is running: ignore its own messages */
 
 static bool
-says(const ErrorData *edata, const char *beginning)
+message_starts_with(const ErrorData *edata, const char *prefix)
 {
 	return edata->message_id != NULL &&
-		strncmp(edata->message_id, beginning, strlen(beginning)) == 0;
+		strncmp(edata->message_id, prefix, strlen(prefix)) == 0;
 }
 
 static CpmRejection
-reason_for_too_many(const ErrorData *edata)
+too_many_connections_reason(const ErrorData *edata)
 {
-	if (says(edata, "sorry, too many clients already"))
+	if (message_starts_with(edata, "sorry, too many clients already"))
 		return CPM_REJECTED_TOO_MANY;
-	if (says(edata, "remaining connection slots are reserved"))
+	if (message_starts_with(edata, "remaining connection slots are reserved"))
 		return CPM_REJECTED_RESERVED;
-	if (says(edata, "too many connections for role"))
+	if (message_starts_with(edata, "too many connections for role"))
 		return CPM_REJECTED_ROLE_LIMIT;
-	if (says(edata, "too many connections for database"))
+	if (message_starts_with(edata, "too many connections for database"))
 		return CPM_REJECTED_DATABASE_LIMIT;
-	return CPM_REJECTED_OTHER;	/* max_wal_senders */
+	return CPM_REJECTED_OTHER;	/* for example max_wal_senders */
 }
 
 static CpmRejection
-reason_of(const ErrorData *edata)
+rejection_reason(const ErrorData *edata)
 {
 	switch (edata->sqlerrcode)
 	{
 		case ERRCODE_TOO_MANY_CONNECTIONS:
-			return reason_for_too_many(edata);
+			return too_many_connections_reason(edata);
 		case ERRCODE_CANNOT_CONNECT_NOW:
-			return says(edata, "the database system is shutting down") ?
+			return message_starts_with(edata, "the database system is shutting down") ?
 				CPM_REJECTED_SHUTTING_DOWN : CPM_REJECTED_STARTING_UP;
 		case ERRCODE_ADMIN_SHUTDOWN:
 			return CPM_REJECTED_SHUTTING_DOWN;
 		case ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION:
-			return says(edata, "pg_hba.conf rejects") || says(edata, "no pg_hba.conf entry") ?
+			return message_starts_with(edata, "pg_hba.conf rejects") ||
+				message_starts_with(edata, "no pg_hba.conf entry") ?
 				CPM_REJECTED_HBA : CPM_REJECTED_AUTHENTICATION;
 		case ERRCODE_INVALID_PASSWORD:
 		case ERRCODE_QUERY_CANCELED:	/* authentication_timeout */
@@ -82,28 +79,30 @@ reason_of(const ErrorData *edata)
 }
 
 static void
-copy_claim(char *to, const char *claim)
+copy_name_or_empty(char *dest, const char *name)
 {
-	strlcpy(to, claim ? claim : "", NAMEDATALEN);
+	strlcpy(dest, name ? name : "", NAMEDATALEN);
 }
 
+/* Record a rejected connection with the names that the client claimed, which may not exist. */
 static void
-count_refusal(const ErrorData *edata, TimestampTz at)
+count_rejection(const ErrorData *edata, TimestampTz at)
 {
-	CpmRejected refused;
+	CpmRejected rejection;
 
-	memset(&refused, 0, sizeof(refused));
-	refused.reason = reason_of(edata);
-	copy_claim(refused.database, MyProcPort->database_name);
-	copy_claim(refused.role, MyProcPort->user_name);
-	copy_claim(refused.application_name, MyProcPort->application_name);
-	memcpy(&refused.client_addr, &MyProcPort->raddr, sizeof(SockAddr));
-	cpm_rejections_add(&refused, at);
+	memset(&rejection, 0, sizeof(rejection));
+	rejection.reason = rejection_reason(edata);
+	copy_name_or_empty(rejection.database, MyProcPort->database_name);
+	copy_name_or_empty(rejection.role, MyProcPort->user_name);
+	copy_name_or_empty(rejection.application_name, MyProcPort->application_name);
+	memcpy(&rejection.client_addr, &MyProcPort->raddr, sizeof(SockAddr));
+	cpm_rejections_add(&rejection, at);
 }
 
 /*
- * Only a process that serves a client has a MyProcPort. A walsender is no client
- * session, but one that is refused was an attempt to connect.
+ * Return true if the message reports an error of a client session or of an attempt to connect.
+ * Only a process that serves a client has a MyProcPort. A walsender is not a client session, so
+ * its errors are ignored once it is open.
  */
 static bool
 is_client_error(const ErrorData *edata)
@@ -113,30 +112,30 @@ is_client_error(const ErrorData *edata)
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 
-/* What failed in a session: a statement, or the session itself. */
+/* Count a failed statement, or record a FATAL error until the session closes. */
 static void
 count_failure(const ErrorData *edata, TimestampTz at)
 {
 	if (edata->elevel == FATAL)
-		cpm_session_note_fatal(edata->sqlerrcode);
+		cpm_session_record_fatal(edata->sqlerrcode);
 	else if (cpm_slot_is_open())
-		cpm_statement_failed(edata->sqlerrcode, at);
+		cpm_statement_count_failed(edata->sqlerrcode, at);
 }
 
 static void
 cpm_emit_log(ErrorData *edata)
 {
-	if (is_client_error(edata) && !is_inside)
+	if (is_client_error(edata) && !is_counting)
 	{
 		TimestampTz at = GetCurrentTimestamp();
 
-		is_inside = true;
+		is_counting = true;
 		cpm_errors_add(edata->sqlerrcode, at);
 		if (cpm_session_is_open())
 			count_failure(edata, at);
 		else if (edata->elevel == FATAL)
-			count_refusal(edata, at);
-		is_inside = false;
+			count_rejection(edata, at);
+		is_counting = false;
 	}
 	if (previous_emit_log_hook)
 		previous_emit_log_hook(edata);

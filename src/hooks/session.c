@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.c
- *		Notes when the session of this process opens, and how it ends.
+ *		Records when the session of this process opens and how it ends.
  *
- * A session is open once its start-up transaction has committed: the limits of
- * role and database refuse after authentication has succeeded, where a hook for
- * that would already have counted it.
+ * The session is open once its start-up transaction has committed. The connection limits of the
+ * role and the database reject it after authentication has succeeded, so counting it as opened in
+ * ClientAuthentication_hook would be too early.
  *
- * Its end is seen by an exit callback. That runs after the one that rolls back
- * what is open (so that the last transaction is counted) and before the one
- * that gives up the PGPROC. It is registered when the client authenticates,
- * where an error could still refuse the connection in good order.
+ * An on_shmem_exit callback closes the session. It runs after the callback that rolls back an open
+ * transaction, so that this transaction is counted, and before the one that releases the PGPROC.
+ * It is registered in ClientAuthentication_hook, where an error merely rejects the connection.
  */
 #include "postgres.h"
 
@@ -32,16 +31,16 @@
 #include "utils/timestamp.h"
 
 static ClientAuthentication_hook_type previous_authentication;
-static bool is_watched;			/* the exit callback is there */
+static bool exit_callback_registered;
 static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
-static bool failed_at_exit;		/* looked into once */
-static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was seen */
+static bool exit_failure_checked;
+static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was reported */
 static bool fatal_in_statement;
 
-/* As pg_stat_database counts sessions. */
+/* Return how the session ends, in the classes of pg_stat_database. */
 static CpmSessionEnd
-how_it_ends(void)
+session_end_cause(void)
 {
 	switch (pgStatSessionEndCause)
 	{
@@ -57,16 +56,16 @@ how_it_ends(void)
 }
 
 void
-cpm_session_note_fatal(int sqlstate)
+cpm_session_record_fatal(int sqlstate)
 {
-	/* at the exit itself the query string will have been cleared */
+	/* The exit callbacks run after the query string has been cleared. */
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
 }
 
 /*
- * Did the session end in the middle of a statement? With log_min_messages at
- * PANIC the log hook has not seen how; then the session's last state tells.
+ * Return true if the session ends in the middle of a statement. If log_min_messages is PANIC,
+ * emit_log_hook was not called for the FATAL error, so use the session's last reported state.
  */
 static bool
 ended_in_statement(void)
@@ -79,16 +78,17 @@ ended_in_statement(void)
 }
 
 void
-cpm_session_fail_at_exit(void)
+cpm_session_count_exit_failure(void)
 {
-	if (failed_at_exit)
+	if (exit_failure_checked)
 		return;
-	failed_at_exit = true;
+	exit_failure_checked = true;
 	if (cpm_slot_is_open() && ended_in_statement())
-		cpm_statement_failed(fatal_sqlstate ? fatal_sqlstate : ERRCODE_ADMIN_SHUTDOWN,
-							 GetCurrentTimestamp());
+		cpm_statement_count_failed(fatal_sqlstate ? fatal_sqlstate : ERRCODE_ADMIN_SHUTDOWN,
+								   GetCurrentTimestamp());
 }
 
+/* Exit callback: count how the session ends, and release its slot. */
 static void
 close_session(int code, Datum argument)
 {
@@ -98,12 +98,12 @@ close_session(int code, Datum argument)
 	(void) argument;
 	if (!cpm_slot_is_open())
 		return;
-	cpm_session_fail_at_exit();
-	cpm_statement_transaction_ended();
+	cpm_session_count_exit_failure();
+	cpm_statement_end_transaction();
 	cpm_slot_change_pool(now);
 	cpm_session_ended(Max(now - MyStartTimestamp, 0));
-	cpm_progress.level = 1;
-	cpm_slot_close(now, how_it_ends());
+	cpm_progress.nesting_level = 1;
+	cpm_slot_close(now, session_end_cause());
 }
 
 static void
@@ -111,24 +111,24 @@ cpm_ClientAuthentication(Port *port, int status)
 {
 	if (previous_authentication)
 		previous_authentication(port, status);
-	if (is_watched)
+	if (exit_callback_registered)
 		return;
 	on_shmem_exit(close_session, (Datum) 0);
-	is_watched = true;
-	cpm_progress.unsettled |= CPM_SESSION_OPENS;
+	exit_callback_registered = true;
+	cpm_progress.pending |= CPM_SESSION_OPENING;
 }
 
 void
-cpm_session_note_committing(void)
+cpm_session_begin_opening(void)
 {
-	cpm_progress.unsettled &= ~CPM_SESSION_OPENS;
-	/* a walsender may have no database, and needs no exemption */
+	cpm_progress.pending &= ~CPM_SESSION_OPENING;
+	/* A walsender may have no database, and exemptions do not apply to it. */
 	if (MyBackendType == B_BACKEND)
 		is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
 }
 
 void
-cpm_session_note_commit(void)
+cpm_session_finish_opening(void)
 {
 	TimestampTz now;
 	CpmPolicy	policy;
@@ -136,18 +136,19 @@ cpm_session_note_commit(void)
 	if (is_open)
 		return;
 	is_open = true;
-	if (MyBackendType != B_BACKEND || !is_watched)
+	if (MyBackendType != B_BACKEND || !exit_callback_registered)
 		return;
 	now = GetCurrentTimestamp();
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	policy = cpm_settings_policy();
 	cpm_backends_publish();
 	cpm_slot_open(now, &policy, is_trusted);
-	cpm_progress.level = 0;
+	cpm_progress.nesting_level = 0;
 }
 
+/* Copy the pool policy to the session's slot, because one of its settings has changed. */
 static void
-note_policy(void)
+publish_policy(void)
 {
 	CpmPolicy	policy = cpm_settings_policy();
 
@@ -158,7 +159,7 @@ note_policy(void)
 void
 cpm_session_install(void)
 {
-	cpm_settings_on_policy_change(note_policy);
+	cpm_settings_on_policy_change(publish_policy);
 	cpm_settings_on_grouping_change(cpm_slot_forget_application);
 	previous_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = cpm_ClientAuthentication;

@@ -1,30 +1,35 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
- *		Notes when the session of this process opens, and how it ends.
+ *		Records when the session of this process opens and how it ends.
+ *
+ * Process-local. Except where noted, these functions raise no error.
  */
 #ifndef CPM_HOOKS_SESSION_H
 #define CPM_HOOKS_SESSION_H
 
-/* Install the hook. From _PG_init(), while libraries are preloaded. */
+/* Install the authentication hook. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_session_install(void);
 
-/* A transaction of this process has committed: the first opens the session. */
-extern void cpm_session_note_commit(void);
+/*
+ * Look up the privileges of the session's role, while catalogs can still be read. Call before
+ * the start-up transaction commits. An error in the lookup is raised and refuses the connection.
+ */
+extern void cpm_session_begin_opening(void);
 
 /*
- * The transaction that lets the session in is about to commit, and catalogs can still be read.
- * Raises what a lookup of the session's role does, which refuses the session.
+ * Mark the session as open and claim its backend slot; a walsender gets none. Call after a
+ * transaction has committed. Only the first call, for the start-up transaction, has an effect.
  */
-extern void cpm_session_note_committing(void);
+extern void cpm_session_finish_opening(void);
 
-/* Has the session of this process been let in? */
+/* Return true once the start-up transaction of this process has committed. */
 extern bool cpm_session_is_open(void);
 
-/* An error of that SQLSTATE is about to end the session. */
-extern void cpm_session_note_fatal(int sqlstate);
+/* Record the SQLSTATE of a FATAL error, which is about to end the session. */
+extern void cpm_session_record_fatal(int sqlstate);
 
-/* The session ends: if it does so in the middle of a statement, that has failed. */
-extern void cpm_session_fail_at_exit(void);
+/* Count a failed statement if the session ends in the middle of one. Counts at most once. */
+extern void cpm_session_count_exit_failure(void);
 
 #endif							/* CPM_HOOKS_SESSION_H */

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_features.c
- *		Sees what this session does that outlives its transaction.
+ *		Counts what this session does that outlives its transaction.
  *
- * Utility statements say it themselves. Functions are seen where the executor
- * prepares to call one, by object_access_hook: that is asked for the operators of
- * any query too, so it is two comparisons and no more. set_config() may be for
- * the transaction only, which its third argument tells: the plan is looked
- * through for it, but only a plan that was seen to have it. What calls it without a
- * plan, an assignment in PL/pgSQL, is not seen.
+ * Utility statements are recognised by their parse tree, function calls by object_access_hook.
+ * The executor calls that hook when it prepares a call of a function or operator, so the hook
+ * only makes a few comparisons for most of them. Whether set_config() outlives the transaction
+ * depends on its third argument, so a plan that calls it is searched for the call. Calls without
+ * a plan, such as an assignment in PL/pgSQL, are not counted.
  *
- * What a rollback undoes counts when the transaction commits. What a savepoint
- * undoes counts all the same.
+ * A use that a rollback would undo is counted when the transaction commits, even if ROLLBACK TO
+ * SAVEPOINT has undone it.
  *
- * Process-local; counts go to the pool of the own session (counters/backend_counters). Takes no
- * lock and raises nothing.
+ * Process-local; the counters are those of the session's pool (counters/backend_counters). Takes
+ * no lock and raises no error.
  */
 #include "postgres.h"
 
@@ -36,11 +35,14 @@
 
 static object_access_hook_type previous_object_access;
 
-/* Used in this transaction, and undone should it roll back. */
+/* Uses in this transaction, discarded if it rolls back */
 static uint32 pending_uses[CPM_FEATURES];
 
-/* Channels listened to, and locks held, by how often that was said; at least as many as there are. */
-static int	duties[CPM_FEATURES];
+/*
+ * How many channels the session listens to and how many advisory locks it holds: reasons to keep
+ * it open while it is idle. An upper bound, because repeated LISTENs of a channel add up.
+ */
+static int	held[CPM_FEATURES];
 
 static bool
 survives_rollback(CpmFeature feature)
@@ -49,12 +51,12 @@ survives_rollback(CpmFeature feature)
 		feature == CPM_FEATURE_ADVISORY_LOCK;
 }
 
-/* For so many reasons more, or fewer, the session stays though it is idle. */
+/* Change the number of channels or locks that the session holds, which stays at least 0. */
 static void
-change_duties(CpmFeature feature, int by)
+adjust_held(CpmFeature feature, int difference)
 {
-	duties[feature] = Max(duties[feature] + by, 0);
-	cpm_slot_note_duty(feature, duties[feature] > 0);
+	held[feature] = Max(held[feature] + difference, 0);
+	cpm_slot_note_duty(feature, held[feature] > 0);
 }
 
 static void
@@ -62,11 +64,12 @@ count_uses(CpmFeature feature, uint64 uses)
 {
 	cpm_slot_count_feature(feature, uses, GetCurrentStatementStartTimestamp());
 	if (feature == CPM_FEATURE_LISTEN || feature == CPM_FEATURE_ADVISORY_LOCK)
-		change_duties(feature, (int) uses);
+		adjust_held(feature, (int) uses);
 }
 
+/* Count a use of a feature, at once or when the transaction commits. */
 static void
-note_use(CpmFeature feature)
+record_use(CpmFeature feature)
 {
 	if (!cpm_slot_is_open())
 		return;
@@ -76,11 +79,11 @@ note_use(CpmFeature feature)
 		return;
 	}
 	pending_uses[feature]++;
-	cpm_progress.unsettled |= CPM_FEATURES_PENDING;
+	cpm_progress.pending |= CPM_FEATURES_PENDING;
 }
 
 void
-cpm_features_transaction_ended(bool committed)
+cpm_features_end_transaction(bool committed)
 {
 	for (int i = 0; i < CPM_FEATURES; i++)
 	{
@@ -88,12 +91,12 @@ cpm_features_transaction_ended(bool committed)
 			count_uses(i, pending_uses[i]);
 		pending_uses[i] = 0;
 	}
-	cpm_progress.unsettled &= ~(CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN);
+	cpm_progress.pending &= ~(CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN);
 }
 
-/* Settings that PgBouncer carries from one server connection to the next. */
+/* Return true for a setting that PgBouncer restores when a client changes server connections. */
 static bool
-is_tracked(const char *setting)
+is_tracked_by_pgbouncer(const char *setting)
 {
 	static const char *const tracked[] = {
 		"client_encoding", "DateStyle", "IntervalStyle", "TimeZone",
@@ -106,20 +109,23 @@ is_tracked(const char *setting)
 	return false;
 }
 
-/* RESET ALL is what pools say when they take a connection back: it sets nothing. */
+/*
+ * Return true if a SET or RESET outlives the transaction and PgBouncer does not restore the
+ * setting. RESET ALL does not count, because poolers send it when a client releases a connection.
+ */
 static bool
-sets_for_session(const VariableSetStmt *statement)
+changes_session_setting(const VariableSetStmt *statement)
 {
 	if (statement->is_local || statement->kind == VAR_RESET_ALL)
 		return false;
-	if (statement->kind == VAR_SET_MULTI)	/* else of the transaction */
+	if (statement->kind == VAR_SET_MULTI)	/* SESSION CHARACTERISTICS or TRANSACTION */
 		return strcmp(statement->name, "SESSION CHARACTERISTICS") == 0;
 	if (statement->name == NULL || pg_strncasecmp(statement->name, "transaction_", 12) == 0)
 		return false;			/* transaction_isolation and the like */
-	return !is_tracked(statement->name);
+	return !is_tracked_by_pgbouncer(statement->name);
 }
 
-/* Does the search path begin with pg_temp, so that new objects go there? */
+/* Return true if search_path begins with pg_temp, so that new objects are temporary. */
 static bool
 creates_in_temporary_schema(void)
 {
@@ -141,9 +147,9 @@ is_temporary(const RangeVar *relation)
 		creates_in_temporary_schema();
 }
 
-/* A table, view or sequence that stays when the transaction ends. */
+/* Return true if a statement creates a temporary relation that outlives the transaction. */
 static bool
-leaves_temporary(const Node *statement)
+leaves_temporary_relation(const Node *statement)
 {
 	switch (nodeTag(statement))
 	{
@@ -162,14 +168,15 @@ leaves_temporary(const Node *statement)
 	}
 }
 
-/* The feature that a statement uses; -1 for none. */
+/* Return the CpmFeature that a utility statement uses; -1 for none. */
 static int
-feature_of(const Node *statement)
+feature_used_by(const Node *statement)
 {
 	switch (nodeTag(statement))
 	{
 		case T_VariableSetStmt:
-			return sets_for_session((const VariableSetStmt *) statement) ? CPM_FEATURE_SET : -1;
+			return changes_session_setting((const VariableSetStmt *) statement) ?
+				CPM_FEATURE_SET : -1;
 		case T_ListenStmt:
 			return CPM_FEATURE_LISTEN;
 		case T_DeclareCursorStmt:
@@ -177,45 +184,50 @@ feature_of(const Node *statement)
 				CPM_FEATURE_WITH_HOLD_CURSOR : -1;
 		case T_PrepareStmt:
 			return CPM_FEATURE_SQL_PREPARE;
-		case T_DeallocateStmt:	/* ALL is what pools say */
+		case T_DeallocateStmt:	/* poolers send DEALLOCATE ALL */
 			return ((const DeallocateStmt *) statement)->name ? CPM_FEATURE_SQL_PREPARE : -1;
 		case T_LoadStmt:
 			return CPM_FEATURE_LOAD;
 		default:
-			return leaves_temporary(statement) ? CPM_FEATURE_TEMP_TABLE : -1;
+			return leaves_temporary_relation(statement) ? CPM_FEATURE_TEMP_TABLE : -1;
 	}
 }
 
 CpmFeatureUse
 cpm_features_of_utility(const Node *statement)
 {
-	CpmFeatureUse use = {.feature = feature_of(statement)};
+	CpmFeatureUse use = {.feature = feature_used_by(statement)};
 
 	if (IsA(statement, UnlistenStmt))
-		use.listens_less = ((const UnlistenStmt *) statement)->conditionname ? 1 : PG_INT32_MAX;
-	else if (IsA(statement, DiscardStmt) && ((const DiscardStmt *) statement)->target == DISCARD_ALL)
+		use.channels_released =
+			((const UnlistenStmt *) statement)->conditionname ? 1 : PG_INT32_MAX;
+	else if (IsA(statement, DiscardStmt) &&
+			 ((const DiscardStmt *) statement)->target == DISCARD_ALL)
 	{
-		use.listens_less = PG_INT32_MAX;
-		use.ends_locks = true;
+		use.channels_released = PG_INT32_MAX;
+		use.releases_locks = true;
 	}
-	use.is_use = use.feature >= 0;
+	use.uses_feature = use.feature >= 0;
 	return use;
 }
 
 void
-cpm_features_utility_done(const CpmFeatureUse *use)
+cpm_features_count_utility(const CpmFeatureUse *use)
 {
-	if (use->is_use)
-		note_use(use->feature);
-	if (use->listens_less > 0 && cpm_slot_is_open())
-		change_duties(CPM_FEATURE_LISTEN, -use->listens_less);
-	if (use->ends_locks && cpm_slot_is_open())
-		change_duties(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
+	if (use->uses_feature)
+		record_use(use->feature);
+	if (use->channels_released > 0 && cpm_slot_is_open())
+		adjust_held(CPM_FEATURE_LISTEN, -use->channels_released);
+	if (use->releases_locks && cpm_slot_is_open())
+		adjust_held(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
 }
 
-/* A constant or a parameter that has a value already; false when it is another expression. */
+/*
+ * Get the value of a constant or an external parameter; returns false for NULL and for any other
+ * expression, which only the executor can evaluate.
+ */
 static bool
-known_value(const Node *expression, const QueryDesc *query, Datum *value)
+get_known_value(const Node *expression, const QueryDesc *query, Datum *value)
 {
 	const ParamListInfo params = query->params;
 
@@ -237,9 +249,12 @@ known_value(const Node *expression, const QueryDesc *query, Datum *value)
 	return false;
 }
 
-/* The same of a text, which must not have to be allocated for. */
+/*
+ * Return true if a text value names a setting that PgBouncer restores. Does not detoast, because
+ * that allocates; a toasted value is taken for the name of another setting.
+ */
 static bool
-is_tracked_text(Datum value)
+names_tracked_setting(Datum value)
 {
 	const struct varlena *text = (const struct varlena *) DatumGetPointer(value);
 	char		name[NAMEDATALEN];
@@ -249,23 +264,27 @@ is_tracked_text(Datum value)
 		return false;
 	memcpy(name, VARDATA_ANY(text), VARSIZE_ANY_EXHDR(text));
 	name[VARSIZE_ANY_EXHDR(text)] = '\0';
-	return is_tracked(name);
+	return is_tracked_by_pgbouncer(name);
 }
 
-/* set_config(name, value, is_local): for longer than the transaction, and not tracked? */
+/*
+ * Return true if set_config(name, value, is_local) outlives the transaction and PgBouncer does
+ * not restore the setting. False if is_local is not known before execution.
+ */
 static bool
-sets_config_for_session(const FuncExpr *call, const QueryDesc *query)
+set_config_outlives_transaction(const FuncExpr *call, const QueryDesc *query)
 {
 	Datum		name;
 	Datum		is_local;
 
-	if (!known_value(lthird(call->args), query, &is_local) || DatumGetBool(is_local))
+	if (!get_known_value(lthird(call->args), query, &is_local) || DatumGetBool(is_local))
 		return false;
-	return !known_value(linitial(call->args), query, &name) || !is_tracked_text(name);
+	return !get_known_value(linitial(call->args), query, &name) || !names_tracked_setting(name);
 }
 
+/* Expression tree walker: record each call of set_config() that counts. */
 static bool
-note_set_config(Node *node, void *arg)
+set_config_walker(Node *node, void *arg)
 {
 	const QueryDesc *query = arg;
 
@@ -273,32 +292,35 @@ note_set_config(Node *node, void *arg)
 		return false;
 	if (IsA(node, FuncExpr) && ((const FuncExpr *) node)->funcid == F_SET_CONFIG &&
 		list_length(((const FuncExpr *) node)->args) == 3 &&
-		sets_config_for_session((const FuncExpr *) node, query))
-		note_use(CPM_FEATURE_SET);
-	return expression_tree_walker(node, note_set_config, arg);
+		set_config_outlives_transaction((const FuncExpr *) node, query))
+		record_use(CPM_FEATURE_SET);
+	return expression_tree_walker(node, set_config_walker, arg);
 }
 
-/* Where a call can stand that somebody would write: what is selected, asked or read from. */
+/*
+ * Search the target lists, conditions and function scans of a plan. Other positions of a call of
+ * set_config() are not realistic.
+ */
 static void
-look_at_plan(const Plan *plan, const QueryDesc *query)
+scan_plan(const Plan *plan, const QueryDesc *query)
 {
 	void	   *arg = unconstify(QueryDesc *, query);
 	ListCell   *cell;
 
 	if (plan == NULL)
 		return;
-	(void) note_set_config((Node *) plan->targetlist, arg);
-	(void) note_set_config((Node *) plan->qual, arg);
+	(void) set_config_walker((Node *) plan->targetlist, arg);
+	(void) set_config_walker((Node *) plan->qual, arg);
 	if (IsA(plan, FunctionScan))
 		foreach(cell, ((const FunctionScan *) plan)->functions)
-			(void) note_set_config(lfirst(cell), arg);
+			(void) set_config_walker(lfirst(cell), arg);
 	if (IsA(plan, SubqueryScan))
-		look_at_plan(((const SubqueryScan *) plan)->subplan, query);
+		scan_plan(((const SubqueryScan *) plan)->subplan, query);
 	if (IsA(plan, Append))
 		foreach(cell, ((const Append *) plan)->appendplans)
-			look_at_plan(lfirst(cell), query);
-	look_at_plan(plan->lefttree, query);
-	look_at_plan(plan->righttree, query);
+			scan_plan(lfirst(cell), query);
+	scan_plan(plan->lefttree, query);
+	scan_plan(plan->righttree, query);
 }
 
 void
@@ -307,21 +329,22 @@ cpm_features_scan_plan(const QueryDesc *query)
 	const PlannedStmt *planned = query->plannedstmt;
 	ListCell   *cell;
 
-	cpm_progress.unsettled &= ~CPM_SET_CONFIG_SEEN;
-	look_at_plan(planned->planTree, query);
+	cpm_progress.pending &= ~CPM_SET_CONFIG_SEEN;
+	scan_plan(planned->planTree, query);
 	foreach(cell, planned->subplans)
-		look_at_plan(lfirst(cell), query);
+		scan_plan(lfirst(cell), query);
 }
 
+/* Record that a statement is about to call a function. */
 static void
-note_function(Oid function)
+record_function_call(Oid function)
 {
 	if (!cpm_slot_is_open())
 		return;
 	switch (function)
 	{
 		case F_SET_CONFIG:
-			cpm_progress.unsettled |= CPM_SET_CONFIG_SEEN;
+			cpm_progress.pending |= CPM_SET_CONFIG_SEEN;
 			break;
 		case F_PG_ADVISORY_LOCK_INT8:
 		case F_PG_ADVISORY_LOCK_INT4_INT4:
@@ -331,49 +354,50 @@ note_function(Oid function)
 		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
 		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
 		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
-			note_use(CPM_FEATURE_ADVISORY_LOCK);
+			record_use(CPM_FEATURE_ADVISORY_LOCK);
 			break;
 		case F_PG_ADVISORY_UNLOCK_INT8:
 		case F_PG_ADVISORY_UNLOCK_INT4_INT4:
 		case F_PG_ADVISORY_UNLOCK_SHARED_INT8:
 		case F_PG_ADVISORY_UNLOCK_SHARED_INT4_INT4:
-			change_duties(CPM_FEATURE_ADVISORY_LOCK, -1);
+			adjust_held(CPM_FEATURE_ADVISORY_LOCK, -1);
 			break;
 		case F_PG_ADVISORY_UNLOCK_ALL:
-			change_duties(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
+			adjust_held(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
 			break;
 		default:
 			break;
 	}
 }
 
-/* The functions of advisory locks have numbers side by side. */
+/* The OIDs of the advisory lock functions are adjacent. */
 #define FIRST_ADVISORY F_PG_ADVISORY_LOCK_INT8
 #define LAST_ADVISORY F_PG_ADVISORY_UNLOCK_ALL
 
-StaticAssertDecl(LAST_ADVISORY > FIRST_ADVISORY, "functions of advisory locks are in another order");
+StaticAssertDecl(LAST_ADVISORY > FIRST_ADVISORY, "advisory lock OIDs out of order");
 
 static inline bool
-is_of_interest(Oid function)
+is_tracked_function(Oid function)
 {
 	return function - FIRST_ADVISORY <= LAST_ADVISORY - FIRST_ADVISORY || function == F_SET_CONFIG;
 }
 
 static pg_noinline void
-note_rare_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
-	if (access == OAT_FUNCTION_EXECUTE && is_of_interest(object))
-		note_function(object);
+	if (access == OAT_FUNCTION_EXECUTE && is_tracked_function(object))
+		record_function_call(object);
 	if (previous_object_access)
 		previous_object_access(access, class, object, sub, arg);
 }
 
-/* Asked for each function that a statement prepares to call: a few comparisons, and nothing else. */
+/* Called for each function that a statement prepares to call, so it only makes comparisons. */
 static pg_attribute_hot void
 cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
-	if (unlikely(is_of_interest(object) || access != OAT_FUNCTION_EXECUTE || previous_object_access))
-		note_rare_access(access, class, object, sub, arg);
+	if (unlikely(is_tracked_function(object) || access != OAT_FUNCTION_EXECUTE ||
+				 previous_object_access))
+		handle_object_access(access, class, object, sub, arg);
 }
 
 void

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_features.h
- *		Sees what this session does that outlives its transaction.
+ *		Counts what this session does that outlives its transaction.
  */
 #ifndef CPM_SESSION_FEATURES_H
 #define CPM_SESSION_FEATURES_H
@@ -9,27 +9,34 @@
 #include "executor/execdesc.h"
 #include "nodes/nodes.h"
 
-/* Install the hook on functions. From _PG_init(), while libraries are preloaded. */
+/* Install object_access_hook. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_features_install(void);
 
-/* What a utility statement means, to be asked before it runs: its tree may be gone then. */
+/* The session features that a utility statement uses or releases. */
 typedef struct CpmFeatureUse
 {
-	bool		is_use;
-	int			feature;		/* CpmFeature */
-	int			listens_less;	/* by so many channels: UNLISTEN, DISCARD ALL */
-	bool		ends_locks;		/* DISCARD ALL */
+	bool		uses_feature;
+	int			feature;		/* a CpmFeature; -1 unless uses_feature */
+	int			channels_released;	/* by UNLISTEN; PG_INT32_MAX: all, also by DISCARD ALL */
+	bool		releases_locks; /* DISCARD ALL releases all advisory locks */
 } CpmFeatureUse;
 
+/*
+ * Return the features that a utility statement uses. Call before the statement runs, because
+ * its parse tree may be freed while it runs.
+ */
 extern CpmFeatureUse cpm_features_of_utility(const Node *statement);
 
-/* That statement has run. */
-extern void cpm_features_utility_done(const CpmFeatureUse *use);
+/* Count the features of a utility statement that has run without an error. */
+extern void cpm_features_count_utility(const CpmFeatureUse *use);
 
-/* A plan is about to run in which set_config() was seen. */
+/*
+ * Search a plan for calls of set_config() that outlive the transaction, and record each. Call
+ * before the plan runs, if the executor has prepared a call of set_config().
+ */
 extern void cpm_features_scan_plan(const QueryDesc *query);
 
-/* The transaction has ended, and with it what was used in it stays or is undone. */
-extern void cpm_features_transaction_ended(bool committed);
+/* Count the features used in the transaction if it committed; otherwise discard them. */
+extern void cpm_features_end_transaction(bool committed);
 
 #endif							/* CPM_SESSION_FEATURES_H */

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_progress.h
- *		What this session is in the middle of, for the hooks to see at a glance.
+ *		The state of this session that the hooks read in every statement and transaction.
  *
- * Process-local. Every statement and every transaction looks at these, so each
- * question is one comparison, and all are in one line of the cache: among
- * hundreds of sessions, a statement finds none of its own lines there.
+ * Process-local. All fields share one cache line: with hundreds of sessions on a server, each
+ * line that a statement touches is likely to be a cache miss.
  */
 #ifndef CPM_SESSION_PROGRESS_H
 #define CPM_SESSION_PROGRESS_H
@@ -14,40 +13,47 @@
 #include "datatype/timestamp.h"
 #include "executor/executor.h"
 
-/* What a transaction's end has to see to; 0 for most. */
-#define CPM_STATEMENT_DEFERRED (1 << 0) /* executed, counts with its commit */
-#define CPM_PORTALS_IN_PARTS (1 << 1)
-#define CPM_BLOCK_CHAINS (1 << 2)	/* the statement that ends the block begins the next */
-#define CPM_FEATURES_PENDING (1 << 3)	/* used, and counted with the commit */
-#define CPM_SET_CONFIG_SEEN (1 << 4)	/* in the plan that runs next */
-#define CPM_SESSION_OPENS (1 << 5)	/* the start-up transaction is about to commit */
+/*
+ * Work left for the next plan or for the end of the transaction. Most transactions have none, so
+ * one comparison of all bits with 0 keeps them on the fast path.
+ */
+#define CPM_STATEMENT_DEFERRED (1 << 0) /* a statement counts when its commit has ended */
+#define CPM_PORTALS_SUSPENDED (1 << 1)	/* hooks/suspended_portals holds at least one */
+#define CPM_BLOCK_CHAINS (1 << 2)	/* COMMIT or ROLLBACK AND CHAIN was executed */
+#define CPM_FEATURES_PENDING (1 << 3)	/* features were used that count at commit */
+#define CPM_SET_CONFIG_SEEN (1 << 4)	/* the next plan calls set_config() */
+#define CPM_SESSION_OPENING (1 << 5)	/* the start-up transaction has not committed yet */
 
 typedef struct CpmProgress
 {
-	int			unsettled;		/* bits as above */
+	int			pending;		/* the bits above, written by all files of hooks/ */
 
 	/*
-	 * 0 at the client's own level; above it in a utility statement, and while the session is not
-	 * open. Written by hooks/executor and hooks/session.
+	 * The number of utility statements being executed, one inside the other. Above 0, a plan is
+	 * not the client's own. One higher while the session is not open, so that nothing counts.
+	 * Written by hooks/executor and hooks/session.
 	 */
-	int			level;
+	int			nesting_level;
 
-	/* Written by hooks/statement: the message of the statement that was executed last. */
-	TimestampTz last_message;
-	TimestampTz last_end;		/* when that ended, or failed, or its commit was done */
-	int			last_flags;		/* how it came */
+	/* The last statement that was executed or failed. Written by hooks/statement. */
+	TimestampTz last_message_at;	/* when its message was read */
+	TimestampTz last_end_at;	/* when it ended or failed, or its commit ended */
+	int			last_flags;		/* CPM_SIMPLE_PROTOCOL and so on, see hooks/statement.h */
 
-	bool		in_block;		/* BEGIN was said, and nothing has ended it; by hooks/transaction */
+	bool		in_block;		/* in a BEGIN block; written by hooks/transaction */
 
-	/* Since when the session has been busy, which is since its transaction began; 0 idle. */
-	TimestampTz busy_from;
+	/*
+	 * When the current transaction began, from which the session counts as busy; 0 while it is
+	 * idle. Written by hooks/statement and hooks/transaction.
+	 */
+	TimestampTz busy_since;
 
-	/* hooks/executor's: who is called next, and what is no SELECT and the last of its statement. */
-	ExecutorRun_hook_type run_on;
-	const QueryDesc *finishing;
+	/* Written by hooks/executor, the second also by hooks/statement. */
+	ExecutorRun_hook_type next_executor_run;	/* the previous hook, or standard_ExecutorRun */
+	const QueryDesc *awaiting_finish;	/* its ExecutorFinish ends the client's statement */
 } CpmProgress;
 
-StaticAssertDecl(sizeof(CpmProgress) <= 64, "progress is longer than a line of the cache");
+StaticAssertDecl(sizeof(CpmProgress) <= 64, "CpmProgress must fit into one cache line");
 
 extern CPM_INTERNAL CpmProgress cpm_progress;
 

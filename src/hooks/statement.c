@@ -1,25 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement.c
- *		Counts and times the statements of this session.
+ *		Counts and times the client's own statements in this session.
  *
- * The start of a statement is the moment its message was read, which PostgreSQL
- * notes anyway (GetCurrentStatementStartTimestamp()); in a string of several
- * it is the end of the one before. So a statement reads the clock once, at its
- * end.
+ * A statement starts when its message was read (GetCurrentStatementStartTimestamp()) or, in a
+ * string of several, when the previous one ended. So it reads the clock only once, at its end.
  *
- * Its commit belongs to it. When the message that executed it goes on to end
- * the transaction, the statement waits here until that has happened: as the
- * commit may fail, and a histogram must not take back what it has shown. A
- * commit that wrote is timed to its end; from the Sync that brought it, or,
- * when no client came in between, from the end of execution.
+ * A statement includes its commit, if the same message or the next Sync ends the transaction. It
+ * is deferred until then, because the commit may fail and a histogram cannot be decremented. A
+ * commit is timed from the end of execution or, if it waited for a Sync, from that Sync.
  *
- * An error comes without saying what it belongs to. It is told by the message:
- * one that came with the message of the last statement executed is of a commit
- * (the statement that waits has failed with it, unless it was Sync's commit,
- * which is no statement's) or of the next statement in the same string.
- *
- * Process-local; counts go to the own slot (counters/backend_counters).
+ * An error does not name its statement. In a new message, it belongs to a new statement. In the
+ * message of the last executed statement, it belongs to a deferred statement, whose commit failed,
+ * or else to the next statement in the string. In the extended protocol it comes from the commit
+ * at Sync, which fails no statement unless COMMIT itself was deferred.
  */
 #include "postgres.h"
 
@@ -35,16 +29,16 @@
 
 bool		cpm_statement_is_failing;
 
-/* The statement that waits, executed and about to be committed. */
-static uint64 waiting_queryid;
-static int64 waiting_us;		/* without the commit */
-static bool waiting_ends_transaction;
+/* The deferred statement; valid while CPM_STATEMENT_DEFERRED is set. */
+static uint64 deferred_queryid;
+static int64 deferred_us;		/* of its execution, without the commit */
+static bool deferred_ends_transaction;
 
-static TimestampTz commit_from; /* since when the commit is timed; 0: it is not */
-static TimestampTz failed_message;	/* the last that failed */
+static TimestampTz commit_started_at;	/* 0: no commit is being timed */
+static TimestampTz failed_message_at;	/* when the last message that failed was read */
 
 static void
-remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
+record_slow_statement(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	CpmSlowStatement slow = {
 		.finished_at = now,
@@ -57,30 +51,30 @@ remember_slow(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 	cpm_slow_statements_add(&slow);
 }
 
-/* A slow statement; or the clock was set back during it, and it took no time. */
 void
 cpm_statement_count_unusual(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
+	/* A negative time means that the clock was set back: the duration is unknown. */
 	cpm_slot_count_statement((uint64) Max(elapsed_us, 0), sqlstate != 0);
 	if (elapsed_us < 0)
 		return;
 	cpm_slot_count(CPM_SLOW_QUERIES, 1);
-	remember_slow(elapsed_us, sqlstate, queryid, now);
+	record_slow_statement(elapsed_us, sqlstate, queryid, now);
 }
 
 void
 cpm_statement_count_deferred(void)
 {
-	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) == 0)
+	if ((cpm_progress.pending & CPM_STATEMENT_DEFERRED) == 0)
 		return;
-	cpm_progress.unsettled &= ~CPM_STATEMENT_DEFERRED;
-	cpm_statement_count(waiting_us, 0, waiting_queryid, cpm_progress.last_end);
+	cpm_progress.pending &= ~CPM_STATEMENT_DEFERRED;
+	cpm_statement_count(deferred_us, 0, deferred_queryid, cpm_progress.last_end_at);
 }
 
 int64
-cpm_statement_part_executed(int flags)
+cpm_statement_record_part(int flags)
 {
-	int64		elapsed_us = cpm_statement_note_end(flags);
+	int64		elapsed_us = cpm_statement_record_end(flags);
 
 	return Max(elapsed_us, 0);
 }
@@ -88,19 +82,19 @@ cpm_statement_part_executed(int flags)
 void
 cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us)
 {
-	cpm_progress.unsettled |= CPM_STATEMENT_DEFERRED;
-	waiting_queryid = queryid;
-	waiting_us = Max(elapsed_us, 0);
-	waiting_ends_transaction = (flags & CPM_ENDS_TRANSACTION) != 0;
+	cpm_progress.pending |= CPM_STATEMENT_DEFERRED;
+	deferred_queryid = queryid;
+	deferred_us = Max(elapsed_us, 0);
+	deferred_ends_transaction = (flags & CPM_ENDS_TRANSACTION) != 0;
 }
 
 void
-cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid)
+cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid)
 {
-	cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end);
+	cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end_at);
 }
 
-/* A call by the function-call protocol is no statement. */
+/* Return true in a call by the function-call protocol, which is not counted as a statement. */
 static bool
 is_fastpath(void)
 {
@@ -108,66 +102,70 @@ is_fastpath(void)
 }
 
 void
-cpm_statement_failed(int sqlstate, TimestampTz now)
+cpm_statement_count_failed(int sqlstate, TimestampTz now)
 {
-	CpmSuspendedPortal partial = cpm_suspended_portal_take_resumed();
-	uint64		queryid = partial.query ? partial.queryid : (uint64) pgstat_get_my_query_id();
-	TimestampTz message = GetCurrentStatementStartTimestamp();
-	bool		is_same_message = message == cpm_progress.last_message;
+	CpmSuspendedPortal suspended = cpm_suspended_portal_take_resumed();
+	uint64		queryid = suspended.query ? suspended.queryid : (uint64) pgstat_get_my_query_id();
+	TimestampTz message_at = GetCurrentStatementStartTimestamp();
+	bool		is_same_message = message_at == cpm_progress.last_message_at;
 	bool		is_simple = (cpm_progress.last_flags & CPM_SIMPLE_PROTOCOL) != 0;
-	bool		commit_failed = is_same_message && (cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 &&
-		(is_simple || waiting_ends_transaction);
-	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
-	int64		elapsed_us = cpm_statement_elapsed_us(now, message) + partial.elapsed_us;
+	bool		commit_failed = is_same_message &&
+		(cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 &&
+		(is_simple || deferred_ends_transaction);
 
-	cpm_progress.finishing = NULL;
-	failed_message = message;
+	/* Sync leaves the statement timestamp as the last Execute set it. */
+	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
+	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
+
+	cpm_progress.awaiting_finish = NULL;
+	failed_message_at = message_at;
 	cpm_statement_is_failing = true;
 	if (commit_failed)
 	{
-		elapsed_us += waiting_us;
-		queryid = waiting_queryid;
-		cpm_progress.unsettled &= ~CPM_STATEMENT_DEFERRED;
+		elapsed_us += deferred_us;
+		queryid = deferred_queryid;
+		cpm_progress.pending &= ~CPM_STATEMENT_DEFERRED;
 	}
 	cpm_statement_count_deferred();
 	if (IsTransactionState())
-		cpm_statement_note_busy(message);
-	cpm_progress.last_message = message;
-	cpm_progress.last_end = now;
+		cpm_statement_start_busy_time(message_at);
+	cpm_progress.last_message_at = message_at;
+	cpm_progress.last_end_at = now;
 	if (!sync_failed && !is_fastpath())
 		cpm_statement_count(elapsed_us, sqlstate, queryid, now);
 	cpm_statement_is_failing = false;
 }
 
 bool
-cpm_statement_failure_noted(void)
+cpm_statement_failure_was_counted(void)
 {
-	return failed_message == GetCurrentStatementStartTimestamp();
+	return failed_message_at == GetCurrentStatementStartTimestamp();
 }
 
 void
-cpm_statement_committing(void)
+cpm_statement_start_commit_time(void)
 {
-	if (commit_from != 0)
+	if (commit_started_at != 0)
 		return;
-	/* within the statement's own message, or in a Sync that the client took its time for */
-	commit_from = debug_query_string != NULL ? cpm_progress.last_end : GetCurrentTimestamp();
+	/* Without a query string this is a Sync, and the client may have been idle before it. */
+	commit_started_at = debug_query_string != NULL ?
+		cpm_progress.last_end_at : GetCurrentTimestamp();
 }
 
 void
-cpm_statement_transaction_ended(void)
+cpm_statement_end_transaction(void)
 {
-	while (cpm_progress.unsettled & CPM_PORTALS_IN_PARTS)
+	while (cpm_progress.pending & CPM_PORTALS_SUSPENDED)
 	{
-		CpmSuspendedPortal partial = cpm_suspended_portal_take(NULL);
+		CpmSuspendedPortal suspended = cpm_suspended_portal_take(NULL);
 
-		cpm_statement_ended_in_parts(partial.elapsed_us, partial.queryid);
+		cpm_statement_count_suspended(suspended.elapsed_us, suspended.queryid);
 	}
-	if ((cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && commit_from != 0)
+	if ((cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 && commit_started_at != 0)
 	{
-		cpm_progress.last_end = GetCurrentTimestamp();
-		waiting_us += Max(cpm_progress.last_end - commit_from, 0);
+		cpm_progress.last_end_at = GetCurrentTimestamp();
+		deferred_us += Max(cpm_progress.last_end_at - commit_started_at, 0);
 	}
-	commit_from = 0;
+	commit_started_at = 0;
 	cpm_statement_count_deferred();
 }

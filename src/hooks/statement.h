@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement.h
- *		Counts and times the statements of this session.
+ *		Counts and times the client's own statements in this session.
  *
- * All of this is for sessions whose slot is open. It takes no lock (but in a
- * change of application_name, outside of errors) and raises nothing.
+ * Process-local. Call these functions only while the session's slot is open. They raise no error
+ * and allocate nothing. They take no lock, with one exception: cpm_statement_count() may move the
+ * session into another pool.
  */
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H
@@ -17,26 +18,29 @@
 #include "hooks/session_progress.h"
 #include "utils/timestamp.h"
 
-/* How a statement came and what comes after it; bits. */
+/* Flags of an executed statement */
 #define CPM_SIMPLE_PROTOCOL (1 << 0)
-#define CPM_COMMIT_FOLLOWS (1 << 1) /* its message goes on to end the transaction */
-#define CPM_ENDS_TRANSACTION (1 << 2)	/* because it says so: COMMIT, ROLLBACK, PREPARE */
+#define CPM_COMMIT_FOLLOWS (1 << 1) /* its message, or the Sync after it, ends the transaction */
+#define CPM_ENDS_TRANSACTION (1 << 2)	/* it is COMMIT, ROLLBACK or PREPARE TRANSACTION */
 
-/* An error is being handled right now. */
+/* True while cpm_statement_count_failed() runs, which may be called with LWLocks held. */
 extern CPM_INTERNAL bool cpm_statement_is_failing;
 
-/* What is rare in what follows, and therefore not inline. */
+/* Count a statement that was slow, or whose elapsed time is negative. Rare, so not inline. */
 extern CPM_INTERNAL void cpm_statement_count_unusual(int64 elapsed_us, int sqlstate,
 													 uint64 queryid, TimestampTz now);
+
+/* Keep an executed statement until its commit has ended. At most one can be deferred. */
 extern CPM_INTERNAL void cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us);
 
-/* What was executed before, and waits, counts: another statement or none came after it. */
+/* Count the deferred statement, if any, as successful, with the time that it has so far. */
 extern CPM_INTERNAL void cpm_statement_count_deferred(void);
 
 /*
- * Count a statement, in the pool that is in force now. sqlstate is 0 for
- * success. To come into another pool may take a lock, which an error must not:
- * whatever raised it may still hold others.
+ * Count a statement in the session's current pool. sqlstate is 0 for success. If
+ * application_name has changed, first move the session to its new pool, which may take the lock
+ * of counters/pool_table. A failed statement does not move it, because the code that raised the
+ * error may still hold LWLocks.
  */
 static pg_attribute_always_inline void
 cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
@@ -45,94 +49,102 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 		cpm_slot_change_pool(now);
 	if (unlikely(!cpm_statement_settings.track_queries))
 		return;
-	/* a negative time is a large one here: one comparison for both that are rare */
+	/* A negative time becomes a large unsigned one, so one comparison finds both rare cases. */
 	if (unlikely((uint64) elapsed_us > (uint64) cpm_statement_settings.slow_us))
 		cpm_statement_count_unusual(elapsed_us, sqlstate, queryid, now);
 	else
 		cpm_slot_count_statement((uint64) elapsed_us, sqlstate != 0);
 }
 
-/* Time since the statement that runs now has begun; message is when its message was read. */
+/*
+ * Return the time since the current statement began, given when its message was read. If the
+ * message has executed a statement before, the current one began when that ended. Negative if
+ * the clock was set back.
+ */
 static inline int64
-cpm_statement_elapsed_us(TimestampTz now, TimestampTz message)
+cpm_statement_elapsed_us(TimestampTz now, TimestampTz message_at)
 {
-	return now - (message == cpm_progress.last_message ? cpm_progress.last_end : message);
+	return now - (message_at == cpm_progress.last_message_at ?
+				  cpm_progress.last_end_at : message_at);
 }
 
 /*
- * The session is busy since its transaction began: over the extended protocol that is with
- * Parse or Bind, in a string of several after the one that ended before. Before last_message
- * and last_end are those of the statement that runs.
+ * Set busy_since, unless it is set, to the beginning of the transaction. In the extended
+ * protocol a transaction begins with Parse or Bind, before the Execute message; in a string of
+ * several statements, when the previous statement ended. Call before last_message_at and
+ * last_end_at are set to those of the current statement.
  */
 static pg_attribute_always_inline void
-cpm_statement_note_busy(TimestampTz message)
+cpm_statement_start_busy_time(TimestampTz message_at)
 {
-	TimestampTz begun;
+	TimestampTz began_at;
 
-	if (unlikely(cpm_progress.busy_from != 0))
+	if (unlikely(cpm_progress.busy_since != 0))
 		return;
-	begun = GetCurrentTransactionStartTimestamp();
-	cpm_progress.busy_from = Min(message, begun);
-	if (unlikely(message == cpm_progress.last_message))
-		cpm_progress.busy_from = cpm_progress.last_end;
+	began_at = GetCurrentTransactionStartTimestamp();
+	cpm_progress.busy_since = Min(message_at, began_at);
+	if (unlikely(message_at == cpm_progress.last_message_at))
+		cpm_progress.busy_since = cpm_progress.last_end_at;
 }
 
-/* The clock is read here, once. */
+/*
+ * Record the end of a statement, or of a part of one, and return its elapsed time. This is the
+ * only place where a successful statement reads the clock, unless it waits for a commit.
+ */
 static pg_attribute_always_inline int64
-cpm_statement_note_end(int flags)
+cpm_statement_record_end(int flags)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz message = GetCurrentStatementStartTimestamp();
-	int64		elapsed_us = cpm_statement_elapsed_us(now, message);
+	TimestampTz message_at = GetCurrentStatementStartTimestamp();
+	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at);
 
-	if (unlikely(cpm_progress.unsettled & CPM_STATEMENT_DEFERRED))
+	if (unlikely(cpm_progress.pending & CPM_STATEMENT_DEFERRED))
 		cpm_statement_count_deferred();
-	cpm_statement_note_busy(message);
-	cpm_progress.last_message = message;
-	cpm_progress.last_end = now;
+	cpm_statement_start_busy_time(message_at);
+	cpm_progress.last_message_at = message_at;
+	cpm_progress.last_end_at = now;
 	cpm_progress.last_flags = flags;
 	return elapsed_us;
 }
 
 /*
- * A top-level statement has been executed. It counts at once, or, when a commit
- * follows that may fail or take time, with that. earlier_us is the time of
- * parts that earlier messages fetched; queryid 0 is not known. Inline, as every
- * statement comes here.
+ * Count a statement that has just been executed or, with CPM_COMMIT_FOLLOWS, defer it until its
+ * commit has ended. earlier_us is the time of the parts that earlier Execute messages fetched;
+ * queryid is 0 if it is not known.
  */
 static pg_attribute_always_inline void
-cpm_statement_executed(uint64 queryid, int flags, int64 earlier_us)
+cpm_statement_count_or_defer(uint64 queryid, int flags, int64 earlier_us)
 {
-	int64		elapsed_us = cpm_statement_note_end(flags) + earlier_us;
+	int64		elapsed_us = cpm_statement_record_end(flags) + earlier_us;
 
 	if (likely((flags & CPM_COMMIT_FOLLOWS) == 0))
-		cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end);
+		cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end_at);
 	else
 		cpm_statement_defer(queryid, flags, elapsed_us);
 }
 
-/* Part of one has been executed, in so many microseconds, which this returns. */
-extern int64 cpm_statement_part_executed(int flags);
+/* Record the end of a part of a statement, and return that part's elapsed time, at least 0. */
+extern int64 cpm_statement_record_part(int flags);
 
-/* A statement that ran in parts has ended with its last. */
-extern void cpm_statement_ended_in_parts(int64 elapsed_us, uint64 queryid);
+/* Count a statement whose suspended portal will not run again. elapsed_us is of all parts. */
+extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
 
 /*
- * Count the failed statement, if the error belongs to one. Called when an error has reached the
+ * Count the failed statement, if the error belongs to one. Call when an error has reached the
  * session's main loop or is about to end the session.
  */
-extern void cpm_statement_failed(int sqlstate, TimestampTz now);
+extern void cpm_statement_count_failed(int sqlstate, TimestampTz now);
 
-/* The commit for which a statement waits has begun; only the first call counts. */
-extern void cpm_statement_committing(void);
+/* Start the time of the commit that the deferred statement waits for, unless it has started. */
+extern void cpm_statement_start_commit_time(void);
 
 /*
- * The transaction, or the session, has ended: what waited for that counts now.
- * Needed only when a statement waits, or was fetched in part.
+ * Count the deferred statement and all suspended portals, because the transaction or the session
+ * has ended. Has no effect if there are none.
  */
-extern void cpm_statement_transaction_ended(void);
+extern void cpm_statement_end_transaction(void);
 
-/* Has a failure been noted of the message that is being handled? */
-extern bool cpm_statement_failure_noted(void);
+/* Return true if a failure of the current message has been counted. */
+extern bool cpm_statement_failure_was_counted(void);
 
 #endif							/* CPM_STATEMENT_H */

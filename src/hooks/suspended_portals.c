@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * suspended_portals.c
- *		Portals of this session that a client fetches in parts.
+ *		Statements whose rows the client fetches in several Execute messages.
  *
- * A statement that runs in several Execute messages is one, and ends with its
- * last part, so its time waits here. Most sessions have none; one that has
- * more than fits counts a statement with its first part.
+ * Such a statement counts once, after its last part, so the time of its earlier parts is kept
+ * here. The table is small, because most sessions suspend no portal. If it is full, a statement
+ * counts after its first part, and its later parts are not counted.
  *
- * Process-local, no allocation.
+ * Process-local; allocates nothing.
  */
 #include "postgres.h"
 
@@ -15,32 +15,32 @@
 #include "hooks/suspended_portals.h"
 #include "nodes/plannodes.h"
 
-#define MOST_PARTIALS 32
+#define MAX_SUSPENDED 32
 
-static CpmSuspendedPortal partial[MOST_PARTIALS];
-static int	partials;
-static const QueryDesc *resumed;	/* kept above and running now */
+static CpmSuspendedPortal suspended[MAX_SUSPENDED];
+static int	suspended_count;
+static const QueryDesc *resumed;	/* the one whose portal is running now; NULL for none */
 
 bool
-cpm_suspended_portal_keep(const QueryDesc *query, int64 elapsed_us)
+cpm_suspended_portal_add(const QueryDesc *query, int64 elapsed_us)
 {
-	CpmSuspendedPortal *kept = &partial[partials];
+	CpmSuspendedPortal *portal = &suspended[suspended_count];
 
-	if (partials == MOST_PARTIALS)
+	if (suspended_count == MAX_SUSPENDED)
 		return false;
-	kept->query = query;
-	kept->elapsed_us = elapsed_us;
-	kept->queryid = query->plannedstmt->queryId;
-	partials++;
-	cpm_progress.unsettled |= CPM_PORTALS_IN_PARTS;
+	portal->query = query;
+	portal->elapsed_us = elapsed_us;
+	portal->queryid = query->plannedstmt->queryId;
+	suspended_count++;
+	cpm_progress.pending |= CPM_PORTALS_SUSPENDED;
 	return true;
 }
 
 bool
 cpm_suspended_portal_exists(const QueryDesc *query)
 {
-	for (int i = 0; i < partials; i++)
-		if (partial[i].query == query)
+	for (int i = 0; i < suspended_count; i++)
+		if (suspended[i].query == query)
 			return true;
 	return false;
 }
@@ -50,14 +50,14 @@ cpm_suspended_portal_take(const QueryDesc *query)
 {
 	CpmSuspendedPortal taken = {0};
 
-	for (int i = 0; i < partials; i++)
+	for (int i = 0; i < suspended_count; i++)
 	{
-		if (query != NULL && partial[i].query != query)
+		if (query != NULL && suspended[i].query != query)
 			continue;
-		taken = partial[i];
-		partial[i] = partial[--partials];
-		if (partials == 0)
-			cpm_progress.unsettled &= ~CPM_PORTALS_IN_PARTS;
+		taken = suspended[i];
+		suspended[i] = suspended[--suspended_count];
+		if (suspended_count == 0)
+			cpm_progress.pending &= ~CPM_PORTALS_SUSPENDED;
 		break;
 	}
 	return taken;

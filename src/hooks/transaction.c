@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * transaction.c
- *		Counts the transactions of this session, and knows which statements end one.
+ *		Counts the transactions of this session and follows its transaction blocks.
  *
- * Registered in the postmaster and inherited by every backend. The first
- * transaction that commits is the one that lets the session in
- * (hooks/session). Statements learn here that their commit is done, and so
- * does what an error aborts while log_min_messages hides it from the log hook:
- * an abort that the main loop makes of its own accord is a failure.
+ * The callbacks are registered in the postmaster and inherited by every backend. The first
+ * transaction that commits is the start-up transaction, which opens the session (hooks/session).
  *
- * Process-local. Reads the clock only where a transaction wrote, or at exit.
+ * The end of a transaction counts its deferred statement (hooks/statement). If log_min_messages
+ * hides an error from emit_log_hook, the abort that the main loop performs reveals it.
+ *
+ * Process-local. Reads the clock only if a deferred statement waits for the commit, if the
+ * transaction failed, or at exit.
  */
 #include "postgres.h"
 
@@ -29,29 +30,30 @@
 #include "utils/timestamp.h"
 
 /*
- * Statement timestamp of the last counted transaction that executed no statement, or of the
- * start-up transaction.
+ * The statement timestamp of the last counted transaction that executed no statement, or of the
+ * start-up transaction
  */
-static TimestampTz last_without_statement;
+static TimestampTz last_empty_message_at;
 
+/* Count the busy time up to the end of the last statement, and mark the session as idle. */
 static inline void
 count_busy_time(void)
 {
-	if (likely(cpm_progress.busy_from != 0 && cpm_progress.busy_from < cpm_progress.last_end))
-		cpm_slot_count(CPM_BUSY_TIME_US, cpm_progress.last_end - cpm_progress.busy_from);
-	cpm_progress.busy_from = 0;
+	if (likely(cpm_progress.busy_since != 0 && cpm_progress.busy_since < cpm_progress.last_end_at))
+		cpm_slot_count(CPM_BUSY_TIME_US, cpm_progress.last_end_at - cpm_progress.busy_since);
+	cpm_progress.busy_since = 0;
 }
 
 void
-cpm_transaction_failed_block_ended(void)
+cpm_transaction_end_failed_block(void)
 {
 	count_busy_time();
 	if (cpm_progress.in_block)
-		cpm_progress.busy_from = cpm_progress.last_end;
+		cpm_progress.busy_since = cpm_progress.last_end_at;
 }
 
 bool
-cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted)
+cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_aborted)
 {
 	switch (kind)
 	{
@@ -63,10 +65,10 @@ cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
 			if (chain)
-				cpm_progress.unsettled |= CPM_BLOCK_CHAINS;
+				cpm_progress.pending |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
 				return true;
-			/* what failed has been aborted already: there may be no more to come */
+			/* The abort callback ran when the block failed; it may not run again. */
 			cpm_progress.in_block = chain;
 			return false;
 		default:
@@ -74,10 +76,7 @@ cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted
 	}
 }
 
-/*
- * The SQLSTATE of the error that is being handled by the main loop, which has
- * not let go of it yet.
- */
+/* Return the SQLSTATE of the error that the main loop is handling and has not flushed yet. */
 static int
 current_sqlstate(void)
 {
@@ -90,7 +89,7 @@ current_sqlstate(void)
 	}
 	PG_CATCH();
 	{
-		/* there was none: it cannot happen, and must not matter */
+		/* geterrcode() found no error. Cannot happen, but must not fail the abort. */
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 	}
@@ -98,25 +97,25 @@ current_sqlstate(void)
 	return sqlstate;
 }
 
-/* An error has aborted a transaction. Count it unless the log hook has seen it. */
+/* Count the error that aborted a transaction, unless emit_log_hook has counted it. */
 static void
-note_hidden_failure(void)
+count_hidden_failure(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int			sqlstate;
 
-	if (cpm_statement_failure_noted())
+	if (cpm_statement_failure_was_counted())
 		return;
 	sqlstate = current_sqlstate();
 	cpm_errors_add(sqlstate, now);
-	cpm_statement_failed(sqlstate, now);
+	cpm_statement_count_failed(sqlstate, now);
 }
 
 /*
- * Is the main loop aborting for an error? It has cleared the query string by
- * then, as it has at Sync and in function calls, where a handler of PL/pgSQL
- * may abort a subtransaction; but only the main loop holds off interrupts,
- * besides the abort itself.
+ * Return true if the main loop is aborting because of an error. It has cleared the query string
+ * by then. The string is also NULL at Sync and in function calls, where an exception handler of
+ * PL/pgSQL may abort a subtransaction. But only the main loop holds off interrupts in addition to
+ * AbortTransaction() itself, so the count is above 1.
  */
 static bool
 is_error_abort(void)
@@ -131,59 +130,62 @@ is_error_abort(void)
  * the previous transaction. Call only if this transaction executed no statement.
  */
 static pg_noinline bool
-is_clients_transaction(void)
+is_client_transaction(void)
 {
-	TimestampTz message = GetCurrentStatementStartTimestamp();
+	TimestampTz message_at = GetCurrentStatementStartTimestamp();
 
 	if (debug_query_string == NULL &&
-		(message == cpm_progress.last_message || message == last_without_statement))
+		(message_at == cpm_progress.last_message_at || message_at == last_empty_message_at))
 		return false;
-	last_without_statement = message;
+	last_empty_message_at = message_at;
 	return true;
 }
 
-/* A transaction ends that is the session's own, and not one within a statement. */
+/* Count the end of a top-level transaction, not of one inside a procedure or utility statement. */
 static void
 end_transaction(void)
 {
-	bool		chains = (cpm_progress.unsettled & CPM_BLOCK_CHAINS) != 0;
+	bool		chains = (cpm_progress.pending & CPM_BLOCK_CHAINS) != 0;
 
-	cpm_statement_transaction_ended();
+	cpm_statement_end_transaction();
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
 	count_busy_time();
 	if (chains)
-		cpm_progress.busy_from = cpm_progress.last_end;
+		cpm_progress.busy_since = cpm_progress.last_end_at;
 	cpm_progress.in_block = chains;
-	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
+	cpm_progress.pending &= ~CPM_BLOCK_CHAINS;
 }
 
-/* An error aborted it. In a block the session stays busy until the client ends that. */
+/*
+ * Count a transaction that an error aborted. If it was a block, the session stays busy until the
+ * client ends the block.
+ */
 static void
 end_failed_transaction(void)
 {
 	bool		was_in_block = cpm_progress.in_block;
 
-	/* what failed may have been the first statement of its transaction */
-	cpm_statement_note_busy(GetCurrentStatementStartTimestamp());
-	note_hidden_failure();
-	cpm_progress.unsettled &= ~CPM_BLOCK_CHAINS;
+	/* busy_since is not set if the first statement of the transaction failed. */
+	cpm_statement_start_busy_time(GetCurrentStatementStartTimestamp());
+	count_hidden_failure();
+	cpm_progress.pending &= ~CPM_BLOCK_CHAINS;
 	end_transaction();
 	if (was_in_block)
-		cpm_progress.busy_from = cpm_progress.last_end;
+		cpm_progress.busy_since = cpm_progress.last_end_at;
 }
 
 static pg_noinline void
-note_abort(void)
+handle_abort(void)
 {
-	cpm_features_transaction_ended(false);
+	cpm_features_end_transaction(false);
 	if (proc_exit_inprogress)
 	{
-		cpm_statement_note_busy(GetCurrentStatementStartTimestamp());
-		cpm_session_fail_at_exit();
-		cpm_progress.last_end = GetCurrentTimestamp();	/* it was busy until now */
+		cpm_statement_start_busy_time(GetCurrentStatementStartTimestamp());
+		cpm_session_count_exit_failure();
+		cpm_progress.last_end_at = GetCurrentTimestamp();	/* busy until now */
 		end_transaction();
 	}
-	else if (cpm_progress.level > 0)
+	else if (cpm_progress.nesting_level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's ROLLBACK */
 	else if (is_error_abort())
 		end_failed_transaction();
@@ -192,54 +194,58 @@ note_abort(void)
 }
 
 static pg_noinline void
-note_commit(void)
+handle_commit(void)
 {
 	if (!cpm_slot_is_open())
 	{
-		last_without_statement = GetCurrentStatementStartTimestamp();
-		cpm_session_note_commit();
+		last_empty_message_at = GetCurrentStatementStartTimestamp();
+		cpm_session_finish_opening();
 	}
 	else if (proc_exit_inprogress)
-		return;					/* clean-up that no client asked for */
-	else if (cpm_progress.level > 0)
-		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* a procedure's, VACUUM's … */
-	else if (cpm_progress.busy_from != 0 || is_clients_transaction())
+		return;					/* clean-up at exit, not requested by the client */
+	else if (cpm_progress.nesting_level > 0)
+		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* of a procedure, VACUUM and so on */
+	else if (cpm_progress.busy_since != 0 || is_client_transaction())
 		end_transaction();
-	if (cpm_slot_is_open() && (cpm_progress.unsettled & (CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN)) != 0)
-		cpm_features_transaction_ended(true);
+	if (cpm_slot_is_open() &&
+		(cpm_progress.pending & (CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN)) != 0)
+		cpm_features_end_transaction(true);
 }
 
+/* Handle all events that cpm_xact_callback() does not handle itself. */
 static pg_noinline void
-note_other_event(XactEvent event)
+handle_rare_event(XactEvent event)
 {
-	if (event == XACT_EVENT_PRE_COMMIT && (cpm_progress.unsettled & CPM_SESSION_OPENS) != 0)
-		cpm_session_note_committing();
+	if (event == XACT_EVENT_PRE_COMMIT && (cpm_progress.pending & CPM_SESSION_OPENING) != 0)
+		cpm_session_begin_opening();
 	else if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		note_commit();
+		handle_commit();
 	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
-		note_abort();
+		handle_abort();
 	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
-			 (cpm_progress.unsettled & CPM_STATEMENT_DEFERRED) != 0 && cpm_progress.level == 0 &&
+			 (cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 &&
+			 cpm_progress.nesting_level == 0 &&
 			 (debug_query_string != NULL || TransactionIdIsValid(GetTopTransactionIdIfAny())))
-		cpm_statement_committing();
+		cpm_statement_start_commit_time();
 }
 
 /*
- * Called twice for every transaction that commits. Most have nothing waiting or
- * begun, and then this is end_transaction() in a few instructions.
+ * Transaction callback, called before and after every commit. If no work is pending, it does after
+ * the commit what end_transaction() would do, in a few instructions.
  */
 static pg_attribute_hot void
-note_event(XactEvent event, void *arg)
+cpm_xact_callback(XactEvent event, void *arg)
 {
 	(void) arg;
-	if (event == XACT_EVENT_PRE_COMMIT && cpm_progress.unsettled == 0)
+	if (event == XACT_EVENT_PRE_COMMIT && cpm_progress.pending == 0)
 		return;
-	if (event != XACT_EVENT_COMMIT || cpm_progress.unsettled != 0 || cpm_progress.level != 0 || proc_exit_inprogress)
+	if (event != XACT_EVENT_COMMIT || cpm_progress.pending != 0 ||
+		cpm_progress.nesting_level != 0 || proc_exit_inprogress)
 	{
-		note_other_event(event);
+		handle_rare_event(event);
 		return;
 	}
-	if (unlikely(cpm_progress.busy_from == 0) && !is_clients_transaction())
+	if (unlikely(cpm_progress.busy_since == 0) && !is_client_transaction())
 		return;
 	cpm_slot_count(CPM_TRANSACTIONS, 1);
 	count_busy_time();
@@ -247,18 +253,18 @@ note_event(XactEvent event, void *arg)
 }
 
 static void
-note_sub_event(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
+cpm_subxact_callback(SubXactEvent event, SubTransactionId id, SubTransactionId parent, void *arg)
 {
 	(void) id;
 	(void) parent;
 	(void) arg;
 	if (event == SUBXACT_EVENT_ABORT_SUB && cpm_slot_is_open() && is_error_abort())
-		note_hidden_failure();
+		count_hidden_failure();
 }
 
 void
 cpm_transaction_install(void)
 {
-	RegisterXactCallback(note_event, NULL);
-	RegisterSubXactCallback(note_sub_event, NULL);
+	RegisterXactCallback(cpm_xact_callback, NULL);
+	RegisterSubXactCallback(cpm_subxact_callback, NULL);
 }

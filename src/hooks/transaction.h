@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * transaction.h
- *		Counts the transactions of this session, and knows which statements end one.
+ *		Counts the transactions of this session and follows its transaction blocks.
  */
 #ifndef CPM_TRANSACTION_H
 #define CPM_TRANSACTION_H
 
 #include "nodes/parsenodes.h"
 
-/* Install the callbacks. From _PG_init(), while libraries are preloaded. */
+/* Register the transaction callbacks. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_transaction_install(void);
 
 /*
- * A top-level BEGIN, COMMIT, SAVEPOINT … has been executed; was_aborted tells
- * whether it met a failed transaction. Will its message go on to end a
- * transaction, because it asked for that?
+ * Record a top-level BEGIN, COMMIT, SAVEPOINT and so on, which has just been executed.
+ * was_aborted: it met a failed transaction block. Returns true if the command asks for the end
+ * of a transaction that PostgreSQL has yet to commit or roll back.
  */
-extern bool cpm_transaction_ends_with(TransactionStmtKind kind, bool chain, bool was_aborted);
+extern bool cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_aborted);
 
-/* A statement that ended a failed transaction block has been counted. */
-extern void cpm_transaction_failed_block_ended(void);
+/* Count the busy time up to the command that ended a failed block, which has been counted. */
+extern void cpm_transaction_end_failed_block(void);
 
 #endif							/* CPM_TRANSACTION_H */

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_messages.c
- *		Writes an alert to the server log.
+ *		Writes alerts to the server log.
  *
- * Read at three in the morning: the message says what is wrong, DETAIL since
- * when and by whom, HINT what to look at and what to do.
+ * The message names the problem, DETAIL its start and the sessions that cause it, HINT what to
+ * examine and to do. The number of messages a second is limited, because a value that crosses its
+ * threshold at every sample would fill the log. connpool_alert_log records every transition.
  */
 #include "postgres.h"
 
@@ -14,35 +15,36 @@
 #include "utils/timestamp.h"
 #include "workers/alert_messages.h"
 
-#define MOST_A_SECOND 20
+#define MAX_MESSAGES_PER_SECOND 20
 
-static CpmRateLimit limit;		/* of the process */
-static uint64 left_out;
+static CpmRateLimit limit;
+static uint64 suppressed;		/* messages since the last one that was logged */
 
 /*
- * Thresholds that are met and missed at every sample must not fill the log. What
- * is left out is in connpool_alert_log.
+ * Return true and count the message as suppressed if the rate limit is exceeded. Otherwise report
+ * the number of messages suppressed before, if any.
  */
 static bool
-is_too_much(int64 now_us)
+is_over_limit(int64 now_us)
 {
-	if (!cpm_rate_limit_allows(&limit, MOST_A_SECOND, now_us))
+	if (!cpm_rate_limit_allows(&limit, MAX_MESSAGES_PER_SECOND, now_us))
 	{
-		left_out++;
+		suppressed++;
 		return true;
 	}
-	if (left_out > 0)
+	if (suppressed > 0)
 		ereport(LOG,
-				(errmsg("connpool_monitor: " UINT64_FORMAT " messages of alerts were left out: more than %d a second",
-						left_out, MOST_A_SECOND),
-				 errhint("They are in connpool_alert_log. Raise connpool_monitor.alert_after and alert_clear_after."),
+				(errmsg("connpool_monitor: " UINT64_FORMAT " messages of alerts were left out: "
+						"more than %d a second", suppressed, MAX_MESSAGES_PER_SECOND),
+				 errhint("They are in connpool_alert_log. "
+						 "Raise connpool_monitor.alert_after and alert_clear_after."),
 				 errhidestmt(true)));
-	left_out = 0;
+	suppressed = 0;
 	return false;
 }
 
 static void
-announce_end(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
+log_recovery(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
 {
 	ereport(LOG,
 			(errmsg("connpool_monitor: %s %s: %s",
@@ -52,13 +54,14 @@ announce_end(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
 }
 
 static char *
-detail_of(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
+alert_detail(CpmStatus before, const CpmAlertRow *row, bool is_repeat)
 {
 	StringInfoData detail;
 
 	initStringInfo(&detail);
 	if (is_repeat)
-		appendStringInfo(&detail, "It has been so since %s.",
+		appendStringInfo(&detail, "The status has been %s since %s.",
+						 cpm_status_name(row->alert.status),
 						 timestamptz_to_str(row->alert.since));
 	else
 		appendStringInfo(&detail, "The status was %s.", cpm_status_name(before));
@@ -73,18 +76,18 @@ cpm_log_alert(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmAl
 {
 	bool		is_repeat = event == CPM_ALERT_REPEAT;
 
-	if (is_too_much(now_us))
+	if (is_over_limit(now_us))
 		return;
 	if (row->alert.status == CPM_OK)
 	{
-		announce_end(event, before, row);
+		log_recovery(event, before, row);
 		return;
 	}
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 errmsg("connpool_monitor: %s%s: %s", is_repeat ? "still " : "",
 					cpm_status_name(row->alert.status), row->message),
-			 errdetail_internal("%s", detail_of(before, row, is_repeat)),
+			 errdetail_internal("%s", alert_detail(before, row, is_repeat)),
 			 errhint("%s", cpm_catalogue[id].hint),
 			 errhidestmt(true)));
 }

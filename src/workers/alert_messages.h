@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_messages.h
- *		Writes an alert to the server log.
+ *		Writes alerts to the server log.
  */
 #ifndef CPM_ALERT_MESSAGES_H
 #define CPM_ALERT_MESSAGES_H
@@ -10,10 +10,10 @@
 #include "samples/alert_state.h"
 
 /*
- * A WARNING when the alert stands, LOG when it has recovered or is not watched
- * any more. The sampler only, at any event but CPM_ALERT_NOTHING. row holds the new
- * status, its message and its culprit; now_us is by the monotonic clock. When
- * there is too much to say, it says so instead.
+ * Log an alert event other than CPM_ALERT_NOTHING: a WARNING if the alert is raised, a LOG message
+ * if it has recovered or its metric is no longer watched. row holds the new status, its message
+ * and its culprit; now_us is the monotonic clock. Messages above the rate limit are suppressed,
+ * and the next message is preceded by their number. The sampler only.
  */
 extern void cpm_log_alert(CpmMetricId id, CpmAlertEvent event, CpmStatus before,
 						  const CpmAlertRow *row, int64 now_us);

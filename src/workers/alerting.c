@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerting.c
- *		Steps the alerts by one sample and announces what has changed.
+ *		Advances all alerts by one sample and announces their transitions.
  *
- * The board in shared memory is copied, stepped and published whole; then what
- * has changed goes to the alert log and to the server log. Who caused a change
- * is looked up only then, for that costs more than a sample; should the look-up
- * fail, the warning goes out without it: an alert must not fall silent because
- * memory is short.
+ * A round copies the alert board from shared memory, advances every alert and publishes the board
+ * as a whole. Then it writes transitions to the alert log, the server log and the NOTIFY queue.
+ *
+ * The top contributors are determined only for a transition or a repeated warning, because that
+ * costs more than a sample. If it fails, the warning is logged without them: a shortage of memory
+ * must not silence an alert.
  */
 #include "postgres.h"
 
@@ -22,13 +23,16 @@
 #include "workers/notify_launcher.h"
 #include "workers/top_contributors.h"
 
-/* Longer than this nobody looked: it does not count as time a condition held. */
+/*
+ * The largest number of intervals that a round adds to the time for which a condition has held.
+ * If the sampler was stopped for longer, the state in between is not known.
+ */
 #define MAX_STEP_INTERVALS 10
 
-static CpmAlertBoard board;		/* of the process, to keep it off the stack */
+static CpmAlertBoard board;		/* static, because it is large for the stack */
 
 static CpmAlertRules
-rules_for(CpmMetricId id)
+alert_rules(CpmMetricId id)
 {
 	CpmAlertRules rules = {
 		.after_us = cpm_alert_after_ms * INT64CONST(1000),
@@ -56,9 +60,9 @@ log_transition(CpmMetricId id, const CpmAlertRow *row, CpmStatus from_status, Ti
 	return cpm_alert_log_append(&entry);
 }
 
-/* Find the culprit; an error in doing so costs the culprit and nothing else. */
+/* Call cpm_find_top_contributors(); after an error log it and return an empty text. */
 static void
-find_culprit_safely(CpmMetricId id, char *buffer, size_t size)
+find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -79,14 +83,14 @@ find_culprit_safely(CpmMetricId id, char *buffer, size_t size)
 	PG_END_TRY();
 }
 
-/* Advance one alert; its message and culprit follow when that is an event. */
+/* Advance one alert by the sample. If that is an event, update its message and culprit. */
 static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {
 	CpmAlertRow *row = &board.row[id];
 	CpmStatus	before = row->alert.status;
 	CpmVerdict	verdict = cpm_evaluate_metric(id, sample, cpm_settings_thresholds(id));
-	CpmAlertRules rules = rules_for(id);
+	CpmAlertRules rules = alert_rules(id);
 	CpmAlertEvent event = cpm_alert_step(&row->alert, id, &verdict, &rules, sample->taken_at,
 										 elapsed_us);
 
@@ -96,19 +100,20 @@ step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 	row->critical = verdict.critical;
 	if (event != CPM_ALERT_NOTHING)
 	{
-		/* of an alert that is over, the threshold that had been met */
+		/* When an alert ends, describe the threshold that it had exceeded. */
 		cpm_describe(row->message, sizeof(row->message), id,
 					 row->alert.status != CPM_OK ? row->alert.status : before, &verdict);
 		row->culprit[0] = '\0';
 		if (row->alert.status != CPM_OK)
-			find_culprit_safely(id, row->culprit, sizeof(row->culprit));
+			find_top_contributors_safely(id, row->culprit, sizeof(row->culprit));
 	}
 	return event;
 }
 
+/* Log an event of an alert; write a transition to the alert log and the NOTIFY queue as well. */
 static void
-announce_metric(CpmMetricId id, CpmAlertEvent event, CpmStatus before, TimestampTz at,
-				int64 now_us)
+announce_event(CpmMetricId id, CpmAlertEvent event, CpmStatus before, TimestampTz at,
+			   int64 now_us)
 {
 	CpmAlertRow *row = &board.row[id];
 
@@ -144,5 +149,5 @@ cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
 	}
 	cpm_alert_board_publish(&board);
 	for (int i = 0; i < CPM_METRICS; i++)
-		announce_metric(i, event[i], before[i], sample->taken_at, now_us);
+		announce_event(i, event[i], before[i], sample->taken_at, now_us);
 }

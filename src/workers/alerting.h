@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerting.h
- *		Steps the alerts by one sample and announces what has changed.
+ *		Advances all alerts by one sample and announces their transitions.
  */
 #ifndef CPM_ALERTING_H
 #define CPM_ALERTING_H
@@ -9,9 +9,9 @@
 #include "base/sample.h"
 
 /*
- * The sampler only. elapsed_us: since the round before, 0 for the first; now_us:
- * by the monotonic clock.
- * Allocates in the current memory context at transitions.
+ * Advance all alerts, publish them and announce what has changed. elapsed_us is the time since the
+ * previous round, 0 for the first; now_us is the monotonic clock. The sampler only, in a memory
+ * context that is reset after the round.
  */
 extern void cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us);
 

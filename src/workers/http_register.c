@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * http_register.c
- *		Registers the worker that answers over HTTP.
+ *		Registers the HTTP worker.
  *
- * The worker is a library of its own (src/http), which links libmicrohttpd. It starts
- * with the postmaster, so that it answers while the server recovers.
+ * The worker is in a library of its own (src/http), because it links libmicrohttpd. It starts with
+ * the postmaster, so that it answers during recovery.
  *
- * After a crash PostgreSQL ends all workers and does not look for some to start until
- * recovery is over, although those of the postmaster's start may be there before. It
- * looks when somebody tells it that workers have changed: the process that recovers
- * does, when it begins to.
+ * After a crash the postmaster terminates all workers. Although this worker could be restarted
+ * before recovery ends, the postmaster does not check for workers to start until then, unless it
+ * receives PMSIGNAL_BACKGROUND_WORKER_CHANGE. So the startup process sends that signal when it
+ * logs the start of redo.
  */
 #include "postgres.h"
 
@@ -23,11 +23,11 @@
 
 #define LIBRARY "connpool_monitor_http"
 #define RESTART_SECONDS 1
-#define REDO_BEGINS "redo starts at"	/* how that message begins, before it is translated */
+#define REDO_BEGINS "redo starts at"	/* the beginning of the untranslated message */
 
 static emit_log_hook_type previous_log_hook;
 
-/* It is built only where libmicrohttpd is. */
+/* Return true if the library is installed, which is built only if libmicrohttpd is found. */
 static bool
 is_installed(void)
 {
@@ -37,9 +37,9 @@ is_installed(void)
 	return access(path, R_OK) == 0;
 }
 
-/* In every process, for each message of the server log. */
+/* emit_log_hook, called in every process for each message of the server log. */
 static void
-cpm_note_load_failure(ErrorData *message)
+cpm_wake_postmaster_at_redo(ErrorData *message)
 {
 	if (previous_log_hook)
 		previous_log_hook(message);
@@ -67,13 +67,16 @@ cpm_http_register(void)
 	{
 		RegisterBackgroundWorker(&worker);
 		previous_log_hook = emit_log_hook;
-		emit_log_hook = cpm_note_load_failure;
+		emit_log_hook = cpm_wake_postmaster_at_redo;
 	}
-	/* with EXEC_BACKEND each process comes here, not only the postmaster */
+	/* With EXEC_BACKEND every process runs _PG_init(), so warn in the postmaster only. */
 	else if (!IsUnderPostmaster)
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("connpool_monitor: http_listen is set, but the library %s is not installed", LIBRARY),
-				 errdetail("connpool_monitor was built without libmicrohttpd. Everything else works."),
-				 errhint("Install libmicrohttpd with its headers, and build and install connpool_monitor again.")));
+				 errmsg("connpool_monitor: http_listen is set, "
+						"but the library %s is not installed", LIBRARY),
+				 errdetail("connpool_monitor was built without libmicrohttpd. "
+						   "Everything else works."),
+				 errhint("Install libmicrohttpd with its headers, "
+						 "and build and install connpool_monitor again.")));
 }

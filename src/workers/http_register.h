@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * http_register.h
- *		Registers the worker that answers over HTTP.
+ *		Registers the HTTP worker.
  */
 #ifndef CPM_HTTP_REGISTER_H
 #define CPM_HTTP_REGISTER_H
 
-/* From _PG_init(), while libraries are preloaded. Does nothing without http_listen. */
+/*
+ * Register the worker if http_listen is set; log a warning if its library is not installed. Call
+ * from _PG_init() while libraries are preloaded.
+ */
 extern void cpm_http_register(void);
 
 #endif							/* CPM_HTTP_REGISTER_H */

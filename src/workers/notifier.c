@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * notifier.c
- *		The background worker that tells a batch of transitions by NOTIFY.
+ *		The background worker that sends one batch of alert transitions by NOTIFY.
  *
- * Started by the sampler (workers/notify_launcher) when something waits; connects to
- * notify_database, tells all that waits in one transaction, and ends: it is
- * there for well under a second, and DROP DATABASE waits for that. What is
- * told is taken from the queue only once it is committed. Whatever goes wrong
- * is an error that ends the process, and the sampler tries again later.
+ * The sampler starts it when transitions are queued (workers/notify_launcher). It connects to
+ * notify_database, sends all queued transitions in one transaction and exits. This takes well
+ * under a second, which matters because DROP DATABASE waits for it.
+ *
+ * Transitions are removed from the queue after the commit. Any failure raises an error, which
+ * ends the process; the sampler retries later. If the process ends between the commit and the
+ * removal, the next notifier sends the batch again.
  */
 #include "postgres.h"
 
@@ -29,8 +31,9 @@
 
 #define CHANNEL "connpool_alerts"
 
+/* Return a transition as a JSON object, palloc'd. */
 static char *
-payload_of(const CpmNotification *notification)
+build_payload(const CpmNotification *notification)
 {
 	StringInfoData json;
 
@@ -50,7 +53,7 @@ payload_of(const CpmNotification *notification)
 }
 
 static void
-release(int code, Datum argument)
+release_at_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
@@ -64,19 +67,19 @@ cpm_notifier_main(Datum argument)
 	CpmNotification notification;
 
 	(void) argument;
-	pqsignal(SIGTERM, die);		/* where it is safe, and not in the middle of a commit */
+	pqsignal(SIGTERM, die);		/* acts on the next CHECK_FOR_INTERRUPTS(), not in a commit */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(cpm_notify_database, NULL, 0);
 
 	if (!cpm_notifier_claim(MyProcPid))
 		proc_exit(0);
-	before_shmem_exit(release, (Datum) 0);
+	before_shmem_exit(release_at_exit, (Datum) 0);
 	pgstat_report_activity(STATE_RUNNING, "NOTIFY " CHANNEL);
 	StartTransactionCommand();
 	number = cpm_notifications_first();
 	while (cpm_notification_get(number, &notification))
 	{
-		Async_Notify(CHANNEL, payload_of(&notification));
+		Async_Notify(CHANNEL, build_payload(&notification));
 		number++;
 	}
 	CommitTransactionCommand();

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * notify_launcher.c
- *		The sampler's part in NOTIFY: what is to be told, and who is to tell it.
+ *		Queues alert transitions for NOTIFY and starts the worker that sends them.
  *
- * NOTIFY needs a database, and the sampler must not be attached to one. So a
- * worker is started for each batch (workers/notifier), which connects, tells and
- * ends. It may fail in every way (the database is gone, no worker slot is free, a
- * lock is held): then it is tried again, after a second, two, four and so on up
- * to a minute, and what waits meanwhile waits in a queue of fixed size.
+ * NOTIFY needs a database, and the sampler must not be attached to one. So the sampler starts a
+ * worker for each batch (workers/notifier), which connects, sends and exits. That can fail in many
+ * ways: the database does not exist, no worker slot is free, a lock is held. The sampler retries
+ * after 1, 2, 4 and so on up to 60 seconds; meanwhile transitions wait in a queue of fixed size.
  *
- * On a standby nobody can NOTIFY: what happens there is not kept for later.
+ * A standby cannot execute NOTIFY, so transitions that happen there are not queued.
  */
 #include "postgres.h"
 
@@ -22,39 +21,46 @@
 #include "utils/memutils.h"
 #include "workers/notify_launcher.h"
 
-#define LEAST_PAUSE_US (1 * USECS_PER_SEC)
-#define MOST_PAUSE_US (60 * USECS_PER_SEC)
-#define PATIENCE_US (10 * USECS_PER_SEC)	/* a notifier that takes longer is ended */
+#define MIN_RETRY_DELAY_US (1 * USECS_PER_SEC)
+#define MAX_RETRY_DELAY_US (60 * USECS_PER_SEC)
+#define NOTIFIER_TIMEOUT_US (10 * USECS_PER_SEC)	/* a notifier that runs longer is terminated */
 
-/* Of the process: a new sampler begins anew, and lets the notifier of the last one be. */
-static BackgroundWorkerHandle *notifier;
-static int64 started_us;		/* when that was */
-static uint64 told_before;
-static int64 pause_us;			/* after the last failure; 0 after a success */
-static int64 retry_at_us;
-static char told_database[NAMEDATALEN]; /* to which all that applies */
+/*
+ * Local to the sampler's process. A restarted sampler starts with zeros and does not manage a
+ * notifier that its predecessor started.
+ */
+static BackgroundWorkerHandle *notifier;	/* NULL while none runs */
+static int64 started_us;		/* when the notifier was started */
+static uint64 first_at_start;	/* the first queued number when the notifier was started */
+static int64 retry_delay_us;	/* 0 after a success */
+static int64 retry_at_us;		/* not used after a success */
+static char failing_database[NAMEDATALEN];	/* the notify_database that failures refer to */
 
-#define MOST_RATE 1000			/* of notify_rate */
+#define MAX_RATE 1000			/* the maximum of notify_rate */
 
-/* When the last so many were told of, by the monotonic clock, going round; 0: not yet. */
-static int64 told_at_us[MOST_RATE];
-static int	next_told;
+/* A ring of the times at which the last transitions were queued; 0: not used yet. */
+static int64 enqueued_at_us[MAX_RATE];
+static int	next_enqueued;
 
-/* Not more than notify_rate in any second, wherever it begins. If so, it is taken to be told. */
+/*
+ * Return true and record the time, unless notify_rate transitions have been queued within the
+ * last second. This holds for every window of one second, whereas the token bucket of
+ * base/rate_limit permits up to twice the rate.
+ */
 static bool
-is_within_rate(int64 now_us)
+rate_allows(int64 now_us)
 {
-	int64		before_us = told_at_us[(next_told + MOST_RATE - cpm_notify_rate) % MOST_RATE];
+	int			before = (next_enqueued + MAX_RATE - cpm_notify_rate) % MAX_RATE;
 
-	if (before_us != 0 && now_us - before_us < USECS_PER_SEC)
+	if (enqueued_at_us[before] != 0 && now_us - enqueued_at_us[before] < USECS_PER_SEC)
 		return false;
-	told_at_us[next_told] = now_us;
-	next_told = (next_told + 1) % MOST_RATE;
+	enqueued_at_us[next_enqueued] = now_us;
+	next_enqueued = (next_enqueued + 1) % MAX_RATE;
 	return true;
 }
 
 static bool
-is_wanted(void)
+can_notify(void)
 {
 	return cpm_notify_database[0] != '\0' && !RecoveryInProgress();
 }
@@ -62,15 +68,15 @@ is_wanted(void)
 static double
 crossed_threshold(CpmStatus status, CpmStatus before, const CpmAlertRow *row)
 {
-	/* of an alert that is over, the one that it had crossed */
+	/* When an alert ends, report the threshold that it had exceeded. */
 	CpmStatus	level = status != CPM_OK ? status : before;
 
 	return level == CPM_CRITICAL ? row->critical : row->warning;
 }
 
 void
-cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row, TimestampTz at,
-							uint64 sequence, int64 now_us)
+cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
+							TimestampTz at, uint64 sequence, int64 now_us)
 {
 	CpmNotification notification = {
 		.sequence = sequence,
@@ -82,9 +88,9 @@ cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow 
 		.threshold = crossed_threshold(row->alert.status, before, row),
 	};
 
-	if (!is_wanted())
+	if (!can_notify())
 		return;
-	if (!is_within_rate(now_us))
+	if (!rate_allows(now_us))
 	{
 		cpm_notification_drop();
 		return;
@@ -94,50 +100,55 @@ cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow 
 }
 
 static void
-note_failure(int64 now_us)
+record_failure(int64 now_us)
 {
-	pause_us = pause_us == 0 ? LEAST_PAUSE_US : Min(pause_us * 2, MOST_PAUSE_US);
-	retry_at_us = now_us + pause_us;
+	retry_delay_us = retry_delay_us == 0 ? MIN_RETRY_DELAY_US :
+		Min(retry_delay_us * 2, MAX_RETRY_DELAY_US);
+	retry_at_us = now_us + retry_delay_us;
 	cpm_notifications_set_failing(true);
 }
 
 static void
-note_success(void)
+record_success(void)
 {
-	pause_us = 0;
+	retry_delay_us = 0;
 	cpm_notifications_set_failing(false);
 }
 
-/* Another database is another try. */
+/* After a change of notify_database, forget the failures, because they belong to the old one. */
 static void
-follow_setting(void)
+apply_database_setting(void)
 {
-	if (strncmp(told_database, cpm_notify_database, NAMEDATALEN - 1) == 0)
+	if (strncmp(failing_database, cpm_notify_database, NAMEDATALEN - 1) == 0)
 		return;
-	strlcpy(told_database, cpm_notify_database, NAMEDATALEN);
-	note_success();
+	strlcpy(failing_database, cpm_notify_database, NAMEDATALEN);
+	record_success();
 }
 
-/* Has the notifier ended? If so, what it has done is seen in the queue. */
+/*
+ * Release a notifier that has exited, or terminate one that runs for too long. It has succeeded
+ * if it has removed transitions from the queue.
+ */
 static void
-look_after_notifier(int64 now_us)
+check_notifier(int64 now_us)
 {
 	pid_t		pid;
 
 	if (GetBackgroundWorkerPid(notifier, &pid) != BGWH_STOPPED)
 	{
-		if (now_us - started_us > PATIENCE_US)
+		if (now_us - started_us > NOTIFIER_TIMEOUT_US)
 			TerminateBackgroundWorker(notifier);
 		return;
 	}
 	pfree(notifier);
 	notifier = NULL;
-	if (cpm_notifications_first() == told_before)
-		note_failure(now_us);
+	if (cpm_notifications_first() == first_at_start)
+		record_failure(now_us);
 	else
-		note_success();
+		record_success();
 }
 
+/* Start a notifier. If no worker slot is free, log the first of successive failures. */
 static void
 start_notifier(int64 now_us)
 {
@@ -152,17 +163,19 @@ start_notifier(int64 now_us)
 	};
 	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 
-	told_before = cpm_notifications_first();
+	first_at_start = cpm_notifications_first();
 	started_us = now_us;
 	if (!RegisterDynamicBackgroundWorker(&worker, &notifier))
 	{
-		if (pause_us == 0)
+		if (retry_delay_us == 0)
 			ereport(WARNING,
 					(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-					 errmsg("connpool_monitor: no slot of max_worker_processes is free for NOTIFY"),
-					 errhint("Raise max_worker_processes and restart. Until one is free transitions wait, and are dropped when too many do.")));
+					 errmsg("connpool_monitor: no slot of max_worker_processes is free "
+							"for NOTIFY"),
+					 errhint("Raise max_worker_processes and restart. Until a slot is free, "
+							 "transitions wait in a queue and are dropped when it is full.")));
 		notifier = NULL;
-		note_failure(now_us);
+		record_failure(now_us);
 	}
 	MemoryContextSwitchTo(old_context);
 }
@@ -171,16 +184,16 @@ void
 cpm_notify_launcher_round(int64 now_us)
 {
 	if (notifier != NULL)
-		look_after_notifier(now_us);
-	follow_setting();
+		check_notifier(now_us);
+	apply_database_setting();
 	if (notifier != NULL || cpm_notifications_waiting() == 0)
 		return;
-	if (!is_wanted())
+	if (!can_notify())
 	{
 		cpm_notifications_clear();
-		note_success();
+		record_success();
 	}
-	else if (pause_us == 0 || now_us >= retry_at_us)
+	else if (retry_delay_us == 0 || now_us >= retry_at_us)
 		start_notifier(now_us);
 }
 

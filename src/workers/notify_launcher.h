@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * notify_launcher.h
- *		The sampler's part in NOTIFY: what is to be told, and who is to tell it.
+ *		Queues alert transitions for NOTIFY and starts the worker that sends them.
+ *
+ * The sampler only. Times are those of the monotonic clock. Nothing here waits.
  */
 #ifndef CPM_NOTIFY_LAUNCHER_H
 #define CPM_NOTIFY_LAUNCHER_H
@@ -10,20 +12,21 @@
 #include "samples/alert_state.h"
 
 /*
- * An alert has changed its status, at the moment of a sample, now_us by the
- * monotonic clock. The sampler only. Keeps it for the notifier, unless nobody is
- * to be told or it is more than notify_rate a second.
+ * Queue a transition from the status before to the one in row. at is when the sample was taken;
+ * sequence is that of the transition in the alert log. Does nothing if notify_database is empty or
+ * the server is in recovery. Above notify_rate a second, or if the queue is full, counts the
+ * transition as dropped.
  */
 extern void cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
 										TimestampTz at, uint64 sequence, int64 now_us);
 
 /*
- * Start a notifier when something waits, see what became of the last one. The
- * sampler only, every round; now_us by the monotonic clock. Waits for nobody.
+ * Check the notifier that is running, if any, and start one if transitions are queued. Call once
+ * a round.
  */
 extern void cpm_notify_launcher_round(int64 now_us);
 
-/* The sampler ends: its notifier, whom nobody would look after, is to end too. */
+/* Terminate a running notifier. Call when the sampler ends, because nothing else would. */
 extern void cpm_notify_launcher_end(void);
 
 #endif							/* CPM_NOTIFY_LAUNCHER_H */

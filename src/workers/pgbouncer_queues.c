@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_queues.c
- *		In which pools of PgBouncer clients wait, for the message of an alert.
+ *		Describes PgBouncer pools whose clients wait, in the message of an alert.
  */
 #include "postgres.h"
 
@@ -9,7 +9,7 @@
 #include "utils/builtins.h"
 #include "workers/pgbouncer_queues.h"
 
-#define QUEUES_NAMED 3
+#define MAX_QUEUES 3
 
 typedef struct Queue
 {
@@ -17,33 +17,34 @@ typedef struct Queue
 	CpmPoolerPool pool;
 } Queue;
 
+/* Return the number of waiting clients. CPM_POOLER_NULL is negative and counts as 0. */
 static int64
 waiting(const CpmPoolerPool *pool)
 {
 	return Max(pool->number[CPM_CL_WAITING], 0);
 }
 
-/* Put a pool in its place among the longest queues so far. */
+/* Insert a pool into the array of the longest queues, sorted by length, unless it is too short. */
 static void
-insert(Queue *longest, int *count, int pooler, const CpmPoolerPool *pool)
+insert_queue(Queue *longest, int *count, int pooler, const CpmPoolerPool *pool)
 {
-	int			place = *count;
+	int			position = *count;
 
-	while (place > 0 && waiting(&longest[place - 1].pool) < waiting(pool))
-		place--;
-	if (place >= QUEUES_NAMED)
+	while (position > 0 && waiting(&longest[position - 1].pool) < waiting(pool))
+		position--;
+	if (position >= MAX_QUEUES)
 		return;
-	*count = Min(*count + 1, QUEUES_NAMED);
-	memmove(&longest[place + 1], &longest[place], (*count - place - 1) * sizeof(Queue));
-	longest[place].pooler = pooler;
-	longest[place].pool = *pool;
+	*count = Min(*count + 1, MAX_QUEUES);
+	memmove(&longest[position + 1], &longest[position], (*count - position - 1) * sizeof(Queue));
+	longest[position].pooler = pooler;
+	longest[position].pool = *pool;
 }
 
 void
 cpm_describe_queues(char *buffer, size_t size)
 {
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
-	Queue		longest[QUEUES_NAMED];
+	Queue		longest[MAX_QUEUES];
 	int			count = 0;
 	size_t		used = 0;
 
@@ -53,7 +54,7 @@ cpm_describe_queues(char *buffer, size_t size)
 
 		for (int i = 0; i < pools; i++)
 			if (waiting(&answer->pool[i]) > 0)
-				insert(longest, &count, pooler, &answer->pool[i]);
+				insert_queue(longest, &count, pooler, &answer->pool[i]);
 	}
 	buffer[0] = '\0';
 	for (int i = 0; i < count && used < size; i++)
@@ -62,10 +63,12 @@ cpm_describe_queues(char *buffer, size_t size)
 
 		used += snprintf(buffer + used, size - used,
 						 "%s%s of %s at %s: " INT64_FORMAT " %s for " INT64_FORMAT " ms",
-						 i == 0 ? "Waiting for " : "; ", quote_identifier(pool->database), quote_identifier(pool->user),
+						 i == 0 ? "Waiting for " : "; ",
+						 quote_identifier(pool->database), quote_identifier(pool->user),
 						 cpm_pooler_state(longest[i].pooler).name, waiting(pool),
 						 waiting(pool) == 1 ? "client," : "clients, the first",
-						 Max(pool->number[CPM_MAXWAIT], 0) * 1000 + Max(pool->number[CPM_MAXWAIT_US], 0) / 1000);
+						 Max(pool->number[CPM_MAXWAIT], 0) * 1000 +
+						 Max(pool->number[CPM_MAXWAIT_US], 0) / 1000);
 	}
 	pfree(answer);
 }

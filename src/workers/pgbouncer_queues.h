@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_queues.h
- *		In which pools of PgBouncer clients wait, for the message of an alert.
+ *		Describes PgBouncer pools whose clients wait, in the message of an alert.
  */
 #ifndef CPM_PGBOUNCER_QUEUES_H
 #define CPM_PGBOUNCER_QUEUES_H
@@ -9,9 +9,9 @@
 #include "c.h"
 
 /*
- * Name the pools with the longest queues, as in "shop of web at main: 12 clients,
- * the first for 350 ms"; empty when nobody waits. The sampler only, at a transition;
- * in the current memory context, no lock.
+ * Describe the longest queues, as in "Waiting for shop of web at main: 12 clients, the first for
+ * 350 ms"; empty if no client waits. Takes no lock; allocates in the current memory context. The
+ * sampler only.
  */
 extern void cpm_describe_queues(char *buffer, size_t size);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_register.c
- *		Registers the worker that asks PgBouncer.
+ *		Registers the worker that queries PgBouncer consoles.
  *
- * The worker is a library of its own (src/pgbouncer).
+ * The worker is in a library of its own (src/pgbouncer).
  */
 #include "postgres.h"
 

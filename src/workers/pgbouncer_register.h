@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pgbouncer_register.h
- *		Registers the worker that asks PgBouncer.
+ *		Registers the worker that queries PgBouncer consoles.
  */
 #ifndef CPM_PGBOUNCER_REGISTER_H
 #define CPM_PGBOUNCER_REGISTER_H
 
-/* From _PG_init(), while libraries are preloaded. Does nothing when no console is named. */
+/* Register the worker if a console is set. Call from _PG_init() while libraries are preloaded. */
 extern void cpm_pgbouncer_register(void);
 
 #endif							/* CPM_PGBOUNCER_REGISTER_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy_violations.c
- *		Which pools do not keep their policy, for the message of an alert.
+ *		Describes pools that violate their policy, in the message of an alert.
  */
 #include "postgres.h"
 
@@ -13,32 +13,33 @@
 #include "rules/policy.h"
 #include "workers/policy_violations.h"
 
-#define POOLS_NAMED 3
+#define MAX_POOLS_NAMED 3
 
-typedef struct Breaches
+typedef struct PolicyScan
 {
 	TimestampTz now;
 	int			pools;
-	unsigned int *by_pool;		/* bits by CpmViolation */
-} Breaches;
+	unsigned int *by_pool;		/* what sessions of each pool violate: bits by CpmViolation */
+} PolicyScan;
 
+/* Add what one session violates to the bits of its pool. */
 static void
-check_session(const CpmSession *session, void *arg)
+collect_violations(const CpmSession *session, void *arg)
 {
-	Breaches   *breaches = arg;
+	PolicyScan *scan = arg;
 	CpmSlotSession counted;
 
 	if (cpm_slot_session(session->proc_number, &counted) && counted.pid == session->pid &&
-		counted.pool >= 0 && counted.pool < breaches->pools)
-		breaches->by_pool[counted.pool] |= cpm_session_violations(&counted, session, breaches->now);
+		counted.pool >= 0 && counted.pool < scan->pools)
+		scan->by_pool[counted.pool] |= cpm_session_violations(&counted, session, scan->now);
 }
 
 /*
- * What a pool violates; 0 for one that has no session, of which a worker without catalogs
- * cannot tell whether its role is still there.
+ * Return what a pool and its sessions violate, as bits by CpmViolation. 0 for a pool without
+ * sessions: its role may have been dropped, which a worker without catalogs cannot check.
  */
 static unsigned int
-session_violations(const Breaches *breaches, int index, const CpmPoolName *name)
+pool_violations(const PolicyScan *scan, int index, const CpmPoolName *name)
 {
 	CpmPolicy	policy;
 	uint32		generation;
@@ -47,10 +48,11 @@ session_violations(const Breaches *breaches, int index, const CpmPoolName *name)
 	if (!cpm_pool_policy(index, &policy) ||
 		!cpm_pool_generation(index, &generation, &connections) || connections == 0)
 		return 0;
-	return breaches->by_pool[index] |
+	return scan->by_pool[index] |
 		cpm_pool_violations(&policy, (int) connections, cpm_slots_of_owner(cpm_pool_owner(name)));
 }
 
+/* Write the pool and its violations to buffer; returns the length, as snprintf() does. */
 static size_t
 describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int violations)
 {
@@ -70,17 +72,18 @@ describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int v
 void
 cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 {
-	Breaches	breaches = {.now = now, .pools = cpm_pools_slots()};
+	PolicyScan	scan = {.now = now, .pools = cpm_pools_slots()};
 	size_t		used = 0;
 	int			named = 0;
 
 	buffer[0] = '\0';
-	breaches.by_pool = palloc0(breaches.pools * sizeof(unsigned int));
-	cpm_backends_scan(false, check_session, &breaches);
-	for (int i = 0; i < breaches.pools && named < POOLS_NAMED && used < size; i++)
+	scan.by_pool = palloc0(scan.pools * sizeof(unsigned int));
+	cpm_backends_scan(false, collect_violations, &scan);
+	for (int i = 0; i < scan.pools && named < MAX_POOLS_NAMED && used < size; i++)
 	{
 		CpmPoolName name;
-		unsigned int violations = cpm_pool_name(i, &name) ? session_violations(&breaches, i, &name) : 0;
+		unsigned int violations = cpm_pool_name(i, &name) ?
+			pool_violations(&scan, i, &name) : 0;
 
 		if (violations == 0)
 			continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy_violations.h
- *		Which pools do not keep their policy, for the message of an alert.
+ *		Describes pools that violate their policy, in the message of an alert.
  */
 #ifndef CPM_POLICY_VIOLATIONS_H
 #define CPM_POLICY_VIOLATIONS_H
@@ -9,9 +9,9 @@
 #include "datatype/timestamp.h"
 
 /*
- * Name some pools and what each violates, as in "web (shop in shopdb) over_max,
- * idle_too_long"; empty when all keep theirs. In the current memory context; takes
- * no lock. The sampler only, at a transition.
+ * Describe up to three pools and the limits that each violates, as in "web (shop in shopdb)
+ * over_max, idle_too_long"; empty if there are none. Takes no lock; allocates in the current
+ * memory context. The sampler only.
  */
 extern void cpm_describe_violations(char *buffer, size_t size, TimestampTz now);
 

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_rates.c
- *		What each pool has done in the last minute, for metrics that are rates.
+ *		What each pool contributed to a rate during the last minute.
  *
- * A rate tells that many connect or fail, and not who. So the sampler remembers every ten
- * seconds, or at each sample when those are further apart, what each pool had counted, and
- * compares when it is asked. In 32 bits: a share is no sum, and a difference of a minute fits.
+ * A rate shows that sessions connect or fail often, but not in which pools. So the sampler keeps a
+ * snapshot of all pools every ten seconds, or at each sample if samples are further apart, and
+ * subtracts an old one from the present counters when an alert needs the difference.
  *
- * Of the sampler's process; fixed when it starts.
+ * A snapshot keeps only the low 32 bits of each counter, which suffice for a difference over a
+ * minute. Snapshots are local to the sampler's process, so after its restart the first minute is
+ * incomplete.
  */
 #include "postgres.h"
 
@@ -16,24 +18,24 @@
 #include "utils/memutils.h"
 #include "workers/pool_rates.h"
 
-#define KEEP_EVERY_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
-#define SPAN_US (60 * USECS_PER_SEC)
-#define SNAPSHOTS 7				/* from now back to sixty seconds ago */
+#define SNAPSHOT_INTERVAL_US (10 * USECS_PER_SEC)
+#define JITTER_US (USECS_PER_SEC / 2)	/* a round may start a little early */
+#define WINDOW_US (60 * USECS_PER_SEC)
+#define MAX_SNAPSHOTS 7			/* enough to cover WINDOW_US */
 
 typedef struct Snapshot
 {
-	int64		at_us;
-	CpmPoolRateCounters *tally; /* by index of counters/pool_table; NULL: none yet */
+	int64		at_us;			/* monotonic clock */
+	CpmPoolRateCounters *counters;	/* by index of counters/pool_table; NULL: none yet */
 } Snapshot;
 
-static Snapshot snapshots[SNAPSHOTS];	/* going round */
+static Snapshot snapshots[MAX_SNAPSHOTS];	/* a ring */
 static int	next;
 
 static const Snapshot *
 newest(void)
 {
-	return &snapshots[(next + SNAPSHOTS - 1) % SNAPSHOTS];
+	return &snapshots[(next + MAX_SNAPSHOTS - 1) % MAX_SNAPSHOTS];
 }
 
 void
@@ -41,36 +43,37 @@ cpm_pool_rates_sample(int64 now_us)
 {
 	Snapshot   *snapshot = &snapshots[next];
 
-	if (newest()->tally != NULL && now_us - newest()->at_us < KEEP_EVERY_US - EARLY_US)
+	if (newest()->counters != NULL && now_us - newest()->at_us < SNAPSHOT_INTERVAL_US - JITTER_US)
 		return;
-	if (snapshot->tally == NULL)
-		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_slots() * sizeof(CpmPoolRateCounters));
+	if (snapshot->counters == NULL)
+		snapshot->counters = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_slots() *
+													sizeof(CpmPoolRateCounters));
 	snapshot->at_us = now_us;
-	cpm_pool_rate_counters(snapshot->tally);
-	next = (next + 1) % SNAPSHOTS;
+	cpm_pool_rate_counters(snapshot->counters);
+	next = (next + 1) % MAX_SNAPSHOTS;
 }
 
-/* The newest that is a minute old, else the oldest; NULL before the first. */
+/* Return the newest snapshot that is a minute old, else the oldest; NULL before the first. */
 static const CpmPoolRateCounters *
 minute_ago(void)
 {
-	const CpmPoolRateCounters *tally = newest()->tally;
+	const CpmPoolRateCounters *counters = newest()->counters;
 
-	for (int i = 0; i < SNAPSHOTS; i++)
+	for (int i = 0; i < MAX_SNAPSHOTS; i++)
 	{
-		const Snapshot *snapshot = &snapshots[(next + SNAPSHOTS - 1 - i) % SNAPSHOTS];
+		const Snapshot *snapshot = &snapshots[(next + MAX_SNAPSHOTS - 1 - i) % MAX_SNAPSHOTS];
 
-		if (snapshot->tally == NULL)
+		if (snapshot->counters == NULL)
 			break;
-		tally = snapshot->tally;
-		if (newest()->at_us - snapshot->at_us >= SPAN_US - EARLY_US)
+		counters = snapshot->counters;
+		if (newest()->at_us - snapshot->at_us >= WINDOW_US - JITTER_US)
 			break;
 	}
-	return tally;
+	return counters;
 }
 
 const char *
-cpm_pool_rates_name(CpmMetricId id)
+cpm_pool_rates_unit(CpmMetricId id)
 {
 	switch (id)
 	{
@@ -85,34 +88,37 @@ cpm_pool_rates_name(CpmMetricId id)
 	}
 }
 
+/* Return the counter whose increase is the pool's contribution to the metric. */
 static uint32
-share_of(CpmMetricId id, const CpmPoolRateCounters *tally)
+counter_of_rate(CpmMetricId id, const CpmPoolRateCounters *counters)
 {
 	switch (id)
 	{
 		case CPM_CONNECTIONS_PER_SECOND:
-			return tally->opened;
+			return counters->opened;
 		case CPM_FAILED_QUERY_PERCENT:
-			return tally->failed;
+			return counters->failed;
 		default:
-			return tally->time_ms;
+			return counters->time_ms;
 	}
 }
 
 void
 cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools)
 {
-	CpmPoolRateCounters *now = palloc_extended(pools * sizeof(CpmPoolRateCounters), MCXT_ALLOC_HUGE);
-	const CpmPoolRateCounters *then = minute_ago();
+	CpmPoolRateCounters *now = palloc_extended(pools * sizeof(CpmPoolRateCounters),
+											   MCXT_ALLOC_HUGE);
+	const CpmPoolRateCounters *old = minute_ago();
 
 	cpm_pool_rate_counters(now);
-	for (int i = CPM_OTHER_POOL + 1; i < pools && then != NULL; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < pools && old != NULL; i++)
 	{
-		/* another pool than was there began with nothing */
-		uint32		before = then[i].generation == now[i].generation ? share_of(id, &then[i]) : 0;
-		int32		share = (int32) (share_of(id, &now[i]) - before);
+		/* If the slot was reused, its new pool started at zero after the snapshot. */
+		uint32		before = old[i].generation == now[i].generation ?
+			counter_of_rate(id, &old[i]) : 0;
+		int32		increase = (int32) (counter_of_rate(id, &now[i]) - before);
 
-		by_pool[i] = Max(share, 0);
+		by_pool[i] = Max(increase, 0);
 	}
 	pfree(now);
 }

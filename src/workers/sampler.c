@@ -3,14 +3,16 @@
  * sampler.c
  *		The background worker that samples, keeps history and raises alerts.
  *
- * Attached to no database: it holds back no DROP DATABASE and runs on a
- * standby. A round takes the sample, appends it to the history and steps the
- * alerts; nothing in it waits for anybody. Rounds are timed by the monotonic
- * clock, so that a clock that is set does not stop them.
+ * Each round takes a sample, appends it to the history and advances the alerts. A round waits for
+ * no other process. Rounds are timed by the monotonic clock, so that setting the system clock does
+ * not stop them.
  *
- * Only writer of samples/sample_ring, samples/rollups, counters/minute_counters, counters/stat_windows,
- * samples/alert_state and samples/worker_status. An error ends the process; the postmaster starts another after a second, which
- * goes on with what is in shared memory.
+ * The sampler is the only writer of samples/sample_ring, samples/rollups, samples/alert_state,
+ * counters/minute_counters, counters/stat_windows and its own samples/worker_status. An error ends
+ * the process. The postmaster restarts it after a second, and it continues with the contents of
+ * shared memory.
+ *
+ * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */
 #include "postgres.h"
 
@@ -59,6 +61,7 @@ cpm_sampler_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* Append the sample to the history and to its rollups by minute and hour. */
 static void
 keep_history(const CpmSample *sample)
 {
@@ -74,7 +77,11 @@ keep_history(const CpmSample *sample)
 	cpm_rollups_add(&row, cpm_catalogue);
 }
 
-/* One round. previous_us is when the last one began, 0 before the first. */
+/*
+ * Do one round. started_us and previous_us are when this round and the one before it began, by
+ * the monotonic clock; previous_us is 0 in the first round. missed is the number of rounds skipped
+ * in between.
+ */
 static void
 take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 missed)
 {
@@ -90,7 +97,8 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	cpm_pool_rates_sample(started_us);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
 	cpm_notify_launcher_round(started_us);
-	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at, (cpm_monotonic_us() - started_us) / 1000.0, missed);
+	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at,
+							   (cpm_monotonic_us() - started_us) / 1000.0, missed);
 
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
@@ -101,7 +109,7 @@ sleep_until(int64 due_us, uint32 wait_event)
 {
 	int64		left_us = due_us - cpm_monotonic_us();
 
-	/* rounded up: waking a moment early would mean one more turn of the loop */
+	/* Round up, because waking before the round is due would only repeat the loop. */
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 left_us > 0 ? (left_us + 999) / 1000 : 0, wait_event);
 	ResetLatch(MyLatch);
@@ -116,7 +124,10 @@ sampler_exit(int code, Datum argument)
 	cpm_worker_ended(CPM_WORKER_SAMPLER);
 }
 
-/* Rounds are due one interval after the last was; a late one does not make up. */
+/*
+ * Sample until shutdown is requested. A round is due one interval after the previous one was due.
+ * Rounds that were missed are counted, but not made up for.
+ */
 static void
 sample_forever(uint32 wait_event)
 {
@@ -145,7 +156,7 @@ sample_forever(uint32 wait_event)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
-			/* a shorter interval must not wait for the end of a longer one */
+			/* If the interval became shorter, do not wait for the end of the longer one. */
 			due_us = Min(due_us, cpm_monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
 		}
 	}
@@ -157,7 +168,7 @@ cpm_sampler_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* runs no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -167,6 +178,9 @@ cpm_sampler_main(Datum argument)
 	before_shmem_exit(sampler_exit, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
 
-	/* 0 would mean: never start me again, also after pg_terminate_backend() */
+	/*
+	 * Exit code 0 would tell the postmaster not to restart the worker, which it must do after
+	 * pg_terminate_backend().
+	 */
 	proc_exit(1);
 }

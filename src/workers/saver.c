@@ -3,10 +3,11 @@
  * saver.c
  *		The background worker that saves counters, history and alerts to a file.
  *
- * A process of its own, for a file may hang: the sampler must not hang with it.
- * Attached to no database. Saves every save_interval, and at once after a reset.
- * A failure is told to the server log once, when it begins, and stands in
- * connpool_info() until it is over.
+ * Writing a file can hang, and the sampler must not hang with it, so the saver is a process of its
+ * own. It is attached to no database. It saves every save_interval, and at once after a reset.
+ *
+ * The first of several successive failures is logged; connpool_info() shows the error until a save
+ * succeeds.
  */
 #include "postgres.h"
 
@@ -44,6 +45,7 @@ cpm_saver_register(void)
 	RegisterBackgroundWorker(&worker);
 }
 
+/* Save the file, and log the first failure and the first success after failures. */
 static void
 save(MemoryContext context)
 {
@@ -54,15 +56,17 @@ save(MemoryContext context)
 	if (cpm_stats_file_save(error, sizeof(error)))
 	{
 		if (failed_before)
-			ereport(LOG, (errmsg("connpool_monitor: counters, history and alerts are saved again")));
+			ereport(LOG,
+					(errmsg("connpool_monitor: counters, history and alerts are saved again")));
 	}
 	else if (!failed_before)
 		ereport(WARNING,
 				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("connpool_monitor: %s", error),
-				 errdetail("Counters, history and alerts are not saved. It is tried again every %d ms, and told here once.",
-						   cpm_save_interval_ms),
-				 errhint("Until then a crash of the server loses them. See last_save_error in connpool_info().")));
+				 errdetail("Counters, history and alerts are not saved. The save is retried every "
+						   "%d ms; further failures are not logged.", cpm_save_interval_ms),
+				 errhint("A crash of the server loses everything counted since the last save. "
+						 "See last_save_error in connpool_info().")));
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
 }
@@ -87,7 +91,7 @@ save_forever(uint32 wait_event)
 		TimestampTz now = GetCurrentTimestamp();
 		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now - saved_at);
 
-		/* a clock that was set back does not put it off */
+		/* If the clock was set back, save at once instead of waiting for it to catch up. */
 		if (cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 || now < saved_at)
 		{
 			save(context);
@@ -112,7 +116,7 @@ cpm_saver_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* runs no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -120,6 +124,6 @@ cpm_saver_main(Datum argument)
 	before_shmem_exit(saver_exit, 0);
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 
-	/* as in the sampler */
+	/* Exit code 0 would tell the postmaster not to restart the worker. */
 	proc_exit(1);
 }

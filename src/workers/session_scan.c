@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_scan.c
- *		What the sampler sees of single sessions while it takes a sample.
+ *		The sampler's pass over all sessions: one scan feeds every consumer.
  *
- * One pass over the sessions serves all: the sample counts them, and here is
- * noted which pools are busy (counters/pool_busy), which sessions wait for their
- * clients (live/client_waits) and what looks forgotten (events/leak_log). What was
- * taken for forgotten and comes back to work is worth a line in the server log: the
- * warning about it was about something that lives.
+ * While the sample counts the sessions, this file records how many sessions of each pool are busy
+ * (counters/pool_busy), which sessions wait for their clients (live/client_waits) and which look
+ * like leaks (events/leak_log).
+ *
+ * If a leak suspect in a transaction resumes its work, the server log reports that, because an
+ * earlier warning about it was a false alarm.
  */
 #include "postgres.h"
 
@@ -27,81 +28,89 @@
 #include "utils/timestamp.h"
 #include "workers/session_scan.h"
 
-#define MOST_LINES_A_SECOND 5
+#define MAX_LINES_PER_SECOND 5
 
-typedef struct Watch
+typedef struct SessionScan
 {
-	const CpmSample *sample;	/* its taken_at is now */
+	const CpmSample *sample;	/* its taken_at is the time of the scan */
 	CpmAges		ages;
+
+	/* By index of counters/pool_table */
 	uint32	   *busy_by_pool;
-	TimestampTz *newest_by_pool;	/* when the newest session in each pool was opened */
-} Watch;
+	TimestampTz *newest_by_pool;	/* when the newest session of the pool connected */
+} SessionScan;
 
-static CpmRateLimit line_limit; /* of the process */
-static TimestampTz *newest_before;	/* newest_by_pool of the round before */
-static int64 round_us;
+/* Local to the sampler's process */
+static CpmRateLimit line_limit;
+static TimestampTz *previous_newest;	/* newest_by_pool of the previous round */
+static int64 round_us;			/* when the round began, by the monotonic clock */
 
-/* A session in a transaction that its client forgot, and remembered. */
+/* Log that a session in a transaction, suspected as a leak, has resumed its work. */
 static void
-tell_of_release(const CpmLeakEnd *leak)
+log_released_leak(const CpmLeakEnd *leak)
 {
 	if (!leak->came_back || leak->kind == CPM_LEAK_IDLE || leak->kind == CPM_LEAK_PREPARED ||
-		!cpm_rate_limit_allows(&line_limit, MOST_LINES_A_SECOND, round_us))
+		!cpm_rate_limit_allows(&line_limit, MAX_LINES_PER_SECOND, round_us))
 		return;
 	ereport(LOG,
-			(errmsg("connpool_monitor: leak suspect pid %d of %s came back to work after " INT64_FORMAT " s",
-					leak->pid, cpm_application_label(leak->application_name),
+			(errmsg("connpool_monitor: leak suspect pid %d of %s came back to work after "
+					INT64_FORMAT " s", leak->pid, cpm_application_label(leak->application_name),
 					leak->held_us / USECS_PER_SEC),
 			 errhidestmt(true)));
 }
 
+/* Record one session. The sample's pass calls this for each client session. */
 static void
-watch_session(const CpmSession *session, void *arg)
+observe_session(const CpmSession *session, void *arg)
 {
-	Watch	   *watch = arg;
+	SessionScan *scan = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
+
+	/* cpm_pool_last_opened() misses sessions that joined the pool by changing application_name. */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
-		Max(cpm_pool_last_opened(pool), newest_before[pool]) : 0;
+		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;
+	CpmLeakKind kind;
 
 	if (pool >= 0)
-		watch->newest_by_pool[pool] = Max(watch->newest_by_pool[pool], session->connected_at);
+		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
 	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
-		watch->busy_by_pool[pool]++;
-	cpm_client_wait_note(session, watch->sample->taken_at);
-	cpm_leaks_observe_session(session, cpm_leak_kind(session, opened,
-													 cpm_slot_has_duty(session->proc_number, session->pid),
-													 watch->sample->taken_at, &watch->ages));
+		scan->busy_by_pool[pool]++;
+	cpm_client_wait_note(session, scan->sample->taken_at);
+	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
+						 scan->sample->taken_at, &scan->ages);
+	cpm_leaks_observe_session(session, kind);
 }
 
 static void
-watch_prepared(const CpmPrepared *prepared, void *arg)
+observe_prepared(const CpmPrepared *prepared, void *arg)
 {
-	const Watch *watch = arg;
+	const SessionScan *scan = arg;
 
-	cpm_leaks_observe_prepared(prepared, cpm_is_leaked_prepared(prepared, watch->sample->taken_at,
-																&watch->ages));
+	cpm_leaks_observe_prepared(prepared, cpm_is_leaked_prepared(prepared, scan->sample->taken_at,
+																&scan->ages));
 }
 
 void
 cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 {
-	Watch		watch = {
+	SessionScan scan = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
 		.busy_by_pool = palloc0(cpm_pools_slots() * sizeof(uint32)),
 		.newest_by_pool = palloc0(cpm_pools_slots() * sizeof(TimestampTz)),
 	};
-	CpmSampleObserver watcher = {watch_session, watch_prepared, &watch};
+	CpmSampleObserver observer = {observe_session, observe_prepared, &scan};
 
 	round_us = now_us;
-	if (newest_before == NULL)
-		newest_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(TimestampTz));
-	cpm_leaks_round_begin(GetCurrentTimestamp(), tell_of_release);
-	cpm_sample_take(sample, &watcher);
+	if (previous_newest == NULL)
+		previous_newest = MemoryContextAllocZero(TopMemoryContext,
+												 cpm_pools_slots() * sizeof(TimestampTz));
+	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
+	cpm_sample_take(sample, &observer);
 	cpm_leaks_round_end();
-	memcpy(newest_before, watch.newest_by_pool, cpm_pools_slots() * sizeof(TimestampTz));
+	memcpy(previous_newest, scan.newest_by_pool, cpm_pools_slots() * sizeof(TimestampTz));
 	for (int i = 0; i < cpm_pools_slots(); i++)
-		if (watch.busy_by_pool[i] > 0)
-			cpm_pool_note_busy(i, watch.busy_by_pool[i]);
-	cpm_pool_busy_sample(watch.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
+		if (scan.busy_by_pool[i] > 0)
+			cpm_pool_note_busy(i, scan.busy_by_pool[i]);
+	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_scan.h
- *		What the sampler sees of single sessions while it takes a sample.
+ *		The sampler's pass over all sessions: one scan feeds every consumer.
  */
 #ifndef CPM_SESSION_SCAN_H
 #define CPM_SESSION_SCAN_H
@@ -9,10 +9,9 @@
 #include "base/sample.h"
 
 /*
- * Take a sample, and note how many sessions of each pool are busy, for the
- * milliseconds that the sample stands for, and what looks forgotten, or does not
- * any more. The sampler only, in a memory context that is reset after the round;
- * now_us is by the monotonic clock.
+ * Take a sample. In the same pass record the busy sessions of each pool, for the elapsed_ms that
+ * the sample represents, the sessions that wait for their clients, and leak suspects. now_us is
+ * the monotonic clock. The sampler only, in a memory context that is reset after the round.
  */
 extern void cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us);
 

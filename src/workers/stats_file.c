@@ -1,21 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stats_file.c
- *		The file in which counters, history and alerts survive the server.
+ *		The file that preserves counters, history and alerts across restarts.
  *
- * Written to a temporary file and renamed, so that what bears the name is whole;
- * not synchronised to disk, for a disk that is busy or sick may take its time:
- * a crash of the server cannot hurt it, a loss of power may, and the checksum
- * tells. The postmaster loads it whenever it makes shared memory, so also after
- * a crash, before any other process is there, and saves it when the server has
- * stopped and the last session has counted. In between the saver does.
+ * The postmaster loads the file whenever it creates shared memory, also after a crash, before it
+ * starts any other process. While the server runs, the saver saves the file (workers/saver). At
+ * shutdown the postmaster saves it again, when the last session has added its counters.
  *
- * A file that cannot be used is set aside, with a warning, and everything starts
- * empty. It is gone through once before anything is changed, so that it is
- * loaded whole or not at all.
+ * The file is written under a temporary name and renamed, so that it is always complete. It is not
+ * synced, because that may take long on a busy disk. A crash of the server cannot damage the file;
+ * a power failure may, and the checksum detects that.
  *
- * What a primary counted is not what its standby has: of a file that came with a
- * base backup, a standby takes the history only.
+ * The whole file is validated before anything is loaded. An unusable file is renamed with a
+ * warning, and everything starts empty. If a standby finds a file that its primary wrote, because
+ * it came with the base backup, it loads only the history.
  */
 #include "postgres.h"
 
@@ -51,22 +49,25 @@
 
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/connpool_monitor.stat"
 #define TEMPORARY_NAME FILE_NAME ".tmp"
-#define ASIDE_NAME FILE_NAME ".unusable"
+#define UNUSABLE_NAME FILE_NAME ".unusable"
 
 /*
- * Stands beside a file that has all that was counted. Not while the server runs, and
- * not after a crash: what was counted since the last save is lost then.
+ * Marks that the file contains everything that was counted. It is created at a clean shutdown and
+ * removed at startup, so it is missing after a crash, which loses the counts since the last save.
  */
 #define COMPLETE_NAME FILE_NAME ".complete"
 
-#define MOST_COLUMNS 1000		/* metrics in a file: more are no metrics */
+#define MAX_COLUMNS 1000		/* metrics in a file; a larger number is not plausible */
 
-/* Of a file: what the largest settings come to, 65,535 pools and a million slow statements. */
-#define MOST_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
+/* No file is larger, even with the largest settings: 65,535 pools, a million slow statements. */
+#define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;
 
-/* Does this server follow another, or an archive? Also told before recovery begins. */
+/*
+ * Return true if the server is a standby or recovers from an archive. RecoveryInProgress() cannot
+ * be used, because the postmaster loads the file before recovery begins.
+ */
 static bool
 is_standby(void)
 {
@@ -75,8 +76,9 @@ is_standby(void)
 	return stat(STANDBY_SIGNAL_FILE, &found) == 0 || stat(RECOVERY_SIGNAL_FILE, &found) == 0;
 }
 
+/* Write the names of the metrics, in the order of the columns of history and alerts. */
 static void
-put_columns(CpmSink *sink)
+put_metric_names(CpmSink *sink)
 {
 	cpm_put_u64(sink, CPM_METRICS);
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -89,7 +91,7 @@ put_columns(CpmSink *sink)
 }
 
 static void
-put_everything(CpmSink *sink, TimestampTz now)
+put_contents(CpmSink *sink, TimestampTz now)
 {
 	CpmFileHeader header = {
 		.magic = CPM_FILE_MAGIC,
@@ -102,7 +104,7 @@ put_everything(CpmSink *sink, TimestampTz now)
 
 	INIT_CRC32C(sink->crc);
 	cpm_put(sink, &header, sizeof(header));
-	put_columns(sink);
+	put_metric_names(sink);
 	cpm_sample_ring_save(sink);
 	cpm_rollups_save(sink);
 	cpm_alert_state_save(sink);
@@ -120,15 +122,15 @@ put_everything(CpmSink *sink, TimestampTz now)
 	cpm_put(sink, &crc, sizeof(crc));
 }
 
-/* errno of what went wrong, or 0 */
+/* Write the file and rename it; returns the errno of the first failure, or 0. */
 static int
-write_temporary_file(TimestampTz now)
+write_file(TimestampTz now)
 {
 	CpmSink		sink = {.file = AllocateFile(TEMPORARY_NAME, PG_BINARY_W)};
 
 	if (sink.file == NULL)
 		return errno;
-	put_everything(&sink, now);
+	put_contents(&sink, now);
 	if (FreeFile(sink.file) != 0 && sink.error == 0)
 		sink.error = errno;
 	if (sink.error == 0 && rename(TEMPORARY_NAME, FILE_NAME) != 0)
@@ -142,7 +144,7 @@ bool
 cpm_stats_file_save(char *error, size_t size)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	int			problem = write_temporary_file(now);
+	int			problem = write_file(now);
 
 	if (problem == 0)
 	{
@@ -155,18 +157,22 @@ cpm_stats_file_save(char *error, size_t size)
 	return false;
 }
 
+/*
+ * Create the mark, unless a backend died in the middle of a transfer or the monotonic counters
+ * were restarted after a crash: their baseline is not saved, so they must restart again.
+ */
 static void
 mark_complete(void)
 {
-	uint64		moves;
-	bool		is_complete = !cpm_monotonic_was_restarted() && cpm_transfers_are_done(&moves);
+	uint64		transfers;
+	bool		is_complete = !cpm_monotonic_was_restarted() && cpm_transfers_are_done(&transfers);
 	FILE	   *file = is_complete ? AllocateFile(COMPLETE_NAME, PG_BINARY_W) : NULL;
 
 	if (file != NULL)
 		FreeFile(file);
 }
 
-/* The server has stopped in good order, and nobody else is left. */
+/* Exit callback of the postmaster, when no other process is left. Save after a clean shutdown. */
 static void
 save_at_shutdown(int code, Datum argument)
 {
@@ -179,16 +185,19 @@ save_at_shutdown(int code, Datum argument)
 		ereport(WARNING,
 				(errcode(ERRCODE_IO_ERROR),
 				 errmsg("connpool_monitor: %s", error),
-				 errdetail("What was counted since the last save is lost.")));
+				 errdetail("Everything counted since the last save is lost.")));
 }
 
-/* Which metric each column of the file is. False when that cannot be read. */
+/*
+ * Read the names of the metrics. Sets metric_of[i] to the metric of column i of the file, as
+ * cpm_metric_by_name() returns it. Returns false if that fails.
+ */
 static bool
-get_columns(CpmSource *source, int *metric_of, int *columns)
+get_metric_names(CpmSource *source, int *metric_of, int *columns)
 {
 	uint64		count = cpm_get_u64(source);
 
-	if (count > MOST_COLUMNS)
+	if (count > MAX_COLUMNS)
 		source->failed = true;
 	for (uint64 i = 0; i < count && !source->failed; i++)
 	{
@@ -216,11 +225,14 @@ get_counters(CpmSource *source)
 		source->next == source->end;
 }
 
-/* Go through the file, without or with consequences. False when it makes no sense. */
+/*
+ * Read the contents of the file. With validate_only nothing is changed, and false is returned if
+ * the contents are not valid. only_history loads nothing but samples and rollups.
+ */
 static bool
-get_everything(const char *bytes, size_t size, bool validate_only, bool only_history)
+get_contents(const char *bytes, size_t size, bool validate_only, bool only_history)
 {
-	int			metric_of[MOST_COLUMNS];
+	int			metric_of[MAX_COLUMNS];
 	int			columns;
 	CpmSource	source = {
 		.next = bytes + sizeof(CpmFileHeader),
@@ -228,7 +240,7 @@ get_everything(const char *bytes, size_t size, bool validate_only, bool only_his
 		.validate_only = validate_only,
 	};
 
-	if (!get_columns(&source, metric_of, &columns) ||
+	if (!get_metric_names(&source, metric_of, &columns) ||
 		!cpm_sample_ring_load(&source, metric_of, columns) ||
 		!cpm_rollups_load(&source, metric_of, columns))
 		return false;
@@ -237,7 +249,7 @@ get_everything(const char *bytes, size_t size, bool validate_only, bool only_his
 	return cpm_alert_state_load(&source, metric_of, columns) && get_counters(&source);
 }
 
-/* What is wrong with it, or NULL when it is loaded. */
+/* Validate and load the file; returns NULL, or what is wrong with it, to follow "it". */
 static const char *
 load_bytes(const char *bytes, size_t size)
 {
@@ -249,18 +261,21 @@ load_bytes(const char *bytes, size_t size)
 		return problem;
 	memcpy(&header, bytes, sizeof(header));
 	only_history = !header.on_standby && is_standby();
-	if (!get_everything(bytes, size, true, only_history))
+	if (!get_contents(bytes, size, true, only_history))
 		return "has a content that this version cannot read";
-	(void) get_everything(bytes, size, false, only_history);
+	(void) get_contents(bytes, size, false, only_history);
 	if (!only_history)
 		cpm_stat_windows_resume(header.saved_at);
 	cpm_worker_completed_round(CPM_WORKER_SAVER, header.saved_at, 0, 0);
 	return NULL;
 }
 
-/* A file that is something else is not read to its end to find that out. */
+/*
+ * Return false if the file begins with another magic number, so that the rest, which may be large,
+ * need not be read. True if it is too short; load_bytes() reports that.
+ */
 static bool
-begins_as_ours(FILE *file)
+may_be_ours(FILE *file)
 {
 	CpmFileHeader header;
 	bool		is_ours = fread(&header, 1, sizeof(header), file) != sizeof(header) ||
@@ -270,6 +285,7 @@ begins_as_ours(FILE *file)
 	return is_ours;
 }
 
+/* Read and load the file; returns NULL, or what is wrong with it. */
 static const char *
 read_file(FILE *file)
 {
@@ -279,35 +295,38 @@ read_file(FILE *file)
 
 	if (fstat(fileno(file), &found) != 0)
 		return psprintf("cannot be read: %s", strerror(errno));
-	if (!begins_as_ours(file))
+	if (!may_be_ours(file))
 		return CPM_FILE_NOT_OURS;
-	if (found.st_size > MOST_BYTES)
-		return "is larger than any of ours";
+	if (found.st_size > MAX_BYTES)
+		return "is too large for a file of connpool_monitor";
 	bytes = palloc_extended(found.st_size + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
 	if (bytes == NULL)
 		return "does not fit into memory";
 	errno = 0;
 	if (fread(bytes, 1, found.st_size, file) != (size_t) found.st_size)
-		problem = psprintf("cannot be read: %s", errno ? strerror(errno) : "it is shorter than it was");
+		problem = psprintf("cannot be read: %s",
+						   errno ? strerror(errno) : "it was truncated meanwhile");
 	else
 		problem = load_bytes(bytes, found.st_size);
 	pfree(bytes);
 	return problem;
 }
 
+/* Rename the file, so that the next save does not overwrite it, and log a warning. */
 static void
-set_aside(const char *problem)
+rename_unusable_file(const char *problem)
 {
-	bool		is_aside = rename(FILE_NAME, ASIDE_NAME) == 0;
+	bool		is_renamed = rename(FILE_NAME, UNUSABLE_NAME) == 0;
 
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", FILE_NAME, problem),
-			 is_aside ? errdetail("It is kept as \"%s\".", ASIDE_NAME) :
-			 errdetail("It could not be renamed to \"%s\": %m.", ASIDE_NAME),
+			 is_renamed ? errdetail("It is kept as \"%s\".", UNUSABLE_NAME) :
+			 errdetail("It could not be renamed to \"%s\": %m.", UNUSABLE_NAME),
 			 errhint("Counters, history and alerts start empty. The server is not affected.")));
 }
 
+/* Load the file if it exists; rename it if it is unusable. */
 static void
 load(void)
 {
@@ -317,7 +336,7 @@ load(void)
 
 	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
 		return;
-	/* to open a pipe would wait for who writes into it */
+	/* Opening a pipe would wait for a writer. */
 	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
 	if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
@@ -329,9 +348,10 @@ load(void)
 		FreeFile(file);
 	}
 	if (problem != NULL)
-		set_aside(problem);
+		rename_unusable_file(problem);
 }
 
+/* shmem_startup_hook. With EXEC_BACKEND it runs in every process; only the postmaster loads. */
 static void
 cpm_stats_file_startup(void)
 {
@@ -343,7 +363,7 @@ cpm_stats_file_startup(void)
 		return;
 	(void) unlink(TEMPORARY_NAME);
 	load();
-	/* a mark that stayed would lie at the next start */
+	/* The mark must not outlive the start. If there was none, a crash has lost counters. */
 	if (unlink(COMPLETE_NAME) != 0)
 		cpm_monotonic_restart();
 	counters = cpm_counters_now(GetCurrentTimestamp());

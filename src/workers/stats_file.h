@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stats_file.h
- *		The file in which counters, history and alerts survive the server.
+ *		The file that preserves counters, history and alerts across restarts.
  */
 #ifndef CPM_STATS_FILE_H
 #define CPM_STATS_FILE_H
 
 /*
- * Load the file whenever shared memory is made, and save it when the server has
- * stopped. From _PG_init(), while libraries are preloaded and after the areas
- * of shared memory are registered.
+ * Install the hook that loads the file whenever shared memory is created, and that arranges for
+ * saving it at shutdown. Call from _PG_init() while libraries are preloaded, after the shared
+ * memory areas have been registered, because they must exist when the file is loaded.
  */
 extern void cpm_stats_file_install(void);
 
 /*
- * Save it now. The saver only. False, with the reason, when that failed; then
- * the file is what it was before. May raise an error for want of memory.
+ * Save the file now. Returns false and sets error if that fails; the previous file then remains.
+ * May raise an error if memory is short. The saver only, or the postmaster at shutdown.
  */
 extern bool cpm_stats_file_save(char *error, size_t size);
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * top_contributors.c
- *		Who contributes most to a metric.
+ *		Names the sessions or pools that contribute most to a metric.
  *
- * For a metric that counts connections, the pools with most of them; for one of
- * age, the oldest session; for blocked sessions, the head of the longest chain;
- * for slow statements and for rates, the pools that they came from. Names no SQL text. The
- * names of roles and databases are those that sessions brought when they opened:
- * a worker without catalogs knows no others.
+ * For a metric that counts connections these are the largest pools; for an age, the oldest session
+ * or prepared transaction; for blocked sessions, the blocker at the head of most waits; for slow
+ * statements and rates, the pools that they come from. The text contains no SQL.
+ *
+ * A worker has no catalogs, so the names of roles and databases are those that each session stored
+ * when it opened.
  */
 #include "postgres.h"
 
@@ -29,25 +30,29 @@
 #include "workers/pool_rates.h"
 #include "workers/top_contributors.h"
 
-#define POOLS_NAMED 3
-#define MOST_WAITS 100			/* lock waits looked at: a longer queue takes too long */
-#define SLOW_SPAN_US (60 * USECS_PER_SEC)
+#define MAX_POOLS_NAMED 3
+#define MAX_WAITS 100			/* lock waits examined; the cost grows with their square */
+#define SLOW_WINDOW_US (60 * USECS_PER_SEC)
 
-typedef struct Search
+typedef struct ContributorSearch
 {
 	CpmMetricId metric;
 	TimestampTz now;
 	CpmAges		ages;
-	int		   *by_pool;		/* by index of counters/pool_table; the last is of no pool */
+	int		   *by_pool;		/* contributions by index of counters/pool_table, and one more
+								 * entry for sessions without a pool */
 	int			pools;
-	CpmPoolersAsked asked;
-	CpmSession	oldest;			/* by oldest_since */
-	TimestampTz oldest_since;	/* 0: none found */
-} Search;
+	CpmPoolersAsked asked;		/* the consoles that have answered, to classify sessions */
+	CpmSession	oldest;
+	TimestampTz oldest_since;	/* since_of() the oldest session; 0: none found */
+} ContributorSearch;
 
-/* Does this session count for the metric, or hold a slot that another wants? */
+/*
+ * Return true if the session contributes to the metric. When connections are exhausted, every
+ * session does, because it holds a slot that another client needs.
+ */
 static bool
-contributes(const CpmSession *session, const Search *search)
+contributes(const CpmSession *session, const ContributorSearch *search)
 {
 	int			pooler;
 
@@ -74,6 +79,7 @@ is_by_age(CpmMetricId id)
 		id == CPM_LEAK_SUSPECTS || id == CPM_LONG_QUERIES;
 }
 
+/* Return the moment from which the metric computes the age of the session. */
 static TimestampTz
 since_of(const CpmSession *session, CpmMetricId id)
 {
@@ -88,10 +94,11 @@ since_of(const CpmSession *session, CpmMetricId id)
 	}
 }
 
+/* Add a session to the contributions of its pool, and remember it if it is the oldest. */
 static void
 add_contribution(const CpmSession *session, void *arg)
 {
-	Search	   *search = arg;
+	ContributorSearch *search = arg;
 	TimestampTz since = since_of(session, search->metric);
 	int			pool;
 
@@ -106,7 +113,7 @@ add_contribution(const CpmSession *session, void *arg)
 	}
 }
 
-/* The index of the largest count; -1 when all are zero. */
+/* Return the index of the largest count; -1 if all are zero. */
 static int
 largest(const int *counts, int count)
 {
@@ -118,14 +125,17 @@ largest(const int *counts, int count)
 	return counts[found] > 0 ? found : -1;
 }
 
-/* "web 18 (shop in shopdb)", the largest first; what was named is counted no more. */
+/*
+ * Write up to three pools and their counts to buffer, the largest first, as in
+ * "web 18 (shop in shopdb)". Sets the counts of these pools to zero.
+ */
 static void
-name_pools(Search *search, const char *prefix, char *buffer, size_t size)
+describe_largest_pools(ContributorSearch *search, const char *prefix, char *buffer, size_t size)
 {
 	size_t		used = 0;
 
 	buffer[0] = '\0';
-	for (int i = 0; i < POOLS_NAMED && used < size; i++)
+	for (int i = 0; i < MAX_POOLS_NAMED && used < size; i++)
 	{
 		int			pool = largest(search->by_pool, search->pools + 1);
 		const char *before = i == 0 ? prefix : ", ";
@@ -138,22 +148,25 @@ name_pools(Search *search, const char *prefix, char *buffer, size_t size)
 							 cpm_application_label(name.application_name), search->by_pool[pool],
 							 quote_identifier(name.role), quote_identifier(name.database));
 		else
-			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d", before,
-							 search->by_pool[pool]);
+			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d",
+							 before, search->by_pool[pool]);
 		search->by_pool[pool] = 0;
 	}
 }
 
-/* A slow statement has the names of its session, not the index of its pool. */
+/*
+ * Count a recent slow statement for its pool. Its entry has the names of its session and no index,
+ * so the pool is looked up by name.
+ */
 static void
-look_at_slow_statement(const void *entry, void *arg)
+count_slow_statement(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
-	Search	   *search = arg;
+	ContributorSearch *search = arg;
 	CpmPoolName wanted = slow->session;
 	CpmPoolName name;
 
-	if (search->now - slow->finished_at > SLOW_SPAN_US)
+	if (search->now - slow->finished_at > SLOW_WINDOW_US)
 		return;
 	cpm_pool_application(wanted.application_name, slow->session.application_name,
 						 cpm_application_grouping);
@@ -167,7 +180,7 @@ look_at_slow_statement(const void *entry, void *arg)
 	}
 }
 
-/* "backoffice (analyst in shop)" */
+/* Return the label of the session's pool, as in "backoffice (analyst in shop)"; palloc'd. */
 static char *
 session_name(const CpmSession *session)
 {
@@ -178,9 +191,9 @@ session_name(const CpmSession *session)
 	return cpm_pool_label(&name);
 }
 
-/* The oldest prepared transaction, when the metric counts those. */
+/* Get the oldest prepared transaction; false if none exists or the metric does not count them. */
 static bool
-oldest_prepared(const Search *search, CpmPrepared *oldest)
+oldest_prepared(const ContributorSearch *search, CpmPrepared *oldest)
 {
 	CpmPrepared *list;
 	int			count;
@@ -195,7 +208,7 @@ oldest_prepared(const Search *search, CpmPrepared *oldest)
 }
 
 static void
-name_oldest(const Search *search, char *buffer, size_t size)
+describe_oldest(const ContributorSearch *search, char *buffer, size_t size)
 {
 	CpmPrepared prepared;
 
@@ -211,8 +224,9 @@ name_oldest(const Search *search, char *buffer, size_t size)
 		buffer[0] = '\0';
 }
 
+/* Copy the session that has the pid of *arg to *arg. */
 static void
-note_session(const CpmSession *session, void *arg)
+copy_if_wanted(const CpmSession *session, void *arg)
 {
 	CpmSession *wanted = arg;
 
@@ -220,72 +234,77 @@ note_session(const CpmSession *session, void *arg)
 		*wanted = *session;
 }
 
-/* The head that most waits lead to, and how many; false when there is none. */
-static bool
-busiest_head(int *busiest, int *tail)
+/*
+ * Find the root blocker that holds up the most sessions, directly or through other waiters.
+ * Returns the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared
+ * transaction.
+ */
+static int
+find_top_blocker(int *pid)
 {
 	CpmLockWait *waits;
-	int			count = cpm_lock_waits(MOST_WAITS, &waits);
+	int			count = cpm_lock_waits(MAX_WAITS, &waits);
 	int		   *heads = palloc((count + 1) * sizeof(int));
+	int			most_waiters = 0;
 
-	*tail = 0;
 	cpm_root_blockers(waits, count, heads);
 	for (int i = 0; i < count; i++)
 	{
-		int			its_tail = 0;
+		int			waiters = 0;
 
 		for (int j = 0; j < count && heads[i] != CPM_NO_HEAD; j++)
-			its_tail += (heads[j] == heads[i]);
-		if (its_tail > *tail)
+			waiters += (heads[j] == heads[i]);
+		if (waiters > most_waiters)
 		{
-			*tail = its_tail;
-			*busiest = heads[i];
+			most_waiters = waiters;
+			*pid = heads[i];
 		}
 	}
-	return *tail > 0;
+	return most_waiters;
 }
 
 static void
-name_root_blocker(char *buffer, size_t size)
+describe_root_blocker(char *buffer, size_t size)
 {
-	CpmSession	head = {.proc_number = -1};
-	int			tail;
+	CpmSession	blocker = {.proc_number = -1};
+	int			waiters = find_top_blocker(&blocker.pid);
+	const char *at_least = waiters >= MAX_WAITS ? "at least " : "";
 
 	buffer[0] = '\0';
-	if (!busiest_head(&head.pid, &tail))
+	if (waiters == 0)
 		return;
-	if (head.pid == 0)
+	if (blocker.pid == 0)
 	{
-		snprintf(buffer, size, "A prepared transaction holds up %s%d sessions",
-				 tail >= MOST_WAITS ? "at least " : "", tail);
+		snprintf(buffer, size, "A prepared transaction holds up %s%d sessions", at_least, waiters);
 		return;
 	}
-	cpm_backends_scan(false, note_session, &head);
-	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", head.pid,
-			 session_name(&head), tail >= MOST_WAITS ? "at least " : "", tail);
+	cpm_backends_scan(false, copy_if_wanted, &blocker);
+	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", blocker.pid,
+			 session_name(&blocker), at_least, waiters);
 }
 
-/* ". Against their policy: web (shop in shopdb) over_max" */
+/* Append the pools that violate their policy, as in "Against their policy: web (...) over_max". */
 static void
-add_breaches(char *buffer, size_t size, TimestampTz now)
+append_violations(char *buffer, size_t size, TimestampTz now)
 {
-	char		breaches[200];
+	char		violations[200];
 	size_t		used = strlen(buffer);
 
-	cpm_describe_violations(breaches, sizeof(breaches), now);
-	if (breaches[0] != '\0')
-		snprintf(buffer + used, size - used, "%sAgainst their policy: %s", used > 0 ? ". " : "", breaches);
+	cpm_describe_violations(violations, sizeof(violations), now);
+	if (violations[0] != '\0')
+		snprintf(buffer + used, size - used, "%sAgainst their policy: %s",
+				 used > 0 ? ". " : "", violations);
 }
 
 void
 cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 {
-	Search		search = {.metric = id, .now = GetCurrentTimestamp(),
+	ContributorSearch search = {.metric = id, .now = GetCurrentTimestamp(),
 	.ages = cpm_settings_ages()};
 
 	if (id == CPM_BLOCKED_SESSIONS)
 	{
-		name_root_blocker(buffer, size);
+		describe_root_blocker(buffer, size);
 		return;
 	}
 	if (id == CPM_POOL_WAITING_CLIENTS)
@@ -298,23 +317,24 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
 	{
-		cpm_slow_statements_scan(look_at_slow_statement, &search);
-		name_pools(&search, "Most of the last minute's from: ", buffer, size);
+		cpm_slow_statements_scan(count_slow_statement, &search);
+		describe_largest_pools(&search, "Most of the last minute's from: ", buffer, size);
 		return;
 	}
-	if (cpm_pool_rates_name(id) != NULL)
+	if (cpm_pool_rates_unit(id) != NULL)
 	{
 		cpm_pool_rates_get(id, search.by_pool, search.pools);
-		name_pools(&search, psprintf("Most of the last minute's %s from: ", cpm_pool_rates_name(id)), buffer, size);
+		describe_largest_pools(&search, psprintf("Most of the last minute's %s from: ",
+												 cpm_pool_rates_unit(id)), buffer, size);
 		return;
 	}
 	cpm_backends_scan(false, add_contribution, &search);
 	if (is_by_age(id))
-		name_oldest(&search, buffer, size);
+		describe_oldest(&search, buffer, size);
 	else
 	{
-		name_pools(&search, "Largest pools: ", buffer, size);
+		describe_largest_pools(&search, "Largest pools: ", buffer, size);
 		if (buffer[0] != '\0')
-			add_breaches(buffer, size, search.now);
+			append_violations(buffer, size, search.now);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * top_contributors.h
- *		Who contributes most to a metric.
+ *		Names the sessions or pools that contribute most to a metric.
  */
 #ifndef CPM_TOP_CONTRIBUTORS_H
 #define CPM_TOP_CONTRIBUTORS_H
@@ -9,10 +9,10 @@
 #include "base/metric.h"
 
 /*
- * Write a sentence without its full stop that names the sessions or
- * applications behind the metric's value; empty when there is none. Called at
- * transitions only. Allocates in the current context; takes what
- * cpm_lock_waits() takes for blocked_sessions.
+ * Describe the sessions or pools behind the metric's value, in a sentence without its full stop;
+ * empty if there are none. Costs more than a sample, so call it only when an alert changes.
+ * Allocates in the current memory context. For blocked_sessions takes the locks of
+ * cpm_lock_waits().
  */
 extern void cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size);
 
