@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * access.c
- *		Who may see what, and what needs the library to be preloaded.
+ *		Checks of the caller's privileges and of the library being preloaded.
  */
 #include "postgres.h"
 
@@ -53,5 +53,6 @@ cpm_require_preloaded(const char *what)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("%s needs connpool_monitor to be preloaded", what),
-				 errhint("Add connpool_monitor to shared_preload_libraries and restart the server.")));
+				 errhint("Add connpool_monitor to shared_preload_libraries "
+						 "and restart the server.")));
 }
