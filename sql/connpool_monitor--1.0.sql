@@ -80,7 +80,7 @@ CREATE VIEW connpool_sessions AS
            s.violations
     FROM connpool_live_sessions('connpool_sessions', (SELECT pass FROM _connpool_view_pass)) s;
 COMMENT ON VIEW connpool_sessions IS
-    'one row per client connection: its database, role and application, its state and for how long it has been in it, its counters';
+    'one row per client connection: its database, role, application and address, its state and the age of that state, and its counters';
 
 CREATE VIEW connpool_running_queries AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr,
@@ -166,7 +166,7 @@ CREATE VIEW connpool_leaks AS
     SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass)) l
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
-    'sessions and prepared transactions that look forgotten: how long they have been held, how many sessions each blocks, how many statements it has run (0: never used), its locks and the ages of its xmin and xid';
+    'sessions and prepared transactions that look forgotten, with how long each has been held, how many sessions it blocks, how many statements it has run (0: never used), its locks and the ages of its xmin and xid';
 
 CREATE FUNCTION connpool_leak_log(
     pass bigint DEFAULT NULL,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * access.h
- *		Checks of the caller's privileges and of the library being preloaded.
+ *		Checks the caller's privileges, and that the library is preloaded.
  */
 #ifndef CPM_ACCESS_H
 #define CPM_ACCESS_H
@@ -17,18 +17,19 @@
  */
 extern bool cpm_may_see(Oid role);
 
-/* Return true if the caller may see them of the sessions of all roles. */
+/* Return true if the caller may see them for the sessions of all roles. */
 extern bool cpm_may_see_all(void);
 
 /*
- * Fail with 42501 unless one of the extension's views calls the function, as its last argument
- * proves (view_pass.h), or the caller may read the whole view of that name in the function's
- * schema. EXECUTE on the functions behind views is granted to PUBLIC, because PostgreSQL checks
- * EXECUTE on the functions in a view against the reader, not against the view's owner.
+ * Fail with 42501 unless a view of the extension calls the function, as the function's last
+ * argument proves (view_pass.h), or the caller may read all columns of the given view, which is
+ * in the function's schema. EXECUTE on the functions behind views is granted to PUBLIC, because
+ * PostgreSQL checks EXECUTE on the functions in a view against the reader, not against the view's
+ * owner.
  */
 extern void cpm_require_view(FunctionCallInfo fcinfo, const char *view);
 
-/* Fail with 55000 unless the library is preloaded; what is the object named in the message. */
-extern void cpm_require_preloaded(const char *what);
+/* Fail with 55000 unless the library is preloaded. object names the caller in the message. */
+extern void cpm_require_preloaded(const char *object);
 
 #endif							/* CPM_ACCESS_H */

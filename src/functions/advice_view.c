@@ -37,9 +37,9 @@ online_processors(void)
 /* The answers of all poolers, and the number of sessions of each pool through each pooler. */
 typedef struct PooledSessions
 {
-	int			poolers;		/* length of the arrays below, indexed by pooler */
+	int			poolers;
 	int		   *sessions;		/* [pool * poolers + pooler] */
-	CpmPoolerAnswer *answer;
+	CpmPoolerAnswer *answer;	/* by pooler, as are the arrays below */
 	bool	   *has_answer;
 	char		(*name)[CPM_POOLER_NAME_SIZE];
 } PooledSessions;
@@ -76,9 +76,9 @@ gather_pooled_sessions(int pools)
 	return pooled;
 }
 
-/* Set the pooler through which most of the pool's sessions come, and its answer. */
+/* Set the number of the pool's pooled sessions, and the pooler that has most of them. */
 static void
-set_main_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int index)
+set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int index)
 {
 	int			most = 0;
 
@@ -196,7 +196,7 @@ emit_pool_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence,
 	cpm_row_emit(&row, result);
 }
 
-/* Return true for every pool in use, but for "(other)" only after a pool was merged into it. */
+/* Return true for every pool in use, but for "(other)" only if it has counted a session. */
 static bool
 has_row(const CpmPoolSnapshot *list, int index)
 {
@@ -227,7 +227,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 		if (!has_row(&list, i))
 			continue;
 		gather_evidence(evidence, &list, i);
-		set_main_pooler(evidence, &pooled, i);
+		set_pooler(evidence, &pooled, i);
 		cpm_advise(evidence, advice);
 		emit_pool_advice(result, evidence, advice);
 	}

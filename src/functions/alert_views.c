@@ -15,7 +15,10 @@
 PG_FUNCTION_INFO_V1(connpool_alerts_1_0);
 PG_FUNCTION_INFO_V1(connpool_alert_log_1_0);
 
-/* Return NULL unless the caller may see all sessions, because a culprit names any role's. */
+/*
+ * Return the culprit, or NULL if the caller may not see all sessions, because the culprit may be a
+ * session of any role.
+ */
 static const char *
 culprit_or_null(const char *culprit)
 {

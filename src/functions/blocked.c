@@ -22,7 +22,10 @@
 
 PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
 
-/* Return the relation that the lock is on; InvalidOid if it is not on one of this database. */
+/*
+ * Return the relation that the lock is on; InvalidOid if it is on another kind of object or in
+ * another database.
+ */
 static Oid
 locked_relation(const LOCKTAG *lock)
 {
@@ -128,7 +131,7 @@ connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
 	{
 		const CpmSession *session = cpm_session_by_pid(&sessions, waits[i].pid);
 
-		/* not a client, or it has disconnected since */
+		/* the waiter is not a client, or has disconnected since */
 		if (session != NULL)
 			emit_wait(result, &sessions, session, &waits[i], root_pids[i]);
 	}

@@ -56,6 +56,7 @@ typedef struct Candidate
 typedef bool (*Evaluator) (const CpmStatement *statement, CpmCandidate *candidate);
 typedef void (*CandidateVisitor) (const Candidate *candidate, void *arg);
 
+/* Return the owner of a statement, adding it to the table if necessary. */
 static StatementOwner *
 enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
 			const CpmStatementColumns *columns)
@@ -72,7 +73,7 @@ enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
 	return owner;
 }
 
-/* Add the counters of our pools to their owners. */
+/* Add the counters of each pool to the owner that has the pool's role and database. */
 static void
 add_pool_counters(HTAB *owners)
 {
@@ -127,13 +128,13 @@ collect_owners(const CpmStatements *statements, const CpmStatementColumns *colum
 }
 
 /*
- * Return the number of the owner's transactions for the ratio of calls to transactions; -1 if
+ * Return the owner's number of transactions, by which the statement's calls are divided; -1 if
  * our counters do not cover the time in which pg_stat_statements counted the calls.
  *
  * The two are reset at different times. If pg_stat_statements was reset earlier, it has counted
  * more statements than our pools have, and the ratio would be too high. An excess of half is
  * tolerated, because pg_stat_statements counts the query of a cursor as well as DECLARE and
- * FETCH. An owner that sessions became by SET ROLE has no pool and hence no queries.
+ * FETCH. A role that sessions only assume with SET ROLE has no pool and hence no queries.
  */
 static int64
 owner_transactions(const StatementOwner *owner, int64 calls)

@@ -5,7 +5,7 @@
  *
  * Each column is a bar: solid up to the lower of its mean and its worst value, shaded from there
  * up to the higher one. A column without a value has a dot at the bottom, which distinguishes it
- * from a column of zero. Thresholds are lines behind the bars, labelled at the axis.
+ * from a column of zero. Thresholds are lines behind the bars, labeled at the axis.
  */
 #include "postgres.h"
 
@@ -120,7 +120,7 @@ cell(const CpmChart *chart, int column, int row)
 		return row == 0 ? glyphs->no_value : background(chart, row);
 	if (filled >= 1)
 		return glyphs->bar[EIGHTHS - 1];
-	/* a zero is shown too */
+	/* show a zero as the lowest bar, because a blank would look like a missing value */
 	if (row == 0 && !is_shaded)
 		return glyphs->bar[0];
 	if (filled * EIGHTHS >= 1)

@@ -19,7 +19,7 @@ typedef struct CpmChart
 	double		critical;		/* likewise */
 	double		scale;			/* the value at the upper edge */
 	int			label_width;	/* in characters, of the labels left of the axis */
-	bool		ascii;			/* use no other characters */
+	bool		ascii;			/* use ASCII characters only */
 } CpmChart;
 
 /* Set scale and label_width so that all values and thresholds are visible. */

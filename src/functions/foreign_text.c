@@ -6,7 +6,7 @@
  * Shared memory holds names and queries unconverted: in the encoding of another database, in
  * none (SQL_ASCII), or truncated in the middle of a character. PostgreSQL converts text when it
  * sends it to a client, and raises an error if it cannot. A single invalid byte from any session
- * would thus make a view fail for all readers. These functions replace such bytes by "?".
+ * would thus make a view fail for all readers. These functions replace such bytes with "?".
  *
  * Nearly all text is plain ASCII, which is valid in every server encoding, so it is detected
  * first and returned without a copy.
@@ -50,34 +50,37 @@ cpm_database_encoding(Oid database)
 
 /* Return the default conversion; InvalidOid if none is needed or none exists. */
 static Oid
-find_conversion(int from, int to)
+find_conversion(int source_encoding, int target_encoding)
 {
-	if (from == to || from == PG_SQL_ASCII || to == PG_SQL_ASCII)
+	if (source_encoding == target_encoding || source_encoding == PG_SQL_ASCII ||
+		target_encoding == PG_SQL_ASCII)
 		return InvalidOid;
-	return FindDefaultConversionProc(from, to);
+	return FindDefaultConversionProc(source_encoding, target_encoding);
 }
 
 /*
  * Convert one valid character of length bytes. Returns the number of bytes written to target,
- * which has room for MAX_CHARACTER_SIZE; 0 if the encoding "to" does not have the character.
+ * which has room for MAX_CHARACTER_SIZE; 0 if the target encoding does not have the character.
  */
 static int
-convert_character(Oid conversion, const char *source, int length, int from, int to, char *target)
+convert_character(Oid conversion, const char *source, int length, int source_encoding,
+				  int target_encoding, char *target)
 {
-	unsigned char *from_source = (unsigned char *) unconstify(char *, source);
+	unsigned char *bytes = (unsigned char *) unconstify(char *, source);
 	int			done;
 
-	done = pg_do_encoding_conversion_buf(conversion, from, to, from_source, length,
-										 (unsigned char *) target, MAX_CHARACTER_SIZE, true);
+	done = pg_do_encoding_conversion_buf(conversion, source_encoding, target_encoding, bytes,
+										 length, (unsigned char *) target, MAX_CHARACTER_SIZE,
+										 true);
 	return done == length ? (int) strlen(target) : 0;
 }
 
 /*
- * Return a palloc'd copy of the text, converted from encoding to "to" if conversion is valid.
- * Bytes that are invalid in encoding, and characters that "to" does not have, become "?".
+ * Return a palloc'd copy of the text, converted to the target encoding if conversion is a valid
+ * OID. Invalid bytes, and characters that the target encoding does not have, become "?".
  */
 static char *
-copy_valid(const char *text, int encoding, Oid conversion, int to)
+copy_valid(const char *text, int encoding, Oid conversion, int target_encoding)
 {
 	size_t		left = strlen(text);
 	char	   *copy = palloc(MAX_CONVERSION_GROWTH * left + MAX_CHARACTER_SIZE);
@@ -89,7 +92,7 @@ copy_valid(const char *text, int encoding, Oid conversion, int to)
 		int			written = 0;
 
 		if (length > 0 && OidIsValid(conversion))
-			written = convert_character(conversion, text, length, encoding, to, next);
+			written = convert_character(conversion, text, length, encoding, target_encoding, next);
 		else if (length > 0)
 		{
 			memcpy(next, text, length);

@@ -218,7 +218,7 @@ describe(HeldLocks *locks, TransactionId xmin, TransactionId xid)
 }
 
 const char *
-cpm_session_holds(LockData **table, const CpmSession *session)
+cpm_session_held_locks(LockData **table, const CpmSession *session)
 {
 	const LockData *all = get_lock_table(table);
 	const volatile PGPROC *proc = &ProcGlobal->allProcs[session->proc_number];
@@ -258,7 +258,7 @@ own_lock_of_prepared(const LockData *all, TransactionId xid)
  * this one by its lock on its own id.
  */
 const char *
-cpm_prepared_xact_holds(LockData **table, const CpmPrepared *prepared)
+cpm_prepared_xact_held_locks(LockData **table, const CpmPrepared *prepared)
 {
 	const LockData *all = get_lock_table(table);
 	const LockInstanceData *own = own_lock_of_prepared(all, prepared->xid);

@@ -17,7 +17,7 @@
  * which copies the lock table while it holds all lock partition locks in shared mode. Needs a
  * transaction, because it looks up names.
  */
-extern const char *cpm_session_holds(LockData **table, const CpmSession *session);
-extern const char *cpm_prepared_xact_holds(LockData **table, const CpmPrepared *prepared);
+extern const char *cpm_session_held_locks(LockData **table, const CpmSession *session);
+extern const char *cpm_prepared_xact_held_locks(LockData **table, const CpmPrepared *prepared);
 
 #endif							/* CPM_HELD_LOCKS_H */

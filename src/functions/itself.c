@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * itself.c
- *		connpool_info(): the status of the extension itself. connpool_reset(). The check for
- *		conflicting objects that CREATE EXTENSION runs first.
+ *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
+ *		_connpool_install_check(): called by CREATE EXTENSION before it creates anything.
  */
 #include "postgres.h"
 
@@ -206,8 +206,8 @@ refuse_schema(const char *schema, const char *object)
 
 /*
  * Fail if the schema has a function or a relation of a name that the extension is about to
- * create, because users may have created these themselves: CREATE EXTENSION would fail with a
- * message that does not say what to do.
+ * create, because users may have created these themselves. CREATE EXTENSION would fail anyway, but
+ * without a hint.
  */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)

@@ -38,7 +38,7 @@ typedef struct LeakListing
 	CpmAges		ages;
 	CpmLockWait *waits;
 	int			wait_count;
-	LockData   *locks;			/* cache of cpm_session_holds() */
+	LockData   *locks;			/* cache of cpm_session_held_locks() */
 	CpmRow		row;
 } LeakListing;
 
@@ -88,7 +88,7 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 		add_queries(row, session);
 	else
 		cpm_row_null(row);
-	cpm_row_text(row, visible ? cpm_session_holds(&listing->locks, session) : NULL);
+	cpm_row_text(row, visible ? cpm_session_held_locks(&listing->locks, session) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
@@ -130,13 +130,13 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */
-	cpm_row_text(row, visible ? cpm_prepared_xact_holds(&listing->locks, prepared) : NULL);
+	cpm_row_text(row, visible ? cpm_prepared_xact_held_locks(&listing->locks, prepared) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
 /*
- * Return when the session's pool last opened a session, by the pool table and by the sessions
- * that are connected; 0 if unknown.
+ * Return when the session's pool last opened a session: the later of the pool table's record and
+ * the start of the pool's newest connected session; 0 if unknown.
  */
 static TimestampTz
 pool_last_opened(const CpmSession *session, TimestampTz newest_connected)

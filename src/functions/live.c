@@ -28,8 +28,8 @@ add_integer(CpmRow *row, double value, bool round_up)
 }
 
 /*
- * Columns: metric_name, current_value, max_value, status; in the catalogue's order. A value of
- * which low is bad is rounded up, any other down.
+ * Columns: metric_name, current_value, max_value, status; in the catalogue's order. Values are
+ * rounded up for metrics of which low values are bad, otherwise down.
  */
 Datum
 get_connection_stats_1_0(PG_FUNCTION_ARGS)

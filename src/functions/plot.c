@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 #define MIN_HEIGHT 3
 #define MAX_HEIGHT 200
 
-#define MIN_COLUMNS 8			/* of bars, even if labels leave less room */
+#define MIN_COLUMNS 8			/* even if the labels leave less room */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
 
 /* The columns of a chart while points are added to them. */

@@ -103,7 +103,7 @@ add_states(CpmRow *row, const PoolStates *states, bool visible)
 	cpm_row_int4(row, states->idle_in_transaction);
 }
 
-/* Add the limits in the order of CpmLimit, NULL for an unset one, and the violated ones. */
+/* Add the limits in the order of CpmLimit, NULL if unset, and the names of violated ones. */
 static void
 add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 {
@@ -140,7 +140,7 @@ violations_of_pool(const CpmPool *pool)
 	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
-	/* the slots are counted after the snapshot, so sessions of the snapshot may be gone */
+	/* sessions of the snapshot may have ended before their slots are counted here */
 	role_connections = cpm_slots_of_owner(cpm_pool_owner(&pool->name));
 	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);

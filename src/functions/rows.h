@@ -24,7 +24,7 @@ typedef struct CpmRow
 	bool		nulls[CPM_MAX_COLUMNS];
 } CpmRow;
 
-/* Begin a materialized result and return it, for cpm_row_emit(). */
+/* Begin a materialized result, to which cpm_row_emit() appends rows. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
 /* The same for a function that returns SETOF text. */

@@ -17,7 +17,7 @@
 typedef struct SeriesScan
 {
 	int			metric;			/* -1: all */
-	int			sample_ms;		/* visit only samples of this interval; 0: all */
+	int			sample_ms;		/* visit only samples taken at this interval; 0: all */
 	int64		length_ms;		/* of a row of the rollup */
 	CpmPointVisitor visit;
 	void	   *arg;

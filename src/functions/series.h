@@ -28,8 +28,8 @@ typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
 extern CpmRollup cpm_series_tier(TimestampTz since, TimestampTz now);
 
 /*
- * Visit the points of one metric, or of all metrics (-1), from since to until. sample_ms restricts
- * samples to those taken at that interval; 0 means all. It does not affect the other rollups.
+ * Visit the points of one metric, or of all metrics (-1), from since to until. For
+ * CPM_ROLLUP_SAMPLES, sample_ms restricts them to samples taken at that interval; 0 means all.
  * Values are rounded to thousandths, because they are stored in single precision.
  */
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,

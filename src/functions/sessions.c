@@ -6,8 +6,8 @@
  *
  * One function returns all sessions, each redacted for the caller as in pg_stat_activity; the
  * views filter and group them in SQL. The columns by which they filter are computed here, before
- * redaction. A view therefore shows the same rows to everyone who may read it, and redacts only
- * the columns.
+ * redaction. A view therefore shows the same rows to all roles that may read it; only the redacted
+ * columns differ.
  */
 #include "postgres.h"
 

@@ -27,8 +27,8 @@ PG_FUNCTION_INFO_V1(connpool_slow_statements_1_0);
 /*
  * A queryid identifies a statement only within its database: databases created from the same
  * template give one queryid to different statements. Prefer the text recorded for the same
- * role. Fall back to that of any role (InvalidOid), because a session that used SET ROLE is
- * recorded by pg_stat_statements under another role.
+ * role. Fall back to that of any role (InvalidOid), because pg_stat_statements records the
+ * statements of a session that used SET ROLE under another role.
  */
 typedef struct TextKey
 {
@@ -46,7 +46,7 @@ typedef struct StatementText
 typedef struct SlowListing
 {
 	ReturnSetInfo *result;
-	HTAB	   *texts;			/* of StatementText: those to show, found or not */
+	HTAB	   *texts;			/* of StatementText: the statements to show */
 	CpmRow		row;
 } SlowListing;
 
@@ -71,6 +71,7 @@ find_text(HTAB *texts, TextKey key, bool any_role)
 	return hash_search(texts, &key, HASH_FIND, NULL);
 }
 
+/* Add two keys for the statement to the table: with its role, and with any role. */
 static void
 request_text(const void *entry, void *arg)
 {
@@ -91,6 +92,7 @@ request_text(const void *entry, void *arg)
 	}
 }
 
+/* Set the texts of the keys in the table from the rows of pg_stat_statements. */
 static void
 fill_texts(HTAB *texts, const CpmStatements *statements)
 {

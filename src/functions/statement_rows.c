@@ -11,7 +11,7 @@
 #include "executor/spi.h"
 #include "functions/statement_rows.h"
 
-/* Return the number of the column_number of either name; 0 if there is none. */
+/* Return the number of the column called name or old_name; 0 if there is none. */
 static int
 column_number(TupleDesc description, const char *name, const char *old_name)
 {

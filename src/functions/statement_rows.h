@@ -46,7 +46,7 @@ extern char *cpm_statement_text(HeapTuple tuple, TupleDesc description, int numb
  */
 extern bool cpm_statement_is_toplevel(HeapTuple tuple, TupleDesc description, int number);
 
-/* Add the value of a bigint column to a row, or NULL. */
+/* Add the value of a bigint column, or NULL, to the row. */
 extern void cpm_row_statement_int8(CpmRow *row, HeapTuple tuple, TupleDesc description,
 								   int number);
 

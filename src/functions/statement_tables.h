@@ -19,8 +19,8 @@ typedef struct CpmTableNumbers
  * Return the sums over a list of RangeVar, each table with its partitions and children counted
  * once. The sums are unknown if they are unknown for one table, for example because it is a view,
  * has been dropped, or is named without a schema while several schemas have such a table. Takes no
- * locks and checks no privileges, because pg_class and the statistics views show the same numbers
- * to everyone.
+ * locks. Checks no privileges, because pg_class and the statistics views show these numbers to all
+ * roles.
  */
 extern CpmTableNumbers cpm_table_numbers(const List *tables);
 

@@ -29,7 +29,7 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
-/* A placeholder setting means that only a configuration file mentions pg_stat_statements.max. */
+/* Without the library, the setting is unknown, or a placeholder once a user has set it. */
 bool
 cpm_statements_are_loaded(void)
 {
@@ -38,12 +38,12 @@ cpm_statements_are_loaded(void)
 }
 
 void
-cpm_statements_require_loaded(const char *what)
+cpm_statements_require_loaded(const char *object)
 {
 	if (!cpm_statements_are_loaded())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s needs pg_stat_statements to be preloaded", what),
+				 errmsg("%s needs pg_stat_statements to be preloaded", object),
 				 errhint("Add pg_stat_statements to shared_preload_libraries "
 						 "and restart the server.")));
 }

@@ -12,8 +12,8 @@
 /* Return true if pg_stat_statements is preloaded. */
 extern bool cpm_statements_are_loaded(void);
 
-/* Fail with 55000 unless it is; what is the object named in the message. */
-extern void cpm_statements_require_loaded(const char *what);
+/* Fail with 55000 unless it is. object names the caller in the message. */
+extern void cpm_statements_require_loaded(const char *object);
 
 /* Rows of pg_stat_statements. cpm_statement_columns() finds their columns by name. */
 typedef struct CpmStatements

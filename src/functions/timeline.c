@@ -84,7 +84,7 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_history()");
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* compare since with now(), because its default and most callers compute it from now() */
+	/* use now(), because since is usually computed from it */
 	rollup = any_resolution ? cpm_series_tier(since, GetCurrentTransactionStartTimestamp()) :
 		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
 	listing.result = cpm_rows_begin(fcinfo);

@@ -6,8 +6,8 @@
  * PostgreSQL checks privileges on the relations in a view against the view's owner, but those on
  * functions against the reader. A function therefore cannot see whether the reader was allowed
  * to read the view. So each view reads the foreign table _connpool_view_pass and passes its only
- * value to the function. The table has a row only in a view that a superuser owns; it is empty
- * for all other queries, including a superuser's own, regardless of privileges.
+ * value to the function. The table returns its row only to a view that a superuser owns; it
+ * is empty for all other queries, including a superuser's own, regardless of privileges.
  *
  * The value is random and differs between processes, so that it cannot be guessed or stored. No
  * view may show it.
@@ -57,8 +57,8 @@ pass_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 }
 
 /*
- * Keep in the plan the role against which privileges on the table are checked. It is InvalidOid
- * unless a view or the like replaces the current user by its owner.
+ * Keep in the plan the role against which privileges on the table are checked: the owner of the
+ * view that reads it. InvalidOid if no view does, so that the current user is checked.
  */
 static ForeignScan *
 pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *targets,
