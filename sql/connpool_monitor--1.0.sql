@@ -207,7 +207,7 @@ COMMENT ON FUNCTION connpool_leak_stats(bigint) IS
 CREATE VIEW connpool_leak_stats AS
     SELECT * FROM connpool_leak_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_stats IS
-    'leak suspects by kind: how many there are now; since the reset, how many were detected, were released and ended, each counted once';
+    'leak suspects by kind: how many there are now, and how many were detected, released and ended since the reset; each suspect counts once';
 
 CREATE FUNCTION slow_queries(
     pass bigint DEFAULT NULL,
@@ -412,7 +412,7 @@ CREATE VIEW connpool_pools AS
     SELECT * FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
-    'pools, which are connections by database, role and application (grouped by connpool_monitor.application_grouping): their connections, and since the reset how their sessions ended, their statements and times in milliseconds';
+    'one row per pool, that is per database, role and application (grouped by connpool_monitor.application_grouping): its connections, and since the reset how its sessions ended, its statements and their times in milliseconds';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,
@@ -439,7 +439,7 @@ CREATE VIEW connpool_pool_advice AS
     SELECT * FROM connpool_pool_advice((SELECT pass FROM _connpool_view_pass)) a
     ORDER BY a.connections DESC, a.database, a.role, a.application_name;
 COMMENT ON VIEW connpool_pool_advice IS
-    'by pool: how many connections were busy at once, the recommended size, whether transaction pooling is possible, and the reasons';
+    'for each pool: how many connections were busy at once, the recommended size, whether transaction pooling is possible, and the reasons';
 
 CREATE FUNCTION connpool_session_features(
     pass bigint DEFAULT NULL,
@@ -459,7 +459,7 @@ CREATE VIEW connpool_session_features AS
     SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
-    'by pool: the features its sessions have used that transaction pooling breaks, how often and when last';
+    'for each pool: the features that its sessions have used that transaction pooling breaks, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     pass bigint DEFAULT NULL,
@@ -755,7 +755,8 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters", "history", "alerts" or "all" of them';
 
--- Privileges: counts are visible to PUBLIC, names and queries to pg_monitor.
+-- PUBLIC may see counts only, through get_connection_stats() and connpool_health(). pg_monitor may
+-- read everything else, which shows names and statements. connpool_reset() is not granted.
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;

@@ -108,6 +108,7 @@ background(const CpmChart *chart, int row)
 	return " ";
 }
 
+/* Return the character at the given column and row. */
 static const char *
 cell(const CpmChart *chart, int column, int row)
 {

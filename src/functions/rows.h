@@ -17,6 +17,7 @@
 
 #define CPM_MAX_COLUMNS 40
 
+/* A row under construction; callers initialize it with zeros. */
 typedef struct CpmRow
 {
 	int			count;
