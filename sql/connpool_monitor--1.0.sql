@@ -4,14 +4,14 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
--- Users of the document that this extension grew from have a function and a
--- view of the same names: say so, and where to go, before anything is created.
+-- Users may have created get_connection_stats() and slow_queries themselves, from the document
+-- on which this extension is based. Fail before creating anything, with a hint to use a schema.
 CREATE FUNCTION _connpool_install_check() RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
 SELECT _connpool_install_check();
 DROP FUNCTION _connpool_install_check();
 
--- The present
+-- Present values
 
 CREATE FUNCTION get_connection_stats() RETURNS TABLE (
     metric_name text,
@@ -22,24 +22,25 @@ CREATE FUNCTION get_connection_stats() RETURNS TABLE (
 AS 'MODULE_PATHNAME', 'get_connection_stats_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION get_connection_stats() IS
-    'every metric of connpool_monitor as it is now, with its maximum and its status: OK, WARNING or CRITICAL';
+    'the present value of every metric, its maximum and its status: OK, WARNING or CRITICAL';
 
--- PostgreSQL checks EXECUTE on the functions in a view against the reader, so everybody may
--- execute those behind our views. They accept a call that brings the pass: only a view of a
--- superuser finds it in this foreign table, which is empty for all other queries. The view's
--- privileges then decide, as they do for pg_stat_activity. A call without the pass needs SELECT
--- on the whole view.
+-- PostgreSQL checks EXECUTE on the functions in a view against the reader, so EXECUTE on the
+-- functions behind the views is granted to PUBLIC. These functions accept a call with the pass,
+-- which only a view owned by a superuser can read from this foreign table; the table is empty for
+-- all other queries. Thus the privileges on the view decide, as they do for pg_stat_activity. A
+-- call without the pass requires SELECT on the whole view.
 CREATE FUNCTION _connpool_view_pass() RETURNS fdw_handler
 AS 'MODULE_PATHNAME', 'connpool_view_pass_1_0' LANGUAGE C STRICT;
 COMMENT ON FUNCTION _connpool_view_pass() IS
-    'the handler of the foreign-data wrapper of that name';
+    'handler of the foreign-data wrapper of the same name';
 CREATE FOREIGN DATA WRAPPER _connpool_view_pass HANDLER _connpool_view_pass;
-COMMENT ON FOREIGN DATA WRAPPER _connpool_view_pass IS 'of the foreign table of that name only';
+COMMENT ON FOREIGN DATA WRAPPER _connpool_view_pass IS
+    'serves only the foreign table of the same name';
 CREATE SERVER _connpool_view_pass FOREIGN DATA WRAPPER _connpool_view_pass;
-COMMENT ON SERVER _connpool_view_pass IS 'of the foreign table of that name only';
+COMMENT ON SERVER _connpool_view_pass IS 'serves only the foreign table of the same name';
 CREATE FOREIGN TABLE _connpool_view_pass (pass bigint) SERVER _connpool_view_pass;
 COMMENT ON FOREIGN TABLE _connpool_view_pass IS
-    'proves to the functions behind the views that a view calls them; empty for every other query';
+    'holds the value by which functions recognize a call from a view of the extension; empty for every other query';
 
 CREATE FUNCTION connpool_live_sessions(
     for_view text,
@@ -69,7 +70,7 @@ CREATE FUNCTION connpool_live_sessions(
 AS 'MODULE_PATHNAME', 'connpool_live_sessions_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_live_sessions(text, bigint) IS
-    'the sessions behind the view that is named; fails unless a view of ours calls it or the caller may read the one named';
+    'returns the sessions for the view named for_view; fails unless a view of the extension calls it or the caller may read that view';
 
 CREATE VIEW connpool_sessions AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr, s.state,
@@ -79,7 +80,7 @@ CREATE VIEW connpool_sessions AS
            s.violations
     FROM connpool_live_sessions('connpool_sessions', (SELECT pass FROM _connpool_view_pass)) s;
 COMMENT ON VIEW connpool_sessions IS
-    'one row for each client connection: whose it is, what it does and since when, and what it has done';
+    'one row per client connection: its database, role, application and address, its state and the age of that state, and its counters';
 
 CREATE VIEW connpool_running_queries AS
     SELECT s.pid, s.database, s.role, s.application_name, s.client_addr,
@@ -88,7 +89,7 @@ CREATE VIEW connpool_running_queries AS
     WHERE s.is_long_query
     ORDER BY s.query_age DESC NULLS LAST, s.pid;
 COMMENT ON VIEW connpool_running_queries IS
-    'statements that have been running for longer than connpool_monitor.slow_statement_time, the longest first';
+    'statements that have been running for longer than connpool_monitor.slow_statement_time, longest first';
 
 CREATE VIEW connpool_connection_states AS
     SELECT s.database, s.role, s.application_name, s.state,
@@ -97,7 +98,7 @@ CREATE VIEW connpool_connection_states AS
     GROUP BY s.database, s.role, s.application_name, s.state
     ORDER BY connections DESC, s.database, s.role, s.application_name, s.state;
 COMMENT ON VIEW connpool_connection_states IS
-    'connections by database, role, application and state, and the longest time one of them has been in it';
+    'number of connections by database, role, application and state, and the longest time that one of them has been in the state';
 
 CREATE VIEW connpool_clients AS
     SELECT s.client_addr, s.database, s.role,
@@ -110,7 +111,7 @@ CREATE VIEW connpool_clients AS
     GROUP BY s.client_addr, s.database, s.role, s.visible
     ORDER BY connections DESC, s.client_addr, s.database, s.role;
 COMMENT ON VIEW connpool_clients IS
-    'connections by client address, database and role; client_addr is NULL for Unix sockets';
+    'number of connections by client address, database and role; client_addr is NULL for Unix sockets';
 
 CREATE FUNCTION connpool_blocked_queries(
     pass bigint DEFAULT NULL,
@@ -132,13 +133,13 @@ CREATE FUNCTION connpool_blocked_queries(
 AS 'MODULE_PATHNAME', 'connpool_blocked_queries_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION connpool_blocked_queries(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_blocked_queries AS
     SELECT * FROM connpool_blocked_queries((SELECT pass FROM _connpool_view_pass)) b
     ORDER BY b.waiting DESC NULLS LAST, b.pid;
 COMMENT ON VIEW connpool_blocked_queries IS
-    'sessions that wait for a heavyweight lock, by whom each is blocked, and who is at the head of that chain';
+    'sessions that wait for a heavyweight lock, the sessions that block each, and the one at the root of the chain';
 
 CREATE FUNCTION connpool_leaks(
     pass bigint DEFAULT NULL,
@@ -159,13 +160,13 @@ CREATE FUNCTION connpool_leaks(
 AS 'MODULE_PATHNAME', 'connpool_leaks_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION connpool_leaks(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leaks AS
     SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass)) l
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
-    'sessions and prepared transactions that look forgotten: for how long, how many sessions wait for each, how many statements it has run (0: never used), and the locks and ages of snapshots that it holds back';
+    'sessions and prepared transactions that look forgotten, with how long each has been held, how many sessions it blocks, how many statements it has run (0: never used), its locks and the ages of its xmin and xid';
 
 CREATE FUNCTION connpool_leak_log(
     pass bigint DEFAULT NULL,
@@ -181,12 +182,12 @@ CREATE FUNCTION connpool_leak_log(
 AS 'MODULE_PATHNAME', 'connpool_leak_log_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_leak_log(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leak_log AS
     SELECT * FROM connpool_leak_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_log IS
-    'the last 1000 leak suspects that are none any more, the newest first: released came back to work, ended did not';
+    'the last 1000 former leak suspects, newest first; outcome is "released" if the session resumed work, "ended" if it never did';
 
 CREATE FUNCTION connpool_leak_stats(
     pass bigint DEFAULT NULL,
@@ -201,12 +202,12 @@ CREATE FUNCTION connpool_leak_stats(
 AS 'MODULE_PATHNAME', 'connpool_leak_stats_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3;
 COMMENT ON FUNCTION connpool_leak_stats(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_leak_stats AS
     SELECT * FROM connpool_leak_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_stats IS
-    'leak suspects by kind since the reset, each counted once: how many there are, were, came back to work, and ended';
+    'leak suspects by kind: how many there are now, and how many were detected, released and ended since the reset; each suspect counts once';
 
 CREATE FUNCTION slow_queries(
     pass bigint DEFAULT NULL,
@@ -224,15 +225,15 @@ CREATE FUNCTION slow_queries(
 AS 'MODULE_PATHNAME', 'slow_queries_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION slow_queries(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW slow_queries AS
     SELECT * FROM slow_queries((SELECT pass FROM _connpool_view_pass)) s
     ORDER BY s.mean_time DESC, s.queryid;
 COMMENT ON VIEW slow_queries IS
-    'statements of pg_stat_statements with a mean time over connpool_monitor.slow_query_mean_time, the slowest first';
+    'statements of pg_stat_statements with a mean time over connpool_monitor.slow_query_mean_time, slowest first';
 
--- The past, and warnings
+-- History and alerts
 
 CREATE FUNCTION connpool_history(
     metric text DEFAULT NULL,
@@ -249,7 +250,7 @@ CREATE FUNCTION connpool_history(
 AS 'MODULE_PATHNAME', 'connpool_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
-    'what a metric, or every metric, was from since to until; time that was not sampled has no rows';
+    'the values of one metric, or of every metric, from since to until; there are no rows for times without samples';
 
 CREATE FUNCTION connpool_plot(
     metric text,
@@ -260,7 +261,7 @@ CREATE FUNCTION connpool_plot(
 AS 'MODULE_PATHNAME', 'connpool_plot_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 16;
 COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
-    'the history of a metric as a chart in the terminal, with its thresholds';
+    'the history of a metric as a text chart, with its present thresholds';
 
 CREATE FUNCTION connpool_alerts(
     pass bigint DEFAULT NULL,
@@ -278,12 +279,12 @@ CREATE FUNCTION connpool_alerts(
 AS 'MODULE_PATHNAME', 'connpool_alerts_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION connpool_alerts(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_alerts AS
     SELECT * FROM connpool_alerts((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alerts IS
-    'where the alert of each metric stands, since when, and who caused it';
+    'the alert of each metric: its status, since when, its values and thresholds, and the main contributor (culprit)';
 
 CREATE FUNCTION connpool_alert_log(
     pass bigint DEFAULT NULL,
@@ -299,14 +300,14 @@ CREATE FUNCTION connpool_alert_log(
 AS 'MODULE_PATHNAME', 'connpool_alert_log_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_alert_log(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_alert_log AS
     SELECT * FROM connpool_alert_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alert_log IS
-    'the last 1000 changes of alerts, newest first; seq numbers the changes and is in each notification; a crash can reuse numbers';
+    'the last 1000 status changes of alerts, newest first; seq numbers the changes and is part of each notification; numbers can repeat after a crash';
 
--- What is counted where it happens: statements, sessions, what failed
+-- Counters of statements, sessions and failures
 
 CREATE FUNCTION connpool_query_stats(
     pass bigint DEFAULT NULL,
@@ -326,12 +327,12 @@ CREATE FUNCTION connpool_query_stats(
 AS 'MODULE_PATHNAME', 'connpool_query_stats_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3;
 COMMENT ON FUNCTION connpool_query_stats(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_query_stats AS
     SELECT * FROM connpool_query_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_query_stats IS
-    'statements of clients over the last minute, the last hour and since the reset: how many, how many failed, and their times in milliseconds';
+    'client statements in the last minute, in the last hour and since the reset: how many, how many failed, and their times in milliseconds';
 
 CREATE FUNCTION connpool_query_histogram(
     pass bigint DEFAULT NULL,
@@ -342,12 +343,12 @@ CREATE FUNCTION connpool_query_histogram(
 AS 'MODULE_PATHNAME', 'connpool_query_histogram_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_query_histogram(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_query_histogram AS
     SELECT * FROM connpool_query_histogram((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_query_histogram IS
-    'how many statements since the reset took from lower_time up to upper_time, in milliseconds; empty buckets are left out';
+    'number of statements since the reset that took from lower_time up to upper_time, in milliseconds; empty buckets have no row';
 
 CREATE FUNCTION connpool_slow_statements(
     pass bigint DEFAULT NULL,
@@ -363,12 +364,12 @@ CREATE FUNCTION connpool_slow_statements(
 AS 'MODULE_PATHNAME', 'connpool_slow_statements_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_slow_statements(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_slow_statements AS
     SELECT * FROM connpool_slow_statements((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_slow_statements IS
-    'the last statements that took longer than connpool_monitor.slow_statement_time, the newest first, with the text that pg_stat_statements has for them';
+    'the last statements that took longer than connpool_monitor.slow_statement_time, newest first, with their text from pg_stat_statements';
 
 CREATE FUNCTION connpool_pools(
     pass bigint DEFAULT NULL,
@@ -405,13 +406,13 @@ CREATE FUNCTION connpool_pools(
 AS 'MODULE_PATHNAME', 'connpool_pools_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
 COMMENT ON FUNCTION connpool_pools(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pools AS
     SELECT * FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
-    'by database, role and application (named by connpool_monitor.application_grouping): its connections, how its sessions ended, its statements and their times in milliseconds, since the reset';
+    'one row per pool, that is per database, role and application (grouped by connpool_monitor.application_grouping): its connections, and since the reset how its sessions ended, its statements and their times in milliseconds';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,
@@ -432,13 +433,13 @@ CREATE FUNCTION connpool_pool_advice(
 AS 'MODULE_PATHNAME', 'connpool_pool_advice_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
 COMMENT ON FUNCTION connpool_pool_advice(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pool_advice AS
     SELECT * FROM connpool_pool_advice((SELECT pass FROM _connpool_view_pass)) a
     ORDER BY a.connections DESC, a.database, a.role, a.application_name;
 COMMENT ON VIEW connpool_pool_advice IS
-    'by pool: how many connections were busy and for how long, how many it needs, whether they can be pooled by transaction, and why';
+    'for each pool: how many connections were busy at once, the recommended size, whether transaction pooling is possible, and the reasons';
 
 CREATE FUNCTION connpool_session_features(
     pass bigint DEFAULT NULL,
@@ -452,13 +453,13 @@ CREATE FUNCTION connpool_session_features(
 AS 'MODULE_PATHNAME', 'connpool_session_features_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION connpool_session_features(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_session_features AS
     SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
-    'by pool: what its sessions used that transaction pooling breaks, how often and when last';
+    'for each pool: the features that its sessions have used that transaction pooling breaks, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     pass bigint DEFAULT NULL,
@@ -479,12 +480,12 @@ CREATE FUNCTION connpool_session_stats(
 AS 'MODULE_PATHNAME', 'connpool_session_stats_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION connpool_session_stats(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_session_stats AS
     SELECT * FROM connpool_session_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_session_stats IS
-    'one row: sessions opened and ended since the reset, how long they took to set up (milliseconds) and how long they lasted';
+    'one row: sessions opened and ended since the reset, percentiles of their setup time (milliseconds) and duration (seconds)';
 
 CREATE FUNCTION connpool_errors(
     pass bigint DEFAULT NULL,
@@ -497,13 +498,13 @@ CREATE FUNCTION connpool_errors(
 AS 'MODULE_PATHNAME', 'connpool_errors_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION connpool_errors(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_errors AS
     SELECT * FROM connpool_errors((SELECT pass FROM _connpool_view_pass)) e
     ORDER BY e.errors DESC, e.sqlstate;
 COMMENT ON VIEW connpool_errors IS
-    'errors of client sessions and refused connections by SQLSTATE, the most frequent first, and whether trying again can help';
+    'errors of client sessions and of refused connections by SQLSTATE, most frequent first, and whether a retry can succeed';
 
 CREATE FUNCTION connpool_rejections(
     pass bigint DEFAULT NULL,
@@ -514,12 +515,12 @@ CREATE FUNCTION connpool_rejections(
 AS 'MODULE_PATHNAME', 'connpool_rejections_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION connpool_rejections(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_rejections AS
     SELECT * FROM connpool_rejections((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_rejections IS
-    'connections that the server refused, by reason';
+    'number of connection attempts that the server refused, by reason';
 
 CREATE FUNCTION connpool_rejection_log(
     pass bigint DEFAULT NULL,
@@ -535,14 +536,14 @@ CREATE FUNCTION connpool_rejection_log(
 AS 'MODULE_PATHNAME', 'connpool_rejection_log_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
 COMMENT ON FUNCTION connpool_rejection_log(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_rejection_log AS
     SELECT * FROM connpool_rejection_log((SELECT pass FROM _connpool_view_pass)) r ORDER BY r.at DESC;
 COMMENT ON VIEW connpool_rejection_log IS
-    'refused connection attempts, newest first, with the names that the clients claimed; repeated attempts less than a minute apart share a row, from first_at to at; at most 1000 rows';
+    'the last 1000 refused connection attempts, newest first, with the names that the clients sent; repeated attempts less than a minute apart share a row, from first_at to at';
 
--- PgBouncer, under its own names
+-- PgBouncer, with the column names of its console
 
 CREATE FUNCTION connpool_pgbouncer(
     pass bigint DEFAULT NULL,
@@ -568,12 +569,12 @@ CREATE FUNCTION connpool_pgbouncer(
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 2;
 COMMENT ON FUNCTION connpool_pgbouncer(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer AS
     SELECT * FROM connpool_pgbouncer((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_pgbouncer IS
-    'one row for each console of PgBouncer that is asked: does it answer, what went wrong, when it is tried again, and its settings';
+    'one row per monitored PgBouncer console: whether it is up, its last error, when it is retried, and its settings';
 
 CREATE FUNCTION connpool_pgbouncer_pools(
     pass bigint DEFAULT NULL,
@@ -602,13 +603,13 @@ CREATE FUNCTION connpool_pgbouncer_pools(
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_pools_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION connpool_pgbouncer_pools(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer_pools AS
     SELECT * FROM connpool_pgbouncer_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.cl_waiting DESC, p.pooler, p.database, p.role;
 COMMENT ON VIEW connpool_pgbouncer_pools IS
-    'SHOW POOLS of each PgBouncer, those with most waiting clients first; wait_time is that of the longest wait in milliseconds, age that of the answer';
+    'SHOW POOLS of each PgBouncer, pools with the most waiting clients first; wait_time is the longest wait in milliseconds, age is the age of the answer';
 
 CREATE FUNCTION connpool_pgbouncer_stats(
     pass bigint DEFAULT NULL,
@@ -643,27 +644,27 @@ CREATE FUNCTION connpool_pgbouncer_stats(
 AS 'MODULE_PATHNAME', 'connpool_pgbouncer_stats_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
 COMMENT ON FUNCTION connpool_pgbouncer_stats(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pgbouncer_stats AS
     SELECT * FROM connpool_pgbouncer_stats((SELECT pass FROM _connpool_view_pass)) s
     ORDER BY s.pooler, s.database;
 COMMENT ON VIEW connpool_pgbouncer_stats IS
-    'SHOW STATS of each PgBouncer: totals since it started and means of its last period, times in microseconds';
+    'SHOW STATS of each PgBouncer: totals since it started and averages of its last stats_period; times in microseconds, age is the age of the answer';
 
--- Judgement, and the monitor itself
+-- Health, metrics, audit, and the extension itself
 
 CREATE FUNCTION connpool_health() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'connpool_health_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_health() IS
-    'can an ordinary role connect, and is every check in order: healthy, degraded or unhealthy, with the counts';
+    'whether an ordinary role can connect, and the result of every check: healthy, degraded or unhealthy, with the counts';
 
 CREATE FUNCTION connpool_metrics() RETURNS text
 AS 'MODULE_PATHNAME', 'connpool_metrics_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_metrics() IS
-    'everything in the text format of Prometheus 0.0.4, as /metrics serves it over HTTP';
+    'all metrics in the Prometheus text format 0.0.4, as /metrics serves them over HTTP';
 
 CREATE FUNCTION connpool_audit() RETURNS TABLE (
     practice text,
@@ -674,7 +675,7 @@ CREATE FUNCTION connpool_audit() RETURNS TABLE (
 AS 'MODULE_PATHNAME', 'connpool_audit_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 7;
 COMMENT ON FUNCTION connpool_audit() IS
-    'seven practices of connecting to a database, each judged on what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
+    'seven practices for database connections, each rated by what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
 
 CREATE FUNCTION connpool_batch_candidates(
     pass bigint DEFAULT NULL,
@@ -693,7 +694,7 @@ CREATE FUNCTION connpool_batch_candidates(
 AS 'MODULE_PATHNAME', 'connpool_batch_candidates_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION connpool_batch_candidates(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_batch_candidates AS
     SELECT * FROM connpool_batch_candidates((SELECT pass FROM _connpool_view_pass)) c
@@ -716,13 +717,13 @@ CREATE FUNCTION connpool_cache_candidates(
 AS 'MODULE_PATHNAME', 'connpool_cache_candidates_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION connpool_cache_candidates(bigint) IS
-    'the rows of the view of that name; fails unless that view calls it or the caller may read the view';
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_cache_candidates AS
     SELECT * FROM connpool_cache_candidates((SELECT pass FROM _connpool_view_pass)) c
     ORDER BY c.total_time DESC, c.queryid;
 COMMENT ON VIEW connpool_cache_candidates IS
-    'statements of pg_stat_statements that read the same small result again and again, with the evidence';
+    'statements of pg_stat_statements that repeatedly read the same small result, with the evidence';
 
 CREATE FUNCTION connpool_info(
     OUT version text,
@@ -746,15 +747,16 @@ CREATE FUNCTION connpool_info(
 AS 'MODULE_PATHNAME', 'connpool_info_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION connpool_info() IS
-    'how the monitor itself is doing: is it preloaded, does it sample, at what cost, and what to mend';
+    'status of the extension itself: whether it is preloaded and samples, the cost of a sample in milliseconds, and problems to fix';
 
 CREATE FUNCTION connpool_reset(what text DEFAULT 'all') RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_reset_1_0'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
-    'starts counters, history, alerts or all of them anew';
+    'resets "counters", "history", "alerts" or "all" of them';
 
--- Counts are for everybody; who and what is for those who monitor.
+-- PUBLIC may see counts only, through get_connection_stats() and connpool_health(). pg_monitor may
+-- read everything else, which shows names and statements. connpool_reset() is not granted.
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
@@ -763,8 +765,8 @@ REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
--- Granted, though it is PostgreSQL's default: ALTER DEFAULT PRIVILEGES may have changed that.
--- The functions behind views check themselves who calls them.
+-- Grant these explicitly, because ALTER DEFAULT PRIVILEGES may have revoked PostgreSQL's default.
+-- The functions behind views check their callers themselves.
 GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
     connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
@@ -776,7 +778,8 @@ GRANT EXECUTE ON FUNCTION
     connpool_cache_candidates(bigint)
     TO PUBLIC;
 
--- A view that was given to an owner who is no superuser finds no pass, and checks its readers.
+-- Without this, a view whose owner has become an ordinary role would fail. With it, the view reads
+-- no pass, and the function checks the privileges of the view's reader.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;

@@ -122,8 +122,8 @@ $node->stop('fast');
 my $full = new_node('no_worker_slot', 'max_worker_processes = 0');
 is( $full->safe_psql(
 		'postgres', q{SELECT preloaded, sampler_running, samples, problem FROM connpool_info()}),
-	't|f|0|the sampler has not started: if this stays, raise max_worker_processes and restart; '
-	  . 'the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart',
+	't|f|0|the sampler has not started: if this persists, raise max_worker_processes and restart, or see the server log; '
+	  . 'the saver is not running, so a crash would lose all statistics: if this persists, raise max_worker_processes and restart, or see the server log',
 	'without worker slots connpool_info() names each worker that is missing');
 cmp_ok(log_count($full, 'too many background workers'),
 	'>=', 1, 'and so did the server at its start');

@@ -155,8 +155,7 @@ is(watch(q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
 	'200|400', 'attempts of 200 clients that take turns are merged');
 watch('SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
-like($stderr, qr/"nonsense" is nothing that can be reset.*HINT/s,
-	'a reset of nonsense is refused');
+like($stderr, qr/unrecognized reset target: "nonsense".*HINT/s, 'a reset of nonsense is refused');
 ($status, undef, $stderr) =
   $node->psql('postgres', q{SET ROLE pg_monitor; SELECT connpool_reset()});
 like($stderr, qr/permission denied/, 'and one by who may not');

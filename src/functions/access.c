@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * access.c
- *		Who may see what, and what needs the library to be preloaded.
+ *		Checks the caller's privileges, and that the library is preloaded.
  */
 #include "postgres.h"
 
@@ -47,11 +47,12 @@ cpm_require_view(FunctionCallInfo fcinfo, const char *view)
 }
 
 void
-cpm_require_preloaded(const char *what)
+cpm_require_preloaded(const char *object)
 {
 	if (!cpm_is_preloaded())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s needs connpool_monitor to be preloaded", what),
-				 errhint("Add connpool_monitor to shared_preload_libraries and restart the server.")));
+				 errmsg("%s needs connpool_monitor to be preloaded", object),
+				 errhint("Add connpool_monitor to shared_preload_libraries "
+						 "and restart the server.")));
 }

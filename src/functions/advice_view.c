@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * advice_view.c
- *		connpool_pool_advice: how large each pool should be, and in which mode.
- *		connpool_session_features: what its sessions used that needs a session.
+ *		connpool_pool_advice: the recommended size and pooling mode of each pool.
+ *		connpool_session_features: the session features that each pool has used.
  */
 #include "postgres.h"
 
@@ -34,36 +34,36 @@ online_processors(void)
 #endif
 }
 
-/* How many sessions of each pool come through each pooler: [pool * poolers + pooler]. */
-typedef struct Pooled
+/* The answers of all poolers, and the number of sessions of each pool through each pooler. */
+typedef struct PooledSessions
 {
 	int			poolers;
-	int		   *count;
-	CpmPoolerAnswer *answer;	/* of each pooler */
+	int		   *sessions;		/* [pool * poolers + pooler] */
+	CpmPoolerAnswer *answer;	/* by pooler, as are the arrays below */
 	bool	   *has_answer;
 	char		(*name)[CPM_POOLER_NAME_SIZE];
-} Pooled;
+} PooledSessions;
 
 static void
-count_pooled(const CpmSession *session, void *arg)
+count_pooled_session(const CpmSession *session, void *arg)
 {
 	const CpmPoolersAsked not_asked = {0};
-	Pooled	   *pooled = arg;
+	PooledSessions *pooled = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 	int			pooler;
 
 	if (pool >= 0 && cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
-		pooled->count[pool * pooled->poolers + pooler]++;
+		pooled->sessions[pool * pooled->poolers + pooler]++;
 }
 
-static Pooled
-gather_pooled(int pools)
+static PooledSessions
+gather_pooled_sessions(int pools)
 {
-	Pooled		pooled = {.poolers = cpm_poolers_count()};
+	PooledSessions pooled = {.poolers = cpm_poolers_count()};
 
 	if (pooled.poolers == 0)
 		return pooled;
-	pooled.count = palloc0(pools * pooled.poolers * sizeof(int));
+	pooled.sessions = palloc0(pools * pooled.poolers * sizeof(int));
 	pooled.answer = palloc_extended(pooled.poolers * sizeof(CpmPoolerAnswer), MCXT_ALLOC_HUGE);
 	pooled.has_answer = palloc(pooled.poolers * sizeof(bool));
 	pooled.name = palloc(pooled.poolers * CPM_POOLER_NAME_SIZE);
@@ -72,13 +72,13 @@ gather_pooled(int pools)
 		pooled.has_answer[i] = cpm_pooler_answer(i, &pooled.answer[i]);
 		strlcpy(pooled.name[i], cpm_pooler_state(i).name, CPM_POOLER_NAME_SIZE);
 	}
-	cpm_backends_scan(false, count_pooled, &pooled);
+	cpm_backends_scan(false, count_pooled_session, &pooled);
 	return pooled;
 }
 
-/* The pooler that has most of a pool's sessions. */
+/* Set the number of the pool's pooled sessions, and the pooler that has most of them. */
 static void
-gather_pooler(CpmPoolEvidence *evidence, const Pooled *pooled, int index)
+set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int index)
 {
 	int			most = 0;
 
@@ -87,7 +87,7 @@ gather_pooler(CpmPoolEvidence *evidence, const Pooled *pooled, int index)
 	evidence->answer = NULL;
 	for (int i = 0; i < pooled->poolers; i++)
 	{
-		int			count = pooled->count[index * pooled->poolers + i];
+		int			count = pooled->sessions[index * pooled->poolers + i];
 
 		evidence->pooled += count;
 		if (count <= most)
@@ -107,9 +107,14 @@ gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int inde
 		memset(&evidence->busy, 0, sizeof(evidence->busy));
 }
 
-/* What pools would have if all followed the advice; those without have what they have. */
+/*
+ * Return how many connections all pools together would have if each had its recommended size. A
+ * pool without a recommendation counts with its present connections. Uses evidence and advice as
+ * scratch space.
+ */
 static int
-wanted_by_all(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
+total_recommended_size(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence,
+					   CpmPoolAdvice *advice)
 {
 	int			sum = 0;
 
@@ -172,7 +177,8 @@ add_busy(CpmRow *row, const CpmPoolEvidence *evidence, const CpmPoolAdvice *advi
 }
 
 static void
-emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoolAdvice *advice)
+emit_pool_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence,
+				 const CpmPoolAdvice *advice)
 {
 	CpmRow		row = {0};
 
@@ -190,7 +196,7 @@ emit_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence, const CpmPoo
 	cpm_row_emit(&row, result);
 }
 
-/* Every known pool has its row, "(other)" once something was evicted into it. */
+/* Return true for every pool in use, but for "(other)" only if it has counted a session. */
 static bool
 has_row(const CpmPoolSnapshot *list, int index)
 {
@@ -204,7 +210,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
 	CpmPoolSnapshot list;
-	Pooled		pooled;
+	PooledSessions pooled;
 	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
 
@@ -212,23 +218,23 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_pool_advice");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	pooled = gather_pooled(list.places);
+	pooled = gather_pooled_sessions(list.places);
 	evidence->processors = online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
-	evidence->wanted_by_all = wanted_by_all(&list, evidence, advice);
+	evidence->wanted_by_all = total_recommended_size(&list, evidence, advice);
 	for (int i = 0; i < list.places; i++)
 	{
 		if (!has_row(&list, i))
 			continue;
 		gather_evidence(evidence, &list, i);
-		gather_pooler(evidence, &pooled, i);
+		set_pooler(evidence, &pooled, i);
 		cpm_advise(evidence, advice);
-		emit_advice(result, evidence, advice);
+		emit_pool_advice(result, evidence, advice);
 	}
 	return (Datum) 0;
 }
 
-/* database, role, application_name, feature, uses, last_seen */
+/* Columns: database, role, application_name, feature, uses, last_seen. */
 Datum
 connpool_session_features_1_0(PG_FUNCTION_ARGS)
 {

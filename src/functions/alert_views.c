@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_views.c
- *		connpool_alerts and connpool_alert_log: where alerts stand and how they
- *		came there.
+ *		connpool_alerts: the present status of each alert. connpool_alert_log: its changes.
  */
 #include "postgres.h"
 
@@ -16,7 +15,10 @@
 PG_FUNCTION_INFO_V1(connpool_alerts_1_0);
 PG_FUNCTION_INFO_V1(connpool_alert_log_1_0);
 
-/* It names other roles' sessions and their ages: for who may see all of them. */
+/*
+ * Return the culprit, or NULL if the caller may not see all sessions, because the culprit may be a
+ * session of any role.
+ */
 static const char *
 culprit_or_null(const char *culprit)
 {
@@ -44,27 +46,27 @@ connpool_alerts_1_0(PG_FUNCTION_ARGS)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		const CpmAlertRow *line = &board->row[i];
+		const CpmAlertRow *alert_row = &board->row[i];
 
 		if (!cpm_metric_exists(&cpm_catalogue[i], sources))
 			continue;
 		cpm_row_text(&row, cpm_catalogue[i].name);
-		cpm_row_text(&row, cpm_status_name(line->alert.status));
-		cpm_row_timestamptz(&row, line->alert.since);
-		cpm_row_float8(&row, line->value);
-		cpm_row_float8(&row, line->maximum);
-		cpm_row_float8(&row, line->warning);
-		cpm_row_float8(&row, line->critical);
-		cpm_row_float8(&row, line->alert.peak);
-		cpm_row_text(&row, line->alert.status != CPM_OK ? line->message : NULL);
-		cpm_row_text(&row, culprit_or_null(line->culprit));
+		cpm_row_text(&row, cpm_status_name(alert_row->alert.status));
+		cpm_row_timestamptz(&row, alert_row->alert.since);
+		cpm_row_float8(&row, alert_row->value);
+		cpm_row_float8(&row, alert_row->maximum);
+		cpm_row_float8(&row, alert_row->warning);
+		cpm_row_float8(&row, alert_row->critical);
+		cpm_row_float8(&row, alert_row->alert.peak);
+		cpm_row_text(&row, alert_row->alert.status != CPM_OK ? alert_row->message : NULL);
+		cpm_row_text(&row, culprit_or_null(alert_row->culprit));
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
 }
 
 static void
-list_entry(const CpmAlertLogEntry *entry, void *arg)
+emit_log_entry(const CpmAlertLogEntry *entry, void *arg)
 {
 	CpmRow		row = {0};
 
@@ -84,6 +86,6 @@ connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 {
 	cpm_require_view(fcinfo, "connpool_alert_log");
 	cpm_require_preloaded("connpool_alert_log");
-	cpm_alert_log_scan(list_entry, cpm_rows_begin(fcinfo));
+	cpm_alert_log_scan(emit_log_entry, cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }

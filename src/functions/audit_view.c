@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit_view.c
- *		connpool_audit(): gathers what the audit judges by.
+ *		connpool_audit(): gathers the evidence for the audit and returns its findings.
  *
- * Timeouts are read from the catalogs, through SPI and as the user who asks: what
- * a session of each role in each database would have, were it opened now.
+ * The timeouts that a new session of each role in each database would have are read from the
+ * catalogs, through SPI and with the caller's privileges.
  */
 #include "postgres.h"
 
@@ -64,9 +64,9 @@ append_finding(char *list, const char *separator, const char *text)
 	strlcat(list, text, CPM_AUDIT_LIST_SIZE);
 }
 
-/* How often errors say that a timeout fired; -1 for those that no error tells of. */
+/* Return the timeout that raises this SQLSTATE when it expires; -1 if none does. */
 static int
-timeout_of(int sqlstate)
+timeout_by_sqlstate(int sqlstate)
 {
 	switch (sqlstate)
 	{
@@ -90,7 +90,7 @@ gather_errors(CpmAuditEvidence *evidence)
 	{
 		CpmErrorCount count = cpm_errors_get(i);
 		const char *sqlstate = unpack_sql_state(count.sqlstate);
-		int			timeout = timeout_of(count.sqlstate);
+		int			timeout = timeout_by_sqlstate(count.sqlstate);
 
 		if (count.errors == 0)
 			continue;
@@ -111,8 +111,11 @@ gather_monitoring(CpmAuditEvidence *evidence)
 {
 	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	CpmSample	sample;
+	CpmVerdict	rate;
 
 	cpm_sample_take(&sample, NULL);
+	rate = cpm_evaluate_metric(CPM_CONNECTIONS_PER_SECOND, &sample,
+							   cpm_settings_thresholds(CPM_CONNECTIONS_PER_SECOND));
 	evidence->is_sampling = sampler.pid != 0 && !cpm_sampler_is_stale(&sampler);
 	evidence->samples = sampler.rounds;
 	evidence->pooled = sample.pooled_connections;
@@ -120,8 +123,7 @@ gather_monitoring(CpmAuditEvidence *evidence)
 	evidence->samples_missed = sampler.missed;
 	evidence->tracks_queries = cpm_statement_settings.track_queries;
 	evidence->failures_exact = cpm_errors_are_logged();
-	evidence->opens_too_fast = cpm_evaluate_metric(CPM_CONNECTIONS_PER_SECOND, &sample,
-												   cpm_settings_thresholds(CPM_CONNECTIONS_PER_SECOND)).status != CPM_OK;
+	evidence->opens_too_fast = rate.status != CPM_OK;
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		CpmThresholds thresholds = cpm_settings_thresholds(i);
@@ -145,19 +147,22 @@ gather_leaks(CpmAuditEvidence *evidence)
 }
 
 /*
- * One row for each role in each database of which sessions are known: its name,
- * and for each of the settings whether it is set. Superusers set what they like.
- * The most specific setting is in force: of the role in the database, of the
- * role, of the database, of all; else the server's own, which a session that has
- * its value from one of those cannot see.
+ * Arguments: roles and databases of pools (arrays of equal length), names of settings.
+ *
+ * Returns one row for each pair of role and database: "role in database", and an array that says
+ * for each setting whether it is set. Superusers are left out, because they can change any
+ * setting. The most specific value in pg_db_role_setting applies: that of the role in the
+ * database, then of the role, of the database, of all roles. Without one, the server's value
+ * applies. It is unknown, and taken as 0, if the caller's session has overridden it. Keepalive
+ * settings at their defaults, which are the operating system's, count as unset.
  */
 static const char timeouts_query[] =
 "SELECT quote_ident(r.rolname) || ' in ' || quote_ident(d.datname),"
-"       array_agg(COALESCE(own.value, server.value, '0') !~ '^0+[a-z]*$' ORDER BY w.place)"
+"       array_agg(COALESCE(own.value, server.value, '0') !~ '^0+[a-z]*$' ORDER BY w.position)"
 "  FROM (SELECT DISTINCT u.role, u.database FROM unnest($1, $2) AS u(role, database)) p"
 "  JOIN pg_roles r ON r.rolname = p.role AND NOT r.rolsuper"
 "  JOIN pg_database d ON d.datname = p.database"
-"  CROSS JOIN unnest($3) WITH ORDINALITY AS w(name, place)"
+"  CROSS JOIN unnest($3) WITH ORDINALITY AS w(name, position)"
 "  LEFT JOIN LATERAL (SELECT substr(c, length(w.name) + 2) AS value"
 "      FROM pg_db_role_setting s, unnest(s.setconfig) AS c"
 "      WHERE s.setdatabase IN (0, d.oid) AND s.setrole IN (0, r.oid)"
@@ -175,9 +180,9 @@ text_array(Datum *elements, int count)
 	return PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
-/* Roles and databases of the pools that have had sessions, and the settings asked for. */
+/* Set the three arguments of timeouts_query, for the pools that have had sessions. */
 static void
-timeouts_arguments(const CpmPoolSnapshot *list, Datum *arguments)
+set_timeouts_arguments(const CpmPoolSnapshot *list, Datum *arguments)
 {
 	Datum	   *roles = palloc(list->places * sizeof(Datum));
 	Datum	   *databases = palloc(list->places * sizeof(Datum));
@@ -199,7 +204,7 @@ timeouts_arguments(const CpmPoolSnapshot *list, Datum *arguments)
 }
 
 static void
-note_timeouts(CpmAuditEvidence *evidence, HeapTuple tuple, TupleDesc description)
+record_timeouts(CpmAuditEvidence *evidence, HeapTuple tuple, TupleDesc description)
 {
 	bool		isnull;
 	ArrayType  *array = DatumGetArrayTypeP(SPI_getbinval(tuple, description, 2, &isnull));
@@ -222,15 +227,18 @@ gather_timeouts(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 	Oid			types[] = {TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
 	Datum		arguments[3];
 
-	timeouts_arguments(list, arguments);
+	set_timeouts_arguments(list, arguments);
 	if (SPI_execute_with_args(timeouts_query, lengthof(types), types, arguments, NULL, true, 0) !=
 		SPI_OK_SELECT)
-		elog(ERROR, "connpool_monitor: could not read settings of roles");
+		elog(ERROR, "connpool_monitor: could not read the settings of roles");
 	for (uint64 i = 0; i < SPI_processed; i++)
-		note_timeouts(evidence, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
+		record_timeouts(evidence, SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 }
 
-/* What is asked in SQL, which must mean PostgreSQL's own functions whatever the search path. */
+/*
+ * Gather the evidence that needs SQL. timeouts_query does not qualify its names, so set
+ * search_path while it runs: otherwise a user's objects could stand in for PostgreSQL's.
+ */
 static void
 gather_by_sql(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
@@ -247,7 +255,7 @@ gather_by_sql(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 	AtEOXact_GUC(false, level);
 }
 
-/* practice, status, evidence, advice */
+/* Columns: practice, status, evidence, advice. */
 Datum
 connpool_audit_1_0(PG_FUNCTION_ARGS)
 {
@@ -260,7 +268,8 @@ connpool_audit_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_audit()");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	evidence->seconds = (double) Max(GetCurrentTimestamp() - cpm_stat_windows_reset_at(), 0) / USECS_PER_SEC;
+	evidence->seconds = (double) Max(GetCurrentTimestamp() - cpm_stat_windows_reset_at(), 0) /
+		USECS_PER_SEC;
 	gather_pools(evidence, &list);
 	gather_errors(evidence);
 	gather_monitoring(evidence);

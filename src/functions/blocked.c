@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * blocked.c
- *		connpool_blocked_queries: who waits for a lock, since when, for whom.
+ *		connpool_blocked_queries: sessions that wait for a heavyweight lock, and their blockers.
  */
 #include "postgres.h"
 
@@ -22,7 +22,10 @@
 
 PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
 
-/* The relation that a lock is about; InvalidOid when it is none of this database. */
+/*
+ * Return the relation that the lock is on; InvalidOid if it is on another kind of object or in
+ * another database.
+ */
 static Oid
 locked_relation(const LOCKTAG *lock)
 {
@@ -59,16 +62,20 @@ add_query(CpmRow *row, const CpmSession *session)
 	if (session == NULL)
 		cpm_row_null(row);
 	else
-		cpm_row_query(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY, session->database);
+		cpm_row_query(row, cpm_may_see(session->role) ? session->query : CPM_HIDDEN_QUERY,
+					  session->database);
 }
 
-/* root_state, root_wait_event: of a session that the caller may see, or a prepared transaction. */
+/*
+ * Add root_state and root_wait_event: NULL if the caller may not see the session; the state of a
+ * prepared transaction (root_pid 0) is "prepared".
+ */
 static void
-add_root_state(CpmRow *row, const CpmSession *root, int head)
+add_root_state(CpmRow *row, const CpmSession *root, int root_pid)
 {
 	bool		is_visible = root != NULL && cpm_may_see(root->role);
 
-	if (head == 0)
+	if (root_pid == 0)
 		cpm_row_text(row, "prepared");
 	else if (is_visible)
 		cpm_row_state(row, root->state);
@@ -79,10 +86,10 @@ add_root_state(CpmRow *row, const CpmSession *root, int head)
 
 static void
 emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSession *session,
-		  const CpmLockWait *wait, int head)
+		  const CpmLockWait *wait, int root_pid)
 {
 	CpmRow		row = {0};
-	const CpmSession *root = cpm_session_by_pid(sessions, head);
+	const CpmSession *root = cpm_session_by_pid(sessions, root_pid);
 
 	cpm_row_int4(&row, session->pid);
 	cpm_row_database(&row, session->database);
@@ -93,14 +100,14 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 				 LockTagTypeNames[wait->lock.locktag_type] : NULL);
 	add_relation(&row, &wait->lock);
 	cpm_row_int4_array(&row, wait->blockers, wait->blocker_count);
-	if (head == CPM_NO_HEAD)
+	if (root_pid == CPM_NO_HEAD)
 		cpm_row_null(&row);
 	else
-		cpm_row_int4(&row, head);
+		cpm_row_int4(&row, root_pid);
 	add_query(&row, session);
 	add_query(&row, root);
 	cpm_row_text(&row, GetLockmodeName(wait->lock.locktag_lockmethodid, wait->mode));
-	add_root_state(&row, root, head);
+	add_root_state(&row, root, root_pid);
 	cpm_row_emit(&row, result);
 }
 
@@ -111,21 +118,22 @@ connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
 	CpmSessionList sessions;
 	CpmLockWait *waits;
 	int			count;
-	int		   *heads;
+	int		   *root_pids;
 
 	cpm_require_view(fcinfo, "connpool_blocked_queries");
 	result = cpm_rows_begin(fcinfo);
 	count = cpm_lock_waits(INT_MAX, &waits);
-	heads = palloc((count + 1) * sizeof(int));
-	cpm_root_blockers(waits, count, heads);
+	root_pids = palloc((count + 1) * sizeof(int));
+	cpm_root_blockers(waits, count, root_pids);
 	sessions = cpm_session_list();
 
 	for (int i = 0; i < count; i++)
 	{
 		const CpmSession *session = cpm_session_by_pid(&sessions, waits[i].pid);
 
-		if (session != NULL)	/* else no client, or gone */
-			emit_wait(result, &sessions, session, &waits[i], heads[i]);
+		/* the waiter is not a client, or has disconnected since */
+		if (session != NULL)
+			emit_wait(result, &sessions, session, &waits[i], root_pids[i]);
 	}
 	return (Datum) 0;
 }

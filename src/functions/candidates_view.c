@@ -4,9 +4,9 @@
  *		connpool_batch_candidates and connpool_cache_candidates: statements of
  *		pg_stat_statements that should be batched or cached.
  *
- * Statements inside functions (pg_stat_statements.track = all) are left out: no
- * client sends or keeps anything of them. So are those of the system, of this
- * extension, and those whose text the caller may not see.
+ * Statements inside functions (pg_stat_statements.track = all) are left out, because no client
+ * sends them or receives their rows. So are statements on system catalogs or on this
+ * extension's objects, and statements whose text the caller may not see.
  */
 #include "postgres.h"
 
@@ -31,18 +31,18 @@
 PG_FUNCTION_INFO_V1(connpool_batch_candidates_1_0);
 PG_FUNCTION_INFO_V1(connpool_cache_candidates_1_0);
 
-/* Whose statements: a role in a database, and what both sides have counted of it. */
-typedef struct Owner
+/* A role in a database, with the totals of pg_stat_statements and of our pools for it. */
+typedef struct StatementOwner
 {
 	struct
 	{
 		Oid			database;
 		Oid			role;
 	}			key;			/* hash key */
-	int64		calls;			/* by pg_stat_statements */
-	uint64		queries;		/* by our own counters */
-	uint64		transactions;
-} Owner;
+	int64		calls;			/* in pg_stat_statements, top-level statements only */
+	uint64		queries;		/* in our pools */
+	uint64		transactions;	/* in our pools */
+} StatementOwner;
 
 typedef struct Candidate
 {
@@ -53,14 +53,16 @@ typedef struct Candidate
 	CpmCandidate verdict;
 } Candidate;
 
-typedef bool (*Judge) (const CpmStatement *statement, CpmCandidate *candidate);
-typedef void (*Visit) (const Candidate *candidate, void *arg);
+typedef bool (*Evaluator) (const CpmStatement *statement, CpmCandidate *candidate);
+typedef void (*CandidateVisitor) (const Candidate *candidate, void *arg);
 
-static Owner *
-owner_of(HTAB *owners, HeapTuple tuple, TupleDesc description, const CpmStatementColumns *columns)
+/* Return the owner of a statement, adding it to the table if necessary. */
+static StatementOwner *
+enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
+			const CpmStatementColumns *columns)
 {
-	Owner		wanted = {0};
-	Owner	   *owner;
+	StatementOwner wanted = {0};
+	StatementOwner *owner;
 	bool		found;
 
 	wanted.key.database = cpm_statement_oid(tuple, description, columns->dbid);
@@ -71,13 +73,13 @@ owner_of(HTAB *owners, HeapTuple tuple, TupleDesc description, const CpmStatemen
 	return owner;
 }
 
-/* Add what our pools have counted of each owner. */
+/* Add the counters of each pool to the owner that has the pool's role and database. */
 static void
-count_pools(HTAB *owners)
+add_pool_counters(HTAB *owners)
 {
 	CpmPoolSnapshot list = cpm_pool_snapshot();
 	HASH_SEQ_STATUS status;
-	Owner	   *owner;
+	StatementOwner *owner;
 
 	hash_seq_init(&status, owners);
 	while ((owner = hash_seq_search(&status)) != NULL)
@@ -98,11 +100,14 @@ count_pools(HTAB *owners)
 	}
 }
 
-/* All owners of the statements that have been read. */
+/* Return a hash table of the owners of the statements, with their totals. */
 static HTAB *
-find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
+collect_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
 {
-	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key), .entrysize = sizeof(Owner)};
+	HASHCTL		control = {
+		.keysize = sizeof(((StatementOwner *) 0)->key),
+		.entrysize = sizeof(StatementOwner),
+	};
 	HTAB	   *owners;
 
 	control.hcxt = CurrentMemoryContext;
@@ -114,23 +119,25 @@ find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
 		TupleDesc	description = statements->description;
 
 		if (cpm_statement_is_toplevel(tuple, description, columns->toplevel))
-			owner_of(owners, tuple, description, columns)->calls +=
+			enter_owner(owners, tuple, description, columns)->calls +=
 				cpm_statement_int8(tuple, description, columns->calls);
 	}
 	if (cpm_is_preloaded())
-		count_pools(owners);
+		add_pool_counters(owners);
 	return owners;
 }
 
 /*
- * The transactions that a statement's calls may be compared with; -1 unknown.
- * pg_stat_statements and we are reset at different times: if it has counted from
- * earlier on, it has counted more statements than we have. Half as many again
- * are allowed, for it counts a cursor's query besides DECLARE and FETCH, and
- * that does not change what a ratio says. A role taken by SET ROLE has none.
+ * Return the owner's number of transactions, by which the statement's calls are divided; -1 if
+ * our counters do not cover the time in which pg_stat_statements counted the calls.
+ *
+ * The two are reset at different times. If pg_stat_statements was reset earlier, it has counted
+ * more statements than our pools have, and the ratio would be too high. An excess of half is
+ * tolerated, because pg_stat_statements counts the query of a cursor as well as DECLARE and
+ * FETCH. A role that sessions only assume with SET ROLE has no pool and hence no queries.
  */
 static int64
-owner_transactions(const Owner *owner, int64 calls)
+owner_transactions(const StatementOwner *owner, int64 calls)
 {
 	if ((uint64) calls > owner->queries || (uint64) owner->calls > owner->queries / 2 * 3)
 		return -1;
@@ -138,7 +145,7 @@ owner_transactions(const Owner *owner, int64 calls)
 }
 
 static void
-fill_numbers(Candidate *candidate)
+fill_counters(Candidate *candidate)
 {
 	const CpmStatementColumns *columns = candidate->columns;
 	HeapTuple	tuple = candidate->tuple;
@@ -153,14 +160,19 @@ fill_numbers(Candidate *candidate)
 		cpm_statement_int8(tuple, description, columns->blocks_read);
 }
 
-/* What its text and its tables say. False when it is not to be judged. */
+/*
+ * Fill in the properties of the statement's text and of its tables. Returns false if the
+ * statement cannot be a candidate: its text is hidden, or it uses this extension's objects.
+ */
 static bool
-fill_meaning(Candidate *candidate)
+fill_text_and_tables(Candidate *candidate)
 {
 	const CpmStatementColumns *columns = candidate->columns;
 	CpmStatement *statement = &candidate->statement;
-	const char *query = cpm_statement_text(candidate->tuple, candidate->description, columns->query);
-	Oid			database = cpm_statement_oid(candidate->tuple, candidate->description, columns->dbid);
+	HeapTuple	tuple = candidate->tuple;
+	TupleDesc	description = candidate->description;
+	const char *query = cpm_statement_text(tuple, description, columns->query);
+	Oid			database = cpm_statement_oid(tuple, description, columns->dbid);
 	CpmStatementText text;
 	CpmTableNumbers numbers = {.tuples = -1, .writes = -1};
 
@@ -181,46 +193,52 @@ fill_meaning(Candidate *candidate)
 }
 
 static void
-visit_statement(Candidate *candidate, HTAB *owners, Judge judge, Visit visit, void *arg)
+visit_statement(Candidate *candidate, HTAB *owners, Evaluator evaluate, CandidateVisitor visit,
+				void *arg)
 {
-	const Owner *owner;
+	const StatementOwner *owner;
 
 	if (!cpm_statement_is_toplevel(candidate->tuple, candidate->description,
 								   candidate->columns->toplevel))
 		return;
-	fill_numbers(candidate);
-	if (candidate->statement.calls < CPM_CANDIDATE_CALLS || !fill_meaning(candidate))
+	fill_counters(candidate);
+	if (candidate->statement.calls < CPM_CANDIDATE_CALLS || !fill_text_and_tables(candidate))
 		return;
-	owner = owner_of(owners, candidate->tuple, candidate->description, candidate->columns);
+	owner = enter_owner(owners, candidate->tuple, candidate->description, candidate->columns);
 	candidate->statement.transactions = owner_transactions(owner, candidate->statement.calls);
-	if (judge(&candidate->statement, &candidate->verdict))
+	if (evaluate(&candidate->statement, &candidate->verdict))
 		visit(candidate, arg);
 }
 
-/* Visit the candidates among the statements that have been read. */
+/* Call visit for each statement that evaluate accepts. */
 static void
-visit_candidates(const CpmStatements *statements, Judge judge, Visit visit, void *arg)
+visit_candidates(const CpmStatements *statements, Evaluator evaluate, CandidateVisitor visit,
+				 void *arg)
 {
 	CpmStatementColumns columns = cpm_statement_columns(statements->description);
-	HTAB	   *owners = find_owners(statements, &columns);
-	MemoryContext work = AllocSetContextCreate(CurrentMemoryContext, "connpool_monitor statement",
-											   ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before = MemoryContextSwitchTo(work);
+	HTAB	   *owners = collect_owners(statements, &columns);
+	MemoryContext old_context = CurrentMemoryContext;
+	MemoryContext per_statement = AllocSetContextCreate(old_context, "connpool_monitor statement",
+														ALLOCSET_DEFAULT_SIZES);
 
+	MemoryContextSwitchTo(per_statement);
 	for (uint64 i = 0; i < statements->count; i++)
 	{
-		Candidate	candidate = {.tuple = statements->row[i], .description = statements->description,
-		.columns = &columns};
+		Candidate	candidate = {
+			.tuple = statements->row[i],
+			.description = statements->description,
+			.columns = &columns,
+		};
 
 		CHECK_FOR_INTERRUPTS();
-		visit_statement(&candidate, owners, judge, visit, arg);
-		MemoryContextReset(work);
+		visit_statement(&candidate, owners, evaluate, visit, arg);
+		MemoryContextReset(per_statement);
 	}
-	MemoryContextSwitchTo(before);
-	MemoryContextDelete(work);
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(per_statement);
 }
 
-/* database to total_time, which both views have */
+/* Add the columns that both views have: database to total_time. */
 static void
 add_statement(CpmRow *row, const Candidate *candidate)
 {
@@ -262,7 +280,8 @@ emit_cache(const Candidate *candidate, void *result)
 }
 
 static Datum
-list_candidates(FunctionCallInfo fcinfo, const char *view, Judge judge, Visit emit)
+list_candidates(FunctionCallInfo fcinfo, const char *view, Evaluator evaluate,
+				CandidateVisitor emit)
 {
 	ReturnSetInfo *result;
 	CpmStatements statements;
@@ -271,7 +290,7 @@ list_candidates(FunctionCallInfo fcinfo, const char *view, Judge judge, Visit em
 	cpm_statements_require_loaded(view);
 	result = cpm_rows_begin(fcinfo);
 	cpm_statements_require(&statements);
-	visit_candidates(&statements, judge, emit, result);
+	visit_candidates(&statements, evaluate, emit, result);
 	return (Datum) 0;
 }
 
@@ -287,38 +306,36 @@ connpool_cache_candidates_1_0(PG_FUNCTION_ARGS)
 	return list_candidates(fcinfo, "connpool_cache_candidates", cpm_evaluate_cache, emit_cache);
 }
 
-typedef struct Count
+/* The candidates whose verdict is certain. */
+typedef struct CertainCandidates
 {
-	int			certain;
+	int			count;
 	double		total_ms;
-} Count;
+} CertainCandidates;
 
 static void
 count_candidate(const Candidate *candidate, void *arg)
 {
-	Count	   *count = arg;
+	CertainCandidates *certain = arg;
 
 	if (!candidate->verdict.is_certain)
 		return;
-	count->certain++;
-	count->total_ms += candidate->statement.total_ms;
+	certain->count++;
+	certain->total_ms += candidate->statement.total_ms;
 }
 
 static int
-count_candidates(Judge judge, double *total_ms)
+count_candidates(Evaluator evaluate, double *total_ms)
 {
-	Count		count = {0};
+	CertainCandidates certain = {0};
 	CpmStatements statements;
-	bool		found;
 
 	*total_ms = 0;
-	if (!cpm_statements_are_loaded())
+	if (!cpm_statements_are_loaded() || !cpm_statements_read(&statements))
 		return -1;
-	found = cpm_statements_read(&statements);
-	if (found)
-		visit_candidates(&statements, judge, count_candidate, &count);
-	*total_ms = count.total_ms;
-	return found ? count.certain : -1;
+	visit_candidates(&statements, evaluate, count_candidate, &certain);
+	*total_ms = certain.total_ms;
+	return certain.count;
 }
 
 int

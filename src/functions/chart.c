@@ -3,10 +3,9 @@
  * chart.c
  *		Draws a series of values in text: bars, an axis, thresholds.
  *
- * A bar is full up to the lower of the mean and the worst value of its column,
- * and shaded from there to the other.
- * A column without a value has a dot at the bottom, so that it is told from one
- * of zero. Thresholds are lines behind the bars, with their value at the axis.
+ * Each column is a bar: solid up to the lower of its mean and its worst value, shaded from there
+ * up to the higher one. A column without a value has a dot at the bottom, which distinguishes it
+ * from a column of zero. Thresholds are lines behind the bars, labeled at the axis.
  */
 #include "postgres.h"
 
@@ -16,39 +15,39 @@
 
 #define EIGHTHS 8
 
-/* How each thing looks, in UTF-8 and in ASCII. */
-typedef struct Look
+/* The characters of a chart: a set in UTF-8 and a set in ASCII. */
+typedef struct Glyphs
 {
-	const char *bar[EIGHTHS];	/* an eighth of a cell to a whole one */
+	const char *bar[EIGHTHS];	/* from an eighth of a cell to a whole cell */
 	const char *shade;
 	const char *warning;
 	const char *critical;
-	const char *nothing;
-	const char *axis;
+	const char *no_value;
+	const char *vertical;
 	const char *tick;
 	const char *corner;
-	const char *floor;
-} Look;
+	const char *horizontal;
+} Glyphs;
 
-static const Look utf8_look = {
+static const Glyphs utf8_glyphs = {
 	.bar = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
-	.shade = "░", .warning = "┄", .critical = "━", .nothing = "·",
-	.axis = "│", .tick = "┤", .corner = "└", .floor = "─",
+	.shade = "░", .warning = "┄", .critical = "━", .no_value = "·",
+	.vertical = "│", .tick = "┤", .corner = "└", .horizontal = "─",
 };
 
-static const Look ascii_look = {
+static const Glyphs ascii_glyphs = {
 	.bar = {"_", "_", "_", "=", "=", "=", "#", "#"},
-	.shade = ":", .warning = "-", .critical = "~", .nothing = ".",
-	.axis = "|", .tick = "+", .corner = "+", .floor = "-",
+	.shade = ":", .warning = "-", .critical = "~", .no_value = ".",
+	.vertical = "|", .tick = "+", .corner = "+", .horizontal = "-",
 };
 
-static const Look *
-look_of(const CpmChart *chart)
+static const Glyphs *
+glyphs_of(const CpmChart *chart)
 {
-	return chart->ascii ? &ascii_look : &utf8_look;
+	return chart->ascii ? &ascii_glyphs : &utf8_glyphs;
 }
 
-/* A number a little above, with few digits. */
+/* Return the next round number at or above the value, at least 1. */
 static double
 round_up(double value)
 {
@@ -82,14 +81,14 @@ cpm_chart_fit(CpmChart *chart)
 		highest = Max(highest, chart->warning);
 	if (!isnan(chart->critical))
 		highest = Max(highest, chart->critical);
-	/* a line at the very top would stand at the edge of nothing */
+	/* leave room above the highest line */
 	chart->scale = round_up(highest * 1.05);
 	chart->label_width = label_width(chart->scale);
 	chart->label_width = Max(chart->label_width, label_width(chart->warning));
 	chart->label_width = Max(chart->label_width, label_width(chart->critical));
 }
 
-/* The line in which a value lies, counted from the bottom; -1 for none. */
+/* Return the row that shows the value, counted from the bottom; -1 for NaN. */
 static int
 chart_row(const CpmChart *chart, double value)
 {
@@ -98,44 +97,45 @@ chart_row(const CpmChart *chart, double value)
 	return Min((int) (value / chart->scale * chart->height), chart->height - 1);
 }
 
-/* What stands behind the bars in a row. */
+/* Return the character to show in a row where there is no bar. */
 static const char *
 background(const CpmChart *chart, int row)
 {
 	if (row == chart_row(chart, chart->critical))
-		return look_of(chart)->critical;
+		return glyphs_of(chart)->critical;
 	if (row == chart_row(chart, chart->warning))
-		return look_of(chart)->warning;
+		return glyphs_of(chart)->warning;
 	return " ";
 }
 
+/* Return the character at the given column and row. */
 static const char *
 cell(const CpmChart *chart, int column, int row)
 {
-	const Look *look = look_of(chart);
+	const Glyphs *glyphs = glyphs_of(chart);
 	double		per_value = chart->height / chart->scale;
 	double		filled = chart->solid[column] * per_value - row;
 	bool		is_shaded = chart->shaded[column] * per_value > row;
 
 	if (isnan(chart->solid[column]))
-		return row == 0 ? look->nothing : background(chart, row);
+		return row == 0 ? glyphs->no_value : background(chart, row);
 	if (filled >= 1)
-		return look->bar[EIGHTHS - 1];
-	/* even a zero is seen */
+		return glyphs->bar[EIGHTHS - 1];
+	/* show a zero as the lowest bar, because a blank would look like a missing value */
 	if (row == 0 && !is_shaded)
-		return look->bar[0];
+		return glyphs->bar[0];
 	if (filled * EIGHTHS >= 1)
-		return look->bar[(int) (filled * EIGHTHS) - 1];
-	return is_shaded ? look->shade : background(chart, row);
+		return glyphs->bar[(int) (filled * EIGHTHS) - 1];
+	return is_shaded ? glyphs->shade : background(chart, row);
 }
 
 void
 cpm_chart_line(const CpmChart *chart, int line, StringInfo out)
 {
-	const Look *look = look_of(chart);
+	const Glyphs *glyphs = glyphs_of(chart);
 	int			row = chart->height - 1 - line;
 	double		label = NAN;
-	const char *mark = look->tick;
+	const char *mark = glyphs->tick;
 
 	if (row == chart_row(chart, chart->critical))
 		label = chart->critical, mark = "C";
@@ -144,7 +144,7 @@ cpm_chart_line(const CpmChart *chart, int line, StringInfo out)
 	else if (line == 0)
 		label = chart->scale;
 	if (isnan(label))
-		appendStringInfo(out, "%*s %s", chart->label_width, "", look->axis);
+		appendStringInfo(out, "%*s %s", chart->label_width, "", glyphs->vertical);
 	else
 		appendStringInfo(out, "%*.5g %s", chart->label_width, label, mark);
 	for (int i = 0; i < chart->columns; i++)
@@ -154,27 +154,27 @@ cpm_chart_line(const CpmChart *chart, int line, StringInfo out)
 void
 cpm_chart_axis(const CpmChart *chart, StringInfo out)
 {
-	const Look *look = look_of(chart);
+	const Glyphs *glyphs = glyphs_of(chart);
 
-	appendStringInfo(out, "%*s %s", chart->label_width, "0", look->corner);
+	appendStringInfo(out, "%*s %s", chart->label_width, "0", glyphs->corner);
 	for (int i = 0; i < chart->columns; i++)
-		appendStringInfoString(out, look->floor);
+		appendStringInfoString(out, glyphs->horizontal);
 }
 
 void
 cpm_chart_legend(const CpmChart *chart, bool low_is_bad, StringInfo out)
 {
-	const Look *look = look_of(chart);
+	const Glyphs *glyphs = glyphs_of(chart);
 	bool		has_gap = false;
 
 	for (int i = 0; i < chart->columns; i++)
 		has_gap |= isnan(chart->solid[i]);
-	appendStringInfo(out, "%s %s  %s %s", look->bar[EIGHTHS - 1], low_is_bad ? "lowest" : "mean",
-					 look->shade, low_is_bad ? "mean" : "highest");
+	appendStringInfo(out, "%s %s  %s %s", glyphs->bar[EIGHTHS - 1], low_is_bad ? "lowest" : "mean",
+					 glyphs->shade, low_is_bad ? "mean" : "highest");
 	if (!isnan(chart->warning))
-		appendStringInfo(out, "  %s W warning %.5g", look->warning, chart->warning);
+		appendStringInfo(out, "  %s W warning %.5g", glyphs->warning, chart->warning);
 	if (!isnan(chart->critical))
-		appendStringInfo(out, "  %s C critical %.5g", look->critical, chart->critical);
+		appendStringInfo(out, "  %s C critical %.5g", glyphs->critical, chart->critical);
 	if (has_gap)
-		appendStringInfo(out, "  %s no value", look->nothing);
+		appendStringInfo(out, "  %s no value", glyphs->no_value);
 }

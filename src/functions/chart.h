@@ -8,28 +8,28 @@
 
 #include "lib/stringinfo.h"
 
-/* Columns from left to right; NaN where there is no value. */
+/* The values of a chart and its layout. solid and shaded are arrays over the columns. */
 typedef struct CpmChart
 {
 	int			columns;
-	int			height;			/* lines that bars may be high */
-	const double *solid;
+	int			height;			/* in rows of text, without the axis */
+	const double *solid;		/* NaN: the column has no value */
 	const double *shaded;		/* at or above solid */
-	double		warning;		/* NaN: none */
-	double		critical;
+	double		warning;		/* NaN: no such threshold */
+	double		critical;		/* likewise */
 	double		scale;			/* the value at the upper edge */
-	int			label_width;	/* of the labels left of the axis */
-	bool		ascii;			/* the client knows nothing else */
+	int			label_width;	/* in characters, of the labels left of the axis */
+	bool		ascii;			/* use ASCII characters only */
 } CpmChart;
 
-/* Set scale and label_width so that all values and thresholds are seen. */
+/* Set scale and label_width so that all values and thresholds are visible. */
 extern void cpm_chart_fit(CpmChart *chart);
 
-/* The line so many from the top (0 to height - 1), and the axis under them. */
+/* Append a line of the chart, counted from the top (0 to height - 1), or the horizontal axis. */
 extern void cpm_chart_line(const CpmChart *chart, int line, StringInfo out);
 extern void cpm_chart_axis(const CpmChart *chart, StringInfo out);
 
-/* What the signs mean that are in it, in one line. */
+/* Append one line that explains the characters that the chart uses. */
 extern void cpm_chart_legend(const CpmChart *chart, bool low_is_bad, StringInfo out);
 
 #endif							/* CPM_CHART_H */

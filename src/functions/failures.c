@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * failures.c
- *		connpool_errors, connpool_rejections, connpool_rejection_log: what failed,
- *		and who was turned away.
+ *		connpool_errors: errors by SQLSTATE. connpool_rejections and connpool_rejection_log:
+ *		rejected connections, by reason and one by one.
  */
 #include "postgres.h"
 
@@ -19,7 +19,7 @@ PG_FUNCTION_INFO_V1(connpool_errors_1_0);
 PG_FUNCTION_INFO_V1(connpool_rejections_1_0);
 PG_FUNCTION_INFO_V1(connpool_rejection_log_1_0);
 
-/* sqlstate, condition_name, errors, retryable, last_seen */
+/* Columns: sqlstate, condition_name, errors, retryable, last_seen. */
 Datum
 connpool_errors_1_0(PG_FUNCTION_ARGS)
 {
@@ -46,7 +46,7 @@ connpool_errors_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* reason, rejections, last_seen: every reason has its row */
+/* Columns: reason, rejections, last_seen. Reasons that have not occurred have a row too. */
 Datum
 connpool_rejections_1_0(PG_FUNCTION_ARGS)
 {
@@ -69,28 +69,28 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 }
 
 static void
-list_refused(const void *entry, void *arg)
+emit_rejection(const void *entry, void *arg)
 {
-	const CpmRejected *refused = entry;
+	const CpmRejected *rejected = entry;
 	CpmRow		row = {0};
 
-	cpm_row_timestamptz(&row, (TimestampTz) refused->last_at.value);
-	cpm_row_text(&row, cpm_rejection_name(refused->reason));
-	cpm_row_text(&row, refused->database);
-	cpm_row_text(&row, refused->role);
-	cpm_row_text(&row, refused->application_name);
-	cpm_row_address(&row, &refused->client_addr);
-	cpm_row_int8(&row, (int64) refused->attempts.value);
-	cpm_row_timestamptz(&row, refused->first_at);
+	cpm_row_timestamptz(&row, (TimestampTz) rejected->last_at.value);
+	cpm_row_text(&row, cpm_rejection_name(rejected->reason));
+	cpm_row_text(&row, rejected->database);
+	cpm_row_text(&row, rejected->role);
+	cpm_row_text(&row, rejected->application_name);
+	cpm_row_address(&row, &rejected->client_addr);
+	cpm_row_int8(&row, (int64) rejected->attempts.value);
+	cpm_row_timestamptz(&row, rejected->first_at);
 	cpm_row_emit(&row, arg);
 }
 
-/* at, reason, database, role, application_name, client_addr, attempts, first_at */
+/* Columns: at, reason, database, role, application_name, client_addr, attempts, first_at. */
 Datum
 connpool_rejection_log_1_0(PG_FUNCTION_ARGS)
 {
 	cpm_require_view(fcinfo, "connpool_rejection_log");
 	cpm_require_preloaded("connpool_rejection_log");
-	cpm_rejections_log_scan(list_refused, cpm_rows_begin(fcinfo));
+	cpm_rejections_log_scan(emit_rejection, cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }

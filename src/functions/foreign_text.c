@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * foreign_text.c
- *		Text that came from another database or from a client, made fit to show.
+ *		Makes text from other databases and from clients valid in the reader's encoding.
  *
- * Shared memory holds names and queries as they came: in the encoding of another database, in
- * none (SQL_ASCII), or cut off in the middle of a character. PostgreSQL converts a text that it
- * sends and raises an error where it cannot, so one odd byte from anybody would make a view
- * fail for everybody. Here such bytes become "?".
+ * Shared memory holds names and queries unconverted: in the encoding of another database, in
+ * none (SQL_ASCII), or truncated in the middle of a character. PostgreSQL converts text when it
+ * sends it to a client, and raises an error if it cannot. A single invalid byte from any session
+ * would thus make a view fail for all readers. These functions replace such bytes with "?".
  *
- * Nearly all text is plain ASCII, which every encoding of a server shares: that is recognised
- * first and returned as it is.
+ * Nearly all text is plain ASCII, which is valid in every server encoding, so it is detected
+ * first and returned without a copy.
  */
 #include "postgres.h"
 
@@ -23,8 +23,8 @@
 
 #define REPLACEMENT '?'
 
-/* Upper bound of the bytes that one character becomes, with the terminating zero. */
-#define LONGEST_CHARACTER 32
+/* Upper bound of the bytes of one character after conversion, including the terminating zero. */
+#define MAX_CHARACTER_SIZE 32
 
 static bool
 is_plain_ascii(const char *text)
@@ -48,38 +48,42 @@ cpm_database_encoding(Oid database)
 	return encoding;
 }
 
-/* The conversion from one encoding to another; InvalidOid where none is needed or there is none. */
+/* Return the default conversion; InvalidOid if none is needed or none exists. */
 static Oid
-find_conversion(int from, int to)
+find_conversion(int source_encoding, int target_encoding)
 {
-	if (from == to || from == PG_SQL_ASCII || to == PG_SQL_ASCII)
+	if (source_encoding == target_encoding || source_encoding == PG_SQL_ASCII ||
+		target_encoding == PG_SQL_ASCII)
 		return InvalidOid;
-	return FindDefaultConversionProc(from, to);
+	return FindDefaultConversionProc(source_encoding, target_encoding);
 }
 
 /*
- * Convert the valid character of that length at source. Returns the number of bytes put into
- * target, or 0 if the other encoding does not have it.
+ * Convert one valid character of length bytes. Returns the number of bytes written to target,
+ * which has room for MAX_CHARACTER_SIZE; 0 if the target encoding does not have the character.
  */
 static int
-convert_character(Oid conversion, const char *source, int length, int from, int to, char *target)
+convert_character(Oid conversion, const char *source, int length, int source_encoding,
+				  int target_encoding, char *target)
 {
-	int			done = pg_do_encoding_conversion_buf(conversion, from, to,
-													 (unsigned char *) unconstify(char *, source), length,
-													 (unsigned char *) target, LONGEST_CHARACTER, true);
+	unsigned char *bytes = (unsigned char *) unconstify(char *, source);
+	int			done;
 
+	done = pg_do_encoding_conversion_buf(conversion, source_encoding, target_encoding, bytes,
+										 length, (unsigned char *) target, MAX_CHARACTER_SIZE,
+										 true);
 	return done == length ? (int) strlen(target) : 0;
 }
 
 /*
- * Copy the text, converted from its encoding where there is a conversion, with "?" for bytes
- * that the encoding does not allow and characters that the other encoding does not have.
+ * Return a palloc'd copy of the text, converted to the target encoding if conversion is a valid
+ * OID. Invalid bytes, and characters that the target encoding does not have, become "?".
  */
 static char *
-copy_valid(const char *text, int encoding, Oid conversion, int to)
+copy_valid(const char *text, int encoding, Oid conversion, int target_encoding)
 {
 	size_t		left = strlen(text);
-	char	   *copy = palloc(MAX_CONVERSION_GROWTH * left + LONGEST_CHARACTER);
+	char	   *copy = palloc(MAX_CONVERSION_GROWTH * left + MAX_CHARACTER_SIZE);
 	char	   *next = copy;
 
 	while (left > 0)
@@ -88,7 +92,7 @@ copy_valid(const char *text, int encoding, Oid conversion, int to)
 		int			written = 0;
 
 		if (length > 0 && OidIsValid(conversion))
-			written = convert_character(conversion, text, length, encoding, to, next);
+			written = convert_character(conversion, text, length, encoding, target_encoding, next);
 		else if (length > 0)
 		{
 			memcpy(next, text, length);
@@ -114,7 +118,7 @@ cpm_text_to_server(const char *text, int encoding)
 	if (is_plain_ascii(text))
 		return text;
 	conversion = find_conversion(encoding, server);
-	/* no conversion: interpret the bytes in this database's encoding */
+	/* without a conversion, interpret the bytes in this database's encoding */
 	return copy_valid(text, OidIsValid(conversion) ? encoding : server, conversion, server);
 }
 
@@ -124,13 +128,13 @@ cpm_text_for_client(const char *text)
 	int			server = GetDatabaseEncoding();
 	int			client = pg_get_client_encoding();
 	Oid			conversion;
-	char		converted[LONGEST_CHARACTER];
+	char		converted[MAX_CHARACTER_SIZE];
 	char	   *copy;
 	char	   *next;
 
 	if (is_plain_ascii(text))
 		return text;
-	/* PostgreSQL sends SQL_ASCII text unconverted, but checks it against the client's encoding */
+	/* PostgreSQL does not convert SQL_ASCII text, but verifies it in the client's encoding */
 	if (server == PG_SQL_ASCII)
 		return copy_valid(text, client, InvalidOid, client);
 	text = cpm_text_to_server(text, server);

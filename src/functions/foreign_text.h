@@ -1,21 +1,24 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * foreign_text.h
- *		Text that came from another database or from a client, made fit to show.
+ *		Makes text from other databases and from clients valid in the reader's encoding.
  */
 #ifndef CPM_FOREIGN_TEXT_H
 #define CPM_FOREIGN_TEXT_H
 
 #include "c.h"
 
-/* The encoding of a database, or this one's if that database is gone. Needs a transaction. */
+/*
+ * Return the encoding of the database, or of the current one if that database has been dropped.
+ * Needs a transaction.
+ */
 extern int	cpm_database_encoding(Oid database);
 
 /*
  * Return the text in this database's encoding: the text itself if it is ASCII, otherwise a
- * palloc'd copy. Converts from the given encoding if there is a conversion; otherwise takes the
- * bytes as being in this database's encoding. Invalid bytes, and characters that this database
- * cannot hold, become "?". Never raises a conversion error. Needs a transaction.
+ * palloc'd copy. Converts from the given encoding if there is a conversion; otherwise
+ * treats the bytes as being in this database's encoding. Invalid bytes, and characters that this
+ * database cannot hold, become "?". Never raises a conversion error. Needs a transaction.
  */
 extern const char *cpm_text_to_server(const char *text, int encoding);
 

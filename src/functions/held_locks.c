@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * held_locks.c
- *		What a session or a prepared transaction holds back, in words.
+ *		Describes the locks and snapshots that a session or a prepared transaction holds.
  *
- * "AccessExclusiveLock on public.orders, ExclusiveLock on advisory lock 42; xmin 1234
- * transactions old": what others may have to wait for, and how far back VACUUM must keep dead
- * rows. Left out are a transaction's locks on its own ids, because everyone has them, and
- * predicate locks, because nobody waits for them.
+ * An example: "AccessExclusiveLock on public.orders, ExclusiveLock on advisory lock 42; xmin
+ * 1234 transactions old". The locks are those that other sessions may have to wait for; the ages
+ * show how old the dead rows are that VACUUM cannot remove. The description omits a
+ * transaction's locks on its own ids, because every transaction has them, and predicate locks,
+ * because no session waits for them.
  *
- * The lock table is copied once for all rows. No relation is locked to look up its name: one
- * that has been dropped meanwhile, is not committed yet or belongs to another database is
- * shown by its OID.
+ * The lock table is copied once for all rows of a result. Looking up a relation's name takes no
+ * lock, so a relation that has just been dropped, is not committed yet or belongs to another
+ * database is shown by its OID.
  */
 #include "postgres.h"
 
@@ -26,9 +27,9 @@
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 
-#define MOST_LOCKS_NAMED 10
+#define MAX_LOCKS_SHOWN 10
 
-/* As pg_advisory_lock() sets it in locktag_field4: one key of 64 bits, otherwise two of 32. */
+/* locktag_field4 of an advisory lock with one key of 64 bits; otherwise it has two of 32 bits. */
 #define ADVISORY_KEY_IS_BIGINT 1
 
 typedef struct HeldLock
@@ -45,7 +46,7 @@ typedef struct HeldLocks
 } HeldLocks;
 
 static const LockData *
-lock_table(LockData **table)
+get_lock_table(LockData **table)
 {
 	if (*table == NULL)
 		*table = GetLockStatusData();
@@ -53,7 +54,7 @@ lock_table(LockData **table)
 }
 
 static void
-add_lock(HeldLocks *locks, const LockInstanceData *instance)
+add_held_modes(HeldLocks *locks, const LockInstanceData *instance)
 {
 	if (instance->locktag.locktag_type == LOCKTAG_VIRTUALTRANSACTION ||
 		instance->locktag.locktag_type == LOCKTAG_TRANSACTION)
@@ -75,12 +76,12 @@ add_lock(HeldLocks *locks, const LockInstanceData *instance)
 }
 
 static bool
-is_of_system(const LOCKTAG *lock)
+is_system_relation(const LOCKTAG *lock)
 {
 	return lock->locktag_type == LOCKTAG_RELATION && lock->locktag_field2 < FirstNormalObjectId;
 }
 
-/* The strongest first; the catalogs, which every statement reads, after other relations. */
+/* Sort the strongest mode first, and system catalogs, which every statement locks, last. */
 static int
 compare_held(const void *a, const void *b)
 {
@@ -89,8 +90,8 @@ compare_held(const void *a, const void *b)
 
 	if (x->mode != y->mode)
 		return y->mode - x->mode;
-	if (is_of_system(&x->lock) != is_of_system(&y->lock))
-		return is_of_system(&x->lock) ? 1 : -1;
+	if (is_system_relation(&x->lock) != is_system_relation(&y->lock))
+		return is_system_relation(&x->lock) ? 1 : -1;
 	if (x->lock.locktag_type != y->lock.locktag_type)
 		return x->lock.locktag_type - y->lock.locktag_type;
 	if (x->lock.locktag_field2 != y->lock.locktag_field2)
@@ -100,12 +101,12 @@ compare_held(const void *a, const void *b)
 }
 
 static bool
-is_of_another_database(Oid database)
+is_other_database(Oid database)
 {
 	return OidIsValid(database) && database != MyDatabaseId;
 }
 
-/* The relation's name with its schema, quoted where needed; NULL if there is none such. */
+/* Return the relation's qualified name, quoted if necessary; NULL if it does not exist. */
 static char *
 relation_name(Oid relation)
 {
@@ -118,7 +119,7 @@ relation_name(Oid relation)
 static void
 append_relation(StringInfo out, const LOCKTAG *lock)
 {
-	char	   *name = is_of_another_database(lock->locktag_field1) ? NULL :
+	char	   *name = is_other_database(lock->locktag_field1) ? NULL :
 		relation_name(lock->locktag_field2);
 
 	if (name)
@@ -138,7 +139,7 @@ append_advisory(StringInfo out, const LOCKTAG *lock)
 						 (int32) lock->locktag_field3);
 }
 
-/* An object that is no relation, by its OID and the catalog that it stands in. */
+/* Append an object that is not a relation: its OID and the name of its catalog. */
 static void
 append_object(StringInfo out, const LOCKTAG *lock)
 {
@@ -171,7 +172,7 @@ append_lock(StringInfo out, const HeldLock *held)
 							 LockTagTypeNames[lock->locktag_type] : "another object");
 			return;
 	}
-	if (!is_of_another_database(lock->locktag_field1))
+	if (!is_other_database(lock->locktag_field1))
 		return;
 	database = get_database_name(lock->locktag_field1);
 	appendStringInfo(out, " of database %s", database ? quote_identifier(database) :
@@ -182,16 +183,16 @@ static void
 append_locks(StringInfo out, HeldLocks *locks)
 {
 	qsort(locks->held, locks->count, sizeof(HeldLock), compare_held);
-	for (int i = 0; i < Min(locks->count, MOST_LOCKS_NAMED); i++)
+	for (int i = 0; i < Min(locks->count, MAX_LOCKS_SHOWN); i++)
 	{
 		appendStringInfoString(out, i > 0 ? ", " : "");
 		append_lock(out, &locks->held[i]);
 	}
-	if (locks->count > MOST_LOCKS_NAMED)
-		appendStringInfo(out, " and %d more", locks->count - MOST_LOCKS_NAMED);
+	if (locks->count > MAX_LOCKS_SHOWN)
+		appendStringInfo(out, " and %d more", locks->count - MAX_LOCKS_SHOWN);
 }
 
-/* As age() counts it, so that it is what age(backend_xmin) of pg_stat_activity says. */
+/* Append the age of the id, as SQL's age() computes it, unless the id is invalid. */
 static void
 append_age(StringInfo out, const char *separator, const char *what, TransactionId xid)
 {
@@ -205,7 +206,7 @@ append_age(StringInfo out, const char *separator, const char *what, TransactionI
 }
 
 static const char *
-in_words(HeldLocks *locks, TransactionId xmin, TransactionId xid)
+describe(HeldLocks *locks, TransactionId xmin, TransactionId xid)
 {
 	StringInfoData out;
 
@@ -217,9 +218,9 @@ in_words(HeldLocks *locks, TransactionId xmin, TransactionId xid)
 }
 
 const char *
-cpm_session_holds(LockData **table, const CpmSession *session)
+cpm_session_held_locks(LockData **table, const CpmSession *session)
 {
-	const LockData *all = lock_table(table);
+	const LockData *all = get_lock_table(table);
 	const volatile PGPROC *proc = &ProcGlobal->allProcs[session->proc_number];
 	HeldLocks	locks = {0};
 	TransactionId xmin = proc->xmin;
@@ -227,14 +228,17 @@ cpm_session_holds(LockData **table, const CpmSession *session)
 
 	for (int i = 0; i < all->nelements; i++)
 		if (all->locks[i].pid == session->pid)
-			add_lock(&locks, &all->locks[i]);
-	/* another process may have taken over the PGPROC meanwhile */
+			add_held_modes(&locks, &all->locks[i]);
+	/* the session may have ended and another process may have taken its PGPROC */
 	if (proc->pid != session->pid)
 		xmin = xid = InvalidTransactionId;
-	return in_words(&locks, xmin, xid);
+	return describe(&locks, xmin, xid);
 }
 
-/* The lock of a prepared transaction on its own id; NULL if it has none, as in recovery. */
+/*
+ * Return the lock of a prepared transaction on its own id; NULL if it has none, which is the case
+ * during recovery.
+ */
 static const LockInstanceData *
 own_lock_of_prepared(const LockData *all, TransactionId xid)
 {
@@ -249,16 +253,19 @@ own_lock_of_prepared(const LockData *all, TransactionId xid)
 	return NULL;
 }
 
-/* PostgreSQL calls every prepared transaction process 0: their virtual ids tell them apart. */
+/*
+ * All prepared transactions have pid 0 in the lock table, so find the virtual transaction id of
+ * this one by its lock on its own id.
+ */
 const char *
-cpm_prepared_xacts_holds(LockData **table, const CpmPrepared *prepared)
+cpm_prepared_xact_held_locks(LockData **table, const CpmPrepared *prepared)
 {
-	const LockData *all = lock_table(table);
+	const LockData *all = get_lock_table(table);
 	const LockInstanceData *own = own_lock_of_prepared(all, prepared->xid);
 	HeldLocks	locks = {0};
 
 	for (int i = 0; own != NULL && i < all->nelements; i++)
 		if (all->locks[i].pid == 0 && cpm_is_same_virtual_transaction(&all->locks[i], own))
-			add_lock(&locks, &all->locks[i]);
-	return in_words(&locks, InvalidTransactionId, prepared->xid);
+			add_held_modes(&locks, &all->locks[i]);
+	return describe(&locks, InvalidTransactionId, prepared->xid);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * itself.c
- *		connpool_info(): how the monitor itself is doing; connpool_reset(); and the
- *		check that CREATE EXTENSION makes before it creates anything.
+ *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
+ *		_connpool_install_check(): called by CREATE EXTENSION before it creates anything.
  */
 #include "postgres.h"
 
@@ -46,7 +46,7 @@ PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
 static void
 pg_attribute_printf(2, 3)
-add_problem(StringInfo problems, const char *format,...)
+append_problem(StringInfo problems, const char *format,...)
 {
 	va_list		arguments;
 	char		problem[1024];
@@ -57,50 +57,60 @@ add_problem(StringInfo problems, const char *format,...)
 	appendStringInfo(problems, "%s%s", problems->len > 0 ? "; " : "", problem);
 }
 
-/* Add those of workers that run only when a setting asks for them. */
 static void
-add_problems_of_workers(StringInfo problems)
+append_missing_worker(StringInfo problems, const char *problem)
+{
+	append_problem(problems, "%s: if this persists, raise max_worker_processes and restart, "
+				   "or see the server log", problem);
+}
+
+/* Append the problems of the workers that run only if a setting enables them. */
+static void
+append_optional_worker_problems(StringInfo problems)
 {
 	CpmWorkerStatus http = cpm_worker_status(CPM_WORKER_HTTP);
 	bool		wants_http = cpm_settings_http_listen()->host[0] != '\0';
 
 	if (wants_http && http.pid == 0)
-		add_problem(problems, "the worker of HTTP is not running: if this stays, raise max_worker_processes and restart, or see the server log");
+		append_missing_worker(problems, "the HTTP worker is not running");
 	else if (wants_http && http.problem[0] != '\0')
-		add_problem(problems, "no HTTP: %s", http.problem);
+		append_problem(problems, "no HTTP: %s", http.problem);
 	if (cpm_settings_poolers()->count > 0 && cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0)
-		add_problem(problems, "the worker that asks PgBouncer is not running: if this stays, raise max_worker_processes and restart, or see the server log");
+		append_missing_worker(problems, "the PgBouncer worker is not running");
 }
 
 static void
-add_problem_of_sampler(StringInfo problems, const CpmWorkerStatus *sampler)
+append_sampler_problem(StringInfo problems, const CpmWorkerStatus *sampler)
 {
 	if (sampler->pid != 0)
 	{
 		if (cpm_sampler_is_stale(sampler))
-			add_problem(problems, "the sampler has taken no sample for ten intervals");
+			append_problem(problems, "the sampler has taken no sample for ten intervals");
 	}
 	else if (sampler->rounds > 0)
-		add_problem(problems, "the sampler is not running: see the server log");
+		append_problem(problems, "the sampler is not running: see the server log");
 	else
-		add_problem(problems, "the sampler has not started: if this stays, raise max_worker_processes and restart");
+		append_missing_worker(problems, "the sampler has not started");
 }
 
-/* Return everything that an administrator should mend, the most urgent first; NULL for nothing. */
+/* Return the problems that an administrator should fix, the most urgent first; NULL if none. */
 static const char *
-problems_of(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
+describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 {
 	StringInfoData problems;
 
 	if (!cpm_is_preloaded())
 		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
 	initStringInfo(&problems);
-	add_problem_of_sampler(&problems, sampler);
+	append_sampler_problem(&problems, sampler);
 	if (saver->pid == 0)
-		add_problem(&problems, "the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart");
+		append_missing_worker(&problems,
+							  "the saver is not running, so a crash would lose all statistics");
 	if (cpm_notifications_are_failing())
-		add_problem(&problems, "NOTIFY fails: is notify_database there, and a slot of max_worker_processes free? See the server log");
-	add_problems_of_workers(&problems);
+		append_problem(&problems,
+					   "NOTIFY fails: check that notify_database exists and that "
+					   "max_worker_processes has a free slot, and see the server log");
+	append_optional_worker_problems(&problems);
 	return problems.len > 0 ? problems.data : NULL;
 }
 
@@ -130,7 +140,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at()); /* stats_reset */
 	cpm_row_timestamptz(&row, saver.last_round);
 	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
-	cpm_row_text(&row, problems_of(&sampler, &saver));
+	cpm_row_text(&row, describe_problems(&sampler, &saver));
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
 }
@@ -140,7 +150,7 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* one reset at a time, and no pool evicted in the middle of it */
+	/* the lock serializes resets and keeps sessions from evicting pools meanwhile */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();
@@ -154,7 +164,7 @@ reset_counters(void)
 	LWLockRelease(cpm_pools_lock());
 }
 
-/* connpool_reset(what text): counters, history, alerts or all start anew. */
+/* connpool_reset(what text): reset "counters", "history", "alerts" or "all". */
 Datum
 connpool_reset_1_0(PG_FUNCTION_ARGS)
 {
@@ -168,7 +178,7 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	if (!counters && !history && !alerts)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("\"%s\" is nothing that can be reset", what),
+				 errmsg("unrecognized reset target: \"%s\"", what),
 				 errhint("Reset \"counters\", \"history\", \"alerts\" or \"all\".")));
 	if (counters)
 		reset_counters();
@@ -190,10 +200,15 @@ refuse_schema(const char *schema, const char *object)
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("schema \"%s\" already has %s", schema, object),
 			 errdetail("connpool_monitor would create it too, and does not replace yours."),
-			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
+			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; "
+					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
 }
 
-/* Fails when the schema of the extension has an object that users may have made. */
+/*
+ * Fail if the schema has a function or a relation of a name that the extension is about to
+ * create, because users may have created these themselves. CREATE EXTENSION would fail anyway, but
+ * without a hint.
+ */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)
 {

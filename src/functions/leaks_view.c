@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks_view.c
- *		connpool_leaks: what looks forgotten, and what it holds back. connpool_leak_log
- *		and connpool_leak_stats: what did, and what became of it.
+ *		connpool_leaks: sessions and prepared transactions that look forgotten.
+ *		connpool_leak_log and connpool_leak_stats: former suspects, one by one and in total.
  */
 #include "postgres.h"
 
@@ -38,13 +38,13 @@ typedef struct LeakListing
 	CpmAges		ages;
 	CpmLockWait *waits;
 	int			wait_count;
-	LockData   *locks;			/* functions/held_locks: NULL until a row shows them */
+	LockData   *locks;			/* cache of cpm_session_held_locks() */
 	CpmRow		row;
 } LeakListing;
 
 /*
- * Add how many statements the session has run since it connected, with one that runs now: 0 if
- * it was never used, NULL if nothing counts.
+ * Add the number of statements that the session has run since it connected, including one that
+ * is running; 0 if it was never used, NULL if the session has no slot.
  */
 static void
 add_queries(CpmRow *row, const CpmSession *session)
@@ -88,14 +88,14 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 		add_queries(row, session);
 	else
 		cpm_row_null(row);
-	cpm_row_text(row, visible ? cpm_session_holds(&listing->locks, session) : NULL);
+	cpm_row_text(row, visible ? cpm_session_held_locks(&listing->locks, session) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
 /*
- * PostgreSQL calls every prepared transaction process 0. A wait for a row names
- * the transaction; one for anything else may be for any of them and counts for
- * each.
+ * Return true if the wait is for the prepared transaction, or may be. All prepared transactions
+ * have pid 0 as blockers. A wait for a row names the transaction id; a wait for another kind of
+ * lock names none, so it counts for each prepared transaction.
  */
 static bool
 waits_for_prepared(const CpmLockWait *wait, const void *arg)
@@ -130,19 +130,22 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */
-	cpm_row_text(row, visible ? cpm_prepared_xacts_holds(&listing->locks, prepared) : NULL);
+	cpm_row_text(row, visible ? cpm_prepared_xact_held_locks(&listing->locks, prepared) : NULL);
 	cpm_row_emit(row, listing->result);
 }
 
-/* When the session's pool last opened one: as counters/pool_table knows it, and by those that are there. */
+/*
+ * Return when the session's pool last opened a session: the later of the pool table's record and
+ * the start of the pool's newest connected session; 0 if unknown.
+ */
 static TimestampTz
-pool_opened(const CpmSession *session, TimestampTz newest_there)
+pool_last_opened(const CpmSession *session, TimestampTz newest_connected)
 {
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 
 	if (pool == CPM_OTHER_POOL)
 		return 0;
-	return pool < 0 ? newest_there : Max(newest_there, cpm_pool_last_opened(pool));
+	return pool < 0 ? newest_connected : Max(newest_connected, cpm_pool_last_opened(pool));
 }
 
 static void
@@ -162,7 +165,7 @@ emit_leaked_sessions(LeakListing *listing)
 	for (int i = 0; i < sessions.count; i++)
 	{
 		const CpmSession *session = &sessions.session[i];
-		CpmLeakKind kind = cpm_leak_kind(session, pool_opened(session, newest[i]),
+		CpmLeakKind kind = cpm_leak_kind(session, pool_last_opened(session, newest[i]),
 										 cpm_slot_has_duty(session->proc_number, session->pid),
 										 listing->now, &listing->ages);
 
@@ -191,17 +194,17 @@ connpool_leaks_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-typedef struct LogListing
+typedef struct LeakLogListing
 {
 	ReturnSetInfo *result;
 	CpmRow		row;
-} LogListing;
+} LeakLogListing;
 
 static void
-emit_end(const void *entry, void *arg)
+emit_leak_end(const void *entry, void *arg)
 {
 	const CpmLeakEnd *leak = entry;
-	LogListing *listing = arg;
+	LeakLogListing *listing = arg;
 	CpmRow	   *row = &listing->row;
 	bool		visible = cpm_may_see(leak->role);
 
@@ -225,20 +228,20 @@ emit_end(const void *entry, void *arg)
 	cpm_row_emit(row, listing->result);
 }
 
-/* at, kind, outcome, pid, database, role, application_name, held; the newest first */
+/* Columns: at, kind, outcome, pid, database, role, application_name, held. The newest first. */
 Datum
 connpool_leak_log_1_0(PG_FUNCTION_ARGS)
 {
-	LogListing	listing = {0};
+	LeakLogListing listing = {0};
 
 	cpm_require_view(fcinfo, "connpool_leak_log");
 	cpm_require_preloaded("connpool_leak_log");
 	listing.result = cpm_rows_begin(fcinfo);
-	cpm_leak_log_scan(emit_end, &listing);
+	cpm_leak_log_scan(emit_leak_end, &listing);
 	return (Datum) 0;
 }
 
-/* kind, suspects, detected, released, ended, last_detected, longest_held */
+/* Columns: kind, suspects, detected, released, ended, last_detected, longest_held. */
 Datum
 connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * live.c
- *		get_connection_stats(): the catalogue as it stands now.
+ *		get_connection_stats(): the present value and status of every metric.
  */
 #include "postgres.h"
 
@@ -17,9 +17,9 @@
 
 PG_FUNCTION_INFO_V1(get_connection_stats_1_0);
 
-/* Whole numbers: values down, but one of which low is bad up; NULL for none. */
+/* Add the value as an integer, rounded up or down; NULL if it is not a finite number. */
 static void
-add_whole(CpmRow *row, double value, bool round_up)
+add_integer(CpmRow *row, double value, bool round_up)
 {
 	if (!cpm_is_number(value))
 		cpm_row_null(row);
@@ -27,7 +27,10 @@ add_whole(CpmRow *row, double value, bool round_up)
 		cpm_row_int4(row, (int32) Min(round_up ? ceil(value) : floor(value), (double) INT_MAX));
 }
 
-/* Returns metric_name, current_value, max_value, status, in the catalogue's order. */
+/*
+ * Columns: metric_name, current_value, max_value, status; in the catalogue's order. Values are
+ * rounded up for metrics of which low values are bad, otherwise down.
+ */
 Datum
 get_connection_stats_1_0(PG_FUNCTION_ARGS)
 {
@@ -45,8 +48,8 @@ get_connection_stats_1_0(PG_FUNCTION_ARGS)
 			continue;
 		verdict = cpm_evaluate_metric(i, &sample, cpm_settings_thresholds(i));
 		cpm_row_text(&row, metric->name);
-		add_whole(&row, verdict.value, metric->low_is_bad);
-		add_whole(&row, verdict.maximum, false);
+		add_integer(&row, verdict.value, metric->low_is_bad);
+		add_integer(&row, verdict.maximum, false);
 		cpm_row_text(&row, cpm_status_name(verdict.status));
 		cpm_row_emit(&row, result);
 	}

@@ -26,30 +26,32 @@
 
 PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 
-#define LEAST_WIDTH 20
-#define LEAST_COLUMNS 8			/* of the bars, however wide the labels are */
-#define MOST_WIDTH 500
-#define LEAST_HEIGHT 3
-#define MOST_HEIGHT 200
+/* The limits of the arguments, in characters. */
+#define MIN_WIDTH 20
+#define MAX_WIDTH 500
+#define MIN_HEIGHT 3
+#define MAX_HEIGHT 200
+
+#define MIN_COLUMNS 8			/* even if the labels leave less room */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
 
-/* What the columns of the chart are filled from. */
-typedef struct Columns
+/* The columns of a chart while points are added to them. */
+typedef struct ChartColumns
 {
 	TimestampTz from;
-	int64		width_us;		/* of a column */
+	int64		width_us;		/* of one column */
 	int			count;
 	bool		low_is_bad;
-	double	   *sum;			/* of means, and how many of them */
-	int		   *points;
-	double	   *worst;			/* NaN: none */
-} Columns;
+	double	   *sum;			/* of the means of points */
+	int		   *points;			/* number of points in sum */
+	double	   *worst;			/* NaN: the column has no point */
+} ChartColumns;
 
-/* A point counts in every column that it reaches into: it may be longer than one. */
+/* Add the point to every column that its time overlaps; a point may be longer than a column. */
 static void
 add_point(const CpmPoint *point, void *arg)
 {
-	Columns    *columns = arg;
+	ChartColumns *columns = arg;
 	int64		start_us = point->at - columns->from;
 	int64		end_us = start_us + point->length_ms * 1000 - 1;
 	int			first = (int) (Max(start_us, 0) / columns->width_us);
@@ -68,10 +70,10 @@ add_point(const CpmPoint *point, void *arg)
 	}
 }
 
-static Columns
+static ChartColumns
 begin_columns(TimestampTz from, TimestampTz to, int count, bool low_is_bad)
 {
-	Columns		columns = {
+	ChartColumns columns = {
 		.from = from,
 		.width_us = Max((to - from + count - 1) / count, 1),
 		.count = count,
@@ -87,7 +89,7 @@ begin_columns(TimestampTz from, TimestampTz to, int count, bool low_is_bad)
 }
 
 static void
-fill_chart(CpmChart *chart, const Columns *columns)
+fill_chart(CpmChart *chart, const ChartColumns *columns)
 {
 	double	   *solid = palloc(columns->count * sizeof(double));
 	double	   *shaded = palloc(columns->count * sizeof(double));
@@ -104,9 +106,9 @@ fill_chart(CpmChart *chart, const Columns *columns)
 	chart->shaded = shaded;
 }
 
-/* A moment in the session's time zone, as exact as the span of the chart needs. */
+/* Return the time in the session's time zone, in a format that suits the span of the chart. */
 static char *
-moment(TimestampTz at, int64 span_us)
+time_label(TimestampTz at, int64 span_us)
 {
 	const char *format = span_us <= USECS_PER_HOUR ? "HH24:MI:SS" :
 		span_us <= USECS_PER_DAY ? "HH24:MI" :
@@ -119,37 +121,37 @@ moment(TimestampTz at, int64 span_us)
 }
 
 static void
-put_centered(char *line, int position, const char *label)
+write_centered(char *line, int position, const char *label)
 {
 	memcpy(line + position - (int) strlen(label) / 2, label, strlen(label));
 }
 
-/* When the chart begins, its middle, and when it ends, under the axis. */
+/* Append the line under the axis: the times of the chart's beginning, middle and end. */
 static void
-write_moments(StringInfo out, const CpmChart *chart, TimestampTz from, TimestampTz to)
+append_time_labels(StringInfo out, const CpmChart *chart, TimestampTz from, TimestampTz to)
 {
 	int			left = chart->label_width + AXIS_WIDTH;
 	int			width = left + chart->columns;
 	char	   *line = palloc(width + 1);
-	char	   *first = moment(from, to - from);
-	char	   *middle = moment(from + (to - from) / 2, to - from);
-	char	   *last = moment(to, to - from);
+	char	   *first = time_label(from, to - from);
+	char	   *middle = time_label(from + (to - from) / 2, to - from);
+	char	   *last = time_label(to, to - from);
 	int			needed = (int) (strlen(first) + strlen(middle) + strlen(last)) + 4;
 
 	memset(line, ' ', width);
 	line[width] = '\0';
-	/* a narrow chart has room for the last only, or for none */
+	/* omit the labels that a narrow chart has no room for */
 	if ((int) (strlen(first) + strlen(last)) < chart->columns)
 		memcpy(line + left, first, strlen(first));
 	if ((int) strlen(last) <= width)
 		memcpy(line + width - strlen(last), last, strlen(last));
 	if (needed <= chart->columns)
-		put_centered(line, left + chart->columns / 2, middle);
+		write_centered(line, left + chart->columns / 2, middle);
 	appendStringInfoString(out, line);
 }
 
 static void
-emit(StringInfo line, ReturnSetInfo *result)
+emit_line(StringInfo line, ReturnSetInfo *result)
 {
 	CpmRow		row = {0};
 
@@ -167,29 +169,29 @@ emit_chart(const CpmChart *chart, CpmMetricId metric, TimestampTz from, Timestam
 	initStringInfo(&line);
 	appendStringInfo(&line, "%s (%s)", cpm_catalogue[metric].name,
 					 cpm_unit_name(cpm_catalogue[metric].unit));
-	emit(&line, result);
+	emit_line(&line, result);
 	for (int i = 0; i < chart->height; i++)
 	{
 		cpm_chart_line(chart, i, &line);
-		emit(&line, result);
+		emit_line(&line, result);
 	}
 	cpm_chart_axis(chart, &line);
-	emit(&line, result);
-	write_moments(&line, chart, from, to);
-	emit(&line, result);
+	emit_line(&line, result);
+	append_time_labels(&line, chart, from, to);
+	emit_line(&line, result);
 	cpm_chart_legend(chart, cpm_catalogue[metric].low_is_bad, &line);
-	emit(&line, result);
+	emit_line(&line, result);
 }
 
 static int
-size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int least, int most)
+size_argument(FunctionCallInfo fcinfo, int argument, const char *name, int min, int max)
 {
 	int			size = PG_ARGISNULL(argument) ? -1 : PG_GETARG_INT32(argument);
 
-	if (size < least || size > most)
+	if (size < min || size > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s of a chart must be from %d to %d characters", name, least, most)));
+				 errmsg("%s of a chart must be from %d to %d characters", name, min, max)));
 	return size;
 }
 
@@ -205,13 +207,13 @@ since_argument(FunctionCallInfo fcinfo, int argument, TimestampTz now)
 	if (since >= now || TIMESTAMP_NOT_FINITE(since))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("since must be a time that is over, such as interval '1 hour'")));
+				 errmsg("since must be a positive and finite interval, such as '1 hour'")));
 	return since;
 }
 
-/* The thresholds as they stand now; the past was judged by those of its time. */
+/* Set the present thresholds. They may have been different in the time that the chart shows. */
 static void
-take_thresholds(CpmChart *chart, CpmMetricId metric)
+set_thresholds(CpmChart *chart, CpmMetricId metric)
 {
 	CpmSample	sample;
 	CpmVerdict	verdict;
@@ -222,9 +224,13 @@ take_thresholds(CpmChart *chart, CpmMetricId metric)
 	chart->critical = verdict.critical;
 }
 
-/* The labels take of the width what they need, which depends on what is drawn. */
+/*
+ * Fill the chart so that it fits into the width. The width of the labels depends on the highest
+ * value, which depends on the number of columns that the labels leave. So start with narrow
+ * labels, and retry with fewer columns until the labels fit.
+ */
 static void
-draw(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to, int width)
+fit_chart(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to, int width)
 {
 	bool		low_is_bad = cpm_catalogue[metric].low_is_bad;
 	int			label_width;
@@ -232,10 +238,11 @@ draw(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to, int 
 	chart->label_width = 1;
 	do
 	{
-		Columns		columns;
+		ChartColumns columns;
 
 		label_width = chart->label_width;
-		columns = begin_columns(from, to, Max(width - label_width - AXIS_WIDTH, LEAST_COLUMNS), low_is_bad);
+		columns = begin_columns(from, to, Max(width - label_width - AXIS_WIDTH, MIN_COLUMNS),
+								low_is_bad);
 		cpm_series_scan(cpm_series_tier(from, to), metric, 0, from, to, add_point, &columns);
 		fill_chart(chart, &columns);
 		cpm_chart_fit(chart);
@@ -256,13 +263,13 @@ connpool_plot_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_plot()");
 	metric = cpm_series_metric(PG_ARGISNULL(0) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	since = since_argument(fcinfo, 1, now);
-	width = size_argument(fcinfo, 2, "width", LEAST_WIDTH, MOST_WIDTH);
-	chart.height = size_argument(fcinfo, 3, "height", LEAST_HEIGHT, MOST_HEIGHT);
+	width = size_argument(fcinfo, 2, "width", MIN_WIDTH, MAX_WIDTH);
+	chart.height = size_argument(fcinfo, 3, "height", MIN_HEIGHT, MAX_HEIGHT);
 
-	/* a database of another encoding could not even hold it */
+	/* the text is in the database's encoding before it is sent to the client */
 	chart.ascii = pg_get_client_encoding() != PG_UTF8 || GetDatabaseEncoding() != PG_UTF8;
-	take_thresholds(&chart, metric);
-	draw(&chart, metric, since, now, width);
+	set_thresholds(&chart, metric);
+	fit_chart(&chart, metric, since, now, width);
 	emit_chart(&chart, metric, since, now, cpm_lines_begin(fcinfo));
 	return (Datum) 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * poolers_view.c
- *		connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats: what
- *		PgBouncer's consoles say, under its own names.
+ *		connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats: the answers of
+ *		PgBouncer's consoles, under PgBouncer's column names.
  *
- * What a console said last is shown with its age, also while it is down.
+ * While a console is down, its last answer is still shown. Its age shows how old it is.
  */
 #include "postgres.h"
 
@@ -42,7 +42,10 @@ add_text(CpmRow *row, const char *text)
 		cpm_row_text(row, text);
 }
 
-/* An error names hosts and users, as the setting does: for those who may see that. */
+/*
+ * Add an error. It may name hosts and users of the setting connpool_monitor.pgbouncer, so it is
+ * hidden from roles that may not read all settings.
+ */
 static void
 add_error(CpmRow *row, const char *error)
 {
@@ -63,8 +66,11 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	cpm_row_bool(&row, state.up);
 	add_text(&row, has_answer ? answer->version : "");
 	cpm_row_timestamptz(&row, state.last_success);
-	add_error(&row, cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0 && !state.up && state.last_error[0] == '\0' ?
-			  "the worker connpool_monitor pgbouncer does not run" : state.last_error);
+	if (state.up || state.last_error[0] != '\0' ||
+		cpm_worker_status(CPM_WORKER_PGBOUNCER).pid != 0)
+		add_error(&row, state.last_error);
+	else
+		add_error(&row, "the worker connpool_monitor pgbouncer is not running");
 	cpm_row_timestamptz(&row, state.retry_at);
 	cpm_row_int8(&row, (int64) state.polls);
 	add_text(&row, has_answer ? answer->pool_mode : "");
@@ -77,7 +83,10 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	cpm_row_emit(&row, result);
 }
 
-/* pooler, up, version, last_success, last_error, retry_at, polls, pool_mode, settings, rows_dropped */
+/*
+ * Columns: pooler, up, version, last_success, last_error, retry_at, polls, pool_mode, the
+ * settings, rows_dropped.
+ */
 Datum
 connpool_pgbouncer_1_0(PG_FUNCTION_ARGS)
 {
@@ -92,7 +101,7 @@ connpool_pgbouncer_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* How long the client that waits longest has waited, in milliseconds. */
+/* Return how long the longest waiting client has waited, in milliseconds; NaN if unknown. */
 static double
 wait_ms(const CpmPoolerPool *pool)
 {
@@ -103,7 +112,10 @@ wait_ms(const CpmPoolerPool *pool)
 		 (double) pool->number[CPM_MAXWAIT_US] / 1000);
 }
 
-/* pooler, database, user, numbers, pool_mode, load_balance_hosts, wait_time, age */
+/*
+ * Columns: pooler, database, role, the numbers of SHOW POOLS, pool_mode, load_balance_hosts,
+ * wait_time, age.
+ */
 Datum
 connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 {
@@ -138,7 +150,7 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* pooler, database, numbers, age */
+/* Columns: pooler, database, the numbers of SHOW STATS, age. */
 Datum
 connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
 {

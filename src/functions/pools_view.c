@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pools_view.c
- *		connpool_pools and connpool_session_stats: what each pool's sessions have
- *		done, and all of them.
+ *		connpool_pools: the counters of each pool. connpool_session_stats: totals of sessions.
  */
 #include "postgres.h"
 
@@ -29,25 +28,25 @@
 PG_FUNCTION_INFO_V1(connpool_pools_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
 
-/* The sessions of a pool by state, and what they violate. */
+/* The sessions of a pool by state, and the limits that they violate. */
 typedef struct PoolStates
 {
 	int			active;
 	int			idle;
 	int			idle_in_transaction;
-	unsigned int violations;	/* of its sessions; bits by CpmViolation */
+	unsigned int violations;	/* by its sessions; bits by CpmViolation */
 } PoolStates;
 
-typedef struct Counting
+typedef struct StateCounting
 {
 	TimestampTz now;
 	PoolStates *by_pool;
-} Counting;
+} StateCounting;
 
 static void
 count_state(const CpmSession *session, void *arg)
 {
-	Counting   *counting = arg;
+	StateCounting *counting = arg;
 	CpmSlotSession counted;
 	PoolStates *states;
 
@@ -74,14 +73,14 @@ sessions_ended(const CpmPool *pool)
 	return ended;
 }
 
-/* The mean; NaN of none. */
+/* Return sum / count; NaN if count is 0. */
 static double
 mean(uint64 sum, uint64 count)
 {
 	return count > 0 ? (double) sum / (double) count : NAN;
 }
 
-/* As in pg_stat_activity, states are for who may see the role's sessions. */
+/* Return true if the caller may see the states of the pool's sessions, as in pg_stat_activity. */
 static bool
 may_see_states(const CpmPool *pool)
 {
@@ -104,7 +103,7 @@ add_states(CpmRow *row, const PoolStates *states, bool visible)
 	cpm_row_int4(row, states->idle_in_transaction);
 }
 
-/* Its limits in the order of CpmLimit, NULL where there is none, and what it violates. */
+/* Add the limits in the order of CpmLimit, NULL if unset, and the names of violated ones. */
 static void
 add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 {
@@ -127,11 +126,11 @@ add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 }
 
 /*
- * What the pool violates as one of its role's in its database. A role or database that
- * is gone is not missed.
+ * Return the limits that the pool violates together with the other pools of the same role and
+ * database. A pool without connections violates none once its role or database is dropped.
  */
 static unsigned int
-violations_of(const CpmPool *pool)
+violations_of_pool(const CpmPool *pool)
 {
 	const int  *limit = pool->policy.limit;
 	int			role_connections;
@@ -141,8 +140,9 @@ violations_of(const CpmPool *pool)
 	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
-	/* counted a moment later: never fewer than the row shows */
-	role_connections = Max((int) pool->connections, cpm_slots_of_owner(cpm_pool_owner(&pool->name)));
+	/* sessions of the snapshot may have ended before their slots are counted here */
+	role_connections = cpm_slots_of_owner(cpm_pool_owner(&pool->name));
+	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
 }
 
@@ -169,26 +169,28 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_float8(row, mean(counts[CPM_QUERY_TIME_US], counts[CPM_QUERIES]) / 1000);
 	cpm_row_float8(row, cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
 	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
-	add_policy(row, &pool->policy, violations_of(pool) | (visible ? states->violations : 0));
+	add_policy(row, &pool->policy, violations_of_pool(pool) | (visible ? states->violations : 0));
 	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
 }
 
-/* Is there anything to tell of it? A reset leaves pools without sessions empty, but not without policy. */
+/*
+ * Return true if the pool has something to show. After a reset, a pool without sessions is empty,
+ * but may still violate pool_min.
+ */
 static bool
 is_shown(const CpmPool *pool)
 {
 	return pool->connections > 0 || pool->opened > 0 || sessions_ended(pool) > 0 ||
 		pool->counts.of[CPM_QUERIES] > 0 || pool->counts.of[CPM_TRANSACTIONS] > 0 ||
-		violations_of(pool) != 0;
+		violations_of_pool(pool) != 0;
 }
 
-/* By pool, as the view of that name lists it. */
 Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result;
 	CpmPoolSnapshot list;
-	Counting	counting = {.now = GetCurrentTimestamp()};
+	StateCounting counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
 	cpm_require_view(fcinfo, "connpool_pools");
@@ -216,8 +218,8 @@ add_percentiles(CpmRow *row, const CpmHistogram *histogram, double us_per_unit)
 }
 
 /*
- * since, connections, opened, closed, abandoned, failed, killed, then the
- * percentiles of setup_time (ms) and of session_seconds
+ * Columns: since, connections, the numbers of sessions opened, closed, abandoned, failed and
+ * killed, then percentiles of the setup time (milliseconds) and of the duration (seconds).
  */
 Datum
 connpool_session_stats_1_0(PG_FUNCTION_ARGS)

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * query_stats.c
- *		connpool_query_stats and connpool_query_histogram: how many statements,
- *		how many of them failed, how long they took.
+ *		connpool_query_stats and connpool_query_histogram: numbers and durations of statements.
  *
- * The number of statements is the sum of the buckets, so that percentiles,
- * totals and the histogram are about the same statements.
+ * The number of statements is the sum of the histogram's buckets, so that totals, percentiles and
+ * the histogram describe the same set of statements.
  */
 #include "postgres.h"
 
@@ -21,7 +20,8 @@
 PG_FUNCTION_INFO_V1(connpool_query_stats_1_0);
 PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 
-#define LEAST_SECONDS 60.0		/* that rates of a minute or an hour are taken over */
+/* Rates of the last minute and the last hour are taken over at least this time. */
+#define MIN_RATE_SECONDS 60.0
 
 static const char *
 period_name(CpmStatWindow period)
@@ -38,17 +38,21 @@ period_name(CpmStatWindow period)
 	return "since_reset";
 }
 
-/* Real time; of a period that has only begun, not so little that its rate is a fright. */
+/*
+ * Return the length of the period for its rate, in seconds; NaN if it is unknown. A sliding window
+ * that has just begun counts as a full minute, because a few statements in its first moments
+ * would otherwise give an enormous rate.
+ */
 static double
-seconds_of(CpmStatWindow period, TimestampTz since, TimestampTz now)
+rate_seconds(CpmStatWindow period, TimestampTz since, TimestampTz now)
 {
 	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
 
-	/* the clock was set back to before the reset, so the length of the period is unknown */
+	/* the clock has been set back to a time before the reset */
 	if (since > now)
 		return NAN;
 
-	return period == CPM_SINCE_RESET ? seconds : Max(seconds, LEAST_SECONDS);
+	return period == CPM_SINCE_RESET ? seconds : Max(seconds, MIN_RATE_SECONDS);
 }
 
 static void
@@ -65,9 +69,11 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
 	double		total;
 	double		failed;
+	double		sum_us;
 
 	cpm_stat_window_read(period, now, stats);
 	total = (double) cpm_histogram_total(&stats->histogram);
+	sum_us = (double) stats->counts.of[CPM_QUERY_TIME_US];
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
 	cpm_row_text(row, period_name(period));
@@ -76,19 +82,18 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	cpm_row_int8(row, (int64) (total - failed));
 	cpm_row_int8(row, (int64) failed);
 	cpm_row_float8(row, total > 0 ? (total - failed) / total : NAN);
-	cpm_row_float8(row, total > 0 ? (double) stats->counts.of[CPM_QUERY_TIME_US] / total / 1000 : NAN);
+	cpm_row_float8(row, total > 0 ? sum_us / total / 1000 : NAN);
 	add_percentile(row, stats, 0.50);
 	add_percentile(row, stats, 0.95);
 	add_percentile(row, stats, 0.99);
 	cpm_row_float8(row, total > 0 ? (double) stats->max_us / 1000 : NAN);
-	cpm_row_float8(row, total / seconds_of(period, stats->since, now));
+	cpm_row_float8(row, total / rate_seconds(period, stats->since, now));
 	pfree(stats);
 }
 
 /*
- * period, since, total_queries, successful_queries, failed_queries,
- * success_rate, avg_time, p50_time, p95_time, p99_time, max_time,
- * queries_per_second
+ * Columns: period, since, total_queries, successful_queries, failed_queries, success_rate,
+ * avg_time, p50_time, p95_time, p99_time, max_time, queries_per_second.
  */
 Datum
 connpool_query_stats_1_0(PG_FUNCTION_ARGS)
@@ -108,7 +113,7 @@ connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* lower_time, upper_time, queries: of the buckets that hold any */
+/* Columns: lower_time, upper_time, queries. Empty buckets have no row. */
 Datum
 connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
 {

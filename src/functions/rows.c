@@ -41,14 +41,14 @@ cpm_row_emit(CpmRow *row, ReturnSetInfo *result)
 	if (row->count != result->setDesc->natts)
 		elog(ERROR, "connpool_monitor: a row has %d columns, its function %d",
 			 row->count, result->setDesc->natts);
-	/* lists may be long: whoever asks may change his mind */
+	/* results may be long, so let the user cancel */
 	CHECK_FOR_INTERRUPTS();
 	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
 	row->count = 0;
 }
 
 static void
-add(CpmRow *row, Datum value, bool isnull)
+add_column(CpmRow *row, Datum value, bool isnull)
 {
 	if (row->count >= CPM_MAX_COLUMNS)
 		elog(ERROR, "connpool_monitor: a row has more than %d columns", CPM_MAX_COLUMNS);
@@ -60,43 +60,46 @@ add(CpmRow *row, Datum value, bool isnull)
 void
 cpm_row_null(CpmRow *row)
 {
-	add(row, (Datum) 0, true);
+	add_column(row, (Datum) 0, true);
 }
 
 void
 cpm_row_bool(CpmRow *row, bool value)
 {
-	add(row, BoolGetDatum(value), false);
+	add_column(row, BoolGetDatum(value), false);
 }
 
 void
 cpm_row_int4(CpmRow *row, int32 value)
 {
-	add(row, Int32GetDatum(value), false);
+	add_column(row, Int32GetDatum(value), false);
 }
 
 void
 cpm_row_int8(CpmRow *row, int64 value)
 {
-	add(row, Int64GetDatum(value), false);
+	add_column(row, Int64GetDatum(value), false);
 }
 
 void
 cpm_row_float8(CpmRow *row, double value)
 {
-	add(row, Float8GetDatum(value), !cpm_is_number(value));
+	add_column(row, Float8GetDatum(value), !cpm_is_number(value));
 }
 
 void
 cpm_row_bound(CpmRow *row, double value)
 {
-	add(row, Float8GetDatum(value), isnan(value));
+	add_column(row, Float8GetDatum(value), isnan(value));
 }
 
 void
 cpm_row_text(CpmRow *row, const char *value)
 {
-	add(row, value ? CStringGetTextDatum(cpm_text_for_client(value)) : (Datum) 0, value == NULL);
+	if (value == NULL)
+		cpm_row_null(row);
+	else
+		add_column(row, CStringGetTextDatum(cpm_text_for_client(value)), false);
 }
 
 void
@@ -108,7 +111,7 @@ cpm_row_query(CpmRow *row, const char *query, Oid database)
 void
 cpm_row_timestamptz(CpmRow *row, TimestampTz value)
 {
-	add(row, TimestampTzGetDatum(value), value == 0);
+	add_column(row, TimestampTzGetDatum(value), value == 0);
 }
 
 void
@@ -117,19 +120,20 @@ cpm_row_age(CpmRow *row, TimestampTz now, TimestampTz since)
 	if (since == 0)
 		cpm_row_null(row);
 	else
-		add(row, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(Max(now, since)),
-									 TimestampTzGetDatum(since)), false);
+		add_column(row, DirectFunctionCall2(timestamp_mi, TimestampTzGetDatum(Max(now, since)),
+											TimestampTzGetDatum(since)), false);
 }
 
 void
 cpm_row_int4_array(CpmRow *row, const int *values, int count)
 {
 	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
+	ArrayType  *array;
 
 	for (int i = 0; i < count; i++)
 		elements[i] = Int32GetDatum(values[i]);
-	add(row, PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true,
-											 TYPALIGN_INT)), false);
+	array = construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT);
+	add_column(row, PointerGetDatum(array), false);
 	pfree(elements);
 }
 
@@ -137,11 +141,12 @@ void
 cpm_row_text_array(CpmRow *row, const char *const *values, int count)
 {
 	Datum	   *elements = palloc((count + 1) * sizeof(Datum));
+	ArrayType  *array;
 
 	for (int i = 0; i < count; i++)
 		elements[i] = CStringGetTextDatum(cpm_text_for_client(values[i]));
-	add(row, PointerGetDatum(construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT)),
-		false);
+	array = construct_array(elements, count, TEXTOID, -1, false, TYPALIGN_INT);
+	add_column(row, PointerGetDatum(array), false);
 	pfree(elements);
 }
 
@@ -170,7 +175,7 @@ cpm_row_address(CpmRow *row, const SockAddr *address)
 		return;
 	}
 	clean_ipv6_addr(address->addr.ss_family, host);
-	add(row, DirectFunctionCall1(inet_in, CStringGetDatum(host)), false);
+	add_column(row, DirectFunctionCall1(inet_in, CStringGetDatum(host)), false);
 }
 
 void
@@ -185,7 +190,7 @@ cpm_row_interval(CpmRow *row, int64 milliseconds)
 	Interval   *interval = palloc0(sizeof(Interval));
 
 	interval->time = milliseconds * 1000;
-	add(row, IntervalPGetDatum(interval), false);
+	add_column(row, IntervalPGetDatum(interval), false);
 }
 
 void

@@ -3,8 +3,8 @@
  * rows.h
  *		Builds the rows of set-returning functions, column by column.
  *
- * The SQL script owns the names and types; a function adds its values in that
- * order, and emitting a row checks that none is missing.
+ * The SQL script defines the names and types of columns. A function adds its values in the same
+ * order, and cpm_row_emit() checks that their number is right.
  */
 #ifndef CPM_ROWS_H
 #define CPM_ROWS_H
@@ -17,6 +17,7 @@
 
 #define CPM_MAX_COLUMNS 40
 
+/* A row under construction; callers initialize it with zeros. */
 typedef struct CpmRow
 {
 	int			count;
@@ -24,14 +25,13 @@ typedef struct CpmRow
 	bool		nulls[CPM_MAX_COLUMNS];
 } CpmRow;
 
-/* Begin a materialised result; rows go into what this returns. */
+/* Begin a materialized result, to which cpm_row_emit() appends rows. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
-/* The same for a function that returns SETOF text: rows of one column. */
+/* The same for a function that returns SETOF text. */
 extern ReturnSetInfo *cpm_lines_begin(FunctionCallInfo fcinfo);
 
-
-/* Put the row into the result and make it empty again. */
+/* Append the row to the result and clear it. Checks for interrupts. */
 extern void cpm_row_emit(CpmRow *row, ReturnSetInfo *result);
 
 extern void cpm_row_null(CpmRow *row);
@@ -39,38 +39,41 @@ extern void cpm_row_bool(CpmRow *row, bool value);
 extern void cpm_row_int4(CpmRow *row, int32 value);
 extern void cpm_row_int8(CpmRow *row, int64 value);
 
-/* NULL for what is no number */
+/* Add a number; NULL for NaN and infinities. */
 extern void cpm_row_float8(CpmRow *row, double value);
 
-/* the same, but infinity is shown */
+/* Add a number, which may be infinite; NULL for NaN. */
 extern void cpm_row_bound(CpmRow *row, double value);
 
-/* Add text; NULL for a null pointer. Bytes that the client's encoding cannot represent become "?". */
+/*
+ * Add text; NULL for a null pointer. Characters that the client's encoding does not have become
+ * "?".
+ */
 extern void cpm_row_text(CpmRow *row, const char *value);
 
-/* The same for a query in the encoding of that database. */
+/* Add a query that is in the encoding of the given database; NULL for a null pointer. */
 extern void cpm_row_query(CpmRow *row, const char *query, Oid database);
 
-/* NULL for 0 */
+/* Add a time; NULL for 0. */
 extern void cpm_row_timestamptz(CpmRow *row, TimestampTz value);
 
-/* now - since; NULL when since is 0, nothing below 0 */
+/* Add now - since, at least 0; NULL if since is 0. */
 extern void cpm_row_age(CpmRow *row, TimestampTz now, TimestampTz since);
 extern void cpm_row_interval(CpmRow *row, int64 milliseconds);
 
-/* by pg_stat_activity's names; NULL where that has NULL */
+/* Add the name that pg_stat_activity shows for the state, or NULL if it shows none. */
 extern void cpm_row_state(CpmRow *row, CpmState state);
-extern void cpm_row_int4_array(CpmRow *row, const int *values, int count);
 
+extern void cpm_row_int4_array(CpmRow *row, const int *values, int count);
 extern void cpm_row_text_array(CpmRow *row, const char *const *values, int count);
 
-/* Names of CpmViolation bits. */
+/* Add an array of the names of the violations, which are bits by CpmViolation. */
 extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 
-/* inet; NULL for a Unix socket and for what is not known */
+/* Add an inet; NULL for a Unix socket and for an unknown address. */
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);
 
-/* NULL for an object that is gone */
+/* Add the name of a database or a role; NULL if it has been dropped. */
 extern void cpm_row_database(CpmRow *row, Oid database);
 extern void cpm_row_role(CpmRow *row, Oid role);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * series.c
- *		What metrics were, out of whichever tier of the history answers best.
+ *		Reads past values of metrics from the samples or from a rollup of them.
  */
 #include "postgres.h"
 
@@ -13,32 +13,33 @@
 #include "samples/sample_ring.h"
 #include "utils/timestamp.h"
 
-typedef struct Scan
+/* The arguments of a scan. */
+typedef struct SeriesScan
 {
-	int			metric;
-	int			sample_ms;
-	int64		length_ms;		/* of a row of the tier */
+	int			metric;			/* -1: all */
+	int			sample_ms;		/* visit only samples taken at this interval; 0: all */
+	int64		length_ms;		/* of a row of the rollup */
 	CpmPointVisitor visit;
 	void	   *arg;
-} Scan;
+} SeriesScan;
 
-/* Stored in single precision: what lies behind the thousandths is noise. */
+/* Round to thousandths. Values are stored in single precision, so further digits are noise. */
 static double
-shown_value(float4 value)
+round_value(float4 value)
 {
 	return fabs(value) < 1e6 ? rint(value * 1000.0) / 1000.0 : value;
 }
 
 static void
-visit_value(const Scan *scan, CpmMetricId id, TimestampTz at, int64 length_ms, float4 mean,
+visit_value(const SeriesScan *scan, CpmMetricId id, TimestampTz at, int64 length_ms, float4 mean,
 			float4 worst)
 {
 	CpmPoint	point = {
 		.metric = id,
 		.at = at,
 		.length_ms = length_ms,
-		.mean = shown_value(mean),
-		.worst = shown_value(worst),
+		.mean = round_value(mean),
+		.worst = round_value(worst),
 	};
 
 	if (cpm_is_number(mean) && (scan->metric < 0 || scan->metric == (int) id))
@@ -48,7 +49,7 @@ visit_value(const Scan *scan, CpmMetricId id, TimestampTz at, int64 length_ms, f
 static void
 visit_sample(const CpmSampleRow *sample, void *arg)
 {
-	const Scan *scan = arg;
+	const SeriesScan *scan = arg;
 
 	if (scan->sample_ms != 0 && sample->interval_ms != scan->sample_ms)
 		return;
@@ -58,9 +59,9 @@ visit_sample(const CpmSampleRow *sample, void *arg)
 }
 
 static void
-visit_row(const CpmRollupRow *row, void *arg)
+visit_rollup(const CpmRollupRow *row, void *arg)
 {
-	const Scan *scan = arg;
+	const SeriesScan *scan = arg;
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		visit_value(scan, i, row->start, scan->length_ms, row->mean[i], row->worst[i]);
@@ -72,25 +73,25 @@ cpm_series_tier(TimestampTz since, TimestampTz now)
 	int64		samples_us = CPM_HISTORY_SAMPLES * (int64) cpm_sample_interval_ms * 1000;
 	int64		minutes_us = CPM_MINUTES_KEPT * cpm_rollup_length_us(CPM_ROLLUP_MINUTES);
 
-	/* not by subtraction: since may be infinite */
+	/* compare, rather than subtract, because since may be infinite */
 	if (since >= now - samples_us)
 		return CPM_ROLLUP_SAMPLES;
 	return since >= now - minutes_us ? CPM_ROLLUP_MINUTES : CPM_ROLLUP_HOURS;
 }
 
 void
-cpm_series_scan(CpmRollup tier, int metric, int sample_ms, TimestampTz since, TimestampTz until,
+cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since, TimestampTz until,
 				CpmPointVisitor visit, void *arg)
 {
-	Scan		scan = {.metric = metric, .sample_ms = sample_ms, .visit = visit, .arg = arg};
+	SeriesScan	scan = {.metric = metric, .sample_ms = sample_ms, .visit = visit, .arg = arg};
 
-	if (tier == CPM_ROLLUP_SAMPLES)
+	if (rollup == CPM_ROLLUP_SAMPLES)
 	{
 		cpm_sample_ring_scan(since, until, visit_sample, &scan);
 		return;
 	}
-	scan.length_ms = cpm_rollup_length_us(tier) / 1000;
-	cpm_rollup_scan(tier, since, until, visit_row, &scan);
+	scan.length_ms = cpm_rollup_length_us(rollup) / 1000;
+	cpm_rollup_scan(rollup, since, until, visit_rollup, &scan);
 }
 
 int

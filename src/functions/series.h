@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * series.h
- *		What metrics were, out of whichever tier of the history answers best.
+ *		Reads past values of metrics from the samples or from a rollup of them.
  */
 #ifndef CPM_SERIES_H
 #define CPM_SERIES_H
@@ -9,11 +9,11 @@
 #include "base/sample.h"
 #include "samples/rollups.h"
 
-/* One metric in one stretch of time; both values are numbers. */
+/* One metric over a span of time. Neither value is NaN. */
 typedef struct CpmPoint
 {
 	CpmMetricId metric;
-	TimestampTz at;				/* the start */
+	TimestampTz at;				/* start of the span */
 	int64		length_ms;
 	double		mean;
 	double		worst;
@@ -21,18 +21,21 @@ typedef struct CpmPoint
 
 typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
 
-/* The finest tier whose whole span covers since, whatever it holds. */
+/*
+ * Return the finest resolution that is kept for long enough to cover since, even if the server
+ * has not been up for that long.
+ */
 extern CpmRollup cpm_series_tier(TimestampTz since, TimestampTz now);
 
 /*
- * Visit the points from since to until: of one metric, or of all (-1). Of samples,
- * those taken every so many milliseconds, or all (0). Values are rounded to what
- * single precision knows.
+ * Visit the points of one metric, or of all metrics (-1), from since to until. For
+ * CPM_ROLLUP_SAMPLES, sample_ms restricts them to samples taken at that interval; 0 means all.
+ * Values are rounded to thousandths, because they are stored in single precision.
  */
-extern void cpm_series_scan(CpmRollup tier, int metric, int sample_ms, TimestampTz since,
+extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);
 
-/* The metric of that name; an error when there is none, or no name. */
+/* Return the metric of that name. Fails with 22023 if there is none, or if name is NULL. */
 extern int	cpm_series_metric(const char *name);
 
 #endif							/* CPM_SERIES_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_list.c
- *		All sessions in an array, for functions that look at them more than once.
+ *		An array of all client sessions, for functions that need several passes over them.
  */
 #include "postgres.h"
 
@@ -9,7 +9,7 @@
 #include "live/backends.h"
 
 static void
-keep_session(const CpmSession *session, void *arg)
+append_session(const CpmSession *session, void *arg)
 {
 	CpmSessionList *list = arg;
 
@@ -27,7 +27,7 @@ cpm_session_list(void)
 	CpmSessionList list = {.capacity = 64};
 
 	list.session = palloc(list.capacity * sizeof(CpmSession));
-	cpm_backends_scan(true, keep_session, &list);
+	cpm_backends_scan(true, append_session, &list);
 	return list;
 }
 

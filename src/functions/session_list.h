@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_list.h
- *		All sessions in an array, for functions that look at them more than once.
+ *		An array of all client sessions, for functions that need several passes over them.
  */
 #ifndef CPM_SESSION_LIST_H
 #define CPM_SESSION_LIST_H
@@ -15,10 +15,10 @@ typedef struct CpmSessionList
 	int			capacity;
 } CpmSessionList;
 
-/* Every client session with its details, palloc'd. */
+/* Return all client sessions with their details. The array and the queries are palloc'd. */
 extern CpmSessionList cpm_session_list(void);
 
-/* The session of that pid, or NULL. */
+/* Return the session of that pid; NULL if there is none. */
 extern const CpmSession *cpm_session_by_pid(const CpmSessionList *list, int pid);
 
 #endif							/* CPM_SESSION_LIST_H */

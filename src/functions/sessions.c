@@ -4,10 +4,10 @@
  *		The rows behind the views over sessions: connpool_sessions,
  *		connpool_running_queries, connpool_connection_states, connpool_clients.
  *
- * One function gives all sessions, each redacted as pg_stat_activity would for
- * the caller; the views filter and group in SQL. What they filter by is judged
- * here, before redaction: a view that is granted shows everybody the same rows,
- * and of hidden sessions in them only what pg_stat_activity would.
+ * One function returns all sessions, each redacted for the caller as in pg_stat_activity; the
+ * views filter and group them in SQL. The columns by which they filter are computed here, before
+ * redaction. A view therefore shows the same rows to all roles that may read it; only the redacted
+ * columns differ.
  */
 #include "postgres.h"
 
@@ -26,15 +26,15 @@
 
 PG_FUNCTION_INFO_V1(connpool_live_sessions_1_0);
 
-typedef struct Listing
+typedef struct SessionListing
 {
 	ReturnSetInfo *result;
 	TimestampTz now;
 	CpmAges		ages;
 	CpmRow		row;
-} Listing;
+} SessionListing;
 
-/* The name of the PgBouncer through which it comes; NULL when it comes through none, or that is not known. */
+/* Add the name of the PgBouncer that opened the session; NULL if none did, or if it is unknown. */
 static void
 add_pooler(CpmRow *row, const CpmSession *session)
 {
@@ -47,7 +47,10 @@ add_pooler(CpmRow *row, const CpmSession *session)
 		cpm_row_null(row);
 }
 
-/* queries, failed_queries, transactions, pooled_by, violations; the counts NULL where nothing counts */
+/*
+ * Add queries, failed_queries, transactions, pooled_by, violations. The counters are NULL for a
+ * session without a slot.
+ */
 static void
 add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
 {
@@ -67,9 +70,9 @@ add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
 	cpm_row_violations(row, is_known ? cpm_session_violations(&counted, session, now) : 0);
 }
 
-/* client_addr, state, connected_at, three ages, wait event, queryid, query, counters */
+/* Add the columns that are hidden from roles that may not see the session. */
 static void
-add_private_columns(Listing *listing, const CpmSession *session)
+add_private_columns(SessionListing *listing, const CpmSession *session)
 {
 	CpmRow	   *row = &listing->row;
 
@@ -90,7 +93,7 @@ add_private_columns(Listing *listing, const CpmSession *session)
 }
 
 static void
-add_hidden_columns(Listing *listing)
+add_hidden_columns(SessionListing *listing)
 {
 	for (int i = 0; i < 9; i++)
 		cpm_row_null(&listing->row);
@@ -100,9 +103,9 @@ add_hidden_columns(Listing *listing)
 }
 
 static void
-list_session(const CpmSession *session, void *arg)
+emit_session_row(const CpmSession *session, void *arg)
 {
-	Listing    *listing = arg;
+	SessionListing *listing = arg;
 	bool		visible = cpm_may_see(session->role);
 
 	cpm_row_int4(&listing->row, session->pid);
@@ -134,23 +137,25 @@ is_session_view(const char *name)
 }
 
 /*
- * connpool_live_sessions(for_view text, pass bigint): the view must be one of ours, because
- * others in the same schema may be public.
+ * connpool_live_sessions(for_view text, pass bigint). for_view must be one of the extension's
+ * views over sessions: any other relation in the schema may be readable by PUBLIC, and would let
+ * every role list the sessions.
  */
 Datum
 connpool_live_sessions_1_0(PG_FUNCTION_ARGS)
 {
-	Listing		listing = {.ages = cpm_settings_ages()};
+	SessionListing listing = {.ages = cpm_settings_ages()};
 	const char *view = PG_ARGISNULL(0) ? "(null)" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	if (!is_session_view(view))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("\"%s\" is not a view over sessions", view),
-				 errhint("Use the views connpool_sessions, connpool_running_queries, connpool_connection_states and connpool_clients.")));
+				 errhint("Use the views connpool_sessions, connpool_running_queries, "
+						 "connpool_connection_states and connpool_clients.")));
 	cpm_require_view(fcinfo, view);
 	listing.result = cpm_rows_begin(fcinfo);
 	listing.now = GetCurrentTimestamp();
-	cpm_backends_scan(true, list_session, &listing);
+	cpm_backends_scan(true, emit_session_row, &listing);
 	return (Datum) 0;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements_view.c
- *		connpool_slow_statements: the last statements that were slow, with their
- *		normalised text out of pg_stat_statements.
+ *		connpool_slow_statements: the last slow statements, with their normalized text from
+ *		pg_stat_statements.
  *
- * Where that is not loaded, not created in this database, or has forgotten the
- * statement, the text is NULL; what the caller may not see, it hides itself.
+ * The text is NULL if pg_stat_statements is not preloaded, is not installed in this database or
+ * has evicted the statement. pg_stat_statements itself hides texts that the caller may not see.
  */
 #include "postgres.h"
 
@@ -28,8 +28,8 @@ PG_FUNCTION_INFO_V1(connpool_slow_statements_1_0);
 /*
  * A queryid identifies a statement only within its database: databases created from the same
  * template give one queryid to different statements. Prefer the text recorded for the same
- * role. Fall back to that of any role (InvalidOid), because a session that used SET ROLE is
- * recorded by pg_stat_statements under another role.
+ * role. Fall back to that of any role (InvalidOid), because pg_stat_statements records the
+ * statements of a session that used SET ROLE under another role.
  */
 typedef struct TextKey
 {
@@ -38,16 +38,16 @@ typedef struct TextKey
 	Oid			role;
 } TextKey;
 
-typedef struct Text
+typedef struct StatementText
 {
 	TextKey		key;			/* hash key */
-	char	   *query;			/* NULL: wanted and not found */
-} Text;
+	char	   *query;			/* NULL until found */
+} StatementText;
 
 typedef struct SlowListing
 {
 	ReturnSetInfo *result;
-	HTAB	   *texts;
+	HTAB	   *texts;			/* of StatementText: the statements to show */
 	CpmRow		row;
 } SlowListing;
 
@@ -63,8 +63,8 @@ key_of(const CpmSlowStatement *slow)
 	return key;
 }
 
-/* The entry for that key, or for the same with any role; NULL if neither is wanted. */
-static Text *
+/* Return the entry of the key, or of the key with InvalidOid as role; NULL if there is none. */
+static StatementText *
 find_text(HTAB *texts, TextKey key, bool any_role)
 {
 	if (any_role)
@@ -72,8 +72,9 @@ find_text(HTAB *texts, TextKey key, bool any_role)
 	return hash_search(texts, &key, HASH_FIND, NULL);
 }
 
+/* Add two keys for the statement to the table: with its role, and with any role. */
 static void
-want_text(const void *entry, void *arg)
+request_text(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
@@ -84,7 +85,7 @@ want_text(const void *entry, void *arg)
 	for (int i = 0; i < 2; i++)
 	{
 		bool		found;
-		Text	   *text = hash_search(listing->texts, &key, HASH_ENTER, &found);
+		StatementText *text = hash_search(listing->texts, &key, HASH_ENTER, &found);
 
 		if (!found)
 			text->query = NULL;
@@ -92,8 +93,9 @@ want_text(const void *entry, void *arg)
 	}
 }
 
+/* Set the texts of the keys in the table from the rows of pg_stat_statements. */
 static void
-find_texts(HTAB *texts, const CpmStatements *statements)
+fill_texts(HTAB *texts, const CpmStatements *statements)
 {
 	CpmStatementColumns columns = cpm_statement_columns(statements->description);
 
@@ -107,12 +109,12 @@ find_texts(HTAB *texts, const CpmStatements *statements)
 			.role = cpm_statement_oid(tuple, description, columns.userid),
 		};
 
-		/* what the caller may not see has no queryid */
+		/* the queryid is NULL if the caller may not see the statement */
 		if (key.queryid == 0)
 			continue;
 		for (int any_role = 0; any_role <= 1; any_role++)
 		{
-			Text	   *text = find_text(texts, key, any_role);
+			StatementText *text = find_text(texts, key, any_role);
 
 			if (text != NULL && text->query == NULL)
 				text->query = cpm_statement_text(tuple, description, columns.query);
@@ -120,39 +122,39 @@ find_texts(HTAB *texts, const CpmStatements *statements)
 	}
 }
 
-/* Read the texts of all statements that were remembered in one pass over pg_stat_statements. */
+/* Read the texts of all logged statements in one pass over pg_stat_statements. */
 static void
 read_texts(SlowListing *listing)
 {
-	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(Text)};
+	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(StatementText)};
 	CpmStatements statements;
 
 	control.hcxt = CurrentMemoryContext;
 	listing->texts = hash_create("connpool_monitor texts", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	cpm_slow_statements_scan(want_text, listing);
+	cpm_slow_statements_scan(request_text, listing);
 	if (hash_get_num_entries(listing->texts) == 0 || !cpm_slow_statement_text ||
 		!cpm_statements_are_loaded())
 		return;
 	if (cpm_statements_read(&statements))
-		find_texts(listing->texts, &statements);
+		fill_texts(listing->texts, &statements);
 }
 
 static void
-list_statement(const void *entry, void *arg)
+emit_slow_statement(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
 	CpmRow	   *row = &listing->row;
 	TextKey		key = key_of(slow);
-	Text	   *text = NULL;
+	StatementText *text = NULL;
 
 	cpm_row_timestamptz(row, slow->finished_at);
 	cpm_row_text(row, slow->session.database);
 	cpm_row_text(row, slow->session.role);
 	cpm_row_text(row, slow->session.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
-	/* as in pg_stat_statements: whose statement it was, all may see, but not which */
+	/* as in pg_stat_statements, everyone may see the role, but not the statement */
 	if (slow->queryid != 0 && cpm_may_see(key.role))
 	{
 		text = find_text(listing->texts, key, false);
@@ -167,7 +169,9 @@ list_statement(const void *entry, void *arg)
 	cpm_row_emit(row, listing->result);
 }
 
-/* finished_at, database, role, application_name, elapsed_time, queryid, sqlstate, query */
+/*
+ * Columns: finished_at, database, role, application_name, elapsed_time, queryid, sqlstate, query.
+ */
 Datum
 connpool_slow_statements_1_0(PG_FUNCTION_ARGS)
 {
@@ -177,6 +181,6 @@ connpool_slow_statements_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_slow_statements");
 	listing.result = cpm_rows_begin(fcinfo);
 	read_texts(&listing);
-	cpm_slow_statements_scan(list_statement, &listing);
+	cpm_slow_statements_scan(emit_slow_statement, &listing);
 	return (Datum) 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_rows.c
- *		The columns of pg_stat_statements, by name, after cpm_statements_read().
+ *		Finds the columns of pg_stat_statements by name and reads their values.
  */
 #include "postgres.h"
 
@@ -11,9 +11,9 @@
 #include "executor/spi.h"
 #include "functions/statement_rows.h"
 
-/* The column of either name; SPI's "not found" is an error for us only at use. */
+/* Return the number of the column called name or old_name; 0 if there is none. */
 static int
-column(TupleDesc description, const char *name, const char *old_name)
+column_number(TupleDesc description, const char *name, const char *old_name)
 {
 	int			number = SPI_fnumber(description, name);
 
@@ -26,26 +26,26 @@ CpmStatementColumns
 cpm_statement_columns(TupleDesc description)
 {
 	CpmStatementColumns columns = {
-		.userid = column(description, "userid", NULL),
-		.dbid = column(description, "dbid", NULL),
-		.toplevel = column(description, "toplevel", NULL),
-		.queryid = column(description, "queryid", NULL),
-		.query = column(description, "query", NULL),
-		.calls = column(description, "calls", NULL),
-		.rows = column(description, "rows", NULL),
-		.mean_time = column(description, "mean_exec_time", "mean_time"),
-		.total_time = column(description, "total_exec_time", "total_time"),
-		.max_time = column(description, "max_exec_time", "max_time"),
-		.stddev_time = column(description, "stddev_exec_time", "stddev_time"),
-		.blocks_hit = column(description, "shared_blks_hit", NULL),
-		.blocks_read = column(description, "shared_blks_read", NULL),
+		.userid = column_number(description, "userid", NULL),
+		.dbid = column_number(description, "dbid", NULL),
+		.toplevel = column_number(description, "toplevel", NULL),
+		.queryid = column_number(description, "queryid", NULL),
+		.query = column_number(description, "query", NULL),
+		.calls = column_number(description, "calls", NULL),
+		.rows = column_number(description, "rows", NULL),
+		.mean_time = column_number(description, "mean_exec_time", "mean_time"),
+		.total_time = column_number(description, "total_exec_time", "total_time"),
+		.max_time = column_number(description, "max_exec_time", "max_time"),
+		.stddev_time = column_number(description, "stddev_exec_time", "stddev_time"),
+		.blocks_hit = column_number(description, "shared_blks_hit", NULL),
+		.blocks_read = column_number(description, "shared_blks_read", NULL),
 	};
 
 	return columns;
 }
 
 static Datum
-get(HeapTuple tuple, TupleDesc description, int number, bool *isnull)
+get_value(HeapTuple tuple, TupleDesc description, int number, bool *isnull)
 {
 	*isnull = true;
 	return number ? SPI_getbinval(tuple, description, number, isnull) : (Datum) 0;
@@ -55,7 +55,7 @@ double
 cpm_statement_float8(HeapTuple tuple, TupleDesc description, int number)
 {
 	bool		isnull;
-	Datum		value = get(tuple, description, number, &isnull);
+	Datum		value = get_value(tuple, description, number, &isnull);
 
 	return isnull ? NAN : DatumGetFloat8(value);
 }
@@ -64,7 +64,7 @@ int64
 cpm_statement_int8(HeapTuple tuple, TupleDesc description, int number)
 {
 	bool		isnull;
-	Datum		value = get(tuple, description, number, &isnull);
+	Datum		value = get_value(tuple, description, number, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
 }
@@ -73,7 +73,7 @@ Oid
 cpm_statement_oid(HeapTuple tuple, TupleDesc description, int number)
 {
 	bool		isnull;
-	Datum		value = get(tuple, description, number, &isnull);
+	Datum		value = get_value(tuple, description, number, &isnull);
 
 	return isnull ? InvalidOid : DatumGetObjectId(value);
 }
@@ -88,7 +88,7 @@ bool
 cpm_statement_is_toplevel(HeapTuple tuple, TupleDesc description, int number)
 {
 	bool		isnull;
-	Datum		value = get(tuple, description, number, &isnull);
+	Datum		value = get_value(tuple, description, number, &isnull);
 
 	return isnull || DatumGetBool(value);
 }
@@ -97,7 +97,7 @@ void
 cpm_row_statement_int8(CpmRow *row, HeapTuple tuple, TupleDesc description, int number)
 {
 	bool		isnull;
-	Datum		value = get(tuple, description, number, &isnull);
+	Datum		value = get_value(tuple, description, number, &isnull);
 
 	if (isnull)
 		cpm_row_null(row);

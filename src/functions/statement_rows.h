@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_rows.h
- *		The columns of pg_stat_statements, by name, after cpm_statements_read().
+ *		Finds the columns of pg_stat_statements by name and reads their values.
  *
- * They have changed: mean_time became mean_exec_time in 1.8, toplevel came with
- * 1.9. What a version does not have is NULL.
+ * The columns depend on the version of pg_stat_statements: 1.8 renamed mean_time to
+ * mean_exec_time, 1.9 added toplevel. A column that the version lacks reads as NULL.
  */
 #ifndef CPM_STATEMENT_ROWS_H
 #define CPM_STATEMENT_ROWS_H
@@ -13,7 +13,7 @@
 #include "access/tupdesc.h"
 #include "functions/rows.h"
 
-/* Where the columns stand in the result; 0 when that version has none. */
+/* The number of each column in the result; 0 if the version does not have it. */
 typedef struct CpmStatementColumns
 {
 	int			userid;
@@ -34,16 +34,19 @@ typedef struct CpmStatementColumns
 /* Find the columns by name in the description that cpm_statements_read() returns. */
 extern CpmStatementColumns cpm_statement_columns(TupleDesc description);
 
-/* The value in a column: NaN, 0, InvalidOid, NULL for one that is NULL. */
+/* Return the value of a column. SQL's NULL becomes NaN, 0, InvalidOid or a null pointer. */
 extern double cpm_statement_float8(HeapTuple tuple, TupleDesc description, int number);
 extern int64 cpm_statement_int8(HeapTuple tuple, TupleDesc description, int number);
 extern Oid	cpm_statement_oid(HeapTuple tuple, TupleDesc description, int number);
 extern char *cpm_statement_text(HeapTuple tuple, TupleDesc description, int number);
 
-/* Was it a client's own, not one inside a function? Yes where that is not told. */
+/*
+ * Return true if a client sent the statement, false if it ran inside a function; true if the
+ * version does not record that.
+ */
 extern bool cpm_statement_is_toplevel(HeapTuple tuple, TupleDesc description, int number);
 
-/* Add it to a row, NULL as NULL. */
+/* Add the value of a bigint column, or NULL, to the row. */
 extern void cpm_row_statement_int8(CpmRow *row, HeapTuple tuple, TupleDesc description,
 								   int number);
 

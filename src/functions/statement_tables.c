@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_tables.c
- *		The tables that a statement names, in this database: how large they are, how
- *		often they are written.
+ *		Returns the sizes and write counters of the tables that a statement names.
  *
- * A name without a schema was found along the search path of the role that ran
- * the statement, which may not be the path of who asks. It is taken for the
- * table of that name when there is but one.
+ * PostgreSQL resolved an unqualified name by the search_path of the session that ran the
+ * statement, which may differ from the caller's. Such a name is therefore resolved only if a
+ * single table in the database, or one in pg_catalog, has it.
  */
 #include "postgres.h"
 
@@ -34,7 +33,7 @@ is_table_like(char kind)
 		kind == RELKIND_SEQUENCE;
 }
 
-/* The only one of that name; InvalidOid of none and of several. Temporary ones are not asked for. */
+/* Return the only table of that name, not counting temporary ones; InvalidOid if not unique. */
 static Oid
 only_table_named(const char *name)
 {
@@ -56,7 +55,10 @@ only_table_named(const char *name)
 	return count == 1 ? found : InvalidOid;
 }
 
-/* Not by RangeVarGetRelid(), which raises an error where the caller may not use the schema. */
+/*
+ * Return the table of that name; InvalidOid if it cannot be found. Does not use
+ * RangeVarGetRelid(), because that raises an error if the caller lacks USAGE on the schema.
+ */
 static Oid
 find_table(const RangeVar *name)
 {
@@ -75,7 +77,7 @@ find_table(const RangeVar *name)
 	return OidIsValid(table) ? table : only_table_named(name->relname);
 }
 
-/* Add one table's, not its partitions'. False when it has none that can be known. */
+/* Add the numbers of one table, without its partitions. Returns false if it has none. */
 static bool
 add_numbers(Oid table, CpmTableNumbers *sum)
 {

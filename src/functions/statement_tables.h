@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_tables.h
- *		The tables that a statement names, in this database: how large they are, how
- *		often they are written.
+ *		Returns the sizes and write counters of the tables that a statement names.
  */
 #ifndef CPM_STATEMENT_TABLES_H
 #define CPM_STATEMENT_TABLES_H
@@ -12,15 +11,16 @@
 
 typedef struct CpmTableNumbers
 {
-	double		tuples;			/* by the planner's estimate; -1 unknown */
-	int64		writes;			/* rows inserted, updated, deleted; -1 unknown */
+	double		tuples;			/* by the planner's estimate; -1: unknown */
+	int64		writes;			/* rows inserted, updated or deleted; -1: unknown */
 } CpmTableNumbers;
 
 /*
- * The sums over a list of RangeVar. A number is unknown when it is for one of
- * them, or when one cannot be told: it is a view, it is gone, or several schemas
- * have a table of its name and the text does not say which. Takes no lock, and
- * asks for no privilege: sizes and counters are nobody's secret.
+ * Return the sums over a list of RangeVar, each table with its partitions and children counted
+ * once. The sums are unknown if they are unknown for one table, for example because it is a view,
+ * has been dropped, or is named without a schema while several schemas have such a table. Takes no
+ * locks. Checks no privileges, because pg_class and the statistics views show these numbers to all
+ * roles.
  */
 extern CpmTableNumbers cpm_table_numbers(const List *tables);
 

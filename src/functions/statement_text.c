@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_text.c
- *		What the text of a statement says: its kind, its tables, and whether it is
- *		about the server or about this extension.
+ *		Finds the kind and the tables of a statement by parsing its text.
  *
- * The server's own grammar reads it. No object is looked up but names in
- * pg_catalog, which are the same in every database: the text may be one of
- * another database, or of tables that are gone.
+ * The server's raw parser parses the text. Names are looked up in pg_catalog only, which is the
+ * same in every database, because the text may come from another database or name tables that
+ * have been dropped.
  */
 #include "postgres.h"
 
@@ -20,16 +19,16 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
-/* Where the walk over a statement is. */
-typedef struct Reading
+/* The state of the walk over a parse tree. */
+typedef struct TextWalk
 {
 	CpmStatementText *text;
-	List	   *ctes;			/* of char *: names that are no tables here */
-} Reading;
+	List	   *ctes;			/* of char *: names of the CTEs that are visible at this node */
+} TextWalk;
 
-static bool read_node(Node *node, void *arg);
+static bool walk_node(Node *node, void *arg);
 
-/* Does it have $1 and the like? Not as part of a quoted name. */
+/* Return true if the query has parameters such as $1, outside of quoted names. */
 static bool
 has_parameters(const char *query)
 {
@@ -45,9 +44,9 @@ has_parameters(const char *query)
 	return false;
 }
 
-/* The text with '' in place of $1, which the grammar takes where it wants a constant. */
+/* Return a palloc'd copy of the query with '' in place of each parameter. */
 static char *
-with_constants(const char *query)
+replace_parameters(const char *query)
 {
 	char	   *text = palloc(strlen(query) + 1);
 	char	   *to = text;
@@ -72,13 +71,13 @@ with_constants(const char *query)
 }
 
 static bool
-is_own_name(const char *name)
+is_extension_name(const char *name)
 {
 	return strncmp(name, "connpool_", strlen("connpool_")) == 0 ||
 		strcmp(name, "get_connection_stats") == 0 || strcmp(name, "slow_queries") == 0;
 }
 
-/* pg_stat_statements counts as the system's, wherever it has been created. */
+/* Return true for a system catalog or view, and for pg_stat_statements in any schema. */
 static bool
 is_system_table(const RangeVar *table)
 {
@@ -91,51 +90,58 @@ is_system_table(const RangeVar *table)
 }
 
 static void
-read_table(RangeVar *table, Reading *reading)
+record_table(RangeVar *table, TextWalk *walk)
 {
 	if (table->schemaname == NULL)
 	{
 		ListCell   *cell;
 
-		foreach(cell, reading->ctes)
+		foreach(cell, walk->ctes)
 			if (strcmp(lfirst(cell), table->relname) == 0)
 			return;
 	}
-	reading->text->tables = lappend(reading->text->tables, table);
+	walk->text->tables = lappend(walk->text->tables, table);
 }
 
 /*
- * A statement with its WITH: a CTE is known to those after it, to itself when it
- * is recursive, and to nobody outside.
+ * Walk over a statement and its WITH clause. A CTE is visible in the statement and in the CTEs
+ * after it; in WITH RECURSIVE, in all CTEs of the clause.
  */
 static bool
-read_statement(Node *node, const WithClause *with, Reading *reading)
+walk_statement(Node *node, const WithClause *with, TextWalk *walk)
 {
-	int			known = list_length(reading->ctes);
+	int			visible_outside = list_length(walk->ctes);
 	ListCell   *cell;
 
 	if (with != NULL && with->recursive)
 		foreach(cell, with->ctes)
-			reading->ctes = lappend(reading->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
+			walk->ctes = lappend(walk->ctes, lfirst_node(CommonTableExpr, cell)->ctename);
 	if (with != NULL)
 		foreach(cell, with->ctes)
 	{
 		CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
 
-		read_node(cte->ctequery, reading);
+		walk_node(cte->ctequery, walk);
 		if (!with->recursive)
-			reading->ctes = lappend(reading->ctes, cte->ctename);
+			walk->ctes = lappend(walk->ctes, cte->ctename);
 	}
-	raw_expression_tree_walker(node, read_node, reading);
-	reading->ctes = list_truncate(reading->ctes, known);
+	raw_expression_tree_walker(node, walk_node, walk);
+	walk->ctes = list_truncate(walk->ctes, visible_outside);
 	return false;
 }
 
 static bool
-read_node(Node *node, void *arg)
+walk_writing_statement(Node *node, const WithClause *with, TextWalk *walk)
 {
-	Reading    *reading = arg;
-	CpmStatementText *text = reading->text;
+	walk->text->is_pure_read = false;
+	return walk_statement(node, with, walk);
+}
+
+static bool
+walk_node(Node *node, void *arg)
+{
+	TextWalk   *walk = arg;
+	CpmStatementText *text = walk->text;
 
 	if (node == NULL)
 		return false;
@@ -144,39 +150,35 @@ read_node(Node *node, void *arg)
 		case T_SelectStmt:
 			if (((SelectStmt *) node)->lockingClause != NIL || ((SelectStmt *) node)->intoClause)
 				text->is_pure_read = false;
-			return read_statement(node, ((SelectStmt *) node)->withClause, reading);
+			return walk_statement(node, ((SelectStmt *) node)->withClause, walk);
 		case T_InsertStmt:
-			text->is_pure_read = false;
-			return read_statement(node, ((InsertStmt *) node)->withClause, reading);
+			return walk_writing_statement(node, ((InsertStmt *) node)->withClause, walk);
 		case T_UpdateStmt:
-			text->is_pure_read = false;
-			return read_statement(node, ((UpdateStmt *) node)->withClause, reading);
+			return walk_writing_statement(node, ((UpdateStmt *) node)->withClause, walk);
 		case T_DeleteStmt:
-			text->is_pure_read = false;
-			return read_statement(node, ((DeleteStmt *) node)->withClause, reading);
+			return walk_writing_statement(node, ((DeleteStmt *) node)->withClause, walk);
 		case T_MergeStmt:
-			text->is_pure_read = false;
-			return read_statement(node, ((MergeStmt *) node)->withClause, reading);
+			return walk_writing_statement(node, ((MergeStmt *) node)->withClause, walk);
 		case T_WithClause:
-			/* has been read by read_statement */
+			/* walk_statement() has walked over it */
 		case T_LockingClause:
-			/* names tables of FROM by their aliases */
+			/* its names are aliases of tables in FROM */
 			return false;
 		case T_RangeVar:
-			read_table((RangeVar *) node, reading);
+			record_table((RangeVar *) node, walk);
 			return false;
 		case T_FuncCall:
-			if (is_own_name(strVal(llast(((FuncCall *) node)->funcname))))
+			if (is_extension_name(strVal(llast(((FuncCall *) node)->funcname))))
 				text->is_ours = true;
 			break;
 		default:
 			break;
 	}
-	return raw_expression_tree_walker(node, read_node, arg);
+	return raw_expression_tree_walker(node, walk_node, arg);
 }
 
 static CpmStatementKind
-kind_of(const Node *statement)
+statement_kind(const Node *statement)
 {
 	switch (nodeTag(statement))
 	{
@@ -195,45 +197,46 @@ kind_of(const Node *statement)
 	}
 }
 
-/* Parse and walk; raises what the parser raises. */
+/* Parse the query and walk over it. Raises the parser's errors. */
 static CpmStatementText
-read_text(const char *query)
+parse_text(const char *query)
 {
 	CpmStatementText text = {.is_pure_read = true};
-	Reading		reading = {.text = &text};
+	TextWalk	walk = {.text = &text};
 	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
 	Node	   *statement;
 
 	if (list_length(statements) != 1)
 		return text;
 	statement = linitial_node(RawStmt, statements)->stmt;
-	text.kind = kind_of(statement);
+	text.kind = statement_kind(statement);
 	if (text.kind != CPM_STATEMENT_OTHER)
-		read_node(statement, &reading);
+		walk_node(statement, &walk);
 	return text;
 }
 
 /*
- * The same, false where the parser raises an error. Nothing but memory is in use
- * here, so that the error can be forgotten without more ado; want of memory and
- * the like are raised all the same.
+ * The same, but return false if the parser raises an error. Discarding the error without a
+ * subtransaction is safe, because the raw parser acquires no resources except memory. Errors
+ * such as running out of memory and cancellation are raised again.
  */
 static bool
-try_text(const char *query, CpmStatementText *text)
+try_parse_text(const char *query, CpmStatementText *text)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool parsed = false;
 
 	PG_TRY();
 	{
-		*text = read_text(query);
+		*text = parse_text(query);
 		parsed = true;
 	}
 	PG_CATCH();
 	{
 		int			category = ERRCODE_TO_CATEGORY(geterrcode());
 
-		if (category == ERRCODE_INSUFFICIENT_RESOURCES || category == ERRCODE_OPERATOR_INTERVENTION)
+		if (category == ERRCODE_INSUFFICIENT_RESOURCES ||
+			category == ERRCODE_OPERATOR_INTERVENTION)
 			PG_RE_THROW();
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
@@ -243,7 +246,7 @@ try_text(const char *query, CpmStatementText *text)
 }
 
 static void
-judge_names(CpmStatementText *text)
+classify_tables(CpmStatementText *text)
 {
 	ListCell   *cell;
 
@@ -251,7 +254,7 @@ judge_names(CpmStatementText *text)
 	{
 		const RangeVar *table = lfirst_node(RangeVar, cell);
 
-		if (is_own_name(table->relname))
+		if (is_extension_name(table->relname))
 			text->is_ours = true;
 		if (!is_system_table(table))
 			text->has_tables = true;
@@ -259,9 +262,9 @@ judge_names(CpmStatementText *text)
 }
 
 /*
- * A constant with its type's name, like date '2020-01-01', is shown as date $1,
- * which is no SQL: such a text is read with constants. The parser's notices, of
- * names that it cuts off, are not for who reads the view.
+ * pg_stat_statements shows a typed constant such as date '2020-01-01' as date $1, which the
+ * grammar rejects. If parsing fails, retry with constants in place of parameters. Suppress the
+ * parser's notices about truncated names, because they would reach the reader of the view.
  */
 CpmStatementText
 cpm_read_statement_text(const char *query)
@@ -271,10 +274,10 @@ cpm_read_statement_text(const char *query)
 
 	(void) set_config_option("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	if (!try_text(query, &text) && !try_text(with_constants(query), &text))
+	if (!try_parse_text(query, &text) && !try_parse_text(replace_parameters(query), &text))
 		text.kind = CPM_STATEMENT_OTHER;
 	AtEOXact_GUC(true, level);
 	text.has_parameters = has_parameters(query);
-	judge_names(&text);
+	classify_tables(&text);
 	return text;
 }

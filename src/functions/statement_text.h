@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statement_text.h
- *		What the text of a statement says: its kind, its tables, and whether it is
- *		about the server or about this extension.
+ *		Finds the kind and the tables of a statement by parsing its text.
  */
 #ifndef CPM_STATEMENT_TEXT_H
 #define CPM_STATEMENT_TEXT_H
@@ -14,16 +13,16 @@ typedef struct CpmStatementText
 {
 	CpmStatementKind kind;
 	bool		has_parameters;
-	bool		is_pure_read;	/* locks no rows and changes none */
-	bool		is_ours;		/* names a view or a function of connpool_monitor */
-	bool		has_tables;		/* other than those of the system */
-	List	   *tables;			/* of RangeVar: all, once for each mention; no CTEs */
+	bool		is_pure_read;	/* neither changes nor locks rows */
+	bool		is_ours;		/* names a view or a function of this extension */
+	bool		has_tables;		/* names a table that is not a system catalog */
+	List	   *tables;			/* of RangeVar: one for each mention; not CTEs */
 } CpmStatementText;
 
 /*
- * Read a text as pg_stat_statements shows it. Of kind CPM_STATEMENT_OTHER, and
- * nothing else known, when it is a utility statement, or cannot be parsed.
- * Allocates in the current context, some 100 times the text's length.
+ * Parse a text from pg_stat_statements. For a utility statement, or if the text cannot be parsed,
+ * the kind is CPM_STATEMENT_OTHER and tables is empty. Never raises a syntax error. Allocates
+ * about 100 times the length of the text in the current memory context.
  */
 extern CpmStatementText cpm_read_statement_text(const char *query);
 

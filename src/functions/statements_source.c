@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statements_source.c
- *		Reads pg_stat_statements, wherever it is, if it is.
+ *		Reads pg_stat_statements, in whatever schema it is installed.
  *
- * Nothing of ours depends on its objects, so it can be updated and dropped; its
- * function is found at each call. It is called directly, as the current user, so
- * it redacts for that user. SQL was rejected: it would need USAGE on the schema, and
- * it fails where a text of another database cannot be converted.
+ * The extension's objects do not depend on those of pg_stat_statements, so users can update and
+ * drop it; each call looks its function up again. The function is called directly and redacts
+ * for the current user. Reading the view through SQL was rejected, because it requires USAGE on
+ * the schema and fails if the text of another database cannot be converted.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
-/* It is loaded if its settings are its own and not kept for it by the server. */
+/* Without the library, the setting is unknown, or a placeholder once a user has set it. */
 bool
 cpm_statements_are_loaded(void)
 {
@@ -38,16 +38,17 @@ cpm_statements_are_loaded(void)
 }
 
 void
-cpm_statements_require_loaded(const char *what)
+cpm_statements_require_loaded(const char *object)
 {
 	if (!cpm_statements_are_loaded())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s needs pg_stat_statements to be preloaded", what),
-				 errhint("Add pg_stat_statements to shared_preload_libraries and restart the server.")));
+				 errmsg("%s needs pg_stat_statements to be preloaded", object),
+				 errhint("Add pg_stat_statements to shared_preload_libraries "
+						 "and restart the server.")));
 }
 
-/* The function pg_stat_statements(showtext boolean) of the extension, in whatever schema. */
+/* Return the extension's function pg_stat_statements(showtext boolean); InvalidOid if none. */
 static Oid
 find_function(void)
 {
@@ -71,9 +72,9 @@ find_function(void)
 }
 
 /*
- * Call pg_stat_statements(). It converts each text to the database encoding; a text that cannot
- * be converted fails the whole call and leaks its buffer. With SQL_ASCII as the database
- * encoding it returns the bytes unconverted, so set that for the duration of the call. Error
+ * Call pg_stat_statements(). It converts each text to the database encoding; if a text cannot be
+ * converted, the whole call fails and leaks its buffer. If the database encoding is SQL_ASCII, it
+ * returns the bytes unconverted, so set that encoding for the duration of the call. Error
  * messages are unaffected: they are ASCII, or are sent after the encoding has been restored.
  */
 static void
@@ -101,22 +102,22 @@ call_function(Oid function, ReturnSetInfo *result)
 		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
 }
 
-/* Copy the result out of the memory that ends with the executor state. */
+/* Copy the rows into the current memory context; the result is freed with the executor state. */
 static void
 copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
-	uint64		room = 1024;
+	uint64		capacity = 1024;
 
 	statements->description = CreateTupleDescCopy(result->setDesc);
 	statements->count = 0;
-	statements->row = palloc(room * sizeof(HeapTuple));
+	statements->row = palloc(capacity * sizeof(HeapTuple));
 	while (tuplestore_gettupleslot(result->setResult, true, false, slot))
 	{
-		if (statements->count == room)
+		if (statements->count == capacity)
 		{
-			room *= 2;
-			statements->row = repalloc(statements->row, room * sizeof(HeapTuple));
+			capacity *= 2;
+			statements->row = repalloc(statements->row, capacity * sizeof(HeapTuple));
 		}
 		statements->row[statements->count++] = ExecCopySlotHeapTuple(slot);
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * statements_source.h
- *		Reads pg_stat_statements, wherever it is, if it is.
+ *		Reads pg_stat_statements, in whatever schema it is installed.
  */
 #ifndef CPM_STATEMENTS_SOURCE_H
 #define CPM_STATEMENTS_SOURCE_H
@@ -9,13 +9,13 @@
 #include "access/htup.h"
 #include "access/tupdesc.h"
 
-/* Is pg_stat_statements in shared_preload_libraries? */
+/* Return true if pg_stat_statements is preloaded. */
 extern bool cpm_statements_are_loaded(void);
 
-/* Fail with 55000 unless it is. */
-extern void cpm_statements_require_loaded(const char *what);
+/* Fail with 55000 unless it is. object names the caller in the message. */
+extern void cpm_statements_require_loaded(const char *object);
 
-/* Rows of pg_stat_statements, whose columns functions/statement_rows finds by name. */
+/* Rows of pg_stat_statements. cpm_statement_columns() finds their columns by name. */
 typedef struct CpmStatements
 {
 	TupleDesc	description;
@@ -24,14 +24,14 @@ typedef struct CpmStatements
 } CpmStatements;
 
 /*
- * Read all rows, as the caller may see them, into the current memory context. Returns false if
- * this database does not have the extension, or the caller may not execute its function; needs
- * no privilege on the schema. Texts are as they were stored, each in the encoding of its
- * database. Call when pg_stat_statements is loaded.
+ * Read all rows, redacted for the caller, into the current memory context. Returns false if the
+ * extension is not installed in this database or the caller may not execute its function; needs
+ * no privilege on its schema. Each text is in the encoding of the statement's database. Call only
+ * if pg_stat_statements is preloaded, because its function fails otherwise.
  */
 extern bool cpm_statements_read(CpmStatements *statements);
 
-/* The same, but fail: with 42704 if the extension does not exist, otherwise with 42501. */
+/* The same, but fail with 42704 if the extension is not installed, otherwise with 42501. */
 extern void cpm_statements_require(CpmStatements *statements);
 
 #endif							/* CPM_STATEMENTS_SOURCE_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * timeline.c
- *		connpool_history(): what the metrics were.
+ *		connpool_history(): past values of the metrics.
  */
 #include "postgres.h"
 
@@ -19,14 +19,14 @@
 
 PG_FUNCTION_INFO_V1(connpool_history_1_0);
 
-typedef struct Listing
+typedef struct HistoryListing
 {
 	ReturnSetInfo *result;
 	CpmRow		row;
-} Listing;
+} HistoryListing;
 
 static bool
-is_that_long(Interval *interval, int64 microseconds)
+interval_equals(Interval *interval, int64 microseconds)
 {
 	Interval	wanted = {.time = microseconds};
 
@@ -34,27 +34,32 @@ is_that_long(Interval *interval, int64 microseconds)
 											IntervalPGetDatum(&wanted)));
 }
 
-/* The coarser of two tiers that are equally fine reaches further back. */
+/*
+ * Return the rollup of that resolution; fails with 22023 if there is none. If samples are taken
+ * once a minute, prefer the rollup by the minute, because it reaches further back.
+ */
 static CpmRollup
-tier_of(Interval *resolution)
+rollup_by_resolution(Interval *resolution)
 {
-	for (CpmRollup tier = CPM_ROLLUP_HOURS; tier > CPM_ROLLUP_SAMPLES; tier--)
-		if (is_that_long(resolution, cpm_rollup_length_us(tier)))
-			return tier;
-	if (!is_that_long(resolution, cpm_sample_interval_ms * INT64CONST(1000)))
+	for (CpmRollup rollup = CPM_ROLLUP_HOURS; rollup > CPM_ROLLUP_SAMPLES; rollup--)
+		if (interval_equals(resolution, cpm_rollup_length_us(rollup)))
+			return rollup;
+	if (!interval_equals(resolution, cpm_sample_interval_ms * INT64CONST(1000)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the history has no tier of that resolution"),
-				 errdetail("Its tiers are the samples (connpool_monitor.sample_interval, now %d ms), minutes and hours.",
+				 errmsg("the history has no values at that resolution"),
+				 errdetail("The resolutions are connpool_monitor.sample_interval (now %d ms), "
+						   "one minute and one hour.",
 						   cpm_sample_interval_ms),
-				 errhint("Leave resolution out to get the finest tier that covers the time asked for.")));
+				 errhint("Omit resolution to get the finest one that covers "
+						 "the requested time.")));
 	return CPM_ROLLUP_SAMPLES;
 }
 
 static void
-list_point(const CpmPoint *point, void *arg)
+emit_point(const CpmPoint *point, void *arg)
 {
-	Listing    *listing = arg;
+	HistoryListing *listing = arg;
 	CpmRow	   *row = &listing->row;
 
 	cpm_row_timestamptz(row, point->at);
@@ -69,21 +74,21 @@ list_point(const CpmPoint *point, void *arg)
 Datum
 connpool_history_1_0(PG_FUNCTION_ARGS)
 {
-	Listing		listing = {0};
+	HistoryListing listing = {0};
 	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
-	bool		any = PG_ARGISNULL(3);
+	bool		any_resolution = PG_ARGISNULL(3);
 	int			metric = -1;
-	CpmRollup	tier;
+	CpmRollup	rollup;
 
 	cpm_require_preloaded("connpool_history()");
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* by now(), of which since is likely to be made */
-	tier = any ? cpm_series_tier(since, GetCurrentTransactionStartTimestamp()) :
-		tier_of(PG_GETARG_INTERVAL_P(3));
+	/* use now(), because since is usually computed from it */
+	rollup = any_resolution ? cpm_series_tier(since, GetCurrentTransactionStartTimestamp()) :
+		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
 	listing.result = cpm_rows_begin(fcinfo);
-	cpm_series_scan(tier, metric, any ? 0 : cpm_sample_interval_ms, since, until, list_point,
-					&listing);
+	cpm_series_scan(rollup, metric, any_resolution ? 0 : cpm_sample_interval_ms, since, until,
+					emit_point, &listing);
 	return (Datum) 0;
 }

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * view_pass.c
- *		The value by which a function behind a view recognises a call by that view.
+ *		The value by which a function behind a view recognizes a call from that view.
  *
- * PostgreSQL checks the relations in a view against the view's owner, but the
- * functions against the reader: a function cannot see that the reader was allowed
- * to read the view, and by which columns. So our views read the foreign table
- * _connpool_view_pass and hand its only value on to the function. The table has
- * its row only when it is read with the rights of a superuser, that is by a view
- * that a superuser owns; it is empty for every other query, a superuser's included,
- * whatever was granted. The value is random and of this process alone, so it can
- * be neither stored nor guessed. No view may show it.
+ * PostgreSQL checks privileges on the relations in a view against the view's owner, but those on
+ * functions against the reader. A function therefore cannot see whether the reader was allowed
+ * to read the view. So each view reads the foreign table _connpool_view_pass and passes its only
+ * value to the function. The table returns its row only to a view that a superuser owns; it
+ * is empty for all other queries, including a superuser's own, regardless of privileges.
+ *
+ * The value is random and differs between processes, so that it cannot be guessed or stored. No
+ * view may show it.
  */
 #include "postgres.h"
 
@@ -33,12 +33,12 @@
 PG_FUNCTION_INFO_V1(connpool_view_pass_1_0);
 
 static int64 pass;
-static bool pass_is_made = false;
+static bool has_pass = false;
 
 bool
 cpm_is_view_pass(int64 value)
 {
-	return pass_is_made && value == pass;
+	return has_pass && value == pass;
 }
 
 static void
@@ -56,7 +56,10 @@ pass_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 	add_path(rel, (Path *) cpm_foreign_scan_path(root, rel));
 }
 
-/* The plan keeps the role whose rights are checked: none when it is the current one. */
+/*
+ * Keep in the plan the role against which privileges on the table are checked: the owner of the
+ * view that reads it. InvalidOid if no view does, so that the current user is checked.
+ */
 static ForeignScan *
 pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *targets,
 		  List *clauses, Plan *outer)
@@ -68,7 +71,7 @@ pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List
 							list_make1_oid(rel->userid), NIL, NIL, outer);
 }
 
-/* Return true if this scan may have the pass. */
+/* Return true if the scan may return the pass. Generates the pass at the first such scan. */
 static bool
 may_pass(ForeignScanState *scan)
 {
@@ -80,11 +83,11 @@ may_pass(ForeignScanState *scan)
 	/* the table may have been altered */
 	if (columns->natts != 1 || TupleDescAttr(columns, 0)->atttypid != INT8OID)
 		return false;
-	pass_is_made = pass_is_made || pg_strong_random(&pass, sizeof(pass));
-	return pass_is_made;
+	has_pass = has_pass || pg_strong_random(&pass, sizeof(pass));
+	return has_pass;
 }
 
-/* fdw_state is the pass while the row is still to come. */
+/* fdw_state points to the pass until the scan has returned its row. */
 static void
 pass_rescan(ForeignScanState *scan)
 {
