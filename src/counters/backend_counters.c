@@ -514,7 +514,7 @@ cpm_slots_next_tick(void)
 }
 
 int
-cpm_slots_total(void)
+cpm_backend_slots(void)
 {
 	return slots ? slots->places : 0;
 }

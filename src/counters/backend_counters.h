@@ -202,7 +202,7 @@ extern int	cpm_slots_of_owner(uint64 owner);
 /* Has the session of that PGPROC, which has that pid, a duty? */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
-extern int	cpm_slots_total(void);
+extern int	cpm_backend_slots(void);
 
 /* A hint that the slot of that number will be asked for in a moment; any number. */
 extern void cpm_slot_prefetch(int proc_number);

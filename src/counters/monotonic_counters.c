@@ -87,7 +87,7 @@ static void
 sum_up(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 {
 	memset(totals, 0, sizeof(*totals));
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		const CpmPool *pool = &list->pool[i];
 
@@ -139,17 +139,17 @@ above(uint64 count, uint64 base)
 static double *
 measure_pools(const CpmMonotonicCounters *monotonic)
 {
-	int			places = monotonic->pools.places;
-	double	   *size = palloc0(places * sizeof(double));
+	int			slots = monotonic->pools.slots;
+	double	   *size = palloc0(slots * sizeof(double));
 	double		sessions = 0;
 	double		queries = 0;
 
-	for (int i = 0; i < places; i++)
+	for (int i = 0; i < slots; i++)
 	{
 		sessions += (double) above(monotonic->use[i].sessions, pool_at(i)->marked_sessions);
 		queries += (double) above(monotonic->queries[i], pool_at(i)->marked_queries);
 	}
-	for (int i = 0; i < places; i++)
+	for (int i = 0; i < slots; i++)
 	{
 		const CpmRetainedPool *retained = pool_at(i);
 
@@ -162,7 +162,7 @@ measure_pools(const CpmMonotonicCounters *monotonic)
 static void
 mark_pools(const CpmMonotonicCounters *monotonic, uint64 sample)
 {
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		pool_at(i)->marked_sessions = monotonic->use[i].sessions;
 		pool_at(i)->marked_queries = monotonic->queries[i];
@@ -176,7 +176,7 @@ largest_unnamed(const CpmMonotonicCounters *monotonic, const double *size, uint6
 {
 	int			found = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 		if (monotonic->pools.is_used[i] && !pool_at(i)->has_series &&
 			monotonic->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
 			above(sample, monotonic->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
@@ -193,7 +193,7 @@ pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint6
 	int			unused = -1;
 	int			smallest = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 	{
 		if (!pool_at(i)->has_series)
 			continue;
@@ -233,7 +233,7 @@ replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 s
 	int			enters = largest_unnamed(monotonic, size, sample);
 	int			named = 0;
 
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 		named += pool_at(i)->has_series;
 	if (enters >= 0 && named >= CPM_MAX_POOL_SERIES)
 	{
@@ -295,10 +295,10 @@ sum_databases(CpmMonotonicCounters *monotonic, const Evicted *evicted)
 	const uint64 *counts = monotonic->pools.pool[CPM_OTHER_POOL].counts.of;
 	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
 	uint64		failed = above(counts[CPM_FAILED_QUERIES], evicted->other.base_failed);
-	int			most = monotonic->pools.places + CPM_RETAINED_DATABASES;
+	int			most = monotonic->pools.slots + CPM_RETAINED_DATABASES;
 
 	monotonic->database = palloc0(most * sizeof(CpmDatabaseCounters));
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 		if (monotonic->pools.is_used[i])
 			add_database(monotonic, most, monotonic->pools.pool[i].name.database, monotonic->queries[i], evicted->failed[i]);
 	for (int i = 0; i < evicted->databases; i++)
@@ -318,7 +318,7 @@ static void
 add_memory(CpmMonotonicCounters *monotonic, Evicted *evicted)
 {
 	subtract_base(&monotonic->totals);
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		const uint64 *counts = monotonic->pools.pool[i].counts.of;
 
@@ -329,7 +329,7 @@ add_memory(CpmMonotonicCounters *monotonic, Evicted *evicted)
 	}
 	choose_pools(monotonic);
 	monotonic->other_queries = cpm_retained()->transferred;
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		monotonic->is_named[i] = pool_at(i)->has_series;
 		if (monotonic->is_named[i])
@@ -350,7 +350,7 @@ read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 {
 	monotonic->pools = pools;
 	sum_up(&monotonic->pools, &monotonic->totals);
-	for (int i = 0; i < pools.places; i++)
+	for (int i = 0; i < pools.slots; i++)
 		monotonic->use[i] = cpm_pool_busy_use(i);
 }
 
@@ -376,14 +376,14 @@ cpm_monotonic_read(void)
 {
 	CpmMonotonicCounters *monotonic = palloc0(sizeof(CpmMonotonicCounters));
 	Evicted    *evicted = palloc0(sizeof(Evicted));
-	int			places = cpm_pools_slots();
+	int			slots = cpm_pool_slots();
 	bool		is_one_moment;
 
-	monotonic->use = palloc(places * sizeof(CpmPoolUse));
-	monotonic->is_named = palloc0(places * sizeof(bool));
-	monotonic->queries = palloc0(places * sizeof(uint64));
-	monotonic->named_queries = palloc0(places * sizeof(uint64));
-	evicted->failed = palloc0(places * sizeof(uint64));
+	monotonic->use = palloc(slots * sizeof(CpmPoolUse));
+	monotonic->is_named = palloc0(slots * sizeof(bool));
+	monotonic->queries = palloc0(slots * sizeof(uint64));
+	monotonic->named_queries = palloc0(slots * sizeof(uint64));
+	evicted->failed = palloc0(slots * sizeof(uint64));
 	is_one_moment = read_and_lock(monotonic);
 	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
 	{
@@ -429,7 +429,7 @@ cpm_monotonic_restart(void)
 
 	cpm_monotonic_reset();
 	sum_up(&list, &shared->base);
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])
 			continue;

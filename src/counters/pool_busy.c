@@ -89,8 +89,8 @@ cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 	uint64		sample = pg_atomic_fetch_add_u64(&times->samples, 1) + 1;
 
 	if (left_before == NULL)
-		left_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(uint64));
-	for (int i = 0; i < cpm_pools_slots(); i++)
+		left_before = MemoryContextAllocZero(TopMemoryContext, cpm_pool_slots() * sizeof(uint64));
+	for (int i = 0; i < cpm_pool_slots(); i++)
 	{
 		uint32		generation;
 		uint32		connections;

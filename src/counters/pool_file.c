@@ -25,10 +25,10 @@ end_open_sessions(CpmPoolSnapshot *list, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_total(); i++)
-		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < list->places)
+	for (int i = 0; i < cpm_backend_slots(); i++)
+		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < list->slots)
 			list->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 		if (list->is_used[i])
 			list->pool[i].ended[CPM_SESSION_KILLED] += list->pool[i].connections;
 }
@@ -102,7 +102,7 @@ cpm_pool_file_save(CpmSink *sink, TimestampTz now)
 	cpm_put_mark(sink, sizeof(CpmPoolName));
 	cpm_put_u64(sink, cpm_pools_evicted());
 	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 		if (list.is_used[i])
 			save_pool(sink, &list.pool[i], i);
 	cpm_put_more(sink, false);

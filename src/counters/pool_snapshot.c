@@ -36,9 +36,9 @@
 static void
 read_once(CpmPoolSnapshot *list)
 {
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 		list->is_used[i] = cpm_pool_copy(i, &list->pool[i]);
-	for (int i = 0; i < cpm_slots_total(); i++)
+	for (int i = 0; i < cpm_backend_slots(); i++)
 	{
 		cpm_slot_prefetch(i + SLOTS_AHEAD);
 		cpm_slot_add_to_pool(i, list->pool);
@@ -49,7 +49,7 @@ read_once(CpmPoolSnapshot *list)
 static void
 clamp(CpmPoolSnapshot *list)
 {
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		CpmPool    *pool = &list->pool[i];
 
@@ -105,10 +105,10 @@ read_between_transfers(CpmPoolSnapshot *list, bool nowait)
 static CpmPoolSnapshot
 read_totals(bool nowait)
 {
-	CpmPoolSnapshot list = {.places = cpm_pools_slots()};
+	CpmPoolSnapshot list = {.slots = cpm_pool_slots()};
 
-	list.is_used = palloc(list.places * sizeof(bool));
-	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	list.is_used = palloc(list.slots * sizeof(bool));
+	list.pool = palloc_extended(list.slots * sizeof(CpmPool), MCXT_ALLOC_HUGE);
 	read_between_transfers(&list, nowait);
 	return list;
 }
@@ -140,7 +140,7 @@ subtract_baselines(CpmPoolSnapshot *list)
 {
 	CpmPool    *baseline = palloc(sizeof(CpmPool));
 
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		if (list->is_used[i] && cpm_pool_copy_baseline(i, baseline))
 			subtract(&list->pool[i], baseline);
@@ -169,7 +169,7 @@ cpm_pool_snapshot_nowait(void)
 void
 cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 {
-	int			pools = cpm_pools_slots();
+	int			pools = cpm_pool_slots();
 	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE);
 	bool		is_disturbed = true;
 
@@ -181,7 +181,7 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 		is_disturbed = !cpm_transfers_are_done(&before);
 		for (int i = 0; i < pools; i++)
 			counters[i].opened = (uint32) cpm_pool_counts(i, &counters[i].generation, &counts[i]);
-		for (int i = 0; i < cpm_slots_total(); i++)
+		for (int i = 0; i < cpm_backend_slots(); i++)
 			cpm_slot_add_counts(i, counts);
 		is_disturbed |= !cpm_transfers_are_done(&after) || after != before;
 	}
@@ -198,7 +198,7 @@ cpm_pools_reset_baselines(void)
 {
 	CpmPoolSnapshot list = read_totals(true);
 
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])
 			continue;

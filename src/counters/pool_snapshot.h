@@ -12,7 +12,7 @@
 
 typedef struct CpmPoolSnapshot
 {
-	int			places;
+	int			slots;
 	bool	   *is_used;		/* by index of counters/pool_table */
 	CpmPool    *pool;			/* the same */
 } CpmPoolSnapshot;

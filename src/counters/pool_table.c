@@ -117,7 +117,7 @@ cpm_pools_attach(void *memory, bool is_new)
 }
 
 int
-cpm_pools_slots(void)
+cpm_pool_slots(void)
 {
 	return table->slots;
 }

@@ -29,7 +29,7 @@ extern void cpm_pools_attach(void *memory, bool is_new);
 extern LWLock *cpm_pools_lock(void);
 
 /* Return the number of slots; indexes run from 0 to that number, exclusive. */
-extern int	cpm_pools_slots(void);
+extern int	cpm_pool_slots(void);
 
 /*
  * Take the lock and return the pool of that name, creating it if necessary, or "(other)" if no

@@ -110,7 +110,7 @@ add_open_sessions(CpmHistogram *duration, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_total(); i++)
+	for (int i = 0; i < cpm_backend_slots(); i++)
 		if (cpm_slot_session(i, &session))
 			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
 }

@@ -113,7 +113,7 @@ wanted_by_all(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence, CpmPoolAdv
 {
 	int			sum = 0;
 
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		if (!list->is_used[i])
 			continue;
@@ -212,11 +212,11 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_pool_advice");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	pooled = gather_pooled(list.places);
+	pooled = gather_pooled(list.slots);
 	evidence->processors = online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
 	evidence->wanted_by_all = wanted_by_all(&list, evidence, advice);
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!has_row(&list, i))
 			continue;
@@ -240,7 +240,7 @@ connpool_session_features_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_session_features");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)
 		{

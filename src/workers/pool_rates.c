@@ -44,7 +44,7 @@ cpm_pool_rates_sample(int64 now_us)
 	if (newest()->tally != NULL && now_us - newest()->at_us < KEEP_EVERY_US - EARLY_US)
 		return;
 	if (snapshot->tally == NULL)
-		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_slots() * sizeof(CpmPoolRateCounters));
+		snapshot->tally = MemoryContextAllocHuge(TopMemoryContext, cpm_pool_slots() * sizeof(CpmPoolRateCounters));
 	snapshot->at_us = now_us;
 	cpm_pool_rate_counters(snapshot->tally);
 	next = (next + 1) % SNAPSHOTS;

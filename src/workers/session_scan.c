@@ -88,19 +88,19 @@ cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 	Watch		watch = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
-		.busy_by_pool = palloc0(cpm_pools_slots() * sizeof(uint32)),
-		.newest_by_pool = palloc0(cpm_pools_slots() * sizeof(TimestampTz)),
+		.busy_by_pool = palloc0(cpm_pool_slots() * sizeof(uint32)),
+		.newest_by_pool = palloc0(cpm_pool_slots() * sizeof(TimestampTz)),
 	};
 	CpmSampleObserver watcher = {watch_session, watch_prepared, &watch};
 
 	round_us = now_us;
 	if (newest_before == NULL)
-		newest_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(TimestampTz));
+		newest_before = MemoryContextAllocZero(TopMemoryContext, cpm_pool_slots() * sizeof(TimestampTz));
 	cpm_leaks_round_begin(GetCurrentTimestamp(), tell_of_release);
 	cpm_sample_take(sample, &watcher);
 	cpm_leaks_round_end();
-	memcpy(newest_before, watch.newest_by_pool, cpm_pools_slots() * sizeof(TimestampTz));
-	for (int i = 0; i < cpm_pools_slots(); i++)
+	memcpy(newest_before, watch.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
+	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (watch.busy_by_pool[i] > 0)
 			cpm_pool_note_busy(i, watch.busy_by_pool[i]);
 	cpm_pool_busy_sample(watch.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
