@@ -8,9 +8,9 @@
  * A reader that sums slots and pools meanwhile could see a count twice or not at all.
  *
  * So writers increment "begun" before a transfer and "done" after it, which costs them two atomic
- * additions. A reader that sees a transfer in progress, or a changed count after its read, retries.
- * If transfers follow one another without a gap, the reader asks for a pause: sessions that are
- * about to begin a transfer wait until the reader has finished, for 20 ms at most.
+ * additions. A reader retries if it sees a transfer in progress, or a changed count after its
+ * read. If transfers follow one another without a gap, the reader asks for a pause: sessions that
+ * are about to begin a transfer wait until the reader has finished, for 20 ms at most.
  */
 #include "postgres.h"
 

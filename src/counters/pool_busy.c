@@ -4,9 +4,9 @@
  *		For each pool, how long how many of its sessions were busy, and how many
  *		samples found it in use.
  *
- * There is an entry for each slot of counters/pool_table. It records the generation of the slot and
- * the epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous
- * occupant of the slot, and the sampler clears it before it adds to the entry.
+ * There is an entry for each slot of counters/pool_table. It records the slot's generation and the
+ * epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous
+ * occupant of the slot, and the sampler clears such data before it adds to the entry.
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
  * writing it, so one bucket of a copy may include a sample that another bucket lacks.
@@ -97,14 +97,16 @@ cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 	uint64		sample = pg_atomic_fetch_add_u64(&table->samples, 1) + 1;
 
 	if (previous_last_left == NULL)
-		previous_last_left = MemoryContextAllocZero(TopMemoryContext, cpm_pool_slots() * sizeof(uint64));
+		previous_last_left = MemoryContextAllocZero(TopMemoryContext,
+													cpm_pool_slots() * sizeof(uint64));
 	for (int i = 0; i < cpm_pool_slots(); i++)
 	{
 		uint32		generation;
 		uint32		connections;
 		BusyEntry  *entry;
 
-		if (!cpm_pool_generation(i, &generation, &connections) || (!was_left(i) && connections == 0))
+		if (!cpm_pool_generation(i, &generation, &connections) ||
+			(!was_left(i) && connections == 0))
 			continue;
 		entry = entry_for(i, generation);
 		entry->use.samples++;

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_counters.c
- *		How many sessions there have been and are, how long they lasted, and how
- *		long they took to set up: over the whole server.
+ *		Server-wide counters of sessions: opened, open, their durations and setup times.
  *
- * Every session adds itself by atomics when it opens and when it ends. What
- * belongs to a pool is in counters/pool_table.
+ * Each session adds to atomics when it opens and when it ends. Counters of a single pool are in
+ * counters/pool_counters.
  */
 #include "postgres.h"
 
@@ -16,12 +15,15 @@
 
 typedef struct SessionCounts
 {
+	/* sessions add to these; no lock */
 	pg_atomic_uint64 opened;
 	pg_atomic_uint32 open;		/* now */
-	pg_atomic_uint32 peak;		/* of open, since the sampler last took it */
+	pg_atomic_uint32 peak;		/* of open, since the sampler took the last peak */
 	pg_atomic_uint64 setup[CPM_BUCKETS];
 	pg_atomic_uint64 duration[CPM_BUCKETS];
-	CpmHistogram setup_baseline;	/* of the last reset; whoever resets writes */
+
+	/* values at the last reset, which writes them; a reader may see them half written */
+	CpmHistogram setup_baseline;
 	CpmHistogram duration_baseline;
 } SessionCounts;
 
