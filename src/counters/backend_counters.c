@@ -3,13 +3,13 @@
  * backend_counters.c
  *		A slot for each backend, in which it counts its statements and transactions.
  *
- * Counting must cost a statement almost nothing. So only the backend writes its slot, which has
- * the number of its PGPROC: counting is a load, an addition and a store. Readers take no lock.
+ * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
+ * at the index of its PGPROC: counting is a load, an addition and a store. Readers take no lock.
  *
- * The counters of a slot are never set back, even if another session occupies it, so the sum over
- * all slots is what the server has counted. The counts of a session, or those in its present pool,
- * are the difference from a base: the counters when it opened or entered the pool. Leaving a
- * pool, a session adds that difference to the pool and sets a new base, in a transfer
+ * A slot's counters are never set back, even if another session occupies it, so their sum over all
+ * slots is the server's total. A session's own counts, and those in its present pool, are the
+ * difference from a base: the counters when it opened or entered the pool. A session that leaves a
+ * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
  * A maximum has no difference. It is stored in one word with the number of its period (a tick or
@@ -52,7 +52,7 @@ typedef struct Slot
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
-	uint64		policy_sequence;	/* of the last change of the policy; not read by others */
+	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
 	uint64		owner;			/* cpm_pool_owner() of the role and database */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
@@ -154,7 +154,10 @@ max_value(pg_atomic_uint64 *max, uint32 period)
 	return (int64) (current & CPM_MAX_US);
 }
 
-/* Make a pool the session's present one: it gets the session's policy, and counts from now on. */
+/*
+ * Make a pool the session's present one: set the pool's policy, and the base of the session's
+ * counts. Call in a transfer.
+ */
 static void
 set_present_pool(int pool)
 {
@@ -189,8 +192,8 @@ add_buckets_to_pool(void)
 }
 
 /*
- * Add to the pool what the session has counted since it entered the pool. In a transfer, which the
- * caller ends after it has also set a new base or closed the slot.
+ * Add to the pool what the session has counted since it entered the pool. Call in a transfer, and
+ * set a new base or close the slot before ending it.
  */
 static void
 add_counts_to_pool(void)

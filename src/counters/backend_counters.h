@@ -124,7 +124,7 @@ static inline bool
 cpm_slot_is_in_its_pool(void)
 {
 	const char *shown = cpm_own_slot.shown_name;
-	const char *known = cpm_own_slot.application_name;
+	const char *name = cpm_own_slot.application_name;
 	int			word = cpm_own_slot.last_word;
 	uint64		mask = cpm_own_slot.last_word_mask;
 
@@ -134,7 +134,7 @@ cpm_slot_is_in_its_pool(void)
 		uint64		b;
 
 		memcpy(&a, shown + word * sizeof(a), sizeof(a));
-		memcpy(&b, known + word * sizeof(b), sizeof(b));
+		memcpy(&b, name + word * sizeof(b), sizeof(b));
 		if (((a ^ b) & mask) != 0)
 			return false;
 		if (word == 0)
@@ -180,8 +180,8 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 extern CpmPoolName cpm_slot_session_name(void);
 
 /*
- * The functions that follow read slots. Any process may call them; they take no lock, and return
- * zeros if the library is not preloaded.
+ * Any process may call the functions that follow, unless noted otherwise. They take no lock, and
+ * those that return counters return zeros if the library is not preloaded.
  */
 
 /*
@@ -199,13 +199,13 @@ extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *his
 extern int64 cpm_slots_max_us(void);
 extern void cpm_slots_reset_max(void);
 
-/*
- * A tick is a period of about ten seconds that the sampler ends by beginning the next one; a reset
- * does so too. Return the number of the current tick; the longest statement of a tick, if it is
- * the current one or the one before; or begin the next tick.
- */
+/* A tick is a period of about ten seconds. Return the number of the current one. */
 extern uint32 cpm_slots_tick(void);
+
+/* Return the longest statement of a tick, which is the current or the previous one; 0 for none. */
 extern int64 cpm_slots_tick_max_us(uint32 tick);
+
+/* Begin the next tick. The sampler only, and resets. */
 extern void cpm_slots_next_tick(void);
 
 /* Copy the session whose PGPROC has that number; returns false if there is none. */
@@ -223,7 +223,7 @@ extern int	cpm_slots_of_owner(uint64 owner);
 /* Return true if that session has a duty; see cpm_slot_note_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
-/* Return the number of slots: PGPROC numbers that have one are less than it. */
+/* Return the number of slots, which have the PGPROC numbers from 0 up. */
 extern int	cpm_backend_slots(void);
 
 /* Prefetch a slot that will be read soon. Any number from 0 up is allowed. */

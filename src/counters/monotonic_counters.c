@@ -3,9 +3,9 @@
  * monotonic_counters.c
  *		Counters that never fall while the server runs, for clients that compute rates.
  *
- * Pools are evicted, and only twenty of them have a series of their own; counters/pool_retained
- * keeps what databases and the series "other" would lose by that. A pool's series begins at zero
- * when the pool gets it, so that all series together contain each statement once.
+ * Pools are evicted, and only twenty of them have a series of their own. counters/pool_retained
+ * keeps the counts that databases and the series "other" would otherwise lose. A pool's series
+ * begins at zero when the pool gets it, so that all series together contain each statement once.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
@@ -13,7 +13,7 @@
  * that long or did less than half of the work of the new one.
  *
  * The lock of counters/pool_table guards all state, because pools are evicted under it. Counters
- * are those since the last reset or, after a crash, those above the base that was loaded.
+ * restart at zero at a reset, and after a crash: the counts loaded then are subtracted as a base.
  */
 #include "postgres.h"
 
@@ -296,8 +296,8 @@ add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64
 }
 
 /*
- * Sum statements by database. Those in "(other)" that belong to no evicted pool with a retained
- * database are counted for an unknown one.
+ * Sum statements by database. Statements in "(other)" whose database was not retained are counted
+ * for the unknown database.
  */
 static void
 sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
@@ -325,8 +325,9 @@ sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
 }
 
 /*
- * Complete the counters by what counters/pool_retained holds, and copy the rest of it. The lock is
- * held, and no pool was evicted since the pools were read.
+ * Complete the counters with the state in counters/pool_retained, choose the pools that have a
+ * series, and copy the state that sum_databases() needs. The lock is held, and no pool was evicted
+ * since the pools were read.
  */
 static void
 add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)

@@ -79,11 +79,15 @@ extern void cpm_monotonic_save(CpmSink *sink);
 extern bool cpm_monotonic_load(CpmSource *source);
 
 /*
- * Restart all counters at zero after a crash, because counts that the crash lost would make them
- * fall. The postmaster only, after it has loaded everything. Return true if counters other
- * than zero were so restarted.
+ * Restart all counters at zero after a crash, because the loss of recent counts would make them
+ * fall. The postmaster only, after it has loaded everything.
  */
 extern void cpm_monotonic_restart(void);
+
+/*
+ * Return true if counters above zero have been restarted. The file does not record that, so the
+ * counters must be restarted at the next start too.
+ */
 extern bool cpm_monotonic_was_restarted(void);
 
 #endif							/* CPM_MONOTONIC_COUNTERS_H */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_busy.c
- *		For each pool, how long how many of its sessions were busy, and how many
- *		samples found it in use.
+ *		For each pool, the distribution over time of its number of busy sessions, and
+ *		the number of samples that found it in use.
  *
  * There is an entry for each slot of counters/pool_table. It records the slot's generation and the
  * epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous

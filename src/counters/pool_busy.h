@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_busy.h
- *		For each pool, how long how many of its sessions were busy (active or in a
- *		transaction), and how many samples found it in use.
+ *		For each pool, the distribution over time of its number of busy sessions (active
+ *		or in a transaction), and the number of samples that found it in use.
  */
 #ifndef CPM_POOL_BUSY_H
 #define CPM_POOL_BUSY_H

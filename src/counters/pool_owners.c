@@ -38,8 +38,8 @@ typedef struct Owner
 	int			last_pool;
 	int			next;			/* owner with as many pools, or free entry */
 	int			previous;
-	pg_atomic_uint64 sequence;	/* of the policy; sessions in its pools write both */
-	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy */
+	pg_atomic_uint64 sequence;	/* of the policy; written before it */
+	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy; sessions in the owner's pools write it */
 } Owner;
 
 /* A pool in the list of its owner. */
@@ -328,7 +328,7 @@ typedef struct Choice
 	int			budget;			/* the number of pools that may still be examined */
 } Choice;
 
-/* Examine an owner's pools, or the first of them, and move those to the end of its list. */
+/* Examine an owner's pools, up to a limit, and move them to the end of its list. */
 static void
 examine_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 {

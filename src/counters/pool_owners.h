@@ -27,9 +27,9 @@ extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);
 
 /*
- * Return the pool to evict, or -1. Searches owners in descending order of their numbers of pools,
- * up to the first that have an unused pool, and returns the longest unused one found. Examines a
- * few hundred pools at most, so it can miss an unused one. The caller holds the lock of
+ * Return the pool to evict, or -1. Searches the owners with the most pools first. Once one of
+ * these has an unused pool, returns the longest unused pool of the owners with that many pools.
+ * Examines a few hundred pools at most, so it can miss an unused one. The caller holds the lock of
  * counters/pool_table exclusively.
  */
 extern int	cpm_pool_to_evict(CpmPoolIsUnused is_unused);

@@ -20,15 +20,15 @@
 #include "miscadmin.h"
 
 /*
- * A transfer takes well under a microsecond, but its process may lose the CPU in the middle of it.
- * A reader waits for transfers in progress this often, and asks for a pause after some waits.
+ * Limits of a reader's waits for transfers in progress. A transfer takes well under a microsecond,
+ * but its process may lose the CPU in the middle of it.
  */
 #define MAX_WAITS 1000
 #define MAX_WAITS_NOWAIT 20
 #define WAITS_BEFORE_PAUSE 3
 #define WAIT_US 1000
 
-/* How often a reader reads if transfers overlap each read, and when it asks for a pause. */
+/* Limits of a reader's reads, each of which a transfer may overlap. */
 #define MAX_READS 20
 #define READS_BEFORE_PAUSE 3
 

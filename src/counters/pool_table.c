@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.c
- *		The table of known pools: lookup by name, membership and eviction.
+ *		The table of pools: lookup by name, membership and eviction.
  *
  * The table has max_pools slots, and one more for "(other)". A hash table finds a pool by name,
  * under a lock. Only a session that opens, or that changes to a pool it has not been in lately,
@@ -11,7 +11,8 @@
  * A session enters a pool by incrementing the state, which also returns the generation: if that
  * differs from the one in the session's reference, another pool occupies the slot, and the
  * session undoes the increment. Eviction exchanges a state without connections for the next
- * generation, which fails if a session has entered meanwhile. So neither can miss the other.
+ * generation, which fails if a session has entered meanwhile. So a session never stays in an
+ * evicted pool.
  *
  * If all slots are taken, a new pool evicts one without sessions, chosen by counters/pool_owners,
  * whose counters are added to "(other)". If all pools have sessions, the new session counts in

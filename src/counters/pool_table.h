@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.h
- *		The table of known pools: lookup by name, membership and eviction.
+ *		The table of pools: lookup by name, membership and eviction.
  */
 #ifndef CPM_POOL_TABLE_H
 #define CPM_POOL_TABLE_H
@@ -56,7 +56,7 @@ extern void cpm_pool_leave(int index, TimestampTz now);
 extern int	cpm_pool_load(const CpmPool *pool);
 extern void cpm_pools_load_evicted(uint64 evicted);
 
-/* Return when a session last left the pool, in a unit of its own; 0 if none has. No lock. */
+/* Return the TimestampTz at which a session last left the pool; 0 if none has. Takes no lock. */
 extern uint64 cpm_pool_last_left(int index);
 
 /*

@@ -22,7 +22,7 @@ typedef struct SessionCounts
 	pg_atomic_uint64 setup[CPM_BUCKETS];
 	pg_atomic_uint64 duration[CPM_BUCKETS];
 
-	/* values at the last reset, which writes them; a reader may see them half written */
+	/* values at the last reset, which writes them; readers may see a partial write */
 	CpmHistogram setup_baseline;
 	CpmHistogram duration_baseline;
 } SessionCounts;

@@ -4,11 +4,11 @@
  *		Statement statistics of the last minute, the last hour and the time since the
  *		last reset.
  *
- * The sampler keeps a snapshot of all counters every ten seconds in one ring, and every sixth of
- * them in another ring for an hour. The statistics of a period are the difference between the
- * counters now and the newest snapshot that is old enough. The first snapshot in each ring is that
- * of the server's start. Readers take no lock: they copy a snapshot and then check whether the
- * sampler has reached it meanwhile, as in counters/minute_counters.
+ * The sampler keeps a snapshot of all counters every ten seconds in one ring, and every sixth
+ * snapshot in a second ring, which covers an hour. The statistics of a period are the difference
+ * between the counters now and the newest snapshot that is old enough. The first snapshot in each
+ * ring is that of the server's start. Readers take no lock: they copy a snapshot and then check
+ * whether the sampler has overwritten it meanwhile, as in counters/minute_counters.
  *
  * A maximum has no difference. Each snapshot holds the longest statement since the previous one,
  * which backends record by ticks (counters/backend_counters). A statement that ends while a

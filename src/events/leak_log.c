@@ -4,10 +4,10 @@
  *		Suspected leaks: forgotten sessions and prepared transactions. Counts each once,
  *		and logs how it ended.
  *
- * A leak is identified by its session and the time since when that has kept its state or waited
- * for its client, or by its prepared transaction. Suspected ones are in a table in shared memory,
- * sessions by the number of their PGPROC, so that a restarted sampler continues with them. When a
- * leak ends, it is counted and appended to a ring.
+ * A suspected leak is either a prepared transaction, or a session together with the time at which
+ * it entered its state or began to wait for its client. Suspected leaks are in a table in shared
+ * memory, sessions at the index of their PGPROC, so that a restarted sampler continues with them.
+ * When a leak ends, it is counted and appended to a ring.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract.
  */

@@ -21,7 +21,7 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-#define REPEAT_GROUPS 512		/* with their size, enough for twice the entries of the log */
+#define REPEAT_GROUPS 512		/* with 4 repeats each, twice as many as the log has entries */
 #define REPEATS_IN_GROUP 4
 #define MAX_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
 

@@ -24,12 +24,15 @@ typedef struct CpmRejectionCount
 /*
  * A refused connection attempt, with the names that the client claimed. Identical attempts share
  * an entry if each is made within a minute of the previous one. cpm_rejections_add() sets last_at,
- * attempts and first_at; processes that repeat the attempt update the first two.
+ * attempts and first_at; its caller sets the other fields.
  */
 typedef struct CpmRejected
 {
+	/* written by each process that counts a repetition, without a lock */
 	pg_atomic_uint64 last_at;	/* a TimestampTz */
 	pg_atomic_uint64 attempts;
+
+	/* written by the process that appends the entry */
 	TimestampTz first_at;
 	CpmRejection reason;
 	char		database[NAMEDATALEN];
