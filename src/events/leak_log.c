@@ -46,7 +46,7 @@ typedef struct LeakCounters
 typedef struct LeakLog
 {
 	pg_atomic_uint32 resets;	/* number of resets, which increment it */
-	uint32		resets_seen;	/* of these, for how many the sampler has reset longest_us */
+	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
 	uint32		round;			/* number of the sampler's present round */
 	int			sessions;		/* entries for sessions; those for prepared transactions follow */
 	int			entries;		/* all entries; set at startup, as sessions is */
