@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * backend_counters.c
- *		A slot for each backend, in which it counts what it does.
+ *		A slot for each backend, in which it counts its statements and transactions.
  *
- * Indexed by the number of the PGPROC. Its owner alone writes it, so counting
- * is a load, an addition and a store; readers take what they find. Counters go
- * on from one session of a slot to the next and never return to zero: what the
- * server has counted is the sum over all slots, exact at any moment, and no
- * session has to be evicted into it.
+ * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
+ * at the index of its PGPROC: counting is a load, an addition and a store. Readers take no lock.
  *
- * What belongs to the session, and to its present pool, is the difference to
- * where the counters stood when it opened or came into the pool. Leaving a
- * pool, the session gives that difference to it (counters/pool_table) and moves the
- * mark; a reader who sums pools and slots meanwhile notices the move and reads
- * again.
+ * A slot's counters are never set back, even if another session occupies it, so their sum over all
+ * slots is the server's total. A session's own counts, and those in its present pool, are the
+ * difference from a base: the counters when it opened or entered the pool. A session that leaves a
+ * pool adds that difference to the pool and sets a new base. It does so in a transfer
+ * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
- * A maximum cannot be subtracted. Each is stored in one word with the number
- * of the stretch of time that it is of (a tick of the sampler, the time since a
- * reset); its owner starts anew when that changes.
+ * A maximum has no difference. It is stored in one word with the number of its period (a tick or
+ * the epoch of a reset), and its owner starts it again when that number has changed.
  */
 #include "postgres.h"
 
@@ -38,46 +34,52 @@
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
 
-#define SLOTS_AHEAD 6			/* a slot's buckets are on their way when those are so many places
-								 * on */
-#define RECENT_POOLS 4			/* that a session comes back to without a lookup */
+#define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
+#define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 
 typedef struct Slot
 {
-	CpmSlotCounters counters pg_attribute_aligned(64);	/* written by the owner at every statement */
+	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
 
-	/* written by the owner when it opens, closes or changes pools */
-	CpmSeqlock	lock;			/* guards what follows, but for the two last */
-	int			pid;			/* 0: nobody's */
-	int			pool;
+	/*
+	 * The owner writes what follows when it opens, closes or changes pools. The seqlock guards
+	 * copies of a session; functions that need one field only, such as cpm_slot_pool(), read it
+	 * without. Readers of the pool's bases compare the number of transfers instead.
+	 */
+	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
+	int			pid;			/* 0 if the slot has no session */
+	int			pool;			/* index of counters/pool_table */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
-	uint64		policy_sequence;	/* of its opening, or of the last change of its policy */
-	uint64		owner;			/* cpm_pool_owner() of its role and database */
-	bool		is_trusted;		/* its role is a superuser or a member of pg_read_all_data */
-	uint64		session_base[CPM_COUNTS];
-	uint64		pool_base[CPM_COUNTS];
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature */
-	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* read between two looks
-																		 * at moves only */
+	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
+	uint64		owner;			/* cpm_pool_owner() of the role and database */
+	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
+	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
+	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_note_duty() */
+	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } Slot;
 
 typedef struct Slots
 {
-	pg_atomic_uint32 tick;		/* the sampler and a reset count it up */
-	pg_atomic_uint32 reset_epoch;	/* a reset counts it up */
-	int			places;			/* set at start, and so is what was loaded from before */
-	CpmQueryCounts loaded_counts;
+	pg_atomic_uint32 tick;		/* the sampler and resets increment it */
+	pg_atomic_uint32 reset_epoch;	/* resets increment it */
+	int			total;			/* number of slots; this and the loaded_ fields are set at startup */
+	CpmQueryCounts loaded_counts;	/* from before the server started */
 	CpmHistogram loaded_histogram;
-	pg_atomic_uint64 loaded_max;	/* as in CpmSlotCounters */
+	pg_atomic_uint64 loaded_max;	/* a maximum as in CpmSlotCounters, by reset_epoch */
 	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
 } Slots;
 
-/* A line of the cache for each slot, side by side, so that a sum over a thousand is a walk and not a hunt. */
+/*
+ * The counts of a slot fill a cache line. They are in an array of their own, so that summing them
+ * over all slots, as every sample does, reads consecutive memory.
+ */
 typedef struct SlotCounts
 {
-	pg_atomic_uint64 of[8];		/* by CpmCount, and at CPM_TICK_INDEX and behind it */
+	pg_atomic_uint64 of[8];		/* by CpmCount, CPM_TICK_INDEX or CPM_TOUCHED_INDEX; the owner
+								 * writes, and cpm_slots_next_tick() the tick */
 } SlotCounts;
 
 StaticAssertDecl(CPM_TOUCHED_INDEX < 8, "counts of a slot do not fit");
@@ -91,12 +93,12 @@ typedef struct RecentPool
 } RecentPool;
 
 static Slots *slots;
-static SlotCounts *slot_counts; /* by slot; behind the slots in shared memory */
+static SlotCounts *slot_counts; /* by slot; follows the slots in shared memory */
 
 /* of this process */
 CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
-static Slot *mine;				/* NULL while cpm_own_slot.counters is */
-static CpmPoolName my_pool;
+static Slot *mine;				/* NULL while this process has no slot */
+static CpmPoolName my_pool;		/* of the pool that it is in, or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
 
@@ -128,11 +130,11 @@ cpm_slots_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	memset(slots, 0, cpm_slots_size());
-	slots->places = MaxBackends;
+	slots->total = MaxBackends;
 	pg_atomic_init_u32(&slots->tick, 1);
 	pg_atomic_init_u32(&slots->reset_epoch, 1);
 	pg_atomic_init_u64(&slots->loaded_max, 0);
-	for (int i = 0; i < slots->places; i++)
+	for (int i = 0; i < slots->total; i++)
 	{
 		init_slot(&slots->slot[i]);
 		for (int j = 0; j < CPM_COUNTS; j++)
@@ -141,17 +143,23 @@ cpm_slots_attach(void *memory, bool is_new)
 	}
 }
 
+/* Return a maximum in microseconds, or 0 if it is of another period. */
 static int64
-max_value(pg_atomic_uint64 *max, uint32 stretch)
+max_value(pg_atomic_uint64 *max, uint32 period)
 {
 	uint64		current = pg_atomic_read_u64(max);
 
-	return (current >> CPM_STRETCH_SHIFT) == (stretch & CPM_STRETCH_MASK) ? (int64) (current & CPM_MAX_US) : 0;
+	if (current >> CPM_PERIOD_SHIFT != (period & CPM_PERIOD_MASK))
+		return 0;
+	return (int64) (current & CPM_MAX_US);
 }
 
-/* From here on counts belong to the present pool, and its policy is that of this session. */
+/*
+ * Make a pool the session's present one: set the pool's policy, and the base of the session's
+ * counts. Call in a transfer.
+ */
 static void
-mark_pool_base(int pool)
+set_present_pool(int pool)
 {
 	cpm_pool_set_policy(pool, &mine->policy, mine->policy_sequence);
 	cpm_seqlock_write_begin(&mine->lock);
@@ -162,7 +170,7 @@ mark_pool_base(int pool)
 }
 
 static void
-give_buckets_to_pool(void)
+add_buckets_to_pool(void)
 {
 	uint64		touched = pg_atomic_read_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX]);
 
@@ -183,9 +191,12 @@ give_buckets_to_pool(void)
 	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
 }
 
-/* Within a move: what was counted here and not yet given to the pool. */
+/*
+ * Add to the pool what the session has counted since it entered the pool. Call in a transfer, and
+ * set a new base or close the slot before ending it.
+ */
 static void
-give_to_pool(void)
+add_counts_to_pool(void)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
@@ -194,26 +205,26 @@ give_to_pool(void)
 		if (amount != 0)
 			cpm_pool_add(mine->pool, i, amount);
 	}
-	give_buckets_to_pool();
+	add_buckets_to_pool();
 }
 
 static void
 remember_pool(CpmPoolRef ref)
 {
-	RecentPool *place = &recent_pools[next_recent];
+	RecentPool *recent = &recent_pools[next_recent];
 
 	next_recent = (next_recent + 1) % RECENT_POOLS;
-	strlcpy(place->application_name, my_pool.application_name, NAMEDATALEN);
-	place->ref = ref;
-	place->is_used = true;
+	strlcpy(recent->application_name, my_pool.application_name, NAMEDATALEN);
+	recent->ref = ref;
+	recent->is_used = true;
 }
 
 /*
- * Begin a move by coming into the pool named in my_pool, and return its index.
- * *locked tells whether the lock of counters/pool_table is to be released after it.
+ * Enter the pool named in my_pool and return its index, after beginning a transfer that
+ * end_transfer() ends. Sets *locked to whether the lock of counters/pool_table is now held.
  */
 static int
-begin_in_pool(bool *locked)
+begin_transfer(bool *locked)
 {
 	CpmPoolRef	ref;
 
@@ -235,14 +246,14 @@ begin_in_pool(bool *locked)
 	*locked = true;
 	cpm_transfer_begin();
 	(void) cpm_pool_enter(ref);
-	/* "(other)" is no pool to come back to: there may be a place by then */
+	/* look up the pool again next time if it has no slot now */
 	if (ref.index != CPM_OTHER_POOL)
 		remember_pool(ref);
 	return ref.index;
 }
 
 static void
-end_in_pool(bool locked)
+end_transfer(bool locked)
 {
 	cpm_transfer_end();
 	if (locked)
@@ -250,29 +261,29 @@ end_in_pool(bool locked)
 }
 
 /*
- * Name the pool after the application_name that PostgreSQL shows for this process now. Returns
- * false if the pool keeps its name.
+ * Set the name of my_pool from the application_name that pg_stat_activity shows for this process.
+ * Returns false if my_pool keeps its name.
  */
 static bool
 name_pool(void)
 {
 	char	   *name = cpm_own_slot.application_name;
-	char		left[NAMEDATALEN];
+	char		previous[NAMEDATALEN];
 	size_t		last_byte;
 	uint64		mask = 0;
 
-	/* names are keys of a hash table: no bytes left over after their end */
+	/* names are hash keys, so bytes after their end must be zero */
 	memset(name, 0, NAMEDATALEN);
 	strlcpy(name, MyBEEntry->st_appname, NAMEDATALEN);
 	cpm_own_slot.shown_name = MyBEEntry->st_appname;
-	memcpy(left, my_pool.application_name, NAMEDATALEN);
+	memcpy(previous, my_pool.application_name, NAMEDATALEN);
 	cpm_pool_application(my_pool.application_name, name, cpm_application_grouping);
 
-	last_byte = strlen(name);	/* its end, which counts too */
+	last_byte = strlen(name);	/* the final zero, which is compared too */
 	memset(&mask, 0xFF, last_byte % sizeof(mask) + 1);
 	cpm_own_slot.last_word = (int) (last_byte / sizeof(mask));
 	cpm_own_slot.last_word_mask = mask;
-	return strcmp(my_pool.application_name, left) != 0;
+	return strcmp(my_pool.application_name, previous) != 0;
 }
 
 void
@@ -296,7 +307,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->duties, 0);
-	mark_pool_base(begin_in_pool(&locked));
+	set_present_pool(begin_transfer(&locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
@@ -308,7 +319,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->started_at = MyStartTimestamp;
 	mine->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
-	end_in_pool(locked);
+	end_transfer(locked);
 	cpm_own_slot.last_tick = 0;
 	cpm_own_slot.counters = &mine->counters;
 }
@@ -318,7 +329,7 @@ cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 {
 	cpm_transfers_wait_for_pause();
 	cpm_transfer_begin();
-	give_to_pool();
+	add_counts_to_pool();
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
@@ -338,15 +349,15 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* "(other)" is left as soon as there is a place */
+	/* leave "(other)" as soon as the session's own pool can get a slot */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
-	entered = begin_in_pool(&locked);
-	give_to_pool();
-	mark_pool_base(entered);
+	entered = begin_transfer(&locked);
+	add_counts_to_pool();
+	set_present_pool(entered);
 	cpm_pool_leave(left, now);
-	end_in_pool(locked);
+	end_transfer(locked);
 }
 
 void
@@ -384,24 +395,24 @@ cpm_slot_note_duty(CpmFeature feature, bool is_on)
 }
 
 /*
- * The slot may know of a longer one in this tick, of a session before. A reset
- * begins a new tick, so its epoch is looked at again after one.
+ * The slot's maximum of this tick may be longer, because an earlier session set it. Statements
+ * check the tick only: a reset begins a tick, so the first statement after it reads the new epoch.
  */
 void
 cpm_slot_raise_max(uint32 tick, uint64 us)
 {
 	CpmSlotCounters *counters = &mine->counters;
 	uint64		last = pg_atomic_read_u64(&counters->max_of_tick);
-	uint64		known = max_value(&counters->max_of_tick, tick);
-	uint64		raised = Max(known, Min(us, CPM_MAX_US));
+	uint64		recorded = max_value(&counters->max_of_tick, tick);
+	uint64		raised = Max(recorded, Min(us, CPM_MAX_US));
 	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	if (last >> CPM_STRETCH_SHIFT != (tick & CPM_STRETCH_MASK))
+	if (last >> CPM_PERIOD_SHIFT != (tick & CPM_PERIOD_MASK))
 		pg_atomic_write_u64(&counters->max_of_earlier_tick, last);
-	pg_atomic_write_u64(&counters->max_of_tick, (uint64) tick << CPM_STRETCH_SHIFT | raised);
+	pg_atomic_write_u64(&counters->max_of_tick, (uint64) tick << CPM_PERIOD_SHIFT | raised);
 	if ((uint64) max_value(&counters->max_since_reset, epoch) < raised)
 		pg_atomic_write_u64(&counters->max_since_reset,
-							(uint64) epoch << CPM_STRETCH_SHIFT | raised);
+							(uint64) epoch << CPM_PERIOD_SHIFT | raised);
 	cpm_own_slot.last_tick = tick;
 	cpm_own_slot.longest_us = raised;
 }
@@ -422,7 +433,7 @@ cpm_slots_counts(void)
 
 	if (slots != NULL)
 		sum = slots->loaded_counts;
-	for (int i = 0; slots != NULL && i < slots->places; i++)
+	for (int i = 0; slots != NULL && i < slots->total; i++)
 		for (int j = 0; j < CPM_COUNTS; j++)
 			sum.of[j] += pg_atomic_read_u64(&slot_counts[i].of[j]);
 	return sum;
@@ -434,7 +445,7 @@ cpm_slots_histogram(CpmHistogram *histogram)
 	memset(histogram, 0, sizeof(*histogram));
 	if (slots != NULL)
 		*histogram = slots->loaded_histogram;
-	for (int i = 0; slots != NULL && i < slots->places; i++)
+	for (int i = 0; slots != NULL && i < slots->total; i++)
 		for (int j = 0; j < CPM_BUCKETS; j++)
 			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].counters.bucket[j]);
 }
@@ -445,7 +456,7 @@ cpm_slots_max_us(void)
 	uint32		epoch = slots ? pg_atomic_read_u32(&slots->reset_epoch) : 0;
 	int64		longest = slots ? max_value(&slots->loaded_max, epoch) : 0;
 
-	for (int i = 0; slots != NULL && i < slots->places; i++)
+	for (int i = 0; slots != NULL && i < slots->total; i++)
 	{
 		int64		its = max_value(&slots->slot[i].counters.max_since_reset, epoch);
 
@@ -462,7 +473,7 @@ cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram, int6
 	slots->loaded_counts = *counts;
 	slots->loaded_histogram = *histogram;
 	pg_atomic_write_u64(&slots->loaded_max,
-						epoch << CPM_STRETCH_SHIFT | Min((uint64) max_us, CPM_MAX_US));
+						epoch << CPM_PERIOD_SHIFT | Min((uint64) max_us, CPM_MAX_US));
 }
 
 void
@@ -483,7 +494,7 @@ cpm_slots_tick_max_us(uint32 tick)
 {
 	int64		longest = 0;
 
-	for (int i = 0; slots != NULL && i < slots->places; i++)
+	for (int i = 0; slots != NULL && i < slots->total; i++)
 	{
 		CpmSlotCounters *counters = &slots->slot[i].counters;
 		int64		last = max_value(&counters->max_of_tick, tick);
@@ -495,28 +506,28 @@ cpm_slots_tick_max_us(uint32 tick)
 }
 
 /*
- * Every slot is told, so that a statement need not look elsewhere. The sampler
- * and a reset may do so at once: what counts is the later one.
+ * Write the tick into each slot, so that statements read no other cache line. The sampler and a
+ * reset may do so at the same time: a slot keeps the higher number.
  */
 void
 cpm_slots_next_tick(void)
 {
 	uint64		tick = pg_atomic_fetch_add_u32(&slots->tick, 1) + 1;
 
-	for (int i = 0; i < slots->places; i++)
+	for (int i = 0; i < slots->total; i++)
 	{
-		pg_atomic_uint64 *place = &slot_counts[i].of[CPM_TICK_INDEX];
-		uint64		known = pg_atomic_read_u64(place);
+		pg_atomic_uint64 *slot_tick = &slot_counts[i].of[CPM_TICK_INDEX];
+		uint64		current = pg_atomic_read_u64(slot_tick);
 
-		while (known < tick && !pg_atomic_compare_exchange_u64(place, &known, tick))
+		while (current < tick && !pg_atomic_compare_exchange_u64(slot_tick, &current, tick))
 			;
 	}
 }
 
 int
-cpm_slots_total(void)
+cpm_backend_slots(void)
 {
-	return slots ? slots->places : 0;
+	return slots ? slots->total : 0;
 }
 
 bool
@@ -525,7 +536,7 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 	Slot	   *slot;
 	uint32		before;
 
-	if (slots == NULL || proc_number < 0 || proc_number >= slots->places)
+	if (slots == NULL || proc_number < 0 || proc_number >= slots->total)
 		return false;
 	slot = &slots->slot[proc_number];
 	for (int tries = 0; tries < 1000; tries++)
@@ -538,11 +549,12 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->policy = slot->policy;
 		session->is_trusted = slot->is_trusted;
 		for (int i = 0; i < CPM_COUNTS; i++)
-			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->session_base[i];
+			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) -
+				slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
 			return session->pid != 0;
 	}
-	return false;				/* its owner was stopped in the middle of a change */
+	return false;				/* the owner was stopped while it was writing */
 }
 
 bool
@@ -563,7 +575,7 @@ cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role)
 int
 cpm_slot_pool(int proc_number, int pid)
 {
-	if (slots == NULL || proc_number < 0 || proc_number >= slots->places ||
+	if (slots == NULL || proc_number < 0 || proc_number >= slots->total ||
 		slots->slot[proc_number].pid != pid)
 		return -1;
 	return slots->slot[proc_number].pool;
@@ -574,7 +586,7 @@ cpm_slots_of_owner(uint64 owner)
 {
 	int			count = 0;
 
-	for (int i = 0; slots != NULL && i < slots->places; i++)
+	for (int i = 0; slots != NULL && i < slots->total; i++)
 		count += slots->slot[i].pid != 0 && slots->slot[i].owner == owner;
 	return count;
 }
@@ -586,17 +598,18 @@ cpm_slot_has_duty(int proc_number, int pid)
 		pg_atomic_read_u32(&slots->slot[proc_number].duties) != 0;
 }
 
-/* The same of what cpm_slot_prefetch() has brought by now: the buckets it has counted in. */
+/* Prefetch the buckets that a session uses. Reads the slot, which must be prefetched before. */
 static void
 prefetch_buckets(int proc_number)
 {
 	const Slot *slot;
-	uint64		touched;
+	uint64		touched = 0;
 
-	if (proc_number < 0 || proc_number >= slots->places)
+	if (proc_number < 0 || proc_number >= slots->total)
 		return;
 	slot = &slots->slot[proc_number];
-	touched = slot->pid != 0 ? pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]) : 0;
+	if (slot->pid != 0)
+		touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
@@ -611,8 +624,8 @@ cpm_slot_prefetch(int proc_number)
 {
 	const Slot *slot;
 
-	prefetch_buckets(proc_number - SLOTS_AHEAD);
-	if (proc_number >= slots->places)
+	prefetch_buckets(proc_number - BUCKET_PREFETCH_LAG);
+	if (proc_number >= slots->total)
 		return;
 	slot = &slots->slot[proc_number];
 	cpm_prefetch(&slot->pid);
@@ -620,7 +633,7 @@ cpm_slot_prefetch(int proc_number)
 	cpm_prefetch(&slot_counts[proc_number]);
 }
 
-/* Where a reader found no quiet, the two may be of before and after a move. */
+/* Return the difference, or 0 if a transfer has raised the base after the count was read. */
 static uint64
 counted_since(uint64 count, uint64 base)
 {
@@ -636,14 +649,18 @@ cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index)
 	if (slot->pid == 0 || pool < 0)
 		return;
 	for (int i = 0; i < CPM_COUNTS; i++)
-		counts_by_index[pool].of[i] += counted_since(pg_atomic_read_u64(&slot_counts[proc_number].of[i]),
-													 slot->pool_base[i]);
+	{
+		uint64		count = pg_atomic_read_u64(&slot_counts[proc_number].of[i]);
+
+		counts_by_index[pool].of[i] += counted_since(count, slot->pool_base[i]);
+	}
 }
 
 void
 cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 {
 	Slot	   *slot = &slots->slot[proc_number];
+	SlotCounts *counts = &slot_counts[proc_number];
 	CpmPool    *pool;
 	uint64		touched;
 
@@ -651,8 +668,8 @@ cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 		return;
 	pool = &pools_by_index[slot->pool];
 	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += pg_atomic_read_u64(&slot_counts[proc_number].of[i]) - slot->pool_base[i];
-	touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
+		pool->counts.of[i] += pg_atomic_read_u64(&counts->of[i]) - slot->pool_base[i];
+	touched = pg_atomic_read_u64(&counts->of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * backend_counters.h
- *		A slot for each backend, in which it counts what it does.
+ *		A slot for each backend, in which it counts its statements and transactions.
  */
 #ifndef CPM_BACKEND_COUNTERS_H
 #define CPM_BACKEND_COUNTERS_H
@@ -15,58 +15,65 @@
 #include "port/atomics.h"
 
 /*
- * A maximum is one word: the low 24 bits of the number of the stretch of time
- * that it is of, above 40 bits of microseconds, which are 12 days. A stretch is ten
- * seconds or what lies between two resets, so that a number comes again after five years.
+ * A maximum is one word: the low 24 bits of the number of its period above 40 bits of
+ * microseconds, which suffice for 12 days. A period is a tick of ten seconds or the time between
+ * two resets, so a number recurs only after five years.
  */
-#define CPM_STRETCH_SHIFT 40
-#define CPM_STRETCH_MASK ((UINT64CONST(1) << (64 - CPM_STRETCH_SHIFT)) - 1)
-#define CPM_MAX_US ((UINT64CONST(1) << CPM_STRETCH_SHIFT) - 1)
+#define CPM_PERIOD_SHIFT 40
+#define CPM_PERIOD_MASK ((UINT64CONST(1) << (64 - CPM_PERIOD_SHIFT)) - 1)
+#define CPM_MAX_US ((UINT64CONST(1) << CPM_PERIOD_SHIFT) - 1)
 
-/* What the owner of a slot writes at every statement. An octave of buckets is a line of the cache. */
+/*
+ * The owner of the slot writes these at every statement; no lock. An octave of buckets fills a
+ * cache line.
+ */
 typedef struct CpmSlotCounters
 {
 	pg_atomic_uint64 bucket[CPM_BUCKETS];
 	pg_atomic_uint64 max_since_reset;
 	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
-	pg_atomic_uint64 max_of_earlier_tick;	/* and of the one before that */
+	pg_atomic_uint64 max_of_earlier_tick;	/* of the last such tick before that one */
 } CpmSlotCounters;
 
 /*
- * The own slot of this process; counters is NULL while it has none. Two lines of
- * the cache, and the second only for its first word when a name is short.
+ * This process's own slot, in local memory. Statements read the first cache line, and of the
+ * second one usually only the first word, because names are short.
  */
 typedef struct CpmOwnSlot
 {
-	CpmSlotCounters *counters;
-	pg_atomic_uint64 *count;	/* CPM_COUNTS of them, apart: they are summed at every sample; and
-								 * two more */
-	const char *shown_name;		/* the application_name that PostgreSQL shows */
-	uint64		longest_us;		/* of last_tick */
-	uint32		last_tick;		/* in which a statement ended; 0 before the first */
-	int			last_word;		/* of the name, with its end: its number, from 0 */
-	uint64		last_word_mask; /* the bytes of it that count */
-	char		application_name[NAMEDATALEN];	/* by which its pool was found; zeros after its
-												 * end */
+	CpmSlotCounters *counters;	/* in shared memory; NULL while this process has no slot */
+	pg_atomic_uint64 *count;	/* in shared memory: CPM_COUNTS counts, then CPM_TICK_INDEX and
+								 * CPM_TOUCHED_INDEX */
+	const char *shown_name;		/* the application_name that pg_stat_activity shows */
+	uint64		longest_us;		/* the longest statement of last_tick */
+	uint32		last_tick;		/* the last tick in which a statement ended; 0 for none */
+	int			last_word;		/* index of the 8-byte word in which application_name ends */
+	uint64		last_word_mask; /* selects the name's bytes in that word, with the final zero */
+	char		application_name[NAMEDATALEN];	/* the name by which the pool was found, padded
+												 * with zeros */
 } CpmOwnSlot;
 
-StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a line of the cache");
+StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a cache line");
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
-/* Behind the counts of a slot, the number of the running tick: a statement finds it where it writes anyway. */
+/*
+ * After the counts of a slot: the number of the current tick, which is there because a statement
+ * writes that cache line anyway. cpm_slots_next_tick() writes it.
+ */
 #define CPM_TICK_INDEX CPM_COUNTS
 
-/* And a bit for each octave of buckets that it has counted in since it came into its pool. */
+/* After that: a bit for each octave of buckets used since the session entered its pool. */
 #define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 extern Size cpm_slots_size(void);
 extern void cpm_slots_attach(void *memory, bool is_new);
 
 /*
- * The calling backend's own slot. Open it once, when the session is let in, and
- * close it when the process ends; in between it counts. None of these raises
- * an error; opening, closing and following may take the lock of counters/pool_table.
+ * Open the calling backend's slot after authentication, and close it when the process exits. Call
+ * the functions that follow only in between. None raises an error. Opening the slot and changing
+ * pools may take the lock of counters/pool_table; these and closing may wait for up to 20 ms
+ * (cpm_transfers_wait_for_pause()).
  */
 extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
@@ -78,22 +85,28 @@ extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
  */
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
-/* Go over to the pool of the application_name that is set now, if it is another. */
+/* Move the session to the pool of its present application_name, if that has changed. */
 extern void cpm_slot_change_pool(TimestampTz now);
 
-/* Look up the own pool again with the next statement, because application_grouping has changed. */
+/* Make the next statement look up the session's pool again: application_grouping has changed. */
 extern void cpm_slot_forget_application(void);
 
-/* The policy that is set for the own session has changed. */
+/* Set the policy of the session and of its pool, because its settings have changed. */
 extern void cpm_slot_set_policy(const CpmPolicy *policy);
 
-/* The own session has used a feature so often: its pool has. Takes no lock. */
+/* Add uses of a feature by the session to its pool. Takes no lock. */
 extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now);
 
-/* A feature for which the own session stays, though it is idle: it listens, or holds a lock. */
+/*
+ * Record whether the session has a duty: it uses a feature (LISTEN, advisory locks) that is a
+ * legitimate reason to keep the session open while it is idle.
+ */
 extern void cpm_slot_note_duty(CpmFeature feature, bool is_on);
 
-/* The first statement of the tick, or the longest, and perhaps so since the reset. */
+/*
+ * Record a statement that is the first or the longest of the tick. cpm_slot_count_statement()
+ * calls it.
+ */
 extern void cpm_slot_raise_max(uint32 tick, uint64 us);
 
 static inline bool
@@ -103,15 +116,15 @@ cpm_slot_is_open(void)
 }
 
 /*
- * Is the application_name that PostgreSQL shows for this process now still the one
- * by which its pool was found? The content is compared, in words: a string that is set anew may
- * be where the one before was. Both have room for whole words.
+ * Return true if the application_name that pg_stat_activity shows for this process is still the
+ * one by which its pool was found. Compares the strings and not their addresses, because a new
+ * value may be at the address of the old one. Compares whole words, which both buffers have.
  */
 static inline bool
 cpm_slot_is_in_its_pool(void)
 {
 	const char *shown = cpm_own_slot.shown_name;
-	const char *known = cpm_own_slot.application_name;
+	const char *name = cpm_own_slot.application_name;
 	int			word = cpm_own_slot.last_word;
 	uint64		mask = cpm_own_slot.last_word_mask;
 
@@ -121,7 +134,7 @@ cpm_slot_is_in_its_pool(void)
 		uint64		b;
 
 		memcpy(&a, shown + word * sizeof(a), sizeof(a));
-		memcpy(&b, known + word * sizeof(b), sizeof(b));
+		memcpy(&b, name + word * sizeof(b), sizeof(b));
 		if (((a ^ b) & mask) != 0)
 			return false;
 		if (word == 0)
@@ -131,7 +144,7 @@ cpm_slot_is_in_its_pool(void)
 	}
 }
 
-/* Add where nobody else writes: cheaper than an atomic addition, and enough. */
+/* Add to a counter that only this process writes; cheaper than an atomic addition. */
 static inline void
 cpm_slot_add(pg_atomic_uint64 *counter, uint64 amount)
 {
@@ -144,7 +157,7 @@ cpm_slot_count(CpmCount count, uint64 amount)
 	cpm_slot_add(&cpm_own_slot.count[count], amount);
 }
 
-/* A statement has ended. A few dozen instructions: every statement comes here. */
+/* Count a statement that has ended. Must stay at a few dozen instructions. */
 static inline void
 cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 {
@@ -163,57 +176,66 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 		cpm_slot_raise_max(tick, elapsed_us);
 }
 
-/* Return the names of the own session: those of its pool, but its application_name in full. */
+/* Return the names of the session: those of its pool, but with its ungrouped application_name. */
 extern CpmPoolName cpm_slot_session_name(void);
 
-/* Readers: any process, no lock, zeros when the library is not preloaded. */
+/*
+ * Any process may call the functions that follow, unless noted otherwise. They take no lock, and
+ * those that return counters return zeros if the library is not preloaded.
+ */
 
-/* Of all sessions since the server started, and what was loaded then; they never fall. */
+/*
+ * Return the counts or the histogram of all sessions since the server started, plus those loaded
+ * at startup. They never fall.
+ */
 extern CpmQueryCounts cpm_slots_counts(void);
 extern void cpm_slots_histogram(CpmHistogram *histogram);
 
-/* What was counted before the server started. The postmaster, before anybody else is there. */
-extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram, int64 max_us);
+/* Set the counters from before the server started. The postmaster only, at startup. */
+extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram,
+						   int64 max_us);
 
-/* The longest statement since peaks were last reset; 0 for none. */
+/* Return the duration of the longest statement since the last reset, or 0; or reset it. */
 extern int64 cpm_slots_max_us(void);
 extern void cpm_slots_reset_max(void);
 
-/*
- * The longest statement of each tick: a stretch of time that ends when the
- * sampler begins the next. Only the running tick and the one before it are known.
- */
+/* A tick is a period of about ten seconds. Return the number of the current one. */
 extern uint32 cpm_slots_tick(void);
+
+/* Return the longest statement of a tick, which is the current or the previous one; 0 for none. */
 extern int64 cpm_slots_tick_max_us(uint32 tick);
+
+/* Begin the next tick. The sampler only, and resets. */
 extern void cpm_slots_next_tick(void);
 
-/* The session whose PGPROC has that number; false when there is none, or no slot. */
+/* Copy the session whose PGPROC has that number; returns false if there is none. */
 extern bool cpm_slot_session(int proc_number, CpmSlotSession *session);
 
-/* Only its pool, or -1; as cheap as it can be. */
+/* Return the index of the pool of that session, or -1. Cheaper than cpm_slot_session(). */
 extern int	cpm_slot_pool(int proc_number, int pid);
 
 /*
- * How many open sessions a role has in a database (cpm_pool_owner()), also those whose
- * pool found no place. Looks at each slot.
+ * Return the number of open sessions of an owner (cpm_pool_owner(), a role in a database),
+ * including those counted in "(other)". Reads every slot.
  */
 extern int	cpm_slots_of_owner(uint64 owner);
 
-/* Has the session of that PGPROC, which has that pid, a duty? */
+/* Return true if that session has a duty; see cpm_slot_note_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
-extern int	cpm_slots_total(void);
+/* Return the number of slots, which have the PGPROC numbers from 0 up. */
+extern int	cpm_backend_slots(void);
 
-/* A hint that the slot of that number will be asked for in a moment; any number. */
+/* Prefetch a slot that will be read soon. Any number from 0 up is allowed. */
 extern void cpm_slot_prefetch(int proc_number);
 
 /*
- * Add to a pool what the session of that PGPROC has counted in it and not yet
- * given to it. Between two looks at cpm_transfers_are_done().
+ * Add what the session has counted in its present pool, and not yet added to it, to
+ * pools_by_index[its pool]. To be consistent with the pools' own counters, call it between two
+ * calls of cpm_transfers_are_done(). The second function adds the counts only, never less than
+ * zero, for callers that need no consistency.
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
-
-/* Only its counts; at any moment, for who needs no sums. */
 extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);
 
 #endif							/* CPM_BACKEND_COUNTERS_H */

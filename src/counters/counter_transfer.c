@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * counter_transfer.c
- *		Around whatever moves counts between a session and its pool, or a session from
- *		one pool to another.
+ *		Bracket transfers of counters between a backend slot and its pool, or between
+ *		two pools, so that readers notice them.
  *
- * What a session has counted is in its slot or in its pool, and a reader wants it once.
- * So whoever moves it says when he begins and when he is done, which costs two additions,
- * and a reader that met a move reads again. Where one follows the other all the time, the
- * reader asks for quiet: those who are about to begin wait, for the time of a reading.
+ * A backend counts in its own slot and adds these counts to its pool when it leaves the pool.
+ * A reader that sums slots and pools meanwhile could see a count twice or not at all.
+ *
+ * So writers increment "begun" before a transfer and "done" after it, which costs them two atomic
+ * additions. A reader retries if it sees a transfer in progress, or a changed count after its
+ * read. If transfers follow one another without a gap, the reader asks for a pause: sessions that
+ * are about to begin a transfer wait until the reader has finished, for 20 ms at most.
  */
 #include "postgres.h"
 
@@ -15,84 +18,84 @@
 #include "counters/counter_transfer.h"
 #include "port/atomics.h"
 
-/* For how long moves are put off when a reader asks for it: ten thousand pools are read in less. */
-#define QUIET_US 20000
+#define PAUSE_US 20000			/* long enough to read ten thousand pools */
 
-typedef struct Moves
+typedef struct Transfers
 {
-	pg_atomic_uint64 begun;
-	pg_atomic_uint64 done;
-	pg_atomic_uint64 quiet_until;	/* of the monotonic clock; 0: nobody asks for it */
-} Moves;
+	pg_atomic_uint64 begun;		/* transfers ever begun; each writer adds */
+	pg_atomic_uint64 done;		/* transfers ever ended; each writer adds */
+	pg_atomic_uint64 pause_until;	/* us of the monotonic clock, 0 for no pause; readers set and
+									 * clear it, waiting sessions clear it */
+} Transfers;
 
-static Moves *moves;
+static Transfers *transfers;
 
 Size
 cpm_transfers_size(void)
 {
-	return sizeof(Moves);
+	return sizeof(Transfers);
 }
 
 void
 cpm_transfers_attach(void *memory, bool is_new)
 {
-	moves = memory;
+	transfers = memory;
 	if (!is_new)
 		return;
-	pg_atomic_init_u64(&moves->begun, 0);
-	pg_atomic_init_u64(&moves->done, 0);
-	pg_atomic_init_u64(&moves->quiet_until, 0);
+	pg_atomic_init_u64(&transfers->begun, 0);
+	pg_atomic_init_u64(&transfers->done, 0);
+	pg_atomic_init_u64(&transfers->pause_until, 0);
 }
 
 void
 cpm_transfer_begin(void)
 {
-	pg_atomic_fetch_add_u64(&moves->begun, 1);
+	pg_atomic_fetch_add_u64(&transfers->begun, 1);
 }
 
 void
 cpm_transfer_end(void)
 {
-	pg_atomic_fetch_add_u64(&moves->done, 1);
+	pg_atomic_fetch_add_u64(&transfers->done, 1);
 }
 
 void
 cpm_transfers_pause(void)
 {
-	pg_atomic_write_u64(&moves->quiet_until, (uint64) (cpm_monotonic_us() + QUIET_US));
+	pg_atomic_write_u64(&transfers->pause_until, (uint64) (cpm_monotonic_us() + PAUSE_US));
 	pg_memory_barrier();
 }
 
 void
 cpm_transfers_resume(void)
 {
-	pg_atomic_write_u64(&moves->quiet_until, 0);
+	pg_atomic_write_u64(&transfers->pause_until, 0);
 }
 
-/* Once is enough: a reader that asks again and again does not hold up anybody for longer. */
 void
 cpm_transfers_wait_for_pause(void)
 {
-	uint64		until = pg_atomic_read_u64(&moves->quiet_until);
+	/* read once, so that readers who extend the pause do not delay this session further */
+	uint64		until = pg_atomic_read_u64(&transfers->pause_until);
 
 	if (likely(until == 0))
 		return;
-	while (pg_atomic_read_u64(&moves->quiet_until) != 0 && (uint64) cpm_monotonic_us() < until)
-		pg_usleep(QUIET_US / 200);
-	/* who asked may have been ended before he could take it back */
-	(void) pg_atomic_compare_exchange_u64(&moves->quiet_until, &until, 0);
+	while (pg_atomic_read_u64(&transfers->pause_until) != 0 && (uint64) cpm_monotonic_us() < until)
+		pg_usleep(PAUSE_US / 200);
+	/* the reader may have been terminated before it could end the pause */
+	(void) pg_atomic_compare_exchange_u64(&transfers->pause_until, &until, 0);
 }
 
 bool
 cpm_transfers_are_done(uint64 *count)
 {
-	/* done before begun: in the other order a move between the two would be missed */
 	uint64		done;
 
+	/* done before begun: in the other order, a transfer begun between the two would be missed */
 	pg_memory_barrier();
-	done = pg_atomic_read_u64(&moves->done);
+	done = pg_atomic_read_u64(&transfers->done);
 	pg_memory_barrier();
-	*count = pg_atomic_read_u64(&moves->begun);
+	*count = pg_atomic_read_u64(&transfers->begun);
 	pg_memory_barrier();
 	return *count == done;
 }

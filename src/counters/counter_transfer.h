@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * counter_transfer.h
- *		Around whatever moves counts between a session and its pool, or a session from
- *		one pool to another. Any process with shared memory; none raises anything.
+ *		Bracket transfers of counters between a backend slot and its pool, or between
+ *		two pools, so that readers notice them.
+ *
+ * Any process with shared memory may call these functions; none raises an error.
  */
 #ifndef CPM_COUNTER_TRANSFER_H
 #define CPM_COUNTER_TRANSFER_H
@@ -10,20 +12,31 @@
 extern Size cpm_transfers_size(void);
 extern void cpm_transfers_attach(void *memory, bool is_new);
 
-/* Nothing that could wait, or be interrupted, in between. */
+/*
+ * Begin or end a transfer. In between, the caller must not wait, raise an error or process
+ * interrupts, because readers retry until the transfer has ended.
+ */
 extern void cpm_transfer_begin(void);
 extern void cpm_transfer_end(void);
 
-/* How many had been begun, when none was under way; false when one was. */
+/*
+ * Return true if no transfer is in progress, and set *count to the number of transfers begun so
+ * far. No transfer overlapped a read if this function returned true with the same count before
+ * and after it.
+ */
 extern bool cpm_transfers_are_done(uint64 *count);
 
 /*
- * A reader that is disturbed all the time asks for quiet: for 20 ms at most, sessions
- * wait before they begin a move. Whoever is about to begin one heeds that first, holding
- * no LWLock.
+ * Ask sessions to begin no transfer for up to 20 ms, or withdraw that request. For readers that
+ * would otherwise retry again and again.
  */
 extern void cpm_transfers_pause(void);
 extern void cpm_transfers_resume(void);
+
+/*
+ * Wait for the end of a pause, for 20 ms at most. Sessions call this before they begin a transfer,
+ * while they hold no LWLock.
+ */
 extern void cpm_transfers_wait_for_pause(void);
 
 #endif							/* CPM_COUNTER_TRANSFER_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * minute_counters.h
- *		What counters were a minute ago, for the metrics of the last minute.
+ *		Counters as of a minute ago, to compute the metrics of the last minute.
  */
 #ifndef CPM_MINUTE_COUNTERS_H
 #define CPM_MINUTE_COUNTERS_H
@@ -9,7 +9,7 @@
 #include "base/query_counts.h"
 #include "datatype/timestamp.h"
 
-/* Counters as they stood at one moment. */
+/* A snapshot of counters. */
 typedef struct CpmCounters
 {
 	TimestampTz at;
@@ -21,15 +21,19 @@ typedef struct CpmCounters
 extern Size cpm_minute_counters_size(void);
 extern void cpm_minute_counters_attach(void *memory, bool is_new);
 
-/* Keep a snapshot. The sampler only, at every sample; at most one a second is kept. */
+/*
+ * Keep a snapshot, unless the last one is less than about a second old. The sampler only, at every
+ * sample.
+ */
 extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 
-/* The last minute begins with the server's start: so much had been counted before. The postmaster. */
+/* Set the first snapshot to the counters loaded at startup. The postmaster only. */
 extern void cpm_minute_counters_init(const CpmCounters *now);
 
 /*
- * The newest snapshot that is at least a minute older than now, or that of the
- * server's start. Any process; no lock. The library must be preloaded.
+ * Return the newest snapshot that is at least a minute old, or else the oldest usable one, which
+ * is that of the server's start in its first minute. Any process; takes no lock. The library must
+ * be preloaded.
  */
 extern CpmCounters cpm_counters_minute_ago(TimestampTz now);
 

@@ -1,24 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.c
- *		Counters that never fall while the server runs, for those who compute rates
- *		from them.
+ *		Counters that never fall while the server runs, for clients that compute rates.
  *
- * Pools can be evicted, and only the largest are named: without memory, the
- * counter of a database would fall when a pool of it is evicted, and that of all
- * other pools whenever one changes sides. So evicted pools are kept by their
- * database, and what changed sides stays where it was counted: in `moved`, which
- * is added to the others. The series of a pool begins at zero when the pool is
- * named, so all series together have each statement once.
+ * Pools are evicted, and only twenty of them have a series of their own. counters/pool_retained
+ * keeps the counts that databases and the series "other" would otherwise lose. A pool's series
+ * begins at zero when the pool gets it, so that all series together contain each statement once.
  *
- * Clients choose names, and each new name is a new series. So a pool is named only
- * after it has lasted (CPM_SERIES_MIN_SAMPLES), and after the first twenty at most one
- * in CPM_SERIES_PERIOD_SAMPLES samples is: in the place of a pool that was unused for so
- * long, or did less than half of what the new one did.
+ * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
+ * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
+ * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets one, from a pool that was unused for
+ * that long or did less than half of the work of the new one.
  *
- * A reset begins anew, and so does a start after a crash: from the base, which
- * is what was loaded then. All of it is guarded by the lock of counters/pool_table, under
- * which pools are evicted.
+ * The lock of counters/pool_table guards all state, because pools are evicted under it. Counters
+ * restart at zero at a reset, and after a crash: the counts loaded then are subtracted as a base.
  */
 #include "postgres.h"
 
@@ -35,26 +30,26 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-#define MOST_TRIES 3
+#define MAX_TRIES 3
 
-/* What the reader copied of counters/pool_retained while it held the lock. */
-typedef struct Evicted
+/* A copy of what a read needs of counters/pool_retained after it has released the lock. */
+typedef struct RetainedCopy
 {
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];
 	CpmRetainedPool other;
-	uint64	   *failed;			/* by index of counters/pool_table, above their bases */
-} Evicted;
+	uint64	   *failed;			/* failed statements of each pool above its base, by index */
+} RetainedCopy;
 
-/* Guarded by the lock of counters/pool_table, except that the field "reads" is also read without it. */
+/* Written under the lock of counters/pool_table; "reads" is also read without it. */
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint32		entered;		/* how many pools got a series, up to CPM_MAX_POOL_SERIES */
-	uint64		replaced_at;	/* number of the sample at which a pool got a series last */
+	uint32		entered;		/* number of pools that got a series, up to CPM_MAX_POOL_SERIES */
+	uint64		replaced_at;	/* number of the sample at which a pool last got a series */
 	uint64		marked_at;		/* number of the sample at which the marks were set */
-	bool		began_anew;		/* after a crash, and something had been counted */
-	CpmMonotonicTotals base;
+	bool		was_restarted;	/* after a crash, with a base other than zero */
+	CpmMonotonicTotals base;	/* loaded after a crash; not part of any counter */
 } MonotonicState;
 
 static MonotonicState *shared;
@@ -78,16 +73,16 @@ cpm_monotonic_reset(void)
 {
 	cpm_retained_reset();
 	shared->reads++;
-	shared->began_anew = false;
+	shared->was_restarted = false;
 	memset(&shared->base, 0, sizeof(shared->base));
 }
 
-/* Everything since the last reset. */
+/* Set the server's totals since the last reset. */
 static void
-sum_up(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
+sum_totals(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 {
 	memset(totals, 0, sizeof(*totals));
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		const CpmPool *pool = &list->pool[i];
 
@@ -111,14 +106,14 @@ sum_up(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 		totals->leaks += cpm_leak_counts(kind).detected;
 }
 
-/* Totals are made of nothing but counters. */
 static void
 subtract_base(CpmMonotonicTotals *totals)
 {
 	uint64	   *counter = (uint64 *) totals;
 	const uint64 *base = (const uint64 *) &shared->base;
 
-	StaticAssertStmt(sizeof(CpmMonotonicTotals) % sizeof(uint64) == 0, "totals are counters");
+	StaticAssertStmt(sizeof(CpmMonotonicTotals) % sizeof(uint64) == 0,
+					 "totals consist of counters only");
 	for (size_t i = 0; i < sizeof(CpmMonotonicTotals) / sizeof(uint64); i++)
 		counter[i] -= Min(counter[i], base[i]);
 }
@@ -135,21 +130,24 @@ above(uint64 count, uint64 base)
 	return count - Min(count, base);
 }
 
-/* What pools did since the mark: the share of all sessions of each, and of all statements. */
+/*
+ * Return, for each pool, how much it did since the mark: its share of all sessions plus its share
+ * of all statements. Palloc'd.
+ */
 static double *
 measure_pools(const CpmMonotonicCounters *monotonic)
 {
-	int			places = monotonic->pools.places;
-	double	   *size = palloc0(places * sizeof(double));
+	int			slots = monotonic->pools.slots;
+	double	   *size = palloc0(slots * sizeof(double));
 	double		sessions = 0;
 	double		queries = 0;
 
-	for (int i = 0; i < places; i++)
+	for (int i = 0; i < slots; i++)
 	{
 		sessions += (double) above(monotonic->use[i].sessions, pool_at(i)->marked_sessions);
 		queries += (double) above(monotonic->queries[i], pool_at(i)->marked_queries);
 	}
-	for (int i = 0; i < places; i++)
+	for (int i = 0; i < slots; i++)
 	{
 		const CpmRetainedPool *retained = pool_at(i);
 
@@ -159,10 +157,11 @@ measure_pools(const CpmMonotonicCounters *monotonic)
 	return size;
 }
 
+/* Begin a new comparison of pools at this sample. */
 static void
 mark_pools(const CpmMonotonicCounters *monotonic, uint64 sample)
 {
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		pool_at(i)->marked_sessions = monotonic->use[i].sessions;
 		pool_at(i)->marked_queries = monotonic->queries[i];
@@ -170,13 +169,16 @@ mark_pools(const CpmMonotonicCounters *monotonic, uint64 sample)
 	shared->marked_at = sample;
 }
 
-/* The largest pool that has lasted, is in use and is not named; -1 for none. */
+/*
+ * Return the largest pool that has no series, was in use for long enough and was used lately; -1
+ * if there is none.
+ */
 static int
 largest_unnamed(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
 	int			found = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 		if (monotonic->pools.is_used[i] && !pool_at(i)->has_series &&
 			monotonic->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
 			above(sample, monotonic->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
@@ -186,14 +188,15 @@ largest_unnamed(const CpmMonotonicCounters *monotonic, const double *size, uint6
 	return found;
 }
 
-/* The named pool that gives its place to another one of that size; -1 for none. */
+/* Return the pool whose series ends in favor of a pool of new_size; -1 if there is none. */
 static int
-pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample, double other_size)
+pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample,
+				double new_size)
 {
 	int			unused = -1;
 	int			smallest = -1;
 
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 	{
 		if (!pool_at(i)->has_series)
 			continue;
@@ -204,7 +207,8 @@ pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint6
 	}
 	if (above(sample, monotonic->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
 		return unused;
-	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES && size[smallest] < other_size / 2)
+	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES &&
+		size[smallest] < new_size / 2)
 		return smallest;
 	return -1;
 }
@@ -226,16 +230,18 @@ end_series(int index)
 	cpm_retained()->transferred -= pool_at(index)->shown_queries;
 }
 
-/* Name one more pool, if there is one to be named and a place for it. */
+/* Begin one series, if a pool may have it. Ends another one if there are twenty already. */
 static void
 replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
 	int			enters = largest_unnamed(monotonic, size, sample);
 	int			named = 0;
 
-	for (int i = 0; i < monotonic->pools.places; i++)
+	if (enters < 0)
+		return;
+	for (int i = 0; i < monotonic->pools.slots; i++)
 		named += pool_at(i)->has_series;
-	if (enters >= 0 && named >= CPM_MAX_POOL_SERIES)
+	if (named >= CPM_MAX_POOL_SERIES)
 	{
 		int			leaves = pool_to_replace(monotonic, size, sample, size[enters]);
 
@@ -243,13 +249,11 @@ replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 s
 			return;
 		end_series(leaves);
 	}
-	if (enters < 0)
-		return;
 	begin_series(monotonic, enters);
 	shared->replaced_at = sample;
 }
 
-/* Each pool that lasts is named until there were twenty; then one at a time, slowly. */
+/* Begin series: immediately until twenty pools have got one, and after that one per period. */
 static void
 choose_pools(const CpmMonotonicCounters *monotonic)
 {
@@ -273,63 +277,74 @@ choose_pools(const CpmMonotonicCounters *monotonic)
 bool
 cpm_monotonic_is_other(const CpmPoolName *name)
 {
-	return strcmp(name->database, CPM_SERIES_OTHER) == 0 && strcmp(name->role, CPM_SERIES_OTHER) == 0 &&
+	return strcmp(name->database, CPM_SERIES_OTHER) == 0 &&
+		strcmp(name->role, CPM_SERIES_OTHER) == 0 &&
 		strcmp(name->application_name, CPM_SERIES_OTHER) == 0;
 }
 
 static void
-add_database(CpmMonotonicCounters *monotonic, int most, const char *name, uint64 queries, uint64 failed)
+add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64 queries,
+			 uint64 failed)
 {
-	/* a database may be called as none that is known is */
-	const char *known = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
-	CpmDatabaseCounters *database = &monotonic->database[cpm_find_database(monotonic->database, &monotonic->databases, most, known)];
+	/* count a database with the name of the series for unknown ones in that series */
+	const char *key = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
+	int			index = cpm_find_database(monotonic->database, &monotonic->databases, size, key);
+	CpmDatabaseCounters *database = &monotonic->database[index];
 
 	database->queries += queries;
 	database->failed += failed;
 }
 
-/* By database; what is in "(other)" and not of a pool that was evicted is of none that is known. */
+/*
+ * Sum statements by database. Statements in "(other)" whose database was not retained are counted
+ * for the unknown database.
+ */
 static void
-sum_databases(CpmMonotonicCounters *monotonic, const Evicted *evicted)
+sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
 {
 	const uint64 *counts = monotonic->pools.pool[CPM_OTHER_POOL].counts.of;
-	uint64		queries = above(counts[CPM_QUERIES], evicted->other.base_queries);
-	uint64		failed = above(counts[CPM_FAILED_QUERIES], evicted->other.base_failed);
-	int			most = monotonic->pools.places + CPM_RETAINED_DATABASES;
+	uint64		queries = above(counts[CPM_QUERIES], retained->other.base_queries);
+	uint64		failed = above(counts[CPM_FAILED_QUERIES], retained->other.base_failed);
+	int			size = monotonic->pools.slots + CPM_RETAINED_DATABASES;
 
-	monotonic->database = palloc0(most * sizeof(CpmDatabaseCounters));
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.places; i++)
+	monotonic->database = palloc0(size * sizeof(CpmDatabaseCounters));
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 		if (monotonic->pools.is_used[i])
-			add_database(monotonic, most, monotonic->pools.pool[i].name.database, monotonic->queries[i], evicted->failed[i]);
-	for (int i = 0; i < evicted->databases; i++)
+			add_database(monotonic, size, monotonic->pools.pool[i].name.database,
+						 monotonic->queries[i], retained->failed[i]);
+	for (int i = 0; i < retained->databases; i++)
 	{
-		const CpmDatabaseCounters *database = &evicted->database[i];
+		const CpmDatabaseCounters *database = &retained->database[i];
 
-		add_database(monotonic, most, database->name, database->queries, database->failed);
+		add_database(monotonic, size, database->name, database->queries, database->failed);
 		queries = above(queries, database->queries);
 		failed = above(failed, database->failed);
 	}
 	if (queries > 0 || failed > 0)
-		add_database(monotonic, most, "", queries, failed);
+		add_database(monotonic, size, "", queries, failed);
 }
 
-/* The lock is held, and no pool was evicted since they were read. */
+/*
+ * Complete the counters with the state in counters/pool_retained, choose the pools that have a
+ * series, and copy the state that sum_databases() needs. The lock is held, and no pool was evicted
+ * since the pools were read.
+ */
 static void
-add_memory(CpmMonotonicCounters *monotonic, Evicted *evicted)
+add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 {
 	subtract_base(&monotonic->totals);
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		const uint64 *counts = monotonic->pools.pool[i].counts.of;
 
 		if (!monotonic->pools.is_used[i])
 			continue;
 		monotonic->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
-		evicted->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
+		retained->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
 	choose_pools(monotonic);
 	monotonic->other_queries = cpm_retained()->transferred;
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		monotonic->is_named[i] = pool_at(i)->has_series;
 		if (monotonic->is_named[i])
@@ -340,25 +355,28 @@ add_memory(CpmMonotonicCounters *monotonic, Evicted *evicted)
 		else
 			monotonic->other_queries += monotonic->queries[i];
 	}
-	evicted->databases = cpm_retained()->databases;
-	memcpy(evicted->database, cpm_retained()->database, sizeof(evicted->database));
-	evicted->other = *pool_at(CPM_OTHER_POOL);
+	retained->databases = cpm_retained()->databases;
+	memcpy(retained->database, cpm_retained()->database, sizeof(retained->database));
+	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
+/* Set the counters that are read without the lock. */
 static void
 read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 {
 	monotonic->pools = pools;
-	sum_up(&monotonic->pools, &monotonic->totals);
-	for (int i = 0; i < pools.places; i++)
+	sum_totals(&monotonic->pools, &monotonic->totals);
+	for (int i = 0; i < pools.slots; i++)
 		monotonic->use[i] = cpm_pool_busy_use(i);
 }
 
 /*
  * Read all totals, then take the lock. Returns false if a pool was evicted, a reset happened or
- * another read completed before the lock was taken; the caller retries. After another read,
- * our totals may be the older ones: a pool that we then begin to name would be subtracted from
- * the sum of the others with a count lower than was already shown, and that sum would fall.
+ * another read completed before the lock was taken; the caller retries.
+ *
+ * If another read has completed, our totals may be older than those that it returned. A pool that
+ * got its series now would leave fewer statements in "other" than the other read has counted
+ * there, so "other" would fall.
  */
 static bool
 read_and_lock(CpmMonotonicCounters *monotonic)
@@ -375,30 +393,28 @@ CpmMonotonicCounters *
 cpm_monotonic_read(void)
 {
 	CpmMonotonicCounters *monotonic = palloc0(sizeof(CpmMonotonicCounters));
-	Evicted    *evicted = palloc0(sizeof(Evicted));
-	int			places = cpm_pools_slots();
-	bool		is_one_moment;
+	RetainedCopy *retained = palloc0(sizeof(RetainedCopy));
+	int			slots = cpm_pool_slots();
+	bool		is_consistent;
 
-	monotonic->use = palloc(places * sizeof(CpmPoolUse));
-	monotonic->is_named = palloc0(places * sizeof(bool));
-	monotonic->queries = palloc0(places * sizeof(uint64));
-	monotonic->named_queries = palloc0(places * sizeof(uint64));
-	evicted->failed = palloc0(places * sizeof(uint64));
-	is_one_moment = read_and_lock(monotonic);
-	for (int tries = 0; !is_one_moment && tries < MOST_TRIES; tries++)
+	monotonic->use = palloc(slots * sizeof(CpmPoolUse));
+	monotonic->is_named = palloc0(slots * sizeof(bool));
+	monotonic->queries = palloc0(slots * sizeof(uint64));
+	monotonic->named_queries = palloc0(slots * sizeof(uint64));
+	retained->failed = palloc0(slots * sizeof(uint64));
+	is_consistent = read_and_lock(monotonic);
+	for (int tries = 0; !is_consistent && tries < MAX_TRIES; tries++)
 	{
 		LWLockRelease(cpm_pools_lock());
-		is_one_moment = read_and_lock(monotonic);
+		is_consistent = read_and_lock(monotonic);
 	}
-	if (!is_one_moment)
-	{
-		/* one is evicted all the time: look while none can be */
+	if (!is_consistent)
+		/* pools are evicted all the time: read again while the lock prevents that */
 		read_pools(monotonic, cpm_pool_snapshot_nowait());
-	}
-	add_memory(monotonic, evicted);
+	add_retained(monotonic, retained);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
-	sum_databases(monotonic, evicted);
+	sum_databases(monotonic, retained);
 	return monotonic;
 }
 
@@ -428,8 +444,8 @@ cpm_monotonic_restart(void)
 	CpmPoolSnapshot list = cpm_pool_snapshot();
 
 	cpm_monotonic_reset();
-	sum_up(&list, &shared->base);
-	for (int i = 0; i < list.places; i++)
+	sum_totals(&list, &shared->base);
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])
 			continue;
@@ -437,7 +453,7 @@ cpm_monotonic_restart(void)
 		pool_at(i)->base_failed = list.pool[i].counts.of[CPM_FAILED_QUERIES];
 	}
 	for (size_t i = 0; i < sizeof(shared->base) / sizeof(uint64); i++)
-		shared->began_anew |= ((const uint64 *) &shared->base)[i] != 0;
+		shared->was_restarted |= ((const uint64 *) &shared->base)[i] != 0;
 	pfree(list.is_used);
 	pfree(list.pool);
 }
@@ -445,5 +461,5 @@ cpm_monotonic_restart(void)
 bool
 cpm_monotonic_was_restarted(void)
 {
-	return shared->began_anew;
+	return shared->was_restarted;
 }

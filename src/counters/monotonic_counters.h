@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.h
- *		Counters that never fall while the server runs, for those who compute rates
- *		from them: Prometheus takes a counter that falls for one that began anew, and
- *		its whole value for an increase.
+ *		Counters that never fall while the server runs, for clients that compute rates.
+ *
+ * Prometheus takes a counter that falls for one that restarted at zero, and its new value for an
+ * increase.
  */
 #ifndef CPM_MONOTONIC_COUNTERS_H
 #define CPM_MONOTONIC_COUNTERS_H
@@ -15,15 +16,14 @@
 #include "counters/pool_snapshot.h"
 #include "events/errors.h"
 
-#define CPM_MAX_POOL_SERIES 20	/* that are named; the rest is "other" */
-#define CPM_SERIES_MIN_SAMPLES 30	/* samples that find a pool in use before it may be named */
-#define CPM_SERIES_PERIOD_SAMPLES 600	/* samples between two replacements of named pools, at
-										 * least */
-#define CPM_SERIES_OTHER "other"	/* database, role and application of that rest */
-#define CPM_SERIES_NO_DATABASE "(other)"	/* evicted pools, sessions that are still
-											 * authenticating */
+#define CPM_MAX_POOL_SERIES 20	/* pools with a series; the others share the series "other" */
+#define CPM_SERIES_MIN_SAMPLES 30	/* samples that must find a pool in use before it gets one */
+#define CPM_SERIES_PERIOD_SAMPLES 600	/* minimum number of samples between two replacements */
+#define CPM_SERIES_OTHER "other"	/* database, role and application of the shared series */
+#define CPM_SERIES_NO_DATABASE "(other)"	/* database of evicted pools if it is unknown, and of
+											 * sessions that are still authenticating */
 
-/* Of the whole server. */
+/* Counters of the whole server; only counters, because they are subtracted as an array. */
 typedef struct CpmMonotonicTotals
 {
 	uint64		opened;
@@ -43,11 +43,14 @@ typedef struct CpmMonotonicCounters
 {
 	CpmMonotonicTotals totals;
 	CpmPoolSnapshot pools;		/* since the last reset */
-	CpmPoolUse *use;			/* by index */
-	bool	   *is_named;		/* the same */
-	uint64	   *queries;		/* the same */
-	uint64	   *named_queries;	/* the same: of a pool that is named, since it was */
-	uint64		other_queries;	/* of pools that are not named, or before they were */
+
+	/* by index of counters/pool_table, pools.slots entries each */
+	CpmPoolUse *use;
+	bool	   *is_named;		/* the pool has a series */
+	uint64	   *queries;		/* statements of the pool */
+	uint64	   *named_queries;	/* statements since the pool got its series; 0 without one */
+
+	uint64		other_queries;	/* statements that are in no pool's series */
 	int			databases;
 	CpmDatabaseCounters *database;
 } CpmMonotonicCounters;
@@ -56,26 +59,35 @@ extern Size cpm_monotonic_size(void);
 extern void cpm_monotonic_attach(void *memory, bool is_new);
 
 /*
- * Read everything at one moment, palloc'd; chooses the pools that are named. Any process with a
- * PGPROC; takes the lock of counters/pool_table for some microseconds.
+ * Return all counters as of one moment, palloc'd, and choose the pools that have a series. Any
+ * process with a PGPROC. Takes the lock of counters/pool_table, usually for some microseconds; if
+ * pools are evicted all the time, for the time of reading all pools.
  */
 extern CpmMonotonicCounters *cpm_monotonic_read(void);
 
-/* Is it called as the rest is? Then it is one of that. */
+/* True if the name collides with the shared series "other"; such a pool is counted in it. */
 extern bool cpm_monotonic_is_other(const CpmPoolName *name);
 
-/* All counters begin anew; pools that are named stay so. The lock is held exclusively. */
+/*
+ * Restart all counters at zero; pools keep their series. The caller holds the lock of
+ * counters/pool_table exclusively.
+ */
 extern void cpm_monotonic_reset(void);
 
-/*
- * Loading is for the postmaster, before anybody else is there. What a crash lost
- * would let counters fall: after one they begin anew, from what was loaded, and
- * so they do at the next start.
- */
+/* Save or load which pools have a series. Load only in the postmaster, at startup. */
 extern void cpm_monotonic_save(CpmSink *sink);
 extern bool cpm_monotonic_load(CpmSource *source);
 
+/*
+ * Restart all counters at zero after a crash, because the loss of recent counts would make them
+ * fall. The postmaster only, after it has loaded everything.
+ */
 extern void cpm_monotonic_restart(void);
+
+/*
+ * Return true if counters above zero have been restarted. The file does not record that, so the
+ * counters must be restarted at the next start too.
+ */
 extern bool cpm_monotonic_was_restarted(void);
 
 #endif							/* CPM_MONOTONIC_COUNTERS_H */

@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_busy.c
- *		For how long how many sessions of each pool were busy, and how often the
- *		sampler found each pool in use.
+ *		For each pool, the distribution over time of its number of busy sessions, and
+ *		the number of samples that found it in use.
  *
- * One place for each of counters/pool_table. The sampler alone writes; readers take what
- * they find, of which a bucket may be a sample ahead of another. What belongs to
- * a pool that is not at its place any more, or to the time before a reset, is told
- * by the generation and the epoch that stand beside it.
+ * There is an entry for each slot of counters/pool_table. It records the slot's generation and the
+ * epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous
+ * occupant of the slot, and the sampler clears such data before it adds to the entry.
+ *
+ * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
+ * writing it, so one bucket of a copy may include a sample that another bucket lacks.
  */
 #include "postgres.h"
 
@@ -18,133 +20,141 @@
 #include "storage/shmem.h"
 #include "utils/memutils.h"
 
-typedef struct BusyPlace
+/* Written by the sampler, and by the postmaster at startup. */
+typedef struct BusyEntry
 {
-	uint32		generation;		/* of the pool that it is of */
-	uint32		epoch;			/* in which it began; 0 for nothing */
-	CpmPoolUse	use;			/* of that pool, whatever the epoch */
+	uint32		generation;		/* of the slot, when the entry was cleared */
+	uint32		epoch;			/* of "busy"; 0 if the entry was never written */
+	CpmPoolUse	use;			/* in all epochs */
 	CpmBusy		busy;
-} BusyPlace;
+} BusyEntry;
 
-typedef struct BusyTimes
+typedef struct BusyTable
 {
-	pg_atomic_uint32 epoch;		/* a reset adds one */
-	pg_atomic_uint64 samples;	/* the sampler adds one */
-	BusyPlace	place[FLEXIBLE_ARRAY_MEMBER];
-} BusyTimes;
+	pg_atomic_uint32 epoch;		/* a reset increments it */
+	pg_atomic_uint64 samples;	/* the sampler increments it */
+	BusyEntry	entry[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
+} BusyTable;
 
-static BusyTimes *times;
-static uint64 *left_before;		/* by pool, at the sample before; of the sampler */
+static BusyTable *table;
+
+/* The sampler's own: cpm_pool_last_left() of each pool at the previous sample. */
+static uint64 *previous_last_left;
 
 Size
 cpm_pool_busy_size(void)
 {
-	return add_size(offsetof(BusyTimes, place), mul_size(cpm_max_pools + 1, sizeof(BusyPlace)));
+	return add_size(offsetof(BusyTable, entry), mul_size(cpm_max_pools + 1, sizeof(BusyEntry)));
 }
 
 void
 cpm_pool_busy_attach(void *memory, bool is_new)
 {
-	times = memory;
+	table = memory;
 	if (!is_new)
 		return;
-	pg_atomic_init_u32(&times->epoch, 1);
-	pg_atomic_init_u64(&times->samples, 0);
+	pg_atomic_init_u32(&table->epoch, 1);
+	pg_atomic_init_u64(&table->samples, 0);
 	for (int i = 0; i <= cpm_max_pools; i++)
-		times->place[i].epoch = 0;
+		table->entry[i].epoch = 0;
 }
 
-/* The place, emptied if it knows another pool or another time. */
-static BusyPlace *
+/*
+ * Return the entry of a pool, to be written. Clears it if it belongs to a previous occupant of the
+ * slot; clears only "busy" if it belongs to an earlier epoch.
+ */
+static BusyEntry *
 entry_for(int index, uint32 generation)
 {
-	BusyPlace  *place = &times->place[index];
-	uint32		epoch = pg_atomic_read_u32(&times->epoch);
+	BusyEntry  *entry = &table->entry[index];
+	uint32		epoch = pg_atomic_read_u32(&table->epoch);
 
-	if (place->generation != generation || place->epoch == 0)
-		memset(&place->use, 0, sizeof(place->use));
-	if (place->generation != generation || place->epoch != epoch)
+	if (entry->generation != generation || entry->epoch == 0)
+		memset(&entry->use, 0, sizeof(entry->use));
+	if (entry->generation != generation || entry->epoch != epoch)
 	{
-		memset(&place->busy, 0, sizeof(place->busy));
-		place->generation = generation;
-		place->epoch = epoch;
+		memset(&entry->busy, 0, sizeof(entry->busy));
+		entry->generation = generation;
+		entry->epoch = epoch;
 	}
-	return place;
+	return entry;
 }
 
-/* Did a session leave the pool since this function was asked before? */
+/* Return true if a session has left the pool since the previous sample. */
 static bool
 was_left(int index)
 {
-	uint64		left = cpm_pool_last_left(index);
-	bool		is_new = left != left_before[index];
+	uint64		last_left = cpm_pool_last_left(index);
+	bool		is_changed = last_left != previous_last_left[index];
 
-	left_before[index] = left;
-	return is_new;
+	previous_last_left[index] = last_left;
+	return is_changed;
 }
 
 void
 cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 {
-	uint64		sample = pg_atomic_fetch_add_u64(&times->samples, 1) + 1;
+	uint64		sample = pg_atomic_fetch_add_u64(&table->samples, 1) + 1;
 
-	if (left_before == NULL)
-		left_before = MemoryContextAllocZero(TopMemoryContext, cpm_pools_slots() * sizeof(uint64));
-	for (int i = 0; i < cpm_pools_slots(); i++)
+	if (previous_last_left == NULL)
+		previous_last_left = MemoryContextAllocZero(TopMemoryContext,
+													cpm_pool_slots() * sizeof(uint64));
+	for (int i = 0; i < cpm_pool_slots(); i++)
 	{
 		uint32		generation;
 		uint32		connections;
-		BusyPlace  *place;
+		BusyEntry  *entry;
 
-		if (!cpm_pool_generation(i, &generation, &connections) || (!was_left(i) && connections == 0))
+		if (!cpm_pool_generation(i, &generation, &connections) ||
+			(!was_left(i) && connections == 0))
 			continue;
-		place = entry_for(i, generation);
-		place->use.samples++;
-		place->use.last_used = sample;
-		place->use.sessions += connections;
+		entry = entry_for(i, generation);
+		entry->use.samples++;
+		entry->use.last_used = sample;
+		entry->use.sessions += connections;
 		if (connections > 0)
-			cpm_busy_add(&place->busy, busy_by_pool[i], tenths);
+			cpm_busy_add(&entry->busy, busy_by_pool[i], tenths);
 	}
 }
 
 CpmPoolUse
 cpm_pool_busy_use(int index)
 {
-	const BusyPlace *place = &times->place[index];
+	const BusyEntry *entry = &table->entry[index];
 	CpmPoolUse	use = {0};
 	uint32		generation;
 	uint32		connections;
 
 	if (cpm_pool_generation(index, &generation, &connections) &&
-		place->epoch != 0 && place->generation == generation)
-		use = place->use;
+		entry->epoch != 0 && entry->generation == generation)
+		use = entry->use;
 	return use;
 }
 
 uint64
 cpm_pool_busy_samples(void)
 {
-	return pg_atomic_read_u64(&times->samples);
+	return pg_atomic_read_u64(&table->samples);
 }
 
 bool
 cpm_pool_busy_copy(int index, CpmBusy *busy)
 {
-	const BusyPlace *place = &times->place[index];
+	const BusyEntry *entry = &table->entry[index];
 	uint32		generation;
 	uint32		connections;
 
 	if (!cpm_pool_generation(index, &generation, &connections) ||
-		place->generation != generation || place->epoch != pg_atomic_read_u32(&times->epoch))
+		entry->generation != generation || entry->epoch != pg_atomic_read_u32(&table->epoch))
 		return false;
-	*busy = place->busy;
+	*busy = entry->busy;
 	return true;
 }
 
 void
 cpm_pool_busy_reset(void)
 {
-	pg_atomic_fetch_add_u32(&times->epoch, 1);
+	pg_atomic_fetch_add_u32(&table->epoch, 1);
 }
 
 void

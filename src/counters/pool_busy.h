@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_busy.h
- *		For how long how many sessions of each pool were busy: active or in a
- *		transaction; and how often the sampler found each pool in use.
+ *		For each pool, the distribution over time of its number of busy sessions (active
+ *		or in a transaction), and the number of samples that found it in use.
  */
 #ifndef CPM_POOL_BUSY_H
 #define CPM_POOL_BUSY_H
@@ -10,38 +10,43 @@
 #include "base/busy.h"
 
 /*
- * How the sampler found a pool, since the pool came or the server started; no reset clears it.
- * A pool is in use at a sample if it has a session, or if one left it since the sample before.
+ * How often the sampler found a pool in use, since the pool was created or the server started.
+ * Resets do not clear it. A pool is in use at a sample if it has a session, or if a session has
+ * left it since the previous sample.
  */
 typedef struct CpmPoolUse
 {
-	uint64		samples;		/* at which it was in use */
-	uint64		last_used;		/* number of the last of them, by cpm_pool_busy_samples() */
-	uint64		sessions;		/* it had, summed over all samples */
+	uint64		samples;		/* number of samples that found the pool in use */
+	uint64		last_used;		/* the last such sample, numbered as by cpm_pool_busy_samples() */
+	uint64		sessions;		/* the pool's sessions, summed over all samples */
 } CpmPoolUse;
 
 extern Size cpm_pool_busy_size(void);
 extern void cpm_pool_busy_attach(void *memory, bool is_new);
 
 /*
- * For so long (tenths of a second) as many sessions were busy as it says by index
- * of counters/pool_table; pools without sessions are not observed. The sampler only.
+ * Record a sample: busy_by_pool[i] sessions of the pool with index i of counters/pool_table were
+ * busy for the given tenths of a second. Pools without sessions are not observed. The sampler
+ * only.
  */
 extern void cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths);
 
-/* What is known of a pool; false for nothing. Any process; no lock. */
+/*
+ * Copy the distribution of busy sessions since the last reset; returns false if the pool has not
+ * been observed since then. Any process; takes no lock.
+ */
 extern bool cpm_pool_busy_copy(int index, CpmBusy *busy);
 
-/* Copy how a pool was found; zeros for one that no sample found. Any process; no lock. */
+/* Return how often the pool was in use; zeros if no sample found it so. Any process; no lock. */
 extern CpmPoolUse cpm_pool_busy_use(int index);
 
-/* Return how many samples were taken since the server started. Any process; no lock. */
+/* Return the number of samples since the server started. Any process; takes no lock. */
 extern uint64 cpm_pool_busy_samples(void);
 
-/* All begins anew. */
+/* Discard the distributions of all pools. Any process; takes no lock. */
 extern void cpm_pool_busy_reset(void);
 
-/* Go on from what is known of a pool. The postmaster only, before anybody else is there. */
+/* Set a pool's distribution to a saved one. The postmaster only, at startup. */
 extern void cpm_pool_busy_load(int index, const CpmBusy *busy);
 
 #endif							/* CPM_POOL_BUSY_H */

@@ -4,12 +4,12 @@
  *		The counters of each pool, by index of counters/pool_table.
  *
  * Many sessions add to a pool, so all counters are atomics. A session adds what it counted in
- * its own slot (counters/backend_counters) when it leaves the pool, inside a transfer (counters/counter_transfer), so that a
- * snapshot sees each count once.
+ * its own slot (counters/backend_counters) when it leaves the pool, inside a transfer
+ * (counters/counter_transfer), so that a snapshot contains each count once.
  *
- * Counters never go back: a reset records a baseline, which readers subtract. Peaks carry the
- * number of their epoch in the same word; a reset begins a new epoch, and a peak of an older one
- * counts as zero.
+ * A reset does not set counters back, because sessions add to them meanwhile. It records a
+ * baseline, which readers subtract. A peak is stored in one word with the number of its epoch; a
+ * reset begins a new epoch, and a peak of an older one counts as zero.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 #include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 
-/* The parts of a CpmPool that are sums. */
+/* The counters of a CpmPool that are added up, as atomics. */
 typedef struct PoolSums
 {
 	pg_atomic_uint64 count[CPM_COUNTS];
@@ -43,15 +43,15 @@ typedef struct PoolEntry
 	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 never */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
-	pg_atomic_uint32 has_baseline;
-	PoolSums	total;			/* sessions add as they leave */
+	pg_atomic_uint32 has_baseline;	/* written as the baseline is */
+	PoolSums	total;			/* sessions add when they open, leave or use a feature */
 	PoolSums	baseline;		/* written by resets and evictions, under the lock of
-								 * counters/pool_table */
+								 * counters/pool_table; read without */
 } PoolEntry;
 
 typedef struct PoolCounters
 {
-	pg_atomic_uint32 epoch;		/* of peaks */
+	pg_atomic_uint32 epoch;		/* of peaks; a reset increments it */
 	PoolEntry	pool[FLEXIBLE_ARRAY_MEMBER];
 } PoolCounters;
 
@@ -63,7 +63,7 @@ cpm_pool_counters_size(void)
 	return add_size(offsetof(PoolCounters, pool), mul_size(cpm_max_pools + 1, sizeof(PoolEntry)));
 }
 
-/* Shared memory is zeroed when it is created, which is what a pool without counts looks like. */
+/* Leaves the pools as they are: new shared memory is zeroed, like a pool without counts. */
 void
 cpm_pool_counters_attach(void *memory, bool is_new)
 {
@@ -124,9 +124,9 @@ cpm_pool_add(int index, CpmCount count, uint64 amount)
 	pg_atomic_fetch_add_u64(&shared->pool[index].total.count[count], amount);
 }
 
-/* Readers skip octaves of buckets that are all zero. */
+/* Mark the octave of a bucket as used, because readers skip octaves that are not. */
 static void
-note_octave(PoolEntry *pool, int bucket)
+mark_octave(PoolEntry *pool, int bucket)
 {
 	uint64		octave = UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS);
 
@@ -137,7 +137,7 @@ note_octave(PoolEntry *pool, int bucket)
 void
 cpm_pool_add_bucket(int index, int bucket, uint64 amount)
 {
-	note_octave(&shared->pool[index], bucket);
+	mark_octave(&shared->pool[index], bucket);
 	pg_atomic_fetch_add_u64(&shared->pool[index].total.bucket[bucket], amount);
 }
 
@@ -264,7 +264,7 @@ cpm_pool_set_baseline(int index, const CpmPool *from)
 	for (int i = 0; i < CPM_BUCKETS; i++)
 	{
 		if (from->histogram.count[i] != 0)
-			note_octave(pool, i);
+			mark_octave(pool, i);
 		pg_atomic_write_u64(&baseline->bucket[i], from->histogram.count[i]);
 	}
 	pg_atomic_write_u32(&pool->has_baseline, 1);
@@ -324,6 +324,6 @@ cpm_pool_counters_transfer(int from, int to)
 		raise_timestamp(&target->feature_seen[i], pg_atomic_read_u64(&source->feature_seen[i]));
 		pg_atomic_write_u64(&source->feature_seen[i], 0);
 	}
-	/* the target keeps its own: "(other)" has no newest session */
+	/* not merged into the target, because "(other)" has no newest session */
 	pg_atomic_write_u64(&source->last_opened, 0);
 }

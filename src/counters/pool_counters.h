@@ -15,29 +15,36 @@
 extern Size cpm_pool_counters_size(void);
 extern void cpm_pool_counters_attach(void *memory, bool is_new);
 
-/* Add to a pool that the calling session is in. */
+/* Add to the counters of the pool that the calling session is in. */
 extern void cpm_pool_add(int index, CpmCount count, uint64 amount);
 extern void cpm_pool_add_bucket(int index, int bucket, uint64 amount);
 extern void cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now);
 extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
 extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
 
-/* Raise the pool's peak since the last reset of peaks. Busy sessions: the sampler only. */
+/* Raise the pool's peak of connections; or of busy sessions, the sampler only. */
 extern void cpm_pool_raise_peak(int index, uint32 connections);
 extern void cpm_pool_note_busy(int index, uint32 busy);
 
-/* Begin a new epoch of peaks. The caller then raises each pool's peak to its connections. */
+/*
+ * Begin a new epoch, in which all peaks are zero. The caller then raises each pool's peak to its
+ * present connections.
+ */
 extern void cpm_pool_counters_reset_peaks(void);
 
 /* Return when a session last opened in the pool; 0 if none did. */
 extern TimestampTz cpm_pool_last_opened(int index);
 
 /*
- * Copy the pool's counters since the server started, and its peaks; name, connections and policy
- * are not set. The baseline is the same at the last reset, without peaks; returns false if there
- * was no reset. Write a baseline only while the lock of counters/pool_table is held exclusively.
+ * Copy the pool's counters since the server started, and its peaks. Name, connections and policy
+ * are not set.
  */
 extern void cpm_pool_counters_copy(int index, CpmPool *pool);
+
+/*
+ * Copy or set the pool's baseline: its counters at the last reset, without peaks. Copying returns
+ * false if there was no reset. To set it, hold the lock of counters/pool_table exclusively.
+ */
 extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);
 extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 
@@ -50,7 +57,10 @@ extern uint64 cpm_pool_counted(int index, CpmCount count);
 /* Add what was counted before the server started. The postmaster only, at startup. */
 extern void cpm_pool_counters_load(int index, const CpmPool *pool);
 
-/* Transfer all counters of one pool to another, as in an eviction, and clear them. */
+/*
+ * Add all counters of one pool to another and clear them. For evictions: the pool has no session,
+ * and the caller holds the lock of counters/pool_table exclusively.
+ */
 extern void cpm_pool_counters_transfer(int from, int to);
 
 /* Prefetch what cpm_pool_counters_copy() reads, except buckets. */

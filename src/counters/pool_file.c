@@ -3,8 +3,8 @@
  * pool_file.c
  *		The part of the statistics file that holds the pools.
  *
- * Pools are written as one snapshot, and with them the counters of counters/backend_counters, which are the
- * sum over the pools.
+ * Pools are written from one snapshot. Of the server's counters (counters/backend_counters), only
+ * the longest statement is written; the others are loaded as sums over the pools.
  */
 #include "postgres.h"
 
@@ -19,21 +19,21 @@
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
 
-/* How long the sessions that are open have been, added to their pools. */
+/* Count the open sessions of a snapshot as killed, and add their durations to their pools. */
 static void
-end_open_sessions(CpmPoolSnapshot *list, TimestampTz now)
+end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_total(); i++)
-		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < list->places)
-			list->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
-	for (int i = 0; i < list->places; i++)
-		if (list->is_used[i])
-			list->pool[i].ended[CPM_SESSION_KILLED] += list->pool[i].connections;
+	for (int i = 0; i < cpm_backend_slots(); i++)
+		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < snapshot->slots)
+			snapshot->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
+	for (int i = 0; i < snapshot->slots; i++)
+		if (snapshot->is_used[i])
+			snapshot->pool[i].ended[CPM_SESSION_KILLED] += snapshot->pool[i].connections;
 }
 
-/* Most buckets are empty: only the others are written. */
+/* Write the non-empty buckets, which are few, with their numbers. */
 static void
 put_busy(CpmSink *sink, int index)
 {
@@ -96,22 +96,23 @@ save_pool(CpmSink *sink, const CpmPool *pool, int index)
 void
 cpm_pool_file_save(CpmSink *sink, TimestampTz now)
 {
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 
-	end_open_sessions(&list, now);
+	end_open_sessions(&snapshot, now);
 	cpm_put_mark(sink, sizeof(CpmPoolName));
 	cpm_put_u64(sink, cpm_pools_evicted());
 	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
-	for (int i = 0; i < list.places; i++)
-		if (list.is_used[i])
-			save_pool(sink, &list.pool[i], i);
+	for (int i = 0; i < snapshot.slots; i++)
+		if (snapshot.is_used[i])
+			save_pool(sink, &snapshot.pool[i], i);
 	cpm_put_more(sink, false);
-	pfree(list.is_used);
-	pfree(list.pool);
+	pfree(snapshot.is_used);
+	pfree(snapshot.pool);
 }
 
+/* Read one pool from the source, without changing shared memory. */
 static bool
-load_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, CpmSavedSeries *series)
+read_saved_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, CpmSavedSeries *series)
 {
 	(void) cpm_get(source, &pool->name, sizeof(pool->name));
 	pool->name.database[NAMEDATALEN - 1] = '\0';
@@ -152,7 +153,7 @@ cpm_pool_file_load(CpmSource *source)
 	{
 		int			index;
 
-		if (!load_pool(source, &pool, &busy, &series) || source->validate_only)
+		if (!read_saved_pool(source, &pool, &busy, &series) || source->validate_only)
 			continue;
 		for (int i = 0; i < CPM_COUNTS; i++)
 			sum.counts.of[i] += pool.counts.of[i];

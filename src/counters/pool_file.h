@@ -11,11 +11,14 @@
 
 /*
  * Write all pools, with their counters since the last reset. Open sessions are written as killed
- * at "now": if the server crashes, they will have been.
+ * at "now", because they will have been if the server crashes. Allocates memory.
  */
 extern void cpm_pool_file_save(CpmSink *sink, TimestampTz now);
 
-/* Load them. The postmaster only, before another process exists. */
+/*
+ * Load all pools; returns false if the file is damaged. Changes nothing if source->validate_only.
+ * The postmaster only, at startup.
+ */
 extern bool cpm_pool_file_load(CpmSource *source);
 
 #endif							/* CPM_POOL_FILE_H */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.c
- *		Owners of pools: a role in a database, the pools it holds, and its policy.
+ *		Owners of pools: roles in databases, with their pools and policies.
  *
- * A policy is set on roles and databases, so every pool of an owner has the same. Kept once
- * for each owner, it is set by a session that opens without looking at any other pool.
+ * Policies are set on roles and databases, so all pools of an owner have the same one. It is kept
+ * once for each owner, so that a session can set it without visiting the owner's other pools.
  *
- * When the table of pools is full, a pool is evicted. Evicting the longest unused pool would let
- * one role that keeps renaming itself evict everybody else's, so the search begins with the
- * owner that holds the most places. Owners are in lists by that number, and pools are in a list
- * of their owner. The search examines the head of a list and moves it to the end, and examines
- * a bounded number of pools, so its cost does not depend on the number of pools.
+ * If the pool table is full, a pool is evicted. Evicting the longest unused pool would let a role
+ * that keeps renaming its sessions evict the pools of all others, so the search begins with the
+ * owner of the most pools. Owners are in lists by that number, and an owner's pools are in a list
+ * too. The search examines the head of a list, moves it to the end, and stops after a bounded
+ * number of pools, so its cost does not depend on how many there are.
  *
- * The lock of counters/pool_table guards all links. A policy is atomics: it is written by sessions that
- * are in a pool of the owner, which therefore stays, and read by anybody.
+ * The lock of counters/pool_table guards lists and keys. Policies are atomics, which any process
+ * reads and sessions in one of the owner's pools write; such an owner is not removed.
  */
 #include "postgres.h"
 
@@ -26,50 +26,50 @@
 
 #define NONE (-1)
 
-/* How many pools one eviction examines, of one owner and in all. */
-#define MOST_LOOKS_AT_OWNER 64
-#define MOST_LOOKS 256
+/* The number of pools that one search examines, of one owner and in all. */
+#define MAX_EXAMINED_OF_OWNER 64
+#define MAX_EXAMINED 256
 
 typedef struct Owner
 {
 	uint64		key;			/* cpm_pool_owner() */
-	int			pools;			/* that it holds; 0 for an entry that is free */
+	int			pools;			/* the number of its pools; 0 if the entry is free */
 	int			first_pool;
 	int			last_pool;
-	int			next;			/* of those that hold as many, or of free ones */
+	int			next;			/* owner with as many pools, or free entry */
 	int			previous;
-	pg_atomic_uint64 sequence;	/* of the session that wrote the policy */
-	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy */
+	pg_atomic_uint64 sequence;	/* of the policy; written before it */
+	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy; sessions in the owner's pools write it */
 } Owner;
 
-/* By place in counters/pool_table. */
+/* A pool in the list of its owner. */
 typedef struct PoolLink
 {
-	pg_atomic_uint32 owner;		/* index of the owner plus 1; 0 if the place has no pool */
+	pg_atomic_uint32 owner;		/* index of the owner plus 1, or 0; written under the lock, read
+								 * without */
 	int			next;
 	int			previous;
 } PoolLink;
 
 /*
- * The owners that hold the same number of pools. Lists that are not empty are linked in the order
- * of that number, so that the search for the owner with the most pools skips no empty ones. The
- * list for 0 is always empty and ends the chain.
+ * The owners with the same number of pools. Non-empty lists are linked in the order of that
+ * number, so that the search does not step through empty ones. The list for 0 pools is always
+ * empty and ends the chain.
  */
 typedef struct OwnerList
 {
 	int			first;
 	int			last;
-	int			below;			/* the next lower number with a list that is not empty; 0 for none */
-	int			above;			/* the next higher number; 0 for none */
+	int			below;			/* the next lower number with a non-empty list; 0 for none */
+	int			above;			/* the next higher such number; 0 for none */
 } OwnerList;
 
 typedef struct Owners
 {
-	pg_atomic_uint64 sequence;	/* of policies */
-	int			most;			/* the largest number of pools that an owner holds */
-	int			free;			/* the first free entry */
-	int			places;			/* max_pools + 1, the length of the arrays that follow; set at
-								 * start */
+	pg_atomic_uint64 sequence;	/* last used for a policy; sessions increment it */
+	int			max_pools;		/* the largest number of pools of an owner; under the lock */
+	int			free;			/* the first free entry; under the lock */
+	int			slots;			/* of the pool table, the length of each array; set at startup */
 } Owners;
 
 typedef struct OwnerKey
@@ -79,9 +79,12 @@ typedef struct OwnerKey
 } OwnerKey;
 
 static Owners *owners;
-static Owner *owner_of_index;	/* `places` of each, behind the struct in shared memory */
-static PoolLink *link_of_pool;
-static OwnerList *with_pools;	/* indexed by the number of pools that the owners hold */
+
+/* arrays that follow the struct in shared memory */
+static Owner *owner_of_index;
+static PoolLink *link_of_pool;	/* by index of counters/pool_table */
+static OwnerList *with_pools;	/* by the number of pools that the owners have */
+
 static HTAB *by_key;
 
 static Size
@@ -115,15 +118,15 @@ static void
 init_owners(void)
 {
 	pg_atomic_init_u64(&owners->sequence, 0);
-	owners->places = cpm_max_pools + 1;
-	owners->most = 0;
+	owners->slots = cpm_max_pools + 1;
+	owners->max_pools = 0;
 	owners->free = 0;
-	for (int i = 0; i < owners->places; i++)
+	for (int i = 0; i < owners->slots; i++)
 	{
 		Owner	   *owner = &owner_of_index[i];
 
 		owner->pools = 0;
-		owner->next = i + 1 < owners->places ? i + 1 : NONE;
+		owner->next = i + 1 < owners->slots ? i + 1 : NONE;
 		pg_atomic_init_u64(&owner->sequence, 0);
 		for (int limit = 0; limit < CPM_LIMITS; limit++)
 			pg_atomic_init_u32(&owner->limit[limit], 0);
@@ -151,7 +154,10 @@ cpm_pool_owners_attach(void *memory, bool is_new)
 							HASH_ELEM | HASH_BLOBS);
 }
 
-/* Link the list for that number above another list, unless it is linked because it has owners. */
+/*
+ * Link the list for a number of pools above the one for a lower number, before it gets its first
+ * owner. Does nothing if it has owners and is therefore linked.
+ */
 static void
 link_list(int pools, int below)
 {
@@ -165,7 +171,7 @@ link_list(int pools, int below)
 	if (list->above != 0)
 		with_pools[list->above].below = pools;
 	else
-		owners->most = pools;
+		owners->max_pools = pools;
 }
 
 static void
@@ -179,10 +185,10 @@ unlink_list_if_empty(int pools)
 	if (list->above != 0)
 		with_pools[list->above].below = list->below;
 	else
-		owners->most = list->below;
+		owners->max_pools = list->below;
 }
 
-/* Append an owner to the list for the number of pools that it holds. */
+/* Append an owner to the list for its number of pools. */
 static void
 append_owner(int index)
 {
@@ -244,8 +250,8 @@ unlink_pool(Owner *owner, int pool)
 }
 
 /*
- * Return the index of the owner with that key, creating it if necessary. NONE cannot happen,
- * because there are as many entries as pools.
+ * Return the index of the owner with that key, creating it if necessary; NONE if there is no
+ * memory for it, which cannot happen because there are as many entries as pools.
  */
 static int
 find_owner(uint64 key)
@@ -276,7 +282,7 @@ cpm_pool_owner_add(int pool, const CpmPoolName *name)
 	Owner	   *owner;
 
 	if (index == NONE)
-		return;					/* such a pool has no policy and is not evicted */
+		return;					/* a pool without owner has no policy and is never evicted */
 	owner = &owner_of_index[index];
 	link_list(owner->pools + 1, owner->pools);
 	if (owner->pools > 0)
@@ -317,19 +323,19 @@ cpm_pool_owner_remove(int pool)
 
 typedef struct Choice
 {
-	int			pool;			/* the longest unused so far, or NONE */
+	int			pool;			/* the longest unused pool so far, or NONE */
 	uint64		last_used;
-	int			looks;			/* that are left */
+	int			budget;			/* the number of pools that may still be examined */
 } Choice;
 
-/* Look at an owner's pools, or the first of them; they go to the end of its list. */
+/* Examine an owner's pools, up to a limit, and move them to the end of its list. */
 static void
-look_at_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
+examine_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 {
-	int			looks = Min(owner->pools, MOST_LOOKS_AT_OWNER);
+	int			count = Min(owner->pools, MAX_EXAMINED_OF_OWNER);
 
-	choice->looks -= looks;
-	for (int i = 0; i < looks; i++)
+	choice->budget -= count;
+	for (int i = 0; i < count; i++)
 	{
 		int			pool = owner->first_pool;
 		uint64		last_used;
@@ -347,20 +353,20 @@ look_at_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 int
 cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 {
-	Choice		choice = {.pool = NONE, .looks = MOST_LOOKS};
+	Choice		choice = {.pool = NONE, .budget = MAX_EXAMINED};
 
-	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0;
+	for (int pools = owners->max_pools; pools > 0 && choice.pool == NONE && choice.budget > 0;
 		 pools = with_pools[pools].below)
 	{
 		int			last = with_pools[pools].last;
 		int			index = NONE;
 
-		while (index != last && choice.looks > 0)
+		while (index != last && choice.budget > 0)
 		{
 			index = with_pools[pools].first;
 			remove_owner(index);
 			append_owner(index);
-			look_at_owner(&owner_of_index[index], is_unused, &choice);
+			examine_owner(&owner_of_index[index], is_unused, &choice);
 		}
 	}
 	return choice.pool;
@@ -383,7 +389,7 @@ cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence)
 	owner = &owner_of_index[index - 1];
 	if (sequence < pg_atomic_read_u64(&owner->sequence))
 		return;
-	/* usually nothing changed: avoid the write, which would take the cache line from its readers */
+	/* write changes only, because a write invalidates the cache line for its readers */
 	if (sequence != pg_atomic_read_u64(&owner->sequence))
 		pg_atomic_write_u64(&owner->sequence, sequence);
 	for (int i = 0; i < CPM_LIMITS; i++)

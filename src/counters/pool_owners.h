@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.h
- *		Owners of pools: a role in a database, the pools it holds, and its policy.
+ *		Owners of pools: roles in databases, with their pools and policies.
  */
 #ifndef CPM_POOL_OWNERS_H
 #define CPM_POOL_OWNERS_H
@@ -10,32 +10,36 @@
 #include "base/pool.h"
 
 /*
- * Return true if the pool has no session, and set *last_used to when one left it last, in any
- * unit that orders them.
+ * Return true if the pool has no session, and set *last_used to when a session left it last, in
+ * any unit that orders pools by that.
  */
 typedef bool (*CpmPoolIsUnused) (int pool, uint64 *last_used);
 
 extern Size cpm_pool_owners_size(void);
-extern Size cpm_pool_owners_hash_size(void);	/* of the hash table beside it */
+extern Size cpm_pool_owners_hash_size(void);	/* of a separate hash table */
 extern void cpm_pool_owners_attach(void *memory, bool is_new);
 
-/* A pool comes to this place of counters/pool_table, or goes. The lock of counters/pool_table is held exclusively. */
+/*
+ * Record that a pool has been put into, or removed from, a slot of counters/pool_table. The caller
+ * holds the lock of counters/pool_table exclusively.
+ */
 extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);
 
 /*
- * Return the pool to evict, or -1. Tries owners in descending order of the places they hold and
- * returns the longest unused pool among those examined. Examines a few hundred pools at most,
- * so it can miss an unused one. The caller holds the lock of counters/pool_table exclusively.
+ * Return the pool to evict, or -1. Searches the owners with the most pools first. Once one of
+ * these has an unused pool, returns the longest unused pool of the owners with that many pools.
+ * Examines a few hundred pools at most, so it can miss an unused one. The caller holds the lock of
+ * counters/pool_table exclusively.
  */
 extern int	cpm_pool_to_evict(CpmPoolIsUnused is_unused);
 
-/* Return a number that is higher than all before, to order changes of a policy. Any process. */
+/* Return a higher number at each call, to order changes of a policy. Any process; no lock. */
 extern uint64 cpm_policy_sequence(void);
 
 /*
- * Set the policy of the pool's owner, unless it has one of a later sequence. By a session in
- * that pool, or the postmaster at startup with sequence 0. Atomics only.
+ * Set the policy of the pool's owner, unless it has a policy of a later sequence. Called by a
+ * session in that pool, or by the postmaster at startup with sequence 0. Takes no lock.
  */
 extern void cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence);
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_retained.c
- *		What is remembered of pools so that monotonic counters never fall.
+ *		What is retained of pools so that monotonic counters never fall.
  *
- * Pools are evicted, and only some have a series of their own in /metrics. Without memory, the
- * counter of a database would fall when one of its pools is evicted, and the counter of "other"
- * whenever a pool gets a series. So evicted pools are added up by database, and statements that
- * are counted on one side only stay there in "transferred".
+ * Pools are evicted, and only some have a series of their own in /metrics. Without this state, the
+ * counter of a database would fall when one of its pools is evicted, and the counter of the series
+ * "other" when a pool gets a series of its own. So the counts of evicted pools are added up by
+ * database, and "transferred" adjusts "other" when a series begins or ends.
  */
 #include "postgres.h"
 
@@ -20,7 +20,8 @@ static CpmRetained *retained;
 Size
 cpm_retained_size(void)
 {
-	return add_size(offsetof(CpmRetained, pool), mul_size(cpm_max_pools + 1, sizeof(CpmRetainedPool)));
+	return add_size(offsetof(CpmRetained, pool),
+					mul_size(cpm_max_pools + 1, sizeof(CpmRetainedPool)));
 }
 
 void
@@ -38,12 +39,12 @@ cpm_retained(void)
 }
 
 int
-cpm_find_database(CpmDatabaseCounters *list, int *count, int most, const char *name)
+cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name)
 {
 	for (int i = 0; i < *count; i++)
 		if (strcmp(list[i].name, name) == 0)
 			return i;
-	if (*count >= most)
+	if (*count >= max)
 		return -1;
 	memset(&list[*count], 0, sizeof(list[*count]));
 	strlcpy(list[*count].name, name, NAMEDATALEN);
@@ -63,7 +64,7 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 		retained->database[database].queries += queries - pool->base_queries;
 		retained->database[database].failed += failed - pool->base_failed;
 	}
-	/* the series ends with what it showed last; later statements count in "other" */
+	/* the series ends with its last read; statements since then count in "other" */
 	if (pool->has_series)
 		retained->transferred -= pool->shown_queries;
 	other->base_queries += pool->base_queries;
@@ -109,7 +110,7 @@ cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries)
 
 	pool->marked_queries = queries;
 	if (saved->has_series && index == CPM_OTHER_POOL)
-		retained->transferred -= queries;	/* max_pools was lowered: the series has ended */
+		retained->transferred -= queries;	/* max_pools was lowered, so the series ends */
 	else if (saved->has_series)
 	{
 		pool->has_series = true;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_retained.h
- *		What is remembered of pools so that the counters of monotonic_counters never
- *		fall: evicted pools by database, and the state of each pool's series.
+ *		What is retained of pools so that monotonic counters never fall: the counts of
+ *		evicted pools by database, and the state of each pool's series.
  *
  * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read.
  */
@@ -12,9 +12,9 @@
 #include "base/pool.h"
 #include "base/stream.h"
 
-#define CPM_RETAINED_DATABASES 64	/* evicted pools of more databases count only in the total */
+#define CPM_RETAINED_DATABASES 64	/* evicted pools of further databases are not retained */
 
-/* Counters of the sessions of a database; an empty name: the database is not known any more. */
+/* Counters of the sessions of a database. The name is empty if the database is unknown. */
 typedef struct CpmDatabaseCounters
 {
 	char		name[NAMEDATALEN];
@@ -22,22 +22,23 @@ typedef struct CpmDatabaseCounters
 	uint64		failed;
 } CpmDatabaseCounters;
 
-/* Of one pool. Numbers of statements are since the last reset, as in a CpmPoolSnapshot. */
+/* Of one pool. Numbers of statements count from the last reset, as in a CpmPoolSnapshot. */
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
-	uint64		base_queries;	/* loaded after a crash: not part of any counter */
+	uint64		base_queries;	/* loaded after a crash; not part of any counter */
 	uint64		base_failed;
-	uint64		hidden_queries; /* statements from before the pool got its series */
-	uint64		shown_queries;	/* all statements when the series was read last */
-	uint64		marked_queries; /* all statements at the mark, from which pools are compared */
+	uint64		hidden_queries; /* statements before the pool got its series */
+	uint64		shown_queries;	/* all statements when the series was last read */
+	uint64		marked_queries; /* all statements at the mark, since which pools are compared */
 	uint64		marked_sessions;	/* CpmPoolUse.sessions at the mark */
 } CpmRetainedPool;
 
 typedef struct CpmRetained
 {
-	uint64		transferred;	/* statements from before pools got their series, less those shown
-								 * in series that have ended; may be negative, modulo 2^64 */
+	uint64		transferred;	/* part of "other": statements of pools before they got their
+								 * series, minus those shown in series that have ended; may be
+								 * negative, modulo 2^64 */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
@@ -46,28 +47,35 @@ typedef struct CpmRetained
 extern Size cpm_retained_size(void);
 extern void cpm_retained_attach(void *memory, bool is_new);
 
+/* Return the struct in shared memory. */
 extern CpmRetained *cpm_retained(void);
 
-/* Retain what a pool counted that is being evicted into "(other)". Lock held exclusively. */
+/*
+ * Retain the statements of a pool that is evicted into "(other)", and end its series. Lock held
+ * exclusively.
+ */
 extern void cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 failed);
 
-/* Forget all numbers; pools keep their series. Lock held exclusively. */
+/* Clear all numbers; pools keep their series. Lock held exclusively. */
 extern void cpm_retained_reset(void);
 
 /*
  * Return the index of the database in a list of *count entries, appending it if necessary; -1 if
- * the list is full.
+ * it would be more than max entries.
  */
-extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int most, const char *name);
+extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name);
 
-/* What is saved of one pool; its index is known only after the pool has been loaded. */
+/* The saved state of one pool, kept until the pool is loaded and its index is known. */
 typedef struct CpmSavedSeries
 {
 	bool		has_series;
 	uint64		hidden_queries;
 } CpmSavedSeries;
 
-/* Save and load; loading is for the postmaster at startup. */
+/*
+ * Save or load the state of all pools together, or of one pool; read_pool reads it and load_pool
+ * sets it. Load only in the postmaster, at startup.
+ */
 extern void cpm_retained_save(CpmSink *sink);
 extern bool cpm_retained_load(CpmSource *source);
 extern void cpm_retained_save_pool(CpmSink *sink, int index);

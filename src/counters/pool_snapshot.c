@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_snapshot.c
- *		Pools as they stand: what sessions have given them and what those that
- *		still run have counted, together.
+ *		Consistent snapshots of all pools: the counters in the pool table plus those
+ *		that open sessions still hold in their backend slots.
  *
- * The two are read one after the other. A session that gives its counts to a
- * pool in between would be seen twice or not at all, so a reader compares the
- * number of such moves before and after, and reads again.
+ * A snapshot reads the pools first and the slots after them. If a session transfers its counts to
+ * its pool in between, they are missing or included twice. So the reader compares the number of
+ * transfers (counters/counter_transfer) before and after the read, and retries if it has changed.
  */
 #include "postgres.h"
 
@@ -19,105 +19,111 @@
 #include "counters/pool_table.h"
 #include "miscadmin.h"
 
-/* A move takes well under a microsecond, but its process may have to wait for a processor. */
+/*
+ * Limits of a reader's waits for transfers in progress. A transfer takes well under a microsecond,
+ * but its process may lose the CPU in the middle of it.
+ */
 #define MAX_WAITS 1000
 #define MAX_WAITS_NOWAIT 20
 #define WAITS_BEFORE_PAUSE 3
 #define WAIT_US 1000
 
-/* Where one follows the other all the time, others are asked to wait. */
+/* Limits of a reader's reads, each of which a transfer may overlap. */
 #define MAX_READS 20
 #define READS_BEFORE_PAUSE 3
 
-#define MAX_RATE_READS 5		/* for a comparison, what they come to will do */
+#define MAX_RATE_READS 5		/* an inconsistent read does not matter much to rates */
 
-#define SLOTS_AHEAD 12			/* that are on their way to the cache while one is read */
+#define PREFETCH_DISTANCE 12	/* backend slots between the one prefetched and the one read */
 
 static void
-read_once(CpmPoolSnapshot *list)
+read_once(CpmPoolSnapshot *snapshot)
 {
-	for (int i = 0; i < list->places; i++)
-		list->is_used[i] = cpm_pool_copy(i, &list->pool[i]);
-	for (int i = 0; i < cpm_slots_total(); i++)
+	for (int i = 0; i < snapshot->slots; i++)
+		snapshot->is_used[i] = cpm_pool_copy(i, &snapshot->pool[i]);
+	for (int i = 0; i < cpm_backend_slots(); i++)
 	{
-		cpm_slot_prefetch(i + SLOTS_AHEAD);
-		cpm_slot_add_to_pool(i, list->pool);
+		cpm_slot_prefetch(i + PREFETCH_DISTANCE);
+		cpm_slot_add_to_pool(i, snapshot->pool);
 	}
 }
 
-/* What was read before and after a move may come to less than nothing. */
+/* Set negative counts to zero: a read may subtract a slot's new base from an older count. */
 static void
-clamp(CpmPoolSnapshot *list)
+clamp(CpmPoolSnapshot *snapshot)
 {
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < snapshot->slots; i++)
 	{
-		CpmPool    *pool = &list->pool[i];
+		CpmPool    *pool = &snapshot->pool[i];
 
-		for (int count = 0; list->is_used[i] && count < CPM_COUNTS; count++)
+		for (int count = 0; snapshot->is_used[i] && count < CPM_COUNTS; count++)
 			pool->counts.of[count] = (uint64) Max((int64) pool->counts.of[count], 0);
-		for (int bucket = 0; list->is_used[i] && bucket < CPM_BUCKETS; bucket++)
+		for (int bucket = 0; snapshot->is_used[i] && bucket < CPM_BUCKETS; bucket++)
 			pool->histogram.count[bucket] = (uint64) Max((int64) pool->histogram.count[bucket], 0);
 	}
 }
 
-/* Between two moves, or as it can be had. */
+/* Read until no transfer overlaps the read; give up after MAX_READS reads or the last wait. */
 static void
-read_between_transfers(CpmPoolSnapshot *list, bool nowait)
+read_between_transfers(CpmPoolSnapshot *snapshot, bool nowait)
 {
-	int			waits = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
+	int			waits_left = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
 	int			reads = 0;
-	bool		asked = false;
-	bool		is_whole = false;
+	bool		is_paused = false;
+	bool		is_consistent = false;
 
-	while (!is_whole && reads < MAX_READS)
+	while (!is_consistent && reads < MAX_READS)
 	{
 		uint64		before;
 		uint64		after;
 		bool		is_quiescent;
 
 		CHECK_FOR_INTERRUPTS();
-		if (nowait || reads >= READS_BEFORE_PAUSE || waits < MAX_WAITS - WAITS_BEFORE_PAUSE)
+		if (nowait || reads >= READS_BEFORE_PAUSE || waits_left < MAX_WAITS - WAITS_BEFORE_PAUSE)
 		{
 			cpm_transfers_pause();
-			asked = true;
+			is_paused = true;
 		}
 		is_quiescent = cpm_transfers_are_done(&before);
-		if (!is_quiescent && waits > 0)
+		if (!is_quiescent && waits_left > 0)
 		{
-			waits--;
+			waits_left--;
 			pg_usleep(WAIT_US);
 			continue;
 		}
-		read_once(list);
+		read_once(snapshot);
 		reads++;
-		is_whole = is_quiescent && cpm_transfers_are_done(&after) && after == before;
-		/* of what will not come to rest, once is enough */
-		if (waits == 0)
+		is_consistent = is_quiescent && cpm_transfers_are_done(&after) && after == before;
+		/* a transfer that has not ended after all waits will not end during another read */
+		if (waits_left == 0)
 			break;
 	}
-	if (!is_whole)
-		clamp(list);
-	if (asked)
+	if (!is_consistent)
+		clamp(snapshot);
+	if (is_paused)
 		cpm_transfers_resume();
 }
 
-/* Everything since the server started. */
+/* Return a snapshot of the counters since the server started. */
 static CpmPoolSnapshot
 read_totals(bool nowait)
 {
-	CpmPoolSnapshot list = {.places = cpm_pools_slots()};
+	CpmPoolSnapshot snapshot = {.slots = cpm_pool_slots()};
 
-	list.is_used = palloc(list.places * sizeof(bool));
-	list.pool = palloc_extended(list.places * sizeof(CpmPool), MCXT_ALLOC_HUGE);
-	read_between_transfers(&list, nowait);
-	return list;
+	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
+	snapshot.pool = palloc_extended(snapshot.slots * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	read_between_transfers(&snapshot, nowait);
+	return snapshot;
 }
 
-/* A reset may have come in between: then nothing has been counted since. */
+/*
+ * Return the increase since the baseline, or 0 if a reset wrote the baseline after the counter was
+ * read. The comparison is signed because the baseline of "opened" is negative in a pool that
+ * sessions have entered by renaming themselves: it has more connections than were opened in it.
+ */
 static uint64
 since(uint64 now, uint64 earlier)
 {
-	/* signed: a pool that took over sessions may have fewer opened than it has */
 	return (uint64) Max((int64) (now - earlier), 0);
 }
 
@@ -136,14 +142,14 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 }
 
 static void
-subtract_baselines(CpmPoolSnapshot *list)
+subtract_baselines(CpmPoolSnapshot *snapshot)
 {
 	CpmPool    *baseline = palloc(sizeof(CpmPool));
 
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < snapshot->slots; i++)
 	{
-		if (list->is_used[i] && cpm_pool_copy_baseline(i, baseline))
-			subtract(&list->pool[i], baseline);
+		if (snapshot->is_used[i] && cpm_pool_copy_baseline(i, baseline))
+			subtract(&snapshot->pool[i], baseline);
 	}
 	pfree(baseline);
 }
@@ -151,39 +157,39 @@ subtract_baselines(CpmPoolSnapshot *list)
 CpmPoolSnapshot
 cpm_pool_snapshot(void)
 {
-	CpmPoolSnapshot list = read_totals(false);
+	CpmPoolSnapshot snapshot = read_totals(false);
 
-	subtract_baselines(&list);
-	return list;
+	subtract_baselines(&snapshot);
+	return snapshot;
 }
 
 CpmPoolSnapshot
 cpm_pool_snapshot_nowait(void)
 {
-	CpmPoolSnapshot list = read_totals(true);
+	CpmPoolSnapshot snapshot = read_totals(true);
 
-	subtract_baselines(&list);
-	return list;
+	subtract_baselines(&snapshot);
+	return snapshot;
 }
 
 void
 cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 {
-	int			pools = cpm_pools_slots();
+	int			pools = cpm_pool_slots();
 	CpmQueryCounts *counts = palloc_extended(pools * sizeof(CpmQueryCounts), MCXT_ALLOC_HUGE);
-	bool		is_disturbed = true;
+	bool		has_overlap = true;
 
-	for (int tries = 0; is_disturbed && tries < MAX_RATE_READS; tries++)
+	for (int tries = 0; has_overlap && tries < MAX_RATE_READS; tries++)
 	{
 		uint64		before;
 		uint64		after;
 
-		is_disturbed = !cpm_transfers_are_done(&before);
+		has_overlap = !cpm_transfers_are_done(&before);
 		for (int i = 0; i < pools; i++)
 			counters[i].opened = (uint32) cpm_pool_counts(i, &counters[i].generation, &counts[i]);
-		for (int i = 0; i < cpm_slots_total(); i++)
+		for (int i = 0; i < cpm_backend_slots(); i++)
 			cpm_slot_add_counts(i, counts);
-		is_disturbed |= !cpm_transfers_are_done(&after) || after != before;
+		has_overlap |= !cpm_transfers_are_done(&after) || after != before;
 	}
 	for (int i = 0; i < pools; i++)
 	{
@@ -196,16 +202,16 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 void
 cpm_pools_reset_baselines(void)
 {
-	CpmPoolSnapshot list = read_totals(true);
+	CpmPoolSnapshot snapshot = read_totals(true);
 
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		if (!list.is_used[i])
+		if (!snapshot.is_used[i])
 			continue;
-		list.pool[i].opened -= list.pool[i].connections;
-		cpm_pool_set_baseline(i, &list.pool[i]);
+		snapshot.pool[i].opened -= snapshot.pool[i].connections;
+		cpm_pool_set_baseline(i, &snapshot.pool[i]);
 	}
 	cpm_pools_reset_peaks();
-	pfree(list.is_used);
-	pfree(list.pool);
+	pfree(snapshot.is_used);
+	pfree(snapshot.pool);
 }

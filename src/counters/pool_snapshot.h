@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_snapshot.h
- *		Pools as they stand: what sessions have given them and what those that
- *		still run have counted, together.
+ *		Consistent snapshots of all pools: the counters in the pool table plus those
+ *		that open sessions still hold in their backend slots.
  */
 #ifndef CPM_POOL_SNAPSHOT_H
 #define CPM_POOL_SNAPSHOT_H
@@ -12,41 +12,50 @@
 
 typedef struct CpmPoolSnapshot
 {
-	int			places;
+	int			slots;			/* length of both arrays */
 	bool	   *is_used;		/* by index of counters/pool_table */
-	CpmPool    *pool;			/* the same */
+	CpmPool    *pool;			/* by the same index; set only where is_used is true */
 } CpmPoolSnapshot;
 
 /*
- * All pools since the last reset, at one moment: sums over them agree with each
- * other. Any process; palloc'd; takes no lock, but under a storm of moves it
- * reads again, asks for quiet, and then takes what it has: a second when a session was
- * stopped within a move. In haste, as who holds the lock of counters/pool_table is, it asks for
- * quiet at once and waits for next to nothing.
+ * Return the counters of all pools since the last reset, as of one moment, so that sums over them
+ * agree with each other. Palloc'd. Any process; takes no lock.
+ *
+ * Retries if a transfer of counters overlaps the read, and soon asks sessions to pause transfers.
+ * If that does not help, for example because a backend was stopped in mid-transfer, returns after
+ * about a second a possibly inconsistent snapshot, clamped at zero.
+ *
+ * The nowait variant asks for the pause at once and waits for 20 ms at most. Call it while holding
+ * the lock of counters/pool_table.
  */
 extern CpmPoolSnapshot cpm_pool_snapshot(void);
 extern CpmPoolSnapshot cpm_pool_snapshot_nowait(void);
 
-/* What a pool has counted since the server started, the low words of it. */
+/*
+ * A pool's counters since the server started, to compute rates from two reads. The counters keep
+ * only their low 32 bits, so that differences are right although the counters wrap around.
+ */
 typedef struct CpmPoolRateCounters
 {
-	uint32		generation;
+	uint32		generation;		/* of the slot; a difference across generations is meaningless */
 	uint32		opened;
 	uint32		failed;
 	uint32		time_ms;
 } CpmPoolRateCounters;
 
 /*
- * Of all pools, by index; zeros where there is none. Of one moment, or under a storm of
- * moves nearly so: cheap, for who compares pools. Any process; takes no lock.
+ * Set counters[i] to those of the pool with index i, for all cpm_pool_slots() indexes; zeros if
+ * the slot is free. Retries a few times if a transfer overlaps the read; after that, counts of
+ * sessions that changed pools meanwhile may be missing or included twice. Any process; takes no
+ * lock.
  */
-extern void cpm_pool_rate_counters(CpmPoolRateCounters *tally);
+extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
 
 /*
- * Counts and peaks start anew. Sessions that are open count as opened then, so
- * that those opened stay the sum of those ended and those that are open. Hold
- * the lock of counters/pool_table exclusively, or a pool could be evicted between being
- * read and being marked.
+ * Reset all pools: set their baselines to their present counters and their peaks to their present
+ * connections. Open sessions count as opened after the reset, so that the number opened remains
+ * the sum of those ended and those open. The caller holds the lock of counters/pool_table
+ * exclusively; otherwise a pool could be evicted before its baseline is written.
  */
 extern void cpm_pools_reset_baselines(void);
 

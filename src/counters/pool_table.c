@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.c
- *		The table of known pools: lookup by name, membership and eviction.
+ *		The table of pools: lookup by name, membership and eviction.
  *
  * The table has max_pools slots, and one more for "(other)". A hash table finds a pool by name,
  * under a lock. Only a session that opens, or that changes to a pool it has not been in lately,
@@ -11,11 +11,12 @@
  * A session enters a pool by incrementing the state, which also returns the generation: if that
  * differs from the one in the session's reference, another pool occupies the slot, and the
  * session undoes the increment. Eviction exchanges a state without connections for the next
- * generation, which fails if a session has entered meanwhile. So neither can miss the other.
+ * generation, which fails if a session has entered meanwhile. So a session never stays in an
+ * evicted pool.
  *
- * If all slots are taken, a new pool replaces one without sessions, chosen by counters/pool_owners,
- * and the counters of the evicted pool are added to "(other)". If all pools have sessions, the
- * new session counts in "(other)".
+ * If all slots are taken, a new pool evicts one without sessions, chosen by counters/pool_owners,
+ * whose counters are added to "(other)". If all pools have sessions, the new session counts in
+ * "(other)".
  */
 #include "postgres.h"
 
@@ -37,21 +38,22 @@ typedef struct PoolSlot
 {
 	CpmPoolName name;			/* written under the lock, while is_used is 0 */
 	pg_atomic_uint32 is_used;	/* written under the lock */
-	pg_atomic_uint64 state;		/* generation << 32 | connections */
-	pg_atomic_uint64 last_left; /* a TimestampTz: when a session last left the pool */
+	pg_atomic_uint64 state;		/* generation << 32 | connections; sessions and evict() write */
+	pg_atomic_uint64 last_left; /* a TimestampTz; each session that leaves writes it */
 } PoolSlot;
 
 typedef struct PoolTable
 {
 	pg_atomic_uint64 evicted;	/* evictions, and lookups that ended in "(other)" */
 	pg_atomic_uint32 used;		/* slots in use, without "(other)"; written under the lock */
-	int			slots;			/* set at start */
-	int			next_free;		/* where the search for a free slot begins, minus one; under the
-								 * lock */
-	LWLock	   *lock;			/* set at start: a process that attaches cannot look it up */
+	int			slots;			/* number of slots; set at startup */
+	int			next_free;		/* where the search for a free slot begins, without "(other)";
+								 * under the lock */
+	LWLock	   *lock;			/* set at startup: a process that attaches cannot look it up */
 	PoolSlot	slot[FLEXIBLE_ARRAY_MEMBER];
 } PoolTable;
 
+/* Of the hash table of names, which the lock guards. */
 typedef struct PoolIndexEntry
 {
 	CpmPoolName name;			/* hash key */
@@ -117,7 +119,7 @@ cpm_pools_attach(void *memory, bool is_new)
 }
 
 int
-cpm_pools_slots(void)
+cpm_pool_slots(void)
 {
 	return table->slots;
 }
@@ -156,6 +158,7 @@ ref_of(int index)
 	return ref;
 }
 
+/* Return true if the pool has no session; for cpm_pool_to_evict(). */
 static bool
 is_unused(int index, uint64 *last_used)
 {
@@ -165,7 +168,10 @@ is_unused(int index, uint64 *last_used)
 	return (uint32) pg_atomic_read_u64(&slot->state) == 0;
 }
 
-/* Free the slot of a pool and add its counters to "(other)". Returns false if a session entered. */
+/*
+ * Free the slot of a pool and add its counters to "(other)". Returns false if a session has
+ * entered the pool. Lock held exclusively.
+ */
 static bool
 evict(int index)
 {
@@ -194,18 +200,21 @@ is_other(const CpmPoolName *name)
 		strcmp(name->application_name, OTHER) == 0;
 }
 
-/* Return a slot for a new pool, evicting one if necessary; -1 if every pool has sessions. */
+/*
+ * Return a slot for a new pool, evicting one if necessary; -1 if no pool can be evicted. Lock held
+ * exclusively.
+ */
 static int
 free_slot(void)
 {
-	int			most = table->slots - 1;
+	int			max_pools = table->slots - 1;
 	int			index;
 
-	/* slots fill in order, so that the next one is usually free */
-	for (int i = 0; i < most && pg_atomic_read_u32(&table->used) < (uint32) most; i++)
+	/* slots are filled in order, so the next one is usually free */
+	for (int i = 0; i < max_pools && pg_atomic_read_u32(&table->used) < (uint32) max_pools; i++)
 	{
 		index = CPM_OTHER_POOL + 1 + table->next_free;
-		table->next_free = (table->next_free + 1) % most;
+		table->next_free = (table->next_free + 1) % max_pools;
 		if (pg_atomic_read_u32(&table->slot[index].is_used) == 0)
 			return index;
 	}
@@ -224,7 +233,7 @@ find_or_create(const CpmPoolName *name)
 
 	if (entry)
 		return entry->index;
-	/* merge a user's pool of that name, so that no two rows have the same name */
+	/* merge a pool that users give this name, so that no two rows have the same name */
 	if (is_other(name))
 		return CPM_OTHER_POOL;
 	index = free_slot();
@@ -238,6 +247,7 @@ find_or_create(const CpmPoolName *name)
 	entry->index = index;
 	table->slot[index].name = *name;
 	cpm_pool_owner_add(index, name);
+	/* readers without the lock check is_used before they copy the name */
 	pg_write_barrier();
 	pg_atomic_write_u32(&table->slot[index].is_used, 1);
 	pg_atomic_fetch_add_u32(&table->used, 1);

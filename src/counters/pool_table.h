@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_table.h
- *		The table of known pools: lookup by name, membership and eviction.
+ *		The table of pools: lookup by name, membership and eviction.
  */
 #ifndef CPM_POOL_TABLE_H
 #define CPM_POOL_TABLE_H
@@ -10,7 +10,7 @@
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
 
-/* A session's reference to its pool. Eviction changes the generation of the slot. */
+/* A session's reference to its pool; invalid once an eviction has changed the generation. */
 typedef struct CpmPoolRef
 {
 	int			index;
@@ -18,7 +18,7 @@ typedef struct CpmPoolRef
 } CpmPoolRef;
 
 extern Size cpm_pools_size(void);
-extern Size cpm_pools_names_size(void); /* of the hash table beside it */
+extern Size cpm_pools_names_size(void); /* of a separate hash table */
 extern void cpm_pools_attach(void *memory, bool is_new);
 
 /*
@@ -29,7 +29,7 @@ extern void cpm_pools_attach(void *memory, bool is_new);
 extern LWLock *cpm_pools_lock(void);
 
 /* Return the number of slots; indexes run from 0 to that number, exclusive. */
-extern int	cpm_pools_slots(void);
+extern int	cpm_pool_slots(void);
 
 /*
  * Take the lock and return the pool of that name, creating it if necessary, or "(other)" if no
@@ -46,16 +46,17 @@ extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
  */
 extern bool cpm_pool_enter(CpmPoolRef ref);
 
+/* End the calling session's membership. Call inside a transfer; takes no lock. */
 extern void cpm_pool_leave(int index, TimestampTz now);
 
 /*
- * Add counters from before the server started, creating the pool if necessary; returns its
- * index. The postmaster only, at startup.
+ * Add counters from before the server started, creating the pool if necessary, and return its
+ * index; or add to the number of evictions. The postmaster only, at startup.
  */
 extern int	cpm_pool_load(const CpmPool *pool);
 extern void cpm_pools_load_evicted(uint64 evicted);
 
-/* Return a value that changes when a session leaves the pool; 0 if none has. Takes no lock. */
+/* Return the TimestampTz at which a session last left the pool; 0 if none has. Takes no lock. */
 extern uint64 cpm_pool_last_left(int index);
 
 /*
@@ -66,8 +67,8 @@ extern uint64 cpm_pool_last_left(int index);
 extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connections);
 
 /*
- * Copy the pool's counters since the server started; returns false if the slot is free. Counters
- * that open sessions have not added yet are not included.
+ * Copy the pool's counters since the server started, without those that open sessions have not
+ * added yet; returns false if the slot is free. Any process; takes no lock.
  */
 extern bool cpm_pool_copy(int index, CpmPool *pool);
 
@@ -83,7 +84,10 @@ extern void cpm_pools_reset_peaks(void);
 /* Copy the name of a pool; returns false if the slot is free. Any process; takes no lock. */
 extern bool cpm_pool_name(int index, CpmPoolName *name);
 
-/* Return the number of pools without "(other)", and how often a pool was merged into "(other)". */
+/*
+ * Return the number of pools, not counting "(other)"; or how often a pool was evicted, or not
+ * created, in favor of "(other)". Any process; 0 if the library is not preloaded.
+ */
 extern int	cpm_pools_used(void);
 extern uint64 cpm_pools_evicted(void);
 

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_counters.c
- *		How many sessions there have been and are, how long they lasted, and how
- *		long they took to set up: over the whole server.
+ *		Server-wide counters of sessions: opened, open, their durations and setup times.
  *
- * Every session adds itself by atomics when it opens and when it ends. What
- * belongs to a pool is in counters/pool_table.
+ * Each session adds to atomics when it opens and when it ends. Counters of a single pool are in
+ * counters/pool_counters.
  */
 #include "postgres.h"
 
@@ -16,12 +15,15 @@
 
 typedef struct SessionCounts
 {
+	/* sessions add to these; no lock */
 	pg_atomic_uint64 opened;
 	pg_atomic_uint32 open;		/* now */
-	pg_atomic_uint32 peak;		/* of open, since the sampler last took it */
+	pg_atomic_uint32 peak;		/* of open, since the sampler took the last peak */
 	pg_atomic_uint64 setup[CPM_BUCKETS];
 	pg_atomic_uint64 duration[CPM_BUCKETS];
-	CpmHistogram setup_baseline;	/* of the last reset; whoever resets writes */
+
+	/* values at the last reset, which writes them; readers may see a partial write */
+	CpmHistogram setup_baseline;
 	CpmHistogram duration_baseline;
 } SessionCounts;
 
@@ -110,7 +112,7 @@ add_open_sessions(CpmHistogram *duration, TimestampTz now)
 {
 	CpmSlotSession session;
 
-	for (int i = 0; i < cpm_slots_total(); i++)
+	for (int i = 0; i < cpm_backend_slots(); i++)
 		if (cpm_slot_session(i, &session))
 			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
 }

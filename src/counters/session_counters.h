@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_counters.h
- *		How many sessions there have been and are, how long they lasted, and how
- *		long they took to set up: over the whole server.
+ *		Server-wide counters of sessions: opened, open, their durations and setup times.
  */
 #ifndef CPM_SESSION_COUNTERS_H
 #define CPM_SESSION_COUNTERS_H
@@ -13,28 +12,34 @@
 extern Size cpm_session_counters_size(void);
 extern void cpm_session_counters_attach(void *memory, bool is_new);
 
-/* A session opens or ends. Its own process, once; atomics only, cannot fail. */
+/* Count a session that opens or ends. Its own process calls each once; no lock, no error. */
 extern void cpm_session_opened(int64 setup_us);
 extern void cpm_session_ended(int64 duration_us);
 
-/* Since the server started. Any process; 0 when the library is not preloaded. */
+/*
+ * Return the number of sessions opened since the server started, plus those loaded at startup. Any
+ * process; 0 if the library is not preloaded.
+ */
 extern uint64 cpm_sessions_opened(void);
 
-/* How long sessions took to set up, and those that ended lasted, since the last reset. */
+/*
+ * Return, since the last reset, the setup times of sessions that opened and the durations of
+ * sessions that ended; or reset both. Any process; takes no lock, but resets must not run
+ * concurrently.
+ */
 extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
 extern void cpm_session_counters_reset(void);
 
 /*
- * Sessions that are open are written as if they ended now: should the server
- * crash, they will have. Loading is for the postmaster, before anybody else is
- * there.
+ * Save the counters, with open sessions as if they ended now: if the server crashes, they will
+ * have ended. Or load them, in the postmaster at startup.
  */
 extern void cpm_session_counters_save(CpmSink *sink, TimestampTz now);
 extern bool cpm_session_counters_load(CpmSource *source);
 
 /*
- * The most sessions that were open at once since the last call. The sampler
- * only: the next peak begins with the sessions that are open now.
+ * Return the largest number of sessions that were open at once since the last call, and begin the
+ * next peak with the number open now. The sampler only.
  */
 extern uint32 cpm_sessions_take_peak(void);
 

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stat_windows.c
- *		What had been counted of statements when the last minute, the last hour
- *		and the time since the last reset began.
+ *		Statement statistics of the last minute, the last hour and the time since the
+ *		last reset.
  *
- * The sampler keeps a snapshot of all counters every ten seconds, and every
- * sixth for an hour; a period is the difference between now and the newest
- * snapshot that is old enough. Rings are as in counters/minute_counters: one writer, and
- * readers who look afterwards whether it came round to what they copied. The
- * first snapshot of each is the server's start, when all were zero.
+ * The sampler keeps a snapshot of all counters every ten seconds in one ring, and every sixth
+ * snapshot in a second ring, which covers an hour. The statistics of a period are the difference
+ * between the counters now and the newest snapshot that is old enough. The first snapshot in each
+ * ring is that of the server's start. Readers take no lock: they copy a snapshot and then check
+ * whether the sampler has overwritten it meanwhile, as in counters/minute_counters.
  *
- * A maximum is no difference: each snapshot bears the longest statement since
- * the one before it, which sessions note by ticks (counters/backend_counters). A statement
- * that ends in the very moment of a snapshot may be missing from it.
+ * A maximum has no difference. Each snapshot holds the longest statement since the previous one,
+ * which backends record by ticks (counters/backend_counters). A statement that ends while a
+ * snapshot is taken may be missing from its maximum.
  */
 #include "postgres.h"
 
@@ -26,50 +26,52 @@
 #include "utils/timestamp.h"
 
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* a round may come a little early */
+#define EARLY_US (USECS_PER_SEC / 2)	/* a sample may be this early */
 #define SNAPSHOTS_PER_MINUTE 6
-#define SHORT_RING 24			/* more than a minute of snapshots, and two for each of some
-								 * restarts */
-#define LONG_RING 96			/* more than an hour of minutes, the same */
+#define SHORT_RING 24			/* more than a minute of snapshots; restarts add two each */
+#define LONG_RING 96			/* more than an hour of minutes; restarts add two each */
 
 typedef struct CounterSnapshot
 {
 	TimestampTz at;
 	CpmQueryCounts counts;
 	CpmHistogram histogram;
-	int64		max_us;			/* since the snapshot before */
+	int64		max_us;			/* the longest statement since the previous snapshot */
 } CounterSnapshot;
 
+/* Describes an array of snapshots; snapshot n is at n % size. */
 typedef struct SnapshotRing
 {
-	pg_atomic_uint64 next;		/* number of snapshots ever kept; the sampler writes */
-	int64		length_us;		/* of the period that it is for */
-	int			size;
+	pg_atomic_uint64 next;		/* the number of snapshots ever kept; the sampler writes */
+	int64		length_us;		/* of the period that is read from it; set at startup */
+	int			size;			/* set at startup */
 } SnapshotRing;
 
-/* The time since the last reset, and which snapshots are of it. */
+/* The counters at the last reset, and the numbers of the first snapshots after it. */
 typedef struct Reset
 {
-	CounterSnapshot standing;
-	uint64		first_of_minute;	/* numbers in the rings */
+	CounterSnapshot counters;
+	uint64		first_of_minute;
 	uint64		first_of_hour;
 } Reset;
 
+/* The sampler writes the snapshots, and the postmaster at startup. */
 typedef struct Periods
 {
 	SnapshotRing minute;
 	CounterSnapshot minute_snapshot[SHORT_RING];
 	SnapshotRing hour;
 	CounterSnapshot hour_snapshot[LONG_RING];
-	int64		minute_max_us;	/* of the minute under way; the sampler's own */
-	CpmSeqlock	reset_lock;		/* guards reset, written by who holds the lock for resets */
+	int64		minute_max_us;	/* the maximum since the last hour_snapshot; the sampler's own */
+	CpmSeqlock	reset_lock;		/* guards reset; a lock of the caller excludes other writers */
 	Reset		reset;
 } Periods;
 
 static Periods *periods;
 
-/* The longest statement since the last snapshot of each ring, as loaded; of the postmaster. */
-static int64 unsnapped_us[2];
+/* Loaded by the postmaster: the longest statement since the last snapshot of each ring. */
+static int64 latest_minute_max_us;
+static int64 latest_hour_max_us;
 
 Size
 cpm_stat_windows_size(void)
@@ -78,7 +80,8 @@ cpm_stat_windows_size(void)
 }
 
 static void
-init_snapshots(SnapshotRing *ring, CounterSnapshot *snapshots, int size, int64 length_us, TimestampTz now)
+init_snapshots(SnapshotRing *ring, CounterSnapshot *snapshots, int size, int64 length_us,
+			   TimestampTz now)
 {
 	pg_atomic_init_u64(&ring->next, 1);
 	ring->size = size;
@@ -95,10 +98,11 @@ cpm_stat_windows_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	memset(periods, 0, sizeof(*periods));
-	init_snapshots(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC, now);
+	init_snapshots(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC,
+				   now);
 	init_snapshots(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
 	cpm_seqlock_init(&periods->reset_lock);
-	periods->reset.standing.at = now;
+	periods->reset.counters.at = now;
 }
 
 static void
@@ -124,12 +128,12 @@ append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSna
 void
 cpm_stat_windows_snapshot(TimestampTz now)
 {
-	static CounterSnapshot snapshot;	/* of the sampler's process, to keep it off the stack */
+	static CounterSnapshot snapshot;	/* too large for the stack */
 	uint64		number = pg_atomic_read_u64(&periods->minute.next);
 	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
 
-	/* a clock that was set back starts anew rather than waiting to catch up */
+	/* if the clock was set back, keep the snapshot rather than wait until the clock catches up */
 	if (now >= newest && now - newest < SNAPSHOT_US - EARLY_US)
 		return;
 	cpm_slots_next_tick();
@@ -146,15 +150,15 @@ cpm_stat_windows_snapshot(TimestampTz now)
 }
 
 /*
- * Return the number of the snapshot at which the ring's period begins: the newest snapshot that
- * is old enough, or else the oldest usable one. A snapshot or reset that is dated in the future
- * was taken before the clock was set back, and is not usable because its age is unknown. A
- * result below first means that the period begins at the reset. Sets *max_us to the longest
- * statement of the period.
+ * Return the number of the snapshot at which the ring's period begins: the newest one that is old
+ * enough, or else the oldest usable one. A snapshot or reset that is dated in the future was taken
+ * before the clock was set back, and is not usable because its age is unknown. A result below
+ * "first", the first snapshot after the reset, means that the period begins at the reset. Sets
+ * *max_us to the longest statement of the period.
  */
 static uint64
-beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next, TimestampTz now,
-			 uint64 first, TimestampTz reset_at, int64 *max_us)
+beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next,
+			 TimestampTz now, uint64 first, TimestampTz reset_at, int64 *max_us)
 {
 	uint64		number = next - 1;
 
@@ -174,7 +178,10 @@ beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 
 	return number;
 }
 
-/* Copy the snapshot at which the period begins; returns false if it begins at the reset. */
+/*
+ * Copy the snapshot at which the ring's period begins; returns false if that is the reset. Retries
+ * if the sampler has overwritten the snapshot meanwhile.
+ */
 static bool
 find_beginning(SnapshotRing *ring, const CounterSnapshot *snapshots, TimestampTz now, uint64 first,
 			   TimestampTz reset_at, CounterSnapshot *then, int64 *max_us)
@@ -206,25 +213,28 @@ cpm_stat_windows_reset_at(void)
 
 	if (periods == NULL)
 		return 0;
-	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.standing.at, sizeof(at));
+	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.counters.at, sizeof(at));
 	return at;
 }
 
-/* The same for the last hour. Its ring lacks the minute under way, which is in the other. */
+/*
+ * Copy the snapshot at which the last hour begins; returns false if that is the reset. The maximum
+ * of the present minute is not yet in the hour's ring, so it is taken from the minute's ring.
+ */
 static bool
 find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max_us)
 {
 	CounterSnapshot *minute = palloc(sizeof(CounterSnapshot));
 	int64		latest_us;
-	bool		is_found_in_minute = find_beginning(&periods->minute, periods->minute_snapshot, now,
-													reset->first_of_minute, reset->standing.at,
-													minute, &latest_us);
+	bool		is_in_minute = find_beginning(&periods->minute, periods->minute_snapshot, now,
+											  reset->first_of_minute, reset->counters.at,
+											  minute, &latest_us);
 	bool		is_found = find_beginning(&periods->hour, periods->hour_snapshot, now,
-										  reset->first_of_hour, reset->standing.at, then, max_us);
+										  reset->first_of_hour, reset->counters.at, then, max_us);
 
 	*max_us = Max(*max_us, latest_us);
-	/* the clock was set back, and the ring of the hour has no snapshot since then */
-	if ((is_found ? then->at : reset->standing.at) > now + SNAPSHOT_US && is_found_in_minute)
+	/* the clock was set back, and the hour's ring has no snapshot taken since then */
+	if ((is_found ? then->at : reset->counters.at) > now + SNAPSHOT_US && is_in_minute)
 	{
 		*then = *minute;
 		*max_us = latest_us;
@@ -244,14 +254,14 @@ cpm_stat_window_read(CpmStatWindow period, TimestampTz now, CpmStatWindowCounts 
 	copy_reset(reset);
 	if (period == CPM_LAST_MINUTE)
 		is_found = find_beginning(&periods->minute, periods->minute_snapshot, now,
-								  reset->first_of_minute, reset->standing.at, then, &stats->max_us);
+								  reset->first_of_minute, reset->counters.at, then, &stats->max_us);
 	else if (period == CPM_LAST_HOUR)
 		is_found = find_hour(now, reset, then, &stats->max_us);
 	if (!is_found)
-		*then = reset->standing;
+		*then = reset->counters;
 
-	/* the same maximum for all where a period is the whole time */
-	if (then->at == reset->standing.at)
+	/* report the same maximum for all periods that begin at the reset */
+	if (then->at == reset->counters.at)
 		stats->max_us = cpm_slots_max_us();
 	else
 		stats->max_us = Max(stats->max_us, cpm_slots_tick_max_us(cpm_slots_tick()));
@@ -272,7 +282,7 @@ cpm_stat_windows_reset(TimestampTz now)
 	cpm_slots_reset_max();
 	reset->first_of_minute = pg_atomic_read_u64(&periods->minute.next);
 	reset->first_of_hour = pg_atomic_read_u64(&periods->hour.next);
-	take_snapshot(&reset->standing, now, 0);
+	take_snapshot(&reset->counters, now, 0);
 	cpm_seqlock_repair(&periods->reset_lock);
 	cpm_seqlock_write_begin(&periods->reset_lock);
 	periods->reset = *reset;
@@ -280,7 +290,10 @@ cpm_stat_windows_reset(TimestampTz now)
 	pfree(reset);
 }
 
-/* Snapshots as differences to the last reset; those before it are of no more use. */
+/*
+ * Save the snapshots taken since the last reset, as differences from it. Skips those that the
+ * sampler overwrites meanwhile.
+ */
 static void
 save_ring(CpmSink *sink, SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 first,
 		  const CounterSnapshot *reset)
@@ -313,14 +326,18 @@ cpm_stat_windows_save(CpmSink *sink)
 	int64		latest_us = cpm_slots_tick_max_us(cpm_slots_tick());
 
 	copy_reset(&reset);
-	cpm_put_u64(sink, (uint64) reset.standing.at);
+	cpm_put_u64(sink, (uint64) reset.counters.at);
 	cpm_put_u64(sink, (uint64) latest_us);
 	cpm_put_u64(sink, (uint64) Max(latest_us, periods->minute_max_us));
-	save_ring(sink, &periods->minute, periods->minute_snapshot, reset.first_of_minute, &reset.standing);
-	save_ring(sink, &periods->hour, periods->hour_snapshot, reset.first_of_hour, &reset.standing);
+	save_ring(sink, &periods->minute, periods->minute_snapshot, reset.first_of_minute,
+			  &reset.counters);
+	save_ring(sink, &periods->hour, periods->hour_snapshot, reset.first_of_hour, &reset.counters);
 }
 
-/* The reset comes first: a period that no snapshot is old enough for begins there. */
+/*
+ * Load a ring, with the reset as its first snapshot: periods begin there if no other snapshot is
+ * old enough.
+ */
 static void
 load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, TimestampTz reset_at)
 {
@@ -346,30 +363,33 @@ cpm_stat_windows_load(CpmSource *source)
 {
 	TimestampTz reset_at = (TimestampTz) cpm_get_u64(source);
 
-	unsnapped_us[0] = (int64) cpm_get_u64(source);
-	unsnapped_us[1] = (int64) cpm_get_u64(source);
+	latest_minute_max_us = (int64) cpm_get_u64(source);
+	latest_hour_max_us = (int64) cpm_get_u64(source);
 	load_ring(source, &periods->minute, periods->minute_snapshot, reset_at);
 	load_ring(source, &periods->hour, periods->hour_snapshot, reset_at);
 	if (source->failed || source->validate_only)
 		return !source->failed;
 	memset(&periods->reset, 0, sizeof(periods->reset));
-	periods->reset.standing.at = reset_at;
+	periods->reset.counters.at = reset_at;
 	return true;
 }
 
-/* Nothing was counted between the moment of saving and now. */
+/*
+ * Append the loaded counters twice, as of the time of saving and as of now, because nothing was
+ * counted in between.
+ */
 void
 cpm_stat_windows_resume(TimestampTz saved_at)
 {
-	CounterSnapshot standing;
+	CounterSnapshot loaded;
 
-	take_snapshot(&standing, saved_at, unsnapped_us[0]);
-	append_snapshot(&periods->minute, periods->minute_snapshot, &standing);
-	standing.max_us = unsnapped_us[1];
-	append_snapshot(&periods->hour, periods->hour_snapshot, &standing);
+	take_snapshot(&loaded, saved_at, latest_minute_max_us);
+	append_snapshot(&periods->minute, periods->minute_snapshot, &loaded);
+	loaded.max_us = latest_hour_max_us;
+	append_snapshot(&periods->hour, periods->hour_snapshot, &loaded);
 
-	standing.at = GetCurrentTimestamp();
-	standing.max_us = 0;
-	append_snapshot(&periods->minute, periods->minute_snapshot, &standing);
-	append_snapshot(&periods->hour, periods->hour_snapshot, &standing);
+	loaded.at = GetCurrentTimestamp();
+	loaded.max_us = 0;
+	append_snapshot(&periods->minute, periods->minute_snapshot, &loaded);
+	append_snapshot(&periods->hour, periods->hour_snapshot, &loaded);
 }

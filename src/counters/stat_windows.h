@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stat_windows.h
- *		What had been counted of statements when the last minute, the last hour
- *		and the time since the last reset began.
+ *		Statement statistics of the last minute, the last hour and the time since the
+ *		last reset.
  */
 #ifndef CPM_STAT_WINDOWS_H
 #define CPM_STAT_WINDOWS_H
@@ -14,28 +14,36 @@ extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
- * Keep a snapshot when one is due: every ten seconds, for summing the buckets of
- * a thousand sessions costs more than a sample. The sampler only, every round.
+ * Keep a snapshot of the counters if the last one is ten seconds old. Not at every sample, because
+ * summing the buckets of a thousand sessions costs more than a sample. The sampler only, at every
+ * sample.
  */
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
-/* What the period has seen. Any process; takes no lock. */
-extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now, CpmStatWindowCounts *stats);
+/*
+ * Set *stats to the statistics of a period. Any process; takes no lock. Allocates memory, and may
+ * wait for a second if a process was stopped during a reset.
+ */
+extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now,
+								 CpmStatWindowCounts *stats);
 
 /*
- * What periods need to reach back beyond the server's start. To be saved before
- * the counts themselves (counters/pool_snapshot), which must not be behind it.
- * Loading is for the postmaster, before anybody else is there; once the counts
- * are loaded too, it goes on from them: they are those of saved_at.
+ * Save or load the snapshots, so that periods reach back beyond a restart. Save them before the
+ * counters (counters/pool_file), because no snapshot may be newer than those. After the
+ * counters have been loaded too, resume takes them as a snapshot of the time saved_at. Load and
+ * resume only in the postmaster, at startup.
  */
 extern void cpm_stat_windows_save(CpmSink *sink);
 extern bool cpm_stat_windows_load(CpmSource *source);
 extern void cpm_stat_windows_resume(TimestampTz saved_at);
 
-/* When all began, or were last reset; 0 when the library is not preloaded. */
+/*
+ * Return the time of the last reset, or of the first start if there was none; 0 if the library is
+ * not preloaded. Any process; takes no lock.
+ */
 extern TimestampTz cpm_stat_windows_reset_at(void);
 
-/* All periods begin anew. Hold an exclusive lock against other resets. */
+/* Begin all periods now. The caller holds a lock that excludes other resets. */
 extern void cpm_stat_windows_reset(TimestampTz now);
 
 #endif							/* CPM_STAT_WINDOWS_H */

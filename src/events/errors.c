@@ -3,13 +3,14 @@
  * errors.c
  *		Errors of client sessions by SQLSTATE.
  *
- * PostgreSQL's own codes are put into an open hash table when the server starts, and stay.
- * Users can raise any number of other codes, so those share a few places after the table: a
- * code claims a free place by compare-and-exchange and keeps it until a reset. When all are
- * taken, further codes are counted together in the last place. A counter is found without a
- * lock, by processes that may take none.
+ * Errors are counted also by processes that may take no lock, so an entry must be found without
+ * one. PostgreSQL's own codes are put into an open hash table when the server starts, and stay.
+ * Users can raise any number of other codes, so these share a few entries after the table: a code
+ * claims a free entry by compare-and-exchange and keeps it until a reset. If all are taken,
+ * further codes are counted together in the last entry.
  *
- * Everybody adds; a reset moves baselines that readers subtract.
+ * Any process adds to the counters. A reset does not clear them, but records baselines, which
+ * readers subtract.
  */
 #include "postgres.h"
 
@@ -20,10 +21,10 @@
 
 typedef struct ErrorCounter
 {
-	pg_atomic_uint32 sqlstate;	/* 0: free, and for the rest */
-	pg_atomic_uint64 total;
-	pg_atomic_uint64 last_seen; /* a TimestampTz */
-	pg_atomic_uint64 baseline;
+	pg_atomic_uint32 sqlstate;	/* 0 if free, and for "other"; written when claimed */
+	pg_atomic_uint64 total;		/* any process adds */
+	pg_atomic_uint64 last_seen; /* a TimestampTz; the last writer wins */
+	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
 } ErrorCounter;
 
 typedef struct Errors
@@ -39,19 +40,19 @@ cpm_errors_size(void)
 	return sizeof(Errors);
 }
 
-/* Where the search for one of PostgreSQL's own codes begins. */
+/* Return the entry at which the search for one of PostgreSQL's own codes begins. */
 static uint32
-first_place(uint32 sqlstate)
+first_error_entry(uint32 sqlstate)
 {
-	/* the five characters of a code differ in their low bits: mix them */
+	/* the five characters of a code take six bits each: mix their low bits, which differ most */
 	return (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_OWN_ERROR_CODES;
 }
 
-/* Return the place of one of PostgreSQL's codes, or a free place for it; NULL if there is neither. */
+/* Return the entry of one of PostgreSQL's codes, or a free one; NULL if there is neither. */
 static ErrorCounter *
-own_place(uint32 sqlstate)
+own_entry(uint32 sqlstate)
 {
-	uint32		start = first_place(sqlstate);
+	uint32		start = first_error_entry(sqlstate);
 
 	for (uint32 i = 0; i < CPM_OWN_ERROR_CODES; i++)
 	{
@@ -81,14 +82,14 @@ cpm_errors_attach(void *memory, bool is_new)
 	{
 		const char *code = cpm_condition_sqlstate(i);
 		uint32		sqlstate = MAKE_SQLSTATE(code[0], code[1], code[2], code[3], code[4]);
-		ErrorCounter *counter = own_place(sqlstate);
+		ErrorCounter *counter = own_entry(sqlstate);
 
 		if (counter != NULL)
 			pg_atomic_write_u32(&counter->sqlstate, sqlstate);
 	}
 }
 
-/* Is the place the code's, or can it be made so? */
+/* Return true if the entry is the code's, or was free and has been claimed for it. */
 static bool
 claim(ErrorCounter *counter, uint32 sqlstate)
 {
@@ -99,10 +100,11 @@ claim(ErrorCounter *counter, uint32 sqlstate)
 		expected == sqlstate;
 }
 
+/* Return the entry in which a code is counted, claiming one if necessary. */
 static ErrorCounter *
 counter_of(uint32 sqlstate)
 {
-	ErrorCounter *own = own_place(sqlstate);
+	ErrorCounter *own = own_entry(sqlstate);
 
 	if (own != NULL && pg_atomic_read_u32(&own->sqlstate) == sqlstate)
 		return own;
@@ -129,7 +131,7 @@ cpm_errors_get(int index)
 	uint64		baseline;
 
 	count.sqlstate = (int) pg_atomic_read_u32(&counter->sqlstate);
-	/* the baseline first: a reset may come in between, and a total only grows */
+	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
 	baseline = pg_atomic_read_u64(&counter->baseline);
 	pg_read_barrier();
 	count.errors = pg_atomic_read_u64(&counter->total) - baseline;

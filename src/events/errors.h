@@ -10,8 +10,8 @@
 #include "datatype/timestamp.h"
 
 /*
- * Places for PostgreSQL's own codes, which never run out, and for codes that users raise, whose
- * number is unlimited. Codes without a place are counted together as "other".
+ * Entries for PostgreSQL's own codes, which suffice for all of them, and for codes that users
+ * raise, whose number is unlimited. Codes without an entry are counted together as "other".
  */
 #define CPM_OWN_ERROR_CODES 384
 #define CPM_OTHER_ERROR_CODES 64
@@ -19,27 +19,30 @@
 
 typedef struct CpmErrorCount
 {
-	int			sqlstate;		/* as MAKE_SQLSTATE packs it; 0 for the rest */
+	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 for "other" */
 	uint64		errors;			/* since the last reset */
-	TimestampTz last_seen;
+	TimestampTz last_seen;		/* 0 for never */
 } CpmErrorCount;
 
 extern Size cpm_errors_size(void);
 extern void cpm_errors_attach(void *memory, bool is_new);
 
-/* Count one. Also without a PGPROC: atomics only, cannot fail. */
+/* Count an error. Works in processes without a PGPROC: takes no lock and raises no error. */
 extern void cpm_errors_add(int sqlstate, TimestampTz at);
 
-/* Entry index, from 0 to CPM_ERROR_CODES inclusive; errors is 0 for an empty one. */
+/*
+ * Return an entry, by an index from 0 to CPM_ERROR_CODES inclusive. Its errors are 0 if the entry
+ * is free. Any process; takes no lock.
+ */
 extern CpmErrorCount cpm_errors_get(int index);
 
 /*
- * Start all counts anew and free the places of user-raised codes. An error raised concurrently
- * may be counted for the code that next claims its place.
+ * Reset all counts and free the entries of user-raised codes. An error raised concurrently may be
+ * counted for the code that next claims its entry. Takes no lock.
  */
 extern void cpm_errors_reset(void);
 
-/* Loading is for the postmaster, before anybody else is there. */
+/* Save or load the counts. Load only in the postmaster, at startup. */
 extern void cpm_errors_save(CpmSink *sink);
 extern bool cpm_errors_load(CpmSource *source);
 

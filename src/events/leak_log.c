@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak_log.c
- *		What was suspected of having been forgotten: each occurrence once, and what
- *		became of it.
+ *		Suspected leaks: forgotten sessions and prepared transactions. Counts each once,
+ *		and logs how it ended.
  *
- * An occurrence is a session since it last changed its state or began to wait for
- * its client, or a prepared transaction. Those under suspicion stand in a table,
- * sessions by the number of their PGPROC, so that the sampler's successor goes on
- * with them. One that is over is counted, and written into a ring of the last.
+ * A suspected leak is either a prepared transaction, or a session together with the time at which
+ * it entered its state or began to wait for its client. Suspected leaks are in a table in shared
+ * memory, sessions at the index of their PGPROC, so that a restarted sampler continues with them.
+ * When a leak ends, it is counted and appended to a ring.
  *
- * The sampler is the only writer, but for a reset, which moves a baseline.
+ * The sampler is the only writer, except that a reset records baselines, which readers subtract.
  */
 #include "postgres.h"
 
@@ -23,11 +23,11 @@
 
 typedef struct Occurrence
 {
-	CpmLeakKind kind;			/* CPM_NO_LEAK: none */
-	uint32		round;			/* in which it was last seen */
-	int			pid;			/* 0: a prepared transaction */
-	TransactionId xid;			/* of that */
-	TimestampTz connected_at;	/* of the session: pids are reused */
+	CpmLeakKind kind;			/* CPM_NO_LEAK if the entry is free */
+	uint32		round;			/* in which it was last observed */
+	int			pid;			/* 0 for a prepared transaction */
+	TransactionId xid;			/* of the prepared transaction */
+	TimestampTz connected_at;	/* of the session, because pids are reused */
 	TimestampTz since;
 	Oid			database;
 	Oid			role;
@@ -45,23 +45,22 @@ typedef struct LeakCounters
 
 typedef struct LeakLog
 {
-	pg_atomic_uint32 resets;
-	uint32		resets_seen;	/* by the sampler: longest_us began anew with it */
-	uint32		round;
-	int			sessions;		/* places of the table for sessions; behind them, those for
-								 * prepared ones */
-	int			places;
-	LeakCounters counters[CPM_LEAK_KINDS];
-	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* whoever resets writes */
-	Occurrence	occurrence[FLEXIBLE_ARRAY_MEMBER];
+	pg_atomic_uint32 resets;	/* number of resets, which increment it */
+	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
+	uint32		round;			/* number of the sampler's present round */
+	int			sessions;		/* entries for sessions; those for prepared transactions follow */
+	int			entries;		/* all entries; set at startup, as sessions is */
+	LeakCounters counters[CPM_LEAK_KINDS];	/* written by the sampler */
+	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset, which writes them */
+	Occurrence	occurrence[FLEXIBLE_ARRAY_MEMBER];	/* written by the sampler */
 } LeakLog;
 
 static LeakLog *leaks;
 static CpmRing *ring;
 
-/* of the sampler's round */
+/* of the sampler's present round */
 static TimestampTz round_at;
-static CpmLeakVisitor tell;
+static CpmLeakVisitor report_end;
 
 static Size
 table_size(void)
@@ -86,7 +85,7 @@ cpm_leak_log_attach(void *memory, bool is_new)
 	memset(leaks, 0, table_size());
 	pg_atomic_init_u32(&leaks->resets, 0);
 	leaks->sessions = MaxBackends;
-	leaks->places = MaxBackends + max_prepared_xacts;
+	leaks->entries = MaxBackends + max_prepared_xacts;
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
 	{
 		pg_atomic_init_u64(&leaks->counters[i].detected, 0);
@@ -98,15 +97,15 @@ cpm_leak_log_attach(void *memory, bool is_new)
 	cpm_ring_init(ring, LOG_ENTRIES, sizeof(CpmLeakEnd));
 }
 
-/* It is over: came back to work at the moment that is given, or is gone. */
+/* Count, log and report the end of a leak, which was released or whose session ended. */
 static void
-close_occurrence(Occurrence *occurrence, bool came_back, TimestampTz at)
+close_occurrence(Occurrence *occurrence, bool was_released, TimestampTz at)
 {
 	LeakCounters *counters = &leaks->counters[occurrence->kind];
 	CpmLeakEnd	leak = {
 		.at = at,
 		.kind = occurrence->kind,
-		.came_back = came_back,
+		.came_back = was_released,
 		.pid = occurrence->pid,
 		.database = occurrence->database,
 		.role = occurrence->role,
@@ -115,12 +114,12 @@ close_occurrence(Occurrence *occurrence, bool came_back, TimestampTz at)
 
 	strlcpy(leak.application_name, occurrence->application_name, NAMEDATALEN);
 	occurrence->kind = CPM_NO_LEAK;
-	pg_atomic_fetch_add_u64(came_back ? &counters->released : &counters->ended, 1);
+	pg_atomic_fetch_add_u64(was_released ? &counters->released : &counters->ended, 1);
 	if (pg_atomic_read_u64(&counters->longest_us) < (uint64) leak.held_us)
 		pg_atomic_write_u64(&counters->longest_us, (uint64) leak.held_us);
 	cpm_ring_add(ring, &leak);
-	if (tell)
-		tell(&leak);
+	if (report_end)
+		report_end(&leak);
 }
 
 static void
@@ -136,7 +135,7 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over)
 	uint32		resets = pg_atomic_read_u32(&leaks->resets);
 
 	round_at = now;
-	tell = over;
+	report_end = over;
 	leaks->round++;
 	if (resets == leaks->resets_seen)
 		return;
@@ -154,7 +153,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
 		known->since == cpm_suspect_since(session);
 
-	/* still the same occurrence, even if a changed setting no longer counts it as a leak */
+	/* keep a known leak even if a changed setting no longer counts it as one */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
 		known->round = leaks->round;
@@ -177,49 +176,52 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	count_detected(kind);
 }
 
-/* The place of a prepared transaction, or a free one; NULL when there is none. */
+/* Return the entry of a prepared transaction, or a free one; NULL if there is neither. */
 static Occurrence *
-place_of_prepared(TransactionId xid)
+entry_of_prepared(TransactionId xid)
 {
-	Occurrence *free_place = NULL;
+	Occurrence *free_entry = NULL;
 
-	for (int i = leaks->sessions; i < leaks->places; i++)
+	for (int i = leaks->sessions; i < leaks->entries; i++)
 	{
-		Occurrence *place = &leaks->occurrence[i];
+		Occurrence *entry = &leaks->occurrence[i];
 
-		if (place->kind != CPM_NO_LEAK && place->xid == xid)
-			return place;
-		if (place->kind == CPM_NO_LEAK && free_place == NULL)
-			free_place = place;
+		if (entry->kind != CPM_NO_LEAK && entry->xid == xid)
+			return entry;
+		if (entry->kind == CPM_NO_LEAK && free_entry == NULL)
+			free_entry = entry;
 	}
-	return free_place;
+	return free_entry;
 }
 
 void
 cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
-	Occurrence *place = place_of_prepared(prepared->xid);
+	Occurrence *entry = entry_of_prepared(prepared->xid);
 
-	/* keep a known occurrence even if a changed setting no longer counts it as a leak */
-	if (place == NULL || (!is_leak && place->kind == CPM_NO_LEAK))
+	/* keep a known leak even if a changed setting no longer counts it as one */
+	if (entry == NULL || (!is_leak && entry->kind == CPM_NO_LEAK))
 		return;
-	if (place->kind == CPM_NO_LEAK)
+	if (entry->kind == CPM_NO_LEAK)
 	{
-		place->xid = prepared->xid;
-		place->since = prepared->prepared_at;
-		place->database = prepared->database;
-		place->role = prepared->owner;
-		place->kind = CPM_LEAK_PREPARED;
+		entry->xid = prepared->xid;
+		entry->since = prepared->prepared_at;
+		entry->database = prepared->database;
+		entry->role = prepared->owner;
+		entry->kind = CPM_LEAK_PREPARED;
 		count_detected(CPM_LEAK_PREPARED);
 	}
-	place->round = leaks->round;
+	entry->round = leaks->round;
 }
 
-/* What was not seen is gone: a session ended, a prepared transaction was finished. */
+/*
+ * Close the leaks that were not observed in this round: their sessions have ended, or their
+ * prepared transactions were committed or rolled back.
+ */
 void
 cpm_leaks_round_end(void)
 {
-	for (int i = 0; i < leaks->places; i++)
+	for (int i = 0; i < leaks->entries; i++)
 	{
 		Occurrence *known = &leaks->occurrence[i];
 
@@ -252,7 +254,7 @@ cpm_leaks_open(CpmLeakKind kind)
 {
 	int			count = 0;
 
-	for (int i = 0; i < leaks->places; i++)
+	for (int i = 0; i < leaks->entries; i++)
 		count += leaks->occurrence[i].kind == kind;
 	return count;
 }
@@ -265,7 +267,10 @@ cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
 	cpm_ring_scan(ring, &copy, visit, arg);
 }
 
-/* Those that are suspected now count as detected by the reset: detected stays the sum. */
+/*
+ * Leaks that are suspected now count as detected after the reset, so that "detected" remains the
+ * sum of the released, the ended and the open ones.
+ */
 void
 cpm_leak_log_reset(void)
 {
@@ -295,7 +300,7 @@ cpm_leak_log_save(CpmSink *sink)
 			counts.ended += cpm_leaks_open(i);
 		cpm_put(sink, &counts, sizeof(counts));
 	}
-	for (int i = leaks->sessions; i < leaks->places; i++)
+	for (int i = leaks->sessions; i < leaks->entries; i++)
 	{
 		if (leaks->occurrence[i].kind == CPM_NO_LEAK)
 			continue;
@@ -327,24 +332,24 @@ bool
 cpm_leak_log_load(CpmSource *source)
 {
 	Occurrence	occurrence;
-	CpmLeakEnd	entry;
+	CpmLeakEnd	end;
 
 	if (!cpm_get_mark(source, sizeof(Occurrence)))
 		return false;
 	load_counts(source);
 	while (cpm_get_more(source))
 	{
-		Occurrence *place;
+		Occurrence *entry;
 
 		if (!cpm_get(source, &occurrence, sizeof(occurrence)) || source->validate_only)
 			continue;
-		place = place_of_prepared(occurrence.xid);
-		if (place == NULL)
+		entry = entry_of_prepared(occurrence.xid);
+		if (entry == NULL)
 			continue;
-		*place = occurrence;
-		place->kind = CPM_LEAK_PREPARED;
-		place->application_name[0] = '\0';
-		place->round = 0;
+		*entry = occurrence;
+		entry->kind = CPM_LEAK_PREPARED;
+		entry->application_name[0] = '\0';
+		entry->round = 0;
 	}
-	return cpm_ring_load(ring, &entry, source);
+	return cpm_ring_load(ring, &end, source);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak_log.h
- *		What was suspected of having been forgotten: each occurrence once, and what
- *		became of it.
+ *		Suspected leaks: forgotten sessions and prepared transactions. Counts each once,
+ *		and logs how it ended.
  */
 #ifndef CPM_LEAK_LOG_H
 #define CPM_LEAK_LOG_H
@@ -16,10 +16,9 @@ extern Size cpm_leak_log_size(void);
 extern void cpm_leak_log_attach(void *memory, bool is_new);
 
 /*
- * One round of the sampler: begin it, show every session and every prepared
- * transaction with what it is taken for now, end it. What is over is told to
- * the visitor, which may be NULL. The sampler only; takes no lock, allocates
- * nothing.
+ * Process a sample: begin the round, pass each session and prepared transaction with the kind of
+ * leak that it is suspected of now, if any, and end the round. Calls "over" (may be NULL) for each
+ * leak that has ended. The sampler only; takes no lock and allocates no memory.
  */
 typedef void (*CpmLeakVisitor) (const CpmLeakEnd *leak);
 
@@ -28,16 +27,20 @@ extern void cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kin
 extern void cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
 extern void cpm_leaks_round_end(void);
 
-/* Any process; no lock. */
+/* Return the counts since the last reset, or the number suspected now. Any process; no lock. */
 extern CpmLeakCounts cpm_leak_counts(CpmLeakKind kind);
-extern int	cpm_leaks_open(CpmLeakKind kind);	/* that are suspected now */
+extern int	cpm_leaks_open(CpmLeakKind kind);
+
+/* Call visit(CpmLeakEnd, arg) for each logged end, newest first. Any process; takes no lock. */
 extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);
 
+/* Reset counts and log. Resets must not run concurrently. */
 extern void cpm_leak_log_reset(void);
 
 /*
- * Sessions that are suspected are written as ended, for by the time it is loaded
- * they will have; prepared transactions go on.
+ * Save or load counts, log and suspected prepared transactions. Suspected sessions are saved as
+ * ended, because they will have ended before the file is loaded. Load only in the postmaster, at
+ * startup.
  */
 extern void cpm_leak_log_save(CpmSink *sink);
 extern bool cpm_leak_log_load(CpmSource *source);

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejections.c
- *		Refused connections: how many for which reason, and who the last were.
+ *		Refused connections: counters by reason, and a log of the latest.
  *
- * Written by processes that are about to die, many at a time, most of them
- * without a PGPROC: an LWLock taken there works until it is contended and then
- * brings the cluster down. So each counter is an atomic, and the log a ring
- * without locks.
+ * Processes that are about to exit write these, many at the same time, and most of them have no
+ * PGPROC. An LWLock would seem to work there until it is contended, and then bring the cluster
+ * down. So all counters are atomics, and the log is a ring without locks (base/ring).
  *
- * A reset does not zero what others add to: it moves a baseline that readers
- * subtract. Its writer is whoever calls connpool_reset().
+ * A reset does not clear counters, because other processes add to them. It records a baseline,
+ * which readers subtract.
  */
 #include "postgres.h"
 
@@ -22,33 +21,33 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-#define REPEAT_GROUPS 512		/* room for twice as many as the log has entries */
+#define REPEAT_GROUPS 512		/* with 4 repeats each, twice as many as the log has entries */
 #define REPEATS_IN_GROUP 4
-#define MOST_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
+#define MAX_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
 
 typedef struct RefusalCounter
 {
-	pg_atomic_uint64 total;		/* since the server started; everybody adds */
-	pg_atomic_uint64 last_seen; /* a TimestampTz; the last to write wins */
-	pg_atomic_uint64 baseline;	/* of total, at the last reset */
+	pg_atomic_uint64 total;		/* since the server started; any process adds */
+	pg_atomic_uint64 last_seen; /* a TimestampTz; the last writer wins */
+	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
 } RefusalCounter;
 
 /*
- * Maps the hash of a refused attempt to the log entry that counts its repetitions. Only a hint:
- * concurrent writers may overwrite each other, and a repetition that is then not found starts
- * a new entry.
+ * Maps the hash of a refused attempt to the log entry that counts its repetitions. Any process
+ * writes it without a lock. It is only a hint: processes may overwrite each other's, and a
+ * repetition that does not find its entry gets a new one.
  */
 typedef struct Repeat
 {
-	pg_atomic_uint64 hash;		/* 0: free */
-	pg_atomic_uint64 ticket;	/* of its entry in the log */
+	pg_atomic_uint64 hash;		/* 0 if free, or while the ticket is written */
+	pg_atomic_uint64 ticket;	/* of the entry in the log */
 } Repeat;
 
 typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
-	CpmRing		log;			/* the last; with its entries behind it */
+	CpmRing		log;			/* its entries follow the struct */
 } Refusals;
 
 static Refusals *refusals;
@@ -100,10 +99,12 @@ hash_of(const CpmRejected *refused)
 	hash = hash_text(refused->role, hash);
 	hash = hash_text(refused->application_name, hash);
 	if (address->ss_family == AF_INET)
-		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in *) address)->sin_addr,
+		hash = hash_bytes_extended((const unsigned char *)
+								   &((const struct sockaddr_in *) address)->sin_addr,
 								   sizeof(struct in_addr), hash);
 	else if (address->ss_family == AF_INET6)
-		hash = hash_bytes_extended((const unsigned char *) &((const struct sockaddr_in6 *) address)->sin6_addr,
+		hash = hash_bytes_extended((const unsigned char *)
+								   &((const struct sockaddr_in6 *) address)->sin6_addr,
 								   sizeof(struct in6_addr), hash);
 	return hash != 0 ? hash : 1;
 }
@@ -114,19 +115,20 @@ add_to_entry(uint64 ticket, TimestampTz at)
 {
 	CpmRejected *entry = cpm_ring_entry(&refusals->log, ticket);
 
-	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MOST_PAUSE_US)
+	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_PAUSE_US)
 		return false;
 	pg_atomic_fetch_add_u64(&entry->attempts, 1);
 	pg_atomic_write_u64(&entry->last_at, (uint64) at);
 	return true;
 }
 
+/* Count the attempt in the log entry of the one that it repeats, or append an entry. */
 static void
-remember(const CpmRejected *refused, TimestampTz at)
+log_attempt(const CpmRejected *refused, TimestampTz at)
 {
 	uint64		hash = hash_of(refused);
 	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
-	Repeat	   *oldest = &group[0];
+	Repeat	   *repeat = &group[0];
 	CpmRejected entry = *refused;
 	uint64		ticket;
 
@@ -134,13 +136,13 @@ remember(const CpmRejected *refused, TimestampTz at)
 	{
 		if (pg_atomic_read_u64(&group[i].hash) == hash)
 		{
-			oldest = &group[i];
-			if (add_to_entry(pg_atomic_read_u64(&oldest->ticket), at))
+			repeat = &group[i];
+			if (add_to_entry(pg_atomic_read_u64(&repeat->ticket), at))
 				return;
 			break;
 		}
-		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&oldest->ticket))
-			oldest = &group[i];
+		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&repeat->ticket))
+			repeat = &group[i];
 	}
 	entry.first_at = at;
 	pg_atomic_init_u64(&entry.last_at, (uint64) at);
@@ -148,10 +150,10 @@ remember(const CpmRejected *refused, TimestampTz at)
 	ticket = cpm_ring_add(&refusals->log, &entry);
 	if (ticket == CPM_NO_TICKET)
 		return;
-	pg_atomic_write_u64(&oldest->hash, 0);
-	pg_atomic_write_u64(&oldest->ticket, ticket);
+	pg_atomic_write_u64(&repeat->hash, 0);
+	pg_atomic_write_u64(&repeat->ticket, ticket);
 	pg_write_barrier();
-	pg_atomic_write_u64(&oldest->hash, hash);
+	pg_atomic_write_u64(&repeat->hash, hash);
 }
 
 void
@@ -161,7 +163,7 @@ cpm_rejections_add(const CpmRejected *refused, TimestampTz at)
 
 	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
 	pg_atomic_fetch_add_u64(&counter->total, 1);
-	remember(refused, at);
+	log_attempt(refused, at);
 }
 
 CpmRejectionCount
@@ -174,7 +176,7 @@ cpm_rejections_count(CpmRejection reason)
 	if (refusals == NULL)
 		return count;
 	counter = &refusals->counter[reason];
-	/* as in events/errors */
+	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
 	baseline = pg_atomic_read_u64(&counter->baseline);
 	pg_read_barrier();
 	count.count = pg_atomic_read_u64(&counter->total) - baseline;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejections.h
- *		Refused connections: how many for which reason, and who the last were.
+ *		Refused connections: counters by reason, and a log of the latest.
  */
 #ifndef CPM_REJECTIONS_H
 #define CPM_REJECTIONS_H
@@ -18,18 +18,21 @@
 typedef struct CpmRejectionCount
 {
 	uint64		count;			/* since the last reset */
-	TimestampTz last_seen;		/* 0 never, or not since the last reset */
+	TimestampTz last_seen;		/* 0 if none since the last reset */
 } CpmRejectionCount;
 
 /*
- * A refused connection attempt, with the names that the client claimed. Identical attempts, each
- * within a minute of the previous one, share an entry. events/rejections sets last_at, attempts
- * and first_at.
+ * A refused connection attempt, with the names that the client claimed. Identical attempts share
+ * an entry if each is made within a minute of the previous one. cpm_rejections_add() sets last_at,
+ * attempts and first_at; its caller sets the other fields.
  */
 typedef struct CpmRejected
 {
-	pg_atomic_uint64 last_at;	/* a TimestampTz, as first_at is */
+	/* written by each process that counts a repetition, without a lock */
+	pg_atomic_uint64 last_at;	/* a TimestampTz */
 	pg_atomic_uint64 attempts;
+
+	/* written by the process that appends the entry */
 	TimestampTz first_at;
 	CpmRejection reason;
 	char		database[NAMEDATALEN];
@@ -42,25 +45,33 @@ extern Size cpm_rejections_size(void);
 extern void cpm_rejections_attach(void *memory, bool is_new);
 
 /*
- * Count and remember one, at that moment. Also in a process that has no PGPROC and never will:
- * atomics only, no lock, no allocation, cannot fail.
+ * Count and log a refused attempt. Works in processes without a PGPROC: takes no lock, allocates
+ * no memory and raises no error.
  */
 extern void cpm_rejections_add(const CpmRejected *refused, TimestampTz at);
 
-/* Any process; no lock. Zeros when the library is not preloaded. */
+/*
+ * The functions that follow read counters and log. Any process may call them; they take no lock,
+ * and return zeros if the library is not preloaded.
+ */
+
+/* Return the number of attempts refused for a reason since the last reset. */
 extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 
-/* For want of a slot (too_many, reserved), whatever was reset: it never falls. */
+/*
+ * Return how many attempts were refused because no connection slot was free (the reasons too_many
+ * and reserved), or when the last one was. Resets do not affect either.
+ */
 extern uint64 cpm_rejections_for_slots(void);
 extern TimestampTz cpm_rejections_last_for_slots(void);
 
-/* Visit the log, a CpmRejected each, newest first; those just being written are left out. */
+/* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 
-/* Counts and log start anew from here. */
+/* Reset counters and log. Takes no lock; attempts refused meanwhile count before or after it. */
 extern void cpm_rejections_reset(void);
 
-/* Loading is for the postmaster, before anybody else is there. */
+/* Save or load counters and log. Load only in the postmaster, at startup. */
 extern void cpm_rejections_save(CpmSink *sink);
 extern bool cpm_rejections_load(CpmSource *source);
 

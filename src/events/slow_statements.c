@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements.c
- *		The last statements that took longer than slow_statement_time.
+ *		A log of the latest statements that took longer than slow_statement_time.
  *
- * A ring that every backend writes without a lock. No text is kept: literals
- * are nobody's business, and the normalised text is in pg_stat_statements.
+ * Every backend writes to a ring without a lock (base/ring). The ring holds no statement texts,
+ * because their literals may be confidential; the normalised text is in pg_stat_statements.
  */
 #include "postgres.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * slow_statements.h
- *		The last statements that took longer than slow_statement_time.
+ *		A log of the latest statements that took longer than slow_statement_time.
  */
 #ifndef CPM_SLOW_STATEMENTS_H
 #define CPM_SLOW_STATEMENTS_H
@@ -13,24 +13,25 @@
 typedef struct CpmSlowStatement
 {
 	TimestampTz finished_at;
-	CpmPoolName session;		/* its database, role and application_name in full */
+	CpmPoolName session;		/* with its ungrouped application_name */
 	int64		elapsed_us;
-	uint64		queryid;		/* 0: not known */
-	int			sqlstate;		/* as MAKE_SQLSTATE packs it; 0 when it succeeded */
+	uint64		queryid;		/* 0 if unknown */
+	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 if the statement succeeded */
 } CpmSlowStatement;
 
 extern Size cpm_slow_statements_size(void);
 extern void cpm_slow_statements_attach(void *memory, bool is_new);
 
-/* Remember one. Takes no lock, cannot fail. */
+/* Append a statement to the log. Takes no lock and raises no error. */
 extern void cpm_slow_statements_add(const CpmSlowStatement *statement);
 
-/* Visit them, a CpmSlowStatement each, newest first. Any process; no lock. */
+/* Call visit(CpmSlowStatement, arg) for each log entry, newest first. Any process; no lock. */
 extern void cpm_slow_statements_scan(CpmRingVisitor visit, void *arg);
 
+/* Hide all present entries from later scans. */
 extern void cpm_slow_statements_reset(void);
 
-/* Loading is for the postmaster, before anybody else is there. */
+/* Save or load the log. Load only in the postmaster, at startup. */
 extern void cpm_slow_statements_save(CpmSink *sink);
 extern bool cpm_slow_statements_load(CpmSource *source);
 

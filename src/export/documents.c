@@ -44,7 +44,7 @@ typedef struct PoolLine
 
 typedef struct PoolLines
 {
-	int			places;
+	int			slots;
 	PoolLine   *line;			/* by index of counters/pool_table */
 } PoolLines;
 
@@ -107,7 +107,7 @@ write_sessions_json(StringInfo json)
 	uint64		opened = 0;
 	uint64		ended[CPM_SESSION_ENDS] = {0};
 
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])
 			continue;
@@ -214,7 +214,7 @@ count_pool_state(const CpmSession *session, void *arg)
 	PoolLines  *lines = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 
-	if (pool < 0 || pool >= lines->places)
+	if (pool < 0 || pool >= lines->slots)
 		return;
 	lines->line[pool].active += cpm_is_active(session);
 	lines->line[pool].idle += session->state == CPM_STATE_IDLE;
@@ -272,18 +272,18 @@ void
 cpm_write_pools(StringInfo json)
 {
 	CpmPoolSnapshot list = cpm_pool_snapshot();
-	PoolLines	lines = {.places = list.places};
+	PoolLines	lines = {.slots = list.slots};
 	int			used = 0;
 
-	lines.line = palloc0(list.places * sizeof(PoolLine));
+	lines.line = palloc0(list.slots * sizeof(PoolLine));
 	(void) cpm_backends_scan(false, count_pool_state, &lines);
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 		if (list.is_used[i] && is_worth_showing(&list.pool[i]))
 		{
 			lines.line[i].pool = &list.pool[i];
 			used++;
 		}
-	qsort(lines.line, list.places, sizeof(PoolLine), compare_lines);
+	qsort(lines.line, list.slots, sizeof(PoolLine), compare_lines);
 	cpm_json_open(json, NULL);
 	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
 	cpm_json_number(json, "all", used);

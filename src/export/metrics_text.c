@@ -60,7 +60,7 @@ count_shown_session(const CpmSession *session, void *arg)
 {
 	Facts	   *facts = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
-	StateCounts *counts = pool > CPM_OTHER_POOL && pool < facts->monotonic->pools.places ?
+	StateCounts *counts = pool > CPM_OTHER_POOL && pool < facts->monotonic->pools.slots ?
 		&facts->by_pool[pool] : &facts->unknown;
 
 	counts->of[session->state]++;
@@ -73,7 +73,7 @@ count_hidden_sessions(Facts *facts)
 {
 	int			hidden = (int) facts->sample.value[CPM_TOTAL_CONNECTIONS] - facts->unknown.total;
 
-	for (int i = 0; i < facts->monotonic->pools.places; i++)
+	for (int i = 0; i < facts->monotonic->pools.slots; i++)
 		hidden -= facts->by_pool[i].total;
 	facts->unknown.of[CPM_STATE_STARTING] += Max(hidden, 0) + facts->unknown.of[CPM_STATE_UNKNOWN];
 	facts->unknown.of[CPM_STATE_UNKNOWN] = 0;
@@ -86,7 +86,7 @@ gather_metrics(Facts *facts)
 	CpmSampleObserver watcher = {.session = count_shown_session, .arg = facts};
 
 	facts->monotonic = cpm_monotonic_read();
-	facts->by_pool = palloc0(facts->monotonic->pools.places * sizeof(StateCounts));
+	facts->by_pool = palloc0(facts->monotonic->pools.slots * sizeof(StateCounts));
 	cpm_sample_take(&facts->sample, &watcher);
 	count_hidden_sessions(facts);
 }
@@ -131,7 +131,7 @@ write_database_states(Facts *facts)
 	const CpmPoolSnapshot *pools = &facts->monotonic->pools;
 	StateCounts unknown = facts->unknown;
 
-	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
 	{
 		const char *database = pools->pool[i].name.database;
 		StateCounts sum = {.total = 0};
@@ -141,12 +141,12 @@ write_database_states(Facts *facts)
 			is_first = !pools->is_used[j] || strcmp(pools->pool[j].name.database, database) != 0;
 		if (!is_first)
 			continue;
-		for (int j = i; j < pools->places; j++)
+		for (int j = i; j < pools->slots; j++)
 			if (pools->is_used[j] && strcmp(pools->pool[j].name.database, database) == 0)
 				add_state_counts(&sum, &facts->by_pool[j]);
 		write_states(&facts->out, database, &sum);
 	}
-	for (int i = CPM_OTHER_POOL + 1; i < pools->places; i++)
+	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
 		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_SERIES_NO_DATABASE) == 0)
 			add_state_counts(&unknown, &facts->by_pool[i]);
 	if (unknown.total > 0)
@@ -355,7 +355,7 @@ write_pool_connections(Facts *facts)
 
 	cpm_family(&facts->out, "pool_connections", CPM_GAUGE,
 			   "Sessions by pool and state, of up to 20 pools.");
-	for (int i = 0; i < pools->places; i++)
+	for (int i = 0; i < pools->slots; i++)
 		if (facts->monotonic->is_named[i])
 			write_pool_states(&facts->out, &pools->pool[i].name, &facts->by_pool[i]);
 		else
@@ -370,7 +370,7 @@ write_pool_queries(Facts *facts)
 
 	cpm_family(&facts->out, "pool_queries", CPM_COUNTER,
 			   "Statements by pool, of up to 20 pools; of each, since it has a series.");
-	for (int i = 0; i < monotonic->pools.places; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		if (!monotonic->is_named[i])
 			continue;

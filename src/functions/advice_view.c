@@ -118,7 +118,7 @@ total_recommended_size(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence,
 {
 	int			sum = 0;
 
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		if (!list->is_used[i])
 			continue;
@@ -218,11 +218,11 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_pool_advice");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	pooled = gather_pooled_sessions(list.places);
+	pooled = gather_pooled_sessions(list.slots);
 	evidence->processors = online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
 	evidence->wanted_by_all = total_recommended_size(&list, evidence, advice);
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!has_row(&list, i))
 			continue;
@@ -246,7 +246,7 @@ connpool_session_features_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_session_features");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)
 		{

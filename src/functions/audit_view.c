@@ -37,7 +37,7 @@ PG_FUNCTION_INFO_V1(connpool_audit_1_0);
 static void
 gather_pools(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		const CpmPool *pool = &list->pool[i];
 
@@ -184,12 +184,12 @@ text_array(Datum *elements, int count)
 static void
 set_timeouts_arguments(const CpmPoolSnapshot *list, Datum *arguments)
 {
-	Datum	   *roles = palloc(list->places * sizeof(Datum));
-	Datum	   *databases = palloc(list->places * sizeof(Datum));
+	Datum	   *roles = palloc(list->slots * sizeof(Datum));
+	Datum	   *databases = palloc(list->slots * sizeof(Datum));
 	Datum		settings[CPM_TIMEOUTS];
 	int			count = 0;
 
-	for (int i = 0; i < list->places; i++)
+	for (int i = 0; i < list->slots; i++)
 	{
 		if (!list->is_used[i] || (list->pool[i].opened == 0 && list->pool[i].connections == 0))
 			continue;

@@ -87,7 +87,7 @@ add_pool_counters(HTAB *owners)
 		const char *database = get_database_name(owner->key.database);
 		const char *role = GetUserNameFromId(owner->key.role, true);
 
-		for (int i = 0; database && role && i < list.places; i++)
+		for (int i = 0; database && role && i < list.slots; i++)
 		{
 			const CpmPool *pool = &list.pool[i];
 

@@ -197,9 +197,9 @@ connpool_pools_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_pools");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	counting.by_pool = palloc0(list.places * sizeof(PoolStates));
+	counting.by_pool = palloc0(list.slots * sizeof(PoolStates));
 	cpm_backends_scan(false, count_state, &counting);
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i] || !is_shown(&list.pool[i]))
 			continue;
@@ -235,7 +235,7 @@ connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_session_stats");
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
-	for (int i = 0; i < list.places; i++)
+	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])
 			continue;

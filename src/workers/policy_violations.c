@@ -72,7 +72,7 @@ describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int v
 void
 cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 {
-	PolicyScan	scan = {.now = now, .pools = cpm_pools_slots()};
+	PolicyScan	scan = {.now = now, .pools = cpm_pool_slots()};
 	size_t		used = 0;
 	int			named = 0;
 

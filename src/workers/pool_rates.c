@@ -46,7 +46,7 @@ cpm_pool_rates_sample(int64 now_us)
 	if (newest()->counters != NULL && now_us - newest()->at_us < SNAPSHOT_INTERVAL_US - JITTER_US)
 		return;
 	if (snapshot->counters == NULL)
-		snapshot->counters = MemoryContextAllocHuge(TopMemoryContext, cpm_pools_slots() *
+		snapshot->counters = MemoryContextAllocHuge(TopMemoryContext, cpm_pool_slots() *
 													sizeof(CpmPoolRateCounters));
 	snapshot->at_us = now_us;
 	cpm_pool_rate_counters(snapshot->counters);

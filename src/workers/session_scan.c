@@ -96,20 +96,20 @@ cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 	SessionScan scan = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
-		.busy_by_pool = palloc0(cpm_pools_slots() * sizeof(uint32)),
-		.newest_by_pool = palloc0(cpm_pools_slots() * sizeof(TimestampTz)),
+		.busy_by_pool = palloc0(cpm_pool_slots() * sizeof(uint32)),
+		.newest_by_pool = palloc0(cpm_pool_slots() * sizeof(TimestampTz)),
 	};
 	CpmSampleObserver observer = {observe_session, observe_prepared, &scan};
 
 	round_us = now_us;
 	if (previous_newest == NULL)
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
-												 cpm_pools_slots() * sizeof(TimestampTz));
+												 cpm_pool_slots() * sizeof(TimestampTz));
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_sample_take(sample, &observer);
 	cpm_leaks_round_end();
-	memcpy(previous_newest, scan.newest_by_pool, cpm_pools_slots() * sizeof(TimestampTz));
-	for (int i = 0; i < cpm_pools_slots(); i++)
+	memcpy(previous_newest, scan.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
+	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (scan.busy_by_pool[i] > 0)
 			cpm_pool_note_busy(i, scan.busy_by_pool[i]);
 	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));

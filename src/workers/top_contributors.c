@@ -313,7 +313,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 		return;
 	}
 	search.asked = cpm_poolers_asked(search.now);
-	search.pools = cpm_pools_slots();
+	search.pools = cpm_pool_slots();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
 	{
