@@ -312,7 +312,7 @@ $node->reload;
 ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }, Authorization => 'Bearer second-secret'), 'another token after a reload');
 is(status('/metrics', Authorization => 'Bearer first-secret'), 401, 'and the old one is gone');
 write_token('third-secret', 0644);
-reload_says('WARNING:  connpool_monitor: the file of http_token_file cannot be used: others than', 'a file that others may read is not used');
+reload_says('WARNING:  connpool_monitor: the file of http_token_file cannot be used: it must belong to', 'a file that others may read is not used');
 unlink $file;
 reload_says('cannot be used: No such file', 'one that vanishes neither');
 is(status('/metrics', Authorization => 'Bearer second-secret'), 200, 'the last token stays');
