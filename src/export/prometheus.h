@@ -17,7 +17,7 @@ typedef struct CpmExposition
 {
 	StringInfo	text;			/* the output */
 	bool		openmetrics;	/* OpenMetrics 1.0, not text format 0.0.4 */
-	bool		only_ascii;		/* escape non-ASCII bytes, for a reader that cannot decode UTF-8 */
+	bool		only_ascii;		/* escape other bytes: the reader does not decode UTF-8 */
 	const char *family;			/* the current family, without the prefix */
 	const char *suffix;			/* appended to the family's name in its samples */
 	bool		has_labels;		/* the current sample has had a label */
