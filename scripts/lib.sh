@@ -27,7 +27,7 @@ project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 script=${script#"$project_root"/}
 
-say() { printf '%s\n' "== $*"; }
+log_step() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
 # Print the comment at the top of the script, without the licence line.
@@ -104,7 +104,7 @@ install_packages() {
 	for package in "${missing[@]}"; do
 		is_available "$package" || die "apt has no package $package"
 	done
-	say "installing ${missing[*]}"
+	log_step "installing ${missing[*]}"
 	as_root mkdir -p "${conf%/*}"
 	make_temporary_file "$conf" <<<'create_main_cluster = false'
 	if [ ! -e $policy ]; then

@@ -20,7 +20,7 @@ fetch_source() {
 	read -r mirror suite < <(apt-get indextargets --format '$(ORIGIN) $(REPO_URI) $(SUITE) $(CODENAME)' 'Created-By: Packages' |
 		awk '$1 == "Debian" && $2 !~ /security/ { print $2, $4; exit }')
 	[ -n "${mirror:-}" ] || die "apt on this machine has no Debian mirror"
-	say "fetching the source of PostgreSQL $pg_major"
+	log_step "fetching the source of PostgreSQL $pg_major"
 	mkdir -p "$cache/apt/lists/partial" "$cache/src"
 	echo "deb-src $mirror $suite main" >"$list"
 	local private=(-o "Dir::Etc::SourceList=$list" -o Dir::Etc::SourceParts=/dev/null -o "Dir::State::Lists=$cache/apt/lists")
@@ -38,7 +38,7 @@ build_postgresql() {
 	install_packages valgrind bison flex libreadline-dev zlib1g-dev libssl-dev liblz4-dev libipc-run-perl dpkg-dev
 	fetch_source
 	source=$(source_tree)
-	say "building PostgreSQL with assertions, which takes a few minutes"
+	log_step "building PostgreSQL with assertions, which takes a few minutes"
 	(
 		cd "$source"
 		./configure -q --enable-cassert --enable-debug --enable-tap-tests --with-openssl --with-lz4 --with-gssapi \

@@ -20,7 +20,7 @@ make_root() {
 	[ -n "$mirror" ] || { echo "apt on this machine has no Debian mirror"; return 1; }
 	install_packages debootstrap
 	for try in 1 2 3; do
-		say "creating a root of $suite, attempt $try"
+		log_step "creating a root of $suite, attempt $try"
 		rm -rf "$root"
 		mkdir -p "$root"
 		if debootstrap --variant=minbase --cache-dir="$roots/packages" "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
