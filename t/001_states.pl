@@ -24,11 +24,16 @@ CONF
 $node->safe_psql('postgres', 'CREATE TABLE t (i int); INSERT INTO t VALUES (1)');
 my $large_object = $node->safe_psql('postgres', 'SELECT lo_create(0)');
 
-my $usable = $node->safe_psql('postgres',
+my $usable = $node->safe_psql(
+	'postgres',
 	q{SELECT sum(CASE WHEN name = 'max_connections' THEN setting::int ELSE -setting::int END)
-	  FROM pg_settings WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')});
-is(stat_of($node, 'total_connections'), "1|$usable|OK", 'the calling session counts, and nobody else');
-is(stat_of($node, 'idle_connections'), '0|' . int($usable / 2) . '|OK', 'half the usable slots, rounded down');
+	  FROM pg_settings WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')}
+);
+is(stat_of($node, 'total_connections'),
+	"1|$usable|OK", 'the calling session counts, and nobody else');
+is( stat_of($node, 'idle_connections'),
+	'0|' . int($usable / 2) . '|OK',
+	'half the usable slots, rounded down');
 
 # one session for each state
 my $idle = session($node, 'idler');
@@ -49,14 +54,17 @@ $untracked->query_safe('SET track_activities = off');
 my $walsender = $node->background_psql('postgres', replication => 'database');
 $walsender->query_safe('IDENTIFY_SYSTEM');
 my $parallel = session($node, 'parallel');
-$parallel->query_safe('SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0;
+$parallel->query_safe(
+	'SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0;
 	SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
 	CREATE FUNCTION snooze(int) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE COST 1e8
 	AS $$ BEGIN PERFORM pg_sleep(600); RETURN true; END $$;
 	CREATE TABLE wide AS SELECT g FROM generate_series(1, 5000) g');
-$parallel->query_until(qr/started/, "\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
+$parallel->query_until(qr/started/,
+	"\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
 
-ok($node->poll_query_until('postgres', <<'SQL'), 'all of them are there') or diag $node->safe_psql('postgres', 'table pg_stat_activity');
+ok( $node->poll_query_until('postgres',
+		<<'SQL'), 'all of them are there') or diag $node->safe_psql('postgres', 'table pg_stat_activity');
 SELECT count(*) FILTER (WHERE application_name = 'waiter' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE state = 'fastpath function call' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE backend_type = 'walsender') = 1
@@ -77,109 +85,186 @@ FROM s JOIN (VALUES
     ('total_connections', (SELECT count(*) FROM a))
 ) e (metric_name, expected) USING (metric_name)
 SQL
-is($agreement, "active_connections|5|5\nidle_connections|1|1\ntotal_connections|9|9\nidle_in_transaction|2|2",
+is( $agreement,
+	"active_connections|5|5\nidle_connections|1|1\ntotal_connections|9|9\nidle_in_transaction|2|2",
 	'counts agree with pg_stat_activity: no walsender, parallel worker or background worker');
 
-poll_ok($node, q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'blocked_sessions'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'blocked_sessions'},
 	'two sessions are blocked');
-poll_ok($node, q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
 	'open and failed transactions are leak suspects');
-poll_ok($node, q{SELECT current_value = 4 FROM get_connection_stats() WHERE metric_name = 'long_queries'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 4 FROM get_connection_stats() WHERE metric_name = 'long_queries'},
 	'statements that sleep, wait, run in parallel and on the fast path are long');
-poll_ok($node, q{SELECT current_value = 5 AND status = 'CRITICAL' FROM get_connection_stats() WHERE metric_name = 'long_transactions'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 5 AND status = 'CRITICAL' FROM get_connection_stats() WHERE metric_name = 'long_transactions'},
 	'long transactions count in any state; PostgreSQL gives a failed one no start');
 
-is($node->safe_psql('postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'fastpath'}),
-	'fastpath function call', 'a fast-path call is shown as one');
-is($node->safe_psql('postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'untracked'}),
-	'disabled', 'a session that does not track is shown as disabled');
-is($node->safe_psql('postgres', <<'SQL'), '', 'every column of a session is as in pg_stat_activity');
+is( $node->safe_psql(
+		'postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'fastpath'}),
+	'fastpath function call',
+	'a fast-path call is shown as one');
+is( $node->safe_psql(
+		'postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'untracked'}),
+	'disabled',
+	'a session that does not track is shown as disabled');
+is( $node->safe_psql('postgres',
+		<<'SQL'), '', 'every column of a session is as in pg_stat_activity');
 SELECT s.pid FROM connpool_sessions s FULL JOIN
     (SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend') a USING (pid)
 WHERE pid <> pg_backend_pid() AND
     (s.database, s.role, s.application_name, s.state, s.connected_at) IS DISTINCT FROM
     (a.datname::text, a.usename::text, a.application_name, a.state, a.backend_start)
 SQL
-is($node->safe_psql('postgres', q{SELECT lock_mode, root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'waiter'}),
-	'ShareLock|idle in transaction|ClientRead', 'in which mode a session wants the lock, and what the head of its queue does');
-is($node->safe_psql('postgres', q{SELECT kind, application_name, blocks FROM connpool_leaks ORDER BY 2}),
-	"idle_in_transaction|failer|0\nidle_in_transaction|opener|2", 'leaks know how many wait for them');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT lock_mode, root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'waiter'}
+	),
+	'ShareLock|idle in transaction|ClientRead',
+	'in which mode a session wants the lock, and what the head of its queue does');
+is( $node->safe_psql(
+		'postgres', q{SELECT kind, application_name, blocks FROM connpool_leaks ORDER BY 2}),
+	"idle_in_transaction|failer|0\nidle_in_transaction|opener|2",
+	'leaks know how many wait for them');
 
 # a wait that failed is over, though PostgreSQL leaves its beginning behind
 my $impatient = session($node, 'impatient');
 $impatient->query_safe(q{SET lock_timeout = '100ms'});
 $impatient->query('UPDATE t SET i = 4') foreach 1 .. 2;
 wait_samples($node, 2);
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_blocked_queries WHERE application_name = 'impatient'}), '0',
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM connpool_blocked_queries WHERE application_name = 'impatient'}),
+	'0',
 	'a session that gave up waiting is not blocked');
-poll_ok($node, q{SELECT current_value = 2 FROM get_connection_stats(), pg_sleep(0.1) WHERE metric_name = 'blocked_sessions'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 2 FROM get_connection_stats(), pg_sleep(0.1) WHERE metric_name = 'blocked_sessions'},
 	'nor counted as blocked');
 $impatient->quit;
 
 # an application that is exempt is no long transaction, long query or leak
-$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, sleeper, "waiter", fastpath, parallel'});
+$node->safe_psql('postgres',
+	q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, sleeper, "waiter", fastpath, parallel'}
+);
 $node->reload;
-poll_ok($node, q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
 	'exempt applications leak nothing');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}), '0', 'nor does the view list them');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}),
+	'0', 'nor does the view list them');
 is(stat_of($node, 'long_queries'), '0|10|OK', 'nor run they long queries');
 
 # Any client can call itself by an exempt name, so an entry without a role applies only to roles
 # that can read all data anyway, and every exemption ends.
-$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
-$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, pg_dump, "app/night job"'});
+$node->safe_psql('postgres',
+	'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
+$node->safe_psql('postgres',
+	q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, pg_dump, "app/night job"'}
+);
 $node->reload;
-my %exempt = map { my ($role, $name) = @$_; ("$role $name" => Wire->connect_to($node, $name, user => $role)) }
-  [ 'app', 'pg_dump' ], [ 'dumper', 'pg_dump' ], [ 'app', 'night job' ], [ 'dumper', 'night job' ];
+my %exempt =
+  map { my ($role, $name) = @$_; ("$role $name" => Wire->connect_to($node, $name, user => $role)) }
+  [ 'app', 'pg_dump' ], [ 'dumper', 'pg_dump' ], [ 'app', 'night job' ],
+  [ 'dumper', 'night job' ];
 $_->query('BEGIN; SELECT 1') foreach values %exempt;
-my $suspected = q{SELECT string_agg(role || ' ' || application_name, ', ' ORDER BY role, application_name) FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
-poll_ok($node, "SELECT ($suspected) = 'app pg_dump, dumper night job'", 'an exemption applies to its role or, without one, to members of pg_read_all_data');
-is(stat_of($node, 'leak_suspects'), '2|5|WARNING', 'get_connection_stats() counts the two leak suspects');
+my $suspected =
+  q{SELECT string_agg(role || ' ' || application_name, ', ' ORDER BY role, application_name) FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
+poll_ok(
+	$node,
+	"SELECT ($suspected) = 'app pg_dump, dumper night job'",
+	'an exemption applies to its role or, without one, to members of pg_read_all_data');
+is(stat_of($node, 'leak_suspects'),
+	'2|5|WARNING', 'get_connection_stats() counts the two leak suspects');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_limit = '1s'});
 $node->reload;
-poll_ok($node, "SELECT ($suspected) LIKE '%app night job, app pg_dump, dumper night job, dumper pg_dump%'", 'after exempt_limit a session counts like any other');
+poll_ok(
+	$node,
+	"SELECT ($suspected) LIKE '%app night job, app pg_dump, dumper night job, dumper pg_dump%'",
+	'after exempt_limit a session counts like any other');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.exempt_limit');
 $node->reload;
 $_->end foreach values %exempt;
-poll_ok($node, q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'}, 'sessions that ended are no leak suspects');
+poll_ok(
+	$node,
+	q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
+	'sessions that ended are no leak suspects');
 
 # prepared transactions hold what sessions hold
 $node->safe_psql('postgres', q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'it''s';});
-poll_ok($node, q{SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
+poll_ok(
+	$node,
+	q{SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
 	'a prepared transaction becomes a leak suspect');
-is($node->safe_psql('postgres', q{SELECT kind, pid, role, state, query FROM connpool_leaks}),
-	'prepared||' . $node->safe_psql('postgres', 'SELECT session_user') . q{|prepared|PREPARE TRANSACTION 'it''s'},
+is( $node->safe_psql('postgres', q{SELECT kind, pid, role, state, query FROM connpool_leaks}),
+	'prepared||'
+	  . $node->safe_psql('postgres', 'SELECT session_user')
+	  . q{|prepared|PREPARE TRANSACTION 'it''s'},
 	'and is listed with what ends it');
 # of two prepared transactions, each is blamed for who waits for it
-$node->safe_psql('postgres', q{CREATE TABLE two (i int PRIMARY KEY); INSERT INTO two VALUES (1), (2)});
-$node->safe_psql('postgres', qq{BEGIN; UPDATE two SET i = i WHERE i = $_; PREPARE TRANSACTION 'row $_'}) foreach 1, 2;
+$node->safe_psql('postgres',
+	q{CREATE TABLE two (i int PRIMARY KEY); INSERT INTO two VALUES (1), (2)});
+$node->safe_psql('postgres',
+	qq{BEGIN; UPDATE two SET i = i WHERE i = $_; PREPARE TRANSACTION 'row $_'})
+  foreach 1, 2;
 my $behind = session($node, 'behind');
 $behind->query_until(qr/started/, "\\echo started\nUPDATE two SET i = i WHERE i = 2;\n");
-poll_ok($node, q{SELECT count(*) = 1 AND bool_and(root_blocker = 0) FROM connpool_blocked_queries WHERE application_name = 'behind'},
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 AND bool_and(root_blocker = 0) FROM connpool_blocked_queries WHERE application_name = 'behind'},
 	'a prepared transaction at the head is pid 0');
-is($node->safe_psql('postgres', q{SELECT root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'behind'}), 'prepared|', 'root_state shows a prepared transaction as prepared');
-poll_ok($node, q{SELECT string_agg(blocks::text, ' ' ORDER BY query) = '0 0 1' FROM connpool_leaks},
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'behind'}
+	),
+	'prepared|',
+	'root_state shows a prepared transaction as prepared');
+poll_ok(
+	$node,
+	q{SELECT string_agg(blocks::text, ' ' ORDER BY query) = '0 0 1' FROM connpool_leaks},
 	'and the right one of several is blamed');
 $node->safe_psql('postgres', qq{ROLLBACK PREPARED 'row $_'}) foreach 1, 2;
-poll_ok($node, q{SELECT max(max_value) >= 1 FROM connpool_history('leak_suspects', now() - interval '1 s')},
+poll_ok(
+	$node,
+	q{SELECT max(max_value) >= 1 FROM connpool_history('leak_suspects', now() - interval '1 s')},
 	'the sampler, which has no catalogs, sees it too');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'it''s'});
-poll_ok($node, q{SELECT (SELECT max_value FROM connpool_history('leak_suspects', now() - interval '5 minutes') ORDER BY sample_time DESC LIMIT 1) = 0},
+poll_ok(
+	$node,
+	q{SELECT (SELECT max_value FROM connpool_history('leak_suspects', now() - interval '5 minutes') ORDER BY sample_time DESC LIMIT 1) = 0},
 	'and sees it end');
 
 # its age survives a restart, in the sampler as in SQL
-$node->safe_psql('postgres', q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'old'; SELECT pg_sleep(1.2)});
+$node->safe_psql('postgres',
+	q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'old'; SELECT pg_sleep(1.2)});
 foreach my $mode ('fast', 'immediate')
 {
-	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE pid <> pg_backend_pid() AND backend_type IN (\'client backend\', \'walsender\')') if $mode eq 'fast';
+	$node->safe_psql(
+		'postgres', 'SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND backend_type IN (\'client backend\', \'walsender\')'
+	) if $mode eq 'fast';
 	$node->stop($mode);
 	$node->start;
 	wait_samples($node, 2);
-	is($node->safe_psql('postgres', q{SELECT max(max_value) >= 1.2 FROM connpool_history('oldest_transaction_seconds', now() - interval '5 minutes')}),
-		't', "the sampler knows the age of a prepared transaction after a stop in mode $mode");
-	is($node->safe_psql('postgres', q{SELECT current_value >= 1 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'}),
-		't', "and so does SQL");
+	is( $node->safe_psql(
+			'postgres',
+			q{SELECT max(max_value) >= 1.2 FROM connpool_history('oldest_transaction_seconds', now() - interval '5 minutes')}
+		),
+		't',
+		"the sampler knows the age of a prepared transaction after a stop in mode $mode");
+	is( $node->safe_psql(
+			'postgres',
+			q{SELECT current_value >= 1 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'}
+		),
+		't',
+		"and so does SQL");
 }
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'old'});
 

@@ -45,13 +45,19 @@ sub stuck_client
 }
 
 my @stuck = map { stuck_client() } 1 .. 16;
-is(watch(q{SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = 'total_connections'}),
-	'17|17|CRITICAL', 'sixteen that authenticate and this session are all usable slots');
+is( watch(
+		q{SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = 'total_connections'}
+	),
+	'17|17|CRITICAL',
+	'sixteen that authenticate and this session are all usable slots');
 my $health = q{SELECT connpool_health() ->> };
 is(watch($health . q{'status'}), 'unhealthy', 'an ordinary role could not connect: unhealthy');
 like(watch($health . q{'error'}), qr/17 of 17 usable slots/, 'and says why');
-is(watch(q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'}),
-	'0|CRITICAL', 'exhaustion is now');
+is( watch(
+		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'}
+	),
+	'0|CRITICAL',
+	'exhaustion is now');
 
 my ($status, undef, $stderr) = $node->psql('postgres', 'SELECT 1',
 	connstr => $node->connstr('postgres') . ' user=app password=secret');
@@ -59,30 +65,45 @@ isnt($status, 0, 'which is so: an ordinary role is refused');
 like($stderr, qr/remaining connection slots are reserved/, 'for want of a slot');
 
 # the sampler agrees, and warns
-$watcher->query_safe(q{DO $$ BEGIN FOR i IN 1..600 LOOP
+$watcher->query_safe(
+	q{DO $$ BEGIN FOR i IN 1..600 LOOP
 	EXIT WHEN (SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'total_connections');
 	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is(watch(q{SELECT status, current_value FROM connpool_alerts WHERE metric_name = 'total_connections'}),
-	'CRITICAL|17', 'the alert is raised on what pg_stat_activity does not show');
-is(log_count($node, 'WARNING:  connpool_monitor: CRITICAL: total_connections is 17 of 17 connections'), 1,
+is( watch(
+		q{SELECT status, current_value FROM connpool_alerts WHERE metric_name = 'total_connections'}
+	),
+	'CRITICAL|17',
+	'the alert is raised on what pg_stat_activity does not show');
+is( log_count(
+		$node, 'WARNING:  connpool_monitor: CRITICAL: total_connections is 17 of 17 connections'),
+	1,
 	'with one warning');
 
 # one less, and ordinary roles can connect again
 shift(@stuck)->close;
-$watcher->query_safe(q{DO $$ BEGIN FOR i IN 1..600 LOOP
+$watcher->query_safe(
+	q{DO $$ BEGIN FOR i IN 1..600 LOOP
 	EXIT WHEN connpool_health() ->> 'status' <> 'unhealthy';
 	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is(watch($health . q{'status'}), 'degraded', 'one slot is free: degraded by the alert, no longer unhealthy');
+is(watch($health . q{'status'}),
+	'degraded', 'one slot is free: degraded by the alert, no longer unhealthy');
 ($status) = $node->psql('postgres', 'SELECT 1',
 	connstr => $node->connstr('postgres') . ' user=app password=secret');
 is($status, 0, 'and an ordinary role connects');
 $_->close foreach @stuck;
-$watcher->query_safe(q{DO $$ BEGIN FOR i IN 1..600 LOOP
+$watcher->query_safe(
+	q{DO $$ BEGIN FOR i IN 1..600 LOOP
 	EXIT WHEN (SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'total_connections');
 	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is(watch(q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}), '1',
+is( watch(
+		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}
+	),
+	'1',
 	'slots of clients that have left are free');
-poll_ok($node, q{SELECT connpool_health() ->> 'status' = 'healthy'}, 'and health recovers when the alert has cleared');
+poll_ok(
+	$node,
+	q{SELECT connpool_health() ->> 'status' = 'healthy'},
+	'and health recovers when the alert has cleared');
 
 $node->stop('fast');
 done_testing();

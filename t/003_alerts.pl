@@ -25,13 +25,16 @@ CONF
 
 my $warning = 'WARNING:  connpool_monitor: WARNING: total_connections is';
 my $critical = 'WARNING:  connpool_monitor: CRITICAL: total_connections is';
-my $recovery = 'LOG:  connpool_monitor: recovered from \w+: total_connections is \d+ of 30 connections, (warning|critical) threshold [\d.]+$';
+my $recovery =
+  'LOG:  connpool_monitor: recovered from \w+: total_connections is \d+ of 30 connections, (warning|critical) threshold [\d.]+$';
 my $any = '(WARNING|LOG):  connpool_monitor:';
 
 sub wait_for_alert
 {
 	my ($status) = @_;
-	poll_ok($node, "SELECT status = '$status' FROM connpool_alerts WHERE metric_name = 'total_connections'",
+	poll_ok(
+		$node,
+		"SELECT status = '$status' FROM connpool_alerts WHERE metric_name = 'total_connections'",
 		"the alert becomes $status");
 	return;
 }
@@ -47,23 +50,35 @@ wait_for_alert('WARNING');
 wait_samples($node, 15);
 is(log_count($node, $warning), 1, 'one warning for the rise, none while it stays');
 my $log = slurp_file($node->logfile);
-like($log, qr/$warning (8|9) of 30 connections, warning threshold 6$/m, 'it names value, maximum and threshold');
-like($log, qr/DETAIL:  The status was OK\. Largest pools: shop 8 \(\w+ in postgres\)/, 'who holds most');
+like(
+	$log,
+	qr/$warning (8|9) of 30 connections, warning threshold 6$/m,
+	'it names value, maximum and threshold');
+like(
+	$log,
+	qr/DETAIL:  The status was OK\. Largest pools: shop 8 \(\w+ in postgres\)/,
+	'who holds most');
 like($log, qr/HINT:  .*connpool_clients.*pg_terminate_backend/, 'and what to do');
-is($node->safe_psql('postgres', <<'SQL'), 'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the same');
+is( $node->safe_psql('postgres',
+		<<'SQL'), 'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the same');
 SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8,
        message LIKE 'total_connections is % of 30 connections, warning threshold 6', culprit LIKE '%shop 8%'
 FROM connpool_alerts WHERE metric_name = 'total_connections'
 SQL
 # who caused it is for those who may see every session, whoever else may read the view
-$node->safe_psql('postgres', 'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
+$node->safe_psql('postgres',
+	'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
 my $culprits = q{SELECT count(message), count(culprit) FROM connpool_alerts WHERE status <> 'OK'
 	UNION ALL SELECT count(message), count(culprit) FROM connpool_alert_log};
 is($node->safe_psql('postgres', $culprits), "1|1\n1|1", 'a culprit is named');
-is($node->safe_psql('postgres', "SET ROLE reader; $culprits"), "1|0\n1|0", 'but not to a role that was granted the views alone');
-is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'degraded', 'health is degraded');
-is($node->safe_psql('postgres', q{SELECT connpool_health() -> 'checks' -> 'total_connections' ->> 'status'}),
-	'WARNING', 'by that check');
+is($node->safe_psql('postgres', "SET ROLE reader; $culprits"),
+	"1|0\n1|0", 'but not to a role that was granted the views alone');
+is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
+	'degraded', 'health is degraded');
+is( $node->safe_psql(
+		'postgres', q{SELECT connpool_health() -> 'checks' -> 'total_connections' ->> 'status'}),
+	'WARNING',
+	'by that check');
 
 # escalation is one more
 push @sessions, map { session($node, 'batch') } 1 .. 6;
@@ -81,19 +96,26 @@ wait_for_alert('OK');
 wait_samples($node, 15);
 is(log_count($node, $recovery), 1, 'one line for the recovery');
 is(log_count($node, $any), 3, 'three lines in all');
-is($node->safe_psql('postgres', <<'SQL'), "CRITICAL|OK\nWARNING|CRITICAL\nOK|WARNING", 'the alert log has the three, newest first');
+is( $node->safe_psql('postgres',
+		<<'SQL'), "CRITICAL|OK\nWARNING|CRITICAL\nOK|WARNING", 'the alert log has the three, newest first');
 SELECT from_status, to_status FROM connpool_alert_log WHERE metric_name = 'total_connections'
 SQL
-is($node->safe_psql('postgres', q{SELECT message, culprit, peak_value FROM connpool_alerts WHERE metric_name = 'total_connections'}),
-	'||', 'an alert that has recovered says nothing more');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT message, culprit, peak_value FROM connpool_alerts WHERE metric_name = 'total_connections'}
+	),
+	'||',
+	'an alert that has recovered says nothing more');
 
 # a jump past both thresholds is one transition: both are met from one sample to
 # the next when a reload brings the thresholds down to the value
 sub set_thresholds
 {
 	my ($warning, $critical) = @_;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.total_connections_warning = $warning");
-	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.total_connections_critical = $critical");
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET connpool_monitor.total_connections_warning = $warning");
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET connpool_monitor.total_connections_critical = $critical");
 	$node->reload;
 	return;
 }
@@ -102,7 +124,9 @@ push @sessions, map { session($node, 'burst') } 1 .. 12;
 set_thresholds(20, 40);
 wait_for_alert('CRITICAL');
 is(log_count($node, $any), 4, 'a jump to CRITICAL is one warning');
-is($node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}), 'OK|CRITICAL', 'from OK');
+is( $node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}),
+	'OK|CRITICAL',
+	'from OK');
 $_->quit foreach splice(@sessions, 2);
 wait_for_alert('OK');
 
@@ -151,40 +175,55 @@ is(alert_of($node, 'total_connections'), 'WARNING', 'and the alert stands');
 # thresholds and intervals follow a reload at the next sample; a repeat is due
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = '500ms'});
 $node->reload;
-ok(wait_for_log_count('still WARNING: total_connections', 2), 'a standing alert is repeated every alert_repeat');
+ok( wait_for_log_count('still WARNING: total_connections', 2),
+	'a standing alert is repeated every alert_repeat');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = 0});
 set_thresholds(90, -1);
 wait_for_alert('OK');
-is($node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}), 'WARNING|OK', 'and logged');
-is($node->safe_psql('postgres', q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
-	'27|', 'new thresholds are in force, and one that is off is NULL');
+is( $node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}),
+	'WARNING|OK',
+	'and logged');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
+	'27|',
+	'new thresholds are in force, and one that is off is NULL');
 
 # a metric that is made silent falls back at once and stays down
 set_thresholds(10, -1);
 wait_for_alert('WARNING');
-$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, exhaustion_seconds'});
+$node->safe_psql('postgres',
+	q{ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, exhaustion_seconds'});
 $node->reload;
 wait_for_alert('OK');
-is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'), 1,
-	'which is no recovery');
+is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'),
+	1, 'which is no recovery');
 like(stat_of($node, 'total_connections'), qr/WARNING/, 'its status is still shown live');
-is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'healthy', 'but does not degrade health');
+is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
+	'healthy', 'but does not degrade health');
 
 # a reload changes the interval at once, also from a long one
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '1min'});
 $node->reload;
 my $later = 'SELECT pg_sleep(0.4); SELECT samples FROM connpool_info()';
 my $samples = $node->safe_psql('postgres', $later);
-is($node->safe_psql('postgres', $later), $samples,
-	'no sample is taken before it is due');
+is($node->safe_psql('postgres', $later), $samples, 'no sample is taken before it is due');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms'});
 $node->reload;
 wait_samples($node, 5);
-is($node->safe_psql('postgres', q{SELECT DISTINCT resolution FROM connpool_history('total_connections', now() - interval '300 ms')}),
-	'00:00:00.1', 'a shorter one does not wait for the end of the longer');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT DISTINCT resolution FROM connpool_history('total_connections', now() - interval '300 ms')}
+	),
+	'00:00:00.1',
+	'a shorter one does not wait for the end of the longer');
 
-is($node->safe_psql('postgres', q{SELECT count(*) > 0 AND count(DISTINCT resolution) = 1 FROM connpool_history('total_connections', resolution => '100 ms')}),
-	't', 'and a resolution that is asked for gets rows of that one only');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) > 0 AND count(DISTINCT resolution) = 1 FROM connpool_history('total_connections', resolution => '100 ms')}
+	),
+	't',
+	'and a resolution that is asked for gets rows of that one only');
 
 sub wait_for_log_count
 {
@@ -200,7 +239,9 @@ sub wait_for_log_count
 # who is behind a rate: not those that hold most connections
 {
 	my @quiet = map { session($node, 'quiet') } 1 .. 5;
-	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_") foreach 'connections_per_second_warning = 0', 'failed_query_percent_warning = 1', 'average_query_time_ms_warning = 0', q{silent_metrics = 'total_connections'};
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_")
+	  foreach 'connections_per_second_warning = 0', 'failed_query_percent_warning = 1',
+	  'average_query_time_ms_warning = 0', q{silent_metrics = 'total_connections'};
 	local $ENV{PGAPPNAME} = 'reconnector';
 	$node->safe_psql('postgres', 'SELECT 1') for 1 .. 30;
 	local $ENV{PGAPPNAME} = 'deploy42';
@@ -209,38 +250,60 @@ sub wait_for_log_count
 	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
 	local $ENV{PGAPPNAME} = 'test';
 	$node->reload;
-	my %expected = (connections_per_second => qr/^Most of the last minute's connections from: .*reconnector 30 /, failed_query_percent => qr/^Most of the last minute's failures from: deploy42 40 \(/,
-		average_query_time_ms => qr/^Most of the last minute's milliseconds from: .*sleeper 1\d\d\d \(/);
+	my %expected = (
+		connections_per_second =>
+		  qr/^Most of the last minute's connections from: .*reconnector 30 /,
+		failed_query_percent => qr/^Most of the last minute's failures from: deploy42 40 \(/,
+		average_query_time_ms =>
+		  qr/^Most of the last minute's milliseconds from: .*sleeper 1\d\d\d \(/);
+
 	foreach my $metric (sort keys %expected)
 	{
-		poll_ok($node, "SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = '$metric'", "$metric: an alert");
-		like($node->safe_psql('postgres', "SELECT culprit FROM connpool_alerts WHERE metric_name = '$metric'"), $expected{$metric}, 'who is behind it');
+		poll_ok(
+			$node,
+			"SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = '$metric'",
+			"$metric: an alert");
+		like(
+			$node->safe_psql(
+				'postgres', "SELECT culprit FROM connpool_alerts WHERE metric_name = '$metric'"),
+			$expected{$metric},
+			'who is behind it');
 	}
 	leave($_) foreach @quiet;
-	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach keys %expected;
+	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.${_}_warning")
+	  foreach keys %expected;
 }
 
 # names of other encodings, and cut off in the middle of a character: the views can be read by every client
 {
 	my ($role, $database) = ('é' x 30, 'ü' x 31);
-	$node->safe_psql('postgres', qq{CREATE ROLE "$role" LOGIN; ALTER ROLE "$role" SET connpool_monitor.pool_max = 1});
+	$node->safe_psql('postgres',
+		qq{CREATE ROLE "$role" LOGIN; ALTER ROLE "$role" SET connpool_monitor.pool_max = 1});
 	$node->safe_psql('postgres', qq{CREATE DATABASE "$database"});
-	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
+	$node->safe_psql('postgres',
+		q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
 	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
 	$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.silent_metrics});
 	my @named;
 	foreach my $application ('ö' x 31, 'ä' x 31, 'å' x 31)
 	{
 		local $ENV{PGAPPNAME} = $application;
-		push @named, map { my $psql = $node->background_psql($database, extra_params => [ '-U', $role ]); $psql->query_safe("SET application_name = '$application'"); $psql } 1, 2;
+		push @named, map {
+			my $psql = $node->background_psql($database, extra_params => [ '-U', $role ]);
+			$psql->query_safe("SET application_name = '$application'");
+			$psql
+		} 1, 2;
 	}
 	$node->reload;
 	wait_for_alert('WARNING');
 	foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII')
 	{
-		my ($status, $out, $err) = $node->psql('postgres', "SET client_encoding = '$encoding'; SELECT culprit FROM connpool_alerts WHERE metric_name = 'total_connections'; SELECT count(*) FROM (SELECT culprit || '' FROM connpool_alert_log) log");
+		my ($status, $out, $err) = $node->psql('postgres',
+			"SET client_encoding = '$encoding'; SELECT culprit FROM connpool_alerts WHERE metric_name = 'total_connections'; SELECT count(*) FROM (SELECT culprit || '' FROM connpool_alert_log) log"
+		);
 		is("$status $err", '0 ', "a culprit is readable as $encoding");
-		like($out, qr/Against their policy: /, 'with its breaches, which do not all fit') if $encoding eq 'UTF8';
+		like($out, qr/Against their policy: /, 'with its breaches, which do not all fit')
+		  if $encoding eq 'UTF8';
 	}
 	leave($_) foreach @named;
 }

@@ -11,66 +11,108 @@ use Test::More;
 use Connpool;
 use Wire;
 
-my $node = new_node('not_preloaded', "max_prepared_transactions = 2\nconnpool_monitor.leak_age = '50ms'",
-	preload => '', no_extension => 1);
+my $node = new_node(
+	'not_preloaded', "max_prepared_transactions = 2\nconnpool_monitor.leak_age = '50ms'",
+	preload => '',
+	no_extension => 1);
 
 $node->safe_psql('postgres', q{LOAD 'connpool_monitor'});
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 pass('LOAD and CREATE EXTENSION work');
 
-is($node->safe_psql('postgres', 'SELECT string_agg(metric_name, \' \') FROM get_connection_stats()'),
+is( $node->safe_psql(
+		'postgres', 'SELECT string_agg(metric_name, \' \') FROM get_connection_stats()'),
 	'active_connections idle_connections long_transactions total_connections idle_in_transaction '
 	  . 'leak_suspects blocked_sessions oldest_transaction_seconds long_queries',
 	'live metrics are there; the forecast, which needs a history, is left out');
-is($node->safe_psql('postgres', q{SELECT preloaded, sampler_running, samples, shared_memory_bytes, problem FROM connpool_info()}),
-	'f|f|0|0|connpool_monitor is not in shared_preload_libraries: no history, no alerts', 'connpool_info() says so');
-is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'sampler'}),
-	'healthy|{"running": false, "lastSampleAgeMs": null}', 'health is judged live');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT preloaded, sampler_running, samples, shared_memory_bytes, problem FROM connpool_info()}
+	),
+	'f|f|0|0|connpool_monitor is not in shared_preload_libraries: no history, no alerts',
+	'connpool_info() says so');
+is( $node->safe_psql(
+		'postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'sampler'}),
+	'healthy|{"running": false, "lastSampleAgeMs": null}',
+	'health is judged live');
 
-foreach my $view (qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
+foreach my $view (
+	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
 	connpool_blocked_queries connpool_leaks))
 {
 	my ($status) = $node->psql('postgres', "TABLE $view");
 	is($status, 0, "$view works");
 }
 $node->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'});
-poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'prepared'}, 'prepared transactions are seen');
-is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'checks' -> 'leak_suspects' ->> 'status'}),
-	'degraded|WARNING', 'and degrade health at once, for there is no alerting');
-like($node->safe_psql('postgres', q{SELECT queries IS NULL, holds FROM connpool_leaks}), qr/^t\|AccessExclusiveLock on relation \d+, .*; xid \d+ transactions? old$/,
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'prepared'},
+	'prepared transactions are seen');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT connpool_health() ->> 'status', connpool_health() -> 'checks' -> 'leak_suspects' ->> 'status'}
+	),
+	'degraded|WARNING',
+	'and degrade health at once, for there is no alerting');
+like(
+	$node->safe_psql('postgres', q{SELECT queries IS NULL, holds FROM connpool_leaks}),
+	qr/^t\|AccessExclusiveLock on relation \d+, .*; xid \d+ transactions? old$/,
 	'what they hold back is shown');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
 # waits for clients are counted by samples, which nobody takes
 {
-	my $loader = Wire->connect_to($node, 'loader', user => $node->safe_psql('postgres', 'SELECT current_user'));
+	my $loader = Wire->connect_to($node, 'loader',
+		user => $node->safe_psql('postgres', 'SELECT current_user'));
 	my $holder = session($node, 'holder');
 	$loader->query('CREATE TEMP TABLE t (a int)');
 	$loader->send_message('Q', "COPY t FROM STDIN\0")->read_until('G');
 	$holder->query_safe('BEGIN; LOCK TABLE pg_class IN ACCESS SHARE MODE');
-	poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks WHERE application_name = 'holder'}, 'a forgotten transaction is seen');
-	is($node->safe_psql('postgres', q{SELECT application_name, kind, queries IS NULL, holds FROM connpool_leaks}),
-		'holder|idle_in_transaction|t|AccessShareLock on pg_catalog.pg_class', 'with what it holds; a COPY left alone is not seen');
+	poll_ok(
+		$node,
+		q{SELECT count(*) = 1 FROM connpool_leaks WHERE application_name = 'holder'},
+		'a forgotten transaction is seen');
+	is( $node->safe_psql(
+			'postgres',
+			q{SELECT application_name, kind, queries IS NULL, holds FROM connpool_leaks}),
+		'holder|idle_in_transaction|t|AccessShareLock on pg_catalog.pg_class',
+		'with what it holds; a COPY left alone is not seen');
 	$loader->abandon;
 	leave($holder);
 }
 
-foreach my $query (map({ "TABLE connpool_$_" } qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
-		leak_log leak_stats pool_advice session_features pgbouncer pgbouncer_pools pgbouncer_stats)),
-	'SELECT connpool_reset()', 'SELECT * FROM connpool_history()', q{SELECT connpool_plot('total_connections')}, 'SELECT connpool_metrics()', 'SELECT * FROM connpool_audit()')
+foreach my $query (
+	map({ "TABLE connpool_$_" }
+		qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
+		  leak_log leak_stats pool_advice session_features pgbouncer pgbouncer_pools pgbouncer_stats)
+	),
+	'SELECT connpool_reset()',
+	'SELECT * FROM connpool_history()',
+	q{SELECT connpool_plot('total_connections')},
+	'SELECT connpool_metrics()',
+	'SELECT * FROM connpool_audit()')
 {
 	my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\n$query");
-	like($stderr, qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,
+	like(
+		$stderr,
+		qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,
 		"$query says what it needs");
 }
-my (undef, undef, $stderr) = $node->psql('postgres', "\\set VERBOSITY verbose\nTABLE slow_queries");
-like($stderr, qr/ERROR:  55000: slow_queries needs pg_stat_statements.*HINT:  .*shared_preload_libraries/s,
+my (undef, undef, $stderr) =
+  $node->psql('postgres', "\\set VERBOSITY verbose\nTABLE slow_queries");
+like(
+	$stderr,
+	qr/ERROR:  55000: slow_queries needs pg_stat_statements.*HINT:  .*shared_preload_libraries/s,
 	'slow_queries says that it is pg_stat_statements');
 
 # settings in postgresql.conf are in force as soon as the library is loaded
-is($node->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats(); SHOW connpool_monitor.leak_age}),
-	"9\n50ms", 'settings of the configuration file apply');
-my ($status) = $node->psql('postgres', "SELECT connpool_health(); ALTER SYSTEM SET connpool_monitor.sample_interval = 1");
+is( $node->safe_psql(
+		'postgres', q{SELECT count(*) FROM get_connection_stats(); SHOW connpool_monitor.leak_age}
+	),
+	"9\n50ms",
+	'settings of the configuration file apply');
+my ($status) = $node->psql('postgres',
+	"SELECT connpool_health(); ALTER SYSTEM SET connpool_monitor.sample_interval = 1");
 isnt($status, 0, 'and are checked');
 
 $node->safe_psql('postgres', 'DROP EXTENSION connpool_monitor');
@@ -78,15 +120,24 @@ $node->stop('fast');
 
 # preloaded, but no slot for the worker: visible, and everything live still works
 my $full = new_node('no_worker_slot', 'max_worker_processes = 0');
-is($full->safe_psql('postgres', q{SELECT preloaded, sampler_running, samples, problem FROM connpool_info()}),
+is( $full->safe_psql(
+		'postgres', q{SELECT preloaded, sampler_running, samples, problem FROM connpool_info()}),
 	't|f|0|the sampler has not started: if this stays, raise max_worker_processes and restart; '
 	  . 'the saver is not running, a crash would lose all: if this stays, raise max_worker_processes and restart',
 	'without worker slots connpool_info() names each worker that is missing');
-cmp_ok(log_count($full, 'too many background workers'), '>=', 1, 'and so did the server at its start');
-is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}), '15', 'all metrics are there');
-is($full->safe_psql('postgres', q{SELECT count(*) FROM connpool_history()}), '0', 'the history is empty');
-is($full->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'healthy', 'health grants a time to start');
-poll_ok($full, q{SELECT connpool_health() ->> 'status' = 'degraded'}, 'and is degraded when that is over');
-is($full->safe_psql('postgres', q{SELECT connpool_health() -> 'sampler' ->> 'running'}), 'false', 'by the sampler');
+cmp_ok(log_count($full, 'too many background workers'),
+	'>=', 1, 'and so did the server at its start');
+is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}),
+	'15', 'all metrics are there');
+is($full->safe_psql('postgres', q{SELECT count(*) FROM connpool_history()}),
+	'0', 'the history is empty');
+is($full->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
+	'healthy', 'health grants a time to start');
+poll_ok(
+	$full,
+	q{SELECT connpool_health() ->> 'status' = 'degraded'},
+	'and is degraded when that is over');
+is($full->safe_psql('postgres', q{SELECT connpool_health() -> 'sampler' ->> 'running'}),
+	'false', 'by the sampler');
 $full->stop('fast');
 done_testing();

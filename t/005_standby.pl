@@ -9,7 +9,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-my $primary = new_node('primary', "wal_level = replica\nmax_prepared_transactions = 2", allows_streaming => 1);
+my $primary =
+  new_node('primary', "wal_level = replica\nmax_prepared_transactions = 2", allows_streaming => 1);
 $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
@@ -23,19 +24,29 @@ $standby->start;
 is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't', 'the standby is one');
 wait_samples($standby, 3);
 is(stat_of($standby, 'total_connections') =~ /^1\|/, 1, 'it counts its own connections');
-is($primary->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'}), '1',
+is( $primary->safe_psql(
+		'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'}),
+	'1',
 	'the primary has a walsender');
 is(stat_of($primary, 'total_connections') =~ /^1\|/, 1, 'which is no connection');
-is($standby->safe_psql('postgres', q{SELECT count(*) >= 3 FROM connpool_history('total_connections', now() - interval '5 minutes')}), 't',
+is( $standby->safe_psql(
+		'postgres',
+		q{SELECT count(*) >= 3 FROM connpool_history('total_connections', now() - interval '5 minutes')}
+	),
+	't',
 	'the sampler runs in recovery');
 
 my @sessions = map { session($standby, 'reader') } 1 .. 3;
-poll_ok($standby, q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'total_connections'},
+poll_ok(
+	$standby,
+	q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'total_connections'},
 	'alerts are raised in recovery');
 is(log_count($standby, 'WARNING:  connpool_monitor: WARNING: total_connections'), 1, 'and logged');
-is($standby->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}), 'degraded', 'health works');
+is($standby->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
+	'degraded', 'health works');
 
-foreach my $view (qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
+foreach my $view (
+	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
 	connpool_blocked_queries connpool_leaks slow_queries connpool_alerts connpool_alert_log
 	connpool_errors connpool_rejections connpool_rejection_log))
 {
@@ -50,13 +61,18 @@ $primary->safe_psql('postgres', q{COMMIT PREPARED 'p'});
 $primary->wait_for_catchup($standby);
 
 my $samples = $standby->safe_psql('postgres', 'SELECT samples FROM connpool_info()');
-my $sampler = $standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
+my $sampler = $standby->safe_psql('postgres',
+	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 $standby->promote;
 poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
 wait_samples($standby, 3);
-is($standby->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}),
-	$sampler, 'the same sampler goes on');
-is($standby->safe_psql('postgres', "SELECT samples > $samples FROM connpool_info()"), 't', 'and counts on');
+is( $standby->safe_psql(
+		'postgres',
+		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}),
+	$sampler,
+	'the same sampler goes on');
+is($standby->safe_psql('postgres', "SELECT samples > $samples FROM connpool_info()"),
+	't', 'and counts on');
 is(alert_of($standby, 'total_connections'), 'WARNING', 'the alert stands');
 
 $standby->stop('fast');

@@ -44,7 +44,9 @@ $ENV{PGAPPNAME} = 'threshold client';
 sub add_clients
 {
 	my ($count, $script) = @_;
-	push @clients, IPC::Run::start([ 'pgbench', '-n', '-c', $count, '-t', '1', '-f', $script, $node->connstr('postgres') ],
+	push @clients,
+	  IPC::Run::start(
+		[ 'pgbench', '-n', '-c', $count, '-t', '1', '-f', $script, $node->connstr('postgres') ],
 		'>', '/dev/null', '2>', '/dev/null');
 	return;
 }
@@ -53,7 +55,8 @@ sub add_clients
 sub end_clients
 {
 	$_->kill_kill foreach splice(@clients);
-	$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	$node->safe_psql(
+		'postgres', q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE application_name = 'threshold client' AND pid <> pg_backend_pid()});
 	return;
 }
@@ -62,10 +65,12 @@ sub compare
 {
 	my ($what, $state, $count, $expected) = @_;
 	$node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM pg_stat_activity WHERE state = '$state' AND backend_type = 'client backend'")
-	  or die "there are not $count $state sessions";
+		"SELECT count(*) = $count FROM pg_stat_activity WHERE state = '$state' AND backend_type = 'client backend'"
+	) or die "there are not $count $state sessions";
 	my $ours = $node->safe_psql('postgres', 'SELECT * FROM get_connection_stats() LIMIT 3');
-	is($ours, $node->safe_psql('postgres', 'SELECT * FROM document_stats()'), "$what: the document's function agrees");
+	is( $ours,
+		$node->safe_psql('postgres', 'SELECT * FROM document_stats()'),
+		"$what: the document's function agrees");
 	like($ours, qr/^$expected$/m, "$what is as it should be");
 	return;
 }
@@ -78,7 +83,9 @@ foreach my $step ([ 79, 'OK' ], [ 80, 'WARNING' ], [ 94, 'WARNING' ], [ 95, 'CRI
 	add_clients($count - $active, $sleep);
 	$active = $count;
 	# the statements are transactions too: wait until they are long, not in between
-	poll_ok($node, "SELECT count(*) = $count - 1 FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
+	poll_ok(
+		$node,
+		"SELECT count(*) = $count - 1 FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
 		'transactions are old enough');
 	compare("$count active", 'active', $count, "active_connections\\|$count\\|100\\|$status");
 }
@@ -99,9 +106,12 @@ foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
 {
 	my ($count, $status) = @$step;
 	add_clients(1, $sleep);
-	poll_ok($node, "SELECT count(*) = $count FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
+	poll_ok(
+		$node,
+		"SELECT count(*) = $count FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
 		'a transaction is old enough');
-	compare("$count long transactions", 'active', $count + 1, "long_transactions\\|$count\\|5\\|$status");
+	compare("$count long transactions",
+		'active', $count + 1, "long_transactions\\|$count\\|5\\|$status");
 }
 end_clients();
 

@@ -23,7 +23,8 @@ my @sockets;
 
 sub open_connection
 {
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die "could not connect: $!";
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	  or die "could not connect: $!";
 	my $body = pack('N', 196608) . "user\0$user\0database\0postgres\0\0";
 	$socket->syswrite(pack('N', length($body) + 4) . $body);
 	push @sockets, $socket;
@@ -41,7 +42,8 @@ foreach my $half_minute (1, 2)
 	wait_samples($node, 300);
 }
 is(stat_of($node, 'total_connections'), '61|100|OK', 'sixty connections are open');
-is($node->safe_psql('postgres', 'SELECT samples > 650 FROM connpool_info()'), 't', 'for longer than a minute');
+is($node->safe_psql('postgres', 'SELECT samples > 650 FROM connpool_info()'),
+	't', 'for longer than a minute');
 is(stat_of($node, 'exhaustion_seconds'), '||OK', 'a step is no growth');
 is($node->safe_psql('postgres', $forecasts), '0', 'and never was');
 
@@ -54,20 +56,30 @@ while ($opened < 50)
 	next if $opened >= (time - $began) * 1.25;
 	open_connection();
 	$opened++;
-	last if $opened > 29 && $node->safe_psql('postgres', $forecasts) ne '0' && alert_of($node, 'exhaustion_seconds') eq 'CRITICAL';
+	last
+	  if $opened > 29
+	  && $node->safe_psql('postgres', $forecasts) ne '0'
+	  && alert_of($node, 'exhaustion_seconds') eq 'CRITICAL';
 }
 my ($seconds, undef, $status) = split /\|/, stat_of($node, 'exhaustion_seconds');
 my $real = (100 - 60 - $opened) / 1.25;
 is($status, 'CRITICAL', "steady growth is forecast: $seconds s, when $real s are left");
-is(alert_of($node, 'exhaustion_seconds'), 'CRITICAL', 'and raises its alert before the slots are gone');
+is(alert_of($node, 'exhaustion_seconds'),
+	'CRITICAL', 'and raises its alert before the slots are gone');
 cmp_ok($seconds, '<=', $real * 3 + 5, 'it is not far off on one side');
 cmp_ok($seconds, '>=', $real / 3 - 5, 'nor on the other');
-is($node->safe_psql('postgres', q{SELECT current_value < 100 FROM get_connection_stats() WHERE metric_name = 'total_connections'}), 't',
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT current_value < 100 FROM get_connection_stats() WHERE metric_name = 'total_connections'}
+	),
+	't',
 	'while slots are left');
 
 # growth that is over is none, as soon as it has been over for a minute and a half
 wait_samples($node, 400);
-poll_ok($node, q{SELECT current_value IS NULL FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'},
+poll_ok(
+	$node,
+	q{SELECT current_value IS NULL FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'},
 	'and it ends with the growth');
 
 $node->stop('fast');

@@ -19,12 +19,14 @@ connpool_monitor.slow_statement_time = '150ms'
 connpool_monitor.slow_statements_kept = 20
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
-$node->safe_psql('postgres', 'CREATE TABLE t (id int); CREATE EXTENSION IF NOT EXISTS pg_stat_statements');
+$node->safe_psql('postgres',
+	'CREATE TABLE t (id int); CREATE EXTENSION IF NOT EXISTS pg_stat_statements');
 
 sub ended
 {
 	my ($application) = @_;
-	$node->poll_query_until('postgres', "SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
+	$node->poll_query_until('postgres',
+		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
 	  or die "the session of $application does not end";
 	return;
 }
@@ -32,8 +34,10 @@ sub ended
 sub slow_times
 {
 	my ($application) = @_;
-	return split /\n/, $node->safe_psql('postgres',
-		"SELECT elapsed_time FROM connpool_slow_statements WHERE application_name = '$application' ORDER BY finished_at");
+	return split /\n/,
+	  $node->safe_psql('postgres',
+		"SELECT elapsed_time FROM connpool_slow_statements WHERE application_name = '$application' ORDER BY finished_at"
+	  );
 }
 
 # A client that thinks wherever it can, 0.4 s each time.
@@ -68,18 +72,36 @@ think();
 $wire->sync;
 $wire->end;
 ended('thinker');
-is($node->safe_psql('postgres', q{SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = 'thinker'}),
-	'10|0|5', 'a thinking client: its statements');
-is($node->safe_psql('postgres', q{SELECT avg_time * queries < 300 FROM connpool_pools WHERE application_name = 'thinker'}),
-	't', 'all of them together take less than one thought');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = 'thinker'}
+	),
+	'10|0|5',
+	'a thinking client: its statements');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT avg_time * queries < 300 FROM connpool_pools WHERE application_name = 'thinker'}),
+	't',
+	'all of them together take less than one thought');
 is(scalar(slow_times('thinker')), 0, 'none was slow');
-is($node->safe_psql('postgres', q{SELECT busy_time BETWEEN 2400 AND 4000 FROM connpool_pools WHERE application_name = 'thinker'}),
-	't', 'but it was busy in its transactions');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT busy_time BETWEEN 2400 AND 4000 FROM connpool_pools WHERE application_name = 'thinker'}
+	),
+	't',
+	'but it was busy in its transactions');
 
 # Busy is from the beginning of a transaction: with Parse or Bind over the extended protocol,
 # where planning may take its time, and once for each of several in a string.
-$node->safe_psql('postgres', 'CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$');
-sub busy_time { return $node->safe_psql('postgres', "SELECT round(busy_time) FROM connpool_pools WHERE application_name = '$_[0]'"); }
+$node->safe_psql('postgres',
+	'CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$'
+);
+
+sub busy_time
+{
+	return $node->safe_psql('postgres',
+		"SELECT round(busy_time) FROM connpool_pools WHERE application_name = '$_[0]'");
+}
 $wire = Wire->connect_to($node, 'planner', user => $user);
 $wire->extended('SELECT planned()') for 1 .. 3;
 $wire->end;
@@ -101,7 +123,9 @@ ended('parser');
 cmp_ok(busy_time('parser'), '>=', 2000 * $pause - 10, 'so does a Parse, also of what fails');
 cmp_ok(busy_time('parser'), '<', 3000 * $pause, 'and not the time between transactions');
 $wire = Wire->connect_to($node, 'string', user => $user);
-$wire->query('BEGIN; SELECT pg_sleep(0.2); COMMIT; SELECT pg_sleep(0.2); COMMIT; SELECT 1 / length(pg_sleep(0.2)::text)');
+$wire->query(
+	'BEGIN; SELECT pg_sleep(0.2); COMMIT; SELECT pg_sleep(0.2); COMMIT; SELECT 1 / length(pg_sleep(0.2)::text)'
+);
 $wire->end;
 ended('string');
 cmp_ok(busy_time('string'), '>=', 590, 'a string of several transactions');
@@ -116,20 +140,39 @@ $wire->query('DO $$ BEGIN PERFORM pg_sleep(0.1); PERFORM pg_sleep(0.1); END $$')
 $wire->query('BEGIN; DECLARE c CURSOR FOR SELECT pg_sleep(0.2); FETCH 1 FROM c; COMMIT');
 $wire->query('COPY (SELECT pg_sleep(0.2)) TO STDOUT');
 $wire->extended('SELECT pg_sleep(0.2)');
-$wire->parse('', 'SELECT pg_sleep(0.1) FROM generate_series(1, 2)')->bind_to('', '')->execute('', 1)->execute('')->sync;
-$wire->parse('', 'SELECT pg_sleep(0.2)')->bind_to('', '')->execute('')->parse('', 'SELECT 1')->bind_to('', '')->execute('')->sync;
+$wire->parse('', 'SELECT pg_sleep(0.1) FROM generate_series(1, 2)')->bind_to('', '')
+  ->execute('', 1)->execute('')->sync;
+$wire->parse('', 'SELECT pg_sleep(0.2)')->bind_to('', '')->execute('')->parse('', 'SELECT 1')
+  ->bind_to('', '')->execute('')->sync;
 $wire->query("SET statement_timeout = '200ms'");
 $wire->query('SELECT pg_sleep(10)');
 $wire->end;
 ended('sleeper');
 my @times = slow_times('sleeper');
-is(scalar(@times), 10, 'ten statements slept') or diag($node->safe_psql('postgres', q{SELECT elapsed_time, sqlstate, query FROM connpool_slow_statements WHERE application_name = 'sleeper' ORDER BY finished_at}));
+is(scalar(@times), 10, 'ten statements slept')
+  or diag(
+	$node->safe_psql(
+		'postgres',
+		q{SELECT elapsed_time, sqlstate, query FROM connpool_slow_statements WHERE application_name = 'sleeper' ORDER BY finished_at}
+	));
 is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each for 200 ms') or diag("@times");
-is($node->safe_psql('postgres', q{SELECT sqlstate, count(*) FROM connpool_slow_statements WHERE application_name = 'sleeper' GROUP BY 1 ORDER BY 1}),
-	"00000|9\n57014|1", 'one of them was cancelled');
-is($node->safe_psql('postgres', q{SELECT DISTINCT query FROM connpool_slow_statements WHERE application_name = 'sleeper' AND query ~ '^SELECT pg_sleep\(\$1\)$'}),
-	'SELECT pg_sleep($1)', 'the text is normalised');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements WHERE query ~ '^SELECT.*0\.[12]'}), '0', 'no literal is shown');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT sqlstate, count(*) FROM connpool_slow_statements WHERE application_name = 'sleeper' GROUP BY 1 ORDER BY 1}
+	),
+	"00000|9\n57014|1",
+	'one of them was cancelled');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT DISTINCT query FROM connpool_slow_statements WHERE application_name = 'sleeper' AND query ~ '^SELECT pg_sleep\(\$1\)$'}
+	),
+	'SELECT pg_sleep($1)',
+	'the text is normalised');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM connpool_slow_statements WHERE query ~ '^SELECT.*0\.[12]'}),
+	'0',
+	'no literal is shown');
 
 # What a commit has to do belongs to it, whichever protocol brings it.
 $node->safe_psql('postgres', <<'SQL');
@@ -141,7 +184,8 @@ $wire = Wire->connect_to($node, 'commits', user => $user);
 $wire->query('INSERT INTO sleepy VALUES (1)');
 $wire->query('BEGIN; INSERT INTO sleepy VALUES (1)');
 $wire->query('COMMIT');
-$wire->parse('', 'INSERT INTO sleepy VALUES (1)')->bind_to('', '')->execute('')->flush->read_until('C');
+$wire->parse('', 'INSERT INTO sleepy VALUES (1)')->bind_to('', '')->execute('')
+  ->flush->read_until('C');
 think();
 $wire->sync;
 $wire->query('DECLARE a CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
@@ -161,30 +205,39 @@ $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
 $node->safe_psql('postgres', "ALTER SYSTEM SET synchronous_standby_names = '*'");
 $node->reload;
-$node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'}) or die 'no synchronous standby';
-my %waiting = map { $_ => Wire->connect_to($node, $_, user => $user) } ('commit', 'insert', 'extended commit', 'extended insert');
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'})
+  or die 'no synchronous standby';
+my %waiting = map { $_ => Wire->connect_to($node, $_, user => $user) }
+  ('commit', 'insert', 'extended commit', 'extended insert');
 $waiting{'commit'}->query('BEGIN; INSERT INTO t VALUES (1)');
 $waiting{'extended commit'}->extended($_) foreach ('BEGIN', 'INSERT INTO t VALUES (1)');
 $standby->stop;
-$waiting{'extended insert'}->parse('', 'INSERT INTO t VALUES (1)')->bind_to('', '')->execute('')->flush->read_until('C');
+$waiting{'extended insert'}->parse('', 'INSERT INTO t VALUES (1)')->bind_to('', '')->execute('')
+  ->flush->read_until('C');
 think();
 my $started = time;
 $waiting{'commit'}->send_message('Q', "COMMIT\0");
 $waiting{'insert'}->send_message('Q', "INSERT INTO t VALUES (1)\0");
-$waiting{'extended commit'}->parse('', 'COMMIT')->bind_to('', '')->execute('')->send_message('S', '');
+$waiting{'extended commit'}->parse('', 'COMMIT')->bind_to('', '')->execute('')
+  ->send_message('S', '');
 $waiting{'extended insert'}->send_message('S', '');
-$node->poll_query_until('postgres', q{SELECT count(*) = 4 FROM pg_stat_activity WHERE wait_event = 'SyncRep'}) or die 'nobody waits for the standby';
+$node->poll_query_until('postgres',
+	q{SELECT count(*) = 4 FROM pg_stat_activity WHERE wait_event = 'SyncRep'})
+  or die 'nobody waits for the standby';
 sleep(1.5 - (time - $started)) if time - $started < 1.5;
 $standby->start;
 $_->read_until('Z') foreach values %waiting;
 my $waited = (time - $started) * 1000;
+
 foreach my $name (sort keys %waiting)
 {
 	$waiting{$name}->end;
 	ended($name);
 	my @slow = slow_times($name);
 	is(scalar(@slow), 1, "$name: one slow statement");
-	ok($slow[0] >= 1490 && $slow[0] <= $waited + 50, "$name: its time is that of the wait") or diag("$slow[0] of $waited ms");
+	ok($slow[0] >= 1490 && $slow[0] <= $waited + 50, "$name: its time is that of the wait")
+	  or diag("$slow[0] of $waited ms");
 }
 $node->safe_psql('postgres', "ALTER SYSTEM RESET synchronous_standby_names");
 $node->reload;
@@ -192,7 +245,8 @@ $standby->stop('immediate');
 
 # A mix of lengths comes back as such.
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}), '0', 'a reset forgets slow statements');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}),
+	'0', 'a reset forgets slow statements');
 $wire = Wire->connect_to($node, 'mix', user => $user);
 # On a busy machine a sleep takes longer than it should: the client's times are the upper bounds.
 my @elapsed;
@@ -211,39 +265,66 @@ $wire->query('SELECT 1/0') foreach 1 .. 3;
 my $stats = 'FROM connpool_query_stats WHERE period =';
 foreach my $period ('last_minute', 'last_hour', 'since_reset')
 {
-	is($node->safe_psql('postgres', "SELECT total_queries >= 103, failed_queries, total_queries = successful_queries + failed_queries $stats '$period'"),
-		't|3|t', "$period: counts");
+	is( $node->safe_psql(
+			'postgres',
+			"SELECT total_queries >= 103, failed_queries, total_queries = successful_queries + failed_queries $stats '$period'"
+		),
+		't|3|t',
+		"$period: counts");
 	my ($p50, $p95, $p99, $max, $avg, $rate) =
-	  split /\|/, $node->safe_psql('postgres', "SELECT p50_time, p95_time, p99_time, max_time, avg_time, success_rate $stats '$period'");
+	  split /\|/,
+	  $node->safe_psql('postgres',
+		"SELECT p50_time, p95_time, p99_time, max_time, avg_time, success_rate $stats '$period'");
 	ok($p50 >= 4.4 && $p50 <= at_most(0.51), "$period: the median is a short sleep") or diag($p50);
-	ok($p95 >= 96 && $p95 <= at_most(0.97), "$period: the 95th percentile is a long one") or diag($p95);
-	ok($p99 >= 96 && $p99 <= $max, "$period: so is the 99th, and it is not over the maximum") or diag("$p99 $max");
+	ok($p95 >= 96 && $p95 <= at_most(0.97), "$period: the 95th percentile is a long one")
+	  or diag($p95);
+	ok($p99 >= 96 && $p99 <= $max, "$period: so is the 99th, and it is not over the maximum")
+	  or diag("$p99 $max");
 	ok($max >= 100 && $max <= at_most(1), "$period: the longest of all") or diag($max);
 	ok($rate > 0.9 && $rate < 1, "$period: the success rate") or diag($rate);
 }
-is($node->safe_psql('postgres', q{SELECT sum(queries) FROM connpool_query_histogram WHERE lower_time >= 4.4 AND upper_time <= 28}) >= $short, 1, 'the histogram holds the short sleeps');
-is($node->safe_psql('postgres', q{SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9) FROM connpool_query_histogram}), 't',
+is( $node->safe_psql('postgres',
+		q{SELECT sum(queries) FROM connpool_query_histogram WHERE lower_time >= 4.4 AND upper_time <= 28}
+	) >= $short,
+	1,
+	'the histogram holds the short sleeps');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9) FROM connpool_query_histogram}
+	),
+	't',
 	'no bucket is wider than an eighth of its lower bound');
 my ($slow_before) = split /\|/, stat_of($node, 'slow_statements');
 $wire->query('SELECT pg_sleep(0.16)') foreach 1 .. 10;
-is(stat_of($node, 'slow_statements'), ($slow_before + 10) . '||WARNING', 'now there are ten more slow ones');
-like(stat_of($node, 'failed_query_percent'), qr/^[0-9]\|100\|OK$/, 'few have failed') ;
+is( stat_of($node, 'slow_statements'),
+	($slow_before + 10) . '||WARNING',
+	'now there are ten more slow ones');
+like(stat_of($node, 'failed_query_percent'), qr/^[0-9]\|100\|OK$/, 'few have failed');
 like(stat_of($node, 'average_query_time_ms'), qr/^\d+\|\|OK$/, 'the mean time');
 $wire->query('SELECT 1/0') foreach 1 .. 60;
 like(stat_of($node, 'failed_query_percent'), qr/^[2-4][0-9]\|100\|CRITICAL$/, 'many have failed');
 $wire->query('SELECT pg_sleep(0.16)') foreach 1 .. 15;
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}), '20', 'the last slow statements are kept');
-is($node->safe_psql('postgres', q{SELECT bool_and(finished_at <= before OR before IS NULL) FROM (SELECT finished_at, lag(finished_at) OVER () AS before FROM connpool_slow_statements) s}),
-	't', 'newest first');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}),
+	'20', 'the last slow statements are kept');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT bool_and(finished_at <= before OR before IS NULL) FROM (SELECT finished_at, lag(finished_at) OVER () AS before FROM connpool_slow_statements) s}
+	),
+	't',
+	'newest first');
 
 # Without tracking: no statement, but sessions and transactions all the same.
 $wire->query('SET connpool_monitor.track_queries = off');
-my $before = $node->safe_psql('postgres', q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'});
+my $before = $node->safe_psql('postgres',
+	q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'});
 $wire->query('SELECT 1') foreach 1 .. 5;
 $wire->query('SELECT 1/0');
 my ($queries, $transactions) = split /\|/, $before;
-is($node->safe_psql('postgres', q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'}),
-	$queries . '|' . ($transactions + 6), 'track_queries = off counts transactions only');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'}),
+	$queries . '|' . ($transactions + 6),
+	'track_queries = off counts transactions only');
 $wire->end;
 
 $node->stop('fast');

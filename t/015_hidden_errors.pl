@@ -23,44 +23,67 @@ sub work
 {
 	my ($application) = @_;
 	my $wire = Wire->connect_to($node, $application, user => $user);
-	$wire->query($_) foreach ('SELECT 1', 'SELEC', 'SELECT nothing', 'SELECT 1/0', 'SELECT 1; SELECT 1/0; SELECT 2',
+	$wire->query($_)
+	  foreach (
+		'SELECT 1', 'SELEC', 'SELECT nothing', 'SELECT 1/0', 'SELECT 1; SELECT 1/0; SELECT 2',
 		'INSERT INTO child VALUES (1)', 'BEGIN; INSERT INTO child VALUES (1)', 'COMMIT',
 		'BEGIN', 'SELECT 1/0', 'ROLLBACK', 'BEGIN', 'SELECT 1', 'ROLLBACK',
 		'BEGIN', 'SAVEPOINT s', 'SELECT 1/0', 'ROLLBACK TO s', 'COMMIT',
 		'DO $$ BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END $$',
 		'DO $$ BEGIN COMMIT; ROLLBACK; END $$');
-	$wire->extended($_) foreach ('SELECT 1', 'SELEC', 'SELECT 1/0', 'INSERT INTO child VALUES (1)');
-	$wire->parse('', $_)->bind_to('', '')->execute('') foreach ('SELECT 1', 'SELECT 1/(3 - i) FROM generate_series(1, 5) i', 'SELECT 1');
+	$wire->extended($_)
+	  foreach ('SELECT 1', 'SELEC', 'SELECT 1/0', 'INSERT INTO child VALUES (1)');
+	$wire->parse('', $_)->bind_to('', '')->execute('')
+	  foreach ('SELECT 1', 'SELECT 1/(3 - i) FROM generate_series(1, 5) i', 'SELECT 1');
 	$wire->sync;
 	$wire->end;
-	$node->poll_query_until('postgres', "SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
+	$node->poll_query_until('postgres',
+		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
 	  or die "the session of $application does not end";
-	return $node->safe_psql('postgres', "SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = '$application'");
+	return $node->safe_psql('postgres',
+		"SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = '$application'"
+	);
 }
 
-sub errors { return $node->safe_psql('postgres', 'SELECT coalesce(sum(errors), 0) FROM connpool_errors') }
+sub errors
+{
+	return $node->safe_psql('postgres', 'SELECT coalesce(sum(errors), 0) FROM connpool_errors');
+}
 
 my $expected = '29|11|19';
 foreach my $level ('debug1', 'error', 'log', 'fatal', 'panic')
 {
 	$node->safe_psql('postgres', "ALTER SYSTEM SET log_min_messages = $level");
 	$node->reload;
-	poll_ok($node, "SELECT current_setting('log_min_messages') = '$level'", "log_min_messages is $level");
+	poll_ok(
+		$node,
+		"SELECT current_setting('log_min_messages') = '$level'",
+		"log_min_messages is $level");
 	my $before = errors();
 	is(work($level), $expected, "$level: statements, failures, transactions");
 	is(errors() - $before, 12, "$level: errors by SQLSTATE, one of them at Sync");
-	is($node->safe_psql('postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
-		($level =~ /debug1|error/ ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'), "$level: what is exact");
+	is( $node->safe_psql(
+			'postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
+		($level =~ /debug1|error/ ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
+		"$level: what is exact");
 }
-is($node->safe_psql('postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),
-	'22012,23503,42601,42703', 'errors have their codes');
+is( $node->safe_psql(
+		'postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),
+	'22012,23503,42601,42703',
+	'errors have their codes');
 
 # A session that is terminated in mid-statement, also where nobody hears of it.
 my $victim = Wire->connect_to($node, 'victim', user => $user);
 $victim->send_message('Q', "SELECT pg_sleep(60)\0");
-poll_ok($node, q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'}, 'a session sleeps');
-$node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid) FROM connpool_sessions WHERE application_name = 'victim'});
-poll_ok($node, q{SELECT queries = 1 AND failed_queries = 1 AND sessions_killed = 1 FROM connpool_pools WHERE application_name = 'victim'},
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'},
+	'a session sleeps');
+$node->safe_psql('postgres',
+	q{SELECT pg_terminate_backend(pid) FROM connpool_sessions WHERE application_name = 'victim'});
+poll_ok(
+	$node,
+	q{SELECT queries = 1 AND failed_queries = 1 AND sessions_killed = 1 FROM connpool_pools WHERE application_name = 'victim'},
 	'its statement has failed, with log_min_messages = panic');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET log_min_messages');
 $node->reload;
@@ -68,20 +91,37 @@ $node->reload;
 # SIGKILL
 $victim = Wire->connect_to($node, 'victim', user => $user);
 $victim->send_message('Q', "SELECT pg_sleep(60)\0");
-poll_ok($node, q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'}, 'a session sleeps');
-my $pid = $node->safe_psql('postgres', q{SELECT pid FROM connpool_sessions WHERE application_name = 'victim'});
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'},
+	'a session sleeps');
+my $pid = $node->safe_psql('postgres',
+	q{SELECT pid FROM connpool_sessions WHERE application_name = 'victim'});
 my $offset = -s $node->logfile;
 kill 'KILL', $pid;
 my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-while (log_count($node, 'database system is ready to accept connections', $offset) == 0 && time < $deadline)
+
+while (log_count($node, 'database system is ready to accept connections', $offset) == 0
+	&& time < $deadline)
 {
 	select(undef, undef, undef, 0.05);
 }
 is(log_count($node, 'terminated by signal 9', $offset), 1, 'a backend was killed');
-poll_ok($node, 'SELECT sampler_running AND samples > 2 FROM connpool_info()', 'the server is up again, and samples');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pools WHERE application_name = 'victim'}), '0', 'counters begin anew with it');
-is($node->safe_psql('postgres', q{SELECT total_queries > 0 FROM connpool_query_stats WHERE period = 'since_reset'}), 't', 'and count');
-is(log_count($node, '(WARNING|ERROR|FATAL|PANIC):.*connpool', $offset), 0, 'nothing else was to be said');
+poll_ok(
+	$node,
+	'SELECT sampler_running AND samples > 2 FROM connpool_info()',
+	'the server is up again, and samples');
+is( $node->safe_psql(
+		'postgres', q{SELECT count(*) FROM connpool_pools WHERE application_name = 'victim'}),
+	'0',
+	'counters begin anew with it');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT total_queries > 0 FROM connpool_query_stats WHERE period = 'since_reset'}),
+	't',
+	'and count');
+is(log_count($node, '(WARNING|ERROR|FATAL|PANIC):.*connpool', $offset),
+	0, 'nothing else was to be said');
 
 $node->stop('fast');
 done_testing();

@@ -12,8 +12,15 @@ use Test::More;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 my $source = $ENV{TESTDIR};
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$source/src", '-o', "$dir/histogram",
-		"$source/t/unit/histogram.c", "$source/src/base/histogram.c", '-lm'), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
+is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+		'-O1', '-Wall',
+		'-I', $include,
+		'-I', "$source/src",
+		'-o', "$dir/histogram",
+		"$source/t/unit/histogram.c", "$source/src/base/histogram.c",
+		'-lm'),
+	0,
+	'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
 
 # the same numbers in every run
 my $state = 42;
@@ -23,9 +30,12 @@ my %inputs = (
 	constant => [ (1000) x 5000 ],
 	'small' => [ map { int(random() * 20) } 1 .. 5000 ],
 	uniform => [ map { int(random() * 100000) } 1 .. 20000 ],
-	bimodal => [ map { random() < 0.7 ? 100 + int(random() * 20) : 2_000_000 + int(random() * 50000) } 1 .. 20001 ],
+	bimodal => [
+		map { random() < 0.7 ? 100 + int(random() * 20) : 2_000_000 + int(random() * 50000) }
+		  1 .. 20001
+	],
 	'heavy-tailed' => [ map { int(50 / (1 - random() * 0.999999)**1.5) } 1 .. 20000 ],
-	'one value' => [ 123456 ],
+	'one value' => [123456],
 	'hours' => [ map { int(3_600_000_000 * (1 + 50 * random())) } 1 .. 1000 ],
 	'powers of two' => [ map { (2**$_ - 1, 2**$_, 2**$_ + 1) } 3 .. 36 ]);
 

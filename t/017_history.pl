@@ -11,7 +11,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-plan skip_all => 'a server with both a sanitizer and libfaketime does not come up' if $ENV{CONNPOOL_MONITOR_SANITIZERS};
+plan skip_all => 'a server with both a sanitizer and libfaketime does not come up'
+  if $ENV{CONNPOOL_MONITOR_SANITIZERS};
 my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1');
 BAIL_OUT('libfaketime is not installed') unless $faketime;
 
@@ -28,17 +29,24 @@ sub set_clock
 	append_to_file("$clock.new", "$offset\n");
 	rename("$clock.new", $clock) or die $!;
 	return unless $node && $node->{_pid};
-	my $sampler = sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
+	my $sampler =
+	  sql(q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 	sql("SELECT pg_terminate_backend($sampler)");
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler' AND pid <> $sampler")
-	  or die 'no other sampler starts';
+	$node->poll_query_until('postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler' AND pid <> $sampler"
+	) or die 'no other sampler starts';
 	return;
 }
 
 # The monotonic clock goes its own way, as it does when a clock is set.
 sub start
 {
-	local %ENV = (%ENV, LD_PRELOAD => $faketime, FAKETIME_TIMESTAMP_FILE => $clock, FAKETIME_NO_CACHE => 1, FAKETIME_DONT_FAKE_MONOTONIC => 1);
+	local %ENV = (
+		%ENV,
+		LD_PRELOAD => $faketime,
+		FAKETIME_TIMESTAMP_FILE => $clock,
+		FAKETIME_NO_CACHE => 1,
+		FAKETIME_DONT_FAKE_MONOTONIC => 1);
 	$node->start;
 	return;
 }
@@ -56,14 +64,17 @@ sql('SELECT 1') foreach 1 .. 20;
 $node->stop('fast');
 set_clock('+600');
 start();
-my %total = map { split /\|/ } split /\n/, sql('SELECT period, total_queries FROM connpool_query_stats');
-cmp_ok($total{last_minute}, '<', 20, 'after ten minutes down the last minute has only what came since');
+my %total = map { split /\|/ } split /\n/,
+  sql('SELECT period, total_queries FROM connpool_query_stats');
+cmp_ok($total{last_minute}, '<', 20,
+	'after ten minutes down the last minute has only what came since');
 cmp_ok($total{last_hour}, '>=', 20, 'the last hour has what was before');
 cmp_ok($total{since_reset}, '>=', 20, 'and so has the time since the reset');
 $node->stop('fast');
 set_clock('+4300');
 start();
-%total = map { split /\|/ } split /\n/, sql('SELECT period, total_queries FROM connpool_query_stats');
+%total = map { split /\|/ } split /\n/,
+  sql('SELECT period, total_queries FROM connpool_query_stats');
 cmp_ok($total{last_hour}, '<', 20, 'after more than an hour the last hour has not');
 cmp_ok($total{since_reset}, '>=', 20, 'the time since the reset still has');
 $node->stop('fast');
@@ -76,7 +87,10 @@ sub set_interval
 	my $interval = shift;
 	sql("ALTER SYSTEM SET connpool_monitor.sample_interval = '$interval'");
 	$node->reload;
-	poll_ok($node, "SELECT current_setting('connpool_monitor.sample_interval') = '$interval'", "the interval is $interval");
+	poll_ok(
+		$node,
+		"SELECT current_setting('connpool_monitor.sample_interval') = '$interval'",
+		"the interval is $interval");
 	return;
 }
 
@@ -113,30 +127,49 @@ foreach my $unit ('minute', 'hour')
 	cmp_ok($rows, '>=', 14, "there are ${unit}s");
 	is($bad, '0', "a $unit is what its samples come to");
 }
-is(sql(q{SELECT count(DISTINCT sample_time) >= 2 AND max(max_value) >= 4 AND max(max_value) > min(avg_value)
-	FROM connpool_history('total_connections', resolution => '1 minute')}) , 't', 'maxima are kept besides means');
+is( sql(q{SELECT count(DISTINCT sample_time) >= 2 AND max(max_value) >= 4 AND max(max_value) > min(avg_value)
+	FROM connpool_history('total_connections', resolution => '1 minute')}),
+	't',
+	'maxima are kept besides means');
 
 # --- gaps, and which tier answers
 set_interval('100ms');
 set_clock('+3d');
 wait_samples($node, 5);
-is(sql(q{SELECT count(*) FROM connpool_history('total_connections', now() - interval '2 days', now() - interval '1 day')}), '0',
+is( sql(q{SELECT count(*) FROM connpool_history('total_connections', now() - interval '2 days', now() - interval '1 day')}
+	),
+	'0',
 	'days that nobody sampled have no rows');
-is(sql(q{SELECT count(DISTINCT sample_time) FROM connpool_history('total_connections', now() - interval '4 days', resolution => '1 minute')
-	WHERE sample_time < now() - interval '2 days'}) >= 2, 1, 'what was before them is still there');
-foreach (['5 minutes', '00:00:00.1'], ['1 hour', '00:01:00'], ['7 days', '00:01:00'], ['7 days 1 second', '01:00:00'], ['2 years', '01:00:00'])
+is( sql(q{SELECT count(DISTINCT sample_time) FROM connpool_history('total_connections', now() - interval '4 days', resolution => '1 minute')
+	WHERE sample_time < now() - interval '2 days'}) >= 2,
+	1,
+	'what was before them is still there');
+foreach (
+	[ '5 minutes', '00:00:00.1' ],
+	[ '1 hour', '00:01:00' ],
+	[ '7 days', '00:01:00' ],
+	[ '7 days 1 second', '01:00:00' ],
+	[ '2 years', '01:00:00' ])
 {
 	my ($since, $resolution) = @$_;
-	is(sql("SELECT string_agg(DISTINCT resolution::text, ' ') FROM connpool_history('total_connections', now() - interval '$since')"),
-		$resolution, "since $since is answered by the tier of $resolution");
+	is( sql("SELECT string_agg(DISTINCT resolution::text, ' ') FROM connpool_history('total_connections', now() - interval '$since')"
+		),
+		$resolution,
+		"since $since is answered by the tier of $resolution");
 }
-is(sql(q{SELECT bool_and(date_trunc('minute', sample_time) = sample_time) FROM connpool_history(NULL, now() - interval '7 days')}), 't',
+is( sql(q{SELECT bool_and(date_trunc('minute', sample_time) = sample_time) FROM connpool_history(NULL, now() - interval '7 days')}
+	),
+	't',
 	'sample_time is the start of the minute');
-is(sql(q{SELECT bool_and(date_trunc('hour', sample_time) = sample_time) FROM connpool_history(NULL, now() - interval '1 year')}), 't',
+is( sql(q{SELECT bool_and(date_trunc('hour', sample_time) = sample_time) FROM connpool_history(NULL, now() - interval '1 year')}
+	),
+	't',
 	'and of the hour');
 foreach my $resolution ('1 second', '2 minutes', '1 day', '0')
 {
-	my ($status, undef, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_history(resolution => '$resolution')",
+	my ($status, undef, $error) = $node->psql(
+		'postgres',
+		"\\set VERBOSITY sqlstate\nSELECT connpool_history(resolution => '$resolution')",
 		on_error_stop => 1);
 	like($error, qr/22023/, "$resolution is no tier");
 }
@@ -149,27 +182,39 @@ for my $hour (1 .. 12)
 	set_clock("+$seconds");
 	wait_samples($node, 2);
 }
-is(sql(q{SELECT count(DISTINCT sample_time) FROM connpool_history('total_connections', now() - interval '12.5 hours', resolution => '1 hour')}), '12',
+is( sql(q{SELECT count(DISTINCT sample_time) FROM connpool_history('total_connections', now() - interval '12.5 hours', resolution => '1 hour')}
+	),
+	'12',
 	'every hour that passed has its row');
 
 # --- the clock is set back: no stretch has two rows, sampling goes on
 my $before = sql('SELECT samples FROM connpool_info()');
 set_clock('+' . ($seconds - 7200));
 wait_samples($node, 5);
-is(sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 hour')
-	GROUP BY 1 HAVING count(*) > 1) d}), '0', 'set back: no hour has two rows');
-is(sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 minute')
-	GROUP BY 1 HAVING count(*) > 1) d}), '0', 'and no minute');
-is(sql(q{SELECT count(*) >= 5 FROM connpool_history('total_connections', now() - interval '10 seconds')}), 't', 'samples of now are there');
+is( sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 hour')
+	GROUP BY 1 HAVING count(*) > 1) d}),
+	'0',
+	'set back: no hour has two rows');
+is( sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 minute')
+	GROUP BY 1 HAVING count(*) > 1) d}),
+	'0',
+	'and no minute');
+is( sql(q{SELECT count(*) >= 5 FROM connpool_history('total_connections', now() - interval '10 seconds')}
+	),
+	't',
+	'samples of now are there');
 set_clock("+$seconds");
 wait_samples($node, 5);
-is(sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 hour')
-	GROUP BY 1 HAVING count(*) > 1) d}), '0', 'set forth again: the same');
+is( sql(q{SELECT count(*) FROM (SELECT sample_time FROM connpool_history('total_connections', now() - interval '8 days', 'infinity', '1 hour')
+	GROUP BY 1 HAVING count(*) > 1) d}),
+	'0',
+	'set forth again: the same');
 
 # --- counters and policies after a clock that was ahead is set right
 sql('CREATE ROLE limited LOGIN');
 sql('ALTER ROLE limited SET connpool_monitor.pool_max = 3');
 sql(q{SELECT connpool_reset('counters')});
+
 sub limit_of_limited
 {
 	$node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'limited' ]);
@@ -182,32 +227,47 @@ set_clock('+' . ($seconds - 7200));
 wait_samples($node, 3);
 sql('ALTER ROLE limited SET connpool_monitor.pool_max = 1');
 is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
-my %periods = map { my ($period, $total, $rate) = split /\|/; ($period => { total => $total, rate => $rate }) } split /\n/,
+my %periods =
+  map { my ($period, $total, $rate) = split /\|/; ($period => { total => $total, rate => $rate }) }
+  split /\n/,
   sql('SELECT period, total_queries, queries_per_second FROM connpool_query_stats');
 cmp_ok($periods{since_reset}{total}, '>=', 50, 'all statements since the reset are there');
-is($periods{since_reset}{rate}, '', 'the rate since the reset is NULL while the clock is before the reset');
-cmp_ok($periods{$_}{total}, '<', 50, "$_ begins no earlier than the clock was set") foreach 'last_minute', 'last_hour';
-is(sql('SELECT problem IS NULL FROM connpool_info()'), 't', 'a clock that is set back does not make the sampler look stale');
+is($periods{since_reset}{rate},
+	'', 'the rate since the reset is NULL while the clock is before the reset');
+cmp_ok($periods{$_}{total}, '<', 50, "$_ begins no earlier than the clock was set")
+  foreach 'last_minute', 'last_hour';
+is(sql('SELECT problem IS NULL FROM connpool_info()'),
+	't', 'a clock that is set back does not make the sampler look stale');
 set_clock("+$seconds");
 wait_samples($node, 5);
 
 # --- a restart with the clock set back meanwhile loses nothing
-my $hours = sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')});
+my $hours = sql(
+	q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
+);
 $node->stop('fast');
 set_clock('+' . ($seconds - 3600));
 start();
 wait_samples($node, 5);
-is(sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}), $hours,
+is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
+	),
+	$hours,
 	'after a restart with another clock the hours are the same');
 
 # --- a reset of the history
 sql("SELECT connpool_reset('history')");
 wait_samples($node, 3);
-is(sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}), '1',
+is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
+	),
+	'1',
 	'a reset empties the tiers, and the running hour begins anew');
 
 # --- charts
-sub plot { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; SELECT * FROM connpool_plot($_[0])"); }
+sub plot
+{
+	return $node->safe_psql('postgres',
+		"SET client_encoding = 'UTF8'; SELECT * FROM connpool_plot($_[0])");
+}
 my @lines = split /\n/, plot("'total_connections', '10 minutes'");
 utf8::decode($_) foreach @lines;
 is(scalar(@lines), 16, 'a chart has its height and four lines more');
@@ -217,14 +277,31 @@ like($lines[0], qr/^total_connections \(connections\)$/, 'it says what it shows,
 is(scalar(grep { /W\x{2504}/ } @lines), 1, 'the warning threshold is a line');
 is(scalar(grep { /C\x{2501}/ } @lines), 1, 'and the critical one');
 like($lines[12], qr/\x{b7}/, 'what was not sampled is told from zero');
-like($lines[-1], qr/mean .* highest .* W warning 77\.6 .* C critical 92\.15 .* no value/, 'the legend');
-@lines = split /\n/, $node->safe_psql('postgres', "SET client_encoding = 'LATIN1'; SELECT connpool_plot('total_connections', '10 minutes', 40, 5)");
+like($lines[-1], qr/mean .* highest .* W warning 77\.6 .* C critical 92\.15 .* no value/,
+	'the legend');
+@lines = split /\n/,
+  $node->safe_psql('postgres',
+	"SET client_encoding = 'LATIN1'; SELECT connpool_plot('total_connections', '10 minutes', 40, 5)"
+  );
 is(scalar(@lines), 9, 'a small one');
-is(scalar(grep { /[^ -~]/ || length($_) > 80 } @lines[0 .. 7]), 0, 'in ASCII for a client of another encoding');
-foreach ("'nothing'", 'NULL', "'total_connections', '0'", "'total_connections', '-1 hour'", "'total_connections', NULL", "'total_connections', '1 hour', 19",
-	"'total_connections', '1 hour', 501", "'total_connections', '1 hour', 72, 2", "'total_connections', '1 hour', NULL")
+is(scalar(grep { /[^ -~]/ || length($_) > 80 } @lines[ 0 .. 7 ]),
+	0, 'in ASCII for a client of another encoding');
+
+foreach (
+	"'nothing'",
+	'NULL',
+	"'total_connections', '0'",
+	"'total_connections', '-1 hour'",
+	"'total_connections', NULL",
+	"'total_connections', '1 hour', 19",
+	"'total_connections', '1 hour', 501",
+	"'total_connections', '1 hour', 72, 2",
+	"'total_connections', '1 hour', NULL")
 {
-	my (undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_plot($_)", on_error_stop => 1);
+	my (undef, undef, $error) = $node->psql(
+		'postgres',
+		"\\set VERBOSITY sqlstate\nSELECT connpool_plot($_)",
+		on_error_stop => 1);
 	like($error, qr/22023/, "connpool_plot($_) is refused");
 }
 $node->safe_psql('postgres', "SELECT * FROM connpool_plot('$_', '400 years')")

@@ -10,7 +10,9 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-my $node = new_node('main', "connpool_monitor.max_pools = 6000\nconnpool_monitor.sample_interval = '1s'\nconnpool_monitor.save_interval = '1s'");
+my $node = new_node('main',
+	"connpool_monitor.max_pools = 6000\nconnpool_monitor.sample_interval = '1s'\nconnpool_monitor.save_interval = '1s'"
+);
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 sub sql { return $node->safe_psql('postgres', shift); }
 
@@ -28,30 +30,41 @@ foreach my $size (8 + 8 + 4 * $columns, (8 + 10 * $columns) x 2)
 }
 my $now = (time() - 946684800) * 1_000_000;
 my $tail = substr($bytes, $at, -4);
+
 sub tier
 {
 	my ($rows, $length, $row) = @_;
 	my $first = $now - $now % $length - $rows * $length;
 	return join('', map { '+' . pack('q', $first + $_ * $length) . $row } 0 .. $rows - 1) . '.';
 }
-my $full = $head
+my $full =
+	$head
   . tier(3660, 1_000_000, pack('lf', 1000, 3) . pack('f', 3) x $columns)
   . tier(10081, 60_000_000, pack('ffS', 3, 3, 60) x $columns)
-  . tier(8785, 3_600_000_000, pack('ffS', 3, 3, 3600) x $columns) . $tail;
-my @table = map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
+  . tier(8785, 3_600_000_000, pack('ffS', 3, 3, 3600) x $columns)
+  . $tail;
+my @table =
+  map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
 my $crc = 0xFFFFFFFF;
 $crc = ($crc >> 8) ^ $table[ ($crc ^ $_) & 255 ] foreach unpack('C*', $full);
 open(my $out, '>:raw', $file) or die $!;
 print $out $full . pack('L', $crc ^ 0xFFFFFFFF);
 close $out;
 $node->start;
-is(sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}) >= 8785, 1, 'the hours are full');
-is(sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')}) >= 10080, 1, 'so are the minutes');
+is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
+	) >= 8785,
+	1,
+	'the hours are full');
+is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')}
+	) >= 10080,
+	1,
+	'so are the minutes');
 
 # --- 5,000 pools: the statements of each application_name
 my $script = PostgreSQL::Test::Utils::tempdir() . '/names.sql';
 append_to_file($script, join('', map { "SET application_name = 'pool $_';\n" } 1 .. 5000));
-$node->command_ok([ 'psql', '-X', '-q', '-f', $script, '-d', $node->connstr('postgres') ], 'so many names');
+$node->command_ok([ 'psql', '-X', '-q', '-f', $script, '-d', $node->connstr('postgres') ],
+	'so many names');
 cmp_ok(sql('SELECT pools_used FROM connpool_info()'), '>=', 5000, 'are so many pools');
 
 # --- saved again and again: no sample is late by more than an interval
@@ -66,24 +79,31 @@ for (my $last = ''; $saves < 6;)
 }
 cmp_ok(-s $file, '>', 3_000_000, 'much is saved');
 is(sql('SELECT last_save_error IS NULL FROM connpool_info()'), 't', 'without an error');
-is(sql(qq{SELECT max(sample_time - before) < interval '2 s' FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
-	FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s}), 't', 'no sample was late by an interval');
+is( sql(qq{SELECT max(sample_time - before) < interval '2 s' FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
+	FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s}),
+	't',
+	'no sample was late by an interval');
 is(sql('SELECT samples_missed FROM connpool_info()'), $missed, 'none was missed');
 
-my $pools = sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'});
+my $pools =
+  sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'});
 $node->stop('fast');
 $node->start;
-is(sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'}), $pools, 'all pools are back');
+is( sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'}),
+	$pools, 'all pools are back');
 
 # --- less room than was saved: what does not fit is in (other), nothing is lost
 my $total = sql('SELECT sum(queries) FROM connpool_pools');
 sql('ALTER SYSTEM SET connpool_monitor.max_pools = 10');
 $node->restart;
-my ($after, $used) = split /\|/, sql('SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
+my ($after, $used) = split /\|/,
+  sql('SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
 cmp_ok($after, '>=', $total, 'with fewer places no query is lost');
 cmp_ok($after, '<', $total + 20, 'nor any invented');
 cmp_ok($used, '<=', 10, 'and the places are kept to');
-is(sql(q{SELECT (SELECT sum(queries) FROM connpool_query_histogram) - (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1}), 't',
+is( sql(q{SELECT (SELECT sum(queries) FROM connpool_query_histogram) - (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1}
+	),
+	't',
 	'pools and histogram agree');
 $node->stop('fast');
 done_testing();

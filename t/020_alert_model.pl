@@ -14,8 +14,15 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 my $source = $ENV{TESTDIR};
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-I', $include, '-I', "$source/src", '-o', "$dir/alerts", "$source/t/unit/alerts.c",
-		"$source/src/rules/alerts.c", "$source/src/rules/catalogue.c", '-L', $libraries, '-lpgport', '-lm'), 0,
+is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+		'-O1', '-I',
+		$include, '-I',
+		"$source/src", '-o',
+		"$dir/alerts", "$source/t/unit/alerts.c",
+		"$source/src/rules/alerts.c", "$source/src/rules/catalogue.c",
+		'-L', $libraries,
+		'-lpgport', '-lm'),
+	0,
 	'the state machine compiles by itself') or BAIL_OUT('no compiler');
 
 my $state = 7;
@@ -30,18 +37,32 @@ sub series
 	foreach my $i (1 .. $count)
 	{
 		my $value = $level;
-		if ($kind eq 'spikes') { $value = random() < 0.02 ? 99 : 30 }
-		elsif ($kind eq 'steps') { $level = int(random() * 110) if random() < 0.01; $value = $level }
-		elsif ($kind eq 'ramps') { $value = abs(($i % 400) - 200) / 2 + 5 }
+		if    ($kind eq 'spikes') { $value = random() < 0.02 ? 99 : 30 }
+		elsif ($kind eq 'steps')
+		{
+			$level = int(random() * 110) if random() < 0.01;
+			$value = $level;
+		}
+		elsif ($kind eq 'ramps')    { $value = abs(($i % 400) - 200) / 2 + 5 }
 		elsif ($kind eq 'flapping') { $value = 75 + int(random() * 25) }
-		elsif ($kind eq 'gaps') { $level = int(random() * 110) if random() < 0.02; $value = random() < 0.2 ? 'nan' : random() < 0.05 ? 'inf' : $level }
+		elsif ($kind eq 'gaps')
+		{
+			$level = int(random() * 110) if random() < 0.02;
+			$value = random() < 0.2 ? 'nan' : random() < 0.05 ? 'inf' : $level;
+		}
 		else { $value = int(random() * 110) }
 		my $elapsed = $i == 1 ? 0 : $kind eq 'gaps' && random() < 0.01 ? 10000 : 1000;
 		my @thresholds = (80, 95, 0);
 		if ($kind eq 'reloads')
 		{
 			my $phase = int($i / 97) % 6;
-			@thresholds = ([ 80, 95, 0 ], [ -1, 95, 0 ], [ 50, -1, 0 ], [ 80, 95, 1 ], [ -1, -1, 0 ], [ 10, 20, 0 ])[$phase]->@*;
+			@thresholds = (
+				[ 80, 95, 0 ],
+				[ -1, 95, 0 ],
+				[ 50, -1, 0 ],
+				[ 80, 95, 1 ],
+				[ -1, -1, 0 ],
+				[ 10, 20, 0 ])[$phase]->@*;
 			$value = 60 + int(random() * 40) if int($i / 50) % 2;
 		}
 		push @series, [ $elapsed, $value, @thresholds ];
@@ -77,25 +98,34 @@ sub model
 		foreach my $level (1, 2)
 		{
 			next if !$known || $silent || $threshold{$level} == -1;
-			my $met = sub { my $t = shift; $number && $t != -1 && ($low_is_bad ? $value <= $t : $value >= $t) };
+			my $met = sub {
+				my $t = shift;
+				$number && $t != -1 && ($low_is_bad ? $value <= $t : $value >= $t);
+			};
 			# a critical value is a warning too, whatever the warning's threshold
 			my $is_met = $met->($threshold{$level}) || ($level == 1 && $met->($threshold{2}));
 			if ($is_met) { $met_since{$level} //= $time; delete $clear_since{$level} }
 			else { delete $met_since{$level}; $clear_since{$level} //= $time if $up{$level} }
 			$up{$level} = 1 if !$up{$level} && $is_met && $time - $met_since{$level} >= $after;
-			$up{$level} = 0, delete $clear_since{$level} if $up{$level} && !$is_met && $time - $clear_since{$level} >= $clear;
+			$up{$level} = 0, delete $clear_since{$level}
+			  if $up{$level} && !$is_met && $time - $clear_since{$level} >= $clear;
 		}
 		my $now = $up{2} ? 2 : $up{1} ? 1 : 0;
 		my $event = 0;
-		if ($now == 0) { $peak = 'nan' }
-		elsif ($number && ($peak eq 'nan' || ($low_is_bad ? $value < $peak : $value > $peak))) { $peak = $value }
+		if    ($now == 0) { $peak = 'nan' }
+		elsif ($number && ($peak eq 'nan' || ($low_is_bad ? $value < $peak : $value > $peak)))
+		{
+			$peak = $value;
+		}
 		if ($now != $status)
 		{
 			$event = $dropped && $now == 0 ? 2 : 1;
 			($status, $since, $said) = ($now, $clock, $time);
 		}
 		elsif ($status && $repeat && $time - $said >= $repeat) { $event = 3; $said = $time }
-		push @lines, sprintf('%d %d %d%d %.3f %d', $event, $status, $up{1}, $up{2}, $peak eq 'nan' ? -1 : $peak, $since);
+		push @lines,
+		  sprintf('%d %d %d%d %.3f %d',
+			$event, $status, $up{1}, $up{2}, $peak eq 'nan' ? -1 : $peak, $since);
 	}
 	return @lines;
 }
@@ -121,11 +151,14 @@ foreach my $case (
 	unlink("$dir/input");
 	append_to_file("$dir/input", join('', map { "@$_\n" } @series));
 	my @got = split /\n/, `$dir/alerts $metric $after $clear $repeat < $dir/input`;
-	my @expected = model($low_is_bad, $metric eq 'rejected_connections' ? 0 : $after, $clear, $repeat, @series);
+	my @expected =
+	  model($low_is_bad, $metric eq 'rejected_connections' ? 0 : $after, $clear, $repeat, @series);
 	my ($first) = grep { ($got[$_] // '') ne $expected[$_] } 0 .. $#expected;
 	my $transitions = grep { /^[12]/ } @expected;
-	ok(!defined $first && @got == @expected, "$metric, $kind: $transitions transitions in 100,000 samples")
-	  or diag("sample $first (@{ $series[$first] }): got $got[$first], expected $expected[$first]");
+	ok(!defined $first && @got == @expected,
+		"$metric, $kind: $transitions transitions in 100,000 samples")
+	  or
+	  diag("sample $first (@{ $series[$first] }): got $got[$first], expected $expected[$first]");
 	cmp_ok($transitions, '>', $kind eq 'spikes' && $after ? -1 : 10, 'which is a test');
 }
 done_testing();

@@ -23,7 +23,8 @@ sub run_as
 	$sql .= "BEGIN;\n" if $options{transaction};
 	$sql .= ($statement =~ s/%d/1 + $_ % 50/er) . ";\n" foreach 1 .. $calls;
 	$sql .= "COMMIT;\n" if $options{transaction};
-	($options{node} // $node)->safe_psql($options{dbname} // 'postgres', $sql, extra_params => [ '-U', $role ]);
+	($options{node} // $node)
+	  ->safe_psql($options{dbname} // 'postgres', $sql, extra_params => [ '-U', $role ]);
 	return;
 }
 
@@ -38,16 +39,20 @@ sub is_statement
 sub row_of
 {
 	my ($view, $columns, $role, $statement) = @_;
-	return $node->safe_psql('postgres', "SELECT $columns FROM $view WHERE " . is_statement($role, $statement));
+	return $node->safe_psql('postgres',
+		"SELECT $columns FROM $view WHERE " . is_statement($role, $statement));
 }
 
 # It has run often enough, and is not listed.
 sub is_absent
 {
 	my ($view, $role, $statement, $why) = @_;
-	my $calls = $node->safe_psql('postgres', q{SELECT max(calls) FROM (SELECT query, calls, rolname AS role FROM pg_stat_statements
+	my $calls = $node->safe_psql(
+		'postgres',
+		q{SELECT max(calls) FROM (SELECT query, calls, rolname AS role FROM pg_stat_statements
 		JOIN pg_roles r ON r.oid = userid) s WHERE } . is_statement($role, $statement));
-	is("$calls, " . row_of($view, 'count(*)', $role, $statement), '1000, 0', "$why: no row in $view");
+	is("$calls, " . row_of($view, 'count(*)', $role, $statement),
+		'1000, 0', "$why: no row in $view");
 	return;
 }
 
@@ -84,7 +89,8 @@ GRANT USAGE ON SCHEMA one, closed TO reader;
 GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter, nested, reader, pinger;
 ANALYZE item, big, wide, busy, parted, parted_busy, one.twice, two.twice, closed.box;
 SQL
-poll_ok($node, q{SELECT bool_and(n_tup_ins + n_tup_upd >= least) FROM pg_stat_user_tables
+poll_ok(
+	$node, q{SELECT bool_and(n_tup_ins + n_tup_upd >= least) FROM pg_stat_user_tables
 	JOIN (VALUES ('item', 50), ('busy', 200), ('parted_1', 25), ('parted_2', 25), ('parted_busy_1', 150), ('twice', 50), ('box', 50)) w (relname, least)
 	USING (relname)}, 'what was written has been counted');
 
@@ -97,58 +103,84 @@ run_as('batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0', calls 
 run_as('inserter', q{INSERT INTO thing VALUES (%d, 'thing')}, transaction => 1);
 run_as('pinger', 'SELECT %d', transaction => 1);
 run_as('pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', transaction => 1);
-$node->safe_psql('postgres', 'DO $$ DECLARE i int; BEGIN FOR i IN 1 .. 1000 LOOP EXECUTE $q$ SELECT name FROM item WHERE id = $1 $q$ USING i; END LOOP; END $$',
+$node->safe_psql(
+	'postgres',
+	'DO $$ DECLARE i int; BEGIN FOR i IN 1 .. 1000 LOOP EXECUTE $q$ SELECT name FROM item WHERE id = $1 $q$ USING i; END LOOP; END $$',
 	extra_params => [ '-U', 'nested' ]);
-poll_ok($node, q{SELECT count(*) = 6 FROM connpool_pools WHERE connections = 0 AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')},
+poll_ok(
+	$node,
+	q{SELECT count(*) = 6 FROM connpool_pools WHERE connections = 0 AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')},
 	'their sessions have ended');
 
 my $columns = 'calls, rows_per_call, round(calls_per_transaction), confidence';
 # two transactions, and two SET before them
 is(row_of($batch, $columns, 'looper', $by_id), '1200|1|300|high', 'a loop in a transaction');
-like(row_of($batch, 'evidence', 'looper', $by_id),
+like(
+	row_of($batch, 'evidence', 'looper', $by_id),
 	qr/^1200 calls of 1\.0 rows and 0\.\d{3} ms each, \d+ ms in all; 300\.0 per transaction of this role: in a loop within transactions$/,
 	'and its evidence');
-is(row_of($batch, 'database, mean_time > 0 AND total_time > mean_time, queryid IS NOT NULL', 'looper', $by_id), 'postgres|t|t', 'its other columns');
-is_absent($batch, 'batcher', q{SELECT name FROM item WHERE id = ANY ('{%d,2,3,5,7,11}')}, 'its twin that asks for several rows at once');
+is( row_of(
+		$batch, 'database, mean_time > 0 AND total_time > mean_time, queryid IS NOT NULL',
+		'looper', $by_id),
+	'postgres|t|t',
+	'its other columns');
+is_absent(
+	$batch, 'batcher',
+	q{SELECT name FROM item WHERE id = ANY ('{%d,2,3,5,7,11}')},
+	'its twin that asks for several rows at once');
 is(row_of($batch, $columns, 'single', $by_id), '1000|1|1|low', 'a loop in autocommit');
-like(row_of($batch, 'evidence', 'single', $by_id), qr/; 1\.0 per transaction.*a loop in autocommit or in many independent requests$/,
+like(
+	row_of($batch, 'evidence', 'single', $by_id),
+	qr/; 1\.0 per transaction.*a loop in autocommit or in many independent requests$/,
 	'may be none, and says so');
-is(row_of($batch, 'count(*)', 'batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0'), '0', 'a statement that has run 999 times is none');
-is(row_of($batch, $columns, 'inserter', 'INSERT INTO thing VALUES (%d, 1)'), '1000|1|500|high', 'single-row INSERTs');
+is( row_of($batch, 'count(*)', 'batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0'),
+	'0',
+	'a statement that has run 999 times is none');
+is(row_of($batch, $columns, 'inserter', 'INSERT INTO thing VALUES (%d, 1)'),
+	'1000|1|500|high', 'single-row INSERTs');
 is_absent($batch, 'pinger', 'SELECT %d', 'a check of the connection');
 is_absent($batch, 'pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', 'a catalog');
 is_absent($batch, 'nested', $by_id, 'a loop in a function');
-is($node->safe_psql('postgres', "SELECT string_agg(confidence, ' ') FROM $batch"), 'high high low', 'the certain ones come first');
+is( $node->safe_psql('postgres', "SELECT string_agg(confidence, ' ') FROM $batch"),
+	'high high low',
+	'the certain ones come first');
 
 # Repeated reads.
 my %cached = (
 	'without parameters' => 'SELECT name FROM item ORDER BY id',
-	'without parameters, by WITH' => 'WITH busy AS (SELECT name FROM item) SELECT count(*) FROM busy',
+	'without parameters, by WITH' =>
+	  'WITH busy AS (SELECT name FROM item) SELECT count(*) FROM busy',
 	'by key, more often than there are rows' => 'SELECT name FROM item WHERE id = %d',
 	'of partitions' => 'SELECT name FROM parted WHERE id = %d',
-	'of a CTE that has the name of another table' => 'WITH busy AS (SELECT * FROM item) SELECT name FROM busy WHERE id = %d',
-	'with a typed constant, which is shown as no SQL' => q{SELECT name FROM item WHERE id = %d AND date '2020-01-01' < now()},
-	'of a schema that the reader of the view may not use' => 'SELECT name FROM closed.box WHERE id = %d',
-	'with an alias that is cut off' => 'SELECT name AS ' . 'long_' x 15 . ' FROM item WHERE id = %d AND id > 0',
-);
+	'of a CTE that has the name of another table' =>
+	  'WITH busy AS (SELECT * FROM item) SELECT name FROM busy WHERE id = %d',
+	'with a typed constant, which is shown as no SQL' =>
+	  q{SELECT name FROM item WHERE id = %d AND date '2020-01-01' < now()},
+	'of a schema that the reader of the view may not use' =>
+	  'SELECT name FROM closed.box WHERE id = %d',
+	'with an alias that is cut off' => 'SELECT name AS '
+	  . 'long_' x 15
+	  . ' FROM item WHERE id = %d AND id > 0',);
 my %not_cached = (
 	'a large table' => 'SELECT name FROM big WHERE id = %d',
 	'a table that is written often' => 'SELECT name FROM busy WHERE id = %d',
 	'the same without parameters' => 'SELECT name FROM busy ORDER BY id',
 	'a partition that is written often' => 'SELECT name FROM parted_busy WHERE id = %d',
 	'a table that was never analysed' => 'SELECT name FROM fresh WHERE id = %d',
-	'a CTE that hides its own large table' => 'WITH big AS (SELECT * FROM big) SELECT i.name FROM item i JOIN big USING (id) WHERE i.id = %d',
-	'a CTE that is not known any more' => 'SELECT i.name FROM item i, (WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) WHERE i.id = s.id AND i.id = %d',
+	'a CTE that hides its own large table' =>
+	  'WITH big AS (SELECT * FROM big) SELECT i.name FROM item i JOIN big USING (id) WHERE i.id = %d',
+	'a CTE that is not known any more' =>
+	  'SELECT i.name FROM item i, (WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) WHERE i.id = s.id AND i.id = %d',
 	'a name in two schemas' => 'SELECT name FROM twice WHERE id = %d',
 	'rows that are not there' => 'SELECT name FROM item WHERE id = 1000 + %d',
 	'a function' => 'SELECT now()',
 	'a check of the connection' => 'SELECT 1',
 	'rows that are locked' => 'SELECT name FROM item WHERE id = %d FOR UPDATE',
-	'rows that are deleted' => 'WITH gone AS (DELETE FROM item WHERE id < 0 RETURNING id) SELECT count(*) FROM gone',
+	'rows that are deleted' =>
+	  'WITH gone AS (DELETE FROM item WHERE id < 0 RETURNING id) SELECT count(*) FROM gone',
 	'catalogs' => 'SELECT count(*) FROM pg_namespace',
 	'a catalog by its schema' => 'SELECT count(*) FROM information_schema.schemata',
-	'a large result' => 'SELECT id FROM wide',
-);
+	'a large result' => 'SELECT id FROM wide',);
 $node->safe_psql('postgres', 'ALTER ROLE reader SET search_path = public, one');
 run_as('reader', $_) foreach values %cached, values %not_cached;
 run_as('dba', 'SELECT count(*) FROM connpool_alert_log');
@@ -158,58 +190,93 @@ is(row_of($cache, 'calls', 'reader', $cached{$_}), '1000', "a read $_") foreach 
 is_absent($cache, 'reader', $not_cached{$_}, $_) foreach sort keys %not_cached;
 is_absent($cache, 'dba', 'SELECT count(*) FROM connpool_alert_log', 'a view of our own');
 is_absent($batch, 'dba', 'SELECT value FROM connpool_alert_log LIMIT 1', 'a view of our own');
-like(row_of($cache, 'evidence', 'reader', $cached{'without parameters'}),
-	qr/^1000 calls of 50\.0 rows and .*; without parameters, so the same question every time; rows written to its tables: 50$/, 'evidence of the first kind');
-like(row_of($cache, 'evidence', 'reader', $cached{'of partitions'}),
-	qr/; its tables have 50 rows in all, so each was asked for 20 times on average; rows written to its tables: 50$/, 'evidence of the second kind');
-is($node->safe_psql('postgres', "SELECT array_agg(total_time) = array_agg(total_time ORDER BY total_time DESC) FROM $cache"), 't', 'the costliest come first');
+like(
+	row_of($cache, 'evidence', 'reader', $cached{'without parameters'}),
+	qr/^1000 calls of 50\.0 rows and .*; without parameters, so the same question every time; rows written to its tables: 50$/,
+	'evidence of the first kind');
+like(
+	row_of($cache, 'evidence', 'reader', $cached{'of partitions'}),
+	qr/; its tables have 50 rows in all, so each was asked for 20 times on average; rows written to its tables: 50$/,
+	'evidence of the second kind');
+is( $node->safe_psql(
+		'postgres',
+		"SELECT array_agg(total_time) = array_agg(total_time ORDER BY total_time DESC) FROM $cache"
+	),
+	't',
+	'the costliest come first');
 
 # Statements of another database: its tables are not known here.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other', 'CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i; ANALYZE item; GRANT SELECT ON item TO single');
+$node->safe_psql('other',
+	'CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i; ANALYZE item; GRANT SELECT ON item TO single'
+);
 run_as('single', 'SELECT name FROM item ORDER BY id', dbname => 'other');
 run_as('single', "$by_id AND id > 0", dbname => 'other');
-like(row_of($cache, 'database, evidence', 'single', 'SELECT name FROM item ORDER BY id'),
-	qr/^other\|1000 calls.*; how often its tables are written is not known$/, 'a read without parameters in another database');
+like(
+	row_of($cache, 'database, evidence', 'single', 'SELECT name FROM item ORDER BY id'),
+	qr/^other\|1000 calls.*; how often its tables are written is not known$/,
+	'a read without parameters in another database');
 is_absent($cache, 'single', "$by_id AND id > 0", 'one with parameters there');
-is(row_of($batch, 'database, confidence', 'single', "$by_id AND id > 0"), 'other|low', 'which may be a loop');
+is(row_of($batch, 'database, confidence', 'single', "$by_id AND id > 0"),
+	'other|low', 'which may be a loop');
 
 # Who may read them.
 foreach my $view ($batch, $cache)
 {
-	my ($status, $count, $notices) = $node->psql('postgres', "SELECT count(*) FROM $view WHERE role = 'reader'", extra_params => [ '-U', 'dba' ]);
+	my ($status, $count, $notices) = $node->psql(
+		'postgres',
+		"SELECT count(*) FROM $view WHERE role = 'reader'",
+		extra_params => [ '-U', 'dba' ]);
 	is("$status $notices", '0 ', "a member of pg_monitor may read $view, and gets no notices");
 	cmp_ok($count, '>', 1, 'and sees what others do');
 	foreach my $query ("TABLE $view", "SELECT * FROM $view()")
 	{
-		my (undef, undef, $error) = $node->psql('postgres', "\\set VERBOSITY verbose\n$query", extra_params => [ '-U', 'plain' ]);
-		like($error, qr/ERROR:  42501: permission denied for view $view/, "$query: others may not");
+		my (undef, undef, $error) = $node->psql(
+			'postgres',
+			"\\set VERBOSITY verbose\n$query",
+			extra_params => [ '-U', 'plain' ]);
+		like($error, qr/ERROR:  42501: permission denied for view $view/,
+			"$query: others may not");
 	}
 	$node->safe_psql('postgres', "GRANT SELECT ON $view TO single");
-	is($node->safe_psql('postgres', "SELECT DISTINCT role FROM $view", extra_params => [ '-U', 'single' ]), 'single',
+	is( $node->safe_psql(
+			'postgres',
+			"SELECT DISTINCT role FROM $view",
+			extra_params => [ '-U', 'single' ]),
+		'single',
 		'who is granted the view alone sees statements of its own');
 }
 
 # Counters that were reset later than pg_stat_statements are not compared with it.
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-is(row_of($batch, $columns, 'looper', $by_id), '1200|1||low', 'after a reset of our counters a loop is not certain');
+is(row_of($batch, $columns, 'looper', $by_id),
+	'1200|1||low', 'after a reset of our counters a loop is not certain');
 run_as('looper', 'SELECT 1', calls => 1300, transaction => 1);
-is(row_of($batch, $columns, 'looper', $by_id), '1200|1||low', 'nor when they have seen as many other statements since');
-like(row_of($batch, 'evidence', 'looper', $by_id), qr/; how many transactions these were is not known$/, 'and the evidence says why');
+is(row_of($batch, $columns, 'looper', $by_id),
+	'1200|1||low', 'nor when they have seen as many other statements since');
+like(
+	row_of($batch, 'evidence', 'looper', $by_id),
+	qr/; how many transactions these were is not known$/,
+	'and the evidence says why');
 $node->stop('fast');
 
 # Without our counters, and without pg_stat_statements.
 my $uncounted = new_node('uncounted', '', preload => 'pg_stat_statements');
-$uncounted->safe_psql('postgres', 'CREATE ROLE looper LOGIN; CREATE TABLE item AS SELECT 1 AS id; GRANT SELECT ON item TO looper');
+$uncounted->safe_psql('postgres',
+	'CREATE ROLE looper LOGIN; CREATE TABLE item AS SELECT 1 AS id; GRANT SELECT ON item TO looper'
+);
 run_as('looper', 'SELECT id FROM item WHERE id = %d', node => $uncounted, transaction => 1);
-is($uncounted->safe_psql('postgres', "SELECT $columns FROM $batch"), '1000|0.02||low', 'not preloaded, how many transactions is not known');
+is($uncounted->safe_psql('postgres', "SELECT $columns FROM $batch"),
+	'1000|0.02||low', 'not preloaded, how many transactions is not known');
 $uncounted->stop('fast');
 
 my $without = new_node('without', '', preload => 'connpool_monitor');
 foreach my $view ($batch, $cache)
 {
 	my (undef, undef, $error) = $without->psql('postgres', "\\set VERBOSITY verbose\nTABLE $view");
-	like($error, qr/ERROR:  55000: $view needs pg_stat_statements to be preloaded.*HINT:  Add pg_stat_statements to shared_preload_libraries/s,
+	like(
+		$error,
+		qr/ERROR:  55000: $view needs pg_stat_statements to be preloaded.*HINT:  Add pg_stat_statements to shared_preload_libraries/s,
 		"without pg_stat_statements $view says what it needs");
 }
 $without->stop('fast');

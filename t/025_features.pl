@@ -19,39 +19,174 @@ CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg
 CREATE FUNCTION take_lock_for_transaction() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(43); END $$;
 SQL
 
-my $my_locks = q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()};
+my $my_locks =
+  q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()};
 my @applications = (
 	# feature, name, what it does
 	[ 'set', 'sets', [ q{SET work_mem = '3MB'}, 'SHOW work_mem' ] ],
-	[ undef, 'sets_locally', [ 'BEGIN', q{SET LOCAL work_mem = '3MB'}, 'SHOW work_mem', 'COMMIT', 'SHOW work_mem' ] ],
-	[ undef, 'sets_tracked', [ q{SET TimeZone = 'Asia/Tokyo'}, 'SHOW TimeZone', q{SET datestyle TO 'German'}, q{SELECT DATE '2026-11-23'} ] ],
-	[ 'set', 'resets', [ q{ALTER ROLE CURRENT_USER SET lock_timeout = '7s'}, 'SET lock_timeout = 0', 'RESET lock_timeout', 'ALTER ROLE CURRENT_USER RESET lock_timeout', q{SET work_mem = '5MB'}, 'SHOW work_mem' ] ],
-	[ 'set', 'sets_characteristics', [ 'SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE', 'SHOW default_transaction_isolation' ] ],
-	[ undef, 'sets_transaction', [ 'BEGIN', 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE', 'SHOW transaction_isolation', 'COMMIT' ] ],
+	[
+		undef, 'sets_locally',
+		[ 'BEGIN', q{SET LOCAL work_mem = '3MB'}, 'SHOW work_mem', 'COMMIT', 'SHOW work_mem' ]
+	],
+	[
+		undef,
+		'sets_tracked',
+		[
+			q{SET TimeZone = 'Asia/Tokyo'},
+			'SHOW TimeZone',
+			q{SET datestyle TO 'German'},
+			q{SELECT DATE '2026-11-23'}
+		]
+	],
+	[
+		'set', 'resets',
+		[
+			q{ALTER ROLE CURRENT_USER SET lock_timeout = '7s'},
+			'SET lock_timeout = 0',
+			'RESET lock_timeout',
+			'ALTER ROLE CURRENT_USER RESET lock_timeout',
+			q{SET work_mem = '5MB'},
+			'SHOW work_mem'
+		]
+	],
+	[
+		'set',
+		'sets_characteristics',
+		[
+			'SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE',
+			'SHOW default_transaction_isolation'
+		]
+	],
+	[
+		undef,
+		'sets_transaction',
+		[
+			'BEGIN', 'SET TRANSACTION ISOLATION LEVEL SERIALIZABLE',
+			'SHOW transaction_isolation', 'COMMIT'
+		]
+	],
 	[ 'set', 'set_config', [ q{SELECT set_config('work_mem', '3MB', false)}, 'SHOW work_mem' ] ],
-	[ 'set', 'set_config_by_parameter', [ { text => 'SELECT set_config($1, $2, $3)', values => [ 'work_mem', '3MB', JSON::PP::false() ] }, 'SHOW work_mem' ] ],
-	[ undef, 'set_config_locally', [ 'BEGIN', q{SELECT set_config('work_mem', '3MB', true)}, 'SHOW work_mem', 'COMMIT', 'SHOW work_mem' ] ],
-	[ undef, 'set_config_locally_by_parameter', [ 'BEGIN', { text => 'SELECT set_config($1, $2, $3)', values => [ 'work_mem', '3MB', JSON::PP::true() ] }, 'SHOW work_mem', 'COMMIT' ] ],
-	[ undef, 'rolls_back', [ 'BEGIN', q{SET work_mem = '3MB'}, 'LISTEN never', 'ROLLBACK', 'SELECT 1 AS one' ] ],
-	[ 'listen', 'listens', [ 'LISTEN news', q{NOTIFY news, 'x'}, { wait => 200 }, 'SELECT 1 AS one' ] ],
+	[
+		'set',
+		'set_config_by_parameter',
+		[
+			{
+				text => 'SELECT set_config($1, $2, $3)',
+				values => [ 'work_mem', '3MB', JSON::PP::false() ]
+			},
+			'SHOW work_mem'
+		]
+	],
+	[
+		undef,
+		'set_config_locally',
+		[
+			'BEGIN',
+			q{SELECT set_config('work_mem', '3MB', true)},
+			'SHOW work_mem',
+			'COMMIT', 'SHOW work_mem'
+		]
+	],
+	[
+		undef,
+		'set_config_locally_by_parameter',
+		[
+			'BEGIN',
+			{
+				text => 'SELECT set_config($1, $2, $3)',
+				values => [ 'work_mem', '3MB', JSON::PP::true() ]
+			},
+			'SHOW work_mem',
+			'COMMIT'
+		]
+	],
+	[
+		undef, 'rolls_back',
+		[ 'BEGIN', q{SET work_mem = '3MB'}, 'LISTEN never', 'ROLLBACK', 'SELECT 1 AS one' ]
+	],
+	[
+		'listen', 'listens',
+		[ 'LISTEN news', q{NOTIFY news, 'x'}, { wait => 200 }, 'SELECT 1 AS one' ]
+	],
 	[ undef, 'notifies', [ q{NOTIFY news, 'x'}, 'SELECT 1 AS one' ] ],
-	[ 'with_hold_cursor', 'holds', [ 'BEGIN', 'DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 3)', 'COMMIT', 'FETCH ALL FROM c' ] ],
-	[ undef, 'fetches', [ 'BEGIN', 'DECLARE c CURSOR FOR SELECT generate_series(1, 3)', 'FETCH ALL FROM c', 'COMMIT' ] ],
+	[
+		'with_hold_cursor',
+		'holds',
+		[
+			'BEGIN', 'DECLARE c CURSOR WITH HOLD FOR SELECT generate_series(1, 3)',
+			'COMMIT', 'FETCH ALL FROM c'
+		]
+	],
+	[
+		undef,
+		'fetches',
+		[
+			'BEGIN', 'DECLARE c CURSOR FOR SELECT generate_series(1, 3)',
+			'FETCH ALL FROM c', 'COMMIT'
+		]
+	],
 	[ 'sql_prepare', 'prepares', [ 'PREPARE p AS SELECT 1 AS one', 'EXECUTE p' ] ],
-	[ undef, 'parameters', [ { text => 'SELECT $1::int AS one', values => [1] }, { text => 'SELECT $1::int AS one', values => [2] } ] ],
-	[ 'temp_table', 'temporary', [ 'CREATE TEMP TABLE mine (a int)', 'SELECT count(*) FROM mine' ] ],
-	[ 'temp_table', 'temporary_as', [ 'SELECT 1 AS one INTO TEMP mine_too', 'SELECT * FROM mine_too' ] ],
-	[ 'temp_table', 'temporary_by_path', [ 'BEGIN', 'SET LOCAL search_path = pg_temp', 'CREATE TABLE mine_by_path (a int)', 'COMMIT', 'SELECT count(*) FROM pg_temp.mine_by_path' ] ],
-	[ undef, 'sets_for_transaction', [ 'BEGIN', q{SET transaction_isolation = 'serializable'}, 'SHOW transaction_isolation', 'COMMIT' ] ],
-	[ undef, 'temporary_dropped', [ 'BEGIN', 'CREATE TEMP TABLE mine (a int) ON COMMIT DROP', 'SELECT count(*) FROM mine', 'COMMIT' ] ],
+	[
+		undef,
+		'parameters',
+		[
+			{ text => 'SELECT $1::int AS one', values => [1] },
+			{ text => 'SELECT $1::int AS one', values => [2] }
+		]
+	],
+	[
+		'temp_table', 'temporary',
+		[ 'CREATE TEMP TABLE mine (a int)', 'SELECT count(*) FROM mine' ]
+	],
+	[
+		'temp_table', 'temporary_as',
+		[ 'SELECT 1 AS one INTO TEMP mine_too', 'SELECT * FROM mine_too' ]
+	],
+	[
+		'temp_table',
+		'temporary_by_path',
+		[
+			'BEGIN',
+			'SET LOCAL search_path = pg_temp',
+			'CREATE TABLE mine_by_path (a int)',
+			'COMMIT',
+			'SELECT count(*) FROM pg_temp.mine_by_path'
+		]
+	],
+	[
+		undef,
+		'sets_for_transaction',
+		[
+			'BEGIN', q{SET transaction_isolation = 'serializable'},
+			'SHOW transaction_isolation', 'COMMIT'
+		]
+	],
+	[
+		undef,
+		'temporary_dropped',
+		[
+			'BEGIN', 'CREATE TEMP TABLE mine (a int) ON COMMIT DROP',
+			'SELECT count(*) FROM mine', 'COMMIT'
+		]
+	],
 	[ 'load', 'loads', [ q{LOAD 'auto_explain'}, 'SHOW auto_explain.log_min_duration' ] ],
 	[ 'advisory_lock', 'locks', [ 'SELECT pg_advisory_lock(1)', $my_locks ] ],
 	[ 'advisory_lock', 'tries_locks', [ 'SELECT pg_try_advisory_lock_shared(1, 2)', $my_locks ] ],
 	[ 'advisory_lock', 'locks_in_a_function', [ 'SELECT take_lock()', $my_locks ] ],
-	[ undef, 'locks_for_a_transaction', [ 'BEGIN', 'SELECT pg_advisory_xact_lock(2)', $my_locks, 'COMMIT', $my_locks ] ],
-	[ undef, 'locks_for_a_transaction_in_a_function', [ 'BEGIN', 'SELECT take_lock_for_transaction()', $my_locks, 'COMMIT' ] ],
-);
-push @applications, [ undef, 'prepares_by_protocol', [ map { { name => 'p', text => 'SELECT $1::int AS one', values => [$_] } } 1 .. 3 ] ]
+	[
+		undef, 'locks_for_a_transaction',
+		[ 'BEGIN', 'SELECT pg_advisory_xact_lock(2)', $my_locks, 'COMMIT', $my_locks ]
+	],
+	[
+		undef,
+		'locks_for_a_transaction_in_a_function',
+		[ 'BEGIN', 'SELECT take_lock_for_transaction()', $my_locks, 'COMMIT' ]
+	],);
+push @applications,
+  [
+	undef, 'prepares_by_protocol',
+	[ map { { name => 'p', text => 'SELECT $1::int AS one', values => [$_] } } 1 .. 3 ]
+  ]
   if pooler_version() >= 121;
 
 foreach my $application (@applications)
@@ -59,46 +194,73 @@ foreach my $application (@applications)
 	my ($feature, $name, $steps) = @$application;
 	my $direct = application($node, { steps => $steps }, name => $name);
 	my $pooler = start_pooler($node, default_pool_size => 20);
-	my $pooled = application($pooler, { steps => $steps, intrude => JSON::PP::true() }, name => "pooled_$name");
+	my $pooled = application(
+		$pooler,
+		{ steps => $steps, intrude => JSON::PP::true() },
+		name => "pooled_$name");
 	stop_pooler($pooler);
 	my $encode = JSON::PP->new->canonical;
-	my $seen = $node->safe_psql('postgres', "SELECT session_features FROM connpool_pool_advice WHERE application_name = '$name'");
+	my $seen = $node->safe_psql('postgres',
+		"SELECT session_features FROM connpool_pool_advice WHERE application_name = '$name'");
 
 	ok((!grep { ref $_ eq 'HASH' && $_->{error} } @{ $direct->{results} }), "$name: runs")
 	  or diag($encode->encode($direct));
 	is($seen, defined $feature ? "{$feature}" : '{}', "$name: what was seen");
 	if (defined $feature)
 	{
-		isnt($encode->encode($pooled), $encode->encode($direct), "$name: breaks in transaction mode");
+		isnt(
+			$encode->encode($pooled),
+			$encode->encode($direct),
+			"$name: breaks in transaction mode");
 	}
 	else
 	{
-		is($encode->encode($pooled), $encode->encode($direct), "$name: the same in transaction mode");
+		is( $encode->encode($pooled),
+			$encode->encode($direct),
+			"$name: the same in transaction mode");
 	}
 }
 
 # How often, and when last; by pool, and since the reset.
-is($node->safe_psql('postgres', q{SELECT feature, uses, last_seen > now() - interval '1 hour' FROM connpool_session_features WHERE application_name = 'resets'}),
-	'set|3|t', 'each use counts, RESET of one setting too');
-is($node->safe_psql('postgres', q{SELECT recommended_mode, reasons[1] FROM connpool_pool_advice WHERE application_name = 'listens'}),
-	'session|transaction mode would break what its sessions used: listen (once)', 'one use is proof');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pool_advice WHERE recommended_mode = 'transaction'}),
-	'0', 'that none was seen is none before enough was');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT feature, uses, last_seen > now() - interval '1 hour' FROM connpool_session_features WHERE application_name = 'resets'}
+	),
+	'set|3|t',
+	'each use counts, RESET of one setting too');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT recommended_mode, reasons[1] FROM connpool_pool_advice WHERE application_name = 'listens'}
+	),
+	'session|transaction mode would break what its sessions used: listen (once)',
+	'one use is proof');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM connpool_pool_advice WHERE recommended_mode = 'transaction'}),
+	'0',
+	'that none was seen is none before enough was');
 
 # What a pooler, a dump and a console do of themselves.
 my $psql = session($node, 'console');
 $psql->query_safe('DISCARD ALL');
-$psql->query_safe(q{SET application_name = 'console'; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()});
+$psql->query_safe(
+	q{SET application_name = 'console'; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()}
+);
 $psql->query_safe(q{SET application_name = 'console'});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_session_features WHERE application_name = 'console'}),
-	'0', 'what pools say when they take a connection back is no feature');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM connpool_session_features WHERE application_name = 'console'}),
+	'0',
+	'what pools say when they take a connection back is no feature');
 leave($psql);
 
 # It survives a restart, and a reset begins anew.
 my $before = $node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4');
 $node->restart;
-is($node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4'), $before, 'features survive a restart');
+is($node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4'),
+	$before, 'features survive a restart');
 $node->safe_psql('postgres', 'SELECT connpool_reset()');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_session_features'), '0', 'a reset forgets them');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_session_features'),
+	'0', 'a reset forgets them');
 
 done_testing();

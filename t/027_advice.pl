@@ -12,13 +12,16 @@ use Test::More;
 use Application;
 use Connpool;
 
-my $rate = 20;		# a second, at random moments
-my $service = 0.2;	# seconds each
-my $clients = 40;	# more than are ever busy: nobody waits for a connection
+my $rate = 20;        # a second, at random moments
+my $service = 0.2;    # seconds each
+my $clients = 40;     # more than are ever busy: nobody waits for a connection
 
 # The same numbers in every run.
 my $state = 20261123;
-sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return ($state + 1) / 2147483649 }
+sub random {
+	$state = ($state * 1103515245 + 12345) % 2147483648;
+	return ($state + 1) / 2147483649;
+}
 
 # The number in service that is not exceeded for 99 % of the time, by playing it:
 # arrivals at random, each served at once for so long.
@@ -52,52 +55,92 @@ sub load
 	my ($where, $name, $seconds) = @_;
 	local $ENV{PGAPPNAME} = $name;
 	my $out = '';
-	IPC::Run::run([ 'pgbench', '-n', '-f', $script, '-c', $clients, '-j', 2, '-T', $seconds, '-R', $rate,
-			'--random-seed=7', '-h', $where->host, '-p', $where->port, 'postgres' ], '>', \$out, '2>&1') or die $out;
+	IPC::Run::run(
+		[
+			'pgbench', '-n', '-f', $script, '-c', $clients, '-j', 2, '-T', $seconds, '-R', $rate,
+			'--random-seed=7', '-h', $where->host, '-p', $where->port, 'postgres'
+		],
+		'>',
+		\$out,
+		'2>&1') or die $out;
 	return $out =~ /number of transactions actually processed: (\d+)/ ? $1 : die $out;
 }
 
-sub advice { return $node->safe_psql('postgres', "SELECT $_[1] FROM connpool_pool_advice WHERE application_name = '$_[0]'"); }
+sub advice
+{
+	return $node->safe_psql('postgres',
+		"SELECT $_[1] FROM connpool_pool_advice WHERE application_name = '$_[0]'");
+}
 
 my $simulated = simulated_size();
 load($node, 'service', 3);
-is(advice('service', 'recommended_size IS NULL, recommended_mode IS NULL'), 't|t', 'three seconds say too little');
-like(advice('service', 'reasons[1]'), qr/^not enough observed for a size: \d+ of 300 samples, \d+ of 100 transactions$/, 'which it says, with how much');
+is(advice('service', 'recommended_size IS NULL, recommended_mode IS NULL'),
+	't|t', 'three seconds say too little');
+like(
+	advice('service', 'reasons[1]'),
+	qr/^not enough observed for a size: \d+ of 300 samples, \d+ of 100 transactions$/,
+	'which it says, with how much');
 
 load($node, 'service', 45);
 my $size = advice('service', 'recommended_size');
-cmp_ok(abs($size - $simulated), '<=', 1, "a pool of $size is within one of the $simulated that the simulation needs");
-is(advice('service', 'recommended_mode, session_features'), 'transaction|{}', 'fit for transaction mode');
-is(advice('service', 'busy_p50 <= busy_p95 AND busy_p95 <= busy_p99 AND busy_p99 <= busy_max AND busy_max <= 40'), 't', 'percentiles in order');
-is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}), 't', 'it says for how long it looked');
+cmp_ok(abs($size - $simulated),
+	'<=', 1, "a pool of $size is within one of the $simulated that the simulation needs");
+is(advice('service', 'recommended_mode, session_features'),
+	'transaction|{}', 'fit for transaction mode');
+is( advice(
+		'service',
+		'busy_p50 <= busy_p95 AND busy_p95 <= busy_p99 AND busy_p99 <= busy_max AND busy_max <= 40'
+	),
+	't',
+	'percentiles in order');
+is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}), 't',
+	'it says for how long it looked');
 my ($per_second, $each, $law, $sampled) = advice('service', q{array_to_string(reasons, '; ')}) =~
   /(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy \(Little's law\); sampled were ([\d.]+)/;
 cmp_ok(abs($per_second - $rate), '<', 4, "Little's law: $per_second arrive each second");
 cmp_ok(abs($each - 1000 * $service), '<', 30, "and stay for $each ms");
 cmp_ok(abs($law - $per_second * $each / 1000), '<', 0.2, "so $law are there");
 cmp_ok(abs($law - $sampled), '<', 0.8, "as was sampled: $sampled");
-like(advice('service', q{array_to_string(reasons, '; ')}), qr/$size connections sufficed for 99 % of the time: .*all pools together would need \d+ of 77 usable slots/, 'reasons to follow');
+like(
+	advice('service', q{array_to_string(reasons, '; ')}),
+	qr/$size connections sufficed for 99 % of the time: .*all pools together would need \d+ of 77 usable slots/,
+	'reasons to follow');
 
 # The client's pool lowered to it.
 my $direct = load($node, 'as_before', 12);
 my $pooler = start_pooler($node, default_pool_size => $size, max_client_conn => 200);
 my $pooled = load($pooler, 'lowered', 12);
 stop_pooler($pooler);
-cmp_ok($pooled, '>=', 0.93 * $direct, "with $size connections $pooled transactions were done, $direct with $clients");
+cmp_ok(
+	$pooled, '>=',
+	0.93 * $direct,
+	"with $size connections $pooled transactions were done, $direct with $clients");
 is(advice('lowered', "busy_max <= $size"), 't', 'and no more were busy');
 
 # It survives a restart, and a reset begins anew.
-my $before = advice('service', 'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed');
+my $before = advice('service',
+	'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed');
 $node->restart;
-is(advice('service', 'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed'), $before, 'advice survives a restart');
+is( advice(
+		'service',
+		'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed'),
+	$before,
+	'advice survives a restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}), '00:00:00|t|t', 'and begins anew with a reset');
+is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}),
+	'00:00:00|t|t', 'and begins anew with a reset');
 
 # The buckets of busy connections, by themselves.
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/busy",
-		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"), 0, 'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
+is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+		'-O1', '-Wall',
+		'-I', $include,
+		'-I', "$ENV{TESTDIR}/src",
+		'-o', "$dir/busy",
+		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"),
+	0,
+	'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
 my ($wrong, $wide, $last) = (0, 0, -1);
 my @lines = split /\n/, `$dir/busy`;
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;

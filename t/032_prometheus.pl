@@ -19,7 +19,8 @@ use Connpool;
 my $user = getpwuid($<);
 my $monitoring = "$ENV{TESTDIR}/monitoring";
 my $directory = PostgreSQL::Test::Utils::tempdir_short();
-my %port = map { $_ => PostgreSQL::Test::Cluster::get_free_port() } qw(prometheus primary standby pooled);
+my %port =
+  map { $_ => PostgreSQL::Test::Cluster::get_free_port() } qw(prometheus primary standby pooled);
 my $json = JSON::PP->new->utf8;
 # the loopback is asked without a proxy, whatever the environment says
 my $http = HTTP::Tiny->new(timeout => 10, proxy => undef, http_proxy => undef);
@@ -57,7 +58,8 @@ sub wait_for
 sub api
 {
 	my ($path, %arguments) = @_;
-	my $answer = $http->get("http://127.0.0.1:$port{prometheus}/api/v1/$path?" . $http->www_form_urlencode(\%arguments));
+	my $answer = $http->get("http://127.0.0.1:$port{prometheus}/api/v1/$path?"
+		  . $http->www_form_urlencode(\%arguments));
 
 	die "Prometheus: $answer->{status} $answer->{content}" unless $answer->{success};
 	return $json->decode($answer->{content})->{data};
@@ -88,7 +90,8 @@ sub alert_ok
 sub scrape
 {
 	my ($name, $accept) = @_;
-	my $answer = $http->get("http://127.0.0.1:$port{$name}/metrics", { headers => { Authorization => "Bearer $token", $accept ? (Accept => $accept) : () } });
+	my $answer = $http->get("http://127.0.0.1:$port{$name}/metrics",
+		{ headers => { Authorization => "Bearer $token", $accept ? (Accept => $accept) : () } });
 
 	die "$name: $answer->{status} $answer->{content}" unless $answer->{success};
 	return $answer;
@@ -106,7 +109,8 @@ sub judge
 
 # The servers. One database has a name that has to be quoted in every format there is.
 my $odd = "odd \"n\xc3\xa4me\" \\n {a=1}";
-$node{primary} = new_node('primary', "max_connections = 30\n" . listening('primary'), allows_streaming => 1);
+$node{primary} =
+  new_node('primary', "max_connections = 30\n" . listening('primary'), allows_streaming => 1);
 $node{primary}->backup('backup');
 $node{standby} = PostgreSQL::Test::Cluster->new('standby');
 $node{standby}->init_from_backup($node{primary}, 'backup', has_streaming => 1);
@@ -117,14 +121,21 @@ append_to_file("$directory/token", "$token\n");
 append_to_file("$directory/wrong", "not-$token\n");
 chmod 0600, "$directory/token" or die;
 $pooler = start_pooler($node{pooled});
-$node{pooled}->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = 'front=host=" . $pooler->host . ' port=' . $pooler->port . " user=$user'\nconnpool_monitor.pgbouncer_interval = '200ms'\nconnpool_monitor.http_token_file = '$directory/token'\n");
+$node{pooled}->append_conf('postgresql.conf',
+		"connpool_monitor.pgbouncer = 'front=host="
+	  . $pooler->host
+	  . ' port='
+	  . $pooler->port
+	  . " user=$user'\nconnpool_monitor.pgbouncer_interval = '200ms'\nconnpool_monitor.http_token_file = '$directory/token'\n"
+);
 $node{pooled}->start;
 $node{pooled}->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 $node{pooled}->safe_psql('postgres', 'CREATE DATABASE "' . ($odd =~ s/"/""/gr) . '"');
 $node{pooled}->safe_psql('postgres', 'CREATE ROLE plain LOGIN');
 
 # The rules as they are have to be valid. What takes minutes there takes seconds in a copy.
-my ($status, $said) = judge('', 'promtool', 'check', 'rules', map { "$monitoring/$_-rules.yml" } qw(recording alerting));
+my ($status, $said) = judge('', 'promtool', 'check', 'rules',
+	map { "$monitoring/$_-rules.yml" } qw(recording alerting));
 is($status, 0, 'promtool takes the rules') or diag($said);
 my $rules = 0;
 foreach my $file (qw(recording alerting))
@@ -158,67 +169,115 @@ if ($prometheus == 0)
 	open STDIN, '<', '/dev/null';
 	open STDOUT, '>', $log;
 	open STDERR, '>&', \*STDOUT;
-	exec 'prometheus', "--config.file=$directory/prometheus.yml", "--storage.tsdb.path=$directory/data",
-	  "--web.listen-address=127.0.0.1:$port{prometheus}", '--log.level=warn' or POSIX::_exit(127);
+	exec 'prometheus', "--config.file=$directory/prometheus.yml",
+	  "--storage.tsdb.path=$directory/data",
+	  "--web.listen-address=127.0.0.1:$port{prometheus}", '--log.level=warn'
+	  or POSIX::_exit(127);
 }
-is(wait_for('200', sub { $http->get("http://127.0.0.1:$port{prometheus}/-/ready")->{status} }), '200', 'Prometheus is ready')
+is(wait_for('200', sub { $http->get("http://127.0.0.1:$port{prometheus}/-/ready")->{status} }),
+	'200', 'Prometheus is ready')
   or BAIL_OUT('no Prometheus: ' . slurp_file($log));
 
 values_ok('up{job!="wrong"}', '1,1,1', 'three servers are up');
-is(wait_for('up ,up ,up ', sub {
-	return join ',', map { "$_->{health} $_->{lastError}" } grep { $_->{labels}{job} ne 'wrong' } @{ api('targets')->{activeTargets} };
-}), 'up ,up ,up ', 'and no scrape has failed');
-is(wait_for('401', sub {
-	my ($target) = grep { $_->{labels}{job} eq 'wrong' } @{ api('targets')->{activeTargets} };
-	return $target->{lastError} =~ /status (\d+)/ ? $1 : $target->{lastError};
-}), '401', 'but that of another token');
-is(wait_for("$rules ok", sub {
-	my @all = map { @{ $_->{rules} } } @{ api('rules')->{groups} };
-	my @bad = grep { $_->{health} ne 'ok' } @all;
-	return @bad ? "$bad[0]{name}: $bad[0]{health} " . ($bad[0]{lastError} // '') : scalar(@all) . ' ok';
-}), "$rules ok", 'every rule is loaded and evaluated');
+is( wait_for(
+		'up ,up ,up ',
+		sub {
+			return join ',',
+			  map { "$_->{health} $_->{lastError}" }
+			  grep { $_->{labels}{job} ne 'wrong' } @{ api('targets')->{activeTargets} };
+		}),
+	'up ,up ,up ',
+	'and no scrape has failed');
+is( wait_for(
+		'401',
+		sub {
+			my ($target) =
+			  grep { $_->{labels}{job} eq 'wrong' } @{ api('targets')->{activeTargets} };
+			return $target->{lastError} =~ /status (\d+)/ ? $1 : $target->{lastError};
+		}),
+	'401',
+	'but that of another token');
+is( wait_for(
+		"$rules ok",
+		sub {
+			my @all = map { @{ $_->{rules} } } @{ api('rules')->{groups} };
+			my @bad = grep { $_->{health} ne 'ok' } @all;
+			return @bad
+			  ? "$bad[0]{name}: $bad[0]{health} " . ($bad[0]{lastError} // '')
+			  : scalar(@all) . ' ok';
+		}),
+	"$rules ok",
+	'every rule is loaded and evaluated');
 
 # In OpenMetrics, a counter's family has no _total: so Prometheus has asked for that by itself.
-is(join(',', sort map { $_->{type} } @{ api('targets/metadata', metric => 'connpool_queries') }), 'counter,counter,counter', 'it was OpenMetrics that it scraped');
+is( join(',', sort map { $_->{type} } @{ api('targets/metadata', metric => 'connpool_queries') }),
+	'counter,counter,counter',
+	'it was OpenMetrics that it scraped');
 is(scalar @{ api('targets/metadata', metric => 'connpool_queries_total') }, 0, 'and nothing else');
 
 # Values, against SQL. Nothing else runs at the primary, and the statement that asks is not yet in its answer.
 my @idle = map { session($node{primary}, "shop_$_") } 1 .. 4;
-my $in_sql = q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()};
+my $in_sql =
+  q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()};
 poll_ok($node{primary}, "SELECT ($in_sql) = 4", 'four sessions are open');
 values_ok('sum(connpool_connections{' . instance('primary') . '})', '4', 'connections');
-values_ok('connpool_connections{database="postgres",state="idle",' . instance('primary') . '}', '4', 'by state');
-values_ok('count(connpool_pool_connections{application=~"shop_.",' . instance('primary') . '} == 1)', '4', 'by application');
-my $queries = $node{primary}->safe_psql('postgres', q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+values_ok('connpool_connections{database="postgres",state="idle",' . instance('primary') . '}',
+	'4', 'by state');
+values_ok(
+	'count(connpool_pool_connections{application=~"shop_.",' . instance('primary') . '} == 1)',
+	'4', 'by application');
+my $queries = $node{primary}->safe_psql('postgres',
+	q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 values_ok('sum(connpool_queries_total{' . instance('primary') . '})', $queries + 1, 'statements');
-my $failed = 0 + $node{primary}->safe_psql('postgres', q{SELECT failed_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+my $failed = 0 + $node{primary}->safe_psql('postgres',
+	q{SELECT failed_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 $node{primary}->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
-values_ok('sum(connpool_query_errors_total{' . instance('primary') . '})', $failed + 3, 'failed ones');
-values_ok('connpool_max_connections{' . instance('primary') . '}', $node{primary}->safe_psql('postgres', 'SHOW max_connections'), 'max_connections');
+values_ok(
+	'sum(connpool_query_errors_total{' . instance('primary') . '})',
+	$failed + 3,
+	'failed ones');
+values_ok(
+	'connpool_max_connections{' . instance('primary') . '}',
+	$node{primary}->safe_psql('postgres', 'SHOW max_connections'),
+	'max_connections');
+
 foreach my $name (qw(primary standby pooled))
 {
 	my $expected = $node{$name}->safe_psql('postgres', 'SELECT pg_is_in_recovery()::int');
 	values_ok('connpool_in_recovery{' . instance($name) . '}', $expected, "in_recovery of $name");
 }
 values_ok('connpool_in_recovery', '0,0,1', 'only the standby is');
-values_ok('instance:connpool_connections:sum{' . instance('primary') . '}', '4', 'a recording rule');
+values_ok('instance:connpool_connections:sum{' . instance('primary') . '}',
+	'4', 'a recording rule');
 values_ok('cluster:connpool_standbys:count{cluster="shop"}', '1', 'and one over the cluster');
-my $sampled = $node{standby}->safe_psql('postgres', q{SELECT extract(epoch FROM last_sample) FROM connpool_info()});
-values_ok('connpool_sampler_last_success_timestamp_seconds{' . instance('standby') . "} > bool $sampled", '1', 'the standby samples too');
+my $sampled = $node{standby}
+  ->safe_psql('postgres', q{SELECT extract(epoch FROM last_sample) FROM connpool_info()});
+values_ok(
+	'connpool_sampler_last_success_timestamp_seconds{' . instance('standby') . "} > bool $sampled",
+	'1',
+	'the standby samples too');
 $node{pooled}->safe_psql($odd, 'SELECT 1');
-is(wait_for($odd, sub {
-	my ($found) = @{ api('query', query => 'connpool_queries_total{database=~"odd.*"}')->{result} };
-	my $name = $found ? $found->{metric}{database} : '';
-	utf8::encode($name);
-	return $name;
-}), $odd, 'an odd name comes through as it is');
+is( wait_for(
+		$odd,
+		sub {
+			my ($found) =
+			  @{ api('query', query => 'connpool_queries_total{database=~"odd.*"}')->{result} };
+			my $name = $found ? $found->{metric}{database} : '';
+			utf8::encode($name);
+			return $name;
+		}),
+	$odd,
+	'an odd name comes through as it is');
 
 # Both formats, of every server, by parsers that are not ours. A pooler's families need one who comes through it.
 my %session = (in => '', out => '');
-my $client = IPC::Run::start([ 'psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, 'postgres' ], '<', \$session{in}, '>', \$session{out});
+my $client =
+  IPC::Run::start([ 'psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, 'postgres' ],
+	'<', \$session{in}, '>', \$session{out});
 $session{in} .= "BEGIN;\nSELECT 'here';\n";
 $client->pump until $session{out} =~ /here/;
-values_ok('connpool_pgbouncer_client_connections{database="postgres",state="active"}', '1', 'a client of PgBouncer');
+values_ok('connpool_pgbouncer_client_connections{database="postgres",state="active"}',
+	'1', 'a client of PgBouncer');
 values_ok('connpool_pgbouncer_up{pooler="front"}', '1', 'which is up');
 
 # Debian's own python, for that is the one that Debian's packages are for.
@@ -233,19 +292,27 @@ PYTHON
 foreach my $name (qw(primary standby pooled))
 {
 	my $plain = scrape($name);
-	is($plain->{headers}{'content-type'}, 'text/plain; version=0.0.4; charset=utf-8', "$name: the plain format");
+	is( $plain->{headers}{'content-type'},
+		'text/plain; version=0.0.4; charset=utf-8',
+		"$name: the plain format");
 	($status, $said) = judge($plain->{content}, 'promtool', 'check', 'metrics');
 	is("$status $said", '0 ', "$name: promtool has nothing to say");
-	my $open = scrape($name, 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1');
-	is($open->{headers}{'content-type'}, 'application/openmetrics-text; version=1.0.0; charset=utf-8', "$name: OpenMetrics");
+	my $open = scrape($name,
+		'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1');
+	is( $open->{headers}{'content-type'},
+		'application/openmetrics-text; version=1.0.0; charset=utf-8',
+		"$name: OpenMetrics");
 	like($open->{content}, qr/[^\n]\n# EOF\n\z/, "$name: it has its end");
 	unlike($plain->{content}, qr/# EOF/, "$name: the plain one has none");
+
 	foreach my $pair ([ 'prometheus', $plain ], [ 'openmetrics', $open ])
 	{
 		my ($format, $answer) = @$pair;
 		my $samples = () = $answer->{content} =~ /^[^#\n]/mg;
 		($status, $said) = judge($answer->{content}, '/usr/bin/python3', '-c', $parser, $format);
-		is("$status $said", "0 $samples 0\n", "$name: every one of $samples samples is parsed, as $format");
+		is( "$status $said",
+			"0 $samples 0\n",
+			"$name: every one of $samples samples is parsed, as $format");
 	}
 }
 append_to_file("$directory/exposition.txt", scrape('pooled')->{content});
@@ -258,27 +325,46 @@ $client->finish;
 # Alerts are raised, and fall: by a threshold,
 my $metric = 'alertname="ConnpoolMetric",metric="total_connections",' . instance('primary');
 alert_ok($metric, 'none', 'no alert');
-$node{primary}->safe_psql('postgres', 'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1; SELECT pg_reload_conf()');
+$node{primary}->safe_psql('postgres',
+	'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1; SELECT pg_reload_conf()');
 alert_ok("$metric,severity=\"warning\"", '1', 'a threshold is crossed');
-my ($alert) = grep { $_->{labels}{alertname} eq 'ConnpoolMetric' && $_->{labels}{metric} eq 'total_connections' } @{ api('alerts')->{alerts} };
-is($alert->{annotations}{summary}, "127.0.0.1:$port{primary}: total_connections is WARNING", 'it says which');
-$node{primary}->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.total_connections_warning; SELECT pg_reload_conf()');
+my ($alert) = grep {
+	$_->{labels}{alertname} eq 'ConnpoolMetric' && $_->{labels}{metric} eq 'total_connections'
+} @{ api('alerts')->{alerts} };
+is( $alert->{annotations}{summary},
+	"127.0.0.1:$port{primary}: total_connections is WARNING",
+	'it says which');
+$node{primary}->safe_psql('postgres',
+	'ALTER SYSTEM RESET connpool_monitor.total_connections_warning; SELECT pg_reload_conf()');
 alert_ok($metric, 'none', 'and no more');
 
 # by connections that are refused for want of a slot,
 my $script = "$directory/hold.sql";
 append_to_file($script, "SELECT pg_sleep(1)\n");
-my $refusals = q{SELECT sum(rejections) FROM connpool_rejections WHERE reason IN ('too_many', 'reserved')};
+my $refusals =
+  q{SELECT sum(rejections) FROM connpool_rejections WHERE reason IN ('too_many', 'reserved')};
 my $before = $node{pooled}->safe_psql('postgres', $refusals);
-($status, $said) = judge('', 'pgbench', '-n', '-f', $script, '-c', 25, '-j', 1, '-t', 1, '-U', 'plain', '-h', $node{pooled}->host, '-p', $node{pooled}->port, 'postgres');
+($status, $said) =
+  judge('', 'pgbench', '-n', '-f', $script, '-c', 25, '-j', 1, '-t', 1, '-U', 'plain', '-h',
+	$node{pooled}->host, '-p', $node{pooled}->port, 'postgres');
 isnt($status, 0, 'more clients than slots') or diag($said);
-alert_ok('alertname="ConnpoolConnectionsRefused",severity="critical",' . instance('pooled'), '1', 'refused connections raise an alert');
-my ($refused) = grep { $_->{labels}{alertname} eq 'ConnpoolConnectionsRefused' } @{ api('alerts')->{alerts} };
-like($refused->{annotations}{description}, qr/^127\.0\.0\.1:\d+ refused about \d+ connections/, 'with their number');
+alert_ok('alertname="ConnpoolConnectionsRefused",severity="critical",' . instance('pooled'),
+	'1', 'refused connections raise an alert');
+my ($refused) =
+  grep { $_->{labels}{alertname} eq 'ConnpoolConnectionsRefused' } @{ api('alerts')->{alerts} };
+like(
+	$refused->{annotations}{description},
+	qr/^127\.0\.0\.1:\d+ refused about \d+ connections/,
+	'with their number');
 my $rejections = $node{pooled}->safe_psql('postgres', $refusals);
 cmp_ok($rejections, '>', $before, 'SQL counts them');
-values_ok('sum(connpool_connections_rejected_total{reason=~"too_many|reserved",' . instance('pooled') . '})', $rejections, 'to the same number');
-alert_ok('alertname="ConnpoolConnectionsRefused"', 'none', 'an alert that falls when no more are refused');
+values_ok(
+	'sum(connpool_connections_rejected_total{reason=~"too_many|reserved",'
+	  . instance('pooled') . '})',
+	$rejections,
+	'to the same number');
+alert_ok('alertname="ConnpoolConnectionsRefused"',
+	'none', 'an alert that falls when no more are refused');
 
 # and by a primary that is gone, until its standby is one.
 leave($_) foreach @idle;
@@ -286,7 +372,10 @@ $node{primary}->stop('fast');
 values_ok('up{' . instance('primary') . '}', '0', 'a server that is stopped is not up');
 alert_ok('alertname="ConnpoolDown",' . instance('primary'), '1', 'which raises an alert');
 alert_ok('alertname="ConnpoolPrimaryAbsent",cluster="shop"', '1', 'the cluster has no primary');
-is(join(' ', grep { /<error/ } map { values %{ $_->{annotations} } } @{ api('alerts')->{alerts} }), '', 'annotations are filled in');
+is( join(
+		' ', grep { /<error/ } map { values %{ $_->{annotations} } } @{ api('alerts')->{alerts} }),
+	'',
+	'annotations are filled in');
 values_ok('connpool_in_recovery{cluster="shop"}', '1', 'only a standby');
 $node{standby}->promote;
 values_ok('connpool_in_recovery{cluster="shop"}', '0', 'that is promoted');
@@ -295,7 +384,13 @@ alert_ok('alertname="ConnpoolStandbyAbsent",cluster="shop"', '1', 'without a sta
 alert_ok('alertname="ConnpoolDown",' . instance('primary'), '1', 'the other one is still down');
 
 # Nothing of this was seen by the servers.
-is(join(',', map { log_count($_, 'PANIC|TRAP|terminated by signal|WARNING:.*connpool_monitor: no HTTP') } @node{qw(primary standby pooled)}), '0,0,0', 'no server had trouble');
+is( join(
+		',',
+		map {
+			log_count($_, 'PANIC|TRAP|terminated by signal|WARNING:.*connpool_monitor: no HTTP')
+		} @node{qw(primary standby pooled)}),
+	'0,0,0',
+	'no server had trouble');
 $node{standby}->stop('fast');
 $node{pooled}->stop('fast');
 values_ok('sum(up)', '0', 'all are down');

@@ -27,7 +27,7 @@ my $worker = worker_pid($node);
 my $start = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 
 sub memory_kb { my ($kb) = slurp_file("/proc/$worker/status") =~ /^VmRSS:\s+(\d+)/m; return $kb; }
-sub files { my @open = glob "/proc/$worker/fd/*"; return scalar @open; }
+sub files     { my @open = glob "/proc/$worker/fd/*"; return scalar @open; }
 
 # A good request, within a second or at the next try, for it may come while others are shut out.
 sub is_served
@@ -35,7 +35,8 @@ sub is_served
 	my ($name) = @_;
 	my $before = time;
 	my $answer;
-	do { $answer = get($port, '/health/database') } until $answer->{status} == 200 || time > $before + 10;
+	do { $answer = get($port, '/health/database') }
+	  until $answer->{status} == 200 || time > $before + 10;
 	is($answer->{status}, 200, "$name: a good request is answered");
 	cmp_ok(time - $before, '<', 5, "$name: soon");
 	is(worker_pid($node), $worker, "$name: by the same worker");
@@ -43,7 +44,11 @@ sub is_served
 }
 
 # Warmed up: what is allocated once has been.
-get($port, $_) foreach ('/', '/metrics', '/api/status', '/api/pools', '/api/alerts', '/api/history?metric=total_connections') x 5;
+get($port, $_)
+  foreach (
+	'/', '/metrics',
+	'/api/status', '/api/pools',
+	'/api/alerts', '/api/history?metric=total_connections') x 5;
 is_served('at first');
 my ($memory, $files) = (memory_kb(), files());
 
@@ -71,16 +76,31 @@ close $_ foreach @connections;
 
 # Those that do not read, or are half gone.
 @connections = map { http_connect($port) } 1 .. 100;
-foreach my $socket (@connections) { $socket->syswrite("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" x 20); shutdown $socket, 1; }
+foreach my $socket (@connections)
+{
+	$socket->syswrite("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" x 20);
+	shutdown $socket, 1;
+}
 is_served('clients that do not read');
 close $_ foreach @connections;
 
 # Nonsense, in pieces of all sizes, and random bytes.
-my @nonsense = ("\0" x 100, "GET", "GET / HTTP/9.9\r\n\r\n", "\r\n" x 1000, "GET / HTTP/1.1\r\nHost\r\n\r\n", "GET  HTTP/1.1\r\n\r\n",
-	"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n", "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-	"POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx", "GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
-	"GET /api/history?metric=" . ('%' x 500) . " HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET /%zz%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n", "GET / HTTP/1.1\r\n" . join('', map { "H$_: x\r\n" } 1 .. 2000) . "\r\n",
-	"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic " . ('A' x 3000) . "\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: " . (';q=' x 1000) . "\r\n\r\n",
+my @nonsense = (
+	"\0" x 100,
+	"GET",
+	"GET / HTTP/9.9\r\n\r\n",
+	"\r\n" x 1000,
+	"GET / HTTP/1.1\r\nHost\r\n\r\n",
+	"GET  HTTP/1.1\r\n\r\n",
+	"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+	"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+	"POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
+	"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+	"GET /api/history?metric=" . ('%' x 500) . " HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	"GET /%zz%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
+	"GET / HTTP/1.1\r\n" . join('', map { "H$_: x\r\n" } 1 .. 2000) . "\r\n",
+	"GET / HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic " . ('A' x 3000) . "\r\n\r\n",
+	"GET /metrics HTTP/1.1\r\nHost: localhost\r\nAccept: " . (';q=' x 1000) . "\r\n\r\n",
 	"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" . ('x' x 200));
 raw($port, $_, wait => 0.2) foreach @nonsense;
 is_served('nonsense');
@@ -115,7 +135,8 @@ foreach (1 .. 50)
 }
 waitpid $_, 0 foreach @scrapers;
 is_served('fifty scrapers');
-is($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()'), $missed, 'no sample came late by an interval');
+is($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()'),
+	$missed, 'no sample came late by an interval');
 
 # Nothing stayed.
 my $tries = 200;
@@ -124,10 +145,15 @@ cmp_ok(files(), '<=', $files + 5, 'connections are gone');
 SKIP:
 {
 	skip 'a sanitizer keeps what is freed', 1 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-	cmp_ok(memory_kb(), '<', $memory + 4096, 'memory has not grown') or diag("$memory kB before, " . memory_kb() . ' kB after');
+	cmp_ok(memory_kb(), '<', $memory + 4096, 'memory has not grown')
+	  or diag("$memory kB before, " . memory_kb() . ' kB after');
 }
-is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'), $start, 'the server was not restarted');
-unlike(slurp_file($node->logfile), qr/PANIC|terminated by signal|connpool_monitor http" \(PID \d+\) exited/, 'and nothing crashed');
+is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'),
+	$start, 'the server was not restarted');
+unlike(
+	slurp_file($node->logfile),
+	qr/PANIC|terminated by signal|connpool_monitor http" \(PID \d+\) exited/,
+	'and nothing crashed');
 is(log_count($node, 'libmicrohttpd|HTTP'), 1, 'the server log has not been flooded');
 $node->stop;
 

@@ -32,26 +32,32 @@ connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.pgbouncer = 'nobody=host=127.0.0.1 port=1 user=nobody'
 CONF
 my $seconds = $PostgreSQL::Test::Utils::timeout_default;
-my @opened;	# what a case left open
+my @opened;    # what a case left open
 END { finish_all() }
 
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-sub sql { return $node->safe_psql('postgres', @_); }
+sub sql        { return $node->safe_psql('postgres', @_); }
 sub postmaster { return (slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/)[0]; }
 
 # The postmaster's processes: pid => title.
 sub children
 {
 	my $postmaster = postmaster();
-	return map { /^\s*(\d+) (.*)/ ? ($1 => $2) : () } split /\n/, `ps -o pid=,args= --ppid $postmaster`;
+	return map { /^\s*(\d+) (.*)/ ? ($1 => $2) : () } split /\n/,
+	  `ps -o pid=,args= --ppid $postmaster`;
 }
 
 # Wait for something to be true that psql is not asked for.
 sub until_true
 {
 	my ($what, $check) = @_;
-	for (1 .. 20 * $seconds) { my $value = $check->(); return $value if $value; select undef, undef, undef, 0.05; }
+	for (1 .. 20 * $seconds)
+	{
+		my $value = $check->();
+		return $value if $value;
+		select undef, undef, undef, 0.05;
+	}
 	die "in vain for $what";
 }
 
@@ -59,7 +65,12 @@ sub until_true
 sub worker
 {
 	my ($name) = @_;
-	return until_true("the $name", sub { my %child = children(); return (grep { $child{$_} =~ /connpool_monitor $name/ } keys %child)[0] });
+	return until_true(
+		"the $name",
+		sub {
+			my %child = children();
+			return (grep { $child{$_} =~ /connpool_monitor $name/ } keys %child)[0];
+		});
 }
 
 # Start a client that is left to itself.
@@ -70,17 +81,27 @@ sub start_client
 	push @opened, IPC::Run::start(\@command, '<', \$in, '>', \$out, '2>', \$err);
 	return;
 }
-sub psql_runs { return start_client('psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $_[0]); }
+
+sub psql_runs
+{
+	return start_client('psql', '-XAtq', '-d', $node->connstr('postgres'), '-c', $_[0]);
+}
+
 sub pgbench_runs
 {
 	my ($options, $script) = @_;
 	my $file = PostgreSQL::Test::Utils::tempdir() . '/script.sql';
 	append_to_file($file, $script);
-	return start_client('pgbench', '-n', '-T', 3600, @$options, '-f', $file, $node->connstr('postgres'));
+	return start_client('pgbench', '-n', '-T', 3600, @$options, '-f', $file,
+		$node->connstr('postgres'));
 }
+
 sub finish_all
 {
-	foreach (@opened) { eval { ref $_ eq 'IPC::Run' ? $_->kill_kill(grace => 1) : close $_ }; }
+	foreach (@opened)
+	{
+		eval { ref $_ eq 'IPC::Run' ? $_->kill_kill(grace => 1) : close $_ };
+	}
 	@opened = ();
 	return;
 }
@@ -90,9 +111,15 @@ sub busy_with
 {
 	my ($statement, $state) = @_;
 	my $name = 'busy ' . int rand 1e9;
-	start_client('psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name='$name'", '-c', $statement);
+	start_client('psql', '-XAtq', '-d', $node->connstr('postgres') . " application_name='$name'",
+		'-c', $statement);
 	$state //= q{state = 'active'};
-	return until_true($name, sub { sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name' AND query <> '' AND $state") });
+	return until_true(
+		$name,
+		sub {
+			sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name' AND query <> '' AND $state"
+			);
+		});
 }
 
 # A session that was told some things and says no more; its pid.
@@ -112,14 +139,21 @@ sub half_open
 {
 	my ($bytes) = @_;
 	my %before = children();
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die "could not connect: $!";
+	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	  or die "could not connect: $!";
 	$socket->syswrite($bytes);
 	push @opened, $socket;
-	return until_true('a process for the socket', sub { my %now = children(); return (grep { !exists $before{$_} } keys %now)[0] });
+	return until_true(
+		'a process for the socket',
+		sub {
+			my %now = children();
+			return (grep { !exists $before{$_} } keys %now)[0];
+		});
 }
 
 # After each: all of us are there, count, and add up.
 my ($killed, $log_from) = (0, 0);
+
 sub all_is_well
 {
 	my ($name) = @_;
@@ -127,15 +161,25 @@ sub all_is_well
 	until_true('a connection', sub { connects($node->connstr('postgres')) });
 	wait_samples($node, 2);
 	worker($_) foreach qw(sampler saver http pgbouncer);
-	push @wrong, 'no answer over HTTP' unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });
-	my ($failed, $opened) = split /\|/, sql(q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'});
+	push @wrong, 'no answer over HTTP'
+	  unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });
+	my ($failed, $opened) = split /\|/,
+	  sql(
+		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
+	  );
 	$node->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
-	my ($failed_after, $opened_after) = split /\|/, sql(q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'});
+	my ($failed_after, $opened_after) = split /\|/,
+	  sql(
+		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
+	  );
 	push @wrong, "$failed and then $failed_after failed" if $failed_after - $failed != 3;
 	push @wrong, "$opened and then $opened_after opened" if $opened_after - $opened != 4;
-	push @wrong, sql(q{SELECT 'sessions do not add up: ' || s FROM connpool_session_stats s
-		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed});
-	push @wrong, sql(q{SELECT 'pools do not add up: ' || p || ' of ' || total_queries FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
+	push @wrong, sql(
+		q{SELECT 'sessions do not add up: ' || s FROM connpool_session_stats s
+		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed}
+	);
+	push @wrong, sql(
+		q{SELECT 'pools do not add up: ' || p || ' of ' || total_queries FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
 		WHERE period = 'since_reset' AND total_queries <> p});
 	push @wrong, sql(q{SELECT problem FROM connpool_info() WHERE problem <> ''});
 	is(join('; ', grep { $_ ne '' } @wrong), '', $name);
@@ -148,7 +192,11 @@ sub killed
 	my ($name, $pid) = @_;
 	my $from = -s $node->logfile;
 	kill 'KILL', $pid or die "$name: no process $pid";
-	until_true('the crash', sub { slurp_file($node->logfile, $from) =~ /all server processes terminated; reinitializing/ });
+	until_true(
+		'the crash',
+		sub {
+			slurp_file($node->logfile, $from) =~ /all server processes terminated; reinitializing/;
+		});
 	finish_all();
 	all_is_well("killed: $name");
 	return;
@@ -168,9 +216,13 @@ killed("the $_", worker($_)) foreach qw(sampler saver http pgbouncer);
 	# it cannot commit while a commit that notifies waits for a standby
 	sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 	$node->reload;
-	$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
-	busy_with('BEGIN; SET LOCAL synchronous_commit = on; NOTIFY something; INSERT INTO copied VALUES (1); COMMIT', q{wait_event = 'SyncRep'});
-	sql("ALTER SYSTEM SET connpool_monitor.$_") foreach q{notify_database = 'postgres'}, 'total_connections_warning = 1';
+	$node->poll_query_until('postgres',
+		q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+	busy_with(
+		'BEGIN; SET LOCAL synchronous_commit = on; NOTIFY something; INSERT INTO copied VALUES (1); COMMIT',
+		q{wait_event = 'SyncRep'});
+	sql("ALTER SYSTEM SET connpool_monitor.$_")
+	  foreach q{notify_database = 'postgres'}, 'total_connections_warning = 1';
 	$node->reload;
 	killed('the notifier', worker('notifier'));
 	sql('ALTER SYSTEM RESET ALL');
@@ -184,27 +236,74 @@ my $startup = "user\0app\0database\0postgres\0\0";
 killed('while it authenticates', half_open(pack('NN', length($startup) + 8, 196608) . $startup));
 killed('idle', held_after(sub { }));
 killed('idle in transaction', held_after(sub { $_[0]->query('BEGIN'); $_[0]->query('SELECT 1') }));
-killed('in a failed transaction', held_after(sub { $_[0]->query('BEGIN'); $_[0]->query('SELECT 1/0') }));
+killed('in a failed transaction',
+	held_after(sub { $_[0]->query('BEGIN'); $_[0]->query('SELECT 1/0') }));
 killed('in a statement', busy_with('SELECT pg_sleep(600)'));
 killed('in a statement of a function', busy_with('DO $$ BEGIN PERFORM pg_sleep(600); END $$'));
-killed('in COPY FROM STDIN', held_after(sub { $_[0]->send_message('Q', "COPY copied FROM STDIN\0"); $_[0]->read_until('G'); $_[0]->send_message('d', "1\n") }));
-killed('between Execute and Sync', held_after(sub { $_[0]->parse('', 'SELECT 1')->bind_to('', '')->execute('')->flush; $_[0]->read_until('C') }));
-killed('with a portal fetched in part', held_after(sub { $_[0]->query('BEGIN'); $_[0]->parse('', 'SELECT generate_series(1, 100)')->bind_to('p', '')->execute('p', 10)->flush; $_[0]->read_until('s') }));
-killed('with a cursor on one of our views', held_after(sub { $_[0]->query('BEGIN'); $_[0]->query('DECLARE c CURSOR FOR SELECT * FROM connpool_sessions, generate_series(1, 1000)'); $_[0]->query('FETCH 10 FROM c') }));
-killed('with the extension created and not committed', do {
-	my $name = 'creates';
-	my $wire = Wire->connect_to($node, $name, user => $user, database => 'fresh');
-	push @opened, $wire->{socket};
-	$wire->query($_) foreach 'BEGIN', 'CREATE EXTENSION connpool_monitor CASCADE';
-	sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
-});
-killed('in resets, one after the other', busy_with('DO $$ BEGIN LOOP PERFORM connpool_reset(); END LOOP; END $$'));
-killed('asking for everything', busy_with('DO $$ BEGIN LOOP PERFORM count(*) FROM connpool_pools; PERFORM count(*) FROM connpool_sessions; PERFORM length(connpool_metrics()); END LOOP; END $$'));
-killed('in errors, one after the other', busy_with('DO $$ BEGIN LOOP BEGIN PERFORM 1/0; EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$'));
+killed(
+	'in COPY FROM STDIN',
+	held_after(
+		sub {
+			$_[0]->send_message('Q', "COPY copied FROM STDIN\0");
+			$_[0]->read_until('G');
+			$_[0]->send_message('d', "1\n");
+		}));
+killed(
+	'between Execute and Sync',
+	held_after(
+		sub {
+			$_[0]->parse('', 'SELECT 1')->bind_to('', '')->execute('')->flush;
+			$_[0]->read_until('C');
+		}));
+killed(
+	'with a portal fetched in part',
+	held_after(
+		sub {
+			$_[0]->query('BEGIN');
+			$_[0]->parse('', 'SELECT generate_series(1, 100)')->bind_to('p', '')->execute('p', 10)
+			  ->flush;
+			$_[0]->read_until('s');
+		}));
+killed(
+	'with a cursor on one of our views',
+	held_after(
+		sub {
+			$_[0]->query('BEGIN');
+			$_[0]->query(
+				'DECLARE c CURSOR FOR SELECT * FROM connpool_sessions, generate_series(1, 1000)');
+			$_[0]->query('FETCH 10 FROM c');
+		}));
+killed(
+	'with the extension created and not committed',
+	do
+	{
+		my $name = 'creates';
+		my $wire = Wire->connect_to($node, $name, user => $user, database => 'fresh');
+		push @opened, $wire->{socket};
+		$wire->query($_) foreach 'BEGIN', 'CREATE EXTENSION connpool_monitor CASCADE';
+		sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+	}
+);
+killed('in resets, one after the other',
+	busy_with('DO $$ BEGIN LOOP PERFORM connpool_reset(); END LOOP; END $$'));
+killed(
+	'asking for everything',
+	busy_with(
+		'DO $$ BEGIN LOOP PERFORM count(*) FROM connpool_pools; PERFORM count(*) FROM connpool_sessions; PERFORM length(connpool_metrics()); END LOOP; END $$'
+	));
+killed(
+	'in errors, one after the other',
+	busy_with(
+		'DO $$ BEGIN LOOP BEGIN PERFORM 1/0; EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$'));
 sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 $node->reload;
-$node->poll_query_until('postgres', q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
-killed('in a COMMIT that waits for a standby', busy_with('SET synchronous_commit = on; INSERT INTO copied VALUES (1)', q{wait_event = 'SyncRep'}));
+$node->poll_query_until('postgres',
+	q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
+killed(
+	'in a COMMIT that waits for a standby',
+	busy_with(
+		'SET synchronous_commit = on; INSERT INTO copied VALUES (1)',
+		q{wait_event = 'SyncRep'}));
 sql('ALTER SYSTEM RESET synchronous_standby_names');
 $node->reload;
 
@@ -212,22 +311,44 @@ $node->reload;
 sub load
 {
 	pgbench_runs([ '-C', '-c', 4 ], "SELECT 1;\n");
-	pgbench_runs([ '-c', 4 ], "\\set n random(1, 200)\nSET application_name = 'name :n';\nSELECT :n;\nBEGIN;\nINSERT INTO copied VALUES (:n);\nEND;\n");
-	start_client('bash', '-c', "while :; do psql -XAtq -d 'host=@{[ $node->host ]} port=@{[ $node->port ]} dbname=nowhere'; done");
+	pgbench_runs(
+		[ '-c', 4 ],
+		"\\set n random(1, 200)\nSET application_name = 'name :n';\nSELECT :n;\nBEGIN;\nINSERT INTO copied VALUES (:n);\nEND;\n"
+	);
+	start_client('bash', '-c',
+		"while :; do psql -XAtq -d 'host=@{[ $node->host ]} port=@{[ $node->port ]} dbname=nowhere'; done"
+	);
 	return;
 }
 foreach my $round (1 .. $rounds)
 {
 	load();
 	my $before = sql('SELECT sum(sessions_opened) FROM connpool_session_stats');
-	$node->poll_query_until('postgres', "SELECT sessions_opened > $before + 20 FROM connpool_session_stats") or die 'no load';
-	my %child = until_true('somebody', sub { my %all = children(); my @sessions = grep { $all{$_} =~ /pgbench|connpool|\[local\]/ } keys %all; return @sessions ? { map { $_ => 1 } @sessions } : undef })->%*;
+	$node->poll_query_until('postgres',
+		"SELECT sessions_opened > $before + 20 FROM connpool_session_stats")
+	  or die 'no load';
+	my %child = until_true(
+		'somebody',
+		sub {
+			my %all = children();
+			my @sessions = grep { $all{$_} =~ /pgbench|connpool|\[local\]/ } keys %all;
+			return @sessions ? { map { $_ => 1 } @sessions } : undef;
+		})->%*;
 	my @any = keys %child;
 	my $from = -s $node->logfile;
 	# who has gone meanwhile is no matter: the next one
-	until_true('a crash', sub { kill 'KILL', splice(@any, int rand @any, 1) if @any; slurp_file($node->logfile, $from) =~ /terminating any other active server processes/ });
+	until_true(
+		'a crash',
+		sub {
+			kill 'KILL', splice(@any, int rand @any, 1) if @any;
+			slurp_file($node->logfile, $from) =~ /terminating any other active server processes/;
+		});
 	finish_all();
-	until_true('the restart', sub { slurp_file($node->logfile, $from) =~ /database system is ready to accept connections/ });
+	until_true(
+		'the restart',
+		sub {
+			slurp_file($node->logfile, $from) =~ /database system is ready to accept connections/;
+		});
 	all_is_well("killed: somebody, round $round");
 }
 
@@ -235,15 +356,20 @@ foreach my $round (1 .. $rounds)
 foreach my $round (1 .. $rounds)
 {
 	load();
-	my ($start, $counted) = split /\|/, sql(q{SELECT clock_timestamp(), total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
-	$node->poll_query_until('postgres', "SELECT last_saved > '$start' FROM connpool_info()") or die 'nothing is saved';
+	my ($start, $counted) = split /\|/,
+	  sql(
+		q{SELECT clock_timestamp(), total_queries FROM connpool_query_stats WHERE period = 'since_reset'}
+	  );
+	$node->poll_query_until('postgres', "SELECT last_saved > '$start' FROM connpool_info()")
+	  or die 'nothing is saved';
 	my $from = -s $node->logfile;
 	$node->stop('immediate');
 	finish_all();
 	$node->start;
 	all_is_well("stopped at once under load, round $round");
 	is(log_count($node, 'is not used', $from), 0, 'the file was whole');
-	cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}), '>=', $counted, 'and had all that was counted before it');
+	cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+		'>=', $counted, 'and had all that was counted before it');
 }
 
 # --- workers that are asked to go come back, and lose nothing
@@ -252,15 +378,28 @@ foreach my $name (qw(sampler saver http pgbouncer))
 {
 	my $pid = worker($name);
 	kill 'TERM', $pid;
-	until_true("another $name", sub { my %child = children(); my ($new) = grep { $child{$_} =~ /connpool_monitor $name/ } keys %child; return $new && $new != $pid });
+	until_true(
+		"another $name",
+		sub {
+			my %child = children();
+			my ($new) = grep { $child{$_} =~ /connpool_monitor $name/ } keys %child;
+			return $new && $new != $pid;
+		});
 }
 all_is_well('workers that were asked to go are back');
-cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}), '>', $queries, 'and nothing was lost');
+cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+	'>', $queries, 'and nothing was lost');
 
 $node->stop;
 my $log = slurp_file($node->logfile);
 unlike($log, qr/PANIC:/, 'no PANIC');
-unlike($log, qr/terminated by signal (?!9: Killed)/, 'nobody ended by a signal but those that were killed');
-unlike($log, qr/TRAP:|WARNING:  connpool_monitor: (?!.*(?:is WARNING|console|alert))/, 'and no warning of ours about itself');
+unlike(
+	$log,
+	qr/terminated by signal (?!9: Killed)/,
+	'nobody ended by a signal but those that were killed');
+unlike(
+	$log,
+	qr/TRAP:|WARNING:  connpool_monitor: (?!.*(?:is WARNING|console|alert))/,
+	'and no warning of ours about itself');
 
 done_testing();

@@ -32,8 +32,12 @@ CONF
 $node->start;
 # the log is to hold nothing but what is provoked here: errors, not alerts about them
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
-$node->safe_psql('postgres', sprintf(q{ALTER SYSTEM SET connpool_monitor.silent_metrics = %s},
-	join ', ', split /\n/, $node->safe_psql('postgres', 'SELECT metric_name FROM connpool_alerts')));
+$node->safe_psql(
+	'postgres',
+	sprintf(
+		q{ALTER SYSTEM SET connpool_monitor.silent_metrics = %s},
+		join ', ', split /\n/,
+		$node->safe_psql('postgres', 'SELECT metric_name FROM connpool_alerts')));
 $node->reload;
 
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
@@ -47,29 +51,52 @@ sub memory
 {
 	my ($name) = @_;
 	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-	my ($pid) = map { /^\s*(\d+) .*connpool_monitor $name/ ? $1 : () } `ps -o pid=,args= --ppid $postmaster`;
+	my ($pid) =
+	  map { /^\s*(\d+) .*connpool_monitor $name/ ? $1 : () } `ps -o pid=,args= --ppid $postmaster`;
 	die "no $name" unless $pid;
-	return slurp_file("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+)/m ? $1 : die "no memory of the $name";
+	return slurp_file("/proc/$pid/smaps_rollup") =~ /^Anonymous:\s+(\d+)/m
+	  ? $1
+	  : die "no memory of the $name";
 }
-sub memories { return { map { $_ => memory($_) } qw(sampler saver http) }; }
-sub shared { return sql(q{SELECT string_agg(format('%s %s', name, allocated_size), ', ' ORDER BY name) FROM pg_shmem_allocations WHERE name LIKE '%connpool%'}); }
+
+sub memories
+{
+	return { map { $_ => memory($_) } qw(sampler saver http) };
+}
+
+sub shared
+{
+	return sql(
+		q{SELECT string_agg(format('%s %s', name, allocated_size), ', ' ORDER BY name) FROM pg_shmem_allocations WHERE name LIKE '%connpool%'}
+	);
+}
 # What was counted of everybody but the watcher, who is asking all the time.
-sub counted { return split /\|/, sql(q{SELECT sum(queries), sum(failed_queries), sum(sessions_opened) FROM connpool_pools WHERE application_name <> 'watcher'}); }
+sub counted
+{
+	return split /\|/,
+	  sql(
+		q{SELECT sum(queries), sum(failed_queries), sum(sessions_opened) FROM connpool_pools WHERE application_name <> 'watcher'}
+	  );
+}
 
 # Asked over HTTP now and then; labels that name nothing, or something by its number.
 my ($scrapes, %odd) = (0);
+
 sub scrape
 {
 	my $text = get($port, '/metrics')->{content};
 	my $found = () = $text =~ /\b(?:database|role)="/g;
 	while ($text =~ /\b(?:database|role)="((?:[^"\\]|\\.)*)"/g)
 	{
-		$odd{$1}++ unless $1 =~ /^(?:postgres|template1|other|\(other\)|\Q$user\E|(?:database|role)_\d+)$/;
+		$odd{$1}++
+		  unless $1 =~ /^(?:postgres|template1|other|\(other\)|\Q$user\E|(?:database|role)_\d+)$/;
 	}
 	my $listed = get_json($port, '/api/pools')->{pools};
 	foreach (map { $_->{database}, $_->{role} } @$listed)
 	{
-		$odd{ $_ // 'null' }++ unless defined && /^(?:postgres|template1|other|\(other\)|\Q$user\E|(?:database|role)_\d+)$/;
+		$odd{ $_ // 'null' }++
+		  unless defined
+		  && /^(?:postgres|template1|other|\(other\)|\Q$user\E|(?:database|role)_\d+)$/;
 	}
 	$scrapes++ if $found && @$listed && get($port, '/health/database')->{status} == 200;
 	return;
@@ -82,15 +109,24 @@ sub round
 {
 	my ($n) = @_;
 	my @roles = map { 'role_' . (($n - 1) * $each + $_) } 1 .. $each;
-	return "CREATE DATABASE database_$n STRATEGY file_copy;\n"
+	return
+		"CREATE DATABASE database_$n STRATEGY file_copy;\n"
 	  . ($n % 2 ? "ALTER DATABASE database_$n SET connpool_monitor.pool_max = 1;\n" : '')
-	  . join('', map { "CREATE ROLE $_ LOGIN;\nALTER ROLE $_ SET connpool_monitor.pool_max_uses = 1;\n\\c database_$n $_\nSELECT 1;\nSELECT 1/0;\n\\c postgres $user\n" } @roles)
+	  . join(
+		'',
+		map {
+			"CREATE ROLE $_ LOGIN;\nALTER ROLE $_ SET connpool_monitor.pool_max_uses = 1;\n\\c database_$n $_\nSELECT 1;\nSELECT 1/0;\n\\c postgres $user\n"
+		} @roles)
 	  . "\\c database_$n $user\nCREATE EXTENSION pg_stat_statements;\n"
 	  . "BEGIN;\nCREATE EXTENSION connpool_monitor;\nROLLBACK;\n"
 	  . "CREATE EXTENSION connpool_monitor;\n"
 	  # kept by the session over all the extensions that come and go
 	  . "PREPARE kept AS SELECT count(*) > 0 FROM connpool_sessions;\n"
-	  . join('', map { "DROP EXTENSION connpool_monitor;\nCREATE EXTENSION connpool_monitor;\nEXECUTE kept;\n" } 1 .. $each)
+	  . join(
+		'',
+		map {
+			"DROP EXTENSION connpool_monitor;\nCREATE EXTENSION connpool_monitor;\nEXECUTE kept;\n"
+		} 1 .. $each)
 	  # it goes with its database
 	  . "\\c postgres $user\nDROP DATABASE database_$n;\n"
 	  # by another psql: one that cannot connect ends its script
@@ -112,12 +148,19 @@ sub churn
 	my @after = counted();
 
 	my $failed = $errors =~ s/^psql:<stdin>:\d+: ERROR:  division by zero\n?//mg || 0;
-	my $refused = $errors =~ s/^psql: (?:error: )?.*FATAL:  database "database_\d+" does not exist\n?//mg || 0;
+	my $refused =
+	  $errors =~ s/^psql: (?:error: )?.*FATAL:  database "database_\d+" does not exist\n?//mg || 0;
 	is($errors, '', "rounds $from to $to: no error but the intended ones");
-	is("$failed failed, $refused refused", $done * $each . " failed, $done refused", 'and all of those');
-	is(scalar(() = $output =~ /^t$/mg), $done * $each, 'a prepared statement outlives the extensions that it asked');
+	is( "$failed failed, $refused refused",
+		$done * $each . " failed, $done refused",
+		'and all of those');
+	is( scalar(() = $output =~ /^t$/mg),
+		$done * $each,
+		'a prepared statement outlives the extensions that it asked');
 	# what counts is counted too: a statement and a session
-	is(join(' ', map { $after[$_] - $before[$_] } 0 .. 2), join(' ', $statements + 1, $done * $each, $sessions + 1), 'each statement, failure and session is counted');
+	is( join(' ', map { $after[$_] - $before[$_] } 0 .. 2),
+		join(' ', $statements + 1, $done * $each, $sessions + 1),
+		'each statement, failure and session is counted');
 	scrape();
 	return;
 }
@@ -147,10 +190,26 @@ SELECT count(*) FROM connpool_audit();
 SELECT length(connpool_metrics()), connpool_health() ->> 'status';
 SQL
 my ($nothing, $said) = ('', '');
-my $watcher = IPC::Run::start([ 'pgbench', '-n', '-T', 36000, '-R', 5, '-D', 'last_queries=0', '-D', 'last_opened=0', '-f', $file,
-		$node->connstr('postgres') . ' application_name=watcher' ], '<', \$nothing, '>', \$said, '2>&1');
-END { local $?; eval { $watcher->kill_kill(grace => 5) } if $watcher; }
-poll_ok($node, q{SELECT count(*) > 0 FROM connpool_pools WHERE application_name = 'watcher' AND queries > 20}, 'somebody is reading all of it');
+my $watcher = IPC::Run::start(
+	[
+		'pgbench', '-n', '-T', 36000, '-R', 5, '-D', 'last_queries=0', '-D', 'last_opened=0',
+		'-f', $file, $node->connstr('postgres') . ' application_name=watcher'
+	],
+	'<',
+	\$nothing,
+	'>',
+	\$said,
+	'2>&1');
+
+END
+{
+	local $?;
+	eval { $watcher->kill_kill(grace => 5) } if $watcher;
+}
+poll_ok(
+	$node,
+	q{SELECT count(*) > 0 FROM connpool_pools WHERE application_name = 'watcher' AND queries > 20},
+	'somebody is reading all of it');
 
 my $allocated = shared();
 my $tenth = $rounds / 10;
@@ -174,33 +233,68 @@ SKIP:
 	}
 }
 is(shared(), $allocated, 'shared memory is what it was');
-is(sql(q{SELECT string_agg(what, '; ') FROM broken}), '', 'sums never fell, names were names, pools kept their number, at whatever moment');
+is(sql(q{SELECT string_agg(what, '; ') FROM broken}),
+	'', 'sums never fell, names were names, pools kept their number, at whatever moment');
 is(join(' ', sort keys %odd), '', 'nor was a name over HTTP anything but one');
 is($scrapes, 20, 'which answered each time');
 my $read = sql(q{SELECT queries FROM connpool_pools WHERE application_name = 'watcher'});
-poll_ok($node, "SELECT queries > $read FROM connpool_pools WHERE application_name = 'watcher'", 'who reads all of it still does');
+poll_ok(
+	$node,
+	"SELECT queries > $read FROM connpool_pools WHERE application_name = 'watcher'",
+	'who reads all of it still does');
 # in mid-query or not, this is one failure; a client that is killed may be none
-sql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'watcher'});
-poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'watcher'}, 'and is gone');
+sql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'watcher'}
+);
+poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'watcher'},
+	'and is gone');
 $watcher->kill_kill(grace => 5);
 undef $watcher;
 
-is(sql("SELECT count(*) <= $pools + 1 FROM connpool_pools"), 't', 'pools are no more than max_pools, and the others');
-is(sql("SELECT pools_used <= $pools AND pools_folded >= 1000 - $pools FROM connpool_info()"), 't', 'all before them were folded');
+is(sql("SELECT count(*) <= $pools + 1 FROM connpool_pools"),
+	't', 'pools are no more than max_pools, and the others');
+is(sql("SELECT pools_used <= $pools AND pools_folded >= 1000 - $pools FROM connpool_info()"),
+	't', 'all before them were folded');
 # in neither sum is the statement that asks
-is(sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries FROM connpool_query_stats WHERE period = 'since_reset'}), 0, 'pools have all statements');
-is(sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'), 0, 'sessions opened are those ended and those open');
-is(sql(q{SELECT sum(p.sessions_opened) - min(s.sessions_opened) FROM connpool_pools p, connpool_session_stats s}), 0, 'and those of all pools');
-is(sql(q{SELECT string_agg(sqlstate || ' ' || errors, ', ' ORDER BY sqlstate) FROM connpool_errors}), '22012 ' . $rounds * $each . ", 3D000 $rounds, 57P01 1", 'errors are those provoked');
-is(sql(q{SELECT string_agg(reason || ' ' || rejections, ', ') FROM connpool_rejections WHERE rejections > 0}), "no_database $rounds", 'who asked for a dropped database was refused and counted');
-is(sql(qq{SELECT string_agg(database || ' ' || role || ' ' || application_name, ', ' ORDER BY at DESC) FROM (SELECT * FROM connpool_rejection_log LIMIT 3) last}),
-	join(', ', map { "database_$_ role_" . $_ * $each . " $application" } reverse $rounds - 2 .. $rounds), 'by name');
+is( sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries FROM connpool_query_stats WHERE period = 'since_reset'}
+	),
+	0,
+	'pools have all statements');
+is( sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'
+	),
+	0,
+	'sessions opened are those ended and those open');
+is( sql(q{SELECT sum(p.sessions_opened) - min(s.sessions_opened) FROM connpool_pools p, connpool_session_stats s}
+	),
+	0,
+	'and those of all pools');
+is( sql(q{SELECT string_agg(sqlstate || ' ' || errors, ', ' ORDER BY sqlstate) FROM connpool_errors}
+	),
+	'22012 ' . $rounds * $each . ", 3D000 $rounds, 57P01 1",
+	'errors are those provoked');
+is( sql(q{SELECT string_agg(reason || ' ' || rejections, ', ') FROM connpool_rejections WHERE rejections > 0}
+	),
+	"no_database $rounds",
+	'who asked for a dropped database was refused and counted');
+is( sql(qq{SELECT string_agg(database || ' ' || role || ' ' || application_name, ', ' ORDER BY at DESC) FROM (SELECT * FROM connpool_rejection_log LIMIT 3) last}
+	),
+	join(', ',
+		map { "database_$_ role_" . $_ * $each . " $application" } reverse $rounds - 2 .. $rounds),
+	'by name');
 # a session may end a little after the next one has begun: not the very order
-is(sql(q{SELECT string_agg(format('%s %s %s %s %s', database, role, sessions_opened, queries, failed_queries), ', ' ORDER BY substr(role, 6)::int) FROM connpool_pools
+is( sql(q{SELECT string_agg(format('%s %s %s %s %s', database, role, sessions_opened, queries, failed_queries), ', ' ORDER BY substr(role, 6)::int) FROM connpool_pools
 		WHERE role LIKE 'role\_%' AND substr(role, 6)::int > } . ($rounds * $each - 10)),
-	join(', ', map { sprintf 'database_%d role_%d 1 2 1', ($_ + $each - 1) / $each, $_ } $rounds * $each - 9 .. $rounds * $each), 'the last ones are there with their names, though dropped');
-is(sql('SELECT count(*) FROM pg_roles WHERE rolname LIKE $$role\_%$$') + sql('SELECT count(*) FROM pg_database WHERE datname LIKE $$database\_%$$'), 0, 'all was dropped');
-is(sql(q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid NOT IN (SELECT oid FROM pg_extension)}), 0, 'nothing is left behind');
+	join(', ',
+		map { sprintf 'database_%d role_%d 1 2 1', ($_ + $each - 1) / $each, $_ }
+		  $rounds * $each - 9 .. $rounds * $each),
+	'the last ones are there with their names, though dropped');
+is( sql('SELECT count(*) FROM pg_roles WHERE rolname LIKE $$role\_%$$') +
+	  sql('SELECT count(*) FROM pg_database WHERE datname LIKE $$database\_%$$'),
+	0,
+	'all was dropped');
+is( sql(q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid NOT IN (SELECT oid FROM pg_extension)}
+	),
+	0,
+	'nothing is left behind');
 is(sql('SELECT problem FROM connpool_info()'), '', 'all of ours is well');
 
 # --- a name that comes again is the same pool
@@ -211,26 +305,49 @@ foreach (1, 2)
 	sql($_) foreach 'DROP DATABASE database_again', 'DROP ROLE role_again';
 	sql($_) foreach 'CREATE DATABASE database_again', 'CREATE ROLE role_again LOGIN';
 }
-is(sql(q{SELECT count(*), sum(sessions_opened), sum(queries) FROM connpool_pools WHERE database = 'database_again' AND role = 'role_again'}), '1|2|2', 'a name that comes again is the same pool');
+is( sql(q{SELECT count(*), sum(sessions_opened), sum(queries) FROM connpool_pools WHERE database = 'database_again' AND role = 'role_again'}
+	),
+	'1|2|2',
+	'a name that comes again is the same pool');
 
 # --- a session whose role is dropped meanwhile, and one whose database is
-my $orphan = $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'role_again' ]);
+my $orphan =
+  $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'role_again' ]);
 $orphan->set_query_timer_restart;
 $orphan->query_safe(q{SET application_name = 'orphan'});
 sql('DROP ROLE role_again');
 wait_samples($node, 2);
-is(sql(q{SELECT s.role IS NOT DISTINCT FROM a.usename, s.database, s.queries FROM connpool_sessions s JOIN pg_stat_activity a USING (pid) WHERE s.application_name = 'orphan'}), 't|postgres|1',
+is( sql(q{SELECT s.role IS NOT DISTINCT FROM a.usename, s.database, s.queries FROM connpool_sessions s JOIN pg_stat_activity a USING (pid) WHERE s.application_name = 'orphan'}
+	),
+	't|postgres|1',
 	'a session whose role was dropped is listed as in pg_stat_activity');
-is(sql(q{SELECT role, connections FROM connpool_pools WHERE application_name = 'orphan'}), 'role_again|1', 'and by name in its pool');
-is(join(' ', map { $_->{role} } grep { $_->{application} eq 'orphan' } @{ get_json($port, '/api/pools')->{pools} }), 'role_again', 'and over HTTP');
-is($orphan->query_safe(q{SELECT count(*) > 10, connpool_health() ->> 'status' <> '' FROM get_connection_stats()}), 't|t', 'and may ask what everybody may');
+is(sql(q{SELECT role, connections FROM connpool_pools WHERE application_name = 'orphan'}),
+	'role_again|1', 'and by name in its pool');
+is( join(' ',
+		map  { $_->{role} }
+		grep { $_->{application} eq 'orphan' } @{ get_json($port, '/api/pools')->{pools} }),
+	'role_again',
+	'and over HTTP');
+is( $orphan->query_safe(
+		q{SELECT count(*) > 10, connpool_health() ->> 'status' <> '' FROM get_connection_stats()}),
+	't|t',
+	'and may ask what everybody may');
 leave($orphan);
-poll_ok($node, q{SELECT connections = 0 AND sessions_opened = 0 AND sessions_closed = 1 AND queries = 2 FROM connpool_pools WHERE application_name = 'orphan'}, 'it ends in its pool');
+poll_ok(
+	$node,
+	q{SELECT connections = 0 AND sessions_opened = 0 AND sessions_closed = 1 AND queries = 2 FROM connpool_pools WHERE application_name = 'orphan'},
+	'it ends in its pool');
 my $forced = session($node, 'forced', dbname => 'database_again');
 sql('DROP DATABASE database_again WITH (FORCE)');
-poll_ok($node, q{SELECT sessions_killed = 1 FROM connpool_pools WHERE database = 'database_again' AND application_name = 'forced'}, 'one whose database was dropped by force was killed');
+poll_ok(
+	$node,
+	q{SELECT sessions_killed = 1 FROM connpool_pools WHERE database = 'database_again' AND application_name = 'forced'},
+	'one whose database was dropped by force was killed');
 eval { leave($forced) };
-is(sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'), 0, 'and sessions still add up');
+is( sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'
+	),
+	0,
+	'and sessions still add up');
 
 # --- the log
 $node->stop;
@@ -239,6 +356,12 @@ my $log = slurp_file($node->logfile);
 $logged{ $1 =~ s/_\d+/_N/gr }++ while $log =~ /\b((?:WARNING|ERROR|FATAL|PANIC):  .*)/g;
 # those who were told to go, and who had not gone when the server stopped
 delete $logged{'FATAL:  terminating connection due to administrator command'};
-is_deeply(\%logged, { 'ERROR:  division by zero' => $rounds * $each, 'FATAL:  database "database_N" does not exist' => $rounds }, 'the log has the intended errors, and no others') or diag(explain(\%logged));
+is_deeply(
+	\%logged,
+	{
+		'ERROR:  division by zero' => $rounds * $each,
+		'FATAL:  database "database_N" does not exist' => $rounds
+	},
+	'the log has the intended errors, and no others') or diag(explain(\%logged));
 
 done_testing();

@@ -28,37 +28,62 @@ my $source = new_node('source', "connpool_monitor.silent_metrics = 'idle_connect
 my $user = $source->safe_psql('postgres', 'SELECT session_user');
 sub in_source { my $database = shift; return $source->safe_psql($database, @_); }
 my $fresh = in_source('postgres', $catalogue);
-my $default = in_source('postgres', q{SELECT default_version FROM pg_available_extensions WHERE name = 'connpool_monitor'});
+my $default = in_source('postgres',
+	q{SELECT default_version FROM pg_available_extensions WHERE name = 'connpool_monitor'});
 cmp_ok(scalar(() = $fresh =~ /^(?:function|view) /mg), '>', 50, 'there is a catalogue to compare');
 {
-	my @versions = split /\n/, in_source('postgres', q{SELECT version FROM pg_available_extension_versions WHERE name = 'connpool_monitor' ORDER BY 1});
+	my @versions = split /\n/,
+	  in_source('postgres',
+		q{SELECT version FROM pg_available_extension_versions WHERE name = 'connpool_monitor' ORDER BY 1}
+	  );
 	note "versions: @versions";
 	foreach my $version (@versions)
 	{
 		in_source('postgres', 'CREATE DATABASE updated');
-		in_source('updated', "CREATE EXTENSION pg_stat_statements; CREATE EXTENSION connpool_monitor VERSION '$version'");
+		in_source('updated',
+			"CREATE EXTENSION pg_stat_statements; CREATE EXTENSION connpool_monitor VERSION '$version'"
+		);
 		my $rows_before = in_source('updated', $rows);
 		in_source('updated', 'ALTER EXTENSION connpool_monitor UPDATE');
-		is(in_source('updated', $catalogue), $fresh, "$version, updated, is what a new installation is");
-		is(in_source('updated', $rows), $rows_before, "$version: to itself it changes no row") if $version eq $default;
+		is(in_source('updated', $catalogue),
+			$fresh, "$version, updated, is what a new installation is");
+		is(in_source('updated', $rows), $rows_before, "$version: to itself it changes no row")
+		  if $version eq $default;
 		in_source('postgres', 'DROP DATABASE updated') unless $version eq $versions[-1];
 	}
 	my $rows_before = in_source('updated', $rows);
-	my (undef, undef, $notice) = $source->psql('updated', "ALTER EXTENSION connpool_monitor UPDATE TO '$default'");
-	like($notice, qr/NOTICE:  version "\Q$default\E" of extension "connpool_monitor" is already installed/, 'PostgreSQL says that there is nothing to do') if $versions[-1] eq $default;
+	my (undef, undef, $notice) =
+	  $source->psql('updated', "ALTER EXTENSION connpool_monitor UPDATE TO '$default'");
+	like(
+		$notice,
+		qr/NOTICE:  version "\Q$default\E" of extension "connpool_monitor" is already installed/,
+		'PostgreSQL says that there is nothing to do') if $versions[-1] eq $default;
 	foreach my $unknown ('9.9', '0.1', 'nonsense')
 	{
-		my (undef, undef, $errors) = $source->psql('updated', "ALTER EXTENSION connpool_monitor UPDATE TO '$unknown'");
-		like($errors, qr/ERROR:  extension "connpool_monitor" has no update path from version "[^"]+" to version "$unknown"/, "no way to $unknown");
+		my (undef, undef, $errors) =
+		  $source->psql('updated', "ALTER EXTENSION connpool_monitor UPDATE TO '$unknown'");
+		like(
+			$errors,
+			qr/ERROR:  extension "connpool_monitor" has no update path from version "[^"]+" to version "$unknown"/,
+			"no way to $unknown");
 	}
 	is(in_source('updated', $rows), $rows_before, 'and nothing is changed by asking');
-	my (undef, undef, $errors) = $source->psql('template1', q{CREATE EXTENSION connpool_monitor VERSION '9.9' CASCADE});
-	like($errors, qr/ERROR:  extension "connpool_monitor" has no installation script nor update path for version "9.9"/, 'nor is one made');
-	is(in_source('template1', q{SELECT count(*) FROM pg_extension WHERE extname <> 'plpgsql'}), 0, 'or what it requires');
+	my (undef, undef, $errors) =
+	  $source->psql('template1', q{CREATE EXTENSION connpool_monitor VERSION '9.9' CASCADE});
+	like(
+		$errors,
+		qr/ERROR:  extension "connpool_monitor" has no installation script nor update path for version "9.9"/,
+		'nor is one made');
+	is(in_source('template1', q{SELECT count(*) FROM pg_extension WHERE extname <> 'plpgsql'}),
+		0, 'or what it requires');
 	# the comparison sees what it is to see
-	foreach my $change ('REVOKE SELECT ON connpool_pools FROM pg_monitor', q{COMMENT ON VIEW connpool_pools IS 'else'}, 'ALTER FUNCTION get_connection_stats() COST 2')
+	foreach my $change (
+		'REVOKE SELECT ON connpool_pools FROM pg_monitor',
+		q{COMMENT ON VIEW connpool_pools IS 'else'},
+		'ALTER FUNCTION get_connection_stats() COST 2')
 	{
-		isnt(in_source('updated', "BEGIN; $change; $catalogue; ROLLBACK"), $fresh, "seen: $change");
+		isnt(in_source('updated', "BEGIN; $change; $catalogue; ROLLBACK"), $fresh,
+			"seen: $change");
 	}
 	in_source('postgres', 'DROP DATABASE updated');
 }
@@ -66,13 +91,27 @@ cmp_ok(scalar(() = $fresh =~ /^(?:function|view) /mg), '>', 50, 'there is a cata
 # --- whoever installs may have other rights by default than PostgreSQL gives
 in_source('postgres', 'CREATE ROLE outsider LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor');
 in_source('postgres', 'CREATE DATABASE strict');
-in_source('strict', 'CREATE EXTENSION pg_stat_statements; ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION connpool_monitor');
-is($source->safe_psql('strict', q{SELECT count(*) > 5, connpool_health() ->> 'status' <> '' FROM get_connection_stats()}, extra_params => [ '-U', 'outsider' ]), 't|t', 'counts are for everybody all the same');
-foreach my $view (split /\n/, in_source('strict', q{SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'connpool_monitor' AND c.relkind = 'v' ORDER BY 1}))
+in_source('strict',
+	'CREATE EXTENSION pg_stat_statements; ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION connpool_monitor'
+);
+is( $source->safe_psql(
+		'strict',
+		q{SELECT count(*) > 5, connpool_health() ->> 'status' <> '' FROM get_connection_stats()},
+		extra_params => [ '-U', 'outsider' ]),
+	't|t',
+	'counts are for everybody all the same');
+foreach my $view (
+	split /\n/,
+	in_source(
+		'strict',
+		q{SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'connpool_monitor' AND c.relkind = 'v' ORDER BY 1}
+	))
 {
-	my ($status, undef, $errors) = $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'watcher' ]);
+	my ($status, undef, $errors) =
+	  $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'watcher' ]);
 	is("$status $errors", '0 ', "$view is readable for who monitors");
-	(undef, undef, $errors) = $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'outsider' ]);
+	(undef, undef, $errors) =
+	  $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'outsider' ]);
 	like($errors, qr/permission denied for view $view/, 'and for nobody else');
 }
 in_source('postgres', 'DROP DATABASE strict');
@@ -80,8 +119,11 @@ in_source('postgres', 'DROP ROLE outsider; DROP ROLE watcher');
 
 # --- dumps: what users made of us, in a database that has us in a schema of our own
 in_source('postgres', 'CREATE DATABASE shop');
-in_source('postgres', $_) foreach 'CREATE ROLE plain LOGIN', 'CREATE ROLE app LOGIN', q{ALTER ROLE app SET connpool_monitor.pool_max = 7},
-  q{ALTER ROLE app IN DATABASE shop SET connpool_monitor.pool_idle_timeout = '10min'}, q{ALTER DATABASE shop SET connpool_monitor.pool_max_uses = 1000};
+in_source('postgres', $_)
+  foreach 'CREATE ROLE plain LOGIN', 'CREATE ROLE app LOGIN',
+  q{ALTER ROLE app SET connpool_monitor.pool_max = 7},
+  q{ALTER ROLE app IN DATABASE shop SET connpool_monitor.pool_idle_timeout = '10min'},
+  q{ALTER DATABASE shop SET connpool_monitor.pool_max_uses = 1000};
 in_source('shop', <<'SQL');
 CREATE SCHEMA monitoring;
 CREATE EXTENSION pg_stat_statements;
@@ -95,11 +137,21 @@ REVOKE EXECUTE ON FUNCTION monitoring.connpool_health() FROM PUBLIC;
 REVOKE SELECT ON monitoring.connpool_errors FROM pg_monitor;
 SQL
 # Filled when it is restored, with a search_path that has nothing of ours.
-sub materialize { return join '', map { "CREATE MATERIALIZED VIEW kept_$_ AS SELECT * FROM monitoring.$_;\n" } @_; }
-my @live = qw(connpool_sessions connpool_running_queries connpool_blocked_queries connpool_connection_states connpool_clients connpool_leaks);
-my @all = split /\n/, in_source('shop', q{SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = 'monitoring'::regnamespace ORDER BY 1});
+sub materialize
+{
+	return join '',
+	  map { "CREATE MATERIALIZED VIEW kept_$_ AS SELECT * FROM monitoring.$_;\n" } @_;
+}
+my @live =
+  qw(connpool_sessions connpool_running_queries connpool_blocked_queries connpool_connection_states connpool_clients connpool_leaks);
+my @all = split /\n/,
+  in_source('shop',
+	q{SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = 'monitoring'::regnamespace ORDER BY 1}
+  );
 cmp_ok(scalar @all, '>', 20, 'there are views to be kept');
-in_source('shop', materialize(@live) . 'CREATE MATERIALIZED VIEW kept_stats AS SELECT * FROM monitoring.get_connection_stats();');
+in_source('shop',
+	materialize(@live)
+	  . 'CREATE MATERIALIZED VIEW kept_stats AS SELECT * FROM monitoring.get_connection_stats();');
 
 my $asked = <<'SQL';
 SELECT count(*) > 0, asks() > 5 FROM ours;
@@ -117,24 +169,40 @@ SQL
 my $shop = in_source('shop', $catalogue);
 is(in_source('shop', $asked), $answers, 'what users made of it');
 my $policies_before = in_source('shop', $policies);
-is($policies_before, "-|shop|{connpool_monitor.pool_max_uses=1000}\napp|-|{connpool_monitor.pool_max=7}\napp|shop|{connpool_monitor.pool_idle_timeout=10min}", 'and its policies');
+is( $policies_before,
+	"-|shop|{connpool_monitor.pool_max_uses=1000}\napp|-|{connpool_monitor.pool_max=7}\napp|shop|{connpool_monitor.pool_idle_timeout=10min}",
+	'and its policies');
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 foreach my $format ('plain', 'custom')
 {
 	in_source('shop', join ' ', map { "DROP MATERIALIZED VIEW IF EXISTS kept_$_;" } @all);
 	in_source('shop', materialize(@all));
-	$source->command_ok([ 'pg_dump', '-d', $source->connstr('shop'), "--format=$format", '-f', "$dir/$format" ], "pg_dump, $format");
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr('shop'), "--format=$format", '-f', "$dir/$format" ],
+		"pg_dump, $format");
 	in_source('shop', join ' ', map { "DROP MATERIALIZED VIEW kept_$_;" } @all);
 	in_source('shop', materialize(@live));
-	$source->command_ok([ 'pg_dump', '-C', '-d', $source->connstr('shop'), "--format=$format", '-f', "$dir/created.$format" ], "pg_dump -C, $format");
+	$source->command_ok(
+		[
+			'pg_dump', '-C', '-d', $source->connstr('shop'),
+			"--format=$format", '-f', "$dir/created.$format"
+		],
+		"pg_dump -C, $format");
 	in_source('postgres', "CREATE DATABASE $format TEMPLATE template0");
-	my @restore = $format eq 'plain' ? ('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/$format") : ('pg_restore', '--exit-on-error', "$dir/$format");
-	$source->command_ok([ @restore, '-d', $source->connstr($format) ], "$format: restored, with rows of all views kept");
+	my @restore =
+	  $format eq 'plain'
+	  ? ('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/$format")
+	  : ('pg_restore', '--exit-on-error', "$dir/$format");
+	$source->command_ok(
+		[ @restore, '-d', $source->connstr($format) ],
+		"$format: restored, with rows of all views kept");
 	is(in_source($format, $catalogue), $shop, "$format: the extension is whole");
 	is(in_source($format, $asked), $answers, "$format: and what users made of it");
 }
-$source->command_ok([ 'pg_dumpall', '-d', $source->connstr('postgres'), '--globals-only', '-f', "$dir/globals" ], 'pg_dumpall');
+$source->command_ok(
+	[ 'pg_dumpall', '-d', $source->connstr('postgres'), '--globals-only', '-f', "$dir/globals" ],
+	'pg_dumpall');
 wait_samples($source, 2);
 is(in_source('postgres', 'SELECT problem FROM connpool_info()'), '', 'all of ours is well');
 $source->stop;
@@ -143,34 +211,64 @@ $source->stop;
 foreach my $preload ('pg_stat_statements, connpool_monitor', '')
 {
 	my $where = $preload ? 'preloaded' : 'not preloaded';
-	my $other = new_node($preload ? 'preloaded' : 'bare', undef, preload => $preload, no_extension => 1);
+	my $other =
+	  new_node($preload ? 'preloaded' : 'bare', undef, preload => $preload, no_extension => 1);
 	foreach my $format ('plain', 'custom')
 	{
-		my (undef, undef, $errors) = $other->psql('postgres', slurp_file("$dir/globals"), on_error_stop => 0);
+		my (undef, undef, $errors) =
+		  $other->psql('postgres', slurp_file("$dir/globals"), on_error_stop => 0);
 		$errors =~ s/^psql:<stdin>:\d+: ERROR:  role "\Q$user\E" already exists\n?//mg;
 		is($errors, '', "$where, $format: roles and their policies are restored");
-		my @restore = $format eq 'plain' ? ('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/created.$format") : ('pg_restore', '-C', '--exit-on-error', "$dir/created.$format");
-		$other->command_ok([ @restore, '-d', $other->connstr('postgres') ], "$where, $format: so is the database");
-		is($other->safe_psql('shop', $catalogue), $shop, "$where, $format: the extension is whole");
-		is($other->safe_psql('shop', $asked), $answers, "$where, $format: and what users made of it");
-		is($other->safe_psql('shop', $policies), $policies_before, "$where, $format: and all policies");
+		my @restore =
+		  $format eq 'plain'
+		  ? ('psql', '-XqAt', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/created.$format")
+		  : ('pg_restore', '-C', '--exit-on-error', "$dir/created.$format");
+		$other->command_ok([ @restore, '-d', $other->connstr('postgres') ],
+			"$where, $format: so is the database");
+		is($other->safe_psql('shop', $catalogue), $shop,
+			"$where, $format: the extension is whole");
+		is($other->safe_psql('shop', $asked),
+			$answers, "$where, $format: and what users made of it");
+		is($other->safe_psql('shop', $policies),
+			$policies_before, "$where, $format: and all policies");
 		# not preloaded they are words without a meaning until the library comes, and then they count
-		is($other->safe_psql('shop', q{SELECT count(*) > 5 FROM monitoring.get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_idle_timeout; SHOW connpool_monitor.pool_max_uses},
-				extra_params => [ '-U', 'app' ]), "t\n7\n10min\n1000", "$where, $format: which are in force");
-		my (undef, undef, $denied) = $other->psql('shop', q{SELECT count(*) FROM monitoring.get_connection_stats(); SET connpool_monitor.pool_max = 70}, extra_params => [ '-U', 'app' ]);
-		like($denied, qr/permission denied to set parameter "connpool_monitor.pool_max"/, "$where, $format: and not the role's to change");
+		is( $other->safe_psql(
+				'shop',
+				q{SELECT count(*) > 5 FROM monitoring.get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_idle_timeout; SHOW connpool_monitor.pool_max_uses},
+				extra_params => [ '-U', 'app' ]),
+			"t\n7\n10min\n1000",
+			"$where, $format: which are in force");
+		my (undef, undef, $denied) = $other->psql(
+			'shop',
+			q{SELECT count(*) FROM monitoring.get_connection_stats(); SET connpool_monitor.pool_max = 70},
+			extra_params => [ '-U', 'app' ]);
+		like(
+			$denied,
+			qr/permission denied to set parameter "connpool_monitor.pool_max"/,
+			"$where, $format: and not the role's to change");
 		$other->safe_psql('postgres', 'DROP DATABASE shop');
 		$other->safe_psql('postgres', "DROP ROLE $_") foreach 'app', 'plain';
 	}
 	if (!$preload)
 	{
 		# a superuser may write what he likes while the library is unknown; it is PostgreSQL that says so later
-		$other->safe_psql('postgres', q{CREATE ROLE app LOGIN; ALTER ROLE app SET connpool_monitor.pool_max = 'many'; ALTER ROLE app SET connpool_monitor.pool_most = 1});
+		$other->safe_psql('postgres',
+			q{CREATE ROLE app LOGIN; ALTER ROLE app SET connpool_monitor.pool_max = 'many'; ALTER ROLE app SET connpool_monitor.pool_most = 1}
+		);
 		$other->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
-		my ($status, $output, $warnings) = $other->psql('postgres', q{SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max}, extra_params => [ '-U', 'app' ]);
+		my ($status, $output, $warnings) = $other->psql(
+			'postgres',
+			q{SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max},
+			extra_params => [ '-U', 'app' ]);
 		is("$status $output", "0 t\n0", 'a policy that is none is none');
-		like($warnings, qr/WARNING:  invalid value for parameter "connpool_monitor.pool_max": "many"/, 'with a warning when the library comes');
-		like($warnings, qr/WARNING:  invalid configuration parameter name "connpool_monitor.pool_most"/, 'also for one that does not exist');
+		like(
+			$warnings,
+			qr/WARNING:  invalid value for parameter "connpool_monitor.pool_max": "many"/,
+			'with a warning when the library comes');
+		like(
+			$warnings,
+			qr/WARNING:  invalid configuration parameter name "connpool_monitor.pool_most"/,
+			'also for one that does not exist');
 	}
 	$other->stop;
 }

@@ -41,13 +41,21 @@ SELECT has_table_privilege('plain', 'ours', 'SELECT'), has_table_privilege('plai
        has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'), has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
 SELECT string_agg(setconfig::text, ' ' ORDER BY setconfig::text) FROM pg_db_role_setting;
 SQL
-my $answers = "t\nt\nt|t|f|t|f\n{connpool_monitor.pool_idle_timeout=10min} {connpool_monitor.pool_max=7} {connpool_monitor.pool_max_uses=9}";
+my $answers =
+  "t\nt\nt|t|f|t|f\n{connpool_monitor.pool_idle_timeout=10min} {connpool_monitor.pool_max=7} {connpool_monitor.pool_max_uses=9}";
 
 my $both = 'pg_stat_statements, connpool_monitor';
 my $help = `pg_upgrade --help`;
 
 # A port on which somebody else listens, who would notice a call, and where nobody else can.
-sub occupied { return IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => http_port(), Listen => 5, ReuseAddr => 1) // die "cannot listen: $!"; }
+sub occupied
+{
+	return IO::Socket::INET->new(
+		LocalAddr => '127.0.0.1',
+		LocalPort => http_port(),
+		Listen => 5,
+		ReuseAddr => 1) // die "cannot listen: $!";
+}
 # Whether anybody called meanwhile.
 sub called { return scalar IO::Select->new(shift)->can_read(0) ? 'yes' : 'no'; }
 
@@ -58,9 +66,13 @@ my $pooler = "pooler=host=@{[ $console->host ]} port=@{[ $console->port ]} user=
 sub upgrade
 {
 	my ($name, $mode, %options) = @_;
-	my ($preload_old, $preload_new) = (delete $options{preload_old} // $both, delete $options{preload_new} // $both);
-	my ($was_preloaded, $is_preloaded) = map { /connpool_monitor/ ? 1 : 0 } $preload_old, $preload_new;
-	my ($old, $new) = (PostgreSQL::Test::Cluster->new("old_$name", %options), PostgreSQL::Test::Cluster->new("new_$name"));
+	my ($preload_old, $preload_new) =
+	  (delete $options{preload_old} // $both, delete $options{preload_new} // $both);
+	my ($was_preloaded, $is_preloaded) = map { /connpool_monitor/ ? 1 : 0 } $preload_old,
+	  $preload_new;
+	my ($old, $new) = (
+		PostgreSQL::Test::Cluster->new("old_$name", %options),
+		PostgreSQL::Test::Cluster->new("new_$name"));
 	my $catalogue = extension_members(definitions => !exists $options{install_path});
 	my %preload = ($old => $preload_old, $new => $preload_new);
 	my %port = map { $_ => http_port() } $old, $new;
@@ -68,7 +80,10 @@ sub upgrade
 	foreach ($old, $new)
 	{
 		# 18 made checksums the default, and both must be alike
-		my @alike = `@{[ $_->installed_command('initdb') ]} --help` =~ /--no-data-checksums/ ? ('--no-data-checksums') : ();
+		my @alike =
+		  `@{[ $_->installed_command('initdb') ]} --help` =~ /--no-data-checksums/
+		  ? ('--no-data-checksums')
+		  : ();
 		$_->init(extra => [ '--encoding=UTF8', '--locale=C', @alike ]);
 		$_->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = '$preload{$_}'
@@ -82,14 +97,18 @@ CONF
 	$old->start;
 	$old->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 	# 17.12 notes an option of each column of a table (pg_attver) that 18.6 does not take: no table of 17 can be upgraded to that, ours or not
-	$old->safe_psql('postgres', exists $options{install_path} && $new->config_data('--version') =~ / 18\./ ? $made =~ s/MATERIALIZED VIEW/VIEW/r : $made);
+	$old->safe_psql('postgres',
+		exists $options{install_path} && $new->config_data('--version') =~ / 18\./
+		? $made =~ s/MATERIALIZED VIEW/VIEW/r
+		: $made);
 	is($old->safe_psql('postgres', $asked), $answers, "$name: what users made of it");
 	my $was = $old->safe_psql('postgres', $catalogue);
 	cmp_ok(scalar(() = $was =~ /^(?:function|view) /mg), '>', 50, "$name: and what it is");
 	if ($was_preloaded)
 	{
 		$old->safe_psql('postgres', join ';', ('SELECT 1') x 1000);
-		ok(poll_http($port{$old}, '/health/database', sub { $_[0]{status} == 200 }), "$name: all workers run before");
+		ok(poll_http($port{$old}, '/health/database', sub { $_[0]{status} == 200 }),
+			"$name: all workers run before");
 		poll_ok($old, 'SELECT up FROM connpool_pgbouncer', "$name: and PgBouncer is asked");
 	}
 	$old->stop;
@@ -98,11 +117,27 @@ CONF
 	my $logs_before = -s $old->logfile;
 
 	# whoever listens for HTTP or calls PgBouncer while pg_upgrade runs is found out: the ports are taken, and have an ear
-	my @ears = map { my $ear = occupied(); $_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = 'pooler=host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody'"); $ear } $old, $new;
-	my @taken = map { IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port{$_}, Listen => 5, ReuseAddr => 1) // die "cannot listen: $!" } $old, $new;
+	my @ears = map {
+		my $ear = occupied();
+		$_->append_conf('postgresql.conf',
+			"connpool_monitor.pgbouncer = 'pooler=host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody'"
+		);
+		$ear
+	} $old, $new;
+	my @taken = map {
+		IO::Socket::INET->new(
+			LocalAddr => '127.0.0.1',
+			LocalPort => $port{$_},
+			Listen => 5,
+			ReuseAddr => 1)
+		  // die "cannot listen: $!"
+	} $old, $new;
 
-	my @command = ('pg_upgrade', '-d', $old->data_dir, '-D', $new->data_dir, '-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
-		'-s', $new->host, '-p', $old->port, '-P', $new->port);
+	my @command = (
+		'pg_upgrade', '-d', $old->data_dir, '-D',
+		$new->data_dir, '-b', $old->config_data('--bindir'), '-B',
+		$new->config_data('--bindir'), '-s', $new->host, '-p',
+		$old->port, '-P', $new->port);
 	push @command, '--no-sync' if $help =~ /--no-sync/;
 	push @command, $mode if $help =~ /\Q$mode\E\b/;
 	my $here = Cwd::getcwd();
@@ -114,50 +149,107 @@ CONF
 	chdir $here;
 
 	my %log;
-	find({ no_chdir => 1, wanted => sub { $log{$_} = slurp_file($_) if /\.log$/ && -f } }, $new->data_dir . '/pg_upgrade_output.d');
-	my @servers = grep { /pg_upgrade_server/ && $log{$_} =~ /database system is ready to accept connections/ } keys %log;
+	find({ no_chdir => 1, wanted => sub { $log{$_} = slurp_file($_) if /\.log$/ && -f } },
+		$new->data_dir . '/pg_upgrade_output.d');
+	my @servers =
+	  grep { /pg_upgrade_server/ && $log{$_} =~ /database system is ready to accept connections/ }
+	  keys %log;
 	cmp_ok(scalar @servers, '>', 0, "$name: there are logs of its servers");
-	is(join("\n", map { $log{$_} =~ /^(.*(?::  connpool_monitor: |connpool_monitor (?:sampler|saver|http|pgbouncer|notifier)|\b(?:WARNING|ERROR|FATAL|PANIC):).*)$/mg } grep { /pg_upgrade_server/ } sort keys %log), '', "$name: in which nothing is said of us, nor warned of");
-	is(join("\n", map { $log{$_} =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg } grep { !/pg_upgrade_server/ } sort keys %log), '', "$name: nor in those of what it restored");
-	is(join(' ', map { called($_) } @ears, @taken), 'no no no no', "$name: no worker called anybody");
+	is( join(
+			"\n",
+			map {
+				$log{$_} =~
+				  /^(.*(?::  connpool_monitor: |connpool_monitor (?:sampler|saver|http|pgbouncer|notifier)|\b(?:WARNING|ERROR|FATAL|PANIC):).*)$/mg
+			} grep { /pg_upgrade_server/ } sort keys %log),
+		'',
+		"$name: in which nothing is said of us, nor warned of");
+	is( join("\n",
+			map  { $log{$_} =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg }
+			grep { !/pg_upgrade_server/ } sort keys %log),
+		'',
+		"$name: nor in those of what it restored");
+	is(join(' ', map { called($_) } @ears, @taken),
+		'no no no no', "$name: no worker called anybody");
 	close $_ foreach @ears, @taken;
-	is((-e $new->data_dir . '/pg_stat/connpool_monitor.stat' ? 'a file' : 'no file'), 'no file', "$name: what was counted was not taken along");
-	is(slurp_file($old_file) eq $saved ? 'the same' : 'another', 'the same', "$name: and is where it was") if $was_preloaded && $mode ne '--swap';
+	is((-e $new->data_dir . '/pg_stat/connpool_monitor.stat' ? 'a file' : 'no file'),
+		'no file', "$name: what was counted was not taken along");
+	is(slurp_file($old_file) eq $saved ? 'the same' : 'another',
+		'the same', "$name: and is where it was")
+	  if $was_preloaded && $mode ne '--swap';
 	is(-s $old->logfile, $logs_before, "$name: the old server's own log neither");
-	is((-e $old->data_dir . '/global/pg_control' ? 'may' : 'may not'), $mode eq '--copy' ? 'may' : 'may not', "$name: the old server " . ($mode eq '--copy' ? 'may' : 'may not') . ' be started');
+	is( (-e $old->data_dir . '/global/pg_control' ? 'may' : 'may not'),
+		$mode eq '--copy' ? 'may' : 'may not',
+		"$name: the old server " . ($mode eq '--copy' ? 'may' : 'may not') . ' be started');
 
-	$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$pooler'") foreach $old, $new;
+	$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$pooler'")
+	  foreach $old, $new;
 	$new->start;
 	is($new->safe_psql('postgres', $catalogue), $was, "$name: the extension is whole");
 	is($new->safe_psql('postgres', $asked), $answers, "$name: and what users made of it");
-	is($new->safe_psql('postgres', 'SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_max_uses; SHOW connpool_monitor.pool_idle_timeout',
-			extra_params => [ '-U', 'app' ]), "t\n7\n9\n10min", "$name: policies are in force");
+	is( $new->safe_psql(
+			'postgres',
+			'SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_max_uses; SHOW connpool_monitor.pool_idle_timeout',
+			extra_params => [ '-U', 'app' ]),
+		"t\n7\n9\n10min",
+		"$name: policies are in force");
+
 	if ($is_preloaded)
 	{
-		is($new->safe_psql('postgres', q{SELECT total_queries < 100, failed_queries FROM connpool_query_stats WHERE period = 'since_reset'}), 't|0', "$name: counters begin anew");
-		is($new->safe_psql('postgres', q{SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded FROM connpool_info()}), 't|t', "$name: of which we are told");
-		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}), 0, "$name: no alert is left over");
+		is( $new->safe_psql(
+				'postgres',
+				q{SELECT total_queries < 100, failed_queries FROM connpool_query_stats WHERE period = 'since_reset'}
+			),
+			't|0',
+			"$name: counters begin anew");
+		is( $new->safe_psql(
+				'postgres',
+				q{SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded FROM connpool_info()}
+			),
+			't|t',
+			"$name: of which we are told");
+		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}),
+			0, "$name: no alert is left over");
 		wait_samples($new, 3);
-		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'), '', "$name: all of it works");
-		is($new->safe_psql('postgres', q{SELECT count(*) > 0 FROM connpool_history('total_connections')}), 't', "$name: history is made");
+		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+			'', "$name: all of it works");
+		is( $new->safe_psql(
+				'postgres', q{SELECT count(*) > 0 FROM connpool_history('total_connections')}),
+			't',
+			"$name: history is made");
 		poll_ok($new, 'SELECT up FROM connpool_pgbouncer', "$name: PgBouncer is asked");
-		ok(poll_http($port{$new}, '/health/database', sub { $_[0]{status} == 200 }), "$name: HTTP is served");
-		poll_ok($new, 'SELECT last_saved IS NOT NULL AND last_save_error IS NULL FROM connpool_info()', "$name: counters are saved");
+		ok(poll_http($port{$new}, '/health/database', sub { $_[0]{status} == 200 }),
+			"$name: HTTP is served");
+		poll_ok(
+			$new,
+			'SELECT last_saved IS NOT NULL AND last_save_error IS NULL FROM connpool_info()',
+			"$name: counters are saved");
 	}
 	else
 	{
-		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'), 'connpool_monitor is not in shared_preload_libraries: no history, no alerts', "$name: what is missing is said");
+		is( $new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+			'connpool_monitor is not in shared_preload_libraries: no history, no alerts',
+			"$name: what is missing is said");
 	}
 	# taken from the old server, it is ours to drop and to make again
-	$new->safe_psql('postgres', 'DROP EXTENSION connpool_monitor CASCADE; CREATE EXTENSION connpool_monitor');
+	$new->safe_psql('postgres',
+		'DROP EXTENSION connpool_monitor CASCADE; CREATE EXTENSION connpool_monitor');
 	$new->stop;
 	# but for a session that has not gone when the server stops
-	is(join("\n", grep { !/terminating connection due to administrator command/ } slurp_file($new->logfile) =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg), '', "$name: the log has nothing to warn of");
+	is( join("\n",
+			grep { !/terminating connection due to administrator command/ }
+			  slurp_file($new->logfile) =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg),
+		'',
+		"$name: the log has nothing to warn of");
 	# the files of a linked server are the new one's: it is never started again
 	if ($mode eq '--copy' && $was_preloaded)
 	{
 		$old->start;
-		cmp_ok($old->safe_psql('postgres', q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}), '>', 1000, "$name: the old server goes on counting where it was");
+		cmp_ok(
+			$old->safe_psql(
+				'postgres',
+				q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+			'>', 1000,
+			"$name: the old server goes on counting where it was");
 		$old->stop;
 	}
 	return;

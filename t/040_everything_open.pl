@@ -37,7 +37,12 @@ connpool_monitor.pgbouncer_interval = '200ms'
 CONF
 my $user = getpwuid($<);
 my $pooler = start_pooler($node);
-$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = 'main=host=" . $pooler->host . ' port=' . $pooler->port . " user=$user'\n");
+$node->append_conf('postgresql.conf',
+		"connpool_monitor.pgbouncer = 'main=host="
+	  . $pooler->host
+	  . ' port='
+	  . $pooler->port
+	  . " user=$user'\n");
 $node->restart;
 
 $node->safe_psql('postgres', <<'SQL');
@@ -55,7 +60,8 @@ GRANT ALL ON t, wide TO PUBLIC;
 SQL
 $node->safe_psql('postgres', "CREATE DATABASE $_") foreach 'closed', 'dropped';
 unlink($node->data_dir . '/pg_hba.conf');
-$node->append_conf('pg_hba.conf', "local all locked password\nlocal all all trust\nlocal replication all trust\n");
+$node->append_conf('pg_hba.conf',
+	"local all locked password\nlocal all all trust\nlocal replication all trust\n");
 $node->reload;
 
 # Everything that a client, a standby or an administrator can leave open.
@@ -68,21 +74,28 @@ sub open_everything
 	$node->safe_psql('postgres', 'DROP DATABASE dropped');
 
 	# prepared transactions, one by a role that is dropped afterwards
-	$node->safe_psql('postgres', q{BEGIN; UPDATE t SET i = i WHERE i = 1; PREPARE TRANSACTION 'first'});
-	$node->safe_psql('postgres', q{BEGIN; SELECT pg_advisory_xact_lock(5); PREPARE TRANSACTION 'second'}, extra_params => [ '-U', 'vanished' ]);
+	$node->safe_psql('postgres',
+		q{BEGIN; UPDATE t SET i = i WHERE i = 1; PREPARE TRANSACTION 'first'});
+	$node->safe_psql(
+		'postgres',
+		q{BEGIN; SELECT pg_advisory_xact_lock(5); PREPARE TRANSACTION 'second'},
+		extra_params => [ '-U', 'vanished' ]);
 
 	# replication: a walsender that only talks, beside the standby's and the logical slot
 	my $walsender = $node->background_psql('postgres', replication => 'database');
 	$walsender->query_safe('IDENTIFY_SYSTEM');
 
 	my $parallel = session($node, 'parallel');
-	$parallel->query_safe('SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0;
+	$parallel->query_safe(
+		'SET max_parallel_workers_per_gather = 2; SET parallel_setup_cost = 0;
 		SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0');
-	$parallel->query_until(qr/started/, "\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
+	$parallel->query_until(qr/started/,
+		"\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
 
 	# cursors: one that survives its transaction, and a portal that was executed in part
 	my $cursor = session($node, 'cursor');
-	$cursor->query_safe('BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT * FROM wide; FETCH 3 FROM held; COMMIT;
+	$cursor->query_safe(
+		'BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT * FROM wide; FETCH 3 FROM held; COMMIT;
 		BEGIN; DECLARE open CURSOR FOR SELECT * FROM wide; FETCH 3 FROM open; SAVEPOINT inside');
 	my $portal = Wire->connect_to($node, 'portal', user => $user);
 	$portal->parse('', 'SELECT * FROM wide')->bind_to('', '')->execute('', 3)->flush;
@@ -92,13 +105,16 @@ sub open_everything
 	my $copy_in = Wire->connect_to($node, 'copy in', user => $user);
 	$copy_in->send_message('Q', "COPY t FROM STDIN\0")->read_until('G');
 	my $copy_out = Wire->connect_to($node, 'copy out', user => $user);
-	$copy_out->send_message('Q', "COPY (SELECT repeat('x', 10000) FROM generate_series(1, 10000)) TO STDOUT\0")->read_until('H');
+	$copy_out->send_message('Q',
+		"COPY (SELECT repeat('x', 10000) FROM generate_series(1, 10000)) TO STDOUT\0")
+	  ->read_until('H');
 
 	my $aborted = session($node, 'aborted');
 	$aborted->query('BEGIN; SELECT 1/0');
 
 	# a client that does not answer the request for its password
-	my $authenticating = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port) or die "could not connect: $!";
+	my $authenticating = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	  or die "could not connect: $!";
 	my $startup = pack('N', 196608) . "user\0locked\0database\0postgres\0\0";
 	$authenticating->syswrite(pack('N', length($startup) + 4) . $startup);
 
@@ -118,16 +134,20 @@ sub open_everything
 	my $waiter = session($node, 'waiter');
 	$waiter->query_until(qr/started/, "\\echo started\nUPDATE t SET i = i WHERE i = 2;\n");
 	my $behind_prepared = session($node, 'behind prepared');
-	$behind_prepared->query_until(qr/started/, "\\echo started\nUPDATE t SET i = i WHERE i = 1;\n");
+	$behind_prepared->query_until(qr/started/,
+		"\\echo started\nUPDATE t SET i = i WHERE i = 1;\n");
 
 	my $busy = session($node, 'busy');
-	$busy->query_safe(q{LISTEN news; CREATE TEMP TABLE mine (); SELECT pg_advisory_lock(1); PREPARE p AS SELECT 1; SET work_mem = '8MB'});
+	$busy->query_safe(
+		q{LISTEN news; CREATE TEMP TABLE mine (); SELECT pg_advisory_lock(1); PREPARE p AS SELECT 1; SET work_mem = '8MB'}
+	);
 	my $untracked = session($node, 'untracked');
 	$untracked->query_safe('SET track_activities = off');
 	my $pooled = Wire->connect_to($pooler, 'pooled', user => $user);
 	$pooled->query('SELECT 1');
 	$node->psql('nowhere', 'SELECT 1');
-	push @open, $walsender, $parallel, $cursor, $portal, $copy_in, $copy_out, $aborted, $authenticating, $closed, $orphan,
+	push @open, $walsender, $parallel, $cursor, $portal, $copy_in, $copy_out, $aborted,
+	  $authenticating, $closed, $orphan,
 	  $holder, $waiter, $behind_prepared, $busy, $untracked, $pooled;
 	return @open;
 }
@@ -139,7 +159,10 @@ cmp_ok(scalar @paths, '>=', 8, 'the paths were found in answer.c');
 
 # Each view and each function as a query. A function whose arguments have no defaults is called
 # with every value that they can have: so far that is the name of a view.
-my %calls = (connpool_live_sessions => [ qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients) ]);
+my %calls =
+  (connpool_live_sessions =>
+	  [qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients)]
+  );
 
 sub queries
 {
@@ -158,7 +181,9 @@ ORDER BY 1, 2
 SQL
 	{
 		my ($name, $kind, $arguments) = split /\|/, $row;
-		my @values = $name eq 'connpool_plot' ? ("'total_connections'") : $arguments ? map { "'$_'" } @{ $calls{$name} // [] } : ('');
+		my @values =
+		  $name eq 'connpool_plot' ? ("'total_connections'") : $arguments ? map { "'$_'" }
+		  @{ $calls{$name} // [] } : ('');
 		fail("$name has arguments that this test does not know") unless @values;
 		push @queries, $kind eq 'view' ? "TABLE $name" : map { "SELECT * FROM $name($_)" } @values;
 	}
@@ -174,7 +199,10 @@ sub read_everything
 	my (%wrong, $read);
 	foreach my $role ($user, 'watcher', 'app')
 	{
-		my $psql = $server->background_psql('postgres', extra_params => [ '-U', $role ], on_error_stop => 0);
+		my $psql = $server->background_psql(
+			'postgres',
+			extra_params => [ '-U', $role ],
+			on_error_stop => 0);
 		$psql->set_query_timer_restart;
 		$psql->query_safe('\set VERBOSITY sqlstate');
 		foreach my $query (queries($server))
@@ -183,24 +211,33 @@ sub read_everything
 			my $error = $psql->{stderr};
 			$read++;
 			$psql->{stderr} = '';
-			next if $error eq '' || ($role eq 'app' && $error =~ /^(psql:<stdin>:\d+: )?ERROR:  42501$/);
+			next
+			  if $error eq ''
+			  || ($role eq 'app' && $error =~ /^(psql:<stdin>:\d+: )?ERROR:  42501$/);
 			$wrong{"$role: $query"} = $error;
 		}
 		leave($psql);
 	}
 	cmp_ok($read, '>', 100, "$when: $read queries were read");
-	is(join("\n", map { "$_: $wrong{$_}" } sort keys %wrong), '', "$when: every view and function answers each role");
+	is(join("\n", map { "$_: $wrong{$_}" } sort keys %wrong),
+		'', "$when: every view and function answers each role");
 	if ($http)
 	{
 		foreach my $path (@paths)
 		{
-			my $answer = get($http, $path eq '/api/history' ? "$path?metric=total_connections" : $path);
-			like($answer->{status}, $path eq '/health/database' ? qr/^(200|503)$/ : qr/^200$/, "$when: $path answers");
-			JSON::PP->new->decode($answer->{content}) if $answer->{headers}{'content-type'} =~ /json/;
+			my $answer =
+			  get($http, $path eq '/api/history' ? "$path?metric=total_connections" : $path);
+			like(
+				$answer->{status},
+				$path eq '/health/database' ? qr/^(200|503)$/ : qr/^200$/,
+				"$when: $path answers");
+			JSON::PP->new->decode($answer->{content})
+			  if $answer->{headers}{'content-type'} =~ /json/;
 		}
 	}
 	wait_samples($server, 2);
-	is(log_count($server, 'terminated by signal|TRAP:|PANIC:|XX000', $offset), 0, "$when: no process of the server died");
+	is(log_count($server, 'terminated by signal|TRAP:|PANIC:|XX000', $offset),
+		0, "$when: no process of the server died");
 	return;
 }
 
@@ -230,21 +267,37 @@ SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') 
 FROM pg_stat_activity
 SQL
 # the first prepared transaction is the oldest of all, before the worker of HTTP looks at it
-poll_ok($node, q{SELECT current_value >= 3 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'}, 'a transaction is three seconds old');
+poll_ok(
+	$node,
+	q{SELECT current_value >= 3 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'},
+	'a transaction is three seconds old');
 read_everything($node, 'primary', $port);
 
 # the same numbers by both ways
-my $by_sql = sum_of(series($node->safe_psql('postgres', 'SELECT connpool_metrics()'), 'connections'));
+my $by_sql =
+  sum_of(series($node->safe_psql('postgres', 'SELECT connpool_metrics()'), 'connections'));
 my $by_http = metric($port, 'connections');
-is($by_http, $by_sql - 1, 'SQL and HTTP count the same sessions, but for the one that asks by SQL');
-is($by_http, $node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'})
-	  - ($node->pg_version < 18 ? 0 : 1), 'HTTP counts the client backends of pg_stat_activity and the one in authentication');
-poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'}, 'both prepared transactions are suspects');
-is($node->safe_psql('postgres', q{SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'}),
-	'0', 'a prepared transaction is the head of its queue');
+is($by_http, $by_sql - 1,
+	'SQL and HTTP count the same sessions, but for the one that asks by SQL');
+is( $by_http,
+	$node->safe_psql('postgres',
+		q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'}) -
+	  ($node->pg_version < 18 ? 0 : 1),
+	'HTTP counts the client backends of pg_stat_activity and the one in authentication');
+poll_ok(
+	$node,
+	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
+	'both prepared transactions are suspects');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'}
+	),
+	'0',
+	'a prepared transaction is the head of its queue');
 
 my ($oldest) = split /\|/, stat_of($node, 'oldest_transaction_seconds');
-cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest), '<', 2, 'over HTTP a prepared transaction is as old as in SQL');
+cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest),
+	'<', 2, 'over HTTP a prepared transaction is as old as in SQL');
 
 # the standby replays all of it
 $node->wait_for_catchup($standby);
@@ -254,7 +307,8 @@ read_everything($standby, 'standby', $standby_port);
 undef @open;
 $node->stop('immediate');
 $node->start;
-is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '2', 'prepared transactions are there after a crash');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'),
+	'2', 'prepared transactions are there after a crash');
 poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler is back');
 ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }), 'HTTP is back');
 read_everything($node, 'after a crash', $port);
@@ -263,7 +317,8 @@ read_everything($node, 'after a crash', $port);
 $node->stop('fast');
 $standby->promote;
 poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
-is($standby->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '2', 'the promoted standby has both prepared transactions');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'),
+	'2', 'the promoted standby has both prepared transactions');
 read_everything($standby, 'promoted', $standby_port);
 
 stop_pooler($pooler);

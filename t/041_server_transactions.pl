@@ -18,7 +18,8 @@ my $watcher = session($node, 'watcher');
 sub transactions
 {
 	my ($application) = @_;
-	return $watcher->query_safe("SELECT transactions FROM connpool_sessions WHERE application_name = '$application'");
+	return $watcher->query_safe(
+		"SELECT transactions FROM connpool_sessions WHERE application_name = '$application'");
 }
 
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.pool_max_uses = 10});
@@ -29,21 +30,23 @@ my $listener = Wire->connect_to($node, 'listener', user => $user);
 $listener->query('LISTEN news');
 is(transactions('listener'), 1, 'LISTEN is one transaction');
 $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 20;
-$listener->read_until('A') foreach 1 .. 20;
+$listener->read_until('A')                       foreach 1 .. 20;
 is(transactions('listener'), 1, 'the delivery of 20 notifications adds none');
 $listener->query('SELECT 1');
 is(transactions('listener'), 2, 'a statement after the notifications adds one transaction');
 $listener->extended('SELECT 1') foreach 1 .. 3;
-is(transactions('listener'), 5, 'three statements over the extended protocol are three transactions');
+is(transactions('listener'),
+	5, 'three statements over the extended protocol are three transactions');
 $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 5;
-$listener->read_until('A') foreach 1 .. 5;
+$listener->read_until('A')                       foreach 1 .. 5;
 is(transactions('listener'), 5, 'notifications after them add none');
 $listener->parse('p', 'SELECT 1')->sync;
 is(transactions('listener'), 6, 'a transaction that only prepares a statement counts');
 $watcher->query_safe('NOTIFY news');
 $listener->read_until('A');
 $listener->query('BEGIN; SELECT 1; COMMIT; SELECT 1; COMMIT');
-is(transactions('listener'), 8, 'each transaction of a string counts, whatever the server did before');
+is(transactions('listener'),
+	8, 'each transaction of a string counts, whatever the server did before');
 
 # invalidations, to sessions that idle: each has to process those of thousands of tables
 my $idler = Wire->connect_to($node, 'idler', user => $user);
@@ -51,19 +54,27 @@ $idler->query('SELECT 1');
 my $newcomer = Wire->connect_to($node, 'newcomer', user => $user);
 foreach my $round (1 .. 12)
 {
-	$node->safe_psql('postgres', q{DO $$ BEGIN FOR i IN 1 .. 250 LOOP
+	$node->safe_psql(
+		'postgres', q{DO $$ BEGIN FOR i IN 1 .. 250 LOOP
 		EXECUTE 'CREATE TEMP TABLE churn (a int)'; EXECUTE 'DROP TABLE churn'; END LOOP; END $$});
 }
 is(transactions('idler'), 1, 'invalidations add no transaction to an idle session');
-is(transactions('newcomer'), 0, 'invalidations add no transaction to a session that has run nothing');
-is($watcher->query_safe(q{SELECT string_agg(violations::text, ' ') FROM connpool_sessions WHERE application_name IN ('idler', 'listener')}),
-	'{} {}', 'neither session violates pool_max_uses');
+is(transactions('newcomer'),
+	0, 'invalidations add no transaction to a session that has run nothing');
+is( $watcher->query_safe(
+		q{SELECT string_agg(violations::text, ' ') FROM connpool_sessions WHERE application_name IN ('idler', 'listener')}
+	),
+	'{} {}',
+	'neither session violates pool_max_uses');
 
 SKIP:
 {
 	skip 'login triggers came with 17', 1 if $node->pg_version < 17;
-	$node->safe_psql('postgres', q{CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1; END $$;
-		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login(); ALTER EVENT TRIGGER login ENABLE ALWAYS});
+	$node->safe_psql(
+		'postgres',
+		q{CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1; END $$;
+		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login(); ALTER EVENT TRIGGER login ENABLE ALWAYS}
+	);
 	my $late = Wire->connect_to($node, 'late', user => $user);
 	$late->query('SELECT 1');
 	is(transactions('late'), 1, 'a login trigger adds no transaction');

@@ -25,10 +25,14 @@ my $user = $node->safe_psql('postgres', 'SELECT session_user');
 my %databases = (latin => 'LATIN1', ascii => 'SQL_ASCII');
 foreach my $database (sort keys %databases)
 {
-	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE 'C' LC_CTYPE 'C'");
+	$node->safe_psql('postgres',
+		"CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE 'C' LC_CTYPE 'C'"
+	);
 	$node->safe_psql($database, 'CREATE EXTENSION connpool_monitor CASCADE');
 }
-$node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE TABLE held (i int); INSERT INTO held VALUES (1)');
+$node->safe_psql('postgres',
+	'CREATE ROLE app LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE TABLE held (i int); INSERT INTO held VALUES (1)'
+);
 
 # A session that says its encoding before psql could, and stays.
 sub odd_session
@@ -41,10 +45,13 @@ sub odd_session
 
 # Statements with the byte E9: a comment in pg_stat_statements' text, an open transaction, a
 # statement that runs, and names.
-$node->safe_psql('ascii', qq{CREATE ROLE "r\xe9" LOGIN; CREATE DATABASE "d\xe9" ENCODING 'SQL_ASCII' TEMPLATE template0});
+$node->safe_psql('ascii',
+	qq{CREATE ROLE "r\xe9" LOGIN; CREATE DATABASE "d\xe9" ENCODING 'SQL_ASCII' TEMPLATE template0}
+);
 my $other = Wire->connect_to($node, "a\xe9", user => 'app', database => 'ascii');
 $other->query("SELECT 'x' AS \"caf\xe9\", pg_sleep(0.2)");
-my $leak = odd_session('latin', 'leak', "SET client_encoding = 'LATIN1'", "BEGIN; SELECT 'caf\xe9'");
+my $leak =
+  odd_session('latin', 'leak', "SET client_encoding = 'LATIN1'", "BEGIN; SELECT 'caf\xe9'");
 my $runs = odd_session('latin', 'runs', "SET client_encoding = 'LATIN1'");
 $runs->send_message('Q', "SELECT 'caf\xe9', pg_sleep(600)\0");
 my $holder = odd_session('ascii', 'holder', "BEGIN; SELECT pg_advisory_lock(1) AS \"\xe9\"");
@@ -53,15 +60,25 @@ $waiter->send_message('Q', "SELECT pg_advisory_lock(1) AS \"\xe9\xe9\"\0");
 my $named = Wire->connect_to($node, 'named', user => "r\xe9", database => "d\xe9");
 $named->query('SELECT 1');
 # a character that LATIN1 does not have
-my $euro = odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
+my $euro =
+  odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
 # not by pg_stat_activity, which writes behind its copy of such a text
-poll_ok($node, q{SELECT count(*) = 2 FROM connpool_sessions WHERE application_name IN ('runs', 'waiter') AND state = 'active'}, 'statements with odd bytes run');
+poll_ok(
+	$node,
+	q{SELECT count(*) = 2 FROM connpool_sessions WHERE application_name IN ('runs', 'waiter') AND state = 'active'},
+	'statements with odd bytes run');
 wait_samples($node, 5);
 
-my @views = split /\n/, $node->safe_psql('postgres', q{SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+my @views = split /\n/, $node->safe_psql(
+	'postgres',
+	q{SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
 	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') ORDER BY 1});
-my @queries = ((map { "TABLE $_" } @views), 'SELECT * FROM connpool_audit()', 'SELECT connpool_metrics()', 'SELECT connpool_health()');
+my @queries = (
+	(map { "TABLE $_" } @views),
+	'SELECT * FROM connpool_audit()',
+	'SELECT connpool_metrics()',
+	'SELECT connpool_health()');
 
 # Read everything; return what failed, and the answers.
 sub read_all
@@ -70,8 +87,9 @@ sub read_all
 	my ($failed, $answers) = ('', '');
 	foreach my $query (@queries)
 	{
-		my ($status, $out, $error) = $node->psql($database, "SET client_encoding = '$encoding'; $query", on_error_stop => 1);
-		$failed .= "$query: $error\n" if $status != 0;
+		my ($status, $out, $error) =
+		  $node->psql($database, "SET client_encoding = '$encoding'; $query", on_error_stop => 1);
+		$failed  .= "$query: $error\n" if $status != 0;
 		$answers .= "$out\n";
 	}
 	return ($failed, $answers);
@@ -91,16 +109,31 @@ foreach my $database ('postgres', 'latin', 'ascii')
 }
 
 sub in_utf8 { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; $_[0]"); }
-is(in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}), "BEGIN; SELECT 'caf\xc3\xa9'", 'a query of a LATIN1 database is converted');
-is(in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}), 'SELECT pg_advisory_lock(1) AS "??"', 'bytes of no encoding are replaced');
+is( in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}),
+	"BEGIN; SELECT 'caf\xc3\xa9'",
+	'a query of a LATIN1 database is converted');
+is( in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}),
+	'SELECT pg_advisory_lock(1) AS "??"',
+	'bytes of no encoding are replaced');
 # PostgreSQL itself replaces them in an application_name, since 16 by their numbers
-like(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}), qr/^a(\?|\\xe9)$/, 'odd bytes of an application_name are replaced');
-is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}), 'd?|r?', 'odd bytes in names of databases and roles are replaced');
-is($node->safe_psql('postgres', q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}), "BEGIN; SELECT '?'",
+like(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}),
+	qr/^a(\?|\\xe9)$/, 'odd bytes of an application_name are replaced');
+is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}),
+	'd?|r?', 'odd bytes in names of databases and roles are replaced');
+is( $node->safe_psql(
+		'postgres',
+		q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}
+	),
+	"BEGIN; SELECT '?'",
 	'a character that the client does not have is replaced');
-is(in_utf8(q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)',
+is( in_utf8(
+		q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}
+	),
+	'SELECT $1 AS "caf?", pg_sleep($2)',
 	'the text of one statement is replaced in part, the others are whole');
-is(in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}), 'SELECT $1 AS "caf?", pg_sleep($2)', 'connpool_slow_statements shows the replaced text too');
+is( in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}),
+	'SELECT $1 AS "caf?", pg_sleep($2)',
+	'connpool_slow_statements shows the replaced text too');
 
 # databases of one template share queryids
 $node->safe_psql('postgres', 'CREATE DATABASE template_of_both');
@@ -108,44 +141,105 @@ $node->safe_psql('template_of_both', 'CREATE TABLE t (i int); INSERT INTO t VALU
 foreach my $number (1, 2)
 {
 	$node->safe_psql('postgres', "CREATE DATABASE copy_$number TEMPLATE template_of_both");
-	$node->safe_psql("copy_$number", "ALTER TABLE t RENAME COLUMN i TO renamed_$number; SELECT pg_sleep(0.15), renamed_$number FROM t");
+	$node->safe_psql("copy_$number",
+		"ALTER TABLE t RENAME COLUMN i TO renamed_$number; SELECT pg_sleep(0.15), renamed_$number FROM t"
+	);
 }
-is($node->safe_psql('postgres', q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}),
-	"copy_1|SELECT pg_sleep(\$1), renamed_1 FROM t\ncopy_2|SELECT pg_sleep(\$1), renamed_2 FROM t", 'each statement has the text of its own database');
-is($node->safe_psql('postgres', q{SELECT count(DISTINCT queryid) FROM connpool_slow_statements WHERE database LIKE 'copy%'}), '1', 'statements of copies of one template share a queryid');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}
+	),
+	"copy_1|SELECT pg_sleep(\$1), renamed_1 FROM t\ncopy_2|SELECT pg_sleep(\$1), renamed_2 FROM t",
+	'each statement has the text of its own database');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(DISTINCT queryid) FROM connpool_slow_statements WHERE database LIKE 'copy%'}
+	),
+	'1',
+	'statements of copies of one template share a queryid');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
-is($node->safe_psql('postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}), 'SELECT pg_sleep($1) AS as_another',
+is( $node->safe_psql(
+		'postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}),
+	'SELECT pg_sleep($1) AS as_another',
 	'a statement that another role ran has its text');
 
+# A utility statement keeps its literals in pg_stat_statements.
+$node->safe_psql('postgres', q{DO $$ BEGIN PERFORM pg_sleep(0.15), 'secret'; END $$});
+my $secrets = q{SELECT count(*) FROM connpool_slow_statements WHERE query LIKE '%secret%'};
+is($node->safe_psql('postgres', $secrets),
+	'1', 'connpool_slow_statements shows a DO block with its literals');
+$node->safe_psql('postgres', 'ALTER SYSTEM SET connpool_monitor.slow_statement_text = off');
+$node->reload;
+poll_ok(
+	$node,
+	'SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0 FROM connpool_slow_statements',
+	'with slow_statement_text off it shows queryids and no text');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.slow_statement_text');
+$node->reload;
+poll_ok(
+	$node,
+	"SELECT count(query) > 0 FROM connpool_slow_statements",
+	'with slow_statement_text on again the texts are back');
+
 # pg_stat_statements in a schema that the caller may not use
-$node->safe_psql('postgres', 'CREATE SCHEMA extensions; ALTER EXTENSION pg_stat_statements SET SCHEMA extensions');
-foreach my $query ('SELECT count(*) > 0 FROM slow_queries', 'SELECT count(*) >= 0 FROM connpool_batch_candidates', 'SELECT count(*) >= 0 FROM connpool_cache_candidates',
-	'SELECT count(*) > 0 FROM connpool_audit()', 'SELECT count(query) > 0 FROM connpool_slow_statements')
+$node->safe_psql('postgres',
+	'CREATE SCHEMA extensions; ALTER EXTENSION pg_stat_statements SET SCHEMA extensions');
+foreach my $query (
+	'SELECT count(*) > 0 FROM slow_queries',
+	'SELECT count(*) >= 0 FROM connpool_batch_candidates',
+	'SELECT count(*) >= 0 FROM connpool_cache_candidates',
+	'SELECT count(*) > 0 FROM connpool_audit()',
+	'SELECT count(query) > 0 FROM connpool_slow_statements')
 {
-	is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'watcher' ]), 't', "without USAGE on the schema: $query");
+	is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'watcher' ]),
+		't', "without USAGE on the schema: $query");
 }
 $node->safe_psql('postgres', 'GRANT SELECT ON slow_queries TO app');
-like($node->safe_psql('postgres', q{SELECT query FROM slow_queries WHERE role <> 'app' LIMIT 1}, extra_params => [ '-U', 'app' ]), qr/^<insufficient privilege>$/,
+like(
+	$node->safe_psql(
+		'postgres',
+		q{SELECT query FROM slow_queries WHERE role <> 'app' LIMIT 1},
+		extra_params => [ '-U', 'app' ]),
+	qr/^<insufficient privilege>$/,
 	'text that pg_stat_statements hides from the caller stays hidden');
-$node->safe_psql('postgres', 'REVOKE EXECUTE ON FUNCTION extensions.pg_stat_statements(boolean) FROM PUBLIC');
-my ($status, undef, $error) = $node->psql('postgres', 'SELECT * FROM slow_queries', extra_params => [ '-U', 'app' ]);
-like($error, qr/permission denied for function pg_stat_statements/, 'a caller without EXECUTE on pg_stat_statements() is refused');
-is($node->safe_psql('postgres', 'SELECT count(*) > 0, count(query) FROM connpool_slow_statements', extra_params => [ '-U', 'watcher' ]), 't|0',
+$node->safe_psql('postgres',
+	'REVOKE EXECUTE ON FUNCTION extensions.pg_stat_statements(boolean) FROM PUBLIC');
+my ($status, undef, $error) =
+  $node->psql('postgres', 'SELECT * FROM slow_queries', extra_params => [ '-U', 'app' ]);
+like(
+	$error,
+	qr/permission denied for function pg_stat_statements/,
+	'a caller without EXECUTE on pg_stat_statements() is refused');
+is( $node->safe_psql(
+		'postgres',
+		'SELECT count(*) > 0, count(query) FROM connpool_slow_statements',
+		extra_params => [ '-U', 'watcher' ]),
+	't|0',
 	'connpool_slow_statements then has numbers without text');
-is($node->safe_psql('postgres', q{SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0 FROM connpool_audit()}, extra_params => [ '-U', 'watcher' ]), 't|t',
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0 FROM connpool_audit()},
+		extra_params => [ '-U', 'watcher' ]),
+	't|t',
 	'and connpool_audit() calls the practices that need it unknown');
 
 my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
 $node->reload;
-poll_ok($node, q{SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%' FROM connpool_alerts WHERE metric_name = 'total_connections'}, 'names are quoted in a sentence');
+poll_ok(
+	$node,
+	q{SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%' FROM connpool_alerts WHERE metric_name = 'total_connections'},
+	'names are quoted in a sentence');
 
 # functions of a user's own beside ours
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');
-$node->safe_psql('crowded', q{CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
-	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'});
-is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0], 0, 'the extension is created beside functions of the same names');
+$node->safe_psql(
+	'crowded', q{CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'}
+);
+is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
+	0, 'the extension is created beside functions of the same names');
 
 $node->stop('fast');
 done_testing();

@@ -18,13 +18,13 @@ sub cut { return substr($_[0], 0, 63) }
 # name, pool with host, pool with numbers; undef: the same as the one before
 my @names = (
 	# without an address, and nothing that looks like one
-	[ '' ],
-	[ 'web' ],
-	[ 'web -' ],
-	[ 'web - ' ],
-	[ 'web - unix' ],
-	[ 'web - backup' ],
-	[ 'web - [backup]' ],
+	[''],
+	['web'],
+	['web -'],
+	['web - '],
+	['web - unix'],
+	['web - backup'],
+	['web - [backup]'],
 	[ 'backup - 10:30', undef, 'backup - *:*' ],
 	[ 'sales - 2.0', undef, 'sales - *.*' ],
 	[ 'web-10.0.0.7:51234', undef, 'web-*.*.*.*:*' ],
@@ -63,17 +63,17 @@ my @names = (
 	[ 'db-0', undef, 'db-*' ],
 	[ 'worker-3 - 10.0.0.7:51234', 'worker-3', 'worker-*' ],
 	[ 'ip-10-0-12-34', undef, 'ip-*-*-*-*' ],
-	[ 'pg_dump' ],
-	[ 'PostgreSQL JDBC Driver' ],
-	[ '*' ],
+	['pg_dump'],
+	['PostgreSQL JDBC Driver'],
+	['*'],
 	# hexadecimal
 	[ 'api-7f3a9c', undef, 'api-*' ],
 	[ 'api_7F3A9C1234', undef, 'api_*' ],
 	[ 'a1b2c3d4e5f6', undef, '*' ],
 	[ 'run deadbeef1', undef, 'run *' ],
 	[ 'api-7f3a9', undef, 'api-*f*a*' ],
-	[ 'facade' ],
-	[ 'decade-deadbeef' ],
+	['facade'],
+	['decade-deadbeef'],
 	[ 'api-7f3a9cg', undef, 'api-*f*a*cg' ],
 	[ '550e8400-e29b-41d4-a716-446655440000', undef, '*' ],
 	[ 'job 550E8400-E29B-41D4-A716-446655440000 done', undef, 'job * done' ],
@@ -86,25 +86,35 @@ my @names = (
 	[ 'api-7d4b9c6f5-bcdfg', undef, 'api-*-*' ],
 	[ 'api-6bzx7k4vqw-bcdfg', undef, 'api-*-*' ],
 	[ 'api-7d4b9c6f5-x2x9z:8080', undef, 'api-*-*:*' ],
-	[ 'api-7d4b9c6f5-x2x9z.shop.svc - 10.0.0.7:51234', 'api-7d4b9c6f5-x2x9z.shop.svc', 'api-*-*.shop.svc' ],
+	[
+		'api-7d4b9c6f5-x2x9z.shop.svc - 10.0.0.7:51234', 'api-7d4b9c6f5-x2x9z.shop.svc',
+		'api-*-*.shop.svc'
+	],
 	[ 'api@api-7d4b9c6f5-x2x9z [12]', undef, 'api@api-*-* [*]' ],
 	[ 'api-server-7d4b9c6f5-x2x9z', undef, 'api-server-*-*' ],
 	[ 'fluentd-x2x9z', undef, 'fluentd-*' ],
 	[ 'backup-28391040-bcdfg', undef, 'backup-*-*' ],
 	# what is no such suffix
-	[ 'api-server' ],
-	[ 'web-front' ],
-	[ 'web-https' ],
+	['api-server'],
+	['web-front'],
+	['web-https'],
 	[ 'x2x9z', undef, 'x*x*z' ],
-	[ 'fluentd-bcdfg' ],
-	[ 'fluentd-bcdfg-bcdfg' ],
+	['fluentd-bcdfg'],
+	['fluentd-bcdfg-bcdfg'],
 	[ 'api-7d4b9c6f5-abcde', undef, 'api-*-abcde' ],
 	[ 'api-7d4b9c6f5-https-two', undef, 'api-*-https-two' ],
 	[ 'api-mx425-server', undef, 'api-mx*-server' ],
 	[ 'api-6bzx7k4vqwx-bcdfg', undef, 'api-*bzx*k*vqwx-bcdfg' ],
 	[ 'api-6bzx7k4v', undef, 'api-*bzx*k*v' ],
 	# a pod's name that PostgreSQL has cut
-	(map { my $app = 'x' x $_; [ cut("$app-7d4b9c6f5-x2x9z"), undef, cut($app) . ($_ < 52 ? '-*-*' : $_ == 52 ? '-*-' : $_ < 62 ? '-*' : $_ == 62 ? '-' : '') ] } 46 .. 64),
+	(   map {
+			my $app = 'x' x $_;
+			[
+				cut("$app-7d4b9c6f5-x2x9z"), undef,
+				cut($app)
+				  . ($_ < 52 ? '-*-*' : $_ == 52 ? '-*-' : $_ < 62 ? '-*' : $_ == 62 ? '-' : '')
+			]
+		} 46 .. 64),
 	[ cut('x' x 51 . '-7d4b9c6f5-bcdfg'), undef, 'x' x 51 . '-*-*' ],
 	[ cut('x' x 50 . '-550e8400-e29b-41d4'), undef, 'x' x 50 . '-*' ],
 	[ 'x' x 58 . '-feed' ],
@@ -120,16 +130,31 @@ my @names = (
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is(system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''), '-O1', '-Wall', '-I', $include, '-I', "$ENV{TESTDIR}/src", '-o', "$dir/grouping",
-		"$ENV{TESTDIR}/t/unit/grouping.c", "$ENV{TESTDIR}/src/base/pool.c"), 0, 'the rule compiles by itself') or BAIL_OUT('no compiler');
-append_to_file("$dir/names", join('', map { my $name = $_->[0]; map { "$_\t$name\n" } 0 .. 2 } @names));
+is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+		'-O1', '-Wall',
+		'-I', $include,
+		'-I', "$ENV{TESTDIR}/src",
+		'-o', "$dir/grouping",
+		"$ENV{TESTDIR}/t/unit/grouping.c", "$ENV{TESTDIR}/src/base/pool.c"),
+	0,
+	'the rule compiles by itself') or BAIL_OUT('no compiler');
+append_to_file(
+	"$dir/names",
+	join(
+		'',
+		map {
+			my $name = $_->[0];
+			map { "$_\t$name\n" } 0 .. 2
+		} @names));
 my @pools = split /\n/, `$dir/grouping < $dir/names`, -1;
 foreach my $name (@names)
 {
 	my ($full, $host, $numbers) = @$name;
-	$host //= $full;
+	$host    //= $full;
 	$numbers //= $host;
-	is(join(' / ', splice @pools, 0, 3), "$full / $host / $numbers", "\"$full\" off, by host, by numbers");
+	is( join(' / ', splice @pools, 0, 3),
+		"$full / $host / $numbers",
+		"\"$full\" off, by host, by numbers");
 }
 is("@pools", '', 'no line is left over');
 
@@ -143,7 +168,11 @@ connpool_monitor.leak_idle_age = '100ms'
 connpool_monitor.leak_age = '100ms'
 CONF
 sub sql { return $node->safe_psql('postgres', $_[0]) }
-my $pooler = start_pooler($node, listen_addr => '127.0.0.1', application_name_add_host => 1, default_pool_size => 4);
+my $pooler = start_pooler(
+	$node,
+	listen_addr => '127.0.0.1',
+	application_name_add_host => 1,
+	default_pool_size => 4);
 my $script = "$PostgreSQL::Test::Utils::tmp_check/briefly.sql";
 append_to_file($script, "SELECT pg_sleep(0.03)\n");
 
@@ -152,7 +181,12 @@ sub run_clients
 {
 	my ($application, $host) = @_;
 	local $ENV{PGAPPNAME} = $application;
-	command_ok([ 'pgbench', '-n', '-M', 'simple', '-f', $script, '-c', 4, '-t', 3, '-h', $host, '-p', $pooler->port, 'postgres' ], "clients call themselves $application at $host");
+	command_ok(
+		[
+			'pgbench', '-n', '-M', 'simple', '-f', $script, '-c', 4, '-t', 3, '-h', $host, '-p',
+			$pooler->port, 'postgres'
+		],
+		"clients call themselves $application at $host");
 	return;
 }
 
@@ -162,63 +196,95 @@ sub group_by
 	my ($rule) = @_;
 	sql("ALTER SYSTEM SET connpool_monitor.application_grouping = '$rule'");
 	sql('SELECT pg_reload_conf()');
-	poll_ok($node, "SELECT current_setting('connpool_monitor.application_grouping') = '$rule'", "grouped by $rule");
+	poll_ok(
+		$node,
+		"SELECT current_setting('connpool_monitor.application_grouping') = '$rule'",
+		"grouped by $rule");
 	return;
 }
+
 sub pool
 {
 	my ($application, $columns) = @_;
 	return sql("SELECT $columns FROM connpool_pools WHERE application_name = '$application'");
 }
+
 sub nothing_lost
 {
 	my ($when) = @_;
-	is(sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries, (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections) FROM connpool_pools)
-		FROM connpool_query_stats WHERE period = 'since_reset'}), '0|0', "the pools have every statement and session $when");
+	is( sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries, (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections) FROM connpool_pools)
+		FROM connpool_query_stats WHERE period = 'since_reset'}),
+		'0|0',
+		"the pools have every statement and session $when");
 	return;
 }
 my $pools_of_web = q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'web%'};
 
 run_clients('web', $_) foreach '127.0.0.1', $pooler->host;
 is(sql($pools_of_web), '1', 'clients at several addresses are one pool');
-is(pool('web', 'connections, peak_connections, queries >= 24'), '4|4|t', 'which has their connections and statements');
-is(sql(q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}), '4', 'a session keeps its full name');
-is(sql(q{SELECT count(DISTINCT application_name) FROM connpool_slow_statements WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'}), '5', 'so does a slow statement: pgbench has four ports, and one pid');
+is(pool('web', 'connections, peak_connections, queries >= 24'),
+	'4|4|t', 'which has their connections and statements');
+is(sql(q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
+	'4', 'a session keeps its full name');
+is( sql(q{SELECT count(DISTINCT application_name) FROM connpool_slow_statements WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'}
+	),
+	'5',
+	'so does a slow statement: pgbench has four ports, and one pid');
 sql('ALTER SYSTEM SET connpool_monitor.slow_statements_warning = 1');
 sql('SELECT pg_reload_conf()');
-poll_ok($node, qq{SELECT culprit ~ ' web \\d+ \\($user in postgres\\)' FROM connpool_alerts WHERE metric_name = 'slow_statements'}, 'the culprit is the pool');
+poll_ok(
+	$node,
+	qq{SELECT culprit ~ ' web \\d+ \\($user in postgres\\)' FROM connpool_alerts WHERE metric_name = 'slow_statements'},
+	'the culprit is the pool');
 my $name = 'n' x 55;
 run_clients($name, '127.0.0.1');
-is(sql(q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}), $name, 'an address of which PostgreSQL has cut the end is dropped too');
+is( sql(q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}
+	),
+	$name,
+	'an address of which PostgreSQL has cut the end is dropped too');
 nothing_lost('by host');
 
 # Sessions that are open while the rule changes. A statement counts in the pool in force when it ends.
-my %wire = map { $_ => Wire->connect_to($node, "$_ - 10.0.0.7:51234", user => $user) } qw(busy failing idle);
+my %wire = map { $_ => Wire->connect_to($node, "$_ - 10.0.0.7:51234", user => $user) }
+  qw(busy failing idle);
 $_->query('SELECT 1') foreach values %wire;
 group_by('off');
-is(pool('busy', 'connections, queries'), '1|1', 'a session stays in its pool until its next statement');
+is(pool('busy', 'connections, queries'),
+	'1|1', 'a session stays in its pool until its next statement');
 $wire{busy}->query('SELECT 1');
 is(pool('busy', 'connections, queries'), '0|1', 'and leaves it with that');
-is(pool('busy - 10.0.0.7:51234', 'connections, queries, sessions_opened'), '1|1|0', 'for the pool of its full name');
+is(pool('busy - 10.0.0.7:51234', 'connections, queries, sessions_opened'),
+	'1|1|0', 'for the pool of its full name');
 $wire{failing}->query('SELECT 1/0');
-is(pool('failing', 'connections, queries, failed_queries'), '1|2|1', 'a statement that fails does not take the session with it');
+is(pool('failing', 'connections, queries, failed_queries'),
+	'1|2|1', 'a statement that fails does not take the session with it');
 $wire{failing}->query('SELECT 1');
 is(pool('failing - 10.0.0.7:51234', 'connections, queries'), '1|1', 'but the next one does');
 $wire{idle}->end;
-poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'idle'}, 'a session that runs nothing more leaves its pool');
-is(pool('idle', 'queries, sessions_opened, sessions_closed'), '1|1|0', 'to which belongs what it has done');
-is(pool('idle - 10.0.0.7:51234', 'queries, sessions_opened, sessions_closed'), '0|0|1', 'and ends in the one of its full name');
+poll_ok(
+	$node,
+	q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'idle'},
+	'a session that runs nothing more leaves its pool');
+is(pool('idle', 'queries, sessions_opened, sessions_closed'),
+	'1|1|0', 'to which belongs what it has done');
+is(pool('idle - 10.0.0.7:51234', 'queries, sessions_opened, sessions_closed'),
+	'0|0|1', 'and ends in the one of its full name');
 run_clients('web', '127.0.0.1');
 is(sql($pools_of_web), '5', 'now each client is a pool');
 nothing_lost('after a change of the rule');
 
 group_by('numbers');
 $wire{busy}->query('SELECT 1');
-is(pool('busy', 'connections, queries, sessions_opened'), '1|2|1', 'a session returns to the pool that it came from');
+is(pool('busy', 'connections, queries, sessions_opened'),
+	'1|2|1', 'a session returns to the pool that it came from');
 $wire{busy}->query("SET application_name = 'busy - 10.0.0.8:4'");
-is(pool('busy', 'connections, queries, peak_connections'), '1|3|1', 'and stays there when only its address changes');
+is(pool('busy', 'connections, queries, peak_connections'),
+	'1|3|1', 'and stays there when only its address changes');
 run_clients("api-7d4b9c6f5-$_", $pooler->host) foreach 'x2x9z', 'bcdfg';
-is(sql(q{SELECT application_name, connections, queries >= 24 FROM connpool_pools WHERE application_name LIKE 'api%'}), 'api-*-*|4|t', 'all pods of a deployment are one pool');
+is( sql(q{SELECT application_name, connections, queries >= 24 FROM connpool_pools WHERE application_name LIKE 'api%'}
+	),
+	'api-*-*|4|t',
+	'all pods of a deployment are one pool');
 # a pool gets its series after 30 samples
 poll_ok($node, <<'SQL', 'the series of the pool has the grouped name');
 SELECT connpool_metrics() LIKE '%connpool_pool_queries_total{%,application="api-*-*"}%'
@@ -229,29 +295,43 @@ nothing_lost('by numbers');
 my @job = Wire->connect_to($node, 'job-1', user => $user);
 $job[0]->query('SELECT 1');
 $node->safe_psql('postgres', 'SELECT pg_sleep(0.2)');
-is(sql(q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}), '0', 'a pool that opens no session has no suspect');
+is(sql(q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}),
+	'0', 'a pool that opens no session has no suspect');
 push @job, Wire->connect_to($node, 'job-2', user => $user);
 $job[1]->query('SELECT 1');
-poll_ok($node, q{SELECT string_agg(application_name, ',') = 'job-1' FROM connpool_leaks WHERE kind = 'idle'}, 'a session of another name in the same pool makes one suspect');
+poll_ok(
+	$node,
+	q{SELECT string_agg(application_name, ',') = 'job-1' FROM connpool_leaks WHERE kind = 'idle'},
+	'a session of another name in the same pool makes one suspect');
 $job[1]->query('BEGIN');
-my $suspects = q{SELECT string_agg(application_name, ',') FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
+my $suspects =
+  q{SELECT string_agg(application_name, ',') FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
 poll_ok($node, "$suspects" =~ s/string_agg.*'\)/count(*) = 1/r, 'a transaction is a suspect');
+
 foreach my $case ([ 'job-*', 'job-2' ], [ 'job-2', '' ])
 {
 	my ($exempt, $left) = @$case;
 	sql("ALTER SYSTEM SET connpool_monitor.exempt_applications = '$user/$exempt'");
 	sql('SELECT pg_reload_conf()');
-	poll_ok($node, "SELECT current_setting('connpool_monitor.exempt_applications') = '$user/$exempt'", "$exempt is exempt");
+	poll_ok(
+		$node,
+		"SELECT current_setting('connpool_monitor.exempt_applications') = '$user/$exempt'",
+		"$exempt is exempt");
 	is(sql($suspects), $left, 'an exemption is of the full name');
 }
 $_->end foreach @job, @wire{qw(busy failing)};
 
 # Pools keep their names over a restart; the rule is for sessions.
 stop_pooler($pooler);
-my $before = sql(q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'});
+my $before = sql(
+	q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
+);
 group_by('host');
 $node->restart;
-is(sql(q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}), $before, 'a restart changes no pool');
+is( sql(q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
+	),
+	$before,
+	'a restart changes no pool');
 nothing_lost('after a restart');
 $node->stop('fast');
 done_testing();

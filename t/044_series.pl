@@ -13,7 +13,7 @@ use lib $FindBin::RealBin;
 use Connpool;
 use Http;
 
-# In samples, of which there are ten a second here; as the README has it.
+# In samples, of which there are ten a second here; as doc/reference.md has it.
 my ($lasting, $period, $places) = (30, 600, 20);
 
 my $port = http_port();
@@ -27,6 +27,7 @@ sub samples { return $node->safe_psql('postgres', 'SELECT samples FROM connpool_
 
 # One scrape: by application, statements and sessions of each series; and both sums of statements.
 my (%named, $fell, %last);
+
 sub scrape
 {
 	my $text = get($port, '/metrics')->{content};
@@ -37,13 +38,15 @@ sub scrape
 		my ($application) = /application="([^"]*)"/;
 		$now{queries}{$application} = $of->{$_};
 		$now{sum} += $of->{$_};
-		$fell .= "$application from $last{$application} to $of->{$_}; " if exists $last{$application} && $of->{$_} < $last{$application};
+		$fell .= "$application from $last{$application} to $of->{$_}; "
+		  if exists $last{$application} && $of->{$_} < $last{$application};
 	}
 	my $sessions = series($text, 'pool_connections');
 	/application="([^"]*)"/ and $now{connections}{$1} += $sessions->{$_} foreach keys %$sessions;
 	$of = series($text, 'queries_total');
 	$now{total} += $_ foreach values %$of;
-	$named{$_} = 1 foreach grep { $_ ne 'other' } keys %{ $now{queries} }, keys %{ $now{connections} };
+	$named{$_} = 1
+	  foreach grep { $_ ne 'other' } keys %{ $now{queries} }, keys %{ $now{connections} };
 	%last = %{ $now{queries} };
 	return \%now;
 }
@@ -67,19 +70,26 @@ $fell = '';
 my %session = map { $_ => session($node, $_) } qw(web worker);
 $session{$_}->query_safe('SELECT 1') foreach keys %session;
 my $scrape = scrape();
-is(join(' ', grep { $_ ne 'other' } keys %{ $scrape->{queries} }), '', 'a pool that has just come has no series');
+is(join(' ', grep { $_ ne 'other' } keys %{ $scrape->{queries} }),
+	'', 'a pool that has just come has no series');
 is($scrape->{connections}{other}, 2, 'its sessions count as others');
 is($scrape->{sum}, $scrape->{total}, 'the sum over the series of pools is that over databases');
 $scrape = wait_for_series('web', 10 * $lasting);
-is("$scrape->{queries}{web} $scrape->{connections}{web}", '0 1', 'the series of a pool that lasts begins at zero, with its sessions');
-is($scrape->{sum}, $scrape->{total}, 'the sum has each statement once when a pool gets its series');
+is( "$scrape->{queries}{web} $scrape->{connections}{web}",
+	'0 1',
+	'the series of a pool that lasts begins at zero, with its sessions');
+is($scrape->{sum}, $scrape->{total},
+	'the sum has each statement once when a pool gets its series');
 $session{web}->query_safe('SELECT 1');
 $scrape = scrape();
 is($scrape->{queries}{web}, 1, 'the series counts from then on');
 is($scrape->{sum}, $scrape->{total}, 'and the sum stays exact');
 
 # A pool whose sessions are too short for any sample lasts too.
-$scrape = wait_for_series('brief', 20 * $lasting, sub { connects($node->connstr('postgres') . ' application_name=brief') });
+$scrape = wait_for_series(
+	'brief',
+	20 * $lasting,
+	sub { connects($node->connstr('postgres') . ' application_name=brief') });
 ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets its series');
 
 # Sessions that rename themselves all the time.
@@ -90,7 +100,8 @@ foreach my $round (1 .. 10)
 	$sessions[$_]->query_safe("SET application_name = 'made_up_${round}_$_'") foreach 0 .. 19;
 	$scrape = scrape();
 }
-is(keys(%named) - $before, 0, '20 sessions that rename themselves at each of ten scrapes create no series');
+is(keys(%named) - $before,
+	0, '20 sessions that rename themselves at each of ten scrapes create no series');
 is($scrape->{sum}, $scrape->{total}, 'the sum is exact meanwhile');
 is($scrape->{connections}{other}, 20, 'these sessions count as others');
 
@@ -103,7 +114,11 @@ foreach my $round (1 .. 3)
 }
 my $allowed = $places + int(samples() / $period);
 cmp_ok(scalar keys %named, '<=', $allowed, "names that last create no more than $allowed series");
-cmp_ok(scalar keys %{ $scrape->{queries} }, '<=', $places + 1, "no more than $places pools have a series at once");
+cmp_ok(
+	scalar keys %{ $scrape->{queries} },
+	'<=',
+	$places + 1,
+	"no more than $places pools have a series at once");
 ok(exists $scrape->{queries}{$_}, "$_ keeps its series") foreach qw(web worker);
 
 # Two pools that do much more, while every named pool has a session but one that is unused from now on.
@@ -113,7 +128,13 @@ leave($_) foreach splice @sessions, scalar @kept;
 leave(pop @sessions);
 my $unused = pop @kept;
 %session = (%session, map { $_ => session($node, $_) } qw(brief big bigger));
-sub work { my $many = 'SELECT 1;' x 50; $session{$_}->query_safe($many) foreach qw(big bigger); return; }
+
+sub work
+{
+	my $many = 'SELECT 1;' x 50;
+	$session{$_}->query_safe($many) foreach qw(big bigger);
+	return;
+}
 my $lost = 0;
 foreach my $turn (1, 2)
 {
@@ -132,7 +153,9 @@ foreach my $turn (1, 2)
 	is(scalar keys %{ $scrape->{queries} }, $places + 1, 'one other pool lost its series');
 	my ($left) = grep { !exists $scrape->{queries}{$_} } keys %values;
 	$lost += $values{$left};
-	is($scrape->{sum} + $lost, $scrape->{total}, 'the sum lacks what was last shown of pools without a series any more, and nothing else');
+	is($scrape->{sum} + $lost,
+		$scrape->{total},
+		'the sum lacks what was last shown of pools without a series any more, and nothing else');
 	$allowed = $places + int(samples() / $period);
 	cmp_ok(scalar keys %named, '<=', $allowed, "no more than $allowed series were created so far");
 }
@@ -145,16 +168,21 @@ my %before = %{ $scrape->{queries} };
 eval { leave($_) } foreach values %session, @sessions;
 $scrape = scrape();
 $node->restart;
-ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'the worker is there after a restart');
+ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }),
+	'the worker is there after a restart');
 my $sum = $scrape->{sum} - $scrape->{total};
 $scrape = scrape();
-is(join(' ', sort keys %{ $scrape->{queries} }), join(' ', sort keys %before), 'pools keep their series over a restart');
+is( join(' ', sort keys %{ $scrape->{queries} }),
+	join(' ', sort keys %before),
+	'pools keep their series over a restart');
 is($scrape->{sum} - $scrape->{total}, $sum, 'the sum is what it was');
 is($fell, '', 'no series fell at the restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 %last = ();
 $scrape = scrape();
-is(join(' ', sort keys %{ $scrape->{queries} }), join(' ', sort keys %before), 'pools keep their series over a reset');
+is( join(' ', sort keys %{ $scrape->{queries} }),
+	join(' ', sort keys %before),
+	'pools keep their series over a reset');
 is($scrape->{sum}, $scrape->{total}, 'after which the sum is that over databases again');
 $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();

@@ -22,12 +22,14 @@ CONF
 my $user = $node->safe_psql('postgres', 'CREATE TABLE t (a text); SELECT current_user');
 my $large = q{SELECT repeat('x', 1000) FROM generate_series(1, 20000)};
 
-sub sql { return $node->safe_psql('postgres', $_[0]) }
+sub sql        { return $node->safe_psql('postgres', $_[0]) }
 sub connect_as { return Wire->connect_to($node, $_[0], user => $user) }
-sub listed { return sql('SELECT count(*) FROM connpool_leaks') }
+sub listed     { return sql('SELECT count(*) FROM connpool_leaks') }
 
 # Columns of the kind's row of connpool_leak_stats.
-sub stats_query { return "SELECT $_[0] FROM connpool_leak_stats WHERE kind = 'waiting_for_client'" }
+sub stats_query {
+	return "SELECT $_[0] FROM connpool_leak_stats WHERE kind = 'waiting_for_client'";
+}
 sub stats { return sql(stats_query($_[0])) }
 
 sub stats_become
@@ -80,7 +82,7 @@ sub suspected_while
 my $loader = begin_copy(connect_as('loader'));
 $loader->send_message('d', "a row\n");
 suspected('loader');
-is(sql(<<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
+is( sql(<<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
 SELECT state, pid = (SELECT pid FROM pg_stat_activity WHERE application_name = 'loader'),
        held > '1 s' AND held <= xact_age, xact_age < '1 min', query
 FROM connpool_leaks
@@ -88,8 +90,8 @@ SQL
 	'the row of a COPY left alone says for how long it has waited, in how old a transaction');
 is(stat_of($node, 'leak_suspects'), '1|5|WARNING', 'the metric counts the same session');
 wait_samples($node, 2);
-is(stats('suspects, detected, released, ended'), '1|1|0|0',
-	'the statistics count it once, over many samples');
+is(stats('suspects, detected, released, ended'),
+	'1|1|0|0', 'the statistics count it once, over many samples');
 poll_ok($node, <<'SQL', 'the alert names it and how long it has waited');
 SELECT status = 'WARNING' AND culprit ~ 'The oldest is pid \d+ of loader \(.*\), for \d+ s'
 FROM connpool_alerts WHERE metric_name = 'leak_suspects'
@@ -103,22 +105,22 @@ stats_become('suspects = 1', 'the sampler suspects it again');
 $loader->send_message('c', '');
 is($loader->read_until('Z'), 'C Z', 'its COPY ends');
 stats_become('suspects = 0 AND detected = 2 AND released = 2', 'the end of its COPY releases it');
-is(sql(<<'SQL'), 'waiting_for_client|released|loader|t|2',
+is( sql(<<'SQL'), 'waiting_for_client|released|loader|t|2',
 SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '1 min', count(*)
 FROM connpool_leak_log GROUP BY 1, 2, 3, 4
 SQL
 	'both occurrences are logged with how long they were held');
-is(log_count($node, 'leak suspect pid \d+ of loader came back to work after \d+ s'), 2,
-	'the server log says that it came back to work');
+is(log_count($node, 'leak suspect pid \d+ of loader came back to work after \d+ s'),
+	2, 'the server log says that it came back to work');
 $loader->end;
 
 # COPY FROM STDIN that makes progress, a row every 50 ms.
 my $slow = begin_copy(connect_as('slow'));
-is(suspected_while(sub { $slow->send_message('d', "a row\n"); sleep 0.05 }), 0,
-	'a COPY that makes progress is no suspect, though its client is slow');
+is(suspected_while(sub { $slow->send_message('d', "a row\n"); sleep 0.05 }),
+	0, 'a COPY that makes progress is no suspect, though its client is slow');
 is(stats('detected'), '2', 'nor has any sample counted it');
-is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}), 'ClientRead',
-	'it was found waiting for its client all the same');
+is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
+	'ClientRead', 'it was found waiting for its client all the same');
 $slow->send_message('c', '')->read_until('Z');
 $slow->end;
 
@@ -140,8 +142,8 @@ $_->end foreach $unload, $report;
 # COPY TO STDOUT to a client that reads slowly: bytes go out, so it makes progress.
 my $reader = connect_as('reader');
 $reader->send_message('Q', "COPY ($large) TO STDOUT\0");
-is(suspected_while(sub { $reader->read_exactly(100_000) }), 0,
-	'a COPY to a client that reads slowly is no suspect');
+is(suspected_while(sub { $reader->read_exactly(100_000) }),
+	0, 'a COPY to a client that reads slowly is no suspect');
 $reader->abandon;
 
 # A pipeline without Sync, in the transaction that its first statement began.
@@ -150,8 +152,8 @@ $pipeline->parse('', q{INSERT INTO t VALUES ('x')});
 execute_without_sync($pipeline);
 suspected('pipeline');
 is(sql('SELECT state FROM connpool_leaks'), 'active', 'a pipeline is not idle in transaction');
-is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }), 0,
-	'a pipeline that sends statement after statement is no suspect');
+is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }),
+	0, 'a pipeline that sends statement after statement is no suspect');
 suspected('pipeline');
 $pipeline->sync;
 is(listed(), '0', 'Sync ends it at once');
@@ -175,8 +177,11 @@ $pipeline->query('COMMIT');
 	stats_become('suspects = 1', 'the session that waits is counted');
 	my $before = stats($counts);
 	my $offset = -s $node->logfile;
-	foreach my $change ([ q{leak_age = '1h'}, 0 ], [ q{leak_age = '1s'}, 1 ],
-		[ q{exempt_applications = 'held'}, 0 ], [ q{exempt_applications = 'pg_dump'}, 1 ],
+	foreach my $change (
+		[ q{leak_age = '1h'}, 0 ],
+		[ q{leak_age = '1s'}, 1 ],
+		[ q{exempt_applications = 'held'}, 0 ],
+		[ q{exempt_applications = 'pg_dump'}, 1 ],
 		[ q{sample_interval = '200ms'}, 1 ])
 	{
 		my ($setting, $is_listed) = @$change;
@@ -186,8 +191,8 @@ $pipeline->query('COMMIT');
 		is(stats($counts), $before, "$setting changes no count");
 		is(listed(), $is_listed, "$setting decides whether the session is listed");
 	}
-	is(log_count($node, 'came back to work', $offset), 0,
-		'no change of a setting is logged as a return to work');
+	is(log_count($node, 'came back to work', $offset),
+		0, 'no change of a setting is logged as a return to work');
 
 	sql(<<'SQL');
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -202,8 +207,9 @@ SQL
 	is(listed(), '1', 'a cancel does not end a COPY that waits for data');
 	sql('SELECT pg_terminate_backend(pid) FROM connpool_leaks');
 	stats_become('suspects = 0', 'pg_terminate_backend() ends it');
-	is(sql('SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
-		'ended|waiting_for_client|held', 'the log says that its session ended');
+	is( sql('SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
+		'ended|waiting_for_client|held',
+		'the log says that its session ended');
 }
 
 # Sessions that take the places of those that waited inherit nothing.

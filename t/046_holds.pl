@@ -60,16 +60,19 @@ SELECT * FROM stock;
 LOCK TABLE orders IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO stock VALUES (1);
 SQL
-is(holds('writer'), 'ShareRowExclusiveLock on public.orders, RowExclusiveLock on public.stock, '
-	. 'AccessShareLock on public.stock; xid 1 transaction old',
+is( holds('writer'),
+	'ShareRowExclusiveLock on public.orders, RowExclusiveLock on public.stock, '
+	  . 'AccessShareLock on public.stock; xid 1 transaction old',
 	'locks are named by mode and relation, the strongest first; the age of the xid follows');
 my $queries = q{SELECT queries FROM %s WHERE application_name = 'writer'};
-is(sql(sprintf $queries, 'connpool_leaks'), sql(sprintf $queries, 'connpool_sessions'),
+is( sql(sprintf $queries, 'connpool_leaks'),
+	sql(sprintf $queries, 'connpool_sessions'),
 	'queries is what connpool_sessions counts');
-is(holds('writer', @as_viewer), 'NULL',
-	'a role that may not see the session does not see what it holds');
-is(sql('SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
-	't|<insufficient privilege>', 'nor how many statements it has run');
+is(holds('writer', @as_viewer),
+	'NULL', 'a role that may not see the session does not see what it holds');
+is( sql('SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
+	't|<insufficient privilege>',
+	'nor how many statements it has run');
 $writer->query_safe('ROLLBACK');
 
 $writer->query_safe(<<'SQL');
@@ -77,7 +80,8 @@ BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM "My Schema"."Odd "" Name";
 SQL
 sql('INSERT INTO stock VALUES (2)') foreach 1 .. 3;
-is(holds('writer'), 'AccessShareLock on "My Schema"."Odd "" Name"; xmin 3 transactions old',
+is( holds('writer'),
+	'AccessShareLock on "My Schema"."Odd "" Name"; xmin 3 transactions old',
 	'names are quoted where needed, and the age of the snapshot is given');
 is(sql(<<'SQL'), 't', 'it is the age that pg_stat_activity gives');
 SELECT holds LIKE '%; xmin ' || age(a.backend_xmin) || ' transactions old'
@@ -85,13 +89,15 @@ FROM connpool_leaks l JOIN pg_stat_activity a USING (pid)
 SQL
 $writer->query_safe('ROLLBACK');
 
-is(holds_after('SELECT pg_advisory_xact_lock(-7), pg_advisory_xact_lock_shared(1, -2)'),
+is( holds_after('SELECT pg_advisory_xact_lock(-7), pg_advisory_xact_lock_shared(1, -2)'),
 	'ExclusiveLock on advisory lock -7, ShareLock on advisory lock (1, -2)',
 	'advisory locks are named by their keys');
-like(holds_after('LOCK TABLE ' . join(', ', map { "many_$_" } 1 .. 12)),
+like(
+	holds_after('LOCK TABLE ' . join(', ', map { "many_$_" } 1 .. 12)),
 	qr/^AccessExclusiveLock on public\.many_1, .*public\.many_10 and 2 more/,
 	'ten locks are named, and the others counted');
-like(holds_after('CREATE TABLE fresh (a int)'),
+like(
+	holds_after('CREATE TABLE fresh (a int)'),
 	qr/^AccessExclusiveLock on relation \d+, .*on object 2200 of pg_namespace; xid 1 trans/,
 	'a relation that is not committed is shown by its OID');
 is(holds_after(''), 'NULL', 'a transaction that has done nothing holds nothing');
@@ -101,7 +107,8 @@ is(holds_after(''), 'NULL', 'a transaction that has done nothing holds nothing')
 	my $far = session($node, 'far', dbname => 'other db');
 	my $relation = $node->safe_psql('other db', q{SELECT 'far'::regclass::oid});
 	$far->query_safe('BEGIN; LOCK TABLE far IN ACCESS SHARE MODE');
-	is(holds('far'), qq{AccessShareLock on relation $relation of database "other db"},
+	is( holds('far'),
+		qq{AccessShareLock on relation $relation of database "other db"},
 		'a relation of another database is shown by its OID and database');
 	leave($far);
 }
@@ -139,7 +146,9 @@ sql(<<'SQL');
 BEGIN; INSERT INTO stock VALUES (3); PREPARE TRANSACTION 'first';
 BEGIN; LOCK TABLE orders IN SHARE MODE; PREPARE TRANSACTION 'second';
 SQL
-poll_ok($node, q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
+poll_ok(
+	$node,
+	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'two prepared transactions are suspects');
 is(sql(<<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks, and no statements');
 SELECT query, queries IS NULL, regexp_replace(holds, '; xid \d+ transactions? old$', '; aged')
@@ -162,8 +171,8 @@ leave($writer);
 	my $newest = Wire->connect_to($node, 'pool', user => $user);
 	my $idle = q{FROM connpool_leaks WHERE kind = 'idle'};
 	poll_ok($node, "SELECT count(*) = 2 $idle", 'two idle connections are forgotten');
-	is(sql("SELECT queries, holds IS NULL $idle ORDER BY queries"), "0|t\n2|t",
-		'a connection that was never used has 0 queries, and neither holds anything');
+	is(sql("SELECT queries, holds IS NULL $idle ORDER BY queries"),
+		"0|t\n2|t", 'a connection that was never used has 0 queries, and neither holds anything');
 	$_->end foreach $unused, $used, $newest;
 }
 
@@ -176,14 +185,16 @@ leave($writer);
 	my $unload = Wire->connect_to($standby, 'unload', user => $user);
 	my $large = q{SELECT repeat('x', 1000) FROM stock, generate_series(1, 20000)};
 	$unload->send_message('Q', "COPY ($large) TO STDOUT\0");
-	poll_ok($standby, q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'waiting_for_client'},
+	poll_ok(
+		$standby,
+		q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'waiting_for_client'},
 		'a COPY on a standby waits for its client');
-	is($standby->safe_psql('postgres', 'SELECT queries, holds FROM connpool_leaks'),
+	is( $standby->safe_psql('postgres', 'SELECT queries, holds FROM connpool_leaks'),
 		'1|AccessShareLock on public.stock; xmin 0 transactions old',
 		'its first statement counts, and holds a lock and a snapshot');
 	sql('INSERT INTO stock VALUES (4)');
 	$node->wait_for_catchup($standby);
-	is($standby->safe_psql('postgres', 'SELECT holds FROM connpool_leaks'),
+	is( $standby->safe_psql('postgres', 'SELECT holds FROM connpool_leaks'),
 		'AccessShareLock on public.stock; xmin 1 transaction old',
 		'the age of its snapshot grows with the transactions of the primary');
 	$unload->abandon;

@@ -67,14 +67,19 @@ $node->safe_psql('postgres', $setup);
 sub failures
 {
 	my ($role, @statements) = @_;
-	my (undef, undef, $errors) = $node->psql('postgres',
+	my (undef, undef, $errors) = $node->psql(
+		'postgres',
 		"\\set VERBOSITY verbose\n\\set SHOW_CONTEXT never\n" . join(";\n", @statements),
-		extra_params => [ '-U', $role ], on_error_stop => 0);
+		extra_params => [ '-U', $role ],
+		on_error_stop => 0);
 	return join "\n", $errors =~ /ERROR:  (.*)$/mg;
 }
 
 # The errors when reading each of these views is refused.
-sub refused { return join "\n", map { "42501: permission denied for view $_" } @_; }
+sub refused
+{
+	return join "\n", map { "42501: permission denied for view $_" } @_;
+}
 
 sub value_for
 {
@@ -83,72 +88,92 @@ sub value_for
 }
 
 # --- what the privileges of views allow
-is(failures('reader', map { "TABLE own.$_" } @views), '',
-	'a role that was granted a view over one of ours can read it, for each of ours');
-is(failures('reader', map { ("PREPARE p_$_ AS TABLE own.$_", ("EXECUTE p_$_") x 7) } @views), '',
-	'it can read it by a prepared statement, with custom and generic plans');
-is(failures('reader', 'CREATE VIEW over AS TABLE own.connpool_leaks', 'TABLE over'), '',
-	'it can read it through a further view');
-is(failures('columnist', map { "SELECT $first{$_} FROM $_" } @views), '',
-	'a role that was granted a column of a view can read that column');
-is(failures('columnist', map { "SELECT count(*) FROM $_" } @views), '',
-	'a role that was granted a column of a view can count its rows');
-is(failures('invoked', map { "TABLE own.invoker_$_" } @views), '',
-	'a view with security_invoker is readable for a role that may read ours too');
+is(failures('reader', map { "TABLE own.$_" } @views),
+	'', 'a role that was granted a view over one of ours can read it, for each of ours');
+is(failures('reader', map { ("PREPARE p_$_ AS TABLE own.$_", ("EXECUTE p_$_") x 7) } @views),
+	'', 'it can read it by a prepared statement, with custom and generic plans');
+is(failures('reader', 'CREATE VIEW over AS TABLE own.connpool_leaks', 'TABLE over'),
+	'', 'it can read it through a further view');
+is(failures('columnist', map { "SELECT $first{$_} FROM $_" } @views),
+	'', 'a role that was granted a column of a view can read that column');
+is(failures('columnist', map { "SELECT count(*) FROM $_" } @views),
+	'', 'a role that was granted a column of a view can count its rows');
+is(failures('invoked', map { "TABLE own.invoker_$_" } @views),
+	'', 'a view with security_invoker is readable for a role that may read ours too');
 is(failures('keeper', <<'SQL'), '', 'our views work in subqueries of other queries');
 CREATE TABLE own.notes AS SELECT pid FROM connpool_sessions;
 SELECT * FROM own.notes n WHERE EXISTS (SELECT FROM own.connpool_sessions s WHERE s.pid = n.pid);
 SELECT (SELECT count(*) FROM own.connpool_sessions s WHERE s.pid = n.pid) FROM own.notes n
 SQL
-is(failures('keeper', map { 'SELECT * FROM ' . call($_, 'NULL') } @views), '',
-	'a role that may read a view may call the function behind it');
+is(failures('keeper', map { 'SELECT * FROM ' . call($_, 'NULL') } @views),
+	'', 'a role that may read a view may call the function behind it');
 
 my $idle = session($node, 'idle');
 my $state = q{SELECT coalesce(state, 'hidden') FROM own.connpool_sessions
 	WHERE application_name =};
-is(value_for('reader', "$state 'idle'"), 'hidden',
-	'a view over ours shows its reader what pg_stat_activity would show of others');
-is(value_for('reader', "SET application_name = 'mine'; $state 'mine'"), 'active',
-	q{a view over ours shows its reader the reader's own session});
-is(value_for('keeper', "$state 'idle'"), 'idle',
-	'the same view shows a member of pg_monitor all sessions');
+is(value_for('reader', "$state 'idle'"),
+	'hidden', 'a view over ours shows its reader what pg_stat_activity would show of others');
+is(value_for('reader', "SET application_name = 'mine'; $state 'mine'"),
+	'active', q{a view over ours shows its reader the reader's own session});
+is(value_for('keeper', "$state 'idle'"),
+	'idle', 'the same view shows a member of pg_monitor all sessions');
 leave($idle);
 
 # --- what PostgreSQL refuses
-is(failures('columnist', map { "SELECT $second{$_} FROM $_" } @views), refused(@views),
-	'a role that was granted a column of a view cannot read another column');
-is(failures('columnist', map { "TABLE $_" } @views), refused(@views),
-	'a role that was granted a column of a view cannot read the whole view');
-is(failures('reader', map { "TABLE $_" } @views), refused(@views),
-	'a role that was granted a view over one of ours cannot read ours');
-is(failures('reader', map { "TABLE own.invoker_$_" } @views), refused(@views),
+is(failures('columnist', map { "SELECT $second{$_} FROM $_" } @views),
+	refused(@views), 'a role that was granted a column of a view cannot read another column');
+is(failures('columnist', map { "TABLE $_" } @views),
+	refused(@views), 'a role that was granted a column of a view cannot read the whole view');
+is(failures('reader', map { "TABLE $_" } @views),
+	refused(@views), 'a role that was granted a view over one of ours cannot read ours');
+is(failures('reader', map { "TABLE own.invoker_$_" } @views),
+	refused(@views),
 	'a view with security_invoker is not readable for a role that may not read ours');
 
 # --- what the functions behind the views refuse
 foreach my $pass ('NULL', '0', '1', '-1', '(SELECT pass FROM _connpool_view_pass)')
 {
-	is(failures($_, map { 'SELECT * FROM ' . call($_, $pass) } @views), refused(@views),
-		"$_ cannot call the functions behind the views with the pass $pass")
+	is(failures($_, map { 'SELECT * FROM ' . call($_, $pass) } @views),
+		refused(@views), "$_ cannot call the functions behind the views with the pass $pass")
 	  foreach 'reader', 'columnist', 'nobody';
 	my %call = map { $_ => call($_, $pass) } @views;
-	is(failures('columnist', map { "SELECT f.* FROM (SELECT $first{$_} FROM $_) v
-			RIGHT JOIN $call{$_} f ON true" } @views), refused(@views),
+	is( failures(
+			'columnist',
+			map {
+				"SELECT f.* FROM (SELECT $first{$_} FROM $_) v
+			RIGHT JOIN $call{$_} f ON true"
+			} @views),
+		refused(@views),
 		"a granted column beside the call opens no function with the pass $pass");
-	is(failures('reader', map { "SELECT f.* FROM own.$_ v RIGHT JOIN $call{$_} f ON true" }
-			@views), refused(@views),
+	is( failures(
+			'reader', map { "SELECT f.* FROM own.$_ v RIGHT JOIN $call{$_} f ON true" } @views),
+		refused(@views),
 		"a granted view beside the call opens no function with the pass $pass");
-	is(failures('reader', map { ("PREPARE p_$_ AS SELECT * FROM $call{$_}", "TABLE own.$_",
-				"EXECUTE p_$_") } @views), refused(@views),
+	is( failures(
+			'reader',
+			map { ("PREPARE p_$_ AS SELECT * FROM $call{$_}", "TABLE own.$_", "EXECUTE p_$_") }
+			  @views),
+		refused(@views),
 		"a granted view that is read before opens no function with the pass $pass");
 }
-is(failures('nobody', 'SELECT * FROM connpool_live_sessions(NULL)',
-		q{SELECT * FROM connpool_live_sessions('pg_class')}), <<'ERRORS' =~ s/\n$//r,
+is( failures(
+		'nobody',
+		'SELECT * FROM connpool_live_sessions(NULL)',
+		q{SELECT * FROM connpool_live_sessions('pg_class')}),
+	<<'ERRORS' =~ s/\n$//r,
 22023: "(null)" is not a view over sessions
 22023: "pg_class" is not a view over sessions
 ERRORS
 	'connpool_live_sessions() refuses names that are no views over sessions');
-is(failures('keeper', map { ('SET ROLE pg_monitor', "TABLE $_", 'SET ROLE pg_read_all_stats',
-			'SELECT * FROM ' . call($_, 'NULL')) } @views), refused(@views),
+is( failures(
+		'keeper',
+		map {
+			(   'SET ROLE pg_monitor',
+				"TABLE $_",
+				'SET ROLE pg_read_all_stats',
+				'SELECT * FROM ' . call($_, 'NULL'))
+		} @views),
+	refused(@views),
 	'the current role decides, not the one that logged in');
 
 # --- the pass
@@ -156,8 +181,8 @@ my $count = 'SELECT count(*) FROM _connpool_view_pass';
 is($node->safe_psql('postgres', $count), 0, 'a superuser does not see the pass');
 is(value_for('keeper', $count), 0, 'a member of pg_monitor does not see the pass');
 value_for('reader', 'CREATE VIEW my_view AS TABLE _connpool_view_pass');
-is(value_for('reader', 'SELECT count(*) FROM my_view'), 0,
-	q{a view of a user's own does not see the pass});
+is(value_for('reader', 'SELECT count(*) FROM my_view'),
+	0, q{a view of a user's own does not see the pass});
 $node->safe_psql('postgres',
 	"CREATE FUNCTION see_pass() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS '$count'");
 is(value_for('reader', 'SELECT see_pass()'), 0, 'a function of a superuser does not see the pass');
@@ -179,15 +204,17 @@ BEGIN
 	RETURN true;
 END $$;
 SQL
-is(failures('reader', map { "SELECT * FROM own.$_ v WHERE tries(v::text)" } @views), '',
-	'a predicate with side effects runs over each view');
-is(value_for('reader', 'SELECT count(*) > 10, bool_or(opened) FROM tried'), 't|f',
-	'a predicate with side effects does not see the pass');
+is(failures('reader', map { "SELECT * FROM own.$_ v WHERE tries(v::text)" } @views),
+	'', 'a predicate with side effects runs over each view');
+is(value_for('reader', 'SELECT count(*) > 10, bool_or(opened) FROM tried'),
+	't|f', 'a predicate with side effects does not see the pass');
 my $table = 'foreign table _connpool_view_pass';
-is(failures('reader', 'INSERT INTO _connpool_view_pass VALUES (1)'),
-	"42501: permission denied for $table", 'an ordinary role cannot write the pass');
+is( failures('reader', 'INSERT INTO _connpool_view_pass VALUES (1)'),
+	"42501: permission denied for $table",
+	'an ordinary role cannot write the pass');
 my $forge = 'CREATE FOREIGN TABLE mine (pass bigint) SERVER _connpool_view_pass';
-is(failures('reader', $forge), '42501: permission denied for foreign server _connpool_view_pass',
+is( failures('reader', $forge),
+	'42501: permission denied for foreign server _connpool_view_pass',
 	'an ordinary role cannot make a table like that of the pass');
 
 # --- careless grants
@@ -196,43 +223,55 @@ GRANT USAGE ON FOREIGN SERVER _connpool_view_pass TO reader;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO nobody;
 REVOKE ALL ON connpool_leaks FROM nobody;
 SQL
-is(failures('reader', $forge, 'CREATE VIEW my_pass AS TABLE mine',
+is( failures(
+		'reader', $forge,
+		'CREATE VIEW my_pass AS TABLE mine',
 		'SELECT * FROM connpool_leaks((SELECT pass FROM mine))',
 		'SELECT * FROM connpool_leaks((SELECT pass FROM my_pass))'),
 	refused(('connpool_leaks') x 2),
 	'a table like that of the pass is empty when its owner reads it');
-is(failures('nobody', 'SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass))',
-		'TABLE connpool_leaks', 'TABLE connpool_errors'), refused(('connpool_leaks') x 2),
+is( failures(
+		'nobody',
+		'SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass))',
+		'TABLE connpool_leaks',
+		'TABLE connpool_errors'),
+	refused(('connpool_leaks') x 2),
 	'a view that was taken out of a grant on all tables is refused');
-like(failures('nobody', 'INSERT INTO _connpool_view_pass VALUES (1)'),
+like(
+	failures('nobody', 'INSERT INTO _connpool_view_pass VALUES (1)'),
 	qr/^\w{5}: cannot insert into foreign table "_connpool_view_pass"$/,
 	'a role with all privileges on the table of the pass cannot write it');
 
 # --- changes of privileges and owners
 $node->safe_psql('postgres', 'REVOKE SELECT ON connpool_leaks FROM pg_monitor');
-is(failures('keeper', 'TABLE connpool_leaks', 'SELECT * FROM connpool_leaks()'),
+is( failures('keeper', 'TABLE connpool_leaks', 'SELECT * FROM connpool_leaks()'),
 	refused(('connpool_leaks') x 2),
 	'a view that was revoked from pg_monitor is refused to its members');
-is(failures('reader', 'TABLE own.connpool_leaks'), refused('connpool_leaks'),
+is( failures('reader', 'TABLE own.connpool_leaks'),
+	refused('connpool_leaks'),
 	'a view over one of ours is refused once its owner may not read ours');
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_leaks TO keeper');
-is(failures('reader', 'TABLE own.connpool_leaks'), '',
-	'a grant to the owner of a view over ours makes it readable again');
+is(failures('reader', 'TABLE own.connpool_leaks'),
+	'', 'a grant to the owner of a view over ours makes it readable again');
 $node->safe_psql('postgres', <<'SQL');
 ALTER VIEW connpool_errors OWNER TO keeper;
 GRANT SELECT ON connpool_errors TO nobody;
 SQL
-is(failures('nobody', 'TABLE connpool_errors'), '',
-	'roles that may read the whole of a view of ours can when an ordinary role owns it');
-is(failures('reader', 'TABLE own.connpool_errors'), refused('connpool_errors'),
+is(failures('nobody', 'TABLE connpool_errors'),
+	'', 'roles that may read the whole of a view of ours can when an ordinary role owns it');
+is( failures('reader', 'TABLE own.connpool_errors'),
+	refused('connpool_errors'),
 	'other roles cannot read a view of ours that an ordinary role owns');
 
 # --- pg_dump by the owner of the database, an ordinary role
 $node->safe_psql('postgres', 'CREATE ROLE landlord LOGIN');
 $node->safe_psql('postgres', 'CREATE DATABASE shop OWNER landlord');
 $node->safe_psql('shop', 'CREATE EXTENSION connpool_monitor CASCADE');
-$node->command_ok([ 'pg_dump', '-d', $node->connstr('shop'), '-U', 'landlord', '-f',
-		PostgreSQL::Test::Utils::tempdir() . '/shop.sql' ],
+$node->command_ok(
+	[
+		'pg_dump', '-d', $node->connstr('shop'),
+		'-U', 'landlord', '-f', PostgreSQL::Test::Utils::tempdir() . '/shop.sql'
+	],
 	'an ordinary role that owns a database can dump it');
 
 $node->stop;

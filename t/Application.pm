@@ -13,7 +13,8 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 use Exporter 'import';
-our @EXPORT = qw(application application_start application_runs application_end start_pooler restart_pooler stop_pooler pooler_version);
+our @EXPORT =
+  qw(application application_start application_runs application_end start_pooler restart_pooler stop_pooler pooler_version);
 
 my $json = JSON::PP->new->canonical;
 
@@ -26,7 +27,8 @@ sub connection
 		port => $where->port,
 		user => $options{user} // getpwuid($<),
 		database => $options{database} // 'postgres',
-		application_name => $options{name} // 'application' };
+		application_name => $options{name} // 'application'
+	};
 }
 
 # Start an application with a job; %options name its role, database and name.
@@ -36,7 +38,8 @@ sub application_start
 	my $directory = PostgreSQL::Test::Utils::tempdir_short();
 	my %app = (output => "$directory/output", errors => "$directory/errors");
 
-	PostgreSQL::Test::Utils::append_to_file("$directory/job", $json->encode({ connection => connection($where, %options), %$job }));
+	PostgreSQL::Test::Utils::append_to_file("$directory/job",
+		$json->encode({ connection => connection($where, %options), %$job }));
 	$app{pid} = fork() // die 'cannot fork';
 	if ($app{pid} == 0)
 	{
@@ -66,7 +69,8 @@ sub application_end
 
 	select undef, undef, undef, 0.02 while application_runs($app) && time < $deadline;
 	kill 'KILL', $app->{pid} if application_runs($app);
-	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors}) if ($app->{status} // 1) != 0;
+	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors})
+	  if ($app->{status} // 1) != 0;
 	return $json->decode(PostgreSQL::Test::Utils::slurp_file($app->{output}));
 }
 
@@ -80,14 +84,27 @@ sub start_pooler
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
 	my $user = getpwuid($<);
 	my %all = (
-		listen_addr => '', unix_socket_dir => $directory, listen_port => $port, auth_type => 'any',
-		admin_users => $user, pool_mode => 'transaction', default_pool_size => 2, logfile => "$directory/log",
-		pidfile => "$directory/pid", %settings);
+		listen_addr => '',
+		unix_socket_dir => $directory,
+		listen_port => $port,
+		auth_type => 'any',
+		admin_users => $user,
+		pool_mode => 'transaction',
+		default_pool_size => 2,
+		logfile => "$directory/log",
+		pidfile => "$directory/pid",
+		%settings);
 	my $host = $node->host;
 
-	PostgreSQL::Test::Utils::append_to_file("$directory/pgbouncer.ini", join("\n",
-		'[databases]', "* = host=$host port=" . $node->port . " user=$user", '[pgbouncer]', map({ "$_ = $all{$_}" } sort keys %all), ''));
-	return restart_pooler(bless { directory => $directory, port => $all{listen_port}, user => $user }, 'Application::Pooler');
+	PostgreSQL::Test::Utils::append_to_file(
+		"$directory/pgbouncer.ini",
+		join("\n",
+			'[databases]', "* = host=$host port=" . $node->port . " user=$user",
+			'[pgbouncer]', map({ "$_ = $all{$_}" } sort keys %all),
+			''));
+	return restart_pooler(
+		bless { directory => $directory, port => $all{listen_port}, user => $user },
+		'Application::Pooler');
 }
 
 # Start it, or start it again.
@@ -100,7 +117,9 @@ sub restart_pooler
 	# without -q it says on standard error why it does not start
 	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$pooler->{directory}/pgbouncer.ini");
 	# its pid comes after its socket, and who stops it needs it
-	select undef, undef, undef, 0.1 until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid") || !$tries--;
+	select undef, undef, undef, 0.1
+	  until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid")
+	  || !$tries--;
 	return $pooler;
 }
 
@@ -109,7 +128,10 @@ sub stop_pooler
 	my ($pooler) = @_;
 
 	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
-	my ($pid) = -f "$pooler->{directory}/pid" ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/ : ();
+	my ($pid) =
+	  -f "$pooler->{directory}/pid"
+	  ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/
+	  : ();
 
 	# whoever was started in the background ignores QUIT, and TERM waits for clients since 1.23
 	kill 'KILL', $pid if $pid;

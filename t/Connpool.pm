@@ -13,7 +13,8 @@ use Test::More;
 use Time::HiRes ();
 
 use Exporter 'import';
-our @EXPORT = qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok connects extension_members);
+our @EXPORT =
+  qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok connects extension_members);
 
 # PostgreSQL::Test::Cluster waits a tenth of a second between two looks at what it polls for,
 # which adds up to minutes over all files. A fifth of that will do.
@@ -31,7 +32,9 @@ sub new_node
 	my $preload = $options{preload} // 'pg_stat_statements, connpool_monitor';
 
 	# the same encoding everywhere, whatever the locale of who runs the tests
-	$node->init(allows_streaming => $options{allows_streaming} // 0, extra => [ '--encoding=UTF8', '--locale=C' ]);
+	$node->init(
+		allows_streaming => $options{allows_streaming} // 0,
+		extra => [ '--encoding=UTF8', '--locale=C' ]);
 	$node->append_conf('postgresql.conf', <<"CONF");
 shared_preload_libraries = '$preload'
 autovacuum = off
@@ -60,7 +63,8 @@ sub stat_of
 {
 	my ($node, $metric) = @_;
 	return $node->safe_psql('postgres',
-		"SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = '$metric'");
+		"SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = '$metric'"
+	);
 }
 
 sub alert_of
@@ -107,7 +111,10 @@ sub leave
 sub extension_members
 {
 	my (%options) = @_;
-	my $does = $options{definitions} ? q{CASE WHEN p.oid IS NOT NULL THEN pg_get_functiondef(p.oid) WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END} : 'NULL';
+	my $does =
+	  $options{definitions}
+	  ? q{CASE WHEN p.oid IS NOT NULL THEN pg_get_functiondef(p.oid) WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END}
+	  : 'NULL';
 	return <<"SQL";
 SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS what,
        (SELECT string_agg(format('%s %s%s', a.grantee::regrole, a.privilege_type, CASE WHEN a.is_grantable THEN '*' END), ', ' ORDER BY a.grantee::regrole::text, a.privilege_type)
@@ -131,7 +138,8 @@ sub connects
 {
 	my ($conninfo) = @_;
 	my ($out, $err);
-	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', 'SELECT 1' ], '<', '/dev/null', '>', \$out, '2>', \$err);
+	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', 'SELECT 1' ],
+		'<', '/dev/null', '>', \$out, '2>', \$err);
 }
 
 sub poll_ok

@@ -17,7 +17,8 @@ my ($parent, @children) = ($$);
 END { kill 'KILL', @children if @children && $$ == $parent; }
 
 my @old_pools = qw(sv_active sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
-my @new_pools = qw(cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
+my @new_pools =
+  qw(cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
 my @counts = qw(xact_count query_count);
 my @times = qw(xact_time query_time wait_time);
 my @parses = qw(client_parse_count server_parse_count bind_count);
@@ -26,7 +27,8 @@ my @parses = qw(client_parse_count server_parse_count bind_count);
 sub pool_columns
 {
 	my ($version) = @_;
-	return (qw(database user cl_active cl_waiting),
+	return (
+		qw(database user cl_active cl_waiting),
 		$version >= 18 ? @new_pools : ($version >= 16 ? 'cl_cancel_req' : (), @old_pools),
 		$version >= 24 ? 'load_balance_hosts' : ());
 }
@@ -34,9 +36,13 @@ sub pool_columns
 sub server_columns
 {
 	my ($version) = @_;
-	return (qw(type user database), $version >= 23 ? 'replication' : (),
+	return (
+		qw(type user database),
+		$version >= 23 ? 'replication' : (),
 		qw(state addr port local_addr local_port connect_time request_time wait wait_us close_needed ptr link remote_pid tls),
-		$version >= 18 ? 'application_name' : (), $version >= 21 ? 'prepared_statements' : (), $version >= 24 ? 'id' : ());
+		$version >= 18 ? 'application_name' : (),
+		$version >= 21 ? 'prepared_statements' : (),
+		$version >= 24 ? 'id' : ());
 }
 
 sub stat_columns
@@ -44,7 +50,9 @@ sub stat_columns
 	my ($version) = @_;
 	my @assignment = $version >= 23 ? 'server_assignment_count' : ();
 	my @rest = (@times, $version >= 24 ? @parses : (), $version >= 26 ? 'client_login_count' : ());
-	return ('database', map({ "total_$_" } @assignment, @counts, qw(received sent), @rest),
+	return (
+		'database',
+		map({ "total_$_" } @assignment, @counts, qw(received sent), @rest),
 		map({ "avg_$_" } @assignment, @counts, qw(recv sent), @rest));
 }
 
@@ -52,7 +60,13 @@ sub stat_columns
 sub table
 {
 	my ($columns, @rows) = @_;
-	return [ $columns, map { my $row = $_; [ map { $row->{$_} // '0' } @$columns ] } @rows ];
+	return [
+		$columns,
+		map {
+			my $row = $_;
+			[ map { $row->{$_} // '0' } @$columns ]
+		} @rows
+	];
 }
 
 # What a console of 1.version says.
@@ -60,22 +74,26 @@ sub answers
 {
 	my ($version, %rows) = @_;
 	return {
-		'SHOW VERSION' => table([ 'version' ], { version => "PgBouncer 1.$version.0" }),
-		'SHOW DATABASES' => table([ qw(name host port) ], @{ $rows{databases} // [] }),
+		'SHOW VERSION' => table(['version'], { version => "PgBouncer 1.$version.0" }),
+		'SHOW DATABASES' => table([qw(name host port)], @{ $rows{databases} // [] }),
 		'SHOW SERVERS' => table([ server_columns($version) ], @{ $rows{servers} // [] }),
 		'SHOW POOLS' => table([ pool_columns($version) ], @{ $rows{pools} // [] }),
 		'SHOW STATS' => table([ stat_columns($version) ], @{ $rows{stats} // [] }),
-		'SHOW CONFIG' => table([ qw(key value) ], @{ $rows{config} // [] }) };
+		'SHOW CONFIG' => table([qw(key value)], @{ $rows{config} // [] })
+	};
 }
 
 sub message { my ($type, $body) = @_; return $type . pack('N', length($body) + 4) . $body; }
-sub ready { return message('Z', 'I'); }
+sub ready   { return message('Z', 'I'); }
 
 sub rows_message
 {
 	my ($columns, @rows) = @{ $_[0] };
-	my $text = message('T', pack('n', scalar @$columns) . join('', map { "$_\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0) } @$columns));
-	$text .= message('D', pack('n', scalar @$_) . join('', map { pack('N', length $_) . $_ } @$_)) foreach @rows;
+	my $text = message('T',
+		pack('n', scalar @$columns)
+		  . join('', map { "$_\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0) } @$columns));
+	$text .= message('D', pack('n', scalar @$_) . join('', map { pack('N', length $_) . $_ } @$_))
+	  foreach @rows;
 	return $text . message('C', "SHOW\0") . ready();
 }
 
@@ -85,7 +103,10 @@ sub new
 	my ($class, $answers) = @_;
 	my $directory = PostgreSQL::Test::Utils::tempdir_short();
 	my $port = 6543;
-	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => "$directory/.s.PGSQL.$port", Listen => 20) or die "cannot listen: $!";
+	my $socket = IO::Socket::UNIX->new(
+		Type => SOCK_STREAM,
+		Local => "$directory/.s.PGSQL.$port",
+		Listen => 20) or die "cannot listen: $!";
 	my $pid = fork() // die 'cannot fork';
 	if ($pid == 0)
 	{
@@ -141,20 +162,32 @@ sub reply
 
 	return if $answers eq 'hang';
 	return pack('C*', map { int rand 256 } 1 .. 2000) if $answers eq 'garbage';
-	return message('R', pack('N', 0)) . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000 if $answers eq 'welcome' && !$is_open;
+	return message('R', pack('N', 0))
+	  . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
+	  if $answers eq 'welcome' && !$is_open;
 	return message('R', pack('N', 10) . "SCRAM-SHA-256\0\0") if $answers eq 'scram' && !$is_open;
 	# libpq computes two thousand million hashes, in one call
-	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000") if $answers eq 'scram' && $bytes =~ /^p.*r=([^,]+)/s;
-	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready() if !$is_open;
+	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000")
+	  if $answers eq 'scram' && $bytes =~ /^p.*r=([^,]+)/s;
+	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready()
+	  if !$is_open;
 	return if $answers eq 'mute';
 	return message('H', pack('Cn', 0, 0)) if $answers eq 'copy';
 	# notifications and values of parameters, which libpq queues, and notices
-	return message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000 if $answers eq 'notifications';
-	return join('', map { message('S', "parameter_$_\0" . 'x' x 100 . "\0") } 1 .. 15000) . rows_message([ ['version'], ['PgBouncer 1.18.0'] ]) if $answers eq 'parameters';
+	return message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
+	  if $answers eq 'notifications';
+	return
+	  join('', map { message('S', "parameter_$_\0" . 'x' x 100 . "\0") } 1 .. 15000)
+	  . rows_message([ ['version'], ['PgBouncer 1.18.0'] ])
+	  if $answers eq 'parameters';
 	# a hundred megabytes of rows, and no end
-	return message('T', pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0)) . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000 if $answers eq 'flood';
+	return message('T',
+		pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0))
+	  . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000
+	  if $answers eq 'flood';
 	my ($query) = $bytes =~ /^Q....([^\0]*)\0/s;
-	return message('E', "SERROR\0C42601\0Mnot here\0\0") . ready() if !defined $query || $answers eq 'errors';
+	return message('E', "SERROR\0C42601\0Mnot here\0\0") . ready()
+	  if !defined $query || $answers eq 'errors';
 	return rows_message($answers->{$query} // [ ['nothing'] ]);
 }
 

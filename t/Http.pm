@@ -30,7 +30,8 @@ sub get
 	# a fast machine asks more often than it may
 	while (1)
 	{
-		$answer = HTTP::Tiny->new(timeout => 10)->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
+		$answer = HTTP::Tiny->new(timeout => 10)
+		  ->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
 		last if $answer->{status} != 429;
 		select undef, undef, undef, 0.05;
 	}
@@ -41,7 +42,10 @@ sub get
 sub get_as
 {
 	my ($port, $path, %headers) = @_;
-	my $answer = raw($port, "GET $path HTTP/1.1\r\n" . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers) . "Connection: close\r\n\r\n");
+	my $answer = raw($port,
+			"GET $path HTTP/1.1\r\n"
+		  . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers)
+		  . "Connection: close\r\n\r\n");
 	return { status => $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 599, content => $answer };
 }
 
@@ -55,7 +59,8 @@ sub get_json
 sub series
 {
 	my ($text, $family) = @_;
-	return { map { /^\Qconnpool_$family\E(\{.*\})? (\S+)$/ ? ($1 // '' => $2) : () } split /\n/, $text };
+	return { map { /^\Qconnpool_$family\E(\{.*\})? (\S+)$/ ? ($1 // '' => $2) : () } split /\n/,
+		$text };
 }
 
 # The sum of a family, over the series whose labels match.
@@ -112,7 +117,8 @@ sub poll_http
 sub worker_pid
 {
 	my ($node) = @_;
-	my ($postmaster) = PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my ($postmaster) =
+	  PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
 	my @found = grep { /connpool_monitor http/ } `ps -o pid=,args= --ppid $postmaster`;
 	return @found == 1 && $found[0] =~ /(\d+)/ ? $1 : 0;
 }

@@ -15,9 +15,12 @@ sub connect_to
 	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
 	  or die "could not connect: $!";
 	my $self = bless { socket => $socket, notices => [] }, $class;
-	my %startup = (user => $options{user}, database => $options{database} // 'postgres',
+	my %startup = (
+		user => $options{user},
+		database => $options{database} // 'postgres',
 		application_name => $application);
-	my $body = pack('N', 196608) . join('', map { "$_\0$startup{$_}\0" } sort keys %startup) . "\0";
+	my $body =
+	  pack('N', 196608) . join('', map { "$_\0$startup{$_}\0" } sort keys %startup) . "\0";
 
 	$socket->syswrite(pack('N', length($body) + 4) . $body);
 	$self->read_until('Z');
@@ -63,16 +66,35 @@ sub read_until
 }
 
 # Messages of the extended protocol; they are only sent.
-sub parse { my ($self, $name, $sql) = @_; return $self->send_message('P', "$name\0$sql\0" . pack('n', 0)) }
-sub bind_to { my ($self, $portal, $name) = @_; return $self->send_message('B', "$portal\0$name\0" . pack('nnn', 0, 0, 0)) }
+sub parse
+{
+	my ($self, $name, $sql) = @_;
+	return $self->send_message('P', "$name\0$sql\0" . pack('n', 0));
+}
+
+sub bind_to
+{
+	my ($self, $portal, $name) = @_;
+	return $self->send_message('B', "$portal\0$name\0" . pack('nnn', 0, 0, 0));
+}
 sub describe { my ($self, $kind, $name) = @_; return $self->send_message('D', "$kind$name\0") }
-sub execute { my ($self, $portal, $rows) = @_; return $self->send_message('E', "$portal\0" . pack('N', $rows // 0)) }
+
+sub execute
+{
+	my ($self, $portal, $rows) = @_;
+	return $self->send_message('E', "$portal\0" . pack('N', $rows // 0));
+}
 sub close_portal { my ($self, $portal) = @_; return $self->send_message('C', "P$portal\0") }
-sub flush { return $_[0]->send_message('H', '') }
-sub sync { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
+sub flush        { return $_[0]->send_message('H', '') }
+sub sync         { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
 
 # A simple query, to its end.
-sub query { my ($self, $sql) = @_; $self->send_message('Q', "$sql\0"); return $self->read_until('Z') }
+sub query
+{
+	my ($self, $sql) = @_;
+	$self->send_message('Q', "$sql\0");
+	return $self->read_until('Z');
+}
 
 # Parse, Bind, Execute, Sync of one statement.
 sub extended

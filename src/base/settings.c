@@ -32,6 +32,7 @@ CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = tru
 int			cpm_max_pools = 256;
 int			cpm_application_grouping = CPM_GROUPING_HOST;
 int			cpm_slow_statements_kept = 1000;
+bool		cpm_slow_statement_text = true;
 int			cpm_sample_interval_ms = 1000;
 int			cpm_slow_query_mean_time_ms = 1000;
 int			cpm_alert_after_ms = 30 * 1000;
@@ -445,6 +446,10 @@ define_counting(void)
 							"0 remembers none. They are still counted.",
 							&cpm_slow_statements_kept, cpm_slow_statements_kept, 0, 1000000, at_start,
 							0, NULL, NULL, NULL);
+	DefineCustomBoolVariable(PREFIX ".slow_statement_text",
+							 "Shows the texts of slow statements in connpool_slow_statements.",
+							 "pg_stat_statements keeps them, those of utility statements with their literals. Off: the view shows the queryid only.",
+							 &cpm_slow_statement_text, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void
@@ -504,7 +509,7 @@ define_pgbouncer(void)
 
 	DefineCustomStringVariable(PREFIX ".pgbouncer",
 							   "Names the consoles of PgBouncer that are asked.",
-							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â224¦'. Passwords are taken from the password file only.",
+							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=â€¦'. Passwords are taken from the password file only.",
 							   &pgbouncer_string, "", at_start, GUC_SUPERUSER_ONLY,
 							   check_pgbouncer, assign_pgbouncer, NULL);
 	define_time(PREFIX ".pgbouncer_interval",

@@ -29,6 +29,7 @@ extern CPM_INTERNAL CpmStatementSettings cpm_statement_settings;
 extern int	cpm_max_pools;
 extern int	cpm_application_grouping;	/* a CpmGrouping */
 extern int	cpm_slow_statements_kept;
+extern bool cpm_slow_statement_text;
 extern int	cpm_sample_interval_ms;
 extern int	cpm_slow_query_mean_time_ms;
 extern int	cpm_alert_after_ms;

@@ -29,7 +29,7 @@
 static void
 limit(int resource, rlim_t most)
 {
-	struct rlimit limits = {.rlim_cur = most,.rlim_max = most};
+	struct rlimit limits = {.rlim_cur = most, .rlim_max = most};
 
 	(void) setrlimit(resource, &limits);
 }

@@ -21,7 +21,7 @@ write_bytes(const void *bytes, size_t length)
 static void
 write_header(CpmMessageType type, size_t length)
 {
-	CpmMessageHeader header = {.type = type,.length = (uint32_t) length};
+	CpmMessageHeader header = {.type = type, .length = (uint32_t) length};
 
 	write_bytes(&header, sizeof(header));
 }
@@ -81,7 +81,7 @@ message_size(const PGresult *result)
 void
 cpm_reply_table(const PGresult *result)
 {
-	CpmTableHeader header = {.columns = PQnfields(result),.rows = PQntuples(result)};
+	CpmTableHeader header = {.columns = PQnfields(result), .rows = PQntuples(result)};
 
 	write_header(CPM_MESSAGE_TABLE, message_size(result));
 	write_bytes(&header, sizeof(header));

@@ -51,7 +51,7 @@ ignore_notice(void *arg, const char *message)
 static void
 wait_for_socket(short events)
 {
-	struct pollfd event = {.fd = PQsocket(conn),.events = events};
+	struct pollfd event = {.fd = PQsocket(conn), .events = events};
 
 	while (poll(&event, 1, -1) < 0 && errno == EINTR)
 		;

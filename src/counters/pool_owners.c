@@ -136,7 +136,7 @@ init_owners(void)
 void
 cpm_pool_owners_attach(void *memory, bool is_new)
 {
-	HASHCTL		control = {.keysize = sizeof(uint64),.entrysize = sizeof(OwnerKey)};
+	HASHCTL		control = {.keysize = sizeof(uint64), .entrysize = sizeof(OwnerKey)};
 	char	   *arrays = (char *) memory + owners_offset();
 
 	owners = memory;
@@ -347,7 +347,7 @@ look_at_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 int
 cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 {
-	Choice		choice = {.pool = NONE,.looks = MOST_LOOKS};
+	Choice		choice = {.pool = NONE, .looks = MOST_LOOKS};
 
 	for (int pools = owners->most; pools > 0 && choice.pool == NONE && choice.looks > 0;
 		 pools = with_pools[pools].below)

@@ -106,7 +106,7 @@ init_table(void)
 void
 cpm_pools_attach(void *memory, bool is_new)
 {
-	HASHCTL		control = {.keysize = sizeof(CpmPoolName),.entrysize = sizeof(PoolIndexEntry)};
+	HASHCTL		control = {.keysize = sizeof(CpmPoolName), .entrysize = sizeof(PoolIndexEntry)};
 
 	table = memory;
 	if (is_new)

@@ -102,7 +102,7 @@ count_pools(HTAB *owners)
 static HTAB *
 find_owners(const CpmStatements *statements, const CpmStatementColumns *columns)
 {
-	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key),.entrysize = sizeof(Owner)};
+	HASHCTL		control = {.keysize = sizeof(((Owner *) 0)->key), .entrysize = sizeof(Owner)};
 	HTAB	   *owners;
 
 	control.hcxt = CurrentMemoryContext;
@@ -162,7 +162,7 @@ fill_meaning(Candidate *candidate)
 	const char *query = cpm_statement_text(candidate->tuple, candidate->description, columns->query);
 	Oid			database = cpm_statement_oid(candidate->tuple, candidate->description, columns->dbid);
 	CpmStatementText text;
-	CpmTableNumbers numbers = {.tuples = -1,.writes = -1};
+	CpmTableNumbers numbers = {.tuples = -1, .writes = -1};
 
 	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0)
 		return false;
@@ -209,7 +209,7 @@ visit_candidates(const CpmStatements *statements, Judge judge, Visit visit, void
 
 	for (uint64 i = 0; i < statements->count; i++)
 	{
-		Candidate	candidate = {.tuple = statements->row[i],.description = statements->description,
+		Candidate	candidate = {.tuple = statements->row[i], .description = statements->description,
 		.columns = &columns};
 
 		CHECK_FOR_INTERRUPTS();

@@ -32,14 +32,14 @@ typedef struct Look
 
 static const Look utf8_look = {
 	.bar = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"},
-	.shade = "░",.warning = "┄",.critical = "━",.nothing = "·",
-	.axis = "│",.tick = "┤",.corner = "└",.floor = "�35",
+	.shade = "░", .warning = "┄", .critical = "━", .nothing = "·",
+	.axis = "│", .tick = "┤", .corner = "└", .floor = "─",
 };
 
 static const Look ascii_look = {
 	.bar = {"_", "_", "_", "=", "=", "=", "#", "#"},
-	.shade = ":",.warning = "-",.critical = "~",.nothing = ".",
-	.axis = "|",.tick = "+",.corner = "+",.floor = "-",
+	.shade = ":", .warning = "-", .critical = "~", .nothing = ".",
+	.axis = "|", .tick = "+", .corner = "+", .floor = "-",
 };
 
 static const Look *

@@ -82,7 +82,7 @@ void
 cpm_series_scan(CpmRollup tier, int metric, int sample_ms, TimestampTz since, TimestampTz until,
 				CpmPointVisitor visit, void *arg)
 {
-	Scan		scan = {.metric = metric,.sample_ms = sample_ms,.visit = visit,.arg = arg};
+	Scan		scan = {.metric = metric, .sample_ms = sample_ms, .visit = visit, .arg = arg};
 
 	if (tier == CPM_ROLLUP_SAMPLES)
 	{

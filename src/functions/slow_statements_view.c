@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "base/settings.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "events/slow_statements.h"
@@ -123,14 +124,15 @@ find_texts(HTAB *texts, const CpmStatements *statements)
 static void
 read_texts(SlowListing *listing)
 {
-	HASHCTL		control = {.keysize = sizeof(TextKey),.entrysize = sizeof(Text)};
+	HASHCTL		control = {.keysize = sizeof(TextKey), .entrysize = sizeof(Text)};
 	CpmStatements statements;
 
 	control.hcxt = CurrentMemoryContext;
 	listing->texts = hash_create("connpool_monitor texts", 128, &control,
 								 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	cpm_slow_statements_scan(want_text, listing);
-	if (hash_get_num_entries(listing->texts) == 0 || !cpm_statements_are_loaded())
+	if (hash_get_num_entries(listing->texts) == 0 || !cpm_slow_statement_text ||
+		!cpm_statements_are_loaded())
 		return;
 	if (cpm_statements_read(&statements))
 		find_texts(listing->texts, &statements);

@@ -104,7 +104,7 @@ add_numbers(Oid table, CpmTableNumbers *sum)
 CpmTableNumbers
 cpm_table_numbers(const List *tables)
 {
-	const CpmTableNumbers unknown = {.tuples = -1,.writes = -1};
+	const CpmTableNumbers unknown = {.tuples = -1, .writes = -1};
 	CpmTableNumbers sum = {0};
 	List	   *counted = NIL;
 	ListCell   *cell;

@@ -128,7 +128,7 @@ cpm_statements_read(CpmStatements *statements)
 {
 	Oid			function = find_function();
 	EState	   *estate;
-	ReturnSetInfo result = {.type = T_ReturnSetInfo,.allowedModes = SFRM_Materialize};
+	ReturnSetInfo result = {.type = T_ReturnSetInfo, .allowedModes = SFRM_Materialize};
 
 	if (!OidIsValid(function) || !cpm_may_execute(function))
 		return false;

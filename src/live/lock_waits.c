@@ -189,7 +189,7 @@ follow_waits(WaitList *list, int most)
 int
 cpm_lock_waits(int most, CpmLockWait **waits)
 {
-	HASHCTL		by_pid = {.keysize = sizeof(int),.entrysize = sizeof(int),
+	HASHCTL		by_pid = {.keysize = sizeof(int), .entrysize = sizeof(int),
 	.hcxt = CurrentMemoryContext};
 	WaitList	list = {.capacity = 16};
 	int			kept = 0;

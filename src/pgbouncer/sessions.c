@@ -126,7 +126,7 @@ claim_session(const CpmSession *session, void *arg)
 void
 cpm_claim_sessions(const CpmWorkerApi *entry, int pooler, CpmServerList *servers)
 {
-	Claiming	claiming = {.entry = entry,.pooler = pooler,.servers = servers};
+	Claiming	claiming = {.entry = entry, .pooler = pooler, .servers = servers};
 	char	   *directories = pstrdup(Unix_socket_directories);
 
 	if (!SplitDirectoriesString(directories, ',', &claiming.directories))

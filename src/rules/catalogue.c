@@ -5,8 +5,8 @@
  *
  * Every metric is defined here and only here: listings, settings, alerts,
  * history and health iterate over this array. To add one: an id in
- * base/metric.h, its value in samples/take_sample.c, an entry here, a line in the
- * README.
+ * base/metric.h, its value in samples/take_sample.c, an entry here, a row in
+ * doc/reference.md and an entry in the runbook of doc/incident.md.
  */
 #include "postgres.h"
 

@@ -181,7 +181,7 @@ cpm_pooler_is_fresh(int pooler, TimestampTz now)
 CpmPoolersAsked
 cpm_poolers_asked(TimestampTz now)
 {
-	CpmPoolersAsked asked = {.all_fresh = cpm_poolers_count() > 0,.oldest = DT_NOEND};
+	CpmPoolersAsked asked = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{

@@ -70,7 +70,7 @@ describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int v
 void
 cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 {
-	Breaches	breaches = {.now = now,.pools = cpm_pools_slots()};
+	Breaches	breaches = {.now = now, .pools = cpm_pools_slots()};
 	size_t		used = 0;
 	int			named = 0;
 

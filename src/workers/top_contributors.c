@@ -280,7 +280,7 @@ add_breaches(char *buffer, size_t size, TimestampTz now)
 void
 cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 {
-	Search		search = {.metric = id,.now = GetCurrentTimestamp(),
+	Search		search = {.metric = id, .now = GetCurrentTimestamp(),
 	.ages = cpm_settings_ages()};
 
 	if (id == CPM_BLOCKED_SESSIONS)

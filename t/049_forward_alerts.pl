@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: PostgreSQL
+# monitoring/forward-alerts.py: each change of an alert reaches a webhook and a mail server, also
+# after either of them or the database was away.
+# scripts/test: slow, 20 s
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Select;
+use IO::Socket::INET;
+use IPC::Run;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+
+# root's python may be one that lacks the distribution's modules
+my ($python) =
+  grep { system("$_ -c 'import psycopg2' 2>/dev/null") == 0 } qw(python3 /usr/bin/python3);
+plan skip_all => 'python3-psycopg2 is missing' unless $python;
+
+my $node = new_node('main', <<'CONF');
+connpool_monitor.alert_after = 0
+connpool_monitor.alert_clear_after = 0
+connpool_monitor.notify_database = 'postgres'
+CONF
+$node->safe_psql('postgres', 'CREATE ROLE monitor LOGIN IN ROLE pg_monitor');
+
+sub server
+{
+	return IO::Socket::INET->new(Listen => 5, LocalAddr => '127.0.0.1', ReuseAddr => 1, @_)
+	  // die "cannot listen: $!";
+}
+
+my $webhook = server();
+my $mail = server();
+
+sub accept_from
+{
+	my ($server) = @_;
+	IO::Select->new($server)->can_read($PostgreSQL::Test::Utils::timeout_default) or return;
+	return $server->accept;
+}
+
+# Serve one request to the webhook with that status; its text.
+sub post
+{
+	my ($status) = @_;
+	my $client = accept_from($webhook) // return 'nothing';
+	my ($length, $body) = (0, '');
+	while (defined(my $line = <$client>))
+	{
+		$length = $1 if $line =~ /^Content-Length: (\d+)/i;
+		last if $line =~ /^\r?$/;
+	}
+	read $client, $body, $length;
+	print $client "HTTP/1.1 $status\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+	return decode_json($body)->{text};
+}
+
+# Take one mail, as a server that offers nothing beyond SMTP; its text.
+sub receive
+{
+	my $client = accept_from($mail) // return 'nothing';
+	my ($text, $is_data) = ('', 0);
+	print $client "220 test\r\n";
+	while (defined(my $line = <$client>))
+	{
+		if    ($is_data && $line eq ".\r\n") { $is_data = 0; print $client "250 taken\r\n"; }
+		elsif ($is_data)                     { $text .= $line; }
+		elsif ($line =~ /^EHLO/i)            { print $client "502 no\r\n"; }
+		elsif ($line =~ /^DATA/i) { $is_data = 1;                print $client "354 go on\r\n"; }
+		elsif ($line =~ /^QUIT/i) { print $client "221 bye\r\n"; last; }
+		else                      { print $client "250 ok\r\n"; }
+	}
+	return $text =~ s/\r//gr;
+}
+
+sub threshold
+{
+	my ($value) = @_;
+	$node->safe_psql('postgres',
+		"ALTER SYSTEM SET connpool_monitor.idle_in_transaction_warning = $value");
+	$node->reload;
+	return;
+}
+
+my ($listener, $log);
+
+sub start_listener
+{
+	my (%environment) = @_;
+	my %all = (ALERTS_FROM => $node->connstr('postgres') . ' user=monitor', %environment);
+	local @ENV{ keys %all } = values %all;
+	# the loopback is asked without a proxy, whatever the environment says
+	local $ENV{no_proxy} = '127.0.0.1';
+	$log = '';
+	$listener = IPC::Run::start([ $python, "$ENV{TESTDIR}/monitoring/forward-alerts.py" ],
+		'>', \$log, '2>', \$log);
+	poll_ok(
+		$node,
+		q{SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'monitor' AND query LIKE '%seq > %'},
+		'the listener listens');
+	return;
+}
+END { $listener->kill_kill if $listener; }
+
+my $idler = session($node, 'idler');
+$idler->query_safe('BEGIN');
+
+start_listener(WEBHOOK_URL => 'http://127.0.0.1:' . $webhook->sockport . '/hook');
+threshold(1);
+like(
+	post('200 OK'),
+	qr/^WARNING: idle_in_transaction is 1 of \d+ connections, warning threshold .*\nLargest.*idler/s,
+	'the webhook gets the alert with its culprit');
+threshold(-1);
+like(post('503 Unavailable'), qr/^OK: idle_in_transaction is 1 /, 'and its end');
+like(
+	post('200 OK'),
+	qr/^OK: idle_in_transaction is 1 /,
+	'a message that the webhook refused is sent again');
+$node->restart;
+$idler = session($node, 'idler');
+$idler->query_safe('BEGIN');
+threshold(1);
+like(
+	post('200 OK'),
+	qr/^WARNING: idle_in_transaction is 1 /,
+	'an alert that was raised while the listener had lost the server is sent');
+$listener->kill_kill;
+poll_ok(
+	$node,
+	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'monitor'},
+	'the listener is gone');
+
+start_listener(MAIL_TO => 'dba@example.com', SMTP_HOST => '127.0.0.1:' . $mail->sockport);
+threshold(-1);
+my $received = receive();
+like($received, qr/^To: dba\@example\.com$/m, 'a mail reaches its receiver');
+like(
+	$received,
+	qr/^Subject: OK: idle_in_transaction is 1 /m,
+	'the subject of the mail is the message');
+$listener->kill_kill;
+undef $listener;
+$node->stop('fast');
+done_testing();
