@@ -211,7 +211,7 @@ start_inner() {
 		chown -R postgres: "$run/work"
 		mkdir "$run/small_disk"
 		command=(setpriv --reuid=postgres --regid=postgres --init-groups --)
-		# the mount belongs to the inner stage's processes and is gone with the last of them
+		# mount in a private namespace, which ends with the last process of the inner stage
 		if [ -n "${with_small_disk:-}" ] && [ -z "${CONNPOOL_SMALL_DISK:-}" ] && unshare --mount mount -t tmpfs none "$run/small_disk" 2>/dev/null; then
 			command=(unshare --mount sh -c 'mount -t tmpfs -o "size=192m,mode=755,uid=$1" none "$0" && shift && exec "$@"'
 				"$run/small_disk" "$(id -u postgres)" "${command[@]}")

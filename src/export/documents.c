@@ -31,7 +31,7 @@
 #include "samples/worker_status.h"
 #include "utils/timestamp.h"
 
-#define MAX_POOLS 100			/* in the document; "all" has their number */
+#define MAX_POOLS 100			/* in the document; its "all" counts every pool */
 #define MAX_LOG_ENTRIES 200
 
 /* A pool and the states of its sessions. */

@@ -39,7 +39,7 @@
 
 PG_FUNCTION_INFO_V1(connpool_metrics_1_0);
 
-#define MAX_POOLER_POOLS 50		/* series for each PgBouncer, the one for "other" included */
+#define MAX_POOLER_POOLS 50		/* series for each PgBouncer, including "other" */
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct StateCounts
@@ -48,14 +48,14 @@ typedef struct StateCounts
 	int			total;
 } StateCounts;
 
-/* The data that the families are written from, and the output. */
+/* The input and the output of one call of cpm_write_metrics(). */
 typedef struct Scrape
 {
 	CpmExposition out;
 	CpmSample	sample;
 	CpmMonotonicCounters *monotonic;
 	StateCounts *by_pool;		/* by slot of counters/pool_table */
-	StateCounts unknown;		/* sessions whose pool is not known */
+	StateCounts unknown;		/* sessions whose pool is unknown */
 } Scrape;
 
 static void
@@ -71,8 +71,8 @@ count_visible_session(const CpmSession *session, void *arg)
 }
 
 /*
- * Count the sessions that the sample includes and the pass did not visit: they hold a slot but
- * have no backend status yet. They count as starting.
+ * Count the sessions that the sample includes but the pass did not visit, because they hold a slot
+ * and have no backend status yet. They count as starting.
  */
 static void
 count_hidden_sessions(Scrape *scrape)
@@ -98,14 +98,10 @@ gather(Scrape *scrape)
 	count_hidden_sessions(scrape);
 }
 
-/* Return a state's label. A session whose status could not be read counts as starting. */
-static const char *
-state_label(CpmState state)
-{
-	return cpm_state_name(state == CPM_STATE_UNKNOWN ? CPM_STATE_STARTING : state);
-}
-
-/* Return the number of sessions whose state_label() is that of the state. */
+/*
+ * Return the number of sessions in a state. Sessions whose state is unknown count as starting,
+ * so that the exported states are those of pg_stat_activity.
+ */
 static int
 state_count(const StateCounts *counts, CpmState state)
 {
@@ -127,7 +123,7 @@ write_database_states(CpmExposition *out, const char *database, const StateCount
 			continue;
 		cpm_sample_begin(out);
 		cpm_sample_label(out, "database", database);
-		cpm_sample_label(out, "state", state_label(state));
+		cpm_sample_label(out, "state", cpm_state_name(state));
 		cpm_sample_end(out, count);
 	}
 }
@@ -141,8 +137,9 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 }
 
 /*
- * Append the samples of all databases: each database at its first pool, with the sum over all of
- * its pools. Pools of no database are summed up with the sessions of no pool.
+ * Append the samples of all databases. A database is written when the loop reaches its first pool,
+ * with the sum over all of its pools. Pools without a database are added to the sessions whose
+ * pool is unknown.
  */
 static void
 write_states(Scrape *scrape)
@@ -375,7 +372,7 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 		if (count == 0)
 			continue;
 		begin_pool_sample(out, name);
-		cpm_sample_label(out, "state", state_label(state));
+		cpm_sample_label(out, "state", cpm_state_name(state));
 		cpm_sample_end(out, count);
 	}
 }

@@ -62,7 +62,7 @@ append_escaped(StringInfo text, const char *value)
 	}
 }
 
-/* Return true if cpm_valid_utf8() would return the same text, which spares most labels a copy. */
+/* Return true if cpm_valid_utf8(), which copies, would change nothing; true for most labels. */
 static bool
 is_printable_ascii(const char *value)
 {

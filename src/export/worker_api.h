@@ -18,7 +18,7 @@
 #include "fmgr.h"
 #include "lib/stringinfo.h"
 
-#define CPM_WORKER_API_VARIABLE "connpool_monitor entry"
+#define CPM_WORKER_API_VARIABLE "connpool_monitor_worker_api"
 #define CPM_WORKER_API_VERSION 4	/* increase with every change of the table */
 
 typedef struct CpmWorkerApi

@@ -4,8 +4,8 @@
  *		The page for browsers: page.html, with a nonce in place of each {{nonce}}.
  *
  * The Content-Security-Policy lets a browser run only the style and the script that carry the
- * nonce. A script that somebody smuggles in as the name of a database or an application does not
- * run, because its author cannot know the nonce.
+ * nonce. A script in a name that a client chose does not run, because the client cannot know the
+ * nonce.
  */
 #include "postgres.h"
 

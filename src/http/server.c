@@ -70,8 +70,9 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 		add_header(response, "WWW-Authenticate", "Bearer realm=\"connpool_monitor\"");
 
 		/*
-		 * "Basic" makes a browser ask its user for a password. Requests of the page's script
-		 * would wait for that dialog too, so only the page itself offers it.
+		 * Offer "Basic" for the page only. It makes a browser open a dialog for the password; for
+		 * a request of the page's script, the browser would hold the answer back until the user
+		 * closes the dialog.
 		 */
 		if (answer->prompts_user)
 			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
@@ -127,7 +128,7 @@ static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
 		   const char *version, const char *upload_data, size_t *upload_data_size, void **state)
 {
-	static char headers_seen;	/* its address marks a request whose headers were handled */
+	static char headers_seen;	/* *state points here once the headers have been seen */
 	CpmRequest	request;
 	CpmAnswer	answer;
 	MemoryContext old_context;
@@ -136,10 +137,10 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	(void) upload_data;
 
 	/*
-	 * libmicrohttpd calls once after the headers, and again at the end of the request. If we
-	 * answer before the end, it closes the connection afterwards. That is right for a method with
-	 * a body, which no path accepts. For GET and HEAD, wait for the end, so that the client can
-	 * keep the connection.
+	 * libmicrohttpd calls this function after the headers and again at the end of the request. An
+	 * answer to the first call makes it close the connection, because a body may be unread. That
+	 * is acceptable for methods with a body, which no path supports. Answer GET and HEAD at the
+	 * end, so that the client can reuse the connection.
 	 */
 	if (is_bodiless(method) && (*state == NULL || *upload_data_size > 0))
 	{
