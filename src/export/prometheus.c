@@ -92,7 +92,7 @@ append_integer(StringInfo text, int64 value)
 	appendBinaryStringInfo(text, digits, pg_lltoa(value, digits));
 }
 
-/* Append a value. Beyond 1e15 a double no longer represents every integer. */
+/* Append a value. Below 1e15, integers get the same text as from %.15g, only faster. */
 static void
 append_value(StringInfo text, double value)
 {

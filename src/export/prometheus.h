@@ -26,8 +26,7 @@ typedef struct CpmExposition
 typedef enum CpmFamilyType
 {
 	CPM_GAUGE,
-	CPM_COUNTER,				/* samples end in _total; so does the family, but not in
-								 * OpenMetrics */
+	CPM_COUNTER,				/* samples end in _total */
 	CPM_HISTOGRAM
 } CpmFamilyType;
 

@@ -5,8 +5,8 @@
  *
  * The server runs without threads: libmicrohttpd's epoll instance is one of the sockets in the
  * worker's WaitEventSet. The library parses requests and calls back. The callback computes the
- * answer from shared memory without waiting, in a memory context that is reset after each
- * request. A callback must not raise an error, because a longjmp through the library's stack
+ * answer from shared memory, without I/O, in a memory context that is reset after each request. A
+ * callback must not raise an error, because a longjmp through the library's stack
  * frames would leave its state inconsistent.
  */
 #include "postgres.h"

@@ -34,7 +34,7 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 static const CpmWorkerApi *api;
 static char last_problem[PROBLEM_SIZE]; /* logged last; empty while the server runs */
 
-/* Publish why the server does not run; log each reason once until it changes. */
+/* Publish the reason why the server does not run, and log it unless it was logged last. */
 static void
 report_problem(const char *problem)
 {
