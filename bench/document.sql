@@ -1,5 +1,5 @@
--- get_connection_stats() of the source document, word for word: what the
--- extension's function of that name is measured against.
+-- get_connection_stats() of the source document, verbatim. bench/connection-stats
+-- measures the extension's function of the same name against it.
 CREATE OR REPLACE FUNCTION get_connection_stats()
 RETURNS TABLE(
     metric_name TEXT,

@@ -1,24 +1,23 @@
 # SPDX-License-Identifier: PostgreSQL
-# lib.sh: what the scripts share. Sourced by bash, not run.
+# lib.sh: functions that the scripts share. Sourced by bash, not executed.
 #
-# PostgreSQL refuses to run as root, and nothing that root runs may be writable by another
-# user. A script therefore has two stages. The outer stage, as the user who called it, checks
-# the machine, installs packages, copies the project to a directory of its own ($run) and
-# starts the same script from there: the inner stage, which does the work as an unprivileged
-# user in $work. When the inner stage ends, or a signal stops the outer stage, the outer stage
-# ends every process that belongs to the run and removes the directory.
+# PostgreSQL refuses to run as root, and root must not execute files that another user can
+# write. A script therefore has two stages. The outer stage runs as the user who called the
+# script. It checks the machine, installs packages, copies the project to a directory of its own
+# ($run) and starts the same script from there. This second process is the inner stage, which
+# does the work in $work as an unprivileged user. When the inner stage ends, or a signal stops
+# the outer stage, the outer stage ends every process of the run and removes the directory.
 #
-# Scripts that need root for all of their work (test-versions, test-package) have an outer
-# stage only.
+# Scripts that need root for all of their work (test-versions, test-package) have no inner stage.
 
 set -euo pipefail
 umask 022
 
-# the login may name a locale that this machine lacks, which initdb refuses
+# initdb fails if the caller's locale is not installed
 export LC_ALL=C.UTF-8
-# Debian's ordinary users have no sbin directory in PATH, where PgBouncer is
+# PgBouncer is in an sbin directory, which Debian's ordinary users do not have in PATH
 PATH=$PATH:/usr/sbin:/sbin
-# the caller's connection settings must not reach our servers
+# the caller's PGHOST and the like must not affect our connections
 for name in $(compgen -e PG); do
 	[ "$name" = PG_MAJOR ] || unset "$name"
 done
@@ -28,10 +27,10 @@ project_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
 script=${script#"$project_root"/}
 
-say() { printf '%s\n' "== $*"; }
+log_step() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
-# The comment at the top of the script is its help, but for the line about the licence.
+# Print the comment at the top of the script, without the licence line.
 print_help() { sed -n '2,${/^# SPDX/d; /^#/!q; s/^# \{0,1\}//p}' "$0"; }
 
 is_inner() { [ -n "${CONNPOOL_MONITOR_RUN:-}" ]; }
@@ -46,15 +45,16 @@ as_root() {
 	fi
 }
 
-# Start the script again through sudo, unless it already runs as root or is in the inner stage.
+# need_root ARGUMENTS...: restart the script through sudo, unless it runs as root or in the inner
+# stage
 need_root() {
 	if is_inner || is_root; then return 0; fi
 	command -v sudo >/dev/null || die "$script needs root, and there is no sudo"
 	exec sudo --preserve-env="$(compgen -e CONNPOOL_ | paste -sd,),PG_MAJOR" "$project_root/$script" "$@"
 }
 
-# Run a command as the user who runs the servers: postgres in place of root, otherwise the
-# caller. setpriv replaces itself by the command, so that a signal reaches it.
+# Run a command as the user who runs the servers: as postgres if the caller is root, otherwise
+# as the caller. setpriv replaces itself by the command, so that a signal reaches the command.
 as_unprivileged() {
 	if is_root; then setpriv --reuid=postgres --regid=postgres --init-groups -- "$@"
 	else "$@"; fi
@@ -62,9 +62,9 @@ as_unprivileged() {
 
 # ---- outer stage: packages
 
-declare -a temporary_files=()	# root's files elsewhere that must not stay
+declare -a temporary_files=()	# files of root outside $run, which clean_up removes
 
-# Once in a script, and only where something has to be installed.
+# Run "apt-get update" once for each script. Called only if a package is missing.
 update_package_lists() {
 	if [ -n "${lists_updated:-}" ] || ! has_root; then return 0; fi
 	as_root apt-get update -qq >/dev/null 2>&1 || true
@@ -86,15 +86,15 @@ is_available() {
 	[ -n "$version" ] && [ "$version" != '(none)' ]
 }
 
-# Create a file of root's that clean_up removes, with the text on standard input. It is
-# registered before it exists: the script can be stopped in between.
+# make_temporary_file FILE: create a file as root from standard input. It is registered for
+# clean_up before it exists, because the script can be stopped in between.
 make_temporary_file() {
 	temporary_files+=("$1")
 	as_root tee "$1" >/dev/null
 }
 
-# Install the packages that are missing, without the server that Debian's PostgreSQL
-# package would otherwise create and start.
+# Install the packages that are missing. Prevents Debian's PostgreSQL package from creating a
+# cluster, and every package from starting its service.
 install_packages() {
 	local missing package conf=/etc/postgresql-common/createcluster.d/connpool_monitor.conf policy=/usr/sbin/policy-rc.d
 	find_missing "$@"
@@ -104,10 +104,9 @@ install_packages() {
 	for package in "${missing[@]}"; do
 		is_available "$package" || die "apt has no package $package"
 	done
-	say "installing ${missing[*]}"
+	log_step "installing ${missing[*]}"
 	as_root mkdir -p "${conf%/*}"
 	make_temporary_file "$conf" <<<'create_main_cluster = false'
-	# tests start the servers that they need: a package's own service stays off
 	if [ ! -e $policy ]; then
 		make_temporary_file $policy < <(printf '#!/bin/sh\nexit 101\n')
 		as_root chmod 755 $policy
@@ -122,7 +121,7 @@ remove_temporary_files() {
 	temporary_files=()
 }
 
-# Install those of the packages that the distribution has. Tests that need the others are skipped.
+# Install the packages that the distribution has. Tests that need a missing one are skipped.
 install_optional_packages() {
 	local missing package available=()
 	find_missing "$@"
@@ -135,7 +134,8 @@ install_optional_packages() {
 	[ ${#available[@]} = 0 ] || install_packages "${available[@]}"
 }
 
-# Set pg_major to the newest PostgreSQL that is installed, or else the distribution's.
+# Set pg_major to PG_MAJOR, the newest PostgreSQL that is installed, or the distribution's
+# default, and install it if necessary.
 choose_postgresql() {
 	pg_major=${PG_MAJOR:-$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null | cut -d/ -f5 | sort -n | tail -n 1 || true)}
 	if [ -z "$pg_major" ]; then
@@ -153,15 +153,15 @@ choose_postgresql() {
 
 # ---- outer stage: the run
 
-# Copy the project without what git and builds leave in it: copy_project DIRECTORY
+# copy_project DIRECTORY: copy the project, without .git and the products of a build
 copy_project() {
 	mkdir -p "$1"
 	tar -C "$project_root" --exclude=.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude=./connpool_monitor_console --mode=u+rwX,go+rX-w -cf - . |
 		tar -C "$1" --no-same-owner -xf -
 }
 
-# start_run MEGABYTES: create the run's directory, set run to it, and check that it has this
-# much space and can be used
+# start_run MEGABYTES: create the directory of the run and set run to it. Fails if the directory
+# has less free space or cannot be used.
 start_run() {
 	local parent=${TMPDIR:-/tmp} free
 	run=$(mktemp -d "$parent/connpool_monitor.XXXXXX" 2>/dev/null) ||
@@ -177,7 +177,7 @@ start_run() {
 	[ "$free" -ge "$1" ] || die "$parent has $free MB free, and $script needs $1: set TMPDIR to another one"
 }
 
-# Put node's packages of t/node into $run, unless CONNPOOL_MONITOR_NODE_MODULES names some.
+# Install the Node packages of t/node into $run, unless CONNPOOL_MONITOR_NODE_MODULES has them.
 install_node_modules() {
 	command -v node >/dev/null || install_packages nodejs
 	[ ! -d "${CONNPOOL_MONITOR_NODE_MODULES:-/nonexistent}/pg" ] || return 0
@@ -186,17 +186,18 @@ install_node_modules() {
 	export CONNPOOL_MONITOR_NODE_MODULES=$run/node/node_modules
 }
 
-# fetch_node_modules DIRECTORY: from the npm registry, without running scripts of packages
+# fetch_node_modules DIRECTORY: install the Node packages from the npm registry, without running
+# the packages' install scripts
 fetch_node_modules() {
 	mkdir -p "$1"
 	cp "$project_root"/t/node/package*.json "$1"
 	(cd "$1" && npm ci --ignore-scripts --cache "$1/.cache" --no-audit --no-fund --loglevel=error) >"$1/npm.log" 2>&1 ||
-		{ tail -n 5 "$1/npm.log" >&2; die "npm could not install what t/node/package.json names"; }
+		{ tail -n 5 "$1/npm.log" >&2; die "npm could not install the packages of t/node/package.json"; }
 	rm -rf "$1/.cache"
 }
 
-# Run the script's inner stage with these arguments, and exit with its status.
-# with_small_disk: give it a small file system, where root may mount one.
+# start_inner ARGUMENTS...: run the inner stage with these arguments, and exit with its status.
+# If the variable with_small_disk is set, mount a small file system for it where that is allowed.
 start_inner() {
 	local name command environment status=0
 	copy_project "$run/source"
@@ -210,7 +211,7 @@ start_inner() {
 		chown -R postgres: "$run/work"
 		mkdir "$run/small_disk"
 		command=(setpriv --reuid=postgres --regid=postgres --init-groups --)
-		# the mount belongs to the inner stage's processes and is gone with the last of them
+		# mount in a private namespace, which ends with the last process of the inner stage
 		if [ -n "${with_small_disk:-}" ] && [ -z "${CONNPOOL_SMALL_DISK:-}" ] && unshare --mount mount -t tmpfs none "$run/small_disk" 2>/dev/null; then
 			command=(unshare --mount sh -c 'mount -t tmpfs -o "size=192m,mode=755,uid=$1" none "$0" && shift && exec "$@"'
 				"$run/small_disk" "$(id -u postgres)" "${command[@]}")
@@ -226,8 +227,8 @@ start_inner() {
 	exit "$status"
 }
 
-# Print the pid of each process of the run: its program or its working directory is in $run,
-# or its environment has the run's name.
+# Print the pid of each process of the run: those whose program or working directory is in $run,
+# and those whose environment has the name of the run.
 run_processes() {
 	{
 		find /proc/[0-9]*/exe /proc/[0-9]*/cwd -maxdepth 0 -lname "$run/*" -printf '%h\n'
@@ -235,8 +236,8 @@ run_processes() {
 	} 2>/dev/null | cut -d/ -f3 | sort -un
 }
 
-# Print the pid of each process of a server: its working directory is a data directory. Its
-# program may be valgrind.
+# Print the pid of each process of a server: those whose working directory is a data directory.
+# The program does not identify them, because it may be valgrind.
 server_processes() {
 	local process directory
 	find /proc/[0-9]*/cwd -maxdepth 0 -lname "$run/*" -printf '%h %l\n' 2>/dev/null |
@@ -245,8 +246,8 @@ server_processes() {
 		done
 }
 
-# send SIGNAL PID...: signal processes as the user who runs them, so that a reused pid of
-# another user is safe
+# send SIGNAL PID...: signal processes as the user who runs them, so that the signal cannot hit
+# another user's process that has reused a pid
 send() { as_unprivileged bash -c 'kill -s "$0" "$@"' "$@" 2>/dev/null; }
 
 # End the processes of the run: kill everything but servers, so that no new server starts; then
@@ -267,7 +268,7 @@ end_run_processes() {
 		[ $try -lt 200 ] || send KILL $servers
 		sleep 0.05
 	done
-	# segments of servers that had to be killed: their numbers are in line 7 of the pid files
+	# remove the segments of servers that were killed: line 7 of a pid file has the number
 	as_unprivileged find "$run/work" -name postmaster.pid -type f -exec sed -n '7s/.* //p' {} \; 2>/dev/null |
 		while read -r segment; do as_unprivileged ipcrm -m "$segment" 2>/dev/null; done
 }
@@ -284,7 +285,7 @@ clean_up() {
 		as_unprivileged chmod -R u+rwX "$run/work" 2>/dev/null
 		rm -rf "$run"
 	fi
-	# what a script that was killed in a Debian root left there
+	# directories of a script that was killed in a Debian root
 	[ -z "${roots:-}" ] || rm -rf "$roots"/*/tmp/connpool_monitor.*
 	remove_temporary_files
 	exit "$status"
@@ -292,7 +293,8 @@ clean_up() {
 
 # ---- outer stage: scripts without an inner stage
 
-# Run a command in a process group of its own, which clean_up ends if a signal stops the script.
+# Run a command as a job in a process group of its own. If a signal stops the script, clean_up
+# ends the job.
 run_job() {
 	local status=0
 	set -m
@@ -304,7 +306,7 @@ run_job() {
 	return $status
 }
 
-# End the job: SIGTERM, then SIGKILL after 30 seconds, so that it can clean up after itself.
+# End the job with SIGTERM, so that it can clean up, and with SIGKILL after 30 seconds.
 end_job() {
 	local try
 	kill -s TERM -- "-$job" 2>/dev/null
@@ -317,7 +319,7 @@ end_job() {
 
 # ---- inner stage
 
-declare -a clients=()	# processes that hold connections
+declare -a clients=()	# pids of background processes that end_clients ends
 
 end_clients() {
 	[ ${#clients[@]} != 0 ] || return 0
@@ -326,17 +328,17 @@ end_clients() {
 	clients=()
 }
 
-# A TCP port of the loopback that was free a moment ago.
+# Print a free TCP port of the loopback interface. Another process could take it meanwhile.
 free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
 }
 
-# The answer to a query, and nothing else.
+# Print the result of a query, without headers and alignment.
 sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 
-# $work/pg: the installed PostgreSQL once more, or the one below the directory
-# CONNPOOL_MONITOR_POSTGRESQL. Its programs find their files relative to themselves,
-# so they are copied and everything else is linked.
+# Create $work/pg, a copy of the installed PostgreSQL or of that in CONNPOOL_MONITOR_POSTGRESQL,
+# into which the extension can be installed. The programs find their other files relative to
+# their own path, so programs are copied and the other files are linked.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
 	mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"
@@ -349,7 +351,7 @@ copy_postgresql() {
 	export PATH=$bindir:$PATH PG_CONFIG=$bindir/pg_config
 }
 
-# build DIRECTORY COMPILER [FLAGS]: copy the project there and make it.
+# build DIRECTORY COMPILER [FLAGS]: copy the project to the directory and build it there
 build() {
 	local dir=$1 cc=$2 flags=${3:-}
 	copy_project "$dir"
@@ -359,12 +361,13 @@ build() {
 	}
 }
 
-# Install what build made in $work/src into $work/pg.
+# Install the build in $work/src into $work/pg.
 install_build() {
 	make -s -C "$work/src" install with_llvm=no PG_CONFIG="$PG_CONFIG" >/dev/null
 }
 
-# start_server NAME PORT SETTINGS…: a new server on a Unix socket in $work.
+# start_server NAME PORT SETTINGS...: create and start a server on a Unix socket in $work, and set
+# the PG variables for connections to it
 start_server() {
 	local data=$work/data-$1 port=$2 setting
 	shift 2

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: PostgreSQL
-# Debian roots: systems of a release of their own, below the directory $roots. Sourced
-# after lib.sh by scripts that run something in one; needs root. Packages that a root has
-# downloaded stay in $roots/packages, from which the next root of that release is made.
+# Debian roots: complete systems of other Debian releases, below the directory $roots. Sourced
+# after lib.sh by scripts that run commands in a root; needs root privileges. Downloaded packages
+# stay in $roots/packages and are used again for the next root.
 
 roots=${CONNPOOL_MONITOR_ROOTS:-/var/cache/connpool_monitor-roots}
 mkdir -p "$roots/packages/partial"
 
-# The address from which apt gets Debian itself, not one of its other sources.
+# Print the address of apt's Debian mirror, not that of its other sources.
 debian_mirror() {
 	apt-get indextargets --format '$(ORIGIN) $(REPO_URI)' 'Created-By: Packages' |
 		awk '$1 == "Debian" && $2 !~ /security/ { print $2; exit }'
 }
 
-# make_root NAME [SUITE]: make the root of a suite unless it is there. It counts only when it is whole.
+# make_root NAME [SUITE]: create a root of the suite, unless a complete one exists.
 make_root() {
 	local suite=${2:-$1} root=$roots/$1 try
 	[ -f "$root/.complete" ] && return 0
@@ -20,11 +20,11 @@ make_root() {
 	[ -n "$mirror" ] || { echo "apt on this machine has no Debian mirror"; return 1; }
 	install_packages debootstrap
 	for try in 1 2 3; do
-		say "making a root of $suite, try $try"
+		log_step "creating a root of $suite, attempt $try"
 		rm -rf "$root"
 		mkdir -p "$root"
 		if debootstrap --variant=minbase --cache-dir="$roots/packages" "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
-			# the clock of a machine that tests old or new snapshots is no reason to refuse them
+			# a package list must not be rejected because of the machine's clock
 			echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99connpool_monitor"
 			touch "$root/.complete"
 			return 0
@@ -34,9 +34,10 @@ make_root() {
 	return 1
 }
 
-# in_root ROOT COMMAND...: with the file systems that PostgreSQL and the packages' scripts
-# need, the packages that were downloaded before, and a small disk for t/038: in a chroot,
-# scripts/test cannot mount one without showing it to others. All of that ends with the command.
+# in_root ROOT COMMAND...: run a command in a root, in namespaces of its own that end with the
+# command. Mounts the file systems that PostgreSQL and the packages' scripts need, the packages
+# downloaded before, and a small disk for t/038, because scripts/test cannot create a private
+# mount in a chroot.
 in_root() {
 	local root=$1
 	shift

@@ -522,7 +522,8 @@ ok( poll_http(
 	'another token after a reload');
 is(status('/metrics', Authorization => 'Bearer first-secret'), 401, 'and the old one is gone');
 write_token('third-secret', 0644);
-reload_says('WARNING:  connpool_monitor: the file of http_token_file cannot be used: others than',
+reload_says(
+	'WARNING:  connpool_monitor: the file of http_token_file cannot be used: it must belong to',
 	'a file that others may read is not used');
 unlink $file;
 reload_says('cannot be used: No such file', 'one that vanishes neither');

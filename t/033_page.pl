@@ -389,7 +389,7 @@ page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart has the th
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.total_connections_warning');
 $node->reload;
 page_is('document.body.dataset.status', 'healthy', 'without it all is well');
-page_is(q{textOf('#alerts-text')}, 'No alert stands.', 'and no alert stands');
+page_is(q{textOf('#alerts-text')}, 'No alert is raised.', 'and no alert is raised');
 
 # Names that are markup, and one that turns the text around it.
 my %hostile = (

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.c
- *		What the page over HTTP shows, as JSON documents: the state of everything,
- *		pools, alerts, PgBouncers.
+ *		JSON documents for the page over HTTP: the server's state, its pools, its
+ *		alerts and its PgBouncers.
  */
 #include "postgres.h"
 
@@ -31,22 +31,23 @@
 #include "samples/worker_status.h"
 #include "utils/timestamp.h"
 
-#define MOST_POOLS 100
-#define MOST_LOG_ENTRIES 200
+#define MAX_POOLS 100			/* in the document; its "all" counts every pool */
+#define MAX_LOG_ENTRIES 200
 
-typedef struct PoolLine
+/* A pool and the states of its sessions. */
+typedef struct PoolRow
 {
-	const CpmPool *pool;
+	const CpmPool *pool;		/* NULL: no pool to show */
 	int			active;
 	int			idle;
 	int			idle_in_transaction;
-} PoolLine;
+} PoolRow;
 
-typedef struct PoolLines
+typedef struct PoolRows
 {
 	int			slots;
-	PoolLine   *line;			/* by index of counters/pool_table */
-} PoolLines;
+	PoolRow    *row;			/* by slot of counters/pool_table */
+} PoolRows;
 
 static double
 ratio(double sum, double count)
@@ -55,21 +56,22 @@ ratio(double sum, double count)
 }
 
 static void
-write_period(StringInfo json, const char *key, CpmStatWindow period, TimestampTz now)
+write_window(StringInfo json, const char *key, CpmStatWindow window, TimestampTz now)
 {
 	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
 	const CpmHistogram *histogram = &stats->histogram;
 	double		total;
 	double		max_us;
 
-	cpm_stat_window_read(period, now, stats);
+	cpm_stat_window_read(window, now, stats);
 	total = (double) cpm_histogram_total(histogram);
 	max_us = stats->max_us > 0 ? (double) stats->max_us : NAN;
 	cpm_json_open(json, key);
 	cpm_json_number(json, "total", total);
 	cpm_json_number(json, "failed", Min((double) stats->counts.of[CPM_FAILED_QUERIES], total));
 	cpm_json_number(json, "slow", (double) stats->counts.of[CPM_SLOW_QUERIES]);
-	cpm_json_number(json, "meanMs", ratio((double) stats->counts.of[CPM_QUERY_TIME_US] / 1000, total));
+	cpm_json_number(json, "meanMs",
+					ratio((double) stats->counts.of[CPM_QUERY_TIME_US] / 1000, total));
 	cpm_json_number(json, "p50Ms", cpm_histogram_percentile_us(histogram, 0.50, max_us) / 1000);
 	cpm_json_number(json, "p95Ms", cpm_histogram_percentile_us(histogram, 0.95, max_us) / 1000);
 	cpm_json_number(json, "p99Ms", cpm_histogram_percentile_us(histogram, 0.99, max_us) / 1000);
@@ -147,7 +149,8 @@ write_sampler_json(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz 
 	cpm_json_open(json, "sampler");
 	cpm_json_bool(json, "running", sampler->pid != 0);
 	cpm_json_number(json, "intervalMs", cpm_sample_interval_ms);
-	cpm_json_number(json, "lastSampleAgeMs", has_sampled ? floor(Max(now - sampler->last_round, 0) / 1000.0) : NAN);
+	cpm_json_number(json, "lastSampleAgeMs",
+					has_sampled ? floor(Max(now - sampler->last_round, 0) / 1000.0) : NAN);
 	cpm_json_number(json, "sampleMs", has_sampled ? sampler->cost_ms : NAN);
 	cpm_json_number(json, "samples", (double) sampler->rounds);
 	cpm_json_number(json, "missed", (double) sampler->missed);
@@ -197,9 +200,9 @@ cpm_write_status(StringInfo json)
 	appendStringInfo(json, ",\"health\":%s", health.data);
 	write_connections_json(json, &sample);
 	cpm_json_open(json, "queries");
-	write_period(json, "lastMinute", CPM_LAST_MINUTE, sample.taken_at);
-	write_period(json, "lastHour", CPM_LAST_HOUR, sample.taken_at);
-	write_period(json, "sinceReset", CPM_SINCE_RESET, sample.taken_at);
+	write_window(json, "lastMinute", CPM_LAST_MINUTE, sample.taken_at);
+	write_window(json, "lastHour", CPM_LAST_HOUR, sample.taken_at);
+	write_window(json, "sinceReset", CPM_SINCE_RESET, sample.taken_at);
 	cpm_json_close(json);
 	write_sessions_json(json);
 	write_refusals(json);
@@ -211,22 +214,22 @@ cpm_write_status(StringInfo json)
 static void
 count_pool_state(const CpmSession *session, void *arg)
 {
-	PoolLines  *lines = arg;
+	PoolRows   *rows = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 
-	if (pool < 0 || pool >= lines->slots)
+	if (pool < 0 || pool >= rows->slots)
 		return;
-	lines->line[pool].active += cpm_is_active(session);
-	lines->line[pool].idle += session->state == CPM_STATE_IDLE;
-	lines->line[pool].idle_in_transaction += cpm_is_idle_in_transaction(session);
+	rows->row[pool].active += cpm_is_active(session);
+	rows->row[pool].idle += session->state == CPM_STATE_IDLE;
+	rows->row[pool].idle_in_transaction += cpm_is_idle_in_transaction(session);
 }
 
-/* Those that are used first, by connections and then by statements. */
+/* Order by connections, then by statements, the largest first. Rows without a pool go last. */
 static int
-compare_lines(const void *a, const void *b)
+compare_pool_rows(const void *a, const void *b)
 {
-	const CpmPool *left = ((const PoolLine *) a)->pool;
-	const CpmPool *right = ((const PoolLine *) b)->pool;
+	const CpmPool *left = ((const PoolRow *) a)->pool;
+	const CpmPool *right = ((const PoolRow *) b)->pool;
 
 	if (left == NULL || right == NULL)
 		return (left == NULL) - (right == NULL);
@@ -238,15 +241,15 @@ compare_lines(const void *a, const void *b)
 }
 
 static bool
-is_worth_showing(const CpmPool *pool)
+was_used(const CpmPool *pool)
 {
 	return pool->connections > 0 || pool->opened > 0 || pool->counts.of[CPM_QUERIES] > 0;
 }
 
 static void
-write_pool(StringInfo json, const PoolLine *line)
+write_pool(StringInfo json, const PoolRow *row)
 {
-	const CpmPool *pool = line->pool;
+	const CpmPool *pool = row->pool;
 	const uint64 *counts = pool->counts.of;
 
 	cpm_json_open(json, NULL);
@@ -254,17 +257,19 @@ write_pool(StringInfo json, const PoolLine *line)
 	cpm_json_foreign_text(json, "role", pool->name.role);
 	cpm_json_foreign_text(json, "application", pool->name.application_name);
 	cpm_json_number(json, "connections", pool->connections);
-	cpm_json_number(json, "active", line->active);
-	cpm_json_number(json, "idle", line->idle);
-	cpm_json_number(json, "idleInTransaction", line->idle_in_transaction);
+	cpm_json_number(json, "active", row->active);
+	cpm_json_number(json, "idle", row->idle);
+	cpm_json_number(json, "idleInTransaction", row->idle_in_transaction);
 	cpm_json_number(json, "peakConnections", pool->peak_connections);
 	cpm_json_number(json, "peakBusy", pool->peak_busy);
 	cpm_json_number(json, "opened", (double) pool->opened);
 	cpm_json_number(json, "queries", (double) counts[CPM_QUERIES]);
 	cpm_json_number(json, "failed", (double) counts[CPM_FAILED_QUERIES]);
 	cpm_json_number(json, "transactions", (double) counts[CPM_TRANSACTIONS]);
-	cpm_json_number(json, "meanMs", ratio((double) counts[CPM_QUERY_TIME_US] / 1000, (double) counts[CPM_QUERIES]));
-	cpm_json_number(json, "p95Ms", cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
+	cpm_json_number(json, "meanMs", ratio((double) counts[CPM_QUERY_TIME_US] / 1000,
+										  (double) counts[CPM_QUERIES]));
+	cpm_json_number(json, "p95Ms",
+					cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
 	cpm_json_close(json);
 }
 
@@ -272,24 +277,24 @@ void
 cpm_write_pools(StringInfo json)
 {
 	CpmPoolSnapshot list = cpm_pool_snapshot();
-	PoolLines	lines = {.slots = list.slots};
+	PoolRows	rows = {.slots = list.slots};
 	int			used = 0;
 
-	lines.line = palloc0(list.slots * sizeof(PoolLine));
-	(void) cpm_backends_scan(false, count_pool_state, &lines);
+	rows.row = palloc0(list.slots * sizeof(PoolRow));
+	(void) cpm_backends_scan(false, count_pool_state, &rows);
 	for (int i = 0; i < list.slots; i++)
-		if (list.is_used[i] && is_worth_showing(&list.pool[i]))
+		if (list.is_used[i] && was_used(&list.pool[i]))
 		{
-			lines.line[i].pool = &list.pool[i];
+			rows.row[i].pool = &list.pool[i];
 			used++;
 		}
-	qsort(lines.line, list.slots, sizeof(PoolLine), compare_lines);
+	qsort(rows.row, list.slots, sizeof(PoolRow), compare_pool_rows);
 	cpm_json_open(json, NULL);
 	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
 	cpm_json_number(json, "all", used);
 	cpm_json_open_array(json, "pools");
-	for (int i = 0; i < Min(used, MOST_POOLS); i++)
-		write_pool(json, &lines.line[i]);
+	for (int i = 0; i < Min(used, MAX_POOLS); i++)
+		write_pool(json, &rows.row[i]);
 	cpm_json_close_array(json);
 	cpm_json_close(json);
 }
@@ -305,7 +310,7 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 {
 	LogListing *listing = arg;
 
-	if (listing->count++ >= MOST_LOG_ENTRIES)
+	if (listing->count++ >= MAX_LOG_ENTRIES)
 		return;
 	cpm_json_open(listing->json, NULL);
 	cpm_json_time(listing->json, "at", entry->at);
@@ -317,7 +322,7 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_json_close(listing->json);
 }
 
-/* Without culprits: they name pids and queries. */
+/* The document has no culprits, because they contain pids and SQL text. */
 void
 cpm_write_alerts(StringInfo json)
 {
@@ -351,7 +356,7 @@ cpm_write_alerts(StringInfo json)
 	cpm_json_close(json);
 }
 
-/* Its last error names hosts: that is for SQL. */
+/* The document has no last_error, because it contains addresses. SQL shows it. */
 static void
 write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer, TimestampTz now)
 {
@@ -363,7 +368,8 @@ write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer, TimestampTz n
 	cpm_json_bool(json, "up", state.up && cpm_pooler_is_fresh(pooler, now));
 	cpm_json_foreign_text(json, "version", has_answer ? answer->version : "");
 	cpm_json_foreign_text(json, "poolMode", has_answer ? answer->pool_mode : "");
-	cpm_json_number(json, "ageMs", state.last_success != 0 ? floor(Max(now - state.last_success, 0) / 1000.0) : NAN);
+	cpm_json_number(json, "ageMs", state.last_success != 0 ?
+					floor(Max(now - state.last_success, 0) / 1000.0) : NAN);
 	cpm_json_time_or_null(json, "retryAt", state.retry_at);
 	cpm_json_close(json);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.h
- *		What the page over HTTP shows, as JSON documents.
+ *		JSON documents for the page over HTTP.
  */
 #ifndef CPM_DOCUMENTS_H
 #define CPM_DOCUMENTS_H
@@ -9,8 +9,10 @@
 #include "lib/stringinfo.h"
 
 /*
- * Append a document. Any process that cpm_sample_take() serves; needs no catalogs.
- * The library must be preloaded. No SQL text, no pid and no address is in them.
+ * Append a document to json: the server's state, its pools, its alerts, its PgBouncers.
+ * The documents contain no SQL text, no pid and no address. The library must be
+ * preloaded. Any process that may call cpm_sample_take() can call these functions;
+ * they read no catalogs. They raise an error only if memory runs out.
  */
 extern void cpm_write_status(StringInfo json);
 extern void cpm_write_pools(StringInfo json);

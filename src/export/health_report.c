@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * health_report.c
- *		connpool_health(): the state of the server in one JSON document.
+ *		connpool_health(): the health of the server as a JSON document.
  *
- * Counts only, so everybody may ask. Statuses are those that alerting has
- * reached; where nothing advances them (not preloaded, the sampler is gone)
- * they are judged on the spot.
+ * The document has only counts, so every role may read it. Statuses are those of the alerts,
+ * which change only after a threshold has been crossed for a while. If nothing advances the
+ * alerts (the library is not preloaded, or the sampler has stopped), the current values are
+ * compared with the thresholds instead.
  */
 #include "postgres.h"
 
@@ -25,7 +26,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 
-#define REFUSED_LATELY_US (10 * USECS_PER_SEC)
+#define RECENT_REFUSAL_US (10 * USECS_PER_SEC)
 
 PG_FUNCTION_INFO_V1(connpool_health_1_0);
 
@@ -34,21 +35,21 @@ typedef struct HealthFacts
 	CpmSample	sample;
 	CpmWorkerStatus sampler;
 	bool		sampler_failed;
-	bool		refused_lately;
-	CpmVerdict	verdict[CPM_METRICS];
-	CpmStatus	status[CPM_METRICS];
-	bool		is_checked[CPM_METRICS];
+	bool		refused_lately; /* a connection, because no slot was free */
+	CpmVerdict	verdict[CPM_METRICS];	/* the current value against the thresholds */
+	CpmStatus	status[CPM_METRICS];	/* of the alert, or of the verdict */
+	bool		is_checked[CPM_METRICS];	/* available and not silent */
 } HealthFacts;
 
 /*
- * True if the moment lies within the last REFUSED_LATELY_US. One in the future was recorded
- * before the clock was set back, so it is not recent. Allow a second, because another process
- * may have read the clock slightly after us.
+ * Return true if the moment lies within the last RECENT_REFUSAL_US. A moment in the future was
+ * recorded before the clock was set back, so it is not recent. Allow a second, because another
+ * process may have read the clock slightly after us.
  */
 static bool
-was_lately(TimestampTz moment, TimestampTz now)
+is_recent(TimestampTz moment, TimestampTz now)
 {
-	return moment != 0 && moment < now + USECS_PER_SEC && now - moment < REFUSED_LATELY_US;
+	return moment != 0 && moment < now + USECS_PER_SEC && now - moment < RECENT_REFUSAL_US;
 }
 
 static void
@@ -61,7 +62,7 @@ gather_facts(HealthFacts *facts)
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
-	facts->refused_lately = was_lately(cpm_rejections_last_for_slots(), facts->sample.taken_at);
+	facts->refused_lately = is_recent(cpm_rejections_last_for_slots(), facts->sample.taken_at);
 	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -124,10 +125,11 @@ write_sampler(StringInfo json, const HealthFacts *facts)
 }
 
 static const char *
-reason_of_illness(const CpmSample *sample)
+unhealthy_reason(const CpmSample *sample)
 {
 	if (sample->value[CPM_TOTAL_CONNECTIONS] >= sample->usable_slots)
-		return psprintf("no connection slot is left for an ordinary role: %.0f of %d usable slots are taken",
+		return psprintf("no connection slot is left for an ordinary role: "
+						"%.0f of %d usable slots are taken",
 						sample->value[CPM_TOTAL_CONNECTIONS], sample->usable_slots);
 	return "a connection was refused for want of a slot within the last 10 seconds";
 }
@@ -152,7 +154,7 @@ cpm_health_write(StringInfo json, CpmSample *sample)
 	write_checks(json, &facts);
 	write_sampler(json, &facts);
 	if (health == CPM_UNHEALTHY)
-		cpm_json_text(json, "error", reason_of_illness(&facts.sample));
+		cpm_json_text(json, "error", unhealthy_reason(&facts.sample));
 	cpm_json_close(json);
 	if (sample)
 		*sample = facts.sample;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * health_report.h
- *		The state of the server in one JSON document.
+ *		The health of the server as a JSON document.
  */
 #ifndef CPM_HEALTH_REPORT_H
 #define CPM_HEALTH_REPORT_H
@@ -11,8 +11,9 @@
 #include "rules/health.h"
 
 /*
- * Append the document and return its verdict; *sample is what it is about, unless
- * sample is NULL. Any process that cpm_sample_take() serves; needs no catalogs.
+ * Append the health document to json and return its verdict. Copies the sample that the
+ * document describes to *sample, unless sample is NULL. Any process that may call
+ * cpm_sample_take() can call this function; it reads no catalogs.
  */
 extern CpmHealth cpm_health_write(StringInfo json, CpmSample *sample);
 

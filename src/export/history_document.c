@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.c
- *		One metric over time, as a JSON document for a chart.
+ *		The history of one metric as a JSON document for a chart.
  *
- * Points that are closer than a chart can show are put together: the mean of their
- * means, and the worst of all.
+ * Points that lie closer together than a chart can show are merged: into the mean of their
+ * means and the worst of their worst values.
  */
 #include "postgres.h"
 
@@ -20,21 +20,23 @@
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
-#define MOST_POINTS 600
+#define MAX_POINTS 600
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-typedef struct Thinning
+/* State of merging points into steps of equal length. */
+typedef struct Downsampling
 {
 	StringInfo	json;
-	TimestampTz since;
+	TimestampTz since;			/* start of step 0 */
 	int64		step_us;
 	bool		low_is_bad;
-	int64		step;			/* the number of the one under way */
-	int			points;			/* in it */
-	double		sum;
+	int64		step;			/* the current step */
+	int			points;			/* in the current step */
+	double		sum;			/* of their means */
 	double		worst;
-} Thinning;
+} Downsampling;
 
+/* Return the length of a unit of an age; 0 if there is no such unit. */
 static int64
 unit_us(const char *unit)
 {
@@ -53,16 +55,21 @@ unit_us(const char *unit)
 	return 0;
 }
 
-/* As it stands behind a time; the "+" of an offset means a space in an address that is not escaped. */
+/*
+ * Return true if the zone after a time is UTC or absent. A "+" in a URL decodes to a space if the
+ * client has not escaped it.
+ */
 static bool
 is_utc(const char *zone)
 {
-	return *zone == '\0' || strcmp(zone, "Z") == 0 || strcmp(zone, "+00:00") == 0 || strcmp(zone, " 00:00") == 0;
+	return *zone == '\0' || strcmp(zone, "Z") == 0 || strcmp(zone, "+00:00") == 0 ||
+		strcmp(zone, " 00:00") == 0;
 }
 
 /*
- * Does it name that moment? 2026-11-24T03:00:00.000Z, also with +00:00 in place of the Z or
- * neither, and also without the fraction, the seconds or the time, which are zero then.
+ * Parse 2026-11-24T03:00:00.000Z; returns false if the text has another form. "+00:00" or
+ * nothing may stand in place of the Z. The fraction, the seconds and the time may be absent and
+ * are then zero.
  */
 static bool
 parse_iso(const char *text, TimestampTz *moment)
@@ -71,8 +78,9 @@ parse_iso(const char *text, TimestampTz *moment)
 	int			end = 0;
 	double		seconds = 0;
 
-	/* an end is stored only where the text is read so far */
-	(void) sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%lf%n", &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
+	/* each %n stores the end of what has matched so far, and stores nothing after a mismatch */
+	(void) sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%lf%n",
+				  &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
 				  &end, &tm.tm_hour, &tm.tm_min, &end, &seconds, &end);
 	if (end == 0 || !is_utc(text + end))
 		return false;
@@ -80,11 +88,13 @@ parse_iso(const char *text, TimestampTz *moment)
 		tm.tm_mday < 1 || tm.tm_mday > day_tab[isleap(tm.tm_year)][tm.tm_mon - 1] ||
 		tm.tm_hour < 0 || tm.tm_hour > 23 || tm.tm_min < 0 || tm.tm_min > 59)
 		return false;
-	*moment = (int64) (date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY +
-		tm.tm_hour * USECS_PER_HOUR + tm.tm_min * USECS_PER_MINUTE + (int64) (seconds * USECS_PER_SEC);
+	*moment = tm.tm_hour * USECS_PER_HOUR + tm.tm_min * USECS_PER_MINUTE +
+		(int64) (seconds * USECS_PER_SEC) + USECS_PER_DAY *
+		(int64) (date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE);
 	return true;
 }
 
+/* Parse an age, seconds since 1970, or ISO 8601; returns false if the text is none of these. */
 static bool
 parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 {
@@ -93,7 +103,9 @@ parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 
 	if (parse_iso(text, moment))
 		return true;
-	if (end == text || strspn(text, "0123456789.") != (size_t) (end - text) || !(number >= 0 && number < 1e11))
+	/* strtod() also accepts a sign, hexadecimal digits, an exponent, "inf" and "nan" */
+	if (end == text || strspn(text, "0123456789.") != (size_t) (end - text) ||
+		!(number >= 0 && number < 1e11))
 		return false;
 	if (*end == '\0')
 		*moment = (TimestampTz) (number * USECS_PER_SEC) - UNIX_EPOCH_US;
@@ -104,51 +116,54 @@ parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 	return true;
 }
 
+/* Append the current step as [milliseconds since 1970, mean, worst], unless it has no points. */
 static void
-finish_step(Thinning *thinning)
+finish_step(Downsampling *merge)
 {
-	TimestampTz start = thinning->since + thinning->step * thinning->step_us;
+	TimestampTz start = merge->since + merge->step * merge->step_us;
 
-	if (thinning->points == 0)
+	if (merge->points == 0)
 		return;
-	cpm_json_open_array(thinning->json, NULL);
-	cpm_json_number(thinning->json, NULL, floor((double) (start + UNIX_EPOCH_US) / 1000));
-	cpm_json_number(thinning->json, NULL, thinning->sum / thinning->points);
-	cpm_json_number(thinning->json, NULL, thinning->worst);
-	cpm_json_close_array(thinning->json);
-	thinning->points = 0;
-	thinning->sum = 0;
+	cpm_json_open_array(merge->json, NULL);
+	cpm_json_number(merge->json, NULL, floor((double) (start + UNIX_EPOCH_US) / 1000));
+	cpm_json_number(merge->json, NULL, merge->sum / merge->points);
+	cpm_json_number(merge->json, NULL, merge->worst);
+	cpm_json_close_array(merge->json);
+	merge->points = 0;
+	merge->sum = 0;
 }
 
 static void
 add_json_point(const CpmPoint *point, void *arg)
 {
-	Thinning   *thinning = arg;
-	int64		step = (point->at - thinning->since) / thinning->step_us;
+	Downsampling *merge = arg;
+	int64		step = (point->at - merge->since) / merge->step_us;
 
-	if (step != thinning->step)
-		finish_step(thinning);
-	thinning->step = step;
-	if (thinning->points == 0)
-		thinning->worst = point->worst;
+	if (step != merge->step)
+		finish_step(merge);
+	merge->step = step;
+	if (merge->points == 0)
+		merge->worst = point->worst;
 	else
-		thinning->worst = thinning->low_is_bad ? Min(thinning->worst, point->worst) : Max(thinning->worst, point->worst);
-	thinning->sum += point->mean;
-	thinning->points++;
+		merge->worst = merge->low_is_bad ? Min(merge->worst, point->worst) :
+			Max(merge->worst, point->worst);
+	merge->sum += point->mean;
+	merge->points++;
 }
 
-/* No finer than the tier, and few enough. */
+/* Return the shortest multiple of the tier's length that gives at most MAX_POINTS steps. */
 static int64
-step_of(CpmRollup tier, TimestampTz since, TimestampTz until)
+choose_step_us(CpmRollup tier, TimestampTz since, TimestampTz until)
 {
-	int64		finest_us = tier == CPM_ROLLUP_SAMPLES ? cpm_sample_interval_ms * INT64CONST(1000) : cpm_rollup_length_us(tier);
-	int64		steps = Max((until - since + MOST_POINTS * finest_us - 1) / (MOST_POINTS * finest_us), 1);
+	int64		finest_us = tier == CPM_ROLLUP_SAMPLES ?
+		cpm_sample_interval_ms * INT64CONST(1000) : cpm_rollup_length_us(tier);
+	int64		span_us = MAX_POINTS * finest_us;
 
-	return steps * finest_us;
+	return Max((until - since + span_us - 1) / span_us, 1) * finest_us;
 }
 
 static bool
-refuse_argument(StringInfo json, const char *error)
+reject_argument(StringInfo json, const char *error)
 {
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "error", error);
@@ -162,36 +177,40 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz from = now - USECS_PER_HOUR;
 	TimestampTz to = now;
-	Thinning	thinning = {.json = json, .step = -1};
+	Downsampling merge = {.json = json, .step = -1};
 	int			id = metric ? cpm_metric_by_name(metric) : -1;
 	CpmRollup	tier;
 
 	if (id < 0)
-		return refuse_argument(json, metric ? "there is no such metric: see \"metrics\" of /api/status" : "say which metric: /api/history?metric=total_connections");
+		return reject_argument(json, metric ?
+							   "there is no such metric: see \"metrics\" of /api/status" :
+							   "a metric is required: /api/history?metric=total_connections");
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
-		return refuse_argument(json, "since and until are so long ago (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC");
+		return reject_argument(json, "since and until must be an age (300s, 5m, 6h, 30d), "
+							   "seconds since 1970, or ISO 8601 in UTC");
 	if (from > to)
-		return refuse_argument(json, "since is after until");
+		return reject_argument(json, "since is after until");
 
 	/*
-	 * The hours go back a year: what is before is empty, and would only make steps coarse. A span
-	 * that lies wholly outside becomes one without points.
+	 * The oldest rollups are CPM_HOURS_KEPT hours old. Cut off the time before them, which has no
+	 * points and would only make the steps longer. A span that lies entirely outside the history
+	 * becomes an empty one.
 	 */
 	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
 	to = Max(Min(to, now), from);
 	tier = cpm_series_tier(from, now);
-	thinning.since = from;
-	thinning.step_us = step_of(tier, from, to);
-	thinning.low_is_bad = cpm_catalogue[id].low_is_bad;
+	merge.since = from;
+	merge.step_us = choose_step_us(tier, from, to);
+	merge.low_is_bad = cpm_catalogue[id].low_is_bad;
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "metric", cpm_catalogue[id].name);
 	cpm_json_text(json, "unit", cpm_unit_name(cpm_catalogue[id].unit));
 	cpm_json_time(json, "since", from);
 	cpm_json_time(json, "until", to);
-	cpm_json_number(json, "stepMs", (double) thinning.step_us / 1000);
+	cpm_json_number(json, "stepMs", (double) merge.step_us / 1000);
 	cpm_json_open_array(json, "points");
-	cpm_series_scan(tier, id, 0, from, to, add_json_point, &thinning);
-	finish_step(&thinning);
+	cpm_series_scan(tier, id, 0, from, to, add_json_point, &merge);
+	finish_step(&merge);
 	cpm_json_close_array(json);
 	cpm_json_close(json);
 	return true;

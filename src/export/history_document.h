@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.h
- *		One metric over time, as a JSON document for a chart.
+ *		The history of one metric as a JSON document for a chart.
  */
 #ifndef CPM_HISTORY_DOCUMENT_H
 #define CPM_HISTORY_DOCUMENT_H
@@ -9,10 +9,11 @@
 #include "lib/stringinfo.h"
 
 /*
- * Append the document: at most 600 points from since to until. A moment is so long
- * ago ("300s", "5m", "6h", "30d"), seconds since 1970, or ISO 8601 in UTC; NULL is an
- * hour ago, and now. False with an error document when there is no such metric or
- * moment. Needs no catalogs.
+ * Append the history of a metric from since to until, downsampled to about 600 points.
+ * Each of since and until is an age ("300s", "5m", "6h", "30d"), seconds since 1970, or
+ * ISO 8601 in UTC. A since of NULL means an hour ago, an until of NULL means now.
+ * Returns false, after appending a document with the error, if metric is NULL or unknown
+ * or if a time is invalid. Reads no catalogs.
  */
 extern bool cpm_write_history(StringInfo json, const char *metric, const char *since,
 							  const char *until);

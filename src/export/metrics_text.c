@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * metrics_text.c
- *		connpool_metrics(): everything as families of metrics, for Prometheus.
+ *		connpool_metrics(): all metric families, for Prometheus.
  *
- * One pass over the sessions fills the sample and counts them by pool. Series are
- * bounded whatever clients call themselves: twenty pools have their names, the rest is
- * "other" (counters/monotonic_counters).
+ * One pass over the sessions fills the sample and counts sessions by pool and state, so that
+ * the families agree with each other. The number of series is bounded, although clients choose
+ * their application names: up to CPM_MAX_POOL_SERIES pools have series of their own, and the
+ * others are summed up in the series "other". Counters come from counters/monotonic_counters,
+ * because Prometheus takes a counter that falls for one that was reset to zero.
  */
 #include "postgres.h"
 
@@ -37,7 +39,7 @@
 
 PG_FUNCTION_INFO_V1(connpool_metrics_1_0);
 
-#define POOLER_POOLS 50			/* of each PgBouncer that are named */
+#define MAX_POOLER_POOLS 50		/* series for each PgBouncer, including "other" */
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct StateCounts
@@ -46,72 +48,82 @@ typedef struct StateCounts
 	int			total;
 } StateCounts;
 
-typedef struct Facts
+/* The input and the output of one call of cpm_write_metrics(). */
+typedef struct Scrape
 {
 	CpmExposition out;
 	CpmSample	sample;
 	CpmMonotonicCounters *monotonic;
-	StateCounts *by_pool;		/* by index of counters/pool_table */
-	StateCounts unknown;		/* of no pool that is known */
-} Facts;
+	StateCounts *by_pool;		/* by slot of counters/pool_table */
+	StateCounts unknown;		/* sessions whose pool is unknown */
+} Scrape;
 
 static void
-count_shown_session(const CpmSession *session, void *arg)
+count_visible_session(const CpmSession *session, void *arg)
 {
-	Facts	   *facts = arg;
+	Scrape	   *scrape = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
-	StateCounts *counts = pool > CPM_OTHER_POOL && pool < facts->monotonic->pools.slots ?
-		&facts->by_pool[pool] : &facts->unknown;
+	StateCounts *counts = pool > CPM_OTHER_POOL && pool < scrape->monotonic->pools.slots ?
+		&scrape->by_pool[pool] : &scrape->unknown;
 
 	counts->of[session->state]++;
 	counts->total++;
 }
 
-/* Sessions that are not shown yet hold a slot all the same. */
+/*
+ * Count the sessions that the sample includes but the pass did not visit, because they hold a slot
+ * and have no backend status yet. They count as starting.
+ */
 static void
-count_hidden_sessions(Facts *facts)
+count_hidden_sessions(Scrape *scrape)
 {
-	int			hidden = (int) facts->sample.value[CPM_TOTAL_CONNECTIONS] - facts->unknown.total;
+	int			hidden = (int) scrape->sample.value[CPM_TOTAL_CONNECTIONS] -
+		scrape->unknown.total;
 
-	for (int i = 0; i < facts->monotonic->pools.slots; i++)
-		hidden -= facts->by_pool[i].total;
-	facts->unknown.of[CPM_STATE_STARTING] += Max(hidden, 0) + facts->unknown.of[CPM_STATE_UNKNOWN];
-	facts->unknown.of[CPM_STATE_UNKNOWN] = 0;
-	facts->unknown.total += Max(hidden, 0);
+	for (int i = 0; i < scrape->monotonic->pools.slots; i++)
+		hidden -= scrape->by_pool[i].total;
+	hidden = Max(hidden, 0);
+	scrape->unknown.of[CPM_STATE_STARTING] += hidden;
+	scrape->unknown.total += hidden;
 }
 
 static void
-gather_metrics(Facts *facts)
+gather(Scrape *scrape)
 {
-	CpmSampleObserver watcher = {.session = count_shown_session, .arg = facts};
+	CpmSampleObserver observer = {.session = count_visible_session, .arg = scrape};
 
-	facts->monotonic = cpm_monotonic_read();
-	facts->by_pool = palloc0(facts->monotonic->pools.slots * sizeof(StateCounts));
-	cpm_sample_take(&facts->sample, &watcher);
-	count_hidden_sessions(facts);
+	scrape->monotonic = cpm_monotonic_read();
+	scrape->by_pool = palloc0(scrape->monotonic->pools.slots * sizeof(StateCounts));
+	cpm_sample_take(&scrape->sample, &observer);
+	count_hidden_sessions(scrape);
 }
 
-/* The state as it is shown; a session whose status never settled is shown as starting. */
-static const char *
-shown_state(CpmState state)
+/*
+ * Return the number of sessions in a state. Sessions whose state is unknown count as starting,
+ * so that the exported states are those of pg_stat_activity.
+ */
+static int
+state_count(const StateCounts *counts, CpmState state)
 {
-	return cpm_state_name(state == CPM_STATE_UNKNOWN ? CPM_STATE_STARTING : state);
+	return counts->of[state] +
+		(state == CPM_STATE_STARTING ? counts->of[CPM_STATE_UNKNOWN] : 0);
 }
 
+/* Append one database's samples; the common states always, so that their series do not vanish. */
 static void
-write_states(CpmExposition *out, const char *database, const StateCounts *counts)
+write_database_states(CpmExposition *out, const char *database, const StateCounts *counts)
 {
 	for (CpmState state = CPM_STATE_DISABLED; state < CPM_STATES; state++)
 	{
 		bool		is_common = state == CPM_STATE_IDLE || state == CPM_STATE_ACTIVE ||
 			state == CPM_STATE_IDLE_IN_TRANSACTION;
-		int			count = counts->of[state] + (state == CPM_STATE_STARTING ? counts->of[CPM_STATE_UNKNOWN] : 0);
+		int			count = state_count(counts, state);
 
 		if (count == 0 && !is_common)
 			continue;
 		cpm_sample_begin(out);
 		cpm_sample_label(out, "database", database);
-		cpm_sample_label(out, "state", shown_state(state));
+		cpm_sample_label(out, "state", cpm_state_name(state));
 		cpm_sample_end(out, count);
 	}
 }
@@ -124,12 +136,16 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 	sum->total += counts->total;
 }
 
-/* The first pool of each database speaks for all of them. */
+/*
+ * Append the samples of all databases. A database is written when the loop reaches its first pool,
+ * with the sum over all of its pools. Pools without a database are added to the sessions whose
+ * pool is unknown.
+ */
 static void
-write_database_states(Facts *facts)
+write_states(Scrape *scrape)
 {
-	const CpmPoolSnapshot *pools = &facts->monotonic->pools;
-	StateCounts unknown = facts->unknown;
+	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
+	StateCounts unknown = scrape->unknown;
 
 	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
 	{
@@ -143,49 +159,54 @@ write_database_states(Facts *facts)
 			continue;
 		for (int j = i; j < pools->slots; j++)
 			if (pools->is_used[j] && strcmp(pools->pool[j].name.database, database) == 0)
-				add_state_counts(&sum, &facts->by_pool[j]);
-		write_states(&facts->out, database, &sum);
+				add_state_counts(&sum, &scrape->by_pool[j]);
+		write_database_states(&scrape->out, database, &sum);
 	}
 	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
 		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_SERIES_NO_DATABASE) == 0)
-			add_state_counts(&unknown, &facts->by_pool[i]);
+			add_state_counts(&unknown, &scrape->by_pool[i]);
 	if (unknown.total > 0)
-		write_states(&facts->out, CPM_SERIES_NO_DATABASE, &unknown);
+		write_database_states(&scrape->out, CPM_SERIES_NO_DATABASE, &unknown);
 }
 
 static void
-write_connections(Facts *facts)
+write_connections(Scrape *scrape)
 {
-	CpmExposition *out = &facts->out;
-	const CpmSample *sample = &facts->sample;
+	CpmExposition *out = &scrape->out;
+	const CpmSample *sample = &scrape->sample;
 
-	cpm_family(out, "connections", CPM_GAUGE, "Client sessions by database and state; all of them hold a connection slot.");
-	write_database_states(facts);
-	cpm_family(out, "max_connections", CPM_GAUGE, "The setting max_connections.");
-	cpm_sample_alone(out, sample->max_connections);
-	cpm_family(out, "reserved_connections", CPM_GAUGE, "Slots that only superusers or reserved roles may take.");
-	cpm_sample_alone(out, sample->max_connections - sample->usable_slots);
-	cpm_family(out, "usable_connections", CPM_GAUGE, "Slots that every role may take.");
-	cpm_sample_alone(out, sample->usable_slots);
-	cpm_family(out, "in_recovery", CPM_GAUGE, "1 on a standby, 0 on a primary.");
-	cpm_sample_alone(out, RecoveryInProgress());
+	cpm_family_begin(out, "connections", CPM_GAUGE,
+					 "Client sessions by database and state; each holds a connection slot.");
+	write_states(scrape);
+	cpm_family_begin(out, "max_connections", CPM_GAUGE, "The setting max_connections.");
+	cpm_sample_unlabeled(out, sample->max_connections);
+	cpm_family_begin(out, "reserved_connections", CPM_GAUGE,
+					 "Slots that only superusers or reserved roles may take.");
+	cpm_sample_unlabeled(out, sample->max_connections - sample->usable_slots);
+	cpm_family_begin(out, "usable_connections", CPM_GAUGE, "Slots that every role may take.");
+	cpm_sample_unlabeled(out, sample->usable_slots);
+	cpm_family_begin(out, "in_recovery", CPM_GAUGE, "1 on a standby, 0 on a primary.");
+	cpm_sample_unlabeled(out, RecoveryInProgress());
 }
 
 static void
-write_sessions(Facts *facts)
+write_sessions(Scrape *scrape)
 {
 	static const char *const ends[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	const CpmMonotonicTotals *totals = &facts->monotonic->totals;
-	CpmExposition *out = &facts->out;
+	const CpmMonotonicTotals *totals = &scrape->monotonic->totals;
+	CpmExposition *out = &scrape->out;
 
-	cpm_family(out, "connections_opened", CPM_COUNTER, "Sessions that were let in.");
-	cpm_sample_alone(out, (double) totals->opened);
-	cpm_family(out, "connections_closed", CPM_COUNTER, "Sessions that ended: by their client, because it went away, by a fatal error, by an administrator or the server's stop.");
+	cpm_family_begin(out, "connections_opened", CPM_COUNTER, "Sessions that were established.");
+	cpm_sample_unlabeled(out, (double) totals->opened);
+	cpm_family_begin(out, "connections_closed", CPM_COUNTER,
+					 "Sessions that ended: closed by their client, abandoned by a client that "
+					 "disappeared, failed with a fatal error, or killed by an administrator or a "
+					 "shutdown.");
 	for (int i = 0; i < CPM_SESSION_ENDS; i++)
-		cpm_sample_of(out, "reason", ends[i], (double) totals->ended[i]);
-	cpm_family(out, "connections_rejected", CPM_COUNTER, "Connections that were refused.");
+		cpm_sample_labeled(out, "reason", ends[i], (double) totals->ended[i]);
+	cpm_family_begin(out, "connections_rejected", CPM_COUNTER, "Connections that were refused.");
 	for (int i = 0; i < CPM_REJECTIONS; i++)
-		cpm_sample_of(out, "reason", cpm_rejection_name(i), (double) totals->refused[i]);
+		cpm_sample_labeled(out, "reason", cpm_rejection_name(i), (double) totals->refused[i]);
 }
 
 static const char *
@@ -195,17 +216,19 @@ database_label(const CpmDatabaseCounters *database)
 }
 
 static void
-write_queries(Facts *facts)
+write_queries(Scrape *scrape)
 {
-	const CpmMonotonicCounters *monotonic = facts->monotonic;
-	CpmExposition *out = &facts->out;
+	const CpmMonotonicCounters *monotonic = scrape->monotonic;
+	CpmExposition *out = &scrape->out;
 
-	cpm_family(out, "queries", CPM_COUNTER, "Statements of clients, failed ones included.");
+	cpm_family_begin(out, "queries", CPM_COUNTER, "Statements of clients, failed ones included.");
 	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_of(out, "database", database_label(&monotonic->database[i]), (double) monotonic->database[i].queries);
-	cpm_family(out, "query_errors", CPM_COUNTER, "Statements of clients that failed.");
+		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
+						   (double) monotonic->database[i].queries);
+	cpm_family_begin(out, "query_errors", CPM_COUNTER, "Statements of clients that failed.");
 	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_of(out, "database", database_label(&monotonic->database[i]), (double) monotonic->database[i].failed);
+		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
+						   (double) monotonic->database[i].failed);
 }
 
 /*
@@ -220,15 +243,16 @@ error_class(int sqlstate, char *class)
 }
 
 static void
-write_errors(Facts *facts)
+write_errors(Scrape *scrape)
 {
-	const uint64 *error = facts->monotonic->totals.error;
+	const uint64 *error = scrape->monotonic->totals.error;
 	char		buffer[CPM_ERROR_CODES + 1][3];
 	const char *class[CPM_ERROR_CODES + 1];
 	double		sum[CPM_ERROR_CODES + 1];
 	int			classes = 0;
 
-	cpm_family(&facts->out, "errors", CPM_COUNTER, "Errors that clients met, by class of SQLSTATE.");
+	cpm_family_begin(&scrape->out, "errors", CPM_COUNTER,
+					 "Errors that were sent to clients, by SQLSTATE class.");
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 	{
 		const char *name;
@@ -247,60 +271,64 @@ write_errors(Facts *facts)
 		sum[found] += (double) error[i];
 	}
 	for (int i = 0; i < classes; i++)
-		cpm_sample_of(&facts->out, "class", class[i], sum[i]);
+		cpm_sample_labeled(&scrape->out, "class", class[i], sum[i]);
 }
 
-/* From so many microseconds on, doubling, and from half_from to half_to at one and a half too. */
+/*
+ * Fill in the bounds of a histogram and return their number: powers of two times from, up to to.
+ * Between dense_from and dense_to, also add one and a half times each of them.
+ */
 static int
-fill_bounds(double *bounds_us, double from, double to, double half_from, double half_to)
+fill_bounds(double *bounds_us, double from, double to, double dense_from, double dense_to)
 {
 	int			count = 0;
 
 	for (double bound = from; bound <= to; bound *= 2)
 	{
 		bounds_us[count++] = bound;
-		if (bound >= half_from && bound < half_to)
+		if (bound >= dense_from && bound < dense_to)
 			bounds_us[count++] = bound * 1.5;
 	}
 	return count;
 }
 
 static void
-write_histogram(Facts *facts, const char *name, const char *help, const CpmHistogram *histogram,
+write_histogram(Scrape *scrape, const char *name, const char *help, const CpmHistogram *histogram,
 				uint64 sum_us, const double *bounds_us, int bounds)
 {
-	cpm_family(&facts->out, name, CPM_HISTOGRAM, help);
-	cpm_sample_histogram(&facts->out, histogram, sum_us, bounds_us, bounds);
+	cpm_family_begin(&scrape->out, name, CPM_HISTOGRAM, help);
+	cpm_sample_histogram(&scrape->out, histogram, sum_us, bounds_us, bounds);
 }
 
 #define KIBI 1024.0
 #define MEBI (1024.0 * 1024.0)
 
 static void
-write_durations(Facts *facts)
+write_durations(Scrape *scrape)
 {
-	const CpmMonotonicTotals *totals = &facts->monotonic->totals;
+	const CpmMonotonicTotals *totals = &scrape->monotonic->totals;
 	double		bounds_us[40];
 	int			bounds;
 
-	/* 128 us to 34 s, between 1 ms and 1 s twice as many */
+	/* 128 us to 34 s, with twice as many bounds between 1 ms and 1 s */
 	bounds = fill_bounds(bounds_us, 128, 32 * MEBI, KIBI, MEBI);
-	write_histogram(facts, "query_duration_seconds", "How long statements took, on the server.",
+	write_histogram(scrape, "query_duration_seconds", "Time that statements took on the server.",
 					&totals->query_times, totals->counts.of[CPM_QUERY_TIME_US], bounds_us, bounds);
 	/* 16 ms to 19 h */
 	bounds = fill_bounds(bounds_us, 16 * KIBI, 64 * KIBI * MEBI, 0, 0);
-	write_histogram(facts, "session_duration_seconds", "How long sessions lasted that ended.",
+	write_histogram(scrape, "session_duration_seconds", "Duration of sessions that have ended.",
 					&totals->session_times, totals->session_time_us, bounds_us, bounds);
 	/* 512 us to 34 s */
 	bounds = fill_bounds(bounds_us, 512, 32 * MEBI, 0, 0);
-	write_histogram(facts, "connection_setup_seconds", "How long it took to let sessions in.",
+	write_histogram(scrape, "connection_setup_seconds", "Time that it took to establish sessions.",
 					&totals->setup_times, totals->setup_time_us, bounds_us, bounds);
-	cpm_family(&facts->out, "slow_statements", CPM_COUNTER, "Statements that took longer than slow_statement_time.");
-	cpm_sample_alone(&facts->out, (double) totals->counts.of[CPM_SLOW_QUERIES]);
+	cpm_family_begin(&scrape->out, "slow_statements", CPM_COUNTER,
+					 "Statements that took longer than slow_statement_time.");
+	cpm_sample_unlabeled(&scrape->out, (double) totals->counts.of[CPM_SLOW_QUERIES]);
 }
 
 static void
-write_troubles(Facts *facts)
+write_incidents(Scrape *scrape)
 {
 	static const struct
 	{
@@ -312,19 +340,21 @@ write_troubles(Facts *facts)
 		{"leak_suspects", CPM_LEAK_SUSPECTS},
 		{"oldest_transaction_seconds", CPM_OLDEST_TRANSACTION_SECONDS},
 	};
-	CpmExposition *out = &facts->out;
+	CpmExposition *out = &scrape->out;
 
 	for (size_t i = 0; i < lengthof(gauges); i++)
 	{
-		cpm_family(out, gauges[i].name, CPM_GAUGE, cpm_catalogue[gauges[i].metric].help);
-		cpm_sample_alone(out, facts->sample.value[gauges[i].metric]);
+		cpm_family_begin(out, gauges[i].name, CPM_GAUGE, cpm_catalogue[gauges[i].metric].help);
+		cpm_sample_unlabeled(out, scrape->sample.value[gauges[i].metric]);
 	}
-	cpm_family(out, "leaks_detected", CPM_COUNTER, "Suspected leaks of connections, each once.");
-	cpm_sample_alone(out, (double) facts->monotonic->totals.leaks);
+	cpm_family_begin(out, "leaks_detected", CPM_COUNTER,
+					 "Suspected connection leaks; each is counted once.");
+	cpm_sample_unlabeled(out, (double) scrape->monotonic->totals.leaks);
 }
 
+/* Begin a sample of a pool; NULL stands for all pools without a series of their own. */
 static void
-label_pool(CpmExposition *out, const CpmPoolName *name)
+begin_pool_sample(CpmExposition *out, const CpmPoolName *name)
 {
 	cpm_sample_begin(out);
 	cpm_sample_label(out, "database", name ? name->database : CPM_SERIES_OTHER);
@@ -337,65 +367,68 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 {
 	for (CpmState state = CPM_STATE_DISABLED; state < CPM_STATES; state++)
 	{
-		int			count = counts->of[state] + (state == CPM_STATE_STARTING ? counts->of[CPM_STATE_UNKNOWN] : 0);
+		int			count = state_count(counts, state);
 
 		if (count == 0)
 			continue;
-		label_pool(out, name);
-		cpm_sample_label(out, "state", shown_state(state));
+		begin_pool_sample(out, name);
+		cpm_sample_label(out, "state", cpm_state_name(state));
 		cpm_sample_end(out, count);
 	}
 }
 
 static void
-write_pool_connections(Facts *facts)
+write_pool_connections(Scrape *scrape)
 {
-	const CpmPoolSnapshot *pools = &facts->monotonic->pools;
-	StateCounts other = facts->unknown;
+	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
+	StateCounts other = scrape->unknown;
 
-	cpm_family(&facts->out, "pool_connections", CPM_GAUGE,
-			   "Sessions by pool and state, of up to 20 pools.");
+	cpm_family_begin(&scrape->out, "pool_connections", CPM_GAUGE,
+					 "Sessions by pool and state, of up to 20 pools; the others are summed up.");
 	for (int i = 0; i < pools->slots; i++)
-		if (facts->monotonic->is_named[i])
-			write_pool_states(&facts->out, &pools->pool[i].name, &facts->by_pool[i]);
+		if (scrape->monotonic->is_named[i])
+			write_pool_states(&scrape->out, &pools->pool[i].name, &scrape->by_pool[i]);
 		else
-			add_state_counts(&other, &facts->by_pool[i]);
-	write_pool_states(&facts->out, NULL, &other);
+			add_state_counts(&other, &scrape->by_pool[i]);
+	write_pool_states(&scrape->out, NULL, &other);
 }
 
 static void
-write_pool_queries(Facts *facts)
+write_pool_queries(Scrape *scrape)
 {
-	const CpmMonotonicCounters *monotonic = facts->monotonic;
+	const CpmMonotonicCounters *monotonic = scrape->monotonic;
 
-	cpm_family(&facts->out, "pool_queries", CPM_COUNTER,
-			   "Statements by pool, of up to 20 pools; of each, since it has a series.");
+	cpm_family_begin(&scrape->out, "pool_queries", CPM_COUNTER,
+					 "Statements by pool, of up to 20 pools, each counted since it has a series.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		if (!monotonic->is_named[i])
 			continue;
-		label_pool(&facts->out, &monotonic->pools.pool[i].name);
-		cpm_sample_end(&facts->out, (double) monotonic->named_queries[i]);
+		begin_pool_sample(&scrape->out, &monotonic->pools.pool[i].name);
+		cpm_sample_end(&scrape->out, (double) monotonic->named_queries[i]);
 	}
-	label_pool(&facts->out, NULL);
-	cpm_sample_end(&facts->out, (double) monotonic->other_queries);
+	begin_pool_sample(&scrape->out, NULL);
+	cpm_sample_end(&scrape->out, (double) monotonic->other_queries);
 }
 
 static void
-write_statuses(Facts *facts)
+write_statuses(Scrape *scrape)
 {
-	CpmExposition *out = &facts->out;
+	CpmExposition *out = &scrape->out;
 
-	cpm_family(out, "metric_status", CPM_GAUGE, "0 OK, 1 WARNING, 2 CRITICAL: the value of now against its thresholds.");
+	cpm_family_begin(out, "metric_status", CPM_GAUGE,
+					 "The current value against its thresholds: 0 OK, 1 WARNING, 2 CRITICAL.");
 	for (int i = 0; i < CPM_METRICS; i++)
-		if (cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources))
-			cpm_sample_of(out, "metric", cpm_catalogue[i].name,
-						  cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i)).status);
-	cpm_family(out, "alerts", CPM_COUNTER, "Alerts that came to a status, since the server started.");
+		if (cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
+			cpm_sample_labeled(out, "metric", cpm_catalogue[i].name,
+							   cpm_evaluate_metric(i, &scrape->sample,
+												   cpm_settings_thresholds(i)).status);
+	cpm_family_begin(out, "alerts", CPM_COUNTER,
+					 "Changes of an alert to a status, since the server started.");
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (CpmStatus status = CPM_OK; status <= CPM_CRITICAL; status++)
 		{
-			if (!cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources))
+			if (!cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
 				continue;
 			cpm_sample_begin(out);
 			cpm_sample_label(out, "metric", cpm_catalogue[i].name);
@@ -404,20 +437,23 @@ write_statuses(Facts *facts)
 		}
 }
 
-typedef struct PoolerState
+/* A state of PgBouncer's connections, and the column of SHOW POOLS that counts it. */
+typedef struct StateColumn
 {
-	const char *state;
+	const char *label;
 	CpmPoolNumber number;
-} PoolerState;
+} StateColumn;
 
-static const PoolerState client_states[] = {{"active", CPM_CL_ACTIVE}, {"waiting", CPM_CL_WAITING}};
-static const PoolerState server_states[] = {
+static const StateColumn client_states[] = {
+	{"active", CPM_CL_ACTIVE}, {"waiting", CPM_CL_WAITING},
+};
+static const StateColumn server_states[] = {
 	{"active", CPM_SV_ACTIVE}, {"idle", CPM_SV_IDLE}, {"used", CPM_SV_USED},
 	{"tested", CPM_SV_TESTED}, {"login", CPM_SV_LOGIN},
 };
 
 static void
-label_pooler(CpmExposition *out, const char *pooler, const CpmPoolerPool *pool)
+begin_pooler_sample(CpmExposition *out, const char *pooler, const CpmPoolerPool *pool)
 {
 	cpm_sample_begin(out);
 	cpm_sample_label(out, "pooler", pooler);
@@ -427,13 +463,13 @@ label_pooler(CpmExposition *out, const char *pooler, const CpmPoolerPool *pool)
 
 static void
 write_pooler_states(CpmExposition *out, const char *pooler, const CpmPoolerAnswer *answer,
-					const PoolerState *states, int count)
+					const StateColumn *states, int count)
 {
 	for (int i = 0; i < answer->pools; i++)
 		for (int j = 0; j < count; j++)
 		{
-			label_pooler(out, pooler, &answer->pool[i]);
-			cpm_sample_label(out, "state", states[j].state);
+			begin_pooler_sample(out, pooler, &answer->pool[i]);
+			cpm_sample_label(out, "state", states[j].label);
 			cpm_sample_end(out, (double) Max(answer->pool[i].number[states[j].number], 0));
 		}
 }
@@ -445,20 +481,24 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 	{
 		const int64 *number = answer->pool[i].number;
 
-		label_pooler(out, pooler, &answer->pool[i]);
-		cpm_sample_end(out, (double) Max(number[CPM_MAXWAIT], 0) + (double) Max(number[CPM_MAXWAIT_US], 0) / 1e6);
+		begin_pooler_sample(out, pooler, &answer->pool[i]);
+		cpm_sample_end(out, (double) Max(number[CPM_MAXWAIT], 0) +
+					   (double) Max(number[CPM_MAXWAIT_US], 0) / 1e6);
 	}
 }
 
-/* What is too much for series of its own becomes one: sums, and the longest wait. */
+/*
+ * Merge the pools of an answer beyond MAX_POOLER_POOLS into its last series, with the sums of
+ * their numbers and the longest wait.
+ */
 static void
-shorten(CpmPoolerAnswer *answer)
+merge_surplus_pools(CpmPoolerAnswer *answer)
 {
-	CpmPoolerPool *other = &answer->pool[POOLER_POOLS - 1];
+	CpmPoolerPool *other = &answer->pool[MAX_POOLER_POOLS - 1];
 
-	if (answer->pools <= POOLER_POOLS)
+	if (answer->pools <= MAX_POOLER_POOLS)
 		return;
-	for (int i = POOLER_POOLS; i < answer->pools; i++)
+	for (int i = MAX_POOLER_POOLS; i < answer->pools; i++)
 	{
 		const int64 *number = answer->pool[i].number;
 		bool		waits_longer = number[CPM_MAXWAIT] > other->number[CPM_MAXWAIT];
@@ -470,57 +510,68 @@ shorten(CpmPoolerAnswer *answer)
 	}
 	strlcpy(other->database, CPM_SERIES_OTHER, sizeof(other->database));
 	strlcpy(other->user, CPM_SERIES_OTHER, sizeof(other->user));
-	answer->pools = POOLER_POOLS;
+	answer->pools = MAX_POOLER_POOLS;
 }
 
-/* Only what a console says now: an old answer is not shown as if it were today's. */
+/*
+ * Append the families of PgBouncer. A console that does not answer now has no pools, because its
+ * last answer would look current.
+ */
 static void
-write_poolers(Facts *facts)
+write_poolers(Scrape *scrape)
 {
 	int			poolers = cpm_poolers_count();
 	CpmPoolerAnswer *answer = palloc(poolers * sizeof(CpmPoolerAnswer) + 1);
-	CpmExposition *out = &facts->out;
+	CpmExposition *out = &scrape->out;
 
 	if (poolers == 0)
 		return;
-	cpm_family(out, "pgbouncer_up", CPM_GAUGE, "1 while the console of that PgBouncer answers.");
+	cpm_family_begin(out, "pgbouncer_up", CPM_GAUGE, "1 if the console of the PgBouncer answers.");
 	for (int i = 0; i < poolers; i++)
 	{
 		CpmPoolerState state = cpm_pooler_state(i);
-		bool		is_fresh = cpm_pooler_is_fresh(i, facts->sample.taken_at);
+		bool		is_fresh = cpm_pooler_is_fresh(i, scrape->sample.taken_at);
 
-		cpm_sample_of(out, "pooler", state.name, is_fresh && state.up);
+		cpm_sample_labeled(out, "pooler", state.name, is_fresh && state.up);
 		answer[i].pools = 0;
 		if (is_fresh && !cpm_pooler_answer(i, &answer[i]))
 			answer[i].pools = 0;
-		shorten(&answer[i]);
+		merge_surplus_pools(&answer[i]);
 	}
-	cpm_family(out, "pgbouncer_client_connections", CPM_GAUGE, "Clients of PgBouncer by state.");
+	cpm_family_begin(out, "pgbouncer_client_connections", CPM_GAUGE,
+					 "Clients of PgBouncer by state.");
 	for (int i = 0; i < poolers; i++)
-		write_pooler_states(out, cpm_pooler_state(i).name, &answer[i], client_states, lengthof(client_states));
-	cpm_family(out, "pgbouncer_server_connections", CPM_GAUGE, "Server connections of PgBouncer by state.");
+		write_pooler_states(out, cpm_pooler_state(i).name, &answer[i], client_states,
+							lengthof(client_states));
+	cpm_family_begin(out, "pgbouncer_server_connections", CPM_GAUGE,
+					 "Server connections of PgBouncer by state.");
 	for (int i = 0; i < poolers; i++)
-		write_pooler_states(out, cpm_pooler_state(i).name, &answer[i], server_states, lengthof(server_states));
-	cpm_family(out, "pgbouncer_maxwait_seconds", CPM_GAUGE, "How long the first client in the queue has waited.");
+		write_pooler_states(out, cpm_pooler_state(i).name, &answer[i], server_states,
+							lengthof(server_states));
+	cpm_family_begin(out, "pgbouncer_maxwait_seconds", CPM_GAUGE,
+					 "Time that the first client in the queue has waited.");
 	for (int i = 0; i < poolers; i++)
 		write_pooler_wait(out, cpm_pooler_state(i).name, &answer[i]);
 	pfree(answer);
 }
 
+/* Append the families about connpool_monitor itself. */
 static void
-write_itself(Facts *facts)
+write_itself(Scrape *scrape)
 {
 	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
-	CpmExposition *out = &facts->out;
+	CpmExposition *out = &scrape->out;
 
-	cpm_family(out, "sampler_last_success_timestamp_seconds", CPM_GAUGE, "When the last sample was taken.");
-	cpm_sample_alone(out, sampler.last_round != 0 ?
-					 (double) (sampler.last_round + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
-	cpm_family(out, "sample_duration_seconds", CPM_GAUGE, "What the last sample cost.");
-	cpm_sample_alone(out, sampler.last_round != 0 ? sampler.cost_ms / 1000 : 0);
-	cpm_family(out, "samples_missed", CPM_COUNTER, "Samples that came an interval or more late.");
-	cpm_sample_alone(out, (double) sampler.missed);
-	cpm_family(out, "build_info", CPM_GAUGE, "Versions, as labels.");
+	cpm_family_begin(out, "sampler_last_success_timestamp_seconds", CPM_GAUGE,
+					 "Unix time of the last sample.");
+	cpm_sample_unlabeled(out, sampler.last_round != 0 ?
+						 (double) (sampler.last_round + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
+	cpm_family_begin(out, "sample_duration_seconds", CPM_GAUGE, "Time that the last sample took.");
+	cpm_sample_unlabeled(out, sampler.last_round != 0 ? sampler.cost_ms / 1000 : 0);
+	cpm_family_begin(out, "samples_missed", CPM_COUNTER,
+					 "Samples skipped because one came an interval or more late.");
+	cpm_sample_unlabeled(out, (double) sampler.missed);
+	cpm_family_begin(out, "build_info", CPM_GAUGE, "Always 1; the labels have the versions.");
 	cpm_sample_begin(out);
 	cpm_sample_label(out, "version", CPM_VERSION);
 	cpm_sample_label(out, "server_version", PG_VERSION);
@@ -530,26 +581,31 @@ write_itself(Facts *facts)
 void
 cpm_write_metrics(StringInfo text, bool openmetrics)
 {
-	Facts	   *facts = palloc0(sizeof(Facts));
+	Scrape	   *scrape = palloc0(sizeof(Scrape));
 
-	facts->out.text = text;
-	facts->out.openmetrics = openmetrics;
-	/* a worker without a database has no encoding; HTTP has UTF-8 */
-	facts->out.only_ascii = OidIsValid(MyDatabaseId) &&
+	scrape->out.text = text;
+	scrape->out.openmetrics = openmetrics;
+
+	/*
+	 * SQL converts the text from the database's to the client's encoding, which fails on UTF-8
+	 * unless both are UTF-8. Over HTTP, from a worker without a database, the text is always
+	 * UTF-8.
+	 */
+	scrape->out.only_ascii = OidIsValid(MyDatabaseId) &&
 		(GetDatabaseEncoding() != PG_UTF8 || pg_get_client_encoding() != PG_UTF8);
-	gather_metrics(facts);
-	write_connections(facts);
-	write_sessions(facts);
-	write_queries(facts);
-	write_errors(facts);
-	write_durations(facts);
-	write_troubles(facts);
-	write_pool_connections(facts);
-	write_pool_queries(facts);
-	write_statuses(facts);
-	write_poolers(facts);
-	write_itself(facts);
-	cpm_exposition_end(&facts->out);
+	gather(scrape);
+	write_connections(scrape);
+	write_sessions(scrape);
+	write_queries(scrape);
+	write_errors(scrape);
+	write_durations(scrape);
+	write_incidents(scrape);
+	write_pool_connections(scrape);
+	write_pool_queries(scrape);
+	write_statuses(scrape);
+	write_poolers(scrape);
+	write_itself(scrape);
+	cpm_exposition_end(&scrape->out);
 }
 
 Datum

@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * prometheus.c
- *		Writes the text formats of Prometheus (0.0.4) and OpenMetrics (1.0), sample by
- *		sample.
+ *		Writer for the text formats of Prometheus (0.0.4) and OpenMetrics (1.0).
  *
- * They differ in that a counter's family is named without _total in OpenMetrics,
- * which also ends with a mark.
+ * The formats differ in two ways: in OpenMetrics the name of a counter's family lacks the
+ * _total of its samples, and the text ends with a mark.
  */
 #include "postgres.h"
 
@@ -20,7 +19,7 @@
 #define PREFIX "connpool_"
 
 void
-cpm_family(CpmExposition *exposition, const char *name, CpmFamilyType type, const char *help)
+cpm_family_begin(CpmExposition *exposition, const char *name, CpmFamilyType type, const char *help)
 {
 	static const char *const types[] = {"gauge", "counter", "histogram"};
 	const char *suffix = type == CPM_COUNTER && !exposition->openmetrics ? "_total" : "";
@@ -46,15 +45,15 @@ cpm_sample_begin(CpmExposition *exposition)
 	begin_sample(exposition, exposition->suffix);
 }
 
-/* Plain characters in one piece each stretch; what is none is looked at. */
+/* Append a label's value. Runs of characters that need no escape are appended as a whole. */
 static void
 append_escaped(StringInfo text, const char *value)
 {
-	for (size_t plain; *value != '\0'; value += plain > 0 ? plain : 1)
+	for (size_t run; *value != '\0'; value += run > 0 ? run : 1)
 	{
-		plain = strcspn(value, "\\\"\n");
-		if (plain > 0)
-			appendBinaryStringInfo(text, value, (int) plain);
+		run = strcspn(value, "\\\"\n");
+		if (run > 0)
+			appendBinaryStringInfo(text, value, (int) run);
 		else
 		{
 			appendStringInfoChar(text, '\\');
@@ -63,8 +62,9 @@ append_escaped(StringInfo text, const char *value)
 	}
 }
 
+/* Return true if cpm_valid_utf8(), which copies, would change nothing; true for most labels. */
 static bool
-needs_no_escape(const char *value)
+is_printable_ascii(const char *value)
 {
 	while (*value > 0 && *value <= '~' && *value != '\\')
 		value++;
@@ -77,22 +77,22 @@ cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
 	appendStringInfoChar(exposition->text, exposition->has_labels ? ',' : '{');
 	appendStringInfoString(exposition->text, name);
 	appendStringInfoString(exposition->text, "=\"");
-	append_escaped(exposition->text, needs_no_escape(value) ? value :
+	append_escaped(exposition->text, is_printable_ascii(value) ? value :
 				   cpm_valid_utf8(value, exposition->only_ascii, true));
 	appendStringInfoChar(exposition->text, '"');
 	exposition->has_labels = true;
 }
 
-/* Most are: this is many times faster than to format a real number. */
+/* Append an integer; many times faster than %g, and most values are integers. */
 static void
-append_whole(StringInfo text, int64 value)
+append_integer(StringInfo text, int64 value)
 {
 	char		digits[MAXINT8LEN + 1];
 
 	appendBinaryStringInfo(text, digits, pg_lltoa(value, digits));
 }
 
-/* Whole numbers as such; what is no number as Prometheus spells it. */
+/* Append a value. Below 1e15, integers get the same text as from %.15g, only faster. */
 static void
 append_value(StringInfo text, double value)
 {
@@ -101,7 +101,7 @@ append_value(StringInfo text, double value)
 	else if (isinf(value))
 		appendStringInfoString(text, value > 0 ? "+Inf" : "-Inf");
 	else if (value == floor(value) && fabs(value) < 1e15)
-		append_whole(text, (int64) value);
+		append_integer(text, (int64) value);
 	else
 		appendStringInfo(text, "%.15g", value);
 }
@@ -117,28 +117,29 @@ cpm_sample_end(CpmExposition *exposition, double value)
 }
 
 void
-cpm_sample_alone(CpmExposition *exposition, double value)
+cpm_sample_unlabeled(CpmExposition *exposition, double value)
 {
 	cpm_sample_begin(exposition);
 	cpm_sample_end(exposition, value);
 }
 
 void
-cpm_sample_of(CpmExposition *exposition, const char *label, const char *of, double value)
+cpm_sample_labeled(CpmExposition *exposition, const char *label_name, const char *label_value,
+				   double value)
 {
 	cpm_sample_begin(exposition);
-	cpm_sample_label(exposition, label, of);
+	cpm_sample_label(exposition, label_name, label_value);
 	cpm_sample_end(exposition, value);
 }
 
-/* Microseconds as seconds, with at least one decimal place. */
+/* Append microseconds as seconds, with at least one decimal place. */
 static void
 append_seconds(StringInfo text, int64 us)
 {
 	char		decimals[7];
 	int			length = 6;
 
-	append_whole(text, us / USECS_PER_SEC);
+	append_integer(text, us / USECS_PER_SEC);
 	for (int64 rest = us % USECS_PER_SEC, i = 5; i >= 0; i--, rest /= 10)
 		decimals[i] = (char) ('0' + rest % 10);
 	while (length > 1 && decimals[length - 1] == '0')
@@ -147,8 +148,9 @@ append_seconds(StringInfo text, int64 us)
 	appendBinaryStringInfo(text, decimals, length);
 }
 
+/* Append the sample of a histogram that counts the durations below a bound. */
 static void
-sample_below(CpmExposition *exposition, double bound_us, uint64 count)
+append_bucket(CpmExposition *exposition, double bound_us, uint64 count)
 {
 	begin_sample(exposition, "_bucket");
 	appendStringInfoString(exposition->text, "{le=\"");
@@ -174,7 +176,7 @@ cpm_sample_histogram(CpmExposition *exposition, const CpmHistogram *histogram, u
 
 		while (bucket < CPM_BUCKETS && cpm_bucket_lower_us(bucket) < bound_us)
 			count += histogram->count[bucket++];
-		sample_below(exposition, bound_us, count);
+		append_bucket(exposition, bound_us, count);
 	}
 	begin_sample(exposition, "_sum");
 	cpm_sample_end(exposition, (double) sum_us / 1e6);

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * prometheus.h
- *		Writes the text formats of Prometheus (0.0.4) and OpenMetrics (1.0), sample by
- *		sample.
+ *		Writer for the text formats of Prometheus (0.0.4) and OpenMetrics (1.0).
  */
 #ifndef CPM_PROMETHEUS_H
 #define CPM_PROMETHEUS_H
@@ -10,43 +9,55 @@
 #include "base/histogram.h"
 #include "lib/stringinfo.h"
 
+/*
+ * An exposition (Prometheus' term for the text of all metrics) that is being written.
+ * The caller sets the first three fields; the functions below maintain the others.
+ */
 typedef struct CpmExposition
 {
-	StringInfo	text;
-	bool		openmetrics;
-	bool		only_ascii;		/* in labels: the reader's encoding has no more */
-	const char *family;			/* that is being written, without the prefix */
-	const char *suffix;			/* of its samples */
-	bool		has_labels;		/* the sample under way */
+	StringInfo	text;			/* the output */
+	bool		openmetrics;	/* OpenMetrics 1.0, not text format 0.0.4 */
+	bool		only_ascii;		/* escape other bytes: the reader does not decode UTF-8 */
+	const char *family;			/* the current family, without the prefix */
+	const char *suffix;			/* appended to the family's name in its samples */
+	bool		has_labels;		/* the current sample has had a label */
 } CpmExposition;
 
 typedef enum CpmFamilyType
 {
 	CPM_GAUGE,
-	CPM_COUNTER,				/* its samples end in _total, its name does not */
+	CPM_COUNTER,				/* samples end in _total */
 	CPM_HISTOGRAM
 } CpmFamilyType;
 
-/* Begin a family: all its samples follow. help is one line without backslashes. */
-extern void cpm_family(CpmExposition *exposition, const char *name, CpmFamilyType type,
-					   const char *help);
+/*
+ * Begin a family; all of its samples must follow before the next family begins. help is
+ * one line without backslashes.
+ */
+extern void cpm_family_begin(CpmExposition *exposition, const char *name, CpmFamilyType type,
+							 const char *help);
 
-/* A sample: its labels in turn, then its value. Not shown when it is no number. */
+/* Append a sample of the current family: begin it, add its labels, end it with the value. */
 extern void cpm_sample_begin(CpmExposition *exposition);
 extern void cpm_sample_label(CpmExposition *exposition, const char *name, const char *value);
 extern void cpm_sample_end(CpmExposition *exposition, double value);
 
-/* A sample without labels, and one with a single label. */
-extern void cpm_sample_alone(CpmExposition *exposition, double value);
-extern void cpm_sample_of(CpmExposition *exposition, const char *label, const char *of, double value);
+/* Append a sample without labels. */
+extern void cpm_sample_unlabeled(CpmExposition *exposition, double value);
+
+/* Append a sample with a single label. */
+extern void cpm_sample_labeled(CpmExposition *exposition, const char *label_name,
+							   const char *label_value, double value);
 
 /*
- * Everything of a family of durations in seconds: counts below each bound, the sum and
- * the number. Bounds are microseconds and bounds of buckets.
+ * Append all samples of a histogram family of durations: the cumulative count below each
+ * bound, the sum and the count. Bounds ascend, are in microseconds and must be bounds of
+ * the histogram's buckets; the output is in seconds.
  */
 extern void cpm_sample_histogram(CpmExposition *exposition, const CpmHistogram *histogram,
 								 uint64 sum_us, const double *bounds_us, int bounds);
 
+/* Append the end mark that OpenMetrics requires. */
 extern void cpm_exposition_end(CpmExposition *exposition);
 
 #endif							/* CPM_PROMETHEUS_H */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker_api.c
- *		Offers the library's functions to those that its workers load: the one that
- *		asks PgBouncer, and the one that answers over HTTP.
+ *		The table of functions that the preloaded library publishes for the libraries
+ *		of its workers: the one that polls PgBouncer and the one that serves HTTP.
  */
 #include "postgres.h"
 
@@ -35,21 +35,18 @@ http_token_file(void)
 	return cpm_http_token_file;
 }
 
-/* Nobody is let in before recovery has come far enough, and nothing is known before the first sample. */
+/*
+ * A worker finds the backend status array only after another process has published its address.
+ * A server in recovery accepts no clients before hot standby is active.
+ */
 static bool
 is_ready(void)
 {
 	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
 }
 
-static CpmReadiness
-fitness(void)
-{
-	return is_ready() ? CPM_FIT : CPM_NOT_READY;
-}
-
-static CpmReadiness
-write_unready_health(StringInfo json)
+static void
+write_starting_health(StringInfo json)
 {
 	cpm_json_open(json, NULL);
 	cpm_json_open(json, "database");
@@ -62,10 +59,9 @@ write_unready_health(StringInfo json)
 	cpm_json_number(json, "total", 0);
 	cpm_json_close(json);
 	cpm_json_close(json);
-	return CPM_NOT_READY;
 }
 
-static CpmReadiness
+static bool
 write_health(StringInfo json)
 {
 	StringInfoData health;
@@ -73,7 +69,10 @@ write_health(StringInfo json)
 	CpmHealth	verdict;
 
 	if (!is_ready())
-		return write_unready_health(json);
+	{
+		write_starting_health(json);
+		return false;
+	}
 	initStringInfo(&health);
 	verdict = cpm_health_write(&health, &sample);
 	appendStringInfo(json, "{\"database\":%s", health.data);
@@ -82,10 +81,10 @@ write_health(StringInfo json)
 	cpm_json_number(json, "total", sample.value[CPM_TOTAL_CONNECTIONS]);
 	cpm_json_close(json);
 	cpm_json_close(json);
-	return verdict == CPM_UNHEALTHY ? CPM_UNFIT : CPM_FIT;
+	return verdict != CPM_UNHEALTHY;
 }
 
-static const CpmWorkerApi entry = {
+static const CpmWorkerApi worker_api = {
 	.version = CPM_WORKER_API_VERSION,
 	.scan_sessions = cpm_backends_scan,
 	.poolers = cpm_settings_poolers,
@@ -98,7 +97,7 @@ static const CpmWorkerApi entry = {
 	.pooler_failed = cpm_pooler_failed,
 	.http_listen = cpm_settings_http_listen,
 	.http_token_file = http_token_file,
-	.fitness = fitness,
+	.is_ready = is_ready,
 	.write_health = write_health,
 	.write_metrics = cpm_write_metrics,
 	.write_status = cpm_write_status,
@@ -111,5 +110,5 @@ static const CpmWorkerApi entry = {
 void
 cpm_worker_api_publish(void)
 {
-	*find_rendezvous_variable(CPM_WORKER_API_VARIABLE) = unconstify(CpmWorkerApi *, &entry);
+	*find_rendezvous_variable(CPM_WORKER_API_VARIABLE) = unconstify(CpmWorkerApi *, &worker_api);
 }

@@ -3,11 +3,13 @@
  * allowance.c
  *		How many requests each peer may make.
  *
- * A client that asks too often must not silence others, so each address has an allowance of its
- * own. For IPv6 that is each 64-bit network, because a host can take any address of its network.
- * The table has a fixed size. When it is full, a new peer replaces the one that has been quiet
+ * A client that sends too many requests must not use up the allowance of other clients, so each
+ * address has an allowance of its own. IPv6 addresses share one for each /64 network, because a
+ * host can use any address of its network.
+ *
+ * The table has a fixed size. When it is full, a new peer replaces the one that has sent nothing
  * for longest, whose allowance has usually been restored by then. Only a flood from more
- * addresses than there are places can gain requests in this way.
+ * addresses than the table has entries can gain requests by being replaced.
  */
 #include "postgres.h"
 
@@ -17,23 +19,24 @@
 #include "base/rate_limit.h"
 #include "http/allowance.h"
 
-#define PEERS 128
+#define MAX_PEERS 128
 #define REQUESTS_PER_SECOND 100.0
-#define MOST_AT_ONCE 1000.0
+#define MAX_BURST 1000.0
 
 typedef struct Peer
 {
-	sa_family_t family;			/* 0: a place that is free, or a peer without an address */
-	uint64		network;		/* the address, or the first half of one of IPv6 */
-	int64		asked_us;
+	sa_family_t family;			/* 0: a free entry, or the entry of peers without an address */
+	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
+	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;
 	CpmRateLimit unauthorized;
 } Peer;
 
-static Peer peers[PEERS];
+static Peer peers[MAX_PEERS];
 
+/* Return a new entry for an address, with full allowances. */
 static Peer
-peer_of(const struct sockaddr *address)
+make_peer(const struct sockaddr *address)
 {
 	Peer		peer = {0};
 
@@ -45,23 +48,24 @@ peer_of(const struct sockaddr *address)
 	else if (address != NULL && address->sa_family == AF_INET6)
 	{
 		peer.family = AF_INET6;
-		memcpy(&peer.network, &((const struct sockaddr_in6 *) address)->sin6_addr, sizeof(peer.network));
+		memcpy(&peer.network, &((const struct sockaddr_in6 *) address)->sin6_addr,
+			   sizeof(peer.network));
 	}
 	return peer;
 }
 
-/* Return the entry of a peer, creating it if necessary. */
+/* Return the entry of an address, creating it if necessary. */
 static Peer *
 find_peer(const struct sockaddr *address)
 {
-	Peer		wanted = peer_of(address);
+	Peer		wanted = make_peer(address);
 	Peer	   *quietest = &peers[0];
 
-	for (int i = 0; i < PEERS; i++)
+	for (int i = 0; i < MAX_PEERS; i++)
 	{
 		if (peers[i].family == wanted.family && peers[i].network == wanted.network)
 			return &peers[i];
-		if (peers[i].asked_us < quietest->asked_us)
+		if (peers[i].last_us < quietest->last_us)
 			quietest = &peers[i];
 	}
 	*quietest = wanted;
@@ -73,7 +77,7 @@ cpm_allowance_take(const struct sockaddr *address, bool is_authorized, int64 now
 {
 	Peer	   *peer = find_peer(address);
 
-	peer->asked_us = now_us;
+	peer->last_us = now_us;
 	return cpm_rate_limit_allows_burst(is_authorized ? &peer->authorized : &peer->unauthorized,
-									   REQUESTS_PER_SECOND, MOST_AT_ONCE, now_us);
+									   REQUESTS_PER_SECOND, MAX_BURST, now_us);
 }

@@ -11,9 +11,10 @@
 struct sockaddr;
 
 /*
- * Take one request from the peer's allowance: 100 a second, up to 1000 at once after a pause.
- * Authorized and unauthorized requests have separate allowances. Returns false if the allowance
- * is used up. now_us is monotonic. All requests with a NULL peer share one allowance.
+ * Take one request from the peer's allowance, which is 100 requests per second, with bursts of
+ * up to 1000 after a pause. Returns false if the allowance is used up. Authorized and
+ * unauthorized requests have separate allowances. All requests with a NULL peer share one
+ * allowance. now_us is a monotonic time.
  */
 extern bool cpm_allowance_take(const struct sockaddr *peer, bool is_authorized, int64 now_us);
 

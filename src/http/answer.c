@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * answer.c
- *		What a request gets: from its method, path and headers to an answer.
+ *		Computes the answer to a request from its method, path and headers.
  *
  * Checks, in this order: the peer's allowance (429), the Host header (400), the token (401),
  * access by name (403), the path (404), the method (405), and whether the server is ready (503).
  * Requests with and without a valid token have separate allowances, so a flood without a token
  * cannot exhaust the allowance of clients that have one.
  *
- * Health needs no token and no allowance, and answers to any host name, because it shows only
- * numbers. When probes exceed PROBES_PER_SECOND, it repeats its last answer.
+ * The health document needs no token and no allowance, and is served under any host name, because
+ * it has only numbers. When probes exceed PROBES_PER_SECOND, the last document is repeated.
  */
 #include "postgres.h"
 
@@ -23,24 +23,24 @@
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 
-#define PROBES_PER_SECOND 1000.0	/* fresh health answers, for all peers together */
+#define PROBES_PER_SECOND 1000.0	/* new health documents, for all peers together */
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json; charset=utf-8"
 #define PROMETHEUS "text/plain; version=0.0.4; charset=utf-8"
 #define OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-typedef void (*Writer) (const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer);
+typedef void (*Writer) (const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer);
 
-typedef struct Place
+typedef struct Route
 {
 	const char *path;
-	const char *type;
+	const char *type;			/* Content-Type */
 	Writer		write;
-	bool		is_open;		/* asks for no token */
-	bool		is_always_ready;	/* also before the server is */
-} Place;
+	bool		is_public;		/* needs no token and no allowance */
+	bool		is_always_ready;	/* served while the database system starts up */
+} Route;
 
-/* Limit on fresh health answers, and the last one, which lives in TopMemoryContext. */
+/* Limit on new health documents, and the last one, whose text lives in TopMemoryContext. */
 static CpmRateLimit health_limit;
 static StringInfoData last_health;
 static int	last_health_status;
@@ -51,6 +51,7 @@ is_json(const char *type)
 	return strcmp(type, JSON) == 0;
 }
 
+/* Replace the answer by a status and a message, in the route's type if that is JSON. */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)
 {
@@ -84,11 +85,12 @@ keep_health(const CpmAnswer *answer)
 }
 
 static void
-answer_health(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+answer_health(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
-	if (last_health.data == NULL || cpm_rate_limit_allows(&health_limit, PROBES_PER_SECOND, request->now_us))
+	if (last_health.data == NULL ||
+		cpm_rate_limit_allows(&health_limit, PROBES_PER_SECOND, request->now_us))
 	{
-		answer->status = entry->write_health(&answer->body) == CPM_FIT ? 200 : 503;
+		answer->status = api->write_health(&answer->body) ? 200 : 503;
 		appendStringInfoChar(&answer->body, '\n');
 		keep_health(answer);
 		return;
@@ -97,7 +99,7 @@ answer_health(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *a
 	appendBinaryStringInfo(&answer->body, last_health.data, last_health.len);
 }
 
-/* The q of a part of Accept, in thousandths. */
+/* Return the quality (q) of one range of an Accept header, in thousandths. */
 static int
 quality(const char *part, size_t length)
 {
@@ -114,9 +116,9 @@ quality(const char *part, size_t length)
 	return 1000;
 }
 
-/* The best q that Accept gives to a type; -1 when it does not name it. */
+/* Return the best quality that an Accept header gives to a type; -1 if it does not name it. */
 static int
-quality_of(const char *accept, const char *type)
+best_quality(const char *accept, const char *type)
 {
 	int			best = -1;
 
@@ -125,7 +127,8 @@ quality_of(const char *accept, const char *type)
 		size_t		length = strcspn(part, ",");
 		const char *name = part + strspn(part, " \t");
 
-		if (pg_strncasecmp(name, type, strlen(type)) == 0 && strchr(" \t;,", name[strlen(type)]) != NULL)
+		if (pg_strncasecmp(name, type, strlen(type)) == 0 &&
+			strchr(" \t;,", name[strlen(type)]) != NULL)
 			best = Max(best, quality(part, length));
 		part += length;
 		part += *part == ',';
@@ -136,43 +139,44 @@ quality_of(const char *accept, const char *type)
 static bool
 wants_openmetrics(const char *accept)
 {
-	int			openmetrics = accept ? quality_of(accept, "application/openmetrics-text") : -1;
+	int			openmetrics = accept == NULL ? -1 :
+		best_quality(accept, "application/openmetrics-text");
 
-	return openmetrics > 0 && openmetrics >= quality_of(accept, "text/plain");
+	return openmetrics > 0 && openmetrics >= best_quality(accept, "text/plain");
 }
 
 static void
-answer_metrics(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+answer_metrics(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
 	bool		openmetrics = wants_openmetrics(request->accept);
 
 	answer->type = openmetrics ? OPENMETRICS : PROMETHEUS;
-	entry->write_metrics(&answer->body, openmetrics);
+	api->write_metrics(&answer->body, openmetrics);
 }
 
 static void
-write_page(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+write_page(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
-	(void) entry;
+	(void) api;
 	(void) request;
 	if (!cpm_page_write(&answer->body, answer->nonce))
-		answer_text(answer, 503, "no randomness to be had");
+		answer_text(answer, 503, "no random bytes are available");
 }
 
 static void
-write_history(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+write_history(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
-	if (!entry->write_history(&answer->body, request->metric, request->since, request->until))
+	if (!api->write_history(&answer->body, request->metric, request->since, request->until))
 		answer->status = 400;
 }
 
-/* Documents that need nothing of the request. */
+/* Define the writers of documents that do not depend on the request. */
 #define WRITER(name) \
 static void \
-name(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer) \
+name(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer) \
 { \
 	(void) request; \
-	entry->name(&answer->body); \
+	api->name(&answer->body); \
 }
 
 WRITER(write_status)
@@ -180,7 +184,7 @@ WRITER(write_pools)
 WRITER(write_alerts)
 WRITER(write_poolers)
 
-static const Place places[] = {
+static const Route routes[] = {
 	{"/health/database", JSON, answer_health, true, true},
 	{"/metrics", PROMETHEUS, answer_metrics, false, false},
 	{"/", "text/html; charset=utf-8", write_page, false, true},
@@ -191,18 +195,19 @@ static const Place places[] = {
 	{"/api/pgbouncer", JSON, write_poolers, false, false},
 };
 
-static const Place *
-find_place(const char *path)
+static const Route *
+find_route(const char *path)
 {
-	for (size_t i = 0; i < lengthof(places); i++)
-		if (strcmp(places[i].path, path) == 0)
-			return &places[i];
+	for (size_t i = 0; i < lengthof(routes); i++)
+		if (strcmp(routes[i].path, path) == 0)
+			return &routes[i];
 	return NULL;
 }
 
 /*
- * A page somewhere else may have its name lead here, and read with its visitor's
- * browser what is meant for this machine only. It cannot do so with an address.
+ * Return true if a Host header has an IP address or localhost. Without a token, other names are
+ * rejected to prevent DNS rebinding: a foreign web page could let its own host name resolve to
+ * this machine, and then read the documents with its visitor's browser.
  */
 static bool
 is_address(const char *host)
@@ -220,15 +225,16 @@ is_address(const char *host)
 }
 
 static void
-decide(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
-	const Place *place = find_place(request->path);
-	bool		is_open = place != NULL && place->is_open;
-	bool		is_authorized = !cpm_token_is_demanded() || cpm_token_fits(request->authorization);
+	const Route *route = find_route(request->path);
+	bool		is_public = route != NULL && route->is_public;
+	bool		is_authorized = !cpm_token_is_required() ||
+		cpm_token_matches(request->authorization);
 
 	answer->status = 200;
-	answer->type = place ? place->type : TEXT;
-	if (!is_open && !cpm_allowance_take(request->peer, is_authorized, request->now_us))
+	answer->type = route ? route->type : TEXT;
+	if (!is_public && !cpm_allowance_take(request->peer, is_authorized, request->now_us))
 	{
 		answer->retry = true;
 		answer_text(answer, 429, "too many requests");
@@ -237,28 +243,32 @@ decide(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
 		answer_text(answer, 400, "an HTTP/1.1 request must have a Host header");
 	else if (request->hosts > 1)
 		answer_text(answer, 400, "a request must not have more than one Host header");
-	else if (!is_open && !is_authorized)
+	else if (!is_public && !is_authorized)
 	{
-		answer->asks_user = place != NULL && place->write == write_page;
-		answer_text(answer, 401, "this needs the token of http_token_file: Authorization: Bearer ...");
+		answer->prompts_user = route != NULL && route->write == write_page;
+		answer_text(answer, 401, "the token in http_token_file is required: "
+					"Authorization: Bearer ...");
 	}
-	else if (!is_open && !cpm_token_is_demanded() && request->host != NULL && !is_address(request->host))
-		answer_text(answer, 403, "without http_token_file this is asked by address, not by name");
-	else if (place == NULL)
-		answer_text(answer, 404, "there is nothing here: see /health/database, /metrics, / and /api/status");
+	else if (!is_public && !cpm_token_is_required() &&
+			 request->host != NULL && !is_address(request->host))
+		answer_text(answer, 403, "without http_token_file, the Host header must have an address "
+					"or localhost");
+	else if (route == NULL)
+		answer_text(answer, 404, "there is no such path: "
+					"see /health/database, /metrics, / and /api/status");
 	else if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0)
-		answer_text(answer, 405, "only GET and HEAD are answered");
-	else if (!place->is_always_ready && entry->fitness() == CPM_NOT_READY)
+		answer_text(answer, 405, "the method must be GET or HEAD");
+	else if (!route->is_always_ready && !api->is_ready())
 	{
 		answer->retry = true;
 		answer_text(answer, 503, "the database system is starting up");
 	}
 	else
-		place->write(entry, request, answer);
+		route->write(api, request, answer);
 }
 
 void
-cpm_answer(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer)
+cpm_answer(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -266,7 +276,7 @@ cpm_answer(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answ
 	PG_TRY();
 	{
 		initStringInfo(&answer->body);
-		decide(entry, request, answer);
+		answer_request(api, request, answer);
 	}
 	PG_CATCH();
 	{

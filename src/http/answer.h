@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * answer.h
- *		What a request gets: from its method, path and headers to an answer.
+ *		Computes the answer to a request from its method, path and headers.
  */
 #ifndef CPM_HTTP_ANSWER_H
 #define CPM_HTTP_ANSWER_H
@@ -11,7 +11,7 @@
 
 struct sockaddr;
 
-/* What counts of a request; NULL where it has none. */
+/* The parts of a request that matter. A header or argument that it lacks is NULL. */
 typedef struct CpmRequest
 {
 	const struct sockaddr *peer;
@@ -20,12 +20,12 @@ typedef struct CpmRequest
 	const char *accept;
 	const char *authorization;
 	const char *host;
-	int			hosts;			/* Host headers */
-	bool		needs_host;		/* HTTP/1.1 */
+	int			hosts;			/* number of Host headers */
+	bool		needs_host;		/* true for HTTP/1.1 */
 	const char *metric;			/* arguments of /api/history */
 	const char *since;
 	const char *until;
-	int64		now_us;			/* by a monotonic clock */
+	int64		now_us;			/* monotonic time */
 } CpmRequest;
 
 typedef struct CpmAnswer
@@ -33,12 +33,15 @@ typedef struct CpmAnswer
 	int			status;
 	const char *type;			/* Content-Type */
 	StringInfoData body;
-	char		nonce[CPM_NONCE_SIZE];	/* empty but for the page */
-	bool		retry;			/* Retry-After: 1 */
-	bool		asks_user;		/* of 401: for the page, which a browser opens */
+	char		nonce[CPM_NONCE_SIZE];	/* of the page; empty in other answers */
+	bool		retry;			/* send Retry-After: 1 */
+	bool		prompts_user;	/* of a 401: let the browser ask its user for the token */
 } CpmAnswer;
 
-/* Never fails: what goes wrong becomes an answer of 500. The body is palloc'd. */
-extern void cpm_answer(const CpmWorkerApi *entry, const CpmRequest *request, CpmAnswer *answer);
+/*
+ * Compute the answer to a request. Raises no error: an error in between is logged and the answer
+ * is a 500. The body is palloc'd.
+ */
+extern void cpm_answer(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer);
 
 #endif							/* CPM_HTTP_ANSWER_H */

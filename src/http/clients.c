@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * clients.c
- *		Who is connected over HTTP, and who has been so for too long.
+ *		The connections over HTTP, and timeouts that libmicrohttpd does not have.
  *
- * In the order in which they last had an answer, or came: whoever stands first has
- * waited longest, be it that it sends nothing, a byte now and then, or does not read.
- * A connection is shut down, not closed: libmicrohttpd sees its end and closes it.
+ * libmicrohttpd restarts a connection's timeout with each byte, so a client that sends a byte now
+ * and then, or reads slowly, would hold its connection forever. Here the time of a connection
+ * starts with the connection and restarts only with a complete answer. The list is in the order of
+ * these times, so its head is the connection that has waited for longest.
+ *
+ * An overdue connection is shut down, not closed: libmicrohttpd owns the socket, notices the end
+ * and closes it.
  */
 #include "postgres.h"
 
@@ -16,29 +20,30 @@
 #include "lib/ilist.h"
 #include "utils/memutils.h"
 
-#define MOST_CLIENTS 200		/* kept; libmicrohttpd takes some more until the next look */
-#define PATIENCE_US (20 * USECS_PER_SEC)
+#define MAX_CLIENTS 200			/* libmicrohttpd accepts more, until the next check */
+#define CLIENT_TIMEOUT_US (20 * USECS_PER_SEC)
 
 typedef struct Client
 {
 	dlist_node	node;
 	int			fd;
-	bool		is_shut;
-	int64		since_us;
+	bool		is_shut_down;
+	int64		since_us;		/* last complete answer, or the connection */
 } Client;
 
 static dlist_head clients = DLIST_STATIC_INIT(clients);
 static int	count;
 
 void *
-cpm_client_came(int fd, int64 now_us)
+cpm_client_connected(int fd, int64 now_us)
 {
-	Client	   *client = MemoryContextAllocExtended(TopMemoryContext, sizeof(Client), MCXT_ALLOC_NO_OOM);
+	Client	   *client = MemoryContextAllocExtended(TopMemoryContext, sizeof(Client),
+													MCXT_ALLOC_NO_OOM);
 
 	if (client == NULL)
 		return NULL;
 	client->fd = fd;
-	client->is_shut = false;
+	client->is_shut_down = false;
 	client->since_us = now_us;
 	dlist_push_tail(&clients, &client->node);
 	count++;
@@ -46,57 +51,57 @@ cpm_client_came(int fd, int64 now_us)
 }
 
 void
-cpm_client_was_answered(void *client, int64 now_us)
+cpm_client_answered(void *arg, int64 now_us)
 {
-	Client	   *known = client;
+	Client	   *client = arg;
 
-	if (known == NULL)
+	if (client == NULL)
 		return;
-	known->since_us = now_us;
-	dlist_delete(&known->node);
-	dlist_push_tail(&clients, &known->node);
+	client->since_us = now_us;
+	dlist_delete(&client->node);
+	dlist_push_tail(&clients, &client->node);
 }
 
 void
-cpm_client_went(void *client)
+cpm_client_disconnected(void *arg)
 {
-	Client	   *known = client;
+	Client	   *client = arg;
 
-	if (known == NULL)
+	if (client == NULL)
 		return;
-	dlist_delete(&known->node);
+	dlist_delete(&client->node);
 	count--;
-	pfree(known);
+	pfree(client);
 }
 
 void
-cpm_clients_tidy(int64 now_us)
+cpm_clients_shut_down_overdue(int64 now_us)
 {
-	int			surplus = count - MOST_CLIENTS;
+	int			surplus = count - MAX_CLIENTS;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &clients)
 	{
 		Client	   *client = dlist_container(Client, node, iter.cur);
 
-		if (surplus-- <= 0 && now_us - client->since_us < PATIENCE_US)
+		if (surplus-- <= 0 && now_us - client->since_us < CLIENT_TIMEOUT_US)
 			break;
-		if (!client->is_shut)
+		if (!client->is_shut_down)
 			(void) shutdown(client->fd, SHUT_RDWR);
-		client->is_shut = true;
+		client->is_shut_down = true;
 	}
 }
 
 long
-cpm_clients_next_ms(int64 now_us)
+cpm_clients_timeout_ms(int64 now_us)
 {
 	const Client *first;
 
 	if (dlist_is_empty(&clients))
 		return -1;
 	first = dlist_head_element(Client, node, &clients);
-	/* one that is shut down will be gone in a moment, or its peer is slow to notice */
-	if (first->is_shut)
+	/* libmicrohttpd will soon remove it; check again then */
+	if (first->is_shut_down)
 		return 100;
-	return (long) Max((first->since_us + PATIENCE_US - now_us + 999) / 1000, 0);
+	return (long) Max((first->since_us + CLIENT_TIMEOUT_US - now_us + 999) / 1000, 0);
 }

@@ -1,26 +1,30 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * clients.h
- *		Who is connected over HTTP, and who has been so for too long.
+ *		The connections over HTTP, and timeouts that libmicrohttpd does not have.
  */
 #ifndef CPM_HTTP_CLIENTS_H
 #define CPM_HTTP_CLIENTS_H
 
 /*
- * A connection came, has had a whole answer, or is gone. The first returns what to
- * give to the others; NULL when there is no memory, which is taken too.
+ * Record a new connection and return it, for the two functions below. Returns NULL, which they
+ * accept, if memory runs out; such a connection has only libmicrohttpd's own timeout.
  */
-extern void *cpm_client_came(int fd, int64 now_us);
-extern void cpm_client_was_answered(void *client, int64 now_us);
-extern void cpm_client_went(void *client);
+extern void *cpm_client_connected(int fd, int64 now_us);
+
+/* Record that a connection has received a complete answer. */
+extern void cpm_client_answered(void *client, int64 now_us);
+
+/* Forget a connection, which libmicrohttpd closes. */
+extern void cpm_client_disconnected(void *client);
 
 /*
- * Shut down those that have waited for longer than anybody may, and the longest
- * waiting while there are too many.
+ * Shut down the connections that have waited for a complete answer for too long. If there are too
+ * many connections, also shut down those that have waited for longest.
  */
-extern void cpm_clients_tidy(int64 now_us);
+extern void cpm_clients_shut_down_overdue(int64 now_us);
 
-/* Milliseconds until the next one has waited for too long; -1 when there is none. */
-extern long cpm_clients_next_ms(int64 now_us);
+/* Return the milliseconds until a connection becomes overdue; -1 if there is no connection. */
+extern long cpm_clients_timeout_ms(int64 now_us);
 
 #endif							/* CPM_HTTP_CLIENTS_H */

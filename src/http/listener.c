@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listener.c
- *		The socket at which requests arrive.
+ *		The listening socket.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 
 #define BACKLOG 128
 
+/* Close the socket and set *problem to what failed and why, which is in errno. */
 static pgsocket
 report_failure(pgsocket opened, const char *what, const char **problem)
 {
@@ -37,18 +38,21 @@ open_at(const struct addrinfo *address, const char **problem)
 	if (bind(opened, address->ai_addr, address->ai_addrlen) != 0)
 		return report_failure(opened, "could not bind to it", problem);
 	if (listen(opened, BACKLOG) != 0)
-		return report_failure(opened, "could not listen at it", problem);
+		return report_failure(opened, "could not listen on it", problem);
 	if (!pg_set_noblock(opened))
 		return report_failure(opened, "could not make it nonblocking", problem);
 	return opened;
 }
 
-/* "*" is every address of the machine: of both families where there are two. */
+/*
+ * For "*", a socket at :: also accepts IPv4 clients. A machine without IPv6 has no :: and needs
+ * 0.0.0.0 instead.
+ */
 pgsocket
 cpm_listener_open(const CpmListen *listen, const char **problem)
 {
 	bool		is_any = strcmp(listen->host, "*") == 0;
-	const char *const anywhere[] = {"::", "0.0.0.0"};
+	const char *const any_addresses[] = {"::", "0.0.0.0"};
 	struct addrinfo hints = {
 		.ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,
@@ -61,7 +65,8 @@ cpm_listener_open(const CpmListen *listen, const char **problem)
 	for (int i = 0; i < (is_any ? 2 : 1) && opened == PGINVALID_SOCKET; i++)
 	{
 		struct addrinfo *found = NULL;
-		int			error = getaddrinfo(is_any ? anywhere[i] : listen->host, port, &hints, &found);
+		int			error = getaddrinfo(is_any ? any_addresses[i] : listen->host, port, &hints,
+										&found);
 
 		if (error != 0)
 		{

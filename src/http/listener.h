@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listener.h
- *		The socket at which requests arrive.
+ *		The listening socket.
  */
 #ifndef CPM_HTTP_LISTENER_H
 #define CPM_HTTP_LISTENER_H
@@ -9,7 +9,10 @@
 #include "base/listen.h"
 #include "port.h"
 
-/* Open it, or say in *problem (palloc'd or constant) why not and return PGINVALID_SOCKET. */
+/*
+ * Open a nonblocking listening socket. On failure, returns PGINVALID_SOCKET and sets *problem to
+ * the reason, which is palloc'd or constant. A host of "*" means all addresses of the machine.
+ */
 extern pgsocket cpm_listener_open(const CpmListen *listen, const char **problem);
 
 #endif							/* CPM_HTTP_LISTENER_H */

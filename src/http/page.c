@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * page.c
- *		The page that a browser gets.
+ *		The page for browsers: page.html, with a nonce in place of each {{nonce}}.
  *
- * page.html as it is, but for a nonce at each {{nonce}}: its own style and script
- * run, and nothing that a name in the data could smuggle in.
+ * The Content-Security-Policy lets a browser run only the style and the script that carry the
+ * nonce. A script in a name that a client chose does not run, because the client cannot know the
+ * nonce.
  */
 #include "postgres.h"
 

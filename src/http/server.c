@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * server.c
- *		Speaks HTTP, by libmicrohttpd.
+ *		The HTTP server, which uses libmicrohttpd.
  *
- * Without threads: the library's epoll instance is one more socket in the worker's
- * WaitEventSet. It parses; what it calls back for is answered at once from shared
- * memory, in a memory context that is emptied after each request. No error leaves a
- * callback, for there is no way back through the library.
+ * The server runs without threads: libmicrohttpd's epoll instance is one of the sockets in the
+ * worker's WaitEventSet. The library parses requests and calls back. The callback computes the
+ * answer from shared memory, without I/O, in a memory context that is reset after each request. A
+ * callback must not raise an error, because a longjmp through the library's stack
+ * frames would leave its state inconsistent.
  */
 #include "postgres.h"
 
@@ -19,11 +20,11 @@
 #include "storage/ipc.h"
 #include "utils/memutils.h"
 
-#define MOST_CONNECTIONS 256
-#define MOST_HEADER_BYTES (16 * 1024)	/* of a request, its line included */
+#define MAX_CONNECTIONS 256
+#define MAX_HEADER_BYTES (16 * 1024)	/* of a request, including its first line */
 #define IDLE_SECONDS 20
 
-static struct MHD_Daemon *daemon_of_http;
+static struct MHD_Daemon *http_daemon;
 static MemoryContext request_context;
 
 static void
@@ -38,8 +39,9 @@ add_security_policy(struct MHD_Response *response, const char *nonce)
 	char		policy[512];
 
 	snprintf(policy, sizeof(policy),
-			 "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; connect-src 'self'; "
-			 "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'", nonce, nonce);
+			 "default-src 'none'; style-src 'nonce-%s'; script-src 'nonce-%s'; "
+			 "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+			 "frame-ancestors 'none'", nonce, nonce);
 	add_header(response, "Content-Security-Policy", policy);
 	add_header(response, "X-Frame-Options", "DENY");
 	add_header(response, "Referrer-Policy", "no-referrer");
@@ -48,10 +50,11 @@ add_security_policy(struct MHD_Response *response, const char *nonce)
 static enum MHD_Result
 send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 {
-	struct MHD_Response *response = MHD_create_response_from_buffer(answer->body.len, answer->body.data,
-																	MHD_RESPMEM_MUST_COPY);
+	struct MHD_Response *response;
 	enum MHD_Result result;
 
+	response = MHD_create_response_from_buffer(answer->body.len, answer->body.data,
+											   MHD_RESPMEM_MUST_COPY);
 	if (response == NULL)
 		return MHD_NO;
 	add_header(response, "Content-Type", answer->type);
@@ -65,8 +68,13 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 	if (answer->status == 401)
 	{
 		add_header(response, "WWW-Authenticate", "Bearer realm=\"connpool_monitor\"");
-		/* a browser asks its user; a script's own requests it would hold back for that */
-		if (answer->asks_user)
+
+		/*
+		 * Offer "Basic" for the page only. It makes a browser open a dialog for the password; for
+		 * a request of the page's script, the browser would hold the answer back until the user
+		 * closes the dialog.
+		 */
+		if (answer->prompts_user)
 			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
 	}
 	if (answer->nonce[0] != '\0')
@@ -77,7 +85,7 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 }
 
 static bool
-may_have_no_body(const char *method)
+is_bodiless(const char *method)
 {
 	return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
 }
@@ -92,16 +100,18 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 }
 
 static CpmRequest
-request_of(struct MHD_Connection *connection, const char *url, const char *method,
-		   const char *version)
+make_request(struct MHD_Connection *connection, const char *url, const char *method,
+			 const char *version)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	CpmRequest	request = {
 		.peer = info ? info->client_addr : NULL,
 		.method = method,
 		.path = url,
 		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
-		.authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Authorization"),
+		.authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+													 "Authorization"),
 		.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host"),
 		.needs_host = strcmp(version, MHD_HTTP_VERSION_1_1) == 0,
 		.metric = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "metric"),
@@ -115,10 +125,10 @@ request_of(struct MHD_Connection *connection, const char *url, const char *metho
 }
 
 static enum MHD_Result
-handle(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
-	   const char *version, const char *upload_data, size_t *upload_data_size, void **state)
+on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+		   const char *version, const char *upload_data, size_t *upload_data_size, void **state)
 {
-	static char is_begun;
+	static char headers_seen;	/* *state points here once the headers have been seen */
 	CpmRequest	request;
 	CpmAnswer	answer;
 	MemoryContext old_context;
@@ -127,16 +137,18 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 	(void) upload_data;
 
 	/*
-	 * An answer before the end of the request ends the connection: right for one with a body,
-	 * which nothing here takes, and not for one that has none.
+	 * libmicrohttpd calls this function after the headers and again at the end of the request. An
+	 * answer to the first call makes it close the connection, because a body may be unread. That
+	 * is acceptable for methods with a body, which no path supports. Answer GET and HEAD at the
+	 * end, so that the client can reuse the connection.
 	 */
-	if (may_have_no_body(method) && (*state == NULL || *upload_data_size > 0))
+	if (is_bodiless(method) && (*state == NULL || *upload_data_size > 0))
 	{
-		*state = &is_begun;
+		*state = &headers_seen;
 		*upload_data_size = 0;
 		return MHD_YES;
 	}
-	request = request_of(connection, url, method, version);
+	request = make_request(connection, url, method, version);
 	old_context = MemoryContextSwitchTo(request_context);
 	cpm_answer(arg, &request, &answer);
 	result = send_answer(connection, &answer);
@@ -146,32 +158,37 @@ handle(void *arg, struct MHD_Connection *connection, const char *url, const char
 }
 
 static void
-note_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
-				enum MHD_ConnectionNotificationCode what)
+on_connection(void *arg, struct MHD_Connection *connection, void **socket_context,
+			  enum MHD_ConnectionNotificationCode what)
 {
 	(void) arg;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED)
-		*socket_context = cpm_client_came(MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd,
-										  cpm_monotonic_us());
+	{
+		const union MHD_ConnectionInfo *info =
+			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+		*socket_context = cpm_client_connected(info->connect_fd, cpm_monotonic_us());
+	}
 	else
-		cpm_client_went(*socket_context);
+		cpm_client_disconnected(*socket_context);
 }
 
 static void
-note_completed(void *arg, struct MHD_Connection *connection, void **state,
-			   enum MHD_RequestTerminationCode how)
+on_completed(void *arg, struct MHD_Connection *connection, void **state,
+			 enum MHD_RequestTerminationCode how)
 {
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
 	(void) arg;
 	(void) state;
 	if (info != NULL && how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		cpm_client_was_answered(info->socket_context, cpm_monotonic_us());
+		cpm_client_answered(info->socket_context, cpm_monotonic_us());
 }
 
-/* What clients do wrong is theirs; the server log is not for that. */
+/* Discard libmicrohttpd's messages: they report clients' mistakes and could flood the log. */
 static void
-ignore_log(void *arg, const char *format, va_list arguments)
+discard_log(void *arg, const char *format, va_list arguments)
 {
 	(void) arg;
 	(void) format;
@@ -179,50 +196,50 @@ ignore_log(void *arg, const char *format, va_list arguments)
 }
 
 /*
- * In place of abort(), which would restart the whole server: only this process ends. In
- * good order, or the postmaster takes it for a crash.
+ * Exit when libmicrohttpd has detected an internal error. Its default, abort(), would make the
+ * postmaster restart the whole server, as would any exit without proc_exit().
  */
 static void
-note_panic(void *arg, const char *file, unsigned int line, const char *reason)
+on_panic(void *arg, const char *file, unsigned int line, const char *reason)
 {
 	(void) arg;
 	ereport(LOG,
-			(errmsg("connpool_monitor: libmicrohttpd gives up at %s:%u: %s", file ? file : "?", line,
-					reason ? reason : "no reason given")));
+			(errmsg("connpool_monitor: libmicrohttpd failed at %s:%u: %s", file ? file : "?",
+					line, reason ? reason : "no reason given")));
 	proc_exit(1);
 }
 
 bool
-cpm_server_start(const CpmWorkerApi *entry, pgsocket listener)
+cpm_server_start(const CpmWorkerApi *api, pgsocket listener)
 {
 	request_context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP request",
 											ALLOCSET_DEFAULT_SIZES);
-	MHD_set_panic_func(note_panic, NULL);
-	daemon_of_http = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-									  handle, unconstify(CpmWorkerApi *, entry),
-									  MHD_OPTION_EXTERNAL_LOGGER, ignore_log, NULL,
-									  MHD_OPTION_LISTEN_SOCKET, listener,
-									  MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MOST_CONNECTIONS,
-									  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MOST_HEADER_BYTES,
-									  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) IDLE_SECONDS,
-									  MHD_OPTION_NOTIFY_CONNECTION, note_connection, NULL,
-									  MHD_OPTION_NOTIFY_COMPLETED, note_completed, NULL,
-									  MHD_OPTION_END);
-	if (daemon_of_http == NULL)
+	MHD_set_panic_func(on_panic, NULL);
+	http_daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+								   on_request, unconstify(CpmWorkerApi *, api),
+								   MHD_OPTION_EXTERNAL_LOGGER, discard_log, NULL,
+								   MHD_OPTION_LISTEN_SOCKET, listener,
+								   MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MAX_CONNECTIONS,
+								   MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MAX_HEADER_BYTES,
+								   MHD_OPTION_CONNECTION_TIMEOUT, (unsigned int) IDLE_SECONDS,
+								   MHD_OPTION_NOTIFY_CONNECTION, on_connection, NULL,
+								   MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+								   MHD_OPTION_END);
+	if (http_daemon == NULL)
 	{
 		closesocket(listener);
 		MemoryContextDelete(request_context);
 	}
-	return daemon_of_http != NULL;
+	return http_daemon != NULL;
 }
 
 void
 cpm_server_stop(void)
 {
-	if (daemon_of_http == NULL)
+	if (http_daemon == NULL)
 		return;
-	MHD_stop_daemon(daemon_of_http);
-	daemon_of_http = NULL;
+	MHD_stop_daemon(http_daemon);
+	http_daemon = NULL;
 	MemoryContextDelete(request_context);
 }
 
@@ -231,19 +248,19 @@ cpm_server_socket(void)
 {
 	const union MHD_DaemonInfo *info;
 
-	if (daemon_of_http == NULL)
+	if (http_daemon == NULL)
 		return PGINVALID_SOCKET;
-	info = MHD_get_daemon_info(daemon_of_http, MHD_DAEMON_INFO_EPOLL_FD);
+	info = MHD_get_daemon_info(http_daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	return info ? info->epoll_fd : PGINVALID_SOCKET;
 }
 
 void
 cpm_server_run(void)
 {
-	if (daemon_of_http == NULL)
+	if (http_daemon == NULL)
 		return;
-	(void) MHD_run(daemon_of_http);
-	cpm_clients_tidy(cpm_monotonic_us());
+	(void) MHD_run(http_daemon);
+	cpm_clients_shut_down_overdue(cpm_monotonic_us());
 }
 
 long
@@ -252,10 +269,10 @@ cpm_server_timeout_ms(void)
 	MHD_UNSIGNED_LONG_LONG library_ms;
 	long		clients_ms;
 
-	if (daemon_of_http == NULL)
+	if (http_daemon == NULL)
 		return -1;
-	clients_ms = cpm_clients_next_ms(cpm_monotonic_us());
-	if (MHD_get_timeout(daemon_of_http, &library_ms) != MHD_YES)
+	clients_ms = cpm_clients_timeout_ms(cpm_monotonic_us());
+	if (MHD_get_timeout(http_daemon, &library_ms) != MHD_YES)
 		return clients_ms;
 	library_ms = Min(library_ms, 60 * 1000);
 	return clients_ms < 0 ? (long) library_ms : Min(clients_ms, (long) library_ms);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * server.h
- *		Speaks HTTP, by libmicrohttpd.
+ *		The HTTP server, which uses libmicrohttpd.
  */
 #ifndef CPM_HTTP_SERVER_H
 #define CPM_HTTP_SERVER_H
@@ -10,19 +10,27 @@
 #include "port.h"
 
 /*
- * Serve at a listening socket, which is the server's from then on, until it is
- * stopped. False when libmicrohttpd cannot. One at a time.
+ * Start to serve a listening socket, which the server closes when it stops. Returns false, with
+ * the socket closed, if libmicrohttpd cannot start. Only one server can run at a time.
  */
-extern bool cpm_server_start(const CpmWorkerApi *entry, pgsocket listener);
+extern bool cpm_server_start(const CpmWorkerApi *api, pgsocket listener);
+
+/* Stop the server and close all of its connections. Does nothing if no server runs. */
 extern void cpm_server_stop(void);
 
-/* Becomes readable when there is something to do; PGINVALID_SOCKET without a server. */
+/*
+ * Return a socket that becomes readable when cpm_server_run() has work to do; PGINVALID_SOCKET
+ * if no server runs.
+ */
 extern pgsocket cpm_server_socket(void);
 
-/* Do what there is to do, without waiting. */
+/* Process pending input and timeouts, without waiting. */
 extern void cpm_server_run(void);
 
-/* Milliseconds after which there is something to do in any case; -1 for never. */
+/*
+ * Return the milliseconds after which cpm_server_run() must be called even if the socket is not
+ * readable; -1 if there is no such time.
+ */
 extern long cpm_server_timeout_ms(void);
 
 #endif							/* CPM_HTTP_SERVER_H */

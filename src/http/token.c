@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * token.c
- *		The token that requests must bear, and the file that it comes from.
+ *		The token that requests must carry, and the file that has it.
  *
- * Read at start and on reload, by a worker that may be asked for it at any time: what
- * is no regular file, or could be read by others, is not used. What was known last
- * stays, for a file that vanishes must not open the door.
+ * The HTTP worker reads the file at its start and on reload. It does not use a file that is not
+ * regular, because reading a pipe would block the worker, nor one that another user can read. If
+ * the file cannot be used, the last token stays in force: removing the file must not open access.
  */
 #include "postgres.h"
 
@@ -16,12 +16,12 @@
 #include "common/base64.h"
 #include "http/token.h"
 
-#define TOKEN_SIZE 256			/* with its end */
+#define TOKEN_SIZE 256			/* with the terminating zero */
 
-static bool is_demanded;
-static char token[TOKEN_SIZE];	/* zeros behind its end; empty: none is known */
+static bool is_required;
+static char token[TOKEN_SIZE];	/* padded with zeros; empty if none has been read */
 
-/* What is wrong with the file, or NULL when its token is in the buffer. */
+/* Read the token into buffer. Returns NULL, or the reason why the file cannot be used. */
 static const char *
 read_token(int file, char *buffer)
 {
@@ -31,9 +31,9 @@ read_token(int file, char *buffer)
 	if (fstat(file, &found) != 0)
 		return strerror(errno);
 	if (!S_ISREG(found.st_mode))
-		return "it is no regular file";
+		return "it is not a regular file";
 	if (found.st_uid != geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-		return "others than the server's owner may have access: it must belong to it, with mode 0600";
+		return "it must belong to the server's owner and have mode 0600";
 	length = read(file, buffer, TOKEN_SIZE);
 	if (length < 0)
 		return strerror(errno);
@@ -57,13 +57,13 @@ cpm_token_reread(const char *path)
 	const char *problem;
 	int			file;
 
-	is_demanded = path != NULL && path[0] != '\0';
-	if (!is_demanded)
+	is_required = path != NULL && path[0] != '\0';
+	if (!is_required)
 	{
 		memset(token, 0, sizeof(token));
 		return;
 	}
-	/* to open a pipe must not wait for who writes into it */
+	/* without O_NONBLOCK, opening a pipe would wait for a writer */
 	file = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	problem = file < 0 ? strerror(errno) : read_token(file, buffer);
 	if (file >= 0)
@@ -73,26 +73,29 @@ cpm_token_reread(const char *path)
 	else
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
-				 errmsg("connpool_monitor: the file of http_token_file cannot be used: %s", problem),
-				 token[0] != '\0' ? errdetail("The token that was read last stays in force.") :
-				 errdetail("No token is known: /health/database is all that is answered, and on an address that other machines reach not even that."),
-				 errhint("Mend the file and reload the configuration.")));
+				 errmsg("connpool_monitor: the file of http_token_file cannot be used: %s",
+						problem),
+				 token[0] != '\0' ?
+				 errdetail("The token that was read last stays in force.") :
+				 errdetail("Without a token, only /health/database is served, "
+						   "and nothing at all on an address that other machines can reach."),
+				 errhint("Fix the file, then reload the configuration.")));
 	memset(buffer, 0, sizeof(buffer));
 }
 
 bool
-cpm_token_is_demanded(void)
+cpm_token_is_required(void)
 {
-	return is_demanded;
+	return is_required;
 }
 
 bool
-cpm_token_is_known(void)
+cpm_token_is_loaded(void)
 {
 	return token[0] != '\0';
 }
 
-/* All bytes are looked at, however many are wrong. */
+/* Compare all bytes, so that the time does not reveal how many of them are right. */
 static bool
 is_token(const char *candidate, size_t length)
 {
@@ -107,7 +110,7 @@ is_token(const char *candidate, size_t length)
 	return difference == 0 && token[0] != '\0';
 }
 
-/* Basic: base64 of a user, whoever it is, a colon and the password. */
+/* Check Basic credentials: base64 of a user name, which is ignored, a colon and the password. */
 static bool
 is_basic(const char *encoded)
 {
@@ -126,7 +129,7 @@ is_basic(const char *encoded)
 }
 
 bool
-cpm_token_fits(const char *authorization)
+cpm_token_matches(const char *authorization)
 {
 	if (authorization == NULL)
 		return false;

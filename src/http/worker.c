@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker.c
- *		The background worker that answers over HTTP.
+ *		The background worker that serves HTTP.
  *
- * A library of its own, for it links libmicrohttpd, which a backend must not. It
- * starts with the postmaster, needs no connection slot and no database, and waits
- * for nothing: whatever it says it reads from shared memory, by the entry table of
- * the library that is preloaded (export/worker_api.h).
+ * The worker must answer even if no connection slot is free. So it starts with the postmaster,
+ * needs neither a slot nor a database, and reads everything from shared memory, through the
+ * functions that the preloaded library offers (export/worker_api.h). It has a library of its own,
+ * because it links libmicrohttpd, which a backend must not load.
  */
 #include "postgres.h"
 
@@ -31,54 +31,59 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 #define RETRY_MS (5 * 1000)
 #define PROBLEM_SIZE 256
 
-static const CpmWorkerApi *entry;
-static char last_problem[PROBLEM_SIZE]; /* that was told to the log; empty while it listens */
+static const CpmWorkerApi *api;
+static char last_problem[PROBLEM_SIZE]; /* logged last; empty while the server runs */
 
-/* Tell the log why nobody is served, once for each reason. */
+/* Publish the reason why the server does not run, and log it unless it was logged last. */
 static void
-complain(const char *problem)
+report_problem(const char *problem)
 {
-	const CpmListen *listen = entry->http_listen();
+	const CpmListen *listen = api->http_listen();
 
-	entry->worker_has_problem(CPM_WORKER_HTTP, problem);
+	api->worker_has_problem(CPM_WORKER_HTTP, problem);
 	if (strcmp(problem, last_problem) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
 	ereport(WARNING,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
-			 errmsg("connpool_monitor: no HTTP at %s, port %d: %s", listen->host, listen->port, problem),
-			 errdetail("The server is not affected. It is tried again.")));
+			 errmsg("connpool_monitor: no HTTP at %s, port %d: %s", listen->host, listen->port,
+					problem),
+			 errdetail("The database server is not affected. "
+					   "The worker tries again every few seconds.")));
 }
 
-/* Others than this machine are served only when they have to bear a token. */
+/* Return true for a loopback address, or if there is a token: other machines must present one. */
 static bool
 may_listen(void)
 {
-	return entry->http_listen()->is_loopback || (cpm_token_is_demanded() && cpm_token_is_known());
+	return api->http_listen()->is_loopback ||
+		(cpm_token_is_required() && cpm_token_is_loaded());
 }
 
 static void
-begin_to_listen(void)
+start_listening(void)
 {
-	const CpmListen *listen = entry->http_listen();
+	const CpmListen *listen = api->http_listen();
 	const char *problem = NULL;
 	pgsocket	listener;
 
 	if (!may_listen())
 	{
-		complain("an address that other machines reach needs a token: set connpool_monitor.http_token_file to a file that holds one");
+		report_problem("an address that other machines reach needs a token: "
+					   "set connpool_monitor.http_token_file to a file that holds one");
 		return;
 	}
 	listener = cpm_listener_open(listen, &problem);
 	if (listener == PGINVALID_SOCKET)
-		complain(problem);
-	else if (!cpm_server_start(entry, listener))
-		complain("libmicrohttpd could not begin");
+		report_problem(problem);
+	else if (!cpm_server_start(api, listener))
+		report_problem("could not start libmicrohttpd");
 	else
 	{
 		last_problem[0] = '\0';
-		entry->worker_has_problem(CPM_WORKER_HTTP, "");
-		ereport(LOG, (errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
+		api->worker_has_problem(CPM_WORKER_HTTP, "");
+		ereport(LOG,
+				(errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
 	}
 }
 
@@ -87,12 +92,16 @@ reload(void)
 {
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
-	cpm_token_reread(entry->http_token_file());
+	cpm_token_reread(api->http_token_file());
 	if (cpm_server_socket() != PGINVALID_SOCKET && !may_listen())
 		cpm_server_stop();
 }
 
-/* Returns when the server has come or gone, or the process is to end: sockets to wait for have changed. */
+/*
+ * Serve until the server stops or the process is asked to end. If no server runs, return after
+ * RETRY_MS or an interrupt, so that the caller tries to start one. Each call builds a new
+ * WaitEventSet, because a socket cannot be removed from one.
+ */
 static void
 serve(uint32 wait_event)
 {
@@ -108,7 +117,8 @@ serve(uint32 wait_event)
 	{
 		long		timeout_ms = socket != PGINVALID_SOCKET ? cpm_server_timeout_ms() : RETRY_MS;
 
-		if (WaitEventSetWait(set, timeout_ms, &event, 1, wait_event) > 0 && (event.events & WL_LATCH_SET))
+		if (WaitEventSetWait(set, timeout_ms, &event, 1, wait_event) > 0 &&
+			(event.events & WL_LATCH_SET))
 			ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
@@ -125,7 +135,7 @@ http_worker_exit(int code, Datum argument)
 {
 	(void) code;
 	(void) argument;
-	entry->worker_ended(CPM_WORKER_HTTP);
+	api->worker_ended(CPM_WORKER_HTTP);
 }
 
 void
@@ -137,25 +147,26 @@ cpm_http_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* no statement that it could cancel */
 	pqsignal(SIGPIPE, cpm_signal_ignored);
 	BackgroundWorkerUnblockSignals();
 
-	context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP", ALLOCSET_DEFAULT_SIZES);
+	context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor HTTP",
+									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
-	entry = cpm_worker_api_find("connpool_monitor_http");
-	entry->worker_started(CPM_WORKER_HTTP);
+	api = cpm_worker_api_find("connpool_monitor_http");
+	api->worker_started(CPM_WORKER_HTTP);
 	before_shmem_exit(http_worker_exit, (Datum) 0);
 	wait_event = cpm_wait_event("ConnpoolMonitorHttp");
-	cpm_token_reread(entry->http_token_file());
+	cpm_token_reread(api->http_token_file());
 	while (!ShutdownRequestPending)
 	{
-		begin_to_listen();
+		start_listening();
 		serve(wait_event);
 		MemoryContextReset(context);
 	}
 	cpm_server_stop();
 
-	/* as in the sampler */
+	/* after an exit status of 0 the postmaster would never start the worker again */
 	proc_exit(1);
 }
