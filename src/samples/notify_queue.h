@@ -19,7 +19,7 @@ typedef struct CpmNotification
 	CpmStatus	status;
 	double		value;			/* NaN if unknown */
 	double		maximum;		/* NaN if the metric has none */
-	double		threshold;		/* the one crossed, upwards or downwards; NaN if it was turned off */
+	double		threshold;		/* that was crossed, in either direction; NaN if turned off */
 	char		message[CPM_MESSAGE_SIZE];
 } CpmNotification;
 

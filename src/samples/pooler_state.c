@@ -81,7 +81,8 @@ cpm_poolers_attach(void *memory, bool is_new)
 	const CpmPoolerList *list = cpm_settings_poolers();
 
 	poolers = memory;
-	marks = (SessionMark *) ((char *) memory + entries_size(is_new ? list->count : poolers->count));
+	marks = (SessionMark *) ((char *) memory +
+							 entries_size(is_new ? list->count : poolers->count));
 	if (!is_new)
 		return;
 	memset(poolers, 0, entries_size(list->count));

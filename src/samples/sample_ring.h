@@ -33,7 +33,8 @@ extern void cpm_sample_ring_attach(void *memory, bool is_new);
 static inline float4
 cpm_sample_row_worst(const CpmSampleRow *row, CpmMetricId id)
 {
-	return id == CPM_TOTAL_CONNECTIONS ? Max(row->value[id], row->peak_connections) : row->value[id];
+	return id == CPM_TOTAL_CONNECTIONS ?
+		Max(row->value[id], row->peak_connections) : row->value[id];
 }
 
 /* Append a sample. Sampler only; takes no lock, cannot fail. */

@@ -22,7 +22,7 @@ typedef struct CpmWorkerStatus
 	double		cost_ms;		/* of the last round */
 	uint64		rounds;			/* completed since the server started */
 	uint64		missed;			/* rounds skipped because one came an interval or more late */
-	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if it succeeded */
+	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if none */
 } CpmWorkerStatus;
 
 extern Size cpm_worker_status_size(void);
