@@ -4,14 +4,14 @@
  *		Scans the client sessions in PostgreSQL's shared memory.
  *
  * Reads PGPROCs and the backend status array in place, without locks. PostgreSQL's own
- * pgstat_read_current_status() was rejected: it copies every query text and takes a lock for
- * each backend, and its copy lasts until the transaction ends. Clearing that copy would also
- * clear the snapshot behind pg_stat_activity in the user's transaction.
+ * pgstat_read_current_status() was rejected: it copies every query text and takes a lock for each
+ * backend, and its copy lasts until the transaction ends. Clearing that copy would also clear the
+ * snapshot behind pg_stat_activity in the user's transaction.
  *
- * The array is private to PostgreSQL, but each process has a pointer to its own entry
- * (MyBEEntry) and can compute the entry's index. A worker that starts with the postmaster has no
- * entry, and uses the address that another process published: shared memory has the same
- * address in all processes.
+ * The array is private to PostgreSQL, but each process has a pointer to its own entry (MyBEEntry)
+ * and can compute the entry's index. A worker that starts with the postmaster has no entry, and
+ * uses the address that another process published: shared memory has the same address in all
+ * processes.
  */
 #include "postgres.h"
 
@@ -32,8 +32,8 @@
 #include "utils/timestamp.h"
 
 /*
- * A backend changes its entry within nanoseconds. If an entry never becomes readable, the
- * backend was stopped in mid-change, and the scan skips it.
+ * A backend changes its entry within nanoseconds. If an entry is not readable after this many
+ * attempts, the backend was stopped in mid-change, and the scan skips it.
  */
 #define MAX_READ_TRIES 100000
 
@@ -129,8 +129,8 @@ read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *que
 
 /*
  * Return the pid of the client session that owns the PGPROC; 0 if there is none. The latch is
- * owned while the PGPROC is in use, whereas a freed PGPROC keeps its pid before version 17. Only
- * regular backends come from freeProcs, and only they count towards max_connections.
+ * owned while the PGPROC is in use, whereas a freed PGPROC keeps its pid before version 17. The
+ * PGPROCs of client sessions come from freeProcs, and only these count towards max_connections.
  */
 static int
 slot_owner(const volatile PGPROC *proc)
@@ -173,7 +173,7 @@ role_of(const CpmSession *session, bool *is_trusted, char *role)
 }
 
 /*
- * Return true if the session is exempt from metrics of age. Any client can choose any
+ * Return true if the session is exempt from metrics that measure ages. Any client can choose any
  * application_name, so an exemption also depends on the role, and it expires.
  */
 static bool
@@ -228,7 +228,7 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	return true;
 }
 
-/* Return the backend status array; NULL if this process cannot know its address yet. */
+/* Return the backend status array; NULL if no process has published its address yet. */
 static const PgBackendStatus *
 status_array(void)
 {

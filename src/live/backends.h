@@ -27,9 +27,9 @@ extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);
 
 /*
- * Publish the address of the backend status array, for workers that start before PostgreSQL
- * gives them a backend status. The sampler and every session call this; only the first call has
- * an effect.
+ * Publish the address of the backend status array, for workers that start before PostgreSQL gives
+ * them a backend status. The sampler and every session call this; only the first call has an
+ * effect.
  */
 extern void cpm_backends_publish(void);
 

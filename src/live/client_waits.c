@@ -3,16 +3,16 @@
  * client_waits.c
  *		Records since when sessions have been waiting for their clients.
  *
- * PostgreSQL shows that an active session waits for its client, but not since when. One look is
+ * PostgreSQL shows that an active session waits for its client, but not since when. One sample is
  * not enough: a COPY with a slow client is usually found in ClientRead although it makes
  * progress. So the sampler records, for each PGPROC, the first of consecutive samples that found
  * the session waiting, with a hash of everything that changes when the session makes progress:
  * its last message, its transaction, and the bytes that its COPY has processed. A reader that
  * finds the session waiting with the same hash takes that sample as the start of the wait.
  *
- * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how
- * many rows of a SELECT it has sent, so a client that fetches a large result slowly counts as
- * one continuous wait if every sample finds its session waiting.
+ * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how many
+ * rows of a SELECT it has sent, so a client that fetches a large result slowly counts as one
+ * continuous wait if every sample finds its session waiting.
  */
 #include "postgres.h"
 
@@ -25,8 +25,8 @@
 
 /*
  * The sampler is the only writer. It clears since, then writes the signature, then sets since. A
- * reader reads the signature first. If that matches, since is 0 or belongs to this wait or, if
- * the sampler has just recorded another wait, is later: never too early.
+ * reader reads the signature first. If it matches, since is 0, or belongs to this wait, or to a
+ * later wait that the sampler is recording: a wait may appear too short, but never too long.
  */
 typedef struct ClientWait
 {

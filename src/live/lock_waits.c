@@ -160,8 +160,8 @@ list_waiters(WaitList *list, int max_waits)
 }
 
 /*
- * Set the blockers of each wait. This appends waiting blockers to the list while it iterates
- * over it, up to about twice max_waits.
+ * Set the blockers of each wait. This appends waiting blockers to the list while it iterates over
+ * it, up to about twice max_waits.
  */
 static void
 follow_waits(WaitList *list, int max_waits)

@@ -9,14 +9,14 @@
 #include "base/lock_wait.h"
 
 /*
- * Return the waits in a palloc'd array ordered by pid, and their number. The array has the waits
- * of client sessions, limited to those max_waits that began first, and the waits of their
- * blockers, so that callers can follow chains.
+ * Set *waits to a palloc'd array of waits, ordered by pid, and return their number. The array has
+ * the waits of client sessions, limited to those max_waits that began first, and the waits of
+ * their blockers, so that callers can follow chains.
  *
- * For each wait, takes ProcArrayLock and all partition locks of the lock table in shared mode
- * two or three times, as pg_blocking_pids() does. The time grows with the square of a queue's
- * length. So call this only to name blocked sessions, not for every sample, and limit max_waits
- * in processes that nobody can cancel. Raises an error only if it runs out of memory or is
+ * For each wait, takes ProcArrayLock and all partition locks of the lock table in shared mode two
+ * or three times, as pg_blocking_pids() does. The time grows with the square of a queue's length.
+ * So call this only to name blocked sessions, not for every sample, and limit max_waits in
+ * processes that nobody can cancel. Raises an error only if it runs out of memory or is
  * cancelled.
  */
 extern int	cpm_lock_waits(int max_waits, CpmLockWait **waits);

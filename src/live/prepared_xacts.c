@@ -6,9 +6,9 @@
  * PostgreSQL shows them only through the function behind the view pg_prepared_xacts, which needs
  * a database. The extension's workers have none. They scan the dummy PGPROCs of prepared
  * transactions (the public array PreparedXactProcs), and read the time of preparation from the
- * state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then they
- * use the time at which the sampler first found the transaction, at most one sample late. The
- * sampler publishes these times in shared memory, so that all workers show the same age.
+ * state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then they use
+ * the time at which the sampler first found the transaction, at most one sample_interval late.
+ * The sampler publishes these times in shared memory, so that all workers show the same age.
  */
 #include "postgres.h"
 

@@ -12,9 +12,10 @@ extern Size cpm_prepared_xacts_size(void);
 extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 
 /*
- * Return all prepared transactions in a palloc'd array, and their number. Sessions get exact
- * times and gids. Processes without a database get no gids, and the time of preparation from the
- * state file or, if there is none yet, the time at which the sampler found the transaction.
+ * Set *list to a palloc'd array of all prepared transactions, and return their number. Sessions
+ * get exact times and gids. Processes without a database get no gids, and the time of preparation
+ * from the state file or, if there is none yet, the time at which the sampler found the
+ * transaction.
  *
  * Does nothing while max_prepared_transactions is 0. Otherwise a session briefly takes
  * TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state file,

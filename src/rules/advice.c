@@ -34,6 +34,7 @@ cpm_pool_mode_name(CpmPoolMode mode)
 		mode == CPM_MODE_SESSION ? "session" : NULL;
 }
 
+/* Append a reason; does nothing if the list is full. */
 static void
 CPM_PRINTF(2, 3)
 append_reason(CpmPoolAdvice *advice, const char *format,...)

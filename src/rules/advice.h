@@ -46,7 +46,7 @@ typedef struct CpmPoolAdvice
 	int			size;			/* recommended connections; 0 if too little was observed */
 	CpmPoolMode mode;
 	unsigned int features;		/* bits, by CpmFeature, of features that were used */
-	int			reasons;		/* number of reasons */
+	int			reasons;		/* number of entries in reason */
 	char		reason[CPM_MOST_REASONS][CPM_REASON_SIZE];
 } CpmPoolAdvice;
 

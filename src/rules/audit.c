@@ -13,16 +13,22 @@
 #include "base/attributes.h"
 #include "rules/audit.h"
 
-#define MIN_TRANSACTIONS 100	/* before pooling is called OK */
+#define MIN_TRANSACTIONS 100	/* with fewer, the status of pooling is unknown */
 
-/* A pool churns if it opened at least so many sessions with fewer transactions each. */
+/*
+ * A pool churns if it opened at least CHURN_SESSIONS sessions, which ran fewer than
+ * CHURN_TRANSACTIONS transactions on average.
+ */
 #define CHURN_SESSIONS 50
 #define CHURN_TRANSACTIONS 5
-#define FAST_PER_SECOND 1.0		/* churning at this rate is a warning */
+#define FAST_PER_SECOND 1.0		/* sessions; churning at this rate is a warning */
 
 #define MIN_DIRECT 10			/* fewer direct connections are ignored */
 
-/* Clients are advised to close connections if they abandoned so many sessions. */
+/*
+ * Clients are advised to close their connections if they abandoned at least MIN_ABANDONED
+ * sessions, and more than ABANDONED_SHARE of the sessions that ended.
+ */
 #define MIN_ABANDONED 10
 #define ABANDONED_SHARE 0.1
 

@@ -9,7 +9,7 @@
 #include "base/leak.h"
 #include "base/pool.h"
 
-/* In the order of the document that the extension is based on. */
+/* In the order in which connpool_audit() returns them. */
 typedef enum CpmPractice
 {
 	CPM_PRACTICE_POOLING,
@@ -88,7 +88,7 @@ typedef struct CpmAuditEvidence
 	CpmLeakCounts leaks[CPM_LEAK_KINDS];
 	int			suspects;		/* at present */
 	uint64		sessions_ended;
-	uint64		sessions_abandoned; /* of these, by clients that did not close the connection */
+	uint64		sessions_abandoned; /* number of these whose client did not close the connection */
 } CpmAuditEvidence;
 
 #define CPM_AUDIT_TEXT_SIZE 1000
@@ -105,8 +105,8 @@ extern void cpm_audit(CpmPractice practice, const CpmAuditEvidence *evidence,
 					  CpmAuditFinding *finding);
 
 /*
- * Return true if the pool's sessions end after so few transactions that its application seems
- * not to pool connections. Pure.
+ * Return true if the pool's sessions end after so few transactions that its application seems not
+ * to pool connections. Pure.
  */
 extern bool cpm_pool_churns(const CpmPool *pool);
 

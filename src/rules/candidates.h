@@ -35,7 +35,7 @@ typedef struct CpmStatement
 	double		mean_ms;
 	double		total_ms;
 	int64		blocks;			/* shared buffers that it accessed */
-	int64		transactions;	/* of its role in its database meanwhile; -1 if unknown */
+	int64		transactions;	/* of its role and database in the same period; -1 if unknown */
 	double		tuples;			/* number of rows in all its tables; -1 if unknown */
 	int64		writes;			/* number of rows written to these tables; -1 if unknown */
 } CpmStatement;

@@ -371,8 +371,8 @@ format_value(char *buffer, size_t size, double value)
 }
 
 /*
- * Write a space and the unit, in the singular for a value of 1 without maximum. Writes nothing for
- * seconds, because the names of these metrics contain the unit.
+ * Write a space and the unit, in the singular for a value of 1 without maximum. Writes nothing
+ * for seconds, because the names of these metrics contain the unit.
  */
 static void
 describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)

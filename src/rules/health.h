@@ -11,8 +11,9 @@
 typedef struct CpmHealthInput
 {
 	const CpmSample *sample;	/* the present state */
-	const CpmStatus *status;	/* by metric, of its alert; or of the sample if there is none */
-	const bool *is_checked;		/* by metric, whether it exists and is not silent */
+	const CpmStatus *status;	/* by metric: of its alert or, if alerting does not run, in the
+								 * sample */
+	const bool *is_checked;		/* by metric: whether it exists and is not silent */
 	bool		refused_lately; /* a connection was refused in the last ten seconds because no
 								 * slot was free */
 	bool		sampler_failed; /* the library is preloaded, but the sampler is stale */

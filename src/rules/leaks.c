@@ -4,13 +4,13 @@
  *		Detects sessions that their applications seem to have forgotten.
  *
  * A session that has been idle in transaction for too long is a suspect, and so is one whose
- * statement has waited for its client as long. An idle session alone is not, because pools keep
- * idle sessions on purpose. It becomes a suspect when its pool (same database, role and
+ * statement has waited for its client for as long. An idle session alone is not, because pools
+ * keep idle sessions on purpose. It becomes a suspect when its pool (same database, role and
  * application) opens another session: a pool that still used it would not have needed another.
  *
- * Two exceptions avoid false suspects. A pool that starts opens several sessions in succession
- * before it uses any, so sessions opened shortly after this one became idle do not count. A
- * session that listens for notifications or holds an advisory lock is idle by design.
+ * Two exceptions avoid false suspects. While a pool fills, it opens several sessions before it
+ * uses any, so sessions opened shortly after this one became idle do not count. A session that
+ * listens for notifications or holds an advisory lock is idle by design.
  */
 #include "postgres.h"
 
@@ -18,7 +18,7 @@
 
 #define FILLING_SHARE 20		/* a pool may be filling for 1/20 of leak_idle_age */
 
-/* A shorter leak_idle_age has no such allowance, because it is set to try out the detection. */
+/* A shorter leak_idle_age has no such allowance, because users set it to try the detection. */
 #define MIN_AGE_TO_FILL_US USECS_PER_MINUTE
 
 /* Order by pool, and within a pool the newest session first. */

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.c
- *		Follows chains of lock waits: who is at the head, and how many wait behind.
+ *		Finds the heads of chains of lock waits, and counts the waits behind a process.
  *
- * Waits form a graph from each waiting process to its blockers. The graph may have cycles,
- * namely deadlocks that PostgreSQL has not detected yet. Both functions propagate results from
- * heads to waiters in rounds over all waits, until a round changes nothing. A queue takes two
- * rounds, because its head blocks everyone in it. Only a chain in which each process waits for
- * just the next one takes as many rounds as it is long.
+ * Waits form a graph from each waiting process to its blockers. The graph may have cycles, namely
+ * deadlocks that PostgreSQL has not detected yet. Both functions propagate results from heads to
+ * waiters in rounds over all waits, until a round changes nothing. A queue takes two rounds,
+ * because its head blocks everyone in it. Only a chain in which each process waits for just the
+ * next one takes as many rounds as it is long.
  *
  * Depth-first search was rejected. If it caches results within a cycle, they depend on where it
  * entered the cycle; if it does not, it takes exponential time.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.h
- *		Follows chains of lock waits: who is at the head, and how many wait behind.
+ *		Finds the heads of chains of lock waits, and counts the waits behind a process.
  */
 #ifndef CPM_LOCK_CHAINS_H
 #define CPM_LOCK_CHAINS_H

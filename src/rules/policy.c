@@ -4,8 +4,8 @@
  *		Detects violations of the limits that are set for a pool.
  *
  * A pool can close a session only while the session is idle. Therefore a session violates
- * pool_max_lifetime only if it is idle after that time, or if it began its present transaction
- * after that time: the pool could have closed it, and did not.
+ * pool_max_lifetime only if its pool could have closed it at that age and did not: the session is
+ * idle now, or it exceeded that age before its present transaction began.
  */
 #include "postgres.h"
 

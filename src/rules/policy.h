@@ -26,18 +26,18 @@ typedef enum CpmViolation
 extern const char *cpm_violation_name(CpmViolation violation);
 
 /*
- * Return the violations of a session, as bits by CpmViolation. Never returns the first two,
- * which concern all sessions of a role in a database. A value equal to its limit is no
- * violation. Pure.
+ * Return the violations of a session, as bits by CpmViolation. Never returns CPM_OVER_MAX or
+ * CPM_UNDER_MIN, which concern all sessions of a role in a database. A value equal to its limit
+ * is no violation. Pure.
  */
 extern unsigned int cpm_session_violations(const CpmSlotSession *counted,
 										   const CpmSession *session, TimestampTz now);
 
 /*
- * Return which of the first two limits a pool violates, as bits by CpmViolation. connections
- * are the pool's own, role_connections those of its role in its database, to which the limits
- * apply. A pool without connections never violates the maximum, because it does not contribute
- * to the excess. Pure.
+ * Return whether a pool violates CPM_OVER_MAX or CPM_UNDER_MIN, as bits by CpmViolation.
+ * connections are the pool's own; role_connections are those of its role in its database, to
+ * which the limits apply. A pool without connections never violates the maximum, because it does
+ * not contribute to the excess. Pure.
  */
 extern unsigned int cpm_pool_violations(const CpmPolicy *policy, int connections,
 										int role_connections);

@@ -3,9 +3,9 @@
  * alert_state.c
  *		The current alert of each metric, and the log of alert transitions.
  *
- * The sampler is the only writer of both. A sequence lock guards the board: readers copy it
- * whole and retry if the sampler changed it meanwhile. The log is a CpmRing. Both outlive the
- * sampler, so that a restarted sampler continues with the alerts of its predecessor.
+ * The sampler is the only writer of both. A sequence lock guards the board: readers copy it whole
+ * and retry if the sampler changed it meanwhile. The log is a CpmRing. Both outlive the sampler,
+ * so that a restarted sampler continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 
@@ -17,13 +17,13 @@
 #include "port/atomics.h"
 #include "samples/alert_state.h"
 
-/* The postmaster writes every field at startup. */
+/* The postmaster initializes and loads all fields at startup; later writers are named below. */
 typedef struct AlertState
 {
 	CpmSeqlock	lock;			/* guards board */
 	CpmAlertBoard board;		/* the sampler writes */
 	pg_atomic_uint32 reset_pending; /* any process sets it; the sampler clears it */
-	uint64		last_sequence;	/* of the log; read and written by the sampler only */
+	uint64		last_sequence;	/* of the newest log entry; the sampler writes and reads */
 	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started; the
 																 * sampler writes */
 	CpmRing		log;			/* must be last: its entries follow. The sampler appends */
@@ -124,7 +124,7 @@ typedef struct LogScan
 	void	   *arg;
 } LogScan;
 
-/* Adapt the type of CpmRingVisitor. */
+/* Call a CpmAlertLogVisitor; has the type of a CpmRingVisitor. */
 static void
 visit_log_entry(const void *entry, void *arg)
 {
@@ -156,7 +156,7 @@ cpm_alert_state_save(CpmSink *sink)
 	cpm_ring_save(&shared->log, &entry, sink);
 }
 
-/* Load one log entry. cpm_ring_load() cannot, because metrics may have changed their ids. */
+/* Load one log entry. Not by cpm_ring_load(), because the ids of metrics may have changed. */
 static void
 load_log_entry(CpmSource *source, const int *metric_of, int columns)
 {

@@ -32,7 +32,8 @@ typedef struct CpmAlertBoard
 
 typedef struct CpmAlertLogEntry
 {
-	uint64		sequence;		/* numbers transitions from 1, across restarts */
+	uint64		sequence;		/* number of the transition, from 1; a restarted server continues
+								 * from the newest saved entry */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	from_status;
@@ -57,14 +58,14 @@ extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 
 /*
- * Return how many transitions of the metric to that status occurred since the server started.
- * Any process; takes no lock.
+ * Return how many transitions of the metric to that status occurred since the server started. Any
+ * process; takes no lock.
  */
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
 /*
- * Copy the board; returns false if the library is not preloaded. Any process; takes no lock,
- * but may wait for up to a second if the sampler was stopped while it wrote.
+ * Copy the board; returns false if the library is not preloaded. Any process; takes no lock, but
+ * may wait for up to a second if the sampler was stopped while it wrote.
  */
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 
@@ -80,7 +81,7 @@ extern bool cpm_alerts_reset_pending(void);
 /* Set every alert to OK with all values unknown. */
 extern void cpm_alert_board_clear(CpmAlertBoard *board);
 
-/* Save and load both parts; see cpm_rollups_save() and cpm_rollups_load(). */
+/* Save and load the board and the log; see cpm_rollups_save() and cpm_rollups_load(). */
 extern void cpm_alert_state_save(CpmSink *sink);
 extern bool cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns);
 

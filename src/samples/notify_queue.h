@@ -19,7 +19,7 @@ typedef struct CpmNotification
 	CpmStatus	status;
 	double		value;			/* NaN if unknown */
 	double		maximum;		/* NaN if the metric has none */
-	double		threshold;		/* that was crossed, in either direction; NaN if turned off */
+	double		threshold;		/* the crossed one, in either direction; NaN if off */
 	char		message[CPM_MESSAGE_SIZE];
 } CpmNotification;
 
@@ -28,7 +28,7 @@ extern void cpm_notifications_attach(void *memory, bool is_new);
 
 /*
  * Append a notification; returns false, and counts it as dropped, if the queue is full. Sampler
- * only; cannot fail otherwise.
+ * only; raises no error.
  */
 extern bool cpm_notification_add(const CpmNotification *notification);
 
@@ -41,7 +41,10 @@ extern void cpm_notifications_clear(void);
 /* Record whether the latest attempt to send the queued notifications failed. Sampler only. */
 extern void cpm_notifications_set_failing(bool failing);
 
-/* Return what was last recorded; false if the library is not preloaded. Any process. */
+/*
+ * Return whether the latest attempt to send failed; false if the library is not preloaded. Any
+ * process.
+ */
 extern bool cpm_notifications_are_failing(void);
 
 /* Return the number of queued notifications. Any process. */
@@ -50,12 +53,17 @@ extern uint64 cpm_notifications_waiting(void);
 /*
  * Claim the role of notifier for the process with that pid; returns false if another process
  * holds it. The claim prevents two notifiers at once, because a restarted sampler does not know
- * of a notifier that its predecessor started. The notifier releases its claim at exit.
+ * of a notifier that its predecessor started.
  */
 extern bool cpm_notifier_claim(int pid);
+
+/* Release the claim, if the process with that pid holds it. The notifier calls this at exit. */
 extern void cpm_notifier_release(int pid);
 
-/* Return the number of the oldest queued notification. */
+/*
+ * Return the number of the oldest queued notification, or of the next one if the queue is empty.
+ * Any process.
+ */
 extern uint64 cpm_notifications_first(void);
 
 /* Copy the notification with that number; returns false if there is none yet. Notifier only. */

@@ -8,9 +8,10 @@
  * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark with
  * the pid and start of the session that was found to be a server connection, and its pooler.
  *
- * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable:
- * a backend never changes its client. A session without a valid mark is known to be direct only
- * if it is older than the newest answers of all consoles, because any of them could own it.
+ * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable,
+ * because the peer of a connection never changes. A session without a valid mark is known to be
+ * direct only if it is older than the last answer of every console, because any pooler could own
+ * it.
  */
 #include "postgres.h"
 
@@ -29,8 +30,9 @@
 #define MARGIN_US USECS_PER_SEC
 
 /*
- * A reader gives up after this, because the worker may have been stopped while it wrote. It then
- * uses its last, possibly inconsistent copy of the state or the counts, and no answer.
+ * A reader gives up after this many attempts, because the worker may have been stopped while it
+ * wrote. cpm_pooler_state() and cpm_poolers_waiting() then return their last, possibly
+ * inconsistent copy; cpm_pooler_answer() returns false.
  */
 #define MAX_READ_TRIES 1000
 
@@ -45,7 +47,7 @@ typedef struct PoolerEntry
 
 /*
  * The PgBouncer worker writes started_at first, then session. Readers read them in the reverse
- * order, and take the mark for invalid if either does not match their session.
+ * order, and treat the mark as invalid if either does not match their session.
  */
 typedef struct SessionMark
 {
@@ -55,8 +57,8 @@ typedef struct SessionMark
 
 typedef struct Poolers
 {
-	int			count;			/* of consoles; the postmaster sets it at startup, as the next */
-	int			marks;			/* number of marks, one for each PGPROC */
+	int			count;			/* number of consoles; the postmaster sets this and marks */
+	int			marks;			/* number of marks, one for each regular PGPROC */
 	PoolerEntry entry[FLEXIBLE_ARRAY_MEMBER];	/* followed by the marks */
 } Poolers;
 

@@ -35,7 +35,10 @@ extern void cpm_pooler_claim_session(int pooler, int proc_number, const CpmSessi
 /* Return the state of a console. Any process; takes no lock. */
 extern CpmPoolerState cpm_pooler_state(int pooler);
 
-/* Copy the last answer of a console; returns false if there is none. Any process; no lock. */
+/*
+ * Copy the last answer of a console; returns false if there is none, or if the worker was stopped
+ * while it wrote one. Any process; takes no lock.
+ */
 extern bool cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer);
 
 /*
@@ -44,7 +47,9 @@ extern bool cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer);
  */
 extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 
-/* The freshness of all consoles together, computed once for a pass over many sessions. */
+/*
+ * The freshness of all consoles together. Callers compute it once for a pass over many sessions.
+ */
 typedef struct CpmPoolersAsked
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
@@ -55,21 +60,21 @@ extern CpmPoolersAsked cpm_poolers_asked(TimestampTz now);
 
 typedef enum CpmPooling
 {
-	CPM_POOLING_UNKNOWN,		/* newer than the oldest answer, or an answer is missing */
+	CPM_POOLING_UNKNOWN,		/* too new for the oldest answer, or an answer is missing */
 	CPM_POOLING_DIRECT,
 	CPM_POOLING_POOLED
 } CpmPooling;
 
 /*
- * Return whether the session is a server connection of a pooler. Sets *pooler to the index of
- * the pooler's console if it is. Any process; takes no lock.
+ * Return whether the session is a server connection of a pooler. Sets *pooler to the index of the
+ * pooler's console if it is. Any process; takes no lock.
  */
 extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersAsked *asked,
 								 int *pooler);
 
 /*
- * Return the number of clients that wait for a server connection, summed over the fresh
- * consoles; NaN if none is fresh. Any process; takes no lock.
+ * Return the number of clients that wait for a server connection, summed over the fresh consoles;
+ * NaN if none is fresh. Any process; takes no lock.
  */
 extern double cpm_poolers_waiting(TimestampTz now);
 

@@ -3,13 +3,13 @@
  * rollups.c
  *		Aggregates of samples: by minute for a week, and by hour for a year.
  *
- * Each tier is a ring of rows. The newest row belongs to the unfinished minute or hour, and
- * every sample updates it. The sampler is the only writer, under one sequence lock for each
- * ring. Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
+ * Each tier is a ring of rows. The newest row belongs to the unfinished minute or hour, and every
+ * sample updates it. The sampler is the only writer, under one sequence lock for each ring.
+ * Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
  *
  * If the system clock is set back, samples belong to minutes and hours that already have rows.
- * The sampler searches for these rows and continues them, so that none has two rows. From then
- * on rows are not ordered by time.
+ * The sampler searches for these rows and continues them, so that no minute or hour has two rows.
+ * From then on rows are not ordered by time.
  */
 #include "postgres.h"
 
@@ -24,7 +24,10 @@
 #define MINUTE_ROWS (CPM_MINUTES_KEPT + 1)	/* plus the unfinished one */
 #define HOUR_ROWS (CPM_HOURS_KEPT + 1)
 
-/* A reader skips a row after this, because the sampler may have been stopped while it wrote. */
+/*
+ * A reader skips a row after this many attempts, because the sampler may have been stopped while
+ * it wrote.
+ */
 #define MAX_COPY_TRIES 1000
 
 typedef struct RollupRing
@@ -136,7 +139,10 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
-/* Compute the sums of a row that was loaded, or was not the last one updated, from its means. */
+/*
+ * Compute the sums of a row from its means. Needed if the row was loaded, or if another row was
+ * updated last.
+ */
 static void
 restore_sums(RollupRing *ring, uint64 number)
 {

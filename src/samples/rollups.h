@@ -15,7 +15,7 @@
 /* The resolutions of connpool_history(), the finest first. */
 typedef enum CpmRollup
 {
-	CPM_ROLLUP_SAMPLES,			/* samples/sample_ring */
+	CPM_ROLLUP_SAMPLES,			/* single samples, see samples/sample_ring */
 	CPM_ROLLUP_MINUTES,
 	CPM_ROLLUP_HOURS
 } CpmRollup;
@@ -56,8 +56,8 @@ extern void cpm_rollups_reset(void);
 extern void cpm_rollups_save(CpmSink *sink);
 
 /*
- * Load saved rows that have values for that many columns: column i holds metric metric_of[i],
- * or a metric that no longer exists if that is -1. Returns false if the source is invalid, and
+ * Load saved rows. The values of column i belong to the metric metric_of[i], or are ignored if
+ * that is -1 because the metric no longer exists. Returns false if the source is invalid, and
  * changes nothing if source->validate_only. Postmaster only, at startup.
  */
 extern bool cpm_rollups_load(CpmSource *source, const int *metric_of, int columns);

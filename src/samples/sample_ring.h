@@ -10,7 +10,7 @@
 #include "base/sample.h"
 #include "base/stream.h"
 
-/* One hour at the shortest sample_interval, one second, and one minute to spare. */
+/* One hour, and a minute to spare, at the shortest sample_interval of one second. */
 #define CPM_HISTORY_SAMPLES 3660
 
 typedef struct CpmSampleRow
@@ -52,8 +52,9 @@ extern void cpm_sample_ring_scan(TimestampTz since, TimestampTz until,
 extern void cpm_sample_ring_reset(void);
 
 /*
- * Add one metric of each row within growth's time span, except rows that were loaded at startup:
- * connections of the previous run do not predict this one. Any process; takes no lock.
+ * Add one metric of each row within the time span of growth. Omits rows that were loaded at
+ * startup, because connections before a restart do not predict the growth after it. Any process;
+ * takes no lock.
  */
 extern void cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id);
 

@@ -3,10 +3,9 @@
  * take_sample.c
  *		Takes a sample of all metrics.
  *
- * Every reader of the present uses this one function, so that they cannot disagree: SQL
- * functions and the sampler, and through the sampler alerts, history and health. It counts
- * sessions in one pass over the backends, then adds the metrics that the counters, the
- * PgBouncer consoles and the sample ring provide.
+ * SQL functions and the sampler call the same cpm_sample_take(), so that views, alerts, history
+ * and health cannot disagree. It counts sessions in one pass over the backends, then adds the
+ * metrics that the counters, the PgBouncer consoles and the sample ring provide.
  */
 #include "postgres.h"
 
@@ -119,7 +118,7 @@ cpm_counters_now(TimestampTz at)
 	return counters;
 }
 
-/* With fewer statements than this in a minute, percentages and means are too noisy. */
+/* With fewer statements in a minute, percentages and means are 0, because they are too noisy. */
 #define MIN_QUERIES 20
 
 static void

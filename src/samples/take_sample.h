@@ -12,8 +12,8 @@
 #include "live/backends.h"
 
 /*
- * Callbacks that cpm_sample_take() invokes for each session and each prepared transaction that
- * it counts. Either may be NULL.
+ * Callbacks that cpm_sample_take() invokes for each session and each prepared transaction that it
+ * counts. Either may be NULL.
  */
 typedef struct CpmSampleObserver
 {

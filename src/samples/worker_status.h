@@ -21,7 +21,7 @@ typedef struct CpmWorkerStatus
 								 * last round, by the monotonic clock */
 	double		cost_ms;		/* of the last round */
 	uint64		rounds;			/* completed since the server started */
-	uint64		missed;			/* rounds skipped because one came an interval or more late */
+	uint64		missed;			/* rounds skipped because one was late by an interval or more */
 	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if none */
 } CpmWorkerStatus;
 
@@ -53,9 +53,9 @@ extern TimestampTz cpm_server_started_at(void);
 extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 
 /*
- * Request a round without delay. connpool_reset() requests a save, so that a crash cannot
- * restore the counters that it reset. Any process. The worker polls cpm_worker_was_requested(),
- * which also clears the request.
+ * Request a round without delay. connpool_reset() requests a save, so that a crash cannot restore
+ * the counters that it reset. Any process. The worker polls cpm_worker_was_requested(), which
+ * also clears the request.
  */
 extern void cpm_worker_request(CpmWorker worker);
 extern bool cpm_worker_was_requested(CpmWorker worker);
