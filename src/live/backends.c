@@ -1,23 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * backends.c
- *		One pass over PostgreSQL's own record of its client sessions.
+ *		Scans the client sessions in PostgreSQL's shared memory.
  *
- * Reads PGPROCs and the backend status array in place, writes nothing and
- * takes no lock. The server's own way, pgstat_read_current_status(), was
- * rejected: it copies every session's query text, takes a lock for each
- * backend, keeps the copy until the transaction ends (so a second call in it
- * would see the past), and clearing it would also clear the snapshot behind
- * pg_stat_activity in the user's transaction.
+ * Reads PGPROCs and the backend status array in place, without locks. PostgreSQL's own
+ * pgstat_read_current_status() was rejected: it copies every query text and takes a lock for each
+ * backend, and its copy lasts until the transaction ends. Clearing that copy would also clear the
+ * snapshot behind pg_stat_activity in the user's transaction.
  *
- * The array itself is private to PostgreSQL, but every process has a pointer
- * to its own entry in it (MyBEEntry) and knows at which index that stands. A
- * worker that starts with the postmaster has none, and takes the address that
- * somebody who has has published: shared memory is where it is for everybody.
- *
- * A slot is in use while its latch is owned: a freed PGPROC keeps its old pid
- * until 17. It is a client's when it came from the list of regular backends;
- * walsenders, autovacuum and background workers have lists of their own.
+ * The array is private to PostgreSQL, but each process has a pointer to its own entry (MyBEEntry)
+ * and can compute the entry's index. A worker that starts with the postmaster has no entry, and
+ * uses the address that another process published: shared memory has the same address in all
+ * processes.
  */
 #include "postgres.h"
 
@@ -38,14 +32,18 @@
 #include "utils/timestamp.h"
 
 /*
- * A writer is inside its entry for nanoseconds. One that is met there so often
- * was stopped there by a debugger or a signal; we go on without it.
+ * A backend changes its entry within nanoseconds. If an entry is not readable after this many
+ * attempts, the backend was stopped in mid-change, and the scan skips it.
  */
 #define MAX_READ_TRIES 100000
 
-#define PROCS_AHEAD 4
+#define PROCS_AHEAD 4			/* distance of prefetches */
 
-static pg_atomic_uint64 *published; /* the address of the array; NULL when not preloaded */
+/*
+ * The address of the array in shared memory; 0 until a process publishes it. Processes may race
+ * to write it, but all write the same value. NULL if the library is not preloaded.
+ */
+static pg_atomic_uint64 *published;
 
 static CpmState
 state_of(const PgBackendStatus *entry)
@@ -70,7 +68,7 @@ state_of(const PgBackendStatus *entry)
 	}
 }
 
-/* Copy what every pass needs. Returns false for an entry that is nobody's now. */
+/* Copy the fields that every scan needs; returns false if no client session uses the entry. */
 static bool
 copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 {
@@ -93,6 +91,7 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	return true;
 }
 
+/* Copy the fields that only a scan with details needs. */
 static void
 copy_details(const volatile PgBackendStatus *shared, CpmSession *session, char *query)
 {
@@ -104,8 +103,9 @@ copy_details(const volatile PgBackendStatus *shared, CpmSession *session, char *
 }
 
 /*
- * Read one entry by its change counter. query is a buffer of
- * pgstat_track_activity_query_size bytes, or NULL when no details are wanted.
+ * Copy one entry, and retry if its backend changes it meanwhile. Returns false if no client
+ * session uses the entry. query is a buffer of pgstat_track_activity_query_size bytes, or NULL
+ * for a scan without details.
  */
 static bool
 read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *query)
@@ -127,7 +127,11 @@ read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *que
 	return false;
 }
 
-/* The pid that holds a slot of max_connections through this PGPROC; 0 for none. */
+/*
+ * Return the pid of the client session that owns the PGPROC; 0 if there is none. The latch is
+ * owned while the PGPROC is in use, whereas a freed PGPROC keeps its pid before version 17. The
+ * PGPROCs of client sessions come from freeProcs, and only these count towards max_connections.
+ */
 static int
 slot_owner(const volatile PGPROC *proc)
 {
@@ -137,9 +141,8 @@ slot_owner(const volatile PGPROC *proc)
 }
 
 /*
- * Since when the process waits for a heavyweight lock; 0 when it does not. A
- * wait that failed (a timeout, a cancel, a deadlock) leaves waitStart as it was,
- * so that alone would count sessions for hours after they gave up.
+ * Return when the process began to wait for a heavyweight lock; 0 if it does not wait. waitStart
+ * alone is not enough: a wait that fails (timeout, cancel, deadlock) does not reset it.
  */
 static TimestampTz
 lock_wait_start(const volatile PGPROC *proc)
@@ -150,8 +153,9 @@ lock_wait_start(const volatile PGPROC *proc)
 }
 
 /*
- * Look up the session's role; returns false if it is unknown. Reads the slots or, if not
- * preloaded, the catalogs: then the caller is always a session, never a worker.
+ * Look up the name of the session's role, and whether the role may read all data; returns false
+ * if the role is unknown. Reads the backend slots or, if the library is not preloaded, the
+ * catalogs: the caller then is a session, because workers require preloading.
  */
 static bool
 role_of(const CpmSession *session, bool *is_trusted, char *role)
@@ -169,8 +173,8 @@ role_of(const CpmSession *session, bool *is_trusted, char *role)
 }
 
 /*
- * Any client can choose any application_name, so an exemption also depends on the role, and
- * it expires.
+ * Return true if the session is exempt from metrics that measure ages. Any client can choose any
+ * application_name, so an exemption also depends on the role, and it expires.
  */
 static bool
 is_exempt(const CpmSession *session)
@@ -186,12 +190,13 @@ is_exempt(const CpmSession *session)
 }
 
 /*
- * Copy a query without the part of a character at which it may have been cut. Unlike
- * pgstat_clip_activity(), never writes behind the copy when the text ends in the first byte of
- * a longer character, as text of another encoding may.
+ * Return a palloc'd copy of a query text without a trailing incomplete character, which
+ * truncation may have left. pgstat_clip_activity() is not used because it writes past the end of
+ * its copy if the text ends in the first byte of a multibyte character, as text in another
+ * encoding may.
  */
 static char *
-clipped(const char *query)
+copy_clipped(const char *query)
 {
 	int			length = (int) strlen(query);
 	int			whole = pg_mbcliplen(query, length, pgstat_track_activity_query_size - 1);
@@ -199,6 +204,10 @@ clipped(const char *query)
 	return pnstrdup(query, Min(whole, length));
 }
 
+/*
+ * Read the session of a PGPROC; returns false if its backend status is not available or already
+ * belongs to another process.
+ */
 static bool
 read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
 			 CpmSession *session, char *query)
@@ -213,13 +222,13 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	session->proc_number = cpm_proc_number(proc);
 	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
-	/* in a line of the cache that nothing else here reads: not for each idle session */
+	/* not read for idle sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = query || cpm_is_active(session) ? proc->wait_event_info : 0;
 	session->client_wait_since = cpm_client_wait_since(session);
 	return true;
 }
 
-/* NULL while nobody has told. */
+/* Return the backend status array; NULL if no process has published its address yet. */
 static const PgBackendStatus *
 status_array(void)
 {
@@ -256,14 +265,16 @@ cpm_backends_is_published(void)
 }
 
 /*
- * Of the process that many places on, its PGPROC; of one that is nearer, whose PGPROC
- * is there by now, its status.
+ * Prefetch the PGPROC 2 * PROCS_AHEAD entries ahead, and the backend status of the PGPROC
+ * PROCS_AHEAD entries ahead. The address of the latter depends on its PGPROC, which an earlier
+ * call has prefetched.
  */
 static void
-prefetch_ahead(int place, const PgBackendStatus *entries)
+prefetch_ahead(int current, const PgBackendStatus *entries)
 {
-	const volatile PGPROC *far = &ProcGlobal->allProcs[Min(place + 2 * PROCS_AHEAD, MaxBackends - 1)];
-	const volatile PGPROC *near = &ProcGlobal->allProcs[Min(place + PROCS_AHEAD, MaxBackends - 1)];
+	int			last = MaxBackends - 1;
+	const volatile PGPROC *far = &ProcGlobal->allProcs[Min(current + 2 * PROCS_AHEAD, last)];
+	const volatile PGPROC *near = &ProcGlobal->allProcs[Min(current + PROCS_AHEAD, last)];
 	int			index = cpm_status_index(near);
 
 	cpm_prefetch(&far->procgloballist);
@@ -298,7 +309,7 @@ cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 		if (!read_session(proc, owner_pid, entries, &session, query))
 			continue;
 		if (with_details)
-			session.query = clipped(query);
+			session.query = copy_clipped(query);
 		visit(&session, arg);
 	}
 	return slots_in_use;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * backends.h
- *		One pass over PostgreSQL's own record of its client sessions.
+ *		Scans the client sessions in PostgreSQL's shared memory.
  */
 #ifndef CPM_BACKENDS_H
 #define CPM_BACKENDS_H
@@ -12,23 +12,28 @@
 typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
 
 /*
- * Visit every client session that PostgreSQL shows, in no promised order, and
- * return the number of connection slots in use (sessions still authenticating
- * included, which it may not show).
+ * Visit every client session, in no particular order. Returns the number of connection slots in
+ * use, including those of authenticating sessions that have no backend status yet and are not
+ * visited.
  *
- * with_details also fills the wait event of sessions that are not active, query,
- * its id and the address; the query is palloc'd. Takes no lock, may be called in any
- * process that has a backend status. Raises nothing without details; with them, what palloc does.
+ * with_details also fills in the query, which is palloc'd, its id, the client address, and the
+ * wait event of sessions that are not active. Any process with a backend status, or a worker if
+ * cpm_backends_is_published(). Takes no lock. Cannot fail without details; with them it may run
+ * out of memory.
  */
 extern int	cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg);
 
-/*
- * A worker that is there before PostgreSQL lets it have a backend status finds the
- * array where others have said that it is: the sampler, and every session that opens.
- */
 extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);
+
+/*
+ * Publish the address of the backend status array, for workers that start before PostgreSQL gives
+ * them a backend status. The sampler and every session call this; only the first call has an
+ * effect.
+ */
 extern void cpm_backends_publish(void);
+
+/* Return true if any process has published the address. Any process. */
 extern bool cpm_backends_is_published(void);
 
 #endif							/* CPM_BACKENDS_H */

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * client_waits.c
- *		Since when sessions have been waiting for their clients.
+ *		Records since when sessions have been waiting for their clients.
  *
- * PostgreSQL shows that an active session waits for its client, but not since when: a COPY
- * whose client is slower than the server is found in ClientRead most of the time, though it
- * makes progress. So the sampler notes, for each PGPROC, the first of an unbroken series of
- * samples that found the session waiting, and a signature of all that moves with progress:
- * its last message, its transaction, and the bytes of its COPY. A reader in whose own pass the
- * session waits with the same signature takes that sample as the beginning of the wait.
+ * PostgreSQL shows that an active session waits for its client, but not since when. One sample is
+ * not enough: a COPY with a slow client is usually found in ClientRead although it makes
+ * progress. So the sampler records, for each PGPROC, the first of consecutive samples that found
+ * the session waiting, with a hash of everything that changes when the session makes progress:
+ * its last message, its transaction, and the bytes that its COPY has processed. A reader that
+ * finds the session waiting with the same hash takes that sample as the start of the wait.
  *
- * The wait may have begun up to one sample_interval earlier. PostgreSQL publishes no count of
- * the rows that it has sent for a SELECT: a client that fetches a large result slowly counts
- * as waited for if every sample finds the session so.
+ * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how many
+ * rows of a SELECT it has sent, so a client that fetches a large result slowly counts as one
+ * continuous wait if every sample finds its session waiting.
  */
 #include "postgres.h"
 
@@ -23,14 +23,18 @@
 #include "storage/shmem.h"
 #include "utils/wait_event.h"
 
-/* The sampler alone writes. It sets since to 0 while it changes the signature. */
+/*
+ * The sampler is the only writer. It clears since, then writes the signature, then sets since. A
+ * reader reads the signature first. If it matches, since is 0, or belongs to this wait, or to a
+ * later wait that the sampler is recording: a wait may appear too short, but never too long.
+ */
 typedef struct ClientWait
 {
-	pg_atomic_uint64 signature; /* 0: not waiting */
-	pg_atomic_uint64 since;		/* a TimestampTz */
+	pg_atomic_uint64 signature; /* of the waiting session; 0 if it does not wait */
+	pg_atomic_uint64 since;		/* a TimestampTz; 0 if unknown */
 } ClientWait;
 
-static ClientWait *client_waits;	/* by the number of the PGPROC; NULL when not preloaded */
+static ClientWait *client_waits;	/* by number of the PGPROC; NULL if not preloaded */
 
 Size
 cpm_client_waits_size(void)
@@ -57,14 +61,14 @@ is_waiting(const CpmSession *session)
 		 session->wait_event_info == WAIT_EVENT_CLIENT_WRITE);
 }
 
-/* Each Parse, Bind and Execute message changes state_change. */
+/* Hash all that changes with progress: each Parse, Bind and Execute changes state_change. */
 static uint64
 signature_of(const CpmSession *session)
 {
-	const int64 moving[] = {session->pid, session->connected_at, session->xact_start,
+	const int64 progress[] = {session->pid, session->connected_at, session->xact_start,
 	session->state_change, session->copied_bytes};
 
-	return hash_bytes_extended((const unsigned char *) moving, sizeof(moving), 0);
+	return hash_bytes_extended((const unsigned char *) progress, sizeof(progress), 0);
 }
 
 TimestampTz

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_waits.c
- *		Who waits for a heavyweight lock, and for whom.
+ *		Lists the processes that wait for heavyweight locks, and their blockers.
  *
- * pg_blocking_pids() itself says who blocks whom: it knows of lock groups, of
- * conflicts and of those ahead in the queue. What the lock is comes from the
- * same snapshot function that it uses. The two are taken one after the other;
- * a wait that ended in between is left out.
+ * The blockers of each waiter come from pg_blocking_pids(), which considers lock groups,
+ * conflicts and the order of the queue. The lock itself comes from the snapshot function that
+ * pg_blocking_pids() uses. The two snapshots differ in time; a wait that ended in between has no
+ * blockers and is omitted.
  */
 #include "postgres.h"
 
@@ -26,12 +26,12 @@ typedef struct WaitList
 	CpmLockWait *wait;
 	int			count;
 	int			capacity;
-	HTAB	   *seen;			/* pids looked at, so that each is asked once */
+	HTAB	   *seen;			/* pids of examined processes, so that each is examined once */
 } WaitList;
 
-/* Remember the pid; true when it is new. */
+/* Add the pid to the examined ones; returns true if it is new. */
 static bool
-see_pid(WaitList *list, int pid)
+add_seen_pid(WaitList *list, int pid)
 {
 	bool		found;
 
@@ -54,15 +54,15 @@ add_waiter(WaitList *list, int pid, TimestampTz since)
 }
 
 static void
-note_waiter(const CpmSession *session, void *arg)
+add_waiting_session(const CpmSession *session, void *arg)
 {
 	if (session->lock_wait_start != 0)
 		add_waiter(arg, session->pid, session->lock_wait_start);
 }
 
-/* What does the process wait for? False when it waits no longer. */
+/* Get the lock that the process waits for; returns false if it does not wait any more. */
 static bool
-awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
+get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
 	BlockedProcsData *data = GetBlockerStatusData(pid);
 
@@ -90,9 +90,9 @@ compare_pids(const void *a, const void *b)
 }
 
 /*
- * Parallel workers make their leader appear several times: once is enough. The
- * blockers are copied to "context"; what PostgreSQL allocated on the way, room
- * for every backend three times over, stays where the caller frees it.
+ * Set the blockers of a wait, allocated in "context". Removes duplicates, which stand for the
+ * parallel workers of one leader. pg_blocking_pids() leaves much garbage (arrays sized for all
+ * backends) in the current context, which the caller resets.
  */
 static void
 find_blockers(CpmLockWait *wait, MemoryContext context)
@@ -109,7 +109,7 @@ find_blockers(CpmLockWait *wait, MemoryContext context)
 			wait->blockers[wait->blocker_count++] = pids[i];
 }
 
-/* A blocker that is not listed may wait itself: follow it too. */
+/* Append those blockers of a wait that wait themselves and are not listed yet. */
 static void
 add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 {
@@ -122,10 +122,10 @@ add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 		TimestampTz since;
 		bool		waits;
 
-		if (pid == 0 || !see_pid(list, pid))
+		if (pid == 0 || !add_seen_pid(list, pid))
 			continue;
 		old_context = MemoryContextSwitchTo(scratch);
-		waits = awaited_lock(pid, &lock, &mode, &since);
+		waits = get_awaited_lock(pid, &lock, &mode, &since);
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch);
 		if (waits)
@@ -148,20 +148,23 @@ compare_starts(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* List the sessions that wait, the longest first, and no more than "most". */
+/* List the waiting client sessions, limited to those that began to wait first. */
 static void
-list_waiters(WaitList *list, int most)
+list_waiters(WaitList *list, int max_waits)
 {
-	cpm_backends_scan(false, note_waiter, list);
+	cpm_backends_scan(false, add_waiting_session, list);
 	qsort(list->wait, list->count, sizeof(CpmLockWait), compare_starts);
-	list->count = Min(list->count, most);
+	list->count = Min(list->count, max_waits);
 	for (int i = 0; i < list->count; i++)
-		see_pid(list, list->wait[i].pid);
+		add_seen_pid(list, list->wait[i].pid);
 }
 
-/* Find out whom each listed wait is for; the list grows while it is walked. */
+/*
+ * Set the blockers of each wait. This appends waiting blockers to the list while it iterates over
+ * it, up to about twice max_waits.
+ */
 static void
-follow_waits(WaitList *list, int most)
+follow_waits(WaitList *list, int max_waits)
 {
 	MemoryContext result_context = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(result_context, "connpool_monitor lock wait",
@@ -175,19 +178,19 @@ follow_waits(WaitList *list, int most)
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(scratch);
-		waits = awaited_lock(wait->pid, &wait->lock, &wait->mode, &since);
+		waits = get_awaited_lock(wait->pid, &wait->lock, &wait->mode, &since);
 		if (waits)
 			find_blockers(wait, result_context);
 		MemoryContextSwitchTo(result_context);
 		MemoryContextReset(scratch);
-		if (waits && list->count / 2 < most)
+		if (waits && list->count / 2 < max_waits)
 			add_blockers_that_wait(list, i, scratch);
 	}
 	MemoryContextDelete(scratch);
 }
 
 int
-cpm_lock_waits(int most, CpmLockWait **waits)
+cpm_lock_waits(int max_waits, CpmLockWait **waits)
 {
 	HASHCTL		by_pid = {.keysize = sizeof(int), .entrysize = sizeof(int),
 	.hcxt = CurrentMemoryContext};
@@ -197,10 +200,10 @@ cpm_lock_waits(int most, CpmLockWait **waits)
 	list.seen = hash_create("connpool_monitor pids seen", 64, &by_pid,
 							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	list.wait = palloc(list.capacity * sizeof(CpmLockWait));
-	list_waiters(&list, most);
-	follow_waits(&list, most);
+	list_waiters(&list, max_waits);
+	follow_waits(&list, max_waits);
 
-	/* a wait that ended meanwhile is for nobody */
+	/* a wait that ended meanwhile has no blockers */
 	for (int i = 0; i < list.count; i++)
 		if (list.wait[i].blocker_count > 0)
 			list.wait[kept++] = list.wait[i];

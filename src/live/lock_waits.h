@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_waits.h
- *		Who waits for a heavyweight lock, and for whom.
+ *		Lists the processes that wait for heavyweight locks, and their blockers.
  */
 #ifndef CPM_LOCK_WAITS_H
 #define CPM_LOCK_WAITS_H
@@ -9,16 +9,16 @@
 #include "base/lock_wait.h"
 
 /*
- * The waits of client sessions, at most "most" of them and those that began
- * first, and of other processes that they lead to, so that chains can be
- * followed. palloc'd, by pid; their number is returned.
+ * Set *waits to a palloc'd array of waits, ordered by pid, and return their number. The array has
+ * the waits of client sessions, limited to those max_waits that began first, and the waits of
+ * their blockers, so that callers can follow chains.
  *
- * Takes the locks that pg_blocking_pids() takes (ProcArrayLock and all those of
- * the lock table, shared), two or three times for each wait, and time that grows
- * with the square of a queue's length: for where blocked sessions are to be
- * named, not for every sample, and with a limit where nobody can cancel it. May
- * raise what palloc does.
+ * For each wait, takes ProcArrayLock and all partition locks of the lock table in shared mode two
+ * or three times, as pg_blocking_pids() does. The time grows with the square of a queue's length.
+ * So call this only to name blocked sessions, not for every sample, and limit max_waits in
+ * processes that nobody can cancel. Raises an error only if it runs out of memory or is
+ * cancelled.
  */
-extern int	cpm_lock_waits(int most, CpmLockWait **waits);
+extern int	cpm_lock_waits(int max_waits, CpmLockWait **waits);
 
 #endif							/* CPM_LOCK_WAITS_H */

@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * prepared_xacts.c
- *		Prepared transactions: they hold locks and slots of nobody.
+ *		Lists prepared transactions, which hold locks without a session.
  *
- * PostgreSQL shows them in one way only, the function behind the view
- * pg_prepared_xacts, which needs catalogs. Our workers have none. They find
- * the dummy PGPROCs of prepared transactions (the public array
- * PreparedXactProcs) and read the age from the state file in pg_twophase,
- * which exists from the next checkpoint on and so after every restart. Until
- * there is one, the age counts from when the sampler first saw the transaction, a
- * sample late at most. The sampler keeps these times in shared memory for the other
- * workers, so that all of them show the same age.
+ * PostgreSQL shows them only through the function behind the view pg_prepared_xacts, which needs
+ * a database. The extension's workers have none. They scan the dummy PGPROCs of prepared
+ * transactions (the public array PreparedXactProcs), and read the time of preparation from the
+ * state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then they use
+ * the time at which the sampler first found the transaction, at most one sample_interval late.
+ * The sampler publishes these times in shared memory, so that all workers show the same age.
  */
 #include "postgres.h"
 
@@ -38,35 +36,40 @@
 #include "utils/timestamp.h"
 
 /*
- * When the transaction behind each dummy PGPROC was prepared. Only the sampler writes; it clears
- * xid first and sets it last.
+ * When the transaction of a dummy PGPROC was prepared. The sampler is the only writer: it clears
+ * xid, writes prepared_at, then sets xid. A reader takes prepared_at only if it finds its xid
+ * both before and after.
  */
-typedef struct KnownPrepared
+typedef struct PreparedTime
 {
-	pg_atomic_uint32 xid;
+	pg_atomic_uint32 xid;		/* InvalidTransactionId if none was recorded */
 	pg_atomic_uint64 prepared_at;	/* a TimestampTz */
-} KnownPrepared;
+} PreparedTime;
 
-static KnownPrepared *known;	/* max_prepared_xacts of them, in shared memory */
-static TransactionId *settled;	/* the sampler's own: transactions whose time was read from the
-								 * state file */
+static PreparedTime *prepared_times;	/* max_prepared_xacts entries, in shared memory */
+
+/*
+ * By dummy PGPROC, the transaction whose time was already read from its state file, so that the
+ * sampler reads each file once. NULL in all processes but the sampler.
+ */
+static TransactionId *settled;
 
 Size
 cpm_prepared_xacts_size(void)
 {
-	return mul_size((Size) max_prepared_xacts + 1, sizeof(KnownPrepared));
+	return mul_size((Size) max_prepared_xacts + 1, sizeof(PreparedTime));
 }
 
 void
 cpm_prepared_xacts_attach(void *memory, bool is_new)
 {
-	known = memory;
+	prepared_times = memory;
 	if (!is_new)
 		return;
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
-		pg_atomic_init_u32(&known[i].xid, InvalidTransactionId);
-		pg_atomic_init_u64(&known[i].prepared_at, 0);
+		pg_atomic_init_u32(&prepared_times[i].xid, InvalidTransactionId);
+		pg_atomic_init_u64(&prepared_times[i].prepared_at, 0);
 	}
 }
 
@@ -84,7 +87,7 @@ fill_from_row(HeapTupleHeader row, CpmPrepared *prepared)
 	prepared->database = DatumGetObjectId(GetAttributeByNum(row, 5, &isnull));
 }
 
-/* Ask pg_prepared_xact(), row by row, as the executor would. */
+/* Call pg_prepared_xact() row by row, as the executor would. Sessions only. */
 static int
 list_in_session(CpmPrepared *list, int max)
 {
@@ -115,38 +118,38 @@ list_in_session(CpmPrepared *list, int max)
 	return count;
 }
 
-/* Is this dummy PGPROC's transaction still prepared? Caller has ProcArrayLock. */
+/* Return true if the dummy PGPROC's transaction is still prepared. Caller holds ProcArrayLock. */
 static bool
 is_prepared_now(const PGPROC *proc)
 {
-	/* a finished one keeps its xid, but that has left the array of running ones */
+	/* a finished transaction keeps its xid here, but is removed from the xids array */
 	return TransactionIdIsValid(proc->xid) &&
 		proc->pgxactoff >= 0 &&
 		proc->pgxactoff < (int) ProcGlobal->allProcCount + max_prepared_xacts &&
 		ProcGlobal->xids[proc->pgxactoff] == proc->xid;
 }
 
-/* When was it prepared, by its state file? 0 when there is none to read. */
+/* Return the time of preparation in the state file; 0 if the file cannot be read. */
 static TimestampTz
-prepared_at_by_file(TransactionId xid)
+read_state_file(TransactionId xid)
 {
 	char		path[MAXPGPATH];
 	xl_xact_prepare header;
-	ssize_t		got;
+	ssize_t		bytes_read;
 	int			file;
 
 	cpm_twophase_file_name(path, sizeof(path), xid);
 	file = OpenTransientFile(path, O_RDONLY | PG_BINARY);
 	if (file < 0)
 		return 0;
-	got = read(file, &header, sizeof(header));
+	bytes_read = read(file, &header, sizeof(header));
 	CloseTransientFile(file);
-	return (got == sizeof(header) && header.xid == xid) ? header.prepared_at : 0;
+	return (bytes_read == sizeof(header) && header.xid == xid) ? header.prepared_at : 0;
 }
 
-/* Copy every prepared transaction to where its dummy PGPROC stands; xid 0 elsewhere. */
+/* Copy each prepared transaction to the index of its dummy PGPROC; other entries stay zero. */
 static void
-copy_dummies(CpmPrepared *list)
+copy_prepared_procs(CpmPrepared *list)
 {
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
 	for (int i = 0; i < max_prepared_xacts; i++)
@@ -164,61 +167,64 @@ copy_dummies(CpmPrepared *list)
 
 /* Return the time that the sampler recorded for the transaction; 0 if it has recorded none. */
 static TimestampTz
-known_since(int dummy, TransactionId xid)
+recorded_time(int dummy, TransactionId xid)
 {
 	TimestampTz since;
 
-	if (pg_atomic_read_u32(&known[dummy].xid) != xid)
+	if (pg_atomic_read_u32(&prepared_times[dummy].xid) != xid)
 		return 0;
 	pg_read_barrier();
-	since = (TimestampTz) pg_atomic_read_u64(&known[dummy].prepared_at);
+	since = (TimestampTz) pg_atomic_read_u64(&prepared_times[dummy].prepared_at);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&known[dummy].xid) == xid ? since : 0;
+	return pg_atomic_read_u32(&prepared_times[dummy].xid) == xid ? since : 0;
 }
 
 /*
- * Record the time of a transaction. xid is invalid meanwhile, so that no reader pairs it with
- * another's time. Sampler only.
+ * Record the time of a transaction. Clears xid first, so that no reader pairs an xid with the
+ * time of another transaction. Sampler only.
  */
 static void
-record(int dummy, TransactionId xid, TimestampTz since)
+record_time(int dummy, TransactionId xid, TimestampTz since)
 {
-	pg_atomic_write_u32(&known[dummy].xid, InvalidTransactionId);
+	pg_atomic_write_u32(&prepared_times[dummy].xid, InvalidTransactionId);
 	pg_write_barrier();
-	pg_atomic_write_u64(&known[dummy].prepared_at, (uint64) since);
+	pg_atomic_write_u64(&prepared_times[dummy].prepared_at, (uint64) since);
 	pg_write_barrier();
-	pg_atomic_write_u32(&known[dummy].xid, xid);
+	pg_atomic_write_u32(&prepared_times[dummy].xid, xid);
 }
 
-/* Return when the transaction was prepared and record it for other workers. Sampler only. */
+/* Return when the transaction was prepared, and record it for other workers. Sampler only. */
 static TimestampTz
-find_and_keep(int dummy, TransactionId xid)
+find_and_record_time(int dummy, TransactionId xid)
 {
-	TimestampTz since = known_since(dummy, xid);
-	TimestampTz by_file = settled[dummy] != xid ? prepared_at_by_file(xid) : 0;
+	TimestampTz since = recorded_time(dummy, xid);
+	TimestampTz file_time = settled[dummy] != xid ? read_state_file(xid) : 0;
 
-	if (by_file != 0)
+	if (file_time != 0)
 	{
 		settled[dummy] = xid;
-		since = by_file;
-		record(dummy, xid, since);
+		since = file_time;
+		record_time(dummy, xid, since);
 	}
 	else if (since == 0)
 	{
 		since = GetCurrentTimestamp();
-		record(dummy, xid, since);
+		record_time(dummy, xid, since);
 	}
 	return since;
 }
 
-/* The same in another worker; the sampler may not have seen the transaction yet. */
+/*
+ * Return when the transaction was prepared, in a worker other than the sampler. If the sampler
+ * has not recorded it yet and it has no state file, return the present time.
+ */
 static TimestampTz
-look_up(int dummy, TransactionId xid)
+find_time(int dummy, TransactionId xid)
 {
-	TimestampTz since = known_since(dummy, xid);
+	TimestampTz since = recorded_time(dummy, xid);
 
 	if (since == 0)
-		since = prepared_at_by_file(xid);
+		since = read_state_file(xid);
 	return since != 0 ? since : GetCurrentTimestamp();
 }
 
@@ -227,12 +233,13 @@ list_in_worker(CpmPrepared *list)
 {
 	int			count = 0;
 
-	copy_dummies(list);
+	copy_prepared_procs(list);
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
 		if (!TransactionIdIsValid(list[i].xid))
 			continue;
-		list[i].prepared_at = settled != NULL ? find_and_keep(i, list[i].xid) : look_up(i, list[i].xid);
+		list[i].prepared_at = settled != NULL ? find_and_record_time(i, list[i].xid) :
+			find_time(i, list[i].xid);
 		list[count++] = list[i];
 	}
 	return count;

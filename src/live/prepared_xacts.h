@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * prepared_xacts.h
- *		Prepared transactions: they hold locks and slots of nobody.
+ *		Lists prepared transactions, which hold locks without a session.
  */
 #ifndef CPM_PREPARED_XACTS_H
 #define CPM_PREPARED_XACTS_H
@@ -12,15 +12,21 @@ extern Size cpm_prepared_xacts_size(void);
 extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 
 /*
- * All prepared transactions, palloc'd; their number is returned. In a session
- * exact and with gid; in a process without a database by the files PostgreSQL
- * keeps of them, or since the sampler first saw them. A session takes
- * TwoPhaseStateLock; a worker ProcArrayLock and, to name the file, XidGenLock.
- * All are shared, for a moment, and only while max_prepared_transactions is not 0.
+ * Set *list to a palloc'd array of all prepared transactions, and return their number. Sessions
+ * get exact times and gids. Processes without a database get no gids, and the time of preparation
+ * from the state file or, if there is none yet, the time at which the sampler found the
+ * transaction.
+ *
+ * Does nothing while max_prepared_transactions is 0. Otherwise a session briefly takes
+ * TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state file,
+ * XidGenLock, all in shared mode.
  */
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
-/* Make the calling process, the sampler, the one that records when transactions were prepared. */
+/*
+ * Make the calling process the one that records when transactions were prepared. The sampler
+ * calls this at its start; no other process may.
+ */
 extern void cpm_prepared_xacts_begin_writing(void);
 
 #endif							/* CPM_PREPARED_XACTS_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * advice.h
- *		How large a pool should be, and whether it can be pooled by transaction.
+ *		Recommends a pool's size and pooling mode.
  */
 #ifndef CPM_ADVICE_H
 #define CPM_ADVICE_H
@@ -10,25 +10,25 @@
 #include "base/pool.h"
 #include "base/pooler.h"
 
-/* Fewer than these say too little: percentiles of 99 % need some hundred samples. */
+/* The minimum for a recommendation: a 99th percentile needs some hundred samples. */
 #define CPM_ADVICE_SAMPLES 300
 #define CPM_ADVICE_TRANSACTIONS 100
 
 #define CPM_MOST_REASONS 12
 #define CPM_REASON_SIZE 240
 
-/* What a pool and its server have shown. */
+/* The observations of a pool, its server and its pooler. */
 typedef struct CpmPoolEvidence
 {
 	const CpmPool *pool;
-	bool		is_mixed;		/* "(other)": several applications in one */
-	CpmBusy		busy;			/* all zero for nothing observed */
-	int			processors;
+	bool		is_mixed;		/* the pool "(other)", which merges several applications */
+	CpmBusy		busy;			/* all zero if nothing was observed */
+	int			processors;		/* 0 if unknown */
 	int			usable_slots;
-	int			wanted_by_all;	/* recommended for all pools together; 0 not known yet */
-	int			pooled;			/* of its connections, those that come through a pooler */
-	const char *pooler;			/* the name of that, which has most of them; NULL for none */
-	const CpmPoolerAnswer *answer;	/* what that says of itself; NULL for nothing */
+	int			wanted_by_all;	/* sum of the sizes recommended for all pools; 0 if unknown */
+	int			pooled;			/* number of the pool's connections that come through a pooler */
+	const char *pooler;			/* name of the pooler that has most of these; NULL if none */
+	const CpmPoolerAnswer *answer;	/* of that pooler's console; NULL if none */
 } CpmPoolEvidence;
 
 typedef enum CpmPoolMode
@@ -40,22 +40,23 @@ typedef enum CpmPoolMode
 
 typedef struct CpmPoolAdvice
 {
-	uint32		p50;			/* busy connections; meaningless without samples */
+	uint32		p50;			/* percentiles of busy connections; 0 without samples */
 	uint32		p95;
 	uint32		p99;
-	int			size;			/* 0 while too little was observed */
+	int			size;			/* recommended connections; 0 if too little was observed */
 	CpmPoolMode mode;
-	unsigned int features;		/* bits by CpmFeature */
-	int			reasons;
+	unsigned int features;		/* bits, by CpmFeature, of features that were used */
+	int			reasons;		/* number of entries in reason */
 	char		reason[CPM_MOST_REASONS][CPM_REASON_SIZE];
 } CpmPoolAdvice;
 
-/* Pure. */
+/* Recommend a size and a mode, with reasons. Pure. */
 extern void cpm_advise(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice);
 
-/* transaction, session; NULL for unknown */
+/* Return "transaction" or "session"; NULL if unknown. */
 extern const char *cpm_pool_mode_name(CpmPoolMode mode);
 
+/* Return the feature's name as views show it. */
 extern const char *cpm_feature_name(CpmFeature feature);
 
 #endif							/* CPM_ADVICE_H */

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.c
- *		When an alert rises, falls and is repeated.
+ *		The state machine of an alert: when it rises, falls and is repeated.
  *
- * WARNING and CRITICAL are two levels with a timer each. A level rises when
- * its condition has held without a break for after_us, and falls when it has
- * been clear without a break for clear_after_us; between those a value may
- * flap as it likes. The status is the highest level that is up. CRITICAL's
- * condition implies WARNING's, so a value that jumps past both raises both in
- * the same step, and that is one transition.
+ * WARNING and CRITICAL are two levels with separate timers. A level rises when its condition has
+ * held without interruption for after_us, and falls when the condition has been clear without
+ * interruption for clear_after_us. Shorter changes have no effect. The status is the highest
+ * raised level. The condition of CRITICAL implies that of WARNING, so a value that exceeds both
+ * thresholds raises both levels in the same step, which is one transition.
  *
- * Time is counted in the steps that samples take, not read from a clock: an
- * unknown value adds nothing to any timer, and a clock that jumps does no harm.
+ * Timers add up the time between samples instead of reading a clock. They stop while the value is
+ * unknown, and setting the system clock has no effect.
  */
 #include "postgres.h"
 
@@ -20,18 +19,18 @@
 #include "base/sample.h"
 #include "rules/alerts.h"
 
-/* Levels as they index CpmAlert's arrays. */
+/* Indexes of the levels in the arrays of CpmAlert. */
 enum
 {
 	LEVEL_WARNING,
 	LEVEL_CRITICAL
 };
 
-/* Count the time a state has lasted: 0 in its first step, -1 when it is over. */
+/* Advance the timer of a state: 0 in the state's first step, -1 while the state does not hold. */
 static void
-advance_timer(int64 *timer_us, bool lasts, int64 elapsed_us)
+advance_timer(int64 *timer_us, bool holds, int64 elapsed_us)
 {
-	if (!lasts)
+	if (!holds)
 		*timer_us = -1;
 	else if (*timer_us < 0)
 		*timer_us = 0;
@@ -55,7 +54,7 @@ step_level(CpmAlert *alert, int level, bool is_met, const CpmAlertRules *rules,
 		alert->raised[level] = false;
 }
 
-/* A level that nobody watches is down, and has been neither met nor clear. */
+/* Lower a level and stop its timers. */
 static void
 reset_level(CpmAlert *alert, int level)
 {
@@ -64,11 +63,11 @@ reset_level(CpmAlert *alert, int level)
 }
 
 /*
- * Drop the levels that are not watched: of a silent metric, or with the
- * threshold turned off. Returns whether the alert fell by that.
+ * Reset the levels whose threshold is off, or all levels if the metric is silent. Returns true if
+ * the alert was raised and is no longer.
  */
 static bool
-drop_unwatched(CpmAlert *alert, const CpmVerdict *verdict, bool is_silent)
+reset_disabled_levels(CpmAlert *alert, const CpmVerdict *verdict, bool is_silent)
 {
 	bool		was_raised = alert->raised[LEVEL_WARNING] || alert->raised[LEVEL_CRITICAL];
 
@@ -80,7 +79,7 @@ drop_unwatched(CpmAlert *alert, const CpmVerdict *verdict, bool is_silent)
 }
 
 static void
-remember_peak(CpmAlert *alert, const CpmMetric *metric, double value)
+update_peak(CpmAlert *alert, const CpmMetric *metric, double value)
 {
 	if (alert->status == CPM_OK)
 		alert->peak = NAN;
@@ -103,7 +102,7 @@ step_levels(CpmAlert *alert, const CpmMetric *metric, const CpmVerdict *verdict,
 		step_level(alert, LEVEL_WARNING, verdict->status != CPM_OK, rules, after_us, elapsed_us);
 }
 
-/* Is a standing alert due to be said again? */
+/* Return true if the status is not OK and a repetition is due. */
 static bool
 repeat_is_due(CpmAlert *alert, const CpmAlertRules *rules, int64 elapsed_us)
 {
@@ -122,18 +121,18 @@ cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 {
 	const CpmMetric *metric = &cpm_catalogue[id];
 	CpmStatus	before = alert->status;
-	bool		is_dropped = drop_unwatched(alert, verdict, rules->is_silent);
+	bool		is_dropped = reset_disabled_levels(alert, verdict, rules->is_silent);
 
 	if (alert->since == 0)
 		alert->since = now;
 	if (isnan(verdict->value))
-		elapsed_us = 0;			/* frozen */
+		elapsed_us = 0;			/* stop all timers */
 	else if (!rules->is_silent)
 		step_levels(alert, metric, verdict, rules, elapsed_us);
 
 	alert->status = alert->raised[LEVEL_CRITICAL] ? CPM_CRITICAL :
 		alert->raised[LEVEL_WARNING] ? CPM_WARNING : CPM_OK;
-	remember_peak(alert, metric, verdict->value);
+	update_peak(alert, metric, verdict->value);
 
 	if (alert->status != before)
 	{

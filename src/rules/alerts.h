@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.h
- *		When an alert rises, falls and is repeated.
+ *		The state machine of an alert: when it rises, falls and is repeated.
  */
 #ifndef CPM_ALERTS_H
 #define CPM_ALERTS_H
@@ -11,24 +11,25 @@
 
 typedef struct CpmAlertRules
 {
-	int64		after_us;		/* a condition must hold for so long */
-	int64		clear_after_us; /* and be clear for so long */
-	int64		repeat_us;		/* 0: never */
-	bool		is_silent;		/* the metric raises nothing */
+	int64		after_us;		/* a level rises when its condition has held this long */
+	int64		clear_after_us; /* and falls when the condition has been clear this long */
+	int64		repeat_us;		/* interval of repetitions while not OK; 0 for none */
+	bool		is_silent;		/* the metric raises no alerts */
 } CpmAlertRules;
 
 typedef enum CpmAlertEvent
 {
 	CPM_ALERT_NOTHING,
-	CPM_ALERT_TRANSITION,		/* status has changed */
-	CPM_ALERT_DROPPED,			/* status is OK because nobody watches it any more */
-	CPM_ALERT_REPEAT			/* it stands, and is due to be said again */
+	CPM_ALERT_TRANSITION,		/* the status has changed */
+	CPM_ALERT_DROPPED,			/* the status is OK because the thresholds were turned off, or the
+								 * metric was silenced */
+	CPM_ALERT_REPEAT			/* the status is still not OK, and a repetition is due */
 } CpmAlertEvent;
 
 /*
- * Advance an alert by one sample. elapsed_us is the time since the sample
- * before it, 0 for the first; a caller that missed samples limits it, so that
- * time nobody looked at does not count as held. Pure; cannot fail.
+ * Advance an alert by one sample, and return what happened. elapsed_us is the time since the
+ * previous sample, 0 for the first. A caller that missed samples limits it, because nobody
+ * observed whether the condition held in between. Pure; cannot fail.
  */
 extern CpmAlertEvent cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 									const CpmAlertRules *rules, TimestampTz now,

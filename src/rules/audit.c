@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit.c
- *		Seven practices, each judged on what this server has shown.
+ *		Evaluates seven practices of connection handling by what the server observed.
  *
- * Evidence is said in numbers whatever the verdict. What a server cannot see (a
- * client that tries again) is UNKNOWN, with the numbers that make it matter.
+ * Each finding has its evidence in numbers, whatever its status. A practice that a server cannot
+ * observe, such as retries by clients, is UNKNOWN; its numbers show whether it matters here.
  */
 #include "postgres.h"
 
@@ -13,16 +13,28 @@
 #include "base/attributes.h"
 #include "rules/audit.h"
 
-#define FEWEST_TRANSACTIONS 100
+#define MIN_TRANSACTIONS 100	/* with fewer, the status of pooling is unknown */
+
+/*
+ * A pool churns if it opened at least CHURN_SESSIONS sessions, which ran fewer than
+ * CHURN_TRANSACTIONS transactions on average.
+ */
 #define CHURN_SESSIONS 50
-#define CHURN_TRANSACTIONS 5	/* a session that ran fewer was hardly worth its opening */
-#define FAST_PER_SECOND 1.0
+#define CHURN_TRANSACTIONS 5
+#define FAST_PER_SECOND 1.0		/* sessions; churning at this rate is a warning */
+
+#define MIN_DIRECT 10			/* fewer direct connections are ignored */
+
+/*
+ * Clients are advised to close their connections if they abandoned at least MIN_ABANDONED
+ * sessions, and more than ABANDONED_SHARE of the sessions that ended.
+ */
+#define MIN_ABANDONED 10
 #define ABANDONED_SHARE 0.1
-#define FEWEST_DIRECT 10
 
 static void
 CPM_PRINTF(3, 4)
-find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format,...)
+set_finding(CpmAuditFinding *finding, CpmAuditStatus status, const char *format,...)
 {
 	va_list		arguments;
 
@@ -34,7 +46,7 @@ find(CpmAuditFinding *finding, CpmAuditStatus status, const char *format,...)
 
 static void
 CPM_PRINTF(2, 3)
-add_evidence(CpmAuditFinding *finding, const char *format,...)
+append_evidence(CpmAuditFinding *finding, const char *format,...)
 {
 	size_t		used = strlen(finding->evidence);
 	va_list		arguments;
@@ -45,7 +57,7 @@ add_evidence(CpmAuditFinding *finding, const char *format,...)
 }
 
 static void
-advise(CpmAuditFinding *finding, const char *advice)
+set_advice(CpmAuditFinding *finding, const char *advice)
 {
 	strlcpy(finding->advice, advice, sizeof(finding->advice));
 }
@@ -58,157 +70,185 @@ cpm_pool_churns(const CpmPool *pool)
 }
 
 static void
-judge_pooling(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
+evaluate_pooling(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 {
-	const CpmPool *worst = seen->worst;
-	double		each = seen->sessions_opened > 0 ?
-		(double) seen->transactions / (double) seen->sessions_opened : 0;
+	const CpmPool *worst = evidence->worst;
+	double		transactions_each = evidence->sessions_opened > 0 ?
+		(double) evidence->transactions / (double) evidence->sessions_opened : 0;
 
-	find(finding, CPM_AUDIT_OK, UINT64_FORMAT " sessions opened in %.0f s ran %.1f transactions each",
-		 seen->sessions_opened, seen->seconds, each);
-	if (!isnan(seen->pooled))
-		add_evidence(finding, "; %.0f connections come through PgBouncer, %.0f directly", seen->pooled, seen->direct);
+	set_finding(finding, CPM_AUDIT_OK,
+				UINT64_FORMAT " sessions opened in %.0f s ran %.1f transactions each",
+				evidence->sessions_opened, evidence->seconds, transactions_each);
+	if (!isnan(evidence->pooled))
+		append_evidence(finding, "; %.0f connections come through PgBouncer, %.0f directly",
+						evidence->pooled, evidence->direct);
 	if (worst != NULL)
 	{
-		bool		is_fast = seen->opens_too_fast ||
-			(double) worst->opened >= FAST_PER_SECOND * seen->seconds;
+		bool		is_fast = evidence->opens_too_fast ||
+			(double) worst->opened >= FAST_PER_SECOND * evidence->seconds;
 
-		add_evidence(finding, "; %d pool%s sessions for fewer than %d transactions, most of them %s: " UINT64_FORMAT " sessions with %.1f",
-					 seen->churning, seen->churning == 1 ? " opens" : "s open", CHURN_TRANSACTIONS,
-					 cpm_pool_label(&worst->name), worst->opened,
-					 (double) worst->counts.of[CPM_TRANSACTIONS] / (double) worst->opened);
+		append_evidence(finding, "; %d pool%s sessions for fewer than %d transactions, "
+						"most of them %s: " UINT64_FORMAT " sessions with %.1f",
+						evidence->churning, evidence->churning == 1 ? " opens" : "s open",
+						CHURN_TRANSACTIONS,
+						cpm_pool_label(&worst->name), worst->opened,
+						(double) worst->counts.of[CPM_TRANSACTIONS] / (double) worst->opened);
 		finding->status = is_fast ? CPM_AUDIT_WARNING : CPM_AUDIT_ADVICE;
-		advise(finding, "Let that application keep its connections: a pool in its driver, or PgBouncer in front of it. connpool_pool_advice says how many it needs, and in which mode.");
+		set_advice(finding, "Let that application keep its connections: a pool in its driver, or "
+				   "PgBouncer in front of it. connpool_pool_advice says how many it needs, and "
+				   "in which mode.");
 	}
-	else if (seen->direct >= FEWEST_DIRECT && seen->direct > seen->pooled)
+	else if (evidence->direct >= MIN_DIRECT && evidence->direct > evidence->pooled)
 	{
 		finding->status = CPM_AUDIT_ADVICE;
-		advise(finding, "Most connections come past the pooler: see connpool_sessions where pooled_by is NULL.");
+		set_advice(finding, "Most connections bypass the pooler: see connpool_sessions where "
+				   "pooled_by is NULL.");
 	}
-	else if (seen->opens_too_fast)
+	else if (evidence->opens_too_fast)
 	{
 		finding->status = CPM_AUDIT_WARNING;
-		advise(finding, "Connections are opened faster than connections_per_second allows: see sessions_opened in connpool_pools.");
+		set_advice(finding, "Connections are opened faster than connections_per_second allows: "
+				   "see sessions_opened in connpool_pools.");
 	}
-	else if (seen->transactions < FEWEST_TRANSACTIONS)
+	else if (evidence->transactions < MIN_TRANSACTIONS)
 		finding->status = CPM_AUDIT_UNKNOWN;
 }
 
 static void
-judge_retries(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
+evaluate_retries(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 {
-	if (seen->retryable == 0)
+	if (evidence->retryable == 0)
 	{
-		find(finding, CPM_AUDIT_OK, "no error that trying again could help in %.0f s", seen->seconds);
+		set_finding(finding, CPM_AUDIT_OK, "no error that trying again could help in %.0f s",
+					evidence->seconds);
 		return;
 	}
-	find(finding, CPM_AUDIT_UNKNOWN, UINT64_FORMAT " errors that trying again could help: %s",
-		 seen->retryable, seen->retryable_kinds);
-	advise(finding, "The server cannot see whether clients try again. They should, a few times and after growing pauses: whole transactions after 40001 and 40P01, connections after 53300 and 57P03. Never after a refused password.");
+	set_finding(finding, CPM_AUDIT_UNKNOWN,
+				UINT64_FORMAT " errors that trying again could help: %s",
+				evidence->retryable, evidence->retryable_kinds);
+	set_advice(finding, "The server cannot see whether clients try again. They should, a few "
+			   "times and after growing pauses: whole transactions after 40001 and 40P01, "
+			   "connections after 53300 and 57P03. Never after a refused password.");
 }
 
 static void
-judge_monitoring(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
+evaluate_monitoring(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 {
-	find(finding, CPM_AUDIT_OK, UINT64_FORMAT " samples taken and " UINT64_FORMAT " missed since the start; %d of %d metrics raise alerts; statements are %s%s",
-		 seen->samples, seen->samples_missed, seen->alerting, seen->metrics,
-		 seen->tracks_queries ? "counted" : "not counted",
-		 seen->failures_exact ? "" : "; log_min_messages hides some failures");
-	if (!seen->is_sampling)
+	set_finding(finding, CPM_AUDIT_OK,
+				UINT64_FORMAT " samples taken and " UINT64_FORMAT " missed since the start; "
+				"%d of %d metrics raise alerts; statements are %s%s",
+				evidence->samples, evidence->samples_missed, evidence->alerting, evidence->metrics,
+				evidence->tracks_queries ? "counted" : "not counted",
+				evidence->failures_exact ? "" : "; log_min_messages hides some failures");
+	if (!evidence->is_sampling)
 	{
 		finding->status = CPM_AUDIT_WARNING;
-		advise(finding, "The sampler does not run: connpool_info() says what to mend.");
+		set_advice(finding, "The sampler does not run: see problem in connpool_info().");
 	}
-	else if (seen->alerting == 0)
+	else if (evidence->alerting == 0)
 	{
 		finding->status = CPM_AUDIT_WARNING;
-		advise(finding, "No metric raises an alert: every threshold is off or silent. Set some, or nobody is warned.");
+		set_advice(finding, "No metric raises an alert: every threshold is off or silent. Set "
+				   "some, or nobody is warned.");
 	}
-	else if (!seen->tracks_queries || !seen->failures_exact)
+	else if (!evidence->tracks_queries || !evidence->failures_exact)
 	{
 		finding->status = CPM_AUDIT_ADVICE;
-		advise(finding, seen->tracks_queries ?
-			   "Let log_min_messages show ERROR, so that every failure is counted." :
-			   "Turn connpool_monitor.track_queries on.");
+		set_advice(finding, evidence->tracks_queries ?
+				   "Let log_min_messages show ERROR, so that every failure is counted." :
+				   "Turn connpool_monitor.track_queries on.");
 	}
 }
 
 static void
-judge_timeouts(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
+evaluate_timeouts(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 {
-	const CpmLeakCounts *leaks = &seen->leaks[CPM_LEAK_IDLE_IN_TRANSACTION];
-	size_t		used = 0;
+	const int  *has_timeout = evidence->has_timeout;
+	bool		has_leaks = evidence->leaks[CPM_LEAK_IDLE_IN_TRANSACTION].detected > 0;
 
 	finding->status = CPM_AUDIT_OK;
-	for (int i = 0; i < CPM_TIMEOUTS && used < sizeof(finding->evidence); i++)
+	for (int i = 0; i < CPM_TIMEOUTS; i++)
 	{
-		used += snprintf(finding->evidence + used, sizeof(finding->evidence) - used,
-						 "%s%s is set for %d of %d", i > 0 ? ", " : "", cpm_timeout_setting(i),
-						 seen->has_timeout[i], seen->role_databases);
-		if (i != CPM_TCP_KEEPALIVE && used < sizeof(finding->evidence))
-			used += snprintf(finding->evidence + used, sizeof(finding->evidence) - used,
-							 " and fired " UINT64_FORMAT " times%s", seen->timeouts_fired[i],
-							 i == CPM_STATEMENT_TIMEOUT ? " (cancelled statements included)" :
-							 i == CPM_LOCK_TIMEOUT ? " (NOWAIT included)" : "");
-		if (i <= CPM_IDLE_IN_TRANSACTION_TIMEOUT && seen->has_timeout[i] < seen->role_databases)
+		append_evidence(finding, "%s%s is set for %d of %d", i > 0 ? ", " : "",
+						cpm_timeout_setting(i), has_timeout[i], evidence->role_databases);
+		if (i != CPM_TCP_KEEPALIVE)
+			append_evidence(finding, " and fired " UINT64_FORMAT " times%s",
+							evidence->timeouts_fired[i],
+							i == CPM_STATEMENT_TIMEOUT ? " (cancelled statements included)" :
+							i == CPM_LOCK_TIMEOUT ? " (NOWAIT included)" : "");
+		if (i <= CPM_IDLE_IN_TRANSACTION_TIMEOUT && has_timeout[i] < evidence->role_databases)
 			finding->status = CPM_AUDIT_ADVICE;
 	}
-	if (seen->role_databases == 0)
-		find(finding, CPM_AUDIT_UNKNOWN, "no ordinary role has had a session yet");
+	if (evidence->role_databases == 0)
+		set_finding(finding, CPM_AUDIT_UNKNOWN, "no ordinary role has had a session yet");
 	if (finding->status != CPM_AUDIT_ADVICE)
 		return;
-	if (seen->has_timeout[CPM_IDLE_IN_TRANSACTION_TIMEOUT] < seen->role_databases && leaks->detected > 0)
+	if (has_timeout[CPM_IDLE_IN_TRANSACTION_TIMEOUT] < evidence->role_databases && has_leaks)
 		finding->status = CPM_AUDIT_WARNING;
 	snprintf(finding->advice, sizeof(finding->advice),
-			 "Set them by role or database, as in ALTER ROLE app SET statement_timeout = '30s'; lock_timeout and idle_in_transaction_session_timeout likewise. One is missing for %s.",
-			 seen->without);
+			 "Set them by role or database, as in ALTER ROLE app SET statement_timeout = '30s'; "
+			 "lock_timeout and idle_in_transaction_session_timeout likewise. "
+			 "One is missing for %s.",
+			 evidence->without);
 }
 
 static void
-judge_candidates(CpmAuditFinding *finding, int candidates, double total_ms, const char *what,
-				 const char *advice)
+evaluate_candidates(CpmAuditFinding *finding, int candidates, double total_ms, const char *pattern,
+					const char *advice)
 {
 	if (candidates < 0)
 	{
-		find(finding, CPM_AUDIT_UNKNOWN, "pg_stat_statements is not there to tell");
-		advise(finding, "Add pg_stat_statements to shared_preload_libraries, and CREATE EXTENSION pg_stat_statements in this database.");
+		set_finding(finding, CPM_AUDIT_UNKNOWN, "pg_stat_statements is not available");
+		set_advice(finding, "Add pg_stat_statements to shared_preload_libraries, and CREATE "
+				   "EXTENSION pg_stat_statements in this database.");
 		return;
 	}
-	find(finding, candidates > 0 ? CPM_AUDIT_ADVICE : CPM_AUDIT_OK,
-		 "%d statement%s like %s, %.0f ms in all", candidates, candidates == 1 ? " looks" : "s look", what, total_ms);
+	set_finding(finding, candidates > 0 ? CPM_AUDIT_ADVICE : CPM_AUDIT_OK,
+				"%d statement%s like %s, %.0f ms in all", candidates,
+				candidates == 1 ? " looks" : "s look", pattern, total_ms);
 	if (candidates > 0)
-		advise(finding, advice);
+		set_advice(finding, advice);
 }
 
 static void
-judge_clean_up(const CpmAuditEvidence *seen, CpmAuditFinding *finding)
+evaluate_clean_up(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 {
 	uint64		detected = 0;
 	uint64		released = 0;
-	bool		many_abandoned = seen->sessions_abandoned >= 10 &&
-		(double) seen->sessions_abandoned > ABANDONED_SHARE * (double) seen->sessions_ended;
+	uint64		abandoned = evidence->sessions_abandoned;
+	bool		many_abandoned = abandoned >= MIN_ABANDONED &&
+		(double) abandoned > ABANDONED_SHARE * (double) evidence->sessions_ended;
 
 	for (int i = CPM_NO_LEAK + 1; i < CPM_LEAK_KINDS; i++)
 	{
-		detected += seen->leaks[i].detected;
-		released += seen->leaks[i].released;
+		detected += evidence->leaks[i].detected;
+		released += evidence->leaks[i].released;
 	}
-	find(finding, CPM_AUDIT_OK,
-		 UINT64_FORMAT " leak suspects in %.0f s, " UINT64_FORMAT " of them came back to work, %d are there now; clients abandoned " UINT64_FORMAT " of " UINT64_FORMAT " sessions that ended",
-		 detected, seen->seconds, released, seen->suspects, seen->sessions_abandoned, seen->sessions_ended);
-	if (seen->suspects > 0 || detected > 0)
+	set_finding(finding, CPM_AUDIT_OK,
+				UINT64_FORMAT " leak suspects in %.0f s, " UINT64_FORMAT " of them came back to "
+				"work, %d are there now; clients abandoned " UINT64_FORMAT " of " UINT64_FORMAT
+				" sessions that ended",
+				detected, evidence->seconds, released, evidence->suspects,
+				abandoned, evidence->sessions_ended);
+	if (evidence->suspects > 0 || detected > 0)
 	{
-		finding->status = seen->suspects > 0 ? CPM_AUDIT_WARNING : CPM_AUDIT_ADVICE;
-		advise(finding, seen->suspects > 0 ?
-			   "connpool_leaks names them, and what waits for them. End a session with pg_terminate_backend(), a prepared transaction with ROLLBACK PREPARED." :
-			   "connpool_leak_log says which applications forgot a connection, and for how long. Release it in a finally block, or where the language has them, by a scope.");
+		finding->status = evidence->suspects > 0 ? CPM_AUDIT_WARNING : CPM_AUDIT_ADVICE;
+		set_advice(finding, evidence->suspects > 0 ?
+				   "connpool_leaks lists them, and how many sessions wait for each. End a "
+				   "session with pg_terminate_backend(), a prepared transaction with ROLLBACK "
+				   "PREPARED." :
+				   "connpool_leak_log says which applications forgot a connection, and for how "
+				   "long. Release it in a finally block, or where the language has them, by a "
+				   "scope.");
 	}
 	else if (many_abandoned)
 	{
 		finding->status = CPM_AUDIT_ADVICE;
-		advise(finding, "Clients go away without closing their connection: see sessions_abandoned in connpool_pools. Close pools when the application stops.");
+		set_advice(finding, "Clients disappear without closing their connections: see "
+				   "sessions_abandoned in connpool_pools. Close pools when the application "
+				   "stops.");
 	}
-	else if (seen->sessions_opened == 0)
+	else if (evidence->sessions_opened == 0)
 		finding->status = CPM_AUDIT_UNKNOWN;
 }
 
@@ -219,29 +259,31 @@ cpm_audit(CpmPractice practice, const CpmAuditEvidence *evidence, CpmAuditFindin
 	switch (practice)
 	{
 		case CPM_PRACTICE_POOLING:
-			judge_pooling(evidence, finding);
+			evaluate_pooling(evidence, finding);
 			break;
 		case CPM_PRACTICE_RETRIES:
-			judge_retries(evidence, finding);
+			evaluate_retries(evidence, finding);
 			break;
 		case CPM_PRACTICE_MONITORING:
-			judge_monitoring(evidence, finding);
+			evaluate_monitoring(evidence, finding);
 			break;
 		case CPM_PRACTICE_TIMEOUTS:
-			judge_timeouts(evidence, finding);
+			evaluate_timeouts(evidence, finding);
 			break;
 		case CPM_PRACTICE_CACHING:
-			judge_candidates(finding, evidence->cache_candidates, evidence->cache_ms,
-							 "repeated reads of what hardly changes",
-							 "See connpool_cache_candidates: their results could be kept by the application for a while.");
+			evaluate_candidates(finding, evidence->cache_candidates, evidence->cache_ms,
+								"repeated reads of what hardly changes",
+								"See connpool_cache_candidates: the application could cache "
+								"their results for a while.");
 			break;
 		case CPM_PRACTICE_BATCHING:
-			judge_candidates(finding, evidence->batch_candidates, evidence->batch_ms,
-							 "loops over single rows (with confidence high)",
-							 "See connpool_batch_candidates: one statement for many rows saves as many round trips.");
+			evaluate_candidates(finding, evidence->batch_candidates, evidence->batch_ms,
+								"loops over single rows (with confidence high)",
+								"See connpool_batch_candidates: replace each loop by one "
+								"statement that handles many rows.");
 			break;
 		case CPM_PRACTICE_CLEAN_UP:
-			judge_clean_up(evidence, finding);
+			evaluate_clean_up(evidence, finding);
 			break;
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit.h
- *		Seven practices, each judged on what this server has shown.
+ *		Evaluates seven practices of connection handling by what the server observed.
  */
 #ifndef CPM_AUDIT_H
 #define CPM_AUDIT_H
@@ -9,7 +9,7 @@
 #include "base/leak.h"
 #include "base/pool.h"
 
-/* In the order of the document that the extension grew from. */
+/* In the order in which connpool_audit() returns them. */
 typedef enum CpmPractice
 {
 	CPM_PRACTICE_POOLING,
@@ -31,7 +31,7 @@ typedef enum CpmAuditStatus
 	CPM_AUDIT_WARNING
 } CpmAuditStatus;
 
-/* A timeout, and how many pools of ordinary roles have it set. */
+/* Settings that the audit expects to be set for ordinary roles. */
 typedef enum CpmTimeout
 {
 	CPM_STATEMENT_TIMEOUT,
@@ -45,44 +45,50 @@ typedef enum CpmTimeout
 
 #define CPM_AUDIT_LIST_SIZE 400
 
-/* What was gathered; counts since the last reset. Lists are text, ready to be shown. */
+/* The evidence for all practices. Counts are since the last reset; lists are ready for display. */
 typedef struct CpmAuditEvidence
 {
-	double		seconds;		/* since the reset */
+	double		seconds;		/* since the last reset */
 
+	/* pooling */
 	uint64		sessions_opened;
 	uint64		transactions;
-	int			churning;		/* pools whose sessions hardly do anything before they end */
-	const CpmPool *worst;		/* the one of them that opened most sessions, or NULL */
+	int			churning;		/* number of pools for which cpm_pool_churns() is true */
+	const CpmPool *worst;		/* the one of these that opened most sessions; NULL if none */
 	bool		opens_too_fast; /* connections_per_second is not OK now */
-	double		pooled;			/* connections through a PgBouncer; NaN: not known */
-	double		direct;			/* and past it */
+	double		pooled;			/* connections through a PgBouncer; NaN if unknown */
+	double		direct;			/* all other connections; NaN if unknown */
 
-	uint64		retryable;		/* errors that trying again can help */
+	/* retries */
+	uint64		retryable;		/* errors after which a retry may succeed */
 	char		retryable_kinds[CPM_AUDIT_LIST_SIZE];
 
-	bool		is_sampling;
-	uint64		samples;
+	/* monitoring */
+	bool		is_sampling;	/* the sampler runs and takes samples */
+	uint64		samples;		/* since the server started */
 	uint64		samples_missed;
-	int			metrics;
-	int			alerting;		/* of them, with a threshold and not silent */
+	int			metrics;		/* number of metrics that exist here */
+	int			alerting;		/* number of these with a threshold that are not silent */
 	bool		tracks_queries;
-	bool		failures_exact;
+	bool		failures_exact; /* log_min_messages hides no error from the counters */
 
-	int			role_databases; /* of ordinary roles that have had sessions */
-	int			has_timeout[CPM_TIMEOUTS];	/* of them */
+	/* timeouts */
+	int			role_databases; /* pairs of ordinary role and database that have had sessions */
+	int			has_timeout[CPM_TIMEOUTS];	/* number of these pairs with the timeout set */
 	uint64		timeouts_fired[CPM_TIMEOUTS];
-	char		without[CPM_AUDIT_LIST_SIZE];	/* those without one of the first three */
+	char		without[CPM_AUDIT_LIST_SIZE];	/* pairs that lack one of the first three */
 
-	int			cache_candidates;	/* -1: pg_stat_statements is not there */
-	double		cache_ms;
-	int			batch_candidates;	/* the same */
+	/* caching and batching */
+	int			cache_candidates;	/* -1 if pg_stat_statements is not available */
+	double		cache_ms;		/* total time of these statements */
+	int			batch_candidates;	/* as above */
 	double		batch_ms;
 
+	/* clean-up */
 	CpmLeakCounts leaks[CPM_LEAK_KINDS];
-	int			suspects;		/* now */
+	int			suspects;		/* at present */
 	uint64		sessions_ended;
-	uint64		sessions_abandoned;
+	uint64		sessions_abandoned; /* number of these whose client did not close the connection */
 } CpmAuditEvidence;
 
 #define CPM_AUDIT_TEXT_SIZE 1000
@@ -91,20 +97,25 @@ typedef struct CpmAuditFinding
 {
 	CpmAuditStatus status;
 	char		evidence[CPM_AUDIT_TEXT_SIZE];
-	char		advice[CPM_AUDIT_TEXT_SIZE];	/* empty when there is nothing to do */
+	char		advice[CPM_AUDIT_TEXT_SIZE];	/* empty if there is nothing to do */
 } CpmAuditFinding;
 
-/* Pure. */
+/* Evaluate one practice. Pure. */
 extern void cpm_audit(CpmPractice practice, const CpmAuditEvidence *evidence,
 					  CpmAuditFinding *finding);
 
-/* Do its sessions end before they were of use: is the pool none? */
+/*
+ * Return true if the pool's sessions end after so few transactions that its application seems not
+ * to pool connections. Pure.
+ */
 extern bool cpm_pool_churns(const CpmPool *pool);
 
 extern const char *cpm_practice_name(CpmPractice practice);
+
+/* Return the name of the PostgreSQL setting. */
 extern const char *cpm_timeout_setting(CpmTimeout timeout);
 
-/* OK, ADVICE, WARNING, UNKNOWN */
+/* Return "UNKNOWN", "OK", "ADVICE" or "WARNING". */
 extern const char *cpm_audit_status_name(CpmAuditStatus status);
 
 #endif							/* CPM_AUDIT_H */

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates.c
- *		Which statements look like loops over single rows, and which like repeated
- *		reads of the same small result.
+ *		Detects statements that look like loops over single rows, or like repeated reads
+ *		of the same small result.
  *
- * Numbers over all calls do not show a loop as such. Many calls of a statement
- * in each transaction do; one call for each transaction is a loop in autocommit
- * or as many independent requests, and nothing here can tell which. That a read
- * is repeated is certain when it has no parameters, and by the pigeonhole
- * principle when it has been called far more often than its tables have rows.
+ * Totals over all calls do not show a loop directly. Many calls of a statement in each
+ * transaction indicate a loop. One call in each transaction may be a loop in autocommit mode or
+ * independent requests; the numbers cannot distinguish these.
+ *
+ * A read without parameters certainly repeats. One with parameters does, by the pigeonhole
+ * principle, if it was called far more often than its tables have rows.
  */
 #include "postgres.h"
 
@@ -16,37 +17,40 @@
 
 #include "rules/candidates.h"
 
-/* A statement for one row, that is quick: what its calls cost is their number. */
-#define SINGLE_ROW 1.5
-#define QUICK_MS 10
+/* Batching helps statements whose round trips dominate: at most one row, and quick. */
+#define MAX_BATCHABLE_ROWS 1.5	/* mean rows per call */
+#define MAX_BATCHABLE_MS 10		/* mean time per call */
 
-/* So many calls in a transaction are a loop, so few are one each. */
+/* Calls per transaction: a loop from LOOP_CALLS, single calls up to SINGLE_CALLS. */
 #define LOOP_CALLS 5
-#define ONE_CALL 1.5
+#define SINGLE_CALLS 1.5
 
-/* A result that is worth keeping is small, asked for often and seldom changed. */
-#define SMALL_RESULT 100
-#define READS_OF_EACH_ROW 10
-#define READS_PER_WRITE 10
+/* Caching helps results that are small, read often and seldom changed. */
+#define MAX_CACHEABLE_ROWS 100	/* mean rows per call */
+#define MIN_READS_OF_EACH_ROW 10
+#define MIN_READS_PER_WRITE 10
 
 static bool
 is_batchable(const CpmStatement *statement)
 {
 	return statement->kind != CPM_STATEMENT_OTHER && statement->has_tables &&
 		statement->has_parameters && statement->calls >= CPM_CANDIDATE_CALLS &&
-		cpm_rows_per_call(statement) <= SINGLE_ROW && statement->mean_ms < QUICK_MS;
+		cpm_rows_per_call(statement) <= MAX_BATCHABLE_ROWS &&
+		statement->mean_ms < MAX_BATCHABLE_MS;
 }
 
 static const char *
-meaning_of_ratio(double calls_per_transaction)
+describe_ratio(double calls_per_transaction)
 {
 	if (isnan(calls_per_transaction))
 		return "how many transactions these were is not known";
 	if (calls_per_transaction >= LOOP_CALLS)
 		return "in a loop within transactions";
-	if (calls_per_transaction > ONE_CALL)
-		return "small loops within transactions, or a statement that is simply used more than once";
-	return "on average each call on its own, as in a loop in autocommit or in many independent requests";
+	if (calls_per_transaction > SINGLE_CALLS)
+		return "small loops within transactions, or a statement that is simply used more than "
+			"once";
+	return "on average each call on its own, as in a loop in autocommit or in many independent "
+		"requests";
 }
 
 bool
@@ -67,7 +71,7 @@ cpm_evaluate_batch(const CpmStatement *statement, CpmCandidate *candidate)
 	snprintf(candidate->evidence, sizeof(candidate->evidence),
 			 INT64_FORMAT " calls of %.1f rows and %.3f ms each, %.0f ms in all; %s%s",
 			 statement->calls, cpm_rows_per_call(statement), statement->mean_ms,
-			 statement->total_ms, ratio_text, meaning_of_ratio(ratio));
+			 statement->total_ms, ratio_text, describe_ratio(ratio));
 	return true;
 }
 
@@ -77,25 +81,26 @@ is_cacheable(const CpmStatement *statement)
 	return statement->kind == CPM_STATEMENT_SELECT && statement->is_pure_read &&
 		statement->has_tables && statement->blocks > 0 &&
 		statement->calls >= CPM_CANDIDATE_CALLS &&
-		cpm_rows_per_call(statement) <= SMALL_RESULT;
+		cpm_rows_per_call(statement) <= MAX_CACHEABLE_ROWS;
 }
 
-/* Would what was kept be good for a while? Unknown is not seldom, but not often either. */
+/* Return true if cached results would soon be outdated; false if the writes are unknown. */
 static bool
 is_often_written(const CpmStatement *statement)
 {
-	return statement->writes >= 0 && statement->writes >= statement->calls / READS_PER_WRITE;
+	return statement->writes >= 0 && statement->writes >= statement->calls / MIN_READS_PER_WRITE;
 }
 
 /*
- * Rows and calls both: a statement that asks for rows that are not there, to
- * insert them, repeats nothing.
+ * Return true if the calls must have read the same rows repeatedly. Compares the returned rows,
+ * too, because a statement that finds no rows (before it inserts them) repeats nothing.
  */
 static bool
 is_repeated(const CpmStatement *statement)
 {
 	return statement->tuples >= 0 && statement->writes >= 0 &&
-		(double) Min(statement->calls, statement->rows) >= READS_OF_EACH_ROW * statement->tuples;
+		(double) Min(statement->calls,
+					 statement->rows) >= MIN_READS_OF_EACH_ROW * statement->tuples;
 }
 
 static void
@@ -115,7 +120,8 @@ describe_repetition(char *text, size_t size, const CpmStatement *statement)
 	else if (statement->tuples < 1)
 		snprintf(text, size, "its tables are empty");
 	else
-		snprintf(text, size, "its tables have %.0f rows in all, so each was asked for %.0f times on average",
+		snprintf(text, size, "its tables have %.0f rows in all, so each was asked for %.0f times "
+				 "on average",
 				 statement->tuples, (double) statement->calls / statement->tuples);
 }
 

@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * candidates.h
- *		Which statements look like loops over single rows, and which like repeated
- *		reads of the same small result.
+ *		Detects statements that look like loops over single rows, or like repeated reads
+ *		of the same small result.
  */
 #ifndef CPM_CANDIDATES_H
 #define CPM_CANDIDATES_H
 
 #include "c.h"
 
-/* Statements that ran less often are not judged. */
+/* Statements with fewer calls are never candidates. */
 #define CPM_CANDIDATE_CALLS 1000
 
-/* What a statement's text says it does. */
+/* The kind of a statement, from its text. */
 typedef enum CpmStatementKind
 {
-	CPM_STATEMENT_OTHER,		/* utility statements, and what cannot be parsed */
+	CPM_STATEMENT_OTHER,		/* a utility statement, or not parsable */
 	CPM_STATEMENT_SELECT,
 	CPM_STATEMENT_INSERT,
 	CPM_STATEMENT_UPDATE,
@@ -23,41 +23,46 @@ typedef enum CpmStatementKind
 	CPM_STATEMENT_MERGE
 } CpmStatementKind;
 
-/* One statement of one role in one database, over all its calls. */
+/* The numbers of one statement of one role in one database, over all its calls. */
 typedef struct CpmStatement
 {
 	CpmStatementKind kind;
-	bool		has_tables;		/* of an application, not only of the system */
-	bool		has_parameters; /* or constants, which look the same */
-	bool		is_pure_read;	/* locks no rows and changes none, also not in a WITH */
+	bool		has_tables;		/* other than system catalogs */
+	bool		has_parameters; /* or constants, which pg_stat_statements shows as parameters */
+	bool		is_pure_read;	/* neither locks nor changes rows, not even in a WITH clause */
 	int64		calls;
 	int64		rows;
 	double		mean_ms;
 	double		total_ms;
-	int64		blocks;			/* of shared buffers that were looked at */
-	int64		transactions;	/* of its role in its database, in the same time; -1 unknown */
-	double		tuples;			/* in all its tables together; -1 unknown */
-	int64		writes;			/* rows written to them; -1 unknown */
+	int64		blocks;			/* shared buffers that it accessed */
+	int64		transactions;	/* of its role and database in the same period; -1 if unknown */
+	double		tuples;			/* number of rows in all its tables; -1 if unknown */
+	int64		writes;			/* number of rows written to these tables; -1 if unknown */
 } CpmStatement;
 
 typedef struct CpmCandidate
 {
-	double		calls_per_transaction;	/* NaN unknown */
-	bool		is_certain;		/* the numbers leave no other explanation */
+	double		calls_per_transaction;	/* NaN if unknown */
+	bool		is_certain;		/* the numbers have no other plausible explanation */
 	char		evidence[400];
 } CpmCandidate;
 
-/* Rows per call; nothing without a call. */
+/* Return the rows per call; 0 without calls. */
 static inline double
 cpm_rows_per_call(const CpmStatement *statement)
 {
 	return statement->calls > 0 ? (double) statement->rows / (double) statement->calls : 0;
 }
 
-/* Does it look like a loop over single rows? The candidate is written if so. Pure. */
+/*
+ * Return true, and set the candidate, if the statement looks like a loop over single rows. Pure.
+ */
 extern bool cpm_evaluate_batch(const CpmStatement *statement, CpmCandidate *candidate);
 
-/* Does it look like a read of the same small result, again and again? As above. */
+/*
+ * Return true, and set the candidate, if the statement looks like repeated reads of the same
+ * small result. Pure.
+ */
 extern bool cpm_evaluate_cache(const CpmStatement *statement, CpmCandidate *candidate);
 
 #endif							/* CPM_CANDIDATES_H */

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * catalogue.c
- *		The metric catalogue, and the verdict on one metric of a sample.
+ *		The metric catalogue, and the evaluation of a metric in a sample.
  *
- * Every metric is defined here and only here: listings, settings, alerts,
- * history and health iterate over this array. To add one: an id in
- * base/metric.h, its value in samples/take_sample.c, an entry here, a row in
- * doc/reference.md and an entry in the runbook of doc/incident.md.
+ * The array below is the only definition of the metrics: listings, settings, alerts, history and
+ * health iterate over it. To add a metric, add an id to base/metric.h, its value to
+ * samples/take_sample.c, an entry here, a row to doc/reference.md and an entry to the runbook of
+ * doc/incident.md.
  */
 #include "postgres.h"
 
@@ -20,7 +20,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_ACTIVE_CONNECTIONS] = {
 		.name = "active_connections",
 		.help = "Connections that are executing a statement.",
-		.hint = "Most usable slots are running statements, more than any server has cores for: see connpool_running_queries and connpool_connection_states, and lower the size of the busiest pool rather than raising max_connections.",
+		.hint = "Most usable slots are running statements, more than any server has cores for: "
+		"see connpool_running_queries and connpool_connection_states, and lower the size of the "
+		"busiest pool rather than raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
@@ -32,7 +34,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_IDLE_CONNECTIONS] = {
 		.name = "idle_connections",
 		.help = "Connections that wait for their client outside a transaction.",
-		.hint = "Pools hold more connections than they use: see connpool_clients, and lower the minimum size or the idle timeout of the largest pool.",
+		.hint = "Pools hold more connections than they use: see connpool_clients, and lower the "
+		"minimum size or the idle timeout of the largest pool.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_HALF_USABLE,
@@ -43,8 +46,10 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_LONG_TRANSACTIONS] = {
 		.name = "long_transactions",
-		.help = "Transactions that have been open for longer than long_transaction_age, in any state.",
-		.hint = "See connpool_sessions by xact_age; end a forgotten one with pg_terminate_backend(pid).",
+		.help = "Transactions that have been open for longer than long_transaction_age, in any "
+		"state.",
+		.hint = "See connpool_sessions by xact_age; end a forgotten one with "
+		"pg_terminate_backend(pid).",
 		.unit = CPM_UNIT_TRANSACTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_FIXED,
@@ -55,8 +60,11 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_TOTAL_CONNECTIONS] = {
 		.name = "total_connections",
-		.help = "Slots of max_connections in use, sessions that are still authenticating included.",
-		.hint = "When no slot is left, ordinary roles are refused. See connpool_clients for who holds them; free idle ones with pg_terminate_backend(pid) and put a pooler in front before raising max_connections.",
+		.help = "Slots of max_connections in use, sessions that are still authenticating "
+		"included.",
+		.hint = "When no slot is left, ordinary roles are refused. See connpool_clients for who "
+		"holds them; free idle ones with pg_terminate_backend(pid) and put a pooler in front "
+		"before raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
@@ -66,8 +74,10 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_IDLE_IN_TRANSACTION] = {
 		.name = "idle_in_transaction",
-		.help = "Connections that wait for their client inside a transaction, failed ones included.",
-		.hint = "Applications keep transactions open while they do other work: see connpool_connection_states, and set idle_in_transaction_session_timeout for their roles.",
+		.help = "Connections that wait for their client inside a transaction, failed ones "
+		"included.",
+		.hint = "Applications keep transactions open while they do other work: see "
+		"connpool_connection_states, and set idle_in_transaction_session_timeout for their roles.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
@@ -77,8 +87,11 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_LEAK_SUSPECTS] = {
 		.name = "leak_suspects",
-		.help = "Sessions idle in transaction or kept waiting by their client in one, and transactions prepared, for longer than leak_age.",
-		.hint = "See connpool_leaks. End a session with pg_terminate_backend(pid), a prepared transaction with ROLLBACK PREPARED, and set idle_in_transaction_session_timeout for the application's role.",
+		.help = "Sessions idle in transaction or kept waiting by their client in one, and "
+		"transactions prepared, for longer than leak_age.",
+		.hint = "See connpool_leaks. End a session with pg_terminate_backend(pid), a prepared "
+		"transaction with ROLLBACK PREPARED, and set idle_in_transaction_session_timeout for the "
+		"application's role.",
 		.unit = CPM_UNIT_TRANSACTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_FIXED,
@@ -89,7 +102,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_BLOCKED_SESSIONS] = {
 		.name = "blocked_sessions",
 		.help = "Sessions that have waited for a heavyweight lock for longer than blocked_age.",
-		.hint = "See connpool_blocked_queries: root_blocker is at the head of the queue. Cancel its statement with pg_cancel_backend(root_blocker) if it runs one; if it is idle in transaction, end it with pg_terminate_backend(root_blocker).",
+		.hint = "See connpool_blocked_queries: root_blocker is at the head of the queue. Cancel "
+		"its statement with pg_cancel_backend(root_blocker) if it runs one; if it is idle in "
+		"transaction, end it with pg_terminate_backend(root_blocker).",
 		.unit = CPM_UNIT_SESSIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_FIXED,
@@ -100,7 +115,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_OLDEST_TRANSACTION_SECONDS] = {
 		.name = "oldest_transaction_seconds",
 		.help = "Age of the oldest open transaction, prepared ones included.",
-		.hint = "An old transaction keeps VACUUM from removing dead rows. See connpool_sessions by xact_age and connpool_leaks; end it, or list its application in connpool_monitor.exempt_applications.",
+		.hint = "An old transaction keeps VACUUM from removing dead rows. See connpool_sessions "
+		"by xact_age and connpool_leaks; end it, or list its application in "
+		"connpool_monitor.exempt_applications.",
 		.unit = CPM_UNIT_SECONDS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_NONE,
@@ -110,7 +127,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_LONG_QUERIES] = {
 		.name = "long_queries",
 		.help = "Statements that have been running for longer than slow_statement_time.",
-		.hint = "See connpool_running_queries, and connpool_blocked_queries for those that wait for a lock; cancel one with pg_cancel_backend(pid).",
+		.hint = "See connpool_running_queries, and connpool_blocked_queries for those that wait "
+		"for a lock; cancel one with pg_cancel_backend(pid).",
 		.unit = CPM_UNIT_STATEMENTS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_FIXED,
@@ -120,8 +138,10 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_SLOW_STATEMENTS] = {
 		.name = "slow_statements",
-		.help = "Statements that ended in the last minute and took longer than slow_statement_time.",
-		.hint = "See connpool_slow_statements for which, from whom and when, and slow_queries for those that are slow as a rule.",
+		.help = "Statements that ended in the last minute and took longer than "
+		"slow_statement_time.",
+		.hint = "connpool_slow_statements lists them with client and time; slow_queries lists "
+		"the statements that are slow on average.",
 		.unit = CPM_UNIT_STATEMENTS,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_NONE,
@@ -132,7 +152,10 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_REJECTED_CONNECTIONS] = {
 		.name = "rejected_connections",
 		.help = "Connections refused for want of a slot in the last minute.",
-		.hint = "Clients are being turned away. See connpool_rejection_log for who, connpool_clients for who holds the slots; free idle ones with pg_terminate_backend(pid) and lower the sizes of the pools before raising max_connections.",
+		.hint = "Clients are being refused. See connpool_rejection_log for these clients and "
+		"connpool_clients for the holders of the slots; free idle ones with "
+		"pg_terminate_backend(pid) and lower the sizes of the pools before raising "
+		"max_connections.",
 		.unit = CPM_UNIT_REFUSALS,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_NONE,
@@ -143,7 +166,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_CONNECTIONS_PER_SECOND] = {
 		.name = "connections_per_second",
 		.help = "Connections opened, mean over the last minute.",
-		.hint = "Clients connect anew for every request, which costs a process each time. Let them keep connections in a pool, or put a pooler such as PgBouncer in front.",
+		.hint = "Clients open a connection for every request, and each connection costs a new "
+		"process. Let them keep connections in a pool, or put a pooler such as PgBouncer in "
+		"front.",
 		.unit = CPM_UNIT_PER_SECOND,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_NONE,
@@ -153,8 +178,11 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_FAILED_QUERY_PERCENT] = {
 		.name = "failed_query_percent",
-		.help = "Failed of all statements in the last minute; 0 while there were fewer than 20.",
-		.hint = "See connpool_errors for what fails and connpool_pools by failed_queries for whose; errors that are retryable pass by themselves, others are the application's or a deployment's.",
+		.help = "Percentage of the statements of the last minute that failed; 0 if there were "
+		"fewer than 20.",
+		.hint = "See connpool_errors for the errors and connpool_pools by failed_queries for "
+		"their clients. Retryable errors are transient; others come from the application or a "
+		"deployment.",
 		.unit = CPM_UNIT_PERCENT,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_FIXED,
@@ -165,8 +193,10 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_AVERAGE_QUERY_TIME_MS] = {
 		.name = "average_query_time_ms",
-		.help = "Mean time of the statements of the last minute, in milliseconds; 0 while there were fewer than 20.",
-		.hint = "Everything is slow, or one thing that runs often: see connpool_pools by avg_time, connpool_slow_statements, and connpool_blocked_queries for what waits.",
+		.help = "Mean time of the statements of the last minute, in milliseconds; 0 if there "
+		"were fewer than 20.",
+		.hint = "Everything is slow, or one thing that runs often: see connpool_pools by "
+		"avg_time, connpool_slow_statements, and connpool_blocked_queries for what waits.",
 		.unit = CPM_UNIT_MILLISECONDS,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_NONE,
@@ -176,8 +206,11 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_EXHAUSTION_SECONDS] = {
 		.name = "exhaustion_seconds",
-		.help = "Forecast of the seconds until no usable slot is left, at the growth of the last five minutes.",
-		.hint = "Connections grow and are not returned. See connpool_clients for whose grow, and stop that client or terminate its idle sessions before ordinary roles are refused.",
+		.help = "Forecast of the seconds until no usable slot is left, at the growth of the last "
+		"five minutes.",
+		.hint = "The number of connections grows steadily. See connpool_clients for the client "
+		"that opens them, and stop that client or terminate its idle sessions before ordinary "
+		"roles are refused.",
 		.unit = CPM_UNIT_SECONDS,
 		.source = CPM_SOURCE_HISTORY,
 		.maximum = CPM_MAX_NONE,
@@ -188,7 +221,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_POOL_WAITING_CLIENTS] = {
 		.name = "pool_waiting_clients",
 		.help = "Clients that wait in PgBouncer for a server connection, in all pools.",
-		.hint = "Every connection of a pool is in use: see connpool_pgbouncer_pools for which and how long they wait. Shorten its transactions before making the pool larger; connpool_pool_advice says how large.",
+		.hint = "Every connection of a pool is in use: connpool_pgbouncer_pools shows the pool "
+		"and the waiting time. Shorten its transactions before you enlarge the pool; "
+		"connpool_pool_advice recommends a size.",
 		.unit = CPM_UNIT_CLIENTS,
 		.source = CPM_SOURCE_POOLERS,
 		.maximum = CPM_MAX_NONE,
@@ -198,7 +233,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_DIRECT_CONNECTIONS] = {
 		.name = "direct_connections",
 		.help = "Connections that came through no known PgBouncer.",
-		.hint = "Clients connect past the pooler: see connpool_sessions where pooled_by is NULL, and let them use it.",
+		.hint = "Clients connect past the pooler: see connpool_sessions where pooled_by is NULL, "
+		"and let them use it.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_POOLERS,
 		.maximum = CPM_MAX_USABLE,
@@ -214,6 +250,7 @@ cpm_metric_exists(const CpmMetric *metric, int sources)
 	return (metric->source & sources) == metric->source;
 }
 
+/* Return the maximum: the setting if it is set, else the metric's default; NaN if none. */
 static double
 maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 {
@@ -224,7 +261,7 @@ maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 		case CPM_MAX_USABLE:
 			return sample->usable_slots;
 		case CPM_MAX_HALF_USABLE:
-			return sample->usable_slots / 2;	/* as shown: rounded down */
+			return sample->usable_slots / 2;	/* rounded down, as views show it */
 		case CPM_MAX_FIXED:
 			return metric->fixed_max;
 		case CPM_MAX_NONE:
@@ -233,7 +270,7 @@ maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 	return NAN;
 }
 
-/* A threshold in the metric's unit; NaN when it is off. */
+/* Return a threshold in the metric's unit; NaN if it is off. */
 static double
 threshold_of(const CpmMetric *metric, double maximum, double setting)
 {
@@ -321,7 +358,7 @@ cpm_metric_by_name(const char *name)
 	return -1;
 }
 
-/* A value as people write it: at most two decimals, and none that are zero. */
+/* Format a value with at most two decimals, without trailing zeros. */
 static void
 format_value(char *buffer, size_t size, double value)
 {
@@ -334,7 +371,10 @@ format_value(char *buffer, size_t size, double value)
 		*end = '\0';
 }
 
-/* " refusals", " refusal" of one; nothing where the name has it. */
+/*
+ * Write a space and the unit, in the singular for a value of 1 without maximum. Writes nothing
+ * for seconds, because the names of these metrics contain the unit.
+ */
 static void
 describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * catalogue.h
- *		The metric catalogue, and the verdict on one metric of a sample.
+ *		The metric catalogue, and the evaluation of a metric in a sample.
  */
 #ifndef CPM_CATALOGUE_H
 #define CPM_CATALOGUE_H
@@ -9,39 +9,40 @@
 #include "base/sample.h"
 #include "base/settings.h"
 
-/* By CpmMetricId; CPM_METRICS entries. */
+/* The definition of each metric, by CpmMetricId. */
 extern const CpmMetric cpm_catalogue[CPM_METRICS];
 
 typedef struct CpmVerdict
 {
 	CpmStatus	status;
-	double		value;			/* NaN unknown, infinity not in sight */
-	double		maximum;		/* NaN when the metric has none */
-	double		warning;		/* thresholds in the metric's unit; NaN when off */
+	double		value;			/* NaN if unknown; infinity as in CpmSample */
+	double		maximum;		/* NaN if the metric has none */
+	double		warning;		/* thresholds in the metric's unit; NaN if off */
 	double		critical;
 } CpmVerdict;
 
-/* Do these CPM_SOURCE_… bits hold what the metric is made of? */
+/* Return true if the CPM_SOURCE_… bits include all sources that the metric needs. */
 extern bool cpm_metric_exists(const CpmMetric *metric, int sources);
 
 /*
- * Judge the exact value of a metric. Pure; a value that is no number is OK.
- * Percentages are of the maximum as it is shown, rounded down.
+ * Compare the value of a metric with its thresholds. NaN and infinity are OK. Thresholds in
+ * percent refer to the maximum as views show it, rounded down. Pure.
  */
-extern CpmVerdict cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample, CpmThresholds thresholds);
+extern CpmVerdict cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample,
+									  CpmThresholds thresholds);
 
-/* OK, WARNING, CRITICAL */
+/* Return "OK", "WARNING" or "CRITICAL". */
 extern const char *cpm_status_name(CpmStatus status);
 
-/* connections, seconds, … */
+/* Return the unit's name in the plural, such as "connections". */
 extern const char *cpm_unit_name(CpmUnit unit);
 
-/* The metric of that name, or -1. */
+/* Return the CpmMetricId of the metric with that name; -1 if there is none. */
 extern int	cpm_metric_by_name(const char *name);
 
 /*
- * Write what is the matter: metric, value and threshold, in one line without a
- * full stop. For the log, the alert tables and notifications.
+ * Write the message of an alert: metric, value and the threshold of that status, in one line
+ * without a full stop. The log, the alert views and notifications show it. Pure.
  */
 extern void cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 						 const CpmVerdict *verdict);

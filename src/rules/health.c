@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * health.c
- *		Is the server fit to take connections?
+ *		Evaluates whether the server can accept connections.
  *
- * Slots are judged by PGPROCs in use, which sessions that are still
- * authenticating hold too: pg_stat_activity shows room when there is none.
+ * Counts PGPROCs in use, because sessions that are still authenticating hold one, too, although
+ * pg_stat_activity may not show them.
  */
 #include "postgres.h"
 

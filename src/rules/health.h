@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * health.h
- *		Is the server fit to take connections?
+ *		Evaluates whether the server can accept connections.
  */
 #ifndef CPM_HEALTH_H
 #define CPM_HEALTH_H
@@ -10,11 +10,13 @@
 
 typedef struct CpmHealthInput
 {
-	const CpmSample *sample;	/* of now */
-	const CpmStatus *status;	/* by metric: what alerting has reached, or live */
-	const bool *is_checked;		/* by metric: it exists and is not silent */
-	bool		refused_lately; /* somebody, for want of a slot, within ten seconds */
-	bool		sampler_failed; /* preloaded, and has produced nothing for too long */
+	const CpmSample *sample;	/* the present state */
+	const CpmStatus *status;	/* by metric: of its alert or, if alerting does not run, in the
+								 * sample */
+	const bool *is_checked;		/* by metric: whether it exists and is not silent */
+	bool		refused_lately; /* a connection was refused in the last ten seconds because no
+								 * slot was free */
+	bool		sampler_failed; /* the library is preloaded, but the sampler is stale */
 } CpmHealthInput;
 
 typedef enum CpmHealth
@@ -24,10 +26,13 @@ typedef enum CpmHealth
 	CPM_UNHEALTHY
 } CpmHealth;
 
-/* Pure. Unhealthy: an ordinary role could not connect now. */
+/*
+ * Return unhealthy if ordinary roles cannot connect now, degraded if an alert is raised or the
+ * sampler failed. Pure.
+ */
 extern CpmHealth cpm_evaluate_health(const CpmHealthInput *input);
 
-/* healthy, degraded, unhealthy */
+/* Return "healthy", "degraded" or "unhealthy". */
 extern const char *cpm_health_name(CpmHealth health);
 
 #endif							/* CPM_HEALTH_H */

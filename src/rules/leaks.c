@@ -1,24 +1,27 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.c
- *		Which sessions and prepared transactions look forgotten.
+ *		Detects sessions that their applications seem to have forgotten.
  *
- * A session idle in transaction for too long is one by itself, and so is a
- * statement that has waited for its client for as long. An idle session is not:
- * pools keep idle ones on purpose. It is suspect when its pool (same database,
- * role and application) has opened a session since it went idle: a pool that had
- * it in hand would have used it. Not shortly after: a pool that fills
- * opens one after the other and uses none. Not when it waits for what others
- * notify or holds a lock for its application.
+ * A session that has been idle in transaction for too long is a suspect, and so is one whose
+ * statement has waited for its client for as long. An idle session alone is not, because pools
+ * keep idle sessions on purpose. It becomes a suspect when its pool (same database, role and
+ * application) opens another session: a pool that still used it would not have needed another.
+ *
+ * Two exceptions avoid false suspects. While a pool fills, it opens several sessions before it
+ * uses any, so sessions opened shortly after this one became idle do not count. A session that
+ * listens for notifications or holds an advisory lock is idle by design.
  */
 #include "postgres.h"
 
 #include "rules/leaks.h"
 
-#define FILLING_SHARE 20		/* of leak_idle_age, in which a pool may still be filling */
-#define LEAST_AGE_TO_FILL_US USECS_PER_MINUTE	/* who sets seconds wants to see it happen */
+#define FILLING_SHARE 20		/* a pool may be filling for 1/20 of leak_idle_age */
 
-/* By pool, and in the pool the session that was opened last comes first. */
+/* A shorter leak_idle_age has no such allowance, because users set it to try the detection. */
+#define MIN_AGE_TO_FILL_US USECS_PER_MINUTE
+
+/* Order by pool, and within a pool the newest session first. */
 static int
 compare_by_pool(const void *a, const void *b)
 {
@@ -41,16 +44,19 @@ same_pool(const CpmSession *x, const CpmSession *y)
 		strcmp(x->pool_application, y->pool_application) == 0;
 }
 
-/* For how long after it went idle its pool may open others without making it suspect. */
+/*
+ * Return for how many microseconds after a session became idle its pool may open others without
+ * making it a suspect.
+ */
 static int64
 filling_us(int64 leak_idle_us)
 {
-	return leak_idle_us >= LEAST_AGE_TO_FILL_US ? leak_idle_us / FILLING_SHARE : 0;
+	return leak_idle_us >= MIN_AGE_TO_FILL_US ? leak_idle_us / FILLING_SHARE : 0;
 }
 
 CpmLeakKind
-cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty, TimestampTz now,
-			  const CpmAges *ages)
+cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool is_idle_by_design,
+			  TimestampTz now, const CpmAges *ages)
 {
 	if (cpm_is_leaked_transaction(session, now, ages))
 		return CPM_LEAK_IDLE_IN_TRANSACTION;
@@ -59,7 +65,7 @@ cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty,
 	if (!session->exempt && session->state == CPM_STATE_IDLE &&
 		cpm_age_us(now, session->state_change) > ages->leak_idle_us &&
 		pool_opened > session->state_change + filling_us(ages->leak_idle_us) &&
-		pool_opened <= now && !has_duty)
+		pool_opened <= now && !is_idle_by_design)
 		return CPM_LEAK_IDLE;
 	return CPM_NO_LEAK;
 }

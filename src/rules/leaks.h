@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.h
- *		Which sessions and prepared transactions look forgotten.
+ *		Detects sessions that their applications seem to have forgotten.
  */
 #ifndef CPM_LEAKS_H
 #define CPM_LEAKS_H
@@ -10,20 +10,21 @@
 #include "base/session.h"
 
 /*
- * Is the session forgotten? pool_opened is when its pool last opened a session,
- * 0 when that is not known; has_duty, that it has a reason to stay while it is
- * idle. Pure.
+ * Return the kind of leak that the session is suspected to be, or CPM_NO_LEAK. pool_opened is
+ * when its pool last opened a session; 0 if unknown. is_idle_by_design exempts an idle session,
+ * because it listens for notifications or holds an advisory lock. Pure.
  */
-extern CpmLeakKind cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened, bool has_duty,
-								 TimestampTz now, const CpmAges *ages);
+extern CpmLeakKind cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened,
+								 bool is_idle_by_design, TimestampTz now, const CpmAges *ages);
 
 /*
- * When the newest session opened that is of the same database, role and
- * pool_application, for each of them; sessions are sorted by pool and age on the way.
- * For who does not know pools. Pure; n log n.
+ * Sort the sessions by pool and age, and set newest[i] to the time at which the newest session of
+ * session i's pool was opened. Pools are identified by database, role and pool_application. Works
+ * without the pool table, and therefore without preloading. Pure.
  */
 extern void cpm_newest_of_pools(CpmSession *sessions, int count, TimestampTz *newest);
 
+/* Return the kind's name as views show it; empty for CPM_NO_LEAK. */
 extern const char *cpm_leak_kind_name(CpmLeakKind kind);
 
 #endif							/* CPM_LEAKS_H */

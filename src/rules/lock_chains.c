@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.c
- *		Who is at the head of a chain of lock waits, and how long its tail is.
+ *		Finds the heads of chains of lock waits, and counts the waits behind a process.
  *
- * Waits are a graph from each waiting process to those that block it, and may
- * have cycles: deadlocks that nobody has found yet. Both answers spread along
- * the graph, from heads to those behind them, in rounds over all waits until a
- * round changes nothing. A queue takes two rounds, for everybody in it is
- * blocked by its head; only a chain in which each waits for the next alone takes
- * as many as it is long. A walk in depth was rejected: it must either remember
- * what it found inside a cycle, which depends on where it came in, or forget it
- * and take exponential time.
+ * Waits form a graph from each waiting process to its blockers. The graph may have cycles, namely
+ * deadlocks that PostgreSQL has not detected yet. Both functions propagate results from heads to
+ * waiters in rounds over all waits, until a round changes nothing. A queue takes two rounds,
+ * because its head blocks everyone in it. Only a chain in which each process waits for just the
+ * next one takes as many rounds as it is long.
+ *
+ * Depth-first search was rejected. If it caches results within a cycle, they depend on where it
+ * entered the cycle; if it does not, it takes exponential time.
  */
 #include "postgres.h"
 
@@ -25,9 +25,9 @@ compare_pid_to_wait(const void *key, const void *element)
 	return (pid > other) - (pid < other);
 }
 
-/* Which of the waits is this process's? -1 when it waits for nothing. */
+/* Return the index of the process's wait; -1 if it does not wait. */
 static int
-wait_of(const CpmLockWait *waits, int count, int pid)
+find_wait(const CpmLockWait *waits, int count, int pid)
 {
 	const CpmLockWait *wait = bsearch(&pid, waits, count, sizeof(CpmLockWait),
 									  compare_pid_to_wait);
@@ -35,7 +35,7 @@ wait_of(const CpmLockWait *waits, int count, int pid)
 	return wait ? (int) (wait - waits) : -1;
 }
 
-/* The lowest head that the wait's blockers are or are known to have. */
+/* Return the lowest head among the wait's blockers and the heads found so far for them. */
 static int
 lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const int *heads)
 {
@@ -43,7 +43,7 @@ lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const 
 
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
-		int			blocker = wait_of(waits, count, wait->blockers[i]);
+		int			blocker = find_wait(waits, count, wait->blockers[i]);
 		int			head = blocker < 0 ? wait->blockers[i] : heads[blocker];
 
 		if (head != CPM_NO_HEAD && (lowest == CPM_NO_HEAD || head < lowest))
@@ -86,7 +86,7 @@ waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait, c
 {
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
-		int			blocker = wait_of(waits, count, wait->blockers[i]);
+		int			blocker = find_wait(waits, count, wait->blockers[i]);
 
 		if (blocker >= 0 && is_tail[blocker])
 			return true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.h
- *		Who is at the head of a chain of lock waits, and how long its tail is.
+ *		Finds the heads of chains of lock waits, and counts the waits behind a process.
  */
 #ifndef CPM_LOCK_CHAINS_H
 #define CPM_LOCK_CHAINS_H
@@ -11,24 +11,24 @@
 #define CPM_NO_HEAD (-1)
 
 /*
- * For each wait (they are by pid) the head of its chain: the process that blocks
- * it, directly or through others, and waits for nobody itself; of several the
- * lowest pid, 0 for a prepared transaction, CPM_NO_HEAD when all wait in a cycle.
- * heads has room for count. Pure.
+ * Set heads[i] to the head of the chain of waits[i]: the process that blocks it, directly or
+ * indirectly, and does not wait itself. That is the lowest pid if there are several, 0 for a
+ * prepared transaction, and CPM_NO_HEAD if all processes in the chain wait in a cycle. waits must
+ * be ordered by pid; heads must have room for count entries. Pure.
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
 
-/* Is this wait for the one that is asked about? */
+/* Return true if the wait is directly blocked by the subject that arg identifies. */
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 
 /*
- * How many waits are for somebody, directly or through others, where waits_for
- * says which are so directly. Pure but for palloc.
+ * Return the number of waits that the subject blocks, directly (as waits_for reports) or
+ * indirectly. waits must be ordered by pid. Pure, except that it allocates memory.
  */
 extern int	cpm_chain_tail(const CpmLockWait *waits, int count,
 						   CpmWaitsFor waits_for, const void *arg);
 
-/* For cpm_chain_tail(): arg is the pid (an int) of a process. */
+/* A CpmWaitsFor whose subject is a process; arg points to its pid, an int. */
 extern bool cpm_waits_for_pid(const CpmLockWait *wait, const void *arg);
 
 #endif							/* CPM_LOCK_CHAINS_H */

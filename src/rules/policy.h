@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * policy.h
- *		Does a pool keep the limits that were set for it?
+ *		Detects violations of the limits that are set for a pool.
  */
-#ifndef CPM_JUDGE_POLICY_H
-#define CPM_JUDGE_POLICY_H
+#ifndef CPM_RULES_POLICY_H
+#define CPM_RULES_POLICY_H
 
 #include "base/session.h"
 #include "base/slot_session.h"
 
-/* In the order of the contract, which is that of the limits. */
+/* In the order of CpmLimit. */
 typedef enum CpmViolation
 {
 	CPM_OVER_MAX,
@@ -22,22 +22,24 @@ typedef enum CpmViolation
 
 #define CPM_VIOLATIONS (CPM_SLOW_TO_CONNECT + 1)
 
+/* Return the violation's name as views show it. */
 extern const char *cpm_violation_name(CpmViolation violation);
 
 /*
- * What a session violates, as bits by CpmViolation: never the first two, which
- * are of all sessions of a role in a database. A limit that is reached is kept.
- * Pure.
+ * Return the violations of a session, as bits by CpmViolation. Never returns CPM_OVER_MAX or
+ * CPM_UNDER_MIN, which concern all sessions of a role in a database. A value equal to its limit
+ * is no violation. Pure.
  */
-extern unsigned int cpm_session_violations(const CpmSlotSession *counted, const CpmSession *session,
-										   TimestampTz now);
+extern unsigned int cpm_session_violations(const CpmSlotSession *counted,
+										   const CpmSession *session, TimestampTz now);
 
 /*
- * What a pool with so many connections violates, when its role has so many in its
- * database: the first two. One without a connection is not what makes them too
- * many. Pure.
+ * Return whether a pool violates CPM_OVER_MAX or CPM_UNDER_MIN, as bits by CpmViolation.
+ * connections are the pool's own; role_connections are those of its role in its database, to
+ * which the limits apply. A pool without connections never violates the maximum, because it does
+ * not contribute to the excess. Pure.
  */
 extern unsigned int cpm_pool_violations(const CpmPolicy *policy, int connections,
 										int role_connections);
 
-#endif							/* CPM_JUDGE_POLICY_H */
+#endif							/* CPM_RULES_POLICY_H */

@@ -1,34 +1,32 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_state.c
- *		The alert of each metric as it stands, and the log of transitions.
+ *		The current alert of each metric, and the log of alert transitions.
  *
- * The sampler is the only writer of both. The board is copied whole under a
- * sequence counter; the log is a ring like the history's, with one entry more
- * than it promises for the one being written. Both outlive the sampler: a new
- * one goes on from the board that the last one left.
+ * The sampler is the only writer of both. A sequence lock guards the board: readers copy it whole
+ * and retry if the sampler changed it meanwhile. The log is a CpmRing. Both outlive the sampler,
+ * so that a restarted sampler continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 
 #include <math.h>
 
+#include "base/ring.h"
 #include "base/seqlock.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/alert_state.h"
 
-#define RING_ENTRIES (CPM_ALERT_LOG_ENTRIES + 1)
-
+/* The postmaster initializes and loads all fields at startup; later writers are named below. */
 typedef struct AlertState
 {
 	CpmSeqlock	lock;			/* guards board */
-	CpmAlertBoard board;
-	pg_atomic_uint32 reset_pending; /* set by a reset, taken back by the sampler */
-	pg_atomic_uint64 baseline;	/* the first log entry shown; a reset writes */
-	pg_atomic_uint64 next;		/* number of log entries ever written */
-	uint64		last_sequence;	/* of an entry; the sampler and the postmaster at startup */
-	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started */
-	CpmAlertLogEntry entry[RING_ENTRIES];	/* entry n stands at n % RING_ENTRIES */
+	CpmAlertBoard board;		/* the sampler writes */
+	pg_atomic_uint32 reset_pending; /* any process sets it; the sampler clears it */
+	uint64		last_sequence;	/* of the newest log entry; the sampler writes and reads */
+	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started; the
+																 * sampler writes */
+	CpmRing		log;			/* must be last: its entries follow. The sampler appends */
 } AlertState;
 
 static AlertState *shared;
@@ -36,7 +34,8 @@ static AlertState *shared;
 Size
 cpm_alert_state_size(void)
 {
-	return sizeof(AlertState);
+	return offsetof(AlertState, log) +
+		cpm_ring_size(CPM_ALERT_LOG_ENTRIES, sizeof(CpmAlertLogEntry));
 }
 
 void
@@ -49,8 +48,7 @@ cpm_alert_state_attach(void *memory, bool is_new)
 	memset(shared, 0, sizeof(*shared));
 	cpm_seqlock_init(&shared->lock);
 	pg_atomic_init_u32(&shared->reset_pending, 0);
-	pg_atomic_init_u64(&shared->baseline, 0);
-	pg_atomic_init_u64(&shared->next, 0);
+	cpm_ring_init(&shared->log, CPM_ALERT_LOG_ENTRIES, sizeof(CpmAlertLogEntry));
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (int status = CPM_OK; status <= CPM_CRITICAL; status++)
 			pg_atomic_init_u64(&shared->changes[i][status], 0);
@@ -75,7 +73,7 @@ cpm_alert_board_clear(CpmAlertBoard *board)
 void
 cpm_alerts_reset(void)
 {
-	pg_atomic_write_u64(&shared->baseline, pg_atomic_read_u64(&shared->next));
+	cpm_ring_reset(&shared->log);
 	pg_atomic_write_u32(&shared->reset_pending, 1);
 }
 
@@ -88,7 +86,7 @@ cpm_alerts_reset_pending(void)
 void
 cpm_alert_board_publish(const CpmAlertBoard *board)
 {
-	cpm_seqlock_repair(&shared->lock);
+	cpm_seqlock_repair(&shared->lock);	/* the previous sampler may have died while it wrote */
 	cpm_seqlock_write_begin(&shared->lock);
 	shared->board = *board;
 	cpm_seqlock_write_end(&shared->lock);
@@ -103,24 +101,13 @@ cpm_alert_board_get(CpmAlertBoard *board)
 	return true;
 }
 
-static void
-append(const CpmAlertLogEntry *entry)
-{
-	uint64		number = pg_atomic_read_u64(&shared->next);
-
-	pg_write_barrier();			/* as in cpm_sample_ring_append() */
-	shared->entry[number % RING_ENTRIES] = *entry;
-	pg_write_barrier();
-	pg_atomic_write_u64(&shared->next, number + 1);
-}
-
 uint64
 cpm_alert_log_append(const CpmAlertLogEntry *entry)
 {
 	CpmAlertLogEntry numbered = *entry;
 
 	numbered.sequence = ++shared->last_sequence;
-	append(&numbered);
+	(void) cpm_ring_add(&shared->log, &numbered);
 	pg_atomic_fetch_add_u64(&shared->changes[entry->metric][entry->to_status], 1);
 	return numbered.sequence;
 }
@@ -131,66 +118,47 @@ cpm_alert_changes(CpmMetricId metric, CpmStatus to_status)
 	return pg_atomic_read_u64(&shared->changes[metric][to_status]);
 }
 
-/* False when the writer has come round to it. */
-static bool
-copy_log_entry(uint64 number, CpmAlertLogEntry *copy)
+typedef struct LogScan
 {
-	*copy = shared->entry[number % RING_ENTRIES];
-	pg_read_barrier();
-	return pg_atomic_read_u64(&shared->next) - number < RING_ENTRIES;
-}
+	CpmAlertLogVisitor visit;
+	void	   *arg;
+} LogScan;
 
-/* The oldest that may be shown when so many were ever written. */
-static uint64
-first_log_entry(uint64 next)
+/* Call a CpmAlertLogVisitor; has the type of a CpmRingVisitor. */
+static void
+visit_log_entry(const void *entry, void *arg)
 {
-	uint64		first = next > CPM_ALERT_LOG_ENTRIES ? next - CPM_ALERT_LOG_ENTRIES : 0;
+	const LogScan *scan = arg;
 
-	return Max(first, pg_atomic_read_u64(&shared->baseline));
+	scan->visit(entry, scan->arg);
 }
 
 void
 cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
 {
+	LogScan		scan = {visit, arg};
 	CpmAlertLogEntry copy;
-	uint64		next;
-	uint64		first;
 
-	if (shared == NULL)
-		return;
-
-	next = pg_atomic_read_u64(&shared->next);
-	pg_read_barrier();
-	first = first_log_entry(next);
-	for (uint64 i = next; i > first; i--)
-		if (copy_log_entry(i - 1, &copy))
-			visit(&copy, arg);
+	if (shared != NULL)
+		cpm_ring_scan(&shared->log, &copy, visit_log_entry, &scan);
 }
 
 void
 cpm_alert_state_save(CpmSink *sink)
 {
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
-	uint64		next = pg_atomic_read_u64(&shared->next);
 	CpmAlertLogEntry entry;
 
 	(void) cpm_alert_board_get(board);
 	cpm_put_mark(sink, sizeof(CpmAlertRow));
 	cpm_put(sink, board->row, sizeof(board->row));
 	pfree(board);
-	cpm_put_mark(sink, sizeof(CpmAlertLogEntry));
-	for (uint64 i = first_log_entry(next); i < next; i++)
-	{
-		if (!copy_log_entry(i, &entry))
-			continue;
-		cpm_put_more(sink, true);
-		cpm_put(sink, &entry, sizeof(entry));
-	}
-	cpm_put_more(sink, false);
+	cpm_ring_save(&shared->log, &entry, sink);
 }
 
+/* Load one log entry. Not by cpm_ring_load(), because the ids of metrics may have changed. */
 static void
-load_entry(CpmSource *source, const int *metric_of, int columns)
+load_log_entry(CpmSource *source, const int *metric_of, int columns)
 {
 	CpmAlertLogEntry entry;
 
@@ -206,7 +174,7 @@ load_entry(CpmSource *source, const int *metric_of, int columns)
 	entry.message[sizeof(entry.message) - 1] = '\0';
 	entry.culprit[sizeof(entry.culprit) - 1] = '\0';
 	shared->last_sequence = Max(shared->last_sequence, entry.sequence);
-	append(&entry);
+	(void) cpm_ring_add(&shared->log, &entry);
 }
 
 bool
@@ -230,6 +198,6 @@ cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
 	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
 		return false;
 	while (cpm_get_more(source))
-		load_entry(source, metric_of, columns);
+		load_log_entry(source, metric_of, columns);
 	return !source->failed;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_state.h
- *		The alert of each metric as it stands, and the log of transitions.
+ *		The current alert of each metric, and the log of alert transitions.
  */
 #ifndef CPM_ALERT_STATE_H
 #define CPM_ALERT_STATE_H
@@ -17,23 +17,23 @@
 typedef struct CpmAlertRow
 {
 	CpmAlert	alert;
-	double		value;			/* of the last sample; NaN when not known */
-	double		maximum;		/* NaN when there is none */
-	double		warning;		/* in the metric's unit; NaN when off */
+	double		value;			/* in the latest sample; NaN if unknown */
+	double		maximum;		/* NaN if the metric has none */
+	double		warning;		/* thresholds in the metric's unit; NaN if off */
 	double		critical;
-	char		message[CPM_MESSAGE_SIZE];	/* as last announced; stale while OK */
-	char		culprit[CPM_CULPRIT_SIZE];
+	char		message[CPM_MESSAGE_SIZE];	/* of the last announcement; stale while OK */
+	char		culprit[CPM_CULPRIT_SIZE];	/* the main contributors, as of that announcement */
 } CpmAlertRow;
 
 typedef struct CpmAlertBoard
 {
-	CpmAlertRow row[CPM_METRICS];
+	CpmAlertRow row[CPM_METRICS];	/* by CpmMetricId */
 } CpmAlertBoard;
 
 typedef struct CpmAlertLogEntry
 {
-	uint64		sequence;		/* numbers transitions from 1; restored at startup from the newest
-								 * saved entry */
+	uint64		sequence;		/* number of the transition, from 1; a restarted server continues
+								 * from the newest saved entry */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	from_status;
@@ -48,34 +48,47 @@ typedef void (*CpmAlertLogVisitor) (const CpmAlertLogEntry *entry, void *arg);
 extern Size cpm_alert_state_size(void);
 extern void cpm_alert_state_attach(void *memory, bool is_new);
 
-/*
- * The sampler only; neither can fail. cpm_alert_log_append() returns the sequence number that
- * it gives to the entry.
- */
+/* Replace the board that readers see. Sampler only; cannot fail. */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
+
+/*
+ * Append a transition to the log and count it. Assigns the entry's sequence number and returns
+ * it. Sampler only; cannot fail.
+ */
 extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 
-/* How often an alert came to that status since the server started. Any process. */
+/*
+ * Return how many transitions of the metric to that status occurred since the server started. Any
+ * process; takes no lock.
+ */
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
-/* Any process; no lock. False when the library is not preloaded. */
+/*
+ * Copy the board; returns false if the library is not preloaded. Any process; takes no lock, but
+ * may wait for up to a second if the sampler was stopped while it wrote.
+ */
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 
 /*
- * Start anew: the log so far is not shown any more, and the sampler puts the
- * board back at its next sample (cpm_alert_board_clear). Any process.
+ * Hide the present log entries and request that the sampler clear the board at its next sample.
+ * Any process.
  */
 extern void cpm_alerts_reset(void);
 
-/* The sampler: has a reset been asked for since the last call? Then clear it. */
+/* Return true if a reset was requested since the last call. Sampler only. */
 extern bool cpm_alerts_reset_pending(void);
+
+/* Set every alert to OK with all values unknown. */
 extern void cpm_alert_board_clear(CpmAlertBoard *board);
 
-/* As in samples/rollups. */
+/* Save and load the board and the log; see cpm_rollups_save() and cpm_rollups_load(). */
 extern void cpm_alert_state_save(CpmSink *sink);
 extern bool cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns);
 
-/* Visit the log, newest first. */
+/*
+ * Visit copies of the log entries, newest first. Any process; takes no lock. Visits nothing if
+ * the library is not preloaded.
+ */
 extern void cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg);
 
 #endif							/* CPM_ALERT_STATE_H */

@@ -1,33 +1,36 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * notify_queue.c
- *		Transitions of alerts that are yet to be told to who listens.
+ *		The queue of alert transitions that await NOTIFY.
  *
- * A queue of fixed size: the sampler puts in, one notifier takes out. Neither
- * waits for the other; what finds no place is counted and gone.
+ * A queue of fixed size with one producer, the sampler, and one consumer, the notifier. Neither
+ * waits for the other: if the queue is full, the sampler drops the new notification and counts
+ * it. Notifications are numbered from 0; those from "sent" up to "next" are queued. The sampler
+ * writes an entry before it advances "next", and never overwrites a queued entry.
  */
 #include "postgres.h"
 
 #include "port/atomics.h"
 #include "samples/notify_queue.h"
 
-typedef struct Notifications
+typedef struct NotifyQueue
 {
-	pg_atomic_uint64 next;		/* number of those ever kept; the sampler writes */
-	pg_atomic_uint64 told;		/* and of those that wait no more; the notifier, or the sampler
-								 * while there is none */
-	pg_atomic_uint64 dropped;	/* the sampler writes */
-	pg_atomic_uint32 failing;	/* 1: what waits could not be told; the sampler writes */
-	pg_atomic_uint32 notifier;	/* the pid of who tells; 0 nobody */
-	CpmNotification entry[CPM_NOTIFICATIONS];	/* n stands at n % CPM_NOTIFICATIONS */
-} Notifications;
+	pg_atomic_uint64 next;		/* number of the next notification; the sampler writes */
+	pg_atomic_uint64 sent;		/* number of the oldest queued one; the notifier advances it, and
+								 * the sampler when it clears the queue */
+	pg_atomic_uint64 dropped;	/* since the server started; the sampler writes */
+	pg_atomic_uint32 failing;	/* 1 if the latest attempt to send failed; the sampler writes */
+	pg_atomic_uint32 notifier;	/* pid of the notifier; 0 if none. The notifier writes */
+	CpmNotification entry[CPM_NOTIFICATIONS];	/* by number % CPM_NOTIFICATIONS; the sampler
+												 * writes */
+} NotifyQueue;
 
-static Notifications *shared;
+static NotifyQueue *shared;
 
 Size
 cpm_notifications_size(void)
 {
-	return sizeof(Notifications);
+	return sizeof(NotifyQueue);
 }
 
 void
@@ -38,7 +41,7 @@ cpm_notifications_attach(void *memory, bool is_new)
 		return;
 	memset(shared, 0, sizeof(*shared));
 	pg_atomic_init_u64(&shared->next, 0);
-	pg_atomic_init_u64(&shared->told, 0);
+	pg_atomic_init_u64(&shared->sent, 0);
 	pg_atomic_init_u64(&shared->dropped, 0);
 	pg_atomic_init_u32(&shared->failing, 0);
 	pg_atomic_init_u32(&shared->notifier, 0);
@@ -47,7 +50,7 @@ cpm_notifications_attach(void *memory, bool is_new)
 uint64
 cpm_notifications_waiting(void)
 {
-	return pg_atomic_read_u64(&shared->next) - pg_atomic_read_u64(&shared->told);
+	return pg_atomic_read_u64(&shared->next) - pg_atomic_read_u64(&shared->sent);
 }
 
 void
@@ -76,7 +79,7 @@ void
 cpm_notifications_clear(void)
 {
 	pg_atomic_fetch_add_u64(&shared->dropped, cpm_notifications_waiting());
-	pg_atomic_write_u64(&shared->told, pg_atomic_read_u64(&shared->next));
+	pg_atomic_write_u64(&shared->sent, pg_atomic_read_u64(&shared->next));
 }
 
 void
@@ -94,23 +97,23 @@ cpm_notifications_are_failing(void)
 bool
 cpm_notifier_claim(int pid)
 {
-	uint32		nobody = 0;
+	uint32		no_pid = 0;
 
-	return pg_atomic_compare_exchange_u32(&shared->notifier, &nobody, (uint32) pid);
+	return pg_atomic_compare_exchange_u32(&shared->notifier, &no_pid, (uint32) pid);
 }
 
 void
 cpm_notifier_release(int pid)
 {
-	uint32		mine = (uint32) pid;
+	uint32		own_pid = (uint32) pid;
 
-	(void) pg_atomic_compare_exchange_u32(&shared->notifier, &mine, 0);
+	(void) pg_atomic_compare_exchange_u32(&shared->notifier, &own_pid, 0);
 }
 
 uint64
 cpm_notifications_first(void)
 {
-	return pg_atomic_read_u64(&shared->told);
+	return pg_atomic_read_u64(&shared->sent);
 }
 
 bool
@@ -126,12 +129,12 @@ cpm_notification_get(uint64 number, CpmNotification *notification)
 void
 cpm_notifications_sent(uint64 number)
 {
-	uint64		told;
+	uint64		sent;
 
-	pg_memory_barrier();
-	/* one that outlived its sampler must not bring back what another has dropped */
-	told = pg_atomic_read_u64(&shared->told);
-	while (told < number && !pg_atomic_compare_exchange_u64(&shared->told, &told, number))
+	pg_memory_barrier();		/* copy the entries before the sampler may overwrite them */
+	/* never go back: another sampler may have cleared the queue since this notifier started */
+	sent = pg_atomic_read_u64(&shared->sent);
+	while (sent < number && !pg_atomic_compare_exchange_u64(&shared->sent, &sent, number))
 		;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * notify_queue.h
- *		Transitions of alerts that are yet to be told to who listens.
+ *		The queue of alert transitions that await NOTIFY.
  */
 #ifndef CPM_NOTIFY_QUEUE_H
 #define CPM_NOTIFY_QUEUE_H
@@ -9,55 +9,73 @@
 #include "datatype/timestamp.h"
 #include "samples/alert_state.h"
 
-#define CPM_NOTIFICATIONS 256	/* that may wait; more are dropped */
+#define CPM_NOTIFICATIONS 256	/* capacity; a transition that finds the queue full is dropped */
 
 typedef struct CpmNotification
 {
-	uint64		sequence;		/* of the transition in samples/alert_state */
+	uint64		sequence;		/* of the transition; see CpmAlertLogEntry */
 	TimestampTz at;
 	CpmMetricId metric;
 	CpmStatus	status;
-	double		value;			/* NaN when not known */
-	double		maximum;		/* NaN when there is none */
-	double		threshold;		/* that was crossed, either way; NaN when it was turned off */
+	double		value;			/* NaN if unknown */
+	double		maximum;		/* NaN if the metric has none */
+	double		threshold;		/* the crossed one, in either direction; NaN if off */
 	char		message[CPM_MESSAGE_SIZE];
 } CpmNotification;
 
 extern Size cpm_notifications_size(void);
 extern void cpm_notifications_attach(void *memory, bool is_new);
 
-/* The sampler only: keep one for the notifier. False, and counted, when too many wait. */
+/*
+ * Append a notification; returns false, and counts it as dropped, if the queue is full. Sampler
+ * only; raises no error.
+ */
 extern bool cpm_notification_add(const CpmNotification *notification);
 
-/* The sampler only: one was not even kept, or those that wait are of no more use. */
+/* Count a notification that was dropped before it reached the queue. Sampler only. */
 extern void cpm_notification_drop(void);
+
+/* Drop and count all notifications in the queue. Sampler only. */
 extern void cpm_notifications_clear(void);
 
-/* The sampler only: the last attempt to tell what waits has failed, or has not. */
+/* Record whether the latest attempt to send the queued notifications failed. Sampler only. */
 extern void cpm_notifications_set_failing(bool failing);
 
-/* Any process; false when the library is not preloaded. */
+/*
+ * Return whether the latest attempt to send failed; false if the library is not preloaded. Any
+ * process.
+ */
 extern bool cpm_notifications_are_failing(void);
 
-/* How many wait. Any process. */
+/* Return the number of queued notifications. Any process. */
 extern uint64 cpm_notifications_waiting(void);
 
 /*
- * Be the notifier: false when another process is. A sampler that was started anew
- * does not know of the one that its predecessor started. Given back at exit.
+ * Claim the role of notifier for the process with that pid; returns false if another process
+ * holds it. The claim prevents two notifiers at once, because a restarted sampler does not know
+ * of a notifier that its predecessor started.
  */
 extern bool cpm_notifier_claim(int pid);
+
+/* Release the claim, if the process with that pid holds it. The notifier calls this at exit. */
 extern void cpm_notifier_release(int pid);
 
 /*
- * The notifier only, of which there is one: the number of the first that waits,
- * the one of that number (false: none), and that all before a number are told.
+ * Return the number of the oldest queued notification, or of the next one if the queue is empty.
+ * Any process.
  */
 extern uint64 cpm_notifications_first(void);
+
+/* Copy the notification with that number; returns false if there is none yet. Notifier only. */
 extern bool cpm_notification_get(uint64 number, CpmNotification *notification);
+
+/* Remove all notifications before that number from the queue. Notifier only, after its commit. */
 extern void cpm_notifications_sent(uint64 number);
 
-/* Dropped since the server started. Any process; 0 when the library is not preloaded. */
+/*
+ * Return the number of notifications dropped since the server started; 0 if the library is not
+ * preloaded. Any process.
+ */
 extern uint64 cpm_notifications_dropped(void);
 
 #endif							/* CPM_NOTIFY_QUEUE_H */

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_state.c
- *		What is known of the PgBouncers that are asked, and which sessions are theirs.
+ *		What the PgBouncer consoles reported, and which sessions are server connections of
+ *		which PgBouncer.
  *
- * A place for each console, written by the worker that asks it and guarded by a
- * change counter: readers copy, and copy again when it was changed meanwhile.
+ * The PgBouncer worker is the only writer. Each console has an entry guarded by a sequence lock:
+ * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark with
+ * the pid and start of the session that was found to be a server connection, and its pooler.
  *
- * A session is known to be a pooler's by a mark at the number of its PGPROC, with
- * its pid and start. The mark stays true for as long as the session lives,
- * whatever becomes of the pooler: a connection never changes hands. That a session
- * is none's needs the newest answer of all of them.
+ * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable,
+ * because the peer of a connection never changes. A session without a valid mark is known to be
+ * direct only if it is older than the last answer of every console, because any pooler could own
+ * it.
  */
 #include "postgres.h"
 
@@ -22,45 +24,57 @@
 #include "samples/pooler_state.h"
 
 #define FRESH_INTERVALS 3
-#define FRESH_LEAST_US (3 * USECS_PER_SEC)
+#define FRESH_MIN_US (3 * USECS_PER_SEC)
 
-/* A session that opened so shortly before the question may not be in the answer. */
+/* An answer may lack sessions that opened less than this before the console was asked. */
 #define MARGIN_US USECS_PER_SEC
 
-typedef struct PoolerPlace
+/*
+ * A reader gives up after this many attempts, because the worker may have been stopped while it
+ * wrote. cpm_pooler_state() and cpm_poolers_waiting() then return their last, possibly
+ * inconsistent copy; cpm_pooler_answer() returns false.
+ */
+#define MAX_READ_TRIES 1000
+
+/* The PgBouncer worker writes everything but the name, which the postmaster sets at startup. */
+typedef struct PoolerEntry
 {
-	CpmSeqlock	lock;			/* guards the rest */
+	CpmSeqlock	lock;			/* guards the other fields */
 	CpmPoolerState state;
 	bool		has_answer;
 	CpmPoolerAnswer answer;
-} PoolerPlace;
+} PoolerEntry;
 
-typedef struct Mark
+/*
+ * The PgBouncer worker writes started_at first, then session. Readers read them in the reverse
+ * order, and treat the mark as invalid if either does not match their session.
+ */
+typedef struct SessionMark
 {
-	pg_atomic_uint64 session;	/* pid << 32 | pooler + 1; 0: nobody's */
-	pg_atomic_uint64 started_at;
-} Mark;
+	pg_atomic_uint64 session;	/* pid << 32 | index of the console + 1; 0 if never marked */
+	pg_atomic_uint64 started_at;	/* a TimestampTz */
+} SessionMark;
 
 typedef struct Poolers
 {
-	int			count;			/* set at start */
-	int			marks;
-	PoolerPlace place[FLEXIBLE_ARRAY_MEMBER];	/* and then the marks */
+	int			count;			/* number of consoles; the postmaster sets this and marks */
+	int			marks;			/* number of marks, one for each regular PGPROC */
+	PoolerEntry entry[FLEXIBLE_ARRAY_MEMBER];	/* followed by the marks */
 } Poolers;
 
 static Poolers *poolers;
-static Mark *marks;
+static SessionMark *marks;
 
 static Size
-places_size(int count)
+entries_size(int count)
 {
-	return MAXALIGN(offsetof(Poolers, place) + count * sizeof(PoolerPlace));
+	return MAXALIGN(offsetof(Poolers, entry) + count * sizeof(PoolerEntry));
 }
 
 Size
 cpm_poolers_size(void)
 {
-	return places_size(cpm_settings_poolers()->count) + MaxBackends * sizeof(Mark);
+	return entries_size(cpm_settings_poolers()->count) + MaxBackends * sizeof(SessionMark);
 }
 
 void
@@ -69,16 +83,17 @@ cpm_poolers_attach(void *memory, bool is_new)
 	const CpmPoolerList *list = cpm_settings_poolers();
 
 	poolers = memory;
-	marks = (Mark *) ((char *) memory + places_size(is_new ? list->count : poolers->count));
+	marks = (SessionMark *) ((char *) memory +
+							 entries_size(is_new ? list->count : poolers->count));
 	if (!is_new)
 		return;
-	memset(poolers, 0, places_size(list->count));
+	memset(poolers, 0, entries_size(list->count));
 	poolers->count = list->count;
 	poolers->marks = MaxBackends;
 	for (int i = 0; i < list->count; i++)
 	{
-		cpm_seqlock_init(&poolers->place[i].lock);
-		strlcpy(poolers->place[i].state.name, list->console[i].name, CPM_POOLER_NAME_SIZE);
+		cpm_seqlock_init(&poolers->entry[i].lock);
+		strlcpy(poolers->entry[i].state.name, list->console[i].name, CPM_POOLER_NAME_SIZE);
 	}
 	for (int i = 0; i < MaxBackends; i++)
 	{
@@ -96,24 +111,24 @@ cpm_poolers_count(void)
 void
 cpm_pooler_answered(int pooler, const CpmPoolerAnswer *answer)
 {
-	PoolerPlace *place = &poolers->place[pooler];
+	PoolerEntry *entry = &poolers->entry[pooler];
 
-	cpm_seqlock_repair(&place->lock);	/* the previous worker may have died while it wrote */
-	cpm_seqlock_write_begin(&place->lock);
-	place->answer = *answer;
-	place->has_answer = true;
-	place->state.up = true;
-	place->state.last_success = answer->asked_at;
-	place->state.last_error[0] = '\0';
-	place->state.retry_at = 0;
-	place->state.polls++;
-	cpm_seqlock_write_end(&place->lock);
+	cpm_seqlock_repair(&entry->lock);	/* the previous worker may have died while it wrote */
+	cpm_seqlock_write_begin(&entry->lock);
+	entry->answer = *answer;
+	entry->has_answer = true;
+	entry->state.up = true;
+	entry->state.last_success = answer->asked_at;
+	entry->state.last_error[0] = '\0';
+	entry->state.retry_at = 0;
+	entry->state.polls++;
+	cpm_seqlock_write_end(&entry->lock);
 }
 
 void
 cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session)
 {
-	Mark	   *mark = &marks[proc_number];
+	SessionMark *mark = &marks[proc_number];
 
 	pg_atomic_write_u64(&mark->started_at, (uint64) session->connected_at);
 	pg_write_barrier();
@@ -123,28 +138,28 @@ cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session)
 void
 cpm_pooler_failed(int pooler, const char *error, TimestampTz retry_at)
 {
-	PoolerPlace *place = &poolers->place[pooler];
+	PoolerEntry *entry = &poolers->entry[pooler];
 
-	cpm_seqlock_repair(&place->lock);	/* the previous worker may have died while it wrote */
-	cpm_seqlock_write_begin(&place->lock);
-	place->state.up = false;
-	strlcpy(place->state.last_error, error, CPM_POOLER_ERROR_SIZE);
-	place->state.retry_at = retry_at;
-	cpm_seqlock_write_end(&place->lock);
+	cpm_seqlock_repair(&entry->lock);	/* the previous worker may have died while it wrote */
+	cpm_seqlock_write_begin(&entry->lock);
+	entry->state.up = false;
+	strlcpy(entry->state.last_error, error, CPM_POOLER_ERROR_SIZE);
+	entry->state.retry_at = retry_at;
+	cpm_seqlock_write_end(&entry->lock);
 }
 
 CpmPoolerState
 cpm_pooler_state(int pooler)
 {
-	PoolerPlace *place = &poolers->place[pooler];
+	PoolerEntry *entry = &poolers->entry[pooler];
 	CpmPoolerState state = {0};
 
-	for (int tries = 0; tries < 1000; tries++)
+	for (int tries = 0; tries < MAX_READ_TRIES; tries++)
 	{
-		uint32		before = cpm_seqlock_read_begin(&place->lock);
+		uint32		before = cpm_seqlock_read_begin(&entry->lock);
 
-		state = place->state;
-		if (cpm_seqlock_read_ok(&place->lock, before))
+		state = entry->state;
+		if (cpm_seqlock_read_ok(&entry->lock, before))
 			break;
 	}
 	return state;
@@ -153,16 +168,16 @@ cpm_pooler_state(int pooler)
 bool
 cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer)
 {
-	PoolerPlace *place = &poolers->place[pooler];
+	PoolerEntry *entry = &poolers->entry[pooler];
 
-	for (int tries = 0; tries < 1000; tries++)
+	for (int tries = 0; tries < MAX_READ_TRIES; tries++)
 	{
-		uint32		before = cpm_seqlock_read_begin(&place->lock);
-		bool		has_answer = place->has_answer;
+		uint32		before = cpm_seqlock_read_begin(&entry->lock);
+		bool		has_answer = entry->has_answer;
 
 		if (has_answer)
-			*answer = place->answer;
-		if (cpm_seqlock_read_ok(&place->lock, before))
+			*answer = entry->answer;
+		if (cpm_seqlock_read_ok(&entry->lock, before))
 			return has_answer;
 	}
 	return false;
@@ -172,10 +187,10 @@ bool
 cpm_pooler_is_fresh(int pooler, TimestampTz now)
 {
 	CpmPoolerState state = cpm_pooler_state(pooler);
-	int64		most_us = Max(FRESH_INTERVALS * cpm_pgbouncer_interval_ms * INT64CONST(1000),
-							  FRESH_LEAST_US);
+	int64		max_age_us = Max(FRESH_INTERVALS * cpm_pgbouncer_interval_ms * INT64CONST(1000),
+								 FRESH_MIN_US);
 
-	return state.up && now - state.last_success <= most_us;
+	return state.up && now - state.last_success <= max_age_us;
 }
 
 CpmPoolersAsked
@@ -194,37 +209,43 @@ cpm_poolers_asked(TimestampTz now)
 CpmPooling
 cpm_pooling_of(const CpmSession *session, const CpmPoolersAsked *asked, int *pooler)
 {
+	SessionMark *mark;
 	uint64		marked;
 
-	if (cpm_poolers_count() == 0 || session->proc_number < 0 || session->proc_number >= poolers->marks)
+	if (cpm_poolers_count() == 0 || session->proc_number < 0 ||
+		session->proc_number >= poolers->marks)
 		return CPM_POOLING_UNKNOWN;
-	marked = pg_atomic_read_u64(&marks[session->proc_number].session);
+	mark = &marks[session->proc_number];
+	marked = pg_atomic_read_u64(&mark->session);
 	pg_read_barrier();
 	if ((int) (marked >> 32) == session->pid && (uint32) marked != 0 &&
-		(TimestampTz) pg_atomic_read_u64(&marks[session->proc_number].started_at) == session->connected_at)
+		(TimestampTz) pg_atomic_read_u64(&mark->started_at) == session->connected_at)
 	{
 		*pooler = (int) (uint32) marked - 1;
 		return CPM_POOLING_POOLED;
 	}
-	/* every one of them would have named it, had it been theirs */
+	/* if a pooler owned the session, its answer would have listed it */
 	return asked->all_fresh && session->connected_at + MARGIN_US < asked->oldest ?
 		CPM_POOLING_DIRECT : CPM_POOLING_UNKNOWN;
 }
 
-/* Only what is summed is copied: this is asked for at every sample. */
+/*
+ * Sum up the waiting clients of one console. Every sample needs this, so it reads them in place
+ * rather than copy the whole answer.
+ */
 static int64
-waiting_in(PoolerPlace *place)
+waiting_clients(PoolerEntry *entry)
 {
 	int64		sum = 0;
 
-	for (int tries = 0; tries < 1000; tries++)
+	for (int tries = 0; tries < MAX_READ_TRIES; tries++)
 	{
-		uint32		before = cpm_seqlock_read_begin(&place->lock);
+		uint32		before = cpm_seqlock_read_begin(&entry->lock);
 
 		sum = 0;
-		for (int i = 0; i < place->answer.pools && i < CPM_POOLER_ROWS; i++)
-			sum += Max(place->answer.pool[i].number[CPM_CL_WAITING], 0);
-		if (cpm_seqlock_read_ok(&place->lock, before))
+		for (int i = 0; i < entry->answer.pools && i < CPM_POOLER_ROWS; i++)
+			sum += Max(entry->answer.pool[i].number[CPM_CL_WAITING], 0);
+		if (cpm_seqlock_read_ok(&entry->lock, before))
 			break;
 	}
 	return sum;
@@ -239,7 +260,7 @@ cpm_poolers_waiting(TimestampTz now)
 	{
 		if (!cpm_pooler_is_fresh(i, now))
 			continue;
-		sum = (isnan(sum) ? 0 : sum) + (double) waiting_in(&poolers->place[i]);
+		sum = (isnan(sum) ? 0 : sum) + (double) waiting_clients(&poolers->entry[i]);
 	}
 	return sum;
 }

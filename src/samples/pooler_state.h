@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_state.h
- *		What is known of the PgBouncers that are asked, and which sessions are theirs.
+ *		What the PgBouncer consoles reported, and which sessions are server connections of
+ *		which PgBouncer.
  */
 #ifndef CPM_POOLER_STATE_H
 #define CPM_POOLER_STATE_H
@@ -12,46 +13,69 @@
 extern Size cpm_poolers_size(void);
 extern void cpm_poolers_attach(void *memory, bool is_new);
 
-/* Consoles that are configured; 0 without any, and when the library is not preloaded. */
+/*
+ * Return the number of configured consoles; 0 if the library is not preloaded. The functions
+ * below take the index of a console in connpool_monitor.pgbouncers.
+ */
 extern int	cpm_poolers_count(void);
 
 /*
- * The worker only: a console has given a whole answer, with the server
- * connections of its that are sessions of ours; or it has not. Nothing here
- * raises an error or takes a lock.
+ * Publish a complete answer of a console, or a failed attempt to get one. PgBouncer worker only;
+ * takes no lock, cannot fail.
  */
 extern void cpm_pooler_answered(int pooler, const CpmPoolerAnswer *answer);
-extern void cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session);
 extern void cpm_pooler_failed(int pooler, const char *error, TimestampTz retry_at);
 
-/* Any process; takes no lock. The state of a console; its last answer, false for none yet. */
+/*
+ * Record that the session is a server connection of the pooler. PgBouncer worker only; takes no
+ * lock, cannot fail.
+ */
+extern void cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session);
+
+/* Return the state of a console. Any process; takes no lock. */
 extern CpmPoolerState cpm_pooler_state(int pooler);
+
+/*
+ * Copy the last answer of a console; returns false if there is none, or if the worker was stopped
+ * while it wrote one. Any process; takes no lock.
+ */
 extern bool cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer);
 
-/* Does its last answer tell of now? Not after three intervals, nor while it is down. */
+/*
+ * Return true if the console is up and its last answer is at most three polling intervals, or
+ * three seconds if that is longer, old. Any process; takes no lock.
+ */
 extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 
-/* What all poolers together can tell of sessions, asked once for many of those. */
+/*
+ * The freshness of all consoles together. Callers compute it once for a pass over many sessions.
+ */
 typedef struct CpmPoolersAsked
 {
-	bool		all_fresh;		/* each answer tells of now, and there is one */
-	TimestampTz oldest;			/* when the one that was asked longest ago was asked */
+	bool		all_fresh;		/* at least one console is configured and all are fresh */
+	TimestampTz oldest;			/* when the console with the oldest answer was asked */
 } CpmPoolersAsked;
 
 extern CpmPoolersAsked cpm_poolers_asked(TimestampTz now);
 
 typedef enum CpmPooling
 {
-	CPM_POOLING_UNKNOWN,		/* too young, or an answer is missing */
+	CPM_POOLING_UNKNOWN,		/* too new for the oldest answer, or an answer is missing */
 	CPM_POOLING_DIRECT,
 	CPM_POOLING_POOLED
 } CpmPooling;
 
-/* Through which pooler does a session come? *pooler is set when it is pooled. */
+/*
+ * Return whether the session is a server connection of a pooler. Sets *pooler to the index of the
+ * pooler's console if it is. Any process; takes no lock.
+ */
 extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersAsked *asked,
 								 int *pooler);
 
-/* Clients that wait for a connection in those that are fresh; NaN when none is. */
+/*
+ * Return the number of clients that wait for a server connection, summed over the fresh consoles;
+ * NaN if none is fresh. Any process; takes no lock.
+ */
 extern double cpm_poolers_waiting(TimestampTz now);
 
 #endif							/* CPM_POOLER_STATE_H */

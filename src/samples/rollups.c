@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rollups.c
- *		What samples come to by the minute, for a week, and by the hour, for a year.
+ *		Aggregates of samples: by minute for a week, and by hour for a year.
  *
- * A ring of rows each. The newest row is that of the stretch under way, and
- * every sample changes it: its mean, its worst. The sampler is the only writer,
- * under a sequence counter for each ring; readers copy one row at a time and
- * copy again what they caught in the middle.
+ * Each tier is a ring of rows. The newest row belongs to the unfinished minute or hour, and every
+ * sample updates it. The sampler is the only writer, under one sequence lock for each ring.
+ * Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
  *
- * When the clock was set back, samples fall into stretches that have been left
- * already: their rows are looked for and gone on with, so that no stretch has
- * two. Rows then are not in the order of their times.
+ * If the system clock is set back, samples belong to minutes and hours that already have rows.
+ * The sampler searches for these rows and continues them, so that no minute or hour has two rows.
+ * From then on rows are not ordered by time.
  */
 #include "postgres.h"
 
@@ -22,27 +21,33 @@
 #include "port/atomics.h"
 #include "samples/rollups.h"
 
-#define MINUTE_ROWS (CPM_MINUTES_KEPT + 1)	/* and the one under way */
+#define MINUTE_ROWS (CPM_MINUTES_KEPT + 1)	/* plus the unfinished one */
 #define HOUR_ROWS (CPM_HOURS_KEPT + 1)
-#define MOST_TRIES 1000
 
-typedef struct Ring
+/*
+ * A reader skips a row after this many attempts, because the sampler may have been stopped while
+ * it wrote.
+ */
+#define MAX_COPY_TRIES 1000
+
+typedef struct RollupRing
 {
-	int64		length_us;		/* of a row's stretch of time; set at start, as is size */
-	int			size;
-	CpmSeqlock	lock;			/* guards rows and sums */
+	int64		length_us;		/* time that a row covers; the postmaster sets this and size */
+	int			size;			/* number of rows */
+	CpmSeqlock	lock;			/* guards the rows, summed and sum; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
-	pg_atomic_uint64 baseline;	/* the first that is shown; a reset writes */
-	uint64		summed;			/* the row that sums are of */
-	double		sum[CPM_METRICS];	/* a mean in single precision would lose what is added last */
-} Ring;
+	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
+	uint64		summed;			/* number of the row to which sum belongs; the sampler writes */
+	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
+									 * lose precision. The sampler writes */
+} RollupRing;
 
 typedef struct Tiers
 {
-	Ring		minutes;
-	Ring		hours;
-	CpmRollupRow minute[MINUTE_ROWS];	/* row n stands at n % size */
-	CpmRollupRow hour[HOUR_ROWS];
+	RollupRing	minutes;
+	RollupRing	hours;
+	CpmRollupRow minute[MINUTE_ROWS];	/* row n is at n % size; the sampler writes */
+	CpmRollupRow hour[HOUR_ROWS];	/* as above */
 } Tiers;
 
 static Tiers *tiers;
@@ -54,7 +59,7 @@ cpm_rollups_size(void)
 }
 
 static void
-init_ring(Ring *ring, int64 length_us, int size)
+init_ring(RollupRing *ring, int64 length_us, int size)
 {
 	ring->length_us = length_us;
 	ring->size = size;
@@ -75,37 +80,39 @@ cpm_rollups_attach(void *memory, bool is_new)
 	init_ring(&tiers->hours, 3600 * USECS_PER_SEC, HOUR_ROWS);
 }
 
-static Ring *
+static RollupRing *
 ring_of(CpmRollup tier)
 {
 	return tier == CPM_ROLLUP_MINUTES ? &tiers->minutes : &tiers->hours;
 }
 
 static CpmRollupRow *
-row_of(Ring *ring, uint64 number)
+row_of(RollupRing *ring, uint64 number)
 {
 	return (ring == &tiers->minutes ? tiers->minute : tiers->hour) + number % ring->size;
 }
 
+/* Return the number of the oldest visible row. */
 static uint64
-first_rollup(Ring *ring, uint64 next)
+first_rollup(RollupRing *ring, uint64 next)
 {
 	uint64		first = next > (uint64) ring->size ? next - ring->size : 0;
 
 	return Max(first, pg_atomic_read_u64(&ring->baseline));
 }
 
+/* Return the start of the minute or hour to which that time belongs. */
 static TimestampTz
-start_of(const Ring *ring, TimestampTz at)
+rollup_start(const RollupRing *ring, TimestampTz at)
 {
-	int64		into = at % ring->length_us;
+	int64		offset = at % ring->length_us;	/* negative before the year 2000 */
 
-	return at - (into < 0 ? into + ring->length_us : into);
+	return at - (offset < 0 ? offset + ring->length_us : offset);
 }
 
-/* The row that begins then; the number of the next, which is yet to be begun, when there is none. */
+/* Return the number of the row that starts then, or the number of the next row if none does. */
 static uint64
-find_row(Ring *ring, TimestampTz start)
+find_row(RollupRing *ring, TimestampTz start)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	uint64		first = first_rollup(ring, next);
@@ -119,7 +126,7 @@ find_row(Ring *ring, TimestampTz start)
 }
 
 static void
-begin_row(Ring *ring, uint64 number, TimestampTz start)
+begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 {
 	CpmRollupRow *row = row_of(ring, number);
 
@@ -132,9 +139,12 @@ begin_row(Ring *ring, uint64 number, TimestampTz start)
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
-/* Sums of a row that was left, or loaded, are what its means say. */
+/*
+ * Compute the sums of a row from its means. Needed if the row was loaded, or if another row was
+ * updated last.
+ */
 static void
-sum_row(Ring *ring, uint64 number)
+restore_sums(RollupRing *ring, uint64 number)
 {
 	const CpmRollupRow *row = row_of(ring, number);
 
@@ -144,7 +154,8 @@ sum_row(Ring *ring, uint64 number)
 }
 
 static void
-add_value(Ring *ring, CpmRollupRow *row, CpmMetricId id, float4 value, float4 worst, bool low_is_bad)
+add_value(RollupRing *ring, CpmRollupRow *row, CpmMetricId id, float4 value, float4 worst,
+		  bool low_is_bad)
 {
 	if (!cpm_is_number(value) || row->samples[id] == PG_UINT16_MAX)
 		return;
@@ -156,17 +167,17 @@ add_value(Ring *ring, CpmRollupRow *row, CpmMetricId id, float4 value, float4 wo
 }
 
 static void
-add_sample(Ring *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
+add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
-	TimestampTz start = start_of(ring, sample->at);
+	TimestampTz start = rollup_start(ring, sample->at);
 	uint64		number = find_row(ring, start);
 
-	cpm_seqlock_repair(&ring->lock);
+	cpm_seqlock_repair(&ring->lock);	/* the previous sampler may have died while it wrote */
 	cpm_seqlock_write_begin(&ring->lock);
 	if (number == pg_atomic_read_u64(&ring->next))
 		begin_row(ring, number, start);
 	if (number != ring->summed)
-		sum_row(ring, number);
+		restore_sums(ring, number);
 	for (int i = 0; i < CPM_METRICS; i++)
 		add_value(ring, row_of(ring, number), i, sample->value[i],
 				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
@@ -180,11 +191,14 @@ cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue)
 	add_sample(&tiers->hours, sample, catalogue);
 }
 
-/* False when the sampler has come round to it, or was stopped in the middle of a change. */
+/*
+ * Copy a row; returns false if the sampler has overwritten it with a newer row, or was stopped
+ * while it wrote.
+ */
 static bool
-copy_rollup(Ring *ring, uint64 number, CpmRollupRow *copy)
+copy_rollup(RollupRing *ring, uint64 number, CpmRollupRow *copy)
 {
-	for (int tries = 0; tries < MOST_TRIES; tries++)
+	for (int tries = 0; tries < MAX_COPY_TRIES; tries++)
 	{
 		uint32		before = cpm_seqlock_read_begin(&ring->lock);
 		uint64		next;
@@ -198,7 +212,8 @@ copy_rollup(Ring *ring, uint64 number, CpmRollupRow *copy)
 }
 
 static void
-scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
+scan_ring(RollupRing *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor visit,
+		  void *arg)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	CpmRollupRow row;
@@ -209,7 +224,8 @@ scan_ring(Ring *ring, TimestampTz since, TimestampTz until, CpmRollupVisitor vis
 }
 
 void
-cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until, CpmRollupVisitor visit, void *arg)
+cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until, CpmRollupVisitor visit,
+				void *arg)
 {
 	if (tiers != NULL)
 		scan_ring(ring_of(tier), since, until, visit, arg);
@@ -254,7 +270,7 @@ cpm_rollups_save(CpmSink *sink)
 }
 
 static void
-load_row(CpmSource *source, Ring *ring, const int *metric_of, int columns)
+load_row(CpmSource *source, RollupRing *ring, const int *metric_of, int columns)
 {
 	CpmRollupRow loaded = {0};
 	uint64		number = pg_atomic_read_u64(&ring->next);

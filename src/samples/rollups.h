@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rollups.h
- *		What samples come to by the minute, for a week, and by the hour, for a year.
+ *		Aggregates of samples: by minute for a week, and by hour for a year.
  */
 #ifndef CPM_ROLLUPS_H
 #define CPM_ROLLUPS_H
@@ -12,21 +12,21 @@
 #define CPM_MINUTES_KEPT (7 * 24 * 60)
 #define CPM_HOURS_KEPT (366 * 24)
 
-/* Tiers of connpool_history(), the finest first. */
+/* The resolutions of connpool_history(), the finest first. */
 typedef enum CpmRollup
 {
-	CPM_ROLLUP_SAMPLES,			/* samples/sample_ring */
+	CPM_ROLLUP_SAMPLES,			/* single samples, see samples/sample_ring */
 	CPM_ROLLUP_MINUTES,
 	CPM_ROLLUP_HOURS
 } CpmRollup;
 
-/* What the samples of a stretch of time come to. Of no sample: NaN. */
+/* The aggregates of all samples of one minute or hour. */
 typedef struct CpmRollupRow
 {
-	TimestampTz start;
-	float4		mean[CPM_METRICS];
-	float4		worst[CPM_METRICS]; /* the highest; where low is bad, the lowest */
-	uint16		samples[CPM_METRICS];	/* in which the metric was known */
+	TimestampTz start;			/* of the minute or hour */
+	float4		mean[CPM_METRICS];	/* NaN if no sample had a value, here and below */
+	float4		worst[CPM_METRICS]; /* the highest; the lowest for metrics where low is bad */
+	uint16		samples[CPM_METRICS];	/* number of samples in which the metric was known */
 } CpmRollupRow;
 
 typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);
@@ -34,28 +34,32 @@ typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);
 extern Size cpm_rollups_size(void);
 extern void cpm_rollups_attach(void *memory, bool is_new);
 
-/* Add a sample to the minute and the hour that it falls into. The sampler only; cannot fail. */
+/* Add a sample to its minute and its hour. Sampler only; cannot fail. */
 extern void cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue);
 
 /*
- * Visit the stretches that begin from since to until, that under way included, in
- * the order in which they were begun. Any process; takes no lock and never
- * holds up the sampler. Not for CPM_ROLLUP_SAMPLES.
+ * Visit copies of the rows that start from since to until, including the unfinished one, in the
+ * order in which they were begun. Any process; takes no lock and never delays the sampler. Not
+ * for CPM_ROLLUP_SAMPLES, see cpm_sample_ring_scan(). Visits nothing if the library is not
+ * preloaded.
  */
 extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until,
 							CpmRollupVisitor visit, void *arg);
 
-/* Microseconds of a stretch of the tier. Not for CPM_ROLLUP_SAMPLES. */
+/* Return the microseconds that a row of the tier covers. Not for CPM_ROLLUP_SAMPLES. */
 extern int64 cpm_rollup_length_us(CpmRollup tier);
 
-/* Start anew. Any process. */
+/* Hide all present rows. Any process. */
 extern void cpm_rollups_reset(void);
 
-/*
- * metric_of[i] is the metric of column i of the source, or -1; so many columns.
- * Loading is for the postmaster, before anybody else is there.
- */
+/* Save the visible rows of both tiers. Any process; takes no lock. */
 extern void cpm_rollups_save(CpmSink *sink);
+
+/*
+ * Load saved rows. The values of column i belong to the metric metric_of[i], or are ignored if
+ * that is -1 because the metric no longer exists. Returns false if the source is invalid, and
+ * changes nothing if source->validate_only. Postmaster only, at startup.
+ */
 extern bool cpm_rollups_load(CpmSource *source, const int *metric_of, int columns);
 
 #endif							/* CPM_ROLLUPS_H */

@@ -3,14 +3,13 @@
  * sample_ring.c
  *		The samples of the last hour, in a ring of fixed size.
  *
- * The sampler is the only writer. It fills the row after the newest and then
- * publishes it by advancing "next"; readers copy a row and afterwards look
- * whether the writer has come round to it. The ring has one row more than it
- * promises, for the one that is being written.
+ * The sampler is the only writer: it fills the next row, then publishes the row by advancing
+ * "next". A reader copies a row and discards the copy if "next" shows that the sampler may have
+ * reused the row meanwhile. The ring has one row more than it promises, because the row being
+ * written is not readable.
  *
- * Rows are in the order in which they were taken, which is the order of their
- * times unless the machine's clock was set back: a scan therefore looks at all
- * of them rather than searching.
+ * Rows are in the order in which they were taken, which is the order of their times unless the
+ * system clock was set back. A scan therefore reads all rows instead of searching for the first.
  */
 #include "postgres.h"
 
@@ -21,68 +20,68 @@
 
 #define RING_ROWS (CPM_HISTORY_SAMPLES + 1)
 
-typedef struct History
+typedef struct SampleRing
 {
 	pg_atomic_uint64 next;		/* number of rows ever written; the sampler writes */
-	pg_atomic_uint64 baseline;	/* the first that is shown; a reset writes */
-	uint64		loaded;			/* so many are from before the server's start; set at start */
-	CpmSampleRow row[RING_ROWS];	/* row n stands at n % RING_ROWS */
-} History;
+	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
+	uint64		loaded;			/* number of rows loaded at startup; the postmaster sets it */
+	CpmSampleRow row[RING_ROWS];	/* row n is at n % RING_ROWS; the sampler writes */
+} SampleRing;
 
-static History *history;
+static SampleRing *ring;
 
 Size
 cpm_sample_ring_size(void)
 {
-	return sizeof(History);
+	return sizeof(SampleRing);
 }
 
 void
 cpm_sample_ring_attach(void *memory, bool is_new)
 {
-	history = memory;
+	ring = memory;
 	if (is_new)
 	{
-		memset(history, 0, sizeof(*history));
-		pg_atomic_init_u64(&history->next, 0);
-		pg_atomic_init_u64(&history->baseline, 0);
+		memset(ring, 0, sizeof(*ring));
+		pg_atomic_init_u64(&ring->next, 0);
+		pg_atomic_init_u64(&ring->baseline, 0);
 	}
 }
 
 void
 cpm_sample_ring_append(const CpmSampleRow *row)
 {
-	uint64		number = pg_atomic_read_u64(&history->next);
+	uint64		number = pg_atomic_read_u64(&ring->next);
 
-	/* "next" must be seen to have moved before the oldest row changes */
+	/* readers must see that "next" passed the oldest row before they see that row change */
 	pg_write_barrier();
-	history->row[number % RING_ROWS] = *row;
+	ring->row[number % RING_ROWS] = *row;
 	pg_write_barrier();
-	pg_atomic_write_u64(&history->next, number + 1);
+	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
-/* Copy row "number"; false when the writer has reused its place. */
+/* Copy a row; returns false if the sampler may have overwritten it meanwhile. */
 static bool
 copy_row(uint64 number, CpmSampleRow *copy)
 {
-	*copy = history->row[number % RING_ROWS];
+	*copy = ring->row[number % RING_ROWS];
 	pg_read_barrier();
-	return pg_atomic_read_u64(&history->next) - number < RING_ROWS;
+	return pg_atomic_read_u64(&ring->next) - number < RING_ROWS;
 }
 
-/* The oldest row that may be shown when so many were ever written. */
+/* Return the number of the oldest visible row. */
 static uint64
 first_row(uint64 next)
 {
 	uint64		first = next > CPM_HISTORY_SAMPLES ? next - CPM_HISTORY_SAMPLES : 0;
 
-	return Max(first, pg_atomic_read_u64(&history->baseline));
+	return Max(first, pg_atomic_read_u64(&ring->baseline));
 }
 
 void
 cpm_sample_ring_reset(void)
 {
-	pg_atomic_write_u64(&history->baseline, pg_atomic_read_u64(&history->next));
+	pg_atomic_write_u64(&ring->baseline, pg_atomic_read_u64(&ring->next));
 }
 
 void
@@ -91,10 +90,10 @@ cpm_sample_ring_scan(TimestampTz since, TimestampTz until, CpmSampleRowVisitor v
 	uint64		next;
 	CpmSampleRow row;
 
-	if (history == NULL)
+	if (ring == NULL)
 		return;
 
-	next = pg_atomic_read_u64(&history->next);
+	next = pg_atomic_read_u64(&ring->next);
 	pg_read_barrier();
 	for (uint64 i = first_row(next); i < next; i++)
 		if (copy_row(i, &row) && row.at >= since && row.at <= until)
@@ -106,21 +105,21 @@ cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 {
 	uint64		next;
 
-	if (history == NULL)
+	if (ring == NULL)
 		return;
 
-	/* newest first, so that it ends at the first row that is too old */
-	next = pg_atomic_read_u64(&history->next);
+	/* newest first, so that the loop ends at the first row that is too old */
+	next = pg_atomic_read_u64(&ring->next);
 	pg_read_barrier();
-	for (uint64 i = next; i > Max(first_row(next), history->loaded); i--)
+	for (uint64 i = next; i > Max(first_row(next), ring->loaded); i--)
 	{
 		uint64		number = i - 1;
-		const CpmSampleRow *row = &history->row[number % RING_ROWS];
+		const CpmSampleRow *row = &ring->row[number % RING_ROWS];
 		TimestampTz at = row->at;
 		float4		value = row->value[id];
 
 		pg_read_barrier();
-		if (pg_atomic_read_u64(&history->next) - number >= RING_ROWS ||
+		if (pg_atomic_read_u64(&ring->next) - number >= RING_ROWS ||
 			growth->now - at >= CPM_GROWTH_SPAN_US)
 			break;
 		cpm_growth_add(growth, at, value);
@@ -169,6 +168,6 @@ cpm_sample_ring_load(CpmSource *source, const int *metric_of, int columns)
 		if (!source->failed && !source->validate_only)
 			cpm_sample_ring_append(&row);
 	}
-	history->loaded = pg_atomic_read_u64(&history->next);
+	ring->loaded = pg_atomic_read_u64(&ring->next);
 	return !source->failed;
 }

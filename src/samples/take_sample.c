@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * take_sample.c
- *		Takes a sample: the one path by which every reader sees the present.
+ *		Takes a sample of all metrics.
  *
- * SQL, the sampler and (through them) alerts, history and health all come
- * here. Counts sessions in one pass and adds what the history knows: the
- * forecast of when no slot is left.
+ * SQL functions and the sampler call the same cpm_sample_take(), so that views, alerts, history
+ * and health cannot disagree. It counts sessions in one pass over the backends, then adds the
+ * metrics that the counters, the PgBouncer consoles and the sample ring provide.
  */
 #include "postgres.h"
 
@@ -30,22 +30,23 @@ typedef struct Counting
 {
 	CpmSample  *sample;
 	CpmAges		ages;
-	TimestampTz oldest_transaction; /* 0 for none */
-	const CpmSampleObserver *watcher;	/* NULL when there is none */
+	TimestampTz oldest_transaction; /* start of the oldest so far; 0 if none */
+	const CpmSampleObserver *observer;	/* may be NULL */
 	CpmPoolersAsked asked;
-	int			pooled;
+	int			pooled;			/* sessions that are server connections of a pooler */
 } Counting;
 
 static void
-remember_oldest(Counting *counting, TimestampTz start)
+update_oldest(Counting *counting, TimestampTz start)
 {
 	if (start != 0 && (counting->oldest_transaction == 0 || start < counting->oldest_transaction))
 		counting->oldest_transaction = start;
 }
 
 /*
- * A session that is neither counts for neither; nor is one direct that does not track its
- * activities, which counts in total_connections only.
+ * Count a session as pooled or direct. A session not yet known to be either counts as neither.
+ * One with track_activities off does not count as direct, because it counts only in
+ * total_connections.
  */
 static void
 count_pooling(Counting *counting, const CpmSession *session)
@@ -68,10 +69,10 @@ count_session(const CpmSession *session, void *arg)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
 	if (counting->asked.all_fresh)
 		count_pooling(counting, session);
-	if (counting->watcher && counting->watcher->session)
-		counting->watcher->session(session, counting->watcher->arg);
+	if (counting->observer && counting->observer->session)
+		counting->observer->session(session, counting->observer->arg);
 	if (!session->exempt)
-		remember_oldest(counting, session->xact_start);
+		update_oldest(counting, session->xact_start);
 }
 
 static void
@@ -84,9 +85,9 @@ count_prepared(Counting *counting)
 	{
 		counting->sample->value[CPM_LEAK_SUSPECTS] +=
 			cpm_is_leaked_prepared(&list[i], counting->sample->taken_at, &counting->ages);
-		remember_oldest(counting, list[i].prepared_at);
-		if (counting->watcher && counting->watcher->prepared)
-			counting->watcher->prepared(&list[i], counting->watcher->arg);
+		update_oldest(counting, list[i].prepared_at);
+		if (counting->observer && counting->observer->prepared)
+			counting->observer->prepared(&list[i], counting->observer->arg);
 	}
 	if (list)
 		pfree(list);
@@ -117,8 +118,8 @@ cpm_counters_now(TimestampTz at)
 	return counters;
 }
 
-/* Fewer statements than that say nothing about how they fare on average. */
-#define FEWEST_QUERIES 20
+/* With fewer statements in a minute, percentages and means are 0, because they are too noisy. */
+#define MIN_QUERIES 20
 
 static void
 count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *then)
@@ -128,13 +129,13 @@ count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *th
 	cpm_query_counts_subtract(&counts, then);
 	queries = (double) counts.of[CPM_QUERIES];
 	sample->value[CPM_SLOW_STATEMENTS] = (double) counts.of[CPM_SLOW_QUERIES];
-	sample->value[CPM_FAILED_QUERY_PERCENT] = queries < FEWEST_QUERIES ? 0 :
+	sample->value[CPM_FAILED_QUERY_PERCENT] = queries < MIN_QUERIES ? 0 :
 		100.0 * (double) counts.of[CPM_FAILED_QUERIES] / queries;
-	sample->value[CPM_AVERAGE_QUERY_TIME_MS] = queries < FEWEST_QUERIES ? 0 :
+	sample->value[CPM_AVERAGE_QUERY_TIME_MS] = queries < MIN_QUERIES ? 0 :
 		(double) counts.of[CPM_QUERY_TIME_US] / queries / 1000.0;
 }
 
-/* The metrics of the last minute, from what counters were then and are now. */
+/* Set the metrics of the last minute: the difference of the counters now and a minute ago. */
 static void
 count_last_minute(CpmSample *sample)
 {
@@ -157,12 +158,12 @@ cpm_sample_sources(void)
 }
 
 void
-cpm_sample_take(CpmSample *sample, const CpmSampleObserver *watcher)
+cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 {
 	Counting	counting = {
 		.sample = sample,
 		.ages = cpm_settings_ages(),
-		.watcher = watcher,
+		.observer = observer,
 	};
 
 	memset(sample, 0, sizeof(*sample));
@@ -183,7 +184,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *watcher)
 	if (!counting.asked.all_fresh)
 		sample->value[CPM_DIRECT_CONNECTIONS] = NAN;
 
-	/* without our own memory these are not known, and left out of every listing */
+	/* these need the extension's shared memory; listings omit unknown metrics */
 	for (int i = CPM_SLOW_STATEMENTS; i <= CPM_EXHAUSTION_SECONDS; i++)
 		sample->value[i] = NAN;
 	if (cpm_is_preloaded())

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * take_sample.h
- *		Takes a sample: the one path by which every reader sees the present.
+ *		Takes a sample of all metrics.
  */
 #ifndef CPM_TAKE_SAMPLE_H
 #define CPM_TAKE_SAMPLE_H
@@ -12,8 +12,8 @@
 #include "live/backends.h"
 
 /*
- * Callbacks that cpm_sample_take() invokes for each session and each prepared
- * transaction that it counts. A callback may be NULL: its kind is then counted only.
+ * Callbacks that cpm_sample_take() invokes for each session and each prepared transaction that it
+ * counts. Either may be NULL.
  */
 typedef struct CpmSampleObserver
 {
@@ -23,17 +23,17 @@ typedef struct CpmSampleObserver
 } CpmSampleObserver;
 
 /*
- * Fill a sample with the state of now; its taken_at is set first. watcher may be
- * NULL. Any process that has a backend status may call it. Takes no lock but
- * cpm_prepared_xacts_list()'s; allocates a little in the current memory context when
- * prepared transactions are possible.
+ * Fill a sample with the present state, and call the observer unless it is NULL; taken_at is set
+ * before the first callback. Any process with a backend status, or a worker if
+ * cpm_backends_is_published(). Takes only the locks of cpm_prepared_xacts_list(), and allocates
+ * memory only while prepared transactions are enabled.
  */
-extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *watcher);
+extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer);
 
-/* The CPM_SOURCE_… bits that a sample taken now would have. */
+/* Return the CPM_SOURCE_… bits that a sample taken now would have. */
 extern int	cpm_sample_sources(void);
 
-/* What the counters stand at, for the sampler to keep. Any process; no lock. */
+/* Return the present counters, with "at" as their time. Any process; takes no lock. */
 extern CpmCounters cpm_counters_now(TimestampTz at);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

@@ -3,8 +3,9 @@
  * worker_status.c
  *		The status that each background worker publishes.
  *
- * One entry per worker, written by that worker under a sequence lock. A worker that was killed
- * while it wrote leaves the lock odd, so its successor repairs the lock at its start.
+ * Each worker has an entry, which only that worker writes, under a sequence lock. Readers copy
+ * the entry and retry if the worker changed it meanwhile. A worker that dies while it writes
+ * leaves the lock in the writing state; its successor repairs it at its start.
  */
 #include "postgres.h"
 
@@ -26,7 +27,7 @@ typedef struct WorkerEntry
 {
 	CpmSeqlock	lock;			/* guards status */
 	CpmWorkerStatus status;		/* the worker writes */
-	pg_atomic_uint32 proc_number;	/* the worker writes; stale after it has ended */
+	pg_atomic_uint32 proc_number;	/* of its PGPROC; the worker writes; stale after its end */
 	pg_atomic_uint32 is_requested;	/* any process sets it; the worker clears it */
 } WorkerEntry;
 
@@ -83,7 +84,7 @@ cpm_worker_ended(CpmWorker worker)
 {
 	WorkerEntry *entry = &shared->worker[worker];
 
-	/* an error inside a write ends the worker too */
+	/* the worker may end here because of an error in the middle of a write */
 	cpm_seqlock_repair(&entry->lock);
 	cpm_seqlock_write_begin(&entry->lock);
 	entry->status.pid = 0;
@@ -146,7 +147,7 @@ cpm_worker_request(CpmWorker worker)
 	WorkerEntry *entry = &shared->worker[worker];
 
 	pg_atomic_write_u32(&entry->is_requested, 1);
-	/* another process may have that PGPROC by now: setting its latch in vain does no harm */
+	/* if another process has taken over that PGPROC, it wakes up once without reason: harmless */
 	if (cpm_worker_status(worker).pid != 0)
 		SetLatch(&GetPGProcByNumber(pg_atomic_read_u32(&entry->proc_number))->procLatch);
 }

@@ -15,45 +15,47 @@
 typedef struct CpmWorkerStatus
 {
 	int			pid;			/* 0 while the worker does not run */
-	TimestampTz last_round;		/* the last sample or save; may precede the server's start; 0
-								 * never */
-	int64		active_us;		/* monotonic clock: latest of the server's start, its own, last
-								 * round */
+	TimestampTz last_round;		/* the last sample or save, possibly before the server's start; 0
+								 * if there was none */
+	int64		active_us;		/* the latest of the server's start, the worker's start and its
+								 * last round, by the monotonic clock */
 	double		cost_ms;		/* of the last round */
 	uint64		rounds;			/* completed since the server started */
-	uint64		missed;			/* rounds skipped because one came an interval or more late */
-	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if it succeeded */
+	uint64		missed;			/* rounds skipped because one was late by an interval or more */
+	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if none */
 } CpmWorkerStatus;
 
 extern Size cpm_worker_status_size(void);
 extern void cpm_worker_status_attach(void *memory, bool is_new);
 
 /*
- * Publish the calling worker's own status. Exception: the postmaster publishes for the saver
- * while no saver runs. cpm_worker_started() clears the problem; the saver's problem is that of
- * its last save, so it keeps it.
+ * Publish a change of the worker's status. Only the worker itself calls these, except that the
+ * postmaster publishes for the saver while no saver runs. cpm_worker_started() clears the
+ * problem, but keeps that of the saver because it describes the last save. None can fail.
  */
 extern void cpm_worker_started(CpmWorker worker);
 extern void cpm_worker_ended(CpmWorker worker);
-extern void cpm_worker_completed_round(CpmWorker worker, TimestampTz at, double cost_ms, uint64 missed);
+extern void cpm_worker_completed_round(CpmWorker worker, TimestampTz at, double cost_ms,
+									   uint64 missed);
 extern void cpm_worker_has_problem(CpmWorker worker, const char *problem);
 
-/* Return a worker's status. Any process; takes no lock. All zero if the library is not preloaded. */
+/* Return a worker's status; all zero if the library is not preloaded. Any process; no lock. */
 extern CpmWorkerStatus cpm_worker_status(CpmWorker worker);
 
 /* Return when shared memory was created; 0 if the library is not preloaded. */
 extern TimestampTz cpm_server_started_at(void);
 
 /*
- * Return true if the sampler has completed no sample for ten intervals, and for at least ten
- * seconds, since its last sample, its start and the server's. Uses the monotonic clock, so that
- * setting the system clock has no effect.
+ * Return true if more than ten sample intervals, and more than ten seconds, have passed since the
+ * latest of the last sample, the sampler's start and the server's start. Uses the monotonic
+ * clock, so that setting the system clock has no effect.
  */
 extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 
 /*
- * Request a round at once, for example because a crash must not restore what was reset. Any
- * process. The worker calls cpm_worker_was_requested(), which also clears the request.
+ * Request a round without delay. connpool_reset() requests a save, so that a crash cannot restore
+ * the counters that it reset. Any process. The worker polls cpm_worker_was_requested(), which
+ * also clears the request.
  */
 extern void cpm_worker_request(CpmWorker worker);
 extern bool cpm_worker_was_requested(CpmWorker worker);
