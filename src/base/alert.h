@@ -16,7 +16,7 @@ typedef struct CpmAlert
 {
 	CpmStatus	status;			/* as reported last */
 	TimestampTz since;			/* start of this status; 0 before the first sample */
-	bool		raised[2];		/* by level: WARNING, CRITICAL; likewise the next two */
+	bool		raised[2];		/* by level (WARNING, CRITICAL), as are the next two */
 	int64		held_us[2];		/* how long the threshold has been met; -1: not met now */
 	int64		clear_us[2];	/* how long it has been clear while raised; -1: met now */
 	int64		unrepeated_us;	/* time since the alert was last reported */

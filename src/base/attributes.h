@@ -17,8 +17,8 @@
 #endif
 
 /*
- * Let the compiler check arguments against a format. pg_attribute_printf() expands to the
- * archetype that suits the compiler that built PostgreSQL, which another one may reject.
+ * Lets the compiler check arguments against a format. pg_attribute_printf() is not used, because
+ * it names the archetype of the compiler that built PostgreSQL, which another may not support.
  */
 #if defined(__GNUC__)
 #define CPM_PRINTF(format_, first) __attribute__((format(printf, format_, first)))

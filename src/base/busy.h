@@ -35,7 +35,7 @@ extern int	cpm_busy_bucket(uint32 sessions);
 /* Return the largest number of sessions in a bucket. */
 extern uint32 cpm_busy_upper(int bucket);
 
-/* Record that so many sessions were busy for some tenths of a second. */
+/* Record that a number of sessions were busy for some tenths of a second. */
 extern void cpm_busy_add(CpmBusy *busy, uint32 sessions, uint32 tenths);
 
 /*

@@ -77,9 +77,9 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Return the index in the array of PgBackendStatus of the calling process, or of a PGPROC's owner;
- * -1 if the process has no entry yet. The array is indexed by backend id up to PostgreSQL 16, and
- * by the index of the PGPROC since 17.
+ * Return the index of the calling process, or of a PGPROC's owner, in the array of
+ * PgBackendStatus; -1 if the process has no entry yet. The array is indexed by backend id up to
+ * PostgreSQL 16, and by the index of the PGPROC since 17.
  */
 static inline int
 cpm_own_status_index(void)

@@ -5,7 +5,7 @@
  *
  * Values are averaged in buckets, and slopes are computed between successive buckets. Steady
  * growth shows in all slopes; a step (a deployment opens 60 connections and keeps them) in at
- * most two, and a spike in three, of which one falls. The larger of two estimates counts:
+ * most two; a spike in at most three, one of them negative. The larger of two estimates counts:
  *
  * slow: the median slope between half-minutes, limited to the slope of the last minute so that
  * growth that has stopped is not reported. Detects a leak of one connection a minute.

@@ -19,7 +19,7 @@ typedef struct CpmBuckets
 	double		sum[CPM_GROWTH_BUCKETS];
 } CpmBuckets;
 
-/* A plain value: begin, add the values of the series, then ask for the growth. */
+/* A plain value: initialized by cpm_growth_begin(), filled by cpm_growth_add(). */
 typedef struct CpmGrowth
 {
 	TimestampTz now;

@@ -3,9 +3,9 @@
  * pooler_list.c
  *		Parses the setting pgbouncer into a list of consoles.
  *
- * The preloaded library does not link libpq. It therefore only splits the text, follows libpq's
- * rules of quoting (single quotes; a backslash before a quote or a backslash), and rejects
- * keywords that could hold a secret. libpq validates the values when the worker connects.
+ * The preloaded library does not link libpq. It therefore only splits the text by libpq's rules
+ * of quoting (single quotes; a backslash before a quote or a backslash) and rejects keywords that
+ * could hold a secret. libpq validates the values when the worker connects.
  *
  * Functions that return a position return NULL after setting *problem.
  */
@@ -55,7 +55,7 @@ keyword_length(const char *text)
 /*
  * Return true for libpq's keywords that are useful here and never hold a secret. Unknown keywords
  * are rejected too: a password after a misspelt keyword would be visible to every role that may
- * read settings. "service" is rejected because its file may contain a password.
+ * read settings. "service" is rejected because a service file may contain a password.
  */
 static bool
 is_allowed_keyword(const char *keyword, size_t length)

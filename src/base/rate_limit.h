@@ -3,7 +3,7 @@
  * rate_limit.h
  *		A token bucket: limits how often an event happens in one process.
  *
- * A zeroed struct is a full bucket. A plain value without locks.
+ * A plain value without locks. A zeroed struct is a full bucket.
  */
 #ifndef CPM_RATE_LIMIT_H
 #define CPM_RATE_LIMIT_H

@@ -22,7 +22,7 @@
 
 typedef struct CpmSeqlock
 {
-	pg_atomic_uint32 change;	/* odd while the writer modifies the data */
+	pg_atomic_uint32 change;	/* odd during a modification; only the writer sets it */
 } CpmSeqlock;
 
 static inline void

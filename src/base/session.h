@@ -16,7 +16,7 @@
 
 typedef enum CpmState
 {
-	CPM_STATE_UNKNOWN,			/* authenticating, or every read of its status was inconsistent */
+	CPM_STATE_UNKNOWN,			/* authenticating, or no consistent copy of its status */
 	CPM_STATE_DISABLED,			/* track_activities is off in that session */
 	CPM_STATE_STARTING,			/* authenticating; reported by PostgreSQL 18 and later */
 	CPM_STATE_IDLE,
@@ -48,7 +48,7 @@ typedef struct CpmSession
 	Oid			database;
 	Oid			role;			/* session_user at login, regardless of SET ROLE */
 	CpmState	state;
-	bool		exempt;			/* by exempt_applications, and for less than exempt_limit yet */
+	bool		exempt;			/* in exempt_applications, and not beyond exempt_limit */
 	TimestampTz connected_at;	/* 0: none; likewise the times below */
 	TimestampTz xact_start;
 	TimestampTz query_start;

@@ -183,7 +183,7 @@ read_more(void)
 		give_up("it sends notifications: is it PgBouncer?");
 }
 
-/* Detect COPY, after which PQgetResult() would never return NULL. */
+/* Return true if the console began a COPY, after which PQgetResult() would never return NULL. */
 static bool
 is_copy(const PGresult *result)
 {

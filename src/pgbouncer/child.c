@@ -4,8 +4,8 @@
  *		Controls a process that queries one console of PgBouncer (src/console).
  *
  * The worker starts it by posix_spawn(), because fork() would run our code in a copy of a process
- * attached to shared memory, and ends it by SIGKILL, because libpq may ignore anything milder.
- * Nothing here blocks, except waiting for a process that was just killed.
+ * attached to shared memory, and ends it by SIGKILL, which even a compromised process cannot
+ * ignore. Nothing here blocks, except waiting for the end of a process that was just killed.
  *
  * The worker's end of the socket is closed on exec, so that no other child keeps it open: however
  * the worker ends, its children read the end of their input.

@@ -7,10 +7,10 @@
  * connection are kept for the next round. A round that does not complete before its deadline
  * fails, and the child is killed: the console may be unreachable or hang, or keep libpq busy.
  *
- * A failed round is retried after 1 s, 2 s, 4 s and so on up to 60 s, with a jitter of 20 %. A
- * rejected password is retried after 60 s, because attempts may lock the user out. If a connection
- * kept from the previous round is lost, PgBouncer was probably restarted: the round is retried
- * once at once, and fails only if the new connection fails too.
+ * After a failed round the next one begins after 1 s, 2 s, 4 s and so on up to 60 s, with a jitter
+ * of 20 %; after a rejected password always after 60 s, because attempts may lock the user out. If
+ * a connection kept from the previous round is lost, PgBouncer was probably restarted: the round
+ * continues over a new connection, and fails only if that fails too.
  *
  * Functions here never block; worker.c waits for all consoles. Times are microseconds of the
  * monotonic clock.
