@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: PostgreSQL
 # connpool_monitor: monitors connections and pooling from inside PostgreSQL
 
-# Find files by pattern, relative to the directory of this Makefile, which is not the current
-# directory in a build started with make -f.
+# Find files by pattern. Names are relative to the directory of this Makefile, which is not the
+# current directory if make was started with -f.
 here := $(dir $(firstword $(MAKEFILE_LIST)))
 files = $(patsubst $(here)%,%,$(sort $(wildcard $(addprefix $(here),$(1)))))
 ifneq ($(here),./)
-# PGXS sets it itself only where PostgreSQL was built outside its own source tree
+# PGXS sets VPATH only if PostgreSQL itself was built outside its source tree
 VPATH := $(here)
 endif
 
@@ -15,16 +15,16 @@ EXTENSION = connpool_monitor
 DATA = sql/connpool_monitor--1.0.sql
 PGFILEDESC = "connpool_monitor - connection and pool monitoring"
 
-# The workers of PgBouncer and HTTP are libraries of their own: the one that is preloaded into
-# every backend has none of their code and links nothing but PostgreSQL.
+# The PgBouncer and HTTP workers are separate libraries. The library that every backend loads
+# contains none of their code and links no third-party libraries.
 PGBOUNCER_LIBRARY = connpool_monitor_pgbouncer$(DLSUFFIX)
 PGBOUNCER_OBJS = $(patsubst %.c,%.o,$(call files,src/pgbouncer/*.c)) src/base/pooler.o
 
-# The program that the worker of PgBouncer runs for each console: nothing else links libpq.
+# The PgBouncer worker runs this program for each console. Only the program links libpq.
 CONSOLE_PROGRAM = connpool_monitor_console
 CONSOLE_OBJS = $(patsubst %.c,%.o,$(call files,src/console/*.c))
 
-# HTTP needs libmicrohttpd: without it, or by "make with_http=no", everything else is built.
+# HTTP needs libmicrohttpd. If it is missing, or with "make with_http=no", only the rest is built.
 HTTP_LIBRARY = connpool_monitor_http$(DLSUFFIX)
 HTTP_OBJS = $(patsubst %.c,%.o,$(call files,src/http/*.c))
 ifndef with_http
@@ -35,22 +35,24 @@ HTTP_LIBS := $(if $(filter yes,$(with_http)),$(shell pkg-config --libs libmicroh
 
 SOURCES = $(filter-out src/console/% src/pgbouncer/% src/http/%,$(call files,src/*.c src/*/*.c))
 OBJS = $(SOURCES:.c=.o)
-# what every statement calls of the server, it calls without a detour
+# without PLT stubs, the calls into the server that every statement makes are faster
 PG_CPPFLAGS = -I$(srcdir)/src -Isrc -fno-plt
-# clang is given the options of the gcc that PostgreSQL was configured with
-PG_CFLAGS = $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option -Wno-ignored-optimization-argument -Wno-ignored-attributes)
+# PGXS passes clang the options of the gcc that built PostgreSQL, some of which it does not know
+PG_CFLAGS = $(if $(findstring clang,$(CC)),-Wno-unknown-warning-option \
+	-Wno-ignored-optimization-argument -Wno-ignored-attributes)
 EXTRA_CLEAN = src/base/condition_names.inc $(PGBOUNCER_LIBRARY) $(PGBOUNCER_OBJS) \
 	$(CONSOLE_PROGRAM) $(CONSOLE_OBJS) src/http/page.inc $(HTTP_LIBRARY) $(HTTP_OBJS)
 
-# Tests against a running server that preloads both libraries; what they need beyond that they
-# set themselves. Files with -- in their names are install scripts. The test install comes
-# first: it leaves the extension and its settings to the others.
+# Tests against a running server that preloads pg_stat_statements and connpool_monitor; they
+# change other settings themselves. Files with -- in their names are install scripts. The test
+# "install" runs first, because it creates the extension that the others use.
 SQL_FILES = $(patsubst sql/%.sql,%,$(call files,sql/*.sql))
 TESTS = $(foreach file,$(SQL_FILES),$(if $(findstring --,$(file)),,$(file)))
 REGRESS = install $(filter-out install,$(TESTS))
 REGRESS_OPTS = --inputdir=$(srcdir)
 ISOLATION = $(patsubst specs/%.spec,%,$(call files,specs/*.spec))
-ISOLATION_OPTS = --inputdir=$(srcdir) --load-extension=pg_stat_statements --load-extension=connpool_monitor
+ISOLATION_OPTS = --inputdir=$(srcdir) --load-extension=pg_stat_statements \
+	--load-extension=connpool_monitor
 
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -94,13 +96,14 @@ install-http: $(HTTP_LIBRARY) installdirs
 	$(INSTALL_SHLIB) $(HTTP_LIBRARY) '$(DESTDIR)$(pkglibdir)/$(HTTP_LIBRARY)'
 .PHONY: install-http
 else ifeq ($(with_http),missing)
-all: say-without-http
-say-without-http:
-	@echo "connpool_monitor is built without HTTP: pkg-config finds no libmicrohttpd (Debian: libmicrohttpd-dev and pkg-config)"
-.PHONY: say-without-http
+all: report-without-http
+report-without-http:
+	@echo "connpool_monitor is built without HTTP: pkg-config finds no libmicrohttpd" \
+		"(Debian: libmicrohttpd-dev and pkg-config)"
+.PHONY: report-without-http
 endif
 
-# one of an earlier build must not be left beside what is installed now
+# remove the library of an earlier build, which would not match the others
 ifneq ($(with_http),yes)
 install: uninstall-http
 endif
@@ -110,23 +113,23 @@ uninstall-http:
 	rm -f '$(DESTDIR)$(pkglibdir)/$(HTTP_LIBRARY)'
 .PHONY: uninstall-http
 
-# the page as bytes for a C array
+# the web page as the bytes of a C array
 src/http/page.inc: src/http/page.html scripts/embed
 	sh $(srcdir)/scripts/embed <$(srcdir)/src/http/page.html >$@
 
 src/http/page.o: src/http/page.inc
 
-# names of conditions, as the PostgreSQL that is built for has them
+# the condition names of the PostgreSQL version that the extension is built for
 ERRCODES = $(datadir)/errcodes.txt
 src/base/condition_names.inc: $(ERRCODES) scripts/condition-names
 	sh $(srcdir)/scripts/condition-names <$(ERRCODES) >$@
 
 src/base/sqlstates.o: src/base/condition_names.inc
 
-# every object is rebuilt when a header changes: small, and never stale
+# rebuild every object when a header changes; dependencies per file are not worth tracking
 $(OBJS) $(CONSOLE_OBJS) $(PGBOUNCER_OBJS) $(HTTP_OBJS): $(call files,src/*/*.h)
 
-# What PGXN gets: the last commit, whole
+# the archive for PGXN: all files of the last commit
 DIST = connpool_monitor-$(shell sed -n 's/^   "version": "\(.*\)",/\1/p' $(srcdir)/META.json)
 dist:
 	git -C $(srcdir) archive --format=zip --prefix=$(DIST)/ -o $(CURDIR)/$(DIST).zip HEAD

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * connpool_monitor.c
- *		The library's table of contents: what is loaded, and in which order.
+ *		Initializes the library: settings, shared memory, hooks and workers.
  *
- * Loaded twice in different ways. By shared_preload_libraries, into the
- * postmaster, it reserves shared memory and registers its worker. By a
- * function call or LOAD, into one session, it only defines its settings:
- * everything that can be computed live works then too.
+ * If loaded by shared_preload_libraries, the library does all of this in the postmaster. If loaded
+ * into a single session, by LOAD or a function call, it only defines its settings; functions that
+ * need nothing but PostgreSQL's own shared memory work there too.
  */
 #include "postgres.h"
 
@@ -57,6 +56,7 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 
 PGDLLEXPORT void _PG_init(void);
 
+/* Name, size, attach function, LWLock tranche, size of memory that attach allocates itself. */
 static const CpmShmemArea areas[] = {
 	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
 	{"connpool_monitor history", cpm_sample_ring_size, cpm_sample_ring_attach, NULL, NULL},
@@ -64,11 +64,15 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL, NULL},
 	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL, NULL},
 	{"connpool_monitor rejections", cpm_rejections_size, cpm_rejections_attach, NULL, NULL},
-	{"connpool_monitor minute counters", cpm_minute_counters_size, cpm_minute_counters_attach, NULL, NULL},
+	{"connpool_monitor minute counters",
+	cpm_minute_counters_size, cpm_minute_counters_attach, NULL, NULL},
 	{"connpool_monitor counter transfers", cpm_transfers_size, cpm_transfers_attach, NULL, NULL},
-	{"connpool_monitor pool owners", cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
-	{"connpool_monitor pool counters", cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
-	{"connpool_monitor pools", cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
+	{"connpool_monitor pool owners",
+	cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
+	{"connpool_monitor pool counters",
+	cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
+	{"connpool_monitor pools",
+	cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
 	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
@@ -77,11 +81,15 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor backend activity", cpm_backends_size, cpm_backends_attach, NULL, NULL},
 	{"connpool_monitor client waits", cpm_client_waits_size, cpm_client_waits_attach, NULL, NULL},
 	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
-	{"connpool_monitor statistics windows", cpm_stat_windows_size, cpm_stat_windows_attach, NULL, NULL},
-	{"connpool_monitor slow statements", cpm_slow_statements_size, cpm_slow_statements_attach, NULL, NULL},
-	{"connpool_monitor sessions", cpm_session_counters_size, cpm_session_counters_attach, NULL, NULL},
+	{"connpool_monitor statistics windows",
+	cpm_stat_windows_size, cpm_stat_windows_attach, NULL, NULL},
+	{"connpool_monitor slow statements",
+	cpm_slow_statements_size, cpm_slow_statements_attach, NULL, NULL},
+	{"connpool_monitor sessions",
+	cpm_session_counters_size, cpm_session_counters_attach, NULL, NULL},
 	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
-	{"connpool_monitor notifications", cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
+	{"connpool_monitor notifications",
+	cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
 };
 
 void
@@ -99,6 +107,7 @@ _PG_init(void)
 	cpm_executor_install();
 	cpm_features_install();
 	cpm_log_messages_install();
+	/* pg_upgrade needs no workers */
 	if (IsBinaryUpgrade)
 		return;
 	cpm_sampler_register();

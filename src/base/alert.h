@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert.h
- *		Where the alert of one metric stands: a value that store/ keeps and judge/
- *		advances.
+ *		The state of the alert for one metric.
+ *
+ * A plain value: rules/alerts computes the next state, samples/alert_state keeps it in shared
+ * memory.
  */
 #ifndef CPM_ALERT_H
 #define CPM_ALERT_H
@@ -12,13 +14,13 @@
 
 typedef struct CpmAlert
 {
-	CpmStatus	status;			/* as announced */
-	TimestampTz since;			/* in this status; 0 before the first sample */
-	bool		raised[2];		/* by level: WARNING, CRITICAL */
-	int64		held_us[2];		/* condition met for so long; -1 not met */
-	int64		clear_us[2];	/* condition clear for so long while raised; -1 met */
-	int64		unrepeated_us;	/* since it was last announced */
-	double		peak;			/* worst value since it left OK; NaN while OK */
+	CpmStatus	status;			/* as reported last */
+	TimestampTz since;			/* start of this status; 0 before the first sample */
+	bool		raised[2];		/* by level (WARNING, CRITICAL), as are the next two */
+	int64		held_us[2];		/* how long the threshold has been met; -1: not met now */
+	int64		clear_us[2];	/* how long it has been clear while raised; -1: met now */
+	int64		unrepeated_us;	/* time since the alert was last reported */
+	double		peak;			/* worst value since the status left OK; NaN while OK */
 } CpmAlert;
 
 #endif							/* CPM_ALERT_H */

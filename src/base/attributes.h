@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * attributes.h
- *		Marks variables and functions that stay within the library, and those that
- *		every statement meets.
+ *		Compiler attributes for symbols of the library and for data of the hot path.
  *
- * Internal ones are reached without a detour over the library's table of
- * symbols. Since PostgreSQL 16 all symbols of an extension are hidden unless
- * they are exported.
- *
- * Hot variables begin a line of the cache each and stand in one page, hot
- * functions too: among hundreds of sessions each page that a statement touches
- * is one that the processor has to look up again.
+ * PostgreSQL 15 exports every symbol of an extension, so that the library's own accesses go
+ * through its global offset table. Since 16, symbols are hidden unless they are exported.
+ * CPM_INTERNAL hides a symbol in every version.
  */
 #ifndef CPM_ATTRIBUTES_H
 #define CPM_ATTRIBUTES_H
@@ -21,13 +16,20 @@
 #define CPM_INTERNAL
 #endif
 
-/* Arguments are checked against the format; PostgreSQL's own macro knows only the compiler it was built with. */
+/*
+ * Lets the compiler check arguments against a format. pg_attribute_printf() is not used, because
+ * it names the archetype of the compiler that built PostgreSQL, which another may not support.
+ */
 #if defined(__GNUC__)
 #define CPM_PRINTF(format_, first) __attribute__((format(printf, format_, first)))
 #else
 #define CPM_PRINTF(format_, first)
 #endif
 
+/*
+ * Marks variables that every statement accesses. Each starts a cache line, and all share one
+ * page: with hundreds of active backends, each further page costs every statement a TLB miss.
+ */
 #if defined(__GNUC__) && defined(__ELF__)
 #define CPM_HOT_DATA __attribute__((aligned(64), section(".data.connpool_hot")))
 #else

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.c
- *		How many sessions of a pool were busy, and for how long.
+ *		A distribution over time of the number of busy sessions in a pool.
  */
 #include "postgres.h"
 
 #include "base/busy.h"
 #include "port/pg_bitutils.h"
 
-#define FIRST_OCTAVE 7			/* 2 to this is CPM_BUSY_EXACT */
-#define STEP_BITS 4				/* 2 to this is CPM_BUSY_STEPS */
-#define MOST_TENTHS (14 * 24 * 3600 * 10)	/* of a second: two weeks */
+#define FIRST_OCTAVE 7			/* log2 of CPM_BUSY_EXACT */
+#define STEP_BITS 4				/* log2 of CPM_BUSY_STEPS */
+#define MAX_WEIGHT_TENTHS (14 * 24 * 3600 * 10) /* two weeks in tenths of a second */
 
 int
 cpm_busy_bucket(uint32 sessions)
@@ -38,7 +38,7 @@ cpm_busy_upper(int bucket)
 }
 
 static void
-halve(CpmBusy *busy)
+halve_busy(CpmBusy *busy)
 {
 	busy->samples /= 2;
 	busy->weight = 0;
@@ -56,8 +56,8 @@ cpm_busy_add(CpmBusy *busy, uint32 sessions, uint32 tenths)
 	busy->observed_tenths += tenths;
 	busy->tenths[cpm_busy_bucket(sessions)] += tenths;
 	busy->weight += tenths;
-	if (busy->weight > MOST_TENTHS)
-		halve(busy);
+	if (busy->weight > MAX_WEIGHT_TENTHS)
+		halve_busy(busy);
 }
 
 uint32

@@ -1,45 +1,50 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.h
- *		How many sessions of a pool were busy, and for how long: a distribution over
- *		time, and its percentiles. A plain value.
+ *		A distribution over time of the number of busy sessions in a pool.
  *
- * What is old weighs less: whenever all buckets together come to two weeks, each is
- * halved. The whole time is known besides, for who divides other counts by it.
+ * Each sample adds its duration to the bucket of the number it found; percentiles and the mean
+ * are weighted by time. Old samples must not dominate: whenever the buckets add up to two weeks,
+ * all are halved. observed_tenths is never halved, so that other counters can be divided by it.
  *
- * Exact up to 127 sessions; above that, buckets a sixteenth as wide as the number
- * they begin with.
+ * Buckets are exact up to 127 sessions. Above that, each power of two has sixteen buckets.
+ *
+ * A plain value without locks.
  */
 #ifndef CPM_BUSY_H
 #define CPM_BUSY_H
 
 #include "c.h"
 
-#define CPM_BUSY_EXACT 128
-#define CPM_BUSY_STEPS 16		/* buckets of an octave above that */
-#define CPM_BUSY_OCTAVES 11		/* up to PostgreSQL's MAX_BACKENDS */
+#define CPM_BUSY_EXACT 128		/* below this number, a bucket for each number */
+#define CPM_BUSY_STEPS 16		/* buckets for each power of two from there on */
+#define CPM_BUSY_OCTAVES 11		/* powers of two up to PostgreSQL's MAX_BACKENDS */
 #define CPM_BUSY_BUCKETS (CPM_BUSY_EXACT + CPM_BUSY_OCTAVES * CPM_BUSY_STEPS)
 
 typedef struct CpmBusy
 {
-	uint32		samples;		/* that were taken while the pool had sessions */
-	uint32		weight;			/* tenths of a second of all buckets together */
-	uint64		observed_tenths;	/* of a second, none of it ever halved */
-	uint32		tenths[CPM_BUSY_BUCKETS];	/* of a second: the time they stand for */
+	uint32		samples;		/* samples while the pool had sessions; halved with the buckets */
+	uint32		weight;			/* sum of tenths[] */
+	uint64		observed_tenths;	/* duration of all samples, never halved */
+	uint32		tenths[CPM_BUSY_BUCKETS];	/* tenths of a second, by number of busy sessions */
 } CpmBusy;
 
+/* Return the bucket for a number of busy sessions. */
 extern int	cpm_busy_bucket(uint32 sessions);
 
-/* The most sessions that fall into a bucket. */
+/* Return the largest number of sessions in a bucket. */
 extern uint32 cpm_busy_upper(int bucket);
 
-/* So many were busy for some tenths of a second. */
+/* Record that a number of sessions were busy for some tenths of a second. */
 extern void cpm_busy_add(CpmBusy *busy, uint32 sessions, uint32 tenths);
 
-/* The number that was not exceeded for that share (0 to 1) of the time; 0 of no time. */
+/*
+ * Return the number of busy sessions that was not exceeded for that share (0 to 1) of the time;
+ * 0 if nothing was recorded.
+ */
 extern uint32 cpm_busy_percentile(const CpmBusy *busy, double share);
 
-/* The mean number; 0 of no time. */
+/* Return the mean number of busy sessions over time; 0 if nothing was recorded. */
 extern double cpm_busy_mean(const CpmBusy *busy);
 
 #endif							/* CPM_BUSY_H */

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * clock.h
- *		A clock for durations: it goes on evenly whatever is done to the time of day.
+ *		A monotonic clock for durations, unaffected by changes of the system time.
  */
 #ifndef CPM_CLOCK_H
 #define CPM_CLOCK_H
 
 #include "portability/instr_time.h"
 
-/* Microseconds since some moment. */
+/* Return microseconds since an arbitrary point in time. */
 static inline int64
 cpm_monotonic_us(void)
 {

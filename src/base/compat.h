@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * compat.h
- *		Everything that differs between PostgreSQL 15 and 19, and nothing else.
+ *		Hides the differences between PostgreSQL 15 and 19.
  *
- * The only file of the project that names PG_VERSION_NUM: other files use what
- * is defined here and look the same for every server.
+ * No other file uses PG_VERSION_NUM; scripts/check-includes enforces this. Headers that exist in
+ * some versions only are included here, for all files that need them.
  */
 #ifndef CPM_COMPAT_H
 #define CPM_COMPAT_H
@@ -29,24 +29,24 @@
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
-/* 16 gave the headers of variable-length values a file of their own. */
+/* PostgreSQL 16 moved the macros for variable-length values from postgres.h to varatt.h. */
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
 #endif
 
-/* Where the number of the own process is declared. */
+/* These declare MyProcNumber and MyBackendId, respectively. */
 #if PG_VERSION_NUM >= 170000
 #include "storage/procnumber.h"
 #else
 #include "storage/backendid.h"
 #endif
 
-/* 18 split sets of wait events from storage/latch.h. */
+/* PostgreSQL 18 moved wait event sets out of storage/latch.h. */
 #if PG_VERSION_NUM >= 180000
 #include "storage/waiteventset.h"
 #endif
 
-/* 19 split tags of locks from storage/lock.h. */
+/* PostgreSQL 19 moved LOCKTAG out of storage/lock.h. */
 #if PG_VERSION_NUM >= 190000
 #include "storage/locktag.h"
 #endif
@@ -56,8 +56,8 @@
 #endif
 
 /*
- * Slots of max_connections that an ordinary role cannot have.
- * reserved_connections came with 16.
+ * Return how many slots of max_connections are reserved for superusers and, since PostgreSQL 16,
+ * for members of pg_use_reserved_connections.
  */
 static inline int
 cpm_reserved_slots(void)
@@ -69,7 +69,7 @@ cpm_reserved_slots(void)
 #endif
 }
 
-/* The number of a PGPROC, from 0. */
+/* Return the index of a PGPROC, from 0. */
 static inline int
 cpm_proc_number(const volatile PGPROC *proc)
 {
@@ -77,9 +77,9 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Where the calling process, and where the owner of a PGPROC, stand in the
- * array of backend statuses; -1 when the process has no place there yet.
- * Until 16 the array goes by backend id, since 17 by the PGPROC's number.
+ * Return the index of the calling process, or of a PGPROC's owner, in the array of
+ * PgBackendStatus; -1 if the process has no entry yet. The array is indexed by backend id up to
+ * PostgreSQL 16, and by the index of the PGPROC since 17.
  */
 static inline int
 cpm_own_status_index(void)
@@ -103,7 +103,7 @@ cpm_status_index(const volatile PGPROC *proc)
 #endif
 }
 
-/* 18 shows sessions that are still authenticating; before they had no state. */
+/* Return true if the session is authenticating. Before PostgreSQL 18 it then had no state. */
 static inline bool
 cpm_is_starting(BackendState state)
 {
@@ -116,9 +116,9 @@ cpm_is_starting(BackendState state)
 }
 
 /*
- * A row that a function of PostgreSQL's own returned. DatumGetHeapTupleHeader() became a
- * function in a minor release (15.20 has it, 15.18 has not), and a library that is built
- * with the newer one would keep a server of the older from starting.
+ * Return the header of a row value, detoasted if necessary. DatumGetHeapTupleHeader() is not used
+ * because it became a function in minor releases (15.20 has it, 15.18 does not): a library built
+ * with the newer one would not load into a server of the older one, which would fail to start.
  */
 static inline HeapTupleHeader
 cpm_row_header(Datum row)
@@ -126,7 +126,10 @@ cpm_row_header(Datum row)
 	return (HeapTupleHeader) PG_DETOAST_DATUM(row);
 }
 
-/* Memory for a setting's "extra": 16 moved settings to a context of their own. */
+/*
+ * Allocate and free the "extra" of a check hook; allocation returns NULL if out of memory.
+ * PostgreSQL 16 replaced malloc() by a memory context for settings.
+ */
 static inline void *
 cpm_guc_malloc(size_t size)
 {
@@ -148,8 +151,8 @@ cpm_guc_free(void *extra)
 }
 
 /*
- * For pqsignal(): a signal that does nothing. 19 gave handlers a second argument, and to
- * ignoring a name whose casts clang warns of.
+ * A signal handler that does nothing, for pqsignal(). SIG_IGN cannot be used: PostgreSQL 19 added
+ * an argument to handlers, and clang warns about the cast in its replacement for SIG_IGN.
  */
 static inline void
 cpm_signal_ignored(SIGNAL_ARGS)
@@ -160,7 +163,7 @@ cpm_signal_ignored(SIGNAL_ARGS)
 #endif
 }
 
-/* The wait event our workers sleep in; before 17 an extension could not name it. */
+/* Return a wait event for our workers to sleep in. Before PostgreSQL 17 it cannot be named. */
 static inline uint32
 cpm_wait_event(const char *name)
 {
@@ -173,9 +176,9 @@ cpm_wait_event(const char *name)
 }
 
 /*
- * The least level that the server log shows, and so the least that a hook sees;
- * 19 has one for each kind of process. LOG, though it lies between the levels,
- * hides ERROR but not FATAL.
+ * Return this process's log_min_messages, which also limits the messages that emit_log_hook
+ * receives. PostgreSQL 19 has a value for each type of backend. In this setting LOG ranks between
+ * ERROR and FATAL, although the constant LOG is less than ERROR.
  */
 static inline int
 cpm_log_min_messages(void)
@@ -187,7 +190,7 @@ cpm_log_min_messages(void)
 #endif
 }
 
-/* Do errors reach the server log, and so a hook on it? */
+/* Return true if messages of level ERROR are logged, and thus reach emit_log_hook. */
 static inline bool
 cpm_errors_are_logged(void)
 {
@@ -197,8 +200,8 @@ cpm_errors_are_logged(void)
 }
 
 /*
- * Return true if every refusal reaches the server log, and so a hook on it that can count it.
- * With EXEC_BACKEND most are reported by processes that are not yet attached to shared memory.
+ * Return true if emit_log_hook can count every rejected connection: all are logged, by processes
+ * attached to shared memory. With EXEC_BACKEND most are logged before the process is attached.
  */
 static inline bool
 cpm_rejections_are_logged(void)
@@ -210,7 +213,7 @@ cpm_rejections_are_logged(void)
 #endif
 }
 
-/* Return true if the current user may execute the function. object_aclcheck() came with 16. */
+/* Return true if the current user may execute the function. */
 static inline bool
 cpm_may_execute(Oid function)
 {
@@ -222,15 +225,15 @@ cpm_may_execute(Oid function)
 }
 
 /*
- * Return a path for a scan of a foreign table with one row, at almost no cost. 17 added the
- * parameter fdw_restrictinfo, 18 the number of disabled nodes.
+ * Return a path for scanning a foreign table, with an estimate of one row and a cost of 1.
+ * PostgreSQL 17 added the parameter fdw_restrictinfo, 18 the number of disabled nodes.
  */
 static inline ForeignPath *
 cpm_foreign_scan_path(PlannerInfo *root, RelOptInfo *rel)
 {
 #if PG_VERSION_NUM >= 180000
-	return create_foreignscan_path(root, rel, NULL, 1, 0, 0, 1, NIL, rel->lateral_relids, NULL, NIL,
-								   NIL);
+	return create_foreignscan_path(root, rel, NULL, 1, 0, 0, 1, NIL, rel->lateral_relids, NULL,
+								   NIL, NIL);
 #elif PG_VERSION_NUM >= 170000
 	return create_foreignscan_path(root, rel, NULL, 1, 0, 1, NIL, rel->lateral_relids, NULL, NIL,
 								   NIL);
@@ -239,7 +242,7 @@ cpm_foreign_scan_path(PlannerInfo *root, RelOptInfo *rel)
 #endif
 }
 
-/* A set of events to wait for; since 17 a resource owner may have it, which workers do without. */
+/* Create a wait event set in TopMemoryContext, without a resource owner: the caller frees it. */
 static inline WaitEventSet *
 cpm_create_wait_set(int events)
 {
@@ -250,23 +253,24 @@ cpm_create_wait_set(int events)
 #endif
 }
 
-/* Memory that will be read in a moment, in a walk over many processes: none of it is in this processor's cache. */
+/* Prefetch a cache line that another CPU has probably modified, ahead of reading it in a scan. */
 #if defined(__GNUC__) || defined(__clang__)
 #define cpm_prefetch(address) __builtin_prefetch((const void *) (address))
 #else
 #define cpm_prefetch(address) ((void) (address))
 #endif
 
-/* 18 took a parameter from ExecutorRun. */
+/* PostgreSQL 18 removed execute_once from ExecutorRun(). */
 #if PG_VERSION_NUM >= 180000
 #define CPM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
 #define CPM_EXECUTOR_RUN_ARGUMENTS query, direction, count
 #else
-#define CPM_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define CPM_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define CPM_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
 #endif
 
-/* A hash table of fixed size in shared memory; 19 has one number for its size. */
+/* Create or find a hash table of fixed size in shared memory. */
 static inline HTAB *
 cpm_shmem_hash(const char *name, int size, HASHCTL *control, int flags)
 {
@@ -277,7 +281,7 @@ cpm_shmem_hash(const char *name, int size, HASHCTL *control, int flags)
 #endif
 }
 
-/* The name of a prepared transaction's state file, which has an epoch since 17. */
+/* Write the path of a prepared transaction's state file. Since 17 the name includes the epoch. */
 static inline void
 cpm_twophase_file_name(char *path, size_t size, TransactionId xid)
 {
@@ -293,7 +297,7 @@ cpm_twophase_file_name(char *path, size_t size, TransactionId xid)
 #endif
 }
 
-/* Return true if one virtual transaction holds both locks. Its id is one value since 17. */
+/* Return true if the same virtual transaction holds or awaits both locks. */
 static inline bool
 cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceData *b)
 {

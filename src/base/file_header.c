@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.c
- *		How a file of ours begins and ends, and what may be wrong with it.
+ *		Validates the header and the checksum of a statistics file.
  */
 #include "postgres.h"
 
 #include "base/file_header.h"
 
 static bool
-checksum_is_right(const char *bytes, size_t size)
+has_valid_checksum(const char *bytes, size_t size)
 {
 	pg_crc32c	computed;
 	pg_crc32c	written;
@@ -32,10 +32,10 @@ cpm_file_problem(const char *bytes, size_t size, uint64 system_identifier)
 		return CPM_FILE_NOT_OURS;
 	if (header.format > CPM_FILE_FORMAT)
 		return "was written by a newer version of connpool_monitor";
-	if (!checksum_is_right(bytes, size))
+	if (!has_valid_checksum(bytes, size))
 		return "is damaged: its checksum is wrong";
 	if (header.format < CPM_FILE_FORMAT)
-		return "was written by a version of connpool_monitor that is no longer read";
+		return "was written by an older version of connpool_monitor whose format is not supported";
 	if (header.system_identifier != system_identifier)
 		return "belongs to another cluster";
 	return NULL;

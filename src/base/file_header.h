@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.h
- *		How a file of ours begins and ends, and what may be wrong with it.
+ *		The header of a statistics file, and its validation.
  *
- * A header, whatever is in between, and a checksum of all that (CRC-32C).
+ * A file consists of this header, the data, and a CRC-32C of both.
  */
 #ifndef CPM_FILE_HEADER_H
 #define CPM_FILE_HEADER_H
@@ -17,18 +17,19 @@
 typedef struct CpmFileHeader
 {
 	uint64		magic;
-	uint64		format;			/* raised by who changes what is in the file */
+	uint64		format;			/* CPM_FILE_FORMAT: increment it when the layout changes */
 	uint64		system_identifier;	/* of the cluster */
 	TimestampTz saved_at;
-	uint64		on_standby;		/* 1: saved in recovery from a primary or an archive */
+	uint64		on_standby;		/* 1: saved by a server in standby mode or archive recovery */
 } CpmFileHeader;
 
-/* Of one that does not even begin as one. */
-#define CPM_FILE_NOT_OURS "is not one of connpool_monitor, or of a machine of another kind"
+/* The problem of a file whose magic number is wrong or absent. */
+#define CPM_FILE_NOT_OURS \
+	"is not one of connpool_monitor, or was written on a machine with another byte order"
 
 /*
- * What is wrong with these bytes of a file, in words that fit after "the file is
- * not used: it …"; NULL when they can be taken for what they say. Pure.
+ * Return the reason why the bytes are not a usable file, a constant that continues the message
+ * "file is not used: it ..."; NULL if they are one. Pure.
  */
 extern const char *cpm_file_problem(const char *bytes, size_t size, uint64 system_identifier);
 

@@ -1,26 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * growth.c
- *		How fast a series grows, undisturbed by a spike or a single step.
+ *		Estimates how fast a series grows, ignoring spikes and single steps.
  *
- * Values are averaged in buckets, and growth is looked for in the differences
- * from one bucket to the next. A step (a deployment that takes 60 connections at
- * once and keeps them) is in two differences at most and a spike in three, one
- * of them a fall; steady growth is in all. Two looks are taken, and the faster
- * growth counts:
+ * Values are averaged in buckets, and slopes are computed between successive buckets. Steady
+ * growth shows in all slopes; a step (a deployment opens 60 connections and keeps them) in at
+ * most two; a spike in at most three, one of them negative. The larger of two estimates counts:
  *
- * slow: the median of the nine differences between half-minutes (while there are
- * fewer, what is left without the two largest), but no more than the growth of
- * the last minute, for growth that is over is none. It sees a leak of a
- * connection a minute.
+ * slow: the median slope between half-minutes, limited to the slope of the last minute so that
+ * growth that has stopped is not reported. Detects a leak of one connection a minute.
  *
- * fast: the least of the last three differences between ten-second buckets. It
- * sees growth that began within the minute, which fills a server in two.
+ * fast: the smallest of the last three slopes between ten-second buckets. Detects growth that
+ * began within the last minute and would fill the server in two.
  *
- * A regression line was rejected: one step in the middle tilts it for five
- * minutes.
- *
- * Pure arithmetic: no shared memory, no settings, cannot raise an error.
+ * Rejected: a regression line, which a single step tilts for five minutes. Pure arithmetic.
  */
 #include "postgres.h"
 
@@ -29,12 +22,12 @@
 #include "base/growth.h"
 
 /*
- * Averages tremble with sessions that come and go. Less than a connection in two
- * minutes, or for the fast look than one in twenty seconds, is no growth.
+ * Averages fluctuate as sessions open and close. Less than one connection in two minutes is
+ * noise, and for the fast estimate less than one in twenty seconds.
  */
-#define LEAST_SLOW_PER_SECOND (1.0 / 120)
-#define LEAST_FAST_PER_SECOND (1.0 / 20)
-#define LEAST_KNOWN_US (60 * USECS_PER_SEC)
+#define MIN_SLOW_PER_SECOND (1.0 / 120)
+#define MIN_FAST_PER_SECOND (1.0 / 20)
+#define MIN_OBSERVED_US (60 * USECS_PER_SEC)
 
 void
 cpm_growth_begin(CpmGrowth *growth, TimestampTz now)
@@ -78,8 +71,8 @@ compare_doubles(const void *a, const void *b)
 }
 
 /*
- * The growth per second between neighbouring buckets that hold values, newest
- * first. A gap between two of them stretches their distance, it is not filled.
+ * Compute the slopes per second between successive non-empty buckets, newest first. Empty buckets
+ * are not interpolated: they lengthen the interval of the slope. Returns the number of slopes.
  */
 static int
 bucket_slopes(const CpmBuckets *buckets, double *slopes)
@@ -104,7 +97,7 @@ bucket_slopes(const CpmBuckets *buckets, double *slopes)
 	return slope_count;
 }
 
-/* 0 while too little is known to tell growth from a step. */
+/* Return the slow estimate; 0 while there are too few slopes to distinguish growth from a step. */
 static double
 slow_growth(const CpmBuckets *buckets)
 {
@@ -112,33 +105,33 @@ slow_growth(const CpmBuckets *buckets)
 	double		latest;
 	int			count = bucket_slopes(buckets, slopes);
 
-	/* the two largest may be one step, also while there are few */
 	if (count < 3)
 		return 0;
 	latest = (slopes[0] + slopes[1]) / 2;
 	qsort(slopes, count, sizeof(double), compare_doubles);
+	/* with few slopes the median could be one of the two largest, which a step may cause */
 	return Min(slopes[Min((count - 1) / 2, count - 3)], latest);
 }
 
-/* 0 when samples are too far apart to fill its buckets. */
+/* Return the fast estimate; 0 if one of its four newest buckets is empty. */
 static double
 fast_growth(const CpmBuckets *buckets)
 {
 	double		slopes[CPM_GROWTH_BUCKETS];
-	double		least;
+	double		slowest;
 
 	for (int i = 0; i < 4; i++)
 		if (buckets->count[i] == 0)
 			return 0;
 	bucket_slopes(buckets, slopes);
-	least = Min(slopes[0], Min(slopes[1], slopes[2]));
-	return least >= LEAST_FAST_PER_SECOND ? least : 0;
+	slowest = Min(slopes[0], Min(slopes[1], slopes[2]));
+	return slowest >= MIN_FAST_PER_SECOND ? slowest : 0;
 }
 
 double
 cpm_growth_per_second(const CpmGrowth *growth)
 {
-	if (growth->oldest_age_us < LEAST_KNOWN_US)
+	if (growth->oldest_age_us < MIN_OBSERVED_US)
 		return NAN;
 	return Max(slow_growth(&growth->slow), fast_growth(&growth->fast));
 }
@@ -152,7 +145,7 @@ cpm_growth_exhaustion_seconds(double per_second, double total, double limit)
 		return INFINITY;
 	if (isnan(per_second))
 		return NAN;
-	if (per_second < LEAST_SLOW_PER_SECOND)
+	if (per_second < MIN_SLOW_PER_SECOND)
 		return INFINITY;
 	return (limit - total) / per_second;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * growth.h
- *		How fast a series grows, undisturbed by a spike or a single step.
+ *		Estimates how fast a series grows, ignoring spikes and single steps.
  */
 #ifndef CPM_GROWTH_H
 #define CPM_GROWTH_H
@@ -11,7 +11,7 @@
 #define CPM_GROWTH_BUCKETS 10
 #define CPM_GROWTH_SPAN_US (INT64CONST(300) * USECS_PER_SEC)
 
-/* Averages over equal stretches of time; bucket 0 is the newest. */
+/* Sums over equal intervals; bucket 0 is the newest. */
 typedef struct CpmBuckets
 {
 	int64		width_us;
@@ -19,26 +19,26 @@ typedef struct CpmBuckets
 	double		sum[CPM_GROWTH_BUCKETS];
 } CpmBuckets;
 
+/* A plain value: initialized by cpm_growth_begin(), filled by cpm_growth_add(). */
 typedef struct CpmGrowth
 {
 	TimestampTz now;
-	int64		oldest_age_us;	/* of the oldest value that was added */
-	CpmBuckets	slow;			/* five minutes */
-	CpmBuckets	fast;			/* the last of them, finer */
+	int64		oldest_age_us;	/* of the oldest value added */
+	CpmBuckets	slow;			/* half-minutes: all of CPM_GROWTH_SPAN_US */
+	CpmBuckets	fast;			/* ten seconds each: the last 100 seconds */
 } CpmGrowth;
 
 extern void cpm_growth_begin(CpmGrowth *growth, TimestampTz now);
 
-/* Add a value; one from the future or older than the span is passed over. */
+/* Add a value, in any order. Ignores NaN and values from the future or older than the span. */
 extern void cpm_growth_add(CpmGrowth *growth, TimestampTz at, double value);
 
-/* Growth per second; NaN while less than a minute is known. */
+/* Return the growth per second; NaN if the oldest value is younger than a minute. */
 extern double cpm_growth_per_second(const CpmGrowth *growth);
 
 /*
- * Seconds until total reaches limit at that growth: 0 when it is there already,
- * infinity when it does not grow or is under half of the limit, NaN when the
- * growth is not known.
+ * Return the seconds until total reaches limit at that growth: 0 if it has reached it, infinity
+ * if it does not grow or is below half the limit, NaN if the growth is unknown (NaN).
  */
 extern double cpm_growth_exhaustion_seconds(double per_second, double total, double limit);
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.c
- *		Buckets for durations, and what can be read off counts in them.
- *
- * Pure arithmetic: no shared memory, no settings, cannot raise an error.
+ *		A log-linear histogram of durations, and percentiles computed from it.
  */
 #include "postgres.h"
 
@@ -48,14 +46,14 @@ cpm_histogram_add(CpmHistogram *histogram, const CpmHistogram *other)
 		histogram->count[i] += other->count[i];
 }
 
-/* The place within a bucket of the rank-th of its durations, from 1. */
+/* Estimate the rank-th shortest of the durations in a bucket; the first has rank 1. */
 static double
-within_bucket(int bucket, uint64 rank, uint64 count)
+interpolate_in_bucket(int bucket, uint64 rank, uint64 count)
 {
 	double		lower = cpm_bucket_lower_us(bucket);
 	double		upper = cpm_bucket_lower_us(bucket + 1);
 
-	/* durations are whole: a bucket of one of them, and the last one, have no inside */
+	/* a bucket 1 us wide holds equal durations; the last one has no upper bound */
 	if (upper - lower <= 1 || isinf(upper))
 		return lower;
 	return lower + (upper - lower) * ((double) rank - 0.5) / (double) count;
@@ -77,9 +75,9 @@ cpm_histogram_percentile_us(const CpmHistogram *histogram, double fraction, doub
 
 		if (before + count >= rank)
 		{
-			double		us = within_bucket(i, rank - before, count);
+			double		us = interpolate_in_bucket(i, rank - before, count);
 
-			/* not below its bucket: a maximum that is being written may be behind */
+			/* a backend counts a duration before it raises max_us, so max_us may lag behind */
 			return us > max_us ? Max(max_us, cpm_bucket_lower_us(i)) : us;
 		}
 		before += count;

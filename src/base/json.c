@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * json.c
- *		Writes JSON text, key by key. No catalogs, so it serves workers too.
+ *		Appends JSON text to a string, key by key.
  */
 #include "postgres.h"
 
@@ -14,9 +14,9 @@
 #include "utils/json.h"
 #include "utils/timestamp.h"
 
-/* A comma unless it is the first here, and the key. */
+/* Append a comma unless this is the first value of its object or array, then the key if any. */
 static void
-begin(StringInfo json, const char *key)
+begin_value(StringInfo json, const char *key)
 {
 	char		last = json->len > 0 ? json->data[json->len - 1] : '{';
 
@@ -32,7 +32,7 @@ begin(StringInfo json, const char *key)
 void
 cpm_json_open(StringInfo json, const char *key)
 {
-	begin(json, key);
+	begin_value(json, key);
 	appendStringInfoChar(json, '{');
 }
 
@@ -45,7 +45,7 @@ cpm_json_close(StringInfo json)
 void
 cpm_json_open_array(StringInfo json, const char *key)
 {
-	begin(json, key);
+	begin_value(json, key);
 	appendStringInfoChar(json, '[');
 }
 
@@ -67,7 +67,7 @@ cpm_json_foreign_text(StringInfo json, const char *key, const char *value)
 void
 cpm_json_text(StringInfo json, const char *key, const char *value)
 {
-	begin(json, key);
+	begin_value(json, key);
 	if (value)
 		escape_json(json, value);
 	else
@@ -77,7 +77,7 @@ cpm_json_text(StringInfo json, const char *key, const char *value)
 void
 cpm_json_number(StringInfo json, const char *key, double value)
 {
-	begin(json, key);
+	begin_value(json, key);
 	if (!cpm_is_number(value))
 		appendStringInfoString(json, "null");
 	else if (value == floor(value) && fabs(value) < 1e15)
@@ -89,7 +89,7 @@ cpm_json_number(StringInfo json, const char *key, double value)
 void
 cpm_json_bool(StringInfo json, const char *key, bool value)
 {
-	begin(json, key);
+	begin_value(json, key);
 	appendStringInfoString(json, value ? "true" : "false");
 }
 
@@ -99,7 +99,7 @@ cpm_json_time(StringInfo json, const char *key, TimestampTz value)
 	struct pg_tm tm;
 	fsec_t		fsec;
 
-	begin(json, key);
+	begin_value(json, key);
 	if (timestamp2tm(value, NULL, &tm, &fsec, NULL, NULL) != 0)
 	{
 		appendStringInfoString(json, "null");

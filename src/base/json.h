@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * json.h
- *		Writes JSON text, key by key. No catalogs, so it serves workers too.
+ *		Appends JSON text to a string, key by key.
+ *
+ * Unlike PostgreSQL's json functions it reads no catalogs, so background workers without a
+ * database can use it too.
+ *
+ * Every function separates its value from the previous one by a comma where necessary. key is
+ * NULL for the outermost value and within arrays.
  */
 #ifndef CPM_JSON_H
 #define CPM_JSON_H
@@ -9,25 +15,26 @@
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 
-/* key is NULL for the outermost object and within arrays */
 extern void cpm_json_open(StringInfo json, const char *key);
 extern void cpm_json_close(StringInfo json);
 
 extern void cpm_json_open_array(StringInfo json, const char *key);
 extern void cpm_json_close_array(StringInfo json);
 
-/* null for a null pointer, and for what is no number */
+/* Append a string, which must be valid UTF-8; a null pointer becomes null. */
 extern void cpm_json_text(StringInfo json, const char *key, const char *value);
 
-/* The same of names that come from elsewhere: what is no UTF-8 is written as "\xe9". */
+/* Append a string of unknown encoding; bytes that are not valid UTF-8 become \xe9 or the like. */
 extern void cpm_json_foreign_text(StringInfo json, const char *key, const char *value);
+
+/* Append a number; NaN and infinity become null. */
 extern void cpm_json_number(StringInfo json, const char *key, double value);
 extern void cpm_json_bool(StringInfo json, const char *key, bool value);
 
-/* ISO 8601, UTC, milliseconds, Z */
+/* Append a time as ISO 8601 in UTC, with milliseconds and Z. */
 extern void cpm_json_time(StringInfo json, const char *key, TimestampTz value);
 
-/* The same; null for 0. */
+/* The same, but 0 becomes null. */
 extern void cpm_json_time_or_null(StringInfo json, const char *key, TimestampTz value);
 
 #endif							/* CPM_JSON_H */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak.h
- *		What is suspected of having been forgotten, and what became of it: plain
- *		values.
+ *		The kinds of suspected leaks, how each ended, and their counters. Plain values.
  */
 #ifndef CPM_LEAK_H
 #define CPM_LEAK_H
@@ -21,27 +20,28 @@ typedef enum CpmLeakKind
 
 #define CPM_LEAK_KINDS (CPM_LEAK_WAITING_FOR_CLIENT + 1)
 
-/* One that is suspected no longer. */
+/* The end of a suspected leak. */
 typedef struct CpmLeakEnd
 {
-	TimestampTz at;
+	TimestampTz at;				/* when the session resumed work, or was found to have ended */
 	CpmLeakKind kind;
-	bool		came_back;		/* to work; else its session has ended */
+	bool		came_back;		/* the session resumed work; false: the session ended */
 	int			pid;			/* 0: a prepared transaction */
 	Oid			database;
 	Oid			role;
 	char		application_name[NAMEDATALEN];
-	int64		held_us;
+	int64		held_us;		/* how long it lasted */
 } CpmLeakEnd;
 
-/* Of one kind, since the last reset. */
+/* The counters of one kind since the last reset. */
 typedef struct CpmLeakCounts
 {
-	uint64		detected;		/* occurrences, each once */
-	uint64		released;		/* that came back to work, or were committed or rolled back */
-	uint64		ended;			/* whose session ended */
+	uint64		detected;		/* suspected leaks, each counted once */
+	uint64		released;		/* the session resumed work, or the transaction was committed or
+								 * rolled back */
+	uint64		ended;			/* the session ended */
 	TimestampTz last_detected;	/* 0: never */
-	int64		longest_us;		/* of those that are over */
+	int64		longest_us;		/* the longest of those that have ended */
 } CpmLeakCounts;
 
 #endif							/* CPM_LEAK_H */

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listen.c
- *		Where to listen for HTTP, as a setting says it.
+ *		Parses the setting http_listen.
  *
- * Addresses, no names: looking one up may take its time, and what it resolves to
- * tomorrow decides whether the server is open to others.
+ * Only numeric addresses and "localhost" are accepted. Resolving any other name could block, and
+ * a change in DNS could open the listener to other machines.
  */
 #include "postgres.h"
 
@@ -26,9 +26,9 @@ parse_port(const char *text, int *port)
 	return *end == '\0' && value >= 1 && value <= 65535;
 }
 
-/* The part before the last colon, without the brackets of IPv6. */
+/* Copy the part before the colon, without IPv6's brackets. Returns false if it is malformed. */
 static bool
-copy_host(const char *text, const char *colon, char *host)
+parse_host(const char *text, const char *colon, char *host)
 {
 	size_t		length = colon - text;
 
@@ -46,8 +46,9 @@ copy_host(const char *text, const char *colon, char *host)
 	return true;
 }
 
+/* Replace "localhost" with an address and set is_loopback. Returns false if it is no address. */
 static bool
-know_address(CpmListen *listen)
+classify_address(CpmListen *listen)
 {
 	struct in_addr v4;
 	struct in6_addr v6;
@@ -75,7 +76,8 @@ cpm_listen_parse(const char *text, CpmListen *listen, const char **problem)
 	memset(listen, 0, sizeof(*listen));
 	if (*text == '\0')
 		return true;
-	*problem = "It is an address and a port from 1 to 65535, as in 127.0.0.1:9188, [::1]:9188 or *:9188; names other than localhost are not looked up.";
+	*problem = "The value must be an address and a port from 1 to 65535, such as 127.0.0.1:9188, "
+		"[::1]:9188 or *:9188. The only host name accepted is localhost.";
 	return colon != NULL && parse_port(colon + 1, &listen->port) &&
-		copy_host(text, colon, listen->host) && know_address(listen);
+		parse_host(text, colon, listen->host) && classify_address(listen);
 }

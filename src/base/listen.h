@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listen.h
- *		Where to listen for HTTP, as a setting says it.
+ *		The address of the HTTP listener, parsed from the setting http_listen.
  */
 #ifndef CPM_LISTEN_H
 #define CPM_LISTEN_H
@@ -10,14 +10,15 @@
 
 typedef struct CpmListen
 {
-	char		host[CPM_LISTEN_HOST_SIZE]; /* an address; empty: nowhere */
+	char		host[CPM_LISTEN_HOST_SIZE]; /* a numeric address or "*"; empty: do not listen */
 	int			port;
-	bool		is_loopback;	/* only this machine gets there */
+	bool		is_loopback;	/* only this machine can connect */
 } CpmListen;
 
 /*
- * Take "127.0.0.1:9188", "[::1]:9188", "localhost:9188" or "*:9188" apart; empty
- * text is nowhere. False with *problem for anything else. Pure: no name is looked up.
+ * Parse "127.0.0.1:9188", "[::1]:9188", "localhost:9188", "*:9188" or an empty text, which means
+ * not to listen. Returns false for anything else, with a constant errdetail in *problem. Pure:
+ * resolves no name.
  */
 extern bool cpm_listen_parse(const char *text, CpmListen *listen, const char **problem);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_wait.h
- *		A process that waits for a heavyweight lock, and for whom: a value that
- *		store/ finds and judge/ follows.
+ *		A process that waits for a heavyweight lock, and the processes that block it.
+ *
+ * A plain value: live/lock_waits fills it, rules/lock_chains follows the chain of blockers.
  */
 #ifndef CPM_LOCK_WAIT_H
 #define CPM_LOCK_WAIT_H
@@ -14,10 +15,10 @@ typedef struct CpmLockWait
 {
 	int			pid;
 	TimestampTz since;
-	LOCKTAG		lock;			/* what it waits for */
-	LOCKMODE	mode;			/* the mode it waits for */
+	LOCKTAG		lock;
+	LOCKMODE	mode;			/* requested, not yet granted */
 	int			blocker_count;
-	int		   *blockers;		/* pids, ascending, once each; 0 a prepared transaction */
+	int		   *blockers;		/* distinct pids in ascending order; 0: a prepared transaction */
 } CpmLockWait;
 
 #endif							/* CPM_LOCK_WAIT_H */

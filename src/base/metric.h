@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * metric.h
- *		The types of the metric catalogue: what a metric is, and the list of them.
+ *		The types of the metric catalogue, and the list of metrics.
  *
- * The list is here because samples, history and settings are arrays over it;
- * what each metric means (name, maximum, thresholds, help) is said once, in
- * rules/catalogue.c.
+ * The list is here because samples, history and settings are arrays indexed by CpmMetricId. The
+ * name, maximum, thresholds and help of each metric are defined once, in rules/catalogue.c.
  */
 #ifndef CPM_METRIC_H
 #define CPM_METRIC_H
 
-/* In the order of the contract, which is the order of every listing. */
+/* The order is that of every listing: get_connection_stats(), settings, /metrics. */
 typedef enum CpmMetricId
 {
 	CPM_ACTIVE_CONNECTIONS,
@@ -55,35 +54,38 @@ typedef enum CpmUnit
 	CPM_UNIT_SECONDS
 } CpmUnit;
 
-/* Where the maximum of a metric comes from, when no setting overrides it. */
+/* The default maximum of a metric, unless its setting <metric>_max overrides it. */
 typedef enum CpmMaximum
 {
 	CPM_MAX_NONE,
-	CPM_MAX_USABLE,				/* usable slots */
+	CPM_MAX_USABLE,				/* CpmSample.usable_slots */
 	CPM_MAX_HALF_USABLE,
 	CPM_MAX_FIXED				/* CpmMetric.fixed_max */
 } CpmMaximum;
 
-/* What must exist for a metric to be known at all; bits of CpmSample.sources. */
+/*
+ * Data sources, as bits in CpmSample.sources. A metric is unknown while a source that it needs is
+ * missing.
+ */
 #define CPM_SOURCE_LIVE		(1 << 0)	/* PostgreSQL's own shared memory */
-#define CPM_SOURCE_HISTORY	(1 << 1)	/* our sampler: the library is preloaded */
-#define CPM_SOURCE_COUNTERS (1 << 2)	/* our hooks: the same */
-#define CPM_SOURCE_POOLERS	(1 << 3)	/* a PgBouncer that is asked */
+#define CPM_SOURCE_HISTORY	(1 << 1)	/* our sampler, if the library is preloaded */
+#define CPM_SOURCE_COUNTERS (1 << 2)	/* our hooks, if the library is preloaded */
+#define CPM_SOURCE_POOLERS	(1 << 3)	/* at least one PgBouncer console is configured */
 
 typedef struct CpmMetric
 {
 	const char *name;
-	const char *help;			/* one sentence, for settings and exposition */
-	const char *hint;			/* what to do, for the warning's HINT */
+	const char *help;			/* one sentence, shown with the settings and in /metrics */
+	const char *hint;			/* the HINT of its alert's message: what to do */
 	CpmUnit		unit;
-	int			source;			/* CPM_SOURCE_… bits it needs */
+	int			source;			/* the CPM_SOURCE_... bits it needs */
 	CpmMaximum	maximum;
-	int			fixed_max;		/* with CPM_MAX_FIXED */
-	bool		max_is_setting; /* has a setting <metric>_max */
-	bool		is_percent;		/* thresholds are percent of the maximum */
-	bool		low_is_bad;		/* met at or below the threshold */
-	bool		at_once;		/* raised without waiting for alert_after */
-	double		warning;		/* default thresholds; -1 is off */
+	int			fixed_max;		/* used with CPM_MAX_FIXED only */
+	bool		max_is_setting; /* a setting <metric>_max exists */
+	bool		is_percent;		/* thresholds are percentages of the maximum */
+	bool		low_is_bad;		/* a threshold is met at or below it, not at or above */
+	bool		at_once;		/* the alert does not wait for alert_after */
+	double		warning;		/* default thresholds; -1: off */
 	double		critical;
 } CpmMetric;
 

@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.c
- *		Which applications are one pool, and names of pools as they stand in a sentence.
+ *		Application names as pools: which names share a pool, and how messages quote them.
  *
- * Poolers and orchestrators put addresses, pids and random suffixes into application names, so
- * that one application would be a pool for each connection. Those parts are taken out, or
- * replaced by '*'. Only ASCII is looked at: a character of more bytes is a letter. So is each
- * \xc3 that PostgreSQL writes for such a byte since version 16, or different names would become
- * one. PostgreSQL cuts names after NAMEDATALEN - 1 bytes: at the end of such a name the
- * beginning of an address or a hash is enough.
+ * Poolers and orchestrators put addresses, pids and random suffixes into application names, which
+ * would give each connection a pool of its own. Depending on application_grouping, these parts
+ * are removed or replaced with '*'.
  *
- * Clients choose the names. In a sentence each is quoted like an identifier of SQL, so that a
- * name with spaces, commas or brackets cannot be read as the name of another pool or as the end
- * of the sentence.
+ * Bytes outside ASCII count as letters. So does each escape such as \xc3 that PostgreSQL 16 and
+ * later write for such a byte: treating its digits as numbers would merge different names.
+ * PostgreSQL truncates names to NAMEDATALEN - 1 bytes; at the end of a name of that length, the
+ * beginning of an address or a hash is treated like a complete one.
+ *
+ * Clients choose the names. Messages quote them like SQL identifiers, so that a name with spaces,
+ * commas or parentheses cannot pass for another pool or for the end of the sentence.
  */
 #include "postgres.h"
 
@@ -21,24 +22,24 @@
 
 #define DIGITS "0123456789"
 #define HEX_DIGITS DIGITS "abcdefABCDEF"
-#define POD_CHARACTERS "bcdfghjklmnpqrstvwxz2456789"	/* of Kubernetes' random suffixes */
+#define POD_SUFFIX_CHARACTERS "bcdfghjklmnpqrstvwxz2456789" /* Kubernetes draws from these */
 #define POD_SUFFIX_LENGTH 5
-#define LEAST_HASH_LENGTH 6
-#define MOST_POD_HASH_LENGTH 10
+#define MIN_HASH_LENGTH 6
+#define MAX_POD_HASH_LENGTH 10
 
-/* Patterns, as match() reads them. */
-#define ESCAPED_BYTE "\\xXX"	/* how PostgreSQL writes a byte that is not ASCII */
+/* Patterns for match_length(). */
+#define ESCAPED_BYTE "\\xXX"	/* PostgreSQL's escape for a byte outside ASCII */
 #define UUID "XXXXXXXX-XXXX-XXXX-XXXX-XXXXXXXXXXXX"
-#define LEAST_CUT_UUID 9		/* bytes, with its first hyphen: less may be a word */
+#define MIN_CUT_UUID_LENGTH 9	/* up to the first hyphen; a shorter prefix may be a word */
 
-/* What PgBouncer's application_name_add_host appends: see pga_details() in its src/util.c. */
+/* Suffixes added by PgBouncer's application_name_add_host: see pga_details() in its src/util.c. */
 static const char *const client_addresses[] = {
 	" - D.D.D.D:D", " - [A]:D", " - unix(D@H):D", " - unix:D"
 };
 
-/* Return the length of what one character of a pattern stands for at the start of the text. */
+/* Return how many bytes at the start of the text one pattern character matches. */
 static size_t
-span_of(char pattern, const char *text)
+span_length(char pattern, const char *text)
 {
 	switch (pattern)
 	{
@@ -56,17 +57,17 @@ span_of(char pattern, const char *text)
 }
 
 /*
- * Return the length of what matches the pattern at the beginning of the text, 0 if nothing does.
- * Where the text was cut, its end may come before that of the pattern.
+ * Return how many bytes at the start of the text match the whole pattern, or 0. With is_cut, text
+ * that ends in the middle of the pattern matches too.
  */
 static size_t
-match(const char *pattern, const char *text, bool is_cut)
+match_length(const char *pattern, const char *text, bool is_cut)
 {
 	const char *end = text;
 
 	for (; *pattern != '\0'; pattern++)
 	{
-		size_t		span = span_of(*pattern, end);
+		size_t		span = span_length(*pattern, end);
 
 		if (span == 0 && !(is_cut && *end == '\0'))
 			return 0;
@@ -75,7 +76,7 @@ match(const char *pattern, const char *text, bool is_cut)
 	return end - text;
 }
 
-/* Cut one address off the end of the name; false if there is none. */
+/* Remove one address from the end of the name; returns false if there is none. */
 static bool
 drop_address(char *name)
 {
@@ -84,7 +85,7 @@ drop_address(char *name)
 
 	for (size_t i = 0; i < length; i++)
 		for (size_t j = 0; name[i] == ' ' && j < lengthof(client_addresses); j++)
-			if (match(client_addresses[j], name + i, is_cut) == length - i)
+			if (match_length(client_addresses[j], name + i, is_cut) == length - i)
 			{
 				memset(name + i, 0, length - i);
 				return true;
@@ -92,7 +93,7 @@ drop_address(char *name)
 	return false;
 }
 
-/* Return the length of the word at the start: letters, digits and all that is not ASCII. */
+/* Return the length of the word at the start of the text: letters, digits, bytes outside ASCII. */
 static size_t
 word_length(const char *text)
 {
@@ -105,7 +106,7 @@ word_length(const char *text)
 		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
 			IS_HIGHBIT_SET(c))
 			length++;
-		else if (match(ESCAPED_BYTE, text + length, false) > 0)
+		else if (match_length(ESCAPED_BYTE, text + length, false) > 0)
 			length += strlen(ESCAPED_BYTE);
 		else
 			return length;
@@ -118,17 +119,21 @@ has_digit(const char *word, size_t length)
 	return strcspn(word, DIGITS) < length;
 }
 
-/* The random suffix of a pod, or what is left of it: the last of words joined by hyphens. */
+/*
+ * Return true if the word is the random suffix of a pod's name, or its beginning in a truncated
+ * name. A suffix is the last of several words joined by hyphens.
+ */
 static bool
 is_pod_suffix(const char *word, size_t length, bool is_cut)
 {
-	return length > 0 && strspn(word, POD_CHARACTERS) == length && word[length] != '-' &&
-		(length == POD_SUFFIX_LENGTH || (is_cut && length < POD_SUFFIX_LENGTH && word[length] == '\0'));
+	return length > 0 && strspn(word, POD_SUFFIX_CHARACTERS) == length && word[length] != '-' &&
+		(length == POD_SUFFIX_LENGTH ||
+		 (is_cut && length < POD_SUFFIX_LENGTH && word[length] == '\0'));
 }
 
 /*
- * Hexadecimal digits, or what stands before the suffix of a pod. One of them is a decimal digit:
- * without that, "facade" would be one.
+ * Return true if the word is a hexadecimal hash, or the hash that precedes the suffix in a pod's
+ * name. At least one decimal digit is required; otherwise "facade" would be a hash.
  */
 static bool
 is_hash(const char *word, size_t length, bool is_cut)
@@ -136,21 +141,22 @@ is_hash(const char *word, size_t length, bool is_cut)
 	if (!has_digit(word, length))
 		return false;
 	if (strspn(word, HEX_DIGITS) == length)
-		return length >= LEAST_HASH_LENGTH || (is_cut && word[length] == '\0');
-	return length >= LEAST_HASH_LENGTH && length <= MOST_POD_HASH_LENGTH &&
-		strspn(word, POD_CHARACTERS) == length && word[length] == '-' &&
+		return length >= MIN_HASH_LENGTH || (is_cut && word[length] == '\0');
+	return length >= MIN_HASH_LENGTH && length <= MAX_POD_HASH_LENGTH &&
+		strspn(word, POD_SUFFIX_CHARACTERS) == length && word[length] == '-' &&
 		is_pod_suffix(word + length + 1, word_length(word + length + 1), is_cut);
 }
 
+/* Return the length of the UUID at the start of the text, or 0 if there is none. */
 static size_t
 uuid_length(const char *text, bool is_cut)
 {
-	size_t		length = match(UUID, text, is_cut);
+	size_t		length = match_length(UUID, text, is_cut);
 
-	return length >= LEAST_CUT_UUID && word_length(text + length) == 0 ? length : 0;
+	return length >= MIN_CUT_UUID_LENGTH && word_length(text + length) == 0 ? length : 0;
 }
 
-/* Copy a word with '*' for each number in it, and return the end of the copy. */
+/* Copy a word, replacing each number in it with '*'. Return the end of the copy. */
 static char *
 copy_word(char *to, const char *word, size_t length)
 {
@@ -159,7 +165,7 @@ copy_word(char *to, const char *word, size_t length)
 	while (word < end)
 	{
 		size_t		digits = strspn(word, DIGITS);
-		size_t		byte = match(ESCAPED_BYTE, word, false);
+		size_t		byte = match_length(ESCAPED_BYTE, word, false);
 
 		if (digits > 0)
 			*to++ = '*';
@@ -171,12 +177,15 @@ copy_word(char *to, const char *word, size_t length)
 	return to;
 }
 
-/* The copy is never longer than the name. */
+/*
+ * Copy the name to pool, replacing each number, hash and random suffix with '*'. The copy is never
+ * longer than the name.
+ */
 static void
 replace_numbers(char *pool, const char *name)
 {
 	bool		is_cut = strlen(name) == NAMEDATALEN - 1;
-	bool		after_hash = false; /* a hash and a hyphen stand before this word */
+	bool		after_hash = false; /* a hash and a hyphen precede this word */
 
 	for (const char *word = name; *word != '\0';)
 	{

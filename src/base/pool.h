@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool.h
- *		A pool: the sessions of one application in one database as one role. Its
- *		name, and what is counted of its sessions: plain values.
+ *		A pool: the sessions of one application, connected as one role to one database.
+ *
+ * Plain values: a pool's name and the counters of its sessions.
  */
 #ifndef CPM_POOL_H
 #define CPM_POOL_H
@@ -15,32 +16,32 @@
 #include "datatype/timestamp.h"
 #include "pg_config_manual.h"
 
-#define CPM_OTHER_POOL 0		/* the index of "(other)", which takes the counters of evicted
+#define CPM_OTHER_POOL 0		/* index of "(other)", which receives the counters of evicted
 								 * pools */
 
-/* A key of hash tables: bytes after the end of a name are zero. */
+/* The key of hash tables: the bytes after the end of a name must be zero. */
 typedef struct CpmPoolName
 {
 	char		database[NAMEDATALEN];
-	char		role[NAMEDATALEN];	/* as logged in */
+	char		role[NAMEDATALEN];	/* session_user at login */
 	char		application_name[NAMEDATALEN];
 } CpmPoolName;
 
-/* How the application_name of a session becomes that of its pool. */
+/* How an application_name is mapped to a pool (setting application_grouping). */
 typedef enum CpmGrouping
 {
-	CPM_GROUPING_OFF,			/* as it is */
+	CPM_GROUPING_OFF,			/* unchanged */
 	CPM_GROUPING_HOST,			/* without the address that PgBouncer appends */
-	CPM_GROUPING_NUMBERS		/* and with '*' for each number, hash and random suffix */
+	CPM_GROUPING_NUMBERS		/* also with '*' for each number, hash and random suffix */
 } CpmGrouping;
 
 /*
- * Write the name under which an application is counted to pool, which has room for NAMEDATALEN
- * bytes, and zeros after its end. Pure.
+ * Write to pool the application part of the pool's name for an application_name. pool has room
+ * for NAMEDATALEN bytes and is padded with zeros. Pure: reads no setting.
  */
 extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
 
-/* The role in the database, of whatever application, as a number to compare. */
+/* Return a hash of the database and the role, regardless of the application. */
 static inline uint64
 cpm_pool_owner(const CpmPoolName *name)
 {
@@ -49,41 +50,41 @@ cpm_pool_owner(const CpmPoolName *name)
 }
 
 /*
- * Return the application name, quoted like an SQL identifier where necessary: palloc'd, the
- * argument itself, or a constant if the name is empty.
+ * Return the application name, quoted like an SQL identifier where necessary. The result is
+ * palloc'd, the argument itself, or a constant if the name is empty.
  */
 extern const char *cpm_application_label(const char *application_name);
 
 /* Return a palloc'd "web (shop in shopdb)", each name quoted like an SQL identifier. */
 extern char *cpm_pool_label(const CpmPoolName *name);
 
-/* How a session can end, as pg_stat_database tells it. */
+/* How a session ended, with the meanings of the columns sessions_... of pg_stat_database. */
 typedef enum CpmSessionEnd
 {
-	CPM_SESSION_CLOSED,			/* by its client, in good order */
-	CPM_SESSION_ABANDONED,		/* the client went away */
-	CPM_SESSION_FAILED,			/* a fatal error */
-	CPM_SESSION_KILLED			/* an administrator, or the server's stop */
+	CPM_SESSION_CLOSED,			/* the client disconnected normally */
+	CPM_SESSION_ABANDONED,		/* the connection to the client was lost */
+	CPM_SESSION_FAILED,			/* a fatal error ended it */
+	CPM_SESSION_KILLED			/* an administrator or the shutdown of the server ended it */
 } CpmSessionEnd;
 
 #define CPM_SESSION_ENDS (CPM_SESSION_KILLED + 1)
 
-/* A pool as it stands. Counts are since the last reset. */
+/* A snapshot of a pool. Counters start at the last reset. */
 typedef struct CpmPool
 {
 	CpmPoolName name;
 	uint32		connections;	/* now */
 	uint32		peak_connections;
-	uint32		peak_busy;		/* the highest that was sampled */
-	uint64		opened;			/* sessions that opened here */
-	uint64		ended[CPM_SESSION_ENDS];	/* and that ended here, by CpmSessionEnd */
-	uint64		session_time_us;	/* of those that have ended */
-	uint64		setup_time_us;	/* of those that opened, from the start of the process */
+	uint32		peak_busy;		/* the highest number of busy sessions in a sample */
+	uint64		opened;			/* sessions that opened in this pool */
+	uint64		ended[CPM_SESSION_ENDS];	/* sessions that ended in it, by CpmSessionEnd */
+	uint64		session_time_us;	/* total duration of the sessions that have ended */
+	uint64		setup_time_us;	/* total time from process start until a session was open */
 	CpmQueryCounts counts;
 	CpmHistogram histogram;		/* of query times */
-	uint64		feature[CPM_FEATURES];	/* how often its sessions used each */
-	TimestampTz feature_seen[CPM_FEATURES]; /* and when last; 0 never */
-	CpmPolicy	policy;			/* of the session that came in last */
+	uint64		feature[CPM_FEATURES];	/* how often its sessions used each CpmFeature */
+	TimestampTz feature_seen[CPM_FEATURES]; /* when each was last used; 0: never */
+	CpmPolicy	policy;			/* of the session that joined the pool last */
 } CpmPool;
 
 #endif							/* CPM_POOL_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler.c
- *		What PgBouncer calls the numbers that its console shows.
+ *		PgBouncer's names for the numbers that its console shows.
  */
 #include "postgres.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler.h
- *		What PgBouncer's console says: plain values.
+ *		The answers of a PgBouncer console, as plain values.
  *
- * Columns are PgBouncer's own, by name, of all versions from 1.15 on. One that a
- * version does not have is CPM_POOLER_NULL.
+ * Numbers have PgBouncer's own names and units. The lists contain the columns of every version
+ * since 1.15; a column that the console's version does not have is CPM_POOLER_NULL.
  */
 #ifndef CPM_POOLER_H
 #define CPM_POOLER_H
@@ -16,7 +16,7 @@
 #define CPM_POOLER_TEXT_SIZE 64
 #define CPM_POOLER_ERROR_SIZE 256
 
-/* Numbers of SHOW POOLS; the names are in pooler.c, in this order. */
+/* The numbers in SHOW POOLS; cpm_pool_number_names has the same order. */
 typedef enum CpmPoolNumber
 {
 	CPM_CL_ACTIVE,
@@ -31,16 +31,16 @@ typedef enum CpmPoolNumber
 	CPM_SV_USED,
 	CPM_SV_TESTED,
 	CPM_SV_LOGIN,
-	CPM_MAXWAIT,				/* whole seconds */
-	CPM_MAXWAIT_US				/* and the rest of them */
+	CPM_MAXWAIT,				/* seconds */
+	CPM_MAXWAIT_US				/* the fraction, in microseconds */
 } CpmPoolNumber;
 
 #define CPM_POOL_NUMBERS (CPM_MAXWAIT_US + 1)
 
-/* Numbers of SHOW STATS: totals, then means of the last period. */
+/* How many numbers SHOW STATS has: totals and averages, named by cpm_stat_number_names. */
 #define CPM_STAT_NUMBERS 24
 
-/* Numbers of SHOW CONFIG: settings that say what its pools may do. */
+/* The settings in SHOW CONFIG that limit pools; cpm_pooler_setting_names has the same order. */
 typedef enum CpmPoolerSetting
 {
 	CPM_DEFAULT_POOL_SIZE,
@@ -48,10 +48,10 @@ typedef enum CpmPoolerSetting
 	CPM_RESERVE_POOL_SIZE,
 	CPM_MAX_CLIENT_CONN,
 	CPM_MAX_DB_CONNECTIONS,
-	CPM_QUERY_WAIT_TIMEOUT,		/* seconds, and so are those below */
-	CPM_SERVER_IDLE_TIMEOUT,
-	CPM_SERVER_LIFETIME,
-	CPM_MAX_PREPARED_STATEMENTS /* a number */
+	CPM_QUERY_WAIT_TIMEOUT,		/* seconds */
+	CPM_SERVER_IDLE_TIMEOUT,	/* seconds */
+	CPM_SERVER_LIFETIME,		/* seconds */
+	CPM_MAX_PREPARED_STATEMENTS
 } CpmPoolerSetting;
 
 #define CPM_POOLER_SETTINGS (CPM_MAX_PREPARED_STATEMENTS + 1)
@@ -60,59 +60,59 @@ extern const char *const cpm_pool_number_names[CPM_POOL_NUMBERS];
 extern const char *const cpm_stat_number_names[CPM_STAT_NUMBERS];
 extern const char *const cpm_pooler_setting_names[CPM_POOLER_SETTINGS];
 
-/* A row of SHOW POOLS. */
+/* A row in SHOW POOLS. */
 typedef struct CpmPoolerPool
 {
-	char		database[CPM_POOLER_TEXT_SIZE]; /* PgBouncer's name for it */
+	char		database[CPM_POOLER_TEXT_SIZE]; /* PgBouncer's name, not the server's */
 	char		user[CPM_POOLER_TEXT_SIZE];
 	char		pool_mode[16];
-	char		load_balance_hosts[16]; /* empty: none */
+	char		load_balance_hosts[16]; /* empty: not set */
 	int64		number[CPM_POOL_NUMBERS];
 } CpmPoolerPool;
 
-/* A row of SHOW STATS. */
+/* A row in SHOW STATS. */
 typedef struct CpmPoolerStat
 {
 	char		database[CPM_POOLER_TEXT_SIZE];
 	int64		number[CPM_STAT_NUMBERS];
 } CpmPoolerStat;
 
-/* A row of SHOW SERVERS that can be a session here. */
+/* A row in SHOW SERVERS: a server connection, which may be one of our sessions. */
 typedef struct CpmPoolerServer
 {
-	int			remote_pid;
-	bool		is_unix;
+	int			remote_pid;		/* of the backend */
+	bool		is_unix;		/* connected over a Unix socket */
 	int			server_port;
-	char		server_host[CPM_POOLER_TEXT_SIZE * 2];	/* by SHOW DATABASES; empty: not known */
-	char		client_addr[CPM_POOLER_TEXT_SIZE];	/* its own end of the connection */
+	char		server_host[CPM_POOLER_TEXT_SIZE * 2];	/* from SHOW DATABASES; empty: unknown */
+	char		client_addr[CPM_POOLER_TEXT_SIZE];	/* PgBouncer's end of the connection */
 	int			client_port;
 } CpmPoolerServer;
 
-#define CPM_POOLER_ROWS 256		/* of pools, and of databases in stats, that are kept */
+#define CPM_POOLER_ROWS 256		/* rows kept of SHOW POOLS, and of SHOW STATS */
 
-/* All that a console said at one moment. */
+/* The answers of a console in one round. */
 typedef struct CpmPoolerAnswer
 {
 	TimestampTz asked_at;
 	char		version[32];
-	char		pool_mode[16];	/* the general one */
+	char		pool_mode[16];	/* the default in its configuration */
 	int64		setting[CPM_POOLER_SETTINGS];
-	int			pools;
-	int			stats;
-	int			rows_dropped;	/* that had no room */
+	int			pools;			/* rows in pool[] */
+	int			stats;			/* rows in stat[] */
+	int			rows_dropped;	/* rows beyond CPM_POOLER_ROWS */
 	CpmPoolerPool pool[CPM_POOLER_ROWS];
 	CpmPoolerStat stat[CPM_POOLER_ROWS];
 } CpmPoolerAnswer;
 
-/* How a console is doing. */
+/* The status of a console. */
 typedef struct CpmPoolerState
 {
 	char		name[CPM_POOLER_NAME_SIZE];
-	bool		up;
-	TimestampTz last_success;	/* when the last whole answer was there; 0 never */
-	char		last_error[CPM_POOLER_ERROR_SIZE];
-	TimestampTz retry_at;		/* 0: it is not being waited for */
-	uint64		polls;			/* that were answered */
+	bool		up;				/* the last round succeeded */
+	TimestampTz last_success;	/* when the last successful round began; 0: never */
+	char		last_error[CPM_POOLER_ERROR_SIZE];	/* empty while up */
+	TimestampTz retry_at;		/* next attempt; 0 while up */
+	uint64		polls;			/* successful rounds */
 } CpmPoolerState;
 
 #endif							/* CPM_POOLER_H */

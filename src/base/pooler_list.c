@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_list.c
- *		The consoles of PgBouncer as a setting names them.
+ *		Parses the setting pgbouncer into a list of consoles.
  *
- * Values are quoted as libpq has it: in single quotes, with a backslash before a
- * quote or a backslash. libpq is not linked to this library, so that it only looks
- * for what must not be there and leaves the rest to who connects.
+ * The preloaded library does not link libpq. It therefore only splits the text by libpq's rules
+ * of quoting (single quotes; a backslash before a quote or a backslash) and rejects keywords that
+ * could hold a secret. libpq validates the values when the worker connects.
+ *
+ * Functions that return a position return NULL after setting *problem.
  */
 #include "postgres.h"
 
@@ -13,7 +15,7 @@
 
 #include "base/pooler_list.h"
 
-/* After a value, quoted or not; NULL when its quote does not end. */
+/* Return the end of a value, quoted or not; NULL if its quote is not closed. */
 static const char *
 skip_value(const char *text)
 {
@@ -39,7 +41,7 @@ skip_spaces(const char *text)
 	return text;
 }
 
-/* A keyword, without what follows it; its length is 0 for none. */
+/* Return the length of the keyword at the start of the text, or 0. */
 static size_t
 keyword_length(const char *text)
 {
@@ -51,18 +53,19 @@ keyword_length(const char *text)
 }
 
 /*
- * Keywords of libpq that lead to a console and hold no secret. What is not among
- * them is refused, for a password under a misspelt name would be shown to everybody
- * who may read settings; so would that which a service file brings.
+ * Return true for libpq's keywords that are useful here and never hold a secret. Unknown keywords
+ * are rejected too: a password after a misspelt keyword would be visible to every role that may
+ * read settings. "service" is rejected because a service file may contain a password.
  */
 static bool
 is_allowed_keyword(const char *keyword, size_t length)
 {
 	static const char *const allowed[] = {
-		"host", "hostaddr", "port", "user", "dbname", "passfile", "connect_timeout", "application_name",
-		"client_encoding", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count",
-		"tcp_user_timeout", "sslmode", "sslnegotiation", "sslcompression", "sslcert", "sslkey", "sslcertmode",
-		"sslrootcert", "sslcrl", "sslcrldir", "sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version",
+		"host", "hostaddr", "port", "user", "dbname", "passfile", "connect_timeout",
+		"application_name", "client_encoding", "keepalives", "keepalives_idle",
+		"keepalives_interval", "keepalives_count", "tcp_user_timeout", "sslmode", "sslnegotiation",
+		"sslcompression", "sslcert", "sslkey", "sslcertmode", "sslrootcert", "sslcrl", "sslcrldir",
+		"sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version",
 		"requirepeer", "require_auth", "channel_binding", "gssencmode", "krbsrvname", "gsslib",
 		"gssdelegation", "min_protocol_version", "max_protocol_version",
 	};
@@ -73,7 +76,10 @@ is_allowed_keyword(const char *keyword, size_t length)
 	return false;
 }
 
-/* libpq takes a dbname with "=" or "://" for a conninfo of its own, with a password perhaps. */
+/*
+ * Return true if a dbname contains harmless characters only. libpq would parse one with "=" or
+ * "://" as another conninfo, which could contain a password.
+ */
 static bool
 is_plain_name(const char *value, const char *end)
 {
@@ -83,7 +89,7 @@ is_plain_name(const char *value, const char *end)
 	return true;
 }
 
-/* A keyword's value, up to its end; NULL for a problem. */
+/* Check the value of a keyword and return its end. */
 static const char *
 check_value(const char *keyword, size_t length, const char *value, const char **problem)
 {
@@ -93,13 +99,24 @@ check_value(const char *keyword, size_t length, const char *value, const char **
 		*problem = "A quoted value does not end.";
 	else if (strncmp(keyword, "dbname", length) == 0 && !is_plain_name(value, end))
 	{
-		*problem = "dbname is the plain name of the console's database, \"pgbouncer\" unless it is said.";
+		*problem = "dbname must be the plain name of the console's database; "
+			"the default is \"pgbouncer\".";
 		return NULL;
 	}
 	return end;
 }
 
-/* Look through keywords and values up to a semicolon or the end; NULL for a problem. */
+/* Return true if the keyword ends in "password", as sslpassword does. */
+static bool
+is_password_keyword(const char *keyword, size_t length)
+{
+	size_t		suffix = strlen("password");
+
+	return length >= suffix &&
+		pg_strncasecmp(keyword + length - suffix, "password", suffix) == 0;
+}
+
+/* Check keywords and values up to a semicolon or the end of the text; return that position. */
 static const char *
 check_conninfo(const char *text, const char **problem)
 {
@@ -109,14 +126,18 @@ check_conninfo(const char *text, const char **problem)
 		size_t		length = keyword_length(text);
 
 		if (length == 0 || *skip_spaces(text + length) != '=')
-			*problem = "A console is written as name=keyword=value keyword=value, and consoles are separated by semicolons.";
-		else if (length >= strlen("password") && pg_strncasecmp(text + length - strlen("password"), "password", strlen("password")) == 0)
-			*problem = "A password does not belong here: put it into the password file of the server's operating system user.";
+			*problem = "A console is written as name=keyword=value keyword=value, "
+				"and consoles are separated by semicolons.";
+		else if (is_password_keyword(text, length))
+			*problem = "A password does not belong here: "
+				"put it into the password file of the server's operating system user.";
 		else if (!is_allowed_keyword(text, length))
-			*problem = "Keywords are those of libpq that lead to a console, as host, port, user, passfile and those of TLS; password, service and options are not taken.";
+			*problem = "Keywords are those of libpq that identify a console, such as host, port, "
+				"user, passfile and those of TLS; password, service and options are not accepted.";
 		else
 		{
-			text = check_value(keyword, length, skip_spaces(skip_spaces(text + length) + 1), problem);
+			text = check_value(keyword, length, skip_spaces(skip_spaces(text + length) + 1),
+							   problem);
 			if (text != NULL)
 				continue;
 		}
@@ -126,7 +147,7 @@ check_conninfo(const char *text, const char **problem)
 }
 
 static bool
-is_known(const CpmPoolerList *list, const char *name)
+has_console(const CpmPoolerList *list, const char *name)
 {
 	for (int i = 0; i < list->count; i++)
 		if (strcmp(list->console[i].name, name) == 0)
@@ -134,14 +155,15 @@ is_known(const CpmPoolerList *list, const char *name)
 	return false;
 }
 
-/* A name and its "="; NULL for a problem. */
+/* Parse a console's name and the "=" after it; return the position after that. */
 static const char *
 parse_name(const char *text, CpmPoolerList *list, const char **problem)
 {
 	CpmPoolerConsole *console = &list->console[list->count];
 	size_t		length = 0;
 
-	while (isalnum((unsigned char) text[length]) || (text[length] != '\0' && strchr("_.-", text[length])))
+	while (isalnum((unsigned char) text[length]) ||
+		   (text[length] != '\0' && strchr("_.-", text[length])))
 		length++;
 	if (length >= sizeof(console->name))
 	{
@@ -150,12 +172,13 @@ parse_name(const char *text, CpmPoolerList *list, const char **problem)
 	}
 	if (length == 0 || *skip_spaces(text + length) != '=')
 	{
-		*problem = "Each console begins with a name of letters, digits, \"_\", \".\" or \"-\", and \"=\".";
+		*problem = "Each console begins with a name of letters, digits, \"_\", \".\" or \"-\", "
+			"and \"=\".";
 		return NULL;
 	}
 	memcpy(console->name, text, length);
 	console->name[length] = '\0';
-	if (is_known(list, console->name))
+	if (has_console(list, console->name))
 	{
 		*problem = "Two consoles have the same name.";
 		return NULL;
@@ -163,7 +186,7 @@ parse_name(const char *text, CpmPoolerList *list, const char **problem)
 	return skip_spaces(skip_spaces(text + length) + 1);
 }
 
-/* One console; NULL for a problem. */
+/* Parse one console, add it to the list and return its end. */
 static const char *
 parse_console(const char *text, CpmPoolerList *list, const char **problem)
 {
@@ -178,15 +201,17 @@ parse_console(const char *text, CpmPoolerList *list, const char **problem)
 	conninfo = parse_name(text, list, problem);
 	if (conninfo == NULL)
 		return NULL;
-	if (keyword_length(conninfo) == 0 || strncmp(conninfo + keyword_length(conninfo), "://", 3) == 0)
+	if (keyword_length(conninfo) == 0 ||
+		strncmp(conninfo + keyword_length(conninfo), "://", 3) == 0)
 	{
-		*problem = "After its name a console has keywords and values, as in host=127.0.0.1 port=6432 user=stats; addresses with \"://\" are not taken.";
+		*problem = "The name of a console must be followed by keywords and values, such as "
+			"host=127.0.0.1 port=6432 user=stats. Connection URIs are not accepted.";
 		return NULL;
 	}
 	end = check_conninfo(conninfo, problem);
 	if (end != NULL && (size_t) (end - conninfo) >= CPM_CONNINFO_SIZE)
 	{
-		*problem = "What is said of a console is longer than 1023 bytes.";
+		*problem = "The keywords and values of a console are longer than 1023 bytes.";
 		return NULL;
 	}
 	if (end == NULL)

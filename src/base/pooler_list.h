@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_list.h
- *		The consoles of PgBouncer as a setting names them:
- *		main=host=127.0.0.1 port=6432 user=stats; other=…
+ *		The consoles of PgBouncer, parsed from the setting pgbouncer, such as
+ *		main=host=127.0.0.1 port=6432 user=stats; other=...
  */
 #ifndef CPM_POOLER_LIST_H
 #define CPM_POOLER_LIST_H
@@ -16,7 +16,7 @@
 typedef struct CpmPoolerConsole
 {
 	char		name[CPM_POOLER_NAME_SIZE];
-	char		conninfo[CPM_CONNINFO_SIZE];	/* keywords and values, as libpq takes them */
+	char		conninfo[CPM_CONNINFO_SIZE];	/* keywords and values for libpq */
 } CpmPoolerConsole;
 
 typedef struct CpmPoolerList
@@ -26,8 +26,8 @@ typedef struct CpmPoolerList
 } CpmPoolerList;
 
 /*
- * Take the text apart. False when it makes no sense, or holds a password, with
- * what is wrong in problem, which quotes nothing that could be a secret.
+ * Parse the text. Returns false if it is malformed or contains a password, with a constant
+ * errdetail in *problem: it quotes nothing of the text, because that could be a secret.
  */
 extern bool cpm_pooler_list_parse(const char *text, CpmPoolerList *list, const char **problem);
 

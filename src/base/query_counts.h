@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * query_counts.h
- *		What is counted of statements and transactions, for a session, a pool or
- *		the server: a plain value.
+ *		The counters of statements and transactions of a session, a pool or the server.
+ *
+ * A plain value without locks.
  */
 #ifndef CPM_QUERY_COUNTS_H
 #define CPM_QUERY_COUNTS_H
@@ -11,22 +12,22 @@
 
 typedef enum CpmCount
 {
-	CPM_QUERIES,				/* failed ones included */
+	CPM_QUERIES,				/* including failed ones */
 	CPM_FAILED_QUERIES,
 	CPM_SLOW_QUERIES,			/* longer than slow_statement_time */
-	CPM_TRANSACTIONS,			/* top-level, committed, aborted or prepared */
-	CPM_QUERY_TIME_US,
-	CPM_BUSY_TIME_US			/* in a statement or a transaction */
+	CPM_TRANSACTIONS,			/* top-level: committed, aborted or prepared */
+	CPM_QUERY_TIME_US,			/* total duration of statements */
+	CPM_BUSY_TIME_US			/* total time within a statement or a transaction */
 } CpmCount;
 
 #define CPM_COUNTS (CPM_BUSY_TIME_US + 1)
 
 typedef struct CpmQueryCounts
 {
-	uint64		of[CPM_COUNTS];
+	uint64		of[CPM_COUNTS]; /* by CpmCount */
 } CpmQueryCounts;
 
-/* What has been added since an earlier state; nothing below zero. */
+/* Subtract an earlier snapshot from each counter, which stops at zero. */
 static inline void
 cpm_query_counts_subtract(CpmQueryCounts *counts, const CpmQueryCounts *earlier)
 {

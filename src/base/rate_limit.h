@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rate_limit.h
- *		So many a second, saved up to a limit: a plain value of one process.
+ *		A token bucket: limits how often an event happens in one process.
+ *
+ * A plain value without locks. A zeroed struct is a full bucket.
  */
 #ifndef CPM_RATE_LIMIT_H
 #define CPM_RATE_LIMIT_H
@@ -10,21 +12,21 @@
 
 typedef struct CpmRateLimit
 {
-	double		allowance;
-	int64		at_us;			/* of the last question, by a monotonic clock; 0: never */
+	double		allowance;		/* tokens left */
+	int64		at_us;			/* last call, by cpm_monotonic_us(); 0: never called */
 } CpmRateLimit;
 
 /*
- * May one more happen now? If so, it is taken to happen. At most so many at once, after
- * a pause that was long enough for them.
+ * Take a token; returns false if none is left. per_second tokens are added each second, up to
+ * max_burst, so that many events may happen at once after a pause.
  */
 static inline bool
-cpm_rate_limit_allows_burst(CpmRateLimit *limit, double per_second, double most, int64 now_us)
+cpm_rate_limit_allows_burst(CpmRateLimit *limit, double per_second, double max_burst, int64 now_us)
 {
 	double		seconds = (double) (now_us - limit->at_us) / USECS_PER_SEC;
 
-	limit->allowance = limit->at_us == 0 ? most :
-		Min(limit->allowance + seconds * per_second, most);
+	limit->allowance = limit->at_us == 0 ? max_burst :
+		Min(limit->allowance + seconds * per_second, max_burst);
 	limit->at_us = now_us;
 	if (limit->allowance < 1)
 		return false;
@@ -32,7 +34,7 @@ cpm_rate_limit_allows_burst(CpmRateLimit *limit, double per_second, double most,
 	return true;
 }
 
-/* The same, saved up for one second. */
+/* The same, with a burst of one second's tokens. */
 static inline bool
 cpm_rate_limit_allows(CpmRateLimit *limit, double per_second, int64 now_us)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejection.c
- *		Why a connection was refused: the names of reasons.
+ *		The names of the reasons for which a connection is refused.
  */
 #include "postgres.h"
 

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * rejection.h
- *		Why a connection was refused.
+ *		The reasons for which a connection is refused.
  */
 #ifndef CPM_REJECTION_H
 #define CPM_REJECTION_H
 
-/* In the order of connpool_rejections. */
+/* In the order of the view connpool_rejections. */
 typedef enum CpmRejection
 {
-	CPM_REJECTED_TOO_MANY,		/* no slot at all */
-	CPM_REJECTED_RESERVED,		/* only reserved slots were left */
+	CPM_REJECTED_TOO_MANY,		/* all connection slots were in use */
+	CPM_REJECTED_RESERVED,		/* only reserved connection slots were left */
 	CPM_REJECTED_ROLE_LIMIT,
 	CPM_REJECTED_DATABASE_LIMIT,
 	CPM_REJECTED_AUTHENTICATION,
@@ -23,7 +23,7 @@ typedef enum CpmRejection
 
 #define CPM_REJECTIONS (CPM_REJECTED_OTHER + 1)
 
-/* too_many, reserved, … as connpool_rejections lists them */
+/* Return the reason's name in connpool_rejections, such as "too_many". Never NULL. */
 extern const char *cpm_rejection_name(CpmRejection reason);
 
 #endif							/* CPM_REJECTION_H */

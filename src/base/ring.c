@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * ring.c
- *		A log of fixed size in shared memory that many write and nobody locks.
+ *		A lock-free log of fixed size in shared memory, with many writers.
  */
 #include "postgres.h"
 
@@ -9,28 +9,29 @@
 
 #define BUSY PG_UINT64_MAX
 
-typedef struct Place
+/* The header of an entry, followed by its bytes. Writers set both without a lock. */
+typedef struct RingSlot
 {
-	pg_atomic_uint64 ticket;	/* of the entry, plus one; 0 empty, or BUSY */
-} Place;
+	pg_atomic_uint64 ticket;	/* the entry's ticket + 1; 0: empty; BUSY: a writer is copying */
+} RingSlot;
 
 static Size
-place_size(Size entry_size)
+ring_slot_size(Size entry_size)
 {
-	return sizeof(Place) + MAXALIGN(entry_size);
+	return sizeof(RingSlot) + MAXALIGN(entry_size);
 }
 
-static Place *
-place_of(CpmRing *ring, uint64 ticket)
+static RingSlot *
+ring_slot_of(CpmRing *ring, uint64 ticket)
 {
-	return (Place *) ((char *) ring + MAXALIGN(sizeof(CpmRing)) +
-					  (ticket % ring->entries) * place_size(ring->entry_size));
+	return (RingSlot *) ((char *) ring + MAXALIGN(sizeof(CpmRing)) +
+						 (ticket % ring->entries) * ring_slot_size(ring->entry_size));
 }
 
 Size
 cpm_ring_size(int entries, Size entry_size)
 {
-	return MAXALIGN(sizeof(CpmRing)) + entries * place_size(entry_size);
+	return MAXALIGN(sizeof(CpmRing)) + entries * ring_slot_size(entry_size);
 }
 
 void
@@ -41,7 +42,7 @@ cpm_ring_init(CpmRing *ring, int entries, Size entry_size)
 	ring->entries = entries;
 	ring->entry_size = entry_size;
 	for (int i = 0; i < entries; i++)
-		pg_atomic_init_u64(&place_of(ring, i)->ticket, 0);
+		pg_atomic_init_u64(&ring_slot_of(ring, i)->ticket, 0);
 }
 
 uint64
@@ -49,49 +50,51 @@ cpm_ring_add(CpmRing *ring, const void *entry)
 {
 	uint64		ticket;
 	uint64		previous;
-	Place	   *place;
+	RingSlot   *slot;
 
 	if (ring->entries == 0)
 		return CPM_NO_TICKET;
 	ticket = pg_atomic_fetch_add_u64(&ring->next, 1);
-	place = place_of(ring, ticket);
-	previous = pg_atomic_read_u64(&place->ticket);
+	slot = ring_slot_of(ring, ticket);
+	previous = pg_atomic_read_u64(&slot->ticket);
+	/* drop the entry if another writer, a full round apart, owns the slot or claims it first */
 	if (previous == BUSY ||
-		!pg_atomic_compare_exchange_u64(&place->ticket, &previous, BUSY))
+		!pg_atomic_compare_exchange_u64(&slot->ticket, &previous, BUSY))
 		return CPM_NO_TICKET;
-	memcpy(place + 1, entry, ring->entry_size);
+	memcpy(slot + 1, entry, ring->entry_size);
 	pg_write_barrier();
-	pg_atomic_write_u64(&place->ticket, ticket + 1);
+	pg_atomic_write_u64(&slot->ticket, ticket + 1);
 	return ticket;
 }
 
 void *
 cpm_ring_entry(CpmRing *ring, uint64 ticket)
 {
-	Place	   *place = place_of(ring, ticket);
+	RingSlot   *slot = ring_slot_of(ring, ticket);
 
 	if (ticket < pg_atomic_read_u64(&ring->first_shown) ||
-		pg_atomic_read_u64(&place->ticket) != ticket + 1)
+		pg_atomic_read_u64(&slot->ticket) != ticket + 1)
 		return NULL;
-	return place + 1;
+	return slot + 1;
 }
 
+/* Copy an entry; returns false if it is not there, or if a writer replaced it meanwhile. */
 static bool
 copy_entry(CpmRing *ring, uint64 ticket, void *buffer)
 {
-	Place	   *place = place_of(ring, ticket);
+	RingSlot   *slot = ring_slot_of(ring, ticket);
 
-	if (pg_atomic_read_u64(&place->ticket) != ticket + 1)
+	if (pg_atomic_read_u64(&slot->ticket) != ticket + 1)
 		return false;
 	pg_read_barrier();
-	memcpy(buffer, place + 1, ring->entry_size);
+	memcpy(buffer, slot + 1, ring->entry_size);
 	pg_read_barrier();
-	return pg_atomic_read_u64(&place->ticket) == ticket + 1;
+	return pg_atomic_read_u64(&slot->ticket) == ticket + 1;
 }
 
-/* The oldest that may be shown when so many were ever added. */
+/* Return the ticket of the oldest entry that is neither overwritten nor reset. */
 static uint64
-first_entry(CpmRing *ring, uint64 next)
+oldest_ticket(CpmRing *ring, uint64 next)
 {
 	uint64		first = next > ring->entries ? next - ring->entries : 0;
 
@@ -102,7 +105,7 @@ void
 cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	uint64		first = first_entry(ring, next);
+	uint64		first = oldest_ticket(ring, next);
 
 	for (uint64 i = next; i > first; i--)
 		if (copy_entry(ring, i - 1, buffer))
@@ -115,7 +118,7 @@ cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
 	uint64		next = pg_atomic_read_u64(&ring->next);
 
 	cpm_put_mark(sink, ring->entry_size);
-	for (uint64 i = first_entry(ring, next); i < next; i++)
+	for (uint64 i = oldest_ticket(ring, next); i < next; i++)
 	{
 		if (!copy_entry(ring, i, buffer))
 			continue;

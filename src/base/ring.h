@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * ring.h
- *		A log of fixed size in shared memory that many write and nobody locks.
+ *		A lock-free log of fixed size in shared memory, with many writers.
  *
- * A writer takes the next ticket by an atomic addition and marks its place as
- * busy while it copies the entry there; a place that another writer is still
- * busy with, a whole round later, loses the new entry rather than mixing two.
- * A reader takes an entry only when it bears its ticket before and after it was
- * copied. Writers may be without a PGPROC: no lock, no allocation, no error.
+ * Writers include the log hook, which may run before its process has a PGPROC and must not lock,
+ * allocate or raise an error.
+ *
+ * A writer takes the next ticket by an atomic addition, marks the ticket's slot as busy, copies
+ * the entry and then stores its ticket. If another writer is still copying to that slot, a full
+ * round behind, the new entry is dropped, so that two are never mixed. A reader copies the entry
+ * and discards the copy unless the slot had the expected ticket both before and after.
  */
 #ifndef CPM_RING_H
 #define CPM_RING_H
@@ -17,24 +19,25 @@
 
 typedef struct CpmRing
 {
-	pg_atomic_uint64 next;		/* ticket of the next entry; writers add */
-	pg_atomic_uint64 first_shown;	/* older ones were reset; a reset writes */
-	uint32		entries;		/* these two are set when it is made */
+	pg_atomic_uint64 next;		/* ticket of the next entry; any writer increments it */
+	pg_atomic_uint64 first_shown;	/* older tickets were reset; written by cpm_ring_reset() */
+	uint32		entries;		/* capacity; constant after cpm_ring_init(), as is entry_size */
 	Size		entry_size;
-	/* entries follow, each behind its ticket */
+	/* the entries follow, each preceded by its ticket */
 } CpmRing;
 
 typedef void (*CpmRingVisitor) (const void *entry, void *arg);
 
-/* Bytes for so many entries, which may be none. */
+/* Return the bytes needed for a number of entries, which may be 0. */
 extern Size cpm_ring_size(int entries, Size entry_size);
 
+/* Initialize an empty ring in new shared memory. */
 extern void cpm_ring_init(CpmRing *ring, int entries, Size entry_size);
 
 /*
  * Copy an entry into the ring. Returns its ticket, or CPM_NO_TICKET if the entry was dropped
- * because the ring has no entries or another process was writing to the same place. Any
- * process; cannot fail.
+ * because the ring has no entries or another process was writing to the same slot. Any process;
+ * cannot fail.
  */
 #define CPM_NO_TICKET PG_UINT64_MAX
 extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
@@ -47,19 +50,19 @@ extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 
 /*
- * Visit what the ring holds, newest first. buffer takes one entry; visited ones
- * are copies there. Those that are being written are left out.
+ * Call visit for a copy of each entry, newest first. buffer has room for one entry. Skips entries
+ * that a writer is replacing. Any process; no lock.
  */
 extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg);
 
 /*
- * Write what the ring holds, oldest first; and add what was written. buffer
- * takes one entry.
+ * Write all entries to sink, oldest first, and add the entries read from source. buffer has room
+ * for one entry. Loading returns false if the source is malformed.
  */
 extern void cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink);
 extern bool cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source);
 
-/* What is there now is not shown any more. */
+/* Hide all entries added so far from readers. */
 extern void cpm_ring_reset(CpmRing *ring);
 
 #endif							/* CPM_RING_H */

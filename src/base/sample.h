@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * sample.h
- *		A sample: the state of all connections at one moment.
+ *		A sample: the values of all metrics at one time.
  *
- * Filled by one function (samples/take_sample.c) for SQL, alerts and history alike,
- * so that they cannot disagree. A plain value: no pointers.
+ * A single function (samples/take_sample.c) computes samples for SQL, alerts and history, so that
+ * these cannot disagree. A plain value without pointers.
  */
 #ifndef CPM_SAMPLE_H
 #define CPM_SAMPLE_H
@@ -17,20 +17,20 @@
 typedef struct CpmSample
 {
 	TimestampTz taken_at;
-	int			sources;		/* CPM_SOURCE_… bits that existed */
+	int			sources;		/* the CPM_SOURCE_... bits that were available */
 	int			max_connections;
-	int			usable_slots;	/* an ordinary role's share of max_connections */
+	int			usable_slots;	/* max_connections without the reserved slots */
 
 	/*
-	 * By CpmMetricId, in the metric's unit. NaN: not known now. Infinity (only
-	 * exhaustion_seconds): known not to be in sight. Both are shown as NULL, but the first
-	 * freezes an alert's timers and the second clears it.
+	 * By CpmMetricId, in the metric's unit. NaN: unknown. Infinity (exhaustion_seconds only):
+	 * exhaustion is not foreseeable. Both are shown as NULL, but NaN freezes an alert's timers
+	 * and infinity clears the alert.
 	 */
 	double		value[CPM_METRICS];
-	double		pooled_connections; /* that come through a PgBouncer; NaN: not known */
+	double		pooled_connections; /* connections from a PgBouncer; NaN: unknown */
 } CpmSample;
 
-/* Can this value be shown as a number? */
+/* Return true if the value can be shown as a number, false if it must be NULL. */
 static inline bool
 cpm_is_number(double value)
 {

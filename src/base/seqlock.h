@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * seqlock.h
- *		One writer, readers that never block it.
+ *		A sequence lock: one writer at a time, and readers that never block it.
  *
- * The writer makes the counter odd, changes what it guards, makes it even
- * again. A reader copies between two reads of the counter and takes the copy
- * only if both are the same even number. The writer must not raise an error in
- * between; should it die there all the same, its successor calls
- * cpm_seqlock_repair() before its first write.
+ * The writer makes the change counter odd, modifies the guarded data and makes the counter even
+ * again. A reader copies the data between two reads of the counter and retries unless both
+ * returned the same even number.
+ *
+ * The caller ensures that there is one writer at a time, and that no error is raised between
+ * write_begin and write_end: while the counter is odd, readers retry. If a writer ends there all
+ * the same, its successor calls cpm_seqlock_repair() before its first write.
  */
 #ifndef CPM_SEQLOCK_H
 #define CPM_SEQLOCK_H
@@ -15,11 +17,12 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 
-#define CPM_SEQLOCK_TRIES 1100	/* a hundred at once, and a second of waiting */
+#define CPM_SEQLOCK_SPINS 100	/* reads without a pause */
+#define CPM_SEQLOCK_TRIES 1100	/* reads in all; pauses of 1 ms make about a second */
 
 typedef struct CpmSeqlock
 {
-	pg_atomic_uint32 change;	/* odd while the writer is inside */
+	pg_atomic_uint32 change;	/* odd during a modification; only the writer sets it */
 } CpmSeqlock;
 
 static inline void
@@ -28,6 +31,7 @@ cpm_seqlock_init(CpmSeqlock *lock)
 	pg_atomic_init_u32(&lock->change, 0);
 }
 
+/* Begin a modification. With a single writer, reading and writing suffice: no atomic addition. */
 static inline void
 cpm_seqlock_write_begin(CpmSeqlock *lock)
 {
@@ -42,6 +46,7 @@ cpm_seqlock_write_end(CpmSeqlock *lock)
 	pg_atomic_write_u32(&lock->change, pg_atomic_read_u32(&lock->change) + 1);
 }
 
+/* End a modification that a previous writer left unfinished. Called by its successor only. */
 static inline void
 cpm_seqlock_repair(CpmSeqlock *lock)
 {
@@ -49,6 +54,7 @@ cpm_seqlock_repair(CpmSeqlock *lock)
 		cpm_seqlock_write_end(lock);
 }
 
+/* Begin to read. Returns the counter, to be passed to cpm_seqlock_read_ok(). */
 static inline uint32
 cpm_seqlock_read_begin(CpmSeqlock *lock)
 {
@@ -58,7 +64,7 @@ cpm_seqlock_read_begin(CpmSeqlock *lock)
 	return before;
 }
 
-/* Is what was copied since read_begin() whole? If not, copy again. */
+/* Return true if the data read since cpm_seqlock_read_begin() is consistent; if not, retry. */
 static inline bool
 cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 {
@@ -67,9 +73,9 @@ cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 }
 
 /*
- * Copy what is guarded. A writer that was stopped inside, by a signal or at an immediate
- * stop, must not make the reader hang with it: after a second of waiting what was copied
- * last must do, torn as it may be. May be interrupted where that is allowed.
+ * Copy the guarded data. If the counter does not become even within about a second (the writer
+ * was stopped by a signal, or ended during an immediate shutdown), keep the last copy, which may
+ * be inconsistent, rather than hang. Processes interrupts between retries.
  */
 static inline void
 cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)
@@ -82,7 +88,7 @@ cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)
 		if (cpm_seqlock_read_ok(lock, before))
 			return;
 		CHECK_FOR_INTERRUPTS();
-		if (tries > 100)
+		if (tries > CPM_SEQLOCK_SPINS)
 			pg_usleep(1000);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.c
- *		A client session: the names of its states.
+ *		The names of the states of a client session.
  */
 #include "postgres.h"
 

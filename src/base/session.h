@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
- *		A client session as one pass over the backends sees it, and the
- *		questions that the metrics ask of it.
+ *		A client session as live/backends reads it, and the conditions that metrics count.
  *
- * The questions are here and not in the pass or in the views, so that a view
- * lists exactly the sessions that the metric of the same name counts.
+ * The conditions are defined here once, so that a view lists exactly the sessions that the metric
+ * of the same name counts. Plain values; no locks.
  */
 #ifndef CPM_SESSION_H
 #define CPM_SESSION_H
@@ -17,9 +16,9 @@
 
 typedef enum CpmState
 {
-	CPM_STATE_UNKNOWN,			/* authenticating, or its status never settled */
+	CPM_STATE_UNKNOWN,			/* authenticating, or no consistent copy of its status */
 	CPM_STATE_DISABLED,			/* track_activities is off in that session */
-	CPM_STATE_STARTING,			/* authenticating, as 18 shows it */
+	CPM_STATE_STARTING,			/* authenticating; reported by PostgreSQL 18 and later */
 	CPM_STATE_IDLE,
 	CPM_STATE_ACTIVE,
 	CPM_STATE_FASTPATH,
@@ -29,10 +28,10 @@ typedef enum CpmState
 
 #define CPM_STATES (CPM_STATE_IDLE_IN_TRANSACTION_ABORTED + 1)
 
-/* By pg_stat_activity's names; NULL where that has NULL. */
+/* Return the state's name in pg_stat_activity; NULL where that view shows NULL. */
 extern const char *cpm_state_name(CpmState state);
 
-/* The ages from which the metrics count, in microseconds; from the settings. */
+/* The ages, in microseconds, beyond which metrics count a session or transaction (settings). */
 typedef struct CpmAges
 {
 	int64		long_transaction_us;
@@ -45,41 +44,41 @@ typedef struct CpmAges
 typedef struct CpmSession
 {
 	int			pid;
-	int			proc_number;	/* of its PGPROC: where its slot is */
+	int			proc_number;	/* index of its PGPROC and of its slot */
 	Oid			database;
-	Oid			role;			/* as logged in, not as SET ROLE made it */
+	Oid			role;			/* session_user at login, regardless of SET ROLE */
 	CpmState	state;
-	bool		exempt;			/* exempt_applications names it, and exempt_limit is not over */
-	TimestampTz connected_at;	/* 0 where there is none, here and below */
+	bool		exempt;			/* in exempt_applications, and not beyond exempt_limit */
+	TimestampTz connected_at;	/* 0: none; likewise the times below */
 	TimestampTz xact_start;
 	TimestampTz query_start;
 	TimestampTz state_change;
-	TimestampTz lock_wait_start;	/* waiting for a heavyweight lock since */
-	TimestampTz client_wait_since;	/* waiting for its client in a transaction since */
-	int64		copied_bytes;	/* what its COPY has read or written; 0 unless active */
-	uint32		wait_event_info;	/* of active sessions; of others only with details */
+	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock */
+	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
+	int64		copied_bytes;	/* read or written by its COPY so far; 0 unless active */
+	uint32		wait_event_info;	/* 0 for inactive sessions unless details were requested */
 	char		application_name[NAMEDATALEN];
 
-	/* Only when the pass was asked for details. */
+	/* Set only if the caller of the scan requested details. */
 	uint64		queryid;
 	SockAddr	client_addr;
-	char	   *query;			/* palloc'd */
+	char	   *query;			/* palloc'd; the visitor frees it */
 
 	/* The application of its pool, set by callers of cpm_newest_of_pools(). */
 	const char *pool_application;
 } CpmSession;
 
-/* A prepared transaction: it holds locks without a session. */
+/* A prepared transaction, which holds locks without a session. */
 typedef struct CpmPrepared
 {
 	TransactionId xid;
 	Oid			database;
 	Oid			owner;
 	TimestampTz prepared_at;
-	char		gid[200];		/* empty where it is not known */
+	char		gid[200];		/* empty: unknown */
 } CpmPrepared;
 
-/* Microseconds since a moment; 0 for no moment and for one in the future. */
+/* Return the microseconds since a time; 0 if it is unset or in the future. */
 static inline int64
 cpm_age_us(TimestampTz now, TimestampTz since)
 {
@@ -106,11 +105,12 @@ cpm_is_long_transaction(const CpmSession *session, TimestampTz now, const CpmAge
 		cpm_age_us(now, session->xact_start) > ages->long_transaction_us;
 }
 
-/* A statement that runs for long, whoever runs it. */
+/* Return true if a statement has run longer than slow_statement_time; ignores exemptions. */
 static inline bool
 cpm_runs_long(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
-	return cpm_is_active(session) && cpm_age_us(now, session->query_start) > ages->slow_statement_us;
+	return cpm_is_active(session) &&
+		cpm_age_us(now, session->query_start) > ages->slow_statement_us;
 }
 
 static inline bool
@@ -122,12 +122,12 @@ cpm_is_long_query(const CpmSession *session, TimestampTz now, const CpmAges *age
 static inline bool
 cpm_is_blocked(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
-	/* of a session that does not track its activities only its slot counts */
+	/* a session with track_activities off counts as a connection only */
 	return session->lock_wait_start != 0 && session->state != CPM_STATE_DISABLED &&
 		cpm_age_us(now, session->lock_wait_start) > ages->blocked_us;
 }
 
-/* An open transaction that does nothing for longer than leak_age. */
+/* Return true if the session has been idle in transaction for longer than leak_age. */
 static inline bool
 cpm_is_leaked_transaction(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
@@ -135,21 +135,21 @@ cpm_is_leaked_transaction(const CpmSession *session, TimestampTz now, const CpmA
 		cpm_age_us(now, session->state_change) > ages->leak_us;
 }
 
-/* An open transaction whose statement has waited for its client for longer than leak_age. */
+/* Return true if a statement in a transaction has waited for its client longer than leak_age. */
 static inline bool
 cpm_is_kept_waiting_by_client(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
 	return !session->exempt && cpm_age_us(now, session->client_wait_since) > ages->leak_us;
 }
 
-/* Return the moment from which the age of a leak suspect counts. */
+/* Return the time from which the age of a leak suspect is measured. */
 static inline TimestampTz
 cpm_suspect_since(const CpmSession *session)
 {
 	return session->client_wait_since != 0 ? session->client_wait_since : session->state_change;
 }
 
-/* Does the session count for a metric that counts sessions? False for others. */
+/* Return true if the metric counts this session; false for metrics that do not count sessions. */
 static inline bool
 cpm_session_counts(CpmMetricId metric, const CpmSession *session, TimestampTz now,
 				   const CpmAges *ages)

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_feature.h
- *		What a session can do that outlives its transaction, and that a pooler in
- *		transaction mode therefore breaks.
+ *		Features whose effect outlives a transaction, which transaction pooling breaks.
  */
 #ifndef CPM_SESSION_FEATURE_H
 #define CPM_SESSION_FEATURE_H
 
-/* In the order of the contract. */
+/* The order is that of every listing. */
 typedef enum CpmFeature
 {
-	CPM_FEATURE_SET,			/* not LOCAL, and not what PgBouncer keeps track of */
+	CPM_FEATURE_SET,			/* except SET LOCAL and settings that PgBouncer tracks */
 	CPM_FEATURE_LISTEN,
 	CPM_FEATURE_WITH_HOLD_CURSOR,
-	CPM_FEATURE_SQL_PREPARE,	/* the statements; the protocol's own messages are no matter */
-	CPM_FEATURE_TEMP_TABLE,		/* not ON COMMIT DROP */
+	CPM_FEATURE_SQL_PREPARE,	/* not the protocol's Parse, which PgBouncer handles */
+	CPM_FEATURE_TEMP_TABLE,		/* except ON COMMIT DROP */
 	CPM_FEATURE_LOAD,
-	CPM_FEATURE_ADVISORY_LOCK	/* of the session, not of a transaction */
+	CPM_FEATURE_ADVISORY_LOCK	/* session-level only */
 } CpmFeature;
 
 #define CPM_FEATURES (CPM_FEATURE_ADVISORY_LOCK + 1)

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * settings.c
- *		Defines and checks all settings of connpool_monitor.
+ *		Defines, checks and reads the settings of connpool_monitor.
  *
- * Settings that exist once for each metric are made from the catalogue, so a
- * new metric brings its own. Lists are taken apart in the check hook, never
- * where they are read: a sample asks for exempt applications a thousand times.
+ * The settings of metrics (thresholds, maximum) are defined from the catalogue, so that a new
+ * metric gets its own. Lists are parsed once, in the check hook, because a sample reads them for
+ * every session.
  *
- * Also loaded by a session, without shared_preload_libraries. PostgreSQL then
- * allows no setting that needs a restart; those, which mean nothing to such a
- * session, are defined as of a lower context, so that the configuration file
- * may name them.
+ * A session may load the library without shared_preload_libraries. PostgreSQL then does not allow
+ * PGC_POSTMASTER settings to be defined. They have no effect in such a session, but the
+ * configuration file may contain them, so they are defined as PGC_SIGHUP.
  */
 #include "postgres.h"
 
@@ -26,7 +25,7 @@
 
 #define PREFIX "connpool_monitor"
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
-#define MAX_PERCENT 1000.0		/* of a maximum that may be set too low */
+#define MAX_PERCENT 1000.0		/* above 100, because <metric>_max may be set too low */
 
 CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
 int			cpm_max_pools = 256;
@@ -50,7 +49,10 @@ static int	leak_idle_age_ms = 30 * 60 * 1000;
 static int	blocked_age_ms = 5 * 1000;
 static int	exempt_limit_ms = 24 * 60 * 60 * 1000;
 
-/* PostgreSQL's own variables, and what they have been set to, which is known a moment earlier. */
+/*
+ * PostgreSQL stores a new limit in limit_settings[] only after it has called the assign hook. The
+ * hook therefore keeps the new value in policy, where policy_changed() can read it.
+ */
 static int	limit_settings[CPM_LIMITS];
 static CpmPolicy policy;
 static void (*policy_changed) (void);
@@ -63,7 +65,7 @@ static const struct config_enum_entry groupings[] = {
 	{NULL, 0, false}
 };
 
-/* A threshold is a real number where it is a percentage, else an integer. */
+/* A threshold in percent is a real setting, any other an integer setting. */
 typedef struct ThresholdSetting
 {
 	double		percent;
@@ -76,16 +78,17 @@ static ThresholdSetting critical_settings[CPM_METRICS];
 static int	maximum_settings[CPM_METRICS];
 
 static char *pgbouncer_string;
-static const CpmPoolerList *poolers;	/* a check hook's extra */
+static const CpmPoolerList *poolers;	/* the extra of check_pgbouncer() */
 
 char	   *cpm_http_token_file;
 static char *http_listen_string;
-static const CpmListen *http_listen;	/* a check hook's extra */
+static const CpmListen *http_listen;	/* the extra of check_http_listen() */
 
 static char *silent_metrics_string;
 static char *exempt_applications_string;
-static const bool *silent_metrics;	/* CPM_METRICS flags; a check hook's extra */
-static const char *exempt_applications; /* names, each ended by '\0', then '\0' */
+static const bool *silent_metrics;	/* by CpmMetricId; the extra of check_silent_metrics() */
+static const char *exempt_applications; /* the extra of check_exempt_applications(): names, each
+										 * terminated by '\0', then another '\0' */
 
 static void
 assign_slow_statement_time(int newval, void *extra)
@@ -111,7 +114,7 @@ assign_application_grouping(int newval, void *extra)
 		grouping_changed();
 }
 
-/* PostgreSQL does not say which setting it assigns: one hook for each. */
+/* An assign hook is not passed the setting that changes, so each limit needs its own hook. */
 #define ASSIGN_LIMIT(name, id) \
 static void \
 name(int newval, void *extra) \
@@ -145,7 +148,8 @@ check_maximum(int *newval, void **extra, GucSource source)
 	(void) source;
 	if (*newval != 0)
 		return true;
-	GUC_check_errdetail("A maximum is at least 1, or -1 for the default that follows max_connections.");
+	GUC_check_errdetail("A maximum is at least 1, or -1 for the default "
+						"that follows max_connections.");
 	return false;
 }
 
@@ -158,7 +162,7 @@ metric_by_name(const char *name)
 	return -1;
 }
 
-/* Turn on the flag of each metric in the list; false with a detail for bad input. */
+/* Set the flag of each metric in the list; returns false with an errdetail for invalid input. */
 static bool
 parse_metric_list(const char *list, bool *flags)
 {
@@ -211,8 +215,8 @@ assign_silent_metrics(const char *newval, void *extra)
 }
 
 /*
- * The list of applications, flattened for cpm_settings_is_exempt(). No entry is
- * longer than it stood in the list, and one '\0' ends each and all.
+ * Return the names as one chunk for exempt_applications; NULL if out of memory. The parsed names
+ * are together no longer than the list, and each needs one '\0'.
  */
 static char *
 flatten_names(const char *list, List *names)
@@ -229,7 +233,7 @@ flatten_names(const char *list, List *names)
 
 		if (name[0] == '\0')
 			continue;
-		/* role and application, each as long as a name can be, or it would match none */
+		/* "role/application": a longer entry could not match any names */
 		strlcpy(end, name, 2 * NAMEDATALEN);
 		end += strlen(end) + 1;
 	}
@@ -280,7 +284,7 @@ check_pgbouncer(char **newval, void **extra, GucSource source)
 		return true;
 	cpm_guc_free(*extra);
 	*extra = NULL;
-	/* PostgreSQL's own message would quote the value, and a password in it */
+	/* the default message would quote the value, which may contain a password */
 	GUC_check_errmsg("invalid value for parameter \"%s\"", PREFIX ".pgbouncer");
 	GUC_check_errdetail("%s", problem);
 	return false;
@@ -317,11 +321,35 @@ assign_pgbouncer(const char *newval, void *extra)
 	poolers = extra;
 }
 
-/* Settings are named and described for good: their texts are never freed. */
+/* Copy a name or description of a setting to memory that is never freed. */
 static const char *
 keep(char *text)
 {
 	return MemoryContextStrdup(TopMemoryContext, text);
+}
+
+/* Return the context of settings that need a restart; see the header of this file. */
+static GucContext
+startup_context(void)
+{
+	return process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
+}
+
+static void
+define_integer(const char *name, const char *short_desc, const char *long_desc, int *variable,
+			   int min_value, int max_value, GucContext context)
+{
+	DefineCustomIntVariable(name, short_desc, long_desc, variable, *variable, min_value, max_value,
+							context, 0, NULL, NULL, NULL);
+}
+
+static void
+define_string(const char *name, const char *short_desc, const char *long_desc, char **variable,
+			  const char *boot, GucContext context, int flags, GucStringCheckHook check,
+			  GucStringAssignHook assign)
+{
+	DefineCustomStringVariable(name, short_desc, long_desc, variable, boot, context, flags,
+							   check, assign, NULL);
 }
 
 static void
@@ -337,8 +365,9 @@ define_threshold(const CpmMetric *metric, const char *level, double boot,
 				 ThresholdSetting *setting)
 {
 	const char *name = keep(psprintf(PREFIX ".%s_%s", metric->name, level));
-	const char *short_desc = keep(psprintf("Sets when the status of %s becomes %s.", metric->name,
-										   strcmp(level, "warning") == 0 ? "WARNING" : "CRITICAL"));
+	const char *status = strcmp(level, "warning") == 0 ? "WARNING" : "CRITICAL";
+	const char *short_desc = keep(psprintf("Sets when the status of %s becomes %s.",
+										   metric->name, status));
 
 	if (metric->is_percent)
 	{
@@ -398,27 +427,34 @@ define_ages(void)
 {
 	DefineCustomIntVariable(PREFIX ".slow_statement_time",
 							"Sets how long a statement may run before it is slow.",
-							"Statements that run longer are counted in long_queries and slow_statements, and listed in connpool_running_queries and connpool_slow_statements.",
+							"Statements that run longer are counted in long_queries and "
+							"slow_statements, and listed in connpool_running_queries and "
+							"connpool_slow_statements.",
 							&slow_statement_time_ms, slow_statement_time_ms, 1, INT_MAX, PGC_SUSET,
 							GUC_UNIT_MS, NULL, assign_slow_statement_time, NULL);
 	define_time(PREFIX ".slow_query_mean_time",
-				"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
+				"Sets the mean time over which slow_queries lists a statement "
+				"of pg_stat_statements.",
 				NULL,
 				&cpm_slow_query_mean_time_ms, 0, INT_MAX, PGC_USERSET);
 	define_time(PREFIX ".long_transaction_age",
 				"Sets how long a transaction may be open before it counts as long.",
-				"Measured from its start, whatever the session does now.",
+				"The age is measured from the start of the transaction, be it idle or active.",
 				&long_transaction_age_ms, 1, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".leak_age",
-				"Sets how long a session may be idle in transaction or wait for its client in one, or a transaction be prepared, before it is a leak suspect.",
-				"A session is measured from its last change of state, or since it has waited for its client without progress.",
+				"Sets how long a transaction may be idle, wait for its client or stay prepared "
+				"before it is a leak suspect.",
+				"The age of a session is measured from its last change of state, "
+				"or from the start of its wait for the client.",
 				&leak_age_ms, 1, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".leak_idle_age",
-				"Sets how long a session may be idle, while its pool opens newer ones, before connpool_leaks lists it.",
+				"Sets how long a session may be idle, while its pool opens newer ones, "
+				"before connpool_leaks lists it.",
 				NULL,
 				&leak_idle_age_ms, 1, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".blocked_age",
-				"Sets how long a session may wait for a heavyweight lock before it counts as blocked.",
+				"Sets how long a session may wait for a heavyweight lock "
+				"before it counts as blocked.",
 				NULL,
 				&blocked_age_ms, 1, INT_MAX, PGC_SIGHUP);
 }
@@ -426,137 +462,160 @@ define_ages(void)
 static void
 define_counting(void)
 {
-	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
-
 	DefineCustomBoolVariable(PREFIX ".track_queries",
 							 "Counts and times the statements of client sessions.",
-							 "Sessions, transactions, errors and refused connections are counted all the same.",
-							 &cpm_statement_settings.track_queries, true, PGC_SUSET, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(PREFIX ".max_pools",
-							"Sets how many pools are told apart.",
-							"A pool is a database, a role and an application, as application_grouping names it. The one longest without a session makes room for a new one, and its counts go to the pool \"(other)\".",
-							&cpm_max_pools, cpm_max_pools, 1, 65535, at_start, 0, NULL, NULL, NULL);
+							 "If this is off, sessions, transactions, errors and refused "
+							 "connections are still counted.",
+							 &cpm_statement_settings.track_queries, true, PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	define_integer(PREFIX ".max_pools",
+				   "Sets the maximum number of pools that are counted separately.",
+				   "A pool is the sessions of one application (see application_grouping), role "
+				   "and database. A new pool replaces the one that has been without sessions for "
+				   "longest, whose counters are added to the pool \"(other)\".",
+				   &cpm_max_pools, 1, 65535, startup_context());
 	DefineCustomEnumVariable(PREFIX ".application_grouping",
-							 "Sets which application names are one pool.",
-							 "off: each is its own. host: without the address that PgBouncer's application_name_add_host appends. numbers: also with * for each number, hash and random suffix.",
-							 &cpm_application_grouping, cpm_application_grouping, groupings, PGC_SIGHUP,
-							 0, NULL, assign_application_grouping, NULL);
-	DefineCustomIntVariable(PREFIX ".slow_statements_kept",
-							"Sets how many of the last slow statements are remembered.",
-							"0 remembers none. They are still counted.",
-							&cpm_slow_statements_kept, cpm_slow_statements_kept, 0, 1000000, at_start,
-							0, NULL, NULL, NULL);
+							 "Sets how application names are grouped into pools.",
+							 "off: each name has its own pool. host: ignore the address that "
+							 "PgBouncer's application_name_add_host appends. numbers: also "
+							 "replace each number, hash and random suffix with *.",
+							 &cpm_application_grouping, cpm_application_grouping, groupings,
+							 PGC_SIGHUP, 0, NULL, assign_application_grouping, NULL);
+	define_integer(PREFIX ".slow_statements_kept",
+				   "Sets how many of the latest slow statements are kept.",
+				   "0 keeps none. Slow statements are counted nevertheless.",
+				   &cpm_slow_statements_kept, 0, 1000000, startup_context());
 	DefineCustomBoolVariable(PREFIX ".slow_statement_text",
 							 "Shows the texts of slow statements in connpool_slow_statements.",
-							 "pg_stat_statements keeps them, those of utility statements with their literals. Off: the view shows the queryid only.",
+							 "pg_stat_statements keeps them, those of utility statements with their "
+							 "literals. If this is off, the view shows only the queryid.",
 							 &cpm_slow_statement_text, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 }
 
 static void
-define_sampling_and_alerts(void)
+define_sampling(void)
 {
 	define_time(PREFIX ".sample_interval",
-				"Sets the time from one sample to the next.",
+				"Sets the interval between samples.",
 				"The finest tier of the history holds 3660 samples: an hour at one second.",
 				&cpm_sample_interval_ms, 100, 60 * 1000, PGC_SIGHUP);
+	define_time(PREFIX ".save_interval",
+				"Sets how often counters, history and alerts are saved to a file "
+				"in the data directory.",
+				"A crash of the server loses the data since the last save; a shutdown loses none.",
+				&cpm_save_interval_ms, 1000, INT_MAX, PGC_SIGHUP);
+	define_string(PREFIX ".exempt_applications",
+				  "Lists the applications whose sessions never count as long transactions, "
+				  "long queries or leaks.",
+				  "Separated by commas. Each entry is role/application, "
+				  "or application for superusers and members of pg_read_all_data.",
+				  &exempt_applications_string, "pg_dump, pg_dumpall", PGC_SIGHUP, GUC_LIST_INPUT,
+				  check_exempt_applications, assign_exempt_applications);
+	define_time(PREFIX ".exempt_limit",
+				"Sets how long a session of an exempt application is exempt.",
+				"The time is measured from the start of its transaction or, "
+				"outside a transaction, from its last change of state.",
+				&exempt_limit_ms, 1000, INT_MAX, PGC_SIGHUP);
+}
+
+static void
+define_alerts(void)
+{
 	define_time(PREFIX ".alert_after",
 				"Sets how long a threshold must be met before its alert is raised.",
 				NULL,
 				&cpm_alert_after_ms, 0, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".alert_clear_after",
-				"Sets how long a threshold must be clear before its alert falls back.",
+				"Sets how long a threshold must not be met before its alert is cleared.",
 				NULL,
 				&cpm_alert_clear_after_ms, 0, INT_MAX, PGC_SIGHUP);
 	define_time(PREFIX ".alert_repeat",
-				"Sets after how long a standing alert is written to the server log again.",
-				"0 never repeats it.",
+				"Sets the interval after which an alert that is still raised is logged again.",
+				"0 turns repetition off.",
 				&cpm_alert_repeat_ms, 0, INT_MAX, PGC_SIGHUP);
-	define_time(PREFIX ".save_interval",
-				"Sets how often counters, history and alerts are saved to a file of the data directory.",
-				"A crash of the server loses what was counted since; a stop loses nothing.",
-				&cpm_save_interval_ms, 1000, INT_MAX, PGC_SIGHUP);
-	DefineCustomStringVariable(PREFIX ".notify_database",
-							   "Names the database in which transitions of alerts are told by NOTIFY connpool_alerts.",
-							   "Empty: nowhere.",
-							   &cpm_notify_database, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable(PREFIX ".notify_rate",
-							"Sets how many transitions are told a second, at most.",
-							"What is more is counted in connpool_info().",
-							&cpm_notify_rate, cpm_notify_rate, 1, 1000, PGC_SIGHUP, 0,
-							NULL, NULL, NULL);
-	DefineCustomStringVariable(PREFIX ".silent_metrics",
-							   "Lists the metrics that raise no alert and do not degrade health.",
-							   "Separated by commas. Their status is still shown by get_connection_stats().",
-							   &silent_metrics_string, "idle_connections, long_transactions",
-							   PGC_SIGHUP, GUC_LIST_INPUT, check_silent_metrics,
-							   assign_silent_metrics, NULL);
-	DefineCustomStringVariable(PREFIX ".exempt_applications",
-							   "Lists the applications whose sessions are no long transaction, long query or leak.",
-							   "Separated by commas: role/application, or application for superusers and members of pg_read_all_data.",
-							   &exempt_applications_string, "pg_dump, pg_dumpall",
-							   PGC_SIGHUP, GUC_LIST_INPUT, check_exempt_applications,
-							   assign_exempt_applications, NULL);
-	define_time(PREFIX ".exempt_limit",
-				"Sets how long a session of an exempt application is exempt.",
-				"Measured from the start of its transaction or, outside a transaction, from its last change of state.",
-				&exempt_limit_ms, 1000, INT_MAX, PGC_SIGHUP);
+	define_string(PREFIX ".notify_database",
+				  "Sets the database in which alert transitions are sent "
+				  "by NOTIFY connpool_alerts.",
+				  "An empty string turns notifications off.",
+				  &cpm_notify_database, "", PGC_SIGHUP, 0, NULL, NULL);
+	define_integer(PREFIX ".notify_rate",
+				   "Sets the maximum number of alert transitions sent by NOTIFY per second.",
+				   "Further transitions are not sent; connpool_info() counts them.",
+				   &cpm_notify_rate, 1, 1000, PGC_SIGHUP);
+	define_string(PREFIX ".silent_metrics",
+				  "Lists the metrics that raise no alert and do not degrade health.",
+				  "Separated by commas. Their status is still shown by get_connection_stats().",
+				  &silent_metrics_string, "idle_connections, long_transactions", PGC_SIGHUP,
+				  GUC_LIST_INPUT, check_silent_metrics, assign_silent_metrics);
 }
 
 static void
 define_pgbouncer(void)
 {
-	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
-
-	DefineCustomStringVariable(PREFIX ".pgbouncer",
-							   "Names the consoles of PgBouncer that are asked.",
-							   "As in 'main=host=127.0.0.1 port=6432 user=stats; other=…'. Passwords are taken from the password file only.",
-							   &pgbouncer_string, "", at_start, GUC_SUPERUSER_ONLY,
-							   check_pgbouncer, assign_pgbouncer, NULL);
+	define_string(PREFIX ".pgbouncer",
+				  "Lists the consoles of PgBouncer that are queried.",
+				  "For example: 'main=host=127.0.0.1 port=6432 user=stats; other=host=10.0.0.5'. "
+				  "Passwords are read from the password file only.",
+				  &pgbouncer_string, "", startup_context(), GUC_SUPERUSER_ONLY,
+				  check_pgbouncer, assign_pgbouncer);
 	define_time(PREFIX ".pgbouncer_interval",
-				"Sets how often each console of PgBouncer is asked.",
-				"A console that does not answer within that time, and at least a second, is down.",
+				"Sets how often each console of PgBouncer is queried.",
+				"A console that does not answer within this time (but at least 1 s and "
+				"at most 10 s) is reported as down.",
 				&cpm_pgbouncer_interval_ms, 10, 60 * 60 * 1000, PGC_SIGHUP);
 }
 
 static void
 define_http(void)
 {
-	GucContext	at_start = process_shared_preload_libraries_in_progress ? PGC_POSTMASTER : PGC_SIGHUP;
-
-	DefineCustomStringVariable(PREFIX ".http_listen",
-							   "Sets the address and port at which health and metrics are served over HTTP.",
-							   "As in 127.0.0.1:9188. Empty: no HTTP. Other machines are served only with http_token_file.",
-							   &http_listen_string, "", at_start, 0, check_http_listen, assign_http_listen, NULL);
-	DefineCustomStringVariable(PREFIX ".http_token_file",
-							   "Names the file with the token that requests over HTTP must bear.",
-							   "Readable by the server's owner only. Everything but /health/database then asks for it.",
-							   &cpm_http_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	define_string(PREFIX ".http_listen",
+				  "Sets the address and port at which health and metrics are served over HTTP.",
+				  "For example: 127.0.0.1:9188. An empty string turns HTTP off. "
+				  "Other machines are served only if http_token_file is set.",
+				  &http_listen_string, "", startup_context(), 0,
+				  check_http_listen, assign_http_listen);
+	define_string(PREFIX ".http_token_file",
+				  "Sets the file that contains the bearer token for HTTP requests.",
+				  "Only the server's owner may have access to the file. "
+				  "All paths except /health/database then require the token.",
+				  &cpm_http_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL);
 }
 
 static void
-define_limit(const char *name, const char *short_desc, CpmLimit id, int largest, int unit,
+define_limit(const char *name, const char *short_desc, CpmLimit id, int max_value, int unit,
 			 GucIntAssignHook assign)
 {
 	DefineCustomIntVariable(name, short_desc,
-							"A limit that the pool of an application should keep, judged and never enforced. Set it for a role or a database; 0 is none.",
-							&limit_settings[id], 0, 0, largest, PGC_SUSET, unit, NULL, assign, NULL);
+							"Violations of this limit are reported, but it is never enforced. "
+							"Set it for a role or a database; 0 means no limit.",
+							&limit_settings[id], 0, 0, max_value, PGC_SUSET, unit,
+							NULL, assign, NULL);
 }
 
 static void
 define_policy(void)
 {
-	define_limit(PREFIX ".pool_max", "Sets how many connections the role should have in the database, at most.",
+	define_limit(PREFIX ".pool_max",
+				 "Sets the maximum number of connections that the role should have "
+				 "in the database.",
 				 CPM_POOL_MAX, MAX_CONNECTIONS_LIMIT, 0, assign_pool_max);
-	define_limit(PREFIX ".pool_min", "Sets how many connections the role should have in the database, at least.",
+	define_limit(PREFIX ".pool_min",
+				 "Sets the minimum number of connections that the role should have "
+				 "in the database.",
 				 CPM_POOL_MIN, MAX_CONNECTIONS_LIMIT, 0, assign_pool_min);
-	define_limit(PREFIX ".pool_idle_timeout", "Sets how long a session should be idle, at most.",
+	define_limit(PREFIX ".pool_idle_timeout",
+				 "Sets the maximum time for which a session should be idle.",
 				 CPM_POOL_IDLE_TIMEOUT, INT_MAX, GUC_UNIT_MS, assign_pool_idle_timeout);
-	define_limit(PREFIX ".pool_max_lifetime", "Sets how long a session should be used, at most.",
+	define_limit(PREFIX ".pool_max_lifetime",
+				 "Sets the maximum time for which a session should stay connected.",
 				 CPM_POOL_MAX_LIFETIME, INT_MAX, GUC_UNIT_MS, assign_pool_max_lifetime);
-	define_limit(PREFIX ".pool_max_uses", "Sets how many transactions a session should run, at most.",
+	define_limit(PREFIX ".pool_max_uses",
+				 "Sets the maximum number of transactions that a session should run.",
 				 CPM_POOL_MAX_USES, INT_MAX, 0, assign_pool_max_uses);
-	define_limit(PREFIX ".pool_connection_timeout", "Sets how long it should take to set up a session, at most.",
-				 CPM_POOL_CONNECTION_TIMEOUT, INT_MAX, GUC_UNIT_MS, assign_pool_connection_timeout);
+	define_limit(PREFIX ".pool_connection_timeout",
+				 "Sets the maximum time that setting up a session should take.",
+				 CPM_POOL_CONNECTION_TIMEOUT, INT_MAX, GUC_UNIT_MS,
+				 assign_pool_connection_timeout);
 }
 
 void
@@ -568,7 +627,8 @@ cpm_settings_define(const CpmMetric *catalogue)
 	define_policy();
 	define_pgbouncer();
 	define_http();
-	define_sampling_and_alerts();
+	define_sampling();
+	define_alerts();
 	define_metric_settings();
 	MarkGUCPrefixReserved(PREFIX);
 }
@@ -633,7 +693,7 @@ cpm_settings_is_silent(CpmMetricId id)
 	return silent_metrics != NULL && silent_metrics[id];
 }
 
-/* The application of an entry, behind the role and a slash if it has one. */
+/* Return the application of an entry "role/application" or "application". */
 static const char *
 application_of(const char *entry)
 {
@@ -681,7 +741,7 @@ cpm_settings_exempt_limit_us(void)
 const CpmListen *
 cpm_settings_http_listen(void)
 {
-	static const CpmListen nowhere;
+	static const CpmListen off;
 
-	return http_listen ? http_listen : &nowhere;
+	return http_listen ? http_listen : &off;
 }

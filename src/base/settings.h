@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * settings.h
- *		All settings of connpool_monitor, as the rest of the code reads them.
+ *		The settings of connpool_monitor.
  *
- * Read by every process; written by PostgreSQL's configuration code only. Bare
- * numbers of milliseconds end in _ms.
+ * Every process has its own copy, which only PostgreSQL's configuration code writes.
  */
 #ifndef CPM_SETTINGS_H
 #define CPM_SETTINGS_H
@@ -17,7 +16,7 @@
 #include "base/pooler_list.h"
 #include "base/session.h"
 
-/* What every statement looks at, in one line of the cache. */
+/* The settings that every statement reads, in one cache line. */
 typedef struct CpmStatementSettings
 {
 	int64		slow_us;		/* slow_statement_time */
@@ -41,44 +40,48 @@ extern char *cpm_notify_database;
 extern int	cpm_pgbouncer_interval_ms;
 extern char *cpm_http_token_file;
 
-/* One metric's thresholds as set; -1 is off, and for max the default. */
+/* The settings of one metric. */
 typedef struct CpmThresholds
 {
-	double		warning;
-	double		critical;
-	double		maximum;
+	double		warning;		/* -1: off */
+	double		critical;		/* -1: off */
+	double		maximum;		/* -1: the default */
 } CpmThresholds;
 
 /*
- * Define every setting. The catalogue gives the settings that exist once for
- * each metric; it is kept. Call once, from _PG_init().
+ * Define every setting. The catalogue determines the settings that each metric has; the pointer
+ * is kept. Called once, by _PG_init().
  */
 extern void cpm_settings_define(const CpmMetric *catalogue);
 
-/* The ages that metrics count from, as this process has them set now. */
+/* Return the ages beyond which metrics count a session or transaction. */
 extern CpmAges cpm_settings_ages(void);
 
+/* Return the settings of one metric. */
 extern CpmThresholds cpm_settings_thresholds(CpmMetricId id);
 
-/* The pool policy as it is set for this session now. */
+/* Return the pool policy that applies to this session. */
 extern CpmPolicy cpm_settings_policy(void);
 
-/* Have a function called whenever that has changed, from within PostgreSQL's configuration code. */
+/* Set the function that the assign hooks call after the policy changes. It must not fail. */
 extern void cpm_settings_on_policy_change(void (*changed) (void));
 
-/* Have a function, which must not raise, called just before application_grouping is set. */
+/* Set the function to call before application_grouping changes. It must not fail either. */
 extern void cpm_settings_on_grouping_change(void (*changed) (void));
 
-/* The consoles of PgBouncer; none when the library is not preloaded. */
+/* Return the consoles of PgBouncer; an empty list before the settings are defined. */
 extern const CpmPoolerList *cpm_settings_poolers(void);
 
-/* Where to serve HTTP; nowhere when its host is empty. */
+/* Return the address of the HTTP listener; its host is empty if HTTP is off. */
 extern const CpmListen *cpm_settings_http_listen(void);
 
-/* Is the metric in silent_metrics? */
+/* Return true if silent_metrics contains the metric. */
 extern bool cpm_settings_is_silent(CpmMetricId id);
 
-/* Return true if exempt_applications names the application, for any role. Called for every session. */
+/*
+ * Return true if exempt_applications contains the application, for any role. A cheap check,
+ * because the scan of backends calls it for every session.
+ */
 extern bool cpm_settings_exempts_application(const char *application_name);
 
 /*
@@ -86,7 +89,8 @@ extern bool cpm_settings_exempts_application(const char *application_name);
  * role applies only if is_trusted: the role is a superuser or a member of pg_read_all_data.
  * role may be NULL; then only entries without a role can match.
  */
-extern bool cpm_settings_is_exempt(const char *application_name, const char *role, bool is_trusted);
+extern bool cpm_settings_is_exempt(const char *application_name, const char *role,
+								   bool is_trusted);
 
 /* Return how long an exemption lasts, in microseconds. */
 extern int64 cpm_settings_exempt_limit_us(void);

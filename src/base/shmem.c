@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * shmem.c
- *		Named areas of shared memory, one for each file of store/.
+ *		Reserves and creates the named areas of shared memory.
  *
- * The postmaster reserves them in the request hook and creates them in the
- * startup hook; after a crash it creates them anew. Nothing is allocated later.
+ * The postmaster reserves them in shmem_request_hook and creates them in shmem_startup_hook, and
+ * creates them again after a crash of a backend. Nothing is allocated later.
  */
 #include "postgres.h"
 
@@ -21,13 +21,13 @@ static bool attached;
 static shmem_request_hook_type previous_request_hook;
 static shmem_startup_hook_type previous_startup_hook;
 
-/* Everything of an area is rounded up as PostgreSQL does when it allocates it. */
+/* Return the size of an area in bytes, rounded up as ShmemAlloc() does. */
 static Size
-size_of(const CpmShmemArea *area)
+shmem_area_size(const CpmShmemArea *area)
 {
 	Size		size = CACHELINEALIGN(area->size());
 
-	return area->beside ? add_size(size, CACHELINEALIGN(area->beside())) : size;
+	return area->extra_size ? add_size(size, CACHELINEALIGN(area->extra_size())) : size;
 }
 
 static void
@@ -38,7 +38,7 @@ cpm_shmem_request(void)
 
 	for (int i = 0; i < registered_count; i++)
 	{
-		RequestAddinShmemSpace(size_of(&registered[i]));
+		RequestAddinShmemSpace(shmem_area_size(&registered[i]));
 		if (registered[i].lock)
 			RequestNamedLWLockTranche(registered[i].lock, 1);
 	}
@@ -82,7 +82,7 @@ cpm_shmem_total_size(void)
 	if (!attached)
 		return 0;
 	for (int i = 0; i < registered_count; i++)
-		total = add_size(total, size_of(&registered[i]));
+		total = add_size(total, shmem_area_size(&registered[i]));
 	return total;
 }
 

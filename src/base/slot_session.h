@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * slot_session.h
- *		A session as its own slot tells it: what it has counted, and its policy. A
- *		plain value.
+ *		A copy of a backend slot: the session's counters and policy.
+ *
+ * A plain value; counters/backend_counters fills it.
  */
 #ifndef CPM_SLOT_SESSION_H
 #define CPM_SLOT_SESSION_H
@@ -14,11 +15,11 @@
 typedef struct CpmSlotSession
 {
 	int			pid;			/* 0: the slot has no session */
-	TimestampTz started_at;		/* of the process: pids and slots are reused */
+	TimestampTz started_at;		/* start of the process, because pids and slots are reused */
 	int			pool;			/* index in counters/pool_table */
-	CpmQueryCounts counts;		/* of this session */
-	int64		setup_us;		/* from the start of its process until it was open */
-	bool		is_trusted;		/* its role is a superuser or a member of pg_read_all_data */
+	CpmQueryCounts counts;		/* of this session only */
+	int64		setup_us;		/* from the start of the process until the session was open */
+	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	CpmPolicy	policy;
 } CpmSlotSession;
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * sqlstates.c
- *		What an SQLSTATE is called, and whether trying again can help.
+ *		The condition name of an SQLSTATE, and whether a retry can succeed.
  *
- * The names are made at build time from the errcodes.txt of the PostgreSQL that
- * the library is built for, so they are that server's.
+ * The build generates the names from the errcodes.txt of the PostgreSQL version that the library
+ * is built for.
  */
 #include "postgres.h"
 

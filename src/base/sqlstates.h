@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * sqlstates.h
- *		What an SQLSTATE is called, and whether trying again can help.
+ *		The condition name of an SQLSTATE, and whether a retry can succeed.
  */
 #ifndef CPM_SQLSTATES_H
 #define CPM_SQLSTATES_H
 
-/* PostgreSQL's name for the condition, or NULL when it has none. */
+/* Return PostgreSQL's name for the condition, a constant; NULL if it has none. */
 extern const char *cpm_condition_name(const char *sqlstate);
 
 /*
- * Can the same statement or connection succeed when it is tried again? Lost
- * serialization and deadlock, no slot, shutdown and start, a lock that could
- * not be had, and class 08, a broken connection.
+ * Return true if the same statement or connection may succeed when retried: after a serialization
+ * failure, a deadlock, too many connections, shutdown, crash or startup of the server, an
+ * unavailable lock, or any error of class 08 (connection exceptions).
  */
 extern bool cpm_is_retryable(const char *sqlstate);
 
-/* The codes that PostgreSQL itself has: indexes run from 0 to the count, exclusive. */
+/* Enumerate the SQLSTATEs that PostgreSQL defines; index runs from 0 to the count - 1. */
 extern int	cpm_condition_count(void);
 extern const char *cpm_condition_sqlstate(int index);
 
-/* Return true if PostgreSQL has a code of this one's class, its first two characters. */
+/* Return true if PostgreSQL defines an SQLSTATE with the same first two characters. */
 extern bool cpm_is_known_class(const char *sqlstate);
 
 #endif							/* CPM_SQLSTATES_H */

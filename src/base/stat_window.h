@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stat_window.h
- *		The periods over which statements are summed up.
+ *		The time windows over which statistics of statements are reported.
  */
 #ifndef CPM_STAT_WINDOW_H
 #define CPM_STAT_WINDOW_H
@@ -10,7 +10,7 @@
 #include "base/query_counts.h"
 #include "datatype/timestamp.h"
 
-/* In the order of connpool_query_stats. */
+/* In the order of the view connpool_query_stats. */
 typedef enum CpmStatWindow
 {
 	CPM_LAST_MINUTE,
@@ -20,13 +20,13 @@ typedef enum CpmStatWindow
 
 #define CPM_STAT_WINDOWS (CPM_SINCE_RESET + 1)
 
-/* What was counted in a period that ends now. */
+/* The statistics of a window that ends now. */
 typedef struct CpmStatWindowCounts
 {
-	TimestampTz since;
+	TimestampTz since;			/* start of the window */
 	CpmQueryCounts counts;
-	CpmHistogram histogram;		/* of the same statements, but for those ending just now */
-	int64		max_us;			/* the longest; 0 for none */
+	CpmHistogram histogram;		/* read after counts, so the two may differ by a few statements */
+	int64		max_us;			/* the longest statement; 0: none */
 } CpmStatWindowCounts;
 
 #endif							/* CPM_STAT_WINDOW_H */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream.c
- *		Bytes on their way to a file, and back out of one.
+ *		Writes values to a file and reads them back from memory.
  */
 #include "postgres.h"
 
@@ -25,12 +25,12 @@ cpm_put_u64(CpmSink *sink, uint64 value)
 }
 
 void
-cpm_put_more(CpmSink *sink, bool is_there)
+cpm_put_more(CpmSink *sink, bool has_more)
 {
-	cpm_put(sink, is_there ? "+" : ".", 1);
+	cpm_put(sink, has_more ? "+" : ".", 1);
 }
 
-/* Most buckets are empty: only the others are written. */
+/* Most buckets are empty, so the file lists the others only. */
 void
 cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram)
 {

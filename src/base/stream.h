@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream.h
- *		Bytes on their way to a file, and back out of one: what each shared object
- *		writes of itself so that it survives a restart.
+ *		Writes values to a file and reads them back from memory.
  *
- * A sink goes to an open file and remembers its first failure; a source reads
- * from memory and cannot be led beyond its end. Both in the machine's own byte
- * order. Lists are written as "another" before each entry and "no more" after
- * the last, for who writes them may not know how many there will be.
+ * Each shared object saves and loads its own part of the statistics file with these functions, so
+ * that its counters survive a restart. A sink writes to an open file and remembers the first
+ * error; a source never reads beyond its end. Values are in the machine's own byte order.
  *
- * A source is gone through twice: in validate_only, when nothing may be changed but
- * everything is looked at, and then in earnest. What fails in validate_only is
- * never begun.
+ * A list does not begin with its length, which may change while entries are copied from shared
+ * memory. Instead cpm_put_more(true) precedes each entry, and cpm_put_more(false) ends the list.
+ *
+ * A source is read twice: first with validate_only, when loading functions check everything and
+ * change nothing, and again to apply it only if that succeeded. A file is thus loaded completely
+ * or not at all.
  */
 #ifndef CPM_STREAM_H
 #define CPM_STREAM_H
@@ -24,32 +25,33 @@
 typedef struct CpmSink
 {
 	FILE	   *file;
-	pg_crc32c	crc;			/* of all that was put */
-	int			error;			/* errno of the first failure; 0 for none */
+	pg_crc32c	crc;			/* of all bytes written */
+	int			error;			/* errno of the first failed write; 0: none */
 } CpmSink;
 
 typedef struct CpmSource
 {
-	const char *next;
+	const char *next;			/* the next byte to read */
 	const char *end;
-	bool		validate_only;	/* look, and change nothing */
-	bool		failed;			/* asked for more than there was, or for something else */
+	bool		validate_only;	/* check the data, change nothing */
+	bool		failed;			/* the data was too short or malformed */
 } CpmSource;
 
+/* Write a value; does nothing once sink->error is set. */
 extern void cpm_put(CpmSink *sink, const void *bytes, size_t size);
 extern void cpm_put_u64(CpmSink *sink, uint64 value);
-extern void cpm_put_more(CpmSink *sink, bool is_there);
+extern void cpm_put_more(CpmSink *sink, bool has_more);
 extern void cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram);
 
-/* Each false once the source has failed; what was to be filled is then zero. */
+/* Read a value; once source->failed is set, return false or 0 and zero the destination. */
 extern bool cpm_get(CpmSource *source, void *bytes, size_t size);
 extern uint64 cpm_get_u64(CpmSource *source);
 extern bool cpm_get_more(CpmSource *source);
 extern bool cpm_get_histogram(CpmSource *source, CpmHistogram *histogram);
 
 /*
- * A mark between two parts, and for the sizes of what a part consists of: a
- * source that finds another one fails.
+ * Write a mark, or read it and fail the source if it differs. Marks separate the parts of a file
+ * and record the sizes of their structs.
  */
 extern void cpm_put_mark(CpmSink *sink, uint64 mark);
 extern bool cpm_get_mark(CpmSource *source, uint64 mark);

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * utf8.c
- *		Names that clients or other databases chose, as valid UTF-8.
+ *		Converts text of unknown encoding to valid UTF-8.
  *
- * They are stored as they came: in the encoding of their database, or cut off in the
- * middle of a character.
+ * Names chosen by clients are stored in the encoding of their own database and may be truncated
+ * in the middle of a character. JSON and metrics must be UTF-8.
  */
 #include "postgres.h"
 
 #include "base/utf8.h"
 #include "mb/pg_wchar.h"
 
-/* The length of the character at that place if it can be shown as it is, otherwise 0. */
+/* Return the length of the character at the start of the text; 0 if it must be escaped. */
 static int
-shown_length(const char *text, size_t left, bool only_ascii)
+printable_length(const char *text, size_t left, bool only_ascii)
 {
 	int			bytes = pg_utf_mblen((const unsigned char *) text);
 
@@ -22,7 +22,10 @@ shown_length(const char *text, size_t left, bool only_ascii)
 	return bytes == 1 || !only_ascii ? bytes : 0;
 }
 
-/* Could a backslash before this text be taken for the beginning of an escape, or end one? */
+/*
+ * Return true if a backslash before this text could be misread: as the start of an escape such as
+ * \xe9, or together with a second backslash or with the escape that the next byte will become.
+ */
 static bool
 is_ambiguous_before(const char *text, size_t left, bool only_ascii)
 {
@@ -32,7 +35,7 @@ is_ambiguous_before(const char *text, size_t left, bool only_ascii)
 		return false;
 	if (text[0] == 'x' && left >= 3)
 		return strchr(digits, text[1]) != NULL && strchr(digits, text[2]) != NULL;
-	return text[0] == '\\' || shown_length(text, left, only_ascii) == 0;
+	return text[0] == '\\' || printable_length(text, left, only_ascii) == 0;
 }
 
 char *
@@ -44,9 +47,10 @@ cpm_valid_utf8(const char *text, bool only_ascii, bool escape_backslash)
 
 	while (left > 0)
 	{
-		int			bytes = shown_length(text, left, only_ascii);
+		int			bytes = printable_length(text, left, only_ascii);
 
-		if (escape_backslash && *text == '\\' && is_ambiguous_before(text + 1, left - 1, only_ascii))
+		if (escape_backslash && *text == '\\' &&
+			is_ambiguous_before(text + 1, left - 1, only_ascii))
 			*next++ = '\\';
 		if (bytes > 0)
 			memcpy(next, text, bytes);

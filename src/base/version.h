@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * version.h
- *		The version of the extension, as in connpool_monitor.control.
+ *		The version of the extension; must agree with connpool_monitor.control.
  */
 #ifndef CPM_VERSION_H
 #define CPM_VERSION_H

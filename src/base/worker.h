@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker.h
- *		The background workers, by number.
+ *		The background workers of the extension.
  */
 #ifndef CPM_WORKER_H
 #define CPM_WORKER_H

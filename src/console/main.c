@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * main.c
- *		connpool_monitor_console: asks one console of PgBouncer for the worker.
+ *		connpool_monitor_console: queries one console of PgBouncer on behalf of the worker.
  *
- * A console decides how long a call of libpq takes and how much memory it needs. libpq
- * therefore runs in a process of its own, without shared memory, which the worker kills when
- * it takes too long. Should the worker be gone, the process ends by itself: at the end of its
- * standard input, or by the alarm while it is busy. Standard input and output are the worker's
- * (wire.h). Standard error stays the server's log, where libpq complains about a password file
- * that others can read.
+ * A slow or hostile console can make a call of libpq take arbitrarily long and use arbitrarily
+ * much memory. libpq therefore runs in this separate process, without shared memory, and the
+ * worker kills the process if a round takes too long. If the worker has ended, this process reads
+ * the end of its standard input and exits; while it is busy, an alarm ends it.
+ *
+ * Standard input and output are connected to the worker (wire.h). Standard error is inherited, so
+ * that libpq's warning about a password file with wrong permissions reaches the server log.
  */
 #include <errno.h>
 #include <signal.h>
@@ -22,14 +23,14 @@
 #include "console/reply.h"
 #include "console/session.h"
 
-#define MOST_MEMORY (256 * 1024 * 1024)
-#define MOST_DESCRIPTORS 65536
+#define MAX_MEMORY (256 * 1024 * 1024)
+#define MAX_DESCRIPTORS 65536
 
-/* A limit that the system does not know does not matter: bytes are counted too. */
+/* Errors are ignored: the limits are a second line of defence, because session.c counts bytes. */
 static void
-limit(int resource, rlim_t most)
+set_limit(int resource, rlim_t max)
 {
-	struct rlimit limits = {.rlim_cur = most, .rlim_max = most};
+	struct rlimit limits = {.rlim_cur = max, .rlim_max = max};
 
 	(void) setrlimit(resource, &limits);
 }
@@ -37,27 +38,27 @@ limit(int resource, rlim_t most)
 static void
 limit_resources(void)
 {
-	/* the process has read a password file */
-	limit(RLIMIT_CORE, 0);
-	/* AddressSanitizer reserves terabytes */
+	/* a core dump would contain passwords */
+	set_limit(RLIMIT_CORE, 0);
+	/* AddressSanitizer reserves terabytes of address space */
 #ifndef __SANITIZE_ADDRESS__
-	limit(RLIMIT_DATA, MOST_MEMORY);
+	set_limit(RLIMIT_DATA, MAX_MEMORY);
 #endif
 }
 
-/* Close what the server had open. */
+/* Close the files and sockets inherited from the server. */
 static void
 close_descriptors(void)
 {
-	long		most = sysconf(_SC_OPEN_MAX);
+	long		max = sysconf(_SC_OPEN_MAX);
 
-	if (most < 0 || most > MOST_DESCRIPTORS)
-		most = MOST_DESCRIPTORS;
-	for (int descriptor = STDERR_FILENO + 1; descriptor < most; descriptor++)
+	if (max < 0 || max > MAX_DESCRIPTORS)
+		max = MAX_DESCRIPTORS;
+	for (int descriptor = STDERR_FILENO + 1; descriptor < max; descriptor++)
 		close(descriptor);
 }
 
-/* Wait for a request. Returns false when the worker has closed its end. */
+/* Wait for a request. Returns false if the worker has closed its end of the socket. */
 static bool
 read_request(CpmRequest *request)
 {
@@ -84,7 +85,7 @@ main(int argc, char **argv)
 
 	limit_resources();
 	close_descriptors();
-	/* pg_cancel_backend() signals the worker's process group */
+	/* pg_cancel_backend() on the worker signals its whole process group */
 	signal(SIGINT, SIG_IGN);
 	if (argc != 3 || strcmp(argv[2], CPM_VERSION) != 0)
 		cpm_reply_failure(CPM_MESSAGE_FAILED,

@@ -3,7 +3,7 @@
  * reply.c
  *		Sends messages to the worker of PgBouncer.
  *
- * A write that fails ends the process: the worker has ended, or the standard signal has.
+ * If a write fails, the worker has ended, and this process exits.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,7 +40,7 @@ cpm_reply_asking(void)
 	end_message();
 }
 
-/* A text of a table; NULL is a value that is NULL. */
+/* Write a column name or a value of a table; a null pointer stands for NULL. */
 static void
 write_text(const char *text, size_t text_length)
 {
@@ -51,7 +51,7 @@ write_text(const char *text, size_t text_length)
 		write_bytes(text, text_length + 1);
 }
 
-/* The bytes that write_text() writes. */
+/* Return the number of bytes that write_text() writes. */
 static size_t
 text_size(const char *text, size_t text_length)
 {

@@ -9,10 +9,13 @@
 #include "console/wire.h"
 #include "libpq-fe.h"
 
+/* Report that the session is open and the first query is about to be sent. */
 extern void cpm_reply_asking(void);
+
+/* Send the answer to one query. */
 extern void cpm_reply_table(const PGresult *result);
 
-/* Send the text as the reason, and end the process. */
+/* Report a failure of that type with its reason, and exit. */
 extern void cpm_reply_failure(CpmMessageType type, const char *text) __attribute__((noreturn));
 
 #endif							/* CPM_REPLY_H */

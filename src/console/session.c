@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.c
- *		Asks one console of PgBouncer over one connection.
+ *		Queries one console of PgBouncer over one connection.
  *
- * libpq keeps rows, notifications and values of parameters, and a console that sends them
- * without end must not fill the memory: all bytes are counted, from connecting on. Nothing
- * here watches the time. The worker ends this process when it takes too long, also within a
- * call of libpq: a SCRAM exchange with as many iterations as the console likes is one call,
- * and looking up a host's name another.
+ * libpq stores rows, notifications and parameter values, so a console that sends them endlessly
+ * would exhaust memory. All received bytes are therefore counted, starting with the connection
+ * attempt, and the process exits if there are too many.
+ *
+ * There are no timeouts here, because a single call of libpq may block: a name lookup, or a SCRAM
+ * exchange with an iteration count chosen by the console. The worker kills this process instead.
  */
 #include <errno.h>
 #include <poll.h>
@@ -20,17 +21,18 @@
 #include "console/session.h"
 #include "libpq-fe.h"
 
-#define MOST_BYTES_BESIDES (1024 * 1024)	/* while connecting, and of a round besides answers */
-#define LEAST_BUFFER (16 * 1024)	/* of libpq, which reads no more at once */
-#define MOST_KEYWORDS 64
+#define MAX_OTHER_BYTES (1024 * 1024)	/* received while connecting, or besides the answers */
+#define LIBPQ_BUFFER_SIZE (16 * 1024)	/* initially */
+#define MAX_KEYWORDS 64
 
+/* By CpmQuestion. */
 static const char *const questions[CPM_QUESTIONS] = {
 	"SHOW VERSION", "SHOW DATABASES", "SHOW SERVERS", "SHOW POOLS", "SHOW STATS", "SHOW CONFIG",
 };
 
 static PGconn *conn;			/* NULL until the first request */
-static int64_t bytes;			/* that came while connecting, or in this round */
-static int64_t bytes_answered;	/* that the answers of this round take */
+static int64_t bytes;			/* received while connecting, or in this round */
+static int64_t answer_bytes;	/* memory used by the answers of this round */
 
 static void give_up(const char *message) __attribute__((noreturn));
 
@@ -57,44 +59,51 @@ wait_for_socket(short events)
 		;
 }
 
-/* Bytes that have come and not been read. */
+/* Return how many received bytes the kernel holds that libpq has not read yet. */
 static int
-bytes_waiting(void)
+unread_bytes(void)
 {
-	int			waiting = 0;
+	int			unread = 0;
 
-	return PQsocket(conn) >= 0 && ioctl(PQsocket(conn), FIONREAD, &waiting) == 0 ? waiting : 0;
+	return PQsocket(conn) >= 0 && ioctl(PQsocket(conn), FIONREAD, &unread) == 0 ? unread : 0;
 }
 
 /*
- * Count the bytes that libpq has read since `before` bytes were waiting. Bytes that arrived
- * meanwhile hide as many of the read ones, up to a buffer of them.
+ * Add to bytes an estimate of what libpq has read since `before` bytes were unread. Bytes that
+ * arrived meanwhile are not counted. If they outnumber those read, count what libpq has read at
+ * least: everything that was unread, up to the size of its buffer.
  */
 static void
 count_bytes(int before)
 {
-	int			after = PQstatus(conn) != CONNECTION_BAD ? bytes_waiting() : 0;
+	int			after = PQstatus(conn) != CONNECTION_BAD ? unread_bytes() : 0;
 
-	bytes += before > after ? before - after : before < LEAST_BUFFER ? before : LEAST_BUFFER;
+	if (before > after)
+		bytes += before - after;
+	else
+		bytes += before < LIBPQ_BUFFER_SIZE ? before : LIBPQ_BUFFER_SIZE;
 }
 
-/* The conninfo with a database and a name of our own, unless it has them. */
+/*
+ * Start to connect. Defaults are the database "pgbouncer" and our own application_name. Passwords
+ * in the conninfo are ignored; see base/pooler_list.c. Returns NULL if out of memory.
+ */
 static PGconn *
 start_connection(const char *conninfo)
 {
 	char	   *problem = NULL;
 	PQconninfoOption *options = PQconninfoParse(conninfo, &problem);
-	const char *keywords[MOST_KEYWORDS] = {"dbname", "fallback_application_name"};
-	const char *values[MOST_KEYWORDS] = {"pgbouncer", "connpool_monitor"};
+	const char *keywords[MAX_KEYWORDS] = {"dbname", "fallback_application_name"};
+	const char *values[MAX_KEYWORDS] = {"pgbouncer", "connpool_monitor"};
 	int			count = 2;
 
 	if (options == NULL)
 		give_up(problem ? problem : "out of memory");
-	/* a later one counts */
+	/* where a keyword occurs twice, libpq uses the later value */
 	for (PQconninfoOption *option = options; option->keyword != NULL; option++)
 	{
 		if (option->val == NULL || strcmp(option->keyword, "password") == 0 ||
-			count == MOST_KEYWORDS - 1)
+			count == MAX_KEYWORDS - 1)
 			continue;
 		keywords[count] = option->keyword;
 		values[count++] = option->val;
@@ -105,7 +114,8 @@ start_connection(const char *conninfo)
 static void
 fail_to_connect(void)
 {
-	bool		password_refused = PQconnectionUsedPassword(conn) || PQconnectionNeedsPassword(conn);
+	bool		password_refused = PQconnectionUsedPassword(conn) ||
+		PQconnectionNeedsPassword(conn);
 
 	cpm_reply_failure(password_refused ? CPM_MESSAGE_PASSWORD : CPM_MESSAGE_FAILED,
 					  PQerrorMessage(conn));
@@ -127,10 +137,10 @@ open_session(const char *conninfo)
 		int			before;
 
 		wait_for_socket(status == PGRES_POLLING_READING ? POLLIN : POLLOUT);
-		before = bytes_waiting();
+		before = unread_bytes();
 		status = PQconnectPoll(conn);
 		count_bytes(before);
-		if (bytes > MOST_BYTES_BESIDES)
+		if (bytes > MAX_OTHER_BYTES)
 			give_up("it sends too much before it lets in: is it PgBouncer?");
 		if (status == PGRES_POLLING_FAILED)
 			fail_to_connect();
@@ -143,37 +153,37 @@ lose_session(void)
 	cpm_reply_failure(CPM_MESSAGE_LOST, PQerrorMessage(conn));
 }
 
-/* PgBouncer sends no notifications; libpq queues them until somebody asks for them. */
+/* Return true if libpq has queued a notification, which PgBouncer never sends. */
 static bool
-sends_notifications(void)
+has_notification(void)
 {
 	PGnotify   *notification = PQnotifies(conn);
-	bool		is_any = notification != NULL;
+	bool		found = notification != NULL;
 
 	PQfreemem(notification);
-	return is_any;
+	return found;
 }
 
-/* Wait for more of an answer, and read it. */
+/* Wait for the next part of an answer and read it. */
 static void
 read_more(void)
 {
 	int			before;
-	bool		is_well;
+	bool		is_ok;
 
 	wait_for_socket(POLLIN);
-	before = bytes_waiting();
-	is_well = PQconsumeInput(conn);
+	before = unread_bytes();
+	is_ok = PQconsumeInput(conn);
 	count_bytes(before);
-	if (!is_well)
+	if (!is_ok)
 		lose_session();
-	if (bytes > CPM_MOST_BYTES)
+	if (bytes > CPM_MAX_BYTES)
 		give_up("it answers more than can be read");
-	if (sends_notifications())
+	if (has_notification())
 		give_up("it sends notifications: is it PgBouncer?");
 }
 
-/* After COPY libpq gives results without end, each time that it is asked. */
+/* Return true if the console began a COPY, after which PQgetResult() would never return NULL. */
 static bool
 is_copy(const PGresult *result)
 {
@@ -182,7 +192,7 @@ is_copy(const PGresult *result)
 	return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
 }
 
-/* Return the first result of a query when all have come; NULL if there is none. */
+/* Wait for all results of a query and return the first; NULL if there is none. */
 static PGresult *
 read_answer(void)
 {
@@ -221,9 +231,9 @@ ask(const char *question)
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		give_up(PQresultErrorMessage(result)[0] ? PQresultErrorMessage(result) :
 				"it answered something else than rows");
-	/* the rest are notices, and values of parameters, which libpq keeps */
-	bytes_answered += (int64_t) PQresultMemorySize(result);
-	if (bytes - bytes_answered > MOST_BYTES_BESIDES)
+	/* all other bytes are notices, or parameter values, which libpq stores */
+	answer_bytes += (int64_t) PQresultMemorySize(result);
+	if (bytes - answer_bytes > MAX_OTHER_BYTES)
 		give_up("it sends more than it was asked for: is it PgBouncer?");
 	cpm_reply_table(result);
 	PQclear(result);
@@ -234,7 +244,7 @@ cpm_session_answer(const CpmRequest *request)
 {
 	if (conn == NULL)
 		open_session(request->conninfo);
-	bytes = bytes_answered = 0;
+	bytes = answer_bytes = 0;
 	cpm_reply_asking();
 	for (uint32_t i = 0; i < request->questions; i++)
 		ask(questions[i]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
- *		Asks one console of PgBouncer over one connection.
+ *		Queries one console of PgBouncer over one connection.
  */
 #ifndef CPM_CONSOLE_SESSION_H
 #define CPM_CONSOLE_SESSION_H
@@ -9,8 +9,8 @@
 #include "console/wire.h"
 
 /*
- * Connect unless a request before this one did, ask the questions and send the answers to the
- * worker. Ends the process if anything fails.
+ * Connect unless a previous request did, send the queries and pass the answers to the worker.
+ * If anything fails, report the reason and exit.
  */
 extern void cpm_session_answer(const CpmRequest *request);
 

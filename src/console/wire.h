@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * wire.h
- *		The messages between the worker of PgBouncer and the processes that ask the consoles.
+ *		The messages between the worker of PgBouncer and the processes that query the consoles.
  *
- * They travel over a pair of sockets. For each round the worker sends a CpmRequest, and the
- * process replies with messages: a CpmMessageHeader and a body. Both ends run on one machine
- * and check that they have the same version, so that structs are sent as they are in memory.
- * The worker validates every message, because the process talks to whoever listens there.
+ * They are exchanged over a pair of sockets. In each round the worker sends a CpmRequest, and the
+ * process replies with messages, each a CpmMessageHeader and a body. Structs are sent as they are
+ * in memory, because both ends run on one machine and the process checks that it has the worker's
+ * version. The worker validates every message, because a hostile server at the configured address
+ * might take over the process through a bug in libpq.
  */
 #ifndef CPM_WIRE_H
 #define CPM_WIRE_H
 
 #include <stdint.h>
 
-/* In PostgreSQL's library directory; its arguments are a console's name and a version. */
+/* Installed in pkglib_path. Its arguments are the console's name and the extension's version. */
 #define CPM_CONSOLE_PROGRAM "connpool_monitor_console"
 
-/* In the order in which they are asked; the last one not in every round. */
+/* The queries of a round, in this order; the last one is not part of every round. */
 typedef enum CpmQuestion
 {
 	CPM_ASK_VERSION,
@@ -29,22 +30,22 @@ typedef enum CpmQuestion
 
 #define CPM_QUESTIONS (CPM_ASK_CONFIG + 1)
 
-/* Shorter than PIPE_BUF: written whole or not at all. */
+/* Small enough for the socket's buffer, so that the worker can send it without waiting. */
 typedef struct CpmRequest
 {
-	uint32_t	questions;		/* how many of CpmQuestion to ask, from the first on */
-	uint32_t	seconds;		/* after which the process ends itself */
-	char		conninfo[1024]; /* CPM_CONNINFO_SIZE; read with the first request only */
+	uint32_t	questions;		/* how many queries to send, beginning with the first */
+	uint32_t	seconds;		/* time after which the process ends itself */
+	char		conninfo[1024]; /* CPM_CONNINFO_SIZE; used by the first request only */
 } CpmRequest;
 
 typedef enum CpmMessageType
 {
-	CPM_MESSAGE_ASKING = 'A',	/* a session is open, and the first question is sent; no body */
-	CPM_MESSAGE_TABLE = 'T',	/* the answer to the next question */
-	/* the rest have a text as body, without a zero byte, and the process ends */
+	CPM_MESSAGE_ASKING = 'A',	/* the session is open, the first query follows; no body */
+	CPM_MESSAGE_TABLE = 'T',	/* the answer to the next query */
+	/* the process exits after one of these; the body is an error message without '\0' */
 	CPM_MESSAGE_FAILED = 'F',
-	CPM_MESSAGE_PASSWORD = 'P', /* the password was refused, or there is none */
-	CPM_MESSAGE_LOST = 'L'		/* the session was open and is lost */
+	CPM_MESSAGE_PASSWORD = 'P', /* the password was rejected, or there is none */
+	CPM_MESSAGE_LOST = 'L'		/* the connection was lost after it had been open */
 } CpmMessageType;
 
 typedef struct CpmMessageHeader
@@ -54,9 +55,9 @@ typedef struct CpmMessageHeader
 } CpmMessageHeader;
 
 /*
- * A table's body begins with this. The names of columns follow, then the values row by row.
- * Each is a length in four bytes, as many bytes and a zero byte. NULL is the length
- * CPM_NULL_LENGTH alone.
+ * The beginning of a table's body. The column names follow, then the values row by row. Each is a
+ * length in four bytes, that number of bytes and a zero byte. NULL consists of the length
+ * CPM_NULL_LENGTH only.
  */
 typedef struct CpmTableHeader
 {
@@ -66,7 +67,7 @@ typedef struct CpmTableHeader
 
 #define CPM_NULL_LENGTH UINT32_MAX
 
-/* Bytes that a console may send in one round: those of a hundred thousand servers. */
-#define CPM_MOST_BYTES (32 * 1024 * 1024)
+/* How many bytes a console may send in one round; enough for 100,000 server connections. */
+#define CPM_MAX_BYTES (32 * 1024 * 1024)
 
 #endif							/* CPM_WIRE_H */

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * answers.c
- *		Reads the answers of PgBouncer's console: columns by name, whatever its version.
+ *		Reads the tables that a PgBouncer console returned.
  *
- * A table holds texts that end (table.c), and nothing else is certain: names may be missing,
- * numbers no numbers, rows too many.
+ * Columns are found by name, because their number and order depend on PgBouncer's version.
+ * table.c guarantees that every text ends within the message, but nothing else is trusted:
+ * columns may be missing, numbers malformed and rows too many.
  */
 #include "postgres.h"
 
 #include "miscadmin.h"
 #include "pgbouncer/answers.h"
 
-#define MOST_SERVERS 100000
+#define MAX_SERVERS 100000
 
-/* A value of the current row as text; "" when there is none. */
+/* Return a value of the current row; "" if it is NULL or column is -1. */
 static const char *
 text_at(const CpmTable *table, int column)
 {
@@ -43,9 +44,12 @@ number_of(const CpmTable *table, const char *column)
 	return parse_number(text_of(table, column));
 }
 
-/* A word that is shown as it is, wherever it goes: plain characters, or it ends. */
+/*
+ * Copy printable ASCII characters up to the first other one. Such a word can be shown in any
+ * encoding, and in metrics, without conversion.
+ */
 static void
-copy_field(char *word, const char *text, size_t size)
+copy_printable(char *word, const char *text, size_t size)
 {
 	size_t		length = 0;
 
@@ -62,7 +66,7 @@ cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer)
 
 	if (strncmp(version, "PgBouncer ", 10) == 0)
 		version += 10;
-	copy_field(answer->version, version, sizeof(answer->version));
+	copy_printable(answer->version, version, sizeof(answer->version));
 }
 
 void
@@ -74,7 +78,7 @@ cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer)
 		const char *value = text_of(table, "value");
 
 		if (strcmp(key, "pool_mode") == 0)
-			copy_field(answer->pool_mode, value, sizeof(answer->pool_mode));
+			copy_printable(answer->pool_mode, value, sizeof(answer->pool_mode));
 		for (int i = 0; i < CPM_POOLER_SETTINGS; i++)
 			if (strcmp(key, cpm_pooler_setting_names[i]) == 0)
 				answer->setting[i] = parse_number(value);
@@ -92,7 +96,7 @@ cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer)
 
 		strlcpy(pool->database, text_of(table, "database"), sizeof(pool->database));
 		strlcpy(pool->user, text_of(table, "user"), sizeof(pool->user));
-		copy_field(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
+		copy_printable(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
 		strlcpy(pool->load_balance_hosts, text_of(table, "load_balance_hosts"),
 				sizeof(pool->load_balance_hosts));
 		for (int i = 0; i < CPM_POOL_NUMBERS; i++)
@@ -115,7 +119,7 @@ cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer)
 	}
 }
 
-/* A database and its host, as PgBouncer has them. */
+/* A database name and its host in SHOW DATABASES. */
 typedef struct DatabaseHost
 {
 	const char *name;
@@ -128,7 +132,7 @@ compare_names(const void *a, const void *b)
 	return strcmp(((const DatabaseHost *) a)->name, ((const DatabaseHost *) b)->name);
 }
 
-/* By name, for there may be thousands, and as many servers. */
+/* Return a palloc'd array sorted by name, for bsearch(): there may be thousands of databases. */
 static DatabaseHost *
 sorted_hosts(CpmTable *databases, int *count)
 {
@@ -146,7 +150,7 @@ sorted_hosts(CpmTable *databases, int *count)
 	return hosts;
 }
 
-/* The columns of SHOW SERVERS that are read, once for all rows. */
+/* Indexes of the columns of SHOW SERVERS, looked up once for all rows. */
 typedef struct ServerColumns
 {
 	int			remote_pid;
@@ -172,7 +176,7 @@ server_columns(const CpmTable *table)
 	return column;
 }
 
-/* False for a connection that is being set up, which has no pid yet. */
+/* Read the current row; returns false if the connection is being set up and has no pid yet. */
 static bool
 read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer *server)
 {
@@ -191,7 +195,7 @@ read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer 
 void
 cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers)
 {
-	int			rows = Min(table->rows, MOST_SERVERS);
+	int			rows = Min(table->rows, MAX_SERVERS);
 	ServerColumns column = server_columns(table);
 	int			host_count;
 	DatabaseHost *hosts = sorted_hosts(databases, &host_count);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * answers.h
- *		Reads the answers of PgBouncer's console: columns by name, whatever its version.
+ *		Reads the tables that a PgBouncer console returned.
  */
 #ifndef CPM_ANSWERS_H
 #define CPM_ANSWERS_H
@@ -9,20 +9,23 @@
 #include "base/pooler.h"
 #include "pgbouncer/table.h"
 
-/* The server connections that a console names, and the hosts of its databases. */
+/* The server connections of a PgBouncer, with the hosts of their databases. */
 typedef struct CpmServerList
 {
 	CpmPoolerServer *server;	/* palloc'd */
 	int			count;
 } CpmServerList;
 
-/* They read a table from its first row on. */
+/* Copy a table to the answer; the table must be at its first row. */
 extern void cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer);
 
-/* databases is the answer to SHOW DATABASES. */
+/*
+ * Fill servers from the answers to SHOW SERVERS and SHOW DATABASES. Allocates in the current
+ * memory context.
+ */
 extern void cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers);
 
 #endif							/* CPM_ANSWERS_H */

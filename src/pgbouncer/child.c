@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * child.c
- *		The process that asks one console of PgBouncer (src/console).
+ *		Controls a process that queries one console of PgBouncer (src/console).
  *
- * It is started by posix_spawn(), so that no code of ours runs in a copy of the worker, and
- * ended by SIGKILL only. Nothing here waits, but for the end of a process that was killed.
- * Our end of the socket is closed on exec: a process reads the end of its input as soon as
- * the worker has ended, however that ended.
+ * The worker starts it by posix_spawn(), because fork() would run our code in a copy of a process
+ * attached to shared memory, and ends it by SIGKILL, which even a compromised process cannot
+ * ignore. Nothing here blocks, except waiting for the end of a process that was just killed.
+ *
+ * The worker's end of the socket is closed on exec, so that no other child keeps it open: however
+ * the worker ends, its children read the end of their input.
  */
 #include "postgres.h"
 
@@ -23,7 +25,10 @@
 
 extern char **environ;
 
-/* Give the program its ends, no signal blocked or ignored, and our environment. */
+/*
+ * Start the program with the socket as its standard input and output, default signal handling and
+ * our environment. Returns 0 or an errno.
+ */
 static int
 spawn(pid_t *pid, const char *path, const char *argument, int socket)
 {
@@ -90,13 +95,13 @@ cpm_child_start(CpmChild *child, const char *path, const char *argument)
 void
 cpm_child_send(CpmChild *child, const CpmRequest *request)
 {
-	/* there is room for it, because the process has read the one before */
+	/* does not block: the process has read the previous request, so the buffer is empty */
 	if (send(child->socket, request, sizeof(*request), 0) < 0)
 		elog(DEBUG1, "could not send to process %d: %m", (int) child->pid);
 }
 
 CpmReceived
-cpm_child_receive(CpmChild *child, size_t most)
+cpm_child_receive(CpmChild *child, size_t max)
 {
 	for (;;)
 	{
@@ -121,7 +126,7 @@ cpm_child_receive(CpmChild *child, size_t most)
 		child->received += got;
 		if (child->received != sizeof(CpmMessageHeader) || !in_header)
 			continue;
-		if (child->header.length > most)
+		if (child->header.length > max)
 			return CPM_RECEIVED_TOO_MUCH;
 		child->body = palloc(child->header.length + 1);
 		child->body[child->header.length] = '\0';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * child.h
- *		The process that asks one console of PgBouncer (src/console).
+ *		Controls a process that queries one console of PgBouncer (src/console).
  */
 #ifndef CPM_CHILD_H
 #define CPM_CHILD_H
@@ -11,34 +11,37 @@
 
 typedef struct CpmChild
 {
-	pid_t		pid;			/* 0 for none */
-	pgsocket	socket;			/* its standard input and output */
-	size_t		received;		/* bytes of the message that is coming, header included */
+	pid_t		pid;			/* 0: no process */
+	pgsocket	socket;			/* connected to its standard input and output */
+	size_t		received;		/* bytes of the current message so far, including its header */
 	CpmMessageHeader header;
-	char	   *body;			/* with a zero byte behind it; valid once the header is whole */
+	char	   *body;			/* terminated by '\0'; allocated once the header is complete */
 } CpmChild;
 
 typedef enum CpmReceived
 {
-	CPM_RECEIVED_PART,			/* no whole message yet */
-	CPM_RECEIVED_MESSAGE,		/* header and body are whole, until the next call */
-	CPM_RECEIVED_TOO_MUCH,		/* the body would be longer than it may be */
+	CPM_RECEIVED_PART,			/* the message is incomplete */
+	CPM_RECEIVED_MESSAGE,		/* header and body are complete, and valid until the next call */
+	CPM_RECEIVED_TOO_MUCH,		/* the body is longer than allowed */
 	CPM_RECEIVED_END			/* the process has ended */
 } CpmReceived;
 
-/* Start the process; argument names the console for ps. Returns 0 or an errno. */
+/* Start the process. argument is the console's name, visible in ps. Returns 0 or an errno. */
 extern int	cpm_child_start(CpmChild *child, const char *path, const char *argument);
 
-/* Send a request. If the process has ended, that is read, not returned here. */
+/*
+ * Send a request without blocking. Errors are only logged: if the process has ended, the next
+ * cpm_child_receive() returns CPM_RECEIVED_END.
+ */
 extern void cpm_child_send(CpmChild *child, const CpmRequest *request);
 
 /*
- * Read what has come, without waiting. A body of up to `most` bytes is allocated in the current
- * memory context, which must be the same until the message is whole, and is the caller's then.
+ * Read available data without blocking, up to the end of a message. Allocates a body of at most
+ * max bytes in the current memory context, which must not be reset before the message is complete.
  */
-extern CpmReceived cpm_child_receive(CpmChild *child, size_t most);
+extern CpmReceived cpm_child_receive(CpmChild *child, size_t max);
 
-/* Kill the process, if there is one, and wait for its end. Returns its exit status. */
+/* Kill the process, if there is one, and wait until it has ended. Returns its wait status. */
 extern int	cpm_child_end(CpmChild *child);
 
 #endif							/* CPM_CHILD_H */

@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * console.c
- *		One console of PgBouncer: has its process connect and ask, waits and tries again,
- *		without waiting itself (worker.c).
+ *		The state machine that polls one console of PgBouncer.
  *
- * A round asks all questions over one connection, which stays open for the next. The
- * connection is in a process (child.c), which lasts as long as it.
- * A round has until its deadline, be it that nobody listens, that nobody answers, that the
- * answer does not end or that libpq computes for longer: then the process is killed.
- * What failed is tried again after 1 s, 2 s, 4 s …
- * 60 s, a fifth more or less; a refused password after 60 s, for each try may count
- * against the user. A connection that was open from the round before may be gone because
- * PgBouncer was restarted: that is tried again at once, and only then has it failed.
+ * In each round a child process (child.c) sends all queries over one connection; process and
+ * connection are kept for the next round. A round that does not complete before its deadline
+ * fails, and the child is killed: the console may be unreachable or hang, or keep libpq busy.
  *
- * Passwords come from the password file only: the setting refuses them, and the
- * worker takes them out of its environment.
+ * After a failed round the next one begins after 1 s, 2 s, 4 s and so on up to 60 s, with a jitter
+ * of 20 %; after a rejected password always after 60 s, because attempts may lock the user out. If
+ * a connection kept from the previous round is lost, PgBouncer was probably restarted: the round
+ * continues over a new connection, and fails only if that fails too.
+ *
+ * Functions here never block; worker.c waits for all consoles. Times are microseconds of the
+ * monotonic clock.
  */
 #include "postgres.h"
 
@@ -26,17 +25,17 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define FIRST_RETRY_US USECS_PER_SEC
-#define LAST_RETRY_US (60 * USECS_PER_SEC)
-#define LEAST_DEADLINE_US USECS_PER_SEC
-#define MOST_DEADLINE_US (10 * USECS_PER_SEC)
-#define CONFIG_EVERY_US (60 * USECS_PER_SEC)
-/* a message is a little longer than what the console sent */
-#define MOST_BYTES (2 * (size_t) CPM_MOST_BYTES)
+#define MIN_RETRY_US USECS_PER_SEC
+#define MAX_RETRY_US (60 * USECS_PER_SEC)
+#define MIN_ROUND_US USECS_PER_SEC
+#define MAX_ROUND_US (10 * USECS_PER_SEC)
+#define CONFIG_INTERVAL_US (60 * USECS_PER_SEC)
+/* the child limits what it reads to CPM_MAX_BYTES; its messages are somewhat longer than that */
+#define MAX_ROUND_BYTES (2 * (size_t) CPM_MAX_BYTES)
 
 #define TOO_MUCH "it answers more than can be read"
 
-/* A column without which it is no answer to the question: somebody else listens there. */
+/* A column that each answer must have; if it is missing, another program listens there. */
 static const char *const needed_columns[CPM_QUESTIONS] = {
 	"version", "name", "remote_pid", "cl_waiting", "total_query_time", "key",
 };
@@ -44,23 +43,23 @@ static const char *const needed_columns[CPM_QUESTIONS] = {
 static int64
 interval_us(const CpmConsole *console)
 {
-	return console->entry->pgbouncer_interval_ms() * INT64CONST(1000);
+	return console->api->pgbouncer_interval_ms() * INT64CONST(1000);
 }
 
-/* How long a round may take. */
+/* Return how long a round may take. */
 static int64
-allowed_us(const CpmConsole *console)
+round_limit_us(const CpmConsole *console)
 {
-	return Min(Max(interval_us(console), LEAST_DEADLINE_US), MOST_DEADLINE_US);
+	return Min(Max(interval_us(console), MIN_ROUND_US), MAX_ROUND_US);
 }
 
 void
-cpm_console_init(CpmConsole *console, const CpmWorkerApi *entry, int number)
+cpm_console_init(CpmConsole *console, const CpmWorkerApi *api, int number)
 {
 	memset(console, 0, sizeof(*console));
-	console->entry = entry;
+	console->api = api;
 	console->number = number;
-	console->config = &entry->poolers()->console[number];
+	console->config = &api->poolers()->console[number];
 	console->answer = MemoryContextAllocZero(TopMemoryContext, sizeof(CpmPoolerAnswer));
 	console->context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor PgBouncer round",
 											 ALLOCSET_DEFAULT_SIZES);
@@ -69,7 +68,7 @@ cpm_console_init(CpmConsole *console, const CpmWorkerApi *entry, int number)
 }
 
 static void
-forget_answers(CpmConsole *console)
+discard_answers(CpmConsole *console)
 {
 	MemoryContextReset(console->context);
 	console->answers = 0;
@@ -80,14 +79,17 @@ static int64
 pause_before_retry(const CpmConsole *console, bool password_refused)
 {
 	int			doublings = Min(console->failures, 6);
-	int64		pause_us = password_refused ? LAST_RETRY_US :
-		Min(FIRST_RETRY_US << doublings, LAST_RETRY_US);
+	int64		pause_us = password_refused ? MAX_RETRY_US :
+		Min(MIN_RETRY_US << doublings, MAX_RETRY_US);
 	double		jitter = password_refused ? 0 : 0.4 * pg_prng_double(&pg_global_prng_state) - 0.2;
 
-	return Min(pause_us + (int64) ((double) pause_us * jitter), LAST_RETRY_US);
+	return Min(pause_us + (int64) ((double) pause_us * jitter), MAX_RETRY_US);
 }
 
-/* Only the first line of the message counts. It names hosts and users but no password. */
+/*
+ * End the round with an error and schedule a retry. Only the first line of the message is kept; it
+ * may contain hosts and users, but no password.
+ */
 static void
 fail_because(CpmConsole *console, const char *message, bool password_refused, int64 now_us)
 {
@@ -96,17 +98,19 @@ fail_because(CpmConsole *console, const char *message, bool password_refused, in
 
 	strlcpy(line, message, Min(sizeof(line), strcspn(message, "\r\n") + 1));
 	cpm_child_end(&console->child);
-	forget_answers(console);
-	console->phase = CPM_CONSOLE_RESTING;
+	discard_answers(console);
+	console->phase = CPM_CONSOLE_IDLE;
 	console->due_us = now_us + pause_us;
 	console->rounds_to_config = 0;
 	console->failures++;
-	console->entry->pooler_failed(console->number, line, GetCurrentTimestamp() + pause_us);
+	console->api->pooler_failed(console->number, line, GetCurrentTimestamp() + pause_us);
 	if (console->failures == 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
-				 errmsg("connpool_monitor: PgBouncer \"%s\" does not answer: %s", console->config->name, line),
-				 errdetail("What it said last is shown with its age. It is asked again after growing pauses."),
+				 errmsg("connpool_monitor: PgBouncer \"%s\" does not answer: %s",
+						console->config->name, line),
+				 errdetail("The views keep showing its last answer and the age of that. "
+						   "The worker retries at increasing intervals."),
 				 errhidestmt(true)));
 	console->was_up = false;
 }
@@ -117,14 +121,14 @@ fail(CpmConsole *console, const char *message, int64 now_us)
 	fail_because(console, message, false, now_us);
 }
 
-/* A process that has ended meanwhile is noticed where its end is read. */
+/* Send the queries of this round. If the child has ended, cpm_console_ready() handles that. */
 static void
 send_request(CpmConsole *console)
 {
 	CpmRequest	request = {
 		.questions = console->questions,
-		/* the worker kills it before that, unless the worker has been killed */
-		.seconds = (uint32) (allowed_us(console) / USECS_PER_SEC) + 2,
+		/* a fallback: the worker kills the child at the deadline, unless it was killed itself */
+		.seconds = (uint32) (round_limit_us(console) / USECS_PER_SEC) + 2,
 	};
 
 	StaticAssertDecl(sizeof(request.conninfo) == CPM_CONNINFO_SIZE,
@@ -135,6 +139,7 @@ send_request(CpmConsole *console)
 	cpm_child_send(&console->child, &request);
 }
 
+/* Begin a round by starting a child, which connects. */
 static void
 begin_connecting(CpmConsole *console, int64 now_us)
 {
@@ -153,15 +158,16 @@ begin_connecting(CpmConsole *console, int64 now_us)
 	send_request(console);
 }
 
+/* Begin a round over the connection of the previous one. */
 static void
-begin_asking(CpmConsole *console)
+reuse_connection(CpmConsole *console)
 {
 	console->is_reused = true;
 	console->phase = CPM_CONSOLE_ASKING;
 	send_request(console);
 }
 
-/* Something is wrong with the connection: with an old one, try a new one first. */
+/* Handle a lost connection: connect again if it was kept from the previous round, else fail. */
 static void
 lose_connection(CpmConsole *console, const char *message, int64 now_us)
 {
@@ -171,12 +177,12 @@ lose_connection(CpmConsole *console, const char *message, int64 now_us)
 		return;
 	}
 	cpm_child_end(&console->child);
-	forget_answers(console);
+	discard_answers(console);
 	begin_connecting(console, now_us);
 }
 
 static void
-note_answer(CpmConsole *console)
+publish_answer(CpmConsole *console)
 {
 	CpmPoolerAnswer *answer = console->answer;
 	CpmTable   *table = console->table;
@@ -190,19 +196,19 @@ note_answer(CpmConsole *console)
 	if (console->answers > CPM_ASK_CONFIG)
 		cpm_read_config(&table[CPM_ASK_CONFIG], answer);
 	cpm_read_servers(&table[CPM_ASK_SERVERS], &table[CPM_ASK_DATABASES], &servers);
-	/* marks first: who reads the answer must find them */
-	cpm_claim_sessions(console->entry, console->number, &servers);
-	console->entry->pooler_answered(console->number, answer);
+	/* claim first: with the new answer published, unclaimed sessions count as direct */
+	cpm_claim_sessions(console->api, console->number, &servers);
+	console->api->pooler_answered(console->number, answer);
 }
 
 static void
 end_round(CpmConsole *console, int64 now_us)
 {
-	note_answer(console);
+	publish_answer(console);
 	if (console->rounds_to_config <= 0)
-		console->rounds_to_config = (int) Max(CONFIG_EVERY_US / interval_us(console), 1);
+		console->rounds_to_config = (int) Max(CONFIG_INTERVAL_US / interval_us(console), 1);
 	console->rounds_to_config--;
-	forget_answers(console);
+	discard_answers(console);
 	if (!console->was_up)
 		ereport(LOG,
 				(errmsg("connpool_monitor: PgBouncer \"%s\" (%s) answers", console->config->name,
@@ -210,17 +216,17 @@ end_round(CpmConsole *console, int64 now_us)
 				 errhidestmt(true)));
 	console->was_up = true;
 	console->failures = 0;
-	console->phase = CPM_CONSOLE_RESTING;
+	console->phase = CPM_CONSOLE_IDLE;
 	console->due_us = Max(console->due_us + interval_us(console), now_us);
 }
 
 static void
-note_table(CpmConsole *console, int64 now_us)
+handle_table(CpmConsole *console, int64 now_us)
 {
 	CpmTable   *table = &console->table[console->answers];
 
 	if (!cpm_table_open(table, console->child.body, console->child.header.length))
-		fail(console, "it answered no table: is it PgBouncer?", now_us);
+		fail(console, "it sent a malformed answer: is it PgBouncer?", now_us);
 	else if (cpm_table_column(table, needed_columns[console->answers]) < 0)
 		fail(console, "it answered nothing that it was asked for: is it PgBouncer?", now_us);
 	else if (++console->answers == console->questions)
@@ -231,25 +237,26 @@ static void
 read_message(CpmConsole *console, int64 now_us)
 {
 	const CpmChild *child = &console->child;
+	uint32		type = child->header.type;
 
 	console->bytes += sizeof(child->header) + child->header.length;
-	if (console->bytes > MOST_BYTES)
+	if (console->bytes > MAX_ROUND_BYTES)
 		fail(console, TOO_MUCH, now_us);
-	else if (child->header.type == CPM_MESSAGE_ASKING)
+	else if (type == CPM_MESSAGE_ASKING)
 		console->phase = CPM_CONSOLE_ASKING;
-	else if (child->header.type == CPM_MESSAGE_TABLE && console->phase == CPM_CONSOLE_ASKING)
-		note_table(console, now_us);
-	else if (child->header.type == CPM_MESSAGE_LOST)
+	else if (type == CPM_MESSAGE_TABLE && console->phase == CPM_CONSOLE_ASKING)
+		handle_table(console, now_us);
+	else if (type == CPM_MESSAGE_LOST)
 		lose_connection(console, child->body, now_us);
-	else if (child->header.type == CPM_MESSAGE_FAILED || child->header.type == CPM_MESSAGE_PASSWORD)
-		fail_because(console, child->body, child->header.type == CPM_MESSAGE_PASSWORD, now_us);
+	else if (type == CPM_MESSAGE_FAILED || type == CPM_MESSAGE_PASSWORD)
+		fail_because(console, child->body, type == CPM_MESSAGE_PASSWORD, now_us);
 	else
-		fail(console, CPM_CONSOLE_PROGRAM " sends what the worker does not understand", now_us);
+		fail(console, CPM_CONSOLE_PROGRAM " sent an unexpected message", now_us);
 }
 
-/* The process has ended without a reason of its own: somebody has killed it, perhaps. */
+/* Handle the end of a child that reported no reason, perhaps because it was killed. */
 static void
-child_ended(CpmConsole *console, int64 now_us)
+handle_child_end(CpmConsole *console, int64 now_us)
 {
 	int			status = cpm_child_end(&console->child);
 
@@ -262,10 +269,10 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 {
 	MemoryContext caller = MemoryContextSwitchTo(console->context);
 
-	if (console->phase == CPM_CONSOLE_RESTING)
-		cpm_child_end(&console->child); /* it has nothing to say now but its end */
+	if (console->phase == CPM_CONSOLE_IDLE)
+		cpm_child_end(&console->child); /* between rounds, readable means that it has ended */
 	else
-		switch (cpm_child_receive(&console->child, MOST_BYTES - console->bytes))
+		switch (cpm_child_receive(&console->child, MAX_ROUND_BYTES - console->bytes))
 		{
 			case CPM_RECEIVED_MESSAGE:
 				read_message(console, now_us);
@@ -274,7 +281,7 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 				fail(console, TOO_MUCH, now_us);
 				break;
 			case CPM_RECEIVED_END:
-				child_ended(console, now_us);
+				handle_child_end(console, now_us);
 				break;
 			case CPM_RECEIVED_PART:
 				break;
@@ -285,17 +292,17 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 void
 cpm_console_tick(CpmConsole *console, int64 now_us)
 {
-	if (console->phase == CPM_CONSOLE_RESTING && now_us >= console->due_us)
+	if (console->phase == CPM_CONSOLE_IDLE && now_us >= console->due_us)
 	{
 		console->due_us = now_us;
-		console->deadline_us = now_us + allowed_us(console);
+		console->deadline_us = now_us + round_limit_us(console);
 		console->questions = console->rounds_to_config > 0 ? CPM_ASK_CONFIG : CPM_QUESTIONS;
 		if (console->child.pid != 0)
-			begin_asking(console);
+			reuse_connection(console);
 		else
 			begin_connecting(console, now_us);
 	}
-	else if (console->phase != CPM_CONSOLE_RESTING && now_us >= console->deadline_us)
+	else if (console->phase != CPM_CONSOLE_IDLE && now_us >= console->deadline_us)
 		fail(console, console->phase == CPM_CONSOLE_CONNECTING ?
 			 "no connection within its time" : "no whole answer within its time", now_us);
 }
@@ -303,7 +310,7 @@ cpm_console_tick(CpmConsole *console, int64 now_us)
 int64
 cpm_console_next_us(const CpmConsole *console)
 {
-	return console->phase == CPM_CONSOLE_RESTING ? console->due_us : console->deadline_us;
+	return console->phase == CPM_CONSOLE_IDLE ? console->due_us : console->deadline_us;
 }
 
 void

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * console.h
- *		One console of PgBouncer: has its process connect and ask, waits and tries again,
- *		without waiting itself (worker.c).
+ *		The state machine that polls one console of PgBouncer.
  */
 #ifndef CPM_CONSOLE_H
 #define CPM_CONSOLE_H
@@ -13,45 +12,45 @@
 
 typedef enum CpmConsolePhase
 {
-	CPM_CONSOLE_RESTING,		/* until due_us; the connection may be open */
+	CPM_CONSOLE_IDLE,			/* between rounds, until due_us; the connection may be open */
 	CPM_CONSOLE_CONNECTING,
 	CPM_CONSOLE_ASKING
 } CpmConsolePhase;
 
 typedef struct CpmConsole
 {
-	const CpmWorkerApi *entry;
-	int			number;			/* of the pooler */
+	const CpmWorkerApi *api;
+	int			number;			/* index in the list of poolers */
 	const CpmPoolerConsole *config;
 	CpmConsolePhase phase;
-	CpmChild	child;			/* has the connection; ends with it */
-	MemoryContext context;		/* of this round: what the child has sent */
-	int			questions;		/* that are asked in this round */
-	int			answers;		/* that have come */
+	CpmChild	child;			/* owns the connection; ended when that is lost */
+	MemoryContext context;		/* messages received in this round */
+	int			questions;		/* queries of this round */
+	int			answers;		/* answers received in this round, in table[] */
 	CpmTable	table[CPM_QUESTIONS];
-	size_t		bytes;			/* that have come in this round */
-	int64		due_us;			/* when the next round begins, by the monotonic clock */
-	int64		deadline_us;	/* when this one has failed */
-	TimestampTz asked_at;
-	int			failures;		/* since the last answer */
-	bool		is_reused;		/* the connection is from the round before */
-	int			rounds_to_config;	/* until the settings are asked for again */
-	bool		was_up;
-	CpmPoolerAnswer *answer;	/* what it said last */
+	size_t		bytes;			/* bytes received in this round */
+	int64		due_us;			/* start of the next round */
+	int64		deadline_us;	/* when the current round fails */
+	TimestampTz asked_at;		/* start of the current round */
+	int			failures;		/* failed rounds since the last successful one */
+	bool		is_reused;		/* the connection was kept from the previous round */
+	int			rounds_to_config;	/* rounds until SHOW CONFIG is sent again */
+	bool		was_up;			/* the last round succeeded */
+	CpmPoolerAnswer *answer;	/* the last complete answer */
 } CpmConsole;
 
-extern void cpm_console_init(CpmConsole *console, const CpmWorkerApi *entry, int number);
+extern void cpm_console_init(CpmConsole *console, const CpmWorkerApi *api, int number);
 
-/* Begin what is due, and give up what took too long. */
+/* Begin a round that is due, or fail the current one if its deadline has passed. */
 extern void cpm_console_tick(CpmConsole *console, int64 now_us);
 
-/* Read what its process has sent. */
+/* Process data that is available on the child's socket. */
 extern void cpm_console_ready(CpmConsole *console, int64 now_us);
 
-/* End its process, because the worker ends. */
+/* Kill the child, because the worker is about to exit. */
 extern void cpm_console_end(CpmConsole *console);
 
-/* When to tick again, at the latest. */
+/* Return the time at which cpm_console_tick() must be called at the latest. */
 extern int64 cpm_console_next_us(const CpmConsole *console);
 
 #endif							/* CPM_CONSOLE_H */

@@ -3,11 +3,10 @@
  * sessions.c
  *		Finds the sessions of this server among the server connections of a PgBouncer.
  *
- * A pid alone proves nothing: the pooler may serve other hosts and clusters, or other
- * containers, whose backends have the same. Over TCP the two ends of the connection must
- * be the same: the address and port that the pooler has on its side are those of the
- * session's client. Over a Unix socket, which has no such ends, the server is on this
- * host: its port must be ours, and its directory one that we listen in.
+ * A matching pid is not sufficient: the PgBouncer may also connect to other hosts, containers or
+ * clusters, whose backends may have the same pids. Over TCP, PgBouncer's local address and port
+ * must also be the client address and port of the session. Over a Unix socket, which has no such
+ * addresses, the server's port must be ours and the directory one in which we listen.
  */
 #include "postgres.h"
 
@@ -19,12 +18,13 @@
 #include "postmaster/postmaster.h"
 #include "utils/varlena.h"
 
+/* The arguments of claim_session(). */
 typedef struct Claiming
 {
-	const CpmWorkerApi *entry;
+	const CpmWorkerApi *api;
 	int			pooler;
-	const CpmServerList *servers;
-	List	   *directories;	/* that we listen in */
+	const CpmServerList *servers;	/* sorted by pid */
+	List	   *directories;	/* those in which this server listens */
 } Claiming;
 
 static int
@@ -36,7 +36,7 @@ compare_by_pid(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The first of those with that pid; the end of the list when there is none. */
+/* Return the index of the first server with that pid or a greater one. */
 static int
 first_with_pid(const CpmServerList *servers, int pid)
 {
@@ -58,20 +58,21 @@ first_with_pid(const CpmServerList *servers, int pid)
 static bool
 is_same_directory(const char *x, const char *y)
 {
-	struct stat x_is;
-	struct stat y_is;
+	struct stat x_stat;
+	struct stat y_stat;
 
 	return strcmp(x, y) == 0 ||
-		(x[0] == '/' && stat(x, &x_is) == 0 && stat(y, &y_is) == 0 &&
-		 x_is.st_dev == y_is.st_dev && x_is.st_ino == y_is.st_ino);
+		(x[0] == '/' && stat(x, &x_stat) == 0 && stat(y, &y_stat) == 0 &&
+		 x_stat.st_dev == y_stat.st_dev && x_stat.st_ino == y_stat.st_ino);
 }
 
-/* A pooler that names no directory uses the one that libpq would: that may be ours. */
+/* Return true if the host is, or may be, one of our socket directories. */
 static bool
 is_our_directory(const Claiming *claiming, const char *host)
 {
 	ListCell   *cell;
 
+	/* without a directory PgBouncer uses its default, which may be ours */
 	if (host[0] != '/' && host[0] != '@')
 		return true;
 	foreach(cell, claiming->directories)
@@ -80,7 +81,7 @@ is_our_directory(const Claiming *claiming, const char *host)
 	return false;
 }
 
-/* The client's end of a session, as text and number. */
+/* Get the address and port of a session's client; returns false if that fails. */
 static bool
 client_end(const CpmSession *session, char *address, size_t size, int *port)
 {
@@ -94,7 +95,8 @@ client_end(const CpmSession *session, char *address, size_t size, int *port)
 }
 
 static bool
-is_same_connection(const Claiming *claiming, const CpmSession *session, const CpmPoolerServer *server)
+is_same_connection(const Claiming *claiming, const CpmSession *session,
+				   const CpmPoolerServer *server)
 {
 	char		address[NI_MAXHOST];
 	int			port;
@@ -117,20 +119,20 @@ claim_session(const CpmSession *session, void *arg)
 	{
 		if (!is_same_connection(claiming, session, &servers->server[i]))
 			continue;
-		claiming->entry->pooler_claim_session(claiming->pooler, session->proc_number, session);
+		claiming->api->pooler_claim_session(claiming->pooler, session->proc_number, session);
 		break;
 	}
 	pfree(session->query);
 }
 
 void
-cpm_claim_sessions(const CpmWorkerApi *entry, int pooler, CpmServerList *servers)
+cpm_claim_sessions(const CpmWorkerApi *api, int pooler, CpmServerList *servers)
 {
-	Claiming	claiming = {.entry = entry, .pooler = pooler, .servers = servers};
+	Claiming	claiming = {.api = api, .pooler = pooler, .servers = servers};
 	char	   *directories = pstrdup(Unix_socket_directories);
 
 	if (!SplitDirectoriesString(directories, ',', &claiming.directories))
 		claiming.directories = NIL;
 	qsort(servers->server, servers->count, sizeof(CpmPoolerServer), compare_by_pid);
-	entry->scan_sessions(true, claim_session, &claiming);
+	api->scan_sessions(true, claim_session, &claiming);
 }

@@ -10,9 +10,9 @@
 #include "pgbouncer/answers.h"
 
 /*
- * Claim for the pooler every session that it says is its. Sorts the list;
- * allocates in the current memory context.
+ * Record for each session of this server that is one of the server connections that it belongs to
+ * the pooler. Sorts servers by pid; allocates in the current memory context.
  */
-extern void cpm_claim_sessions(const CpmWorkerApi *entry, int pooler, CpmServerList *servers);
+extern void cpm_claim_sessions(const CpmWorkerApi *api, int pooler, CpmServerList *servers);
 
 #endif							/* CPM_PGBOUNCER_SESSIONS_H */

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * table.c
- *		Reads a table that a console answered, out of a message (console/wire.h).
+ *		Validates and reads a table in a message from a child (console/wire.h).
  *
- * The process that wrote the message may write anything, if the console has found a fault in
- * libpq. A table is walked through once when it comes; after that its lengths are right and
- * each text has a zero byte at its end. A text may contain more of them.
+ * A hostile console might take over the child through a bug in libpq, so the message may contain
+ * anything. cpm_table_open() checks it once, completely: after that all lengths are correct and
+ * each text is followed by a zero byte. A text may contain further zero bytes.
  */
 #include "postgres.h"
 
 #include "pgbouncer/table.h"
 
-#define MOST_COLUMNS 1600
+#define MAX_COLUMNS 1600
 
-/* Read a text or NULL at *next, and go past it. Returns false if there is none. */
+/* Read a text or NULL at *next and advance *next. Returns false if it is malformed. */
 static bool
 next_text(const char **next, const char *end, const char **text)
 {
@@ -33,7 +33,7 @@ next_text(const char **next, const char *end, const char **text)
 	return true;
 }
 
-/* Read as many texts as there are columns. */
+/* Read a row, or the row of column names. Returns false if it is malformed. */
 static bool
 next_texts(CpmTable *table, const char **texts)
 {
@@ -43,7 +43,7 @@ next_texts(CpmTable *table, const char **texts)
 	return true;
 }
 
-/* Is every name of a column one, and are there as many rows as the header says, and no more? */
+/* Return true if no column name is NULL and the body has exactly that number of rows. */
 static bool
 is_valid(CpmTable *table, uint32 rows)
 {
@@ -67,7 +67,7 @@ cpm_table_open(CpmTable *table, const char *body, size_t length)
 	if (length < sizeof(header))
 		return false;
 	memcpy(&header, body, sizeof(header));
-	if (header.columns < 1 || header.columns > MOST_COLUMNS || header.rows > length)
+	if (header.columns < 1 || header.columns > MAX_COLUMNS || header.rows > length)
 		return false;
 	table->rows = (int) header.rows;
 	table->columns = (int) header.columns;

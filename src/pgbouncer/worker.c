@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker.c
- *		The background worker that asks PgBouncer's consoles.
+ *		The background worker that polls PgBouncer's consoles.
  *
- * Attached to no database. All consoles are waited for at once, and libpq runs in a process for
- * each console (src/console): one that hangs, or keeps libpq busy, costs itself only. The
- * processes end with the worker.
- * Whatever it learns it writes by the entry table of the library that is preloaded
- * (export/worker_api.h). An error ends the process, and the postmaster starts another.
+ * libpq runs in a child process for each console (src/console), and the worker waits for all of
+ * them at once, so that a console that hangs or keeps libpq busy delays no other. The children end
+ * with the worker.
+ *
+ * The worker is not connected to a database. It publishes results through the function table of
+ * the preloaded library (export/worker_api.h). After an error it exits, and the postmaster
+ * restarts it.
  */
 #include "postgres.h"
 
@@ -31,9 +33,12 @@ PGDLLEXPORT void cpm_pgbouncer_main(Datum argument);
 static CpmConsole consoles[CPM_MOST_POOLERS];
 static int	console_count;
 
-/* Wait until a process has replied, a console is due or somebody calls; in a set of its own, as sockets change. */
+/*
+ * Wait until a child has sent data, a console is due or the latch is set, and process the data.
+ * The wait event set is created for each wait, because the sockets change.
+ */
 static void
-wait_for_something(uint32 wait_event)
+wait_for_consoles(uint32 wait_event)
 {
 	WaitEventSet *set = cpm_create_wait_set(console_count + 2);
 	WaitEvent	events[CPM_MOST_POOLERS + 2];
@@ -65,7 +70,7 @@ wait_for_something(uint32 wait_event)
 }
 
 static void
-ask_forever(void)
+poll_until_shutdown(void)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor PgBouncer",
 												  ALLOCSET_DEFAULT_SIZES);
@@ -76,7 +81,7 @@ ask_forever(void)
 	{
 		for (int i = 0; i < console_count; i++)
 			cpm_console_tick(&consoles[i], cpm_monotonic_us());
-		wait_for_something(wait_event);
+		wait_for_consoles(wait_event);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{
@@ -90,37 +95,37 @@ ask_forever(void)
 static void
 pgbouncer_worker_exit(int code, Datum argument)
 {
-	const CpmWorkerApi *entry = (const CpmWorkerApi *) DatumGetPointer(argument);
+	const CpmWorkerApi *api = (const CpmWorkerApi *) DatumGetPointer(argument);
 
 	(void) code;
 	for (int i = 0; i < console_count; i++)
 		cpm_console_end(&consoles[i]);
-	entry->worker_ended(CPM_WORKER_PGBOUNCER);
+	api->worker_ended(CPM_WORKER_PGBOUNCER);
 }
 
 void
 cpm_pgbouncer_main(Datum argument)
 {
-	const CpmWorkerApi *entry;
+	const CpmWorkerApi *api;
 
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* no statement to cancel */
 	pqsignal(SIGPIPE, cpm_signal_ignored);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	/* for the processes: whoever started the server may have had one for another purpose */
+	/* children inherit the environment, but must take passwords from the password file only */
 	unsetenv("PGPASSWORD");
-	entry = cpm_worker_api_find("connpool_monitor_pgbouncer");
-	console_count = entry->poolers()->count;
+	api = cpm_worker_api_find("connpool_monitor_pgbouncer");
+	console_count = api->poolers()->count;
 	for (int i = 0; i < console_count; i++)
-		cpm_console_init(&consoles[i], entry, i);
-	entry->worker_started(CPM_WORKER_PGBOUNCER);
-	before_shmem_exit(pgbouncer_worker_exit, PointerGetDatum(entry));
-	ask_forever();
+		cpm_console_init(&consoles[i], api, i);
+	api->worker_started(CPM_WORKER_PGBOUNCER);
+	before_shmem_exit(pgbouncer_worker_exit, PointerGetDatum(api));
+	poll_until_shutdown();
 
-	/* 0 would mean: never start me again */
+	/* with exit code 0 the postmaster would not restart the worker */
 	proc_exit(1);
 }

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alerts.c
- *		Steps an alert through a series and prints what becomes of it.
+ *		Runs the alert of one metric over a series of samples and prints each state.
  *
- * Usage: alerts METRIC AFTER CLEAR REPEAT, all but the name in milliseconds. Reads
- * a line for each sample: elapsed milliseconds, value ("nan" unknown, "inf" not
- * in sight), thresholds for WARNING and CRITICAL (-1 off), silent (0 or 1).
- * Prints for each: event, status, raised levels, peak. The model that it is
- * compared with is in t/020_alert_model.pl.
+ * Usage: alerts METRIC AFTER CLEAR REPEAT, with times in milliseconds.
+ *
+ * Reads a line for each sample: elapsed milliseconds, value ("nan": unknown, "inf": exhaustion not
+ * foreseeable), thresholds for WARNING and CRITICAL (-1: off), silent (0 or 1). Prints for each:
+ * event, status, raised levels, peak, start of the status. t/020_alert_model.pl compares the
+ * output with its own model.
  */
 #include "postgres.h"
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.c
- *		Prints the bucket of base/busy for every number of sessions, and the most
- *		sessions of that bucket; then what two months of five busy sessions and one of two
- *		come to, minute by minute. t/027_advice.pl looks through them.
+ *		Prints the results of base/busy for t/027_advice.pl to check.
+ *
+ * One line for each number of sessions: the number, its bucket and the largest number in that
+ * bucket. The last line is the distribution after two months with five busy sessions and one
+ * month with two.
  */
 #include "postgres.h"
 
@@ -13,7 +15,7 @@
 #undef printf
 #include <stdio.h>
 
-/* samples, days that it weighs, days that were observed, percentiles, mean */
+/* Print samples, weight in days, observed days, the median, the 99th percentile and the mean. */
 static void
 print_months(void)
 {
@@ -21,8 +23,10 @@ print_months(void)
 
 	for (int minute = 0; minute < 90 * 24 * 60; minute++)
 		cpm_busy_add(&busy, minute < 60 * 24 * 60 ? 5 : 2, 600);
-	printf("months %u %.2f %.2f %u %u %.4f\n", busy.samples, busy.weight / 864000.0, busy.observed_tenths / 864000.0,
-		   cpm_busy_percentile(&busy, 0.5), cpm_busy_percentile(&busy, 0.99), cpm_busy_mean(&busy));
+	printf("months %u %.2f %.2f %u %u %.4f\n",
+		   busy.samples, busy.weight / 864000.0, busy.observed_tenths / 864000.0,
+		   cpm_busy_percentile(&busy, 0.5), cpm_busy_percentile(&busy, 0.99),
+		   cpm_busy_mean(&busy));
 }
 
 int

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * file_header.c
- *		A file as connpool_monitor wrote it, damaged in every way that a number can
- *		say: cut off at every length, and so many times a byte of it changed. Prints
- *		how often each problem was found; "taken" is a damage that nobody noticed.
+ *		Damages a statistics file in memory and counts how often base/file_header accepts it.
  *
  * Usage: file_header FILE SYSTEM_IDENTIFIER CHANGES
+ *
+ * Truncates the file at every length, and CHANGES times changes one random byte. Prints how many
+ * damaged files of each kind were rejected; "taken" counts those that were accepted.
  */
 #include "postgres.h"
 
@@ -27,6 +28,12 @@ count(int *counter, const char *bytes, size_t size, uint64 identifier)
 		(*counter)++;
 }
 
+static void
+print_problem(const char *file, const char *problem)
+{
+	printf("%s: %s\n", file, problem ? problem : "taken");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -37,19 +44,19 @@ main(int argc, char **argv)
 
 	if (size == 0 || size == sizeof(bytes))
 		return 1;
-	printf("whole: %s\n", cpm_file_problem(bytes, size, identifier) ? cpm_file_problem(bytes, size, identifier) : "taken");
-	printf("foreign: %s\n", cpm_file_problem(bytes, size, identifier + 1) ? cpm_file_problem(bytes, size, identifier + 1) : "taken");
+	print_problem("whole", cpm_file_problem(bytes, size, identifier));
+	print_problem("foreign", cpm_file_problem(bytes, size, identifier + 1));
 	for (size_t length = 0; length < size; length++)
 		count(&cut, bytes, length, identifier);
 	srand(1);
 	for (int i = 0; i < atoi(argv[3]); i++)
 	{
-		size_t		place = ((size_t) rand() << 16 ^ (size_t) rand()) % size;
+		size_t		offset = ((size_t) rand() << 16 ^ (size_t) rand()) % size;
 		char		change = (char) (1 + rand() % 255);
 
-		bytes[place] ^= change;
+		bytes[offset] ^= change;
 		count(&changed, bytes, size, identifier);
-		bytes[place] ^= change;
+		bytes[offset] ^= change;
 	}
 	printf("cut: %d of %zu\nchanged: %d\ntaken: %d\n", cut, size, changed, taken);
 	return 0;

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * grouping.c
- *		Prints for each line "grouping<tab>application_name" of its input under which name that
- *		application is counted. t/043_application_grouping.pl has the names.
+ *		Prints the pool's application for each application_name read.
+ *
+ * Reads lines of a CpmGrouping as a digit, a tab and an application_name. Exits with status 1 if
+ * the bytes after the end of a result are not zero. t/043_application_grouping.pl checks the
+ * output.
  */
 #include "postgres.h"
 
 #include "base/pool.h"
 
-/* the server's own are not linked here, nor what quotes names in a sentence */
+/* the server's functions are not linked here; the quoting of names is not tested */
 #undef printf
 #include <stdio.h>
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.c
- *		Reads durations in microseconds, one a line, and prints what
- *		base/histogram makes of them: three percentiles, then for each duration
- *		its bucket's bounds. The model that it is compared with is in
- *		t/016_histogram.pl.
+ *		Prints the results of base/histogram for durations read.
+ *
+ * Reads durations in microseconds, one per line. Prints the 50th, 95th and 99th percentile, then
+ * the lower and upper bound of each duration's bucket. t/016_histogram.pl compares the output
+ * with its own model.
  */
 #include "postgres.h"
 

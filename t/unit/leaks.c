@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leaks.c
- *		Prints for a session that went idle at minute 0, seen after so many seconds, whose pool
- *		opened another at a second after that: is it a leak? t/026_leaks.pl looks at it.
+ *		Prints whether rules/leaks suspects an idle session, for t/026_leaks.pl to check.
+ *
+ * One digit for each case: 1 if the session is suspected, otherwise 0.
  */
 #include "postgres.h"
 
 #include "rules/leaks.h"
 
-/* the server's printf is not linked here, nor is what sorts */
+/* the server's printf and pg_qsort are not linked here */
 #undef printf
 #include <stdio.h>
 
@@ -18,12 +19,21 @@ pg_qsort(void *base, size_t count, size_t size, int (*compare) (const void *, co
 	(void) base, (void) count, (void) size, (void) compare;
 }
 
+/*
+ * age_s is leak_idle_age. The session has been idle for seen_s seconds; its pool opened another
+ * session opened_s seconds after this one became idle.
+ */
 static void
 print_verdict(int age_s, int seen_s, double opened_s, bool has_duty)
 {
 	TimestampTz then = 1000 * USECS_PER_SEC;
 	CpmAges		ages = {.leak_idle_us = age_s * USECS_PER_SEC, .leak_us = USECS_PER_SEC};
-	CpmSession	session = {.pid = 1, .state = CPM_STATE_IDLE, .state_change = then, .application_name = "psql"};
+	CpmSession	session = {
+		.pid = 1,
+		.state = CPM_STATE_IDLE,
+		.state_change = then,
+		.application_name = "psql",
+	};
 
 	printf("%d", cpm_leak_kind(&session, then + (int64) (opened_s * USECS_PER_SEC), has_duty,
 							   then + seen_s * USECS_PER_SEC, &ages) == CPM_LEAK_IDLE);
@@ -32,14 +42,14 @@ print_verdict(int age_s, int seen_s, double opened_s, bool has_duty)
 int
 main(void)
 {
-	/* half an hour: a pool may fill for 90 s */
+	/* half an hour: sessions opened within 90 s belong to the same burst, so they do not count */
 	print_verdict(1800, 1799, 600, false);
 	print_verdict(1800, 1801, 600, false);
 	print_verdict(1800, 1801, 600, true);
 	print_verdict(1800, 1801, 89, false);
 	print_verdict(1800, 1801, 91, false);
 	print_verdict(1800, 1801, -1, false);
-	/* a minute, and less, where there is no such time */
+	/* a minute: within 3 s; less than a minute: there is no such interval */
 	print_verdict(60, 61, 2.9, false);
 	print_verdict(60, 61, 3.1, false);
 	print_verdict(59, 61, 0.01, false);
