@@ -20,6 +20,7 @@
 #include "counters/pool_busy.h"
 #include "counters/pool_counters.h"
 #include "counters/pool_owners.h"
+#include "counters/pool_policies.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
@@ -69,6 +70,8 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor counter transfers", cpm_transfers_size, cpm_transfers_attach, NULL, NULL},
 	{"connpool_monitor pool owners",
 	cpm_pool_owners_size, cpm_pool_owners_attach, NULL, cpm_pool_owners_hash_size},
+	{"connpool_monitor pool policies",
+	cpm_pool_policies_size, cpm_pool_policies_attach, NULL, cpm_pool_policies_hash_size},
 	{"connpool_monitor pool counters",
 	cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
 	{"connpool_monitor pools",

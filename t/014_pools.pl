@@ -215,6 +215,24 @@ is(watch(q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intruder'}),
 	't', 'a role that renames itself keeps at most six pools');
 $intruder->end;
 
+# The same if the role spreads its sessions over several databases.
+foreach my $name ('a', 'b')
+{
+	my $wire = Wire->connect_to($node, $name, user => 'victim');
+	$wire->query('SELECT 1');
+	$wire->end;
+}
+foreach my $number (1 .. 4)
+{
+	$node->safe_psql('postgres', "CREATE DATABASE spread$number");
+	my $wire =
+	  Wire->connect_to($node, 'name 0', user => 'intruder', database => "spread$number");
+	$wire->query("SET application_name = 'name $_'; SELECT 1") foreach 1 .. 3;
+	$wire->end;
+}
+is(watch(q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
+	'3', 'a role that connects to four databases evicts no pool of another role');
+
 # A pool of users that is called as the sum of all others is part of it.
 $node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');
 my $named = Wire->connect_to($node, '(other)', user => '(other)', database => '(other)');

@@ -78,15 +78,15 @@ sub wait_until
 my %refused = (
 	'main=host=127.0.0.1 password=geheim' => qr/A password does not belong here/,
 	q{main=host=x PASSWORD = 'geheim'} => qr/A password does not belong here/,
-	q{main=host=x dbname='host=y password=geheim'} => qr/dbname is the plain name/,
-	'main=host=x dbname=postgresql://u:geheim@y/pgbouncer' => qr/dbname is the plain name/,
+	q{main=host=x dbname='host=y password=geheim'} => qr/dbname must be the plain name/,
+	'main=host=x dbname=postgresql://u:geheim@y/pgbouncer' => qr/dbname must be the plain name/,
 	'main=host=x passwrd=geheim' => qr/Keywords are those of libpq/,
 	'main=host=x service=geheim' => qr/Keywords are those of libpq/,
 	'main=host=x sslpassword=geheim' => qr/A password does not belong here/,
 	('n' x 64) . '=host=geheim' => qr/longer than 63 characters/,
 	'main=host=' . ('x' x 1024) . 'geheim' => qr/longer than 1023 bytes/,
 	'main=postgresql://stats:geheim@localhost/pgbouncer' =>
-	  qr/addresses with "..." are not taken|are not taken/,
+	  qr/addresses with "..." are not accepted|are not accepted/,
 	'host=127.0.0.1 geheim' => qr/Each console begins with a name|A console is written as/,
 	'=host=geheim' => qr/Each console begins with a name/,
 	q{main=host='geheim} => qr/A quoted value does not end/,

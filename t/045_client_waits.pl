@@ -152,6 +152,9 @@ $pipeline->parse('', q{INSERT INTO t VALUES ('x')});
 execute_without_sync($pipeline);
 suspected('pipeline');
 is(sql('SELECT state FROM connpool_leaks'), 'active', 'a pipeline is not idle in transaction');
+is( sql('SELECT queries FROM connpool_leaks'),
+	sql(q{SELECT queries FROM connpool_sessions WHERE application_name = 'pipeline'}),
+	'a pipeline that waits for its next message runs no further statement');
 is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }),
 	0, 'a pipeline that sends statement after statement is no suspect');
 suspected('pipeline');

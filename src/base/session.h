@@ -55,7 +55,7 @@ typedef struct CpmSession
 	TimestampTz state_change;
 	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock */
 	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
-	int64		copied_bytes;	/* read or written by its COPY so far; 0 unless active */
+	int64		copied_bytes;	/* read or written by its running COPY; -1 for none */
 	uint32		wait_event_info;	/* 0 for inactive sessions unless details were requested */
 	char		application_name[NAMEDATALEN];
 

@@ -23,7 +23,7 @@
 #include "counters/backend_counters.h"
 #include "counters/counter_transfer.h"
 #include "counters/pool_counters.h"
-#include "counters/pool_owners.h"
+#include "counters/pool_policies.h"
 #include "counters/pool_table.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"

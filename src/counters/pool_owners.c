@@ -1,26 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.c
- *		Owners of pools: roles in databases, with their pools and policies.
- *
- * Policies are set on roles and databases, so all pools of an owner have the same one. It is kept
- * once for each owner, so that a session can set it without visiting the owner's other pools.
+ *		Owners of pools: roles, with the pools of all databases that they hold.
  *
  * If the pool table is full, a pool is evicted. Evicting the longest unused pool would let a role
  * that keeps renaming its sessions evict the pools of all others, so the search begins with the
- * owner of the most pools. Owners are in lists by that number, and an owner's pools are in a list
- * too. The search examines the head of a list, moves it to the end, and stops after a bounded
- * number of pools, so its cost does not depend on how many there are.
+ * role that holds the most pools, in whatever databases. Owners are in lists by that number, and
+ * an owner's pools are in a list too. The search examines the head of a list, moves it to the
+ * end, and stops after a bounded number of pools, so its cost does not depend on how many there
+ * are.
  *
- * The lock of counters/pool_table guards lists and keys. Policies are atomics, which any process
- * reads and sessions in one of the owner's pools write; such an owner is not removed.
+ * The caller of each function holds the lock of counters/pool_table exclusively.
  */
 #include "postgres.h"
 
 #include "base/compat.h"
 #include "base/settings.h"
+#include "common/hashfn.h"
 #include "counters/pool_owners.h"
-#include "port/atomics.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 
@@ -32,21 +29,18 @@
 
 typedef struct Owner
 {
-	uint64		key;			/* cpm_pool_owner() */
+	uint64		key;			/* hash of the role */
 	int			pools;			/* the number of its pools; 0 if the entry is free */
 	int			first_pool;
 	int			last_pool;
 	int			next;			/* owner with as many pools, or free entry */
 	int			previous;
-	pg_atomic_uint64 sequence;	/* of the policy; written before it */
-	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy; sessions in the owner's pools write it */
 } Owner;
 
 /* A pool in the list of its owner. */
 typedef struct PoolLink
 {
-	pg_atomic_uint32 owner;		/* index of the owner plus 1, or 0; written under the lock, read
-								 * without */
+	int			owner;			/* index of the owner, or NONE */
 	int			next;
 	int			previous;
 } PoolLink;
@@ -66,7 +60,6 @@ typedef struct OwnerList
 
 typedef struct Owners
 {
-	pg_atomic_uint64 sequence;	/* last used for a policy; sessions increment it */
 	int			max_pools;		/* the largest number of pools of an owner; under the lock */
 	int			free;			/* the first free entry; under the lock */
 	int			slots;			/* of the pool table, the length of each array; set at startup */
@@ -117,7 +110,6 @@ cpm_pool_owners_hash_size(void)
 static void
 init_owners(void)
 {
-	pg_atomic_init_u64(&owners->sequence, 0);
 	owners->slots = cpm_max_pools + 1;
 	owners->max_pools = 0;
 	owners->free = 0;
@@ -127,10 +119,7 @@ init_owners(void)
 
 		owner->pools = 0;
 		owner->next = i + 1 < owners->slots ? i + 1 : NONE;
-		pg_atomic_init_u64(&owner->sequence, 0);
-		for (int limit = 0; limit < CPM_LIMITS; limit++)
-			pg_atomic_init_u32(&owner->limit[limit], 0);
-		pg_atomic_init_u32(&link_of_pool[i].owner, 0);
+		link_of_pool[i].owner = NONE;
 		with_pools[i].first = with_pools[i].last = NONE;
 		with_pools[i].below = with_pools[i].above = 0;
 	}
@@ -249,6 +238,12 @@ unlink_pool(Owner *owner, int pool)
 		owner->last_pool = link->previous;
 }
 
+static uint64
+role_key(const CpmPoolName *name)
+{
+	return DatumGetUInt64(hash_any_extended((const unsigned char *) name->role, NAMEDATALEN, 0));
+}
+
 /*
  * Return the index of the owner with that key, creating it if necessary; NONE if there is no
  * memory for it, which cannot happen because there are as many entries as pools.
@@ -269,20 +264,17 @@ find_owner(uint64 key)
 	owners->free = owner->next;
 	owner->key = key;
 	owner->first_pool = owner->last_pool = NONE;
-	pg_atomic_write_u64(&owner->sequence, 0);
-	for (int i = 0; i < CPM_LIMITS; i++)
-		pg_atomic_write_u32(&owner->limit[i], 0);
 	return entry->owner;
 }
 
 void
 cpm_pool_owner_add(int pool, const CpmPoolName *name)
 {
-	int			index = find_owner(cpm_pool_owner(name));
+	int			index = find_owner(role_key(name));
 	Owner	   *owner;
 
 	if (index == NONE)
-		return;					/* a pool without owner has no policy and is never evicted */
+		return;					/* a pool without an owner is never evicted */
 	owner = &owner_of_index[index];
 	link_list(owner->pools + 1, owner->pools);
 	if (owner->pools > 0)
@@ -293,17 +285,18 @@ cpm_pool_owner_add(int pool, const CpmPoolName *name)
 	append_pool(owner, pool);
 	owner->pools++;
 	append_owner(index);
-	pg_atomic_write_u32(&link_of_pool[pool].owner, (uint32) index + 1);
+	link_of_pool[pool].owner = index;
 }
 
 void
 cpm_pool_owner_remove(int pool)
 {
-	int			index = (int) pg_atomic_exchange_u32(&link_of_pool[pool].owner, 0) - 1;
+	int			index = link_of_pool[pool].owner;
 	Owner	   *owner;
 
 	if (index == NONE)
 		return;
+	link_of_pool[pool].owner = NONE;
 	owner = &owner_of_index[index];
 	if (owner->pools > 1)
 		link_list(owner->pools - 1, with_pools[owner->pools].below);
@@ -370,44 +363,4 @@ cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 		}
 	}
 	return choice.pool;
-}
-
-uint64
-cpm_policy_sequence(void)
-{
-	return pg_atomic_add_fetch_u64(&owners->sequence, 1);
-}
-
-void
-cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence)
-{
-	uint32		index = pg_atomic_read_u32(&link_of_pool[pool].owner);
-	Owner	   *owner;
-
-	if (index == 0)
-		return;
-	owner = &owner_of_index[index - 1];
-	if (sequence < pg_atomic_read_u64(&owner->sequence))
-		return;
-	/* write changes only, because a write invalidates the cache line for its readers */
-	if (sequence != pg_atomic_read_u64(&owner->sequence))
-		pg_atomic_write_u64(&owner->sequence, sequence);
-	for (int i = 0; i < CPM_LIMITS; i++)
-		if (pg_atomic_read_u32(&owner->limit[i]) != (uint32) policy->limit[i])
-			pg_atomic_write_u32(&owner->limit[i], (uint32) policy->limit[i]);
-}
-
-bool
-cpm_pool_policy(int pool, CpmPolicy *policy)
-{
-	uint32		index = pg_atomic_read_u32(&link_of_pool[pool].owner);
-	bool		is_any = false;
-
-	memset(policy, 0, sizeof(*policy));
-	for (int i = 0; index != 0 && i < CPM_LIMITS; i++)
-	{
-		policy->limit[i] = (int) pg_atomic_read_u32(&owner_of_index[index - 1].limit[i]);
-		is_any |= policy->limit[i] != 0;
-	}
-	return is_any;
 }

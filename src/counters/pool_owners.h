@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.h
- *		Owners of pools: roles in databases, with their pools and policies.
+ *		Owners of pools: roles, with the pools of all databases that they hold.
  */
 #ifndef CPM_POOL_OWNERS_H
 #define CPM_POOL_OWNERS_H
 
-#include "base/policy.h"
 #include "base/pool.h"
 
 /*
@@ -33,17 +32,5 @@ extern void cpm_pool_owner_remove(int pool);
  * counters/pool_table exclusively.
  */
 extern int	cpm_pool_to_evict(CpmPoolIsUnused is_unused);
-
-/* Return a higher number at each call, to order changes of a policy. Any process; no lock. */
-extern uint64 cpm_policy_sequence(void);
-
-/*
- * Set the policy of the pool's owner, unless it has a policy of a later sequence. Called by a
- * session in that pool, or by the postmaster at startup with sequence 0. Takes no lock.
- */
-extern void cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence);
-
-/* Copy the policy of the pool's owner; returns false if it has none. Any process; no lock. */
-extern bool cpm_pool_policy(int pool, CpmPolicy *policy);
 
 #endif							/* CPM_POOL_OWNERS_H */

@@ -25,6 +25,7 @@
 #include "counters/counter_transfer.h"
 #include "counters/pool_counters.h"
 #include "counters/pool_owners.h"
+#include "counters/pool_policies.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_table.h"
 #include "port/atomics.h"
@@ -186,6 +187,7 @@ evict(int index)
 					   cpm_pool_counted(index, CPM_FAILED_QUERIES));
 	cpm_pool_counters_transfer(index, CPM_OTHER_POOL);
 	cpm_pool_owner_remove(index);
+	cpm_pool_policy_remove_pool(index);
 	pg_atomic_write_u32(&slot->is_used, 0);
 	pg_atomic_fetch_sub_u32(&table->used, 1);
 	pg_atomic_fetch_add_u64(&table->evicted, 1);
@@ -247,6 +249,7 @@ find_or_create(const CpmPoolName *name)
 	entry->index = index;
 	table->slot[index].name = *name;
 	cpm_pool_owner_add(index, name);
+	cpm_pool_policy_add_pool(index, name);
 	/* readers without the lock check is_used before they copy the name */
 	pg_write_barrier();
 	pg_atomic_write_u32(&table->slot[index].is_used, 1);

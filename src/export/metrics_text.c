@@ -487,30 +487,55 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 	}
 }
 
+/* Add the numbers of one pool to another: sums, and the longer wait. */
+static void
+merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)
+{
+	for (int i = 0; i < CPM_MAXWAIT; i++)
+		into->number[i] = Max(into->number[i], 0) + Max(pool->number[i], 0);
+	if (pool->number[CPM_MAXWAIT] > into->number[CPM_MAXWAIT])
+		memcpy(&into->number[CPM_MAXWAIT], &pool->number[CPM_MAXWAIT], 2 * sizeof(int64));
+}
+
+static CpmPoolerPool *
+find_pool(CpmPoolerAnswer *answer, int count, const char *database, const char *user)
+{
+	for (int i = 0; i < count; i++)
+		if (strcmp(answer->pool[i].database, database) == 0 &&
+			strcmp(answer->pool[i].user, user) == 0)
+			return &answer->pool[i];
+	return NULL;
+}
+
 /*
- * Merge the pools of an answer beyond MAX_POOLER_POOLS into its last series, with the sums of
- * their numbers and the longest wait.
+ * Merge the pools of an answer until each has a series of its own. Prometheus rejects a scrape
+ * with the same series twice, but a console can return one pool in several rows, names that
+ * differ only after the 63 bytes that are kept, and a pool that is itself called "other". Pools
+ * beyond MAX_POOLER_POOLS are added to the pool "other".
  */
 static void
-merge_surplus_pools(CpmPoolerAnswer *answer)
+merge_pools(CpmPoolerAnswer *answer)
 {
-	CpmPoolerPool *other = &answer->pool[MAX_POOLER_POOLS - 1];
+	int			limit = answer->pools > MAX_POOLER_POOLS ? MAX_POOLER_POOLS - 1 : answer->pools;
+	int			count = 0;
 
-	if (answer->pools <= MAX_POOLER_POOLS)
-		return;
-	for (int i = MAX_POOLER_POOLS; i < answer->pools; i++)
+	for (int i = 0; i < answer->pools; i++)
 	{
-		const int64 *number = answer->pool[i].number;
-		bool		waits_longer = number[CPM_MAXWAIT] > other->number[CPM_MAXWAIT];
+		CpmPoolerPool *pool = &answer->pool[i];
+		CpmPoolerPool *into = find_pool(answer, count, pool->database, pool->user);
 
-		for (int j = 0; j < CPM_MAXWAIT; j++)
-			other->number[j] = Max(other->number[j], 0) + Max(number[j], 0);
-		if (waits_longer)
-			memcpy(&other->number[CPM_MAXWAIT], &number[CPM_MAXWAIT], 2 * sizeof(int64));
+		if (into == NULL && count >= limit)
+		{
+			strlcpy(pool->database, CPM_SERIES_OTHER, sizeof(pool->database));
+			strlcpy(pool->user, CPM_SERIES_OTHER, sizeof(pool->user));
+			into = find_pool(answer, count, pool->database, pool->user);
+		}
+		if (into != NULL)
+			merge_pool(into, pool);
+		else
+			answer->pool[count++] = *pool;
 	}
-	strlcpy(other->database, CPM_SERIES_OTHER, sizeof(other->database));
-	strlcpy(other->user, CPM_SERIES_OTHER, sizeof(other->user));
-	answer->pools = MAX_POOLER_POOLS;
+	answer->pools = count;
 }
 
 /*
@@ -536,7 +561,7 @@ write_poolers(Scrape *scrape)
 		answer[i].pools = 0;
 		if (is_fresh && !cpm_pooler_answer(i, &answer[i]))
 			answer[i].pools = 0;
-		merge_surplus_pools(&answer[i]);
+		merge_pools(&answer[i]);
 	}
 	cpm_family_begin(out, "pgbouncer_client_connections", CPM_GAUGE,
 					 "Clients of PgBouncer by state.");

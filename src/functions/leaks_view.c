@@ -26,6 +26,7 @@
 #include "rules/lock_chains.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(connpool_leaks_1_0);
 PG_FUNCTION_INFO_V1(connpool_leak_log_1_0);
@@ -42,6 +43,14 @@ typedef struct LeakListing
 	CpmRow		row;
 } LeakListing;
 
+/* An active session that waits for its next message runs none, except COPY, which reads messages. */
+static bool
+runs_statement(const CpmSession *session)
+{
+	return cpm_is_active(session) &&
+		(session->wait_event_info != WAIT_EVENT_CLIENT_READ || session->copied_bytes >= 0);
+}
+
 /*
  * Add the number of statements that the session has run since it connected, including one that
  * is running; 0 if it was never used, NULL if the session has no slot.
@@ -53,7 +62,7 @@ add_queries(CpmRow *row, const CpmSession *session)
 
 	if (cpm_slot_session(session->proc_number, &counted) && counted.pid == session->pid &&
 		counted.started_at == session->connected_at)
-		cpm_row_int8(row, (int64) counted.counts.of[CPM_QUERIES] + cpm_is_active(session));
+		cpm_row_int8(row, (int64) counted.counts.of[CPM_QUERIES] + runs_statement(session));
 	else
 		cpm_row_null(row);
 }

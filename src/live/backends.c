@@ -85,8 +85,9 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	session->xact_start = entry->st_xact_start_timestamp;
 	session->query_start = entry->st_activity_start_timestamp;
 	session->state_change = entry->st_state_start_timestamp;
-	session->copied_bytes = session->state == CPM_STATE_ACTIVE ?
-		entry->st_progress_param[PROGRESS_COPY_BYTES_PROCESSED] : 0;
+	session->copied_bytes = session->state == CPM_STATE_ACTIVE &&
+		entry->st_progress_command == PROGRESS_COMMAND_COPY ?
+		entry->st_progress_param[PROGRESS_COPY_BYTES_PROCESSED] : -1;
 	strlcpy(session->application_name, entry->st_appname, NAMEDATALEN);
 	return true;
 }

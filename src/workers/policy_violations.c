@@ -7,7 +7,7 @@
 
 #include "base/pool.h"
 #include "counters/backend_counters.h"
-#include "counters/pool_owners.h"
+#include "counters/pool_policies.h"
 #include "counters/pool_table.h"
 #include "live/backends.h"
 #include "rules/policy.h"
