@@ -23,6 +23,9 @@
 
 #define REPEAT_GROUPS 512		/* with 4 repeats each, twice as many as the log has entries */
 #define REPEATS_IN_GROUP 4
+#define SOURCES 256				/* hash buckets of addresses and reasons */
+#define MAX_ENTRIES_OF_SOURCE 100	/* a tenth of the log */
+#define SEVERAL "(several)"		/* the names in the entry that further names share */
 #define MAX_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
 
 typedef struct RefusalCounter
@@ -47,6 +50,7 @@ typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
+	pg_atomic_uint64 source[SOURCES];	/* minute of the last attempt << 16 | entries appended */
 	CpmRing		log;			/* its entries follow the struct */
 } Refusals;
 
@@ -71,6 +75,8 @@ cpm_rejections_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
 		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
 	}
+	for (int i = 0; i < SOURCES; i++)
+		pg_atomic_init_u64(&refusals->source[i], 0);
 	for (int group = 0; group < REPEAT_GROUPS; group++)
 	{
 		for (int i = 0; i < REPEATS_IN_GROUP; i++)
@@ -88,16 +94,13 @@ hash_text(const char *text, uint64 seed)
 	return hash_bytes_extended((const unsigned char *) text, (int) strlen(text), seed);
 }
 
-/* Hash all fields except the port, which differs at each attempt. Never returns 0. */
+/* Hash the reason and the address without the port, which differs at each attempt. */
 static uint64
-hash_of(const CpmRejected *refused)
+hash_source(const CpmRejected *refused)
 {
 	const struct sockaddr_storage *address = &refused->client_addr.addr;
 	uint64		hash = (uint64) refused->reason;
 
-	hash = hash_text(refused->database, hash);
-	hash = hash_text(refused->role, hash);
-	hash = hash_text(refused->application_name, hash);
 	if (address->ss_family == AF_INET)
 		hash = hash_bytes_extended((const unsigned char *)
 								   &((const struct sockaddr_in *) address)->sin_addr,
@@ -106,7 +109,37 @@ hash_of(const CpmRejected *refused)
 		hash = hash_bytes_extended((const unsigned char *)
 								   &((const struct sockaddr_in6 *) address)->sin6_addr,
 								   sizeof(struct in6_addr), hash);
+	return hash;
+}
+
+/* Hash all fields except the port. Never returns 0. */
+static uint64
+hash_of(const CpmRejected *refused)
+{
+	uint64		hash = hash_source(refused);
+
+	hash = hash_text(refused->database, hash);
+	hash = hash_text(refused->role, hash);
+	hash = hash_text(refused->application_name, hash);
 	return hash != 0 ? hash : 1;
+}
+
+/*
+ * Return true if the source, an address and a reason, has appended as many entries as it may. A
+ * source without an attempt for a minute begins again. Concurrent attempts may be counted once,
+ * and sources with the same hash share a count: both only move the limit.
+ */
+static bool
+has_filled_its_share(const CpmRejected *refused, TimestampTz at)
+{
+	pg_atomic_uint64 *source = &refusals->source[hash_source(refused) % SOURCES];
+	uint64		minute = (uint64) (at / USECS_PER_MINUTE);
+	uint64		before = pg_atomic_read_u64(source);
+	uint64		entries = minute - (before >> 16) <= 1 ? before & PG_UINT16_MAX : 0;
+	bool		is_full = entries >= MAX_ENTRIES_OF_SOURCE;
+
+	pg_atomic_write_u64(source, minute << 16 | (is_full ? entries : entries + 1));
+	return is_full;
 }
 
 /* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
@@ -122,15 +155,15 @@ add_to_entry(uint64 ticket, TimestampTz at)
 	return true;
 }
 
-/* Count the attempt in the log entry of the one that it repeats, or append an entry. */
-static void
-log_attempt(const CpmRejected *refused, TimestampTz at)
+/*
+ * Count the attempt in the log entry of the one that it repeats. Returns false if there is none,
+ * and sets *repeat to where the hash of a new entry belongs.
+ */
+static bool
+count_repetition(uint64 hash, TimestampTz at, Repeat **repeat_of)
 {
-	uint64		hash = hash_of(refused);
 	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
 	Repeat	   *repeat = &group[0];
-	CpmRejected entry = *refused;
-	uint64		ticket;
 
 	for (int i = 0; i < REPEATS_IN_GROUP; i++)
 	{
@@ -138,11 +171,38 @@ log_attempt(const CpmRejected *refused, TimestampTz at)
 		{
 			repeat = &group[i];
 			if (add_to_entry(pg_atomic_read_u64(&repeat->ticket), at))
-				return;
+				return true;
 			break;
 		}
 		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&repeat->ticket))
 			repeat = &group[i];
+	}
+	*repeat_of = repeat;
+	return false;
+}
+
+/*
+ * Log an attempt: count a repetition, or append an entry. A client that varies its names must not
+ * push all other entries out of the log, so further names of one source share an entry.
+ */
+static void
+log_attempt(const CpmRejected *refused, TimestampTz at)
+{
+	CpmRejected entry = *refused;
+	uint64		hash = hash_of(&entry);
+	Repeat	   *repeat;
+	uint64		ticket;
+
+	if (count_repetition(hash, at, &repeat))
+		return;
+	if (has_filled_its_share(&entry, at))
+	{
+		strlcpy(entry.database, SEVERAL, sizeof(entry.database));
+		strlcpy(entry.role, SEVERAL, sizeof(entry.role));
+		strlcpy(entry.application_name, SEVERAL, sizeof(entry.application_name));
+		hash = hash_of(&entry);
+		if (count_repetition(hash, at, &repeat))
+			return;
 	}
 	entry.first_at = at;
 	pg_atomic_init_u64(&entry.last_at, (uint64) at);
