@@ -52,7 +52,7 @@ my %questions = (
 
 sub answers
 {
-	return { map { $_ => sql($questions{$_}) } keys %questions };
+	return { map { $_ => sql($node, $questions{$_}) } keys %questions };
 }
 
 sub make_history
@@ -78,8 +78,8 @@ sub make_history
 
 sub wait_saved
 {
-	sql("SELECT pg_sleep(0.01)");
-	my $now = sql('SELECT clock_timestamp()');
+	sql($node, "SELECT pg_sleep(0.01)");
+	my $now = sql($node, 'SELECT clock_timestamp()');
 	$node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()")
 	  or die 'nothing is saved';
 	return;
@@ -95,9 +95,11 @@ $node->start;
 my $after = answers();
 is($after->{$_}, $before->{$_}, "a fast stop: $_") foreach sort keys %questions;
 like($before->{queries}, qr/^\d+\|3\|/, 'there was something to compare');
-my $opened = sql(
-	'SELECT sessions_opened = connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed FROM connpool_session_stats'
-);
+my $opened = sql($node, <<~'SQL');
+	SELECT sessions_opened = connections + sessions_closed + sessions_abandoned +
+	       sessions_failed + sessions_killed
+	FROM connpool_session_stats
+	SQL
 is($opened, 't', 'sessions opened are those ended and those open');
 
 # --- a crash: what was saved is there
@@ -107,7 +109,7 @@ foreach my $how ('immediate', 'SIGKILL')
 	my $open = session($node, 'app open');
 	wait_saved();
 	$before = answers();
-	my $start = sql('SELECT pg_postmaster_start_time()');
+	my $start = sql($node, 'SELECT pg_postmaster_start_time()');
 	if ($how eq 'immediate')
 	{
 		$node->stop('immediate');
@@ -115,7 +117,7 @@ foreach my $how ('immediate', 'SIGKILL')
 	}
 	else
 	{
-		my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'app open'});
+		my $pid = sql($node, q{SELECT pid FROM pg_stat_activity WHERE application_name = 'app open'});
 		PostgreSQL::Test::Utils::system_log('kill', '-9', $pid);
 		$node->poll_query_until('postgres',
 			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'app open'});
@@ -128,25 +130,26 @@ foreach my $how ('immediate', 'SIGKILL')
 		$before->{pools} =~ s/app open (\d+) (\d+) 1 1/app open $1 $2 2 1/ if $how eq 'SIGKILL';
 		is($after->{$_}, $before->{$_}, "$how: $_");
 	}
-	is( sql('SELECT sessions_opened = connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed FROM connpool_session_stats'
-		),
-		't',
-		"$how: sessions opened are those ended and those open");
+	is(sql($node, <<~'SQL'), 't', "$how: sessions opened are those ended and those open");
+		SELECT sessions_opened = connections + sessions_closed + sessions_abandoned +
+		       sessions_failed + sessions_killed
+		FROM connpool_session_stats
+		SQL
 	eval { $open->quit };
 }
 
 # --- a reset does not come back by a crash
-sql("ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
+sql($node, "ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
 $node->reload;
-sql('SELECT connpool_reset()');
+sql($node, 'SELECT connpool_reset()');
 poll_ok($node, 'SELECT last_saved > stats_reset FROM connpool_info()', 'a reset is saved at once');
 $node->stop('immediate');
 $node->start;
-is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 	'0', 'and does not come back');
-is(sql(q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
+is(sql($node, q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
 	'0', 'nor does the log');
-sql("ALTER SYSTEM RESET connpool_monitor.save_interval");
+sql($node, "ALTER SYSTEM RESET connpool_monitor.save_interval");
 $node->reload;
 
 # --- files that cannot be used
@@ -185,12 +188,13 @@ sub unusable
 		1,
 		"$name: and where it is");
 	ok(-e "$file.unusable", "$name: there it is");
-	is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+	is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 		'0', "$name: nothing of it is loaded");
-	is( sql(q{SELECT count(*) FROM connpool_history(NULL, now() - interval '7 days') WHERE sample_time < date_trunc('minute', pg_postmaster_start_time())}
-		),
-		'0',
-		"$name: no history either");
+	is(sql($node, <<~'SQL'), '0', "$name: no history either");
+		SELECT count(*)
+		FROM connpool_history(NULL, now() - interval '7 days')
+		WHERE sample_time < date_trunc('minute', pg_postmaster_start_time())
+		SQL
 	wait_samples($node, 2);
 	$node->stop('fast');
 	return;
@@ -266,18 +270,19 @@ is(sealed($body), $whole, 'the test can seal a file');
 (my $renamed = $body) =~ s/idle_in_transaction(\0+)/"metric_of_tomorrow\0" . $1/e;
 write_file(sealed($renamed));
 $node->start;
-is( sql(q{SELECT count(*) FROM connpool_history('idle_in_transaction', now() - interval '5 minutes') WHERE sample_time < pg_postmaster_start_time()}
-	),
-	'0',
-	'a metric that is not in the file has no history');
-cmp_ok(
-	sql(q{SELECT count(*) FROM connpool_history('total_connections', now() - interval '5 minutes') WHERE sample_time < pg_postmaster_start_time()}
-	),
-	'>', '3',
-	'the others have theirs');
-is(sql(q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
+is(sql($node, <<~'SQL'), '0', 'a metric that is not in the file has no history');
+	SELECT count(*)
+	FROM connpool_history('idle_in_transaction', now() - interval '5 minutes')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
+cmp_ok(sql($node, <<~'SQL'), '>', '3', 'the others have theirs');
+	SELECT count(*)
+	FROM connpool_history('total_connections', now() - interval '5 minutes')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
+is(sql($node, q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
 	'0', 'and their log');
-is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 	'4', 'and what does not go by metrics');
 $node->stop('fast');
 # sealed again, but senseless: it is gone through before anything is loaded
@@ -332,12 +337,13 @@ is(substr(slurp_file($file), 0, 8), substr($whole, 0, 8), 'and the file is whole
 foreach my $worker ('saver', 'sampler')
 {
 	my $pid =
-	  sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker'");
-	sql("SELECT pg_terminate_backend($pid)");
-	poll_ok(
-		$node,
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker' AND pid <> $pid",
-		"another $worker follows");
+	  sql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker'");
+	sql($node, "SELECT pg_terminate_backend($pid)");
+	poll_ok($node, <<~"SQL", "another $worker follows");
+		SELECT count(*) = 1
+		FROM pg_stat_activity
+		WHERE backend_type = 'connpool_monitor $worker' AND pid <> $pid
+		SQL
 }
 $node->stop('fast');
 
@@ -350,12 +356,11 @@ $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
-is( $standby->safe_psql(
-		'postgres',
-		q{SELECT count(*) > 0 FROM connpool_history('total_connections') WHERE sample_time < pg_postmaster_start_time()}
-	),
-	't',
-	'a standby has the history of its base backup');
+is($standby->safe_psql('postgres', <<~'SQL'), 't', 'a standby has the history of its base backup');
+	SELECT count(*) > 0
+	FROM connpool_history('total_connections')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
 is( $standby->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_pools WHERE application_name = 'app primary'}),
 	'0',

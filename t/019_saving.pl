@@ -51,59 +51,60 @@ open(my $out, '>:raw', $file) or die $!;
 print $out $full . pack('L', $crc ^ 0xFFFFFFFF);
 close $out;
 $node->start;
-is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
-	) >= 8785,
-	1,
-	'the hours are full');
-is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')}
-	) >= 10080,
-	1,
-	'so are the minutes');
+is(sql($node, <<~'SQL') >= 8785, 1, 'the hours are full');
+	SELECT count(*)
+	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')
+	SQL
+is(sql($node, <<~'SQL') >= 10080, 1, 'so are the minutes');
+	SELECT count(*)
+	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')
+	SQL
 
 # --- 5,000 pools: the statements of each application_name
 my $script = PostgreSQL::Test::Utils::tempdir() . '/names.sql';
 append_to_file($script, join('', map { "SET application_name = 'pool $_';\n" } 1 .. 5000));
 $node->command_ok([ 'psql', '-X', '-q', '-f', $script, '-d', $node->connstr('postgres') ],
 	'so many names');
-cmp_ok(sql('SELECT pools_used FROM connpool_info()'), '>=', 5000, 'are so many pools');
+cmp_ok(sql($node, 'SELECT pools_used FROM connpool_info()'), '>=', 5000, 'are so many pools');
 
 # --- saved again and again: no sample is late by more than an interval
-my $since = sql('SELECT clock_timestamp()');
-my $missed = sql('SELECT samples_missed FROM connpool_info()');
+my $since = sql($node, 'SELECT clock_timestamp()');
+my $missed = sql($node, 'SELECT samples_missed FROM connpool_info()');
 my $saves = 0;
 for (my $last = ''; $saves < 6;)
 {
-	my $saved = sql('SELECT last_saved FROM connpool_info()');
+	my $saved = sql($node, 'SELECT last_saved FROM connpool_info()');
 	$saves++ if $saved ne $last && $last ne '';
 	$last = $saved;
 }
 cmp_ok(-s $file, '>', 3_000_000, 'much is saved');
-is(sql('SELECT last_save_error IS NULL FROM connpool_info()'), 't', 'without an error');
-is( sql(qq{SELECT max(sample_time - before) < interval '2 s' FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
-	FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s}),
-	't',
-	'no sample was late by an interval');
-is(sql('SELECT samples_missed FROM connpool_info()'), $missed, 'none was missed');
+is(sql($node, 'SELECT last_save_error IS NULL FROM connpool_info()'), 't', 'without an error');
+is(sql($node, <<~"SQL"), 't', 'no sample was late by an interval');
+	SELECT max(sample_time - before) < interval '2 s'
+	FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
+	FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s
+	SQL
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'), $missed, 'none was missed');
 
 my $pools =
-  sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'});
+  sql($node, q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'});
 $node->stop('fast');
 $node->start;
-is( sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'}),
+is( sql($node, q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'}),
 	$pools, 'all pools are back');
 
 # --- less room than was saved: what does not fit is in (other), nothing is lost
-my $total = sql('SELECT sum(queries) FROM connpool_pools');
-sql('ALTER SYSTEM SET connpool_monitor.max_pools = 10');
+my $total = sql($node, 'SELECT sum(queries) FROM connpool_pools');
+sql($node, 'ALTER SYSTEM SET connpool_monitor.max_pools = 10');
 $node->restart;
 my ($after, $used) = split /\|/,
-  sql('SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
+  sql($node, 'SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
 cmp_ok($after, '>=', $total, 'with fewer places no query is lost');
 cmp_ok($after, '<', $total + 20, 'nor any invented');
 cmp_ok($used, '<=', 10, 'and the places are kept to');
-is( sql(q{SELECT (SELECT sum(queries) FROM connpool_query_histogram) - (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1}
-	),
-	't',
-	'pools and histogram agree');
+is(sql($node, <<~'SQL'), 't', 'pools and histogram agree');
+	SELECT (SELECT sum(queries) FROM connpool_query_histogram) -
+	       (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1
+	SQL
 $node->stop('fast');
 done_testing();

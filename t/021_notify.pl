@@ -23,7 +23,7 @@ sub sql { return $node->safe_psql('postgres', shift); }
 sub configure
 {
 	my ($name, $value) = @_;
-	sql("ALTER SYSTEM SET connpool_monitor.$name = '$value'");
+	sql($node, "ALTER SYSTEM SET connpool_monitor.$name = '$value'");
 	$node->reload;
 	wait_samples($node, 2);
 	return;
@@ -97,7 +97,7 @@ configure('idle_in_transaction_warning', '1');
 my $listener = listener(dbname => 'told');
 alert_on();
 alert_off();
-is( sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'}),
+is( sql($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'}),
 	'0', 'without notify_database there is no notifier');
 
 # --- a transition and its end
@@ -118,30 +118,33 @@ is($raised->{max}, 97, 'the maximum');
 is($raised->{cluster_name}, 'main', 'where');
 like($raised->{at}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'when');
 like($raised->{message}, qr/^idle_in_transaction is 1 of 97 connections/, 'and in words');
-is( $raised->{seq} . ' ' . $over->{seq},
-	sql(q{SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM (SELECT seq FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction' LIMIT 2) s}
-	),
-	'seq of a notification is that of its row in the alert log');
+is($raised->{seq} . ' ' . $over->{seq},
+	sql($node, <<~'SQL'), 'seq of a notification is that of its row in the alert log');
+		SELECT string_agg(seq::text, ' ' ORDER BY seq)
+		FROM (SELECT seq FROM connpool_alert_log
+		  WHERE metric_name = 'idle_in_transaction' LIMIT 2) s
+		SQL
 is($over->{status}, 'OK', 'and its end');
 is($over->{value}, 0, 'with its value');
-is( sql(q{SELECT string_agg(to_status, ' ' ORDER BY at) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}
-	),
-	'WARNING OK WARNING OK',
-	'the log has the same');
+is(sql($node, <<~'SQL'), 'WARNING OK WARNING OK', 'the log has the same');
+	SELECT string_agg(to_status, ' ' ORDER BY at)
+	FROM connpool_alert_log
+	WHERE metric_name = 'idle_in_transaction'
+	SQL
 unlike(encode_json($raised), qr/idler/, 'it does not say by whom');
 poll_ok(
 	$node,
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'},
 	'the notifier is gone');
-is(sql('SELECT notifications_dropped FROM connpool_info()'), '0', 'nothing was dropped');
+is(sql($node, 'SELECT notifications_dropped FROM connpool_info()'), '0', 'nothing was dropped');
 
 # --- the database is not held back
 alert_on();
 leave($listener);
-sql('DROP DATABASE told');
+sql($node, 'DROP DATABASE told');
 pass('DROP DATABASE finds nobody in its way');
 alert_off();
-my $samples = sql('SELECT samples_missed FROM connpool_info()');
+my $samples = sql($node, 'SELECT samples_missed FROM connpool_info()');
 my $offset = -s $node->logfile;
 alert_on();
 
@@ -153,12 +156,12 @@ for (1 .. 100)
 cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset),
 	'>=', 2, 'a database that is missing is tried again');
 wait_samples($node, 5);
-is(sql('SELECT samples_missed FROM connpool_info()'), $samples, 'and delays no sample');
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'), $samples, 'and delays no sample');
 cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset),
 	'<=', 4, 'less and less often');
-like(sql('SELECT problem FROM connpool_info()'), qr/^NOTIFY fails/, 'connpool_info() says so');
+like(sql($node, 'SELECT problem FROM connpool_info()'), qr/^NOTIFY fails/, 'connpool_info() says so');
 # it comes back, under another name that is then the right one, and is tried at once
-sql('CREATE DATABASE renamed');
+sql($node, 'CREATE DATABASE renamed');
 $listener = listener(dbname => 'renamed');
 configure('notify_database', 'renamed');
 @payloads = heard($listener, 2);
@@ -171,8 +174,8 @@ heard($listener, 1);
 # a commit does that waits for a standby
 configure('notify_database', 'postgres');
 $listener = listener();
-sql('CREATE TABLE written (n int)');
-sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql($node, 'CREATE TABLE written (n int)');
+sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 $node->reload;
 my $held = session($node, 'holds the lock');
 $held->query_until(qr/waits/,
@@ -192,27 +195,28 @@ for (1 .. 300)
 }
 is(log_count($node, 'terminating background worker "connpool_monitor notifier"', $offset),
 	1, 'a notifier that takes too long is ended');
-is(sql('SELECT samples_missed FROM connpool_info()'), $samples, 'no sample was delayed');
-sql(q{ALTER SYSTEM RESET synchronous_standby_names});
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'), $samples, 'no sample was delayed');
+sql($node, q{ALTER SYSTEM RESET synchronous_standby_names});
 $node->reload;
 ok(hears($listener, 'idle_in_transaction', 'WARNING'), 'the notification arrives in the end');
 
 # --- more than notify_rate a second
 configure('notify_rate', '1');
-my $dropped = sql('SELECT notifications_dropped FROM connpool_info()');
+my $dropped = sql($node, 'SELECT notifications_dropped FROM connpool_info()');
 configure('total_connections_warning', $_) foreach (1, -1, 1, -1, 1, -1, 1, -1);
-cmp_ok(sql('SELECT notifications_dropped FROM connpool_info()'),
+cmp_ok(sql($node, 'SELECT notifications_dropped FROM connpool_info()'),
 	'>', $dropped, 'what is more than notify_rate a second is counted');
 configure('notify_rate', '10');
 alert_off();
 
 # --- all metrics come and go for some seconds: in none of them, wherever it begins, more than there may be
 {
-	my @flapping = split /\n/,
-	  sql(
-		q{SELECT metric_name FROM get_connection_stats() WHERE metric_name NOT IN ('exhaustion_seconds', 'idle_in_transaction')}
-	  );
-	sql("ALTER SYSTEM SET connpool_monitor.${_}_warning = 0") foreach @flapping;
+	my @flapping = split /\n/, sql($node, <<~'SQL');
+		SELECT metric_name
+		FROM get_connection_stats()
+		WHERE metric_name NOT IN ('exhaustion_seconds', 'idle_in_transaction')
+		SQL
+	sql($node, "ALTER SYSTEM SET connpool_monitor.${_}_warning = 0") foreach @flapping;
 	configure('notify_rate', '5');
 	foreach my $flip (1 .. 14)
 	{
@@ -225,12 +229,12 @@ alert_off();
 	my @close =
 	  grep { my $span = $at[ $_ + 5 ] - $at[$_]; $span >= 0 && $span < 0.8 } 0 .. $#at - 5;
 	is("@close", '', 'and no six of them within a second') or diag("@at");
-	sql("ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
-	sql('ALTER SYSTEM RESET connpool_monitor.silent_metrics');
+	sql($node, "ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
+	sql($node, 'ALTER SYSTEM RESET connpool_monitor.silent_metrics');
 	configure('notify_rate', '10');
 	poll_ok($node, q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'},
 		'all is over');
-	sql('SELECT pg_sleep(0.5)');
+	sql($node, 'SELECT pg_sleep(0.5)');
 	$listener->query('SELECT 1');
 }
 
@@ -238,7 +242,7 @@ alert_off();
 configure('total_connections_warning', '0');
 configure('total_connections_critical', '0');
 heard($listener, 1);
-sql('SELECT pg_sleep(0.3)');
+sql($node, 'SELECT pg_sleep(0.3)');
 $listener->query('SELECT 1');
 configure('total_connections_critical', '90');
 my ($fallen) = grep { $_->{metric} eq 'total_connections' } heard($listener, 1);

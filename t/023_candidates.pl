@@ -59,7 +59,10 @@ sub is_absent
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE dba LOGIN IN ROLE pg_monitor;
 CREATE ROLE plain LOGIN;
-CREATE ROLE looper LOGIN; CREATE ROLE batcher LOGIN; CREATE ROLE single LOGIN; CREATE ROLE inserter LOGIN;
+CREATE ROLE looper LOGIN;
+CREATE ROLE batcher LOGIN;
+CREATE ROLE single LOGIN;
+CREATE ROLE inserter LOGIN;
 CREATE ROLE nested LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE pinger LOGIN;
 ALTER ROLE nested SET pg_stat_statements.track = 'all';
 CREATE TABLE item (id int PRIMARY KEY, name text);
@@ -86,7 +89,8 @@ CREATE SCHEMA one; CREATE TABLE one.twice AS TABLE item;
 CREATE SCHEMA two; CREATE TABLE two.twice AS TABLE item;
 CREATE SCHEMA closed; CREATE TABLE closed.box AS TABLE item;
 GRANT USAGE ON SCHEMA one, closed TO reader;
-GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter, nested, reader, pinger;
+GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter,
+  nested, reader, pinger;
 ANALYZE item, big, wide, busy, parted, parted_busy, one.twice, two.twice, closed.box;
 SQL
 poll_ok(
@@ -103,14 +107,16 @@ run_as('batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0', calls 
 run_as('inserter', q{INSERT INTO thing VALUES (%d, 'thing')}, transaction => 1);
 run_as('pinger', 'SELECT %d', transaction => 1);
 run_as('pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', transaction => 1);
-$node->safe_psql(
-	'postgres',
-	'DO $$ DECLARE i int; BEGIN FOR i IN 1 .. 1000 LOOP EXECUTE $q$ SELECT name FROM item WHERE id = $1 $q$ USING i; END LOOP; END $$',
-	extra_params => [ '-U', 'nested' ]);
-poll_ok(
-	$node,
-	q{SELECT count(*) = 6 FROM connpool_pools WHERE connections = 0 AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')},
-	'their sessions have ended');
+$node->safe_psql('postgres', <<~'SQL', extra_params => [ '-U', 'nested' ]);
+	DO $$ DECLARE i int; BEGIN FOR i IN 1 .. 1000 LOOP EXECUTE $q$ SELECT name FROM item
+	  WHERE id = $1 $q$ USING i; END LOOP; END $$
+	SQL
+poll_ok($node, <<~'SQL', 'their sessions have ended');
+	SELECT count(*) = 6
+	FROM connpool_pools
+	WHERE connections = 0
+	  AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')
+	SQL
 
 my $columns = 'calls, rows_per_call, round(calls_per_transaction), confidence';
 # two transactions, and two SET before them
@@ -207,9 +213,11 @@ is( $node->safe_psql(
 
 # Statements of another database: its tables are not known here.
 $node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other',
-	'CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i; ANALYZE item; GRANT SELECT ON item TO single'
-);
+$node->safe_psql('other', <<~'SQL');
+		CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i;
+		ANALYZE item;
+		GRANT SELECT ON item TO single
+		SQL
 run_as('single', 'SELECT name FROM item ORDER BY id', dbname => 'other');
 run_as('single', "$by_id AND id > 0", dbname => 'other');
 like(

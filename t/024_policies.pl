@@ -32,8 +32,11 @@ $node->safe_psql('postgres',
 sub violations
 {
 	my ($role, $application) = @_;
-	return
-	  "SELECT violations FROM connpool_pools WHERE role = '$role' AND application_name = '$application'";
+	return <<~"SQL";
+		SELECT violations
+		FROM connpool_pools
+		WHERE role = '$role' AND application_name = '$application'
+		SQL
 }
 
 # A pool that breaks a limit, and one that keeps it, seen while they run. What
@@ -48,10 +51,11 @@ sub compare
 		"$violation: found");
 	if ($violation !~ /^(over_max|under_min)$/)
 	{
-		poll_ok(
-			$node,
-			"SELECT count(*) > 0 FROM connpool_sessions WHERE role = '$role' AND violations = '{$violation}'",
-			"$violation: of a session");
+		poll_ok($node, <<~"SQL", "$violation: of a session");
+			SELECT count(*) > 0
+			FROM connpool_sessions
+			WHERE role = '$role' AND violations = '{$violation}'
+			SQL
 	}
 	application_end($app);
 	poll_ok(
@@ -101,10 +105,11 @@ compare('slow', 'slow_to_connect', { slow => 600, for => 1500 }, { %busy, pool =
 # under_min also when nobody is left, and by the policy of its last session.
 is($node->safe_psql('postgres', violations('least', 'good')),
 	'{under_min}', 'a pool without any session is under its minimum');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT pool_min, pool_max FROM connpool_pools WHERE role = 'least' AND application_name = 'good'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT pool_min, pool_max
+		FROM connpool_pools
+		WHERE role = 'least' AND application_name = 'good'
+		SQL
 	'2|',
 	'its policy is shown, and where there is none, NULL');
 is($node->safe_psql('postgres', violations('most', 'good')),
@@ -127,26 +132,31 @@ push @sessions, map {
 	$psql->query_safe("SET application_name = 'part_$_'");
 	$psql
 } 3 .. 4;
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT array_agg(DISTINCT violations) FROM connpool_pools WHERE application_name LIKE 'part_%'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT array_agg(DISTINCT violations)
+		FROM connpool_pools
+		WHERE application_name LIKE 'part_%'
+		SQL
 	'{{over_max}}',
 	'four are over the maximum, whatever they call themselves');
 
 # The alert says which pool does not keep its policy.
 $node->append_conf('postgresql.conf', 'connpool_monitor.total_connections_warning = 1');
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT culprit LIKE '%Against their policy: %(most in postgres) over_max%' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'the alert names the pool that is over its maximum');
+poll_ok($node, <<~'SQL', 'the alert names the pool that is over its maximum');
+	SELECT culprit LIKE '%Against their policy: %(most in postgres) over_max%'
+	FROM connpool_alerts
+	WHERE metric_name = 'total_connections'
+	SQL
 leave($_) foreach @sessions;
 
 # Databases and roles in databases, of which the more specific one counts.
-$node->safe_psql('postgres',
-	q{CREATE DATABASE shop; ALTER DATABASE shop SET connpool_monitor.pool_max = 7; CREATE ROLE tenant LOGIN; ALTER ROLE tenant IN DATABASE shop SET connpool_monitor.pool_max = 9}
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE DATABASE shop;
+	ALTER DATABASE shop SET connpool_monitor.pool_max = 7;
+	CREATE ROLE tenant LOGIN;
+	ALTER ROLE tenant IN DATABASE shop SET connpool_monitor.pool_max = 9
+	SQL
 is($node->safe_psql('shop', 'SHOW connpool_monitor.pool_max'), '7', 'a limit of a database');
 $node->safe_psql('shop', 'SELECT 1', extra_params => [ '-U', 'tenant' ]);
 is($node->safe_psql('postgres', q{SELECT pool_max FROM connpool_pools WHERE role = 'tenant'}),
@@ -163,10 +173,11 @@ $node->safe_psql('postgres',
 	q{CREATE ROLE viewer LOGIN; GRANT SELECT ON connpool_sessions, connpool_pools TO viewer});
 my $idle = $node->background_psql('postgres', extra_params => [ '-U', 'idle' ]);
 $idle->query_safe("SET application_name = 'hidden'");
-poll_ok(
-	$node,
-	q{SELECT violations = '{idle_too_long}' FROM connpool_sessions WHERE application_name = 'hidden'},
-	'an idle session is shown');
+poll_ok($node, <<~'SQL', 'an idle session is shown');
+	SELECT violations = '{idle_too_long}'
+	FROM connpool_sessions
+	WHERE application_name = 'hidden'
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT violations IS NULL FROM connpool_sessions WHERE application_name = 'hidden'},
@@ -181,10 +192,11 @@ leave($idle);
 # A transaction that runs on is no reason to close its session, until it is over.
 my $lived = $node->background_psql('postgres', extra_params => [ '-U', 'lived' ]);
 $lived->query_safe("BEGIN; SET application_name = 'report'");
-poll_ok(
-	$node,
-	q{SELECT clock_timestamp() - connected_at > interval '1 s' FROM connpool_sessions WHERE application_name = 'report'},
-	'a long report');
+poll_ok($node, <<~'SQL', 'a long report');
+	SELECT clock_timestamp() - connected_at > interval '1 s'
+	FROM connpool_sessions
+	WHERE application_name = 'report'
+	SQL
 is( $node->safe_psql(
 		'postgres', q{SELECT violations FROM connpool_sessions WHERE application_name = 'report'}),
 	'{}',
@@ -210,13 +222,19 @@ is( $own->query_safe(
 leave($own);
 
 # A role or database that is gone is not missed.
-$node->safe_psql('postgres',
-	q{CREATE ROLE gone LOGIN; ALTER ROLE gone SET connpool_monitor.pool_min = 2; CREATE DATABASE gonedb; ALTER DATABASE gonedb SET connpool_monitor.pool_min = 2}
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE gone LOGIN;
+	ALTER ROLE gone SET connpool_monitor.pool_min = 2;
+	CREATE DATABASE gonedb;
+	ALTER DATABASE gonedb SET connpool_monitor.pool_min = 2
+	SQL
 $node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'gone' ]);
 $node->safe_psql('gonedb', 'SELECT 1');
-my $missed =
-  q{SELECT count(*) FROM connpool_pools WHERE violations = '{under_min}' AND (role = 'gone' OR database = 'gonedb')};
+my $missed = <<~'SQL';
+	SELECT count(*)
+	FROM connpool_pools
+	WHERE violations = '{under_min}' AND (role = 'gone' OR database = 'gonedb')
+	SQL
 is($node->safe_psql('postgres', $missed), '2', 'two pools below their minimum');
 $node->safe_psql('postgres', $_) foreach 'DROP ROLE gone', 'DROP DATABASE gonedb';
 is($node->safe_psql('postgres', $missed), '0', 'until their role and their database are dropped');
@@ -224,18 +242,21 @@ is($node->safe_psql('postgres', $missed), '0', 'until their role and their datab
 # The newest session's policy is that of all the role's pools.
 $node->safe_psql('postgres', 'ALTER ROLE least RESET ALL');
 $node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'least' ]);
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) FROM connpool_pools WHERE role = 'least' AND (violations <> '{}' OR pool_min IS NOT NULL)}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*)
+		FROM connpool_pools
+		WHERE role = 'least' AND (violations <> '{}' OR pool_min IS NOT NULL)
+		SQL
 	'0',
 	'a policy that was taken back, by the next session of the role');
 
 # Sessions whose pools are folded count for their role too.
 my $small = new_node('small', 'connpool_monitor.max_pools = 4');
-$small->safe_psql('postgres',
-	'CREATE ROLE many LOGIN; ALTER ROLE many SET connpool_monitor.pool_max = 6; ALTER ROLE many SET connpool_monitor.pool_min = 6'
-);
+$small->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE many LOGIN;
+	ALTER ROLE many SET connpool_monitor.pool_max = 6;
+	ALTER ROLE many SET connpool_monitor.pool_min = 6
+	SQL
 my @many = map {
 	local $ENV{PGAPPNAME} = "app_$_";
 	$small->background_psql('postgres', extra_params => [ '-U', 'many' ])
@@ -250,10 +271,11 @@ leave($_) foreach @many;
 $node->safe_psql('postgres', 'ALTER ROLE lived SET track_activities = off');
 my $untracked = $node->background_psql('postgres', extra_params => [ '-U', 'lived' ]);
 $untracked->query_safe("SET application_name = 'untracked'; BEGIN");
-poll_ok(
-	$node,
-	q{SELECT state = 'disabled' AND clock_timestamp() - connected_at > interval '1.5 s' FROM connpool_sessions WHERE application_name = 'untracked'},
-	'a session that does not track its activities');
+poll_ok($node, <<~'SQL', 'a session that does not track its activities');
+	SELECT state = 'disabled' AND clock_timestamp() - connected_at > interval '1.5 s'
+	FROM connpool_sessions
+	WHERE application_name = 'untracked'
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT violations FROM connpool_sessions WHERE application_name = 'untracked'}),

@@ -15,8 +15,10 @@ use Connpool;
 
 my $node = new_node('features', "wal_level = replica\n");
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(42); END $$;
-CREATE FUNCTION take_lock_for_transaction() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(43); END $$;
+CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM pg_advisory_lock(42); END $$;
+CREATE FUNCTION take_lock_for_transaction() RETURNS void LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM pg_advisory_xact_lock(43); END $$;
 SQL
 
 my $my_locks =
@@ -222,16 +224,16 @@ foreach my $application (@applications)
 }
 
 # How often, and when last; by pool, and since the reset.
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT feature, uses, last_seen > now() - interval '1 hour' FROM connpool_session_features WHERE application_name = 'resets'}
-	),
-	'set|3|t',
-	'each use counts, RESET of one setting too');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT recommended_mode, reasons[1] FROM connpool_pool_advice WHERE application_name = 'listens'}
-	),
+is($node->safe_psql('postgres', <<~'SQL'), 'set|3|t', 'each use counts, RESET of one setting too');
+	SELECT feature, uses, last_seen > now() - interval '1 hour'
+	FROM connpool_session_features
+	WHERE application_name = 'resets'
+	SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT recommended_mode, reasons[1]
+		FROM connpool_pool_advice
+		WHERE application_name = 'listens'
+		SQL
 	'session|transaction mode would break what its sessions used: listen (once)',
 	'one use is proof');
 is( $node->safe_psql(
@@ -243,9 +245,14 @@ is( $node->safe_psql(
 # What a pooler, a dump and a console do of themselves.
 my $psql = session($node, 'console');
 $psql->query_safe('DISCARD ALL');
-$psql->query_safe(
-	q{SET application_name = 'console'; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()}
-);
+$psql->query_safe(<<~'SQL');
+	SET application_name = 'console';
+	RESET ALL;
+	DEALLOCATE ALL;
+	CLOSE ALL;
+	UNLISTEN *;
+	SELECT pg_advisory_unlock_all()
+	SQL
 $psql->query_safe(q{SET application_name = 'console'});
 is( $node->safe_psql(
 		'postgres',

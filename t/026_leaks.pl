@@ -29,20 +29,24 @@ my $app = application_start(
 	$node,
 	{ pool => { max => 5 }, clients => 2, for => 6000, forget => 2, pause => 20 },
 	name => 'forgets');
-poll_ok(
-	$node,
-	q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'forgets' AND kind = 'idle_in_transaction'},
-	'two connections are forgotten');
+poll_ok($node, <<~'SQL', 'two connections are forgotten');
+	SELECT count(*) = 2
+	FROM connpool_leaks
+	WHERE application_name = 'forgets' AND kind = 'idle_in_transaction'
+	SQL
 application_end($app);
-poll_ok(
-	$node,
-	q{SELECT suspects = 0 AND ended = 2 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'until their application ends');
+poll_ok($node, <<~'SQL', 'until their application ends');
+	SELECT suspects = 0 AND ended = 2
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
 is(stats('idle_in_transaction'), '0|2|0|2', 'each was counted once, over many samples');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT kind, outcome, database, application_name, held > '1 s' AND held < '1 min', count(*) FROM connpool_leak_log GROUP BY 1, 2, 3, 4, 5}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT kind, outcome, database, application_name, held > '1 s' AND held < '1 min',
+		       count(*)
+		FROM connpool_leak_log
+		GROUP BY 1, 2, 3, 4, 5
+		SQL
 	'idle_in_transaction|ended|postgres|forgets|t|2',
 	'and logged with how long it was held');
 application(
@@ -65,10 +69,11 @@ foreach my $time (1 .. 2)
 		q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
 		"suspected for the ${time}. time");
 	$returns->query_safe('COMMIT');
-	poll_ok(
-		$node,
-		"SELECT suspects = 0 AND released = $time FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'",
-		'and released');
+	poll_ok($node, <<~"SQL", 'and released');
+		SELECT suspects = 0 AND released = $time
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 }
 is(stats('idle_in_transaction'), '0|4|2|2', 'detected are released, ended and suspected');
 cmp_ok(log_count($node, 'leak suspect pid \d+ of returns came back to work after \d+ s'),
@@ -104,23 +109,21 @@ poll_ok(
 	'is there after a restart');
 wait_samples($node, 10);
 is(stats('prepared'), '1|1|0|0', 'and the same occurrence');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT detected = released + ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'}
-	),
-	't',
-	'what was counted survives');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'what was counted survives');
+	SELECT detected = released + ended
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'orphan'});
 poll_ok(
 	$node,
 	q{SELECT suspects = 0 AND released = 1 FROM connpool_leak_stats WHERE kind = 'prepared'},
 	'until it is finished');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT pid IS NULL, application_name IS NULL, outcome FROM connpool_leak_log WHERE kind = 'prepared'}
-	),
-	't|t|released',
-	'it has no process');
+is($node->safe_psql('postgres', <<~'SQL'), 't|t|released', 'it has no process');
+	SELECT pid IS NULL, application_name IS NULL, outcome
+	FROM connpool_leak_log
+	WHERE kind = 'prepared'
+	SQL
 
 # Suspect idle sessions only from here on: on a busy machine the sessions above may stay idle
 # longer than any age the tests could wait for.
@@ -183,10 +186,11 @@ leave($_) foreach $listener, $leader;
 		$psql->query_safe('SELECT 1');
 		$psql
 	} 1, 2;
-	poll_ok(
-		$node,
-		q{SELECT string_agg(kind, ',') = 'idle' FROM connpool_leaks WHERE application_name = 'psql'},
-		'a console like any other, and not the newer one');
+	poll_ok($node, <<~'SQL', 'a console like any other, and not the newer one');
+		SELECT string_agg(kind, ',') = 'idle'
+		FROM connpool_leaks
+		WHERE application_name = 'psql'
+		SQL
 	leave($_) foreach $first, $second;
 }
 
@@ -222,17 +226,21 @@ leave($_) foreach $report, $pg_dump;
 # A setting that no longer suspects an occurrence has not ended it, nor begins another when it is
 # suspected again: neither a longer leak_age, nor an exemption, nor a reload of both.
 {
-	my $counted =
-	  q{SELECT detected, released, ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'};
+	my $counted = <<~'SQL';
+		SELECT detected, released, ended
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 	my $held = session($node, 'held');
 	my ($detected, $released, $ended) = split /\|/, $node->safe_psql('postgres', $counted);
 	my $offset = -s $node->logfile;
 	$held->query_safe('BEGIN');
 	$node->safe_psql('postgres', q{BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'held'});
-	poll_ok(
-		$node,
-		q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'held' OR kind = 'prepared'},
-		'a session and a prepared transaction are suspected');
+	poll_ok($node, <<~'SQL', 'a session and a prepared transaction are suspected');
+		SELECT count(*) = 2
+		FROM connpool_leaks
+		WHERE application_name = 'held' OR kind = 'prepared'
+		SQL
 	wait_samples($node, 3);
 
 	foreach my $setting (
@@ -256,10 +264,11 @@ leave($_) foreach $report, $pg_dump;
 	is(log_count($node, 'came back to work', $offset), 0, 'nothing came back to work');
 	$node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'});
 	$held->query_safe('COMMIT');
-	poll_ok(
-		$node,
-		"SELECT released = $released + 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'",
-		'the occurrence is released when the session commits');
+	poll_ok($node, <<~"SQL", 'the occurrence is released when the session commits');
+		SELECT released = $released + 1
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 	leave($held);
 	$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.exempt_applications});
 	$node->reload;
@@ -272,9 +281,11 @@ my $detected = q{SELECT detected FROM connpool_leak_stats WHERE kind = 'idle_in_
 poll_ok($node, q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
 	'suspected');
 my $before = $node->safe_psql('postgres', $detected);
-$node->safe_psql('postgres',
-	q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}
-);
+$node->safe_psql('postgres', <<~'SQL');
+	SELECT pg_terminate_backend(pid)
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor sampler'
+	SQL
 poll_ok($node, q{SELECT sampler_running FROM connpool_info()}, 'the sampler is there again');
 wait_samples($node, 10);
 is($node->safe_psql('postgres', $detected), $before, 'and counts nothing twice');
@@ -286,10 +297,11 @@ is(stats('idle_in_transaction'),
 is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_leak_log'),
 	'0', 'and the log is empty');
 leave($holder);
-poll_ok(
-	$node,
-	q{SELECT suspects = 0 AND detected = 1 AND ended = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'until they end');
+poll_ok($node, <<~'SQL', 'until they end');
+	SELECT suspects = 0 AND detected = 1 AND ended = 1
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
 $node->safe_psql('postgres',
 	'CREATE ROLE viewer LOGIN; GRANT SELECT ON connpool_leak_log TO viewer');
 is( $node->safe_psql(

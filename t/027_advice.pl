@@ -18,7 +18,9 @@ my $clients = 40;     # more than are ever busy: nobody waits for a connection
 
 # The same numbers in every run.
 my $state = 20261123;
-sub random {
+
+sub random
+{
 	$state = ($state * 1103515245 + 12345) % 2147483648;
 	return ($state + 1) / 2147483649;
 }

@@ -27,10 +27,14 @@ sub audit
 is( $node->safe_psql('postgres', 'SELECT practice FROM connpool_audit()'),
 	"connection pooling\nretries\nmonitoring\ntimeouts\ncaching\nbatching\nresource clean-up",
 	'the practices of the document, in its order');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) FROM connpool_audit() WHERE status NOT IN ('OK', 'ADVICE', 'WARNING', 'UNKNOWN') OR evidence IS NULL OR (status = 'OK') <> (advice IS NULL) AND status <> 'UNKNOWN'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*)
+		FROM connpool_audit()
+		WHERE status NOT IN ('OK', 'ADVICE', 'WARNING', 'UNKNOWN')
+		  OR evidence IS NULL
+		  OR (status = 'OK') <> (advice IS NULL)
+		  AND status <> 'UNKNOWN'
+		SQL
 	'0',
 	'each with its evidence, and with advice where something is to do');
 
@@ -45,9 +49,13 @@ is(audit('batching', 'status'), 'OK', 'batching: no candidate');
 is(audit('resource clean-up', 'status'), 'OK', 'clean-up: no leak');
 
 # Pooling: a pool, and then an application that connects for each statement.
-$node->safe_psql('postgres',
-	'CREATE ROLE app LOGIN; CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t SELECT generate_series(1, 100); GRANT ALL ON t TO app; ANALYZE t'
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE app LOGIN;
+	CREATE TABLE t (id int PRIMARY KEY);
+	INSERT INTO t SELECT generate_series(1, 100);
+	GRANT ALL ON t TO app;
+	ANALYZE t
+	SQL
 application(
 	$node, { pool => { max => 3 }, clients => 3, for => 1500, pause => 1 },
 	user => 'app',
@@ -88,9 +96,10 @@ my $missing =
   qr/^ADVICE\|statement_timeout is set for 0 of 1 and fired \d+ times \(cancelled statements included\), lock_timeout is set for 0 of 1 and fired 0 times \(NOWAIT included\), idle_in_transaction_session_timeout is set for 0 of 1/;
 like(audit('timeouts', 'status, evidence'), $missing, 'timeouts: none is set');
 like(audit('timeouts', 'advice'), qr/One is missing for app in postgres\.$/, 'and for whom');
-$node->safe_psql('postgres',
-	q{ALTER ROLE app SET statement_timeout = '300ms'; ALTER DATABASE postgres SET lock_timeout = '10s'}
-);
+$node->safe_psql('postgres', <<~'SQL');
+	ALTER ROLE app SET statement_timeout = '300ms';
+	ALTER DATABASE postgres SET lock_timeout = '10s'
+	SQL
 like(
 	audit('timeouts', 'status, evidence'),
 	qr/^ADVICE\|statement_timeout is set for 1 of 1 .*, lock_timeout is set for 1 of 1 .*, idle_in_transaction_session_timeout is set for 0 of 1/,
@@ -137,10 +146,12 @@ my $app = application_start(
 	$node, { pool => { max => 2 }, clients => 1, for => 4000, forget => 1, pause => 100 },
 	user => 'app',
 	name => 'forgets');
-poll_ok(
-	$node,
-	q{SELECT status = 'WARNING' AND evidence LIKE '1 leak suspects in % s, 0 of them came back to work, 1 are there now;%' FROM connpool_audit() WHERE practice = 'resource clean-up'},
-	'clean-up: a leak now');
+poll_ok($node, <<~'SQL', 'clean-up: a leak now');
+	SELECT status = 'WARNING' AND evidence LIKE
+	       '1 leak suspects in % s, 0 of them came back to work, 1 are there now;%'
+	FROM connpool_audit()
+	WHERE practice = 'resource clean-up'
+	SQL
 $node->safe_psql('postgres', 'ALTER SYSTEM SET idle_in_transaction_session_timeout = 0');
 $node->reload;
 poll_ok(
@@ -150,10 +161,11 @@ poll_ok(
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET idle_in_transaction_session_timeout');
 $node->reload;
 application_end($app);
-poll_ok(
-	$node,
-	q{SELECT status = 'ADVICE' AND evidence LIKE '1 leak suspects %, 0 are there now;%' FROM connpool_audit() WHERE practice = 'resource clean-up'},
-	'clean-up: one that is over');
+poll_ok($node, <<~'SQL', 'clean-up: one that is over');
+	SELECT status = 'ADVICE' AND evidence LIKE '1 leak suspects %, 0 are there now;%'
+	FROM connpool_audit()
+	WHERE practice = 'resource clean-up'
+	SQL
 
 # Monitoring.
 like(
@@ -162,23 +174,29 @@ like(
 	'monitoring: in order');
 $node->append_conf('postgresql.conf', 'connpool_monitor.track_queries = off');
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT status = 'ADVICE' AND evidence LIKE '%statements are not counted' FROM connpool_audit() WHERE practice = 'monitoring'},
-	'monitoring: statements are not counted');
+poll_ok($node, <<~'SQL', 'monitoring: statements are not counted');
+	SELECT status = 'ADVICE' AND evidence LIKE '%statements are not counted'
+	FROM connpool_audit()
+	WHERE practice = 'monitoring'
+	SQL
 my @off = map { "connpool_monitor.${_}_warning = -1\nconnpool_monitor.${_}_critical = -1" }
   split /\n/, $node->safe_psql('postgres', 'SELECT metric_name FROM get_connection_stats()');
 $node->append_conf('postgresql.conf', join("\n", @off));
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT status = 'WARNING' AND evidence LIKE '%; 0 of 15 metrics raise alerts;%' FROM connpool_audit() WHERE practice = 'monitoring'},
-	'monitoring: nobody would be warned');
+poll_ok($node, <<~'SQL', 'monitoring: nobody would be warned');
+	SELECT status = 'WARNING' AND evidence LIKE '%; 0 of 15 metrics raise alerts;%'
+	FROM connpool_audit()
+	WHERE practice = 'monitoring'
+	SQL
 
 # Who may ask, and from where.
-$node->safe_psql('postgres',
-	'CREATE ROLE monitor LOGIN IN ROLE pg_monitor; CREATE SCHEMA trap; CREATE FUNCTION trap.length(text) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION \'trapped\'; END $$; GRANT USAGE ON SCHEMA trap TO monitor'
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
+	CREATE SCHEMA trap;
+	CREATE FUNCTION trap.length(text) RETURNS int LANGUAGE plpgsql
+	  AS $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
+	GRANT USAGE ON SCHEMA trap TO monitor
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		'SET search_path = trap, pg_catalog, public; SELECT count(*) FROM connpool_audit()',

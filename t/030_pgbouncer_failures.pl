@@ -139,10 +139,11 @@ is( $said{copy},
 	'one that begins a COPY, of which libpq sees no end');
 is($said{good}, 't ', 'and one that is well');
 $node->safe_psql('postgres', $_) foreach 'CREATE DATABASE passing', 'DROP DATABASE passing';
-poll_ok(
-	$node,
-	q{SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0) FROM connpool_pgbouncer WHERE NOT up},
-	'each is tried again, after a pause');
+poll_ok($node, <<~'SQL', 'each is tried again, after a pause');
+	SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0)
+	FROM connpool_pgbouncer
+	WHERE NOT up
+	SQL
 is( log_count(
 		$node,
 		'WARNING:  connpool_monitor: PgBouncer "(hang|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer',
@@ -247,10 +248,11 @@ poll_ok(
 my $log = -s $node->logfile;
 stop_pooler($pooler);
 restart_pooler($pooler);
-poll_ok(
-	$node,
-	q{SELECT up AND last_success > now() - interval '1 s' FROM connpool_pgbouncer WHERE pooler = 'real'},
-	'one that was restarted answers');
+poll_ok($node, <<~'SQL', 'one that was restarted answers');
+	SELECT up AND last_success > now() - interval '1 s'
+	FROM connpool_pgbouncer
+	WHERE pooler = 'real'
+	SQL
 stop_pooler($_) foreach $pooler, $late;
 
 # Passwords from the password file only; a refused one is tried again after a minute.
@@ -277,10 +279,11 @@ ask(right => passfile('right', 'right'),
 	none => 'host=' . $locked->host . ' port=' . $locked->port . ' user=stats passfile=/nowhere');
 delete $ENV{PGPASSWORD};
 poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'right'}, 'the right password');
-poll_ok(
-	$node,
-	q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE retry_at BETWEEN now() + interval '50 s' AND now() + interval '60 s'},
-	'a wrong one and a missing one are tried again after a minute');
+poll_ok($node, <<~'SQL', 'a wrong one and a missing one are tried again after a minute');
+	SELECT count(*) = 2
+	FROM connpool_pgbouncer
+	WHERE retry_at BETWEEN now() + interval '50 s' AND now() + interval '60 s'
+	SQL
 like(
 	errors(),
 	qr/^none\|f\|.*password.*\nright\|t\|\nwrong\|f\|.*password authentication failed/s,
@@ -335,9 +338,11 @@ $worker = worker_pid($node);
 ok(wait_until(sub { @child = children($worker) }), 'the next worker has a process');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 ok(wait_until(sub { is_gone($child[0]) }), 'which ends with it');
-$node->poll_query_until('postgres',
-	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer' AND pid <> $worker"
-);
+$node->poll_query_until('postgres', <<~"SQL");
+	SELECT count(*) = 1
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor pgbouncer' AND pid <> $worker
+	SQL
 $worker = worker_pid($node);
 ok(wait_until(sub { @child = children($worker) }), 'another worker has a process');
 my $began = time;
@@ -393,10 +398,7 @@ $lacking->append_conf(
 	'postgresql.conf', "shared_preload_libraries = 'pg_stat_statements, connpool_monitor'
 connpool_monitor.pgbouncer_interval = '100ms'
 connpool_monitor.pgbouncer = 'answering=host="
-	  . $answering->host
-	  . ' port='
-	  . $answering->port
-	  . " user=$user'");
+	  . $answering->host . ' port=' . $answering->port . " user=$user'");
 $lacking->start;
 $lacking->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 my $missing = qq{could not execute "$program": No such file or directory};
@@ -481,24 +483,26 @@ foreach my $version (15 .. 26)
 		$version >= 24 ? 44 : '',
 		$version >= 26 ? 66 : '',
 		$version >= 21 ? 200 : '');
-	is( $node->safe_psql(
-			'postgres',
-			qq{SELECT p.cl_active, p.cl_waiting, p.wait_time, p.pool_mode, p.cl_cancel_req, p.cl_active_cancel_req, p.load_balance_hosts,
-			s.total_xact_count, s.total_wait_time, s.avg_query_time, s.total_server_assignment_count, s.total_bind_count, s.total_client_login_count, b.max_prepared_statements, b.default_pool_size, b.version
-		FROM connpool_pgbouncer b JOIN connpool_pgbouncer_pools p USING (pooler) JOIN connpool_pgbouncer_stats s USING (pooler) WHERE pooler = 'v$version'}
-		),
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT p.cl_active, p.cl_waiting, p.wait_time, p.pool_mode, p.cl_cancel_req,
+			       p.cl_active_cancel_req, p.load_balance_hosts,
+			s.total_xact_count, s.total_wait_time, s.avg_query_time,
+			  s.total_server_assignment_count, s.total_bind_count, s.total_client_login_count,
+			  b.max_prepared_statements, b.default_pool_size, b.version
+			FROM connpool_pgbouncer b
+			JOIN connpool_pgbouncer_pools p USING (pooler)
+			JOIN connpool_pgbouncer_stats s USING (pooler)
+			WHERE pooler = 'v$version'
+			SQL
 		join('|',
 			3, 7, 2345.678, 'transaction', @is[ 0 .. 2 ],
 			11, 22, 33, @is[ 3 .. 6 ],
 			20, "1.$version.0"),
 		"1.$version: columns that it has, and NULL for others");
 }
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'}
-	),
-	'84',
-	'waiting clients of all');
+is($node->safe_psql('postgres', <<~'SQL'), '84', 'waiting clients of all');
+	SELECT current_value FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'
+	SQL
 $_->stop foreach values %versions;
 
 # Rows that are too many, too long, not numbers.
@@ -523,10 +527,10 @@ poll_ok(
 	$node,
 	q{SELECT up AND rows_dropped = 44 FROM connpool_pgbouncer},
 	'rows that are too many are counted');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting) FROM connpool_pgbouncer_pools}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting)
+		FROM connpool_pgbouncer_pools
+		SQL
 	'256|63|0|0',
 	'what is no number is NULL, what is too long is cut');
 is( $node->safe_psql(
@@ -562,14 +566,16 @@ foreach my $case (
 			]));
 	ask(every_pid => $console);
 	my $session = session($node, 'session');
-	poll_ok(
-		$node,
-		q{SELECT (last_success > connected_at + interval '1.1 s') FROM connpool_pgbouncer, connpool_sessions WHERE application_name = 'session'},
-		"$name: asked");
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT pooled_by IS NOT NULL FROM connpool_sessions WHERE application_name = 'session'}
-		),
+	poll_ok($node, <<~'SQL', "$name: asked");
+		SELECT (last_success > connected_at + interval '1.1 s')
+		FROM connpool_pgbouncer, connpool_sessions
+		WHERE application_name = 'session'
+		SQL
+	is( $node->safe_psql('postgres', <<~'SQL'),
+			SELECT pooled_by IS NOT NULL
+			FROM connpool_sessions
+			WHERE application_name = 'session'
+			SQL
 		$is_ours ? 't' : 'f',
 		"$name: with the same pid is " . ($is_ours ? 'ours' : 'not ours'));
 	leave($session);

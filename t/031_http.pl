@@ -140,12 +140,11 @@ is_deeply(
 	'so are the reasons of refusals');
 my $session = session($node, "it''s \"<b>\\ü");
 my ($pool) = grep { $_->{connections} == 1 } @{ get_json($port, '/api/pools')->{pools} };
-is( $pool->{application},
-	$node->safe_psql(
-		'postgres',
-		q{SELECT application_name FROM connpool_pools WHERE connections = 1 AND application_name NOT LIKE '%.pl'}
-	),
-	'a name in JSON');
+is($pool->{application}, $node->safe_psql('postgres', <<~'SQL'), 'a name in JSON');
+		SELECT application_name
+		FROM connpool_pools
+		WHERE connections = 1 AND application_name NOT LIKE '%.pl'
+		SQL
 is( "$pool->{database} $pool->{role} $pool->{idle}",
 	'postgres ' . $node->safe_psql('postgres', 'SELECT current_user') . ' 1',
 	'and the rest of its pool');
@@ -288,7 +287,9 @@ my %applications = map { /application="([^"]*)"/ ? ($1 => 1) : () } split /\n/,
   get($port, '/metrics')->{content};
 cmp_ok(scalar keys %applications,
 	'<=', 21, 'ten thousand names later twenty pools have series, and the others one');
-sub sql_queries {
+
+sub sql_queries
+{
 	return $node->safe_psql('postgres', q{SELECT sum(queries) FROM connpool_pools});
 }
 my $queries = sql_queries();
@@ -320,9 +321,10 @@ $node->safe_psql('postgres', $_)
   q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'SQL_ASCII'};
 $node->safe_psql('latin', qq{CREATE ROLE "r\xf4le" LOGIN; CREATE ROLE "r\xf5le" LOGIN});
 # the byte E9, and the four characters by which it is shown
-$node->safe_psql('latin',
-	qq{CREATE DATABASE "caf\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII'; CREATE DATABASE "caf\\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII'}
-);
+$node->safe_psql('latin', <<~"SQL");
+		CREATE DATABASE "caf\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII';
+		CREATE DATABASE "caf\\xe9" TEMPLATE template0 ENCODING 'SQL_ASCII'
+		SQL
 $node->safe_psql($_, 'SELECT 1') foreach "caf\xe9", 'caf\xe9';
 $node->safe_psql(
 	'other',

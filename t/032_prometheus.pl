@@ -182,8 +182,7 @@ values_ok('up{job!="wrong"}', '1,1,1', 'three servers are up');
 is( wait_for(
 		'up ,up ,up ',
 		sub {
-			return join ',',
-			  map { "$_->{health} $_->{lastError}" }
+			return join ',', map { "$_->{health} $_->{lastError}" }
 			  grep { $_->{labels}{job} ne 'wrong' } @{ api('targets')->{activeTargets} };
 		}),
 	'up ,up ,up ',
@@ -217,8 +216,11 @@ is(scalar @{ api('targets/metadata', metric => 'connpool_queries_total') }, 0, '
 
 # Values, against SQL. Nothing else runs at the primary, and the statement that asks is not yet in its answer.
 my @idle = map { session($node{primary}, "shop_$_") } 1 .. 4;
-my $in_sql =
-  q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()};
+my $in_sql = <<~'SQL';
+	SELECT count(*)
+	FROM pg_stat_activity
+	WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+	SQL
 poll_ok($node{primary}, "SELECT ($in_sql) = 4", 'four sessions are open');
 values_ok('sum(connpool_connections{' . instance('primary') . '})', '4', 'connections');
 values_ok('connpool_connections{database="postgres",state="idle",' . instance('primary') . '}',

@@ -336,9 +336,11 @@ page_ok(q{['web', 'jobs', 'reports', 'checkout'].every(name => rowOf('#pools', n
 # Refusals.
 $node->psql($_->[0], 'SELECT 1', extra_params => [ '-U', $_->[1] ])
   foreach [ 'shopp', 'shop' ], ([ 'billing', 'batch' ]) x 3, [ 'shop', 'nobody' ];
-my $reasons = $watcher->query_safe(
-	q{SELECT string_agg(reason || ' ' || rejections, ', ' ORDER BY reason) FROM connpool_rejections WHERE rejections > 0}
-);
+my $reasons = $watcher->query_safe(<<~'SQL');
+	SELECT string_agg(reason || ' ' || rejections, ', ' ORDER BY reason)
+	FROM connpool_rejections
+	WHERE rejections > 0
+	SQL
 like($reasons, qr/^\w+ 1, no_database 1, role_limit 3$/, 'connections were refused');
 page_is(q{cellsOf('#refusals').map(row => row[0] + ' ' + row[1]).sort().join(', ')},
 	$reasons, 'the page has their reasons');
@@ -397,9 +399,10 @@ my %hostile = (
 	role => '"\'><script>alert(2)</script>',
 	application => '<svg onload=alert(3)>&lt;b&gt;\'"</td></table><style>*{}');
 my $turned = "over\xe2\x80\xaeturn";
-my $sql = $node->safe_psql('postgres',
-	"SELECT format('CREATE ROLE %I LOGIN SUPERUSER; CREATE DATABASE %I; CREATE ROLE %I LOGIN', \$q\$$hostile{role}\$q\$, \$q\$$hostile{database}\$q\$, '$turned')"
-);
+my $sql = $node->safe_psql('postgres', <<~"SQL");
+	SELECT format('CREATE ROLE %I LOGIN SUPERUSER; CREATE DATABASE %I; CREATE ROLE %I LOGIN',
+	       \$q\$$hostile{role}\$q\$, \$q\$$hostile{database}\$q\$, '$turned')
+	SQL
 $node->safe_psql('postgres', $_) foreach split /; /, $sql;
 my ($leaking) = hold(@hostile{qw(database role application)});
 $leaking->query_safe('BEGIN');

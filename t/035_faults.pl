@@ -117,8 +117,11 @@ sub busy_with
 	return until_true(
 		$name,
 		sub {
-			sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name' AND query <> '' AND $state"
-			);
+			sql($node, <<~"SQL");
+				SELECT pid
+				FROM pg_stat_activity
+				WHERE application_name = '$name' AND query <> '' AND $state
+				SQL
 		});
 }
 
@@ -129,7 +132,7 @@ sub held_after
 	my $name = 'held ' . int rand 1e9;
 	my $wire = Wire->connect_to($node, $name, user => $user);
 	push @opened, $wire->{socket};
-	my $pid = sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+	my $pid = sql($node, "SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
 	$tell->($wire);
 	return $pid;
 }
@@ -163,25 +166,29 @@ sub all_is_well
 	worker($_) foreach qw(sampler saver http pgbouncer);
 	push @wrong, 'no answer over HTTP'
 	  unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });
-	my ($failed, $opened) = split /\|/,
-	  sql(
-		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
-	  );
+	my ($failed, $opened) = split /\|/, sql($node, <<~'SQL');
+		SELECT failed_queries, sessions_opened
+		FROM connpool_query_stats, connpool_session_stats
+		WHERE period = 'since_reset'
+		SQL
 	$node->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
-	my ($failed_after, $opened_after) = split /\|/,
-	  sql(
-		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
-	  );
+	my ($failed_after, $opened_after) = split /\|/, sql($node, <<~'SQL');
+		SELECT failed_queries, sessions_opened
+		FROM connpool_query_stats, connpool_session_stats
+		WHERE period = 'since_reset'
+		SQL
 	push @wrong, "$failed and then $failed_after failed" if $failed_after - $failed != 3;
 	push @wrong, "$opened and then $opened_after opened" if $opened_after - $opened != 4;
-	push @wrong, sql(
+	push @wrong, sql($node, 
 		q{SELECT 'sessions do not add up: ' || s FROM connpool_session_stats s
 		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed}
 	);
-	push @wrong, sql(
-		q{SELECT 'pools do not add up: ' || p || ' of ' || total_queries FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
-		WHERE period = 'since_reset' AND total_queries <> p});
-	push @wrong, sql(q{SELECT problem FROM connpool_info() WHERE problem <> ''});
+	push @wrong, sql($node, <<~'SQL');
+		SELECT 'pools do not add up: ' || p || ' of ' || total_queries
+		FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
+		WHERE period = 'since_reset' AND total_queries <> p
+		SQL
+	push @wrong, sql($node, q{SELECT problem FROM connpool_info() WHERE problem <> ''});
 	is(join('; ', grep { $_ ne '' } @wrong), '', $name);
 	return;
 }
@@ -202,9 +209,9 @@ sub killed
 	return;
 }
 
-sql('CREATE DATABASE fresh');
-sql('CREATE TABLE copied (i int)');
-sql(q{CREATE ROLE app LOGIN PASSWORD 'secret'});
+sql($node, 'CREATE DATABASE fresh');
+sql($node, 'CREATE TABLE copied (i int)');
+sql($node, q{CREATE ROLE app LOGIN PASSWORD 'secret'});
 unlink($node->data_dir . '/pg_hba.conf');
 $node->append_conf('pg_hba.conf', "local all app password\nlocal all all trust\n");
 $node->reload;
@@ -214,18 +221,24 @@ all_is_well('before anything');
 killed("the $_", worker($_)) foreach qw(sampler saver http pgbouncer);
 {
 	# it cannot commit while a commit that notifies waits for a standby
-	sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+	sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 	$node->reload;
 	$node->poll_query_until('postgres',
 		q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
 	busy_with(
-		'BEGIN; SET LOCAL synchronous_commit = on; NOTIFY something; INSERT INTO copied VALUES (1); COMMIT',
+		<<~'SQL',
+			BEGIN;
+			SET LOCAL synchronous_commit = on;
+			NOTIFY something;
+			INSERT INTO copied VALUES (1);
+			COMMIT
+			SQL
 		q{wait_event = 'SyncRep'});
-	sql("ALTER SYSTEM SET connpool_monitor.$_")
+	sql($node, "ALTER SYSTEM SET connpool_monitor.$_")
 	  foreach q{notify_database = 'postgres'}, 'total_connections_warning = 1';
 	$node->reload;
 	killed('the notifier', worker('notifier'));
-	sql('ALTER SYSTEM RESET ALL');
+	sql($node, 'ALTER SYSTEM RESET ALL');
 	$node->reload;
 }
 
@@ -281,21 +294,20 @@ killed(
 		my $wire = Wire->connect_to($node, $name, user => $user, database => 'fresh');
 		push @opened, $wire->{socket};
 		$wire->query($_) foreach 'BEGIN', 'CREATE EXTENSION connpool_monitor CASCADE';
-		sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+		sql($node, "SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
 	}
 );
 killed('in resets, one after the other',
 	busy_with('DO $$ BEGIN LOOP PERFORM connpool_reset(); END LOOP; END $$'));
-killed(
-	'asking for everything',
-	busy_with(
-		'DO $$ BEGIN LOOP PERFORM count(*) FROM connpool_pools; PERFORM count(*) FROM connpool_sessions; PERFORM length(connpool_metrics()); END LOOP; END $$'
-	));
+killed('asking for everything', busy_with(<<~'SQL'));
+		DO $$ BEGIN LOOP PERFORM count(*) FROM connpool_pools; PERFORM count(*)
+		  FROM connpool_sessions; PERFORM length(connpool_metrics()); END LOOP; END $$
+		SQL
 killed(
 	'in errors, one after the other',
 	busy_with(
 		'DO $$ BEGIN LOOP BEGIN PERFORM 1/0; EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$'));
-sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 $node->reload;
 $node->poll_query_until('postgres',
 	q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
@@ -304,7 +316,7 @@ killed(
 	busy_with(
 		'SET synchronous_commit = on; INSERT INTO copied VALUES (1)',
 		q{wait_event = 'SyncRep'}));
-sql('ALTER SYSTEM RESET synchronous_standby_names');
+sql($node, 'ALTER SYSTEM RESET synchronous_standby_names');
 $node->reload;
 
 # --- anybody, at any moment, under load that connects, folds pools, fails and is refused
@@ -323,7 +335,7 @@ sub load
 foreach my $round (1 .. $rounds)
 {
 	load();
-	my $before = sql('SELECT sum(sessions_opened) FROM connpool_session_stats');
+	my $before = sql($node, 'SELECT sum(sessions_opened) FROM connpool_session_stats');
 	$node->poll_query_until('postgres',
 		"SELECT sessions_opened > $before + 20 FROM connpool_session_stats")
 	  or die 'no load';
@@ -356,10 +368,11 @@ foreach my $round (1 .. $rounds)
 foreach my $round (1 .. $rounds)
 {
 	load();
-	my ($start, $counted) = split /\|/,
-	  sql(
-		q{SELECT clock_timestamp(), total_queries FROM connpool_query_stats WHERE period = 'since_reset'}
-	  );
+	my ($start, $counted) = split /\|/, sql($node, <<~'SQL');
+		SELECT clock_timestamp(), total_queries
+		FROM connpool_query_stats
+		WHERE period = 'since_reset'
+		SQL
 	$node->poll_query_until('postgres', "SELECT last_saved > '$start' FROM connpool_info()")
 	  or die 'nothing is saved';
 	my $from = -s $node->logfile;
@@ -368,12 +381,12 @@ foreach my $round (1 .. $rounds)
 	$node->start;
 	all_is_well("stopped at once under load, round $round");
 	is(log_count($node, 'is not used', $from), 0, 'the file was whole');
-	cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+	cmp_ok(sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
 		'>=', $counted, 'and had all that was counted before it');
 }
 
 # --- workers that are asked to go come back, and lose nothing
-my $queries = sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+my $queries = sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 foreach my $name (qw(sampler saver http pgbouncer))
 {
 	my $pid = worker($name);
@@ -387,7 +400,7 @@ foreach my $name (qw(sampler saver http pgbouncer))
 		});
 }
 all_is_well('workers that were asked to go are back');
-cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+cmp_ok(sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
 	'>', $queries, 'and nothing was lost');
 
 $node->stop;

@@ -66,17 +66,20 @@ sub memories
 
 sub shared
 {
-	return sql(
-		q{SELECT string_agg(format('%s %s', name, allocated_size), ', ' ORDER BY name) FROM pg_shmem_allocations WHERE name LIKE '%connpool%'}
-	);
+	return sql($node, <<~'SQL');
+		SELECT string_agg(format('%s %s', name, allocated_size), ', ' ORDER BY name)
+		FROM pg_shmem_allocations
+		WHERE name LIKE '%connpool%'
+		SQL
 }
 # What was counted of everybody but the watcher, who is asking all the time.
 sub counted
 {
-	return split /\|/,
-	  sql(
-		q{SELECT sum(queries), sum(failed_queries), sum(sessions_opened) FROM connpool_pools WHERE application_name <> 'watcher'}
-	  );
+	return split /\|/, sql($node, <<~'SQL');
+		SELECT sum(queries), sum(failed_queries), sum(sessions_opened)
+		FROM connpool_pools
+		WHERE application_name <> 'watcher'
+		SQL
 }
 
 # Asked over HTTP now and then; labels that name nothing, or something by its number.
@@ -166,17 +169,25 @@ sub churn
 }
 
 # Somebody who reads everything meanwhile. What must hold at any moment is written down when it does not.
-sql('CREATE TABLE broken (what text)');
+sql($node, 'CREATE TABLE broken (what text)');
 my $file = PostgreSQL::Test::Utils::tempdir() . '/watch.sql';
 append_to_file($file, <<'SQL');
 SELECT sum(queries) AS queries, sum(sessions_opened) AS opened FROM connpool_pools \gset
-INSERT INTO broken SELECT format('%s queries and then %s', :last_queries, :queries) WHERE :queries < :last_queries;
-INSERT INTO broken SELECT format('%s opened and then %s', :last_opened, :opened) WHERE :opened < :last_opened;
+INSERT INTO broken
+SELECT format('%s queries and then %s', :last_queries, :queries)
+WHERE :queries < :last_queries;
+INSERT INTO broken
+SELECT format('%s opened and then %s', :last_opened, :opened)
+WHERE :opened < :last_opened;
 \set last_queries :queries
 \set last_opened :opened
 INSERT INTO broken SELECT 'names: ' || p FROM connpool_pools p
-	WHERE database IS NULL OR database !~ '^(postgres|database_\d+|\(other\))$' OR role IS NULL OR role = '' OR role ~ '^\d+$' OR application_name IS NULL;
-INSERT INTO broken SELECT format('%s pools', count(*)) FROM connpool_pools HAVING count(*) > current_setting('connpool_monitor.max_pools')::int + 1;
+	WHERE database IS NULL OR database !~ '^(postgres|database_\d+|\(other\))$' OR role IS NULL
+	  OR role = '' OR role ~ '^\d+$' OR application_name IS NULL;
+INSERT INTO broken
+SELECT format('%s pools', count(*))
+FROM connpool_pools
+HAVING count(*) > current_setting('connpool_monitor.max_pools')::int + 1;
 SELECT count(*) FROM connpool_sessions, connpool_info();
 SELECT count(*) FROM connpool_connection_states;
 SELECT count(*) FROM connpool_clients;
@@ -233,95 +244,115 @@ SKIP:
 	}
 }
 is(shared(), $allocated, 'shared memory is what it was');
-is(sql(q{SELECT string_agg(what, '; ') FROM broken}),
+is(sql($node, q{SELECT string_agg(what, '; ') FROM broken}),
 	'', 'sums never fell, names were names, pools kept their number, at whatever moment');
 is(join(' ', sort keys %odd), '', 'nor was a name over HTTP anything but one');
 is($scrapes, 20, 'which answered each time');
-my $read = sql(q{SELECT queries FROM connpool_pools WHERE application_name = 'watcher'});
+my $read = sql($node, q{SELECT queries FROM connpool_pools WHERE application_name = 'watcher'});
 poll_ok(
 	$node,
 	"SELECT queries > $read FROM connpool_pools WHERE application_name = 'watcher'",
 	'who reads all of it still does');
 # in mid-query or not, this is one failure; a client that is killed may be none
-sql(q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'watcher'}
-);
+sql($node, <<~'SQL');
+	SELECT count(pg_terminate_backend(pid))
+	FROM pg_stat_activity
+	WHERE application_name = 'watcher'
+	SQL
 poll_ok($node, q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'watcher'},
 	'and is gone');
 $watcher->kill_kill(grace => 5);
 undef $watcher;
 
-is(sql("SELECT count(*) <= $pools + 1 FROM connpool_pools"),
+is(sql($node, "SELECT count(*) <= $pools + 1 FROM connpool_pools"),
 	't', 'pools are no more than max_pools, and the others');
-is(sql("SELECT pools_used <= $pools AND pools_folded >= 1000 - $pools FROM connpool_info()"),
+is(sql($node, "SELECT pools_used <= $pools AND pools_folded >= 1000 - $pools FROM connpool_info()"),
 	't', 'all before them were folded');
 # in neither sum is the statement that asks
-is( sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries FROM connpool_query_stats WHERE period = 'since_reset'}
-	),
-	0,
-	'pools have all statements');
-is( sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'
-	),
-	0,
-	'sessions opened are those ended and those open');
-is( sql(q{SELECT sum(p.sessions_opened) - min(s.sessions_opened) FROM connpool_pools p, connpool_session_stats s}
-	),
-	0,
-	'and those of all pools');
-is( sql(q{SELECT string_agg(sqlstate || ' ' || errors, ', ' ORDER BY sqlstate) FROM connpool_errors}
-	),
+is(sql($node, <<~'SQL'), 0, 'pools have all statements');
+	SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries
+	FROM connpool_query_stats
+	WHERE period = 'since_reset'
+	SQL
+is(sql($node, <<~'SQL'), 0, 'sessions opened are those ended and those open');
+	SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed -
+	       sessions_killed - connections
+	FROM connpool_session_stats
+	SQL
+is(sql($node, <<~'SQL'), 0, 'and those of all pools');
+	SELECT sum(p.sessions_opened) - min(s.sessions_opened)
+	FROM connpool_pools p, connpool_session_stats s
+	SQL
+is( sql($node, <<~'SQL'),
+		SELECT string_agg(sqlstate || ' ' || errors, ', ' ORDER BY sqlstate)
+		FROM connpool_errors
+		SQL
 	'22012 ' . $rounds * $each . ", 3D000 $rounds, 57P01 1",
 	'errors are those provoked');
-is( sql(q{SELECT string_agg(reason || ' ' || rejections, ', ') FROM connpool_rejections WHERE rejections > 0}
-	),
+is( sql($node, <<~'SQL'),
+		SELECT string_agg(reason || ' ' || rejections, ', ')
+		FROM connpool_rejections
+		WHERE rejections > 0
+		SQL
 	"no_database $rounds",
 	'who asked for a dropped database was refused and counted');
-is( sql(qq{SELECT string_agg(database || ' ' || role || ' ' || application_name, ', ' ORDER BY at DESC) FROM (SELECT * FROM connpool_rejection_log LIMIT 3) last}
-	),
+is( sql($node, <<~'SQL'),
+		SELECT string_agg(database || ' ' || role || ' ' || application_name, ', '
+		       ORDER BY at DESC)
+		FROM (SELECT * FROM connpool_rejection_log LIMIT 3) last
+		SQL
 	join(', ',
 		map { "database_$_ role_" . $_ * $each . " $application" } reverse $rounds - 2 .. $rounds),
 	'by name');
 # a session may end a little after the next one has begun: not the very order
-is( sql(q{SELECT string_agg(format('%s %s %s %s %s', database, role, sessions_opened, queries, failed_queries), ', ' ORDER BY substr(role, 6)::int) FROM connpool_pools
+is( sql($node, q{SELECT string_agg(format('%s %s %s %s %s', database, role, sessions_opened, queries, failed_queries), ', ' ORDER BY substr(role, 6)::int) FROM connpool_pools
 		WHERE role LIKE 'role\_%' AND substr(role, 6)::int > } . ($rounds * $each - 10)),
 	join(', ',
 		map { sprintf 'database_%d role_%d 1 2 1', ($_ + $each - 1) / $each, $_ }
 		  $rounds * $each - 9 .. $rounds * $each),
 	'the last ones are there with their names, though dropped');
-is( sql('SELECT count(*) FROM pg_roles WHERE rolname LIKE $$role\_%$$') +
-	  sql('SELECT count(*) FROM pg_database WHERE datname LIKE $$database\_%$$'),
+is( sql($node, 'SELECT count(*) FROM pg_roles WHERE rolname LIKE $$role\_%$$') +
+	  sql($node, 'SELECT count(*) FROM pg_database WHERE datname LIKE $$database\_%$$'),
 	0,
 	'all was dropped');
-is( sql(q{SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_extension'::regclass AND refobjid NOT IN (SELECT oid FROM pg_extension)}
-	),
-	0,
-	'nothing is left behind');
-is(sql('SELECT problem FROM connpool_info()'), '', 'all of ours is well');
+is(sql($node, <<~'SQL'), 0, 'nothing is left behind');
+	SELECT count(*)
+	FROM pg_depend
+	WHERE refclassid = 'pg_extension'::regclass
+	  AND refobjid NOT IN (SELECT oid FROM pg_extension)
+	SQL
+is(sql($node, 'SELECT problem FROM connpool_info()'), '', 'all of ours is well');
 
 # --- a name that comes again is the same pool
-sql($_) foreach 'CREATE DATABASE database_again', 'CREATE ROLE role_again LOGIN';
+sql($node, $_) foreach 'CREATE DATABASE database_again', 'CREATE ROLE role_again LOGIN';
 foreach (1, 2)
 {
 	$node->safe_psql('database_again', 'SELECT 1', extra_params => [ '-U', 'role_again' ]);
-	sql($_) foreach 'DROP DATABASE database_again', 'DROP ROLE role_again';
-	sql($_) foreach 'CREATE DATABASE database_again', 'CREATE ROLE role_again LOGIN';
+	sql($node, $_) foreach 'DROP DATABASE database_again', 'DROP ROLE role_again';
+	sql($node, $_) foreach 'CREATE DATABASE database_again', 'CREATE ROLE role_again LOGIN';
 }
-is( sql(q{SELECT count(*), sum(sessions_opened), sum(queries) FROM connpool_pools WHERE database = 'database_again' AND role = 'role_again'}
-	),
-	'1|2|2',
-	'a name that comes again is the same pool');
+is(sql($node, <<~'SQL'), '1|2|2', 'a name that comes again is the same pool');
+	SELECT count(*), sum(sessions_opened), sum(queries)
+	FROM connpool_pools
+	WHERE database = 'database_again' AND role = 'role_again'
+	SQL
 
 # --- a session whose role is dropped meanwhile, and one whose database is
 my $orphan =
   $node->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'role_again' ]);
 $orphan->set_query_timer_restart;
 $orphan->query_safe(q{SET application_name = 'orphan'});
-sql('DROP ROLE role_again');
+sql($node, 'DROP ROLE role_again');
 wait_samples($node, 2);
-is( sql(q{SELECT s.role IS NOT DISTINCT FROM a.usename, s.database, s.queries FROM connpool_sessions s JOIN pg_stat_activity a USING (pid) WHERE s.application_name = 'orphan'}
-	),
+is( sql($node, <<~'SQL'),
+		SELECT s.role IS NOT DISTINCT FROM a.usename, s.database, s.queries
+		FROM connpool_sessions s
+		JOIN pg_stat_activity a USING (pid)
+		WHERE s.application_name = 'orphan'
+		SQL
 	't|postgres|1',
 	'a session whose role was dropped is listed as in pg_stat_activity');
-is(sql(q{SELECT role, connections FROM connpool_pools WHERE application_name = 'orphan'}),
+is(sql($node, q{SELECT role, connections FROM connpool_pools WHERE application_name = 'orphan'}),
 	'role_again|1', 'and by name in its pool');
 is( join(' ',
 		map  { $_->{role} }
@@ -333,21 +364,24 @@ is( $orphan->query_safe(
 	't|t',
 	'and may ask what everybody may');
 leave($orphan);
-poll_ok(
-	$node,
-	q{SELECT connections = 0 AND sessions_opened = 0 AND sessions_closed = 1 AND queries = 2 FROM connpool_pools WHERE application_name = 'orphan'},
-	'it ends in its pool');
+poll_ok($node, <<~'SQL', 'it ends in its pool');
+	SELECT connections = 0 AND sessions_opened = 0 AND sessions_closed = 1 AND queries = 2
+	FROM connpool_pools
+	WHERE application_name = 'orphan'
+	SQL
 my $forced = session($node, 'forced', dbname => 'database_again');
-sql('DROP DATABASE database_again WITH (FORCE)');
-poll_ok(
-	$node,
-	q{SELECT sessions_killed = 1 FROM connpool_pools WHERE database = 'database_again' AND application_name = 'forced'},
-	'one whose database was dropped by force was killed');
+sql($node, 'DROP DATABASE database_again WITH (FORCE)');
+poll_ok($node, <<~'SQL', 'one whose database was dropped by force was killed');
+	SELECT sessions_killed = 1
+	FROM connpool_pools
+	WHERE database = 'database_again' AND application_name = 'forced'
+	SQL
 eval { leave($forced) };
-is( sql('SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections FROM connpool_session_stats'
-	),
-	0,
-	'and sessions still add up');
+is(sql($node, <<~'SQL'), 0, 'and sessions still add up');
+	SELECT sessions_opened - sessions_closed - sessions_abandoned - sessions_failed -
+	       sessions_killed - connections
+	FROM connpool_session_stats
+	SQL
 
 # --- the log
 $node->stop;

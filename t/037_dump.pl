@@ -19,7 +19,8 @@ my $catalogue = extension_members(definitions => 1);
 # Which rows of the catalogs these are.
 my $rows = <<'SQL';
 SELECT d.classid, d.objid, p.xmin, c.xmin, e.extversion, e.xmin FROM pg_extension e
-JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
+JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+  AND d.deptype = 'e'
 LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE e.extname = 'connpool_monitor' ORDER BY 1, 2
@@ -32,17 +33,20 @@ my $default = in_source('postgres',
 	q{SELECT default_version FROM pg_available_extensions WHERE name = 'connpool_monitor'});
 cmp_ok(scalar(() = $fresh =~ /^(?:function|view) /mg), '>', 50, 'there is a catalogue to compare');
 {
-	my @versions = split /\n/,
-	  in_source('postgres',
-		q{SELECT version FROM pg_available_extension_versions WHERE name = 'connpool_monitor' ORDER BY 1}
-	  );
+	my @versions = split /\n/, in_source('postgres', <<~'SQL');
+		SELECT version
+		FROM pg_available_extension_versions
+		WHERE name = 'connpool_monitor'
+		ORDER BY 1
+		SQL
 	note "versions: @versions";
 	foreach my $version (@versions)
 	{
 		in_source('postgres', 'CREATE DATABASE updated');
-		in_source('updated',
-			"CREATE EXTENSION pg_stat_statements; CREATE EXTENSION connpool_monitor VERSION '$version'"
-		);
+		in_source('updated', <<~"SQL");
+				CREATE EXTENSION pg_stat_statements;
+				CREATE EXTENSION connpool_monitor VERSION '$version'
+				SQL
 		my $rows_before = in_source('updated', $rows);
 		in_source('updated', 'ALTER EXTENSION connpool_monitor UPDATE');
 		is(in_source('updated', $catalogue),
@@ -91,21 +95,25 @@ cmp_ok(scalar(() = $fresh =~ /^(?:function|view) /mg), '>', 50, 'there is a cata
 # --- whoever installs may have other rights by default than PostgreSQL gives
 in_source('postgres', 'CREATE ROLE outsider LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor');
 in_source('postgres', 'CREATE DATABASE strict');
-in_source('strict',
-	'CREATE EXTENSION pg_stat_statements; ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC; CREATE EXTENSION connpool_monitor'
-);
+in_source('strict', <<~'SQL');
+		CREATE EXTENSION pg_stat_statements;
+		ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+		CREATE EXTENSION connpool_monitor
+		SQL
 is( $source->safe_psql(
 		'strict',
 		q{SELECT count(*) > 5, connpool_health() ->> 'status' <> '' FROM get_connection_stats()},
 		extra_params => [ '-U', 'outsider' ]),
 	't|t',
 	'counts are for everybody all the same');
-foreach my $view (
-	split /\n/,
-	in_source(
-		'strict',
-		q{SELECT c.relname FROM pg_class c JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid WHERE e.extname = 'connpool_monitor' AND c.relkind = 'v' ORDER BY 1}
-	))
+foreach my $view (split /\n/, in_source('strict', <<~'SQL'))
+				SELECT c.relname
+				FROM pg_class c
+				JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
+				JOIN pg_extension e ON e.oid = d.refobjid
+				WHERE e.extname = 'connpool_monitor' AND c.relkind = 'v'
+				ORDER BY 1
+				SQL
 {
 	my ($status, undef, $errors) =
 	  $source->psql('strict', "SELECT count(*) FROM $view", extra_params => [ '-U', 'watcher' ]);
@@ -128,8 +136,14 @@ in_source('shop', <<'SQL');
 CREATE SCHEMA monitoring;
 CREATE EXTENSION pg_stat_statements;
 CREATE EXTENSION connpool_monitor SCHEMA monitoring;
-CREATE VIEW ours AS SELECT application_name, count(*) AS connections FROM monitoring.connpool_sessions GROUP BY 1;
-CREATE FUNCTION asks() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT count(*) FROM monitoring.get_connection_stats(); END;
+CREATE VIEW ours AS
+SELECT application_name, count(*) AS connections
+FROM monitoring.connpool_sessions
+GROUP BY 1;
+CREATE FUNCTION asks() RETURNS bigint LANGUAGE sql BEGIN ATOMIC
+SELECT count(*)
+FROM monitoring.get_connection_stats();
+END;
 GRANT USAGE ON SCHEMA monitoring TO plain, app;
 GRANT SELECT ON ours, monitoring.connpool_pools TO plain;
 GRANT EXECUTE ON FUNCTION monitoring.connpool_metrics(), monitoring.connpool_reset(text) TO plain;
@@ -144,10 +158,12 @@ sub materialize
 }
 my @live =
   qw(connpool_sessions connpool_running_queries connpool_blocked_queries connpool_connection_states connpool_clients connpool_leaks);
-my @all = split /\n/,
-  in_source('shop',
-	q{SELECT relname FROM pg_class WHERE relkind = 'v' AND relnamespace = 'monitoring'::regnamespace ORDER BY 1}
-  );
+my @all = split /\n/, in_source('shop', <<~'SQL');
+		SELECT relname
+		FROM pg_class
+		WHERE relkind = 'v' AND relnamespace = 'monitoring'::regnamespace
+		ORDER BY 1
+		SQL
 cmp_ok(scalar @all, '>', 20, 'there are views to be kept');
 in_source('shop',
 	materialize(@live)
@@ -155,15 +171,24 @@ in_source('shop',
 
 my $asked = <<'SQL';
 SELECT count(*) > 0, asks() > 5 FROM ours;
-SELECT has_table_privilege('plain', 'ours', 'SELECT'), has_table_privilege('plain', 'monitoring.connpool_pools', 'SELECT'), has_table_privilege('plain', 'monitoring.connpool_errors', 'SELECT'),
-       has_function_privilege('plain', 'monitoring.connpool_metrics()', 'EXECUTE'), has_function_privilege('plain', 'monitoring.connpool_reset(text)', 'EXECUTE'),
-       has_function_privilege('plain', 'monitoring.connpool_health()', 'EXECUTE'), has_table_privilege('pg_monitor', 'monitoring.connpool_errors', 'SELECT');
+SELECT has_table_privilege('plain', 'ours', 'SELECT'),
+       has_table_privilege('plain', 'monitoring.connpool_pools', 'SELECT'),
+       has_table_privilege('plain', 'monitoring.connpool_errors', 'SELECT'),
+       has_function_privilege('plain', 'monitoring.connpool_metrics()', 'EXECUTE'),
+         has_function_privilege('plain', 'monitoring.connpool_reset(text)', 'EXECUTE'),
+       has_function_privilege('plain', 'monitoring.connpool_health()', 'EXECUTE'),
+         has_table_privilege('pg_monitor', 'monitoring.connpool_errors', 'SELECT');
 SELECT count(*) > 5 FROM kept_stats;
 SELECT extversion, extnamespace::regnamespace FROM pg_extension WHERE extname = 'connpool_monitor';
 SQL
 my $answers = "t|t\nt|t|f|t|t|f|f\nt\n$default|monitoring";
 my $policies = <<'SQL';
-SELECT coalesce(rolname, '-'), coalesce(datname, '-'), setconfig FROM pg_db_role_setting s LEFT JOIN pg_roles r ON r.oid = s.setrole LEFT JOIN pg_database d ON d.oid = s.setdatabase
+SELECT coalesce(rolname, '-'), coalesce(datname, '-'), setconfig
+FROM pg_db_role_setting s
+LEFT
+JOIN pg_roles r ON r.oid = s.setrole
+LEFT
+JOIN pg_database d ON d.oid = s.setdatabase
 WHERE setconfig::text LIKE '%connpool_monitor%' ORDER BY 1, 2
 SQL
 my $shop = in_source('shop', $catalogue);
@@ -234,14 +259,20 @@ foreach my $preload ('pg_stat_statements, connpool_monitor', '')
 		# not preloaded they are words without a meaning until the library comes, and then they count
 		is( $other->safe_psql(
 				'shop',
-				q{SELECT count(*) > 5 FROM monitoring.get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_idle_timeout; SHOW connpool_monitor.pool_max_uses},
+				<<~'SQL',
+						SELECT count(*) > 5 FROM monitoring.get_connection_stats();
+						SHOW connpool_monitor.pool_max;
+						SHOW connpool_monitor.pool_idle_timeout;
+						SHOW connpool_monitor.pool_max_uses
+						SQL
 				extra_params => [ '-U', 'app' ]),
 			"t\n7\n10min\n1000",
 			"$where, $format: which are in force");
-		my (undef, undef, $denied) = $other->psql(
-			'shop',
-			q{SELECT count(*) FROM monitoring.get_connection_stats(); SET connpool_monitor.pool_max = 70},
-			extra_params => [ '-U', 'app' ]);
+		my (undef, undef, $denied) =
+		  $other->psql('shop', <<~'SQL', extra_params => [ '-U', 'app' ]);
+				SELECT count(*) FROM monitoring.get_connection_stats();
+				SET connpool_monitor.pool_max = 70
+				SQL
 		like(
 			$denied,
 			qr/permission denied to set parameter "connpool_monitor.pool_max"/,
@@ -252,9 +283,11 @@ foreach my $preload ('pg_stat_statements, connpool_monitor', '')
 	if (!$preload)
 	{
 		# a superuser may write what he likes while the library is unknown; it is PostgreSQL that says so later
-		$other->safe_psql('postgres',
-			q{CREATE ROLE app LOGIN; ALTER ROLE app SET connpool_monitor.pool_max = 'many'; ALTER ROLE app SET connpool_monitor.pool_most = 1}
-		);
+		$other->safe_psql('postgres', <<~'SQL');
+			CREATE ROLE app LOGIN;
+			ALTER ROLE app SET connpool_monitor.pool_max = 'many';
+			ALTER ROLE app SET connpool_monitor.pool_most = 1
+			SQL
 		$other->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 		my ($status, $output, $warnings) = $other->psql(
 			'postgres',

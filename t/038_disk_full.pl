@@ -44,7 +44,7 @@ sub sql { return $node->safe_psql('postgres', @_); }
 
 sub counted
 {
-	return sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+	return sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 }
 
 sub fill_disk
@@ -62,8 +62,8 @@ sub fill_disk
 	return;
 }
 
-sql('SELECT 1') foreach 1 .. 20;
-my $now = sql('SELECT clock_timestamp()');
+sql($node, 'SELECT 1') foreach 1 .. 20;
+my $now = sql($node, 'SELECT clock_timestamp()');
 poll_ok(
 	$node,
 	"SELECT last_saved > '$now' FROM connpool_info()",
@@ -77,18 +77,18 @@ isnt(
 	)[0],
 	0,
 	'a statement that needs room fails');
-is(sql(q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
+is(sql($node, q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
 	'53100', 'which is counted as what it is');
 # that statement's own room is given back
 fill_disk();
-poll_ok(
-	$node,
-	q{SELECT last_save_error LIKE 'could not write file%No space left on device' FROM connpool_info()},
-	'saving fails, and the view says why');
+poll_ok($node, <<~'SQL', 'saving fails, and the view says why');
+	SELECT last_save_error LIKE 'could not write file%No space left on device'
+	FROM connpool_info()
+	SQL
 # Not earlier: while the failed statement gave its room back, a save could succeed.
 my $whole = slurp_file($file);
 wait_samples($node, 30);
-is(sql('SELECT samples_missed <= samples / 5 FROM connpool_info()'), 't', 'samples go on');
+is(sql($node, 'SELECT samples_missed <= samples / 5 FROM connpool_info()'), 't', 'samples go on');
 is( log_count(
 		$node, 'WARNING:  connpool_monitor: could not write file .*: No space left on device',
 		$offset),
@@ -108,7 +108,7 @@ is( log_count(
 
 # the disk is full when the server stops
 my $queries = counted();
-$now = sql('SELECT clock_timestamp()');
+$now = sql($node, 'SELECT clock_timestamp()');
 $node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()");
 fill_disk();
 $node->stop('fast');

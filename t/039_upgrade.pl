@@ -28,7 +28,10 @@ CREATE ROLE app LOGIN;
 ALTER ROLE app SET connpool_monitor.pool_max = 7;
 ALTER ROLE app IN DATABASE postgres SET connpool_monitor.pool_max_uses = 9;
 ALTER DATABASE postgres SET connpool_monitor.pool_idle_timeout = '10min';
-CREATE VIEW ours AS SELECT application_name, count(*) AS connections FROM connpool_sessions GROUP BY 1;
+CREATE VIEW ours AS
+SELECT application_name, count(*) AS connections
+FROM connpool_sessions
+GROUP BY 1;
 CREATE MATERIALIZED VIEW kept AS SELECT * FROM get_connection_stats();
 GRANT SELECT ON ours, connpool_pools TO plain;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO plain;
@@ -37,8 +40,11 @@ SQL
 my $asked = <<'SQL';
 SELECT count(*) > 0 FROM ours;
 SELECT count(*) > 5 FROM kept;
-SELECT has_table_privilege('plain', 'ours', 'SELECT'), has_table_privilege('plain', 'connpool_pools', 'SELECT'), has_table_privilege('plain', 'connpool_errors', 'SELECT'),
-       has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'), has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
+SELECT has_table_privilege('plain', 'ours', 'SELECT'),
+       has_table_privilege('plain', 'connpool_pools', 'SELECT'),
+       has_table_privilege('plain', 'connpool_errors', 'SELECT'),
+       has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'),
+         has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
 SELECT string_agg(setconfig::text, ' ' ORDER BY setconfig::text) FROM pg_db_role_setting;
 SQL
 my $answers =
@@ -187,26 +193,27 @@ CONF
 	is($new->safe_psql('postgres', $catalogue), $was, "$name: the extension is whole");
 	is($new->safe_psql('postgres', $asked), $answers, "$name: and what users made of it");
 	is( $new->safe_psql(
-			'postgres',
-			'SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_max_uses; SHOW connpool_monitor.pool_idle_timeout',
+			'postgres', <<~'SQL',
+			SELECT count(*) > 5 FROM get_connection_stats();
+			SHOW connpool_monitor.pool_max;
+			SHOW connpool_monitor.pool_max_uses;
+			SHOW connpool_monitor.pool_idle_timeout
+			SQL
 			extra_params => [ '-U', 'app' ]),
 		"t\n7\n9\n10min",
 		"$name: policies are in force");
 
 	if ($is_preloaded)
 	{
-		is( $new->safe_psql(
-				'postgres',
-				q{SELECT total_queries < 100, failed_queries FROM connpool_query_stats WHERE period = 'since_reset'}
-			),
-			't|0',
-			"$name: counters begin anew");
-		is( $new->safe_psql(
-				'postgres',
-				q{SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded FROM connpool_info()}
-			),
-			't|t',
-			"$name: of which we are told");
+		is($new->safe_psql('postgres', <<~'SQL'), 't|0', "$name: counters begin anew");
+			SELECT total_queries < 100, failed_queries
+			FROM connpool_query_stats
+			WHERE period = 'since_reset'
+			SQL
+		is($new->safe_psql('postgres', <<~'SQL'), 't|t', "$name: of which we are told");
+			SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded
+			FROM connpool_info()
+			SQL
 		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}),
 			0, "$name: no alert is left over");
 		wait_samples($new, 3);

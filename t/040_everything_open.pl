@@ -138,9 +138,13 @@ sub open_everything
 		"\\echo started\nUPDATE t SET i = i WHERE i = 1;\n");
 
 	my $busy = session($node, 'busy');
-	$busy->query_safe(
-		q{LISTEN news; CREATE TEMP TABLE mine (); SELECT pg_advisory_lock(1); PREPARE p AS SELECT 1; SET work_mem = '8MB'}
-	);
+	$busy->query_safe(<<~'SQL');
+		LISTEN news;
+		CREATE TEMP TABLE mine ();
+		SELECT pg_advisory_lock(1);
+		PREPARE p AS SELECT 1;
+		SET work_mem = '8MB'
+		SQL
 	my $untracked = session($node, 'untracked');
 	$untracked->query_safe('SET track_activities = off');
 	my $pooled = Wire->connect_to($pooler, 'pooled', user => $user);
@@ -169,11 +173,15 @@ sub queries
 	my ($server) = @_;
 	my @queries;
 	foreach my $row (split /\n/, $server->safe_psql('postgres', <<'SQL'))
-SELECT c.relname, 'view', 0 FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+SELECT c.relname, 'view', 0
+FROM pg_depend d
+JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
 UNION ALL
-SELECT p.proname, 'function', p.pronargs - p.pronargdefaults FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+SELECT p.proname, 'function', p.pronargs - p.pronargdefaults
+FROM pg_depend d
+JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND p.proname NOT LIKE '\_%'
 AND p.proname <> 'connpool_reset'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
@@ -256,7 +264,8 @@ $standby->start;
 $node->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('logical', 'pgoutput')});
 my @open = open_everything();
 poll_ok($node, <<'SQL', 'everything is open');
-SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') AND wait_event_type = 'Lock') = 2
+SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared')
+       AND wait_event_type = 'Lock') = 2
    AND count(*) FILTER (WHERE backend_type = 'walsender') = 2
    AND count(*) FILTER (WHERE backend_type = 'parallel worker') = 2
    AND count(*) FILTER (WHERE application_name LIKE 'copy%' AND wait_event_type = 'Client') = 2
@@ -267,10 +276,11 @@ SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') 
 FROM pg_stat_activity
 SQL
 # the first prepared transaction is the oldest of all, before the worker of HTTP looks at it
-poll_ok(
-	$node,
-	q{SELECT current_value >= 3 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'},
-	'a transaction is three seconds old');
+poll_ok($node, <<~'SQL', 'a transaction is three seconds old');
+	SELECT current_value >= 3
+	FROM get_connection_stats()
+	WHERE metric_name = 'oldest_transaction_seconds'
+	SQL
 read_everything($node, 'primary', $port);
 
 # the same numbers by both ways
@@ -288,12 +298,9 @@ poll_ok(
 	$node,
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'both prepared transactions are suspects');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'}
-	),
-	'0',
-	'a prepared transaction is the head of its queue');
+is($node->safe_psql('postgres', <<~'SQL'), '0', 'a prepared transaction is the head of its queue');
+	SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'
+	SQL
 
 my ($oldest) = split /\|/, stat_of($node, 'oldest_transaction_seconds');
 cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest),

@@ -61,20 +61,23 @@ foreach my $round (1 .. 12)
 is(transactions('idler'), 1, 'invalidations add no transaction to an idle session');
 is(transactions('newcomer'),
 	0, 'invalidations add no transaction to a session that has run nothing');
-is( $watcher->query_safe(
-		q{SELECT string_agg(violations::text, ' ') FROM connpool_sessions WHERE application_name IN ('idler', 'listener')}
-	),
+is( $watcher->query_safe(<<~'SQL'),
+		SELECT string_agg(violations::text, ' ')
+		FROM connpool_sessions
+		WHERE application_name IN ('idler', 'listener')
+		SQL
 	'{} {}',
 	'neither session violates pool_max_uses');
 
 SKIP:
 {
 	skip 'login triggers came with 17', 1 if $node->pg_version < 17;
-	$node->safe_psql(
-		'postgres',
-		q{CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1; END $$;
-		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login(); ALTER EVENT TRIGGER login ENABLE ALWAYS}
-	);
+	$node->safe_psql('postgres', <<~'SQL');
+		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1;
+		  END $$;
+		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login();
+		ALTER EVENT TRIGGER login ENABLE ALWAYS
+		SQL
 	my $late = Wire->connect_to($node, 'late', user => $user);
 	$late->query('SELECT 1');
 	is(transactions('late'), 1, 'a login trigger adds no transaction');

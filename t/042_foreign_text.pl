@@ -25,14 +25,18 @@ my $user = $node->safe_psql('postgres', 'SELECT session_user');
 my %databases = (latin => 'LATIN1', ascii => 'SQL_ASCII');
 foreach my $database (sort keys %databases)
 {
-	$node->safe_psql('postgres',
-		"CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE 'C' LC_CTYPE 'C'"
-	);
+	$node->safe_psql('postgres', <<~"SQL");
+		CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE
+		  'C' LC_CTYPE 'C'
+		SQL
 	$node->safe_psql($database, 'CREATE EXTENSION connpool_monitor CASCADE');
 }
-$node->safe_psql('postgres',
-	'CREATE ROLE app LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE TABLE held (i int); INSERT INTO held VALUES (1)'
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE app LOGIN;
+	CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+	CREATE TABLE held (i int);
+	INSERT INTO held VALUES (1)
+	SQL
 
 # A session that says its encoding before psql could, and stays.
 sub odd_session
@@ -63,17 +67,21 @@ $named->query('SELECT 1');
 my $euro =
   odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
 # not by pg_stat_activity, which writes behind its copy of such a text
-poll_ok(
-	$node,
-	q{SELECT count(*) = 2 FROM connpool_sessions WHERE application_name IN ('runs', 'waiter') AND state = 'active'},
-	'statements with odd bytes run');
+poll_ok($node, <<~'SQL', 'statements with odd bytes run');
+	SELECT count(*) = 2
+	FROM connpool_sessions
+	WHERE application_name IN ('runs', 'waiter') AND state = 'active'
+	SQL
 wait_samples($node, 5);
 
-my @views = split /\n/, $node->safe_psql(
-	'postgres',
-	q{SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+my @views = split /\n/, $node->safe_psql('postgres', <<~'SQL');
+	SELECT c.relname
+	FROM pg_depend d
+	JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
-	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') ORDER BY 1});
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+	ORDER BY 1
+	SQL
 my @queries = (
 	(map { "TABLE $_" } @views),
 	'SELECT * FROM connpool_audit()',
@@ -120,15 +128,17 @@ like(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'
 	qr/^a(\?|\\xe9)$/, 'odd bytes of an application_name are replaced');
 is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}),
 	'd?|r?', 'odd bytes in names of databases and roles are replaced');
-is( $node->safe_psql(
-		'postgres',
-		q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SET client_encoding = 'LATIN1';
+		SELECT query FROM connpool_leaks WHERE application_name = 'euro'
+		SQL
 	"BEGIN; SELECT '?'",
 	'a character that the client does not have is replaced');
-is( in_utf8(
-		q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}
-	),
+is( in_utf8(<<~'SQL'),
+		SELECT query
+		FROM slow_queries
+		WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'
+		SQL
 	'SELECT $1 AS "caf?", pg_sleep($2)',
 	'the text of one statement is replaced in part, the others are whole');
 is( in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}),
@@ -141,14 +151,17 @@ $node->safe_psql('template_of_both', 'CREATE TABLE t (i int); INSERT INTO t VALU
 foreach my $number (1, 2)
 {
 	$node->safe_psql('postgres', "CREATE DATABASE copy_$number TEMPLATE template_of_both");
-	$node->safe_psql("copy_$number",
-		"ALTER TABLE t RENAME COLUMN i TO renamed_$number; SELECT pg_sleep(0.15), renamed_$number FROM t"
-	);
+	$node->safe_psql("copy_$number", <<~"SQL");
+			ALTER TABLE t RENAME COLUMN i TO renamed_$number;
+			SELECT pg_sleep(0.15), renamed_$number FROM t
+			SQL
 }
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT database, query
+		FROM connpool_slow_statements
+		WHERE database LIKE 'copy%'
+		ORDER BY 1
+		SQL
 	"copy_1|SELECT pg_sleep(\$1), renamed_1 FROM t\ncopy_2|SELECT pg_sleep(\$1), renamed_2 FROM t",
 	'each statement has the text of its own database');
 is( $node->safe_psql(
@@ -170,10 +183,10 @@ is($node->safe_psql('postgres', $secrets),
 	'1', 'connpool_slow_statements shows a DO block with its literals');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET connpool_monitor.slow_statement_text = off');
 $node->reload;
-poll_ok(
-	$node,
-	'SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0 FROM connpool_slow_statements',
-	'with slow_statement_text off it shows queryids and no text');
+poll_ok($node, <<~'SQL', 'with slow_statement_text off it shows queryids and no text');
+	SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0
+	FROM connpool_slow_statements
+	SQL
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.slow_statement_text');
 $node->reload;
 poll_ok(
@@ -217,8 +230,10 @@ is( $node->safe_psql(
 	't|0',
 	'connpool_slow_statements then has numbers without text');
 is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0 FROM connpool_audit()},
+		'postgres', <<~'SQL',
+		SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0
+		FROM connpool_audit()
+		SQL
 		extra_params => [ '-U', 'watcher' ]),
 	't|t',
 	'and connpool_audit() calls the practices that need it unknown');
@@ -227,10 +242,11 @@ my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user =>
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'names are quoted in a sentence');
+poll_ok($node, <<~'SQL', 'names are quoted in a sentence');
+	SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%'
+	FROM connpool_alerts
+	WHERE metric_name = 'total_connections'
+	SQL
 
 # functions of a user's own beside ours
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');

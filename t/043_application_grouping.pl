@@ -194,8 +194,8 @@ sub run_clients
 sub group_by
 {
 	my ($rule) = @_;
-	sql("ALTER SYSTEM SET connpool_monitor.application_grouping = '$rule'");
-	sql('SELECT pg_reload_conf()');
+	sql($node, "ALTER SYSTEM SET connpool_monitor.application_grouping = '$rule'");
+	sql($node, 'SELECT pg_reload_conf()');
 	poll_ok(
 		$node,
 		"SELECT current_setting('connpool_monitor.application_grouping') = '$rule'",
@@ -206,39 +206,43 @@ sub group_by
 sub pool
 {
 	my ($application, $columns) = @_;
-	return sql("SELECT $columns FROM connpool_pools WHERE application_name = '$application'");
+	return sql($node, "SELECT $columns FROM connpool_pools WHERE application_name = '$application'");
 }
 
 sub nothing_lost
 {
 	my ($when) = @_;
-	is( sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries, (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections) FROM connpool_pools)
-		FROM connpool_query_stats WHERE period = 'since_reset'}),
-		'0|0',
-		"the pools have every statement and session $when");
+	is(sql($node, <<~'SQL'), '0|0', "the pools have every statement and session $when");
+		SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries,
+		       (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned -
+		       sessions_failed - sessions_killed - connections) FROM connpool_pools)
+		FROM connpool_query_stats WHERE period = 'since_reset'
+		SQL
 	return;
 }
 my $pools_of_web = q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'web%'};
 
 run_clients('web', $_) foreach '127.0.0.1', $pooler->host;
-is(sql($pools_of_web), '1', 'clients at several addresses are one pool');
+is(sql($node, $pools_of_web), '1', 'clients at several addresses are one pool');
 is(pool('web', 'connections, peak_connections, queries >= 24'),
 	'4|4|t', 'which has their connections and statements');
-is(sql(q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
+is(sql($node, q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
 	'4', 'a session keeps its full name');
-is( sql(q{SELECT count(DISTINCT application_name) FROM connpool_slow_statements WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'}
-	),
-	'5',
-	'so does a slow statement: pgbench has four ports, and one pid');
-sql('ALTER SYSTEM SET connpool_monitor.slow_statements_warning = 1');
-sql('SELECT pg_reload_conf()');
-poll_ok(
-	$node,
-	qq{SELECT culprit ~ ' web \\d+ \\($user in postgres\\)' FROM connpool_alerts WHERE metric_name = 'slow_statements'},
-	'the culprit is the pool');
+is(sql($node, <<~'SQL'), '5', 'so does a slow statement: pgbench has four ports, and one pid');
+	SELECT count(DISTINCT application_name)
+	FROM connpool_slow_statements
+	WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'
+	SQL
+sql($node, 'ALTER SYSTEM SET connpool_monitor.slow_statements_warning = 1');
+sql($node, 'SELECT pg_reload_conf()');
+poll_ok($node, <<~"SQL", 'the culprit is the pool');
+	SELECT culprit ~ ' web \\d+ \\($user in postgres\\)'
+	FROM connpool_alerts
+	WHERE metric_name = 'slow_statements'
+	SQL
 my $name = 'n' x 55;
 run_clients($name, '127.0.0.1');
-is( sql(q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}
+is( sql($node, q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}
 	),
 	$name,
 	'an address of which PostgreSQL has cut the end is dropped too');
@@ -270,7 +274,7 @@ is(pool('idle', 'queries, sessions_opened, sessions_closed'),
 is(pool('idle - 10.0.0.7:51234', 'queries, sessions_opened, sessions_closed'),
 	'0|0|1', 'and ends in the one of its full name');
 run_clients('web', '127.0.0.1');
-is(sql($pools_of_web), '5', 'now each client is a pool');
+is(sql($node, $pools_of_web), '5', 'now each client is a pool');
 nothing_lost('after a change of the rule');
 
 group_by('numbers');
@@ -281,10 +285,11 @@ $wire{busy}->query("SET application_name = 'busy - 10.0.0.8:4'");
 is(pool('busy', 'connections, queries, peak_connections'),
 	'1|3|1', 'and stays there when only its address changes');
 run_clients("api-7d4b9c6f5-$_", $pooler->host) foreach 'x2x9z', 'bcdfg';
-is( sql(q{SELECT application_name, connections, queries >= 24 FROM connpool_pools WHERE application_name LIKE 'api%'}
-	),
-	'api-*-*|4|t',
-	'all pods of a deployment are one pool');
+is(sql($node, <<~'SQL'), 'api-*-*|4|t', 'all pods of a deployment are one pool');
+	SELECT application_name, connections, queries >= 24
+	FROM connpool_pools
+	WHERE application_name LIKE 'api%'
+	SQL
 # a pool gets its series after 30 samples
 poll_ok($node, <<'SQL', 'the series of the pool has the grouped name');
 SELECT connpool_metrics() LIKE '%connpool_pool_queries_total{%,application="api-*-*"}%'
@@ -295,7 +300,7 @@ nothing_lost('by numbers');
 my @job = Wire->connect_to($node, 'job-1', user => $user);
 $job[0]->query('SELECT 1');
 $node->safe_psql('postgres', 'SELECT pg_sleep(0.2)');
-is(sql(q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}),
+is(sql($node, q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}),
 	'0', 'a pool that opens no session has no suspect');
 push @job, Wire->connect_to($node, 'job-2', user => $user);
 $job[1]->query('SELECT 1');
@@ -304,34 +309,40 @@ poll_ok(
 	q{SELECT string_agg(application_name, ',') = 'job-1' FROM connpool_leaks WHERE kind = 'idle'},
 	'a session of another name in the same pool makes one suspect');
 $job[1]->query('BEGIN');
-my $suspects =
-  q{SELECT string_agg(application_name, ',') FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
+my $suspects = <<~'SQL';
+	SELECT string_agg(application_name, ',')
+	FROM connpool_leaks
+	WHERE kind = 'idle_in_transaction'
+	SQL
 poll_ok($node, "$suspects" =~ s/string_agg.*'\)/count(*) = 1/r, 'a transaction is a suspect');
 
 foreach my $case ([ 'job-*', 'job-2' ], [ 'job-2', '' ])
 {
 	my ($exempt, $left) = @$case;
-	sql("ALTER SYSTEM SET connpool_monitor.exempt_applications = '$user/$exempt'");
-	sql('SELECT pg_reload_conf()');
+	sql($node, "ALTER SYSTEM SET connpool_monitor.exempt_applications = '$user/$exempt'");
+	sql($node, 'SELECT pg_reload_conf()');
 	poll_ok(
 		$node,
 		"SELECT current_setting('connpool_monitor.exempt_applications') = '$user/$exempt'",
 		"$exempt is exempt");
-	is(sql($suspects), $left, 'an exemption is of the full name');
+	is(sql($node, $suspects), $left, 'an exemption is of the full name');
 }
 $_->end foreach @job, @wire{qw(busy failing)};
 
 # Pools keep their names over a restart; the rule is for sessions.
 stop_pooler($pooler);
-my $before = sql(
-	q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
-);
+my $before = sql($node, <<~'SQL');
+	SELECT string_agg(application_name || queries, ',' ORDER BY application_name)
+	FROM connpool_pools
+	WHERE application_name ~ '^(web|api|busy|n)'
+	SQL
 group_by('host');
 $node->restart;
-is( sql(q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
-	),
-	$before,
-	'a restart changes no pool');
+is(sql($node, <<~'SQL'), $before, 'a restart changes no pool');
+	SELECT string_agg(application_name || queries, ',' ORDER BY application_name)
+	FROM connpool_pools
+	WHERE application_name ~ '^(web|api|busy|n)'
+	SQL
 nothing_lost('after a restart');
 $node->stop('fast');
 done_testing();

@@ -24,13 +24,14 @@ my $large = q{SELECT repeat('x', 1000) FROM generate_series(1, 20000)};
 
 sub sql        { return $node->safe_psql('postgres', $_[0]) }
 sub connect_as { return Wire->connect_to($node, $_[0], user => $user) }
-sub listed     { return sql('SELECT count(*) FROM connpool_leaks') }
+sub listed     { return sql($node, 'SELECT count(*) FROM connpool_leaks') }
 
 # Columns of the kind's row of connpool_leak_stats.
-sub stats_query {
+sub stats_query
+{
 	return "SELECT $_[0] FROM connpool_leak_stats WHERE kind = 'waiting_for_client'";
 }
-sub stats { return sql(stats_query($_[0])) }
+sub stats { return sql($node, stats_query($_[0])) }
 
 sub stats_become
 {
@@ -82,7 +83,7 @@ sub suspected_while
 my $loader = begin_copy(connect_as('loader'));
 $loader->send_message('d', "a row\n");
 suspected('loader');
-is( sql(<<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
+is( sql($node, <<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
 SELECT state, pid = (SELECT pid FROM pg_stat_activity WHERE application_name = 'loader'),
        held > '1 s' AND held <= xact_age, xact_age < '1 min', query
 FROM connpool_leaks
@@ -105,7 +106,7 @@ stats_become('suspects = 1', 'the sampler suspects it again');
 $loader->send_message('c', '');
 is($loader->read_until('Z'), 'C Z', 'its COPY ends');
 stats_become('suspects = 0 AND detected = 2 AND released = 2', 'the end of its COPY releases it');
-is( sql(<<'SQL'), 'waiting_for_client|released|loader|t|2',
+is( sql($node, <<'SQL'), 'waiting_for_client|released|loader|t|2',
 SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '1 min', count(*)
 FROM connpool_leak_log GROUP BY 1, 2, 3, 4
 SQL
@@ -119,7 +120,7 @@ my $slow = begin_copy(connect_as('slow'));
 is(suspected_while(sub { $slow->send_message('d', "a row\n"); sleep 0.05 }),
 	0, 'a COPY that makes progress is no suspect, though its client is slow');
 is(stats('detected'), '2', 'nor has any sample counted it');
-is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
+is(sql($node, q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
 	'ClientRead', 'it was found waiting for its client all the same');
 $slow->send_message('c', '')->read_until('Z');
 $slow->end;
@@ -131,7 +132,7 @@ $unload->send_message('Q', "COPY ($large) TO STDOUT\0");
 $report->send_message('Q', "$large\0");
 suspected('unload');
 suspected('report');
-is(sql(<<'SQL'), 'ClientWrite|2', 'both wait to write');
+is(sql($node, <<'SQL'), 'ClientWrite|2', 'both wait to write');
 SELECT wait_event, count(*) FROM pg_stat_activity
 WHERE application_name IN ('unload', 'report') GROUP BY 1
 SQL
@@ -151,7 +152,7 @@ my $pipeline = connect_as('pipeline');
 $pipeline->parse('', q{INSERT INTO t VALUES ('x')});
 execute_without_sync($pipeline);
 suspected('pipeline');
-is(sql('SELECT state FROM connpool_leaks'), 'active', 'a pipeline is not idle in transaction');
+is(sql($node, 'SELECT state FROM connpool_leaks'), 'active', 'a pipeline is not idle in transaction');
 is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }),
 	0, 'a pipeline that sends statement after statement is no suspect');
 suspected('pipeline');
@@ -185,7 +186,7 @@ $pipeline->query('COMMIT');
 		[ q{sample_interval = '200ms'}, 1 ])
 	{
 		my ($setting, $is_listed) = @$change;
-		sql("ALTER SYSTEM SET connpool_monitor.$setting");
+		sql($node, "ALTER SYSTEM SET connpool_monitor.$setting");
 		$node->reload;
 		wait_samples($node, 5);
 		is(stats($counts), $before, "$setting changes no count");
@@ -194,7 +195,7 @@ $pipeline->query('COMMIT');
 	is(log_count($node, 'came back to work', $offset),
 		0, 'no change of a setting is logged as a return to work');
 
-	sql(<<'SQL');
+	sql($node, <<'SQL');
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'connpool_monitor sampler'
 SQL
@@ -202,12 +203,12 @@ SQL
 	wait_samples($node, 3);
 	is(stats($counts), $before, 'a new sampler counts nothing twice');
 
-	is(sql('SELECT pg_cancel_backend(pid) FROM connpool_leaks'), 't', 'a cancel is sent');
+	is(sql($node, 'SELECT pg_cancel_backend(pid) FROM connpool_leaks'), 't', 'a cancel is sent');
 	wait_samples($node, 3);
 	is(listed(), '1', 'a cancel does not end a COPY that waits for data');
-	sql('SELECT pg_terminate_backend(pid) FROM connpool_leaks');
+	sql($node, 'SELECT pg_terminate_backend(pid) FROM connpool_leaks');
 	stats_become('suspects = 0', 'pg_terminate_backend() ends it');
-	is( sql('SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
+	is( sql($node, 'SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
 		'ended|waiting_for_client|held',
 		'the log says that its session ended');
 }

@@ -18,7 +18,7 @@ connpool_monitor.leak_idle_age = '1h'
 CONF
 sub sql { my ($query, @options) = @_; return $node->safe_psql('postgres', $query, @options) }
 
-sql(<<'SQL');
+sql($node, <<'SQL');
 CREATE TABLE orders (a int PRIMARY KEY);
 CREATE TABLE stock (a int);
 CREATE SCHEMA "My Schema";
@@ -29,7 +29,7 @@ CREATE DATABASE "other db";
 SELECT format('CREATE TABLE many_%s (a int)', i) FROM generate_series(1, 12) i \gexec
 SQL
 $node->safe_psql('other db', 'CREATE TABLE far (a int)');
-my $user = sql('SELECT current_user');
+my $user = sql($node, 'SELECT current_user');
 my @as_viewer = (extra_params => [ '-U', 'viewer' ]);
 
 # What connpool_leaks says that the session of that application holds.
@@ -39,7 +39,7 @@ sub holds
 	my $row = "FROM connpool_leaks WHERE application_name = '$application'";
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 $row")
 	  or die "$application is no suspect";
-	return sql("SELECT coalesce(holds, 'NULL') $row", @options);
+	return sql($node, "SELECT coalesce(holds, 'NULL') $row", @options);
 }
 
 my $writer = session($node, 'writer');
@@ -65,12 +65,12 @@ is( holds('writer'),
 	  . 'AccessShareLock on public.stock; xid 1 transaction old',
 	'locks are named by mode and relation, the strongest first; the age of the xid follows');
 my $queries = q{SELECT queries FROM %s WHERE application_name = 'writer'};
-is( sql(sprintf $queries, 'connpool_leaks'),
-	sql(sprintf $queries, 'connpool_sessions'),
+is( sql($node, sprintf $queries, 'connpool_leaks'),
+	sql($node, sprintf $queries, 'connpool_sessions'),
 	'queries is what connpool_sessions counts');
 is(holds('writer', @as_viewer),
 	'NULL', 'a role that may not see the session does not see what it holds');
-is( sql('SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
+is( sql($node, 'SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
 	't|<insufficient privilege>',
 	'nor how many statements it has run');
 $writer->query_safe('ROLLBACK');
@@ -79,11 +79,11 @@ $writer->query_safe(<<'SQL');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM "My Schema"."Odd "" Name";
 SQL
-sql('INSERT INTO stock VALUES (2)') foreach 1 .. 3;
+sql($node, 'INSERT INTO stock VALUES (2)') foreach 1 .. 3;
 is( holds('writer'),
 	'AccessShareLock on "My Schema"."Odd "" Name"; xmin 3 transactions old',
 	'names are quoted where needed, and the age of the snapshot is given');
-is(sql(<<'SQL'), 't', 'it is the age that pg_stat_activity gives');
+is(sql($node, <<'SQL'), 't', 'it is the age that pg_stat_activity gives');
 SELECT holds LIKE '%; xmin ' || age(a.backend_xmin) || ' transactions old'
 FROM connpool_leaks l JOIN pg_stat_activity a USING (pid)
 SQL
@@ -142,7 +142,7 @@ SQL
 }
 
 # Prepared transactions, told apart though PostgreSQL calls each process 0.
-sql(<<'SQL');
+sql($node, <<'SQL');
 BEGIN; INSERT INTO stock VALUES (3); PREPARE TRANSACTION 'first';
 BEGIN; LOCK TABLE orders IN SHARE MODE; PREPARE TRANSACTION 'second';
 SQL
@@ -150,14 +150,14 @@ poll_ok(
 	$node,
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'two prepared transactions are suspects');
-is(sql(<<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks, and no statements');
+is(sql($node, <<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks, and no statements');
 SELECT query, queries IS NULL, regexp_replace(holds, '; xid \d+ transactions? old$', '; aged')
 FROM connpool_leaks WHERE kind = 'prepared' ORDER BY query
 SQL
 PREPARE TRANSACTION 'first'|t|RowExclusiveLock on public.stock; aged
 PREPARE TRANSACTION 'second'|t|ShareLock on public.orders; aged
 ROWS
-sql("ROLLBACK PREPARED '$_'") foreach qw(first second);
+sql($node, "ROLLBACK PREPARED '$_'") foreach qw(first second);
 leave($writer);
 
 # Idle connections that their pool forgot: one was never used.
@@ -165,13 +165,13 @@ leave($writer);
 	my ($unused, $used) = map { Wire->connect_to($node, 'pool', user => $user) } 1, 2;
 	$used->query('SELECT 1');
 	$used->query('SELECT 2');
-	sql(q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '300ms'});
+	sql($node, q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '300ms'});
 	$node->reload;
-	sql('SELECT pg_sleep(0.5)');
+	sql($node, 'SELECT pg_sleep(0.5)');
 	my $newest = Wire->connect_to($node, 'pool', user => $user);
 	my $idle = q{FROM connpool_leaks WHERE kind = 'idle'};
 	poll_ok($node, "SELECT count(*) = 2 $idle", 'two idle connections are forgotten');
-	is(sql("SELECT queries, holds IS NULL $idle ORDER BY queries"),
+	is(sql($node, "SELECT queries, holds IS NULL $idle ORDER BY queries"),
 		"0|t\n2|t", 'a connection that was never used has 0 queries, and neither holds anything');
 	$_->end foreach $unused, $used, $newest;
 }
@@ -192,7 +192,7 @@ leave($writer);
 	is( $standby->safe_psql('postgres', 'SELECT queries, holds FROM connpool_leaks'),
 		'1|AccessShareLock on public.stock; xmin 0 transactions old',
 		'its first statement counts, and holds a lock and a snapshot');
-	sql('INSERT INTO stock VALUES (4)');
+	sql($node, 'INSERT INTO stock VALUES (4)');
 	$node->wait_for_catchup($standby);
 	is( $standby->safe_psql('postgres', 'SELECT holds FROM connpool_leaks'),
 		'AccessShareLock on public.stock; xmin 1 transaction old',

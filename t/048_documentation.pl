@@ -76,8 +76,7 @@ sub rows_below
 	my ($section) =
 	  $text{'doc/reference.md'} =~ /^\Q$heading\E\n(.*?)(?=^#{1,${\length $level}} |\z)/ms
 	  or return ();
-	return
-	  map { [ split / *\| */, s/^\| *| *\|$//gr ] }
+	return map { [ split / *\| */, s/^\| *| *\|$//gr ] }
 	  grep { !/^\|-|^\| (?:column|setting|family) / } $section =~ /^(\|.*\|)$/mg;
 }
 
@@ -181,13 +180,18 @@ subtest 'the reference names what the extension has' => sub {
 SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
 FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND d.classid = 'pg_class'::regclass
      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') AND d.deptype = 'e'
+WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+  AND d.deptype = 'e'
 UNION ALL
 SELECT p.proname, coalesce(a.name, ''), coalesce(format_type(a.type, NULL), '')
 FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
-     LEFT JOIN LATERAL (SELECT * FROM unnest(p.proargnames, p.proallargtypes, p.proargmodes) a (name, type, mode)
-                        WHERE mode IN ('o', 't') AND p.proname <> 'connpool_live_sessions') a ON true
-WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') AND d.deptype = 'e'
+     LEFT
+     JOIN LATERAL (SELECT * FROM unnest(p.proargnames, p.proallargtypes, p.proargmodes) a
+       (name, type, mode)
+                        WHERE mode IN ('o', 't') AND p.proname <> 'connpool_live_sessions') a ON
+                          true
+WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+  AND d.deptype = 'e'
       AND NOT EXISTS (SELECT FROM pg_class v WHERE v.relname = p.proname)
 SQL
 	{

@@ -97,10 +97,11 @@ sub start_listener
 	$log = '';
 	$listener = IPC::Run::start([ $python, "$ENV{TESTDIR}/monitoring/forward-alerts.py" ],
 		'>', \$log, '2>', \$log);
-	poll_ok(
-		$node,
-		q{SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'monitor' AND query LIKE '%seq > %'},
-		'the listener listens');
+	poll_ok($node, <<~'SQL', 'the listener listens');
+		SELECT count(*) > 0
+		FROM pg_stat_activity
+		WHERE usename = 'monitor' AND query LIKE '%seq > %'
+		SQL
 	return;
 }
 END { $listener->kill_kill if $listener; }
