@@ -15,7 +15,7 @@ use Time::HiRes ();
 use Exporter 'import';
 our @EXPORT =
   qw(new_node sql poll_ok poll_session wait_until wait_samples stat_of alert_of log_count session
-  leave connects extension_members);
+  leave connects pattern extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files.
 # Poll five times as often.
@@ -146,6 +146,13 @@ sub leave
 	$psql->{timeout}->start;
 	$psql->quit;
 	return;
+}
+
+# Return a regular expression of parts that are joined by spaces, for texts longer than a line.
+sub pattern
+{
+	my $text = join ' ', @_;
+	return qr/$text/;
 }
 
 # Return a query for the members of the extension in a database, except the row types, which 17
