@@ -65,8 +65,8 @@ while ($opened < 50)
 my ($seconds, undef, $status) = split /\|/, stat_of($node, 'exhaustion_seconds');
 my $real = (100 - 60 - $opened) / 1.25;
 is($status, 'CRITICAL', "steady growth is forecast: $seconds s, with $real s left");
-is(alert_of($node, 'the alert is raised before the slots are gone'),
-	'CRITICAL', 'and raises its alert before the slots are gone');
+is(alert_of($node, 'exhaustion_seconds'),
+	'CRITICAL', 'the alert is raised before the slots are gone');
 cmp_ok($seconds, '<=', $real * 3 + 5, 'the forecast is at most three times the real time');
 cmp_ok($seconds, '>=', $real / 3 - 5, 'the forecast is at least a third of the real time');
 is($node->safe_psql('postgres', <<~'SQL'), 't', 'slots are left when the alert is raised');

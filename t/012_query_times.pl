@@ -170,8 +170,8 @@ is(scalar(@times), 10, 'ten statements are slow')
 	WHERE application_name = 'sleeper'
 	ORDER BY finished_at
 	SQL
-is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each for 200 ms')
-  or diag("each takes 200 ms");
+is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each takes 200 ms')
+  or diag("@times");
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT sqlstate, count(*)
 		FROM connpool_slow_statements
@@ -216,8 +216,8 @@ $wire->end;
 ended('commits');
 @times = slow_times('commits');
 is(scalar(@times), 6, 'six commits are slow');
-is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each 200 ms')
-  or diag("each commit takes 200 ms");
+is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each commit takes 200 ms')
+  or diag("@times");
 
 # a commit that waits for a standby belongs to the statement that commits
 $node->backup('base');

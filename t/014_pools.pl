@@ -110,8 +110,8 @@ is(sql($watcher, 'SELECT pools_used, pools_folded > 0 FROM connpool_info()'),
 	'8|t', 'no more pools are used than max_pools');
 is( sql($watcher,
 		q{SELECT string_agg(application_name, ',' ORDER BY application_name) FROM connpool_pools}),
-	'the pools used last remain, and the pool that has a session',
-	'the last ones, and the one that has a session');
+	'(other),app 10,app 4,app 5,app 6,app 7,app 8,app 9,watcher',
+	'the pools used last remain, and the pool that has a session');
 my ($queries_now, $opened_now, $closed_now) = split /\|/, sql($watcher, $sums);
 # the pool of psql, which created the extension, has been evicted by now
 my $psql = sql($watcher, q{SELECT queries FROM connpool_pools WHERE application_name = '(other)'});
@@ -231,8 +231,8 @@ my $intruder = Wire->connect_to($node, 'name 0', user => 'intruder');
 $intruder->query("SET application_name = 'name $_'; SELECT 1") foreach 1 .. 30;
 is(sql($watcher, q{SELECT queries, pool_max FROM connpool_pools WHERE role = 'victim'}),
 	'1|3', 'an idle pool of another role keeps its slot, counts and policy');
-is(sql($watcher, 'a role that renames itself has at most six pools'),
-	't', 'a role that renames itself keeps at most six pools');
+is(sql($watcher, q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intruder'}),
+	't', 'a role that renames itself has at most six pools');
 $intruder->end;
 
 # a pool that users name like the pool of the evicted ones is merged into it
