@@ -252,7 +252,9 @@ subtest 'HTTP answers while no connection slot is free' => sub {
 	is($full->{status}, 503, 'health is 503 while no slot is free');
 	like(
 		$full->{content},
-		qr/"error":"no connection slot is left for an .* role: 20 of 17 usable slots are taken"/,
+		pattern(
+			'"error":"no connection slot is left for an ordinary role:',
+			'20 of 17 usable slots are taken"'),
 		'the error of health counts the slots in use');
 	my $before = metric($port, 'connections_rejected_total', 'too_many|reserved');
 	foreach (1 .. 5)

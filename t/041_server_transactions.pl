@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
 # PostgreSQL begins transactions of its own in an idle session: to deliver notifications, to
-# catch up with invalidations and, since 17, to run login triggers. They are not the session's.
+# catch up with invalidations and, since 17, to run login triggers. They must not count.
 # Needs a client that reads what the server sends unasked, which psql does not.
 use strict;
 use warnings FATAL => 'all';
@@ -73,8 +73,8 @@ SKIP:
 {
 	skip 'login triggers came with 17', 1 if $node->pg_version < 17;
 	$node->safe_psql('postgres', <<~'SQL');
-		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1;
-		  END $$;
+		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql
+		  AS $$ BEGIN PERFORM 1; END $$;
 		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login();
 		ALTER EVENT TRIGGER login ENABLE ALWAYS
 		SQL
