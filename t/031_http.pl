@@ -44,10 +44,8 @@ subtest 'every path is served in its format' => sub {
 	is( header('content-type', '/health/database'),
 		'application/json; charset=utf-8',
 		'/health/database is JSON');
-	my %openmetrics =
-	  (Accept =>
-		  'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1'
-	  );
+	my %openmetrics = (Accept => 'application/openmetrics-text;version=1.0.0;q=0.5,'
+		  . 'text/plain;version=0.0.4;q=0.3,*/*;q=0.1');
 	is( header('content-type', '/metrics', %openmetrics),
 		'application/openmetrics-text; version=1.0.0; charset=utf-8',
 		'/metrics has the OpenMetrics format if the client prefers it');

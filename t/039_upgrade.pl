@@ -71,8 +71,8 @@ sub called { return scalar IO::Select->new(shift)->can_read(0) ? 'yes' : 'no'; }
 my $console = Console->new(Console::answers(18));
 my $pooler = "pooler=host=@{[ $console->host ]} port=@{[ $console->port ]} user=nobody";
 
-# Upgrade a cluster and check the new one. $mode is --copy, --link or --swap. Options: preload_old and
-# preload_new (default: both libraries), and install_path of the old PostgreSQL.
+# Upgrade a cluster and check the new one. $mode is --copy, --link or --swap. Options: preload_old
+# and preload_new (default: both libraries), and install_path of the old PostgreSQL.
 sub upgrade
 {
 	my ($name, $mode, %options) = @_;
@@ -131,8 +131,8 @@ CONF
 	my $saved = $was_preloaded ? slurp_file($old_file) : '';
 	my $logs_before = -s $old->logfile;
 
-	# Occupy the ports of HTTP and a port for PgBouncer: a worker that runs during the upgrade connects
-	# to the latter.
+	# Occupy the ports of HTTP and a port for PgBouncer: a worker that runs during the upgrade
+	# connects to the latter.
 	my @ears = map {
 		my $ear = occupied();
 		my $console = "host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody";

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Each feature has tests of its own; this one tests their combinations. Open at once every kind of
 # thing that the extension can meet in a server, then read each view, function and HTTP path, as a
-# superuser, a member of pg_monitor and an ordinary role, on the primary, after a crash, on a standby
-# and after its promotion. Needs clients that stop in the middle of the protocol.
+# superuser, a member of pg_monitor and an ordinary role, on the primary, after a crash, on a
+# standby and after its promotion. Needs clients that stop in the middle of the protocol.
 # scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';
@@ -196,8 +196,8 @@ SQL
 	return @queries;
 }
 
-# Read everything once as each role, and over HTTP. Reads that an ordinary role has no privilege for
-# must fail with SQLSTATE 42501.
+# Read everything once as each role, and over HTTP. Reads that an ordinary role has no privilege
+# for must fail with SQLSTATE 42501.
 sub read_everything
 {
 	my ($server, $when, $http) = @_;
@@ -298,7 +298,9 @@ poll_ok(
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'both prepared transactions are suspects');
 is( $node->safe_psql('postgres', <<~'SQL'),
-		SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'
+		SELECT root_blocker
+		FROM connpool_blocked_queries
+		WHERE application_name = 'behind prepared'
 		SQL
 	'0', 'root_blocker is 0 for a session that waits for a prepared transaction');
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # monitoring/forward-alerts.py: each transition of an alert reaches a webhook and a mail server,
-# even if these or the database were unavailable for a time. Needs Python and servers that answer it.
+# even if these or the database were unavailable for a time. Needs Python and servers that answer
+# it.
 # scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';
