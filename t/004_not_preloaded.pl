@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Without the library in shared_preload_libraries, what can be computed live works and the rest
-# reports how to enable it. LOAD and CREATE EXTENSION work too. Needs a server with other
+# Without the library in shared_preload_libraries, live views and functions work and all others
+# report how to enable them. LOAD and CREATE EXTENSION work too. Needs a server with other
 # preloaded libraries than the regression tests.
 # scripts/test: slow, 13 s
 use strict;

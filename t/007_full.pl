@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# No slot is left: what an ordinary role meets, what a superuser in a reserved slot can still
-# see, and the forecast before. Needs more sessions than a server has slots.
+# No connection slot is left: an ordinary role is refused, a superuser in a reserved slot can still
+# read all metrics, and the forecast came before. Needs more sessions than a server has slots.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';

@@ -83,7 +83,7 @@ sub simple_counts_as
 	return counts_as($name, $expected, sub { $_[0]->query($_) foreach @queries });
 }
 
-# Cases have a name, 'queries|failed|transactions', and what they send.
+# Each case has a name, 'queries|failed|transactions', and the statements that it sends.
 subtest 'statements of the simple protocol count once' => sub {
 	simple_counts_as('a statement', '1|0|1', 'SELECT 1');
 	simple_counts_as(

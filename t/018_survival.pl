@@ -23,7 +23,7 @@ CONF
 my $node = new_node('main', $settings);
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 
-# what a restart must restore, without what the queries themselves add
+# values that a restart must restore, except those that these queries themselves change
 my %questions = (
 	queries => <<'SQL',
 SELECT sum(queries), sum(failed_queries), sum(transactions)

@@ -67,7 +67,7 @@ sub memory_of
 }
 
 
-# values that the setting refuses, without quoting what could be a secret
+# values that the setting refuses, without quoting a possible secret
 my %refused = (
 	'main=host=127.0.0.1 password=geheim' => qr/A password does not belong here/,
 	q{main=host=x PASSWORD = 'geheim'} => qr/A password does not belong here/,

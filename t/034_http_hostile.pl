@@ -43,7 +43,7 @@ sub is_served
 	return;
 }
 
-# warm up, so that what is allocated once is allocated
+# warm up, so that memory that the worker allocates once is allocated
 get($port, $_)
   foreach (
 	'/', '/metrics',

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # A thousand roles, a thousand times the extension and a hundred databases (a thousand with
 # CONNPOOL_FAULT_ROUNDS=1000) are created, used and dropped while the extension samples and is
-# read: memory does not grow, every statement and session counts, and pools of what was dropped
-# keep their names. Needs thousands of sessions over a minute.
+# read: memory does not grow, every statement and session counts, and pools of dropped roles and
+# databases keep their names. Needs thousands of sessions over a minute.
 # scripts/test: slow, 63 s
 use strict;
 use warnings FATAL => 'all';
@@ -173,7 +173,7 @@ sub churn
 	return;
 }
 
-# A client that reads everything meanwhile, and records violations of what must hold at any moment.
+# A client that reads everything meanwhile, and records violations of the invariants.
 sql($node, 'CREATE TABLE broken (violation text)');
 my $file = PostgreSQL::Test::Utils::tempdir() . '/watch.sql';
 append_to_file($file, <<'SQL');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # PostgreSQL begins transactions of its own in an idle session: to deliver notifications, to
 # catch up with invalidations and, since 17, to run login triggers. They must not count.
-# Needs a client that reads what the server sends unasked, which psql does not.
+# Needs a client that reads unsolicited messages, which psql does not.
 use strict;
 use warnings FATAL => 'all';
 
