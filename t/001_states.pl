@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Every kind of process and every state of a session, counted as the contract
-# says and as pg_stat_activity shows them. psql alone could not do it: it takes
-# several sessions at once, among them a walsender, a parallel query and a
-# fast-path call that waits.
+# Count every kind of process and every state of a session as the contract defines them and as
+# pg_stat_activity shows them. Needs several sessions at once, among them a walsender, a parallel
+# query and a fast-path call that waits, which a regression test cannot open.
 use strict;
 use warnings FATAL => 'all';
 
@@ -24,16 +23,16 @@ CONF
 $node->safe_psql('postgres', 'CREATE TABLE t (i int); INSERT INTO t VALUES (1)');
 my $large_object = $node->safe_psql('postgres', 'SELECT lo_create(0)');
 
-my $usable = $node->safe_psql(
-	'postgres',
-	q{SELECT sum(CASE WHEN name = 'max_connections' THEN setting::int ELSE -setting::int END)
-	  FROM pg_settings WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')}
-);
+my $usable = sql($node, <<'SQL');
+SELECT sum(CASE WHEN name = 'max_connections' THEN setting::int ELSE -setting::int END)
+FROM pg_settings
+WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
+SQL
 is(stat_of($node, 'total_connections'),
-	"1|$usable|OK", 'the calling session counts, and nobody else');
+	"1|$usable|OK", 'total_connections counts the calling session and no other process');
 is( stat_of($node, 'idle_connections'),
 	'0|' . int($usable / 2) . '|OK',
-	'half the usable slots, rounded down');
+	'the maximum of idle_connections is half the usable slots, rounded down');
 
 # one session for each state
 my $idle = session($node, 'idler');
@@ -63,8 +62,7 @@ $parallel->query_safe(
 $parallel->query_until(qr/started/,
 	"\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
 
-ok( $node->poll_query_until('postgres',
-		<<'SQL'), 'all of them are there') or diag $node->safe_psql('postgres', 'table pg_stat_activity');
+ok($node->poll_query_until('postgres', <<'SQL'), 'every session and process is in its state')
 SELECT count(*) FILTER (WHERE application_name = 'waiter' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE state = 'fastpath function call' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE backend_type = 'walsender') = 1
@@ -72,14 +70,16 @@ SELECT count(*) FILTER (WHERE application_name = 'waiter' AND wait_event_type = 
    AND count(*) FILTER (WHERE application_name = 'sleeper' AND state = 'active') = 1
 FROM pg_stat_activity
 SQL
+  or diag $node->safe_psql('postgres', 'table pg_stat_activity');
 
-# each row of ours beside the same of pg_stat_activity, in one statement
+# compare each metric with pg_stat_activity in one statement
 my $agreement = $node->safe_psql('postgres', <<'SQL');
 WITH a AS MATERIALIZED (SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend'),
      s AS MATERIALIZED (SELECT * FROM get_connection_stats())
 SELECT s.metric_name, s.current_value, e.expected
 FROM s JOIN (VALUES
-    ('active_connections', (SELECT count(*) FROM a WHERE state IN ('active', 'fastpath function call'))),
+    ('active_connections',
+     (SELECT count(*) FROM a WHERE state IN ('active', 'fastpath function call'))),
     ('idle_connections', (SELECT count(*) FROM a WHERE state = 'idle')),
     ('idle_in_transaction', (SELECT count(*) FROM a WHERE state LIKE 'idle in transaction%')),
     ('total_connections', (SELECT count(*) FROM a))
@@ -87,12 +87,13 @@ FROM s JOIN (VALUES
 SQL
 is( $agreement,
 	"active_connections|5|5\nidle_connections|1|1\ntotal_connections|9|9\nidle_in_transaction|2|2",
-	'counts agree with pg_stat_activity: no walsender, parallel worker or background worker');
+	'the metrics count the client backends of pg_stat_activity in each state, and no other process'
+);
 
 poll_ok(
 	$node,
 	q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'blocked_sessions'},
-	'two sessions are blocked');
+	'blocked_sessions counts waits of an UPDATE and of a fast-path call');
 poll_ok(
 	$node,
 	q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
@@ -100,40 +101,46 @@ poll_ok(
 poll_ok(
 	$node,
 	q{SELECT current_value = 4 FROM get_connection_stats() WHERE metric_name = 'long_queries'},
-	'statements that sleep, wait, run in parallel and on the fast path are long');
+	'long_queries counts statements that sleep, wait, run in parallel or on the fast path');
 poll_ok(
-	$node,
-	q{SELECT current_value = 5 AND status = 'CRITICAL' FROM get_connection_stats() WHERE metric_name = 'long_transactions'},
-	'long transactions count in any state; PostgreSQL gives a failed one no start');
+	$node, <<~'SQL',
+			SELECT current_value = 5 AND status = 'CRITICAL'
+			FROM get_connection_stats()
+			WHERE metric_name = 'long_transactions'
+			SQL
+	'long_transactions counts transactions in any state but failed ones, which have no start time'
+);
 
 is( $node->safe_psql(
 		'postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'fastpath'}),
 	'fastpath function call',
-	'a fast-path call is shown as one');
+	'connpool_sessions shows the state of a fast-path call');
 is( $node->safe_psql(
 		'postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'untracked'}),
 	'disabled',
-	'a session that does not track is shown as disabled');
-is( $node->safe_psql('postgres',
-		<<'SQL'), '', 'every column of a session is as in pg_stat_activity');
+	'connpool_sessions shows a session without track_activities as disabled');
+is( $node->safe_psql('postgres', <<'SQL'),
 SELECT s.pid FROM connpool_sessions s FULL JOIN
     (SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend') a USING (pid)
 WHERE pid <> pg_backend_pid() AND
     (s.database, s.role, s.application_name, s.state, s.connected_at) IS DISTINCT FROM
     (a.datname::text, a.usename::text, a.application_name, a.state, a.backend_start)
 SQL
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT lock_mode, root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'waiter'}
-	),
+	'', 'connpool_sessions agrees with pg_stat_activity in the columns they share');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT lock_mode, root_state, root_wait_event
+		FROM connpool_blocked_queries
+		WHERE application_name = 'waiter'
+		SQL
 	'ShareLock|idle in transaction|ClientRead',
-	'in which mode a session wants the lock, and what the head of its queue does');
+	'connpool_blocked_queries shows the lock mode of the waiter and the state of the root blocker'
+);
 is( $node->safe_psql(
 		'postgres', q{SELECT kind, application_name, blocks FROM connpool_leaks ORDER BY 2}),
 	"idle_in_transaction|failer|0\nidle_in_transaction|opener|2",
-	'leaks know how many wait for them');
+	'connpool_leaks counts the sessions that each suspect blocks');
 
-# a wait that failed is over, though PostgreSQL leaves its beginning behind
+# PostgreSQL leaves the start of a wait in shared memory after the wait failed
 my $impatient = session($node, 'impatient');
 $impatient->query_safe(q{SET lock_timeout = '100ms'});
 $impatient->query('UPDATE t SET i = 4') foreach 1 .. 2;
@@ -142,41 +149,47 @@ is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_blocked_queries WHERE application_name = 'impatient'}),
 	'0',
-	'a session that gave up waiting is not blocked');
-poll_ok(
-	$node,
-	q{SELECT current_value = 2 FROM get_connection_stats(), pg_sleep(0.1) WHERE metric_name = 'blocked_sessions'},
-	'nor counted as blocked');
+	'connpool_blocked_queries leaves out a session that gave up waiting');
+poll_ok($node, <<~'SQL', 'blocked_sessions leaves out a session that gave up waiting');
+	SELECT current_value = 2
+	FROM get_connection_stats(), pg_sleep(0.1)
+	WHERE metric_name = 'blocked_sessions'
+	SQL
 $impatient->quit;
 
-# an application that is exempt is no long transaction, long query or leak
-$node->safe_psql('postgres',
-	q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, sleeper, "waiter", fastpath, parallel'}
-);
+# an exempt application has no long transactions, long queries or leak suspects
+$node->safe_psql('postgres', <<~'SQL');
+	ALTER SYSTEM SET connpool_monitor.exempt_applications =
+	  'opener, failer, sleeper, "waiter", fastpath, parallel'
+	SQL
 $node->reload;
 poll_ok(
 	$node,
 	q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
-	'exempt applications leak nothing');
+	'leak_suspects leaves out exempt applications');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}),
-	'0', 'nor does the view list them');
-is(stat_of($node, 'long_queries'), '0|10|OK', 'nor run they long queries');
+	'0', 'connpool_leaks leaves out exempt applications');
+is(stat_of($node, 'long_queries'), '0|10|OK', 'long_queries leaves out exempt applications');
 
 # Any client can call itself by an exempt name, so an entry without a role applies only to roles
 # that can read all data anyway, and every exemption ends.
 $node->safe_psql('postgres',
 	'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
-$node->safe_psql('postgres',
-	q{ALTER SYSTEM SET connpool_monitor.exempt_applications = 'opener, failer, pg_dump, "app/night job"'}
-);
+$node->safe_psql('postgres', <<~'SQL');
+	ALTER SYSTEM SET connpool_monitor.exempt_applications =
+	  'opener, failer, pg_dump, "app/night job"'
+	SQL
 $node->reload;
 my %exempt =
   map { my ($role, $name) = @$_; ("$role $name" => Wire->connect_to($node, $name, user => $role)) }
   [ 'app', 'pg_dump' ], [ 'dumper', 'pg_dump' ], [ 'app', 'night job' ],
   [ 'dumper', 'night job' ];
 $_->query('BEGIN; SELECT 1') foreach values %exempt;
-my $suspected =
-  q{SELECT string_agg(role || ' ' || application_name, ', ' ORDER BY role, application_name) FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
+my $suspected = <<~'SQL';
+	SELECT string_agg(role || ' ' || application_name, ', ' ORDER BY role, application_name)
+	FROM connpool_leaks
+	WHERE kind = 'idle_in_transaction'
+	SQL
 poll_ok(
 	$node,
 	"SELECT ($suspected) = 'app pg_dump, dumper night job'",
@@ -195,9 +208,9 @@ $_->end foreach values %exempt;
 poll_ok(
 	$node,
 	q{SELECT current_value = 0 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
-	'sessions that ended are no leak suspects');
+	'sessions that ended are no longer leak suspects');
 
-# prepared transactions hold what sessions hold
+# a prepared transaction holds locks as a session does
 $node->safe_psql('postgres', q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'it''s';});
 poll_ok(
 	$node,
@@ -207,8 +220,8 @@ is( $node->safe_psql('postgres', q{SELECT kind, pid, role, state, query FROM con
 	'prepared||'
 	  . $node->safe_psql('postgres', 'SELECT session_user')
 	  . q{|prepared|PREPARE TRANSACTION 'it''s'},
-	'and is listed with what ends it');
-# of two prepared transactions, each is blamed for who waits for it
+	'connpool_leaks lists a prepared transaction with its name and owner');
+# with two prepared transactions, each is charged with the sessions that wait for it
 $node->safe_psql('postgres',
 	q{CREATE TABLE two (i int PRIMARY KEY); INSERT INTO two VALUES (1), (2)});
 $node->safe_psql('postgres',
@@ -216,32 +229,35 @@ $node->safe_psql('postgres',
   foreach 1, 2;
 my $behind = session($node, 'behind');
 $behind->query_until(qr/started/, "\\echo started\nUPDATE two SET i = i WHERE i = 2;\n");
-poll_ok(
-	$node,
-	q{SELECT count(*) = 1 AND bool_and(root_blocker = 0) FROM connpool_blocked_queries WHERE application_name = 'behind'},
-	'a prepared transaction at the head is pid 0');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT root_state, root_wait_event FROM connpool_blocked_queries WHERE application_name = 'behind'}
-	),
+poll_ok($node, <<~'SQL', 'root_blocker is 0 for a session that waits for a prepared transaction');
+	SELECT count(*) = 1 AND bool_and(root_blocker = 0)
+	FROM connpool_blocked_queries
+	WHERE application_name = 'behind'
+	SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT root_state, root_wait_event
+		FROM connpool_blocked_queries
+		WHERE application_name = 'behind'
+		SQL
 	'prepared|',
 	'root_state shows a prepared transaction as prepared');
 poll_ok(
 	$node,
 	q{SELECT string_agg(blocks::text, ' ' ORDER BY query) = '0 0 1' FROM connpool_leaks},
-	'and the right one of several is blamed');
+	'the sessions that wait are charged to the prepared transaction that holds their lock');
 $node->safe_psql('postgres', qq{ROLLBACK PREPARED 'row $_'}) foreach 1, 2;
 poll_ok(
 	$node,
 	q{SELECT max(max_value) >= 1 FROM connpool_history('leak_suspects', now() - interval '1 s')},
-	'the sampler, which has no catalogs, sees it too');
+	'the sampler, which cannot read catalogs, counts the prepared transaction');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'it''s'});
-poll_ok(
-	$node,
-	q{SELECT (SELECT max_value FROM connpool_history('leak_suspects', now() - interval '5 minutes') ORDER BY sample_time DESC LIMIT 1) = 0},
-	'and sees it end');
+poll_ok($node, <<~'SQL', 'the sampler stops counting a prepared transaction that ended');
+	SELECT (SELECT max_value
+	        FROM connpool_history('leak_suspects', now() - interval '5 minutes')
+	        ORDER BY sample_time DESC LIMIT 1) = 0
+	SQL
 
-# its age survives a restart, in the sampler as in SQL
+# the age of a prepared transaction survives a restart, in the sampler and in SQL
 $node->safe_psql('postgres',
 	q{BEGIN; CREATE TABLE prep (); PREPARE TRANSACTION 'old'; SELECT pg_sleep(1.2)});
 foreach my $mode ('fast', 'immediate')
@@ -253,18 +269,18 @@ foreach my $mode ('fast', 'immediate')
 	$node->stop($mode);
 	$node->start;
 	wait_samples($node, 2);
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT max(max_value) >= 1.2 FROM connpool_history('oldest_transaction_seconds', now() - interval '5 minutes')}
-		),
+	is( $node->safe_psql('postgres', <<~'SQL'),
+			SELECT max(max_value) >= 1.2
+			FROM connpool_history('oldest_transaction_seconds', now() - interval '5 minutes')
+			SQL
 		't',
-		"the sampler knows the age of a prepared transaction after a stop in mode $mode");
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT current_value >= 1 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'}
-		),
-		't',
-		"and so does SQL");
+		"the sampler records the age of a prepared transaction after a stop in mode $mode");
+	is( $node->safe_psql('postgres', <<~'SQL'),
+			SELECT current_value >= 1
+			FROM get_connection_stats()
+			WHERE metric_name = 'oldest_transaction_seconds'
+			SQL
+		't', "get_connection_stats() shows its age after a stop in mode $mode");
 }
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'old'});
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Clients that have connected and do not answer the request for a password hold
-# a slot each, but until 18 pg_stat_activity does not show them. With 17 of them
-# against max_connections = 20 nobody else gets in, and the monitor says so.
-# Needs sockets that speak half of the protocol, which no client does.
+# A client that has connected and does not answer the request for a password holds a slot, but
+# until 18 pg_stat_activity does not show it. With 17 such slots of max_connections = 20 no
+# ordinary role can connect, and the monitor must report that. Needs sockets that speak half of
+# the protocol, which no client program does.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,9 +22,8 @@ connpool_monitor.rejected_connections_critical = -1	# it would last for a minute
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-# one superuser session watches throughout: it holds one of the 20 slots
+# one superuser session, which holds one of the 20 slots, asks throughout
 my $watcher = session($node, 'watcher');
-sub watch { return $watcher->query_safe($_[0]) }
 
 $node->safe_psql('postgres', q{CREATE ROLE app LOGIN PASSWORD 'secret'});
 unlink($node->data_dir . '/pg_hba.conf');
@@ -45,65 +44,69 @@ sub stuck_client
 }
 
 my @stuck = map { stuck_client() } 1 .. 16;
-is( watch(
-		q{SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
+is( sql($watcher, <<~'SQL'),
+		SELECT current_value, max_value, status
+		FROM get_connection_stats()
+		WHERE metric_name = 'total_connections'
+		SQL
 	'17|17|CRITICAL',
-	'sixteen that authenticate and this session are all usable slots');
+	'total_connections counts the sixteen clients that authenticate');
 my $health = q{SELECT connpool_health() ->> };
-is(watch($health . q{'status'}), 'unhealthy', 'an ordinary role could not connect: unhealthy');
-like(watch($health . q{'error'}), qr/17 of 17 usable slots/, 'and says why');
-is( watch(
-		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'}
-	),
-	'0|CRITICAL',
-	'exhaustion is now');
+is(sql($watcher, $health . q{'status'}),
+	'unhealthy', 'health is unhealthy while no ordinary role can connect');
+like(
+	sql($watcher, $health . q{'error'}),
+	qr/17 of 17 usable slots/,
+	'the error of connpool_health() counts the usable slots in use');
+is(sql($watcher, <<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no usable slot is free');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'exhaustion_seconds'
+	SQL
 
 my ($status, undef, $stderr) = $node->psql('postgres', 'SELECT 1',
 	connstr => $node->connstr('postgres') . ' user=app password=secret');
-isnt($status, 0, 'which is so: an ordinary role is refused');
-like($stderr, qr/remaining connection slots are reserved/, 'for want of a slot');
+isnt($status, 0, 'an ordinary role is refused');
+like(
+	$stderr,
+	qr/remaining connection slots are reserved/,
+	'PostgreSQL refuses it because the other slots are reserved');
 
-# the sampler agrees, and warns
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..600 LOOP
-	EXIT WHEN (SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'total_connections');
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is( watch(
-		q{SELECT status, current_value FROM connpool_alerts WHERE metric_name = 'total_connections'}
-	),
-	'CRITICAL|17',
-	'the alert is raised on what pg_stat_activity does not show');
+# the sampler counts them too, and raises the alert
+poll_session($watcher,
+	q{SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'total_connections'});
+is( sql($watcher, <<~'SQL'),
+		SELECT status, current_value FROM connpool_alerts WHERE metric_name = 'total_connections'
+		SQL
+	'CRITICAL|17', 'the alert counts clients that pg_stat_activity does not show');
 is( log_count(
 		$node, 'WARNING:  connpool_monitor: CRITICAL: total_connections is 17 of 17 connections'),
 	1,
-	'with one warning');
+	'the alert is logged once');
 
-# one less, and ordinary roles can connect again
+# with one client less, ordinary roles can connect again
 shift(@stuck)->close;
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..600 LOOP
-	EXIT WHEN connpool_health() ->> 'status' <> 'unhealthy';
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is(watch($health . q{'status'}),
-	'degraded', 'one slot is free: degraded by the alert, no longer unhealthy');
+poll_session($watcher, q{SELECT connpool_health() ->> 'status' <> 'unhealthy'});
+is(sql($watcher, $health . q{'status'}),
+	'degraded', 'health is degraded by the alert, and no longer unhealthy, when one slot is free');
 ($status) = $node->psql('postgres', 'SELECT 1',
 	connstr => $node->connstr('postgres') . ' user=app password=secret');
-is($status, 0, 'and an ordinary role connects');
+is($status, 0, 'an ordinary role connects when one slot is free');
 $_->close foreach @stuck;
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..600 LOOP
-	EXIT WHEN (SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'total_connections');
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is( watch(
+poll_session($watcher, <<~'SQL');
+	SELECT current_value = 1
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
+is( sql($watcher,
 		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}
 	),
 	'1',
-	'slots of clients that have left are free');
+	'total_connections no longer counts the clients that have left');
 poll_ok(
 	$node,
 	q{SELECT connpool_health() ->> 'status' = 'healthy'},
-	'and health recovers when the alert has cleared');
+	'health recovers when the alert has cleared');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# From a threshold to the server's log and back: one WARNING for a rise, none
-# while it stays, one LOG for the recovery, and no storm from a value that flaps.
-# The times are short but the same rules as with the defaults.
+# From a threshold to the server's log and back: one WARNING for a rise, none while the status
+# stays, one LOG for the recovery, and none for a value that crosses the threshold more often than
+# alert_after. The times are short, the rules are the default ones. Needs many sessions and
+# the server's log.
 # scripts/test: slow, 34 s
 use strict;
 use warnings FATAL => 'all';
@@ -25,8 +26,8 @@ CONF
 
 my $warning = 'WARNING:  connpool_monitor: WARNING: total_connections is';
 my $critical = 'WARNING:  connpool_monitor: CRITICAL: total_connections is';
-my $recovery =
-  'LOG:  connpool_monitor: recovered from \w+: total_connections is \d+ of 30 connections, (warning|critical) threshold [\d.]+$';
+my $recovery = 'LOG:  connpool_monitor: recovered from \w+: total_connections is \d+ of 30 '
+  . 'connections, (warning|critical) threshold [\d.]+$';
 my $any = '(WARNING|LOG):  connpool_monitor:';
 
 sub wait_for_alert
@@ -42,73 +43,79 @@ sub wait_for_alert
 # below the threshold (6 of 30) nothing happens
 my @sessions = map { session($node, 'shop') } 1 .. 4;
 wait_samples($node, 15);
-is(log_count($node, $any), 0, 'nothing is said below a threshold');
+is(log_count($node, $any), 0, 'no message is logged below a threshold');
 
 # past the warning, short of the critical
 push @sessions, map { session($node, 'shop') } 1 .. 4;
 wait_for_alert('WARNING');
 wait_samples($node, 15);
-is(log_count($node, $warning), 1, 'one warning for the rise, none while it stays');
+is(log_count($node, $warning),
+	1, 'one warning is logged for the rise and none while the status stays');
 my $log = slurp_file($node->logfile);
 like(
 	$log,
 	qr/$warning (8|9) of 30 connections, warning threshold 6$/m,
-	'it names value, maximum and threshold');
+	'the warning names the value, the maximum and the threshold');
 like(
 	$log,
 	qr/DETAIL:  The status was OK\. Largest pools: shop 8 \(\w+ in postgres\)/,
-	'who holds most');
-like($log, qr/HINT:  .*connpool_clients.*pg_terminate_backend/, 'and what to do');
-is( $node->safe_psql('postgres',
-		<<'SQL'), 'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the same');
+	'the detail names the previous status and the largest pools');
+like(
+	$log,
+	qr/HINT:  .*connpool_clients.*pg_terminate_backend/,
+	'the hint names the view to read and the function to call');
+is( $node->safe_psql('postgres', <<'SQL'),
 SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8,
-       message LIKE 'total_connections is % of 30 connections, warning threshold 6', culprit LIKE '%shop 8%'
+       message LIKE 'total_connections is % of 30 connections, warning threshold 6',
+       culprit LIKE '%shop 8%'
 FROM connpool_alerts WHERE metric_name = 'total_connections'
 SQL
-# who caused it is for those who may see every session, whoever else may read the view
+	'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the values of the log message');
+# a culprit is shown only to roles that may see every session
 $node->safe_psql('postgres',
 	'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
 my $culprits = q{SELECT count(message), count(culprit) FROM connpool_alerts WHERE status <> 'OK'
 	UNION ALL SELECT count(message), count(culprit) FROM connpool_alert_log};
-is($node->safe_psql('postgres', $culprits), "1|1\n1|1", 'a culprit is named');
+is($node->safe_psql('postgres', $culprits),
+	"1|1\n1|1", 'a superuser sees the culprit in both views');
 is($node->safe_psql('postgres', "SET ROLE reader; $culprits"),
-	"1|0\n1|0", 'but not to a role that was granted the views alone');
+	"1|0\n1|0", 'a role that was only granted the views does not see a culprit');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'degraded', 'health is degraded');
+	'degraded', 'health is degraded by a WARNING');
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() -> 'checks' -> 'total_connections' ->> 'status'}),
 	'WARNING',
-	'by that check');
+	'connpool_health() shows the status of the check');
 
-# escalation is one more
+# escalation logs one more warning
 push @sessions, map { session($node, 'batch') } 1 .. 6;
 wait_for_alert('CRITICAL');
 wait_samples($node, 15);
-is(log_count($node, $critical), 1, 'one warning for the escalation');
-is(log_count($node, $warning), 1, 'and none for the level below');
+is(log_count($node, $critical), 1, 'the escalation to CRITICAL logs one warning');
+is(log_count($node, $warning), 1, 'the escalation does not repeat the warning of the lower level');
 
-# recovery is one line, after alert_clear_after: both levels are clear from one
-# sample to the next when a reload lifts the thresholds, while sessions that leave
-# one by one may leave the lower level for last
+# A recovery logs one line, after alert_clear_after. A reload lifts both thresholds between two
+# samples; sessions that end one by one might leave the CRITICAL level first.
 set_thresholds(90, 95);
 $_->quit foreach splice(@sessions, 2);
 wait_for_alert('OK');
 wait_samples($node, 15);
-is(log_count($node, $recovery), 1, 'one line for the recovery');
-is(log_count($node, $any), 3, 'three lines in all');
-is( $node->safe_psql('postgres',
-		<<'SQL'), "CRITICAL|OK\nWARNING|CRITICAL\nOK|WARNING", 'the alert log has the three, newest first');
+is(log_count($node, $recovery), 1, 'the recovery logs one line');
+is(log_count($node, $any), 3, 'rise, escalation and recovery log three lines in all');
+is( $node->safe_psql('postgres', <<'SQL'),
 SELECT from_status, to_status FROM connpool_alert_log WHERE metric_name = 'total_connections'
 SQL
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT message, culprit, peak_value FROM connpool_alerts WHERE metric_name = 'total_connections'}
-	),
-	'||',
-	'an alert that has recovered says nothing more');
+	"CRITICAL|OK\nWARNING|CRITICAL\nOK|WARNING",
+	'the alert log has the three transitions, newest first');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT message, culprit, peak_value
+		FROM connpool_alerts
+		WHERE metric_name = 'total_connections'
+		SQL
+	'||', 'an alert that has recovered has no message, culprit or peak');
 
-# a jump past both thresholds is one transition: both are met from one sample to
-# the next when a reload brings the thresholds down to the value
+# A jump past both thresholds is one transition. A reload lowers both thresholds between two
+# samples.
 sub set_thresholds
 {
 	my ($warning, $critical) = @_;
@@ -123,15 +130,15 @@ set_thresholds(-1, -1);
 push @sessions, map { session($node, 'burst') } 1 .. 12;
 set_thresholds(20, 40);
 wait_for_alert('CRITICAL');
-is(log_count($node, $any), 4, 'a jump to CRITICAL is one warning');
+is(log_count($node, $any), 4, 'a jump from OK to CRITICAL logs one warning');
 is( $node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}),
 	'OK|CRITICAL',
-	'from OK');
+	'the alert log records a jump as one transition from OK');
 $_->quit foreach splice(@sessions, 2);
 wait_for_alert('OK');
 
-# A value that flaps faster than alert_after is never raised. On a busy machine a flap can last
-# longer: then the alert is right, and the rounds begin again.
+# A value that crosses the threshold more often than alert_after is never raised. On a busy machine
+# a round can last longer than alert_after: the alert is then right, and the count starts again.
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = '3s'});
 $node->reload;
 my ($offset, $rounds) = (-s $node->logfile, 0);
@@ -153,12 +160,16 @@ for (my $tries = 0; $rounds < 8 && $tries < 40; $tries++)
 		$rounds++;
 	}
 }
-is($rounds, 8, 'eight flaps in a row were shorter than alert_after');
+is($rounds, 8, 'eight rounds in succession were shorter than alert_after');
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.alert_after});
 $node->reload;
-is(log_count($node, $any, $offset), 0, 'flapping below alert_after raises nothing');
+is(log_count($node, $any, $offset),
+	0, 'a value that is high for less than alert_after raises no alert');
 
-# and one that flaps while raised falls only when it has been clear for long
+# An alert that was raised clears only after the value was low for alert_clear_after. On a busy
+# machine a round can last longer than a second, so allow ten.
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_clear_after = '10s'});
+$node->reload;
 push @sessions, map { session($node, 'steady') } 1 .. 6;
 wait_for_alert('WARNING');
 $offset = -s $node->logfile;
@@ -169,27 +180,31 @@ foreach my $round (1 .. 6)
 	push @sessions, map { session($node, 'steady') } 1 .. 6;
 	wait_samples($node, 3);
 }
-is(log_count($node, $any, $offset), 0, 'flapping while raised says nothing');
-is(alert_of($node, 'total_connections'), 'WARNING', 'and the alert stands');
+is(log_count($node, $any, $offset),
+	0, 'a value that is low for less than alert_clear_after logs nothing');
+is(alert_of($node, 'total_connections'),
+	'WARNING', 'a value that is low for less than alert_clear_after leaves the alert raised');
+$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.alert_clear_after});
+$node->reload;
 
-# thresholds and intervals follow a reload at the next sample; a repeat is due
+# thresholds and intervals change with the first sample after a reload
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = '500ms'});
 $node->reload;
 ok( wait_for_log_count('still WARNING: total_connections', 2),
-	'a standing alert is repeated every alert_repeat');
+	'an alert that stays is logged again every alert_repeat');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = 0});
 set_thresholds(90, -1);
 wait_for_alert('OK');
 is( $node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}),
 	'WARNING|OK',
-	'and logged');
+	'the alert log records a recovery after the threshold was raised');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
 	'27|',
-	'new thresholds are in force, and one that is off is NULL');
+	'connpool_alerts shows the new thresholds, and NULL for one that is off');
 
-# a metric that is made silent falls back at once and stays down
+# a metric that becomes silent clears its alert at once and raises no other
 set_thresholds(10, -1);
 wait_for_alert('WARNING');
 $node->safe_psql('postgres',
@@ -197,46 +212,43 @@ $node->safe_psql('postgres',
 $node->reload;
 wait_for_alert('OK');
 is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'),
-	1, 'which is no recovery');
-like(stat_of($node, 'total_connections'), qr/WARNING/, 'its status is still shown live');
+	1, 'a metric that becomes silent is logged as such and not as a recovery');
+like(stat_of($node, 'total_connections'),
+	qr/WARNING/, 'get_connection_stats() still shows the status of a silent metric');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'healthy', 'but does not degrade health');
+	'healthy', 'a silent metric does not degrade health');
 
-# a reload changes the interval at once, also from a long one
+# a reload changes the interval at once, even from a long one
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '1min'});
 $node->reload;
 my $later = 'SELECT pg_sleep(0.4); SELECT samples FROM connpool_info()';
 my $samples = $node->safe_psql('postgres', $later);
-is($node->safe_psql('postgres', $later), $samples, 'no sample is taken before it is due');
+is($node->safe_psql('postgres', $later),
+	$samples, 'no sample is taken before the new, longer interval has passed');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms'});
 $node->reload;
 wait_samples($node, 5);
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT DISTINCT resolution FROM connpool_history('total_connections', now() - interval '300 ms')}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT DISTINCT resolution
+		FROM connpool_history('total_connections', now() - interval '300 ms')
+		SQL
 	'00:00:00.1',
-	'a shorter one does not wait for the end of the longer');
+	'a shorter interval does not wait for the end of the longer one');
 
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) > 0 AND count(DISTINCT resolution) = 1 FROM connpool_history('total_connections', resolution => '100 ms')}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*) > 0 AND count(DISTINCT resolution) = 1
+		FROM connpool_history('total_connections', resolution => '100 ms')
+		SQL
 	't',
-	'and a resolution that is asked for gets rows of that one only');
+	'connpool_history() returns rows of the requested resolution only');
 
 sub wait_for_log_count
 {
 	my ($pattern, $count) = @_;
-	foreach my $try (1 .. 1000)
-	{
-		return 1 if log_count($node, $pattern) >= $count;
-		$node->safe_psql('postgres', 'SELECT pg_sleep(0.05)');
-	}
-	return 0;
+	return wait_until(sub { log_count($node, $pattern) >= $count });
 }
 
-# who is behind a rate: not those that hold most connections
+# the culprits of a rate are the pools that contribute most to it, not those with most connections
 {
 	my @quiet = map { session($node, 'quiet') } 1 .. 5;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_")
@@ -262,19 +274,20 @@ sub wait_for_log_count
 		poll_ok(
 			$node,
 			"SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = '$metric'",
-			"$metric: an alert");
+			"$metric raises an alert");
 		like(
 			$node->safe_psql(
 				'postgres', "SELECT culprit FROM connpool_alerts WHERE metric_name = '$metric'"),
 			$expected{$metric},
-			'who is behind it');
+			"the culprit of $metric is the pool that contributes most");
 	}
 	leave($_) foreach @quiet;
 	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.${_}_warning")
 	  foreach keys %expected;
 }
 
-# names of other encodings, and cut off in the middle of a character: the views can be read by every client
+# Names in other encodings, and names cut in the middle of a character, must not make the views
+# unreadable for any client.
 {
 	my ($role, $database) = ('é' x 30, 'ü' x 31);
 	$node->safe_psql('postgres',
@@ -298,12 +311,17 @@ sub wait_for_log_count
 	wait_for_alert('WARNING');
 	foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII')
 	{
-		my ($status, $out, $err) = $node->psql('postgres',
-			"SET client_encoding = '$encoding'; SELECT culprit FROM connpool_alerts WHERE metric_name = 'total_connections'; SELECT count(*) FROM (SELECT culprit || '' FROM connpool_alert_log) log"
-		);
-		is("$status $err", '0 ', "a culprit is readable as $encoding");
-		like($out, qr/Against their policy: /, 'with its breaches, which do not all fit')
-		  if $encoding eq 'UTF8';
+		my ($status, $out, $err) = $node->psql('postgres', <<~"SQL");
+			SET client_encoding = '$encoding';
+			SELECT culprit FROM connpool_alerts WHERE metric_name = 'total_connections';
+			SELECT count(*) FROM (SELECT culprit || '' FROM connpool_alert_log) log
+			SQL
+		is("$status $err", '0 ', "a client with encoding $encoding can read a culprit");
+		like(
+			$out,
+			qr/Against their policy: /,
+			'the culprit lists policy violations and is cut at a whole character'
+		) if $encoding eq 'UTF8';
 	}
 	leave($_) foreach @named;
 }

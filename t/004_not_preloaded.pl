@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Not in shared_preload_libraries, what can be computed live works and the rest
-# says what to do. Nor may anything fail that only loads or creates it.
+# Without the library in shared_preload_libraries, live views and functions work and all others
+# report how to enable them. LOAD and CREATE EXTENSION work too. Needs a server with other
+# preloaded libraries than the regression tests.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';
@@ -18,49 +19,49 @@ my $node = new_node(
 
 $node->safe_psql('postgres', q{LOAD 'connpool_monitor'});
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
-pass('LOAD and CREATE EXTENSION work');
+pass('LOAD and CREATE EXTENSION work without preloading');
 
 is( $node->safe_psql(
 		'postgres', 'SELECT string_agg(metric_name, \' \') FROM get_connection_stats()'),
 	'active_connections idle_connections long_transactions total_connections idle_in_transaction '
 	  . 'leak_suspects blocked_sessions oldest_transaction_seconds long_queries',
-	'live metrics are there; the forecast, which needs a history, is left out');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT preloaded, sampler_running, samples, shared_memory_bytes, problem FROM connpool_info()}
-	),
+	'live metrics are there, without those that need samples or counters');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT preloaded, sampler_running, samples, shared_memory_bytes, problem
+		FROM connpool_info()
+		SQL
 	'f|f|0|0|connpool_monitor is not in shared_preload_libraries: no history, no alerts',
-	'connpool_info() says so');
+	'connpool_info() reports that the library is not preloaded');
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'sampler'}),
 	'healthy|{"running": false, "lastSampleAgeMs": null}',
-	'health is judged live');
+	'health is computed from live metrics');
 
 foreach my $view (
 	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
 	connpool_blocked_queries connpool_leaks))
 {
 	my ($status) = $node->psql('postgres', "TABLE $view");
-	is($status, 0, "$view works");
+	is($status, 0, "$view works without preloading");
 }
 $node->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'});
 poll_ok(
 	$node,
 	q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'prepared'},
-	'prepared transactions are seen');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT connpool_health() ->> 'status', connpool_health() -> 'checks' -> 'leak_suspects' ->> 'status'}
-	),
+	'connpool_leaks lists prepared transactions');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT connpool_health() ->> 'status',
+		       connpool_health() -> 'checks' -> 'leak_suspects' ->> 'status'
+		SQL
 	'degraded|WARNING',
-	'and degrade health at once, for there is no alerting');
+	'a prepared transaction degrades health at once, because alerts do not delay it');
 like(
 	$node->safe_psql('postgres', q{SELECT queries IS NULL, holds FROM connpool_leaks}),
 	qr/^t\|AccessExclusiveLock on relation \d+, .*; xid \d+ transactions? old$/,
-	'what they hold back is shown');
+	'connpool_leaks shows the locks and the xid of a prepared transaction');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
-# waits for clients are counted by samples, which nobody takes
+# waits for clients are counted in samples, and no sampler runs
 {
 	my $loader = Wire->connect_to($node, 'loader',
 		user => $node->safe_psql('postgres', 'SELECT current_user'));
@@ -71,21 +72,21 @@ $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 	poll_ok(
 		$node,
 		q{SELECT count(*) = 1 FROM connpool_leaks WHERE application_name = 'holder'},
-		'a forgotten transaction is seen');
+		'an idle transaction becomes a suspect');
 	is( $node->safe_psql(
 			'postgres',
 			q{SELECT application_name, kind, queries IS NULL, holds FROM connpool_leaks}),
 		'holder|idle_in_transaction|t|AccessShareLock on pg_catalog.pg_class',
-		'with what it holds; a COPY left alone is not seen');
+		'its locks are shown, and a COPY that waits for its client is not listed');
 	$loader->abandon;
 	leave($holder);
 }
 
 foreach my $query (
-	map({ "TABLE connpool_$_" }
-		qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools slow_statements session_stats
-		  leak_log leak_stats pool_advice session_features pgbouncer pgbouncer_pools pgbouncer_stats)
-	),
+	(   map { "TABLE connpool_$_" }
+		qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools
+		slow_statements session_stats leak_log leak_stats pool_advice session_features
+		pgbouncer pgbouncer_pools pgbouncer_stats)),
 	'SELECT connpool_reset()',
 	'SELECT * FROM connpool_history()',
 	q{SELECT connpool_plot('total_connections')},
@@ -96,29 +97,29 @@ foreach my $query (
 	like(
 		$stderr,
 		qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,
-		"$query says what it needs");
+		"$query reports what it needs");
 }
 my (undef, undef, $stderr) =
   $node->psql('postgres', "\\set VERBOSITY verbose\nTABLE slow_queries");
 like(
 	$stderr,
 	qr/ERROR:  55000: slow_queries needs pg_stat_statements.*HINT:  .*shared_preload_libraries/s,
-	'slow_queries says that it is pg_stat_statements');
+	'slow_queries reports that it needs pg_stat_statements');
 
 # settings in postgresql.conf are in force as soon as the library is loaded
 is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM get_connection_stats(); SHOW connpool_monitor.leak_age}
 	),
 	"9\n50ms",
-	'settings of the configuration file apply');
+	'settings of the configuration file are in force without preloading');
 my ($status) = $node->psql('postgres',
 	"SELECT connpool_health(); ALTER SYSTEM SET connpool_monitor.sample_interval = 1");
-isnt($status, 0, 'and are checked');
+isnt($status, 0, 'settings are validated without preloading');
 
 $node->safe_psql('postgres', 'DROP EXTENSION connpool_monitor');
 $node->stop('fast');
 
-# preloaded, but no slot for the worker: visible, and everything live still works
+# preloaded, but without a slot for the workers: the problem is shown and live values still work
 my $full = new_node('no_worker_slot', 'max_worker_processes = 0');
 is( $full->safe_psql(
 		'postgres', q{SELECT preloaded, sampler_running, samples, problem FROM connpool_info()}),
@@ -126,18 +127,18 @@ is( $full->safe_psql(
 	  . 'the saver is not running, so a crash would lose all statistics: if this persists, raise max_worker_processes and restart, or see the server log',
 	'without worker slots connpool_info() names each worker that is missing');
 cmp_ok(log_count($full, 'too many background workers'),
-	'>=', 1, 'and so did the server at its start');
+	'>=', 1, 'the server logged at its start that worker slots are missing');
 is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}),
-	'15', 'all metrics are there');
+	'15', 'get_connection_stats() returns all metrics without a sampler');
 is($full->safe_psql('postgres', q{SELECT count(*) FROM connpool_history()}),
-	'0', 'the history is empty');
+	'0', 'the history is empty without a sampler');
 is($full->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'healthy', 'health grants a time to start');
+	'healthy', 'health stays healthy while a sampler may still start');
 poll_ok(
 	$full,
 	q{SELECT connpool_health() ->> 'status' = 'degraded'},
-	'and is degraded when that is over');
+	'health becomes degraded when a sampler has not started in time');
 is($full->safe_psql('postgres', q{SELECT connpool_health() -> 'sampler' ->> 'running'}),
-	'false', 'by the sampler');
+	'false', 'connpool_health() reports that the sampler does not run');
 $full->stop('fast');
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# On a hot standby everything that there is works as on a primary, through a
-# promotion, and while the server is in recovery.
+# On a hot standby the extension works as on a primary: in recovery, and through a promotion.
+# Needs two servers.
 use strict;
 use warnings FATAL => 'all';
 
@@ -21,29 +21,30 @@ connpool_monitor.leak_age = '50ms'
 CONF
 $standby->start;
 
-is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'), 't', 'the standby is one');
+is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'),
+	't', 'the standby is in recovery');
 wait_samples($standby, 3);
-is(stat_of($standby, 'total_connections') =~ /^1\|/, 1, 'it counts its own connections');
+is(stat_of($standby, 'total_connections') =~ /^1\|/, 1, 'the standby counts its own connections');
 is( $primary->safe_psql(
 		'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'}),
 	'1',
 	'the primary has a walsender');
-is(stat_of($primary, 'total_connections') =~ /^1\|/, 1, 'which is no connection');
-is( $standby->safe_psql(
-		'postgres',
-		q{SELECT count(*) >= 3 FROM connpool_history('total_connections', now() - interval '5 minutes')}
-	),
-	't',
-	'the sampler runs in recovery');
+is(stat_of($primary, 'total_connections') =~ /^1\|/,
+	1, 'total_connections of the primary does not count the walsender');
+is($standby->safe_psql('postgres', <<~'SQL'), 't', 'the sampler runs in recovery');
+	SELECT count(*) >= 3
+	FROM connpool_history('total_connections', now() - interval '5 minutes')
+	SQL
 
 my @sessions = map { session($standby, 'reader') } 1 .. 3;
 poll_ok(
 	$standby,
 	q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'alerts are raised in recovery');
-is(log_count($standby, 'WARNING:  connpool_monitor: WARNING: total_connections'), 1, 'and logged');
+	'an alert is raised in recovery');
+is(log_count($standby, 'WARNING:  connpool_monitor: WARNING: total_connections'),
+	1, 'an alert of a standby is logged once');
 is($standby->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'degraded', 'health works');
+	'degraded', 'an alert degrades health in recovery');
 
 foreach my $view (
 	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
@@ -70,10 +71,11 @@ is( $standby->safe_psql(
 		'postgres',
 		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}),
 	$sampler,
-	'the same sampler goes on');
+	'the sampler keeps its process through the promotion');
 is($standby->safe_psql('postgres', "SELECT samples > $samples FROM connpool_info()"),
-	't', 'and counts on');
-is(alert_of($standby, 'total_connections'), 'WARNING', 'the alert stands');
+	't', 'the number of samples grows through the promotion');
+is(alert_of($standby, 'total_connections'),
+	'WARNING', 'the alert stays raised through the promotion');
 
 $standby->stop('fast');
 $primary->stop('fast');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The monitor is in nobody's way: databases come and go, the server stops as
-# fast as without it, a worker that is ended comes back, a crash is survived,
-# and no reader disturbs the sampler.
+# The workers disturb nobody: databases can be created, copied and dropped, the server stops as
+# fast as without them, a worker that ends is restarted, a crash is survived, and readers do
+# not delay the sampler. Needs servers that stop, crash and are suspended.
 # scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';
@@ -15,7 +15,7 @@ use Connpool;
 my $node = new_node('out_of_the_way', "restart_after_crash = on\nmax_connections = 30");
 wait_samples($node, 2);
 
-# every database can be dropped and be a template, also one that has the extension
+# every database can be dropped or be a template, even one that has the extension
 $node->safe_psql('postgres', 'CREATE DATABASE app');
 $node->safe_psql('app', 'CREATE EXTENSION connpool_monitor CASCADE');
 $node->safe_psql('app', 'SELECT count(*) FROM connpool_history()');
@@ -24,13 +24,14 @@ foreach my $template (qw(app template1 postgres))
 	my $maintenance = $template eq 'postgres' ? 'template1' : 'postgres';
 	my ($status, undef, $stderr) =
 	  $node->psql($maintenance, "CREATE DATABASE copy TEMPLATE $template");
-	is($status, 0, "CREATE DATABASE TEMPLATE $template") or diag $stderr;
+	is($status, 0, "CREATE DATABASE TEMPLATE $template works while the sampler runs")
+	  or diag $stderr;
 	is( $node->safe_psql(
 			'copy', "SELECT count(*) FROM pg_extension WHERE extname = 'connpool_monitor'"),
 		$template eq 'template1' ? '0' : '1',
-		'with what it holds');
+		"the copy of $template has the extension if $template has it");
 	($status, undef, $stderr) = $node->psql($maintenance, 'DROP DATABASE copy');
-	is($status, 0, 'and DROP DATABASE') or diag $stderr;
+	is($status, 0, "DROP DATABASE works on the copy of $template") or diag $stderr;
 }
 foreach my $round (1 .. 20)
 {
@@ -38,34 +39,32 @@ foreach my $round (1 .. 20)
 	$node->safe_psql('postgres', 'DROP DATABASE fleeting');
 }
 $node->safe_psql('postgres', 'DROP DATABASE app');
-pass('databases come and go under a sampler at ten a second');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT datid IS NULL FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}
-	),
-	't',
-	'the sampler is attached to no database');
+pass('databases can be created and dropped while the sampler takes ten samples a second');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'the sampler is attached to no database');
+	SELECT datid IS NULL FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'
+	SQL
 
-# a sampler that somebody ends is started again, and goes on with what it knows
+# a sampler that is terminated is restarted, with its history
 my $old = $node->safe_psql('postgres',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 my $first = $node->safe_psql('postgres',
 	q{SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')});
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
-poll_ok(
-	$node,
-	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler' AND pid <> $old",
-	'a sampler that was terminated comes back');
+poll_ok($node, <<~"SQL", 'a sampler that was terminated is restarted');
+	SELECT count(*) = 1
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor sampler' AND pid <> $old
+	SQL
 wait_samples($node, 2);
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')}),
 	$first,
-	'the history is kept');
+	'the history survives the end of the sampler');
 is($node->safe_psql('postgres', 'SELECT sampler_running FROM connpool_info()'),
-	't', 'and it is shown as running');
+	't', 'connpool_info() reports that the new sampler runs');
 
-# pg_ctl stop -m fast takes no longer than without the extension
+# pg_ctl stop -m fast takes as long as without the extension
 sub time_of_stop
 {
 	my ($which) = @_;
@@ -83,18 +82,18 @@ cmp_ok(
 	$without + 1,
 	sprintf('a fast stop takes %.2f s, and %.2f s without the extension', $with, $without));
 
-# a backend that is killed makes the server start over, and the sampler with it
+# a sampler that is killed makes the postmaster restart all processes
 $node->start;
 wait_samples($node, 2);
 my $victim = $node->safe_psql('postgres',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 kill 'KILL', $victim;
 ok($node->poll_query_until('postgres', "SELECT samples >= 2 FROM connpool_info()"),
-	'the server restarts after a kill of the sampler');
+	'the server restarts after the sampler was killed');
 is($node->safe_psql('postgres', 'SELECT sampler_running, problem IS NULL FROM connpool_info()'),
-	't|t', 'and samples again');
+	't|t', 'the sampler runs after the restart, without a problem');
 
-# a suspended sampler: health says so, and the gap is a gap
+# while the sampler is suspended health is degraded and the history has no rows
 my $frozen = $node->safe_psql('postgres',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 my $before = $node->safe_psql('postgres', 'SELECT now()');
@@ -102,25 +101,25 @@ kill 'STOP', $frozen;
 poll_ok(
 	$node,
 	q{SELECT connpool_health() ->> 'status' = 'degraded'},
-	'health is degraded when nothing is sampled for long');
+	'health is degraded while no samples are taken');
 is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
 	'the sampler has taken no sample for ten intervals',
-	'and connpool_info() says why');
+	'connpool_info() reports that the sampler takes no samples');
 my $after = $node->safe_psql('postgres', 'SELECT now()');
 kill 'CONT', $frozen;
 wait_samples($node, 2);
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'healthy', 'it recovers');
-is( $node->safe_psql(
-		'postgres',
-		"SELECT count(*) FROM connpool_history('total_connections', '$before'::timestamptz + interval '200 ms', '$after')"
-	),
-	'0',
-	'the time in between has no rows');
+	'healthy', 'health recovers when the sampler is resumed');
+is( $node->safe_psql('postgres', <<~"SQL"),
+		SELECT count(*)
+		FROM connpool_history('total_connections', '$before'::timestamptz + interval '200 ms',
+		  '$after')
+		SQL
+	'0', 'the history has no rows of the time in which the sampler was suspended');
 is($node->safe_psql('postgres', 'SELECT samples_missed > 10 FROM connpool_info()'),
-	't', 'and is counted as missed');
+	't', 'the samples of that time are counted as missed');
 
-# readers of everything at once, as fast as they can, make no sample late
+# clients that read all views without pause do not delay samples
 my $missed = $node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()');
 my $script = $node->basedir . '/readers.sql';
 append_to_file(
@@ -138,9 +137,9 @@ $node->command_ok(
 	[
 		'pgbench', '-n', '-c', '8', '-j', '2', '-T', '5', '-f', $script, $node->connstr('postgres')
 	],
-	'eight readers of everything');
+	'eight clients read all views without pause');
 cmp_ok($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()') - $missed,
-	'<=', 5, 'hardly a round of fifty is late on a machine that is busy');
+	'<=', 5, 'at most five of fifty samples are missed on a busy machine');
 
 $node->stop('fast');
 done_testing();

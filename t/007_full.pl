@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# When no slot is left: what ordinary roles meet, what the superuser's last
-# slots still show, and the forecast on the way there.
+# No connection slot is left: an ordinary role is refused, a superuser in a reserved slot can still
+# read all metrics, and the forecast came before. Needs more sessions than a server has slots.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';
@@ -29,22 +29,25 @@ sub app_works
 	return $status == 0;
 }
 
-is(stat_of($node, 'total_connections'), '1|10|OK', 'ten slots are usable');
-is(stat_of($node, 'long_transactions'), '0|7|OK', 'a maximum can be set');
-is(stat_of($node, 'exhaustion_seconds'), '||OK', 'nothing is forecast yet');
+is(stat_of($node, 'total_connections'),
+	'1|10|OK', 'total_connections has ten usable slots as its maximum');
+is(stat_of($node, 'long_transactions'),
+	'0|7|OK', 'long_transactions_max sets the maximum of long_transactions');
+is(stat_of($node, 'exhaustion_seconds'),
+	'||OK', 'exhaustion_seconds forecasts nothing before connections grow');
 
 my $watcher = session($node, 'watcher');
-# one after the other: what opens within a twentieth of leak_idle_age is a pool that fills
+# with pauses: sessions that open within a twentieth of leak_idle_age belong to a pool that fills
 my @sessions = map { select undef, undef, undef, 0.02; session($node, 'filler') } 1 .. 8;
-is( $watcher->query_safe(
-		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
-	'9|WARNING',
-	'nine of ten');
-ok(app_works(), 'an ordinary role still connects');
+is($watcher->query_safe(<<~'SQL'), '9|WARNING', 'nine sessions of ten slots are a WARNING');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
+ok(app_works(), 'an ordinary role connects while one slot is free');
 
-# their pool opened newer sessions while they were idle: all but the last are
-# suspect, and one that works again is not; the watcher is alone in its pool
+# The pool opened newer sessions while these were idle: all but the last are suspects until they
+# run a statement. The watcher is the only session of its pool and is none.
 sub idle_leaks
 {
 	$watcher->query_safe('SELECT pg_sleep(0.15)');
@@ -52,42 +55,41 @@ sub idle_leaks
 		q{SELECT application_name, count(*) FROM connpool_leaks
 		WHERE kind = 'idle' AND state = 'idle' AND xact_age IS NULL AND blocks = 0 GROUP BY 1});
 }
-is(idle_leaks(), 'filler|7', 'idle sessions that their pool forgot are listed');
+is(idle_leaks(), 'filler|7',
+	'connpool_leaks lists seven of eight idle sessions whose pool opened newer ones');
 $sessions[0]->query_safe('SELECT 1');
-is(idle_leaks(), 'filler|6', 'one that is used again is not');
+is(idle_leaks(), 'filler|6',
+	'connpool_leaks no longer lists an idle session that ran a statement');
 is( $watcher->query_safe(
 		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'leak_suspects'}),
 	'0',
-	'and idle ones do not count as leak suspects');
+	'leak_suspects does not count idle sessions');
 push @sessions, session($node, 'filler');
-is( $watcher->query_safe(
-		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
-	'10|CRITICAL',
-	'ten of ten');
+is($watcher->query_safe(<<~'SQL'), '10|CRITICAL', 'ten sessions of ten slots are CRITICAL');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
 is($watcher->query_safe(q{SELECT connpool_health() ->> 'status'}),
-	'unhealthy', 'health is unhealthy');
-ok(!app_works(), 'and an ordinary role is refused');
-is( $watcher->query_safe(
-		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'}
-	),
-	'0|CRITICAL',
-	'no slot is left: 0 seconds');
+	'unhealthy', 'health is unhealthy while no slot is free');
+ok(!app_works(), 'an ordinary role is refused while no slot is free');
+is($watcher->query_safe(<<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no slot is free');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'exhaustion_seconds'
+	SQL
 push @sessions, session($node, 'filler');
 is( $watcher->query_safe(
 		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}
 	),
 	'11',
-	'a superuser takes a reserved one');
+	'total_connections counts a superuser in a reserved slot');
 (pop @sessions)->quit foreach 1 .. 2;
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..600 LOOP
-	EXIT WHEN connpool_health() ->> 'status' <> 'unhealthy'; PERFORM pg_sleep(0.05); END LOOP; END $$}
-);
-ok(app_works(), 'a slot is free again');
+poll_session($watcher, q{SELECT connpool_health() ->> 'status' <> 'unhealthy'});
+ok(app_works(), 'an ordinary role connects when a slot is free again');
 (pop @sessions)->quit foreach 1 .. 4;
 
-# an open transaction is named by pid
+# the culprit of an old transaction is named by its pid
 my $open = session($node, 'forgetful');
 my $pid = $open->query_safe('BEGIN; SELECT pg_backend_pid()');
 $watcher->quit;
@@ -97,13 +99,13 @@ $node->reload;
 poll_ok(
 	$node,
 	q{SELECT status <> 'OK' FROM connpool_alerts WHERE metric_name = 'oldest_transaction_seconds'},
-	'an old transaction raises its alert');
+	'an old transaction raises an alert');
 like(
 	$node->safe_psql(
 		'postgres',
 		q{SELECT culprit FROM connpool_alerts WHERE metric_name = 'oldest_transaction_seconds'}),
 	qr/^The oldest is pid $pid of forgetful \(\w+ in postgres\), for \d+ s$/,
-	'which names the session');
+	'the culprit is the session with the oldest transaction');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# The first three rows against the source document's function, on the same
-# sessions, exactly at its thresholds: 79, 80, 94 and 95 active of 100, 39 and
-# 40 idle of 50, none, one and three long transactions. Needs a hundred sessions.
+# The first three metrics agree with the function of the source document (a published SQL
+# function that this extension replaces) on the same sessions, on either side of its thresholds:
+# 79, 80, 94 and 95 active of 100, 39 and 40 idle of 50, one to three long transactions. Needs a
+# hundred sessions.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';
@@ -18,19 +19,25 @@ connpool_monitor.idle_connections_max = 50
 connpool_monitor.long_transaction_age = '1s'
 CONF
 
-# the document's function, but for what the contract counts differently: client
-# backends only, and long transactions by the start of the transaction
+# The document's function, except that it counts client backends only and measures a long
+# transaction from the start of the transaction, as the contract defines them.
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION document_stats() RETURNS TABLE (metric text, value int, max int, status text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION document_stats() RETURNS TABLE (metric text, value int, max int, status text)
+  LANGUAGE plpgsql AS $$
 DECLARE
-    active int := (SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND backend_type = 'client backend');
-    idle int := (SELECT count(*) FROM pg_stat_activity WHERE state = 'idle' AND backend_type = 'client backend');
-    long int := (SELECT count(*) FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1s' AND backend_type = 'client backend');
+    active int := (SELECT count(*) FROM pg_stat_activity
+      WHERE state = 'active' AND backend_type = 'client backend');
+    idle int := (SELECT count(*) FROM pg_stat_activity
+      WHERE state = 'idle' AND backend_type = 'client backend');
+    long int := (SELECT count(*) FROM pg_stat_activity
+      WHERE clock_timestamp() - xact_start > '1s' AND backend_type = 'client backend');
 BEGIN
     RETURN QUERY VALUES
-        ('active_connections', active, 100, CASE WHEN active < 80 THEN 'OK' WHEN active < 95 THEN 'WARNING' ELSE 'CRITICAL' END),
+        ('active_connections', active, 100,
+         CASE WHEN active < 80 THEN 'OK' WHEN active < 95 THEN 'WARNING' ELSE 'CRITICAL' END),
         ('idle_connections', idle, 50, CASE WHEN idle < 40 THEN 'OK' ELSE 'WARNING' END),
-        ('long_transactions', long, 5, CASE WHEN long = 0 THEN 'OK' WHEN long < 3 THEN 'WARNING' ELSE 'CRITICAL' END);
+        ('long_transactions', long, 5,
+         CASE WHEN long = 0 THEN 'OK' WHEN long < 3 THEN 'WARNING' ELSE 'CRITICAL' END);
 END $$;
 SQL
 
@@ -64,29 +71,32 @@ sub end_clients
 sub compare
 {
 	my ($what, $state, $count, $expected) = @_;
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = $count FROM pg_stat_activity WHERE state = '$state' AND backend_type = 'client backend'"
-	) or die "there are not $count $state sessions";
+	$node->poll_query_until('postgres', <<~"SQL") or die "there are not $count $state sessions";
+		SELECT count(*) = $count
+		FROM pg_stat_activity
+		WHERE state = '$state' AND backend_type = 'client backend'
+		SQL
 	my $ours = $node->safe_psql('postgres', 'SELECT * FROM get_connection_stats() LIMIT 3');
 	is( $ours,
 		$node->safe_psql('postgres', 'SELECT * FROM document_stats()'),
-		"$what: the document's function agrees");
-	like($ours, qr/^$expected$/m, "$what is as it should be");
+		"$what: get_connection_stats() agrees with the function of the document");
+	like($ours, qr/^$expected$/m, "$what: value, maximum and status are the expected ones");
 	return;
 }
 
-# the session that asks is active itself
+# the session that runs the query is active itself
 my $active = 1;
 foreach my $step ([ 79, 'OK' ], [ 80, 'WARNING' ], [ 94, 'WARNING' ], [ 95, 'CRITICAL' ])
 {
 	my ($count, $status) = @$step;
 	add_clients($count - $active, $sleep);
 	$active = $count;
-	# the statements are transactions too: wait until they are long, not in between
-	poll_ok(
-		$node,
-		"SELECT count(*) = $count - 1 FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
-		'transactions are old enough');
+	# the statements are transactions too: wait until all of them are long
+	poll_ok($node, <<~"SQL", "$count sessions have long transactions");
+		SELECT count(*) = $count - 1
+		FROM pg_stat_activity
+		WHERE clock_timestamp() - xact_start > '1.1s'
+		SQL
 	compare("$count active", 'active', $count, "active_connections\\|$count\\|100\\|$status");
 }
 end_clients();
@@ -106,10 +116,11 @@ foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
 {
 	my ($count, $status) = @$step;
 	add_clients(1, $sleep);
-	poll_ok(
-		$node,
-		"SELECT count(*) = $count FROM pg_stat_activity WHERE clock_timestamp() - xact_start > '1.1s'",
-		'a transaction is old enough');
+	poll_ok($node, <<~"SQL", "$count sessions have a long transaction");
+		SELECT count(*) = $count
+		FROM pg_stat_activity
+		WHERE clock_timestamp() - xact_start > '1.1s'
+		SQL
 	compare("$count long transactions",
 		'active', $count + 1, "long_transactions\\|$count\\|5\\|$status");
 }

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Every refused connection, by its reason, and every error by its SQLSTATE. It
-# takes servers that are full, starting, stopping and misconfigured, and clients
-# that send half of the protocol, as fast as they can.
+# Every refused connection is counted under its reason, and every error under its SQLSTATE. Needs
+# servers that are full, starting, stopping and misconfigured, and clients that send half of the
+# protocol, as fast as they can.
 # scripts/test: slow, 44 s
 use strict;
 use warnings FATAL => 'all';
@@ -39,23 +39,30 @@ HBA
 $node->reload;
 
 my $watcher = session($node, 'watcher');
-sub watch { return $watcher->query_safe($_[0]) }
+
+my $errors = <<'SQL';
+SELECT string_agg(sqlstate || ' ' || coalesce(condition_name, '-') || ' ' || errors || ' '
+                  || retryable, ', ' ORDER BY sqlstate)
+FROM connpool_errors
+SQL
 
 sub refusals
 {
-	return watch(
-		q{SELECT string_agg(reason || ' ' || rejections, ', ') FROM connpool_rejections WHERE rejections > 0}
-	);
+	return sql($watcher, <<~'SQL');
+		SELECT string_agg(reason || ' ' || rejections, ', ')
+		FROM connpool_rejections
+		WHERE rejections > 0
+		SQL
 }
 
-# Attempt a connection with libpq; false when it was refused. No retry with TLS.
+# Connect with libpq, without a retry for TLS; returns false if the server refuses.
 sub attempt
 {
 	my ($conninfo) = @_;
 	return connects($node->connstr('postgres') . " sslmode=disable gssencmode=disable $conninfo");
 }
 
-# Send a startup packet by hand; the first byte of the answer, or '' for none.
+# Send a startup packet; returns the first byte of the answer, or '' if there is none.
 sub start_up
 {
 	my (%parameters) = @_;
@@ -70,40 +77,43 @@ sub start_up
 	return ($answer, $socket);
 }
 
-is( watch('SELECT string_agg(reason, \' \') FROM connpool_rejections'),
-	'too_many reserved role_limit database_limit authentication hba no_database starting_up shutting_down other',
-	'every reason has its row');
-is(refusals(), '', 'and none has happened');
+is( sql($watcher, 'SELECT string_agg(reason, \' \') FROM connpool_rejections'),
+	'too_many reserved role_limit database_limit authentication hba no_database starting_up '
+	  . 'shutting_down other',
+	'connpool_rejections has a row for each reason');
+is(refusals(), '', 'no refusal is counted at first');
 
-# one of each
-ok(!attempt('user=unlisted dbname=postgres'), 'pg_hba.conf rejects');
-is(refusals(), 'hba 1', 'hba');
-ok(!attempt('user=app dbname=postgres password=wrong'), 'a wrong password');
+# one refusal of each kind
+ok(!attempt('user=unlisted dbname=postgres'), 'pg_hba.conf rejects a connection');
+is(refusals(), 'hba 1', 'a rejection by pg_hba.conf counts as hba');
+ok(!attempt('user=app dbname=postgres password=wrong'), 'a wrong password is refused');
 ok( !attempt('user=ghost dbname=postgres password=wrong'),
-	'a missing role that is asked for a password');
-ok(!attempt('user=phantom dbname=postgres'), 'a missing role');
-ok(!attempt('user=nobody_in dbname=postgres'), 'a role that may not log in');
-is(refusals(), 'authentication 4, hba 1', 'authentication');
-ok(!attempt("user=$super dbname=nowhere"), 'a missing database');
-# not as the role with a limit: a process that is still ending would count for it
-ok(!attempt('user=two dbname=small'), 'a database that is full');
-ok(!attempt('user=two dbname=closed'), 'no CONNECT privilege');
+	'a role that does not exist is refused after its password');
+ok(!attempt('user=phantom dbname=postgres'), 'a role that does not exist is refused');
+ok(!attempt('user=nobody_in dbname=postgres'), 'a role without LOGIN is refused');
+is(refusals(), 'authentication 4, hba 1', 'these four refusals count as authentication');
+ok(!attempt("user=$super dbname=nowhere"), 'a database that does not exist is refused');
+# not as role one, which has a limit: a backend of it that is still ending would count
+ok(!attempt('user=two dbname=small'), 'a database at its connection limit refuses');
+ok(!attempt('user=two dbname=closed'), 'a role without the CONNECT privilege is refused');
 my ($first, $one) = start_up(user => 'one', database => 'postgres');
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'one' AND state = 'idle'});
-ok(!attempt('user=one dbname=postgres'), 'a role that is full');
+ok(!attempt('user=one dbname=postgres'), 'a role at its connection limit is refused');
 $one->close;
-is(refusals(), 'role_limit 1, database_limit 1, authentication 4, hba 1, no_database 1, other 1',
-	'limits');
+is( refusals(),
+	'role_limit 1, database_limit 1, authentication 4, hba 1, no_database 1, other 1',
+	'connection limits, missing databases and missing privileges count under their own reasons');
 
-# authentication_timeout; and clients that leave without an answer, which are none
+# authentication_timeout counts as a refusal; a client that leaves without an answer does not
 my ($answer, $slow) = start_up(user => 'app', database => 'postgres');
 is($answer, 'R', 'a client is asked for its password');
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..400 LOOP
-	EXIT WHEN (SELECT rejections = 5 FROM connpool_rejections WHERE reason = 'authentication');
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
-like(refusals(), qr/authentication 5/, 'who does not answer in time is refused');
+poll_session($watcher,
+	q{SELECT rejections = 5 FROM connpool_rejections WHERE reason = 'authentication'});
+like(
+	refusals(),
+	qr/authentication 5/,
+	'a client that does not answer within authentication_timeout counts as authentication');
 foreach (1 .. 5)
 {
 	my (undef, $left) = start_up(user => 'app', database => 'postgres');
@@ -116,78 +126,88 @@ $node->poll_query_until('postgres',
 );
 is( refusals(),
 	'role_limit 1, database_limit 1, authentication 5, hba 1, no_database 1, other 1',
-	'who leaves without an answer is no refusal');
+	'a client that leaves without an answer does not count as refused');
 
-# who it was, as they claimed, also where that is no text in this encoding
+# the log shows the names that clients claimed, even if they are invalid in the server's encoding
 start_up(user => "l\xe9on", database => "caf\xe9", application_name => 'shop "1"');
 start_up(user => 'x' x 100, database => 'nowhere', application_name => '');
-is( watch(
-		'SELECT reason, database, role, application_name, client_addr, at > now() - interval \'1 min\' FROM connpool_rejection_log LIMIT 2'
-	),
+is( sql($watcher, <<~'SQL'),
+		SELECT reason, database, role, application_name, client_addr,
+		       at > now() - interval '1 min'
+		FROM connpool_rejection_log
+		LIMIT 2
+		SQL
 	join("\n",
 		'authentication|nowhere|' . 'x' x 63 . '|||t',
 		'authentication|caf?|l?on|shop "1"||t'),
-	'the log has what the clients claimed, cut to a name and made printable');
-is( watch('SELECT sum(attempts) FROM connpool_rejection_log'),
-	watch('SELECT sum(rejections) FROM connpool_rejections'),
-	'the log has all of them');
-like(
-	watch(
-		q{SELECT string_agg(sqlstate || ' ' || coalesce(condition_name, '-') || ' ' || errors || ' ' || retryable, ', ' ORDER BY sqlstate) FROM connpool_errors}
-	),
-	qr/^28000 invalid_authorization_specification \d+ false, 28P01 invalid_password 2 false, 3D000 invalid_catalog_name 1 false, 42501 insufficient_privilege 1 false, 53300 too_many_connections 2 true, 57014 query_canceled 1 false$/,
-	'refusals are errors by SQLSTATE too');
+	'the log has the names that clients claimed, truncated and made printable');
+is( sql($watcher, 'SELECT sum(attempts) FROM connpool_rejection_log'),
+	sql($watcher, 'SELECT sum(rejections) FROM connpool_rejections'),
+	'the log and the counters have the same number of refusals');
+my $errors_of_refusals = join ', ',
+  '28000 invalid_authorization_specification \d+ false',
+  '28P01 invalid_password 2 false',
+  '3D000 invalid_catalog_name 1 false',
+  '42501 insufficient_privilege 1 false',
+  '53300 too_many_connections 2 true',
+  '57014 query_canceled 1 false';
+like(sql($watcher, $errors),
+	qr/^$errors_of_refusals$/, 'each refusal counts under its SQLSTATE too');
 
-# reset is the superuser's; totals start anew, what has been stays gone
-watch('SELECT connpool_reset(\'counters\')');
-is(refusals(), '', 'a reset starts counters anew');
-is(watch('SELECT count(*) FROM connpool_rejection_log'), '0', 'and the log');
-is(watch('SELECT count(*) FROM connpool_errors'), '0', 'and errors');
-is(watch('SELECT stats_reset > now() - interval \'1 min\' FROM connpool_info()'),
-	't', 'and says when');
+# only superusers can reset; all counts start at zero
+sql($watcher, 'SELECT connpool_reset(\'counters\')');
+is(refusals(), '', 'a reset clears the counters of refusals');
+is(sql($watcher, 'SELECT count(*) FROM connpool_rejection_log'),
+	'0', 'a reset clears the log of refusals');
+is(sql($watcher, 'SELECT count(*) FROM connpool_errors'),
+	'0', 'a reset clears the counters of errors');
+is(sql($watcher, 'SELECT stats_reset > now() - interval \'1 min\' FROM connpool_info()'),
+	't', 'a reset records its time in stats_reset');
 
 # Clients that take turns have a row each, but one address cannot fill the log by varying names.
 foreach my $round (1 .. 2)
 {
 	start_up(user => "stranger_$_", database => 'postgres') foreach 1 .. 90;
 }
-is(watch(q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
+is(sql($watcher, q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
 	'90|180', 'each of 90 clients that take turns has one row');
 start_up(user => "flood_$_", database => 'postgres', application_name => $_) foreach 1 .. 200;
-is(watch(q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
+is(sql($watcher, q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
 	'101|380', 'a client that changes its names fills at most 100 rows');
-is( watch(
+is( sql($watcher, 
 		q{SELECT database, role, application_name, attempts FROM connpool_rejection_log LIMIT 1}),
 	'(several)|(several)|(several)|190',
 	'its further attempts share one row, and none is lost');
-watch('SELECT connpool_reset()');
+sql($watcher, 'SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
-like($stderr, qr/unrecognized reset target: "nonsense".*HINT/s, 'a reset of nonsense is refused');
+like($stderr, qr/unrecognized reset target: "nonsense".*HINT/s, 'a reset of an unknown kind is refused');
 ($status, undef, $stderr) =
   $node->psql('postgres', q{SET ROLE pg_monitor; SELECT connpool_reset()});
-like($stderr, qr/permission denied/, 'and one by who may not');
+like($stderr, qr/permission denied/, 'a role without the privilege cannot reset');
 
-# errors of sessions, counted once whatever they are nested in
-watch('SELECT connpool_reset()');
+# an error of a session counts once, however deep it is nested
+sql($watcher, 'SELECT connpool_reset()');
 $node->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
 $node->psql('postgres',
 	q{DO $$ BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN NULL; END $$});
-$node->psql('postgres',
-	q{DO $$ BEGIN BEGIN PERFORM 1/0; EXCEPTION WHEN division_by_zero THEN RAISE EXCEPTION 'outer' USING ERRCODE = 'ZZ123'; END; END $$}
-);
+$node->psql('postgres', <<~'SQL');
+	DO $$ BEGIN
+	  BEGIN PERFORM 1/0;
+	  EXCEPTION WHEN division_by_zero THEN RAISE EXCEPTION 'outer' USING ERRCODE = 'ZZ123';
+	  END;
+	END $$
+	SQL
 $node->psql('postgres', 'SELECT pg_terminate_backend(pg_backend_pid())');
-is( watch(
-		q{SELECT string_agg(sqlstate || ' ' || coalesce(condition_name, '-') || ' ' || errors || ' ' || retryable, ', ' ORDER BY sqlstate) FROM connpool_errors}
-	),
+is( sql($watcher, $errors),
 	'22012 division_by_zero 3 false, 57P01 admin_shutdown 1 true, ZZ123 - 1 false',
-	'errors are counted by what reached the client');
-is(refusals(), '', 'the end of an open session is no refusal');
+	'each error that reaches a client counts once under its SQLSTATE');
+is(refusals(), '', 'the end of an open session does not count as a refusal');
 $node->psql('postgres', 'NONSENSE', replication => 'database');
 $node->psql('postgres', 'NONSENSE');
-is(watch(q{SELECT errors FROM connpool_errors WHERE sqlstate = '42601'}),
-	'1', 'a walsender is no client session');
+is(sql($watcher, q{SELECT errors FROM connpool_errors WHERE sqlstate = '42601'}),
+	'1', 'an error of a walsender does not count');
 
-# more codes than there is room for: nothing is lost
+# more SQLSTATEs than the table has entries: no error is lost
 $watcher->query(q{DO $$ BEGIN END $$});
 my $codes = $node->basedir . '/codes.sql';
 append_to_file(
@@ -199,64 +219,68 @@ append_to_file(
 			"DO \$\$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = '$code'; END \$\$;"
 		} 1 .. 300));
 $node->psql('postgres', "\\i $codes", on_error_stop => 0);
-is( watch(
+is( sql($watcher,
 		q{SELECT sum(errors) FROM connpool_errors WHERE sqlstate LIKE 'Q%' OR sqlstate = 'other'}),
 	'300',
-	'no error is lost');
-is(watch(q{SELECT count(*) FROM connpool_errors WHERE sqlstate LIKE 'Q%'}),
-	'63', 'codes that users raise get at most 64 places (ZZ123 has one of them)');
-is( watch(
-		q{SELECT errors > 0 AND condition_name IS NULL AND NOT retryable FROM connpool_errors WHERE sqlstate = 'other'}
-	),
-	't',
-	'what does not fit is "other"');
+	'all 300 errors count, under their SQLSTATE or as "other"');
+is(sql($watcher, q{SELECT count(*) FROM connpool_errors WHERE sqlstate LIKE 'Q%'}),
+	'63', 'SQLSTATEs that users invent get at most 64 entries (ZZ123 has one of them)');
+is(sql($watcher, <<~'SQL'), 't', 'an SQLSTATE without an entry counts as "other"');
+	SELECT errors > 0 AND condition_name IS NULL AND NOT retryable
+	FROM connpool_errors
+	WHERE sqlstate = 'other'
+	SQL
 $node->psql(
 	'postgres',
 	q{DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = 'deadlock_detected'; END $$},
 	on_error_stop => 0);
-is( watch(
+is( sql($watcher,
 		q{SELECT errors, condition_name, retryable FROM connpool_errors WHERE sqlstate = '40P01'}),
 	'1|deadlock_detected|t',
-	q{PostgreSQL's own codes always have a place});
-my @classes = watch('SELECT connpool_metrics()') =~ /^connpool_errors_total\{class="(\w+)"\}/mg;
+	'an SQLSTATE that PostgreSQL defines always has an entry');
+my @classes =
+  sql($watcher, 'SELECT connpool_metrics()') =~ /^connpool_errors_total\{class="(\w+)"\}/mg;
 is(join(' ', grep { /^[QZ]/ } @classes),
-	'', 'a class that PostgreSQL does not define is not a label');
+	'', 'connpool_errors_total has no label for a class that PostgreSQL does not define');
 is(scalar(grep { $_ eq 'other' } @classes), 1, 'all undefined classes share one series');
-watch(q{SELECT connpool_reset('counters')});
+sql($watcher, q{SELECT connpool_reset('counters')});
 $node->psql(
 	'postgres',
 	q{DO $$ BEGIN RAISE EXCEPTION 'x' USING ERRCODE = 'ZZ999'; END $$},
 	on_error_stop => 0);
-is(watch(q{SELECT errors FROM connpool_errors WHERE sqlstate = 'ZZ999'}),
-	'1', 'a reset frees the places');
+is(sql($watcher, q{SELECT errors FROM connpool_errors WHERE sqlstate = 'ZZ999'}),
+	'1', 'a reset frees the entries of SQLSTATEs that users invented');
 
-# full: ordinary roles meet the reserved slots, superusers the end
-watch('SELECT connpool_reset()');
+# without a free slot ordinary roles are refused for reserved slots, superusers for too many
+sql($watcher, 'SELECT connpool_reset()');
 my @fillers = map { session($node, 'filler') } 1 .. 8;
-ok(!attempt('user=one dbname=postgres'), 'only reserved slots are left');
-is(refusals(), 'reserved 1', 'reserved');
-is( watch(
-		q{SELECT current_value, status FROM get_connection_stats() WHERE metric_name = 'rejected_connections'}
-	),
-	'1|CRITICAL',
-	'the metric counts it at once');
+ok(!attempt('user=one dbname=postgres'),
+	'an ordinary role is refused when only reserved slots are free');
+is(refusals(), 'reserved 1', 'its refusal counts as reserved');
+is(sql($watcher, <<~'SQL'), '1|CRITICAL', 'rejected_connections counts a refusal at once');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'rejected_connections'
+	SQL
 push @fillers, map { session($node, 'filler') } 1 .. 3;
-ok(!attempt("user=$super dbname=postgres"), 'no slot is left');
-is(refusals(), 'too_many 1, reserved 1', 'too_many, from a process without a PGPROC');
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..400 LOOP
-	EXIT WHEN (SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'rejected_connections');
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
+ok(!attempt("user=$super dbname=postgres"), 'a superuser is refused when no slot is free');
+is( refusals(),
+	'too_many 1, reserved 1',
+	'its refusal counts as too_many, though the refused process has no PGPROC');
+poll_session($watcher,
+	q{SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'rejected_connections'});
 is(log_count($node, 'CRITICAL: rejected_connections is \d refusals?'),
-	1, 'which raises its alert without waiting');
+	1, 'a refusal raises its alert without alert_after');
 
-# as fast as they can, from several processes at once, for the two slots that are
-# left: attempts are answers plus refusals
+# A storm: several processes connect without pause while two slots are free. The attempts must
+# equal the sessions that were opened plus the refusals.
 leave(pop @fillers) foreach 1 .. 2;
-$node->poll_query_until('postgres',
-	q{SELECT current_value <= 11 FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-);
-watch('SELECT connpool_reset()');
+$node->poll_query_until('postgres', <<~'SQL');
+	SELECT current_value <= 11
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
+sql($watcher, 'SELECT connpool_reset()');
 my ($attempts, $processes) = (5000, 4);
 my @children;
 foreach my $number (1 .. $processes)
@@ -287,67 +311,88 @@ foreach my $number (1 .. $processes)
 	$served  += $r;
 	$lost    += $none;
 }
-is($refused + $served + $lost, $attempts * $processes, 'the storm has made its attempts');
-# the last one may have been answered and not be in yet
-$watcher->query_safe(
-	qq{DO \$\$ BEGIN FOR i IN 1..400 LOOP
-	EXIT WHEN (SELECT sum(sessions_opened) >= $served FROM connpool_pools WHERE application_name LIKE 'storm%');
-	PERFORM pg_sleep(0.05); END LOOP; END \$\$});
-is( watch(q{SELECT sum(sessions_opened) FROM connpool_pools WHERE application_name LIKE 'storm%'}),
-	$served, 'each session that was let in is counted');
-is( watch('SELECT sum(rejections) FROM connpool_rejections'),
+is( $refused + $served + $lost,
+	$attempts * $processes,
+	'every attempt of the storm is accounted for');
+# the last session may have been answered but not yet counted
+poll_session(
+	$watcher,
+	qq{SELECT sum(sessions_opened) >= $served FROM connpool_pools
+	WHERE application_name LIKE 'storm%'});
+is( sql($watcher,
+		q{SELECT sum(sessions_opened) FROM connpool_pools WHERE application_name LIKE 'storm%'}),
+	$served,
+	'each session that was let in counts as opened');
+is( sql($watcher, 'SELECT sum(rejections) FROM connpool_rejections'),
 	$refused + $lost,
-	"each of $refused refusals in a storm is counted"
+	"each of $refused refusals of the storm counts"
 ) or diag "$served served, $lost without an answer";
-cmp_ok($served, '>', 0, "while $served were let in");
-is(refusals(), "too_many " . ($refused + $lost), 'and for its reason');
-is( watch(
-		'SELECT count(*) < 100, sum(attempts) = (SELECT sum(rejections) FROM connpool_rejections), bool_and(first_at <= at) FROM connpool_rejection_log'
-	),
+cmp_ok($served, '>', 0, "$served sessions were let in during the storm");
+is(refusals(), "too_many " . ($refused + $lost), 'all refusals of the storm count as too_many');
+is( sql($watcher, <<~'SQL'),
+		SELECT count(*) < 100,
+		       sum(attempts) = (SELECT sum(rejections) FROM connpool_rejections),
+		       bool_and(first_at <= at)
+		FROM connpool_rejection_log
+		SQL
 	't|t|t',
-	'a flood of like attempts takes fewer than 100 log rows, and no attempt is lost');
-is(watch(q{SELECT connpool_health() ->> 'status'}), 'unhealthy', 'health is unhealthy');
+	'the log merges the storm into fewer than 100 rows and loses no attempt');
+is(sql($watcher, q{SELECT connpool_health() ->> 'status'}),
+	'unhealthy', 'health is unhealthy after refusals for lack of a slot');
 leave(pop @fillers) foreach 1 .. 5;
-$watcher->query_safe(
-	q{DO $$ BEGIN FOR i IN 1..400 LOOP
-	EXIT WHEN (SELECT current_value < 9 FROM get_connection_stats() WHERE metric_name = 'total_connections');
-	PERFORM pg_sleep(0.05); END LOOP; END $$});
-is( watch(q{SELECT connpool_health() ->> 'error'}),
+poll_session($watcher, <<~'SQL');
+	SELECT current_value < 9
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
+is( sql($watcher, q{SELECT connpool_health() ->> 'error'}),
 	'a connection was refused for want of a slot within the last 10 seconds',
-	'and stays so for a while after the last refusal');
+	'health stays unhealthy for ten seconds after the last refusal');
 
-# sessions that were let in are counted as opened, and make the rate of the last minute
+# sessions that are let in count as opened and make up connections_per_second
 my $script = $node->basedir . '/one.sql';
 append_to_file($script, "SELECT 1;\n");
 $node->command_ok(
 	[ 'pgbench', '-n', '-C', '-c', '2', '-t', '450', '-f', $script, $node->connstr('postgres') ],
-	'nine hundred sessions open and close');
-my ($opened) = split /\|/,
-  watch(
-	q{SELECT avg_value * 60 FROM connpool_history('connections_per_second', now() - interval '5 minutes') ORDER BY sample_time DESC LIMIT 1}
-  );
-cmp_ok($opened, '>=', 890, 'connections_per_second counts them');
-cmp_ok($opened, '<=', 900 + $served + 60, 'and nothing but sessions that were let in');
+	'pgbench opens and closes nine hundred sessions');
+my ($opened) = split /\|/, sql($watcher, <<~'SQL');
+	SELECT avg_value * 60
+	FROM connpool_history('connections_per_second', now() - interval '5 minutes')
+	ORDER BY sample_time DESC
+	LIMIT 1
+	SQL
+cmp_ok($opened, '>=', 890, 'connections_per_second counts the nine hundred sessions');
+cmp_ok($opened, '<=', 900 + $served + 60, 'connections_per_second counts no refused connection');
 
-# the server says itself when it cannot count
-is(watch('SELECT refusals_counted FROM connpool_info()'), 't', 'refusals are counted');
+# connpool_info() reports when the server cannot count refusals
+is(sql($watcher, 'SELECT refusals_counted FROM connpool_info()'),
+	't', 'connpool_info() reports that refusals are counted');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'panic'});
 $node->reload;
-poll_ok($node, 'SELECT NOT refusals_counted FROM connpool_info()', 'but not when FATAL is hidden');
+poll_ok(
+	$node,
+	'SELECT NOT refusals_counted FROM connpool_info()',
+	'connpool_info() reports that refusals are not counted if log_min_messages hides FATAL');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'log'});
 $node->reload;
-poll_ok($node, 'SELECT refusals_counted FROM connpool_info()', 'LOG does not hide it');
+poll_ok(
+	$node,
+	'SELECT refusals_counted FROM connpool_info()',
+	'refusals are counted with log_min_messages = log');
 attempt("user=$super dbname=nowhere");
-is(watch(q{SELECT rejections FROM connpool_rejections WHERE reason = 'no_database'}),
-	'1', 'as is so');
+is(sql($watcher, q{SELECT rejections FROM connpool_rejections WHERE reason = 'no_database'}),
+	'1', 'a refusal counts with log_min_messages = log');
 
-# while the server stops
+# refusals of a server that shuts down
 $node->safe_psql('postgres', q{ALTER SYSTEM RESET ALL});
 command_ok([ 'pg_ctl', '-D', $node->data_dir, '-m', 'smart', '--no-wait', 'stop' ],
-	'a smart shutdown waits for the watcher');
-watch('SELECT pg_sleep(0.2)');
-ok(!attempt("user=$super dbname=postgres"), 'which nobody can join');
-like(refusals(), qr/shutting_down 1/, 'shutting_down');
+	'a smart shutdown starts while a session is open');
+sql($watcher, 'SELECT pg_sleep(0.2)');
+ok(!attempt("user=$super dbname=postgres"), 'a server that shuts down refuses connections');
+like(
+	refusals(),
+	qr/shutting_down 1/,
+	'a refusal of a server that shuts down counts as shutting_down');
 eval { $watcher->quit };
 leave($_) foreach @fillers;
 
@@ -356,14 +401,14 @@ for (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
 	last if !-e $node->data_dir . '/postmaster.pid';
 	select(undef, undef, undef, 0.05);
 }
-ok(!-e $node->data_dir . '/postmaster.pid', 'and is over when the last has gone');
+ok(!-e $node->data_dir . '/postmaster.pid', 'the smart shutdown ends with the last session');
 $node->_update_pid(0);
 
-# and while it starts: a standby that lets nobody in until it is promoted
+# refusals of a server that starts: a standby without hot_standby, until it is promoted
 $node->append_conf('postgresql.conf', 'hot_standby = off');
 $node->set_standby_mode;
 command_ok([ 'pg_ctl', '-D', $node->data_dir, '-l', $node->logfile, '--no-wait', 'start' ],
-	'a standby that accepts nobody starts');
+	'a standby without hot_standby starts');
 my $seen = 0;
 foreach (1 .. 200)
 {
@@ -372,13 +417,13 @@ foreach (1 .. 200)
 	last if $seen >= 5;
 	select(undef, undef, undef, 0.05);
 }
-is($seen, 5, 'it refuses');
-command_ok([ 'pg_ctl', '-D', $node->data_dir, 'promote' ], 'it is promoted');
+is($seen, 5, 'a standby without hot_standby refuses connections');
+command_ok([ 'pg_ctl', '-D', $node->data_dir, 'promote' ], 'the standby is promoted');
 $node->_update_pid(1);
 is( $node->safe_psql('postgres',
 		q{SELECT rejections FROM connpool_rejections WHERE reason = 'starting_up'}) >= 5 ? 1 : 0,
 	1,
-	'who was refused before anybody could connect is counted');
+	'refusals before the first session are counted');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The forecast of exhaustion, in real time because that is what it is about: a
-# step that fills half the slots and stays is no growth, a steady ramp is, and
-# in time. Takes three minutes; connections are bare sockets, for there are many.
+# The forecast of exhaustion in real time: a step that fills half the slots is not growth, a steady
+# ramp is, and the alert comes before the slots are gone. Needs a hundred connections over three
+# minutes; they are bare sockets because processes would cost too much.
 # scripts/test: slow, 182 s
 use strict;
 use warnings FATAL => 'all';
@@ -31,10 +31,10 @@ sub open_connection
 	return;
 }
 
-is(stat_of($node, 'exhaustion_seconds'), '||OK', 'nothing is known at first');
+is(stat_of($node, 'exhaustion_seconds'), '||OK', 'exhaustion_seconds forecasts nothing at first');
 wait_samples($node, 100);
 
-# a deployment: 60 connections at once, which stay
+# a deployment: 60 connections open at once and stay
 open_connection() foreach 1 .. 60;
 my $forecasts = q{SELECT count(*) FROM connpool_history('exhaustion_seconds')};
 foreach my $half_minute (1, 2)
@@ -43,9 +43,10 @@ foreach my $half_minute (1, 2)
 }
 is(stat_of($node, 'total_connections'), '61|100|OK', 'sixty connections are open');
 is($node->safe_psql('postgres', 'SELECT samples > 650 FROM connpool_info()'),
-	't', 'for longer than a minute');
-is(stat_of($node, 'exhaustion_seconds'), '||OK', 'a step is no growth');
-is($node->safe_psql('postgres', $forecasts), '0', 'and never was');
+	't', 'they stay open for longer than a minute');
+is(stat_of($node, 'exhaustion_seconds'), '||OK', 'a step is not forecast as growth');
+is($node->safe_psql('postgres', $forecasts),
+	'0', 'the step was not forecast as growth in any sample');
 
 # a leak: five connections every four seconds, until a tenth of the slots is left
 my $began = time;
@@ -63,24 +64,24 @@ while ($opened < 50)
 }
 my ($seconds, undef, $status) = split /\|/, stat_of($node, 'exhaustion_seconds');
 my $real = (100 - 60 - $opened) / 1.25;
-is($status, 'CRITICAL', "steady growth is forecast: $seconds s, when $real s are left");
+is($status, 'CRITICAL', "steady growth is forecast: $seconds s, with $real s left");
 is(alert_of($node, 'exhaustion_seconds'),
-	'CRITICAL', 'and raises its alert before the slots are gone');
-cmp_ok($seconds, '<=', $real * 3 + 5, 'it is not far off on one side');
-cmp_ok($seconds, '>=', $real / 3 - 5, 'nor on the other');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT current_value < 100 FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
-	't',
-	'while slots are left');
+	'CRITICAL', 'the alert is raised before the slots are gone');
+cmp_ok($seconds, '<=', $real * 3 + 5, 'the forecast is at most three times the real time');
+cmp_ok($seconds, '>=', $real / 3 - 5, 'the forecast is at least a third of the real time');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'slots are left when the alert is raised');
+	SELECT current_value < 100
+	FROM get_connection_stats()
+	WHERE metric_name = 'total_connections'
+	SQL
 
-# growth that is over is none, as soon as it has been over for a minute and a half
+# the forecast ends at most a minute and a half after the growth
 wait_samples($node, 400);
-poll_ok(
-	$node,
-	q{SELECT current_value IS NULL FROM get_connection_stats() WHERE metric_name = 'exhaustion_seconds'},
-	'and it ends with the growth');
+poll_ok($node, <<~'SQL', 'the forecast ends after connections stop growing');
+	SELECT current_value IS NULL
+	FROM get_connection_stats()
+	WHERE metric_name = 'exhaustion_seconds'
+	SQL
 
 $node->stop('fast');
 done_testing();

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# How long a statement took: all of its work, its commit included, and nothing of
-# the time that its client thinks. Measured against sleeps of known length and
-# against a synchronous standby that is down; thinking in the middle of the
-# protocol and a commit that waits are not to be had from psql.
+# The time of a statement is the time of its work, its commit included, without the time in
+# which its client thinks. Measured against sleeps of known length and against a synchronous
+# standby that is down. Needs a client that pauses in the middle of the protocol.
 # scripts/test: slow, 24 s
 use strict;
 use warnings FATAL => 'all';
@@ -34,13 +33,15 @@ sub ended
 sub slow_times
 {
 	my ($application) = @_;
-	return split /\n/,
-	  $node->safe_psql('postgres',
-		"SELECT elapsed_time FROM connpool_slow_statements WHERE application_name = '$application' ORDER BY finished_at"
-	  );
+	return split /\n/, $node->safe_psql('postgres', <<~"SQL");
+		SELECT elapsed_time
+		FROM connpool_slow_statements
+		WHERE application_name = '$application'
+		ORDER BY finished_at
+		SQL
 }
 
-# A client that thinks wherever it can, 0.4 s each time.
+# a client that pauses for 0.4 s wherever the protocol allows
 my $pause = 0.4;
 my $wire = Wire->connect_to($node, 'thinker', user => $user);
 sub think { sleep($pause); return }
@@ -72,30 +73,31 @@ think();
 $wire->sync;
 $wire->end;
 ended('thinker');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = 'thinker'}
-	),
-	'10|0|5',
-	'a thinking client: its statements');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT queries, failed_queries, transactions
+		FROM connpool_pools
+		WHERE application_name = 'thinker'
+		SQL
+	'10|0|5', 'the statements of a client that pauses are counted');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT avg_time * queries < 300 FROM connpool_pools WHERE application_name = 'thinker'}),
 	't',
-	'all of them together take less than one thought');
-is(scalar(slow_times('thinker')), 0, 'none was slow');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT busy_time BETWEEN 2400 AND 4000 FROM connpool_pools WHERE application_name = 'thinker'}
-	),
-	't',
-	'but it was busy in its transactions');
+	'the times of its statements do not include the pauses');
+is(scalar(slow_times('thinker')), 0, 'none of its statements counts as slow');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT busy_time BETWEEN 2400 AND 4000
+		FROM connpool_pools
+		WHERE application_name = 'thinker'
+		SQL
+	't', 'busy_time includes the pauses within transactions');
 
-# Busy is from the beginning of a transaction: with Parse or Bind over the extended protocol,
-# where planning may take its time, and once for each of several in a string.
-$node->safe_psql('postgres',
-	'CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$'
-);
+# busy_time starts with the transaction: at Parse or Bind in the extended protocol, which may
+# plan, and once for each transaction in a string.
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql
+	  AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$
+	SQL
 
 sub busy_time
 {
@@ -106,8 +108,9 @@ $wire = Wire->connect_to($node, 'planner', user => $user);
 $wire->extended('SELECT planned()') for 1 .. 3;
 $wire->end;
 ended('planner');
-cmp_ok(busy_time('planner'), '>=', 590, 'planning keeps a session busy');
-cmp_ok(busy_time('planner'), '<', 1500, 'and nothing else does');
+cmp_ok(busy_time('planner'), '>=', 590, 'busy_time includes planning');
+cmp_ok(busy_time('planner'), '<', 1500,
+	'busy_time does not include the time between transactions');
 $wire = Wire->connect_to($node, 'parser', user => $user);
 $wire->parse('', 'SELECT 1')->flush->read_until('1');
 think();
@@ -120,18 +123,29 @@ think();
 $wire->query('SELEC');
 $wire->end;
 ended('parser');
-cmp_ok(busy_time('parser'), '>=', 2000 * $pause - 10, 'so does a Parse, also of what fails');
-cmp_ok(busy_time('parser'), '<', 3000 * $pause, 'and not the time between transactions');
+cmp_ok(
+	busy_time('parser'), '>=',
+	2000 * $pause - 10,
+	'busy_time includes a pause after Parse, even if the statement fails');
+cmp_ok(
+	busy_time('parser'), '<',
+	3000 * $pause,
+	'busy_time does not include pauses between transactions');
 $wire = Wire->connect_to($node, 'string', user => $user);
-$wire->query(
-	'BEGIN; SELECT pg_sleep(0.2); COMMIT; SELECT pg_sleep(0.2); COMMIT; SELECT 1 / length(pg_sleep(0.2)::text)'
-);
+$wire->query(<<~'SQL');
+	BEGIN;
+	SELECT pg_sleep(0.2);
+	COMMIT;
+	SELECT pg_sleep(0.2);
+	COMMIT;
+	SELECT 1 / length(pg_sleep(0.2)::text)
+	SQL
 $wire->end;
 ended('string');
-cmp_ok(busy_time('string'), '>=', 590, 'a string of several transactions');
-cmp_ok(busy_time('string'), '<', 1000, 'counts none of them twice');
+cmp_ok(busy_time('string'), '>=', 590, 'busy_time includes all transactions of one string');
+cmp_ok(busy_time('string'), '<', 1000, 'busy_time includes no transaction of a string twice');
 
-# A sleep of 200 ms, over each way to say it.
+# statements that sleep for 200 ms, in every form
 $wire = Wire->connect_to($node, 'sleeper', user => $user);
 $wire->query('SELECT pg_sleep(0.2)');
 $wire->query('SELECT 1; SELECT pg_sleep(0.2); SELECT 2');
@@ -149,36 +163,42 @@ $wire->query('SELECT pg_sleep(10)');
 $wire->end;
 ended('sleeper');
 my @times = slow_times('sleeper');
-is(scalar(@times), 10, 'ten statements slept')
-  or diag(
-	$node->safe_psql(
-		'postgres',
-		q{SELECT elapsed_time, sqlstate, query FROM connpool_slow_statements WHERE application_name = 'sleeper' ORDER BY finished_at}
-	));
-is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each for 200 ms') or diag("@times");
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT sqlstate, count(*) FROM connpool_slow_statements WHERE application_name = 'sleeper' GROUP BY 1 ORDER BY 1}
-	),
-	"00000|9\n57014|1",
-	'one of them was cancelled');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT DISTINCT query FROM connpool_slow_statements WHERE application_name = 'sleeper' AND query ~ '^SELECT pg_sleep\(\$1\)$'}
-	),
-	'SELECT pg_sleep($1)',
-	'the text is normalised');
+is(scalar(@times), 10, 'ten statements are slow')
+  or diag($node->safe_psql('postgres', <<~'SQL'));
+	SELECT elapsed_time, sqlstate, query
+	FROM connpool_slow_statements
+	WHERE application_name = 'sleeper'
+	ORDER BY finished_at
+	SQL
+is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each takes 200 ms')
+  or diag("@times");
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT sqlstate, count(*)
+		FROM connpool_slow_statements
+		WHERE application_name = 'sleeper'
+		GROUP BY 1
+		ORDER BY 1
+		SQL
+	"00000|9\n57014|1", 'one of the slow statements was cancelled');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT DISTINCT query
+		FROM connpool_slow_statements
+		WHERE application_name = 'sleeper' AND query ~ '^SELECT pg_sleep\(\$1\)$'
+		SQL
+	'SELECT pg_sleep($1)', 'the text of slow statements is normalized');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_slow_statements WHERE query ~ '^SELECT.*0\.[12]'}),
 	'0',
-	'no literal is shown');
+	'the text of slow statements has no literal');
 
-# What a commit has to do belongs to it, whichever protocol brings it.
+# the work of a commit belongs to the statement that commits
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
+CREATE FUNCTION sleeps() RETURNS trigger LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END $$;
 CREATE TABLE sleepy (id int);
-CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON sleepy DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION sleeps();
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON sleepy DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION sleeps();
 SQL
 $wire = Wire->connect_to($node, 'commits', user => $user);
 $wire->query('INSERT INTO sleepy VALUES (1)');
@@ -195,10 +215,11 @@ $wire->extended('DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
 $wire->end;
 ended('commits');
 @times = slow_times('commits');
-is(scalar(@times), 6, 'six commits took their time');
-is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each 200 ms') or diag("@times");
+is(scalar(@times), 6, 'six commits are slow');
+is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each commit takes 200 ms')
+  or diag("@times");
 
-# Commits that wait for a standby that is down belong to what they commit.
+# a commit that waits for a standby belongs to the statement that commits
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
@@ -235,20 +256,20 @@ foreach my $name (sort keys %waiting)
 	$waiting{$name}->end;
 	ended($name);
 	my @slow = slow_times($name);
-	is(scalar(@slow), 1, "$name: one slow statement");
-	ok($slow[0] >= 1490 && $slow[0] <= $waited + 50, "$name: its time is that of the wait")
+	is(scalar(@slow), 1, "$name: one statement is slow");
+	ok($slow[0] >= 1490 && $slow[0] <= $waited + 50, "$name: its time is the time of the wait")
 	  or diag("$slow[0] of $waited ms");
 }
 $node->safe_psql('postgres', "ALTER SYSTEM RESET synchronous_standby_names");
 $node->reload;
 $standby->stop('immediate');
 
-# A mix of lengths comes back as such.
+# a mix of short and long statements has the right percentiles
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}),
-	'0', 'a reset forgets slow statements');
+	'0', 'a reset clears slow statements');
 $wire = Wire->connect_to($node, 'mix', user => $user);
-# On a busy machine a sleep takes longer than it should: the client's times are the upper bounds.
+# on a busy machine a sleep takes longer: the times that the client measured are the upper bounds
 my @elapsed;
 foreach my $i (0 .. 99)
 {
@@ -265,55 +286,62 @@ $wire->query('SELECT 1/0') foreach 1 .. 3;
 my $stats = 'FROM connpool_query_stats WHERE period =';
 foreach my $period ('last_minute', 'last_hour', 'since_reset')
 {
-	is( $node->safe_psql(
-			'postgres',
-			"SELECT total_queries >= 103, failed_queries, total_queries = successful_queries + failed_queries $stats '$period'"
-		),
-		't|3|t',
-		"$period: counts");
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT total_queries >= 103, failed_queries,
+			       total_queries = successful_queries + failed_queries $stats '$period'
+			SQL
+		't|3|t', "$period: all statements are counted as successful or failed");
 	my ($p50, $p95, $p99, $max, $avg, $rate) =
 	  split /\|/,
 	  $node->safe_psql('postgres',
 		"SELECT p50_time, p95_time, p99_time, max_time, avg_time, success_rate $stats '$period'");
 	ok($p50 >= 4.4 && $p50 <= at_most(0.51), "$period: the median is a short sleep") or diag($p50);
-	ok($p95 >= 96 && $p95 <= at_most(0.97), "$period: the 95th percentile is a long one")
+	ok($p95 >= 96 && $p95 <= at_most(0.97), "$period: the 95th percentile is a long sleep")
 	  or diag($p95);
-	ok($p99 >= 96 && $p99 <= $max, "$period: so is the 99th, and it is not over the maximum")
+	ok($p99 >= 96 && $p99 <= $max,
+		"$period: the 99th percentile is a long sleep and at most the maximum")
 	  or diag("$p99 $max");
-	ok($max >= 100 && $max <= at_most(1), "$period: the longest of all") or diag($max);
-	ok($rate > 0.9 && $rate < 1, "$period: the success rate") or diag($rate);
+	ok($max >= 100 && $max <= at_most(1), "$period: the maximum is the longest sleep")
+	  or diag($max);
+	ok($rate > 0.9 && $rate < 1, "$period: the success rate is between 90 and 100 percent")
+	  or diag($rate);
 }
 is( $node->safe_psql('postgres',
-		q{SELECT sum(queries) FROM connpool_query_histogram WHERE lower_time >= 4.4 AND upper_time <= 28}
-	) >= $short,
-	1,
-	'the histogram holds the short sleeps');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9) FROM connpool_query_histogram}
-	),
+		<<~'SQL') >= $short, 1, 'the histogram has the short sleeps in their buckets');
+			SELECT sum(queries)
+			FROM connpool_query_histogram
+			WHERE lower_time >= 4.4 AND upper_time <= 28
+			SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9)
+		FROM connpool_query_histogram
+		SQL
 	't',
 	'no bucket is wider than an eighth of its lower bound');
 my ($slow_before) = split /\|/, stat_of($node, 'slow_statements');
 $wire->query('SELECT pg_sleep(0.16)') foreach 1 .. 10;
 is( stat_of($node, 'slow_statements'),
 	($slow_before + 10) . '||WARNING',
-	'now there are ten more slow ones');
-like(stat_of($node, 'failed_query_percent'), qr/^[0-9]\|100\|OK$/, 'few have failed');
-like(stat_of($node, 'average_query_time_ms'), qr/^\d+\|\|OK$/, 'the mean time');
+	'slow_statements counts ten more slow statements');
+like(stat_of($node, 'failed_query_percent'),
+	qr/^[0-9]\|100\|OK$/, 'failed_query_percent is OK while few statements fail');
+like(stat_of($node, 'average_query_time_ms'),
+	qr/^\d+\|\|OK$/, 'average_query_time_ms has a value and no maximum');
 $wire->query('SELECT 1/0') foreach 1 .. 60;
-like(stat_of($node, 'failed_query_percent'), qr/^[2-4][0-9]\|100\|CRITICAL$/, 'many have failed');
+like(
+	stat_of($node, 'failed_query_percent'),
+	qr/^[2-4][0-9]\|100\|CRITICAL$/,
+	'failed_query_percent is CRITICAL when many statements fail');
 $wire->query('SELECT pg_sleep(0.16)') foreach 1 .. 15;
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}),
-	'20', 'the last slow statements are kept');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT bool_and(finished_at <= before OR before IS NULL) FROM (SELECT finished_at, lag(finished_at) OVER () AS before FROM connpool_slow_statements) s}
-	),
-	't',
-	'newest first');
+	'20', 'connpool_slow_statements keeps the last slow_statements_kept statements');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'connpool_slow_statements lists the newest first');
+	SELECT bool_and(finished_at <= before OR before IS NULL)
+	FROM (SELECT finished_at, lag(finished_at) OVER () AS before
+	      FROM connpool_slow_statements) s
+	SQL
 
-# Without tracking: no statement, but sessions and transactions all the same.
+# without track_queries
 $wire->query('SET connpool_monitor.track_queries = off');
 my $before = $node->safe_psql('postgres',
 	q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'});
@@ -324,7 +352,7 @@ is( $node->safe_psql(
 		'postgres',
 		q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'}),
 	$queries . '|' . ($transactions + 6),
-	'track_queries = off counts transactions only');
+	'track_queries = off counts transactions and no statements');
 $wire->end;
 
 $node->stop('fast');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Failures count the same whatever log_min_messages lets through to the log hook,
-# and connpool_info() says where they cannot. And a backend that is killed in
-# mid-statement takes the server down and up again, not the extension.
+# Failures count the same whatever log_min_messages passes to the log hook, and connpool_info()
+# reports where they cannot. A backend killed in mid-statement makes the server restart with the
+# extension. Needs a crash and messages that psql cannot send.
 use strict;
 use warnings FATAL => 'all';
 
@@ -18,7 +18,7 @@ CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
 SQL
 
-# What fails in every way that aborts a transaction, and what does not fail.
+# Run statements that fail in every way that aborts a transaction, and some that do not fail.
 sub work
 {
 	my ($application) = @_;
@@ -40,9 +40,11 @@ sub work
 	$node->poll_query_until('postgres',
 		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
 	  or die "the session of $application does not end";
-	return $node->safe_psql('postgres',
-		"SELECT queries, failed_queries, transactions FROM connpool_pools WHERE application_name = '$application'"
-	);
+	return $node->safe_psql('postgres', <<~"SQL");
+		SELECT queries, failed_queries, transactions
+		FROM connpool_pools
+		WHERE application_name = '$application'
+		SQL
 }
 
 sub errors
@@ -58,43 +60,47 @@ foreach my $level ('debug1', 'error', 'log', 'fatal', 'panic')
 	poll_ok(
 		$node,
 		"SELECT current_setting('log_min_messages') = '$level'",
-		"log_min_messages is $level");
+		"the server uses log_min_messages = $level");
 	my $before = errors();
-	is(work($level), $expected, "$level: statements, failures, transactions");
-	is(errors() - $before, 12, "$level: errors by SQLSTATE, one of them at Sync");
+	is(work($level), $expected,
+		"$level: statements, failures and transactions are counted exactly");
+	is(errors() - $before, 12, "$level: errors count under their SQLSTATE, one of them at Sync");
 	is( $node->safe_psql(
 			'postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
 		($level =~ /debug1|error/ ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
-		"$level: what is exact");
+		"$level: connpool_info() reports what is exact");
 }
 is( $node->safe_psql(
 		'postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),
 	'22012,23503,42601,42703',
-	'errors have their codes');
+	'errors count under four SQLSTATEs');
 
-# A session that is terminated in mid-statement, also where nobody hears of it.
+# a session terminated in mid-statement, where log_min_messages hides it
 my $victim = Wire->connect_to($node, 'victim', user => $user);
 $victim->send_message('Q', "SELECT pg_sleep(60)\0");
-poll_ok(
-	$node,
-	q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'},
-	'a session sleeps');
+poll_ok($node, <<~'SQL', 'a session runs pg_sleep()');
+	SELECT count(*) = 1
+	FROM connpool_sessions
+	WHERE application_name = 'victim' AND state = 'active'
+	SQL
 $node->safe_psql('postgres',
 	q{SELECT pg_terminate_backend(pid) FROM connpool_sessions WHERE application_name = 'victim'});
-poll_ok(
-	$node,
-	q{SELECT queries = 1 AND failed_queries = 1 AND sessions_killed = 1 FROM connpool_pools WHERE application_name = 'victim'},
-	'its statement has failed, with log_min_messages = panic');
+poll_ok($node, <<~'SQL', 'its statement counts as failed with log_min_messages = panic');
+	SELECT queries = 1 AND failed_queries = 1 AND sessions_killed = 1
+	FROM connpool_pools
+	WHERE application_name = 'victim'
+	SQL
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET log_min_messages');
 $node->reload;
 
 # SIGKILL
 $victim = Wire->connect_to($node, 'victim', user => $user);
 $victim->send_message('Q', "SELECT pg_sleep(60)\0");
-poll_ok(
-	$node,
-	q{SELECT count(*) = 1 FROM connpool_sessions WHERE application_name = 'victim' AND state = 'active'},
-	'a session sleeps');
+poll_ok($node, <<~'SQL', 'another session runs pg_sleep()');
+	SELECT count(*) = 1
+	FROM connpool_sessions
+	WHERE application_name = 'victim' AND state = 'active'
+	SQL
 my $pid = $node->safe_psql('postgres',
 	q{SELECT pid FROM connpool_sessions WHERE application_name = 'victim'});
 my $offset = -s $node->logfile;
@@ -106,22 +112,22 @@ while (log_count($node, 'database system is ready to accept connections', $offse
 {
 	select(undef, undef, undef, 0.05);
 }
-is(log_count($node, 'terminated by signal 9', $offset), 1, 'a backend was killed');
+is(log_count($node, 'terminated by signal 9', $offset), 1, 'a backend is killed');
 poll_ok(
 	$node,
 	'SELECT sampler_running AND samples > 2 FROM connpool_info()',
-	'the server is up again, and samples');
+	'the server restarts and takes samples');
 is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_pools WHERE application_name = 'victim'}),
 	'0',
-	'counters begin anew with it');
+	'counters start at zero after a crash');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT total_queries > 0 FROM connpool_query_stats WHERE period = 'since_reset'}),
 	't',
-	'and count');
+	'statements are counted after a crash');
 is(log_count($node, '(WARNING|ERROR|FATAL|PANIC):.*connpool', $offset),
-	0, 'nothing else was to be said');
+	0, 'the extension logs no problem during a crash');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The buckets and the percentiles read off them, against a model that keeps every
-# value: for each distribution the percentile lies in the bucket of the exact
-# one. Compiles the arithmetic alone, for it is pure.
+# The buckets of the histogram and the percentiles computed from them, against a model that keeps
+# every value: each percentile must lie in the bucket of the exact one. Compiles the arithmetic
+# alone, which needs no server.
 use strict;
 use warnings FATAL => 'all';
 
@@ -20,7 +20,7 @@ is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
 		"$source/t/unit/histogram.c", "$source/src/base/histogram.c",
 		'-lm'),
 	0,
-	'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
+	'the arithmetic compiles without the server') or BAIL_OUT('no compiler');
 
 # the same numbers in every run
 my $state = 42;
@@ -73,8 +73,9 @@ foreach my $name (sort keys %inputs)
 			# the last bucket has no end
 			($lower, $upper) = (2**37 - 2**33, 9**9**9) if $exact >= 2**37 - 2**33;
 		}
-		ok($got >= $lower && $got <= $upper && $got <= $sorted[-1], "$name: percentile $p")
-		  or diag("$got, exactly $exact, bucket $lower to $upper");
+		ok( $got >= $lower && $got <= $upper && $got <= $sorted[-1],
+			"$name: percentile $p lies in the bucket of the exact value"
+		) or diag("$got, exactly $exact, bucket $lower to $upper");
 	}
 }
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# What was counted, sampled and raised survives: a stop to the last statement, a
-# crash up to the last save; and no file, whatever became of it, keeps the server
-# from starting.
+# Counters, history and alerts survive a stop to the last statement and a crash up to the last
+# save, and no damaged file keeps the server from starting. Needs servers that stop and crash,
+# and files that are damaged on purpose.
 # scripts/test: slow, 32 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,37 +22,55 @@ restart_after_crash = on
 CONF
 my $node = new_node('main', $settings);
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
-sub sql { return $node->safe_psql('postgres', shift); }
 
-# All that a restart must bring back, but for what the asking itself adds.
+# values that a restart must restore, except those that these queries themselves change
 my %questions = (
-	queries =>
-	  q{SELECT sum(queries), sum(failed_queries), sum(transactions) FROM connpool_pools WHERE application_name LIKE 'app%'},
-	pools =>
-	  q{SELECT string_agg(format('%s %s %s %s %s %s', application_name, sessions_opened, sessions_closed, sessions_killed, peak_connections, queries), ', ' ORDER BY application_name)
-		FROM connpool_pools WHERE application_name LIKE 'app%'},
-	errors =>
-	  q{SELECT string_agg(format('%s %s %s', sqlstate, errors, last_seen), ', ' ORDER BY sqlstate) FROM connpool_errors WHERE sqlstate IN ('22012', '3D000')},
-	rejections =>
-	  q{SELECT string_agg(format('%s %s %s', reason, rejections, last_seen), ', ' ORDER BY reason) FROM connpool_rejections WHERE reason <> 'starting_up' AND reason <> 'shutting_down'},
-	rejection_log =>
-	  q{SELECT string_agg(l::text, ', ' ORDER BY at) FROM connpool_rejection_log l WHERE reason = 'no_database'},
-	slow =>
-	  q{SELECT string_agg(format('%s %s %s', finished_at, application_name, elapsed_time), ', ' ORDER BY finished_at) FROM connpool_slow_statements WHERE application_name LIKE 'app%'},
+	queries => <<'SQL',
+SELECT sum(queries), sum(failed_queries), sum(transactions)
+FROM connpool_pools WHERE application_name LIKE 'app%'
+SQL
+	pools => <<'SQL',
+SELECT string_agg(format('%s %s %s %s %s %s', application_name, sessions_opened, sessions_closed,
+                         sessions_killed, peak_connections, queries),
+                  ', ' ORDER BY application_name)
+FROM connpool_pools WHERE application_name LIKE 'app%'
+SQL
+	errors => <<'SQL',
+SELECT string_agg(format('%s %s %s', sqlstate, errors, last_seen), ', ' ORDER BY sqlstate)
+FROM connpool_errors WHERE sqlstate IN ('22012', '3D000')
+SQL
+	rejections => <<'SQL',
+SELECT string_agg(format('%s %s %s', reason, rejections, last_seen), ', ' ORDER BY reason)
+FROM connpool_rejections WHERE reason <> 'starting_up' AND reason <> 'shutting_down'
+SQL
+	rejection_log => <<'SQL',
+SELECT string_agg(l::text, ', ' ORDER BY at)
+FROM connpool_rejection_log l WHERE reason = 'no_database'
+SQL
+	slow => <<'SQL',
+SELECT string_agg(format('%s %s %s', finished_at, application_name, elapsed_time),
+                  ', ' ORDER BY finished_at)
+FROM connpool_slow_statements WHERE application_name LIKE 'app%'
+SQL
 	maximum => q{SELECT max_time > 100 FROM connpool_query_stats WHERE period = 'since_reset'},
-	alerts =>
-	  q{SELECT string_agg(format('%s %s %s', metric_name, status, since), ', ' ORDER BY metric_name) FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
-	log =>
-	  q{SELECT string_agg(format('%s %s %s %s', at, metric_name, to_status, message), ', ' ORDER BY at) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'},
+	alerts => <<'SQL',
+SELECT string_agg(format('%s %s %s', metric_name, status, since), ', ' ORDER BY metric_name)
+FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'
+SQL
+	log => <<'SQL',
+SELECT string_agg(format('%s %s %s %s', at, metric_name, to_status, message), ', ' ORDER BY at)
+FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'
+SQL
 	reset => q{SELECT stats_reset FROM connpool_info()},
 	first_sample => q{SELECT min(sample_time) FROM connpool_history('total_connections')},
-	minutes =>
-	  q{SELECT min(sample_time) FROM connpool_history('total_connections', resolution => '1 minute')},
+	minutes => <<'SQL',
+SELECT min(sample_time) FROM connpool_history('total_connections', resolution => '1 minute')
+SQL
 	session_times => q{SELECT sessions_opened >= 2 FROM connpool_session_stats});
 
 sub answers
 {
-	return { map { $_ => sql($questions{$_}) } keys %questions };
+	return { map { $_ => sql($node, $questions{$_}) } keys %questions };
 }
 
 sub make_history
@@ -62,7 +80,7 @@ sub make_history
 		$node->psql('postgres',
 			"SET application_name = 'app $i'; SELECT 1; SELECT pg_sleep(0.12); SELECT 1/0");
 	}
-	$node->psql('nowhere', 'SELECT 1');
+	connects($node->connstr('nowhere'));
 	my $held = session($node, 'app held');
 	$held->query_safe('BEGIN');
 	poll_ok(
@@ -78,36 +96,39 @@ sub make_history
 
 sub wait_saved
 {
-	sql("SELECT pg_sleep(0.01)");
-	my $now = sql('SELECT clock_timestamp()');
+	sql($node, "SELECT pg_sleep(0.01)");
+	my $now = sql($node, 'SELECT clock_timestamp()');
 	$node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()")
 	  or die 'nothing is saved';
 	return;
 }
 
-# --- a stop in good order
+# --- a regular stop
 make_history();
 my $before = answers();
 $node->stop('fast');
-ok(-f $file, 'the file is there');
-is(sprintf('%o', (stat $file)[2] & 0777), '600', 'and its owner alone may read it');
+ok(-f $file, 'a stop writes the file');
+is(sprintf('%o', (stat $file)[2] & 0777), '600', 'only the owner can read the file');
 $node->start;
 my $after = answers();
-is($after->{$_}, $before->{$_}, "a fast stop: $_") foreach sort keys %questions;
-like($before->{queries}, qr/^\d+\|3\|/, 'there was something to compare');
-my $opened = sql(
-	'SELECT sessions_opened = connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed FROM connpool_session_stats'
-);
-is($opened, 't', 'sessions opened are those ended and those open');
+is($after->{$_}, $before->{$_}, "a fast stop keeps $_") foreach sort keys %questions;
+like($before->{queries}, qr/^\d+\|3\|/, 'three statements had failed before the stop');
+my $opened = sql($node, <<~'SQL');
+	SELECT sessions_opened = connections + sessions_closed + sessions_abandoned +
+	       sessions_failed + sessions_killed
+	FROM connpool_session_stats
+	SQL
+is($opened, 't',
+	'sessions opened are those that ended plus those that are open, after a fast stop');
 
-# --- a crash: what was saved is there
+# --- a crash: the state of the last save is restored
 foreach my $how ('immediate', 'SIGKILL')
 {
 	make_history();
 	my $open = session($node, 'app open');
 	wait_saved();
 	$before = answers();
-	my $start = sql('SELECT pg_postmaster_start_time()');
+	my $start = sql($node, 'SELECT pg_postmaster_start_time()');
 	if ($how eq 'immediate')
 	{
 		$node->stop('immediate');
@@ -115,7 +136,8 @@ foreach my $how ('immediate', 'SIGKILL')
 	}
 	else
 	{
-		my $pid = sql(q{SELECT pid FROM pg_stat_activity WHERE application_name = 'app open'});
+		my $pid =
+		  sql($node, q{SELECT pid FROM pg_stat_activity WHERE application_name = 'app open'});
 		PostgreSQL::Test::Utils::system_log('kill', '-9', $pid);
 		$node->poll_query_until('postgres',
 			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'app open'});
@@ -123,30 +145,34 @@ foreach my $how ('immediate', 'SIGKILL')
 	$after = answers();
 	foreach (sort keys %questions)
 	{
-		# the session that was cut off counts as killed
+		# the session that the crash ended counts as killed
 		$before->{pools} =~ s/app open (\d+) (\d+) 0/app open $1 $2 1/ if $how eq 'immediate';
 		$before->{pools} =~ s/app open (\d+) (\d+) 1 1/app open $1 $2 2 1/ if $how eq 'SIGKILL';
-		is($after->{$_}, $before->{$_}, "$how: $_");
+		is($after->{$_}, $before->{$_}, "$how: a crash keeps $_");
 	}
-	is( sql('SELECT sessions_opened = connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed FROM connpool_session_stats'
-		),
-		't',
-		"$how: sessions opened are those ended and those open");
+	is( sql($node, <<~'SQL'),
+			SELECT sessions_opened = connections + sessions_closed + sessions_abandoned +
+			       sessions_failed + sessions_killed
+			FROM connpool_session_stats
+			SQL
+		't', "$how: sessions opened are those that ended plus those that are open");
 	eval { $open->quit };
 }
 
-# --- a reset does not come back by a crash
-sql("ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
+# --- a crash does not undo a reset
+sql($node, "ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
 $node->reload;
-sql('SELECT connpool_reset()');
+sql($node, 'SELECT connpool_reset()');
 poll_ok($node, 'SELECT last_saved > stats_reset FROM connpool_info()', 'a reset is saved at once');
 $node->stop('immediate');
 $node->start;
-is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
-	'0', 'and does not come back');
-is(sql(q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
-	'0', 'nor does the log');
-sql("ALTER SYSTEM RESET connpool_monitor.save_interval");
+is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+	'0', 'counts from before a reset do not return after a crash');
+is( sql($node,
+		q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
+	'0',
+	'alerts from before a reset do not return after a crash');
+sql($node, "ALTER SYSTEM RESET connpool_monitor.save_interval");
 $node->reload;
 
 # --- files that cannot be used
@@ -164,6 +190,9 @@ sub write_file
 	return;
 }
 
+my $not_used = 'WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.stat" is not used: it';
+
+# Start the server with a file that $prepare damages; the log must give the reason.
 sub unusable
 {
 	my ($name, $reason, $prepare) = @_;
@@ -174,49 +203,46 @@ sub unusable
 	$prepare->();
 	my $offset = -s $node->logfile;
 	$node->start;
-	is( log_count(
-			$node,
-			qr/WARNING:  connpool_monitor: file "pg_stat\/connpool_monitor.stat" is not used: it $reason/,
-			$offset),
-		1,
-		"$name: the log says why");
+	is(log_count($node, "$not_used $reason", $offset),
+		1, "a file that is $name is logged with the reason");
 	is( log_count(
 			$node, qr/DETAIL:  It is kept as "pg_stat\/connpool_monitor.stat.unusable"/, $offset),
 		1,
-		"$name: and where it is");
-	ok(-e "$file.unusable", "$name: there it is");
-	is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
-		'0', "$name: nothing of it is loaded");
-	is( sql(q{SELECT count(*) FROM connpool_history(NULL, now() - interval '7 days') WHERE sample_time < date_trunc('minute', pg_postmaster_start_time())}
-		),
-		'0',
-		"$name: no history either");
+		"a file that is $name is logged with its new name");
+	ok(-e "$file.unusable", "a file that is $name is kept");
+	is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+		'0', "a file that is $name restores no counters");
+	is(sql($node, <<~'SQL'), '0', "a file that is $name restores no history");
+		SELECT count(*)
+		FROM connpool_history(NULL, now() - interval '7 days')
+		WHERE sample_time < date_trunc('minute', pg_postmaster_start_time())
+		SQL
 	wait_samples($node, 2);
 	$node->stop('fast');
 	return;
 }
 unusable('empty', 'is truncated', sub { write_file('') });
 unusable(
-	'cut off',
+	'truncated',
 	'is damaged: its checksum is wrong',
 	sub { write_file(substr($whole, 0, length($whole) / 2)) });
 unusable(
-	'a bit changed',
+	'changed in one bit',
 	'is damaged: its checksum is wrong',
 	sub { my $bad = $whole; substr($bad, 5000, 1) ^= "\x10"; write_file($bad) });
 unusable(
-	'something else',
+	'another format',
 	'is not one of connpool_monitor',
 	sub { write_file("Lorem ipsum " x 100) });
 unusable(
-	'newer',
+	'of a newer version',
 	'was written by a newer version',
 	sub { my $bad = $whole; substr($bad, 8, 1) = "\x63"; write_file($bad) });
 unusable('a directory', 'is no regular file', sub { unlink($file); mkdir($file) });
 rmdir("$file.unusable");
 unusable('a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) });
 unusable(
-	'large, and something else',
+	'large and of another format',
 	'is not one of connpool_monitor',
 	sub {
 		truncate($file, 1 << 40) or die $!;
@@ -226,8 +252,7 @@ unusable(
 	});
 unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
 
-# the same as an arithmetic: every truncation and many changes
-
+# the check of the header alone: every truncation and many changed bytes
 {
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
@@ -240,18 +265,19 @@ unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $fi
 			"$ENV{TESTDIR}/src/base/file_header.c", '-L',
 			$libraries, '-lpgport'),
 		0,
-		'the check compiles by itself') or BAIL_OUT('no compiler');
+		'the check compiles without the server') or BAIL_OUT('no compiler');
 	unlink($file);
 	write_file($whole);
 	chmod(0600, $file);
 	my $found = `$dir/check '$file' $identifier 10000`;
 	my $size = length($whole);
 	is( $found,
-		"whole: taken\nforeign: belongs to another cluster\ncut: $size of $size\nchanged: 10000\ntaken: 0\n",
-		'no damage passes for whole');
+		"whole: taken\nforeign: belongs to another cluster\ncut: $size of $size\n"
+		  . "changed: 10000\ntaken: 0\n",
+		'the check finds every truncation and every changed byte');
 }
 
-# --- metrics that come and go: columns are found by name
+# --- metrics that are added or removed: the file identifies columns by name
 sub crc32c
 {
 	my $crc = 0xFFFFFFFF;
@@ -262,27 +288,30 @@ sub crc32c
 }
 sub sealed { my $body = shift; return $body . pack('L', crc32c($body)); }
 my $body = substr($whole, 0, -4);
-is(sealed($body), $whole, 'the test can seal a file');
+is(sealed($body), $whole, 'a file with the checksum of the test equals the original');
 (my $renamed = $body) =~ s/idle_in_transaction(\0+)/"metric_of_tomorrow\0" . $1/e;
 write_file(sealed($renamed));
 $node->start;
-is( sql(q{SELECT count(*) FROM connpool_history('idle_in_transaction', now() - interval '5 minutes') WHERE sample_time < pg_postmaster_start_time()}
-	),
+is(sql($node, <<~'SQL'), '0', 'a metric that the file does not have gets no history');
+	SELECT count(*)
+	FROM connpool_history('idle_in_transaction', now() - interval '5 minutes')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
+cmp_ok(sql($node, <<~'SQL'), '>', '3', 'other metrics get their history');
+	SELECT count(*)
+	FROM connpool_history('total_connections', now() - interval '5 minutes')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
+is( sql($node,
+		q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
 	'0',
-	'a metric that is not in the file has no history');
-cmp_ok(
-	sql(q{SELECT count(*) FROM connpool_history('total_connections', now() - interval '5 minutes') WHERE sample_time < pg_postmaster_start_time()}
-	),
-	'>', '3',
-	'the others have theirs');
-is(sql(q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
-	'0', 'and their log');
-is(sql(q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
-	'4', 'and what does not go by metrics');
+	'the alerts of a metric that the file does not have are not restored');
+is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
+	'4', 'pools are restored whatever metrics the file has');
 $node->stop('fast');
-# sealed again, but senseless: it is gone through before anything is loaded
+# a valid checksum over invalid content: the whole file is validated before any of it is loaded
 unusable(
-	'senseless',
+	'incomplete inside',
 	'has a content that this version cannot read',
 	sub { write_file(sealed(substr($body, 0, -100))) });
 unusable(
@@ -298,20 +327,20 @@ mkdir("$file.tmp");
 poll_ok(
 	$node,
 	q{SELECT last_save_error LIKE 'could not write file%Is a directory' FROM connpool_info()},
-	'what cannot be written is told');
-wait_samples($node, 30);    # three seconds, in which it is tried three times
+	'connpool_info() reports that the file cannot be written');
+wait_samples($node, 30);    # three seconds, and three attempts
 is(log_count($node, 'WARNING:  connpool_monitor: could not write file', $offset),
-	1, 'in the log once');
+	1, 'a file that cannot be written is logged once');
 wait_samples($node, 2);
 rmdir("$file.tmp");
 poll_ok(
 	$node,
 	q{SELECT last_save_error IS NULL FROM connpool_info()},
-	'and no longer when it is over');
+	'connpool_info() clears the error after a save');
 is( log_count(
 		$node, 'LOG:  connpool_monitor: counters, history and alerts are saved again', $offset),
 	1,
-	'which the log says too');
+	'the first save after an error is logged');
 symlink('/dev/full', "$file.tmp");
 
 for (1 .. 100)
@@ -321,27 +350,35 @@ for (1 .. 100)
 }
 is( log_count(
 		$node,
-		'WARNING:  connpool_monitor: could not write file "pg_stat/connpool_monitor.stat.tmp": No space left on device',
+		'WARNING:  connpool_monitor: could not write file "pg_stat/connpool_monitor.stat.tmp": '
+		  . 'No space left on device',
 		$offset),
 	1,
-	'a full disk is told');
-poll_ok($node, q{SELECT last_save_error IS NULL FROM connpool_info()}, 'it is tried again');
-is(substr(slurp_file($file), 0, 8), substr($whole, 0, 8), 'and the file is whole');
+	'a full disk is logged');
+poll_ok(
+	$node,
+	q{SELECT last_save_error IS NULL FROM connpool_info()},
+	'the save is retried after the disk was full');
+is( substr(slurp_file($file), 0, 8),
+	substr($whole, 0, 8),
+	'a failed save leaves the previous file intact');
 
-# --- the saver and the sampler are ended: others follow
+# --- the saver and the sampler are restarted after they were terminated
 foreach my $worker ('saver', 'sampler')
 {
 	my $pid =
-	  sql("SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker'");
-	sql("SELECT pg_terminate_backend($pid)");
-	poll_ok(
-		$node,
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker' AND pid <> $pid",
-		"another $worker follows");
+	  sql($node,
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor $worker'");
+	sql($node, "SELECT pg_terminate_backend($pid)");
+	poll_ok($node, <<~"SQL", "another $worker starts after the $worker was terminated");
+		SELECT count(*) = 1
+		FROM pg_stat_activity
+		WHERE backend_type = 'connpool_monitor $worker' AND pid <> $pid
+		SQL
 }
 $node->stop('fast');
 
-# --- a standby: the history of its primary, and nothing else; then its own
+# --- a standby keeps the history of its primary, and no counters of it, then its own
 my $primary = new_node('primary', $settings, allows_streaming => 1);
 $primary->psql('postgres', "SET application_name = 'app primary'; SELECT 1/0");
 $primary->stop('fast');
@@ -350,34 +387,33 @@ $primary->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($primary, 'base', has_streaming => 1);
 $standby->start;
-is( $standby->safe_psql(
-		'postgres',
-		q{SELECT count(*) > 0 FROM connpool_history('total_connections') WHERE sample_time < pg_postmaster_start_time()}
-	),
-	't',
-	'a standby has the history of its base backup');
+is($standby->safe_psql('postgres', <<~'SQL'), 't', 'a standby has the history of its base backup');
+	SELECT count(*) > 0
+	FROM connpool_history('total_connections')
+	WHERE sample_time < pg_postmaster_start_time()
+	SQL
 is( $standby->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_pools WHERE application_name = 'app primary'}),
 	'0',
-	'but not its counts');
+	'a standby does not have the counters of its base backup');
 is( $standby->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_errors WHERE sqlstate = '22012'}),
 	'0',
-	'nor its errors');
+	'a standby does not have the errors of its base backup');
 $standby->psql('postgres', "SET application_name = 'app standby'; SELECT 1/0");
 $standby->restart;
 is( $standby->safe_psql(
 		'postgres', q{SELECT queries FROM connpool_pools WHERE application_name = 'app standby'}),
 	'2',
-	'what it counts itself survives'
+	'the counters of a standby survive a restart'
 ) or diag($standby->safe_psql('postgres', 'TABLE connpool_pools'));
 $standby->promote;
-poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'promoted');
+poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
 $standby->restart;
 is( $standby->safe_psql(
 		'postgres', q{SELECT queries FROM connpool_pools WHERE application_name = 'app standby'}),
 	'2',
-	'also a promotion and another restart');
+	'the counters of a standby survive its promotion and a restart');
 $standby->stop('fast');
 $primary->stop('fast');
 done_testing();

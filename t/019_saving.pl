@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Saving much does not delay a sample: with every tier of the history full and
-# 5,000 pools, saved every second.
+# Saving does not delay samples, with every tier of the history full and 5,000 pools saved every
+# second. Needs a file that is constructed, because a full history takes a year.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';
@@ -10,13 +10,14 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-my $node = new_node('main',
-	"connpool_monitor.max_pools = 6000\nconnpool_monitor.sample_interval = '1s'\nconnpool_monitor.save_interval = '1s'"
-);
+my $node = new_node('main', <<'CONF');
+connpool_monitor.max_pools = 6000
+connpool_monitor.sample_interval = '1s'
+connpool_monitor.save_interval = '1s'
+CONF
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
-sub sql { return $node->safe_psql('postgres', shift); }
 
-# --- a full history: the tiers of a real file are replaced by full ones
+# --- a full history: replace the tiers of a file by full ones
 wait_samples($node, 2);
 $node->stop('fast');
 my $bytes = slurp_file($file);
@@ -26,7 +27,7 @@ my $head = substr($bytes, 0, $at);
 foreach my $size (8 + 8 + 4 * $columns, (8 + 10 * $columns) x 2)
 {
 	$at += 1 + $size while substr($bytes, $at, 1) eq '+';
-	is(substr($bytes, $at++, 1), '.', 'a tier ends');
+	is(substr($bytes, $at++, 1), '.', 'the file has the end of a tier where the test expects it');
 }
 my $now = (time() - 946684800) * 1_000_000;
 my $tail = substr($bytes, $at, -4);
@@ -51,59 +52,60 @@ open(my $out, '>:raw', $file) or die $!;
 print $out $full . pack('L', $crc ^ 0xFFFFFFFF);
 close $out;
 $node->start;
-is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')}
-	) >= 8785,
-	1,
-	'the hours are full');
-is( sql(q{SELECT count(*) FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')}
-	) >= 10080,
-	1,
-	'so are the minutes');
+is(sql($node, <<~'SQL') >= 8785, 1, 'the history has all hours');
+	SELECT count(*)
+	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')
+	SQL
+is(sql($node, <<~'SQL') >= 10080, 1, 'the history has all minutes');
+	SELECT count(*)
+	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')
+	SQL
 
-# --- 5,000 pools: the statements of each application_name
+# --- 5,000 pools: one for each application_name of a session
 my $script = PostgreSQL::Test::Utils::tempdir() . '/names.sql';
 append_to_file($script, join('', map { "SET application_name = 'pool $_';\n" } 1 .. 5000));
 $node->command_ok([ 'psql', '-X', '-q', '-f', $script, '-d', $node->connstr('postgres') ],
-	'so many names');
-cmp_ok(sql('SELECT pools_used FROM connpool_info()'), '>=', 5000, 'are so many pools');
+	'a session uses 5,000 application names');
+cmp_ok(sql($node, 'SELECT pools_used FROM connpool_info()'), '>=', 5000, 'each name is a pool');
 
-# --- saved again and again: no sample is late by more than an interval
-my $since = sql('SELECT clock_timestamp()');
-my $missed = sql('SELECT samples_missed FROM connpool_info()');
+# --- many saves: no sample is late by more than an interval
+my $since = sql($node, 'SELECT clock_timestamp()');
+my $missed = sql($node, 'SELECT samples_missed FROM connpool_info()');
 my $saves = 0;
 for (my $last = ''; $saves < 6;)
 {
-	my $saved = sql('SELECT last_saved FROM connpool_info()');
+	my $saved = sql($node, 'SELECT last_saved FROM connpool_info()');
 	$saves++ if $saved ne $last && $last ne '';
 	$last = $saved;
 }
-cmp_ok(-s $file, '>', 3_000_000, 'much is saved');
-is(sql('SELECT last_save_error IS NULL FROM connpool_info()'), 't', 'without an error');
-is( sql(qq{SELECT max(sample_time - before) < interval '2 s' FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
-	FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s}),
-	't',
-	'no sample was late by an interval');
-is(sql('SELECT samples_missed FROM connpool_info()'), $missed, 'none was missed');
+cmp_ok(-s $file, '>', 3_000_000, 'the file has more than 3 MB');
+is(sql($node, 'SELECT last_save_error IS NULL FROM connpool_info()'), 't', 'all saves succeed');
+is(sql($node, <<~"SQL"), 't', 'no sample is late by an interval');
+	SELECT max(sample_time - before) < interval '2 s'
+	FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
+	      FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s
+	SQL
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'), $missed, 'no sample is missed');
 
-my $pools =
-  sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'});
+my $count_pools =
+  q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'};
+my $pools = sql($node, $count_pools);
 $node->stop('fast');
 $node->start;
-is( sql(q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'}),
-	$pools, 'all pools are back');
+is(sql($node, $count_pools), $pools, 'all pools are restored');
 
-# --- less room than was saved: what does not fit is in (other), nothing is lost
-my $total = sql('SELECT sum(queries) FROM connpool_pools');
-sql('ALTER SYSTEM SET connpool_monitor.max_pools = 10');
+# --- fewer slots than saved pools: the rest is merged into (other), and no count is lost
+my $total = sql($node, 'SELECT sum(queries) FROM connpool_pools');
+sql($node, 'ALTER SYSTEM SET connpool_monitor.max_pools = 10');
 $node->restart;
 my ($after, $used) = split /\|/,
-  sql('SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
-cmp_ok($after, '>=', $total, 'with fewer places no query is lost');
-cmp_ok($after, '<', $total + 20, 'nor any invented');
-cmp_ok($used, '<=', 10, 'and the places are kept to');
-is( sql(q{SELECT (SELECT sum(queries) FROM connpool_query_histogram) - (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1}
-	),
-	't',
-	'pools and histogram agree');
+  sql($node, 'SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
+cmp_ok($after, '>=', $total, 'a restart with a smaller max_pools loses no statement');
+cmp_ok($after, '<', $total + 20, 'a restart with a smaller max_pools adds no statement');
+cmp_ok($used, '<=', 10, 'no more pools are used than max_pools');
+is(sql($node, <<~'SQL'), 't', 'pools and histogram have the same number of statements');
+	SELECT (SELECT sum(queries) FROM connpool_query_histogram) -
+	       (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1
+	SQL
 $node->stop('fast');
 done_testing();

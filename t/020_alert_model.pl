@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# The state machine of alerts against a model of its own: series of 100,000
-# samples with spikes, steps, ramps, flapping, gaps and unknown values, thresholds
-# that change and metrics that fall silent while an alert stands. The model
-# remembers moments where the code keeps timers.
+# The state machine of alerts against a second implementation in Perl: series of 100,000 samples
+# with spikes, steps, ramps, gaps, unknown values, thresholds that change and metrics that become
+# silent while an alert is raised. The model keeps points in time where the code keeps timers.
+# Compiles the state machine alone, which needs no server.
 # scripts/test: slow, 14 s
 use strict;
 use warnings FATAL => 'all';
@@ -23,12 +23,13 @@ is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
 		'-L', $libraries,
 		'-lpgport', '-lm'),
 	0,
-	'the state machine compiles by itself') or BAIL_OUT('no compiler');
+	'the state machine compiles by itself'
+) or BAIL_OUT('the state machine compiles without the server');
 
 my $state = 7;
 sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
 
-# [elapsed, value, warning, critical, silent] of each sample
+# Return samples of a kind, each as [elapsed, value, warning, critical, silent].
 sub series
 {
 	my ($kind, $count) = @_;
@@ -70,7 +71,7 @@ sub series
 	return @series;
 }
 
-# What must come out: for each sample its line. Time is that of known samples only.
+# Return the expected line for each sample. Samples without a value do not advance the time.
 sub model
 {
 	my ($low_is_bad, $after, $clear, $repeat, @series) = @_;
@@ -102,7 +103,7 @@ sub model
 				my $t = shift;
 				$number && $t != -1 && ($low_is_bad ? $value <= $t : $value >= $t);
 			};
-			# a critical value is a warning too, whatever the warning's threshold
+			# a critical value is a warning too, whatever the warning threshold
 			my $is_met = $met->($threshold{$level}) || ($level == 1 && $met->($threshold{2}));
 			if ($is_met) { $met_since{$level} //= $time; delete $clear_since{$level} }
 			else { delete $met_since{$level}; $clear_since{$level} //= $time if $up{$level} }
@@ -141,12 +142,12 @@ foreach my $case (
 	[ 'total_connections', 0, 'reloads', 5000, 10000, 30000 ],
 	[ 'exhaustion_seconds', 1, 'steps', 30000, 60000, 900000 ],
 	[ 'exhaustion_seconds', 1, 'gaps', 5000, 10000, 60000 ],
-	# those that are raised at once wait only to be cleared
+	# an alert without alert_after needs time only to clear
 	[ 'rejected_connections', 0, 'gaps', 30000, 20000, 60000 ])
 {
 	my ($metric, $low_is_bad, $kind, $after, $clear, $repeat) = @$case;
 	my @series = series($kind, 100_000);
-	# WARNING comes first also where low is bad
+	# WARNING is reached first even if low values are bad
 	($_->[2], $_->[3]) = ($_->[3], $_->[2]) foreach $low_is_bad ? @series : ();
 	unlink("$dir/input");
 	append_to_file("$dir/input", join('', map { "@$_\n" } @series));
@@ -156,9 +157,12 @@ foreach my $case (
 	my ($first) = grep { ($got[$_] // '') ne $expected[$_] } 0 .. $#expected;
 	my $transitions = grep { /^[12]/ } @expected;
 	ok(!defined $first && @got == @expected,
-		"$metric, $kind: $transitions transitions in 100,000 samples")
+		"$metric, $kind: $transitions transitions in 100,000 samples agree with the model")
 	  or
 	  diag("sample $first (@{ $series[$first] }): got $got[$first], expected $expected[$first]");
-	cmp_ok($transitions, '>', $kind eq 'spikes' && $after ? -1 : 10, 'which is a test');
+	cmp_ok(
+		$transitions, '>',
+		$kind eq 'spikes' && $after ? -1 : 10,
+		"$metric, $kind: the series has transitions");
 }
 done_testing();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# NOTIFY: each transition reaches who listens, as JSON that says what the alert
-# says; what cannot be told is tried again or counted, and delays nobody.
+# NOTIFY: each transition reaches all listeners as JSON with the contents of the alert. A
+# notification that cannot be sent is retried or counted as dropped, and delays no sample. Needs
+# sessions that listen, a standby, and databases that disappear.
 # scripts/test: slow, 40 s
 use strict;
 use warnings FATAL => 'all';
@@ -18,18 +19,17 @@ connpool_monitor.alert_after = 0
 connpool_monitor.alert_clear_after = 0
 max_connections = 100
 CONF
-sub sql { return $node->safe_psql('postgres', shift); }
 
 sub configure
 {
 	my ($name, $value) = @_;
-	sql("ALTER SYSTEM SET connpool_monitor.$name = '$value'");
+	sql($node, "ALTER SYSTEM SET connpool_monitor.$name = '$value'");
 	$node->reload;
 	wait_samples($node, 2);
 	return;
 }
 
-# Set the alert of idle_in_transaction off, and back: two transitions.
+# Raise and clear the alert of idle_in_transaction: two transitions.
 my $idler = session($node, 'idler');
 
 sub alert_on
@@ -38,7 +38,7 @@ sub alert_on
 	poll_ok(
 		$node,
 		q{SELECT status <> 'OK' FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
-		'an alert is raised');
+		'an idle transaction raises an alert');
 	return;
 }
 
@@ -48,29 +48,29 @@ sub alert_off
 	poll_ok(
 		$node,
 		q{SELECT status = 'OK' FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
-		'an alert is over');
+		'the alert clears after the transaction');
 	return;
 }
 
-# What a listener has got until now: payloads, decoded.
+# Return the decoded payloads that a listener has received, once there are as many as wanted.
 sub heard
 {
 	my ($listener, $wanted) = @_;
 	my @payloads;
+	my $notification =
+	  qr/Asynchronous notification "connpool_alerts" with payload "(.*)" received from server/;
+
 	for (1 .. 200)
 	{
 		my $output = $listener->query('SELECT 1');
-		push @payloads,
-		  map { decode_json($_) }
-		  $output =~
-		  /Asynchronous notification "connpool_alerts" with payload "(.*)" received from server process/g;
+		push @payloads, map { decode_json($_) } $output =~ /$notification/g;
 		last if @payloads >= $wanted;
 		select(undef, undef, undef, 0.05);
 	}
 	return @payloads;
 }
 
-# Listen until a transition of that metric to that status arrives, whatever comes before it.
+# Listen until a transition of the metric to the status arrives, whatever arrives before.
 sub hears
 {
 	my ($listener, $metric, $status) = @_;
@@ -93,55 +93,67 @@ sub listener
 $node->safe_psql('postgres', 'CREATE DATABASE told');
 configure('idle_in_transaction_warning', '1');
 
-# --- nobody is told unless a database is named
+# --- without notify_database no notification is sent
 my $listener = listener(dbname => 'told');
 alert_on();
 alert_off();
-is( sql(q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'}),
-	'0', 'without notify_database there is no notifier');
+is( sql($node,
+		q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'}),
+	'0',
+	'without notify_database no notifier starts');
 
-# --- a transition and its end
+# --- a transition to WARNING and back
 configure('notify_database', 'told');
 alert_on();
 alert_off();
 my @payloads = heard($listener, 2);
-is(scalar(@payloads), 2, 'two transitions are heard');
+is(scalar(@payloads), 2, 'two transitions are received');
 my ($raised, $over) = @payloads;
 is( join(' ', sort keys %$raised),
 	'at cluster_name max message metric seq status threshold value',
-	'with what the contract lists');
-is($raised->{metric}, 'idle_in_transaction', 'which metric');
-is($raised->{status}, 'WARNING', 'what status');
-is($raised->{value}, 1, 'the value');
-is($raised->{threshold}, 0.97, 'the threshold, in the unit of the value');
-is($raised->{max}, 97, 'the maximum');
-is($raised->{cluster_name}, 'main', 'where');
-like($raised->{at}, qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/, 'when');
-like($raised->{message}, qr/^idle_in_transaction is 1 of 97 connections/, 'and in words');
+	'a notification has the keys that the contract lists');
+is($raised->{metric}, 'idle_in_transaction', 'a notification names the metric');
+is($raised->{status}, 'WARNING', 'a notification has the status');
+is($raised->{value}, 1, 'a notification has the value');
+is($raised->{threshold}, 0.97, 'a notification has the threshold in the unit of the value');
+is($raised->{max}, 97, 'a notification has the maximum');
+is($raised->{cluster_name}, 'main', 'a notification has the cluster name');
+like(
+	$raised->{at},
+	qr/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/,
+	'a notification has the time in UTC with milliseconds');
+like(
+	$raised->{message},
+	qr/^idle_in_transaction is 1 of 97 connections/,
+	'a notification has the message of the alert');
 is( $raised->{seq} . ' ' . $over->{seq},
-	sql(q{SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM (SELECT seq FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction' LIMIT 2) s}
-	),
-	'seq of a notification is that of its row in the alert log');
-is($over->{status}, 'OK', 'and its end');
-is($over->{value}, 0, 'with its value');
-is( sql(q{SELECT string_agg(to_status, ' ' ORDER BY at) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}
-	),
-	'WARNING OK WARNING OK',
-	'the log has the same');
-unlike(encode_json($raised), qr/idler/, 'it does not say by whom');
+	sql($node, <<~'SQL'), 'a notification has the seq of its row in the alert log');
+		SELECT string_agg(seq::text, ' ' ORDER BY seq)
+		FROM (SELECT seq FROM connpool_alert_log
+		  WHERE metric_name = 'idle_in_transaction' LIMIT 2) s
+		SQL
+is($over->{status}, 'OK', 'the second notification reports OK');
+is($over->{value}, 0, 'the second notification has the value at the recovery');
+is(sql($node, <<~'SQL'), 'WARNING OK WARNING OK', 'the alert log has the same transitions');
+	SELECT string_agg(to_status, ' ' ORDER BY at)
+	FROM connpool_alert_log
+	WHERE metric_name = 'idle_in_transaction'
+	SQL
+unlike(encode_json($raised), qr/idler/, 'a notification does not name a culprit');
 poll_ok(
 	$node,
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor notifier'},
-	'the notifier is gone');
-is(sql('SELECT notifications_dropped FROM connpool_info()'), '0', 'nothing was dropped');
+	'the notifier ends after its notifications');
+is(sql($node, 'SELECT notifications_dropped FROM connpool_info()'),
+	'0', 'no notification was dropped');
 
-# --- the database is not held back
+# --- the notifier does not block DROP DATABASE
 alert_on();
 leave($listener);
-sql('DROP DATABASE told');
-pass('DROP DATABASE finds nobody in its way');
+sql($node, 'DROP DATABASE told');
+pass('DROP DATABASE works on the database of the notifier');
 alert_off();
-my $samples = sql('SELECT samples_missed FROM connpool_info()');
+my $samples = sql($node, 'SELECT samples_missed FROM connpool_info()');
 my $offset = -s $node->logfile;
 alert_on();
 
@@ -151,28 +163,35 @@ for (1 .. 100)
 	select(undef, undef, undef, 0.1);
 }
 cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset),
-	'>=', 2, 'a database that is missing is tried again');
+	'>=', 2, 'a database that does not exist is tried again');
 wait_samples($node, 5);
-is(sql('SELECT samples_missed FROM connpool_info()'), $samples, 'and delays no sample');
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'),
+	$samples, 'a database that does not exist delays no sample');
 cmp_ok(log_count($node, 'FATAL:  database "told" does not exist', $offset),
-	'<=', 4, 'less and less often');
-like(sql('SELECT problem FROM connpool_info()'), qr/^NOTIFY fails/, 'connpool_info() says so');
-# it comes back, under another name that is then the right one, and is tried at once
-sql('CREATE DATABASE renamed');
+	'<=', 4, 'a database that does not exist is tried again at growing intervals');
+like(
+	sql($node, 'SELECT problem FROM connpool_info()'),
+	qr/^NOTIFY fails/,
+	'connpool_info() reports that NOTIFY fails');
+# a database of another name is tried at once
+sql($node, 'CREATE DATABASE renamed');
 $listener = listener(dbname => 'renamed');
 configure('notify_database', 'renamed');
 @payloads = heard($listener, 2);
-cmp_ok(scalar(@payloads), '>=', 2, 'what waited is told once there is a database');
-poll_ok($node, 'SELECT problem IS NULL FROM connpool_info()', 'and all is well again');
+cmp_ok(scalar(@payloads), '>=', 2, 'waiting notifications are sent when the database exists');
+poll_ok(
+	$node,
+	'SELECT problem IS NULL FROM connpool_info()',
+	'connpool_info() reports no problem after NOTIFY succeeded');
 alert_off();
 heard($listener, 1);
 
-# --- a notifier that cannot finish: somebody holds the lock of all notifications, as
-# a commit does that waits for a standby
+# --- a notifier that cannot finish because a commit that waits for a standby holds the lock of
+# the notification queue
 configure('notify_database', 'postgres');
 $listener = listener();
-sql('CREATE TABLE written (n int)');
-sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql($node, 'CREATE TABLE written (n int)');
+sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 $node->reload;
 my $held = session($node, 'holds the lock');
 $held->query_until(qr/waits/,
@@ -181,7 +200,7 @@ $held->query_until(qr/waits/,
 poll_ok(
 	$node,
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'},
-	'a commit waits');
+	'a commit waits for a standby');
 $offset = -s $node->logfile;
 alert_on();
 
@@ -191,28 +210,31 @@ for (1 .. 300)
 	select(undef, undef, undef, 0.1);
 }
 is(log_count($node, 'terminating background worker "connpool_monitor notifier"', $offset),
-	1, 'a notifier that takes too long is ended');
-is(sql('SELECT samples_missed FROM connpool_info()'), $samples, 'no sample was delayed');
-sql(q{ALTER SYSTEM RESET synchronous_standby_names});
+	1, 'a notifier that takes too long is terminated');
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'),
+	$samples, 'a notifier that hangs delays no sample');
+sql($node, q{ALTER SYSTEM RESET synchronous_standby_names});
 $node->reload;
-ok(hears($listener, 'idle_in_transaction', 'WARNING'), 'the notification arrives in the end');
+ok( hears($listener, 'idle_in_transaction', 'WARNING'),
+	'the notification is sent by a later notifier');
 
-# --- more than notify_rate a second
+# --- more notifications than notify_rate per second
 configure('notify_rate', '1');
-my $dropped = sql('SELECT notifications_dropped FROM connpool_info()');
+my $dropped = sql($node, 'SELECT notifications_dropped FROM connpool_info()');
 configure('total_connections_warning', $_) foreach (1, -1, 1, -1, 1, -1, 1, -1);
-cmp_ok(sql('SELECT notifications_dropped FROM connpool_info()'),
-	'>', $dropped, 'what is more than notify_rate a second is counted');
+cmp_ok(sql($node, 'SELECT notifications_dropped FROM connpool_info()'),
+	'>', $dropped, 'notifications above notify_rate are counted as dropped');
 configure('notify_rate', '10');
 alert_off();
 
-# --- all metrics come and go for some seconds: in none of them, wherever it begins, more than there may be
+# --- all metrics change for some seconds: no second has more than notify_rate notifications
 {
-	my @flapping = split /\n/,
-	  sql(
-		q{SELECT metric_name FROM get_connection_stats() WHERE metric_name NOT IN ('exhaustion_seconds', 'idle_in_transaction')}
-	  );
-	sql("ALTER SYSTEM SET connpool_monitor.${_}_warning = 0") foreach @flapping;
+	my @flapping = split /\n/, sql($node, <<~'SQL');
+		SELECT metric_name
+		FROM get_connection_stats()
+		WHERE metric_name NOT IN ('exhaustion_seconds', 'idle_in_transaction')
+		SQL
+	sql($node, "ALTER SYSTEM SET connpool_monitor.${_}_warning = 0") foreach @flapping;
 	configure('notify_rate', '5');
 	foreach my $flip (1 .. 14)
 	{
@@ -220,31 +242,34 @@ alert_off();
 	}
 	my @at =
 	  map { $_->{at} =~ /T(\d+):(\d+):([\d.]+)Z/; ($1 * 60 + $2) * 60 + $3 } heard($listener, 11);
-	cmp_ok(scalar @at, '>', 10, 'some are told');
-	# past midnight the day begins anew
+	cmp_ok(scalar @at, '>', 10, 'more than ten notifications are received');
+	# skip spans over midnight
 	my @close =
 	  grep { my $span = $at[ $_ + 5 ] - $at[$_]; $span >= 0 && $span < 0.8 } 0 .. $#at - 5;
-	is("@close", '', 'and no six of them within a second') or diag("@at");
-	sql("ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
-	sql('ALTER SYSTEM RESET connpool_monitor.silent_metrics');
+	is("@close", '', 'no second has six notifications with a notify_rate of five')
+	  or diag("@at");
+	sql($node, "ALTER SYSTEM RESET connpool_monitor.${_}_warning") foreach @flapping;
+	sql($node, 'ALTER SYSTEM RESET connpool_monitor.silent_metrics');
 	configure('notify_rate', '10');
-	poll_ok($node, q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'},
-		'all is over');
-	sql('SELECT pg_sleep(0.5)');
+	poll_ok(
+		$node,
+		q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'},
+		'all alerts have cleared');
+	sql($node, 'SELECT pg_sleep(0.5)');
 	$listener->query('SELECT 1');
 }
 
-# --- from CRITICAL to WARNING the threshold is WARNING's; a sampler that ends takes its notifier along
+# --- from CRITICAL to WARNING the threshold is WARNING's; a notifier ends with its sampler
 configure('total_connections_warning', '0');
 configure('total_connections_critical', '0');
 heard($listener, 1);
-sql('SELECT pg_sleep(0.3)');
+sql($node, 'SELECT pg_sleep(0.3)');
 $listener->query('SELECT 1');
 configure('total_connections_critical', '90');
 my ($fallen) = grep { $_->{metric} eq 'total_connections' } heard($listener, 1);
 is( "$fallen->{status} $fallen->{threshold}",
 	'WARNING 0',
-	'CRITICAL to WARNING tells the threshold of WARNING');
+	'a change from CRITICAL to WARNING has the threshold of WARNING');
 configure('total_connections_critical', '-1');
 my $locker = session($node, 'locker');
 $locker->query_safe('BEGIN; LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE');
@@ -259,17 +284,17 @@ sub notifiers
 	return $count;
 }
 for (1 .. 100) { last if notifiers() == 1; select(undef, undef, undef, 0.1) }
-is(notifiers(), 1, 'a notifier that waits for a lock to connect');
+is(notifiers(), 1, 'a notifier waits for a lock while it connects');
 kill('TERM', (`ps --ppid $postmaster -o pid=,args=` =~ /(\d+) .*connpool_monitor sampler/)[0]);
 for (1 .. 100) { last if notifiers() == 0; select(undef, undef, undef, 0.02) }
-is(notifiers(), 0, 'ends with the sampler that started it');
+is(notifiers(), 0, 'a notifier ends with the sampler that started it');
 $locker->query_safe('COMMIT');
 leave($locker);
 ok(hears($listener, 'total_connections', 'OK'),
 	'the next sampler sends the notification of that recovery');
 leave($listener);
 
-# --- a standby is quiet, and tells after its promotion
+# --- a standby sends nothing before its promotion
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
@@ -280,21 +305,21 @@ $reader->query_safe('BEGIN');
 poll_ok(
 	$standby,
 	q{SELECT status <> 'OK' FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
-	'an alert on a standby');
+	'an alert is raised on a standby');
 wait_samples($standby, 3);
-is(log_count($standby, 'notifier|cannot execute NOTIFY'), 0, 'tells nobody');
+is(log_count($standby, 'notifier|cannot execute NOTIFY'), 0, 'a standby starts no notifier');
 $standby->promote;
-poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'promoted');
+poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
 my $psql = session($standby, 'listener');
 $psql->query_safe('LISTEN connpool_alerts');
 $reader->query_safe('COMMIT');
 @payloads = heard($psql, 1);
-is($payloads[0]->{status}, 'OK', 'it tells what happens from then on');
+is($payloads[0]->{status}, 'OK', 'a promoted standby sends notifications');
 leave($_) foreach $psql, $reader, $idler;
 $standby->stop('fast');
 $node->stop('fast');
 
-# --- no worker slot is free; and thresholds that are crossed at every sample
+# --- no worker slot is free, and thresholds are crossed with every sample
 my $narrow = new_node('narrow', <<'CONF');
 max_worker_processes = 2
 max_logical_replication_workers = 0
@@ -303,23 +328,24 @@ connpool_monitor.alert_after = 0
 connpool_monitor.alert_clear_after = 0
 connpool_monitor.active_connections_warning = 0
 CONF
-poll_ok($narrow,
+poll_ok(
+	$narrow,
 	q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'active_connections'},
-	'an alert');
+	'an alert is raised while no worker slot is free');
 $samples = $narrow->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()');
 wait_samples($narrow, 20);
 is( $narrow->safe_psql('postgres', 'SELECT samples_missed, sampler_running FROM connpool_info()'),
 	"$samples|t",
-	'without a worker slot sampling goes on');
-is(log_count($narrow, 'notifier'), 0, 'and nothing is started');
+	'samples are taken while no worker slot is free for the notifier');
+is(log_count($narrow, 'notifier'), 0, 'no notifier starts while no worker slot is free');
 is( log_count(
 		$narrow, 'WARNING:  connpool_monitor: no slot of max_worker_processes is free for NOTIFY'),
 	1,
-	'which the log says once');
+	'the missing worker slot is logged once');
 like(
 	$narrow->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
 	qr/^NOTIFY fails/,
-	'and connpool_info()');
+	'connpool_info() reports that NOTIFY fails without a worker slot');
 
 foreach my $metric (
 	split /\n/,
@@ -342,11 +368,11 @@ for my $flip (1 .. 12)
 }
 my $transitions = $narrow->safe_psql('postgres', 'SELECT count(*) FROM connpool_alert_log');
 my $logged = log_count($narrow, 'connpool_monitor: (WARNING|recovered|no longer watched)', $from);
-cmp_ok($transitions, '>', 100, "$transitions transitions");
-cmp_ok($logged, '<', $transitions * 0.8, "$logged lines in the log");
+cmp_ok($transitions, '>', 100, "$transitions transitions are recorded");
+cmp_ok($logged, '<', $transitions * 0.8, "$logged log lines are fewer than the transitions");
 like(
 	substr(slurp_file($narrow->logfile), $from),
 	qr/\d+ messages of alerts were left out/,
-	'which says what it left out');
+	'the log has the number of messages it left out');
 $narrow->stop('fast');
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each metric has its entry in the runbook of doc/incident.md, and a role that is a pg_monitor
-# can run every query there.
+# Each metric has an entry in the runbook of doc/incident.md, and a member of pg_monitor can run
+# every query in it. Needs a file of the project.
 use strict;
 use warnings FATAL => 'all';
 
@@ -9,7 +9,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-# The metrics of PgBouncer exist once a console is configured, even if nothing answers there.
+# The metrics of PgBouncer exist if a console is configured, even if it does not answer.
 my $node = new_node('main', q{connpool_monitor.pgbouncer = 'main=host=127.0.0.1 port=1'});
 $node->safe_psql('postgres', 'CREATE ROLE dba LOGIN IN ROLE pg_monitor');
 my ($runbook) = slurp_file("$ENV{TESTDIR}/doc/incident.md") =~ /^## Runbook\n(.*)\z/ms;
@@ -19,7 +19,7 @@ my @entries = $runbook =~ /^### (\w+)$/mg;
 is( join(' ', @entries),
 	$node->safe_psql(
 		'postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
-	'every metric has its entry, in the order of the catalogue');
+	'the runbook has an entry for each metric, in the order of get_connection_stats()');
 my @incomplete =
   grep { $_ !~ /^- Causes: .*^- Look: .*^- Do: /ms } $runbook =~ /^### \w+\n(.*?)(?=^###|\z)/msg;
 is(join('', @incomplete), '', 'every entry has causes, queries and a remedy');
@@ -31,7 +31,7 @@ foreach my $query (@queries)
 	$query =~ s/'the_metric'/'total_connections'/;
 	my ($status, undef, $error) =
 	  $node->psql('postgres', "SET ROLE dba; $query", on_error_stop => 1);
-	is($status, 0, "a pg_monitor can run: $query") or diag($error);
+	is($status, 0, "a member of pg_monitor can run: $query") or diag($error);
 }
 $node->stop('fast');
 done_testing();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Statements that should be batched or cached: each is run as an application
-# would, beside its well-behaved twin, which must not be listed.
+# Statements that should be batched or cached are listed, and similar statements that should not
+# are absent. Needs thousands of statements of several roles, and servers with other preloaded
+# libraries.
 # scripts/test: slow, 14 s
 use strict;
 use warnings FATAL => 'all';
@@ -14,7 +15,7 @@ my $batch = 'connpool_batch_candidates';
 my $cache = 'connpool_cache_candidates';
 my $node = new_node('main', 'pg_stat_statements.max = 5000');
 
-# Run a statement so many times as a role, each %d a number from 1 to 50.
+# Run a statement $options{calls} times as a role, with numbers from 1 to 50 for each %d.
 sub run_as
 {
 	my ($role, $statement, %options) = @_;
@@ -28,7 +29,7 @@ sub run_as
 	return;
 }
 
-# The condition that finds a statement, whose constants are shown as $1 and so on.
+# Return the condition that finds a statement, with its constants as $1, $2 and so on.
 sub is_statement
 {
 	my ($role, $statement) = @_;
@@ -43,7 +44,7 @@ sub row_of
 		"SELECT $columns FROM $view WHERE " . is_statement($role, $statement));
 }
 
-# It has run often enough, and is not listed.
+# Assert that a statement ran a thousand times and is not listed.
 sub is_absent
 {
 	my ($view, $role, $statement, $why) = @_;
@@ -59,7 +60,10 @@ sub is_absent
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE dba LOGIN IN ROLE pg_monitor;
 CREATE ROLE plain LOGIN;
-CREATE ROLE looper LOGIN; CREATE ROLE batcher LOGIN; CREATE ROLE single LOGIN; CREATE ROLE inserter LOGIN;
+CREATE ROLE looper LOGIN;
+CREATE ROLE batcher LOGIN;
+CREATE ROLE single LOGIN;
+CREATE ROLE inserter LOGIN;
 CREATE ROLE nested LOGIN; CREATE ROLE reader LOGIN; CREATE ROLE pinger LOGIN;
 ALTER ROLE nested SET pg_stat_statements.track = 'all';
 CREATE TABLE item (id int PRIMARY KEY, name text);
@@ -86,15 +90,21 @@ CREATE SCHEMA one; CREATE TABLE one.twice AS TABLE item;
 CREATE SCHEMA two; CREATE TABLE two.twice AS TABLE item;
 CREATE SCHEMA closed; CREATE TABLE closed.box AS TABLE item;
 GRANT USAGE ON SCHEMA one, closed TO reader;
-GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter, nested, reader, pinger;
+GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter,
+  nested, reader, pinger;
 ANALYZE item, big, wide, busy, parted, parted_busy, one.twice, two.twice, closed.box;
 SQL
 poll_ok(
-	$node, q{SELECT bool_and(n_tup_ins + n_tup_upd >= least) FROM pg_stat_user_tables
-	JOIN (VALUES ('item', 50), ('busy', 200), ('parted_1', 25), ('parted_2', 25), ('parted_busy_1', 150), ('twice', 50), ('box', 50)) w (relname, least)
-	USING (relname)}, 'what was written has been counted');
+	$node, <<~'SQL',
+			SELECT bool_and(n_tup_ins + n_tup_upd >= min)
+			FROM pg_stat_user_tables
+			JOIN (VALUES ('item', 50), ('busy', 200), ('parted_1', 25), ('parted_2', 25),
+			             ('parted_busy_1', 150), ('twice', 50), ('box', 50)) w (relname, min)
+			     USING (relname)
+			SQL
+	'the rows that were written are counted by PostgreSQL');
 
-# Loops over single rows.
+# loops over single rows
 my $by_id = 'SELECT name FROM item WHERE id = %d';
 run_as('looper', $by_id, calls => 600, transaction => 1) foreach 1 .. 2;
 run_as('batcher', q{SELECT name FROM item WHERE id = ANY ('{%d,2,3,5,7,11}')}, transaction => 1);
@@ -103,49 +113,58 @@ run_as('batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0', calls 
 run_as('inserter', q{INSERT INTO thing VALUES (%d, 'thing')}, transaction => 1);
 run_as('pinger', 'SELECT %d', transaction => 1);
 run_as('pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', transaction => 1);
-$node->safe_psql(
-	'postgres',
-	'DO $$ DECLARE i int; BEGIN FOR i IN 1 .. 1000 LOOP EXECUTE $q$ SELECT name FROM item WHERE id = $1 $q$ USING i; END LOOP; END $$',
-	extra_params => [ '-U', 'nested' ]);
-poll_ok(
-	$node,
-	q{SELECT count(*) = 6 FROM connpool_pools WHERE connections = 0 AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')},
-	'their sessions have ended');
+$node->safe_psql('postgres', <<~'SQL', extra_params => [ '-U', 'nested' ]);
+	DO $$ DECLARE i int; BEGIN
+	  FOR i IN 1 .. 1000 LOOP
+	    EXECUTE $q$ SELECT name FROM item WHERE id = $1 $q$ USING i;
+	  END LOOP;
+	END $$
+	SQL
+poll_ok($node, <<~'SQL', 'the sessions of all roles have ended');
+	SELECT count(*) = 6
+	FROM connpool_pools
+	WHERE connections = 0
+	  AND role IN ('looper', 'batcher', 'single', 'inserter', 'pinger', 'nested')
+	SQL
 
 my $columns = 'calls, rows_per_call, round(calls_per_transaction), confidence';
 # two transactions, and two SET before them
-is(row_of($batch, $columns, 'looper', $by_id), '1200|1|300|high', 'a loop in a transaction');
+is(row_of($batch, $columns, 'looper', $by_id),
+	'1200|1|300|high', 'a loop in a transaction is listed with high confidence');
 like(
 	row_of($batch, 'evidence', 'looper', $by_id),
-	qr/^1200 calls of 1\.0 rows and 0\.\d{3} ms each, \d+ ms in all; 300\.0 per transaction of this role: in a loop within transactions$/,
-	'and its evidence');
+	pattern(
+		'^1200 calls of 1\.0 rows and 0\.\d{3} ms each, \d+ ms in all;',
+		'300\.0 per transaction of this role: in a loop within transactions$'),
+	'the evidence of a loop in a transaction has its calls, rows and times');
 is( row_of(
 		$batch, 'database, mean_time > 0 AND total_time > mean_time, queryid IS NOT NULL',
 		'looper', $by_id),
 	'postgres|t|t',
-	'its other columns');
+	'a candidate has its database, times and queryid');
 is_absent(
 	$batch, 'batcher',
 	q{SELECT name FROM item WHERE id = ANY ('{%d,2,3,5,7,11}')},
-	'its twin that asks for several rows at once');
-is(row_of($batch, $columns, 'single', $by_id), '1000|1|1|low', 'a loop in autocommit');
+	'a statement that asks for several rows at once');
+is(row_of($batch, $columns, 'single', $by_id),
+	'1000|1|1|low', 'a loop in autocommit is listed with low confidence');
 like(
 	row_of($batch, 'evidence', 'single', $by_id),
 	qr/; 1\.0 per transaction.*a loop in autocommit or in many independent requests$/,
-	'may be none, and says so');
+	'the evidence of a loop in autocommit names independent requests as another cause');
 is( row_of($batch, 'count(*)', 'batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0'),
 	'0',
-	'a statement that has run 999 times is none');
+	'a statement that ran 999 times is not listed');
 is(row_of($batch, $columns, 'inserter', 'INSERT INTO thing VALUES (%d, 1)'),
-	'1000|1|500|high', 'single-row INSERTs');
+	'1000|1|500|high', 'single-row INSERTs are listed with high confidence');
 is_absent($batch, 'pinger', 'SELECT %d', 'a check of the connection');
-is_absent($batch, 'pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', 'a catalog');
+is_absent($batch, 'pinger', 'SELECT relkind FROM pg_class WHERE oid = %d', 'a read of a catalog');
 is_absent($batch, 'nested', $by_id, 'a loop in a function');
 is( $node->safe_psql('postgres', "SELECT string_agg(confidence, ' ') FROM $batch"),
 	'high high low',
-	'the certain ones come first');
+	'candidates are ordered by confidence');
 
-# Repeated reads.
+# repeated reads
 my %cached = (
 	'without parameters' => 'SELECT name FROM item ORDER BY id',
 	'without parameters, by WITH' =>
@@ -167,10 +186,11 @@ my %not_cached = (
 	'the same without parameters' => 'SELECT name FROM busy ORDER BY id',
 	'a partition that is written often' => 'SELECT name FROM parted_busy WHERE id = %d',
 	'a table that was never analysed' => 'SELECT name FROM fresh WHERE id = %d',
-	'a CTE that hides its own large table' =>
-	  'WITH big AS (SELECT * FROM big) SELECT i.name FROM item i JOIN big USING (id) WHERE i.id = %d',
-	'a CTE that is not known any more' =>
-	  'SELECT i.name FROM item i, (WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) WHERE i.id = s.id AND i.id = %d',
+	'a CTE that hides its own large table' => 'WITH big AS (SELECT * FROM big) '
+	  . 'SELECT i.name FROM item i JOIN big USING (id) WHERE i.id = %d',
+	'a large table whose name a CTE had before' => 'SELECT i.name FROM item i, '
+	  . '(WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) '
+	  . 'WHERE i.id = s.id AND i.id = %d',
 	'a name in two schemas' => 'SELECT name FROM twice WHERE id = %d',
 	'rows that are not there' => 'SELECT name FROM item WHERE id = 1000 + %d',
 	'a function' => 'SELECT now()',
@@ -186,57 +206,73 @@ run_as('reader', $_) foreach values %cached, values %not_cached;
 run_as('dba', 'SELECT count(*) FROM connpool_alert_log');
 run_as('dba', 'SELECT value FROM connpool_alert_log LIMIT 1');
 
-is(row_of($cache, 'calls', 'reader', $cached{$_}), '1000', "a read $_") foreach sort keys %cached;
+is(row_of($cache, 'calls', 'reader', $cached{$_}), '1000', "a read $_ is listed")
+  foreach sort keys %cached;
 is_absent($cache, 'reader', $not_cached{$_}, $_) foreach sort keys %not_cached;
-is_absent($cache, 'dba', 'SELECT count(*) FROM connpool_alert_log', 'a view of our own');
-is_absent($batch, 'dba', 'SELECT value FROM connpool_alert_log LIMIT 1', 'a view of our own');
+is_absent(
+	$cache, 'dba',
+	'SELECT count(*) FROM connpool_alert_log',
+	'a read of a view of this extension');
+is_absent(
+	$batch, 'dba',
+	'SELECT value FROM connpool_alert_log LIMIT 1',
+	'a read of a view of this extension');
 like(
 	row_of($cache, 'evidence', 'reader', $cached{'without parameters'}),
-	qr/^1000 calls of 50\.0 rows and .*; without parameters, so the same question every time; rows written to its tables: 50$/,
-	'evidence of the first kind');
+	pattern(
+		'^1000 calls of 50\.0 rows and .*; without parameters, so the same',
+		'question every time; rows written to its tables: 50$'),
+	'the evidence of a read without parameters has the rows written');
 like(
 	row_of($cache, 'evidence', 'reader', $cached{'of partitions'}),
-	qr/; its tables have 50 rows in all, so each was asked for 20 times on average; rows written to its tables: 50$/,
-	'evidence of the second kind');
+	pattern(
+		'; its tables have 50 rows in all, so each was asked for 20 times',
+		'on average; rows written to its tables: 50$'),
+	'the evidence of a read by key has the rows of the tables');
 is( $node->safe_psql(
 		'postgres',
 		"SELECT array_agg(total_time) = array_agg(total_time ORDER BY total_time DESC) FROM $cache"
 	),
 	't',
-	'the costliest come first');
+	'cache candidates are ordered by total time');
 
-# Statements of another database: its tables are not known here.
+# statements in another database, whose tables this database cannot examine
 $node->safe_psql('postgres', 'CREATE DATABASE other');
-$node->safe_psql('other',
-	'CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i; ANALYZE item; GRANT SELECT ON item TO single'
-);
+$node->safe_psql('other', <<~'SQL');
+	CREATE TABLE item AS SELECT i AS id, i::text AS name FROM generate_series(1, 20) i;
+	ANALYZE item;
+	GRANT SELECT ON item TO single
+	SQL
 run_as('single', 'SELECT name FROM item ORDER BY id', dbname => 'other');
 run_as('single', "$by_id AND id > 0", dbname => 'other');
 like(
 	row_of($cache, 'database, evidence', 'single', 'SELECT name FROM item ORDER BY id'),
 	qr/^other\|1000 calls.*; how often its tables are written is not known$/,
-	'a read without parameters in another database');
-is_absent($cache, 'single', "$by_id AND id > 0", 'one with parameters there');
+	'a read without parameters in another database is listed with its evidence');
+is_absent($cache, 'single', "$by_id AND id > 0", 'a read with parameters in another database');
 is(row_of($batch, 'database, confidence', 'single', "$by_id AND id > 0"),
-	'other|low', 'which may be a loop');
+	'other|low',
+	'a read with parameters in another database is a batch candidate with low confidence');
 
-# Who may read them.
+# privileges
 foreach my $view ($batch, $cache)
 {
 	my ($status, $count, $notices) = $node->psql(
 		'postgres',
 		"SELECT count(*) FROM $view WHERE role = 'reader'",
 		extra_params => [ '-U', 'dba' ]);
-	is("$status $notices", '0 ', "a member of pg_monitor may read $view, and gets no notices");
-	cmp_ok($count, '>', 1, 'and sees what others do');
+	is("$status $notices", '0 ', "a member of pg_monitor can read $view and gets no notices");
+	cmp_ok($count, '>', 1, "a member of pg_monitor sees statements of other roles in $view");
 	foreach my $query ("TABLE $view", "SELECT * FROM $view()")
 	{
 		my (undef, undef, $error) = $node->psql(
 			'postgres',
 			"\\set VERBOSITY verbose\n$query",
 			extra_params => [ '-U', 'plain' ]);
-		like($error, qr/ERROR:  42501: permission denied for view $view/,
-			"$query: others may not");
+		like(
+			$error,
+			qr/ERROR:  42501: permission denied for view $view/,
+			"$query: a role without privileges is refused");
 	}
 	$node->safe_psql('postgres', "GRANT SELECT ON $view TO single");
 	is( $node->safe_psql(
@@ -244,40 +280,44 @@ foreach my $view ($batch, $cache)
 			"SELECT DISTINCT role FROM $view",
 			extra_params => [ '-U', 'single' ]),
 		'single',
-		'who is granted the view alone sees statements of its own');
+		"a role that was granted $view sees only its own statements");
 }
 
-# Counters that were reset later than pg_stat_statements are not compared with it.
+# counters reset later than pg_stat_statements cannot be compared with it
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 is(row_of($batch, $columns, 'looper', $by_id),
-	'1200|1||low', 'after a reset of our counters a loop is not certain');
+	'1200|1||low', 'a loop has low confidence after a reset of the counters');
 run_as('looper', 'SELECT 1', calls => 1300, transaction => 1);
 is(row_of($batch, $columns, 'looper', $by_id),
-	'1200|1||low', 'nor when they have seen as many other statements since');
+	'1200|1||low',
+	'a loop has low confidence though its role ran as many statements since the reset');
 like(
 	row_of($batch, 'evidence', 'looper', $by_id),
 	qr/; how many transactions these were is not known$/,
-	'and the evidence says why');
+	'the evidence reports that the number of transactions is unknown');
 $node->stop('fast');
 
-# Without our counters, and without pg_stat_statements.
+# without the counters of this extension, and without pg_stat_statements
 my $uncounted = new_node('uncounted', '', preload => 'pg_stat_statements');
 $uncounted->safe_psql('postgres',
 	'CREATE ROLE looper LOGIN; CREATE TABLE item AS SELECT 1 AS id; GRANT SELECT ON item TO looper'
 );
 run_as('looper', 'SELECT id FROM item WHERE id = %d', node => $uncounted, transaction => 1);
 is($uncounted->safe_psql('postgres', "SELECT $columns FROM $batch"),
-	'1000|0.02||low', 'not preloaded, how many transactions is not known');
+	'1000|0.02||low',
+	'without preloading a loop has low confidence and no number of transactions');
 $uncounted->stop('fast');
 
 my $without = new_node('without', '', preload => 'connpool_monitor');
 foreach my $view ($batch, $cache)
 {
+	my $needed = "$view needs pg_stat_statements to be preloaded";
+	my $hint = 'Add pg_stat_statements to shared_preload_libraries';
 	my (undef, undef, $error) = $without->psql('postgres', "\\set VERBOSITY verbose\nTABLE $view");
 	like(
 		$error,
-		qr/ERROR:  55000: $view needs pg_stat_statements to be preloaded.*HINT:  Add pg_stat_statements to shared_preload_libraries/s,
-		"without pg_stat_statements $view says what it needs");
+		qr/ERROR:  55000: $needed.*HINT:  $hint/s,
+		"without pg_stat_statements $view reports that it needs it");
 }
 $without->stop('fast');
 done_testing();

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Pool policies: limits set for roles and databases, judged for real pools
-# (node-postgres) that keep to them and for others that do not.
+# Pool policies: limits that are set for roles and databases are judged for pools of a real
+# application (node-postgres) that exceed them and for pools that do not. Needs applications with
+# connection pools.
 # scripts/test: slow, 41 s
 use strict;
 use warnings FATAL => 'all';
@@ -17,7 +18,7 @@ connpool_monitor.alert_after = 0
 connpool_monitor.alert_clear_after = 0
 CONF
 
-# Roles that say what their pool may do, one limit each.
+# one role for each limit
 my %limits = (
 	most => 'pool_max = 3',
 	least => 'pool_min = 2',
@@ -32,12 +33,15 @@ $node->safe_psql('postgres',
 sub violations
 {
 	my ($role, $application) = @_;
-	return
-	  "SELECT violations FROM connpool_pools WHERE role = '$role' AND application_name = '$application'";
+	return <<~"SQL";
+		SELECT violations
+		FROM connpool_pools
+		WHERE role = '$role' AND application_name = '$application'
+		SQL
 }
 
-# A pool that breaks a limit, and one that keeps it, seen while they run. What
-# the second must never show is looked for over all of its time.
+# Run a pool that exceeds a limit, then one that does not, and compare their violations. The
+# second is checked all the time that it runs.
 sub compare
 {
 	my ($role, $violation, $bad, $good) = @_;
@@ -45,19 +49,20 @@ sub compare
 	poll_ok(
 		$node,
 		'SELECT ARRAY[' . quote($violation) . '] = (' . violations($role, 'bad') . ')',
-		"$violation: found");
+		"$violation: a pool that exceeds the limit has the violation");
 	if ($violation !~ /^(over_max|under_min)$/)
 	{
-		poll_ok(
-			$node,
-			"SELECT count(*) > 0 FROM connpool_sessions WHERE role = '$role' AND violations = '{$violation}'",
-			"$violation: of a session");
+		poll_ok($node, <<~"SQL", "$violation: a session that exceeds the limit has the violation");
+			SELECT count(*) > 0
+			FROM connpool_sessions
+			WHERE role = '$role' AND violations = '{$violation}'
+			SQL
 	}
 	application_end($app);
 	poll_ok(
 		$node,
 		"SELECT count(*) = 0 FROM connpool_sessions WHERE role = '$role'",
-		"$violation: the pool is gone");
+		"$violation: the sessions of the pool end");
 
 	$app = application_start($node, $good, user => $role, name => 'good');
 	my %seen;
@@ -68,7 +73,7 @@ sub compare
 		$seen{$shown}++ if $shown ne '';
 	}
 	application_end($app);
-	is(join(' ', keys %seen), '{}', "$violation: not found in a pool that keeps to it");
+	is(join(' ', keys %seen), '{}', "$violation: a pool within the limit never has a violation");
 	return;
 }
 
@@ -83,7 +88,7 @@ compare(
 	'least', 'under_min',
 	{ %busy, clients => 1, pool => { max => 1 } },
 	{ %busy, pool => { max => 2 } });
-# three clients at first, of which one is enough later: a pool that closes what is idle, and one that does not
+# one client that pauses: a pool that keeps its idle connection, and one that closes it
 compare(
 	'idle', 'idle_too_long',
 	{ %busy, clients => 1, pause => 900, pool => { max => 1, idleTimeoutMillis => 0 } },
@@ -98,144 +103,166 @@ compare(
 	{ %busy, pool => { max => 2, maxUses => 5 } });
 compare('slow', 'slow_to_connect', { slow => 600, for => 1500 }, { %busy, pool => { max => 2 } });
 
-# under_min also when nobody is left, and by the policy of its last session.
+# under_min also applies without a session, with the policy of the last session
 is($node->safe_psql('postgres', violations('least', 'good')),
-	'{under_min}', 'a pool without any session is under its minimum');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT pool_min, pool_max FROM connpool_pools WHERE role = 'least' AND application_name = 'good'}
-	),
+	'{under_min}', 'a pool without a session is under its minimum');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT pool_min, pool_max
+		FROM connpool_pools
+		WHERE role = 'least' AND application_name = 'good'
+		SQL
 	'2|',
-	'its policy is shown, and where there is none, NULL');
+	'connpool_pools shows the policy of a pool, and NULL for a limit that is not set');
 is($node->safe_psql('postgres', violations('most', 'good')),
-	'{}', 'a pool without any session is not over its maximum');
+	'{}', 'a pool without a session is not over its maximum');
 $node->restart;
 is($node->safe_psql('postgres', violations('least', 'good')),
-	'{under_min}', 'also after a restart');
+	'{under_min}', 'a pool without a session is under its minimum after a restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-is($node->safe_psql('postgres', violations('least', 'good')), '{under_min}', 'and after a reset');
+is($node->safe_psql('postgres', violations('least', 'good')),
+	'{under_min}', 'a pool without a session is under its minimum after a reset');
 
-# The total is of the role in the database, over all of its applications.
+# the total counts the role in the database, over all of its applications
 my @sessions = map {
 	my $psql = $node->background_psql('postgres', extra_params => [ '-U', 'most' ]);
 	$psql->query_safe("SET application_name = 'part_$_'");
 	$psql
 } 1 .. 2;
-is($node->safe_psql('postgres', violations('most', 'part_1')), '{}', 'two connections of three');
+is($node->safe_psql('postgres', violations('most', 'part_1')),
+	'{}', 'two connections of three are within the maximum');
 push @sessions, map {
 	my $psql = $node->background_psql('postgres', extra_params => [ '-U', 'most' ]);
 	$psql->query_safe("SET application_name = 'part_$_'");
 	$psql
 } 3 .. 4;
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT array_agg(DISTINCT violations) FROM connpool_pools WHERE application_name LIKE 'part_%'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT array_agg(DISTINCT violations)
+		FROM connpool_pools
+		WHERE application_name LIKE 'part_%'
+		SQL
 	'{{over_max}}',
-	'four are over the maximum, whatever they call themselves');
+	'four connections of four applications of a role are over its maximum');
 
-# The alert says which pool does not keep its policy.
+# the alert names pools that violate their policy
 $node->append_conf('postgresql.conf', 'connpool_monitor.total_connections_warning = 1');
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT culprit LIKE '%Against their policy: %(most in postgres) over_max%' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'the alert names the pool that is over its maximum');
+poll_ok($node, <<~'SQL', 'the alert names the pool that is over its maximum');
+	SELECT culprit LIKE '%Against their policy: %(most in postgres) over_max%'
+	FROM connpool_alerts
+	WHERE metric_name = 'total_connections'
+	SQL
 leave($_) foreach @sessions;
 
-# Databases and roles in databases, of which the more specific one counts.
-$node->safe_psql('postgres',
-	q{CREATE DATABASE shop; ALTER DATABASE shop SET connpool_monitor.pool_max = 7; CREATE ROLE tenant LOGIN; ALTER ROLE tenant IN DATABASE shop SET connpool_monitor.pool_max = 9}
-);
-is($node->safe_psql('shop', 'SHOW connpool_monitor.pool_max'), '7', 'a limit of a database');
+# for databases and for roles in a database, the more specific setting counts
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE DATABASE shop;
+	ALTER DATABASE shop SET connpool_monitor.pool_max = 7;
+	CREATE ROLE tenant LOGIN;
+	ALTER ROLE tenant IN DATABASE shop SET connpool_monitor.pool_max = 9
+	SQL
+is($node->safe_psql('shop', 'SHOW connpool_monitor.pool_max'),
+	'7', 'a limit of a database is in force in it');
 $node->safe_psql('shop', 'SELECT 1', extra_params => [ '-U', 'tenant' ]);
 is($node->safe_psql('postgres', q{SELECT pool_max FROM connpool_pools WHERE role = 'tenant'}),
-	'9', 'a limit of a role in a database');
+	'9', 'a limit of a role in a database overrides that of the database');
 my ($status, $out, $err) =
   $node->psql('shop', 'SET connpool_monitor.pool_max = 0', extra_params => [ '-U', 'tenant' ]);
-like($err, qr/permission denied to set parameter/, 'an ordinary role cannot change it');
+like($err, qr/permission denied to set parameter/, 'an ordinary role cannot change a limit');
 ($status, $out, $err) =
   $node->psql('postgres', 'ALTER ROLE tenant SET connpool_monitor.pool_max = -1');
 like($err, qr/outside the valid range/, 'a limit below 0 is refused');
 
-# Whoever may not see a role's sessions learns no times of them.
+# a role that may not see a session does not see its times
 $node->safe_psql('postgres',
 	q{CREATE ROLE viewer LOGIN; GRANT SELECT ON connpool_sessions, connpool_pools TO viewer});
 my $idle = $node->background_psql('postgres', extra_params => [ '-U', 'idle' ]);
 $idle->query_safe("SET application_name = 'hidden'");
-poll_ok(
-	$node,
-	q{SELECT violations = '{idle_too_long}' FROM connpool_sessions WHERE application_name = 'hidden'},
-	'an idle session is shown');
+poll_ok($node, <<~'SQL', 'an idle session has a violation');
+	SELECT violations = '{idle_too_long}'
+	FROM connpool_sessions
+	WHERE application_name = 'hidden'
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT violations IS NULL FROM connpool_sessions WHERE application_name = 'hidden'},
 		extra_params => [ '-U', 'viewer' ]),
 	't',
-	'but not to everybody');
+	'a role that may not see the session does not see its violation');
 is( $node->safe_psql('postgres', violations('idle', 'hidden'), extra_params => [ '-U', 'viewer' ]),
 	'{}',
-	'nor by its pool');
+	'a role that may not see the session does not see a violation of its pool');
 leave($idle);
 
-# A transaction that runs on is no reason to close its session, until it is over.
+# a transaction may run longer than its session may live
 my $lived = $node->background_psql('postgres', extra_params => [ '-U', 'lived' ]);
 $lived->query_safe("BEGIN; SET application_name = 'report'");
-poll_ok(
-	$node,
-	q{SELECT clock_timestamp() - connected_at > interval '1 s' FROM connpool_sessions WHERE application_name = 'report'},
-	'a long report');
+poll_ok($node, <<~'SQL', 'a transaction runs for longer than pool_max_lifetime');
+	SELECT clock_timestamp() - connected_at > interval '1 s'
+	FROM connpool_sessions
+	WHERE application_name = 'report'
+	SQL
 is( $node->safe_psql(
 		'postgres', q{SELECT violations FROM connpool_sessions WHERE application_name = 'report'}),
 	'{}',
-	'has not lived too long while it runs');
+	'a session has not lived too long while its transaction runs');
 $lived->query_safe('COMMIT');
-poll_ok($node,
+poll_ok(
+	$node,
 	q{SELECT violations = '{lived_too_long}' FROM connpool_sessions WHERE role = 'lived'},
-	'but after it');
+	'a session has lived too long when its transaction has ended');
 leave($lived);
 
-# Changed in mid-session, and taken back.
+# limits that are changed by SET
 my $own = session($node, 'own');
 $own->query_safe('SET connpool_monitor.pool_max_uses = 1; SELECT 1');
 is( $own->query_safe(
 		q{SELECT pool_max_uses, violations FROM connpool_pools WHERE application_name = 'own'}),
 	'1|{used_too_often}',
-	'a superuser sets it for the session');
+	'a superuser sets a limit for its session');
 $own->query_safe('RESET connpool_monitor.pool_max_uses');
 is( $own->query_safe(
 		q{SELECT pool_max_uses, violations FROM connpool_pools WHERE application_name = 'own'}),
 	'|{}',
-	'and takes it back');
+	'a superuser resets a limit of its session');
 leave($own);
 
-# A role or database that is gone is not missed.
-$node->safe_psql('postgres',
-	q{CREATE ROLE gone LOGIN; ALTER ROLE gone SET connpool_monitor.pool_min = 2; CREATE DATABASE gonedb; ALTER DATABASE gonedb SET connpool_monitor.pool_min = 2}
-);
+# pools of a role or database that was dropped have no minimum
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE gone LOGIN;
+	ALTER ROLE gone SET connpool_monitor.pool_min = 2;
+	CREATE DATABASE gonedb;
+	ALTER DATABASE gonedb SET connpool_monitor.pool_min = 2
+	SQL
 $node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'gone' ]);
 $node->safe_psql('gonedb', 'SELECT 1');
-my $missed =
-  q{SELECT count(*) FROM connpool_pools WHERE violations = '{under_min}' AND (role = 'gone' OR database = 'gonedb')};
-is($node->safe_psql('postgres', $missed), '2', 'two pools below their minimum');
+my $missed = <<~'SQL';
+	SELECT count(*)
+	FROM connpool_pools
+	WHERE violations = '{under_min}' AND (role = 'gone' OR database = 'gonedb')
+	SQL
+is($node->safe_psql('postgres', $missed), '2', 'two pools are below their minimum');
 $node->safe_psql('postgres', $_) foreach 'DROP ROLE gone', 'DROP DATABASE gonedb';
-is($node->safe_psql('postgres', $missed), '0', 'until their role and their database are dropped');
+is($node->safe_psql('postgres', $missed),
+	'0', 'pools of a dropped role or database are not below their minimum');
 
-# The newest session's policy is that of all the role's pools.
+# the policy of the newest session applies to all pools of the role
 $node->safe_psql('postgres', 'ALTER ROLE least RESET ALL');
 $node->safe_psql('postgres', 'SELECT 1', extra_params => [ '-U', 'least' ]);
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) FROM connpool_pools WHERE role = 'least' AND (violations <> '{}' OR pool_min IS NOT NULL)}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*)
+		FROM connpool_pools
+		WHERE role = 'least' AND (violations <> '{}' OR pool_min IS NOT NULL)
+		SQL
 	'0',
-	'a policy that was taken back, by the next session of the role');
+	'a policy that was reset applies to no pool after the next session of the role');
 
-# Sessions whose pools are folded count for their role too.
+# sessions whose pools were evicted count for their role
 my $small = new_node('small', 'connpool_monitor.max_pools = 4');
-$small->safe_psql('postgres',
-	'CREATE ROLE many LOGIN; ALTER ROLE many SET connpool_monitor.pool_max = 6; ALTER ROLE many SET connpool_monitor.pool_min = 6'
-);
+$small->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE many LOGIN;
+	ALTER ROLE many SET connpool_monitor.pool_max = 6;
+	ALTER ROLE many SET connpool_monitor.pool_min = 6
+	SQL
 my @many = map {
 	local $ENV{PGAPPNAME} = "app_$_";
 	$small->background_psql('postgres', extra_params => [ '-U', 'many' ])
@@ -243,22 +270,23 @@ my @many = map {
 is( $small->safe_psql(
 		'postgres', q{SELECT DISTINCT violations FROM connpool_pools WHERE role = 'many'}),
 	'{over_max}',
-	'eight connections are too many, wherever they are counted');
+	'eight connections are over the maximum even if their pools were evicted');
 leave($_) foreach @many;
 
-# Without track_activities nothing is known of a session's times.
+# without track_activities the times of a session are unknown
 $node->safe_psql('postgres', 'ALTER ROLE lived SET track_activities = off');
 my $untracked = $node->background_psql('postgres', extra_params => [ '-U', 'lived' ]);
 $untracked->query_safe("SET application_name = 'untracked'; BEGIN");
-poll_ok(
-	$node,
-	q{SELECT state = 'disabled' AND clock_timestamp() - connected_at > interval '1.5 s' FROM connpool_sessions WHERE application_name = 'untracked'},
-	'a session that does not track its activities');
+poll_ok($node, <<~'SQL', 'a session does not track its activities');
+	SELECT state = 'disabled' AND clock_timestamp() - connected_at > interval '1.5 s'
+	FROM connpool_sessions
+	WHERE application_name = 'untracked'
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT violations FROM connpool_sessions WHERE application_name = 'untracked'}),
 	'{}',
-	'is accused of nothing');
+	'a session that does not track its activities has no violation');
 leave($untracked);
 
 done_testing();

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# What a session does that a pooler in transaction mode breaks: found in each
-# application that does it, in none of their well-behaved twins, and whoever is
-# judged fit runs through a real PgBouncer in transaction mode with the same
-# results, whoever is not breaks there.
+# Session features that a pooler in transaction mode breaks are detected in each application that
+# uses them and in no similar application that does not. Each application also runs through a real
+# PgBouncer in transaction mode: those with a feature must get other results there, those without
+# the same. Needs applications and PgBouncer.
 # scripts/test: slow, 72 s
 use strict;
 use warnings FATAL => 'all';
@@ -15,8 +15,10 @@ use Connpool;
 
 my $node = new_node('features', "wal_level = replica\n");
 $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock(42); END $$;
-CREATE FUNCTION take_lock_for_transaction() RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_xact_lock(43); END $$;
+CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM pg_advisory_lock(42); END $$;
+CREATE FUNCTION take_lock_for_transaction() RETURNS void LANGUAGE plpgsql
+  AS $$ BEGIN PERFORM pg_advisory_xact_lock(43); END $$;
 SQL
 
 my $my_locks =
@@ -203,64 +205,73 @@ foreach my $application (@applications)
 	my $seen = $node->safe_psql('postgres',
 		"SELECT session_features FROM connpool_pool_advice WHERE application_name = '$name'");
 
-	ok((!grep { ref $_ eq 'HASH' && $_->{error} } @{ $direct->{results} }), "$name: runs")
+	ok((!grep { ref $_ eq 'HASH' && $_->{error} } @{ $direct->{results} }),
+		"$name: the application runs without an error")
 	  or diag($encode->encode($direct));
-	is($seen, defined $feature ? "{$feature}" : '{}', "$name: what was seen");
+	is( $seen,
+		defined $feature ? "{$feature}" : '{}',
+		"$name: the features seen are those that it uses");
 	if (defined $feature)
 	{
 		isnt(
 			$encode->encode($pooled),
 			$encode->encode($direct),
-			"$name: breaks in transaction mode");
+			"$name: the results differ in transaction mode");
 	}
 	else
 	{
 		is( $encode->encode($pooled),
 			$encode->encode($direct),
-			"$name: the same in transaction mode");
+			"$name: the results are the same in transaction mode");
 	}
 }
 
-# How often, and when last; by pool, and since the reset.
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT feature, uses, last_seen > now() - interval '1 hour' FROM connpool_session_features WHERE application_name = 'resets'}
-	),
-	'set|3|t',
-	'each use counts, RESET of one setting too');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT recommended_mode, reasons[1] FROM connpool_pool_advice WHERE application_name = 'listens'}
-	),
+# number of uses and time of the last, by pool, since the reset
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT feature, uses, last_seen > now() - interval '1 hour'
+		FROM connpool_session_features
+		WHERE application_name = 'resets'
+		SQL
+	'set|3|t', 'each use counts, RESET of one setting included');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT recommended_mode, reasons[1]
+		FROM connpool_pool_advice
+		WHERE application_name = 'listens'
+		SQL
 	'session|transaction mode would break what its sessions used: listen (once)',
-	'one use is proof');
+	'one use of a feature is enough to advise session mode');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_pool_advice WHERE recommended_mode = 'transaction'}),
 	'0',
-	'that none was seen is none before enough was');
+	'transaction mode is not advised before enough was observed');
 
-# What a pooler, a dump and a console do of themselves.
+# statements that poolers run when they take a connection back
 my $psql = session($node, 'console');
 $psql->query_safe('DISCARD ALL');
-$psql->query_safe(
-	q{SET application_name = 'console'; RESET ALL; DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()}
-);
+$psql->query_safe(<<~'SQL');
+	SET application_name = 'console';
+	RESET ALL;
+	DEALLOCATE ALL;
+	CLOSE ALL;
+	UNLISTEN *;
+	SELECT pg_advisory_unlock_all()
+	SQL
 $psql->query_safe(q{SET application_name = 'console'});
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_session_features WHERE application_name = 'console'}),
 	'0',
-	'what pools say when they take a connection back is no feature');
+	'statements that poolers run to reset a connection are no feature');
 leave($psql);
 
-# It survives a restart, and a reset begins anew.
+# restart and reset
 my $before = $node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4');
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4'),
 	$before, 'features survive a restart');
 $node->safe_psql('postgres', 'SELECT connpool_reset()');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_session_features'),
-	'0', 'a reset forgets them');
+	'0', 'a reset clears features');
 
 done_testing();

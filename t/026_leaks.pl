@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Leaks: each occurrence counted once and logged with what became of it, by real
-# applications; and what only looks like one.
+# Leaks of real applications: each occurrence counts once and is logged with its outcome, and
+# sessions that only resemble a leak do not count. Needs applications, long times and restarts.
 # scripts/test: slow, 18 s
 use strict;
 use warnings FATAL => 'all';
@@ -24,27 +24,31 @@ sub stats
 	);
 }
 
-# An application that forgets two connections in a transaction, and its twin.
+# an application that forgets two connections in a transaction, and one that does not
 my $app = application_start(
 	$node,
 	{ pool => { max => 5 }, clients => 2, for => 6000, forget => 2, pause => 20 },
 	name => 'forgets');
-poll_ok(
-	$node,
-	q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'forgets' AND kind = 'idle_in_transaction'},
-	'two connections are forgotten');
+poll_ok($node, <<~'SQL', 'two forgotten connections are suspects');
+	SELECT count(*) = 2
+	FROM connpool_leaks
+	WHERE application_name = 'forgets' AND kind = 'idle_in_transaction'
+	SQL
 application_end($app);
-poll_ok(
-	$node,
-	q{SELECT suspects = 0 AND ended = 2 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'until their application ends');
-is(stats('idle_in_transaction'), '0|2|0|2', 'each was counted once, over many samples');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT kind, outcome, database, application_name, held > '1 s' AND held < '1 min', count(*) FROM connpool_leak_log GROUP BY 1, 2, 3, 4, 5}
-	),
+poll_ok($node, <<~'SQL', 'both occurrences end with their application');
+	SELECT suspects = 0 AND ended = 2
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
+is(stats('idle_in_transaction'), '0|2|0|2', 'each occurrence counts once, over many samples');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT kind, outcome, database, application_name, held > '1 s' AND held < '1 min',
+		       count(*)
+		FROM connpool_leak_log
+		GROUP BY 1, 2, 3, 4, 5
+		SQL
 	'idle_in_transaction|ended|postgres|forgets|t|2',
-	'and logged with how long it was held');
+	'each occurrence is logged with the time it was held');
 application(
 	$node,
 	{ pool => { max => 5 }, clients => 4, for => 1500, pause => 100 },
@@ -53,9 +57,9 @@ is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_leak_log WHERE application_name = 'remembers'}
 	),
 	'0',
-	'who gives connections back is none');
+	'an application that returns its connections has no occurrence');
 
-# One that comes back to work, twice: two occurrences of one session.
+# a session that resumes work, twice: two occurrences
 my $returns = session($node, 'returns');
 foreach my $time (1 .. 2)
 {
@@ -63,71 +67,74 @@ foreach my $time (1 .. 2)
 	poll_ok(
 		$node,
 		q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-		"suspected for the ${time}. time");
+		"a session is a suspect for the ${time}. time");
 	$returns->query_safe('COMMIT');
-	poll_ok(
-		$node,
-		"SELECT suspects = 0 AND released = $time FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'",
-		'and released');
+	poll_ok($node, <<~"SQL", 'the occurrence is released for the ${time}. time');
+		SELECT suspects = 0 AND released = $time
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 }
-is(stats('idle_in_transaction'), '0|4|2|2', 'detected are released, ended and suspected');
+is(stats('idle_in_transaction'),
+	'0|4|2|2', 'detected occurrences are those released, ended and still suspected');
 cmp_ok(log_count($node, 'leak suspect pid \d+ of returns came back to work after \d+ s'),
-	'>=', 1, 'the server log says so');
+	'>=', 1, 'the server log reports that a suspect resumed work');
 
-# In one transaction too: it works for a moment and is idle again.
+# a session that runs a statement and is idle again in the same transaction
 $returns->query_safe('BEGIN');
-poll_ok($node, q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'suspected');
+poll_ok(
+	$node,
+	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
+	'a session is a suspect in a new transaction');
 $returns->query_safe('SELECT 1');
 poll_ok(
 	$node,
 	q{SELECT released = 3 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'released by a statement in the middle');
+	'a statement in the transaction releases the occurrence');
 poll_ok(
 	$node,
 	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'and suspected again');
+	'the session becomes a suspect again in the same transaction');
 $returns->query_safe('ROLLBACK');
 
-# A prepared transaction, over a restart of the server.
+# a prepared transaction, with a restart of the server
 $node->safe_psql('postgres',
 	q{CREATE TABLE t (a int); BEGIN; INSERT INTO t VALUES (1); PREPARE TRANSACTION 'orphan'});
 poll_ok(
 	$node,
 	q{SELECT suspects = 1 AND detected = 1 FROM connpool_leak_stats WHERE kind = 'prepared'},
-	'a prepared transaction');
+	'a prepared transaction is a suspect');
 leave($returns);
 $node->restart;
 poll_ok(
 	$node,
 	q{SELECT count(*) = 1 FROM connpool_leaks WHERE kind = 'prepared'},
-	'is there after a restart');
+	'a prepared transaction is a suspect after a restart');
 wait_samples($node, 10);
-is(stats('prepared'), '1|1|0|0', 'and the same occurrence');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT detected = released + ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'}
-	),
-	't',
-	'what was counted survives');
+is(stats('prepared'), '1|1|0|0', 'a prepared transaction is the same occurrence after a restart');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'occurrences survive a restart');
+	SELECT detected = released + ended
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'orphan'});
 poll_ok(
 	$node,
 	q{SELECT suspects = 0 AND released = 1 FROM connpool_leak_stats WHERE kind = 'prepared'},
-	'until it is finished');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT pid IS NULL, application_name IS NULL, outcome FROM connpool_leak_log WHERE kind = 'prepared'}
-	),
-	't|t|released',
-	'it has no process');
+	'the occurrence is released when the prepared transaction ends');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT pid IS NULL, application_name IS NULL, outcome
+		FROM connpool_leak_log
+		WHERE kind = 'prepared'
+		SQL
+	't|t|released', 'an occurrence of a prepared transaction has no process');
 
-# Suspect idle sessions only from here on: on a busy machine the sessions above may stay idle
-# longer than any age the tests could wait for.
+# Suspect idle sessions only from now on: on a busy machine the sessions above may be idle for
+# longer than any age that is short enough for a test.
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '500ms'});
 $node->reload;
 
-# Idle sessions: a pool forgot one that is idle while it opens others.
+# an idle session is a suspect if its pool opened another session later
 my $listener = session($node, 'pool');
 $listener->query_safe('LISTEN news');
 my $leader = session($node, 'pool');
@@ -136,28 +143,29 @@ my $forgotten = session($node, 'pool');
 my $lonely = session($node, 'lonely');
 my $dump = session($node, 'pg_dump');
 $node->safe_psql('postgres', 'SELECT pg_sleep(0.6)');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}), '0',
-	'idle alone is none');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}),
+	'0', 'a session that is idle is no suspect while its pool opens no other');
 my @newer = map { session($node, $_) } qw(other pg_dump);
-# psql names itself before it can say another name: a pool is where its sessions open
+# psql sends its name when it connects: a session belongs to the pool in which it opened
 push @newer, do
 {
 	local $ENV{PGAPPNAME} = 'pool';
 	$node->background_psql('postgres');
 };
-poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks}, 'one is forgotten');
+poll_ok($node, q{SELECT count(*) = 1 FROM connpool_leaks}, 'one session of the pool is a suspect');
 is( $node->safe_psql(
 		'postgres', q{SELECT kind, application_name, query LIKE 'SET%' FROM connpool_leaks}),
 	'idle|pool|t',
-	'the one that neither listens nor holds a lock, and is not alone');
-poll_ok($node,
+	'sessions that listen or hold a lock, and the only session of a pool, are no suspects');
+poll_ok(
+	$node,
 	q{SELECT suspects = 1 AND detected = 1 FROM connpool_leak_stats WHERE kind = 'idle'},
-	'counted');
+	'an idle suspect counts as an occurrence');
 $forgotten->query_safe('SELECT 1');
 poll_ok(
 	$node,
 	q{SELECT suspects = 0 AND released = 1 FROM connpool_leak_stats WHERE kind = 'idle'},
-	'and released when it is used');
+	'an idle suspect is released when it runs a statement');
 $listener->query_safe('UNLISTEN *');
 $leader->query_safe('DISCARD ALL');
 leave($_) foreach $forgotten, $lonely, $dump, @newer;
@@ -169,13 +177,13 @@ leave($_) foreach $forgotten, $lonely, $dump, @newer;
 	poll_ok(
 		$node,
 		q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'idle'},
-		'who does not listen any more, and holds no lock, is forgotten like others'
+		'sessions that no longer listen or hold a lock are suspects like others'
 	) or diag($node->safe_psql('postgres', 'TABLE connpool_leaks'));
 	leave($newest);
 }
 leave($_) foreach $listener, $leader;
 
-# A session that is idle is forgotten as soon as a newer one comes, whoever it is: a psql is not asked to be another's.
+# an idle psql is a suspect when a newer session of its pool opens
 {
 	my ($first, $second) = map {
 		local $ENV{PGAPPNAME} = 'psql';
@@ -183,14 +191,16 @@ leave($_) foreach $listener, $leader;
 		$psql->query_safe('SELECT 1');
 		$psql
 	} 1, 2;
-	poll_ok(
-		$node,
-		q{SELECT string_agg(kind, ',') = 'idle' FROM connpool_leaks WHERE application_name = 'psql'},
-		'a console like any other, and not the newer one');
+	poll_ok($node, <<~'SQL', 'an idle psql is a suspect and the newer one is not');
+		SELECT string_agg(kind, ',') = 'idle'
+		FROM connpool_leaks
+		WHERE application_name = 'psql'
+		SQL
 	leave($_) foreach $first, $second;
 }
 
-# A pool that fills opens one after the other, and then rests: a matter of minutes, so by the judgement alone.
+# A pool opens many sessions while it fills and none afterwards. This takes minutes, so compile the
+# rule alone.
 {
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	my $include = $node->config_data('--includedir-server');
@@ -201,12 +211,12 @@ leave($_) foreach $listener, $leader;
 			'-o', "$dir/leaks",
 			"$ENV{TESTDIR}/t/unit/leaks.c", "$ENV{TESTDIR}/src/rules/leaks.c"),
 		0,
-		'the judgement compiles by itself') or BAIL_OUT('no compiler');
+		'the judgement compiles by itself') or BAIL_OUT('the rule compiles without the server');
 	is(`$dir/leaks`, "0100100110\n",
-		'idle for long enough, and another opened later than a pool takes to fill');
+		'an idle session is a suspect if another opened later than a pool takes to fill');
 }
 
-# A long report works; a dump may take its time between two tables.
+# a long report works; pg_dump may be idle between two tables
 my $report = session($node, 'report');
 $report->query_until(qr/begun/, "\\echo begun\nSELECT pg_sleep(4);\n");
 my $pg_dump = session($node, 'pg_dump');
@@ -216,23 +226,27 @@ is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_leaks WHERE application_name IN ('report', 'pg_dump')}),
 	'0',
-	'a report that runs and a dump are none');
+	'a statement that runs and pg_dump are no suspects');
 leave($_) foreach $report, $pg_dump;
 
-# A setting that no longer suspects an occurrence has not ended it, nor begins another when it is
-# suspected again: neither a longer leak_age, nor an exemption, nor a reload of both.
+# A setting that stops suspecting an occurrence does not end it, and another that suspects it again
+# does not begin a new one: longer leak_age, exemption, and reload of both.
 {
-	my $counted =
-	  q{SELECT detected, released, ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'};
+	my $counted = <<~'SQL';
+		SELECT detected, released, ended
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 	my $held = session($node, 'held');
 	my ($detected, $released, $ended) = split /\|/, $node->safe_psql('postgres', $counted);
 	my $offset = -s $node->logfile;
 	$held->query_safe('BEGIN');
 	$node->safe_psql('postgres', q{BEGIN; INSERT INTO t VALUES (2); PREPARE TRANSACTION 'held'});
-	poll_ok(
-		$node,
-		q{SELECT count(*) = 2 FROM connpool_leaks WHERE application_name = 'held' OR kind = 'prepared'},
-		'a session and a prepared transaction are suspected');
+	poll_ok($node, <<~'SQL', 'a session and a prepared transaction are suspects');
+		SELECT count(*) = 2
+		FROM connpool_leaks
+		WHERE application_name = 'held' OR kind = 'prepared'
+		SQL
 	wait_samples($node, 3);
 
 	foreach my $setting (
@@ -253,43 +267,49 @@ leave($_) foreach $report, $pg_dump;
 			q{SELECT detected - released FROM connpool_leak_stats WHERE kind = 'prepared'}),
 		'1',
 		'the settings do not release the prepared transaction');
-	is(log_count($node, 'came back to work', $offset), 0, 'nothing came back to work');
+	is(log_count($node, 'came back to work', $offset), 0, 'no suspect is logged as resuming work');
 	$node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'});
 	$held->query_safe('COMMIT');
-	poll_ok(
-		$node,
-		"SELECT released = $released + 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'",
-		'the occurrence is released when the session commits');
+	poll_ok($node, <<~"SQL", 'the occurrence is released when the session commits');
+		SELECT released = $released + 1
+		FROM connpool_leak_stats
+		WHERE kind = 'idle_in_transaction'
+		SQL
 	leave($held);
 	$node->safe_psql('postgres', q{ALTER SYSTEM RESET connpool_monitor.exempt_applications});
 	$node->reload;
 }
 
-# The sampler's successor goes on with what is suspected.
+# a new sampler continues with the suspects of its predecessor
 my $holder = session($node, 'holder');
 $holder->query_safe('BEGIN');
 my $detected = q{SELECT detected FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'};
-poll_ok($node, q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'suspected');
-my $before = $node->safe_psql('postgres', $detected);
-$node->safe_psql('postgres',
-	q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'}
-);
-poll_ok($node, q{SELECT sampler_running FROM connpool_info()}, 'the sampler is there again');
-wait_samples($node, 10);
-is($node->safe_psql('postgres', $detected), $before, 'and counts nothing twice');
-
-# A reset keeps who is suspected, and what they will become.
-$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-is(stats('idle_in_transaction'),
-	'1|1|0|0', 'after a reset only those that are suspected now count');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_leak_log'),
-	'0', 'and the log is empty');
-leave($holder);
 poll_ok(
 	$node,
-	q{SELECT suspects = 0 AND detected = 1 AND ended = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-	'until they end');
+	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
+	'a session is a suspect before the sampler ends');
+my $before = $node->safe_psql('postgres', $detected);
+$node->safe_psql('postgres', <<~'SQL');
+	SELECT pg_terminate_backend(pid)
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor sampler'
+	SQL
+poll_ok($node, q{SELECT sampler_running FROM connpool_info()}, 'the sampler is restarted');
+wait_samples($node, 10);
+is($node->safe_psql('postgres', $detected),
+	$before, 'a new sampler does not count an occurrence again');
+
+# a reset keeps the suspects
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+is(stats('idle_in_transaction'), '1|1|0|0', 'after a reset only the suspects of now count');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_leak_log'),
+	'0', 'a reset clears the log');
+leave($holder);
+poll_ok($node, <<~'SQL', 'a suspect from before the reset counts as ended');
+	SELECT suspects = 0 AND detected = 1 AND ended = 1
+	FROM connpool_leak_stats
+	WHERE kind = 'idle_in_transaction'
+	SQL
 $node->safe_psql('postgres',
 	'CREATE ROLE viewer LOGIN; GRANT SELECT ON connpool_leak_log TO viewer');
 is( $node->safe_psql(
@@ -297,9 +317,12 @@ is( $node->safe_psql(
 		'SELECT kind, held IS NULL FROM connpool_leak_log',
 		extra_params => [ '-U', 'viewer' ]),
 	'idle_in_transaction|t',
-	'times are for who may see the session');
+	'a role that may not see the session does not see how long it was held');
 my ($status, $out, $err) =
   $node->psql('postgres', 'SELECT * FROM connpool_leak_stats', extra_params => [ '-U', 'viewer' ]);
-like($err, qr/permission denied for view connpool_leak_stats/, 'what was not granted');
+like(
+	$err,
+	qr/permission denied for view connpool_leak_stats/,
+	'a role that was not granted connpool_leak_stats is refused');
 
 done_testing();

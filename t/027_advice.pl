@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# How large a pool should be: against a simulation of the queue, with known
-# arrivals and service times, and with the client's pool lowered to it.
+# The recommended pool size against a simulation of the queue with known arrivals and service
+# times, and with the client's pool set to it. Needs a load of a minute and PgBouncer.
 # scripts/test: slow, 77 s
 use strict;
 use warnings FATAL => 'all';
@@ -12,19 +12,21 @@ use Test::More;
 use Application;
 use Connpool;
 
-my $rate = 20;        # a second, at random moments
-my $service = 0.2;    # seconds each
-my $clients = 40;     # more than are ever busy: nobody waits for a connection
+my $rate = 20;        # transactions a second, at random moments
+my $service = 0.2;    # seconds for each
+my $clients = 40;     # more than are ever busy, so that no transaction waits for a connection
 
-# The same numbers in every run.
+# the same random numbers in every run
 my $state = 20261123;
-sub random {
+
+sub random
+{
 	$state = ($state * 1103515245 + 12345) % 2147483648;
 	return ($state + 1) / 2147483649;
 }
 
-# The number in service that is not exceeded for 99 % of the time, by playing it:
-# arrivals at random, each served at once for so long.
+# Simulate transactions that arrive at random and take $service each. Return the number that is
+# not exceeded during 99 % of the time.
 sub simulated_size
 {
 	my ($time, %spent, @ends) = (0);
@@ -49,7 +51,7 @@ my $node = new_node('advice', "max_connections = 80\n");
 my $script = "$PostgreSQL::Test::Utils::tmp_check/service.sql";
 append_to_file($script, "SELECT pg_sleep($service)\n");
 
-# How many transactions pgbench did in so many seconds. The schedule is the same each time.
+# Run pgbench and return its number of transactions. The schedule is the same each time.
 sub load
 {
 	my ($where, $name, $seconds) = @_;
@@ -75,38 +77,43 @@ sub advice
 my $simulated = simulated_size();
 load($node, 'service', 3);
 is(advice('service', 'recommended_size IS NULL, recommended_mode IS NULL'),
-	't|t', 'three seconds say too little');
+	't|t', 'three seconds of load are not enough for advice');
 like(
 	advice('service', 'reasons[1]'),
 	qr/^not enough observed for a size: \d+ of 300 samples, \d+ of 100 transactions$/,
-	'which it says, with how much');
+	'the reasons report how much was observed and how much is needed');
 
 load($node, 'service', 45);
 my $size = advice('service', 'recommended_size');
 cmp_ok(abs($size - $simulated),
 	'<=', 1, "a pool of $size is within one of the $simulated that the simulation needs");
 is(advice('service', 'recommended_mode, session_features'),
-	'transaction|{}', 'fit for transaction mode');
+	'transaction|{}', 'a pool without session features is fit for transaction mode');
 is( advice(
 		'service',
 		'busy_p50 <= busy_p95 AND busy_p95 <= busy_p99 AND busy_p99 <= busy_max AND busy_max <= 40'
 	),
 	't',
-	'percentiles in order');
-is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}), 't',
-	'it says for how long it looked');
+	'the percentiles of busy connections are in order');
+is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}),
+	't', 'observed is the duration of the load');
+my $law_of_little = qr/(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy/;
 my ($per_second, $each, $law, $sampled) = advice('service', q{array_to_string(reasons, '; ')}) =~
-  /(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy \(Little's law\); sampled were ([\d.]+)/;
-cmp_ok(abs($per_second - $rate), '<', 4, "Little's law: $per_second arrive each second");
-cmp_ok(abs($each - 1000 * $service), '<', 30, "and stay for $each ms");
-cmp_ok(abs($law - $per_second * $each / 1000), '<', 0.2, "so $law are there");
-cmp_ok(abs($law - $sampled), '<', 0.8, "as was sampled: $sampled");
+  /$law_of_little \(Little's law\); sampled were ([\d.]+)/;
+cmp_ok(abs($per_second - $rate),
+	'<', 4, "Little's law: $per_second transactions arrive each second");
+cmp_ok(abs($each - 1000 * $service), '<', 30, "Little's law: a transaction takes $each ms");
+cmp_ok(abs($law - $per_second * $each / 1000), '<', 0.2,
+	"Little's law: $law connections are busy");
+cmp_ok(abs($law - $sampled), '<', 0.8, "the sampled number, $sampled, agrees with Little's law");
 like(
 	advice('service', q{array_to_string(reasons, '; ')}),
-	qr/$size connections sufficed for 99 % of the time: .*all pools together would need \d+ of 77 usable slots/,
-	'reasons to follow');
+	pattern(
+		"$size connections sufficed for 99 % of the time:",
+		".*all pools together would need \\d+ of 77 usable slots"),
+	'the reasons compare the size with the usable slots');
 
-# The client's pool lowered to it.
+# the client's pool set to the recommended size
 my $direct = load($node, 'as_before', 12);
 my $pooler = start_pooler($node, default_pool_size => $size, max_client_conn => 200);
 my $pooled = load($pooler, 'lowered', 12);
@@ -114,10 +121,10 @@ stop_pooler($pooler);
 cmp_ok(
 	$pooled, '>=',
 	0.93 * $direct,
-	"with $size connections $pooled transactions were done, $direct with $clients");
-is(advice('lowered', "busy_max <= $size"), 't', 'and no more were busy');
+	"$size connections do at least 93 % of the transactions of $clients: $pooled of $direct");
+is(advice('lowered', "busy_max <= $size"), 't', 'no more connections are busy than the pool has');
 
-# It survives a restart, and a reset begins anew.
+# restart and reset
 my $before = advice('service',
 	'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed');
 $node->restart;
@@ -128,9 +135,9 @@ is( advice(
 	'advice survives a restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}),
-	'00:00:00|t|t', 'and begins anew with a reset');
+	'00:00:00|t|t', 'advice starts afresh with a reset');
 
-# The buckets of busy connections, by themselves.
+# the buckets of busy connections, without the server
 my $dir = PostgreSQL::Test::Utils::tempdir();
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
@@ -140,7 +147,7 @@ is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
 		'-o', "$dir/busy",
 		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"),
 	0,
-	'the arithmetic compiles by itself') or BAIL_OUT('no compiler');
+	'the arithmetic compiles without the server') or BAIL_OUT('no compiler');
 my ($wrong, $wide, $last) = (0, 0, -1);
 my @lines = split /\n/, `$dir/busy`;
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;
@@ -152,13 +159,13 @@ foreach my $line (@lines)
 	$last = $bucket;
 }
 is("$wrong $wide", '0 0', 'no number of sessions is in a bucket that is too low or too wide');
-is($last, 303, 'and the last bucket is that of the most sessions there can be');
-is($observed, '90.00', 'all that was observed is known, for what is counted is divided by it');
-cmp_ok($weight, '<=', 14.01, 'no more than two weeks weigh');
-cmp_ok($weight, '>=', 7, 'nor less than one');
-is($median, 2, 'what was a month ago hardly counts');
-is($p99, 5, 'but is not forgotten');
-ok($mean > 2 && $mean < 2.5, 'in the mean neither');
-cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'samples are those that weigh');
+is($last, 303, 'the last bucket is that of the largest possible number of sessions');
+is($observed, '90.00', 'the time observed is the sum of all samples');
+cmp_ok($weight, '<=', 14.01, 'at most two weeks of samples have weight');
+cmp_ok($weight, '>=', 7, 'at least one week of samples has weight');
+is($median, 2, 'samples of a month ago hardly count in the median');
+is($p99, 5, 'samples of a month ago still count in the 99th percentile');
+ok($mean > 2 && $mean < 2.5, 'samples of a month ago hardly count in the mean');
+cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'samples is the number of those with weight');
 
 done_testing();

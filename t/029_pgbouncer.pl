@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# PgBouncer joined in: three real ones, in session, transaction and statement mode,
-# under load; their numbers, their sessions, their queues.
+# PgBouncer, joined with the sessions of the server: three real ones in session, transaction and
+# statement mode, under load. Their numbers, their sessions and their queues must agree with their
+# consoles. Needs PgBouncer.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';
@@ -20,22 +21,26 @@ my %pooler = map {
 my $setting = join '; ',
   map { "$_=host=" . $pooler{$_}->host . ' port=' . $pooler{$_}->port . " user=$user" }
   sort keys %pooler;
-$node->append_conf('postgresql.conf',
-	"connpool_monitor.pgbouncer = '$setting'\nconnpool_monitor.pgbouncer_interval = '200ms'\nconnpool_monitor.alert_after = 0\n"
-);
+$node->append_conf('postgresql.conf', <<"CONF");
+connpool_monitor.pgbouncer = '$setting'
+connpool_monitor.pgbouncer_interval = '200ms'
+connpool_monitor.alert_after = 0
+CONF
 $node->restart;
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 poll_ok($node, 'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE up', 'three consoles answer');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT pooler, pool_mode, default_pool_size, max_client_conn, last_error IS NULL, retry_at IS NULL FROM connpool_pgbouncer ORDER BY 1}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT pooler, pool_mode, default_pool_size, max_client_conn, last_error IS NULL,
+		       retry_at IS NULL
+		FROM connpool_pgbouncer
+		ORDER BY 1
+		SQL
 	join("\n", map { "$_|$_|4|200|t|t" } qw(session statement transaction)),
-	'with their settings');
+	'connpool_pgbouncer has the settings of each pooler');
 like($node->safe_psql('postgres', 'SELECT version FROM connpool_pgbouncer LIMIT 1'),
-	qr/^1\.\d+\.\d+$/, 'and version');
+	qr/^1\.\d+\.\d+$/, 'connpool_pgbouncer has the version');
 
-# Load: twelve clients of each, of which four get a connection at a time, and two that come directly.
+# load: twelve clients of each pooler share four connections (four in session mode), two are direct
 my $script = "$PostgreSQL::Test::Utils::tmp_check/hold.sql";
 append_to_file($script, "SELECT pg_sleep(0.4)\n");
 my @direct = map { session($node, 'direct') } 1 .. 2;
@@ -55,34 +60,40 @@ foreach my $mode (sort keys %pooler)
 }
 END { kill 'KILL', @loads if @loads; }
 
-poll_ok(
-	$node,
-	q{SELECT count(*) = 12 FROM connpool_sessions WHERE application_name LIKE 'through%' AND pooled_by IS NOT NULL},
-	'every session of theirs is marked');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT application_name, pooled_by, count(*) FROM connpool_sessions WHERE application_name LIKE 'through%' GROUP BY 1, 2 ORDER BY 1}
-	),
+poll_ok($node, <<~'SQL', 'each session through a pooler has pooled_by');
+	SELECT count(*) = 12
+	FROM connpool_sessions
+	WHERE application_name LIKE 'through%' AND pooled_by IS NOT NULL
+	SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT application_name, pooled_by, count(*)
+		FROM connpool_sessions
+		WHERE application_name LIKE 'through%'
+		GROUP BY 1, 2
+		ORDER BY 1
+		SQL
 	join("\n", map { "through_$_|$_|4" } qw(session statement transaction)),
-	'with the one through which it comes');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT DISTINCT pooled_by IS NULL FROM connpool_sessions WHERE application_name = 'direct'}
-	),
-	't',
-	'and no direct one is');
-poll_ok(
-	$node,
-	q{SELECT current_value >= 2 AND current_value <= 3 AND max_value = 57 FROM get_connection_stats() WHERE metric_name = 'direct_connections'},
-	'direct connections are counted');
+	'pooled_by names the pooler of the session');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'a direct session has no pooled_by');
+	SELECT DISTINCT pooled_by IS NULL FROM connpool_sessions WHERE application_name = 'direct'
+	SQL
+poll_ok($node, <<~'SQL', 'direct_connections counts the direct sessions');
+	SELECT current_value >= 2 AND current_value <= 3 AND max_value = 57
+	FROM get_connection_stats()
+	WHERE metric_name = 'direct_connections'
+	SQL
 is($node->safe_psql('postgres', q{SELECT connpool_health() -> 'stats' ->> 'pooledConnections'}),
-	'12', 'and pooled ones, in health');
-my $fresh = $node->safe_psql('postgres',
-	q{SELECT pooled_by IS NULL, (SELECT current_value FROM get_connection_stats() WHERE metric_name = 'direct_connections') FROM connpool_sessions WHERE pid = pg_backend_pid()}
-);
-is($fresh, 't|2', 'a session that has just opened is neither');
+	'12', 'pooledConnections of connpool_health() counts the sessions through poolers');
+my $fresh = $node->safe_psql('postgres', <<~'SQL');
+	SELECT pooled_by IS NULL,
+	       (SELECT current_value FROM get_connection_stats()
+	        WHERE metric_name = 'direct_connections')
+	FROM connpool_sessions
+	WHERE pid = pg_backend_pid()
+	SQL
+is($fresh, 't|2', 'a session that has just opened counts neither as pooled nor as direct');
 
-# Numbers as the console has them at the same moment.
+# the numbers of the console at the same time
 sub console
 {
 	my ($mode, $question) = @_;
@@ -106,106 +117,120 @@ foreach my $mode (sort keys %pooler)
 		my @columns = split /\|/, $rows[0];
 		# database, user, cl_active, cl_waiting, …, sv_active: the 7th since 1.18
 		$there = join '|', @columns[ 2, 3, 6 ];
-		$here = $node->safe_psql('postgres',
-			"SELECT cl_active, cl_waiting, sv_active FROM connpool_pgbouncer_pools WHERE pooler = '$mode' AND database = 'postgres'"
-		);
+		$here = $node->safe_psql('postgres', <<~"SQL");
+			SELECT cl_active, cl_waiting, sv_active
+			FROM connpool_pgbouncer_pools
+			WHERE pooler = '$mode' AND database = 'postgres'
+			SQL
 		$same = $here eq $there;
 	}
-	is($here, $there, "$mode: clients and servers as SHOW POOLS has them");
-	is( $node->safe_psql(
-			'postgres',
-			"SELECT pool_mode, age < '5 s' FROM connpool_pgbouncer_pools WHERE pooler = '$mode' AND database = 'postgres'"
-		),
-		"$mode|t",
-		"$mode: its mode, and how old that is");
+	is($here, $there, "$mode: clients and servers agree with SHOW POOLS");
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT pool_mode, age < '5 s'
+			FROM connpool_pgbouncer_pools
+			WHERE pooler = '$mode' AND database = 'postgres'
+			SQL
+		"$mode|t", "$mode: connpool_pgbouncer_pools has the mode and a recent age");
 }
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT cl_active, cl_waiting FROM connpool_pgbouncer_pools WHERE pooler = 'session' AND database = 'postgres'}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT cl_active, cl_waiting
+		FROM connpool_pgbouncer_pools
+		WHERE pooler = 'session' AND database = 'postgres'
+		SQL
 	'4|0',
-	'in session mode four clients have four connections');
-poll_ok(
-	$node,
-	q{SELECT total_xact_count > 10 AND total_query_time > 1000000 AND age < '5 s' FROM connpool_pgbouncer_stats WHERE pooler = 'transaction' AND database = 'postgres'},
-	'statistics, in microseconds');
+	'four clients have four connections in session mode');
+poll_ok($node, <<~'SQL', 'connpool_pgbouncer_stats has transactions, and times in microseconds');
+	SELECT total_xact_count > 10 AND total_query_time > 1000000 AND age < '5 s'
+	FROM connpool_pgbouncer_stats
+	WHERE pooler = 'transaction' AND database = 'postgres'
+	SQL
 
-# The queue: eight of twelve wait, in both modes that share.
-poll_ok(
-	$node,
-	q{SELECT current_value BETWEEN 14 AND 16 AND status = 'CRITICAL' FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'},
-	'clients that wait are counted');
-poll_ok(
-	$node,
-	q{SELECT wait_time BETWEEN 1 AND 2000 AND wait_time >= maxwait * 1000 FROM connpool_pgbouncer_pools WHERE pooler = 'transaction' AND database = 'postgres'},
-	'and for how long, in milliseconds');
-poll_ok(
-	$node,
-	qq{SELECT status = 'CRITICAL' AND culprit ~ '^Waiting for postgres of $user at (transaction|statement): \\d+ clients, the first for \\d+ ms' FROM connpool_alerts WHERE metric_name = 'pool_waiting_clients'},
-	'the alert says where, and for how long');
+# the queue: eight of twelve clients wait in transaction and in statement mode
+poll_ok($node, <<~'SQL', 'pool_waiting_clients counts the clients that wait');
+	SELECT current_value BETWEEN 14 AND 16 AND status = 'CRITICAL'
+	FROM get_connection_stats()
+	WHERE metric_name = 'pool_waiting_clients'
+	SQL
+poll_ok($node, <<~'SQL', 'wait_time is the time of the first client in milliseconds');
+	SELECT wait_time BETWEEN 1 AND 2000 AND wait_time >= maxwait * 1000
+	FROM connpool_pgbouncer_pools
+	WHERE pooler = 'transaction' AND database = 'postgres'
+	SQL
+poll_ok($node, <<~"SQL", 'the alert names the pool and the time that clients wait');
+	SELECT status = 'CRITICAL' AND culprit ~ ('^Waiting for postgres of $user at '
+	       || '(transaction|statement): \\d+ clients, the first for \\d+ ms')
+	FROM connpool_alerts
+	WHERE metric_name = 'pool_waiting_clients'
+	SQL
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() -> 'checks' -> 'pool_waiting_clients' ->> 'status'}
 	),
 	'CRITICAL',
-	'health knows');
+	'connpool_health() has the status of pool_waiting_clients');
 
-# Advice and audit have both sides.
+# advice and audit use the data of the poolers
 like(
-	$node->safe_psql(
-		'postgres',
-		q{SELECT array_to_string(reasons, '; ') FROM connpool_pool_advice WHERE application_name = 'through_transaction'}
-	),
-	qr/4 of its 4 connections come through PgBouncer transaction: pool_mode transaction, default_pool_size 4, max_client_conn 200, query_wait_timeout 120 s/,
-	'advice has the settings of PgBouncer');
+	$node->safe_psql('postgres', <<~'SQL'),
+			SELECT array_to_string(reasons, '; ')
+			FROM connpool_pool_advice
+			WHERE application_name = 'through_transaction'
+			SQL
+	pattern(
+		'4 of its 4 connections come through PgBouncer transaction:',
+		'pool_mode transaction, default_pool_size 4, max_client_conn 200,',
+		'query_wait_timeout 120 s'),
+	'the advice has the settings of PgBouncer');
 like(
 	$node->safe_psql(
 		'postgres', q{SELECT evidence FROM connpool_audit() WHERE practice = 'connection pooling'}
 	),
 	qr/12 connections come through PgBouncer, [23] directly/,
-	'so does the audit');
+	'the audit counts pooled and direct connections');
 
-# One that is stopped: what it said last stays, with its age, and nothing is taken for direct.
+# a pooler that is suspended: its last answer stays, with its age, and no session becomes direct
 my ($pid) = slurp_file("$pooler{transaction}{directory}/pid") =~ /(\d+)/;
 my $before = $node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()');
 kill 'STOP', $pid;
-poll_ok(
-	$node,
-	q{SELECT NOT up AND last_error = 'no whole answer within its time' AND retry_at > now() FROM connpool_pgbouncer WHERE pooler = 'transaction'},
-	'one that hangs is down');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT cl_active + cl_waiting, age > '900 ms' FROM connpool_pgbouncer_pools WHERE pooler = 'transaction' AND database = 'postgres'}
-	),
-	'12|t',
-	'what it said last is shown, with its age');
+poll_ok($node, <<~'SQL', 'a pooler that does not answer is down');
+	SELECT NOT up AND last_error = 'no whole answer within its time' AND retry_at > now()
+	FROM connpool_pgbouncer
+	WHERE pooler = 'transaction'
+	SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT cl_active + cl_waiting, age > '900 ms'
+		FROM connpool_pgbouncer_pools
+		WHERE pooler = 'transaction' AND database = 'postgres'
+		SQL
+	'12|t', 'the last answer of a pooler that is down is shown with its age');
 my $late = session($node, 'late');
 wait_samples($node, 15);
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT current_value IS NULL, status FROM get_connection_stats() WHERE metric_name = 'direct_connections'}
-	),
-	't|OK',
-	'who is direct is not known now');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT current_value IS NULL, status
+		FROM get_connection_stats()
+		WHERE metric_name = 'direct_connections'
+		SQL
+	't|OK', 'direct_connections is NULL while a pooler is down');
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() -> 'stats' ->> 'pooledConnections' IS NULL}),
 	't',
-	'nor how many are pooled');
+	'pooledConnections is NULL while a pooler is down');
 is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_sessions WHERE pooled_by = 'transaction'}),
 	'4',
-	'but whose a session is does not change');
+	'sessions keep their pooled_by while the pooler is down');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_pgbouncer WHERE up}),
-	'2', 'the others answer on');
+	'2', 'the other poolers are up');
 is($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()'),
-	$before, 'no sample was late');
+	$before, 'a pooler that does not answer delays no sample');
 kill 'CONT', $pid;
-poll_ok(
-	$node,
-	q{SELECT up AND last_error IS NULL AND retry_at IS NULL FROM connpool_pgbouncer WHERE pooler = 'transaction'},
-	'it answers again');
+poll_ok($node, <<~'SQL', 'the pooler is up again when it answers');
+	SELECT up AND last_error IS NULL AND retry_at IS NULL
+	FROM connpool_pgbouncer
+	WHERE pooler = 'transaction'
+	SQL
 leave($late);
 
-# Restarted between two questions, it was never down; the worker does not hold up anything.
+# a worker that is restarted between two requests does not report a pooler as down
 my $log = -s $node->logfile;
 console('session', 'SHOW VERSION');
 kill 'TERM', @loads;
@@ -213,16 +238,19 @@ waitpid $_, 0 foreach @loads;
 @loads = ();
 $node->safe_psql('postgres', 'CREATE DATABASE other TEMPLATE template0');
 $node->safe_psql('postgres', 'DROP DATABASE other');
-$node->safe_psql('postgres',
-	q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer'}
-);
-poll_ok(
-	$node,
-	q{SELECT count(*) = 3 AND min(last_success) > now() - interval '3 s' FROM connpool_pgbouncer WHERE up},
-	'a worker that was ended is started again');
-is(log_count($node, 'does not answer', $log), 0, 'and nobody was woken for that');
+$node->safe_psql('postgres', <<~'SQL');
+	SELECT pg_terminate_backend(pid)
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor pgbouncer'
+	SQL
+poll_ok($node, <<~'SQL', 'the worker is restarted after it was terminated');
+	SELECT count(*) = 3 AND min(last_success) > now() - interval '3 s'
+	FROM connpool_pgbouncer
+	WHERE up
+	SQL
+is(log_count($node, 'does not answer', $log), 0, 'a restart of the worker logs no pooler as down');
 
-# Who may see what.
+# privileges
 $node->safe_psql('postgres',
 	'CREATE ROLE viewer LOGIN; GRANT SELECT ON connpool_pgbouncer TO viewer');
 is( $node->safe_psql(
@@ -230,37 +258,42 @@ is( $node->safe_psql(
 		'SELECT count(*) FROM connpool_pgbouncer',
 		extra_params => [ '-U', 'viewer' ]),
 	'3',
-	'a view that was granted');
+	'a role that was granted connpool_pgbouncer can read it');
 my ($status, $out, $err) =
   $node->psql('postgres', 'SHOW connpool_monitor.pgbouncer', extra_params => [ '-U', 'viewer' ]);
 like(
 	$err,
 	qr/permission denied to examine|must be superuser or have privileges of pg_read_all_settings/,
-	'but not the setting');
+	'a role without privileges cannot read the setting');
 ($status, $out, $err) =
   $node->psql('postgres', 'TABLE connpool_pgbouncer_pools', extra_params => [ '-U', 'viewer' ]);
-like($err, qr/permission denied for view/, 'nor another view');
+like(
+	$err,
+	qr/permission denied for view/,
+	'a role that was granted one view is refused the others');
 
 leave($_)       foreach @direct;
 stop_pooler($_) foreach values %pooler;
-poll_ok($node, 'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE NOT up', 'all are gone');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) FROM connpool_pgbouncer WHERE last_error LIKE 'connection to server on socket%'},
-		extra_params => []),
-	'3',
-	'and why');
+poll_ok(
+	$node,
+	'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE NOT up',
+	'all poolers are down after they were stopped');
+is($node->safe_psql('postgres', <<~'SQL', extra_params => []), '3', 'last_error has the reason');
+	SELECT count(*)
+	FROM connpool_pgbouncer
+	WHERE last_error LIKE 'connection to server on socket%'
+	SQL
 is( $node->safe_psql(
 		'postgres',
 		'SELECT DISTINCT last_error FROM connpool_pgbouncer',
 		extra_params => [ '-U', 'viewer' ]),
 	'<insufficient privilege>',
-	'which names hosts, and is for who may see the setting');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT current_value IS NULL FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'}
-	),
-	't',
-	'nobody knows who waits');
+	'last_error is hidden from roles that may not read the setting');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT current_value IS NULL
+		FROM get_connection_stats()
+		WHERE metric_name = 'pool_waiting_clients'
+		SQL
+	't', 'pool_waiting_clients is NULL while all poolers are down');
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# PgBouncer's consoles as they should not be: away, hanging, talking nonsense, asking
-# for passwords and TLS, keeping libpq busy; consoles of every version; another cluster's
-# connections; and ten thousand questions.
+# Consoles that are absent, hang, send nonsense, ask for passwords or TLS or keep libpq busy,
+# consoles of every version of PgBouncer, connections of another cluster, and thousands of polls.
+# Needs consoles that misbehave, which t/Console.pm simulates.
 # scripts/test: slow, 110 s
 use strict;
 use warnings FATAL => 'all';
@@ -21,7 +21,7 @@ my $node = new_node(
 	no_extension => 1);
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 
-# Name the consoles in a setting of their own, and restart. A string is taken as it is.
+# Configure the consoles and restart. A string is used as it is.
 sub ask
 {
 	my (%consoles) = @_;
@@ -44,7 +44,7 @@ sub errors
 		'SELECT pooler, up, last_error FROM connpool_pgbouncer ORDER BY 1');
 }
 
-# The worker of a cluster, and the processes that ask the consoles for it.
+# Return the pid of the worker of a cluster.
 sub worker_pid
 {
 	my ($cluster) = @_;
@@ -52,6 +52,7 @@ sub worker_pid
 		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer'});
 }
 
+# Return the processes that poll the consoles for the worker.
 sub children
 {
 	my ($pid) = @_;
@@ -65,16 +66,8 @@ sub memory_of
 	return slurp_file("/proc/$pid/status") =~ /VmRSS:\s+(\d+)/ ? $1 : die 'no size';
 }
 
-# Wait until a condition holds, without asking the server. Returns whether it did, in time.
-sub wait_until
-{
-	my ($condition) = @_;
-	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
-	select undef, undef, undef, 0.05 until $condition->() || !$tries--;
-	return $tries >= 0;
-}
 
-# What the setting refuses, without quoting what could be a secret.
+# values that the setting refuses, without quoting a possible secret
 my %refused = (
 	'main=host=127.0.0.1 password=geheim' => qr/A password does not belong here/,
 	q{main=host=x PASSWORD = 'geheim'} => qr/A password does not belong here/,
@@ -97,13 +90,13 @@ foreach my $value (sort keys %refused)
 	my ($status, $out, $err) = $node->psql('postgres',
 		"SET log_min_error_statement = panic; ALTER SYSTEM SET connpool_monitor.pgbouncer = "
 		  . ($value =~ s/'/''/gr =~ s/^(.*)$/'$1'/sr));
-	like($err, $refused{$value}, "refused: $value");
-	unlike($err, qr/geheim/, 'and not quoted');
+	like($err, $refused{$value}, "the setting refuses: $value");
+	unlike($err, qr/geheim/, "the error does not quote: $value");
 }
 is(join("\n", grep { /geheim/ && !/LOG:  statement: / } split /\n/, slurp_file($node->logfile)),
-	'', 'nor in the server log, but for the statements that it is told to log');
+	'', 'the server log does not quote a refused value outside the statements that it logs');
 
-# Away at the start; hanging before and after the login; nonsense; refusing questions.
+# consoles that are absent at the start, hang before or after the login, or send nonsense
 my %bad = (
 	hang => Console->new('hang'),
 	mute => Console->new('mute'),
@@ -121,71 +114,94 @@ ask(%bad,
 poll_ok(
 	$node,
 	'SELECT count(*) = 9 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
-	'all but one have failed');
+	'all consoles but the good one have failed');
 my %said = map { my ($pooler, $up, $error) = split /\|/; ($pooler => "$up $error") } split /\n/,
   errors();
-like($said{away}, qr/^f .*port 1 failed: Connection refused/, 'nobody listens');
-like($said{nobody}, qr/^f .*No such file/, 'no socket');
-like($said{odd}, qr/^f invalid .*"nonsense"/, 'a value that libpq does not take');
-is($said{hang}, 'f no connection within its time', 'one that does not let in');
-is($said{mute}, 'f no whole answer within its time', 'one that does not answer');
-like($said{garbage}, qr/^f ./, 'one that talks nonsense');
-like($said{errors}, qr/^f ERROR:  not here/, 'one that refuses');
+like(
+	$said{away},
+	qr/^f .*port 1 failed: Connection refused/,
+	'last_error of a closed port is the error of connect()');
+like(
+	$said{nobody},
+	qr/^f .*No such file/,
+	'last_error of a missing socket is the error of connect()');
+like(
+	$said{odd},
+	qr/^f invalid .*"nonsense"/,
+	'last_error of an invalid value is the error of libpq');
+is( $said{hang},
+	'f no connection within its time',
+	'a console that never completes the login has failed in time');
+is( $said{mute},
+	'f no whole answer within its time',
+	'a console that never answers a query has failed in time');
+like($said{garbage}, qr/^f ./, 'a console that sends random bytes has failed');
+like(
+	$said{errors},
+	qr/^f ERROR:  not here/,
+	'last_error of a console that refuses the query is its error');
 is( $said{other},
 	'f it answered nothing that it was asked for: is it PgBouncer?',
-	'one that answers something else');
+	'a console that answers with another column has failed');
 is( $said{copy},
 	'f it answers with COPY: is it PgBouncer?',
-	'one that begins a COPY, of which libpq sees no end');
-is($said{good}, 't ', 'and one that is well');
+	'a console that begins a COPY has failed');
+is($said{good}, 't ', 'the good console is up');
 $node->safe_psql('postgres', $_) foreach 'CREATE DATABASE passing', 'DROP DATABASE passing';
-poll_ok(
-	$node,
-	q{SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0) FROM connpool_pgbouncer WHERE NOT up},
-	'each is tried again, after a pause');
+poll_ok($node, <<~'SQL', 'each console is retried after a pause');
+	SELECT bool_and(retry_at BETWEEN now() AND now() + interval '13 s') AND bool_and(polls = 0)
+	FROM connpool_pgbouncer
+	WHERE NOT up
+	SQL
 is( log_count(
 		$node,
-		'WARNING:  connpool_monitor: PgBouncer "(hang|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer',
+		'WARNING:  connpool_monitor: PgBouncer '
+		  . '"(hang|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer',
 		$before),
 	9,
-	'the server log has one line of each');
-poll_ok($node, q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer},
-	'pauses grow');
-is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before), 9, 'and the log does not');
+	'the server log has one line for each console');
+poll_ok(
+	$node,
+	q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer},
+	'the pauses between retries grow');
+is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before),
+	9, 'retries log no further line');
 is( $node->safe_psql(
 		'postgres', q{SELECT samples_missed = 0 AND problem IS NULL FROM connpool_info()}),
 	't',
-	'nothing else suffers');
+	'samples are not delayed by consoles that fail');
 $_->stop foreach values %bad, $good;
 
-# Rows without end are not kept without end.
+# rows without end do not fill the memory
 my $flood = Console->new('flood');
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '10s'");
 ask(flood => $flood);
 poll_ok(
 	$node,
 	'SELECT last_error IS NOT NULL FROM connpool_pgbouncer',
-	'one that does not end has failed');
-is(errors(), 'flood|f|it answers more than can be read', 'before it has filled the memory');
+	'a console that sends rows without end has failed');
+is( errors(),
+	'flood|f|it answers more than can be read',
+	'last_error reports that the answer is too long');
 $flood->stop;
 
-# Nor anything else that libpq would keep: the worker grows by little, and says why it gives up.
+# nothing else that libpq queues makes the worker grow
 my %greedy = map { $_ => Console->new($_) } qw(notifications parameters welcome);
 ask(%greedy);
 poll_ok(
 	$node,
 	'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
-	'consoles that send what nobody asked for have failed');
+	'consoles that send messages without end have failed');
 my %reason = map { split /\|f\|/ } split /\n/, errors();
 is( $reason{notifications},
 	'it sends notifications: is it PgBouncer?',
-	'notifications are none of PgBouncer');
+	'last_error reports notifications');
 is( $reason{parameters},
 	'it sends more than it was asked for: is it PgBouncer?',
-	'values of parameters are counted');
+	'last_error reports too many parameters');
 is( $reason{welcome},
 	'it sends too much before it lets in: is it PgBouncer?',
-	'so is what comes before a session is open');
+	'last_error reports too many messages before the login');
 my $first = memory_of(worker_pid($node));
 $node->poll_query_until('postgres',
 	q{SELECT bool_and(retry_at > now() + interval '3 s') FROM connpool_pgbouncer});
@@ -193,10 +209,10 @@ cmp_ok(
 	memory_of(worker_pid($node)),
 	'<',
 	$first + 10_000,
-	'the memory of the worker does not grow with each try');
+	'the memory of the worker does not grow with each retry');
 $_->stop foreach values %greedy;
 
-# Many rows are none too many.
+# many rows are accepted
 my $large = Console->new(
 	Console::answers(
 		18,
@@ -219,23 +235,29 @@ ask(large => $large);
 poll_ok(
 	$node,
 	'SELECT polls > 1 FROM connpool_pgbouncer',
-	'sixty thousand servers are read, and again');
-is(errors(), 'large|t|', 'without a word');
+	'a console with sixty thousand servers is read twice');
+is(errors(), 'large|t|', 'a console with sixty thousand servers is up without an error');
 $large->stop;
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 
-# One that comes later, and a real one that goes, comes back, and is paused.
+# a console that starts later, and a real one that stops, restarts and is paused
 my $pooler = start_pooler($node);
 my $late = start_pooler($node);
 stop_pooler($late);
 ask(real => $pooler, late => $late);
-poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'real'}, 'a real one answers');
+poll_ok(
+	$node,
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'real'},
+	'a real PgBouncer is up');
 poll_ok(
 	$node,
 	q{SELECT NOT up AND last_error IS NOT NULL FROM connpool_pgbouncer WHERE pooler = 'late'},
-	'one is not there yet');
+	'a PgBouncer that has not started is down');
 restart_pooler($late);
-poll_ok($node, q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE up}, 'it comes');
+poll_ok(
+	$node,
+	q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE up},
+	'a PgBouncer that has started is up');
 system_or_bail('psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, '-c', 'PAUSE',
 	'pgbouncer');
 my $polls =
@@ -243,17 +265,18 @@ my $polls =
 poll_ok(
 	$node,
 	"SELECT up AND polls > $polls FROM connpool_pgbouncer WHERE pooler = 'real'",
-	'a paused one answers');
+	'a paused PgBouncer is polled');
 my $log = -s $node->logfile;
 stop_pooler($pooler);
 restart_pooler($pooler);
-poll_ok(
-	$node,
-	q{SELECT up AND last_success > now() - interval '1 s' FROM connpool_pgbouncer WHERE pooler = 'real'},
-	'one that was restarted answers');
+poll_ok($node, <<~'SQL', 'a restarted PgBouncer is up');
+	SELECT up AND last_success > now() - interval '1 s'
+	FROM connpool_pgbouncer
+	WHERE pooler = 'real'
+	SQL
 stop_pooler($_) foreach $pooler, $late;
 
-# Passwords from the password file only; a refused one is tried again after a minute.
+# passwords come from the password file only; a wrong one is retried after a minute
 my $directory = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$directory/users", qq{"stats" "right"\n});
 my $locked =
@@ -276,19 +299,26 @@ ask(right => passfile('right', 'right'),
 	wrong => passfile('wrong', 'geheim'),
 	none => 'host=' . $locked->host . ' port=' . $locked->port . ' user=stats passfile=/nowhere');
 delete $ENV{PGPASSWORD};
-poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'right'}, 'the right password');
 poll_ok(
 	$node,
-	q{SELECT count(*) = 2 FROM connpool_pgbouncer WHERE retry_at BETWEEN now() + interval '50 s' AND now() + interval '60 s'},
-	'a wrong one and a missing one are tried again after a minute');
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'right'},
+	'a console with the right password is up');
+poll_ok(
+	$node, <<~'SQL',
+			SELECT count(*) = 2
+			FROM connpool_pgbouncer
+			WHERE retry_at BETWEEN now() + interval '50 s' AND now() + interval '60 s'
+			SQL
+	'consoles with a wrong and without a password are retried after a minute');
 like(
 	errors(),
 	qr/^none\|f\|.*password.*\nright\|t\|\nwrong\|f\|.*password authentication failed/s,
-	'which is said');
-unlike(errors() . slurp_file($node->logfile, $log), qr/geheim/, 'but not the password');
+	'last_error reports that the password is wrong');
+unlike(errors() . slurp_file($node->logfile, $log),
+	qr/geheim/, 'neither last_error nor the log has a password');
 stop_pooler($locked);
 
-# A console that keeps libpq computing: the worker kills the process, and answers meanwhile.
+# a console that keeps libpq computing: the worker kills its process and stays responsive
 my $scram = Console->new('scram');
 append_to_file("$directory/any", "*:*:*:*:any\n");
 chmod 0600, "$directory/any";
@@ -302,81 +332,83 @@ poll_ok(
 	$node,
 	'SELECT last_error IS NOT NULL FROM connpool_pgbouncer',
 	'a console that asks for two thousand million iterations has failed');
-is(errors(), 'scram|f|no connection within its time', 'because of its deadline');
+is(errors(), 'scram|f|no connection within its time', 'it has failed in time');
 my $worker = worker_pid($node);
 my @child;
-ok(wait_until(sub { @child = children($worker) }), 'a process tries again');
+ok(wait_until(sub { @child = children($worker) }), 'a process polls the console again');
 like(
 	slurp_file("/proc/$child[0]/cmdline"),
 	qr/^connpool_monitor_console\0scram\0[0-9.]+\0$/,
-	'which shows the name of the console and nothing of the password file');
-unlike(slurp_file("/proc/$child[0]/environ"),
-	qr/PGPASSWORD/, 'and has no password in its environment');
+	'its command line has the name of the console and nothing of the password file');
+unlike(slurp_file("/proc/$child[0]/environ"), qr/PGPASSWORD/, 'its environment has no password');
 is( join(
 		' ', sort map { readlink($_) =~ s/\d+//gr } grep { !/\/2$/ } glob("/proc/$child[0]/fd/*")),
 	'socket:[] socket:[] socket:[]',
-	'nor files of the server: it has the worker and the console');
+	'it has no files but its sockets to the worker and the console');
 is( scalar(
 		$node->psql(
 			'postgres',
 			"SET statement_timeout = '20 s';\nCREATE DATABASE passing;\nDROP DATABASE passing;")),
 	0,
-	'a database can be dropped meanwhile');
-ok(wait_until(sub { is_gone($child[0]) }), 'the process is gone after the deadline');
+	'a database can be dropped while the process computes');
+ok(wait_until(sub { is_gone($child[0]) }), 'the process ends after its deadline');
 
-# The worker may be killed at any moment, its process too.
-ok(wait_until(sub { @child = children($worker) }), 'a process tries again');
+# the worker or its process is killed
+ok(wait_until(sub { @child = children($worker) }), 'a process polls the console once more');
 kill 'KILL', $worker;
 ok(wait_until(sub { is_gone($child[0]) }),
-	'a process that is busy ends when the worker was killed');
+	'a process that computes ends when its worker is killed');
 $node->poll_query_until('postgres', 'SELECT last_error IS NOT NULL FROM connpool_pgbouncer')
   or die 'the server does not restart';
 $worker = worker_pid($node);
-ok(wait_until(sub { @child = children($worker) }), 'the next worker has a process');
+ok(wait_until(sub { @child = children($worker) }), 'the next worker starts a process');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
-ok(wait_until(sub { is_gone($child[0]) }), 'which ends with it');
-$node->poll_query_until('postgres',
-	"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'connpool_monitor pgbouncer' AND pid <> $worker"
-);
+ok(wait_until(sub { is_gone($child[0]) }),
+	'a process that computes ends when its worker is terminated');
+$node->poll_query_until('postgres', <<~"SQL");
+	SELECT count(*) = 1
+	FROM pg_stat_activity
+	WHERE backend_type = 'connpool_monitor pgbouncer' AND pid <> $worker
+	SQL
 $worker = worker_pid($node);
-ok(wait_until(sub { @child = children($worker) }), 'another worker has a process');
+ok(wait_until(sub { @child = children($worker) }), 'another worker starts a process');
 my $began = time;
 $node->stop('fast');
 cmp_ok(time - $began, '<', 20, 'a fast stop does not wait for libpq');
-ok(wait_until(sub { is_gone($child[0]) }), 'and leaves no process');
+ok(wait_until(sub { is_gone($child[0]) }), 'a fast stop leaves no process');
 $scram->stop;
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 $node->start;
 
 my $answering = Console->new(Console::answers(18));
 ask(answering => $answering);
-poll_ok($node, 'SELECT up FROM connpool_pgbouncer', 'a console answers');
+poll_ok($node, 'SELECT up FROM connpool_pgbouncer', 'a console is up');
 $log = -s $node->logfile;
 @child = children(worker_pid($node));
-is(scalar @child, 1, 'over one process that stays');
+is(scalar @child, 1, 'one process polls the console and stays');
 foreach my $signal (qw(KILL STOP))
 {
 	my ($last, $now) = children(worker_pid($node));
 	kill $signal, $last;
 	ok(wait_until(sub { ($now) = children(worker_pid($node)); defined $now && $now != $last }),
-		"there is another after SIG$signal");
+		"another process follows after SIG$signal");
 	poll_ok(
 		$node,
 		q{SELECT up AND last_success > now() - interval '1 s' FROM connpool_pgbouncer},
-		"the console answers after SIG$signal");
+		"the console is up after SIG$signal");
 }
 is(log_count($node, 'does not answer', $log),
-	1, 'one that was killed is replaced without a message, one that is stopped takes too long');
+	1, 'a process that was killed is replaced without a message, a stopped one is logged');
 $worker = worker_pid($node);
 @child = children($worker);
 $node->safe_psql('postgres', "SELECT pg_cancel_backend($worker)");
 wait_samples($node, 5);
-is(join(' ', children($worker)), "@child", 'a cancelled query does not concern it');
+is(join(' ', children($worker)), "@child", 'cancelling the worker does not end its process');
 $node->stop('immediate');
-ok(wait_until(sub { is_gone($child[0]) }), 'an immediate stop leaves no process');
+ok(wait_until(sub { is_gone($child[0]) }), 'an immediate stop ends the process');
 $node->start;
 
-# Without the program: of PostgreSQL's files, copied.
+# without the program: use a copy of the files of PostgreSQL
 my ($bindir, $libdir, $sharedir) =
   map { chomp(my $is = `$ENV{PG_CONFIG} --$_`); $is } qw(bindir pkglibdir sharedir);
 my $copied = PostgreSQL::Test::Utils::tempdir_short();
@@ -393,27 +425,27 @@ $lacking->append_conf(
 	'postgresql.conf', "shared_preload_libraries = 'pg_stat_statements, connpool_monitor'
 connpool_monitor.pgbouncer_interval = '100ms'
 connpool_monitor.pgbouncer = 'answering=host="
-	  . $answering->host
-	  . ' port='
-	  . $answering->port
-	  . " user=$user'");
+	  . $answering->host . ' port=' . $answering->port . " user=$user'");
 $lacking->start;
 $lacking->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 my $missing = qq{could not execute "$program": No such file or directory};
 poll_ok(
 	$lacking,
 	q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer},
-	'without the program the console is tried again');
+	'without the program the console is retried');
 is($lacking->safe_psql('postgres', 'SELECT pooler, up, last_error FROM connpool_pgbouncer'),
-	"answering|f|$missing", 'and says what is missing');
+	"answering|f|$missing", 'last_error names the program that is missing');
 is(log_count($lacking, quotemeta qq{PgBouncer "answering" does not answer: $missing}),
-	1, 'as the server log does, once');
+	1, 'the server log names the program that is missing once');
 symlink "$libdir/connpool_monitor_console", $program or die "cannot link $program: $!";
-poll_ok($lacking, q{SELECT up FROM connpool_pgbouncer}, 'it answers when the program is there');
+poll_ok(
+	$lacking,
+	q{SELECT up FROM connpool_pgbouncer},
+	'the console is up when the program is there');
 $lacking->stop('fast');
 $answering->stop;
 
-# TLS required.
+# TLS
 system_or_bail(
 	'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes',
 	'-subj', '/CN=pooler', '-days', '2', '-keyout', "$directory/key",
@@ -427,17 +459,20 @@ my $tls = start_pooler(
 	client_tls_key_file => "$directory/key",
 	client_tls_cert_file => "$directory/cert",
 	client_tls_ca_file => "$directory/cert"
-);    # without, it looks for those of the machine, which may have none
+);    # else PgBouncer uses those of the machine, which may have none
 ask(plain => "host=127.0.0.1 port=$port user=$user sslmode=disable",
 	tls => "host=127.0.0.1 port=$port user=$user sslmode=require");
-poll_ok($node, q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'tls'}, 'TLS');
+poll_ok(
+	$node,
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'tls'},
+	'a console that requires TLS is up with sslmode=require');
 poll_ok(
 	$node,
 	q{SELECT last_error LIKE '%SSL required%' FROM connpool_pgbouncer WHERE pooler = 'plain'},
-	'is asked for where it is required');
+	'a console that requires TLS is down with sslmode=disable');
 stop_pooler($tls);
 
-# The consoles of every version: columns by name.
+# consoles of every version, whose columns are found by name
 my %row = (
 	database => 'shop',
 	user => 'web',
@@ -470,7 +505,10 @@ my %versions = map {
 				])))
 } 15 .. 26;
 ask(%versions);
-poll_ok($node, 'SELECT count(*) = 12 FROM connpool_pgbouncer WHERE up', 'twelve versions');
+poll_ok(
+	$node,
+	'SELECT count(*) = 12 FROM connpool_pgbouncer WHERE up',
+	'consoles of twelve versions are up');
 foreach my $version (15 .. 26)
 {
 	my @is = (
@@ -481,27 +519,31 @@ foreach my $version (15 .. 26)
 		$version >= 24 ? 44 : '',
 		$version >= 26 ? 66 : '',
 		$version >= 21 ? 200 : '');
-	is( $node->safe_psql(
-			'postgres',
-			qq{SELECT p.cl_active, p.cl_waiting, p.wait_time, p.pool_mode, p.cl_cancel_req, p.cl_active_cancel_req, p.load_balance_hosts,
-			s.total_xact_count, s.total_wait_time, s.avg_query_time, s.total_server_assignment_count, s.total_bind_count, s.total_client_login_count, b.max_prepared_statements, b.default_pool_size, b.version
-		FROM connpool_pgbouncer b JOIN connpool_pgbouncer_pools p USING (pooler) JOIN connpool_pgbouncer_stats s USING (pooler) WHERE pooler = 'v$version'}
-		),
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT p.cl_active, p.cl_waiting, p.wait_time, p.pool_mode, p.cl_cancel_req,
+			       p.cl_active_cancel_req, p.load_balance_hosts,
+				       s.total_xact_count, s.total_wait_time, s.avg_query_time,
+				       s.total_server_assignment_count, s.total_bind_count,
+				       s.total_client_login_count,
+				       b.max_prepared_statements, b.default_pool_size, b.version
+			FROM connpool_pgbouncer b
+			JOIN connpool_pgbouncer_pools p USING (pooler)
+			JOIN connpool_pgbouncer_stats s USING (pooler)
+			WHERE pooler = 'v$version'
+			SQL
 		join('|',
 			3, 7, 2345.678, 'transaction', @is[ 0 .. 2 ],
 			11, 22, 33, @is[ 3 .. 6 ],
 			20, "1.$version.0"),
-		"1.$version: columns that it has, and NULL for others");
+		"1.$version: columns of the version have values and others are NULL");
 }
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'}
-	),
-	'84',
-	'waiting clients of all');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT current_value FROM get_connection_stats() WHERE metric_name = 'pool_waiting_clients'
+		SQL
+	'84', 'pool_waiting_clients is the sum over all consoles');
 $_->stop foreach values %versions;
 
-# Rows that are too many, too long, not numbers.
+# rows that are too many, values that are too long or not numbers
 my $wild = Console->new(
 	Console::answers(
 		18,
@@ -522,20 +564,20 @@ ask(wild => $wild);
 poll_ok(
 	$node,
 	q{SELECT up AND rows_dropped = 44 FROM connpool_pgbouncer},
-	'rows that are too many are counted');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting) FROM connpool_pgbouncer_pools}
-	),
+	'rows above the maximum count as dropped');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting)
+		FROM connpool_pgbouncer_pools
+		SQL
 	'256|63|0|0',
-	'what is no number is NULL, what is too long is cut');
+	'a value that is not a number is NULL, and a name that is too long is truncated');
 is( $node->safe_psql(
 		'postgres', 'SELECT database, total_xact_count IS NULL FROM connpool_pgbouncer_stats'),
 	q{??'"|t},
-	'and bytes that are no text are shown as ?');
+	'bytes that are invalid in the encoding are shown as ?');
 $wild->stop;
 
-# A pid is no proof: these are our sessions' pids, on another connection.
+# a pid is not enough: the same pids on connections of another server
 my ($our_port, $our_host) = ($node->port, $node->host);
 foreach my $case (
 	[ 'another port', 0, { addr => 'unix', port => $our_port + 1 } ],
@@ -547,11 +589,11 @@ foreach my $case (
 	[ 'our directory', 1, { addr => 'unix', port => $our_port, database => 'here' } ])
 {
 	my ($name, $is_ours, $ends) = @$case;
-	# that of the session to come is soon after this one
-	my ($last, $most) = (
+	# the pid of the session to come is soon after this one
+	my ($last, $max) = (
 		$node->safe_psql('postgres', 'SELECT pg_backend_pid()'),
 		slurp_file('/proc/sys/kernel/pid_max') + 0);
-	my @pids = map { ($last + $_) % $most } 1 .. 10000;
+	my @pids = map { ($last + $_) % $max } 1 .. 10000;
 	my $console = Console->new(
 		Console::answers(
 			18,
@@ -562,39 +604,49 @@ foreach my $case (
 			]));
 	ask(every_pid => $console);
 	my $session = session($node, 'session');
-	poll_ok(
-		$node,
-		q{SELECT (last_success > connected_at + interval '1.1 s') FROM connpool_pgbouncer, connpool_sessions WHERE application_name = 'session'},
-		"$name: asked");
-	is( $node->safe_psql(
-			'postgres',
-			q{SELECT pooled_by IS NOT NULL FROM connpool_sessions WHERE application_name = 'session'}
-		),
+	poll_ok($node, <<~'SQL', "$name: the console was polled after the session opened");
+		SELECT (last_success > connected_at + interval '1.1 s')
+		FROM connpool_pgbouncer, connpool_sessions
+		WHERE application_name = 'session'
+		SQL
+	is( $node->safe_psql('postgres', <<~'SQL'),
+			SELECT pooled_by IS NOT NULL
+			FROM connpool_sessions
+			WHERE application_name = 'session'
+			SQL
 		$is_ours ? 't' : 'f',
-		"$name: with the same pid is " . ($is_ours ? 'ours' : 'not ours'));
+		"$name: a session with the pid of a server connection is "
+		  . ($is_ours ? 'pooled' : 'not pooled'));
 	leave($session);
 	$console->stop;
 }
 
-# Many questions: the worker does not grow.
+# many polls do not make the worker grow
 my $questions = $ENV{CONNPOOL_POLLS} // 1500;
 my $asked = start_pooler($node);
 ask(asked => $asked);
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.pgbouncer_interval = '10ms'});
 $node->reload;
-poll_ok($node, 'SELECT polls > 300 FROM connpool_pgbouncer', 'three hundred questions');
+poll_ok(
+	$node,
+	'SELECT polls > 300 FROM connpool_pgbouncer',
+	'the console was polled three hundred times');
 my @processes = (worker_pid($node), children(worker_pid($node)));
 my @resident = map { memory_of($_) } @processes;
-# in steps, for the time allowed is for a thousand
+# in steps, because the time allowed is for a thousand
 $node->poll_query_until('postgres', "SELECT polls > $_ FROM connpool_pgbouncer")
   foreach map { 1000 * $_ } 1 .. $questions / 1000;
-poll_ok($node, "SELECT polls > $questions FROM connpool_pgbouncer", "$questions questions");
+poll_ok(
+	$node,
+	"SELECT polls > $questions FROM connpool_pgbouncer",
+	"the console was polled $questions times");
 SKIP:
 {
 	skip 'a sanitizer keeps what is freed', 2 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-	cmp_ok(memory_of($processes[0]) - $resident[0], '<', 200,
-		'the worker has not grown by 200 kB');
-	cmp_ok(memory_of($processes[1]) - $resident[1], '<', 200, 'nor has the process that asks');
+	cmp_ok(memory_of($processes[0]) - $resident[0],
+		'<', 200, 'the worker grows by less than 200 kB');
+	cmp_ok(memory_of($processes[1]) - $resident[1],
+		'<', 200, 'its process grows by less than 200 kB');
 }
 stop_pooler($asked);
 $node->stop('fast');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A real Prometheus scrapes three servers, a primary with its standby and one with a
-# PgBouncer and a token: what it says is what SQL says, its tools accept both formats,
-# and the alerts of monitoring/ are raised and fall.
+# A real Prometheus scrapes a primary, its standby and a server with PgBouncer and a token. Its
+# values must agree with SQL, its tools must accept both formats, and the alerts of monitoring/
+# must fire and resolve. Needs Prometheus.
 # scripts/test: slow, 33 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,14 +22,14 @@ my $directory = PostgreSQL::Test::Utils::tempdir_short();
 my %port =
   map { $_ => PostgreSQL::Test::Cluster::get_free_port() } qw(prometheus primary standby pooled);
 my $json = JSON::PP->new->utf8;
-# the loopback is asked without a proxy, whatever the environment says
+# connect to the loopback address without the proxy that the environment may name
 my $http = HTTP::Tiny->new(timeout => 10, proxy => undef, http_proxy => undef);
 my $token = 'only-for-this-test';
 my ($prometheus, $pooler, %node);
 
 END
 {
-	# what is waited for here must not become how the test ends
+	# waitpid() must not change the exit status of the test
 	local $?;
 	if ($prometheus) { kill 'KILL', $prometheus; waitpid $prometheus, 0; }
 	stop_pooler($pooler) if $pooler;
@@ -39,7 +39,7 @@ sub listening { return "connpool_monitor.http_listen = '127.0.0.1:$port{$_[0]}'\
 
 sub instance { return "instance=\"127.0.0.1:$port{$_[0]}\""; }
 
-# Ask until the answer is the one that is wanted; the last one.
+# Call $ask until it returns $wanted. Return its last value.
 sub wait_for
 {
 	my ($wanted, $ask) = @_;
@@ -54,7 +54,7 @@ sub wait_for
 	return $answer;
 }
 
-# What Prometheus says, by its HTTP API.
+# Return data of Prometheus' HTTP API.
 sub api
 {
 	my ($path, %arguments) = @_;
@@ -65,7 +65,7 @@ sub api
 	return $json->decode($answer->{content})->{data};
 }
 
-# The values that a query has now, sorted; 'none' when it has none.
+# Return the current values of a query, sorted, or 'none'.
 sub values_of
 {
 	my ($query) = @_;
@@ -86,7 +86,7 @@ sub alert_ok
 	return values_ok("count(ALERTS{alertstate=\"firing\",$labels})", $wanted, $name);
 }
 
-# What one of our servers says itself.
+# Return the metrics of a server as it serves them.
 sub scrape
 {
 	my ($name, $accept) = @_;
@@ -97,7 +97,7 @@ sub scrape
 	return $answer;
 }
 
-# A program that reads a text: how it ends, and all that it says.
+# Run a program with a text as its input. Return its exit status and output.
 sub judge
 {
 	my ($text, @program) = @_;
@@ -107,7 +107,7 @@ sub judge
 	return ($? >> 8, $said);
 }
 
-# The servers. One database has a name that has to be quoted in every format there is.
+# the servers; one database has a name that must be quoted in every format
 my $odd = "odd \"n\xc3\xa4me\" \\n {a=1}";
 $node{primary} =
   new_node('primary', "max_connections = 30\n" . listening('primary'), allows_streaming => 1);
@@ -121,22 +121,21 @@ append_to_file("$directory/token", "$token\n");
 append_to_file("$directory/wrong", "not-$token\n");
 chmod 0600, "$directory/token" or die;
 $pooler = start_pooler($node{pooled});
-$node{pooled}->append_conf('postgresql.conf',
-		"connpool_monitor.pgbouncer = 'front=host="
-	  . $pooler->host
-	  . ' port='
-	  . $pooler->port
-	  . " user=$user'\nconnpool_monitor.pgbouncer_interval = '200ms'\nconnpool_monitor.http_token_file = '$directory/token'\n"
-);
+my $console = 'host=' . $pooler->host . ' port=' . $pooler->port . " user=$user";
+$node{pooled}->append_conf('postgresql.conf', <<"CONF");
+connpool_monitor.pgbouncer = 'front=$console'
+connpool_monitor.pgbouncer_interval = '200ms'
+connpool_monitor.http_token_file = '$directory/token'
+CONF
 $node{pooled}->start;
 $node{pooled}->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 $node{pooled}->safe_psql('postgres', 'CREATE DATABASE "' . ($odd =~ s/"/""/gr) . '"');
 $node{pooled}->safe_psql('postgres', 'CREATE ROLE plain LOGIN');
 
-# The rules as they are have to be valid. What takes minutes there takes seconds in a copy.
+# The rules must be valid as they are. A copy has seconds where they have minutes.
 my ($status, $said) = judge('', 'promtool', 'check', 'rules',
 	map { "$monitoring/$_-rules.yml" } qw(recording alerting));
-is($status, 0, 'promtool takes the rules') or diag($said);
+is($status, 0, 'promtool accepts the rules') or diag($said);
 my $rules = 0;
 foreach my $file (qw(recording alerting))
 {
@@ -152,7 +151,8 @@ rule_files: [recording-rules.yml, alerting-rules.yml]
 scrape_configs:
   - job_name: connpool
     static_configs:
-      - {targets: ['127.0.0.1:$port{primary}', '127.0.0.1:$port{standby}'], labels: {cluster: shop}}
+      - targets: ['127.0.0.1:$port{primary}', '127.0.0.1:$port{standby}']
+        labels: {cluster: shop}
   - job_name: connpool-token
     authorization: {credentials_file: $directory/token}
     static_configs:
@@ -175,19 +175,18 @@ if ($prometheus == 0)
 	  or POSIX::_exit(127);
 }
 is(wait_for('200', sub { $http->get("http://127.0.0.1:$port{prometheus}/-/ready")->{status} }),
-	'200', 'Prometheus is ready')
+	'200', 'Prometheus starts')
   or BAIL_OUT('no Prometheus: ' . slurp_file($log));
 
 values_ok('up{job!="wrong"}', '1,1,1', 'three servers are up');
 is( wait_for(
 		'up ,up ,up ',
 		sub {
-			return join ',',
-			  map { "$_->{health} $_->{lastError}" }
+			return join ',', map { "$_->{health} $_->{lastError}" }
 			  grep { $_->{labels}{job} ne 'wrong' } @{ api('targets')->{activeTargets} };
 		}),
 	'up ,up ,up ',
-	'and no scrape has failed');
+	'scrapes of these servers succeed');
 is( wait_for(
 		'401',
 		sub {
@@ -196,7 +195,7 @@ is( wait_for(
 			return $target->{lastError} =~ /status (\d+)/ ? $1 : $target->{lastError};
 		}),
 	'401',
-	'but that of another token');
+	'a scrape with another token is refused');
 is( wait_for(
 		"$rules ok",
 		sub {
@@ -209,53 +208,63 @@ is( wait_for(
 	"$rules ok",
 	'every rule is loaded and evaluated');
 
-# In OpenMetrics, a counter's family has no _total: so Prometheus has asked for that by itself.
+# A family of counters has no _total in OpenMetrics, so this shows that Prometheus requested it.
 is( join(',', sort map { $_->{type} } @{ api('targets/metadata', metric => 'connpool_queries') }),
 	'counter,counter,counter',
-	'it was OpenMetrics that it scraped');
-is(scalar @{ api('targets/metadata', metric => 'connpool_queries_total') }, 0, 'and nothing else');
+	'Prometheus scrapes OpenMetrics');
+is(scalar @{ api('targets/metadata', metric => 'connpool_queries_total') },
+	0, 'Prometheus scrapes no text format');
 
-# Values, against SQL. Nothing else runs at the primary, and the statement that asks is not yet in its answer.
+# Compare values with SQL. Nothing else runs at the primary; a statement counts when it has ended.
 my @idle = map { session($node{primary}, "shop_$_") } 1 .. 4;
-my $in_sql =
-  q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()};
-poll_ok($node{primary}, "SELECT ($in_sql) = 4", 'four sessions are open');
-values_ok('sum(connpool_connections{' . instance('primary') . '})', '4', 'connections');
+my $in_sql = <<~'SQL';
+	SELECT count(*)
+	FROM pg_stat_activity
+	WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+	SQL
+poll_ok($node{primary}, "SELECT ($in_sql) = 4", 'four sessions are open at the primary');
+values_ok('sum(connpool_connections{' . instance('primary') . '})',
+	'4', 'connpool_connections counts them');
 values_ok('connpool_connections{database="postgres",state="idle",' . instance('primary') . '}',
-	'4', 'by state');
+	'4', 'connpool_connections counts them by state');
 values_ok(
 	'count(connpool_pool_connections{application=~"shop_.",' . instance('primary') . '} == 1)',
-	'4', 'by application');
+	'4', 'connpool_pool_connections counts them by application');
 my $queries = $node{primary}->safe_psql('postgres',
 	q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
-values_ok('sum(connpool_queries_total{' . instance('primary') . '})', $queries + 1, 'statements');
+values_ok(
+	'sum(connpool_queries_total{' . instance('primary') . '})',
+	$queries + 1,
+	'connpool_queries_total agrees with SQL');
 my $failed = 0 + $node{primary}->safe_psql('postgres',
 	q{SELECT failed_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 $node{primary}->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
 values_ok(
 	'sum(connpool_query_errors_total{' . instance('primary') . '})',
 	$failed + 3,
-	'failed ones');
+	'connpool_query_errors_total counts three more failures');
 values_ok(
 	'connpool_max_connections{' . instance('primary') . '}',
 	$node{primary}->safe_psql('postgres', 'SHOW max_connections'),
-	'max_connections');
+	'connpool_max_connections agrees with SQL');
 
 foreach my $name (qw(primary standby pooled))
 {
 	my $expected = $node{$name}->safe_psql('postgres', 'SELECT pg_is_in_recovery()::int');
-	values_ok('connpool_in_recovery{' . instance($name) . '}', $expected, "in_recovery of $name");
+	values_ok('connpool_in_recovery{' . instance($name) . '}',
+		$expected, "connpool_in_recovery of $name agrees with SQL");
 }
-values_ok('connpool_in_recovery', '0,0,1', 'only the standby is');
+values_ok('connpool_in_recovery', '0,0,1', 'connpool_in_recovery is 1 for one server');
 values_ok('instance:connpool_connections:sum{' . instance('primary') . '}',
-	'4', 'a recording rule');
-values_ok('cluster:connpool_standbys:count{cluster="shop"}', '1', 'and one over the cluster');
+	'4', 'a recording rule has the sum of an instance');
+values_ok('cluster:connpool_standbys:count{cluster="shop"}',
+	'1', 'a recording rule has the number of standbys of the cluster');
 my $sampled = $node{standby}
   ->safe_psql('postgres', q{SELECT extract(epoch FROM last_sample) FROM connpool_info()});
 values_ok(
 	'connpool_sampler_last_success_timestamp_seconds{' . instance('standby') . "} > bool $sampled",
 	'1',
-	'the standby samples too');
+	'the standby takes samples');
 $node{pooled}->safe_psql($odd, 'SELECT 1');
 is( wait_for(
 		$odd,
@@ -267,9 +276,9 @@ is( wait_for(
 			return $name;
 		}),
 	$odd,
-	'an odd name comes through as it is');
+	'an odd database name is unchanged in Prometheus');
 
-# Both formats, of every server, by parsers that are not ours. A pooler's families need one who comes through it.
+# Both formats of every server, read by other parsers. The families of a pooler need a client.
 my %session = (in => '', out => '');
 my $client =
   IPC::Run::start([ 'psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, 'postgres' ],
@@ -277,68 +286,68 @@ my $client =
 $session{in} .= "BEGIN;\nSELECT 'here';\n";
 $client->pump until $session{out} =~ /here/;
 values_ok('connpool_pgbouncer_client_connections{database="postgres",state="active"}',
-	'1', 'a client of PgBouncer');
-values_ok('connpool_pgbouncer_up{pooler="front"}', '1', 'which is up');
+	'1', 'a client of PgBouncer counts as active');
+values_ok('connpool_pgbouncer_up{pooler="front"}', '1', 'connpool_pgbouncer_up is 1');
 
-# Debian's own python, for that is the one that Debian's packages are for.
+# Debian's own python, because Debian's packages are for it
 my $parser = <<'PYTHON';
 import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as prometheus
 read = openmetrics if sys.argv[1] == 'openmetrics' else prometheus
 families = list(read(sys.stdin.buffer.read().decode('utf-8')))
-print(sum(len(family.samples) for family in families), len({family.name for family in families}) - len(families))
+count = sum(len(family.samples) for family in families)
+print(count, len({family.name for family in families}) - len(families))
 PYTHON
 foreach my $name (qw(primary standby pooled))
 {
 	my $plain = scrape($name);
 	is( $plain->{headers}{'content-type'},
 		'text/plain; version=0.0.4; charset=utf-8',
-		"$name: the plain format");
+		"$name: the text format is the default");
 	($status, $said) = judge($plain->{content}, 'promtool', 'check', 'metrics');
-	is("$status $said", '0 ', "$name: promtool has nothing to say");
+	is("$status $said", '0 ', "$name: promtool accepts the text format without a remark");
 	my $open = scrape($name,
 		'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1');
 	is( $open->{headers}{'content-type'},
 		'application/openmetrics-text; version=1.0.0; charset=utf-8',
-		"$name: OpenMetrics");
-	like($open->{content}, qr/[^\n]\n# EOF\n\z/, "$name: it has its end");
-	unlike($plain->{content}, qr/# EOF/, "$name: the plain one has none");
+		"$name: OpenMetrics is served on request");
+	like($open->{content}, qr/[^\n]\n# EOF\n\z/, "$name: OpenMetrics ends with EOF");
+	unlike($plain->{content}, qr/# EOF/, "$name: the text format does not end with EOF");
 
 	foreach my $pair ([ 'prometheus', $plain ], [ 'openmetrics', $open ])
 	{
 		my ($format, $answer) = @$pair;
 		my $samples = () = $answer->{content} =~ /^[^#\n]/mg;
 		($status, $said) = judge($answer->{content}, '/usr/bin/python3', '-c', $parser, $format);
-		is( "$status $said",
-			"0 $samples 0\n",
-			"$name: every one of $samples samples is parsed, as $format");
+		is("$status $said", "0 $samples 0\n", "$name: all $samples samples are parsed as $format");
 	}
 }
 append_to_file("$directory/exposition.txt", scrape('pooled')->{content});
 ($status, $said) = judge('', "$monitoring/check", "$directory/exposition.txt");
-is($status, 0, 'rules and dashboard ask for what there is') or diag($said);
-like($said, qr/^all is well$/m, 'and all is well');
+is($status, 0, 'rules and dashboard use metrics that exist') or diag($said);
+like($said, qr/^all is well$/m, 'monitoring/check succeeds');
 $session{in} .= "ROLLBACK;\n\\q\n";
 $client->finish;
 
-# Alerts are raised, and fall: by a threshold,
+# Alerts fire and resolve: by a threshold,
 my $metric = 'alertname="ConnpoolMetric",metric="total_connections",' . instance('primary');
-alert_ok($metric, 'none', 'no alert');
+alert_ok($metric, 'none', 'no alert fires for total_connections at first');
 $node{primary}->safe_psql('postgres',
 	'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1; SELECT pg_reload_conf()');
-alert_ok("$metric,severity=\"warning\"", '1', 'a threshold is crossed');
+alert_ok("$metric,severity=\"warning\"",
+	'1', 'an alert fires when total_connections reaches its threshold');
 my ($alert) = grep {
 	$_->{labels}{alertname} eq 'ConnpoolMetric' && $_->{labels}{metric} eq 'total_connections'
 } @{ api('alerts')->{alerts} };
 is( $alert->{annotations}{summary},
 	"127.0.0.1:$port{primary}: total_connections is WARNING",
-	'it says which');
+	'the summary of the alert names server, metric and status');
 $node{primary}->safe_psql('postgres',
 	'ALTER SYSTEM RESET connpool_monitor.total_connections_warning; SELECT pg_reload_conf()');
-alert_ok($metric, 'none', 'and no more');
+alert_ok($metric, 'none', 'the alert resolves when the threshold is reset');
 
-# by connections that are refused for want of a slot,
+# by connections that are refused for lack of a slot,
 my $script = "$directory/hold.sql";
 append_to_file($script, "SELECT pg_sleep(1)\n");
 my $refusals =
@@ -347,51 +356,61 @@ my $before = $node{pooled}->safe_psql('postgres', $refusals);
 ($status, $said) =
   judge('', 'pgbench', '-n', '-f', $script, '-c', 25, '-j', 1, '-t', 1, '-U', 'plain', '-h',
 	$node{pooled}->host, '-p', $node{pooled}->port, 'postgres');
-isnt($status, 0, 'more clients than slots') or diag($said);
+isnt($status, 0, 'pgbench with more clients than slots fails') or diag($said);
 alert_ok('alertname="ConnpoolConnectionsRefused",severity="critical",' . instance('pooled'),
-	'1', 'refused connections raise an alert');
+	'1', 'an alert fires for refused connections');
 my ($refused) =
   grep { $_->{labels}{alertname} eq 'ConnpoolConnectionsRefused' } @{ api('alerts')->{alerts} };
 like(
 	$refused->{annotations}{description},
 	qr/^127\.0\.0\.1:\d+ refused about \d+ connections/,
-	'with their number');
+	'the description of the alert has the number of refused connections');
 my $rejections = $node{pooled}->safe_psql('postgres', $refusals);
-cmp_ok($rejections, '>', $before, 'SQL counts them');
+cmp_ok($rejections, '>', $before, 'SQL counts the refused connections');
 values_ok(
 	'sum(connpool_connections_rejected_total{reason=~"too_many|reserved",'
 	  . instance('pooled') . '})',
 	$rejections,
-	'to the same number');
+	'Prometheus has the same number of refused connections');
 alert_ok('alertname="ConnpoolConnectionsRefused"',
-	'none', 'an alert that falls when no more are refused');
+	'none', 'the alert resolves when no more connections are refused');
 
-# and by a primary that is gone, until its standby is one.
+# and by a primary that is gone, until its standby is promoted.
 leave($_) foreach @idle;
 $node{primary}->stop('fast');
 values_ok('up{' . instance('primary') . '}', '0', 'a server that is stopped is not up');
-alert_ok('alertname="ConnpoolDown",' . instance('primary'), '1', 'which raises an alert');
-alert_ok('alertname="ConnpoolPrimaryAbsent",cluster="shop"', '1', 'the cluster has no primary');
+alert_ok(
+	'alertname="ConnpoolDown",' . instance('primary'),
+	'1',
+	'an alert fires for a server that is stopped');
+alert_ok('alertname="ConnpoolPrimaryAbsent",cluster="shop"',
+	'1', 'an alert fires for a cluster without a primary');
 is( join(
 		' ', grep { /<error/ } map { values %{ $_->{annotations} } } @{ api('alerts')->{alerts} }),
 	'',
-	'annotations are filled in');
-values_ok('connpool_in_recovery{cluster="shop"}', '1', 'only a standby');
+	'annotations have no errors');
+values_ok('connpool_in_recovery{cluster="shop"}',
+	'1', 'the only server of the cluster is a standby');
 $node{standby}->promote;
-values_ok('connpool_in_recovery{cluster="shop"}', '0', 'that is promoted');
-alert_ok('alertname="ConnpoolPrimaryAbsent"', 'none', 'and is the primary');
-alert_ok('alertname="ConnpoolStandbyAbsent",cluster="shop"', '1', 'without a standby');
-alert_ok('alertname="ConnpoolDown",' . instance('primary'), '1', 'the other one is still down');
+values_ok('connpool_in_recovery{cluster="shop"}', '0', 'the standby is promoted');
+alert_ok('alertname="ConnpoolPrimaryAbsent"',
+	'none', 'the alert for a cluster without a primary resolves');
+alert_ok('alertname="ConnpoolStandbyAbsent",cluster="shop"',
+	'1', 'an alert fires for a cluster without a standby');
+alert_ok(
+	'alertname="ConnpoolDown",' . instance('primary'),
+	'1',
+	'the alert for the stopped server still fires');
 
-# Nothing of this was seen by the servers.
+# nothing of this disturbed the servers
 is( join(
 		',',
 		map {
 			log_count($_, 'PANIC|TRAP|terminated by signal|WARNING:.*connpool_monitor: no HTTP')
 		} @node{qw(primary standby pooled)}),
 	'0,0,0',
-	'no server had trouble');
+	'no server crashed or lost its listener');
 $node{standby}->stop('fast');
 $node{pooled}->stop('fast');
-values_ok('sum(up)', '0', 'all are down');
+values_ok('sum(up)', '0', 'no server is up in the end');
 done_testing();

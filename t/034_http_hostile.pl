@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# HTTP: clients that are slow, idle, half gone, many, or send nonsense cost themselves
-# only. The next good request is answered, memory does not grow, the worker stays.
+# HTTP clients that are slow, idle, half closed, many or send nonsense disturb only themselves: the
+# next valid request is answered, memory does not grow, and the worker stays. Needs sockets.
 # scripts/test: slow, 21 s
 use strict;
 use warnings FATAL => 'all';
@@ -14,7 +14,7 @@ use Connpool;
 use Http;
 use Time::HiRes qw(time);
 
-# how many idle connections and random bytes: ten thousand and a million
+# number of idle connections and of random bytes
 my $idle = $ENV{CONNPOOL_IDLE_CONNECTIONS} // 10_000;
 my $noise = 1_000_000;
 
@@ -29,7 +29,7 @@ my $start = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 sub memory_kb { my ($kb) = slurp_file("/proc/$worker/status") =~ /^VmRSS:\s+(\d+)/m; return $kb; }
 sub files     { my @open = glob "/proc/$worker/fd/*"; return scalar @open; }
 
-# A good request, within a second or at the next try, for it may come while others are shut out.
+# Assert that a valid request is answered. Retry for ten seconds: other clients may be refused.
 sub is_served
 {
 	my ($name) = @_;
@@ -37,13 +37,13 @@ sub is_served
 	my $answer;
 	do { $answer = get($port, '/health/database') }
 	  until $answer->{status} == 200 || time > $before + 10;
-	is($answer->{status}, 200, "$name: a good request is answered");
-	cmp_ok(time - $before, '<', 5, "$name: soon");
-	is(worker_pid($node), $worker, "$name: by the same worker");
+	is($answer->{status}, 200, "$name: a valid request is answered");
+	cmp_ok(time - $before, '<', 5, "$name: it is answered within five seconds");
+	is(worker_pid($node), $worker, "$name: the same worker answers");
 	return;
 }
 
-# Warmed up: what is allocated once has been.
+# warm up, so that memory that the worker allocates once is allocated
 get($port, $_)
   foreach (
 	'/', '/metrics',
@@ -52,7 +52,7 @@ get($port, $_)
 is_served('at first');
 my ($memory, $files) = (memory_kb(), files());
 
-# Slowloris: a byte now and then.
+# slowloris: clients that send a byte now and then
 my @slow = map { http_connect($port) } 1 .. 150;
 foreach my $round (1 .. 3)
 {
@@ -61,7 +61,7 @@ foreach my $round (1 .. 3)
 }
 close $_ foreach @slow;
 
-# Idle ones, as many as this process may have at a time; those that came first are shut.
+# Idle connections, as many as this process can have open. The oldest are closed.
 my ($opened, @connections) = (0);
 while ($opened < $idle)
 {
@@ -71,10 +71,10 @@ while ($opened < $idle)
 	close shift @connections if @connections > 800;
 	is_served("$opened idle connections") if $opened % 2500 == 0;
 }
-cmp_ok(files(), '<', 300, 'of which it keeps some hundreds at most');
+cmp_ok(files(), '<', 300, 'the worker keeps at most some hundred idle connections');
 close $_ foreach @connections;
 
-# Those that do not read, or are half gone.
+# clients that do not read and are half closed
 @connections = map { http_connect($port) } 1 .. 100;
 foreach my $socket (@connections)
 {
@@ -84,7 +84,7 @@ foreach my $socket (@connections)
 is_served('clients that do not read');
 close $_ foreach @connections;
 
-# Nonsense, in pieces of all sizes, and random bytes.
+# nonsense, and random bytes
 my @nonsense = (
 	"\0" x 100,
 	"GET",
@@ -94,8 +94,10 @@ my @nonsense = (
 	"GET  HTTP/1.1\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
 	"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-	"POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nx",
-	"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n",
+	"POST /metrics HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+	  . "ffffffffffffffff\r\nx",
+	"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n"
+	  . "Content-Length: 5\r\n\r\n0\r\n\r\n",
 	"GET /api/history?metric=" . ('%' x 500) . " HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	"GET /%zz%00%ff HTTP/1.1\r\nHost: localhost\r\n\r\n",
 	"GET / HTTP/1.1\r\n" . join('', map { "H$_: x\r\n" } 1 .. 2000) . "\r\n",
@@ -118,7 +120,7 @@ while ($sent < $noise)
 }
 is_served('a million random bytes');
 
-# Fifty that scrape as fast as they can.
+# fifty clients that scrape without pause
 my $missed = $node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()');
 my @scrapers;
 foreach (1 .. 50)
@@ -136,25 +138,25 @@ foreach (1 .. 50)
 waitpid $_, 0 foreach @scrapers;
 is_served('fifty scrapers');
 is($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()'),
-	$missed, 'no sample came late by an interval');
+	$missed, 'fifty scrapers delay no sample by an interval');
 
-# Nothing stayed.
+# nothing is left
 my $tries = 200;
 select undef, undef, undef, 0.1 while files() > $files + 5 && $tries--;
-cmp_ok(files(), '<=', $files + 5, 'connections are gone');
+cmp_ok(files(), '<=', $files + 5, 'the connections are closed');
 SKIP:
 {
 	skip 'a sanitizer keeps what is freed', 1 if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-	cmp_ok(memory_kb(), '<', $memory + 4096, 'memory has not grown')
+	cmp_ok(memory_kb(), '<', $memory + 4096, 'memory grows by less than 4 MB')
 	  or diag("$memory kB before, " . memory_kb() . ' kB after');
 }
 is($node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()'),
-	$start, 'the server was not restarted');
+	$start, 'the server did not restart');
 unlike(
 	slurp_file($node->logfile),
 	qr/PANIC|terminated by signal|connpool_monitor http" \(PID \d+\) exited/,
-	'and nothing crashed');
-is(log_count($node, 'libmicrohttpd|HTTP'), 1, 'the server log has not been flooded');
+	'no process crashed');
+is(log_count($node, 'libmicrohttpd|HTTP'), 1, 'the server log has one line on HTTP');
 $node->stop;
 
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# What is killed, wherever it is: each of our workers and a session in every phase. The
-# server restarts as PostgreSQL does, and we come up with it, count and add up. Then
-# immediate stops under load, workers that are asked to go, and a disk that is full.
+# Kill each worker and a session in every phase: the server must restart with the extension, count
+# and add up. Then immediate stops under load and workers that are terminated. Needs processes
+# that are killed.
 # scripts/test: slow, 38 s
 use strict;
 use warnings FATAL => 'all';
@@ -32,14 +32,14 @@ connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.pgbouncer = 'nobody=host=127.0.0.1 port=1 user=nobody'
 CONF
 my $seconds = $PostgreSQL::Test::Utils::timeout_default;
-my @opened;    # what a case left open
+my @opened;    # clients and sockets of the current case
 END { finish_all() }
 
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-sub sql        { return $node->safe_psql('postgres', @_); }
 sub postmaster { return (slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/)[0]; }
 
+# Return the children of the postmaster: pid => title.
 # The postmaster's processes: pid => title.
 sub children
 {
@@ -48,20 +48,16 @@ sub children
 	  `ps -o pid=,args= --ppid $postmaster`;
 }
 
-# Wait for something to be true that psql is not asked for.
+# Wait without SQL until $check returns a true value, and return it.
 sub until_true
 {
-	my ($what, $check) = @_;
-	for (1 .. 20 * $seconds)
-	{
-		my $value = $check->();
-		return $value if $value;
-		select undef, undef, undef, 0.05;
-	}
-	die "in vain for $what";
+	my ($name, $check) = @_;
+	my $value;
+	wait_until(sub { $value = $check->() }) or die "$name: not in time";
+	return $value;
 }
 
-# The pid of one of our workers.
+# Return the pid of a worker.
 sub worker
 {
 	my ($name) = @_;
@@ -73,7 +69,7 @@ sub worker
 		});
 }
 
-# Start a client that is left to itself.
+# Start a client that runs until finish_all().
 sub start_client
 {
 	my @command = @_;
@@ -106,7 +102,7 @@ sub finish_all
 	return;
 }
 
-# A session that does something without end; its pid.
+# Start a session that is busy until it is killed. Return its pid.
 sub busy_with
 {
 	my ($statement, $state) = @_;
@@ -117,24 +113,27 @@ sub busy_with
 	return until_true(
 		$name,
 		sub {
-			sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name' AND query <> '' AND $state"
-			);
+			sql($node, <<~"SQL");
+				SELECT pid
+				FROM pg_stat_activity
+				WHERE application_name = '$name' AND query <> '' AND $state
+				SQL
 		});
 }
 
-# A session that was told some things and says no more; its pid.
+# Open a session, let $prepare use it, and leave it idle. Return its pid.
 sub held_after
 {
-	my ($tell) = @_;
+	my ($prepare) = @_;
 	my $name = 'held ' . int rand 1e9;
 	my $wire = Wire->connect_to($node, $name, user => $user);
 	push @opened, $wire->{socket};
-	my $pid = sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
-	$tell->($wire);
+	my $pid = sql($node, "SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+	$prepare->($wire);
 	return $pid;
 }
 
-# A socket that has sent what it was given, and the process that was made for it.
+# Send bytes over a new socket. Return the pid of its backend.
 sub half_open
 {
 	my ($bytes) = @_;
@@ -151,7 +150,7 @@ sub half_open
 		});
 }
 
-# After each: all of us are there, count, and add up.
+# Assert that all workers run, count, and agree.
 my ($killed, $log_from) = (0, 0);
 
 sub all_is_well
@@ -163,30 +162,36 @@ sub all_is_well
 	worker($_) foreach qw(sampler saver http pgbouncer);
 	push @wrong, 'no answer over HTTP'
 	  unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });
-	my ($failed, $opened) = split /\|/,
-	  sql(
-		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
-	  );
+	my ($failed, $opened) = split /\|/, sql($node, <<~'SQL');
+		SELECT failed_queries, sessions_opened
+		FROM connpool_query_stats, connpool_session_stats
+		WHERE period = 'since_reset'
+		SQL
 	$node->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
-	my ($failed_after, $opened_after) = split /\|/,
-	  sql(
-		q{SELECT failed_queries, sessions_opened FROM connpool_query_stats, connpool_session_stats WHERE period = 'since_reset'}
-	  );
+	my ($failed_after, $opened_after) = split /\|/, sql($node, <<~'SQL');
+		SELECT failed_queries, sessions_opened
+		FROM connpool_query_stats, connpool_session_stats
+		WHERE period = 'since_reset'
+		SQL
 	push @wrong, "$failed and then $failed_after failed" if $failed_after - $failed != 3;
 	push @wrong, "$opened and then $opened_after opened" if $opened_after - $opened != 4;
-	push @wrong, sql(
-		q{SELECT 'sessions do not add up: ' || s FROM connpool_session_stats s
-		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned + sessions_failed + sessions_killed}
-	);
-	push @wrong, sql(
-		q{SELECT 'pools do not add up: ' || p || ' of ' || total_queries FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
-		WHERE period = 'since_reset' AND total_queries <> p});
-	push @wrong, sql(q{SELECT problem FROM connpool_info() WHERE problem <> ''});
+	push @wrong, sql($node, <<~'SQL');
+		SELECT 'sessions do not add up: ' || s
+		FROM connpool_session_stats s
+		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned
+		                         + sessions_failed + sessions_killed
+		SQL
+	push @wrong, sql($node, <<~'SQL');
+		SELECT 'pools do not add up: ' || p || ' of ' || total_queries
+		FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
+		WHERE period = 'since_reset' AND total_queries <> p
+		SQL
+	push @wrong, sql($node, q{SELECT problem FROM connpool_info() WHERE problem <> ''});
 	is(join('; ', grep { $_ ne '' } @wrong), '', $name);
 	return;
 }
 
-# Kill a process; the server restarts, and all is well.
+# Kill a process, wait for the restart and check that all workers count.
 sub killed
 {
 	my ($name, $pid) = @_;
@@ -198,39 +203,45 @@ sub killed
 			slurp_file($node->logfile, $from) =~ /all server processes terminated; reinitializing/;
 		});
 	finish_all();
-	all_is_well("killed: $name");
+	all_is_well("the extension works after a kill: $name");
 	return;
 }
 
-sql('CREATE DATABASE fresh');
-sql('CREATE TABLE copied (i int)');
-sql(q{CREATE ROLE app LOGIN PASSWORD 'secret'});
+sql($node, 'CREATE DATABASE fresh');
+sql($node, 'CREATE TABLE copied (i int)');
+sql($node, q{CREATE ROLE app LOGIN PASSWORD 'secret'});
 unlink($node->data_dir . '/pg_hba.conf');
 $node->append_conf('pg_hba.conf', "local all app password\nlocal all all trust\n");
 $node->reload;
-all_is_well('before anything');
+all_is_well('the extension works before any kill');
 
-# --- our workers
+# --- the workers
 killed("the $_", worker($_)) foreach qw(sampler saver http pgbouncer);
 {
-	# it cannot commit while a commit that notifies waits for a standby
-	sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+	# the notifier cannot commit while a commit with NOTIFY waits for a standby
+	sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 	$node->reload;
 	$node->poll_query_until('postgres',
 		q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
 	busy_with(
-		'BEGIN; SET LOCAL synchronous_commit = on; NOTIFY something; INSERT INTO copied VALUES (1); COMMIT',
+		<<~'SQL',
+				BEGIN;
+				SET LOCAL synchronous_commit = on;
+				NOTIFY something;
+				INSERT INTO copied VALUES (1);
+				COMMIT
+				SQL
 		q{wait_event = 'SyncRep'});
-	sql("ALTER SYSTEM SET connpool_monitor.$_")
+	sql($node, "ALTER SYSTEM SET connpool_monitor.$_")
 	  foreach q{notify_database = 'postgres'}, 'total_connections_warning = 1';
 	$node->reload;
 	killed('the notifier', worker('notifier'));
-	sql('ALTER SYSTEM RESET ALL');
+	sql($node, 'ALTER SYSTEM RESET ALL');
 	$node->reload;
 }
 
 # --- sessions, phase by phase
-killed('a client that has said nothing', half_open(''));
+killed('a client that has sent nothing', half_open(''));
 killed('half a startup packet', half_open(pack('NN', 100, 196608)));
 my $startup = "user\0app\0database\0postgres\0\0";
 killed('while it authenticates', half_open(pack('NN', length($startup) + 8, 196608) . $startup));
@@ -281,21 +292,25 @@ killed(
 		my $wire = Wire->connect_to($node, $name, user => $user, database => 'fresh');
 		push @opened, $wire->{socket};
 		$wire->query($_) foreach 'BEGIN', 'CREATE EXTENSION connpool_monitor CASCADE';
-		sql("SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
+		sql($node, "SELECT pid FROM pg_stat_activity WHERE application_name = '$name'");
 	}
 );
-killed('in resets, one after the other',
+killed('in a loop of resets',
 	busy_with('DO $$ BEGIN LOOP PERFORM connpool_reset(); END LOOP; END $$'));
+killed('reading all views', busy_with(<<~'SQL'));
+	DO $$ BEGIN
+	  LOOP
+	    PERFORM count(*) FROM connpool_pools;
+	    PERFORM count(*) FROM connpool_sessions;
+	    PERFORM length(connpool_metrics());
+	  END LOOP;
+	END $$
+	SQL
 killed(
-	'asking for everything',
-	busy_with(
-		'DO $$ BEGIN LOOP PERFORM count(*) FROM connpool_pools; PERFORM count(*) FROM connpool_sessions; PERFORM length(connpool_metrics()); END LOOP; END $$'
-	));
-killed(
-	'in errors, one after the other',
+	'in a loop of errors',
 	busy_with(
 		'DO $$ BEGIN LOOP BEGIN PERFORM 1/0; EXCEPTION WHEN OTHERS THEN END; END LOOP; END $$'));
-sql(q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
+sql($node, q{ALTER SYSTEM SET synchronous_standby_names = 'nobody'});
 $node->reload;
 $node->poll_query_until('postgres',
 	q{SELECT current_setting('synchronous_standby_names') = 'nobody'});
@@ -304,31 +319,34 @@ killed(
 	busy_with(
 		'SET synchronous_commit = on; INSERT INTO copied VALUES (1)',
 		q{wait_event = 'SyncRep'}));
-sql('ALTER SYSTEM RESET synchronous_standby_names');
+sql($node, 'ALTER SYSTEM RESET synchronous_standby_names');
 $node->reload;
 
-# --- anybody, at any moment, under load that connects, folds pools, fails and is refused
+# --- any session, under load that connects, evicts pools, fails and is refused
 sub load
 {
 	pgbench_runs([ '-C', '-c', 4 ], "SELECT 1;\n");
-	pgbench_runs(
-		[ '-c', 4 ],
-		"\\set n random(1, 200)\nSET application_name = 'name :n';\nSELECT :n;\nBEGIN;\nINSERT INTO copied VALUES (:n);\nEND;\n"
-	);
-	start_client('bash', '-c',
-		"while :; do psql -XAtq -d 'host=@{[ $node->host ]} port=@{[ $node->port ]} dbname=nowhere'; done"
-	);
+	pgbench_runs([ '-c', 4 ], <<'SQL');
+\set n random(1, 200)
+SET application_name = 'name :n';
+SELECT :n;
+BEGIN;
+INSERT INTO copied VALUES (:n);
+END;
+SQL
+	my $nowhere = 'host=' . $node->host . ' port=' . $node->port . ' dbname=nowhere';
+	start_client('bash', '-c', "while :; do psql -XAtq -d '$nowhere'; done");
 	return;
 }
 foreach my $round (1 .. $rounds)
 {
 	load();
-	my $before = sql('SELECT sum(sessions_opened) FROM connpool_session_stats');
+	my $before = sql($node, 'SELECT sum(sessions_opened) FROM connpool_session_stats');
 	$node->poll_query_until('postgres',
 		"SELECT sessions_opened > $before + 20 FROM connpool_session_stats")
 	  or die 'no load';
 	my %child = until_true(
-		'somebody',
+		'a session',
 		sub {
 			my %all = children();
 			my @sessions = grep { $all{$_} =~ /pgbench|connpool|\[local\]/ } keys %all;
@@ -336,7 +354,7 @@ foreach my $round (1 .. $rounds)
 		})->%*;
 	my @any = keys %child;
 	my $from = -s $node->logfile;
-	# who has gone meanwhile is no matter: the next one
+	# if the process has ended in the meantime, kill the next
 	until_true(
 		'a crash',
 		sub {
@@ -349,31 +367,35 @@ foreach my $round (1 .. $rounds)
 		sub {
 			slurp_file($node->logfile, $from) =~ /database system is ready to accept connections/;
 		});
-	all_is_well("killed: somebody, round $round");
+	all_is_well("the extension works after a kill of any session, round $round");
 }
 
-# --- immediate stops under load: what was saved is there, and whole
+# --- immediate stops under load: the file of the last save is whole
 foreach my $round (1 .. $rounds)
 {
 	load();
-	my ($start, $counted) = split /\|/,
-	  sql(
-		q{SELECT clock_timestamp(), total_queries FROM connpool_query_stats WHERE period = 'since_reset'}
-	  );
+	my ($start, $counted) = split /\|/, sql($node, <<~'SQL');
+		SELECT clock_timestamp(), total_queries
+		FROM connpool_query_stats
+		WHERE period = 'since_reset'
+		SQL
 	$node->poll_query_until('postgres', "SELECT last_saved > '$start' FROM connpool_info()")
 	  or die 'nothing is saved';
 	my $from = -s $node->logfile;
 	$node->stop('immediate');
 	finish_all();
 	$node->start;
-	all_is_well("stopped at once under load, round $round");
-	is(log_count($node, 'is not used', $from), 0, 'the file was whole');
-	cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
-		'>=', $counted, 'and had all that was counted before it');
+	all_is_well("the extension works after an immediate stop under load, round $round");
+	is(log_count($node, 'is not used', $from),
+		0, "the file is used after an immediate stop, round $round");
+	cmp_ok(
+		sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+		'>=', $counted, "the file has the counters of the last save, round $round");
 }
 
-# --- workers that are asked to go come back, and lose nothing
-my $queries = sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+# --- workers that are terminated are restarted and lose nothing
+my $queries =
+  sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 foreach my $name (qw(sampler saver http pgbouncer))
 {
 	my $pid = worker($name);
@@ -386,20 +408,20 @@ foreach my $name (qw(sampler saver http pgbouncer))
 			return $new && $new != $pid;
 		});
 }
-all_is_well('workers that were asked to go are back');
-cmp_ok(sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
-	'>', $queries, 'and nothing was lost');
+all_is_well('the extension works after all workers were terminated');
+cmp_ok(sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
+	'>', $queries, 'no statement is lost when workers are terminated');
 
 $node->stop;
 my $log = slurp_file($node->logfile);
-unlike($log, qr/PANIC:/, 'no PANIC');
+unlike($log, qr/PANIC:/, 'the log has no PANIC');
 unlike(
 	$log,
 	qr/terminated by signal (?!9: Killed)/,
-	'nobody ended by a signal but those that were killed');
+	'no process ended by another signal than SIGKILL');
 unlike(
 	$log,
 	qr/TRAP:|WARNING:  connpool_monitor: (?!.*(?:is WARNING|console|alert))/,
-	'and no warning of ours about itself');
+	'the extension logged no warning about itself');
 
 done_testing();

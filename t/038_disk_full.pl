@@ -1,21 +1,21 @@
 # SPDX-License-Identifier: PostgreSQL
-# A disk that is full, a real one: the test starts itself anew in a namespace of its own
-# where the data directory lies on a small file system. The server goes on, the file of
-# statistics stays as it was, it is said once, and is over when there is room.
+# A disk that is really full: the test restarts itself in a namespace where the data directory is
+# on a small file system. The server continues, the file of statistics stays as it was, the error
+# is logged once and ends when there is room. Needs unshare and mount.
 # scripts/test: slow, 8 s
 use strict;
 use warnings FATAL => 'all';
 
 use Test::More;
 
-# before anything else has taken the standard output, which the new process needs
+# before Test::More duplicates the standard output, which the new process needs
 BEGIN
 {
 	if (!$ENV{CONNPOOL_SMALL_DISK})
 	{
 		my $small = "$ENV{TESTDIR}/small_disk";
 		mkdir $small;
-		# root of a namespace may mount, PostgreSQL wants not to be root: one namespace in another
+		# mount needs root of a namespace and PostgreSQL refuses root: nest two namespaces
 		my @inside = ('unshare', '-U', "--map-user=$<", '--map-group=' . (split ' ', $()[0]);
 		my $why =
 		  `unshare -Urm sh -c 'mount -t tmpfs -o size=1m none $small && @inside true' 2>&1`;
@@ -40,18 +40,18 @@ max_wal_size = '32MB'
 CONF
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 my $filler = $node->data_dir . '/filler';
-sub sql { return $node->safe_psql('postgres', @_); }
 
 sub counted
 {
-	return sql(q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
+	return sql($node,
+		q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 }
 
 sub fill_disk
 {
 	my $written = 0;
 	open my $out, '>', $filler or die $!;
-	# never a disk that others need too
+	# never fill a disk that others use
 	while (syswrite $out, 'x' x 65536)
 	{
 		die 'the disk is not a small one' if ++$written > 16 * 200;
@@ -62,12 +62,12 @@ sub fill_disk
 	return;
 }
 
-sql('SELECT 1') foreach 1 .. 20;
-my $now = sql('SELECT clock_timestamp()');
+sql($node, 'SELECT 1') foreach 1 .. 20;
+my $now = sql($node, 'SELECT clock_timestamp()');
 poll_ok(
 	$node,
 	"SELECT last_saved > '$now' FROM connpool_info()",
-	'it is saved while there is room');
+	'a save succeeds while there is room');
 my $offset = -s $node->logfile;
 fill_disk();
 isnt(
@@ -77,46 +77,49 @@ isnt(
 	)[0],
 	0,
 	'a statement that needs room fails');
-is(sql(q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
-	'53100', 'which is counted as what it is');
-# that statement's own room is given back
+is(sql($node, q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
+	'53100', 'its error counts as disk_full');
+# fill the room that the statement released
 fill_disk();
-poll_ok(
-	$node,
-	q{SELECT last_save_error LIKE 'could not write file%No space left on device' FROM connpool_info()},
-	'saving fails, and the view says why');
-# Not earlier: while the failed statement gave its room back, a save could succeed.
+poll_ok($node, <<~'SQL', 'a save fails and connpool_info() reports the error');
+	SELECT last_save_error LIKE 'could not write file%No space left on device'
+	FROM connpool_info()
+	SQL
+# Not earlier: a save could succeed while the failed statement released its room.
 my $whole = slurp_file($file);
 wait_samples($node, 30);
-is(sql('SELECT samples_missed <= samples / 5 FROM connpool_info()'), 't', 'samples go on');
-is( log_count(
-		$node, 'WARNING:  connpool_monitor: could not write file .*: No space left on device',
-		$offset),
-	1,
-	'it is said once');
-ok(slurp_file($file) eq $whole, 'what was saved is as it was');
-ok(!-e "$file.tmp", 'and nothing half-written lies beside it');
+is(sql($node, 'SELECT samples_missed <= samples / 5 FROM connpool_info()'),
+	't', 'samples are taken while the disk is full');
+# A save may have succeeded while the failed statement gave its room back.
+my $warning = 'WARNING:  connpool_monitor: could not write file .*: No space left on device';
+my $recovery = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
+is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
+	1, 'the failed save is logged once');
+ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');
+ok(!-e "$file.tmp", 'no temporary file is left');
 unlink($filler);
 poll_ok(
 	$node,
 	q{SELECT last_save_error IS NULL AND last_saved > now() - interval '1 s' FROM connpool_info()},
-	'with room it is saved again');
-is( log_count(
-		$node, 'LOG:  connpool_monitor: counters, history and alerts are saved again', $offset),
-	1,
-	'which is said');
+	'a save succeeds when there is room again');
+is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
+	0, 'the first save after the error is logged');
 
 # the disk is full when the server stops
 my $queries = counted();
-$now = sql('SELECT clock_timestamp()');
+$now = sql($node, 'SELECT clock_timestamp()');
 $node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()");
 fill_disk();
 $node->stop('fast');
-like(slurp_file($node->logfile, $offset), qr/database system is shut down/, 'the server stops');
+like(
+	slurp_file($node->logfile, $offset),
+	qr/database system is shut down/,
+	'the server stops though the disk is full');
 unlink($filler);
 $offset = -s $node->logfile;
 $node->start;
-cmp_ok(counted(), '>=', $queries, 'and has the counters of the last save when it is back');
-is(log_count($node, 'is not used', $offset), 0, 'whose file was whole');
+cmp_ok(counted(), '>=', $queries, 'the counters of the last save are restored after the stop');
+is(log_count($node, 'is not used', $offset), 0,
+	'the file of the last save is used after the stop');
 $node->stop;
 done_testing();

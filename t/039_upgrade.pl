@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# pg_upgrade with the extension installed: by copy, by link, to and from a server that does
-# not preload it, and from the older PostgreSQLs whose programs are in CONNPOOL_OLD_BINDIRS.
-# No worker of ours runs meanwhile, all that is the extension's and its users' is there
-# afterwards, and counters begin anew without a word.
+# pg_upgrade with the extension: by copy, by link, to and from a server that does not preload the
+# library, and from older versions of PostgreSQL whose programs are in CONNPOOL_OLD_BINDIRS. No
+# worker may run during the upgrade; objects, privileges and policies must be there afterwards, and
+# counters start at zero without a warning.
 # scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';
@@ -21,14 +21,17 @@ use Connpool;
 use Console;
 use Http;
 
-# What users made of it.
+# objects, privileges and policies of users
 my $made = <<'SQL';
 CREATE ROLE plain LOGIN;
 CREATE ROLE app LOGIN;
 ALTER ROLE app SET connpool_monitor.pool_max = 7;
 ALTER ROLE app IN DATABASE postgres SET connpool_monitor.pool_max_uses = 9;
 ALTER DATABASE postgres SET connpool_monitor.pool_idle_timeout = '10min';
-CREATE VIEW ours AS SELECT application_name, count(*) AS connections FROM connpool_sessions GROUP BY 1;
+CREATE VIEW ours AS
+SELECT application_name, count(*) AS connections
+FROM connpool_sessions
+GROUP BY 1;
 CREATE MATERIALIZED VIEW kept AS SELECT * FROM get_connection_stats();
 GRANT SELECT ON ours, connpool_pools TO plain;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO plain;
@@ -37,17 +40,22 @@ SQL
 my $asked = <<'SQL';
 SELECT count(*) > 0 FROM ours;
 SELECT count(*) > 5 FROM kept;
-SELECT has_table_privilege('plain', 'ours', 'SELECT'), has_table_privilege('plain', 'connpool_pools', 'SELECT'), has_table_privilege('plain', 'connpool_errors', 'SELECT'),
-       has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'), has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
+SELECT has_table_privilege('plain', 'ours', 'SELECT'),
+       has_table_privilege('plain', 'connpool_pools', 'SELECT'),
+       has_table_privilege('plain', 'connpool_errors', 'SELECT'),
+       has_function_privilege('plain', 'connpool_metrics()', 'EXECUTE'),
+       has_function_privilege('plain', 'connpool_health()', 'EXECUTE');
 SELECT string_agg(setconfig::text, ' ' ORDER BY setconfig::text) FROM pg_db_role_setting;
 SQL
 my $answers =
-  "t\nt\nt|t|f|t|f\n{connpool_monitor.pool_idle_timeout=10min} {connpool_monitor.pool_max=7} {connpool_monitor.pool_max_uses=9}";
+	"t\nt\nt|t|f|t|f\n"
+  . '{connpool_monitor.pool_idle_timeout=10min} {connpool_monitor.pool_max=7} '
+  . '{connpool_monitor.pool_max_uses=9}';
 
 my $both = 'pg_stat_statements, connpool_monitor';
 my $help = `pg_upgrade --help`;
 
-# A port on which somebody else listens, who would notice a call, and where nobody else can.
+# Listen on a port, so that a worker can neither listen there nor connect unnoticed.
 sub occupied
 {
 	return IO::Socket::INET->new(
@@ -56,13 +64,15 @@ sub occupied
 		Listen => 5,
 		ReuseAddr => 1) // die "cannot listen: $!";
 }
-# Whether anybody called meanwhile.
+
+# Return whether a client has connected.
 sub called { return scalar IO::Select->new(shift)->can_read(0) ? 'yes' : 'no'; }
 
 my $console = Console->new(Console::answers(18));
 my $pooler = "pooler=host=@{[ $console->host ]} port=@{[ $console->port ]} user=nobody";
 
-# The name of a case, how pg_upgrade is told to take the files, where they come from and what is preloaded there and then.
+# Upgrade a cluster and check the new one. $mode is --copy, --link or --swap. Options: preload_old
+# and preload_new (default: both libraries), and install_path of the old PostgreSQL.
 sub upgrade
 {
 	my ($name, $mode, %options) = @_;
@@ -79,7 +89,7 @@ sub upgrade
 
 	foreach ($old, $new)
 	{
-		# 18 made checksums the default, and both must be alike
+		# 18 enabled checksums by default; the old and the new cluster must agree
 		my @alike =
 		  `@{[ $_->installed_command('initdb') ]} --help` =~ /--no-data-checksums/
 		  ? ('--no-data-checksums')
@@ -96,32 +106,37 @@ CONF
 	}
 	$old->start;
 	$old->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
-	# 17.12 notes an option of each column of a table (pg_attver) that 18.6 does not take: no table of 17 can be upgraded to that, ours or not
+	# 17.12 stores an option of columns (pg_attver) that 18.6 refuses: no table can be upgraded
 	$old->safe_psql('postgres',
 		exists $options{install_path} && $new->config_data('--version') =~ / 18\./
 		? $made =~ s/MATERIALIZED VIEW/VIEW/r
 		: $made);
-	is($old->safe_psql('postgres', $asked), $answers, "$name: what users made of it");
+	is($old->safe_psql('postgres', $asked),
+		$answers, "$name: the old server has the objects of users");
 	my $was = $old->safe_psql('postgres', $catalogue);
-	cmp_ok(scalar(() = $was =~ /^(?:function|view) /mg), '>', 50, "$name: and what it is");
+	cmp_ok(scalar(() = $was =~ /^(?:function|view) /mg),
+		'>', 50, "$name: the catalogue of members has more than fifty functions and views");
 	if ($was_preloaded)
 	{
 		$old->safe_psql('postgres', join ';', ('SELECT 1') x 1000);
 		ok(poll_http($port{$old}, '/health/database', sub { $_[0]{status} == 200 }),
-			"$name: all workers run before");
-		poll_ok($old, 'SELECT up FROM connpool_pgbouncer', "$name: and PgBouncer is asked");
+			"$name: HTTP is served before the upgrade");
+		poll_ok(
+			$old,
+			'SELECT up FROM connpool_pgbouncer',
+			"$name: PgBouncer is polled before the upgrade");
 	}
 	$old->stop;
 	my $old_file = $old->data_dir . '/pg_stat/connpool_monitor.stat';
 	my $saved = $was_preloaded ? slurp_file($old_file) : '';
 	my $logs_before = -s $old->logfile;
 
-	# whoever listens for HTTP or calls PgBouncer while pg_upgrade runs is found out: the ports are taken, and have an ear
+	# Occupy the ports of HTTP and a port for PgBouncer: a worker that runs during the upgrade
+	# connects to the latter.
 	my @ears = map {
 		my $ear = occupied();
-		$_->append_conf('postgresql.conf',
-			"connpool_monitor.pgbouncer = 'pooler=host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody'"
-		);
+		my $console = "host=127.0.0.1 port=@{[ $ear->sockport ]} user=nobody";
+		$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = 'pooler=$console'");
 		$ear
 	} $old, $new;
 	my @taken = map {
@@ -142,10 +157,11 @@ CONF
 	push @command, $mode if $help =~ /\Q$mode\E\b/;
 	my $here = Cwd::getcwd();
 	chdir PostgreSQL::Test::Utils::tempdir();
-	command_ok([ @command, '--check' ], "$name: pg_upgrade --check");
-	ok(-e $old->data_dir . '/global/pg_control', "$name: which changes nothing");
-	# its logs are gone when it has succeeded, unless they are asked for
-	command_ok([ @command, '--retain' ], "$name: pg_upgrade");
+	command_ok([ @command, '--check' ], "$name: pg_upgrade --check succeeds");
+	ok(-e $old->data_dir . '/global/pg_control',
+		"$name: pg_upgrade --check leaves the old cluster usable");
+	# without --retain its logs are removed when it succeeds
+	command_ok([ @command, '--retain' ], "$name: pg_upgrade succeeds");
 	chdir $here;
 
 	my %log;
@@ -154,29 +170,28 @@ CONF
 	my @servers =
 	  grep { /pg_upgrade_server/ && $log{$_} =~ /database system is ready to accept connections/ }
 	  keys %log;
-	cmp_ok(scalar @servers, '>', 0, "$name: there are logs of its servers");
-	is( join(
-			"\n",
-			map {
-				$log{$_} =~
-				  /^(.*(?::  connpool_monitor: |connpool_monitor (?:sampler|saver|http|pgbouncer|notifier)|\b(?:WARNING|ERROR|FATAL|PANIC):).*)$/mg
-			} grep { /pg_upgrade_server/ } sort keys %log),
+	cmp_ok(scalar @servers, '>', 0, "$name: pg_upgrade leaves logs of its servers");
+	my $worker = qr/connpool_monitor (?:sampler|saver|http|pgbouncer|notifier)/;
+	my $bad = qr/:  connpool_monitor: |$worker|\b(?:WARNING|ERROR|FATAL|PANIC):/;
+	is( join("\n",
+			map  { $log{$_} =~ /^(.*(?:$bad).*)$/mg }
+			grep { /pg_upgrade_server/ } sort keys %log),
 		'',
-		"$name: in which nothing is said of us, nor warned of");
+		"$name: the logs of its servers have no worker and no warning");
 	is( join("\n",
 			map  { $log{$_} =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg }
 			grep { !/pg_upgrade_server/ } sort keys %log),
 		'',
-		"$name: nor in those of what it restored");
+		"$name: its other logs have no warning");
 	is(join(' ', map { called($_) } @ears, @taken),
-		'no no no no', "$name: no worker called anybody");
+		'no no no no', "$name: no worker connected during the upgrade");
 	close $_ foreach @ears, @taken;
 	is((-e $new->data_dir . '/pg_stat/connpool_monitor.stat' ? 'a file' : 'no file'),
-		'no file', "$name: what was counted was not taken along");
+		'no file', "$name: the new cluster has no file of statistics");
 	is(slurp_file($old_file) eq $saved ? 'the same' : 'another',
-		'the same', "$name: and is where it was")
+		'the same', "$name: the old cluster keeps its file of statistics")
 	  if $was_preloaded && $mode ne '--swap';
-	is(-s $old->logfile, $logs_before, "$name: the old server's own log neither");
+	is(-s $old->logfile, $logs_before, "$name: the old server's own log has not grown");
 	is( (-e $old->data_dir . '/global/pg_control' ? 'may' : 'may not'),
 		$mode eq '--copy' ? 'may' : 'may not',
 		"$name: the old server " . ($mode eq '--copy' ? 'may' : 'may not') . ' be started');
@@ -184,39 +199,43 @@ CONF
 	$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$pooler'")
 	  foreach $old, $new;
 	$new->start;
-	is($new->safe_psql('postgres', $catalogue), $was, "$name: the extension is whole");
-	is($new->safe_psql('postgres', $asked), $answers, "$name: and what users made of it");
+	is($new->safe_psql('postgres', $catalogue),
+		$was, "$name: the extension equals that of the old cluster");
+	is($new->safe_psql('postgres', $asked),
+		$answers, "$name: objects and privileges of users are there");
 	is( $new->safe_psql(
-			'postgres',
-			'SELECT count(*) > 5 FROM get_connection_stats(); SHOW connpool_monitor.pool_max; SHOW connpool_monitor.pool_max_uses; SHOW connpool_monitor.pool_idle_timeout',
+			'postgres', <<~'SQL',
+					SELECT count(*) > 5 FROM get_connection_stats();
+					SHOW connpool_monitor.pool_max;
+					SHOW connpool_monitor.pool_max_uses;
+					SHOW connpool_monitor.pool_idle_timeout
+					SQL
 			extra_params => [ '-U', 'app' ]),
 		"t\n7\n9\n10min",
 		"$name: policies are in force");
 
 	if ($is_preloaded)
 	{
-		is( $new->safe_psql(
-				'postgres',
-				q{SELECT total_queries < 100, failed_queries FROM connpool_query_stats WHERE period = 'since_reset'}
-			),
-			't|0',
-			"$name: counters begin anew");
-		is( $new->safe_psql(
-				'postgres',
-				q{SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded FROM connpool_info()}
-			),
-			't|t',
-			"$name: of which we are told");
+		is($new->safe_psql('postgres', <<~'SQL'), 't|0', "$name: counters start at zero");
+			SELECT total_queries < 100, failed_queries
+			FROM connpool_query_stats
+			WHERE period = 'since_reset'
+			SQL
+		is( $new->safe_psql('postgres', <<~'SQL'),
+				SELECT stats_reset >= pg_postmaster_start_time() - interval '1 minute', preloaded
+				FROM connpool_info()
+				SQL
+			't|t', "$name: stats_reset is the start of the new server");
 		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}),
-			0, "$name: no alert is left over");
+			0, "$name: the alert log is empty");
 		wait_samples($new, 3);
 		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-			'', "$name: all of it works");
+			'', "$name: connpool_info() reports no problem");
 		is( $new->safe_psql(
 				'postgres', q{SELECT count(*) > 0 FROM connpool_history('total_connections')}),
 			't',
-			"$name: history is made");
-		poll_ok($new, 'SELECT up FROM connpool_pgbouncer', "$name: PgBouncer is asked");
+			"$name: the history has samples");
+		poll_ok($new, 'SELECT up FROM connpool_pgbouncer', "$name: PgBouncer is polled");
 		ok(poll_http($port{$new}, '/health/database', sub { $_[0]{status} == 200 }),
 			"$name: HTTP is served");
 		poll_ok(
@@ -228,19 +247,19 @@ CONF
 	{
 		is( $new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
 			'connpool_monitor is not in shared_preload_libraries: no history, no alerts',
-			"$name: what is missing is said");
+			"$name: connpool_info() reports that the library is not preloaded");
 	}
-	# taken from the old server, it is ours to drop and to make again
+	# the upgraded extension can be dropped and created again
 	$new->safe_psql('postgres',
 		'DROP EXTENSION connpool_monitor CASCADE; CREATE EXTENSION connpool_monitor');
 	$new->stop;
-	# but for a session that has not gone when the server stops
+	# except a session that had not ended when the server stopped
 	is( join("\n",
 			grep { !/terminating connection due to administrator command/ }
 			  slurp_file($new->logfile) =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg),
 		'',
-		"$name: the log has nothing to warn of");
-	# the files of a linked server are the new one's: it is never started again
+		"$name: the log of the new server has no warning");
+	# the files of a linked cluster belong to the new one: the old one must not start again
 	if ($mode eq '--copy' && $was_preloaded)
 	{
 		$old->start;
@@ -249,7 +268,7 @@ CONF
 				'postgres',
 				q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'}),
 			'>', 1000,
-			"$name: the old server goes on counting where it was");
+			"$name: the old server continues with its counters");
 		$old->stop;
 	}
 	return;

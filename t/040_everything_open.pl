@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each feature has tests of its own; this one tests the pairs. It holds open at once every
-# kind of thing that the extension can meet in a server, and then reads everything that the
-# extension offers: each view, each function and each HTTP path, as a superuser, as a member
-# of pg_monitor and as an ordinary role, on the primary, after a crash, on a standby and
-# after its promotion. psql alone cannot do it: most of these things need a client that stops
-# in the middle of the protocol.
+# Each feature has tests of its own; this one tests their combinations. Open at once every kind of
+# thing that the extension can meet in a server, then read each view, function and HTTP path, as a
+# superuser, a member of pg_monitor and an ordinary role, on the primary, after a crash, on a
+# standby and after its promotion. Needs clients that stop in the middle of the protocol.
 # scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';
@@ -64,12 +62,12 @@ $node->append_conf('pg_hba.conf',
 	"local all locked password\nlocal all all trust\nlocal replication all trust\n");
 $node->reload;
 
-# Everything that a client, a standby or an administrator can leave open.
+# Open everything that a client, a standby or an administrator can leave open.
 sub open_everything
 {
 	my @open;
 
-	# a database that was dropped; a backend that cannot send to its client would hold that up
+	# A database that is dropped. First, because a backend that cannot send would delay the drop.
 	$node->safe_psql('dropped', 'SELECT 1');
 	$node->safe_psql('postgres', 'DROP DATABASE dropped');
 
@@ -81,7 +79,7 @@ sub open_everything
 		q{BEGIN; SELECT pg_advisory_xact_lock(5); PREPARE TRANSACTION 'second'},
 		extra_params => [ '-U', 'vanished' ]);
 
-	# replication: a walsender that only talks, beside the standby's and the logical slot
+	# replication: a walsender without a slot, besides those of the standby and of the logical slot
 	my $walsender = $node->background_psql('postgres', replication => 'database');
 	$walsender->query_safe('IDENTIFY_SYSTEM');
 
@@ -101,7 +99,7 @@ sub open_everything
 	$portal->parse('', 'SELECT * FROM wide')->bind_to('', '')->execute('', 3)->flush;
 	$portal->read_until('s');
 
-	# a COPY in each direction that the client has left alone
+	# a COPY in each direction whose client does nothing
 	my $copy_in = Wire->connect_to($node, 'copy in', user => $user);
 	$copy_in->send_message('Q', "COPY t FROM STDIN\0")->read_until('G');
 	my $copy_out = Wire->connect_to($node, 'copy out', user => $user);
@@ -138,14 +136,18 @@ sub open_everything
 		"\\echo started\nUPDATE t SET i = i WHERE i = 1;\n");
 
 	my $busy = session($node, 'busy');
-	$busy->query_safe(
-		q{LISTEN news; CREATE TEMP TABLE mine (); SELECT pg_advisory_lock(1); PREPARE p AS SELECT 1; SET work_mem = '8MB'}
-	);
+	$busy->query_safe(<<~'SQL');
+		LISTEN news;
+		CREATE TEMP TABLE mine ();
+		SELECT pg_advisory_lock(1);
+		PREPARE p AS SELECT 1;
+		SET work_mem = '8MB'
+		SQL
 	my $untracked = session($node, 'untracked');
 	$untracked->query_safe('SET track_activities = off');
 	my $pooled = Wire->connect_to($pooler, 'pooled', user => $user);
 	$pooled->query('SELECT 1');
-	$node->psql('nowhere', 'SELECT 1');
+	connects($node->connstr('nowhere'));
 	push @open, $walsender, $parallel, $cursor, $portal, $copy_in, $copy_out, $aborted,
 	  $authenticating, $closed, $orphan,
 	  $holder, $waiter, $behind_prepared, $busy, $untracked, $pooled;
@@ -155,10 +157,10 @@ sub open_everything
 sub sum_of { my ($series) = @_; my $sum = 0; $sum += $_ foreach values %$series; return $sum; }
 
 my @paths = slurp_file("$ENV{TESTDIR}/src/http/answer.c") =~ m[^\t\{"(/[^"]*)", ["\w]]mg;
-cmp_ok(scalar @paths, '>=', 8, 'the paths were found in answer.c');
+cmp_ok(scalar @paths, '>=', 8, 'answer.c has at least eight paths');
 
-# Each view and each function as a query. A function whose arguments have no defaults is called
-# with every value that they can have: so far that is the name of a view.
+# Return each view and each function as a query. A function whose arguments have no defaults is
+# called with every value that they can have, which so far is the name of a view.
 my %calls =
   (connpool_live_sessions =>
 	  [qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients)]
@@ -169,11 +171,15 @@ sub queries
 	my ($server) = @_;
 	my @queries;
 	foreach my $row (split /\n/, $server->safe_psql('postgres', <<'SQL'))
-SELECT c.relname, 'view', 0 FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+SELECT c.relname, 'view', 0
+FROM pg_depend d
+JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
 UNION ALL
-SELECT p.proname, 'function', p.pronargs - p.pronargdefaults FROM pg_depend d JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+SELECT p.proname, 'function', p.pronargs - p.pronargdefaults
+FROM pg_depend d
+JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND p.proname NOT LIKE '\_%'
 AND p.proname <> 'connpool_reset'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
@@ -190,8 +196,8 @@ SQL
 	return @queries;
 }
 
-# Read everything once as each role, and over HTTP. What an ordinary role may not read must
-# fail as a lack of privilege and as nothing else.
+# Read everything once as each role, and over HTTP. Reads that an ordinary role has no privilege
+# for must fail with SQLSTATE 42501.
 sub read_everything
 {
 	my ($server, $when, $http) = @_;
@@ -218,9 +224,9 @@ sub read_everything
 		}
 		leave($psql);
 	}
-	cmp_ok($read, '>', 100, "$when: $read queries were read");
+	cmp_ok($read, '>', 100, "$when: $read queries ran");
 	is(join("\n", map { "$_: $wrong{$_}" } sort keys %wrong),
-		'', "$when: every view and function answers each role");
+		'', "$when: every view and function can be read by each role");
 	if ($http)
 	{
 		foreach my $path (@paths)
@@ -230,7 +236,7 @@ sub read_everything
 			like(
 				$answer->{status},
 				$path eq '/health/database' ? qr/^(200|503)$/ : qr/^200$/,
-				"$when: $path answers");
+				"$when: $path is served");
 			JSON::PP->new->decode($answer->{content})
 			  if $answer->{headers}{'content-type'} =~ /json/;
 		}
@@ -255,8 +261,9 @@ $standby->start;
 # before any transaction is prepared: creating a logical slot would wait for it to finish
 $node->safe_psql('postgres', q{SELECT pg_create_logical_replication_slot('logical', 'pgoutput')});
 my @open = open_everything();
-poll_ok($node, <<'SQL', 'everything is open');
-SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') AND wait_event_type = 'Lock') = 2
+poll_ok($node, <<'SQL', 'all sessions, prepared transactions and slots are open');
+SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared')
+                              AND wait_event_type = 'Lock') = 2
    AND count(*) FILTER (WHERE backend_type = 'walsender') = 2
    AND count(*) FILTER (WHERE backend_type = 'parallel worker') = 2
    AND count(*) FILTER (WHERE application_name LIKE 'copy%' AND wait_event_type = 'Client') = 2
@@ -266,19 +273,21 @@ SELECT count(*) FILTER (WHERE application_name IN ('waiter', 'behind prepared') 
    AND (SELECT count(*) FROM connpool_pgbouncer WHERE up) = 1
 FROM pg_stat_activity
 SQL
-# the first prepared transaction is the oldest of all, before the worker of HTTP looks at it
-poll_ok(
-	$node,
-	q{SELECT current_value >= 3 FROM get_connection_stats() WHERE metric_name = 'oldest_transaction_seconds'},
-	'a transaction is three seconds old');
+# the first prepared transaction must be the oldest when the HTTP worker reads it
+poll_ok($node, <<~'SQL', 'a transaction is three seconds old');
+	SELECT current_value >= 3
+	FROM get_connection_stats()
+	WHERE metric_name = 'oldest_transaction_seconds'
+	SQL
 read_everything($node, 'primary', $port);
 
-# the same numbers by both ways
+# SQL and HTTP show the same numbers
 my $by_sql =
   sum_of(series($node->safe_psql('postgres', 'SELECT connpool_metrics()'), 'connections'));
 my $by_http = metric($port, 'connections');
-is($by_http, $by_sql - 1,
-	'SQL and HTTP count the same sessions, but for the one that asks by SQL');
+is( $by_http,
+	$by_sql - 1,
+	'HTTP counts the sessions that SQL counts, except the one that runs the SQL');
 is( $by_http,
 	$node->safe_psql('postgres',
 		q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'}) -
@@ -288,16 +297,16 @@ poll_ok(
 	$node,
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'both prepared transactions are suspects');
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT root_blocker FROM connpool_blocked_queries WHERE application_name = 'behind prepared'}
-	),
-	'0',
-	'a prepared transaction is the head of its queue');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT root_blocker
+		FROM connpool_blocked_queries
+		WHERE application_name = 'behind prepared'
+		SQL
+	'0', 'root_blocker is 0 for a session that waits for a prepared transaction');
 
 my ($oldest) = split /\|/, stat_of($node, 'oldest_transaction_seconds');
 cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest),
-	'<', 2, 'over HTTP a prepared transaction is as old as in SQL');
+	'<', 2, 'HTTP and SQL show the same age of the oldest transaction');
 
 # the standby replays all of it
 $node->wait_for_catchup($standby);
@@ -308,12 +317,13 @@ undef @open;
 $node->stop('immediate');
 $node->start;
 is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'),
-	'2', 'prepared transactions are there after a crash');
-poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler is back');
-ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }), 'HTTP is back');
+	'2', 'prepared transactions survive a crash');
+poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler runs after a crash');
+ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }),
+	'HTTP is served after a crash');
 read_everything($node, 'after a crash', $port);
 
-# the promoted standby takes the prepared transactions over
+# the promoted standby has the prepared transactions
 $node->stop('fast');
 $standby->promote;
 poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');

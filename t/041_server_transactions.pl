@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # PostgreSQL begins transactions of its own in an idle session: to deliver notifications, to
-# catch up with invalidations and, since 17, to run login triggers. They are not the session's.
-# Needs a client that reads what the server sends unasked, which psql does not.
+# catch up with invalidations and, since 17, to run login triggers. They must not count.
+# Needs a client that reads unsolicited messages, which psql does not.
 use strict;
 use warnings FATAL => 'all';
 
@@ -61,20 +61,23 @@ foreach my $round (1 .. 12)
 is(transactions('idler'), 1, 'invalidations add no transaction to an idle session');
 is(transactions('newcomer'),
 	0, 'invalidations add no transaction to a session that has run nothing');
-is( $watcher->query_safe(
-		q{SELECT string_agg(violations::text, ' ') FROM connpool_sessions WHERE application_name IN ('idler', 'listener')}
-	),
+is( $watcher->query_safe(<<~'SQL'),
+		SELECT string_agg(violations::text, ' ')
+		FROM connpool_sessions
+		WHERE application_name IN ('idler', 'listener')
+		SQL
 	'{} {}',
 	'neither session violates pool_max_uses');
 
 SKIP:
 {
 	skip 'login triggers came with 17', 1 if $node->pg_version < 17;
-	$node->safe_psql(
-		'postgres',
-		q{CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM 1; END $$;
-		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login(); ALTER EVENT TRIGGER login ENABLE ALWAYS}
-	);
+	$node->safe_psql('postgres', <<~'SQL');
+		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql
+		  AS $$ BEGIN PERFORM 1; END $$;
+		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login();
+		ALTER EVENT TRIGGER login ENABLE ALWAYS
+		SQL
 	my $late = Wire->connect_to($node, 'late', user => $user);
 	$late->query('SELECT 1');
 	is(transactions('late'), 1, 'a login trigger adds no transaction');

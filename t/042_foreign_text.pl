@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Views show text of other databases: text in another encoding or in none, and text of databases
-# that give one queryid to different statements. No such text may fail a query, whatever the
-# encodings of the reader's database and client. Each question sets the client's encoding.
+# Views show text of other databases: text in another encoding or in none, and text of databases in
+# which one queryid has different statements. No such text may make a query fail, whatever the
+# encodings of the reader's database and client. Needs databases and clients of several encodings.
 # scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';
@@ -25,16 +25,20 @@ my $user = $node->safe_psql('postgres', 'SELECT session_user');
 my %databases = (latin => 'LATIN1', ascii => 'SQL_ASCII');
 foreach my $database (sort keys %databases)
 {
-	$node->safe_psql('postgres',
-		"CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}' LC_COLLATE 'C' LC_CTYPE 'C'"
-	);
+	$node->safe_psql('postgres', <<~"SQL");
+		CREATE DATABASE $database TEMPLATE template0 ENCODING '$databases{$database}'
+		  LC_COLLATE 'C' LC_CTYPE 'C'
+		SQL
 	$node->safe_psql($database, 'CREATE EXTENSION connpool_monitor CASCADE');
 }
-$node->safe_psql('postgres',
-	'CREATE ROLE app LOGIN; CREATE ROLE watcher LOGIN IN ROLE pg_monitor; CREATE TABLE held (i int); INSERT INTO held VALUES (1)'
-);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE ROLE app LOGIN;
+	CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+	CREATE TABLE held (i int);
+	INSERT INTO held VALUES (1)
+	SQL
 
-# A session that says its encoding before psql could, and stays.
+# Open a session that runs statements and stays open. psql would set its own client_encoding first.
 sub odd_session
 {
 	my ($database, $application, @statements) = @_;
@@ -62,25 +66,29 @@ $named->query('SELECT 1');
 # a character that LATIN1 does not have
 my $euro =
   odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
-# not by pg_stat_activity, which writes behind its copy of such a text
-poll_ok(
-	$node,
-	q{SELECT count(*) = 2 FROM connpool_sessions WHERE application_name IN ('runs', 'waiter') AND state = 'active'},
-	'statements with odd bytes run');
+# not by pg_stat_activity, whose function writes beyond its copy of such a text
+poll_ok($node, <<~'SQL', 'two statements with invalid bytes run');
+	SELECT count(*) = 2
+	FROM connpool_sessions
+	WHERE application_name IN ('runs', 'waiter') AND state = 'active'
+	SQL
 wait_samples($node, 5);
 
-my @views = split /\n/, $node->safe_psql(
-	'postgres',
-	q{SELECT c.relname FROM pg_depend d JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+my @views = split /\n/, $node->safe_psql('postgres', <<~'SQL');
+	SELECT c.relname
+	FROM pg_depend d
+	JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
-	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') ORDER BY 1});
+	AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+	ORDER BY 1
+	SQL
 my @queries = (
 	(map { "TABLE $_" } @views),
 	'SELECT * FROM connpool_audit()',
 	'SELECT connpool_metrics()',
 	'SELECT connpool_health()');
 
-# Read everything; return what failed, and the answers.
+# Run all queries. Return the errors and the results.
 sub read_all
 {
 	my ($database, $encoding) = @_;
@@ -99,10 +107,10 @@ foreach my $database ('postgres', 'latin', 'ascii')
 {
 	foreach my $encoding ('UTF8', 'LATIN1', 'SQL_ASCII', 'EUC_JP')
 	{
-		# PostgreSQL has no conversion between those two
+		# PostgreSQL has no conversion between these two
 		next if $database eq 'latin' && $encoding eq 'EUC_JP';
 		my ($failed, $answers) = read_all($database, $encoding);
-		is($failed, '', "every view answers in $database to a client of $encoding");
+		is($failed, '', "every view can be read in $database by a client with encoding $encoding");
 		next if $encoding ne 'UTF8';
 		ok(utf8::decode($answers), "a UTF8 client of $database receives valid UTF-8");
 	}
@@ -111,26 +119,28 @@ foreach my $database ('postgres', 'latin', 'ascii')
 sub in_utf8 { return $node->safe_psql('postgres', "SET client_encoding = 'UTF8'; $_[0]"); }
 is( in_utf8(q{SELECT query FROM connpool_leaks WHERE application_name = 'leak'}),
 	"BEGIN; SELECT 'caf\xc3\xa9'",
-	'a query of a LATIN1 database is converted');
+	'a query of a LATIN1 database is converted to UTF-8');
 is( in_utf8(q{SELECT query FROM connpool_blocked_queries WHERE application_name = 'waiter'}),
 	'SELECT pg_advisory_lock(1) AS "??"',
-	'bytes of no encoding are replaced');
+	'bytes that are valid in no encoding are replaced');
 # PostgreSQL itself replaces them in an application_name, since 16 by their numbers
 like(in_utf8(q{SELECT application_name FROM connpool_sessions WHERE role = 'app'}),
-	qr/^a(\?|\\xe9)$/, 'odd bytes of an application_name are replaced');
+	qr/^a(\?|\\xe9)$/, 'invalid bytes of an application_name are replaced');
 is(in_utf8(q{SELECT database, role FROM connpool_sessions WHERE application_name = 'named'}),
-	'd?|r?', 'odd bytes in names of databases and roles are replaced');
-is( $node->safe_psql(
-		'postgres',
-		q{SET client_encoding = 'LATIN1'; SELECT query FROM connpool_leaks WHERE application_name = 'euro'}
-	),
+	'd?|r?', 'invalid bytes in names of databases and roles are replaced');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SET client_encoding = 'LATIN1';
+		SELECT query FROM connpool_leaks WHERE application_name = 'euro'
+		SQL
 	"BEGIN; SELECT '?'",
 	'a character that the client does not have is replaced');
-is( in_utf8(
-		q{SELECT query FROM slow_queries WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'}
-	),
+is( in_utf8(<<~'SQL'),
+		SELECT query
+		FROM slow_queries
+		WHERE database = 'ascii' AND query LIKE '%pg_sleep%' AND role = 'app'
+		SQL
 	'SELECT $1 AS "caf?", pg_sleep($2)',
-	'the text of one statement is replaced in part, the others are whole');
+	'only the invalid bytes of a statement are replaced');
 is( in_utf8(q{SELECT query FROM connpool_slow_statements WHERE role = 'app'}),
 	'SELECT $1 AS "caf?", pg_sleep($2)',
 	'connpool_slow_statements shows the replaced text too');
@@ -141,14 +151,17 @@ $node->safe_psql('template_of_both', 'CREATE TABLE t (i int); INSERT INTO t VALU
 foreach my $number (1, 2)
 {
 	$node->safe_psql('postgres', "CREATE DATABASE copy_$number TEMPLATE template_of_both");
-	$node->safe_psql("copy_$number",
-		"ALTER TABLE t RENAME COLUMN i TO renamed_$number; SELECT pg_sleep(0.15), renamed_$number FROM t"
-	);
+	$node->safe_psql("copy_$number", <<~"SQL");
+		ALTER TABLE t RENAME COLUMN i TO renamed_$number;
+		SELECT pg_sleep(0.15), renamed_$number FROM t
+		SQL
 }
-is( $node->safe_psql(
-		'postgres',
-		q{SELECT database, query FROM connpool_slow_statements WHERE database LIKE 'copy%' ORDER BY 1}
-	),
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT database, query
+		FROM connpool_slow_statements
+		WHERE database LIKE 'copy%'
+		ORDER BY 1
+		SQL
 	"copy_1|SELECT pg_sleep(\$1), renamed_1 FROM t\ncopy_2|SELECT pg_sleep(\$1), renamed_2 FROM t",
 	'each statement has the text of its own database');
 is( $node->safe_psql(
@@ -163,7 +176,7 @@ is( $node->safe_psql(
 	'SELECT pg_sleep($1) AS as_another',
 	'a statement that another role ran has its text');
 
-# A utility statement keeps its literals in pg_stat_statements.
+# a utility statement keeps its literals in pg_stat_statements
 $node->safe_psql('postgres', q{DO $$ BEGIN PERFORM pg_sleep(0.15), 'secret'; END $$});
 my $secrets = q{SELECT count(*) FROM connpool_slow_statements WHERE query LIKE '%secret%'};
 is($node->safe_psql('postgres', $secrets),
@@ -171,15 +184,17 @@ is($node->safe_psql('postgres', $secrets),
 $node->safe_psql('postgres', 'ALTER SYSTEM SET connpool_monitor.slow_statement_text = off');
 $node->reload;
 poll_ok(
-	$node,
-	'SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0 FROM connpool_slow_statements',
-	'with slow_statement_text off it shows queryids and no text');
+	$node, <<~'SQL',
+			SELECT count(*) > 0 AND count(query) = 0 AND count(queryid) > 0
+			FROM connpool_slow_statements
+			SQL
+	'connpool_slow_statements shows queryids and no text with slow_statement_text off');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.slow_statement_text');
 $node->reload;
 poll_ok(
 	$node,
 	"SELECT count(query) > 0 FROM connpool_slow_statements",
-	'with slow_statement_text on again the texts are back');
+	'connpool_slow_statements shows the texts again with slow_statement_text on');
 
 # pg_stat_statements in a schema that the caller may not use
 $node->safe_psql('postgres',
@@ -192,7 +207,7 @@ foreach my $query (
 	'SELECT count(query) > 0 FROM connpool_slow_statements')
 {
 	is($node->safe_psql('postgres', $query, extra_params => [ '-U', 'watcher' ]),
-		't', "without USAGE on the schema: $query");
+		't', "a member of pg_monitor without USAGE on the schema can run: $query");
 }
 $node->safe_psql('postgres', 'GRANT SELECT ON slow_queries TO app');
 like(
@@ -215,29 +230,33 @@ is( $node->safe_psql(
 		'SELECT count(*) > 0, count(query) FROM connpool_slow_statements',
 		extra_params => [ '-U', 'watcher' ]),
 	't|0',
-	'connpool_slow_statements then has numbers without text');
+	'connpool_slow_statements has numbers without text for a caller without EXECUTE');
 is( $node->safe_psql(
-		'postgres',
-		q{SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0 FROM connpool_audit()},
+		'postgres', <<~'SQL',
+				SELECT count(*) > 0, count(*) FILTER (WHERE status = 'UNKNOWN') > 0
+				FROM connpool_audit()
+				SQL
 		extra_params => [ '-U', 'watcher' ]),
 	't|t',
-	'and connpool_audit() calls the practices that need it unknown');
+	'connpool_audit() reports the practices that need pg_stat_statements as UNKNOWN');
 
 my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
 $node->reload;
-poll_ok(
-	$node,
-	q{SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'names are quoted in a sentence');
+poll_ok($node, <<~'SQL', 'a culprit quotes names that have punctuation');
+	SELECT culprit LIKE '%"web 900 (shop in shop), x" 6 (%'
+	FROM connpool_alerts
+	WHERE metric_name = 'total_connections'
+	SQL
 
-# functions of a user's own beside ours
+# functions of a user with the names of the extension's, and other arguments
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');
-$node->safe_psql(
-	'crowded', q{CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
-	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'}
-);
+$node->safe_psql('crowded', <<~'SQL');
+	CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'
+	SQL
 is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 	0, 'the extension is created beside functions of the same names');
 

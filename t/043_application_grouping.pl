@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# How application names become pools: the rule by itself, the address that a real PgBouncer
-# appends, and a reload that changes the rule while sessions are open.
+# How application names become pools: the rule alone, the address that PgBouncer appends, and a
+# reload that changes the rule while sessions are open. Needs PgBouncer and a compiled rule.
 # scripts/test: slow, 8 s
 use strict;
 use warnings FATAL => 'all';
@@ -12,10 +12,10 @@ use Application;
 use Connpool;
 use Wire;
 
-# What PostgreSQL keeps of a name.
+# Return the part of a name that PostgreSQL keeps.
 sub cut { return substr($_[0], 0, 63) }
 
-# name, pool with host, pool with numbers; undef: the same as the one before
+# name, pool with grouping by host, pool with grouping by numbers; undef: the same as the previous
 my @names = (
 	# without an address, and nothing that looks like one
 	[''],
@@ -46,7 +46,7 @@ my @names = (
 	# two of them, one behind the other
 	[ 'web - 10.0.0.7:51234 - 10.0.0.8:40000', 'web' ],
 	[ 'web - unix(1@a):6432 - [::1]:2', 'web' ],
-	# PostgreSQL keeps 63 bytes: whatever is left of the address
+	# PostgreSQL keeps 63 bytes, which may cut the address
 	(map { [ cut('x' x $_ . ' - 10.0.0.7:51234'), cut('x' x $_) ] } 46 .. 64),
 	(map { [ cut('x' x $_ . ' - [2001:db8::a:1]:51234'), cut('x' x $_) ] } 46 .. 64),
 	(map { [ cut('x' x $_ . ' - unix(4711@host):6432'), cut('x' x $_) ] } 46 .. 64),
@@ -94,7 +94,7 @@ my @names = (
 	[ 'api-server-7d4b9c6f5-x2x9z', undef, 'api-server-*-*' ],
 	[ 'fluentd-x2x9z', undef, 'fluentd-*' ],
 	[ 'backup-28391040-bcdfg', undef, 'backup-*-*' ],
-	# what is no such suffix
+	# no suffix of a pod
 	['api-server'],
 	['web-front'],
 	['web-https'],
@@ -137,7 +137,7 @@ is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
 		'-o', "$dir/grouping",
 		"$ENV{TESTDIR}/t/unit/grouping.c", "$ENV{TESTDIR}/src/base/pool.c"),
 	0,
-	'the rule compiles by itself') or BAIL_OUT('no compiler');
+	'the rule compiles without the server') or BAIL_OUT('no compiler');
 append_to_file(
 	"$dir/names",
 	join(
@@ -154,11 +154,11 @@ foreach my $name (@names)
 	$numbers //= $host;
 	is( join(' / ', splice @pools, 0, 3),
 		"$full / $host / $numbers",
-		"\"$full\" off, by host, by numbers");
+		"the pools of \"$full\" with grouping off, by host and by numbers");
 }
-is("@pools", '', 'no line is left over');
+is("@pools", '', 'the program prints one line for each name and rule');
 
-# Clients of a real PgBouncer, over both kinds of sockets.
+# clients of a real PgBouncer, over TCP and Unix sockets
 my $user = getpwuid($<);
 my $node = new_node('grouped', <<'CONF');
 connpool_monitor.alert_after = 0
@@ -167,7 +167,7 @@ connpool_monitor.failed_query_percent_warning = -1
 connpool_monitor.leak_idle_age = '100ms'
 connpool_monitor.leak_age = '100ms'
 CONF
-sub sql { return $node->safe_psql('postgres', $_[0]) }
+
 my $pooler = start_pooler(
 	$node,
 	listen_addr => '127.0.0.1',
@@ -176,7 +176,7 @@ my $pooler = start_pooler(
 my $script = "$PostgreSQL::Test::Utils::tmp_check/briefly.sql";
 append_to_file($script, "SELECT pg_sleep(0.03)\n");
 
-# Four clients of one application, with three statements each.
+# Run four clients of an application with three statements each.
 sub run_clients
 {
 	my ($application, $host) = @_;
@@ -186,65 +186,74 @@ sub run_clients
 			'pgbench', '-n', '-M', 'simple', '-f', $script, '-c', 4, '-t', 3, '-h', $host, '-p',
 			$pooler->port, 'postgres'
 		],
-		"clients call themselves $application at $host");
+		"clients of $application connect at $host");
 	return;
 }
 
-# Sets the rule. A new session has the new rule after the postmaster has signalled all others.
+# Set the rule. The next session has it, because the postmaster reloads before it starts a session.
 sub group_by
 {
 	my ($rule) = @_;
-	sql("ALTER SYSTEM SET connpool_monitor.application_grouping = '$rule'");
-	sql('SELECT pg_reload_conf()');
+	sql($node, "ALTER SYSTEM SET connpool_monitor.application_grouping = '$rule'");
+	sql($node, 'SELECT pg_reload_conf()');
 	poll_ok(
 		$node,
 		"SELECT current_setting('connpool_monitor.application_grouping') = '$rule'",
-		"grouped by $rule");
+		"the rule is $rule");
 	return;
 }
 
 sub pool
 {
 	my ($application, $columns) = @_;
-	return sql("SELECT $columns FROM connpool_pools WHERE application_name = '$application'");
+	return sql($node,
+		"SELECT $columns FROM connpool_pools WHERE application_name = '$application'");
 }
 
 sub nothing_lost
 {
 	my ($when) = @_;
-	is( sql(q{SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries, (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned - sessions_failed - sessions_killed - connections) FROM connpool_pools)
-		FROM connpool_query_stats WHERE period = 'since_reset'}),
-		'0|0',
-		"the pools have every statement and session $when");
+	is(sql($node, <<~'SQL'), '0|0', "the pools have every statement and session $when");
+		SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries,
+		       (SELECT sum(sessions_opened - sessions_closed - sessions_abandoned
+		                   - sessions_failed - sessions_killed - connections)
+		        FROM connpool_pools)
+		FROM connpool_query_stats WHERE period = 'since_reset'
+		SQL
 	return;
 }
 my $pools_of_web = q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'web%'};
 
 run_clients('web', $_) foreach '127.0.0.1', $pooler->host;
-is(sql($pools_of_web), '1', 'clients at several addresses are one pool');
+is(sql($node, $pools_of_web), '1', 'clients at several addresses are one pool');
 is(pool('web', 'connections, peak_connections, queries >= 24'),
-	'4|4|t', 'which has their connections and statements');
-is(sql(q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
-	'4', 'a session keeps its full name');
-is( sql(q{SELECT count(DISTINCT application_name) FROM connpool_slow_statements WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'}
-	),
-	'5',
-	'so does a slow statement: pgbench has four ports, and one pid');
-sql('ALTER SYSTEM SET connpool_monitor.slow_statements_warning = 1');
-sql('SELECT pg_reload_conf()');
-poll_ok(
-	$node,
-	qq{SELECT culprit ~ ' web \\d+ \\($user in postgres\\)' FROM connpool_alerts WHERE metric_name = 'slow_statements'},
-	'the culprit is the pool');
+	'4|4|t', 'the pool has their connections and statements');
+is( sql($node,
+		q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
+	'4',
+	'connpool_sessions shows the full name of a session');
+is(sql($node, <<~'SQL'), '5', 'connpool_slow_statements shows full names: four ports and one pid');
+	SELECT count(DISTINCT application_name)
+	FROM connpool_slow_statements
+	WHERE application_name ~ '^web - (127.0.0.1:|unix\()\d+'
+	SQL
+sql($node, 'ALTER SYSTEM SET connpool_monitor.slow_statements_warning = 1');
+sql($node, 'SELECT pg_reload_conf()');
+poll_ok($node, <<~"SQL", 'the culprit of an alert is the pool');
+	SELECT culprit ~ ' web \\d+ \\($user in postgres\\)'
+	FROM connpool_alerts
+	WHERE metric_name = 'slow_statements'
+	SQL
 my $name = 'n' x 55;
 run_clients($name, '127.0.0.1');
-is( sql(q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}
+is( sql($node,
+		q{SELECT DISTINCT application_name FROM connpool_pools WHERE application_name LIKE 'nnn%'}
 	),
 	$name,
-	'an address of which PostgreSQL has cut the end is dropped too');
+	'an address that PostgreSQL has truncated is removed too');
 nothing_lost('by host');
 
-# Sessions that are open while the rule changes. A statement counts in the pool in force when it ends.
+# Sessions are open while the rule changes. A statement counts in the pool in force when it ends.
 my %wire = map { $_ => Wire->connect_to($node, "$_ - 10.0.0.7:51234", user => $user) }
   qw(busy failing idle);
 $_->query('SELECT 1') foreach values %wire;
@@ -252,86 +261,96 @@ group_by('off');
 is(pool('busy', 'connections, queries'),
 	'1|1', 'a session stays in its pool until its next statement');
 $wire{busy}->query('SELECT 1');
-is(pool('busy', 'connections, queries'), '0|1', 'and leaves it with that');
+is(pool('busy', 'connections, queries'),
+	'0|1', 'a session leaves its pool with the first statement under the new rule');
 is(pool('busy - 10.0.0.7:51234', 'connections, queries, sessions_opened'),
-	'1|1|0', 'for the pool of its full name');
+	'1|1|0', 'that statement counts in the pool of its full name');
 $wire{failing}->query('SELECT 1/0');
 is(pool('failing', 'connections, queries, failed_queries'),
-	'1|2|1', 'a statement that fails does not take the session with it');
+	'1|2|1', 'a statement that fails does not move its session');
 $wire{failing}->query('SELECT 1');
-is(pool('failing - 10.0.0.7:51234', 'connections, queries'), '1|1', 'but the next one does');
+is(pool('failing - 10.0.0.7:51234', 'connections, queries'),
+	'1|1', 'a statement after a failure moves its session');
 $wire{idle}->end;
 poll_ok(
 	$node,
 	q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'idle'},
-	'a session that runs nothing more leaves its pool');
+	'a session that runs no further statement leaves its pool when it ends');
 is(pool('idle', 'queries, sessions_opened, sessions_closed'),
-	'1|1|0', 'to which belongs what it has done');
+	'1|1|0', 'its statements count in the pool in which it ran them');
 is(pool('idle - 10.0.0.7:51234', 'queries, sessions_opened, sessions_closed'),
-	'0|0|1', 'and ends in the one of its full name');
+	'0|0|1', 'its end counts in the pool of its full name');
 run_clients('web', '127.0.0.1');
-is(sql($pools_of_web), '5', 'now each client is a pool');
+is(sql($node, $pools_of_web), '5', 'each client is a pool with grouping off');
 nothing_lost('after a change of the rule');
 
 group_by('numbers');
 $wire{busy}->query('SELECT 1');
 is(pool('busy', 'connections, queries, sessions_opened'),
-	'1|2|1', 'a session returns to the pool that it came from');
+	'1|2|1', 'a session returns to the pool it came from');
 $wire{busy}->query("SET application_name = 'busy - 10.0.0.8:4'");
 is(pool('busy', 'connections, queries, peak_connections'),
-	'1|3|1', 'and stays there when only its address changes');
+	'1|3|1', 'a session stays in its pool if only its address changes');
 run_clients("api-7d4b9c6f5-$_", $pooler->host) foreach 'x2x9z', 'bcdfg';
-is( sql(q{SELECT application_name, connections, queries >= 24 FROM connpool_pools WHERE application_name LIKE 'api%'}
-	),
-	'api-*-*|4|t',
-	'all pods of a deployment are one pool');
-# a pool gets its series after 30 samples
+is(sql($node, <<~'SQL'), 'api-*-*|4|t', 'all pods of a deployment are one pool');
+	SELECT application_name, connections, queries >= 24
+	FROM connpool_pools
+	WHERE application_name LIKE 'api%'
+	SQL
+# a pool gets a series after 30 samples
 poll_ok($node, <<'SQL', 'the series of the pool has the grouped name');
 SELECT connpool_metrics() LIKE '%connpool_pool_queries_total{%,application="api-*-*"}%'
 SQL
 nothing_lost('by numbers');
 
-# An idle session is suspect as soon as its pool opens another; which one says its full name.
+# an idle session is a suspect when its pool opens another, and is listed with its full name
 my @job = Wire->connect_to($node, 'job-1', user => $user);
 $job[0]->query('SELECT 1');
 $node->safe_psql('postgres', 'SELECT pg_sleep(0.2)');
-is(sql(q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}),
+is(sql($node, q{SELECT count(*) FROM connpool_leaks WHERE application_name LIKE 'job%'}),
 	'0', 'a pool that opens no session has no suspect');
 push @job, Wire->connect_to($node, 'job-2', user => $user);
 $job[1]->query('SELECT 1');
 poll_ok(
 	$node,
 	q{SELECT string_agg(application_name, ',') = 'job-1' FROM connpool_leaks WHERE kind = 'idle'},
-	'a session of another name in the same pool makes one suspect');
+	'an idle session is a suspect after its pool opened a session of another name');
 $job[1]->query('BEGIN');
-my $suspects =
-  q{SELECT string_agg(application_name, ',') FROM connpool_leaks WHERE kind = 'idle_in_transaction'};
-poll_ok($node, "$suspects" =~ s/string_agg.*'\)/count(*) = 1/r, 'a transaction is a suspect');
+my $suspects = <<~'SQL';
+	SELECT string_agg(application_name, ',')
+	FROM connpool_leaks
+	WHERE kind = 'idle_in_transaction'
+	SQL
+poll_ok($node, "$suspects" =~ s/string_agg.*'\)/count(*) = 1/r,
+	'an idle transaction is a suspect');
 
 foreach my $case ([ 'job-*', 'job-2' ], [ 'job-2', '' ])
 {
 	my ($exempt, $left) = @$case;
-	sql("ALTER SYSTEM SET connpool_monitor.exempt_applications = '$user/$exempt'");
-	sql('SELECT pg_reload_conf()');
+	sql($node, "ALTER SYSTEM SET connpool_monitor.exempt_applications = '$user/$exempt'");
+	sql($node, 'SELECT pg_reload_conf()');
 	poll_ok(
 		$node,
 		"SELECT current_setting('connpool_monitor.exempt_applications') = '$user/$exempt'",
 		"$exempt is exempt");
-	is(sql($suspects), $left, 'an exemption is of the full name');
+	is(sql($node, $suspects), $left, "an exemption of $exempt applies to the full name");
 }
 $_->end foreach @job, @wire{qw(busy failing)};
 
-# Pools keep their names over a restart; the rule is for sessions.
+# pools keep their names over a restart, because the rule applies to sessions
 stop_pooler($pooler);
-my $before = sql(
-	q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
-);
+my $before = sql($node, <<~'SQL');
+	SELECT string_agg(application_name || queries, ',' ORDER BY application_name)
+	FROM connpool_pools
+	WHERE application_name ~ '^(web|api|busy|n)'
+	SQL
 group_by('host');
 $node->restart;
-is( sql(q{SELECT string_agg(application_name || queries, ',' ORDER BY application_name) FROM connpool_pools WHERE application_name ~ '^(web|api|busy|n)'}
-	),
-	$before,
-	'a restart changes no pool');
+is(sql($node, <<~'SQL'), $before, 'a restart changes no pool');
+	SELECT string_agg(application_name || queries, ',' ORDER BY application_name)
+	FROM connpool_pools
+	WHERE application_name ~ '^(web|api|busy|n)'
+	SQL
 nothing_lost('after a restart');
 $node->stop('fast');
 done_testing();

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Series by pool in /metrics: how many clients can create by choosing names, which pools get
-# one, for how long they keep it, and what the series sum up to.
+# Series by pool in /metrics: how many of them clients can create by choosing names, which pools
+# get one, how long they keep it, and their sums. Needs many scrapes over two minutes.
 # scripts/test: slow, 130 s
 use strict;
 use warnings FATAL => 'all';
@@ -13,8 +13,9 @@ use lib $FindBin::RealBin;
 use Connpool;
 use Http;
 
-# In samples, of which there are ten a second here; as doc/reference.md has it.
-my ($lasting, $period, $places) = (30, 600, 20);
+# the rules of doc/reference.md, in samples, of which there are ten a second: a pool gets a series
+# after $lasting, a series can be replaced once in $period, and there are $slots
+my ($lasting, $period, $slots) = (30, 600, 20);
 
 my $port = http_port();
 my $node = new_node('series', <<"CONF");
@@ -25,7 +26,8 @@ CONF
 
 sub samples { return $node->safe_psql('postgres', 'SELECT samples FROM connpool_info()'); }
 
-# One scrape: by application, statements and sessions of each series; and both sums of statements.
+# Scrape: return statements and sessions of each series by application, and the sums of statements
+# over pools and over databases. Record series that fell.
 my (%named, $fell, %last);
 
 sub scrape
@@ -50,11 +52,12 @@ sub scrape
 	%last = %{ $now{queries} };
 	return \%now;
 }
-# Scrape until the series of that application is there, once in some samples, and return what is true of it then.
+
+# Scrape every other sample until the application has a series. Return the last scrape.
 sub wait_for_series
 {
-	my ($application, $most_samples, $meanwhile) = @_;
-	my $until = samples() + $most_samples;
+	my ($application, $max_samples, $meanwhile) = @_;
+	my $until = samples() + $max_samples;
 	my $scrape;
 	do
 	{
@@ -66,33 +69,31 @@ sub wait_for_series
 }
 $fell = '';
 
-# A few pools: each gets its series once it has lasted.
+# a few pools: each gets a series after $lasting samples
 my %session = map { $_ => session($node, $_) } qw(web worker);
 $session{$_}->query_safe('SELECT 1') foreach keys %session;
 my $scrape = scrape();
-is(join(' ', grep { $_ ne 'other' } keys %{ $scrape->{queries} }),
-	'', 'a pool that has just come has no series');
-is($scrape->{connections}{other}, 2, 'its sessions count as others');
-is($scrape->{sum}, $scrape->{total}, 'the sum over the series of pools is that over databases');
+is(join(' ', grep { $_ ne 'other' } keys %{ $scrape->{queries} }), '', 'a new pool has no series');
+is($scrape->{connections}{other}, 2, 'sessions of a pool without a series count as other');
+is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases');
 $scrape = wait_for_series('web', 10 * $lasting);
 is( "$scrape->{queries}{web} $scrape->{connections}{web}",
 	'0 1',
-	'the series of a pool that lasts begins at zero, with its sessions');
-is($scrape->{sum}, $scrape->{total},
-	'the sum has each statement once when a pool gets its series');
+	'the series of a pool starts at zero, with its sessions');
+is($scrape->{sum}, $scrape->{total}, 'a statement counts once when its pool gets a series');
 $session{web}->query_safe('SELECT 1');
 $scrape = scrape();
-is($scrape->{queries}{web}, 1, 'the series counts from then on');
-is($scrape->{sum}, $scrape->{total}, 'and the sum stays exact');
+is($scrape->{queries}{web}, 1, 'the series counts later statements');
+is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases when a series counts');
 
-# A pool whose sessions are too short for any sample lasts too.
+# a pool whose sessions are too short for any sample lasts too
 $scrape = wait_for_series(
 	'brief',
 	20 * $lasting,
 	sub { connects($node->connstr('postgres') . ' application_name=brief') });
-ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets its series');
+ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets a series');
 
-# Sessions that rename themselves all the time.
+# sessions that rename themselves all the time
 my $before = keys %named;
 my @sessions = map { session($node, "first_$_") } 1 .. 20;
 foreach my $round (1 .. 10)
@@ -102,26 +103,24 @@ foreach my $round (1 .. 10)
 }
 is(keys(%named) - $before,
 	0, '20 sessions that rename themselves at each of ten scrapes create no series');
-is($scrape->{sum}, $scrape->{total}, 'the sum is exact meanwhile');
-is($scrape->{connections}{other}, 20, 'these sessions count as others');
+is($scrape->{sum}, $scrape->{total},
+	'the pools add up to the databases while sessions rename themselves');
+is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
 
-# They may let names last; then as many get a series as there are places, and one more in each period.
+# names that last: as many get a series as there are slots, and one more in each period
 foreach my $round (1 .. 3)
 {
 	$sessions[$_]->query_safe("SET application_name = 'lasting_${round}_$_'") foreach 0 .. 19;
 	wait_samples($node, $lasting + 5);
 	$scrape = scrape();
 }
-my $allowed = $places + int(samples() / $period);
-cmp_ok(scalar keys %named, '<=', $allowed, "names that last create no more than $allowed series");
-cmp_ok(
-	scalar keys %{ $scrape->{queries} },
-	'<=',
-	$places + 1,
-	"no more than $places pools have a series at once");
+my $allowed = $slots + int(samples() / $period);
+cmp_ok(scalar keys %named, '<=', $allowed, "names that last create at most $allowed series");
+cmp_ok(scalar keys %{ $scrape->{queries} },
+	'<=', $slots + 1, "at most $slots pools have a series at a time");
 ok(exists $scrape->{queries}{$_}, "$_ keeps its series") foreach qw(web worker);
 
-# Two pools that do much more, while every named pool has a session but one that is unused from now on.
+# Two pools do much more, while every pool with a series has a session, except one that is unused.
 my @kept = sort grep { /^lasting/ } keys %{ $scrape->{queries} };
 $sessions[$_]->query_safe("SET application_name = '$kept[$_]'") foreach 0 .. $#kept;
 leave($_) foreach splice @sessions, scalar @kept;
@@ -140,7 +139,7 @@ foreach my $turn (1, 2)
 {
 	my %values;
 	my $entered;
-	my $most = samples() + 2 * $period + 50;
+	my $limit = samples() + 2 * $period + 50;
 	do
 	{
 		%values = %{ $scrape->{queries} };
@@ -148,44 +147,45 @@ foreach my $turn (1, 2)
 		wait_samples($node, 5);
 		$scrape = scrape();
 		($entered) = grep { !exists $values{$_} } keys %{ $scrape->{queries} };
-	} until defined $entered || samples() > $most;
+	} until defined $entered || samples() > $limit;
 	like($entered // 'none', qr/^big/, "a larger pool gets a series, turn $turn");
-	is(scalar keys %{ $scrape->{queries} }, $places + 1, 'one other pool lost its series');
+	is(scalar keys %{ $scrape->{queries} },
+		$slots + 1, "another pool loses its series, turn $turn");
 	my ($left) = grep { !exists $scrape->{queries}{$_} } keys %values;
 	$lost += $values{$left};
 	is($scrape->{sum} + $lost,
 		$scrape->{total},
-		'the sum lacks what was last shown of pools without a series any more, and nothing else');
-	$allowed = $places + int(samples() / $period);
-	cmp_ok(scalar keys %named, '<=', $allowed, "no more than $allowed series were created so far");
+		'the sum over pools lacks only the last values of series that were removed');
+	$allowed = $slots + int(samples() / $period);
+	cmp_ok(scalar keys %named, '<=', $allowed, "at most $allowed series were created so far");
 }
 ok(!exists $scrape->{queries}{$unused}, 'a pool that is unused for a period loses its series');
-ok(exists $scrape->{queries}{$_}, "both $_ has a series") foreach qw(big bigger);
-is($fell, '', 'no series ever fell');
+ok(exists $scrape->{queries}{$_}, "the larger pool $_ has a series") foreach qw(big bigger);
+is($fell, '', 'no series falls');
 
-# What a restart keeps, and a reset.
+# restart and reset
 my %before = %{ $scrape->{queries} };
 eval { leave($_) } foreach values %session, @sessions;
 $scrape = scrape();
 $node->restart;
-ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }),
-	'the worker is there after a restart');
+ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'HTTP answers after a restart');
 my $sum = $scrape->{sum} - $scrape->{total};
 $scrape = scrape();
 is( join(' ', sort keys %{ $scrape->{queries} }),
 	join(' ', sort keys %before),
 	'pools keep their series over a restart');
-is($scrape->{sum} - $scrape->{total}, $sum, 'the sum is what it was');
-is($fell, '', 'no series fell at the restart');
+is($scrape->{sum} - $scrape->{total},
+	$sum, 'the difference of the sums is the same after a restart');
+is($fell, '', 'no series falls at a restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 %last = ();
 $scrape = scrape();
 is( join(' ', sort keys %{ $scrape->{queries} }),
 	join(' ', sort keys %before),
 	'pools keep their series over a reset');
-is($scrape->{sum}, $scrape->{total}, 'after which the sum is that over databases again');
+is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a reset');
 $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();
-is($scrape->{sum}, $scrape->{total}, 'and stays so');
+is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
 $node->stop;
 done_testing();

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Statements that wait for their client inside a transaction: a COPY left alone in either
-# direction, a pipeline without Sync, a large result that nobody reads, and what only looks
-# like it. libpq always sends Sync and reads what it is sent, so these clients speak the
-# protocol themselves.
+# Statements that wait for their client inside a transaction: a COPY that gets no data or is not
+# read, a pipeline without Sync, a large result that is not read, and statements that only
+# resemble these. libpq always sends Sync and reads all data, so the test speaks the protocol.
 # scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,15 +21,16 @@ CONF
 my $user = $node->safe_psql('postgres', 'CREATE TABLE t (a text); SELECT current_user');
 my $large = q{SELECT repeat('x', 1000) FROM generate_series(1, 20000)};
 
-sub sql        { return $node->safe_psql('postgres', $_[0]) }
 sub connect_as { return Wire->connect_to($node, $_[0], user => $user) }
-sub listed     { return sql('SELECT count(*) FROM connpool_leaks') }
+sub listed     { return sql($node, 'SELECT count(*) FROM connpool_leaks') }
 
-# Columns of the kind's row of connpool_leak_stats.
-sub stats_query {
+
+# Return a query for columns of the row waiting_for_client of connpool_leak_stats.
+sub stats_query
+{
 	return "SELECT $_[0] FROM connpool_leak_stats WHERE kind = 'waiting_for_client'";
 }
-sub stats { return sql(stats_query($_[0])) }
+sub stats { return sql($node, stats_query($_[0])) }
 
 sub stats_become
 {
@@ -64,7 +64,7 @@ SQL
 	return;
 }
 
-# Do something again and again for three times leak_age; how often was a suspect listed?
+# Call $step repeatedly for three times leak_age. Return how often a suspect was listed.
 sub suspected_while
 {
 	my ($step) = @_;
@@ -82,45 +82,47 @@ sub suspected_while
 my $loader = begin_copy(connect_as('loader'));
 $loader->send_message('d', "a row\n");
 suspected('loader');
-is( sql(<<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
+is( sql($node, <<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
 SELECT state, pid = (SELECT pid FROM pg_stat_activity WHERE application_name = 'loader'),
        held > '1 s' AND held <= xact_age, xact_age < '1 min', query
 FROM connpool_leaks
 SQL
-	'the row of a COPY left alone says for how long it has waited, in how old a transaction');
+	'the row of a COPY without data has the times of its wait and of its transaction');
 is(stat_of($node, 'leak_suspects'), '1|5|WARNING', 'the metric counts the same session');
 wait_samples($node, 2);
 is(stats('suspects, detected, released, ended'),
 	'1|1|0|0', 'the statistics count it once, over many samples');
-poll_ok($node, <<'SQL', 'the alert names it and how long it has waited');
+poll_ok($node, <<'SQL', 'the alert names the session and the time it has waited');
 SELECT status = 'WARNING' AND culprit ~ 'The oldest is pid \d+ of loader \(.*\), for \d+ s'
 FROM connpool_alerts WHERE metric_name = 'leak_suspects'
 SQL
 
-# It goes on, which is progress, and stops again: a second occurrence.
+# data arrives, which is progress, and stops again: a second occurrence
 $loader->send_message('d', "another\n");
-stats_become('suspects = 0 AND released = 1', 'data from its client releases it');
+stats_become('suspects = 0 AND released = 1', 'data from its client releases the occurrence');
 suspected('loader');
 stats_become('suspects = 1', 'the sampler suspects it again');
 $loader->send_message('c', '');
 is($loader->read_until('Z'), 'C Z', 'its COPY ends');
-stats_become('suspects = 0 AND detected = 2 AND released = 2', 'the end of its COPY releases it');
-is( sql(<<'SQL'), 'waiting_for_client|released|loader|t|2',
+stats_become(
+	'suspects = 0 AND detected = 2 AND released = 2',
+	'the end of the COPY releases the occurrence');
+is( sql($node, <<'SQL'), 'waiting_for_client|released|loader|t|2',
 SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '1 min', count(*)
 FROM connpool_leak_log GROUP BY 1, 2, 3, 4
 SQL
 	'both occurrences are logged with how long they were held');
 is(log_count($node, 'leak suspect pid \d+ of loader came back to work after \d+ s'),
-	2, 'the server log says that it came back to work');
+	2, 'the server log reports twice that the session resumed work');
 $loader->end;
 
 # COPY FROM STDIN that makes progress, a row every 50 ms.
 my $slow = begin_copy(connect_as('slow'));
 is(suspected_while(sub { $slow->send_message('d', "a row\n"); sleep 0.05 }),
 	0, 'a COPY that makes progress is no suspect, though its client is slow');
-is(stats('detected'), '2', 'nor has any sample counted it');
-is(sql(q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
-	'ClientRead', 'it was found waiting for its client all the same');
+is(stats('detected'), '2', 'no sample counts a COPY that makes progress');
+is(sql($node, q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
+	'ClientRead', 'the slow COPY waits for its client between rows');
 $slow->send_message('c', '')->read_until('Z');
 $slow->end;
 
@@ -131,7 +133,7 @@ $unload->send_message('Q', "COPY ($large) TO STDOUT\0");
 $report->send_message('Q', "$large\0");
 suspected('unload');
 suspected('report');
-is(sql(<<'SQL'), 'ClientWrite|2', 'both wait to write');
+is(sql($node, <<'SQL'), 'ClientWrite|2', 'both wait to write');
 SELECT wait_event, count(*) FROM pg_stat_activity
 WHERE application_name IN ('unload', 'report') GROUP BY 1
 SQL
@@ -151,23 +153,24 @@ my $pipeline = connect_as('pipeline');
 $pipeline->parse('', q{INSERT INTO t VALUES ('x')});
 execute_without_sync($pipeline);
 suspected('pipeline');
-is(sql('SELECT state FROM connpool_leaks'), 'active', 'a pipeline is not idle in transaction');
-is( sql('SELECT queries FROM connpool_leaks'),
-	sql(q{SELECT queries FROM connpool_sessions WHERE application_name = 'pipeline'}),
+is(sql($node, 'SELECT state FROM connpool_leaks'),
+	'active', 'a pipeline is not idle in transaction');
+is( sql($node, 'SELECT queries FROM connpool_leaks'),
+	sql($node, q{SELECT queries FROM connpool_sessions WHERE application_name = 'pipeline'}),
 	'a pipeline that waits for its next message runs no further statement');
 is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }),
 	0, 'a pipeline that sends statement after statement is no suspect');
 suspected('pipeline');
 $pipeline->sync;
-is(listed(), '0', 'Sync ends it at once');
+is(listed(), '0', 'Sync ends the wait at once');
 
-# One that turns from waiting to idle in transaction is of one kind at a time.
+# a session that waited for its client and is idle in transaction has one kind at a time
 $pipeline->query('BEGIN');
 $pipeline->parse('', 'SELECT 1');
 execute_without_sync($pipeline);
 suspected('pipeline');
 $pipeline->sync;
-poll_ok($node, <<'SQL', 'a session that has waited and is idle in transaction is of that kind');
+poll_ok($node, <<'SQL', 'a session that waited and is idle in transaction has the second kind');
 SELECT string_agg(kind, ' ') = 'idle_in_transaction' FROM connpool_leaks
 SQL
 $pipeline->query('COMMIT');
@@ -188,7 +191,7 @@ $pipeline->query('COMMIT');
 		[ q{sample_interval = '200ms'}, 1 ])
 	{
 		my ($setting, $is_listed) = @$change;
-		sql("ALTER SYSTEM SET connpool_monitor.$setting");
+		sql($node, "ALTER SYSTEM SET connpool_monitor.$setting");
 		$node->reload;
 		wait_samples($node, 5);
 		is(stats($counts), $before, "$setting changes no count");
@@ -197,34 +200,34 @@ $pipeline->query('COMMIT');
 	is(log_count($node, 'came back to work', $offset),
 		0, 'no change of a setting is logged as a return to work');
 
-	sql(<<'SQL');
+	sql($node, <<'SQL');
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE backend_type = 'connpool_monitor sampler'
 SQL
-	poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler is there again');
+	poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler is restarted');
 	wait_samples($node, 3);
-	is(stats($counts), $before, 'a new sampler counts nothing twice');
+	is(stats($counts), $before, 'a new sampler does not count an occurrence again');
 
-	is(sql('SELECT pg_cancel_backend(pid) FROM connpool_leaks'), 't', 'a cancel is sent');
+	is(sql($node, 'SELECT pg_cancel_backend(pid) FROM connpool_leaks'), 't', 'a cancel is sent');
 	wait_samples($node, 3);
 	is(listed(), '1', 'a cancel does not end a COPY that waits for data');
-	sql('SELECT pg_terminate_backend(pid) FROM connpool_leaks');
-	stats_become('suspects = 0', 'pg_terminate_backend() ends it');
-	is( sql('SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
+	sql($node, 'SELECT pg_terminate_backend(pid) FROM connpool_leaks');
+	stats_become('suspects = 0', 'pg_terminate_backend() ends the occurrence');
+	is( sql($node, 'SELECT outcome, kind, application_name FROM connpool_leak_log LIMIT 1'),
 		'ended|waiting_for_client|held',
-		'the log says that its session ended');
+		'the log has the outcome ended');
 }
 
-# Sessions that take the places of those that waited inherit nothing.
+# sessions that reuse the slots of sessions that waited inherit nothing
 {
 	my @waiting = map { begin_copy(connect_as("wait $_")) } 1 .. 3;
 	suspected('wait 1');
 	$_->abandon foreach @waiting;
-	poll_ok($node, <<'SQL', 'three sessions that waited are gone');
+	poll_ok($node, <<'SQL', 'three sessions that waited have ended');
 SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'wait %'
 SQL
 	my @fresh = map { begin_copy(connect_as("fresh $_")) } 1 .. 3;
-	is(listed(), '0', 'sessions that follow in their places have not waited yet');
+	is(listed(), '0', 'sessions that reuse their slots are no suspects');
 	$_->abandon foreach @fresh;
 }
 $pipeline->end;

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# What leak suspects hold back, and how many statements they have run: the columns queries
-# and holds of connpool_leaks.
+# What leak suspects hold, and how many statements they ran: the columns queries and holds of
+# connpool_leaks. Needs sessions that stay in a transaction, and a standby.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';
@@ -16,9 +16,7 @@ max_prepared_transactions = 5
 connpool_monitor.leak_age = '100ms'
 connpool_monitor.leak_idle_age = '1h'
 CONF
-sub sql { my ($query, @options) = @_; return $node->safe_psql('postgres', $query, @options) }
-
-sql(<<'SQL');
+sql($node, <<'SQL');
 CREATE TABLE orders (a int PRIMARY KEY);
 CREATE TABLE stock (a int);
 CREATE SCHEMA "My Schema";
@@ -29,22 +27,22 @@ CREATE DATABASE "other db";
 SELECT format('CREATE TABLE many_%s (a int)', i) FROM generate_series(1, 12) i \gexec
 SQL
 $node->safe_psql('other db', 'CREATE TABLE far (a int)');
-my $user = sql('SELECT current_user');
+my $user = sql($node, 'SELECT current_user');
 my @as_viewer = (extra_params => [ '-U', 'viewer' ]);
 
-# What connpool_leaks says that the session of that application holds.
+# Return the column holds of the session of an application.
 sub holds
 {
 	my ($application, @options) = @_;
 	my $row = "FROM connpool_leaks WHERE application_name = '$application'";
 	$node->poll_query_until('postgres', "SELECT count(*) = 1 $row")
 	  or die "$application is no suspect";
-	return sql("SELECT coalesce(holds, 'NULL') $row", @options);
+	return sql($node, "SELECT coalesce(holds, 'NULL') $row", @options);
 }
 
 my $writer = session($node, 'writer');
 
-# What it holds after these statements in a transaction of its own.
+# Return what a session holds after statements in a transaction of its own.
 sub holds_after
 {
 	my ($statements) = @_;
@@ -63,27 +61,27 @@ SQL
 is( holds('writer'),
 	'ShareRowExclusiveLock on public.orders, RowExclusiveLock on public.stock, '
 	  . 'AccessShareLock on public.stock; xid 1 transaction old',
-	'locks are named by mode and relation, the strongest first; the age of the xid follows');
+	'locks are listed by mode and relation, the strongest first, then the age of the xid');
 my $queries = q{SELECT queries FROM %s WHERE application_name = 'writer'};
-is( sql(sprintf $queries, 'connpool_leaks'),
-	sql(sprintf $queries, 'connpool_sessions'),
-	'queries is what connpool_sessions counts');
+is( sql($node, sprintf $queries, 'connpool_leaks'),
+	sql($node, sprintf $queries, 'connpool_sessions'),
+	'the column queries agrees with connpool_sessions');
 is(holds('writer', @as_viewer),
 	'NULL', 'a role that may not see the session does not see what it holds');
-is( sql('SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
+is( sql($node, 'SELECT queries IS NULL, query FROM connpool_leaks', @as_viewer),
 	't|<insufficient privilege>',
-	'nor how many statements it has run');
+	'a role that may not see the session does not see its number of statements');
 $writer->query_safe('ROLLBACK');
 
 $writer->query_safe(<<'SQL');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT * FROM "My Schema"."Odd "" Name";
 SQL
-sql('INSERT INTO stock VALUES (2)') foreach 1 .. 3;
+sql($node, 'INSERT INTO stock VALUES (2)') foreach 1 .. 3;
 is( holds('writer'),
 	'AccessShareLock on "My Schema"."Odd "" Name"; xmin 3 transactions old',
-	'names are quoted where needed, and the age of the snapshot is given');
-is(sql(<<'SQL'), 't', 'it is the age that pg_stat_activity gives');
+	'names are quoted where necessary, and the age of the snapshot is given');
+is(sql($node, <<'SQL'), 't', 'the age of the snapshot is that of backend_xmin');
 SELECT holds LIKE '%; xmin ' || age(a.backend_xmin) || ' transactions old'
 FROM connpool_leaks l JOIN pg_stat_activity a USING (pid)
 SQL
@@ -95,25 +93,25 @@ is( holds_after('SELECT pg_advisory_xact_lock(-7), pg_advisory_xact_lock_shared(
 like(
 	holds_after('LOCK TABLE ' . join(', ', map { "many_$_" } 1 .. 12)),
 	qr/^AccessExclusiveLock on public\.many_1, .*public\.many_10 and 2 more/,
-	'ten locks are named, and the others counted');
+	'ten locks are listed and the others counted');
 like(
 	holds_after('CREATE TABLE fresh (a int)'),
 	qr/^AccessExclusiveLock on relation \d+, .*on object 2200 of pg_namespace; xid 1 trans/,
-	'a relation that is not committed is shown by its OID');
-is(holds_after(''), 'NULL', 'a transaction that has done nothing holds nothing');
+	'a relation that is not committed is listed by its OID');
+is(holds_after(''), 'NULL', 'a transaction without statements holds nothing');
 
-# Another database's relation.
+# a relation of another database
 {
 	my $far = session($node, 'far', dbname => 'other db');
 	my $relation = $node->safe_psql('other db', q{SELECT 'far'::regclass::oid});
 	$far->query_safe('BEGIN; LOCK TABLE far IN ACCESS SHARE MODE');
 	is( holds('far'),
 		qq{AccessShareLock on relation $relation of database "other db"},
-		'a relation of another database is shown by its OID and database');
+		'a relation of another database is listed by its OID and database');
 	leave($far);
 }
 
-# Tables come and go while a session that locks one of them is listed again and again.
+# the view is read repeatedly while tables are created and dropped
 {
 	my $churn = session($node, 'churn');
 	my $failures = 0;
@@ -136,13 +134,13 @@ SQL
 		my ($status) = $node->psql('postgres', 'SELECT * FROM connpool_leaks');
 		$failures++ if $status != 0;
 	}
-	is($failures, 0, 'the view works while tables come and go');
+	is($failures, 0, 'connpool_leaks can be read while tables are created and dropped');
 	$writer->query_safe('ROLLBACK');
 	leave($churn);
 }
 
-# Prepared transactions, told apart though PostgreSQL calls each process 0.
-sql(<<'SQL');
+# prepared transactions are distinguished, although PostgreSQL shows pid 0 for all of them
+sql($node, <<'SQL');
 BEGIN; INSERT INTO stock VALUES (3); PREPARE TRANSACTION 'first';
 BEGIN; LOCK TABLE orders IN SHARE MODE; PREPARE TRANSACTION 'second';
 SQL
@@ -150,29 +148,30 @@ poll_ok(
 	$node,
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'two prepared transactions are suspects');
-is(sql(<<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks, and no statements');
+is(sql($node, <<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks and no statements');
 SELECT query, queries IS NULL, regexp_replace(holds, '; xid \d+ transactions? old$', '; aged')
 FROM connpool_leaks WHERE kind = 'prepared' ORDER BY query
 SQL
 PREPARE TRANSACTION 'first'|t|RowExclusiveLock on public.stock; aged
 PREPARE TRANSACTION 'second'|t|ShareLock on public.orders; aged
 ROWS
-sql("ROLLBACK PREPARED '$_'") foreach qw(first second);
+sql($node, "ROLLBACK PREPARED '$_'") foreach qw(first second);
 leave($writer);
 
-# Idle connections that their pool forgot: one was never used.
+# idle sessions whose pool opened newer ones: one never ran a statement
 {
 	my ($unused, $used) = map { Wire->connect_to($node, 'pool', user => $user) } 1, 2;
 	$used->query('SELECT 1');
 	$used->query('SELECT 2');
-	sql(q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '300ms'});
+	sql($node, q{ALTER SYSTEM SET connpool_monitor.leak_idle_age = '300ms'});
 	$node->reload;
-	sql('SELECT pg_sleep(0.5)');
+	sql($node, 'SELECT pg_sleep(0.5)');
 	my $newest = Wire->connect_to($node, 'pool', user => $user);
 	my $idle = q{FROM connpool_leaks WHERE kind = 'idle'};
-	poll_ok($node, "SELECT count(*) = 2 $idle", 'two idle connections are forgotten');
-	is(sql("SELECT queries, holds IS NULL $idle ORDER BY queries"),
-		"0|t\n2|t", 'a connection that was never used has 0 queries, and neither holds anything');
+	poll_ok($node, "SELECT count(*) = 2 $idle", 'two idle sessions are suspects');
+	is(sql($node, "SELECT queries, holds IS NULL $idle ORDER BY queries"),
+		"0|t\n2|t",
+		'a session that never ran a statement has 0 queries, and neither holds anything');
 	$_->end foreach $unused, $used, $newest;
 }
 
@@ -192,7 +191,7 @@ leave($writer);
 	is( $standby->safe_psql('postgres', 'SELECT queries, holds FROM connpool_leaks'),
 		'1|AccessShareLock on public.stock; xmin 0 transactions old',
 		'its first statement counts, and holds a lock and a snapshot');
-	sql('INSERT INTO stock VALUES (4)');
+	sql($node, 'INSERT INTO stock VALUES (4)');
 	$node->wait_for_catchup($standby);
 	is( $standby->safe_psql('postgres', 'SELECT holds FROM connpool_leaks'),
 		'AccessShareLock on public.stock; xmin 1 transaction old',

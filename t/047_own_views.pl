@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The privileges of our views decide who reads them, as for PostgreSQL's own views: also through
-# views of a user's own, and by column. The functions behind the views give a role nothing else.
+# The privileges on a view of the extension decide which roles can read it, as for PostgreSQL's own
+# views: also through views of users, and by column. The functions behind the views grant no more.
+# Needs sessions of several roles.
 # scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';
@@ -19,9 +20,9 @@ JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND c.relkind = 'v'
 AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') ORDER BY 1
 SQL
-cmp_ok(scalar @views, '>', 20, 'the views were found');
+cmp_ok(scalar @views, '>', 20, 'the extension has more than twenty views');
 
-# A call of the function behind each view, with the pass that is to be filled in.
+# Return a call of the function behind a view, with a value for the pass.
 sub call
 {
 	my ($view, $pass) = @_;
@@ -30,8 +31,9 @@ sub call
 	return "connpool_live_sessions('$view', $pass)";
 }
 
-# The role keeper makes views over ours, reader may read those and nothing else, columnist may
-# read the first column of each of ours, invoked may read ours and the views with security_invoker.
+# Role keeper owns views over those of the extension. Role reader was granted keeper's views and
+# nothing else, columnist the first column of each view of the extension, and invoked the views of
+# the extension and keeper's views with security_invoker.
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE keeper LOGIN IN ROLE pg_monitor;
 CREATE ROLE reader LOGIN;
@@ -63,7 +65,7 @@ SQL
 }
 $node->safe_psql('postgres', $setup);
 
-# Run statements in one session of a role; return the errors, each on a line of its own.
+# Run statements in one session of a role. Return the errors, one a line.
 sub failures
 {
 	my ($role, @statements) = @_;
@@ -75,7 +77,7 @@ sub failures
 	return join "\n", $errors =~ /ERROR:  (.*)$/mg;
 }
 
-# The errors when reading each of these views is refused.
+# Return the errors of refused reads of these views.
 sub refused
 {
 	return join "\n", map { "42501: permission denied for view $_" } @_;
@@ -89,18 +91,18 @@ sub value_for
 
 # --- what the privileges of views allow
 is(failures('reader', map { "TABLE own.$_" } @views),
-	'', 'a role that was granted a view over one of ours can read it, for each of ours');
+	'', 'a role that was granted a view over one of the extension can read it');
 is(failures('reader', map { ("PREPARE p_$_ AS TABLE own.$_", ("EXECUTE p_$_") x 7) } @views),
-	'', 'it can read it by a prepared statement, with custom and generic plans');
+	'', 'a prepared statement over such a view works with custom and generic plans');
 is(failures('reader', 'CREATE VIEW over AS TABLE own.connpool_leaks', 'TABLE over'),
-	'', 'it can read it through a further view');
+	'', 'a view over such a view can be read');
 is(failures('columnist', map { "SELECT $first{$_} FROM $_" } @views),
 	'', 'a role that was granted a column of a view can read that column');
 is(failures('columnist', map { "SELECT count(*) FROM $_" } @views),
 	'', 'a role that was granted a column of a view can count its rows');
 is(failures('invoked', map { "TABLE own.invoker_$_" } @views),
-	'', 'a view with security_invoker is readable for a role that may read ours too');
-is(failures('keeper', <<'SQL'), '', 'our views work in subqueries of other queries');
+	'', 'a view with security_invoker can be read by a role that may read both views');
+is(failures('keeper', <<'SQL'), '', 'views of the extension work in subqueries');
 CREATE TABLE own.notes AS SELECT pid FROM connpool_sessions;
 SELECT * FROM own.notes n WHERE EXISTS (SELECT FROM own.connpool_sessions s WHERE s.pid = n.pid);
 SELECT (SELECT count(*) FROM own.connpool_sessions s WHERE s.pid = n.pid) FROM own.notes n
@@ -112,11 +114,12 @@ my $idle = session($node, 'idle');
 my $state = q{SELECT coalesce(state, 'hidden') FROM own.connpool_sessions
 	WHERE application_name =};
 is(value_for('reader', "$state 'idle'"),
-	'hidden', 'a view over ours shows its reader what pg_stat_activity would show of others');
+	'hidden',
+	'a view over connpool_sessions hides the sessions of other roles from an ordinary reader');
 is(value_for('reader', "SET application_name = 'mine'; $state 'mine'"),
-	'active', q{a view over ours shows its reader the reader's own session});
+	'active', q{a view over connpool_sessions shows its reader the reader's own session});
 is(value_for('keeper', "$state 'idle'"),
-	'idle', 'the same view shows a member of pg_monitor all sessions');
+	'idle', 'a view over connpool_sessions shows a member of pg_monitor all sessions');
 leave($idle);
 
 # --- what PostgreSQL refuses
@@ -125,10 +128,11 @@ is(failures('columnist', map { "SELECT $second{$_} FROM $_" } @views),
 is(failures('columnist', map { "TABLE $_" } @views),
 	refused(@views), 'a role that was granted a column of a view cannot read the whole view');
 is(failures('reader', map { "TABLE $_" } @views),
-	refused(@views), 'a role that was granted a view over one of ours cannot read ours');
+	refused(@views),
+	'a role that was granted a view over one of the extension cannot read the latter');
 is(failures('reader', map { "TABLE own.invoker_$_" } @views),
 	refused(@views),
-	'a view with security_invoker is not readable for a role that may not read ours');
+	'a view with security_invoker cannot be read by a role that may not read the view below');
 
 # --- what the functions behind the views refuse
 foreach my $pass ('NULL', '0', '1', '-1', '(SELECT pass FROM _connpool_view_pass)')
@@ -144,17 +148,17 @@ foreach my $pass ('NULL', '0', '1', '-1', '(SELECT pass FROM _connpool_view_pass
 			RIGHT JOIN $call{$_} f ON true"
 			} @views),
 		refused(@views),
-		"a granted column beside the call opens no function with the pass $pass");
+		"a granted column beside the call does not allow it with the pass $pass");
 	is( failures(
 			'reader', map { "SELECT f.* FROM own.$_ v RIGHT JOIN $call{$_} f ON true" } @views),
 		refused(@views),
-		"a granted view beside the call opens no function with the pass $pass");
+		"a granted view beside the call does not allow it with the pass $pass");
 	is( failures(
 			'reader',
 			map { ("PREPARE p_$_ AS SELECT * FROM $call{$_}", "TABLE own.$_", "EXECUTE p_$_") }
 			  @views),
 		refused(@views),
-		"a granted view that is read before opens no function with the pass $pass");
+		"a granted view that was read before does not allow the call with the pass $pass");
 }
 is( failures(
 		'nobody',
@@ -174,7 +178,7 @@ is( failures(
 				'SELECT * FROM ' . call($_, 'NULL'))
 		} @views),
 	refused(@views),
-	'the current role decides, not the one that logged in');
+	'the current role decides, not the session user');
 
 # --- the pass
 my $count = 'SELECT count(*) FROM _connpool_view_pass';
@@ -182,12 +186,12 @@ is($node->safe_psql('postgres', $count), 0, 'a superuser does not see the pass')
 is(value_for('keeper', $count), 0, 'a member of pg_monitor does not see the pass');
 value_for('reader', 'CREATE VIEW my_view AS TABLE _connpool_view_pass');
 is(value_for('reader', 'SELECT count(*) FROM my_view'),
-	0, q{a view of a user's own does not see the pass});
+	0, 'a view of a user does not see the pass');
 $node->safe_psql('postgres',
 	"CREATE FUNCTION see_pass() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS '$count'");
 is(value_for('reader', 'SELECT see_pass()'), 0, 'a function of a superuser does not see the pass');
 
-# A predicate that tries each number of a row as the pass.
+# A predicate with a side effect, which tries each number of a row as the pass.
 value_for('reader', <<'SQL');
 CREATE TABLE tried (number text, opened boolean);
 CREATE FUNCTION tries(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$
@@ -236,7 +240,7 @@ is( failures(
 		'TABLE connpool_leaks',
 		'TABLE connpool_errors'),
 	refused(('connpool_leaks') x 2),
-	'a view that was taken out of a grant on all tables is refused');
+	'a view that was revoked after a grant on all tables is refused');
 like(
 	failures('nobody', 'INSERT INTO _connpool_view_pass VALUES (1)'),
 	qr/^\w{5}: cannot insert into foreign table "_connpool_view_pass"$/,
@@ -249,19 +253,19 @@ is( failures('keeper', 'TABLE connpool_leaks', 'SELECT * FROM connpool_leaks()')
 	'a view that was revoked from pg_monitor is refused to its members');
 is( failures('reader', 'TABLE own.connpool_leaks'),
 	refused('connpool_leaks'),
-	'a view over one of ours is refused once its owner may not read ours');
+	'a view over one of the extension is refused once its owner may not read the latter');
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_leaks TO keeper');
 is(failures('reader', 'TABLE own.connpool_leaks'),
-	'', 'a grant to the owner of a view over ours makes it readable again');
+	'', 'a grant to the owner of such a view makes it readable again');
 $node->safe_psql('postgres', <<'SQL');
 ALTER VIEW connpool_errors OWNER TO keeper;
 GRANT SELECT ON connpool_errors TO nobody;
 SQL
 is(failures('nobody', 'TABLE connpool_errors'),
-	'', 'roles that may read the whole of a view of ours can when an ordinary role owns it');
+	'', 'roles with SELECT can read a view of the extension that an ordinary role owns');
 is( failures('reader', 'TABLE own.connpool_errors'),
 	refused('connpool_errors'),
-	'other roles cannot read a view of ours that an ordinary role owns');
+	'other roles cannot read a view of the extension that an ordinary role owns');
 
 # --- pg_dump by the owner of the database, an ordinary role
 $node->safe_psql('postgres', 'CREATE ROLE landlord LOGIN');

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# The documentation agrees with itself and with the server: links and anchors lead somewhere,
-# README.md keeps its size, every SQL example runs and has the columns that its output shows, and
-# doc/reference.md names every column, setting and metric family with its type, and no other.
+# The documentation agrees with itself and with the server: links and anchors exist, README.md
+# keeps its size, every SQL example runs and has the columns that its output shows, and
+# doc/reference.md lists every column, setting and metric family with its type. Needs the files of
+# the project.
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,14 +20,14 @@ my %text = map { $_ => slurp_file("$root/$_") } @pages;
 # the tutorial pages, in the order in which a newcomer meets them; README.md creates the extension
 my @tutorial = ('README.md', grep { m{^doc/} } @pages);
 
-# The page without its blocks of code and its inline code.
+# Return a page without its blocks of code and its inline code.
 sub prose
 {
 	my ($page) = @_;
 	return $text{$page} =~ s/^ *```.*?^ *```$//gmsr =~ s/`[^`\n]*`//gr;
 }
 
-# The anchors that GitHub makes of a page's headings.
+# Return the anchors that GitHub generates for the headings of a page.
 sub anchors_of
 {
 	my ($page) = @_;
@@ -43,7 +44,7 @@ sub anchors_of
 	return \%anchors;
 }
 
-# The blocks of SQL of a page, each with the output that follows it, if any.
+# Return the blocks of SQL of a page, each with the output that follows it.
 sub examples_of
 {
 	my ($page) = @_;
@@ -55,7 +56,7 @@ sub examples_of
 	return @examples;
 }
 
-# The names of the columns of an output of psql, as 'a b c'; empty if it is no table of rows.
+# Return the column names of an output of psql, as 'a b c', or '' if it is not a table.
 sub columns_of_output
 {
 	my ($output) = @_;
@@ -68,7 +69,7 @@ sub columns_of_output
 	return join ' ', map { s/^ +| +$//gr } split /\|/, $header;
 }
 
-# The rows of the tables below a heading of reference.md, as lists of cells.
+# Return the rows of the tables below a heading of reference.md, as lists of cells.
 sub rows_below
 {
 	my ($heading) = @_;
@@ -76,12 +77,11 @@ sub rows_below
 	my ($section) =
 	  $text{'doc/reference.md'} =~ /^\Q$heading\E\n(.*?)(?=^#{1,${\length $level}} |\z)/ms
 	  or return ();
-	return
-	  map { [ split / *\| */, s/^\| *| *\|$//gr ] }
+	return map { [ split / *\| */, s/^\| *| *\|$//gr ] }
 	  grep { !/^\|-|^\| (?:column|setting|family) / } $section =~ /^(\|.*\|)$/mg;
 }
 
-subtest 'links lead somewhere' => sub {
+subtest 'the targets of links exist' => sub {
 	foreach my $page (@pages)
 	{
 		foreach my $link (prose($page) =~ /\]\(([^)\s]+)\)/g)
@@ -97,7 +97,7 @@ subtest 'links lead somewhere' => sub {
 	}
 };
 
-subtest 'pages keep their form' => sub {
+subtest 'pages have the required form' => sub {
 	my $lines = () = $text{'README.md'} =~ /\n/g;
 	cmp_ok($lines, '<=', 300, 'README.md has at most 300 lines');
 	cmp_ok(length $text{'README.md'}, '<=', 16 * 1024, 'README.md has at most 16 kB');
@@ -106,22 +106,19 @@ subtest 'pages keep their form' => sub {
 		my @long = grep { length > 99 && !/^ *\|/ } split /\n/,
 		  prose($page) =~ s/[^\x00-\x7f]+/./gr;
 		is(join("\n", @long), '', "$page has lines under 100 characters");
-		unlike(
-			$text{$page},
-			qr/^\w*=> |^\$ /m,
-			"$page has no prompts in front of what is to be pasted");
+		unlike($text{$page}, qr/^\w*=> |^\$ /m, "$page has no prompts in front of commands");
 	}
 	foreach my $page (grep { m{^doc/} } @pages)
 	{
 		like(
 			$text{$page},
 			qr/\A# .*\n\n(?:(?!\n#).)*?\bFor the (?:person|developer|DBA)/s,
-			"$page begins with whom it is for");
+			"$page begins with its audience");
 	}
 	my ($listener) = $text{'doc/alerts.md'} =~ /^```python\n(.*?)^```$/ms;
 	is( $listener,
 		slurp_file("$root/monitoring/forward-alerts.py"),
-		'doc/alerts.md shows the listener as it is');
+		'doc/alerts.md shows monitoring/forward-alerts.py unchanged');
 };
 
 my $port = PostgreSQL::Test::Cluster::get_free_port();
@@ -133,14 +130,14 @@ $node->safe_psql('postgres', "CREATE ROLE $_ LOGIN") foreach qw(shop analyst);
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 $node->safe_psql('postgres', 'CREATE DATABASE ops');
 
-subtest 'SQL examples run, and have the columns that the page shows' => sub {
+subtest 'SQL examples run and have the columns that the page shows' => sub {
 	foreach my $page (@tutorial)
 	{
 		foreach (examples_of($page))
 		{
 			my ($sql, $output) = @$_;
 			my ($out, $err);
-			# step by step, as a user pastes it; with the footer that ends each result
+			# as a user pastes it, with the footer that ends each result
 			IPC::Run::run(
 				[
 					'psql', '-XqA', '-F', ' ',
@@ -153,7 +150,7 @@ subtest 'SQL examples run, and have the columns that the page shows' => sub {
 				'2>',
 				\$err);
 			my ($name) = $sql =~ /(\S.*)/;
-			is($? >> 8, 0, "$page: $name") or diag($err);
+			is($? >> 8, 0, "$page: the example runs: $name") or diag($err);
 			my $shown = columns_of_output($output) or next;
 			# expanded output of unaligned psql: a line "name value" for each column
 			my ($last) = ($out =~ /((?:.*\n)*?)\(\d+ rows?\)\n\z/ ? $1 : $out) =~
@@ -162,17 +159,17 @@ subtest 'SQL examples run, and have the columns that the page shows' => sub {
 			{
 				my %columns = map { $_ => 1 } $out =~ /^(\w+) ?/mg;
 				is(join(' ', grep { !$columns{$_} } split / /, $shown),
-					'', "$page: columns of $name");
+					'', "$page: the output has the columns of: $name");
 			}
 			else
 			{
-				is($last, $shown, "$page: columns of $name");
+				is($last, $shown, "$page: the output has the columns of: $name");
 			}
 		}
 	}
 };
 
-subtest 'the reference names what the extension has' => sub {
+subtest 'doc/reference.md agrees with the extension' => sub {
 	my %short = ('timestamp with time zone' => 'timestamptz');
 	my (%is, %said);
 
@@ -181,14 +178,18 @@ subtest 'the reference names what the extension has' => sub {
 SELECT c.relname, a.attname, format_type(a.atttypid, NULL)
 FROM pg_depend d JOIN pg_class c ON c.oid = d.objid AND d.classid = 'pg_class'::regclass
      JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') AND d.deptype = 'e'
+WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+  AND d.deptype = 'e'
 UNION ALL
 SELECT p.proname, coalesce(a.name, ''), coalesce(format_type(a.type, NULL), '')
-FROM pg_depend d JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
-     LEFT JOIN LATERAL (SELECT * FROM unnest(p.proargnames, p.proallargtypes, p.proargmodes) a (name, type, mode)
-                        WHERE mode IN ('o', 't') AND p.proname <> 'connpool_live_sessions') a ON true
-WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor') AND d.deptype = 'e'
-      AND NOT EXISTS (SELECT FROM pg_class v WHERE v.relname = p.proname)
+FROM pg_depend d
+JOIN pg_proc p ON p.oid = d.objid AND d.classid = 'pg_proc'::regclass
+LEFT JOIN LATERAL
+  (SELECT * FROM unnest(p.proargnames, p.proallargtypes, p.proargmodes) a (name, type, mode)
+   WHERE mode IN ('o', 't') AND p.proname <> 'connpool_live_sessions') a ON true
+WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+  AND d.deptype = 'e'
+  AND NOT EXISTS (SELECT FROM pg_class v WHERE v.relname = p.proname)
 SQL
 	{
 		my ($object, $column, $type) = split /\|/;
@@ -200,19 +201,21 @@ SQL
 		$said{$object} = { map { $_->[0] => $_->[1] } rows_below("### $object") };
 		$said{$object}{''} = '' unless %{ $said{$object} };
 	}
-	is_deeply(\%said, \%is, 'objects, columns and types');
+	is_deeply(\%said, \%is, 'the reference lists all objects, columns and types');
 
 	my %settings = map { s/^connpool_monitor\.//r => 1 } split /\n/,
 	  $node->safe_psql('postgres',
 		q{SELECT name FROM pg_settings WHERE name LIKE 'connpool_monitor.%'});
-	is_deeply({ map { $_->[0] => 1 } rows_below('## Settings') }, \%settings, 'settings');
+	is_deeply({ map { $_->[0] => 1 } rows_below('## Settings') },
+		\%settings, 'the reference lists all settings');
 
 	my $metrics = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
 	my %families = $metrics =~ /^# TYPE (\S+) (\S+)$/mg;
 	my @rows = rows_below('## Metrics over HTTP');
-	is_deeply({ map { $_->[0] => $_->[1] } @rows }, \%families, 'metric families and their types');
+	is_deeply({ map { $_->[0] => $_->[1] } @rows },
+		\%families, 'the reference lists all metric families with their types');
 
-	# Only labels of families that have samples here can be compared.
+	# only labels of families with samples can be compared
 	my (%used, %documented);
 	foreach ($metrics =~ /^(\w+\{[^}]*\}) /mg)
 	{
@@ -221,13 +224,14 @@ SQL
 		$used{"$family $_"} = 1 foreach /(\w+)="/g;
 	}
 	foreach my $row (@rows) { $documented{"$row->[0] $_"} = 1 foreach split /, /, $row->[2]; }
-	is(join("\n", grep { !$documented{$_} } sort keys %used), '', 'labels of the families');
+	is(join("\n", grep { !$documented{$_} } sort keys %used),
+		'', 'the reference lists all labels of the families');
 
 	my @metrics = map { $_->[0] } grep { $_->[0] ne 'metric' } rows_below('## Metrics');
 	is( join(' ', @metrics),
 		$node->safe_psql(
 			'postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
-		'metrics, in their order');
+		'the reference lists all metrics in the order of get_connection_stats()');
 };
 $node->stop('fast');
 done_testing();

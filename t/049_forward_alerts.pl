@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# monitoring/forward-alerts.py: each change of an alert reaches a webhook and a mail server, also
-# after either of them or the database was away.
+# monitoring/forward-alerts.py: each transition of an alert reaches a webhook and a mail server,
+# even if these or the database were unavailable for a time. Needs Python and servers that answer
+# it.
 # scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';
@@ -14,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-# root's python may be one that lacks the distribution's modules
+# another python in the PATH may lack the modules of the distribution
 my ($python) =
   grep { system("$_ -c 'import psycopg2' 2>/dev/null") == 0 } qw(python3 /usr/bin/python3);
 plan skip_all => 'python3-psycopg2 is missing' unless $python;
@@ -42,7 +43,7 @@ sub accept_from
 	return $server->accept;
 }
 
-# Serve one request to the webhook with that status; its text.
+# Answer one request to the webhook with a status. Return the text of the request.
 sub post
 {
 	my ($status) = @_;
@@ -58,7 +59,7 @@ sub post
 	return decode_json($body)->{text};
 }
 
-# Take one mail, as a server that offers nothing beyond SMTP; its text.
+# Receive one mail, as a server without extensions of SMTP. Return its text.
 sub receive
 {
 	my $client = accept_from($mail) // return 'nothing';
@@ -92,15 +93,16 @@ sub start_listener
 	my (%environment) = @_;
 	my %all = (ALERTS_FROM => $node->connstr('postgres') . ' user=monitor', %environment);
 	local @ENV{ keys %all } = values %all;
-	# the loopback is asked without a proxy, whatever the environment says
+	# connect to the loopback address without the proxy that the environment may name
 	local $ENV{no_proxy} = '127.0.0.1';
 	$log = '';
 	$listener = IPC::Run::start([ $python, "$ENV{TESTDIR}/monitoring/forward-alerts.py" ],
 		'>', \$log, '2>', \$log);
-	poll_ok(
-		$node,
-		q{SELECT count(*) > 0 FROM pg_stat_activity WHERE usename = 'monitor' AND query LIKE '%seq > %'},
-		'the listener listens');
+	poll_ok($node, <<~'SQL', 'forward-alerts.py waits for notifications');
+		SELECT count(*) > 0
+		FROM pg_stat_activity
+		WHERE usename = 'monitor' AND query LIKE '%seq > %'
+		SQL
 	return;
 }
 END { $listener->kill_kill if $listener; }
@@ -108,14 +110,16 @@ END { $listener->kill_kill if $listener; }
 my $idler = session($node, 'idler');
 $idler->query_safe('BEGIN');
 
+my $raised =
+  qr/^WARNING: idle_in_transaction is 1 of \d+ connections, warning threshold .*\nLargest.*idler/s;
 start_listener(WEBHOOK_URL => 'http://127.0.0.1:' . $webhook->sockport . '/hook');
 threshold(1);
-like(
-	post('200 OK'),
-	qr/^WARNING: idle_in_transaction is 1 of \d+ connections, warning threshold .*\nLargest.*idler/s,
-	'the webhook gets the alert with its culprit');
+like(post('200 OK'), $raised, 'the webhook receives the alert with its culprit');
 threshold(-1);
-like(post('503 Unavailable'), qr/^OK: idle_in_transaction is 1 /, 'and its end');
+like(
+	post('503 Unavailable'),
+	qr/^OK: idle_in_transaction is 1 /,
+	'the webhook receives the end of the alert');
 like(
 	post('200 OK'),
 	qr/^OK: idle_in_transaction is 1 /,
@@ -127,17 +131,17 @@ threshold(1);
 like(
 	post('200 OK'),
 	qr/^WARNING: idle_in_transaction is 1 /,
-	'an alert that was raised while the listener had lost the server is sent');
+	'an alert that was raised while the server restarted is sent later');
 $listener->kill_kill;
 poll_ok(
 	$node,
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'monitor'},
-	'the listener is gone');
+	'the listener has ended');
 
 start_listener(MAIL_TO => 'dba@example.com', SMTP_HOST => '127.0.0.1:' . $mail->sockport);
 threshold(-1);
 my $received = receive();
-like($received, qr/^To: dba\@example\.com$/m, 'a mail reaches its receiver');
+like($received, qr/^To: dba\@example\.com$/m, 'a mail is sent to its recipient');
 like(
 	$received,
 	qr/^Subject: OK: idle_in_transaction is 1 /m,

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Simulated applications (t/node/application.js, on node-postgres) and a real
-# PgBouncer in front of a cluster.
+# Simulated applications (t/node/application.js, with node-postgres) and a real PgBouncer in front
+# of a cluster.
 package Application;
 
 use strict;
@@ -14,11 +14,12 @@ use Test::More;
 
 use Exporter 'import';
 our @EXPORT =
-  qw(application application_start application_runs application_end start_pooler restart_pooler stop_pooler pooler_version);
+  qw(application application_start application_runs application_end start_pooler restart_pooler
+  stop_pooler pooler_version);
 
 my $json = JSON::PP->new->canonical;
 
-# Where the client connects: the cluster's own socket, or a pooler's.
+# Return connection options for the socket of a cluster or of a pooler.
 sub connection
 {
 	my ($where, %options) = @_;
@@ -31,7 +32,7 @@ sub connection
 	};
 }
 
-# Start an application with a job; %options name its role, database and name.
+# Start an application with a job. Options: user, database, name.
 sub application_start
 {
 	my ($where, $job, %options) = @_;
@@ -51,7 +52,7 @@ sub application_start
 	return \%app;
 }
 
-# Does it still run?
+# Return true if the application still runs.
 sub application_runs
 {
 	my ($app) = @_;
@@ -61,7 +62,7 @@ sub application_runs
 	return !defined $app->{status};
 }
 
-# Wait for it, and return what it has printed.
+# Wait for the end of the application, and return its result.
 sub application_end
 {
 	my ($app) = @_;
@@ -76,7 +77,7 @@ sub application_end
 
 sub application { return application_end(application_start(@_)); }
 
-# A PgBouncer in front of a cluster: has host and port as that does.
+# Start a PgBouncer in front of a cluster. The object has host and port as a cluster has.
 sub start_pooler
 {
 	my ($node, %settings) = @_;
@@ -107,16 +108,16 @@ sub start_pooler
 		'Application::Pooler');
 }
 
-# Start it, or start it again.
+# Start a PgBouncer that does not run.
 sub restart_pooler
 {
 	my ($pooler) = @_;
 	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';
 	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
 
-	# without -q it says on standard error why it does not start
+	# without -q PgBouncer reports on standard error why it does not start
 	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$pooler->{directory}/pgbouncer.ini");
-	# its pid comes after its socket, and who stops it needs it
+	# the file with its pid, which stop_pooler() needs, appears after its socket
 	select undef, undef, undef, 0.1
 	  until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid")
 	  || !$tries--;
@@ -133,14 +134,14 @@ sub stop_pooler
 	  ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/
 	  : ();
 
-	# whoever was started in the background ignores QUIT, and TERM waits for clients since 1.23
+	# a PgBouncer started with -d ignores QUIT, and since 1.23 waits for its clients on TERM
 	kill 'KILL', $pid if $pid;
 	select undef, undef, undef, 0.1 while $pid && kill(0, $pid) && $tries--;
 	unlink "$pooler->{directory}/pid", "$pooler->{directory}/.s.PGSQL.$pooler->{port}";
 	return;
 }
 
-# As a number: 1.18 is 118.
+# Return the version of PgBouncer as a number: 118 for 1.18.
 sub pooler_version
 {
 	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';

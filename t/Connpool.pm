@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# What the TAP tests share: a cluster with the extension preloaded, and waiting
-# for the sampler by its sequence number instead of by the clock.
+# Helpers shared by the TAP tests: a cluster with the extension preloaded, SQL in a node or in
+# an open session, and waiting for a condition or for the sampler's next samples.
 package Connpool;
 
 use strict;
@@ -14,24 +14,26 @@ use Time::HiRes ();
 
 use Exporter 'import';
 our @EXPORT =
-  qw(new_node wait_samples stat_of alert_of log_count session leave poll_ok connects extension_members);
+  qw(new_node sql poll_ok poll_session wait_until wait_samples stat_of alert_of log_count session
+  leave connects pattern extension_members);
 
-# PostgreSQL::Test::Cluster waits a tenth of a second between two looks at what it polls for,
-# which adds up to minutes over all files. A fifth of that will do.
+# PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files.
+# Poll five times as often.
 {
 	no warnings qw(redefine prototype);
 	*PostgreSQL::Test::Cluster::usleep = sub { Time::HiRes::usleep($_[0] / 5) };
 }
 
-# A cluster that samples ten times a second; settings are added to its
-# configuration. Options: preload (default: both libraries), standby, extension.
+# Return a cluster that samples ten times a second, with the extension created in the database
+# postgres. $settings are added to its configuration. Options: preload (default: both
+# libraries), allows_streaming, stopped, no_extension.
 sub new_node
 {
 	my ($name, $settings, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	my $preload = $options{preload} // 'pg_stat_statements, connpool_monitor';
 
-	# the same encoding everywhere, whatever the locale of who runs the tests
+	# the same encoding and locale on every machine
 	$node->init(
 		allows_streaming => $options{allows_streaming} // 0,
 		extra => [ '--encoding=UTF8', '--locale=C' ]);
@@ -47,7 +49,47 @@ CONF
 	return $node;
 }
 
-# Wait until the sampler has taken that many more samples.
+# Run SQL in the database postgres of a node, or in an open session, and return its output.
+# Options are those of safe_psql and apply to nodes only.
+sub sql
+{
+	my ($where, $query, %options) = @_;
+	return $where->query_safe($query) if $where->can('query_safe');
+	return $where->safe_psql('postgres', $query, %options);
+}
+
+# Assert that the query returns true within the time allowed.
+sub poll_ok
+{
+	my ($node, $query, $name) = @_;
+	ok($node->poll_query_until('postgres', $query), $name);
+	return;
+}
+
+# Call the condition every 20 ms until it returns true. Returns false if it does not within the
+# time allowed.
+sub wait_until
+{
+	my ($condition) = @_;
+	my $deadline = Time::HiRes::time() + $PostgreSQL::Test::Utils::timeout_default;
+
+	until ($condition->())
+	{
+		return 0 if Time::HiRes::time() > $deadline;
+		Time::HiRes::usleep(20_000);
+	}
+	return 1;
+}
+
+# Wait until the query returns true in an open session, without a new connection.
+sub poll_session
+{
+	my ($psql, $query) = @_;
+	wait_until(sub { $psql->query_safe($query) eq 't' }) or die "never true: $query";
+	return;
+}
+
+# Wait until the sampler has taken $count more samples.
 sub wait_samples
 {
 	my ($node, $count) = @_;
@@ -58,23 +100,25 @@ sub wait_samples
 	return;
 }
 
-# One row of get_connection_stats() as 'current|max|status'.
+# Return the row of a metric in get_connection_stats() as 'current|max|status'.
 sub stat_of
 {
 	my ($node, $metric) = @_;
-	return $node->safe_psql('postgres',
-		"SELECT current_value, max_value, status FROM get_connection_stats() WHERE metric_name = '$metric'"
-	);
+	return sql($node, <<~"SQL");
+		SELECT current_value, max_value, status
+		FROM get_connection_stats()
+		WHERE metric_name = '$metric'
+		SQL
 }
 
+# Return the status of a metric in connpool_alerts.
 sub alert_of
 {
 	my ($node, $metric) = @_;
-	return $node->safe_psql('postgres',
-		"SELECT status FROM connpool_alerts WHERE metric_name = '$metric'");
+	return sql($node, "SELECT status FROM connpool_alerts WHERE metric_name = '$metric'");
 }
 
-# How many lines of the server's log, from an offset on, match the pattern?
+# Count the lines of the server's log after an offset that match the pattern.
 sub log_count
 {
 	my ($node, $pattern, $offset) = @_;
@@ -83,19 +127,19 @@ sub log_count
 	return $count;
 }
 
-# A psql that stays connected, with an application name.
+# Return a psql that stays connected, with an application name.
 sub session
 {
 	my ($node, $application, %options) = @_;
 	my $psql = $node->background_psql($options{dbname} // 'postgres', on_error_stop => 0);
-	# the time allowed is for each query, not for all that the session is asked
+	# the time allowed is for each query, not for all queries of the session
 	$psql->set_query_timer_restart;
 	$psql->query_safe("SET application_name = '$application'");
 	return $psql;
 }
 
-# Let a session go. The time allowed is for this, not from its last query on: a
-# session may have been held for longer than that.
+# End a session. Restart its timer first: the session may have been idle for longer than the
+# time allowed.
 sub leave
 {
 	my ($psql) = @_;
@@ -104,49 +148,54 @@ sub leave
 	return;
 }
 
-# The query for all that belongs to the extension in a database (but the types of rows, which
-# 17 does not list): what it is, who else than its
-# owner may what with it (17 has added to an owner's rights), what it says and, when servers
-# that print it alike are compared, what it does.
+# Return a regular expression of parts that are joined by spaces, for texts longer than a line.
+sub pattern
+{
+	my $text = join ' ', @_;
+	return qr/$text/;
+}
+
+# Return a query for the members of the extension in a database, except the row types, which 17
+# does not list: the object, the rights of roles other than its owner (17 added one to those of
+# the owner), its comment, its columns and, if the option definitions is set, its definition.
+# Definitions can be compared only between servers that print them alike.
 sub extension_members
 {
 	my (%options) = @_;
-	my $does =
-	  $options{definitions}
-	  ? q{CASE WHEN p.oid IS NOT NULL THEN pg_get_functiondef(p.oid) WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END}
-	  : 'NULL';
-	return <<"SQL";
-SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS what,
-       (SELECT string_agg(format('%s %s%s', a.grantee::regrole, a.privilege_type, CASE WHEN a.is_grantable THEN '*' END), ', ' ORDER BY a.grantee::regrole::text, a.privilege_type)
-        FROM aclexplode(coalesce(p.proacl, c.relacl, acldefault('f', p.proowner))) a WHERE a.grantee <> coalesce(p.proowner, c.relowner)) AS rights,
-       obj_description(d.objid, d.classid::regclass::name) AS says,
-       (SELECT string_agg(format('%s %s %s', attnum, attname, atttypid::regtype), ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0) AS columns,
-       $does AS does
-FROM pg_depend d
-LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
-LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
-WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
-AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
-AND (p.oid IS NOT NULL OR c.oid IS NOT NULL)
-ORDER BY 1
-SQL
+	my $definition = $options{definitions} ? <<~'SQL' : 'NULL';
+		CASE WHEN p.oid IS NOT NULL THEN pg_get_functiondef(p.oid)
+		     WHEN c.relkind = 'v' THEN pg_get_viewdef(c.oid) END
+		SQL
+	return <<~"SQL";
+		SELECT pg_describe_object(d.classid, d.objid, d.objsubid) AS object,
+		       (SELECT string_agg(format('%s %s%s', a.grantee::regrole, a.privilege_type,
+		                                 CASE WHEN a.is_grantable THEN '*' END),
+		                          ', ' ORDER BY a.grantee::regrole::text, a.privilege_type)
+		        FROM aclexplode(coalesce(p.proacl, c.relacl, acldefault('f', p.proowner))) a
+		        WHERE a.grantee <> coalesce(p.proowner, c.relowner)) AS rights,
+		       obj_description(d.objid, d.classid::regclass::name) AS comment,
+		       (SELECT string_agg(format('%s %s %s', attnum, attname, atttypid::regtype),
+		                          ', ' ORDER BY attnum)
+		        FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0) AS columns,
+		       $definition AS definition
+		FROM pg_depend d
+		LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+		LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+		WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+		AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+		AND (p.oid IS NOT NULL OR c.oid IS NOT NULL)
+		ORDER BY 1
+		SQL
 }
 
-# Does psql get in? Asked so that it is told nothing over its standard input, where one that
-# is refused is gone before it was told.
+# Return true if psql can connect. The query is an argument: writing it to the standard input of
+# a psql that was refused and has exited would fail.
 sub connects
 {
 	my ($conninfo) = @_;
 	my ($out, $err);
 	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', 'SELECT 1' ],
 		'<', '/dev/null', '>', \$out, '2>', \$err);
-}
-
-sub poll_ok
-{
-	my ($node, $query, $name) = @_;
-	ok($node->poll_query_until('postgres', $query), $name);
-	return;
 }
 
 1;

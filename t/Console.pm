@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A console that answers as PgBouncer's did, of versions that are not installed here,
-# and consoles that misbehave. The columns are those of each release's own source. For
-# everything that a real PgBouncer can show, the tests use a real one.
+# Simulated consoles: of versions of PgBouncer that are not installed, with the columns of each
+# release's source, and consoles that misbehave. Tests use a real PgBouncer where it can show the
+# case.
 package Console;
 
 use strict;
@@ -12,18 +12,19 @@ use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
 use POSIX ();
 
-# they end with the test that made them
+# the processes end with the test that started them
 my ($parent, @children) = ($$);
 END { kill 'KILL', @children if @children && $$ == $parent; }
 
 my @old_pools = qw(sv_active sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
 my @new_pools =
-  qw(cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel sv_being_canceled sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
+  qw(cl_active_cancel_req cl_waiting_cancel_req sv_active sv_active_cancel sv_being_canceled
+  sv_idle sv_used sv_tested sv_login maxwait maxwait_us pool_mode);
 my @counts = qw(xact_count query_count);
 my @times = qw(xact_time query_time wait_time);
 my @parses = qw(client_parse_count server_parse_count bind_count);
 
-# The columns of SHOW POOLS in 1.version.
+# Return the columns of SHOW POOLS in 1.version.
 sub pool_columns
 {
 	my ($version) = @_;
@@ -39,7 +40,8 @@ sub server_columns
 	return (
 		qw(type user database),
 		$version >= 23 ? 'replication' : (),
-		qw(state addr port local_addr local_port connect_time request_time wait wait_us close_needed ptr link remote_pid tls),
+		qw(state addr port local_addr local_port connect_time request_time wait wait_us
+		  close_needed ptr link remote_pid tls),
 		$version >= 18 ? 'application_name' : (),
 		$version >= 21 ? 'prepared_statements' : (),
 		$version >= 24 ? 'id' : ());
@@ -56,7 +58,7 @@ sub stat_columns
 		map({ "avg_$_" } @assignment, @counts, qw(recv sent), @rest));
 }
 
-# Rows of those columns out of hashes; what a row does not name is 0.
+# Return columns and rows, made from hashes; columns that a hash lacks are 0.
 sub table
 {
 	my ($columns, @rows) = @_;
@@ -69,7 +71,7 @@ sub table
 	];
 }
 
-# What a console of 1.version says.
+# Return the answers of a console of 1.version.
 sub answers
 {
 	my ($version, %rows) = @_;
@@ -97,7 +99,8 @@ sub rows_message
 	return $text . message('C', "SHOW\0") . ready();
 }
 
-# Listen on a Unix socket as host and port do. What it answers is a hash as above, or how it misbehaves.
+# Listen on a Unix socket as host and port do. What it answers is a hash as above, or how it
+# misbehaves.
 sub new
 {
 	my ($class, $answers) = @_;
@@ -121,7 +124,7 @@ sub host { return $_[0]{host}; }
 sub port { return $_[0]{port}; }
 sub stop { my ($self) = @_; kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0; return; }
 
-# Several clients at once, none of which is waited for.
+# Serve several clients at a time without waiting for any of them.
 sub serve
 {
 	my ($socket, $answers) = @_;
@@ -147,7 +150,7 @@ sub serve
 				close $client;
 				next;
 			}
-			# the first message is the start of the session; whatever follows is a query
+			# the first message is the startup packet; later ones are queries
 			my $reply = reply($bytes, defined $buffer{$client}, $answers);
 			$buffer{$client} = 1;
 			syswrite $client, $reply if defined $reply;
@@ -166,21 +169,21 @@ sub reply
 	  . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
 	  if $answers eq 'welcome' && !$is_open;
 	return message('R', pack('N', 10) . "SCRAM-SHA-256\0\0") if $answers eq 'scram' && !$is_open;
-	# libpq computes two thousand million hashes, in one call
+	# libpq computes two thousand million hashes in one call
 	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000")
 	  if $answers eq 'scram' && $bytes =~ /^p.*r=([^,]+)/s;
 	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready()
 	  if !$is_open;
 	return if $answers eq 'mute';
 	return message('H', pack('Cn', 0, 0)) if $answers eq 'copy';
-	# notifications and values of parameters, which libpq queues, and notices
+	# notifications and parameter values, which libpq queues
 	return message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
 	  if $answers eq 'notifications';
 	return
 	  join('', map { message('S', "parameter_$_\0" . 'x' x 100 . "\0") } 1 .. 15000)
 	  . rows_message([ ['version'], ['PgBouncer 1.18.0'] ])
 	  if $answers eq 'parameters';
-	# a hundred megabytes of rows, and no end
+	# a hundred megabytes of rows without an end
 	return message('T',
 		pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0))
 	  . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# What the tests of HTTP share: requests, well-formed and otherwise.
+# Helpers shared by the tests of HTTP: requests, well-formed and malformed.
 package Http;
 
 use strict;
@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 
 our @EXPORT = qw(http_port get get_json metric series raw http_connect poll_http worker_pid);
 
-# The port of a node, and the setting that makes it listen there.
+# Return a free port for http_listen.
 sub http_port
 {
 	return PostgreSQL::Test::Cluster::get_free_port();
@@ -27,7 +27,7 @@ sub get
 	my $method = delete $headers{method} // 'GET';
 	return get_as($port, $path, %headers) if exists $headers{Host};
 	my $answer;
-	# a fast machine asks more often than it may
+	# a fast machine exceeds the rate limit
 	while (1)
 	{
 		$answer = HTTP::Tiny->new(timeout => 10)
@@ -38,7 +38,7 @@ sub get
 	return $answer;
 }
 
-# By a name of the caller's choice, which HTTP::Tiny does not allow.
+# Send a request with a Host header of the caller, which HTTP::Tiny does not allow.
 sub get_as
 {
 	my ($port, $path, %headers) = @_;
@@ -55,7 +55,7 @@ sub get_json
 	return JSON::PP->new->decode(get($port, $path, %headers)->{content});
 }
 
-# The series of a family as a hash: labels as they are written, and the value.
+# Return the series of a family as a hash from labels, as written, to values.
 sub series
 {
 	my ($text, $family) = @_;
@@ -63,7 +63,7 @@ sub series
 		$text };
 }
 
-# The sum of a family, over the series whose labels match.
+# Return the sum of a family over the series whose labels match.
 sub metric
 {
 	my ($port, $family, $labels) = @_;
@@ -79,7 +79,7 @@ sub http_connect
 	return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10);
 }
 
-# Send bytes as they are and return all that comes until the other side closes.
+# Send bytes unchanged, and return all bytes until the server closes the connection.
 sub raw
 {
 	my ($port, $bytes, %options) = @_;
@@ -100,7 +100,7 @@ sub raw
 	return $answer;
 }
 
-# Ask until the answer is what is wanted.
+# Repeat a request until $wanted accepts the answer. Returns false if it never does.
 sub poll_http
 {
 	my ($port, $path, $wanted, %headers) = @_;
@@ -113,7 +113,7 @@ sub poll_http
 	return 0;
 }
 
-# The pid of the worker, which pg_stat_activity does not show.
+# Return the pid of the HTTP worker, which pg_stat_activity does not show.
 sub worker_pid
 {
 	my ($node) = @_;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A client that speaks the protocol message by message, for what libpq does not
-# do: think between Execute and Sync, fetch a portal in parts, name what is not
-# there. Trust authentication over a Unix socket.
+# A client that sends single messages of the protocol, which libpq cannot: it can pause between
+# Execute and Sync, fetch a portal in parts, and name portals that do not exist. It supports trust
+# authentication over a Unix socket.
 package Wire;
 
 use strict;
@@ -46,8 +46,8 @@ sub read_exactly
 	return $data;
 }
 
-# Read up to a message of one of these types, and return the types of all and
-# the SQLSTATEs of errors in between.
+# Read up to a message of one of these types. Return the types of all messages, with the SQLSTATE
+# after each error.
 sub read_until
 {
 	my ($self, $types) = @_;
@@ -65,7 +65,7 @@ sub read_until
 	return join(' ', @seen);
 }
 
-# Messages of the extended protocol; they are only sent.
+# Messages of the extended protocol. They are sent without reading an answer.
 sub parse
 {
 	my ($self, $name, $sql) = @_;
@@ -88,7 +88,7 @@ sub close_portal { my ($self, $portal) = @_; return $self->send_message('C', "P$
 sub flush        { return $_[0]->send_message('H', '') }
 sub sync         { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
 
-# A simple query, to its end.
+# Run a simple query and read its result.
 sub query
 {
 	my ($self, $sql) = @_;
@@ -96,7 +96,7 @@ sub query
 	return $self->read_until('Z');
 }
 
-# Parse, Bind, Execute, Sync of one statement.
+# Send Parse, Bind, Execute and Sync of one statement, and read the result.
 sub extended
 {
 	my ($self, $sql, $rows) = @_;
@@ -111,7 +111,7 @@ sub end
 	return;
 }
 
-# Go away without a word.
+# Close the socket without Terminate.
 sub abandon { $_[0]->{socket}->close; return }
 
 1;
