@@ -75,7 +75,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor pool counters",
 	cpm_pool_counters_size, cpm_pool_counters_attach, NULL, NULL},
 	{"connpool_monitor pools",
-	cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pools_names_size},
+	cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pool_names_size},
 	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},

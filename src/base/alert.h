@@ -19,7 +19,7 @@ typedef struct CpmAlert
 	bool		raised[2];		/* by level (WARNING, CRITICAL), as are the next two */
 	int64		held_us[2];		/* how long the threshold has been met; -1: not met now */
 	int64		clear_us[2];	/* how long it has been clear while raised; -1: met now */
-	int64		unrepeated_us;	/* time since the alert was last reported */
+	int64		since_reported_us;	/* time since the alert was last reported */
 	double		peak;			/* worst value since the status left OK; NaN while OK */
 } CpmAlert;
 

@@ -29,7 +29,7 @@ cpm_file_problem(const char *bytes, size_t size, uint64 system_identifier)
 		return "is truncated";
 	memcpy(&header, bytes, sizeof(header));
 	if (header.magic != CPM_FILE_MAGIC)
-		return CPM_FILE_NOT_OURS;
+		return CPM_FILE_WRONG_MAGIC;
 	if (header.format > CPM_FILE_FORMAT)
 		return "was written by a newer version of connpool_monitor";
 	if (!has_valid_checksum(bytes, size))

@@ -24,7 +24,7 @@ typedef struct CpmFileHeader
 } CpmFileHeader;
 
 /* The problem of a file whose magic number is wrong or absent. */
-#define CPM_FILE_NOT_OURS \
+#define CPM_FILE_WRONG_MAGIC \
 	"is not one of connpool_monitor, or was written on a machine with another byte order"
 
 /*

@@ -25,7 +25,7 @@ typedef struct CpmLeakEnd
 {
 	TimestampTz at;				/* when the session resumed work, or was found to have ended */
 	CpmLeakKind kind;
-	bool		came_back;		/* the session resumed work; false: the session ended */
+	bool		was_released;	/* the session resumed work; false: the session ended */
 	int			pid;			/* 0: a prepared transaction */
 	Oid			database;
 	Oid			role;

@@ -84,7 +84,7 @@ typedef struct CpmMetric
 	bool		max_is_setting; /* a setting <metric>_max exists */
 	bool		is_percent;		/* thresholds are percentages of the maximum */
 	bool		low_is_bad;		/* a threshold is met at or below it, not at or above */
-	bool		at_once;		/* the alert does not wait for alert_after */
+	bool		is_immediate;	/* the alert does not wait for alert_after */
 	double		warning;		/* default thresholds; -1: off */
 	double		critical;
 } CpmMetric;

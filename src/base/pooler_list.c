@@ -193,7 +193,7 @@ parse_console(const char *text, CpmPoolerList *list, const char **problem)
 	const char *conninfo;
 	const char *end;
 
-	if (list->count >= CPM_MOST_POOLERS)
+	if (list->count >= CPM_MAX_POOLERS)
 	{
 		*problem = "There are more than 16 consoles.";
 		return NULL;

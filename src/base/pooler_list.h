@@ -9,7 +9,7 @@
 
 #include "c.h"
 
-#define CPM_MOST_POOLERS 16
+#define CPM_MAX_POOLERS 16
 #define CPM_POOLER_NAME_SIZE 64
 #define CPM_CONNINFO_SIZE 1024
 
@@ -22,7 +22,7 @@ typedef struct CpmPoolerConsole
 typedef struct CpmPoolerList
 {
 	int			count;
-	CpmPoolerConsole console[CPM_MOST_POOLERS];
+	CpmPoolerConsole console[CPM_MAX_POOLERS];
 } CpmPoolerList;
 
 /*

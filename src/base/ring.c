@@ -122,10 +122,10 @@ cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
 	{
 		if (!copy_entry(ring, i, buffer))
 			continue;
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put(sink, buffer, ring->entry_size);
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 bool
@@ -133,7 +133,7 @@ cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source)
 {
 	if (!cpm_get_mark(source, ring->entry_size))
 		return false;
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 		if (cpm_get(source, buffer, ring->entry_size) && !source->validate_only)
 			cpm_ring_add(ring, buffer);
 	return !source->failed;

@@ -107,7 +107,7 @@ cpm_is_long_transaction(const CpmSession *session, TimestampTz now, const CpmAge
 
 /* Return true if a statement has run longer than slow_statement_time; ignores exemptions. */
 static inline bool
-cpm_runs_long(const CpmSession *session, TimestampTz now, const CpmAges *ages)
+cpm_has_long_statement(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
 	return cpm_is_active(session) &&
 		cpm_age_us(now, session->query_start) > ages->slow_statement_us;
@@ -116,7 +116,7 @@ cpm_runs_long(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 static inline bool
 cpm_is_long_query(const CpmSession *session, TimestampTz now, const CpmAges *ages)
 {
-	return !session->exempt && cpm_runs_long(session, now, ages);
+	return !session->exempt && cpm_has_long_statement(session, now, ages);
 }
 
 static inline bool

@@ -25,7 +25,7 @@ cpm_put_u64(CpmSink *sink, uint64 value)
 }
 
 void
-cpm_put_more(CpmSink *sink, bool has_more)
+cpm_put_has_more(CpmSink *sink, bool has_more)
 {
 	cpm_put(sink, has_more ? "+" : ".", 1);
 }
@@ -38,11 +38,11 @@ cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram)
 	{
 		if (histogram->count[i] == 0)
 			continue;
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put(sink, &i, sizeof(i));
 		cpm_put_u64(sink, histogram->count[i]);
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 void
@@ -75,7 +75,7 @@ cpm_get_u64(CpmSource *source)
 }
 
 bool
-cpm_get_more(CpmSource *source)
+cpm_get_has_more(CpmSource *source)
 {
 	char		byte;
 
@@ -90,7 +90,7 @@ bool
 cpm_get_histogram(CpmSource *source, CpmHistogram *histogram)
 {
 	memset(histogram, 0, sizeof(*histogram));
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		uint16		bucket;
 

@@ -8,7 +8,7 @@
  * error; a source never reads beyond its end. Values are in the machine's own byte order.
  *
  * A list does not begin with its length, which may change while entries are copied from shared
- * memory. Instead cpm_put_more(true) precedes each entry, and cpm_put_more(false) ends the list.
+ * memory. Instead cpm_put_has_more(true) precedes each entry, and cpm_put_has_more(false) ends the list.
  *
  * A source is read twice: first with validate_only, when loading functions check everything and
  * change nothing, and again to apply it only if that succeeded. A file is thus loaded completely
@@ -40,13 +40,13 @@ typedef struct CpmSource
 /* Write a value; does nothing once sink->error is set. */
 extern void cpm_put(CpmSink *sink, const void *bytes, size_t size);
 extern void cpm_put_u64(CpmSink *sink, uint64 value);
-extern void cpm_put_more(CpmSink *sink, bool has_more);
+extern void cpm_put_has_more(CpmSink *sink, bool has_more);
 extern void cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram);
 
 /* Read a value; once source->failed is set, return false or 0 and zero the destination. */
 extern bool cpm_get(CpmSource *source, void *bytes, size_t size);
 extern uint64 cpm_get_u64(CpmSource *source);
-extern bool cpm_get_more(CpmSource *source);
+extern bool cpm_get_has_more(CpmSource *source);
 extern bool cpm_get_histogram(CpmSource *source, CpmHistogram *histogram);
 
 /*

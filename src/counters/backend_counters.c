@@ -57,7 +57,7 @@ typedef struct Slot
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_note_duty() */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } Slot;
 
@@ -361,7 +361,7 @@ cpm_slot_change_pool(TimestampTz now)
 }
 
 void
-cpm_slot_forget_application(void)
+cpm_slot_recheck_pool(void)
 {
 	/* differs from every name, because PostgreSQL shows ASCII only */
 	static const char no_name[NAMEDATALEN] = "\xff";
@@ -386,7 +386,7 @@ cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now)
 }
 
 void
-cpm_slot_note_duty(CpmFeature feature, bool is_on)
+cpm_slot_set_duty(CpmFeature feature, bool is_on)
 {
 	uint32		duties = pg_atomic_read_u32(&mine->duties);
 	uint32		bit = (uint32) 1 << feature;
@@ -582,7 +582,7 @@ cpm_slot_pool(int proc_number, int pid)
 }
 
 int
-cpm_slots_of_owner(uint64 owner)
+cpm_slot_count_of_owner(uint64 owner)
 {
 	int			count = 0;
 

@@ -89,7 +89,7 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
 extern void cpm_slot_change_pool(TimestampTz now);
 
 /* Make the next statement look up the session's pool again: application_grouping has changed. */
-extern void cpm_slot_forget_application(void);
+extern void cpm_slot_recheck_pool(void);
 
 /* Set the policy of the session and of its pool, because its settings have changed. */
 extern void cpm_slot_set_policy(const CpmPolicy *policy);
@@ -101,7 +101,7 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
  * Record whether the session has a duty: it uses a feature (LISTEN, advisory locks) that is a
  * legitimate reason to keep the session open while it is idle.
  */
-extern void cpm_slot_note_duty(CpmFeature feature, bool is_on);
+extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 
 /*
  * Record a statement that is the first or the longest of the tick. cpm_slot_count_statement()
@@ -218,9 +218,9 @@ extern int	cpm_slot_pool(int proc_number, int pid);
  * Return the number of open sessions of an owner (cpm_pool_owner(), a role in a database),
  * including those counted in "(other)". Reads every slot.
  */
-extern int	cpm_slots_of_owner(uint64 owner);
+extern int	cpm_slot_count_of_owner(uint64 owner);
 
-/* Return true if that session has a duty; see cpm_slot_note_duty(). */
+/* Return true if that session has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
 /* Return the number of slots, which have the PGPROC numbers from 0 up. */

@@ -66,7 +66,7 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 }
 
 CpmCounters
-cpm_counters_minute_ago(TimestampTz now)
+cpm_minute_counters_read(TimestampTz now)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	CpmCounters oldest = ring->entry[(next - 1) % RING_ENTRIES];

@@ -35,6 +35,6 @@ extern void cpm_minute_counters_init(const CpmCounters *now);
  * is that of the server's start in its first minute. Any process; takes no lock. The library must
  * be preloaded.
  */
-extern CpmCounters cpm_counters_minute_ago(TimestampTz now);
+extern CpmCounters cpm_minute_counters_read(TimestampTz now);
 
 #endif							/* CPM_MINUTE_COUNTERS_H */

@@ -98,7 +98,7 @@ cpm_pool_raise_peak(int index, uint32 connections)
 }
 
 void
-cpm_pool_note_busy(int index, uint32 busy)
+cpm_pool_raise_busy_peak(int index, uint32 busy)
 {
 	raise_peak(&shared->pool[index].peak_busy, busy);
 }
@@ -288,7 +288,7 @@ cpm_pool_counters_load(int index, const CpmPool *from)
 		if (from->histogram.count[i] != 0)
 			cpm_pool_add_bucket(index, i, from->histogram.count[i]);
 	cpm_pool_raise_peak(index, from->peak_connections);
-	cpm_pool_note_busy(index, from->peak_busy);
+	cpm_pool_raise_busy_peak(index, from->peak_busy);
 }
 
 static void

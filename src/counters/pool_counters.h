@@ -24,7 +24,7 @@ extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, Tim
 
 /* Raise the pool's peak of connections; or of busy sessions, the sampler only. */
 extern void cpm_pool_raise_peak(int index, uint32 connections);
-extern void cpm_pool_note_busy(int index, uint32 busy);
+extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
 
 /*
  * Begin a new epoch, in which all peaks are zero. The caller then raises each pool's peak to its

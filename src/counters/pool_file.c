@@ -46,11 +46,11 @@ put_busy(CpmSink *sink, int index)
 	{
 		if (busy.tenths[i] == 0)
 			continue;
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put_u64(sink, i);
 		cpm_put_u64(sink, busy.tenths[i]);
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 static void
@@ -59,7 +59,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 	memset(busy, 0, sizeof(*busy));
 	busy->samples = (uint32) cpm_get_u64(source);
 	busy->observed_tenths = cpm_get_u64(source);
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		uint64		bucket = cpm_get_u64(source);
 
@@ -76,7 +76,7 @@ get_busy(CpmSource *source, CpmBusy *busy)
 static void
 save_pool(CpmSink *sink, const CpmPool *pool, int index)
 {
-	cpm_put_more(sink, true);
+	cpm_put_has_more(sink, true);
 	cpm_put(sink, &pool->name, sizeof(pool->name));
 	cpm_put_u64(sink, pool->peak_connections);
 	cpm_put_u64(sink, pool->peak_busy);
@@ -105,7 +105,7 @@ cpm_pool_file_save(CpmSink *sink, TimestampTz now)
 	for (int i = 0; i < snapshot.slots; i++)
 		if (snapshot.is_used[i])
 			save_pool(sink, &snapshot.pool[i], i);
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 	pfree(snapshot.is_used);
 	pfree(snapshot.pool);
 }
@@ -149,7 +149,7 @@ cpm_pool_file_load(CpmSource *source)
 		return false;
 	evicted = cpm_get_u64(source);
 	max_us = (int64) cpm_get_u64(source);
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		int			index;
 

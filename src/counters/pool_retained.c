@@ -126,10 +126,10 @@ cpm_retained_save(CpmSink *sink)
 	cpm_put_u64(sink, retained->transferred);
 	for (int i = 0; i < retained->databases; i++)
 	{
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put(sink, &retained->database[i], sizeof(retained->database[i]));
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 bool
@@ -142,7 +142,7 @@ cpm_retained_load(CpmSource *source)
 	transferred = cpm_get_u64(source);
 	if (!source->validate_only)
 		retained->transferred = transferred;
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		CpmDatabaseCounters database;
 

@@ -72,7 +72,7 @@ cpm_pools_size(void)
 }
 
 Size
-cpm_pools_names_size(void)
+cpm_pool_names_size(void)
 {
 	return hash_estimate_size(cpm_max_pools + 1, sizeof(PoolIndexEntry));
 }

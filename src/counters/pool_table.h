@@ -18,7 +18,7 @@ typedef struct CpmPoolRef
 } CpmPoolRef;
 
 extern Size cpm_pools_size(void);
-extern Size cpm_pools_names_size(void); /* of a separate hash table */
+extern Size cpm_pool_names_size(void);	/* of a separate hash table */
 extern void cpm_pools_attach(void *memory, bool is_new);
 
 /*

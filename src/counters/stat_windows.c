@@ -310,13 +310,13 @@ save_ring(CpmSink *sink, SnapshotRing *ring, const CounterSnapshot *snapshots, u
 			continue;
 		cpm_query_counts_subtract(&copy.counts, &reset->counts);
 		cpm_histogram_subtract(&copy.histogram, &reset->histogram);
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put_u64(sink, (uint64) copy.at);
 		cpm_put_u64(sink, (uint64) copy.max_us);
 		cpm_put(sink, &copy.counts, sizeof(copy.counts));
 		cpm_put_histogram(sink, &copy.histogram);
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 void
@@ -348,7 +348,7 @@ load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, Tim
 		pg_atomic_write_u64(&ring->next, 0);
 		append_snapshot(ring, snapshots, &loaded);
 	}
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		loaded.at = (TimestampTz) cpm_get_u64(source);
 		loaded.max_us = (int64) cpm_get_u64(source);

@@ -161,18 +161,18 @@ cpm_errors_save(CpmSink *sink)
 
 		if (count.errors == 0)
 			continue;
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put_u64(sink, (uint32) count.sqlstate);
 		cpm_put_u64(sink, count.errors);
 		cpm_put_u64(sink, (uint64) count.last_seen);
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 bool
 cpm_errors_load(CpmSource *source)
 {
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		uint32		sqlstate = (uint32) cpm_get_u64(source);
 		uint64		total = cpm_get_u64(source);

@@ -105,7 +105,7 @@ close_occurrence(Occurrence *occurrence, bool was_released, TimestampTz at)
 	CpmLeakEnd	leak = {
 		.at = at,
 		.kind = occurrence->kind,
-		.came_back = was_released,
+		.was_released = was_released,
 		.pid = occurrence->pid,
 		.database = occurrence->database,
 		.role = occurrence->role,
@@ -250,7 +250,7 @@ cpm_leak_counts(CpmLeakKind kind)
 }
 
 int
-cpm_leaks_open(CpmLeakKind kind)
+cpm_open_leaks(CpmLeakKind kind)
 {
 	int			count = 0;
 
@@ -280,7 +280,7 @@ cpm_leak_log_reset(void)
 
 		baseline->released = pg_atomic_read_u64(&leaks->counters[i].released);
 		baseline->ended = pg_atomic_read_u64(&leaks->counters[i].ended);
-		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_leaks_open(i);
+		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_open_leaks(i);
 	}
 	pg_atomic_fetch_add_u32(&leaks->resets, 1);
 	cpm_ring_reset(ring);
@@ -297,17 +297,17 @@ cpm_leak_log_save(CpmSink *sink)
 		CpmLeakCounts counts = cpm_leak_counts(i);
 
 		if (i != CPM_LEAK_PREPARED)
-			counts.ended += cpm_leaks_open(i);
+			counts.ended += cpm_open_leaks(i);
 		cpm_put(sink, &counts, sizeof(counts));
 	}
 	for (int i = leaks->sessions; i < leaks->entries; i++)
 	{
 		if (leaks->occurrence[i].kind == CPM_NO_LEAK)
 			continue;
-		cpm_put_more(sink, true);
+		cpm_put_has_more(sink, true);
 		cpm_put(sink, &leaks->occurrence[i], sizeof(Occurrence));
 	}
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 	cpm_ring_save(ring, &entry, sink);
 }
 
@@ -337,7 +337,7 @@ cpm_leak_log_load(CpmSource *source)
 	if (!cpm_get_mark(source, sizeof(Occurrence)))
 		return false;
 	load_counts(source);
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		Occurrence *entry;
 

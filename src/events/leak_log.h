@@ -29,7 +29,7 @@ extern void cpm_leaks_round_end(void);
 
 /* Return the counts since the last reset, or the number suspected now. Any process; no lock. */
 extern CpmLeakCounts cpm_leak_counts(CpmLeakKind kind);
-extern int	cpm_leaks_open(CpmLeakKind kind);
+extern int	cpm_open_leaks(CpmLeakKind kind);
 
 /* Call visit(CpmLeakEnd, arg) for each logged end, newest first. Any process; takes no lock. */
 extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);

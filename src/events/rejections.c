@@ -246,7 +246,7 @@ cpm_rejections_count(CpmRejection reason)
 }
 
 uint64
-cpm_rejections_for_slots(void)
+cpm_slot_rejections(void)
 {
 	if (refusals == NULL)
 		return 0;
@@ -255,7 +255,7 @@ cpm_rejections_for_slots(void)
 }
 
 TimestampTz
-cpm_rejections_last_for_slots(void)
+cpm_slot_rejections_last(void)
 {
 	if (refusals == NULL)
 		return 0;

@@ -62,8 +62,8 @@ extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
  * Return how many attempts were refused because no connection slot was free (the reasons too_many
  * and reserved), or when the last one was. Resets do not affect either.
  */
-extern uint64 cpm_rejections_for_slots(void);
-extern TimestampTz cpm_rejections_last_for_slots(void);
+extern uint64 cpm_slot_rejections(void);
+extern TimestampTz cpm_slot_rejections_last(void);
 
 /* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);

@@ -35,7 +35,7 @@ typedef struct HealthFacts
 	CpmSample	sample;
 	CpmWorkerStatus sampler;
 	bool		sampler_failed;
-	bool		refused_lately; /* a connection, because no slot was free */
+	bool		recently_refused;	/* a connection, because no slot was free */
 	CpmVerdict	verdict[CPM_METRICS];	/* the current value against the thresholds */
 	CpmStatus	status[CPM_METRICS];	/* of the alert, or of the verdict */
 	bool		is_checked[CPM_METRICS];	/* available and not silent */
@@ -62,7 +62,7 @@ gather_facts(HealthFacts *facts)
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
-	facts->refused_lately = is_recent(cpm_rejections_last_for_slots(), facts->sample.taken_at);
+	facts->recently_refused = is_recent(cpm_slot_rejections_last(), facts->sample.taken_at);
 	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -144,7 +144,7 @@ cpm_health_write(StringInfo json, CpmSample *sample)
 
 	gather_facts(&facts);
 	input.sampler_failed = facts.sampler_failed;
-	input.refused_lately = facts.refused_lately;
+	input.recently_refused = facts.recently_refused;
 	health = cpm_evaluate_health(&input);
 
 	cpm_json_open(json, NULL);

@@ -198,7 +198,7 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	 */
 	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
 	to = Max(Min(to, now), from);
-	tier = cpm_series_tier(from, now);
+	tier = cpm_series_rollup(from, now);
 	merge.since = from;
 	merge.step_us = choose_step_us(tier, from, to);
 	merge.low_is_bad = cpm_catalogue[id].low_is_bad;

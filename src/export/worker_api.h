@@ -36,12 +36,12 @@ typedef struct CpmWorkerApi
 	/* samples/worker_status: publish the calling worker's own status */
 	void		(*worker_started) (CpmWorker worker);
 	void		(*worker_ended) (CpmWorker worker);
-	void		(*worker_has_problem) (CpmWorker worker, const char *problem);
+	void		(*worker_report_problem) (CpmWorker worker, const char *problem);
 
 	/* samples/pooler_state: only the PgBouncer worker calls these */
-	void		(*pooler_answered) (int pooler, const CpmPoolerAnswer *answer);
+	void		(*pooler_record_answer) (int pooler, const CpmPoolerAnswer *answer);
 	void		(*pooler_claim_session) (int pooler, int proc_number, const CpmSession *session);
-	void		(*pooler_failed) (int pooler, const char *error, TimestampTz retry_at);
+	void		(*pooler_record_failure) (int pooler, const char *error, TimestampTz retry_at);
 
 	/* Only the HTTP worker calls the functions from here on. */
 

@@ -47,7 +47,7 @@ typedef struct PooledSessions
 static void
 count_pooled_session(const CpmSession *session, void *arg)
 {
-	const CpmPoolersAsked not_asked = {0};
+	const CpmPoolersFreshness not_asked = {0};
 	PooledSessions *pooled = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 	int			pooler;
@@ -144,7 +144,7 @@ add_features(CpmRow *row, unsigned int features)
 static void
 add_reasons(CpmRow *row, const CpmPoolAdvice *advice)
 {
-	const char *lines[CPM_MOST_REASONS];
+	const char *lines[CPM_MAX_REASONS];
 
 	for (int i = 0; i < advice->reasons; i++)
 		lines[i] = advice->reason[i];
@@ -221,7 +221,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	pooled = gather_pooled_sessions(list.slots);
 	evidence->processors = online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
-	evidence->wanted_by_all = total_recommended_size(&list, evidence, advice);
+	evidence->recommended_total = total_recommended_size(&list, evidence, advice);
 	for (int i = 0; i < list.slots; i++)
 	{
 		if (!has_row(&list, i))

@@ -142,7 +142,7 @@ gather_leaks(CpmAuditEvidence *evidence)
 	for (CpmLeakKind kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
 	{
 		evidence->leaks[kind] = cpm_leak_counts(kind);
-		evidence->suspects += cpm_leaks_open(kind);
+		evidence->suspects += cpm_open_leaks(kind);
 	}
 }
 

@@ -90,8 +90,8 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 	}
 	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
-	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, cpm_waits_for_pid,
-									 &session->pid));
+	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count, cpm_waits_for_pid,
+											  &session->pid));
 	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
 	if (visible)
 		add_queries(row, session);
@@ -134,8 +134,8 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 
-	cpm_row_int4(row, cpm_chain_tail(listing->waits, listing->wait_count, waits_for_prepared,
-									 prepared));
+	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count, waits_for_prepared,
+											  prepared));
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */
@@ -219,7 +219,7 @@ emit_leak_end(const void *entry, void *arg)
 
 	cpm_row_timestamptz(row, leak->at);
 	cpm_row_text(row, cpm_leak_kind_name(leak->kind));
-	cpm_row_text(row, leak->came_back ? "released" : "ended");
+	cpm_row_text(row, leak->was_released ? "released" : "ended");
 	if (leak->pid == 0)
 		cpm_row_null(row);
 	else
@@ -265,7 +265,7 @@ connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
 		CpmLeakCounts counts = cpm_leak_counts(kind);
 
 		cpm_row_text(&row, cpm_leak_kind_name(kind));
-		cpm_row_int4(&row, cpm_leaks_open(kind));
+		cpm_row_int4(&row, cpm_open_leaks(kind));
 		cpm_row_int8(&row, (int64) counts.detected);
 		cpm_row_int8(&row, (int64) counts.released);
 		cpm_row_int8(&row, (int64) counts.ended);

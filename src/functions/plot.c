@@ -243,7 +243,7 @@ fit_chart(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to,
 		label_width = chart->label_width;
 		columns = begin_columns(from, to, Max(width - label_width - AXIS_WIDTH, MIN_COLUMNS),
 								low_is_bad);
-		cpm_series_scan(cpm_series_tier(from, to), metric, 0, from, to, add_point, &columns);
+		cpm_series_scan(cpm_series_rollup(from, to), metric, 0, from, to, add_point, &columns);
 		fill_chart(chart, &columns);
 		cpm_chart_fit(chart);
 	} while (chart->label_width > label_width);

@@ -141,7 +141,7 @@ violations_of_pool(const CpmPool *pool)
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
 	/* sessions of the snapshot may have ended before their slots are counted here */
-	role_connections = cpm_slots_of_owner(cpm_pool_owner(&pool->name));
+	role_connections = cpm_slot_count_of_owner(cpm_pool_owner(&pool->name));
 	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
 }

@@ -68,7 +68,7 @@ visit_rollup(const CpmRollupRow *row, void *arg)
 }
 
 CpmRollup
-cpm_series_tier(TimestampTz since, TimestampTz now)
+cpm_series_rollup(TimestampTz since, TimestampTz now)
 {
 	int64		samples_us = CPM_HISTORY_SAMPLES * (int64) cpm_sample_interval_ms * 1000;
 	int64		minutes_us = CPM_MINUTES_KEPT * cpm_rollup_length_us(CPM_ROLLUP_MINUTES);

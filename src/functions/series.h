@@ -25,7 +25,7 @@ typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
  * Return the finest resolution that is kept for long enough to cover since, even if the server
  * has not been up for that long.
  */
-extern CpmRollup cpm_series_tier(TimestampTz since, TimestampTz now);
+extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 
 /*
  * Visit the points of one metric, or of all metrics (-1), from since to until. For

@@ -38,7 +38,7 @@ typedef struct SessionListing
 static void
 add_pooler(CpmRow *row, const CpmSession *session)
 {
-	const CpmPoolersAsked not_asked = {0};
+	const CpmPoolersFreshness not_asked = {0};
 	int			pooler;
 
 	if (cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
@@ -113,7 +113,7 @@ emit_session_row(const CpmSession *session, void *arg)
 	cpm_row_role(&listing->row, session->role);
 	cpm_row_text(&listing->row, session->application_name);
 	cpm_row_bool(&listing->row, visible);
-	cpm_row_bool(&listing->row, cpm_runs_long(session, listing->now, &listing->ages));
+	cpm_row_bool(&listing->row, cpm_has_long_statement(session, listing->now, &listing->ages));
 	if (visible)
 		add_private_columns(listing, session);
 	else

@@ -85,7 +85,7 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	/* use now(), because since is usually computed from it */
-	rollup = any_resolution ? cpm_series_tier(since, GetCurrentTransactionStartTimestamp()) :
+	rollup = any_resolution ? cpm_series_rollup(since, GetCurrentTransactionStartTimestamp()) :
 		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
 	listing.result = cpm_rows_begin(fcinfo);
 	cpm_series_scan(rollup, metric, any_resolution ? 0 : cpm_sample_interval_ms, since, until,

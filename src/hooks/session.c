@@ -160,7 +160,7 @@ void
 cpm_session_install(void)
 {
 	cpm_settings_on_policy_change(publish_policy);
-	cpm_settings_on_grouping_change(cpm_slot_forget_application);
+	cpm_settings_on_grouping_change(cpm_slot_recheck_pool);
 	previous_authentication = ClientAuthentication_hook;
 	ClientAuthentication_hook = cpm_ClientAuthentication;
 }

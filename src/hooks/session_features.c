@@ -56,7 +56,7 @@ static void
 adjust_held(CpmFeature feature, int difference)
 {
 	held[feature] = Max(held[feature] + difference, 0);
-	cpm_slot_note_duty(feature, held[feature] > 0);
+	cpm_slot_set_duty(feature, held[feature] > 0);
 }
 
 static void

@@ -40,7 +40,7 @@ report_problem(const char *problem)
 {
 	const CpmListen *listen = api->http_listen();
 
-	api->worker_has_problem(CPM_WORKER_HTTP, problem);
+	api->worker_report_problem(CPM_WORKER_HTTP, problem);
 	if (strcmp(problem, last_problem) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
@@ -81,7 +81,7 @@ start_listening(void)
 	else
 	{
 		last_problem[0] = '\0';
-		api->worker_has_problem(CPM_WORKER_HTTP, "");
+		api->worker_report_problem(CPM_WORKER_HTTP, "");
 		ereport(LOG,
 				(errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
 	}

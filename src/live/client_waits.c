@@ -86,7 +86,7 @@ cpm_client_wait_since(const CpmSession *session)
 }
 
 void
-cpm_client_wait_note(const CpmSession *session, TimestampTz sampled_at)
+cpm_client_wait_record(const CpmSession *session, TimestampTz sampled_at)
 {
 	ClientWait *wait = &client_waits[session->proc_number];
 	uint64		signature = is_waiting(session) ? signature_of(session) : 0;

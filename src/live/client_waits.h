@@ -23,6 +23,6 @@ extern TimestampTz cpm_client_wait_since(const CpmSession *session);
  * Record whether the session is waiting for its client. The sampler calls this for each session
  * of each sample; no other process may.
  */
-extern void cpm_client_wait_note(const CpmSession *session, TimestampTz sampled_at);
+extern void cpm_client_wait_record(const CpmSession *session, TimestampTz sampled_at);
 
 #endif							/* CPM_CLIENT_WAITS_H */

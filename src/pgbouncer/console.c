@@ -103,7 +103,7 @@ fail_because(CpmConsole *console, const char *message, bool password_refused, in
 	console->due_us = now_us + pause_us;
 	console->rounds_to_config = 0;
 	console->failures++;
-	console->api->pooler_failed(console->number, line, GetCurrentTimestamp() + pause_us);
+	console->api->pooler_record_failure(console->number, line, GetCurrentTimestamp() + pause_us);
 	if (console->failures == 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONNECTION_FAILURE),
@@ -198,7 +198,7 @@ publish_answer(CpmConsole *console)
 	cpm_read_servers(&table[CPM_ASK_SERVERS], &table[CPM_ASK_DATABASES], &servers);
 	/* claim first: with the new answer published, unclaimed sessions count as direct */
 	cpm_claim_sessions(console->api, console->number, &servers);
-	console->api->pooler_answered(console->number, answer);
+	console->api->pooler_record_answer(console->number, answer);
 }
 
 static void

@@ -30,7 +30,7 @@ CPM_MODULE_MAGIC("connpool_monitor_pgbouncer", CPM_VERSION);
 
 PGDLLEXPORT void cpm_pgbouncer_main(Datum argument);
 
-static CpmConsole consoles[CPM_MOST_POOLERS];
+static CpmConsole consoles[CPM_MAX_POOLERS];
 static int	console_count;
 
 /*
@@ -41,7 +41,7 @@ static void
 wait_for_consoles(uint32 wait_event)
 {
 	WaitEventSet *set = cpm_create_wait_set(console_count + 2);
-	WaitEvent	events[CPM_MOST_POOLERS + 2];
+	WaitEvent	events[CPM_MAX_POOLERS + 2];
 	int64		next_us = PG_INT64_MAX;
 	int64		left_us;
 	int			count;

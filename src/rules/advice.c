@@ -41,7 +41,7 @@ append_reason(CpmPoolAdvice *advice, const char *format,...)
 {
 	va_list		arguments;
 
-	if (advice->reasons >= CPM_MOST_REASONS)
+	if (advice->reasons >= CPM_MAX_REASONS)
 		return;
 	va_start(arguments, format);
 	vsnprintf(advice->reason[advice->reasons++], CPM_REASON_SIZE, format, arguments);
@@ -149,14 +149,14 @@ append_size(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 static void
 append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
-	int			at_once = 2 * evidence->processors + 1;
-	int			wanted = evidence->wanted_by_all;
+	int			is_immediate = 2 * evidence->processors + 1;
+	int			wanted = evidence->recommended_total;
 
-	if (evidence->processors > 0 && advice->size > at_once)
+	if (evidence->processors > 0 && advice->size > is_immediate)
 		append_reason(advice, "%d processors work on some %d statements at once (twice as many "
 					  "and one): beyond that, connections help only while they wait for locks, "
 					  "disks or their client",
-					  evidence->processors, at_once);
+					  evidence->processors, is_immediate);
 	if (wanted > evidence->usable_slots)
 		append_reason(advice, "all pools together would need %d of %d usable slots: too many, "
 					  "shorten transactions or raise max_connections",

@@ -14,7 +14,7 @@
 #define CPM_ADVICE_SAMPLES 300
 #define CPM_ADVICE_TRANSACTIONS 100
 
-#define CPM_MOST_REASONS 12
+#define CPM_MAX_REASONS 12
 #define CPM_REASON_SIZE 240
 
 /* The observations of a pool, its server and its pooler. */
@@ -25,7 +25,7 @@ typedef struct CpmPoolEvidence
 	CpmBusy		busy;			/* all zero if nothing was observed */
 	int			processors;		/* 0 if unknown */
 	int			usable_slots;
-	int			wanted_by_all;	/* sum of the sizes recommended for all pools; 0 if unknown */
+	int			recommended_total;	/* sum of the sizes recommended for all pools; 0 if unknown */
 	int			pooled;			/* number of the pool's connections that come through a pooler */
 	const char *pooler;			/* name of the pooler that has most of these; NULL if none */
 	const CpmPoolerAnswer *answer;	/* of that pooler's console; NULL if none */
@@ -47,7 +47,7 @@ typedef struct CpmPoolAdvice
 	CpmPoolMode mode;
 	unsigned int features;		/* bits, by CpmFeature, of features that were used */
 	int			reasons;		/* number of entries in reason */
-	char		reason[CPM_MOST_REASONS][CPM_REASON_SIZE];
+	char		reason[CPM_MAX_REASONS][CPM_REASON_SIZE];
 } CpmPoolAdvice;
 
 /* Recommend a size and a mode, with reasons. Pure. */

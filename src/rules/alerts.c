@@ -93,7 +93,7 @@ static void
 step_levels(CpmAlert *alert, const CpmMetric *metric, const CpmVerdict *verdict,
 			const CpmAlertRules *rules, int64 elapsed_us)
 {
-	int64		after_us = metric->at_once ? 0 : rules->after_us;
+	int64		after_us = metric->is_immediate ? 0 : rules->after_us;
 
 	if (!isnan(verdict->critical))
 		step_level(alert, LEVEL_CRITICAL, verdict->status == CPM_CRITICAL, rules, after_us,
@@ -108,10 +108,10 @@ repeat_is_due(CpmAlert *alert, const CpmAlertRules *rules, int64 elapsed_us)
 {
 	if (alert->status == CPM_OK)
 		return false;
-	alert->unrepeated_us += elapsed_us;
-	if (rules->repeat_us == 0 || alert->unrepeated_us < rules->repeat_us)
+	alert->since_reported_us += elapsed_us;
+	if (rules->repeat_us == 0 || alert->since_reported_us < rules->repeat_us)
 		return false;
-	alert->unrepeated_us = 0;
+	alert->since_reported_us = 0;
 	return true;
 }
 
@@ -137,7 +137,7 @@ cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 	if (alert->status != before)
 	{
 		alert->since = now;
-		alert->unrepeated_us = 0;
+		alert->since_reported_us = 0;
 		return is_dropped && alert->status == CPM_OK ? CPM_ALERT_DROPPED : CPM_ALERT_TRANSITION;
 	}
 	return repeat_is_due(alert, rules, elapsed_us) ? CPM_ALERT_REPEAT : CPM_ALERT_NOTHING;

@@ -15,7 +15,7 @@ cpm_evaluate_health(const CpmHealthInput *input)
 {
 	if (input->sample->value[CPM_TOTAL_CONNECTIONS] >= input->sample->usable_slots)
 		return CPM_UNHEALTHY;
-	if (input->refused_lately)
+	if (input->recently_refused)
 		return CPM_UNHEALTHY;
 	if (input->sampler_failed)
 		return CPM_DEGRADED;

@@ -14,8 +14,8 @@ typedef struct CpmHealthInput
 	const CpmStatus *status;	/* by metric: of its alert or, if alerting does not run, in the
 								 * sample */
 	const bool *is_checked;		/* by metric: whether it exists and is not silent */
-	bool		refused_lately; /* a connection was refused in the last ten seconds because no
-								 * slot was free */
+	bool		recently_refused;	/* a connection was refused in the last ten seconds because no
+									 * slot was free */
 	bool		sampler_failed; /* the library is preloaded, but the sampler is stale */
 } CpmHealthInput;
 

@@ -39,14 +39,14 @@ find_wait(const CpmLockWait *waits, int count, int pid)
 static int
 lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const int *heads)
 {
-	int			lowest = CPM_NO_HEAD;
+	int			lowest = CPM_NO_ROOT_BLOCKER;
 
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
 		int			blocker = find_wait(waits, count, wait->blockers[i]);
 		int			head = blocker < 0 ? wait->blockers[i] : heads[blocker];
 
-		if (head != CPM_NO_HEAD && (lowest == CPM_NO_HEAD || head < lowest))
+		if (head != CPM_NO_ROOT_BLOCKER && (lowest == CPM_NO_ROOT_BLOCKER || head < lowest))
 			lowest = head;
 	}
 	return lowest;
@@ -58,7 +58,7 @@ cpm_root_blockers(const CpmLockWait *waits, int count, int *heads)
 	bool		changed = true;
 
 	for (int i = 0; i < count; i++)
-		heads[i] = CPM_NO_HEAD;
+		heads[i] = CPM_NO_ROOT_BLOCKER;
 	while (changed)
 	{
 		changed = false;
@@ -95,7 +95,7 @@ waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait, c
 }
 
 int
-cpm_chain_tail(const CpmLockWait *waits, int count, CpmWaitsFor waits_for, const void *arg)
+cpm_count_blocked_waits(const CpmLockWait *waits, int count, CpmWaitsFor waits_for, const void *arg)
 {
 	bool	   *is_tail = palloc0((count + 1) * sizeof(bool));
 	int			tail = 0;

@@ -8,12 +8,12 @@
 
 #include "base/lock_wait.h"
 
-#define CPM_NO_HEAD (-1)
+#define CPM_NO_ROOT_BLOCKER (-1)
 
 /*
  * Set heads[i] to the head of the chain of waits[i]: the process that blocks it, directly or
  * indirectly, and does not wait itself. That is the lowest pid if there are several, 0 for a
- * prepared transaction, and CPM_NO_HEAD if all processes in the chain wait in a cycle. waits must
+ * prepared transaction, and CPM_NO_ROOT_BLOCKER if all processes in the chain wait in a cycle. waits must
  * be ordered by pid; heads must have room for count entries. Pure.
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
@@ -25,8 +25,8 @@ typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
  * Return the number of waits that the subject blocks, directly (as waits_for reports) or
  * indirectly. waits must be ordered by pid. Pure, except that it allocates memory.
  */
-extern int	cpm_chain_tail(const CpmLockWait *waits, int count,
-						   CpmWaitsFor waits_for, const void *arg);
+extern int	cpm_count_blocked_waits(const CpmLockWait *waits, int count,
+									CpmWaitsFor waits_for, const void *arg);
 
 /* A CpmWaitsFor whose subject is a process; arg points to its pid, an int. */
 extern bool cpm_waits_for_pid(const CpmLockWait *wait, const void *arg);

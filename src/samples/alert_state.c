@@ -197,7 +197,7 @@ cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
 	}
 	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
 		return false;
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 		load_log_entry(source, metric_of, columns);
 	return !source->failed;
 }

@@ -109,7 +109,7 @@ cpm_poolers_count(void)
 }
 
 void
-cpm_pooler_answered(int pooler, const CpmPoolerAnswer *answer)
+cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer)
 {
 	PoolerEntry *entry = &poolers->entry[pooler];
 
@@ -136,7 +136,7 @@ cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session)
 }
 
 void
-cpm_pooler_failed(int pooler, const char *error, TimestampTz retry_at)
+cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at)
 {
 	PoolerEntry *entry = &poolers->entry[pooler];
 
@@ -193,10 +193,10 @@ cpm_pooler_is_fresh(int pooler, TimestampTz now)
 	return state.up && now - state.last_success <= max_age_us;
 }
 
-CpmPoolersAsked
-cpm_poolers_asked(TimestampTz now)
+CpmPoolersFreshness
+cpm_poolers_freshness(TimestampTz now)
 {
-	CpmPoolersAsked asked = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
+	CpmPoolersFreshness asked = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{
@@ -207,7 +207,7 @@ cpm_poolers_asked(TimestampTz now)
 }
 
 CpmPooling
-cpm_pooling_of(const CpmSession *session, const CpmPoolersAsked *asked, int *pooler)
+cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *asked, int *pooler)
 {
 	SessionMark *mark;
 	uint64		marked;

@@ -23,8 +23,8 @@ extern int	cpm_poolers_count(void);
  * Publish a complete answer of a console, or a failed attempt to get one. PgBouncer worker only;
  * takes no lock, cannot fail.
  */
-extern void cpm_pooler_answered(int pooler, const CpmPoolerAnswer *answer);
-extern void cpm_pooler_failed(int pooler, const char *error, TimestampTz retry_at);
+extern void cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer);
+extern void cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at);
 
 /*
  * Record that the session is a server connection of the pooler. PgBouncer worker only; takes no
@@ -50,13 +50,13 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 /*
  * The freshness of all consoles together. Callers compute it once for a pass over many sessions.
  */
-typedef struct CpmPoolersAsked
+typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
 	TimestampTz oldest;			/* when the console with the oldest answer was asked */
-} CpmPoolersAsked;
+} CpmPoolersFreshness;
 
-extern CpmPoolersAsked cpm_poolers_asked(TimestampTz now);
+extern CpmPoolersFreshness cpm_poolers_freshness(TimestampTz now);
 
 typedef enum CpmPooling
 {
@@ -69,7 +69,7 @@ typedef enum CpmPooling
  * Return whether the session is a server connection of a pooler. Sets *pooler to the index of the
  * pooler's console if it is. Any process; takes no lock.
  */
-extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersAsked *asked,
+extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *asked,
 								 int *pooler);
 
 /*

@@ -249,7 +249,7 @@ save_rollup(const CpmRollupRow *row, void *arg)
 {
 	CpmSink    *sink = arg;
 
-	cpm_put_more(sink, true);
+	cpm_put_has_more(sink, true);
 	cpm_put(sink, &row->start, sizeof(row->start));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
@@ -265,7 +265,7 @@ cpm_rollups_save(CpmSink *sink)
 	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
 	{
 		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, sink);
-		cpm_put_more(sink, false);
+		cpm_put_has_more(sink, false);
 	}
 }
 
@@ -301,7 +301,7 @@ bool
 cpm_rollups_load(CpmSource *source, const int *metric_of, int columns)
 {
 	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
-		while (cpm_get_more(source))
+		while (cpm_get_has_more(source))
 			load_row(source, ring_of(tier), metric_of, columns);
 	return !source->failed;
 }

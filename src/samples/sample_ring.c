@@ -131,7 +131,7 @@ save_row(const CpmSampleRow *row, void *arg)
 {
 	CpmSink    *sink = arg;
 
-	cpm_put_more(sink, true);
+	cpm_put_has_more(sink, true);
 	cpm_put(sink, &row->at, sizeof(row->at));
 	cpm_put(sink, &row->interval_ms, sizeof(row->interval_ms));
 	cpm_put(sink, &row->peak_connections, sizeof(row->peak_connections));
@@ -142,13 +142,13 @@ void
 cpm_sample_ring_save(CpmSink *sink)
 {
 	cpm_sample_ring_scan(DT_NOBEGIN, DT_NOEND, save_row, sink);
-	cpm_put_more(sink, false);
+	cpm_put_has_more(sink, false);
 }
 
 bool
 cpm_sample_ring_load(CpmSource *source, const int *metric_of, int columns)
 {
-	while (cpm_get_more(source))
+	while (cpm_get_has_more(source))
 	{
 		CpmSampleRow row = {0};
 

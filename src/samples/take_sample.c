@@ -32,7 +32,7 @@ typedef struct Counting
 	CpmAges		ages;
 	TimestampTz oldest_transaction; /* start of the oldest so far; 0 if none */
 	const CpmSampleObserver *observer;	/* may be NULL */
-	CpmPoolersAsked asked;
+	CpmPoolersFreshness asked;
 	int			pooled;			/* sessions that are server connections of a pooler */
 } Counting;
 
@@ -106,11 +106,11 @@ forecast_exhaustion(const CpmSample *sample)
 }
 
 CpmCounters
-cpm_counters_now(TimestampTz at)
+cpm_minute_counters_now(TimestampTz at)
 {
 	CpmCounters counters = {
 		.at = at,
-		.refused_for_slots = cpm_rejections_for_slots(),
+		.refused_for_slots = cpm_slot_rejections(),
 		.sessions_opened = cpm_sessions_opened(),
 		.queries = cpm_slots_counts(),
 	};
@@ -139,8 +139,8 @@ count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *th
 static void
 count_last_minute(CpmSample *sample)
 {
-	CpmCounters now = cpm_counters_now(sample->taken_at);
-	CpmCounters then = cpm_counters_minute_ago(sample->taken_at);
+	CpmCounters now = cpm_minute_counters_now(sample->taken_at);
+	CpmCounters then = cpm_minute_counters_read(sample->taken_at);
 	double		seconds = Max((double) (now.at - then.at) / USECS_PER_SEC, 60.0);
 
 	sample->value[CPM_REJECTED_CONNECTIONS] =
@@ -172,7 +172,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 	sample->usable_slots = MaxConnections - cpm_reserved_slots();
 	sample->sources = cpm_sample_sources();
 
-	counting.asked = cpm_poolers_asked(sample->taken_at);
+	counting.asked = cpm_poolers_freshness(sample->taken_at);
 
 	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_backends_scan(false, count_session, &counting);
 	count_prepared(&counting);

@@ -34,6 +34,6 @@ extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer
 extern int	cpm_sample_sources(void);
 
 /* Return the present counters, with "at" as their time. Any process; takes no lock. */
-extern CpmCounters cpm_counters_now(TimestampTz at);
+extern CpmCounters cpm_minute_counters_now(TimestampTz at);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

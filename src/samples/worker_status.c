@@ -107,7 +107,7 @@ cpm_worker_completed_round(CpmWorker worker, TimestampTz at, double cost_ms, uin
 }
 
 void
-cpm_worker_has_problem(CpmWorker worker, const char *problem)
+cpm_worker_report_problem(CpmWorker worker, const char *problem)
 {
 	WorkerEntry *entry = &shared->worker[worker];
 

@@ -37,7 +37,7 @@ extern void cpm_worker_started(CpmWorker worker);
 extern void cpm_worker_ended(CpmWorker worker);
 extern void cpm_worker_completed_round(CpmWorker worker, TimestampTz at, double cost_ms,
 									   uint64 missed);
-extern void cpm_worker_has_problem(CpmWorker worker, const char *problem);
+extern void cpm_worker_report_problem(CpmWorker worker, const char *problem);
 
 /* Return a worker's status; all zero if the library is not preloaded. Any process; no lock. */
 extern CpmWorkerStatus cpm_worker_status(CpmWorker worker);

@@ -49,7 +49,7 @@ pool_violations(const PolicyScan *scan, int index, const CpmPoolName *name)
 		!cpm_pool_generation(index, &generation, &connections) || connections == 0)
 		return 0;
 	return scan->by_pool[index] |
-		cpm_pool_violations(&policy, (int) connections, cpm_slots_of_owner(cpm_pool_owner(name)));
+		cpm_pool_violations(&policy, (int) connections, cpm_slot_count_of_owner(cpm_pool_owner(name)));
 }
 
 /* Write the pool and its violations to buffer; returns the length, as snprintf() does. */

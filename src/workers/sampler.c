@@ -90,7 +90,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	CpmCounters counters;
 
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
-	counters = cpm_counters_now(sample.taken_at);
+	counters = cpm_minute_counters_now(sample.taken_at);
 	cpm_minute_counters_snapshot(&counters);
 	cpm_stat_windows_snapshot(sample.taken_at);
 	keep_history(&sample);

@@ -49,7 +49,7 @@ static int64 round_us;			/* when the round began, by the monotonic clock */
 static void
 log_released_leak(const CpmLeakEnd *leak)
 {
-	if (!leak->came_back || leak->kind == CPM_LEAK_IDLE || leak->kind == CPM_LEAK_PREPARED ||
+	if (!leak->was_released || leak->kind == CPM_LEAK_IDLE || leak->kind == CPM_LEAK_PREPARED ||
 		!cpm_rate_limit_allows(&line_limit, MAX_LINES_PER_SECOND, round_us))
 		return;
 	ereport(LOG,
@@ -75,7 +75,7 @@ observe_session(const CpmSession *session, void *arg)
 		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
 	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
 		scan->busy_by_pool[pool]++;
-	cpm_client_wait_note(session, scan->sample->taken_at);
+	cpm_client_wait_record(session, scan->sample->taken_at);
 	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
 	cpm_leaks_observe_session(session, kind);
@@ -111,6 +111,6 @@ cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 	memcpy(previous_newest, scan.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
 	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (scan.busy_by_pool[i] > 0)
-			cpm_pool_note_busy(i, scan.busy_by_pool[i]);
+			cpm_pool_raise_busy_peak(i, scan.busy_by_pool[i]);
 	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
 }

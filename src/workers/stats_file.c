@@ -153,7 +153,7 @@ cpm_stats_file_save(char *error, size_t size)
 	}
 	errno = problem;
 	snprintf(error, size, "could not write file \"%s\": %s", TEMPORARY_NAME, strerror(problem));
-	cpm_worker_has_problem(CPM_WORKER_SAVER, error);
+	cpm_worker_report_problem(CPM_WORKER_SAVER, error);
 	return false;
 }
 
@@ -296,7 +296,7 @@ read_file(FILE *file)
 	if (fstat(fileno(file), &found) != 0)
 		return psprintf("cannot be read: %s", strerror(errno));
 	if (!may_be_ours(file))
-		return CPM_FILE_NOT_OURS;
+		return CPM_FILE_WRONG_MAGIC;
 	if (found.st_size > MAX_BYTES)
 		return "is too large for a file of connpool_monitor";
 	bytes = palloc_extended(found.st_size + 1, MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM);
@@ -366,7 +366,7 @@ cpm_stats_file_startup(void)
 	/* The mark must not outlive the start. If there was none, a crash has lost counters. */
 	if (unlink(COMPLETE_NAME) != 0)
 		cpm_monotonic_restart();
-	counters = cpm_counters_now(GetCurrentTimestamp());
+	counters = cpm_minute_counters_now(GetCurrentTimestamp());
 	cpm_minute_counters_init(&counters);
 	on_shmem_exit(save_at_shutdown, (Datum) 0);
 }

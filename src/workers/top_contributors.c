@@ -42,7 +42,7 @@ typedef struct ContributorSearch
 	int		   *by_pool;		/* contributions by index of counters/pool_table, and one more
 								 * entry for sessions without a pool */
 	int			pools;
-	CpmPoolersAsked asked;		/* the consoles that have answered, to classify sessions */
+	CpmPoolersFreshness asked;	/* the consoles that have answered, to classify sessions */
 	CpmSession	oldest;
 	TimestampTz oldest_since;	/* since_of() the oldest session; 0: none found */
 } ContributorSearch;
@@ -252,7 +252,7 @@ find_top_blocker(int *pid)
 	{
 		int			waiters = 0;
 
-		for (int j = 0; j < count && heads[i] != CPM_NO_HEAD; j++)
+		for (int j = 0; j < count && heads[i] != CPM_NO_ROOT_BLOCKER; j++)
 			waiters += (heads[j] == heads[i]);
 		if (waiters > most_waiters)
 		{
@@ -312,7 +312,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 		cpm_describe_queues(buffer, size);
 		return;
 	}
-	search.asked = cpm_poolers_asked(search.now);
+	search.asked = cpm_poolers_freshness(search.now);
 	search.pools = cpm_pool_slots();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)

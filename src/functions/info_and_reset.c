@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
- * itself.c
+ * info_and_reset.c
  *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
  *		_connpool_install_check(): called by CREATE EXTENSION before it creates anything.
  */
