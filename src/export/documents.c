@@ -150,7 +150,7 @@ write_sampler_json(StringInfo json, const CpmWorkerStatus *sampler, TimestampTz 
 	cpm_json_bool(json, "running", sampler->pid != 0);
 	cpm_json_number(json, "intervalMs", cpm_sample_interval_ms);
 	cpm_json_number(json, "lastSampleAgeMs",
-					has_sampled ? floor(Max(now - sampler->last_round, 0) / 1000.0) : NAN);
+					cpm_last_round_age_ms(sampler, now));
 	cpm_json_number(json, "sampleMs", has_sampled ? sampler->cost_ms : NAN);
 	cpm_json_number(json, "samples", (double) sampler->rounds);
 	cpm_json_number(json, "missed", (double) sampler->missed);

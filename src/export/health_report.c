@@ -114,13 +114,11 @@ static void
 write_sampler(StringInfo json, const HealthFacts *facts)
 {
 	const CpmWorkerStatus *sampler = &facts->sampler;
-	double		age_ms = NAN;
 
-	if (sampler->last_round != 0)
-		age_ms = floor(Max(facts->sample.taken_at - sampler->last_round, 0) / 1000.0);
 	cpm_json_open(json, "sampler");
 	cpm_json_bool(json, "running", sampler->pid != 0);
-	cpm_json_number(json, "lastSampleAgeMs", age_ms);
+	cpm_json_number(json, "lastSampleAgeMs",
+					cpm_last_round_age_ms(sampler, facts->sample.taken_at));
 	cpm_json_close(json);
 }
 

@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/seqlock.h"
@@ -139,6 +141,16 @@ cpm_sampler_is_stale(const CpmWorkerStatus *sampler)
 	int64		allowed_us = STALE_INTERVALS * (int64) cpm_sample_interval_ms * 1000;
 
 	return cpm_monotonic_us() - sampler->active_us > Max(allowed_us, STALE_MIN_US);
+}
+
+double
+cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now)
+{
+	int64		age_us = now - status->last_round;
+
+	if (status->last_round == 0)
+		return NAN;
+	return floor(Max(age_us, cpm_monotonic_us() - status->active_us) / 1000.0);
 }
 
 void

@@ -53,6 +53,12 @@ extern TimestampTz cpm_server_started_at(void);
 extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 
 /*
+ * Return how long ago the last round completed, in milliseconds; NaN before the first. "now" is
+ * the present time. If the system clock was set back, the monotonic clock gives the age.
+ */
+extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now);
+
+/*
  * Request a round without delay. connpool_reset() requests a save, so that a crash cannot restore
  * the counters that it reset. Any process. The worker polls cpm_worker_was_requested(), which
  * also clears the request.
