@@ -279,6 +279,8 @@ cpm_rejections_reset(void)
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 		pg_atomic_write_u64(&refusals->counter[i].baseline,
 							pg_atomic_read_u64(&refusals->counter[i].total));
+	for (int i = 0; i < SOURCES; i++)
+		pg_atomic_write_u64(&refusals->source[i], 0);
 	cpm_ring_reset(&refusals->log);
 }
 
