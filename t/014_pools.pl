@@ -236,12 +236,9 @@ is(sql($watcher, q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intrud
 $intruder->end;
 
 # The same if the role spreads its sessions over several databases.
-foreach my $name ('a', 'b')
-{
-	my $wire = Wire->connect_to($node, $name, user => 'victim');
-	$wire->query('SELECT 1');
-	$wire->end;
-}
+my $victim = Wire->connect_to($node, 'another', user => 'victim');
+$victim->query('SELECT 1');
+$victim->end;
 foreach my $number (1 .. 4)
 {
 	$node->safe_psql('postgres', "CREATE DATABASE spread$number");
@@ -251,7 +248,7 @@ foreach my $number (1 .. 4)
 	$wire->end;
 }
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
-	'3', 'a role that connects to four databases evicts no pool of another role');
+	'2', 'a role that connects to four databases evicts no pool of another role');
 
 # a pool that users name like the pool of the evicted ones is merged into it
 $node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');

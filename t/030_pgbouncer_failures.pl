@@ -577,6 +577,27 @@ is( $node->safe_psql(
 	'bytes that are invalid in the encoding are shown as ?');
 $wild->stop;
 
+# Prometheus rejects a scrape that has a series twice: names that differ only after 63 bytes, a
+# pool in several rows, and a pool that has the name of the series of all others
+my $twins = Console->new(
+	Console::answers(
+		18,
+		pools => [
+			map({ { database => 'shop', user => 'u' x 63 . $_, cl_waiting => 1 } } 1 .. 3),
+			map({ { database => 'other', user => 'other', cl_waiting => 1 } } 1 .. 2),
+			map({ { database => "db$_", user => 'web', cl_waiting => 1 } } 1 .. 80)
+		]));
+ask(twins => $twins);
+poll_ok($node, q{SELECT up FROM connpool_pgbouncer}, 'the console with equal names is up');
+is( $node->safe_psql('postgres', <<~'SQL'), 't|85', 'no series of a pool is twice');
+		SELECT count(*) = count(DISTINCT series), sum(waiting)
+		FROM (SELECT (regexp_match(line, '^(connpool_pgbouncer_[^ ]*) '))[1] AS series,
+		             (regexp_match(line, 'state="waiting"\} ([0-9]+)$'))[1]::int AS waiting
+		      FROM string_to_table(connpool_metrics(), E'\n') line
+		      WHERE line LIKE 'connpool\_pgbouncer\_%') s
+		SQL
+$twins->stop;
+
 # a pid is not enough: the same pids on connections of another server
 my ($our_port, $our_host) = ($node->port, $node->host);
 foreach my $case (
