@@ -18,7 +18,8 @@ typedef struct CpmAlert
 	TimestampTz since;			/* start of this status; 0 before the first sample */
 	bool		raised[2];		/* by level (WARNING, CRITICAL), as are the next two */
 	int64		held_us[2];		/* how long the threshold has been met; -1: not met now */
-	int64		clear_us[2];	/* how long it has been clear while raised; -1: met now */
+	int64		clear_us[2];	/* while the alert is raised, how long the threshold has not been
+								 * met; -1: met now */
 	int64		since_reported_us;	/* time since the alert was last reported */
 	double		peak;			/* worst value since the status left OK; NaN while OK */
 } CpmAlert;

@@ -3,9 +3,10 @@
  * busy.h
  *		A distribution over time of the number of busy sessions in a pool.
  *
- * Each sample adds its duration to the bucket of the number it found; percentiles and the mean
- * are weighted by time. Old samples must not dominate: whenever the buckets add up to two weeks,
- * all are halved. observed_tenths is never halved, so that other counters can be divided by it.
+ * Each sample adds its duration to the bucket for the number of busy sessions that it found;
+ * percentiles and the mean are weighted by time. Old samples must not dominate: whenever the
+ * buckets add up to two weeks, all are halved. observed_tenths is never halved, so that other
+ * counters can be divided by it.
  *
  * Buckets are exact up to 127 sessions. Above that, each power of two has sixteen buckets.
  *
@@ -44,7 +45,10 @@ extern void cpm_busy_add(CpmBusy *busy, uint32 sessions, uint32 tenths);
  */
 extern uint32 cpm_busy_percentile(const CpmBusy *busy, double share);
 
-/* Return the mean number of busy sessions over time; 0 if nothing was recorded. */
+/*
+ * Return the mean number of busy sessions over time; 0 if nothing was recorded. Each bucket counts
+ * with its upper bound, so above 127 sessions the mean is up to a sixteenth too high.
+ */
 extern double cpm_busy_mean(const CpmBusy *busy);
 
 #endif							/* CPM_BUSY_H */

@@ -77,9 +77,9 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Return the index of the calling process, or of a PGPROC's owner, in the array of
- * PgBackendStatus; -1 if the process has no entry yet. The array is indexed by backend id up to
- * PostgreSQL 16, and by the index of the PGPROC since 17.
+ * Return the index, in the array of PgBackendStatus, of the calling process or of the owner of a
+ * PGPROC. The array is indexed by backend id up to PostgreSQL 16, and by the index of the PGPROC
+ * since 17. Up to 16 the result is negative while the process has no backend id.
  */
 static inline int
 cpm_own_status_index(void)
@@ -103,7 +103,10 @@ cpm_status_index(const volatile PGPROC *proc)
 #endif
 }
 
-/* Return true if the session is authenticating. Before PostgreSQL 18 it then had no state. */
+/*
+ * Return true if the state is that of a session that is authenticating. Always false before
+ * PostgreSQL 18, which does not report such a state.
+ */
 static inline bool
 cpm_is_starting(BackendState state)
 {
@@ -118,7 +121,8 @@ cpm_is_starting(BackendState state)
 /*
  * Return the header of a row value, detoasted if necessary. DatumGetHeapTupleHeader() is not used
  * because it became a function in minor releases (15.20 has it, 15.18 does not): a library built
- * with the newer one would not load into a server of the older one, which would fail to start.
+ * with the newer release could not be loaded by a server of the older one, and that server would
+ * not start.
  */
 static inline HeapTupleHeader
 cpm_row_header(Datum row)
@@ -281,7 +285,10 @@ cpm_shmem_hash(const char *name, int size, HASHCTL *control, int flags)
 #endif
 }
 
-/* Write the path of a prepared transaction's state file. Since 17 the name includes the epoch. */
+/*
+ * Write the path of a prepared transaction's state file to "path". Since PostgreSQL 17 the name
+ * includes the epoch, and reading the epoch takes XidGenLock in shared mode.
+ */
 static inline void
 cpm_twophase_file_name(char *path, size_t size, TransactionId xid)
 {

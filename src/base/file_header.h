@@ -28,8 +28,8 @@ typedef struct CpmFileHeader
 	"is not one of connpool_monitor, or was written on a machine with another byte order"
 
 /*
- * Return the reason why the bytes are not a usable file, a constant that continues the message
- * "file is not used: it ..."; NULL if they are one. Pure.
+ * Return NULL if the bytes are a usable file; otherwise the reason why not, a constant that
+ * continues the message "file is not used: it ...". Pure.
  */
 extern const char *cpm_file_problem(const char *bytes, size_t size, uint64 system_identifier);
 

@@ -37,8 +37,9 @@ extern void cpm_growth_add(CpmGrowth *growth, TimestampTz at, double value);
 extern double cpm_growth_per_second(const CpmGrowth *growth);
 
 /*
- * Return the seconds until total reaches limit at that growth: 0 if it has reached it, infinity
- * if it does not grow or is below half the limit, NaN if the growth is unknown (NaN).
+ * Return the seconds until total reaches limit at that growth: 0 if total has reached it; infinity
+ * if total is below half the limit or grows by less than one in two minutes; NaN if total is above
+ * half the limit and the growth is unknown (NaN).
  */
 extern double cpm_growth_exhaustion_seconds(double per_second, double total, double limit);
 

@@ -6,7 +6,7 @@
  * Durations are whole microseconds. Below 8 us each has its own bucket; from there on each power
  * of two has eight equal buckets, so that no bucket is wider than an eighth of its lower bound.
  * The last bucket begins at 35.8 hours and has no upper bound. Every statement looks up a bucket,
- * so this takes a few shifts and no table.
+ * so the lookup is a few shifts and needs no table.
  *
  * A plain value without locks.
  */
@@ -45,15 +45,15 @@ extern double cpm_bucket_lower_us(int bucket);
 
 extern uint64 cpm_histogram_total(const CpmHistogram *histogram);
 
-/* Subtract an earlier snapshot from each bucket, which stops at zero. */
+/* Subtract an earlier snapshot bucket by bucket; a negative difference becomes zero. */
 extern void cpm_histogram_subtract(CpmHistogram *histogram, const CpmHistogram *earlier);
 
 extern void cpm_histogram_add(CpmHistogram *histogram, const CpmHistogram *other);
 
 /*
- * Return the percentile for a fraction from 0 to 1, in microseconds: by nearest rank,
- * interpolated linearly within its bucket. max_us, the longest duration or NaN if unknown, caps
- * the result. Returns NaN for an empty histogram.
+ * Return the percentile for a fraction from 0 to 1, in microseconds: by nearest rank, interpolated
+ * linearly within its bucket. max_us, the longest duration or NaN if unknown, caps the result, but
+ * not below the lower bound of its bucket. Returns NaN for an empty histogram.
  */
 extern double cpm_histogram_percentile_us(const CpmHistogram *histogram, double fraction,
 										  double max_us);

@@ -24,7 +24,10 @@ extern void cpm_json_close_array(StringInfo json);
 /* Append a string, which must be valid UTF-8; a null pointer becomes null. */
 extern void cpm_json_text(StringInfo json, const char *key, const char *value);
 
-/* Append a string of unknown encoding; bytes that are not valid UTF-8 become \xe9 or the like. */
+/*
+ * Append a string of unknown encoding, which must not be NULL; each byte that is not part of valid
+ * UTF-8 becomes an escape such as \xe9.
+ */
 extern void cpm_json_foreign_text(StringInfo json, const char *key, const char *value);
 
 /* Append a number; NaN and infinity become null. */

@@ -23,9 +23,11 @@ typedef enum CpmLeakKind
 /* The end of a suspected leak. */
 typedef struct CpmLeakEnd
 {
-	TimestampTz at;				/* when the session resumed work, or was found to have ended */
+	TimestampTz at;				/* when the session resumed work, or a sample found that the leak
+								 * had ended */
 	CpmLeakKind kind;
-	bool		was_released;	/* the session resumed work; false: the session ended */
+	bool		was_released;	/* the session resumed work, or the prepared transaction was
+								 * committed or rolled back; false: the session ended */
 	int			pid;			/* 0: a prepared transaction */
 	Oid			database;
 	Oid			role;

@@ -83,7 +83,8 @@ typedef struct CpmMetric
 	int			fixed_max;		/* used with CPM_MAX_FIXED only */
 	bool		max_is_setting; /* a setting <metric>_max exists */
 	bool		is_percent;		/* thresholds are percentages of the maximum */
-	bool		low_is_bad;		/* a threshold is met at or below it, not at or above */
+	bool		low_is_bad;		/* values at or below a threshold meet it; otherwise values at or
+								 * above it do */
 	bool		is_immediate;	/* the alert does not wait for alert_after */
 	double		warning;		/* default thresholds; -1: off */
 	double		critical;

@@ -36,12 +36,15 @@ typedef enum CpmGrouping
 } CpmGrouping;
 
 /*
- * Write to pool the application part of the pool's name for an application_name. pool has room
- * for NAMEDATALEN bytes and is padded with zeros. Pure: reads no setting.
+ * Compute the application in the name of the pool to which sessions with this application_name
+ * belong. "pool" receives NAMEDATALEN bytes, padded with zeros. Pure: reads no setting.
  */
 extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
 
-/* Return a hash of the database and the role, regardless of the application. */
+/*
+ * Return a hash of the database and the role, ignoring the application. Unlike this owner, an
+ * owner in counters/pool_owners is a role in all databases.
+ */
 static inline uint64
 cpm_pool_owner(const CpmPoolName *name)
 {
@@ -84,7 +87,8 @@ typedef struct CpmPool
 	CpmHistogram histogram;		/* of query times */
 	uint64		feature[CPM_FEATURES];	/* how often its sessions used each CpmFeature */
 	TimestampTz feature_seen[CPM_FEATURES]; /* when each was last used; 0: never */
-	CpmPolicy	policy;			/* of the session that joined the pool last */
+	CpmPolicy	policy;			/* shared by all pools of the role in the database; see
+								 * counters/pool_policies */
 } CpmPool;
 
 #endif							/* CPM_POOL_H */

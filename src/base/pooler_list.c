@@ -89,7 +89,10 @@ is_plain_name(const char *value, const char *end)
 	return true;
 }
 
-/* Check the value of a keyword and return its end. */
+/*
+ * Check the value of a keyword and return its end. The keyword has passed is_allowed_keyword(), so
+ * comparing its first "length" bytes with "dbname" compares the whole keyword.
+ */
 static const char *
 check_value(const char *keyword, size_t length, const char *value, const char **problem)
 {

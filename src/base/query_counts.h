@@ -27,7 +27,7 @@ typedef struct CpmQueryCounts
 	uint64		of[CPM_COUNTS]; /* by CpmCount */
 } CpmQueryCounts;
 
-/* Subtract an earlier snapshot from each counter, which stops at zero. */
+/* Subtract an earlier snapshot counter by counter; a negative difference becomes zero. */
 static inline void
 cpm_query_counts_subtract(CpmQueryCounts *counts, const CpmQueryCounts *earlier)
 {

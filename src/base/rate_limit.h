@@ -34,7 +34,10 @@ cpm_rate_limit_allows_burst(CpmRateLimit *limit, double per_second, double max_b
 	return true;
 }
 
-/* The same, with a burst of one second's tokens. */
+/*
+ * The same, with a burst of one second's tokens. per_second must be at least 1; below that the
+ * bucket never holds a whole token.
+ */
 static inline bool
 cpm_rate_limit_allows(CpmRateLimit *limit, double per_second, int64 now_us)
 {

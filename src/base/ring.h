@@ -20,7 +20,8 @@
 typedef struct CpmRing
 {
 	pg_atomic_uint64 next;		/* ticket of the next entry; any writer increments it */
-	pg_atomic_uint64 first_shown;	/* older tickets were reset; written by cpm_ring_reset() */
+	pg_atomic_uint64 first_shown;	/* a reset hides entries with lower tickets; written by
+									 * cpm_ring_reset() */
 	uint32		entries;		/* capacity; constant after cpm_ring_init(), as is entry_size */
 	Size		entry_size;
 	/* the entries follow, each preceded by its ticket */
@@ -43,9 +44,9 @@ extern void cpm_ring_init(CpmRing *ring, int entries, Size entry_size);
 extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 
 /*
- * Return a pointer into shared memory to the entry with that ticket, or NULL if it has been
- * reset or overwritten. Another process may overwrite it at any time, so update only atomics
- * in which a stray update is harmless.
+ * Return a pointer into shared memory to the entry with that ticket, or NULL if it has been reset
+ * or overwritten. The ring must have entries. Another process may overwrite it at any time, so
+ * update only atomics in which a stray update is harmless.
  */
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 
@@ -56,8 +57,8 @@ extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg);
 
 /*
- * Write all entries to sink, oldest first, and add the entries read from source. buffer has room
- * for one entry. Loading returns false if the source is malformed.
+ * Save: write all entries to sink, oldest first. Load: add the saved entries to the ring; returns
+ * false if the source is malformed. buffer has room for one entry.
  */
 extern void cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink);
 extern bool cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source);

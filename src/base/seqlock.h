@@ -73,9 +73,9 @@ cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 }
 
 /*
- * Copy the guarded data. If the counter does not become even within about a second (the writer
- * was stopped by a signal, or ended during an immediate shutdown), keep the last copy, which may
- * be inconsistent, rather than hang. Processes interrupts between retries.
+ * Copy the guarded data. If the counter does not become even within about a second (the writer was
+ * stopped by a signal, or ended during an immediate shutdown), keep the last copy, which may be
+ * inconsistent, rather than hang. Processes interrupts between retries, so it may raise an error.
  */
 static inline void
 cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)

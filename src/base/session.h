@@ -64,7 +64,9 @@ typedef struct CpmSession
 	SockAddr	client_addr;
 	char	   *query;			/* palloc'd; the visitor frees it */
 
-	/* The application of its pool, set by callers of cpm_newest_of_pools(). */
+	/*
+	 * The application of its pool. The scan does not set it; callers of cpm_newest_of_pools() do.
+	 */
 	const char *pool_application;
 } CpmSession;
 

@@ -233,7 +233,7 @@ flatten_names(const char *list, List *names)
 
 		if (name[0] == '\0')
 			continue;
-		/* "role/application": a longer entry could not match any names */
+		/* the longest role/application that can match: PostgreSQL truncates both names */
 		strlcpy(end, name, 2 * NAMEDATALEN);
 		end += strlen(end) + 1;
 	}

@@ -79,8 +79,8 @@ extern const CpmListen *cpm_settings_http_listen(void);
 extern bool cpm_settings_is_silent(CpmMetricId id);
 
 /*
- * Return true if exempt_applications contains the application, for any role. A cheap check,
- * because the scan of backends calls it for every session.
+ * Return true if exempt_applications contains the application, for any role. The scan of backends
+ * calls this for every session, before the expensive cpm_settings_is_exempt().
  */
 extern bool cpm_settings_exempts_application(const char *application_name);
 

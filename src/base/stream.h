@@ -3,16 +3,18 @@
  * stream.h
  *		Writes values to a file and reads them back from memory.
  *
- * Each shared object saves and loads its own part of the statistics file with these functions, so
- * that its counters survive a restart. A sink writes to an open file and remembers the first
- * error; a source never reads beyond its end. Values are in the machine's own byte order.
+ * Each area of shared memory saves and loads its own part of the statistics file with these
+ * functions, so that its counters survive a restart. A sink writes to an open file and remembers
+ * the first error; a source never reads beyond its end. Values are in the machine's own byte
+ * order.
  *
- * A list does not begin with its length, which may change while entries are copied from shared
- * memory. Instead cpm_put_has_more(true) precedes each entry, and cpm_put_has_more(false) ends the list.
+ * A list does not begin with its length, because that may change while entries are copied from
+ * shared memory. Instead cpm_put_has_more(true) precedes each entry, and cpm_put_has_more(false)
+ * ends the list.
  *
- * A source is read twice: first with validate_only, when loading functions check everything and
- * change nothing, and again to apply it only if that succeeded. A file is thus loaded completely
- * or not at all.
+ * A source is read twice. With validate_only, loading functions check everything and change
+ * nothing in shared memory. Only if that pass succeeds, a second pass applies the data. A file is
+ * thus loaded completely or not at all.
  */
 #ifndef CPM_STREAM_H
 #define CPM_STREAM_H

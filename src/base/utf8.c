@@ -23,8 +23,9 @@ printable_length(const char *text, size_t left, bool only_ascii)
 }
 
 /*
- * Return true if a backslash before this text could be misread: as the start of an escape such as
- * \xe9, or together with a second backslash or with the escape that the next byte will become.
+ * Return true if a backslash before this text must be doubled, because a decoder could read it as
+ * part of an escape. That is so if the text begins with x and two hexadecimal digits, with another
+ * backslash, or with a byte that will itself be written as an escape.
  */
 static bool
 is_ambiguous_before(const char *text, size_t left, bool only_ascii)

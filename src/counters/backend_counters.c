@@ -12,8 +12,9 @@
  * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
- * A maximum has no difference. It is stored in one word with the number of its period (a tick or
- * the epoch of a reset), and its owner starts it again when that number has changed.
+ * The maximum of a period is not the difference of two maxima. So a maximum is stored in one word
+ * with the number of its period (a tick or the epoch of a reset), and the owner of the slot starts
+ * it again at zero in a new period.
  */
 #include "postgres.h"
 
@@ -42,9 +43,10 @@ typedef struct Slot
 	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
 
 	/*
-	 * The owner writes what follows when it opens, closes or changes pools. The seqlock guards
-	 * copies of a session; functions that need one field only, such as cpm_slot_pool(), read it
-	 * without. Readers of the pool's bases compare the number of transfers instead.
+	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
+	 * changes its policy or duties. The seqlock guards copies of a session. Functions that need
+	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
+	 * pool_bucket_base compare the number of transfers instead.
 	 */
 	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
 	int			pid;			/* 0 if the slot has no session */
@@ -78,8 +80,8 @@ typedef struct Slots
  */
 typedef struct SlotCounts
 {
-	pg_atomic_uint64 of[8];		/* by CpmCount, CPM_TICK_INDEX or CPM_TOUCHED_INDEX; the owner
-								 * writes, and cpm_slots_next_tick() the tick */
+	pg_atomic_uint64 of[8];		/* by CpmCount, CPM_TICK_INDEX or CPM_TOUCHED_INDEX;
+								 * cpm_slots_next_tick() writes the tick, the owner all others */
 } SlotCounts;
 
 StaticAssertDecl(CPM_TOUCHED_INDEX < 8, "counts of a slot do not fit");
@@ -220,11 +222,11 @@ remember_pool(CpmPoolRef ref)
 }
 
 /*
- * Enter the pool named in my_pool and return its index, after beginning a transfer that
- * end_transfer() ends. Sets *locked to whether the lock of counters/pool_table is now held.
+ * Begin a transfer, enter the pool named in my_pool and return the pool's index. end_transfer()
+ * ends the transfer. Sets *locked to true if the lock of counters/pool_table is now held.
  */
 static int
-begin_transfer(bool *locked)
+begin_transfer_into_pool(bool *locked)
 {
 	CpmPoolRef	ref;
 
@@ -246,7 +248,7 @@ begin_transfer(bool *locked)
 	*locked = true;
 	cpm_transfer_begin();
 	(void) cpm_pool_enter(ref);
-	/* look up the pool again next time if it has no slot now */
+	/* do not remember "(other)": the pool that was looked up may have a slot next time */
 	if (ref.index != CPM_OTHER_POOL)
 		remember_pool(ref);
 	return ref.index;
@@ -261,8 +263,8 @@ end_transfer(bool locked)
 }
 
 /*
- * Set the name of my_pool from the application_name that pg_stat_activity shows for this process.
- * Returns false if my_pool keeps its name.
+ * Set the application of my_pool from the application_name that pg_stat_activity shows for this
+ * process. Returns true if this makes my_pool another pool.
  */
 static bool
 name_pool(void)
@@ -307,7 +309,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->duties, 0);
-	set_present_pool(begin_transfer(&locked));
+	set_present_pool(begin_transfer_into_pool(&locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
@@ -349,11 +351,11 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* leave "(other)" as soon as the session's own pool can get a slot */
+	/* a session in "(other)" goes on, because the pool of its name may get a slot now */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
-	entered = begin_transfer(&locked);
+	entered = begin_transfer_into_pool(&locked);
 	add_counts_to_pool();
 	set_present_pool(entered);
 	cpm_pool_leave(left, now);
@@ -363,7 +365,7 @@ cpm_slot_change_pool(TimestampTz now)
 void
 cpm_slot_recheck_pool(void)
 {
-	/* differs from every name, because PostgreSQL shows ASCII only */
+	/* differs from every application_name, because PostgreSQL makes these ASCII only */
 	static const char no_name[NAMEDATALEN] = "\xff";
 
 	cpm_own_slot.shown_name = no_name;
@@ -395,8 +397,9 @@ cpm_slot_set_duty(CpmFeature feature, bool is_on)
 }
 
 /*
- * The slot's maximum of this tick may be longer, because an earlier session set it. Statements
- * check the tick only: a reset begins a tick, so the first statement after it reads the new epoch.
+ * The slot may already hold a longer maximum of this tick, set by its previous session. A
+ * statement compares ticks, not epochs. It still notices a reset, because each reset begins a tick
+ * and the first statement of a tick calls this function, which reads the epoch.
  */
 void
 cpm_slot_raise_max(uint32 tick, uint64 us)
@@ -458,9 +461,9 @@ cpm_slots_max_us(void)
 
 	for (int i = 0; slots != NULL && i < slots->total; i++)
 	{
-		int64		its = max_value(&slots->slot[i].counters.max_since_reset, epoch);
+		int64		slot_max = max_value(&slots->slot[i].counters.max_since_reset, epoch);
 
-		longest = Max(longest, its);
+		longest = Max(longest, slot_max);
 	}
 	return longest;
 }
@@ -506,8 +509,8 @@ cpm_slots_tick_max_us(uint32 tick)
 }
 
 /*
- * Write the tick into each slot, so that statements read no other cache line. The sampler and a
- * reset may do so at the same time: a slot keeps the higher number.
+ * Write the tick into each slot, so that statements read no other cache line. If the sampler and a
+ * reset run this concurrently, each slot keeps the higher number.
  */
 void
 cpm_slots_next_tick(void)

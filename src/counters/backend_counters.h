@@ -15,9 +15,9 @@
 #include "port/atomics.h"
 
 /*
- * A maximum is one word: the low 24 bits of the number of its period above 40 bits of
- * microseconds, which suffice for 12 days. A period is a tick of ten seconds or the time between
- * two resets, so a number recurs only after five years.
+ * A maximum is one word. Its upper 24 bits are the low bits of the number of its period, its lower
+ * 40 bits are microseconds, enough for 12 days. A period is a tick of ten seconds or the time
+ * between two resets, so a number recurs only after five years.
  */
 #define CPM_PERIOD_SHIFT 40
 #define CPM_PERIOD_MASK ((UINT64CONST(1) << (64 - CPM_PERIOD_SHIFT)) - 1)
@@ -49,8 +49,8 @@ typedef struct CpmOwnSlot
 	uint32		last_tick;		/* the last tick in which a statement ended; 0 for none */
 	int			last_word;		/* index of the 8-byte word in which application_name ends */
 	uint64		last_word_mask; /* selects the name's bytes in that word, with the final zero */
-	char		application_name[NAMEDATALEN];	/* the name by which the pool was found, padded
-												 * with zeros */
+	char		application_name[NAMEDATALEN];	/* the name from which the pool was determined,
+												 * padded with zeros */
 } CpmOwnSlot;
 
 StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a cache line");
@@ -77,13 +77,6 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  */
 extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
-
-/*
- * Copy the name of the session's role, and whether it is a superuser or a member of
- * pg_read_all_data. The name is empty for a session counted in "(other)". Returns false if the
- * session has no slot. role has room for NAMEDATALEN bytes. Any process; no lock.
- */
-extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /* Move the session to the pool of its present application_name, if that has changed. */
 extern void cpm_slot_change_pool(TimestampTz now);
@@ -117,8 +110,9 @@ cpm_slot_is_open(void)
 
 /*
  * Return true if the application_name that pg_stat_activity shows for this process is still the
- * one by which its pool was found. Compares the strings and not their addresses, because a new
- * value may be at the address of the old one. Compares whole words, which both buffers have.
+ * one from which its pool was determined. Compares the strings and not their addresses, because a
+ * new value may be at the address of the old one. Reading whole words is safe because both buffers
+ * have NAMEDATALEN bytes.
  */
 static inline bool
 cpm_slot_is_in_its_pool(void)
@@ -195,24 +189,43 @@ extern void cpm_slots_histogram(CpmHistogram *histogram);
 extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram,
 						   int64 max_us);
 
-/* Return the duration of the longest statement since the last reset, or 0; or reset it. */
+/*
+ * Return the duration of the longest statement since the last reset, 0 if there was none. The
+ * second function resets it.
+ */
 extern int64 cpm_slots_max_us(void);
 extern void cpm_slots_reset_max(void);
 
 /* A tick is a period of about ten seconds. Return the number of the current one. */
 extern uint32 cpm_slots_tick(void);
 
-/* Return the longest statement of a tick, which is the current or the previous one; 0 for none. */
+/*
+ * Return the duration of the longest statement of a tick, 0 if there was none. The tick must be
+ * the current or the previous one.
+ */
 extern int64 cpm_slots_tick_max_us(uint32 tick);
 
-/* Begin the next tick. The sampler only, and resets. */
+/* Begin the next tick. Called by the sampler and by resets only. */
 extern void cpm_slots_next_tick(void);
 
-/* Copy the session whose PGPROC has that number; returns false if there is none. */
+/*
+ * Copy the session whose PGPROC has that number. Returns false if there is none, or if its process
+ * was stopped while it was changing the slot.
+ */
 extern bool cpm_slot_session(int proc_number, CpmSlotSession *session);
 
-/* Return the index of the pool of that session, or -1. Cheaper than cpm_slot_session(). */
+/*
+ * Return the index of the pool of the session with that PGPROC and pid, or -1. Cheaper than
+ * cpm_slot_session().
+ */
 extern int	cpm_slot_pool(int proc_number, int pid);
+
+/*
+ * Copy the name of that session's role, and whether it is a superuser or a member of
+ * pg_read_all_data. The name is empty for a session counted in "(other)". Returns false if the
+ * session has no slot. role has room for NAMEDATALEN bytes.
+ */
+extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /*
  * Return the number of open sessions of an owner (cpm_pool_owner(), a role in a database),
@@ -220,20 +233,25 @@ extern int	cpm_slot_pool(int proc_number, int pid);
  */
 extern int	cpm_slot_count_of_owner(uint64 owner);
 
-/* Return true if that session has a duty; see cpm_slot_set_duty(). */
+/* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
 /* Return the number of slots, which have the PGPROC numbers from 0 up. */
 extern int	cpm_backend_slots(void);
 
-/* Prefetch a slot that will be read soon. Any number from 0 up is allowed. */
+/*
+ * Prefetch a slot that will be read soon, and the buckets of a slot that an earlier call
+ * prefetched. Call it with ascending numbers; those beyond the last slot are ignored. The library
+ * must be preloaded.
+ */
 extern void cpm_slot_prefetch(int proc_number);
 
 /*
- * Add what the session has counted in its present pool, and not yet added to it, to
- * pools_by_index[its pool]. To be consistent with the pools' own counters, call it between two
- * calls of cpm_transfers_are_done(). The second function adds the counts only, never less than
- * zero, for callers that need no consistency.
+ * Add to pools_by_index[i] the counts that the session still holds in its slot, where i is the
+ * index of its present pool. To get a sum that is consistent with the pools' own counters, call
+ * this between two calls of cpm_transfers_are_done(). The second function adds counts without
+ * histograms and never a negative amount, so callers may use it without that check. The library
+ * must be preloaded.
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);

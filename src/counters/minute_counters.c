@@ -14,7 +14,8 @@
 #include "utils/timestamp.h"
 
 #define RING_ENTRIES 128		/* more than a minute of snapshots, and the one being written */
-#define KEEP_EVERY_US (USECS_PER_SEC * 9 / 10)	/* a second, less as samples may be early */
+#define KEEP_EVERY_US (USECS_PER_SEC * 9 / 10)	/* a second, minus a tolerance for samples that are
+												 * early */
 #define MINUTE_US (60 * USECS_PER_SEC)
 
 /* Written by the sampler, and by the postmaster at startup. */
@@ -59,7 +60,8 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 	/* if the clock was set back, keep the snapshot rather than wait until the clock catches up */
 	if (now->at >= newest && now->at - newest < KEEP_EVERY_US)
 		return;
-	pg_write_barrier();			/* as in cpm_sample_ring_append() */
+	/* readers must see that "next" passed the oldest entry before they see that entry change */
+	pg_write_barrier();
 	ring->entry[number % RING_ENTRIES] = *now;
 	pg_write_barrier();
 	pg_atomic_write_u64(&ring->next, number + 1);

@@ -31,9 +31,9 @@ extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 extern void cpm_minute_counters_init(const CpmCounters *now);
 
 /*
- * Return the newest snapshot that is at least a minute old, or else the oldest usable one, which
- * is that of the server's start in its first minute. Any process; takes no lock. The library must
- * be preloaded.
+ * Return the newest snapshot that is at least a minute old. If there is none, return the oldest
+ * usable snapshot: in the server's first minute, that of its start. Any process; takes no lock.
+ * The library must be preloaded.
  */
 extern CpmCounters cpm_minute_counters_read(TimestampTz now);
 

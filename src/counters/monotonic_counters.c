@@ -9,8 +9,8 @@
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
- * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets one, from a pool that was unused for
- * that long or did less than half of the work of the new one.
+ * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets one. It takes the place of a pool
+ * that was unused for that long, or that did less than half as much as the new one.
  *
  * The lock of counters/pool_table guards all state, because pools are evicted under it. Counters
  * restart at zero at a reset, and after a crash: the counts loaded then are subtracted as a base.
@@ -41,7 +41,10 @@ typedef struct RetainedCopy
 	uint64	   *failed;			/* failed statements of each pool above its base, by index */
 } RetainedCopy;
 
-/* Written under the lock of counters/pool_table; "reads" is also read without it. */
+/*
+ * Written under the lock of counters/pool_table, or by the postmaster at startup. "reads" and
+ * "was_restarted" are also read without it.
+ */
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
@@ -124,8 +127,9 @@ pool_at(int index)
 	return &cpm_retained()->pool[index];
 }
 
+/* Return how far the count exceeds the base, or 0 if it does not. */
 static uint64
-above(uint64 count, uint64 base)
+excess(uint64 count, uint64 base)
 {
 	return count - Min(count, base);
 }
@@ -144,15 +148,16 @@ measure_pools(const CpmMonotonicCounters *monotonic)
 
 	for (int i = 0; i < slots; i++)
 	{
-		sessions += (double) above(monotonic->use[i].sessions, pool_at(i)->marked_sessions);
-		queries += (double) above(monotonic->queries[i], pool_at(i)->marked_queries);
+		sessions += (double) excess(monotonic->use[i].sessions, pool_at(i)->marked_sessions);
+		queries += (double) excess(monotonic->queries[i], pool_at(i)->marked_queries);
 	}
 	for (int i = 0; i < slots; i++)
 	{
 		const CpmRetainedPool *retained = pool_at(i);
 
-		size[i] = above(monotonic->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
-			above(monotonic->queries[i], retained->marked_queries) / Max(queries, 1);
+		size[i] =
+			excess(monotonic->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
+			excess(monotonic->queries[i], retained->marked_queries) / Max(queries, 1);
 	}
 	return size;
 }
@@ -174,14 +179,14 @@ mark_pools(const CpmMonotonicCounters *monotonic, uint64 sample)
  * if there is none.
  */
 static int
-largest_unnamed(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
+largest_without_series(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
 	int			found = -1;
 
 	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
 		if (monotonic->pools.is_used[i] && !pool_at(i)->has_series &&
 			monotonic->use[i].samples >= CPM_SERIES_MIN_SAMPLES &&
-			above(sample, monotonic->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
+			excess(sample, monotonic->use[i].last_used) < CPM_SERIES_PERIOD_SAMPLES &&
 			(found < 0 || size[i] > size[found]) &&
 			!cpm_monotonic_is_other(&monotonic->pools.pool[i].name))
 			found = i;
@@ -205,9 +210,9 @@ pool_to_replace(const CpmMonotonicCounters *monotonic, const double *size, uint6
 		if (smallest < 0 || size[i] < size[smallest])
 			smallest = i;
 	}
-	if (above(sample, monotonic->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
+	if (excess(sample, monotonic->use[unused].last_used) >= CPM_SERIES_PERIOD_SAMPLES)
 		return unused;
-	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES &&
+	if (excess(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES &&
 		size[smallest] < new_size / 2)
 		return smallest;
 	return -1;
@@ -234,22 +239,22 @@ end_series(int index)
 static void
 replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
-	int			enters = largest_unnamed(monotonic, size, sample);
+	int			new_pool = largest_without_series(monotonic, size, sample);
 	int			named = 0;
 
-	if (enters < 0)
+	if (new_pool < 0)
 		return;
 	for (int i = 0; i < monotonic->pools.slots; i++)
 		named += pool_at(i)->has_series;
 	if (named >= CPM_MAX_POOL_SERIES)
 	{
-		int			leaves = pool_to_replace(monotonic, size, sample, size[enters]);
+		int			old_pool = pool_to_replace(monotonic, size, sample, size[new_pool]);
 
-		if (leaves < 0)
+		if (old_pool < 0)
 			return;
-		end_series(leaves);
+		end_series(old_pool);
 	}
-	begin_series(monotonic, enters);
+	begin_series(monotonic, new_pool);
 	shared->replaced_at = sample;
 }
 
@@ -259,17 +264,17 @@ choose_pools(const CpmMonotonicCounters *monotonic)
 {
 	uint64		sample = cpm_pool_busy_samples();
 	double	   *size = measure_pools(monotonic);
-	int			enters;
+	int			new_pool;
 
 	while (shared->entered < CPM_MAX_POOL_SERIES &&
-		   (enters = largest_unnamed(monotonic, size, sample)) >= 0)
+		   (new_pool = largest_without_series(monotonic, size, sample)) >= 0)
 	{
-		begin_series(monotonic, enters);
+		begin_series(monotonic, new_pool);
 		shared->entered++;
 	}
-	if (above(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
+	if (excess(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		replace_pool(monotonic, size, sample);
-	if (above(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
+	if (excess(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		mark_pools(monotonic, sample);
 	pfree(size);
 }
@@ -303,8 +308,8 @@ static void
 sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
 {
 	const uint64 *counts = monotonic->pools.pool[CPM_OTHER_POOL].counts.of;
-	uint64		queries = above(counts[CPM_QUERIES], retained->other.base_queries);
-	uint64		failed = above(counts[CPM_FAILED_QUERIES], retained->other.base_failed);
+	uint64		queries = excess(counts[CPM_QUERIES], retained->other.base_queries);
+	uint64		failed = excess(counts[CPM_FAILED_QUERIES], retained->other.base_failed);
 	int			size = monotonic->pools.slots + CPM_RETAINED_DATABASES;
 
 	monotonic->database = palloc0(size * sizeof(CpmDatabaseCounters));
@@ -317,8 +322,8 @@ sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
 		const CpmDatabaseCounters *database = &retained->database[i];
 
 		add_database(monotonic, size, database->name, database->queries, database->failed);
-		queries = above(queries, database->queries);
-		failed = above(failed, database->failed);
+		queries = excess(queries, database->queries);
+		failed = excess(failed, database->failed);
 	}
 	if (queries > 0 || failed > 0)
 		add_database(monotonic, size, "", queries, failed);
@@ -339,8 +344,8 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 
 		if (!monotonic->pools.is_used[i])
 			continue;
-		monotonic->queries[i] = above(counts[CPM_QUERIES], pool_at(i)->base_queries);
-		retained->failed[i] = above(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
+		monotonic->queries[i] = excess(counts[CPM_QUERIES], pool_at(i)->base_queries);
+		retained->failed[i] = excess(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
 	choose_pools(monotonic);
 	monotonic->other_queries = cpm_retained()->transferred;
@@ -349,7 +354,8 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 		monotonic->is_named[i] = pool_at(i)->has_series;
 		if (monotonic->is_named[i])
 		{
-			monotonic->named_queries[i] = above(monotonic->queries[i], pool_at(i)->hidden_queries);
+			monotonic->named_queries[i] =
+				excess(monotonic->queries[i], pool_at(i)->hidden_queries);
 			pool_at(i)->shown_queries = monotonic->queries[i];
 		}
 		else
@@ -374,9 +380,9 @@ read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
  * Read all totals, then take the lock. Returns false if a pool was evicted, a reset happened or
  * another read completed before the lock was taken; the caller retries.
  *
- * If another read has completed, our totals may be older than those that it returned. A pool that
- * got its series now would leave fewer statements in "other" than the other read has counted
- * there, so "other" would fall.
+ * A read that completed in between may have returned newer totals than ours, with a higher count
+ * in the series "other". If a pool got its series from our older totals, "other" would keep fewer
+ * statements of that pool than the other read reported, and so would fall.
  */
 static bool
 read_and_lock(CpmMonotonicCounters *monotonic)

@@ -3,8 +3,8 @@
  * monotonic_counters.h
  *		Counters that never fall while the server runs, for clients that compute rates.
  *
- * Prometheus takes a counter that falls for one that restarted at zero, and its new value for an
- * increase.
+ * If a counter falls, Prometheus assumes that it restarted at zero, and adds its whole new value
+ * to the increase.
  */
 #ifndef CPM_MONOTONIC_COUNTERS_H
 #define CPM_MONOTONIC_COUNTERS_H
@@ -17,13 +17,17 @@
 #include "events/errors.h"
 
 #define CPM_MAX_POOL_SERIES 20	/* pools with a series; the others share the series "other" */
-#define CPM_SERIES_MIN_SAMPLES 30	/* samples that must find a pool in use before it gets one */
+#define CPM_SERIES_MIN_SAMPLES 30	/* samples that must find a pool in use before it gets
+									 * a series */
 #define CPM_SERIES_PERIOD_SAMPLES 600	/* minimum number of samples between two replacements */
 #define CPM_SERIES_OTHER "other"	/* database, role and application of the shared series */
 #define CPM_SERIES_NO_DATABASE "(other)"	/* database of evicted pools if it is unknown, and of
 											 * sessions that are still authenticating */
 
-/* Counters of the whole server; only counters, because they are subtracted as an array. */
+/*
+ * Counters of the whole server. Every field must consist of uint64 counters, because bases are
+ * subtracted from the struct as from an array.
+ */
 typedef struct CpmMonotonicTotals
 {
 	uint64		opened;
@@ -85,8 +89,8 @@ extern bool cpm_monotonic_load(CpmSource *source);
 extern void cpm_monotonic_restart(void);
 
 /*
- * Return true if counters above zero have been restarted. The file does not record that, so the
- * counters must be restarted at the next start too.
+ * Return true if cpm_monotonic_restart() has subtracted counts above zero. The statistics file
+ * does not hold these bases, so the counters must be restarted at the next start too.
  */
 extern bool cpm_monotonic_was_restarted(void);
 

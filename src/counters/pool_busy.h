@@ -26,8 +26,8 @@ extern void cpm_pool_busy_attach(void *memory, bool is_new);
 
 /*
  * Record a sample: busy_by_pool[i] sessions of the pool with index i of counters/pool_table were
- * busy for the given tenths of a second. Pools without sessions are not observed. The sampler
- * only.
+ * busy for the given tenths of a second. A pool without sessions adds nothing to its distribution,
+ * but is in use if a session has left it since the previous sample. The sampler only.
  */
 extern void cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths);
 

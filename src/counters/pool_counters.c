@@ -43,7 +43,7 @@ typedef struct PoolEntry
 	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 never */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
-	pg_atomic_uint32 has_baseline;	/* written as the baseline is */
+	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; same writers and lock */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */
 	PoolSums	baseline;		/* written by resets and evictions, under the lock of
 								 * counters/pool_table; read without */
@@ -63,7 +63,7 @@ cpm_pool_counters_size(void)
 	return add_size(offsetof(PoolCounters, pool), mul_size(cpm_max_pools + 1, sizeof(PoolEntry)));
 }
 
-/* Leaves the pools as they are: new shared memory is zeroed, like a pool without counts. */
+/* Initialize the epoch only: new shared memory is zeroed, and zeros are a pool without counts. */
 void
 cpm_pool_counters_attach(void *memory, bool is_new)
 {

@@ -3,8 +3,8 @@
  * pool_counters.h
  *		The counters of each pool, by index of counters/pool_table.
  *
- * Sessions add to them when they leave the pool. Any process with shared memory may call these
- * functions; none takes a lock or raises an error.
+ * Sessions add to them when they open, when they leave the pool, and when they use a feature. Any
+ * process with shared memory may call these functions; none takes a lock or raises an error.
  */
 #ifndef CPM_POOL_COUNTERS_H
 #define CPM_POOL_COUNTERS_H
@@ -51,7 +51,10 @@ extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 /* Copy the statement counts only, and return the number of sessions opened. */
 extern uint64 cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts);
 
-/* Return a statement count since the last reset, of a pool without sessions. */
+/*
+ * Return a statement count since the last reset. Does not include what open sessions hold in their
+ * slots, so the pool must have no session.
+ */
 extern uint64 cpm_pool_counted(int index, CpmCount count);
 
 /* Add what was counted before the server started. The postmaster only, at startup. */

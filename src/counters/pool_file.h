@@ -11,7 +11,7 @@
 
 /*
  * Write all pools, with their counters since the last reset. Open sessions are written as killed
- * at "now", because they will have been if the server crashes. Allocates memory.
+ * at "now": if the file is loaded after a crash, they were killed. Allocates memory.
  */
 extern void cpm_pool_file_save(CpmSink *sink, TimestampTz now);
 

@@ -144,8 +144,8 @@ cpm_pool_owners_attach(void *memory, bool is_new)
 }
 
 /*
- * Link the list for a number of pools above the one for a lower number, before it gets its first
- * owner. Does nothing if it has owners and is therefore linked.
+ * Link the list for a number of pools into the chain, right above the list for the lower number
+ * "below". Call before an owner is appended. A list that has owners is linked already.
  */
 static void
 link_list(int pools, int below)

@@ -9,8 +9,8 @@
 #include "base/pool.h"
 
 /*
- * Return true if the pool has no session, and set *last_used to when a session left it last, in
- * any unit that orders pools by that.
+ * Return true if the pool has no session, and set *last_used to the time at which a session last
+ * left it. Only the order of these times matters, not their unit.
  */
 typedef bool (*CpmPoolIsUnused) (int pool, uint64 *last_used);
 
@@ -26,8 +26,8 @@ extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);
 
 /*
- * Return the pool to evict, or -1. Searches the owners with the most pools first. Once one of
- * these has an unused pool, returns the longest unused pool of the owners with that many pools.
+ * Return the pool to evict, or -1. Searches owners in groups that hold the same number of pools,
+ * the largest number first, and returns the longest unused pool of the first group that has one.
  * Examines a few hundred pools at most, so it can miss an unused one. The caller holds the lock of
  * counters/pool_table exclusively.
  */

@@ -45,7 +45,10 @@ typedef struct PolicyKey
 
 static PolicyTable *table;
 
-/* By slot of counters/pool_table, behind the table in shared memory: the entry plus 1, or 0. */
+/*
+ * For each slot of counters/pool_table, the index of its entry plus 1, or 0 if it has none. The
+ * array follows the table in shared memory.
+ */
 static pg_atomic_uint32 *entry_of_pool;
 
 static HTAB *by_key;
@@ -108,21 +111,21 @@ static int
 find_entry(uint64 key)
 {
 	bool		found;
-	PolicyKey  *by_name = hash_search(by_key, &key, HASH_ENTER_NULL, &found);
+	PolicyKey  *by_hash = hash_search(by_key, &key, HASH_ENTER_NULL, &found);
 	PolicyEntry *entry;
 
-	if (by_name == NULL || (!found && table->free == NONE))
+	if (by_hash == NULL || (!found && table->free == NONE))
 		return NONE;
 	if (found)
-		return by_name->entry;
-	by_name->entry = table->free;
-	entry = &table->entry[by_name->entry];
+		return by_hash->entry;
+	by_hash->entry = table->free;
+	entry = &table->entry[by_hash->entry];
 	table->free = entry->next_free;
 	entry->key = key;
 	pg_atomic_write_u64(&entry->sequence, 0);
 	for (int i = 0; i < CPM_LIMITS; i++)
 		pg_atomic_write_u32(&entry->limit[i], 0);
-	return by_name->entry;
+	return by_hash->entry;
 }
 
 void

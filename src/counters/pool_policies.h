@@ -24,8 +24,9 @@ extern void cpm_pool_policy_remove_pool(int pool);
 extern uint64 cpm_policy_sequence(void);
 
 /*
- * Set the policy of the pool's role in its database, unless it has a policy of a later sequence.
- * Called by a session in that pool, or by the postmaster at startup with sequence 0. Takes no lock.
+ * Set the policy of the pool's role in its database, unless a policy with a higher sequence has
+ * been set. If two sessions set policies concurrently, readers may see limits of both. Called by a
+ * session in that pool, or by the postmaster at startup with sequence 0. Takes no lock.
  */
 extern void cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_retained.c
- *		What is retained of pools so that monotonic counters never fall.
+ *		State that outlives evicted pools and ended series, so that monotonic counters
+ *		never fall.
  *
  * Pools are evicted, and only some have a series of their own in /metrics. Without this state, the
  * counter of a database would fall when one of its pools is evicted, and the counter of the series
@@ -64,7 +65,7 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 		retained->database[database].queries += queries - pool->base_queries;
 		retained->database[database].failed += failed - pool->base_failed;
 	}
-	/* the series ends with its last read; statements since then count in "other" */
+	/* clients saw the series at its last read; statements since then count in "other" */
 	if (pool->has_series)
 		retained->transferred -= pool->shown_queries;
 	other->base_queries += pool->base_queries;
@@ -81,6 +82,7 @@ cpm_retained_reset(void)
 	{
 		CpmRetainedPool *pool = &retained->pool[i];
 
+		/* marked_sessions stays, because resets do not clear CpmPoolUse */
 		pool->base_queries = pool->base_failed = 0;
 		pool->hidden_queries = pool->shown_queries = pool->marked_queries = 0;
 	}

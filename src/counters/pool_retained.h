@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_retained.h
- *		What is retained of pools so that monotonic counters never fall: the counts of
+ *		State that keeps monotonic counters from falling: the counts of
  *		evicted pools by database, and the state of each pool's series.
  *
  * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read.
@@ -30,7 +30,8 @@ typedef struct CpmRetainedPool
 	uint64		base_failed;
 	uint64		hidden_queries; /* statements before the pool got its series */
 	uint64		shown_queries;	/* all statements when the series was last read */
-	uint64		marked_queries; /* all statements at the mark, since which pools are compared */
+	uint64		marked_queries; /* all statements at the mark, where the present comparison of
+								 * pools began */
 	uint64		marked_sessions;	/* CpmPoolUse.sessions at the mark */
 } CpmRetainedPool;
 
@@ -73,8 +74,9 @@ typedef struct CpmSavedSeries
 } CpmSavedSeries;
 
 /*
- * Save or load the state of all pools together, or of one pool; read_pool reads it and load_pool
- * sets it. Load only in the postmaster, at startup.
+ * Save or load the state common to all pools (first two functions) or the state of one pool. The
+ * latter is loaded in two steps: read_pool reads it from the source, load_pool sets it. Load only
+ * in the postmaster, at startup.
  */
 extern void cpm_retained_save(CpmSink *sink);
 extern bool cpm_retained_load(CpmSource *source);

@@ -32,8 +32,9 @@ extern CpmPoolSnapshot cpm_pool_snapshot(void);
 extern CpmPoolSnapshot cpm_pool_snapshot_nowait(void);
 
 /*
- * A pool's counters since the server started, to compute rates from two reads. The counters keep
- * only their low 32 bits, so that differences are right although the counters wrap around.
+ * A pool's counters since the server started, to compute rates from two reads. Only the low 32
+ * bits of each counter are kept; the difference of two reads, modulo 2^32, is right even if the
+ * counter wrapped around.
  */
 typedef struct CpmPoolRateCounters
 {

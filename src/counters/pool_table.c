@@ -7,12 +7,12 @@
  * under a lock. Only a session that opens, or that changes to a pool it has not been in lately,
  * takes that lock.
  *
- * A slot's state holds the generation of its pool and the number of connections in one atomic.
- * A session enters a pool by incrementing the state, which also returns the generation: if that
- * differs from the one in the session's reference, another pool occupies the slot, and the
- * session undoes the increment. Eviction exchanges a state without connections for the next
- * generation, which fails if a session has entered meanwhile. So a session never stays in an
- * evicted pool.
+ * A slot's state holds the generation of its pool and the number of connections in one atomic. A
+ * session enters a pool by incrementing the state, which also returns the generation: if that
+ * differs from the one in the session's reference, another pool occupies the slot, and the session
+ * undoes the increment. Eviction replaces a state without connections with the next generation by
+ * compare-and-exchange, and fails if a session has entered meanwhile. So a session never stays in
+ * an evicted pool.
  *
  * If all slots are taken, a new pool evicts one without sessions, chosen by counters/pool_owners,
  * whose counters are added to "(other)". If all pools have sessions, the new session counts in
@@ -45,16 +45,18 @@ typedef struct PoolSlot
 
 typedef struct PoolTable
 {
-	pg_atomic_uint64 evicted;	/* evictions, and lookups that ended in "(other)" */
+	pg_atomic_uint64 evicted;	/* evictions, and lookups that ended in "(other)" because no slot
+								 * could be freed */
 	pg_atomic_uint32 used;		/* slots in use, without "(other)"; written under the lock */
 	int			slots;			/* number of slots; set at startup */
 	int			next_free;		/* where the search for a free slot begins, without "(other)";
 								 * under the lock */
-	LWLock	   *lock;			/* set at startup: a process that attaches cannot look it up */
+	LWLock	   *lock;			/* set at startup, because a process that attaches later cannot
+								 * look it up by name */
 	PoolSlot	slot[FLEXIBLE_ARRAY_MEMBER];
 } PoolTable;
 
-/* Of the hash table of names, which the lock guards. */
+/* An entry of the hash table of names. The lock guards the table. */
 typedef struct PoolIndexEntry
 {
 	CpmPoolName name;			/* hash key */

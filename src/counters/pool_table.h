@@ -81,12 +81,16 @@ extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *cou
 /* Reset all peaks to the present number of connections. */
 extern void cpm_pools_reset_peaks(void);
 
-/* Copy the name of a pool; returns false if the slot is free. Any process; takes no lock. */
+/*
+ * Copy the name of a pool; returns false if the slot is free. If the slot is reused meanwhile, the
+ * name may be that of the next pool, or parts of both. Any process; takes no lock.
+ */
 extern bool cpm_pool_name(int index, CpmPoolName *name);
 
 /*
- * Return the number of pools, not counting "(other)"; or how often a pool was evicted, or not
- * created, in favor of "(other)". Any process; 0 if the library is not preloaded.
+ * Return the number of pools, not counting "(other)". The second function returns how many pools
+ * were evicted into "(other)", plus how many lookups ended there because no slot could be freed.
+ * Any process; 0 if the library is not preloaded.
  */
 extern int	cpm_pools_used(void);
 extern uint64 cpm_pools_evicted(void);

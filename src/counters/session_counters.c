@@ -18,7 +18,8 @@ typedef struct SessionCounts
 	/* sessions add to these; no lock */
 	pg_atomic_uint64 opened;
 	pg_atomic_uint32 open;		/* now */
-	pg_atomic_uint32 peak;		/* of open, since the sampler took the last peak */
+	pg_atomic_uint32 peak;		/* highest value of "open" since the sampler last called
+								 * cpm_sessions_take_peak() */
 	pg_atomic_uint64 setup[CPM_BUCKETS];
 	pg_atomic_uint64 duration[CPM_BUCKETS];
 

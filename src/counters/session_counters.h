@@ -23,16 +23,16 @@ extern void cpm_session_ended(int64 duration_us);
 extern uint64 cpm_sessions_opened(void);
 
 /*
- * Return, since the last reset, the setup times of sessions that opened and the durations of
- * sessions that ended; or reset both. Any process; takes no lock, but resets must not run
- * concurrently.
+ * Return the setup times of sessions that have opened, and the durations of sessions that have
+ * ended, since the last reset. The second function resets both. Any process; takes no lock, but
+ * resets must not run concurrently.
  */
 extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
 extern void cpm_session_counters_reset(void);
 
 /*
- * Save the counters, with open sessions as if they ended now: if the server crashes, they will
- * have ended. Or load them, in the postmaster at startup.
+ * Save or load the counters. Open sessions are saved as ended at "now", because if the file is
+ * loaded after a crash, they have ended. Load only in the postmaster, at startup.
  */
 extern void cpm_session_counters_save(CpmSink *sink, TimestampTz now);
 extern bool cpm_session_counters_load(CpmSource *source);

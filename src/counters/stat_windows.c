@@ -10,9 +10,9 @@
  * ring is that of the server's start. Readers take no lock: they copy a snapshot and then check
  * whether the sampler has overwritten it meanwhile, as in counters/minute_counters.
  *
- * A maximum has no difference. Each snapshot holds the longest statement since the previous one,
- * which backends record by ticks (counters/backend_counters). A statement that ends while a
- * snapshot is taken may be missing from its maximum.
+ * The maximum of a period is not the difference of two maxima. So each snapshot holds the longest
+ * statement since the previous one, which backends record by ticks (counters/backend_counters). A
+ * statement that ends while a snapshot is taken may be missing from its maximum.
  */
 #include "postgres.h"
 
@@ -28,8 +28,8 @@
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
 #define EARLY_US (USECS_PER_SEC / 2)	/* a sample may be this early */
 #define SNAPSHOTS_PER_MINUTE 6
-#define SHORT_RING 24			/* more than a minute of snapshots; restarts add two each */
-#define LONG_RING 96			/* more than an hour of minutes; restarts add two each */
+#define SHORT_RING 24			/* more than a minute of snapshots; each restart appends two */
+#define LONG_RING 96			/* more than an hour of snapshots; each restart appends two */
 
 typedef struct CounterSnapshot
 {
@@ -62,7 +62,8 @@ typedef struct Periods
 	CounterSnapshot minute_snapshot[SHORT_RING];
 	SnapshotRing hour;
 	CounterSnapshot hour_snapshot[LONG_RING];
-	int64		minute_max_us;	/* the maximum since the last hour_snapshot; the sampler's own */
+	int64		minute_max_us;	/* the maximum since the last hour_snapshot; the sampler writes,
+								 * the saver reads */
 	CpmSeqlock	reset_lock;		/* guards reset; a lock of the caller excludes other writers */
 	Reset		reset;
 } Periods;
@@ -119,7 +120,8 @@ append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSna
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
-	pg_write_barrier();			/* as in cpm_sample_ring_append() */
+	/* readers must see that "next" passed the oldest snapshot before they see it change */
+	pg_write_barrier();
 	snapshots[number % ring->size] = *snapshot;
 	pg_write_barrier();
 	pg_atomic_write_u64(&ring->next, number + 1);
@@ -151,10 +153,10 @@ cpm_stat_windows_snapshot(TimestampTz now)
 
 /*
  * Return the number of the snapshot at which the ring's period begins: the newest one that is old
- * enough, or else the oldest usable one. A snapshot or reset that is dated in the future was taken
- * before the clock was set back, and is not usable because its age is unknown. A result below
- * "first", the first snapshot after the reset, means that the period begins at the reset. Sets
- * *max_us to the longest statement of the period.
+ * enough, or else the oldest usable one. A snapshot or reset is not usable if its time is in the
+ * future: the clock was set back, and its age is unknown. "first" is the number of the first
+ * snapshot after the reset; a lower result means that the period begins at the reset. Sets *max_us
+ * to the duration of the longest statement of the period, without the present tick.
  */
 static uint64
 beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next,

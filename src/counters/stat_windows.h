@@ -14,9 +14,9 @@ extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
- * Keep a snapshot of the counters if the last one is ten seconds old. Not at every sample, because
- * summing the buckets of a thousand sessions costs more than a sample. The sampler only, at every
- * sample.
+ * Keep a snapshot of the counters if the last one is ten seconds old. Only the sampler calls this,
+ * at every sample. Most calls return at once, because summing the buckets of a thousand sessions
+ * costs more than a sample.
  */
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
@@ -29,9 +29,9 @@ extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now,
 
 /*
  * Save or load the snapshots, so that periods reach back beyond a restart. Save them before the
- * counters (counters/pool_file), because no snapshot may be newer than those. After the
- * counters have been loaded too, resume takes them as a snapshot of the time saved_at. Load and
- * resume only in the postmaster, at startup.
+ * counters (counters/pool_file), because no snapshot may be newer than the saved counters. Call
+ * resume after the counters have been loaded too: it appends them as a snapshot of the time
+ * saved_at. Load and resume only in the postmaster, at startup.
  */
 extern void cpm_stat_windows_save(CpmSink *sink);
 extern bool cpm_stat_windows_load(CpmSource *source);

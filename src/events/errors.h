@@ -21,7 +21,8 @@ typedef struct CpmErrorCount
 {
 	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 for "other" */
 	uint64		errors;			/* since the last reset */
-	TimestampTz last_seen;		/* 0 for never */
+	TimestampTz last_seen;		/* 0 for never; a reset does not clear it, so ignore it if errors
+								 * is 0 */
 } CpmErrorCount;
 
 extern Size cpm_errors_size(void);
@@ -32,7 +33,7 @@ extern void cpm_errors_add(int sqlstate, TimestampTz at);
 
 /*
  * Return an entry, by an index from 0 to CPM_ERROR_CODES inclusive. Its errors are 0 if the entry
- * is free. Any process; takes no lock.
+ * is free, except for an error that was counted during a reset. Any process; takes no lock.
  */
 extern CpmErrorCount cpm_errors_get(int index);
 

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak_log.c
- *		Suspected leaks: forgotten sessions and prepared transactions. Counts each once,
- *		and logs how it ended.
+ *		Counts suspected leaks, which are forgotten sessions and prepared transactions,
+ *		and logs how each ended.
  *
- * A suspected leak is either a prepared transaction, or a session together with the time at which
- * it entered its state or began to wait for its client. Suspected leaks are in a table in shared
- * memory, sessions at the index of their PGPROC, so that a restarted sampler continues with them.
- * When a leak ends, it is counted and appended to a ring.
+ * A suspected leak is either a prepared transaction, or one period for which a session stays idle,
+ * in a transaction or not, or waits for its client. A session that resumes work and stops again
+ * is a new suspected leak. Suspected leaks are in a table in shared memory, sessions at the index
+ * of their PGPROC, so that a restarted sampler continues with them. When a leak ends, it is
+ * counted and appended to a ring.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract.
  */
@@ -45,7 +46,7 @@ typedef struct LeakCounters
 
 typedef struct LeakLog
 {
-	pg_atomic_uint32 resets;	/* number of resets, which increment it */
+	pg_atomic_uint32 resets;	/* number of resets; each reset increments it */
 	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
 	uint32		round;			/* number of the sampler's present round */
 	int			sessions;		/* entries for sessions; those for prepared transactions follow */
@@ -130,12 +131,12 @@ count_detected(CpmLeakKind kind)
 }
 
 void
-cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over)
+cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 {
 	uint32		resets = pg_atomic_read_u32(&leaks->resets);
 
 	round_at = now;
-	report_end = over;
+	report_end = visit_end;
 	leaks->round++;
 	if (resets == leaks->resets_seen)
 		return;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * leak_log.h
- *		Suspected leaks: forgotten sessions and prepared transactions. Counts each once,
- *		and logs how it ended.
+ *		Counts suspected leaks, which are forgotten sessions and prepared transactions,
+ *		and logs how each ended.
  */
 #ifndef CPM_LEAK_LOG_H
 #define CPM_LEAK_LOG_H
@@ -17,12 +17,12 @@ extern void cpm_leak_log_attach(void *memory, bool is_new);
 
 /*
  * Process a sample: begin the round, pass each session and prepared transaction with the kind of
- * leak that it is suspected of now, if any, and end the round. Calls "over" (may be NULL) for each
- * leak that has ended. The sampler only; takes no lock and allocates no memory.
+ * leak that it is suspected of now, if any, and end the round. Calls visit_end, unless it is NULL,
+ * for each leak that has ended. The sampler only; takes no lock and allocates no memory.
  */
 typedef void (*CpmLeakVisitor) (const CpmLeakEnd *leak);
 
-extern void cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor over);
+extern void cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end);
 extern void cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind);
 extern void cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
 extern void cpm_leaks_round_end(void);

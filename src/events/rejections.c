@@ -37,8 +37,8 @@ typedef struct RefusalCounter
 
 /*
  * Maps the hash of a refused attempt to the log entry that counts its repetitions. Any process
- * writes it without a lock. It is only a hint: processes may overwrite each other's, and a
- * repetition that does not find its entry gets a new one.
+ * writes it without a lock. It is only a hint: processes may overwrite the mappings of other
+ * processes, and a repetition that does not find its entry gets a new one.
  */
 typedef struct Repeat
 {
@@ -50,7 +50,8 @@ typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
-	pg_atomic_uint64 source[SOURCES];	/* minute of the last attempt << 16 | entries appended */
+	pg_atomic_uint64 source[SOURCES];	/* entries appended, below the minute of the
+										 * last attempt that repeated no entry << 16 */
 	CpmRing		log;			/* its entries follow the struct */
 } Refusals;
 
@@ -125,9 +126,10 @@ hash_of(const CpmRejected *refused)
 }
 
 /*
- * Return true if the source, an address and a reason, has appended as many entries as it may. A
- * source without an attempt for a minute begins again. Concurrent attempts may be counted once,
- * and sources with the same hash share a count: both only move the limit.
+ * Return true if the source, an address and a reason, has appended as many entries as it may. The
+ * count begins again after a full minute in which every attempt repeated an entry. Concurrent
+ * attempts may be counted once, and sources with the same hash share a count, so the limit is only
+ * approximate.
  */
 static bool
 has_filled_its_share(const CpmRejected *refused, TimestampTz at)
@@ -157,7 +159,7 @@ add_to_entry(uint64 ticket, TimestampTz at)
 
 /*
  * Count the attempt in the log entry of the one that it repeats. Returns false if there is none,
- * and sets *repeat to where the hash of a new entry belongs.
+ * and sets *repeat_of to the place for the hash of a new entry.
  */
 static bool
 count_repetition(uint64 hash, TimestampTz at, Repeat **repeat_of)

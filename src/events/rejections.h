@@ -60,7 +60,7 @@ extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 
 /*
  * Return how many attempts were refused because no connection slot was free (the reasons too_many
- * and reserved), or when the last one was. Resets do not affect either.
+ * and reserved). The second function returns the time of the last one. Resets affect neither.
  */
 extern uint64 cpm_slot_rejections(void);
 extern TimestampTz cpm_slot_rejections_last(void);

@@ -4,7 +4,7 @@
  *		A log of the latest statements that took longer than slow_statement_time.
  *
  * Every backend writes to a ring without a lock (base/ring). The ring holds no statement texts,
- * because their literals may be confidential; the normalised text is in pg_stat_statements.
+ * because their literals may be confidential; the normalized text is in pg_stat_statements.
  */
 #include "postgres.h"
 

@@ -225,6 +225,7 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	session->lock_wait_start = lock_wait_start(proc);
 	/* not read for idle sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = query || cpm_is_active(session) ? proc->wait_event_info : 0;
+	/* last, because it reads most of the fields set above */
 	session->client_wait_since = cpm_client_wait_since(session);
 	return true;
 }
@@ -274,14 +275,14 @@ static void
 prefetch_ahead(int current, const PgBackendStatus *entries)
 {
 	int			last = MaxBackends - 1;
-	const volatile PGPROC *far = &ProcGlobal->allProcs[Min(current + 2 * PROCS_AHEAD, last)];
-	const volatile PGPROC *near = &ProcGlobal->allProcs[Min(current + PROCS_AHEAD, last)];
-	int			index = cpm_status_index(near);
+	const volatile PGPROC *second = &ProcGlobal->allProcs[Min(current + 2 * PROCS_AHEAD, last)];
+	const volatile PGPROC *first = &ProcGlobal->allProcs[Min(current + PROCS_AHEAD, last)];
+	int			index = cpm_status_index(first);
 
-	cpm_prefetch(&far->procgloballist);
-	cpm_prefetch(&far->procLatch);
-	cpm_prefetch(&far->waitLock);
-	cpm_prefetch(&far->waitStart);
+	cpm_prefetch(&second->procgloballist);
+	cpm_prefetch(&second->procLatch);
+	cpm_prefetch(&second->waitLock);
+	cpm_prefetch(&second->waitStart);
 	if (entries == NULL || index < 0 || index >= MaxBackends)
 		return;
 	cpm_prefetch(&entries[index].st_changecount);

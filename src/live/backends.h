@@ -16,10 +16,10 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * use, including those of authenticating sessions that have no backend status yet and are not
  * visited.
  *
- * with_details also fills in the query, which is palloc'd, its id, the client address, and the
- * wait event of sessions that are not active. Any process with a backend status, or a worker if
- * cpm_backends_is_published(). Takes no lock. Cannot fail without details; with them it may run
- * out of memory.
+ * with_details also sets the query id, the client address, the wait event of sessions that are not
+ * active, and the query text, which is palloc'd and which the visitor frees. Any process with a
+ * backend status, or a worker if cpm_backends_is_published(). Takes no lock. Cannot fail without
+ * details; with them it may run out of memory.
  */
 extern int	cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg);
 
@@ -29,7 +29,7 @@ extern void cpm_backends_attach(void *memory, bool is_new);
 /*
  * Publish the address of the backend status array, for workers that start before PostgreSQL gives
  * them a backend status. The sampler and every session call this; only the first call has an
- * effect.
+ * effect. The library must be preloaded.
  */
 extern void cpm_backends_publish(void);
 

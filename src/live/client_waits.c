@@ -25,8 +25,9 @@
 
 /*
  * The sampler is the only writer. It clears since, then writes the signature, then sets since. A
- * reader reads the signature first. If it matches, since is 0, or belongs to this wait, or to a
- * later wait that the sampler is recording: a wait may appear too short, but never too long.
+ * reader reads the signature first. If the signature matches, "since" is the start of this wait,
+ * or 0, or the start of a later wait that the sampler has recorded meanwhile. So a wait may appear
+ * too short, but never too long.
  */
 typedef struct ClientWait
 {

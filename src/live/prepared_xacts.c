@@ -46,7 +46,8 @@ typedef struct PreparedTime
 	pg_atomic_uint64 prepared_at;	/* a TimestampTz */
 } PreparedTime;
 
-static PreparedTime *prepared_times;	/* max_prepared_xacts entries, in shared memory */
+static PreparedTime *prepared_times;	/* max_prepared_xacts entries in shared memory, and one
+										 * unused so that the area is not empty */
 
 /*
  * By dummy PGPROC, the transaction whose time was already read from its state file, so that the

@@ -17,9 +17,9 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
  * from the state file or, if there is none yet, the time at which the sampler found the
  * transaction.
  *
- * Does nothing while max_prepared_transactions is 0. Otherwise a session briefly takes
- * TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state file,
- * XidGenLock, all in shared mode.
+ * Returns 0 and sets *list to NULL while max_prepared_transactions is 0. Otherwise a session
+ * briefly takes TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state
+ * file, XidGenLock, all in shared mode.
  */
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
