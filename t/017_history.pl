@@ -243,10 +243,23 @@ sub limit_of_limited
 	return sql($node, q{SELECT pool_max FROM connpool_pools WHERE role = 'limited'});
 }
 is(limit_of_limited(), 3, 'a session that opens while the clock is ahead sets the policy');
+my $forgotten = session($node, 'forgotten');
+$forgotten->query_safe('BEGIN; SELECT 1');
 sql($node, 'SELECT 1') foreach 1 .. 50;
 wait_samples($node, 3);
 set_clock('+' . ($seconds - 7200));
 wait_samples($node, 3);
+is(sql($node, <<~'SQL'), 't|t|t', 'a session has its age after the clock was set back');
+	SELECT xact_age > '0.2 s', xact_age < '1 min', state_age < '1 min'
+	FROM connpool_sessions
+	WHERE application_name = 'forgotten'
+	SQL
+is(sql($node, <<~'SQL'), 't', 'the oldest transaction has its age after the clock was set back');
+	SELECT current_value BETWEEN 0.2 AND 60
+	FROM get_connection_stats()
+	WHERE metric_name = 'oldest_transaction_seconds'
+	SQL
+leave($forgotten);
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 1');
 is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
 my %periods =

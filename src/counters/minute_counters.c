@@ -14,8 +14,8 @@
 #include "utils/timestamp.h"
 
 #define RING_ENTRIES 128		/* more than a minute of snapshots, and the one being written */
-#define KEEP_EVERY_US (USECS_PER_SEC * 9 / 10)	/* a second, minus a tolerance for samples that are
-												 * early */
+#define KEEP_EVERY_US (USECS_PER_SEC * 9 / 10)	/* a second, minus a tolerance for samples that
+												 * are early */
 #define MINUTE_US (60 * USECS_PER_SEC)
 
 /* Written by the sampler, and by the postmaster at startup. */

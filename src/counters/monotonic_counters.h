@@ -17,8 +17,8 @@
 #include "events/errors.h"
 
 #define CPM_MAX_POOL_SERIES 20	/* pools with a series; the others share the series "other" */
-#define CPM_SERIES_MIN_SAMPLES 30	/* samples that must find a pool in use before it gets
-									 * a series */
+#define CPM_SERIES_MIN_SAMPLES 30	/* samples that must find a pool in use before it gets a
+									 * series */
 #define CPM_SERIES_PERIOD_SAMPLES 600	/* minimum number of samples between two replacements */
 #define CPM_SERIES_OTHER "other"	/* database, role and application of the shared series */
 #define CPM_SERIES_NO_DATABASE "(other)"	/* database of evicted pools if it is unknown, and of

@@ -50,8 +50,8 @@ typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
-	pg_atomic_uint64 source[SOURCES];	/* entries appended, below the minute of the
-										 * last attempt that repeated no entry << 16 */
+	pg_atomic_uint64 source[SOURCES];	/* entries appended, below the minute of the last attempt
+										 * that repeated no entry << 16 */
 	CpmRing		log;			/* its entries follow the struct */
 } Refusals;
 

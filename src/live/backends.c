@@ -15,6 +15,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/shmem.h"
@@ -39,11 +40,24 @@
 
 #define PROCS_AHEAD 4			/* distance of prefetches */
 
-/*
- * The address of the array in shared memory; 0 until a process publishes it. Processes may race
- * to write it, but all write the same value. NULL if the library is not preloaded.
- */
-static pg_atomic_uint64 *published;
+typedef struct BackendsArea
+{
+	/*
+	 * The address of the backend status array; 0 until a process publishes it. Processes may race
+	 * to write it, but all write the same value.
+	 */
+	pg_atomic_uint64 address;
+
+	/* written by the sampler */
+	pg_atomic_uint64 clock_offset_us;	/* system clock less monotonic clock, at its last check */
+	pg_atomic_uint64 setback_us;	/* by how much the system clock has been set back */
+} BackendsArea;
+
+/* NULL if the library is not preloaded. */
+static BackendsArea *area;
+
+/* Corrections of the clock that are smaller than this are not a step. */
+#define MIN_CLOCK_STEP_US USECS_PER_SEC
 
 static CpmState
 state_of(const PgBackendStatus *entry)
@@ -205,6 +219,45 @@ copy_clipped(const char *query)
 	return pnstrdup(query, Min(whole, length));
 }
 
+static int64
+clock_offset_us(void)
+{
+	return GetCurrentTimestamp() - cpm_monotonic_us();
+}
+
+void
+cpm_backends_check_clock(void)
+{
+	int64		offset_us = clock_offset_us();
+	int64		step_us = offset_us - (int64) pg_atomic_read_u64(&area->clock_offset_us);
+	int64		setback_us = (int64) pg_atomic_read_u64(&area->setback_us);
+
+	pg_atomic_write_u64(&area->clock_offset_us, (uint64) offset_us);
+	if (Abs(step_us) >= MIN_CLOCK_STEP_US)
+		pg_atomic_write_u64(&area->setback_us, (uint64) Max(setback_us - step_us, 0));
+}
+
+TimestampTz
+cpm_past_timestamp(TimestampTz timestamp, TimestampTz now)
+{
+	int64		setback_us = area ? (int64) pg_atomic_read_u64(&area->setback_us) : 0;
+
+	return timestamp > now ? timestamp - setback_us : timestamp;
+}
+
+/* Make the times of a session those of the present clock, if that was set back since. */
+static void
+correct_clock(CpmSession *session)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	session->xact_start = cpm_past_timestamp(session->xact_start, now);
+	session->query_start = cpm_past_timestamp(session->query_start, now);
+	session->state_change = cpm_past_timestamp(session->state_change, now);
+	session->lock_wait_start = cpm_past_timestamp(session->lock_wait_start, now);
+	session->client_wait_since = cpm_past_timestamp(cpm_client_wait_since(session), now);
+}
+
 /*
  * Read the session of a PGPROC; returns false if its backend status is not available or already
  * belongs to another process.
@@ -226,7 +279,10 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	/* not read for idle sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = query || cpm_is_active(session) ? proc->wait_event_info : 0;
 	/* last, because it reads most of the fields set above */
-	session->client_wait_since = cpm_client_wait_since(session);
+	if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
+		correct_clock(session);
+	else
+		session->client_wait_since = cpm_client_wait_since(session);
 	return true;
 }
 
@@ -236,34 +292,37 @@ status_array(void)
 {
 	if (MyBEEntry)
 		return MyBEEntry - cpm_own_status_index();
-	return published ? (const PgBackendStatus *) (uintptr_t) pg_atomic_read_u64(published) : NULL;
+	return area ? (const PgBackendStatus *) (uintptr_t) pg_atomic_read_u64(&area->address) : NULL;
 }
 
 Size
 cpm_backends_size(void)
 {
-	return sizeof(pg_atomic_uint64);
+	return sizeof(BackendsArea);
 }
 
 void
 cpm_backends_attach(void *memory, bool is_new)
 {
-	published = memory;
-	if (is_new)
-		pg_atomic_init_u64(published, 0);
+	area = memory;
+	if (!is_new)
+		return;
+	pg_atomic_init_u64(&area->address, 0);
+	pg_atomic_init_u64(&area->clock_offset_us, (uint64) clock_offset_us());
+	pg_atomic_init_u64(&area->setback_us, 0);
 }
 
 void
 cpm_backends_publish(void)
 {
-	if (MyBEEntry && pg_atomic_read_u64(published) == 0)
-		pg_atomic_write_u64(published, (uint64) (uintptr_t) status_array());
+	if (MyBEEntry && pg_atomic_read_u64(&area->address) == 0)
+		pg_atomic_write_u64(&area->address, (uint64) (uintptr_t) status_array());
 }
 
 bool
 cpm_backends_is_published(void)
 {
-	return published && pg_atomic_read_u64(published) != 0;
+	return area && pg_atomic_read_u64(&area->address) != 0;
 }
 
 /*

@@ -36,4 +36,17 @@ extern void cpm_backends_publish(void);
 /* Return true if any process has published the address. Any process. */
 extern bool cpm_backends_is_published(void);
 
+/*
+ * Compare the system clock with the monotonic clock, and record by how much it was set back. The
+ * sampler only, before each sample.
+ */
+extern void cpm_backends_check_clock(void);
+
+/*
+ * Return a timestamp of the past as the present clock would have given it. A timestamp in the
+ * future is one from before the clock was set back, and would have no age until the clock has
+ * caught up. Any process; takes no lock.
+ */
+extern TimestampTz cpm_past_timestamp(TimestampTz timestamp, TimestampTz now);
+
 #endif							/* CPM_BACKENDS_H */

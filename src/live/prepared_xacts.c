@@ -23,6 +23,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "live/backends.h"
 #include "live/prepared_xacts.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -257,12 +258,18 @@ cpm_prepared_xacts_begin_writing(void)
 int
 cpm_prepared_xacts_list(CpmPrepared **list)
 {
+	TimestampTz now;
+	int			count;
+
 	*list = NULL;
 	if (max_prepared_xacts == 0)
 		return 0;
 
 	*list = palloc0(max_prepared_xacts * sizeof(CpmPrepared));
-	if (OidIsValid(MyDatabaseId))
-		return list_in_session(*list, max_prepared_xacts);
-	return list_in_worker(*list);
+	count = OidIsValid(MyDatabaseId) ? list_in_session(*list, max_prepared_xacts) :
+		list_in_worker(*list);
+	now = GetCurrentTimestamp();
+	for (int i = 0; i < count; i++)
+		(*list)[i].prepared_at = cpm_past_timestamp((*list)[i].prepared_at, now);
+	return count;
 }

@@ -89,6 +89,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	CpmSample	sample;
 	CpmCounters counters;
 
+	cpm_backends_check_clock();
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_minute_counters_now(sample.taken_at);
 	cpm_minute_counters_snapshot(&counters);
