@@ -3,9 +3,9 @@
  * connpool_monitor.c
  *		Initializes the library: settings, shared memory, hooks and workers.
  *
- * If loaded by shared_preload_libraries, the library does all of this in the postmaster. If loaded
- * into a single session, by LOAD or a function call, it only defines its settings; functions that
- * need nothing but PostgreSQL's own shared memory work there too.
+ * If loaded by shared_preload_libraries, the library does all of this in the postmaster. If LOAD
+ * or a function call loads it into a single session, it only defines its settings, and only the
+ * functions that use nothing but PostgreSQL's own shared memory return data.
  */
 #include "postgres.h"
 
@@ -57,7 +57,10 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 
 PGDLLEXPORT void _PG_init(void);
 
-/* Name, size, attach function, LWLock tranche, size of memory that attach allocates itself. */
+/*
+ * For each area: its name, size and attach function, the name of its LWLock tranche or NULL, and
+ * the size of the hash table that the attach function allocates in addition, or NULL.
+ */
 static const CpmShmemArea areas[] = {
 	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
 	{"connpool_monitor history", cpm_sample_ring_size, cpm_sample_ring_attach, NULL, NULL},
@@ -103,6 +106,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
+	/* The statistics file is loaded into the areas, so register these first. */
 	cpm_shmem_register(areas, lengthof(areas));
 	cpm_stats_file_install();
 	cpm_session_install();

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * executor.c
- *		Recognises the client's own statements and when each has been executed.
+ *		Recognises the client's own statements and detects the end of each.
  *
- * A client's statement runs further plans in functions, triggers and cursors, which must not
- * count. The source text tells them apart: the main loop sets debug_query_string to the text of
- * the portal that it runs, or to a copy. Only parts of a utility statement (EXPLAIN, COPY, CREATE
- * TABLE AS) have the same text, and nesting_level excludes those. So the executor hooks need no
- * nesting count of their own, which would have to be restored after every error.
+ * A client's statement may run further plans, in functions, triggers and cursors, which must not
+ * count. Their source text differs: the main loop sets debug_query_string to the text of the
+ * portal that it runs, or to a copy. Only the plans within a utility statement (EXPLAIN, COPY,
+ * CREATE TABLE AS) have the same text, and nesting_level excludes those. So the executor hooks
+ * need no nesting count of their own, which would have to be restored after every error.
  *
- * A SELECT ends when ExecutorRun returns, after its last part if the client fetches it in parts:
- * its portal may be closed minutes later. Any other statement ends with ExecutorFinish, which
- * fires AFTER triggers. If rules make several plans of a statement, the last plan ends it.
+ * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
+ * idle time, because the client may close the portal minutes later. Any other statement ends with
+ * ExecutorFinish, which fires AFTER triggers. If rules turn a statement into several plans, the
+ * last plan ends it.
  */
 #include "postgres.h"
 
@@ -41,20 +42,22 @@ CpmProgress cpm_progress CPM_HOT_DATA = {.nesting_level = 1};
 /*
  * The previous hooks, or PostgreSQL's standard functions. The one for ExecutorRun is in
  * cpm_progress. Those for ExecutorFinish and ExecutorEnd are NULL until the first statement that
- * needs our hook installs it; sessions that only run SELECTs, fetched at once, need neither.
+ * needs our hook installs it; a session whose statements are all SELECTs, each fetched at once,
+ * needs neither.
  */
 static ExecutorFinish_hook_type next_executor_finish;
 static ExecutorEnd_hook_type next_executor_end;
 static ProcessUtility_hook_type next_process_utility;
 
 /*
- * Return true if the active portal, which has no result formats, runs for the client. Such a
- * portal belongs to a statement that returns no rows, or to a cursor.
+ * Return true if the active portal runs for the client. Call only if it has no result formats:
+ * then it belongs to a statement that returns no rows, or to a cursor.
  *
- * CreatePortal() sets CURSOR_OPT_NO_SCROLL; DECLARE sets other options. A declared cursor may have
- * the client's text, namely that of the string that declared it. It runs for the client if an
- * Execute message names it, but not while COMMIT makes it holdable, nor while a function in the
- * active unnamed portal fetches from it.
+ * A cursor has the options of its DECLARE, any other portal CURSOR_OPT_NO_SCROLL, which
+ * CreatePortal() sets. The text of a cursor is that of the string that declared it, so it may
+ * equal debug_query_string. The cursor runs for the client if an Execute message names it, but
+ * not while COMMIT makes it holdable, nor while a function in the active unnamed portal fetches
+ * from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)
@@ -86,14 +89,17 @@ is_client_portal(const Portal portal)
 	return portal->formats != NULL || is_client_text(portal);
 }
 
-/* Return true during the first ExecutorRun of a portal, until PortalRunSelect() records it. */
+/* Return true until PortalRunSelect() has recorded the first ExecutorRun of the portal. */
 static inline bool
 is_first_run(const Portal portal)
 {
 	return portal->atStart && !portal->atEnd;
 }
 
-/* Return the end of the comment that begins at text; the end of the text if it is not closed. */
+/*
+ * Return the end of the comment that begins at text, or the end of the text if the comment is not
+ * closed. Comments nest, as in the scanner.
+ */
 static const char *
 skip_comment(const char *text)
 {
@@ -111,7 +117,10 @@ skip_comment(const char *text)
 	return text;
 }
 
-/* Return true if only blanks, semicolons and comments follow the statement in its string. */
+/*
+ * Return true if only blanks, semicolons and comments follow the statement in its string. A
+ * length of 0 means that the statement extends to the end of the string.
+ */
 static pg_noinline bool
 is_last_in_string(const PlannedStmt *planned, const char *string)
 {
@@ -158,7 +167,10 @@ commit_matters(void)
 	return TransactionIdIsValid(MyProc->xid) || IsolationIsSerializable();
 }
 
-/* Count or defer the client's statement, whose plan has been executed. Every SELECT gets here. */
+/*
+ * Count the client's statement, whose plan has been executed, or defer it until its commit. Runs
+ * for every SELECT, and is inline for that reason.
+ */
 static pg_attribute_always_inline void
 count_executed(const PlannedStmt *planned, int64 earlier_us)
 {
@@ -209,7 +221,7 @@ suspend_portal(const QueryDesc *query, int64 elapsed_us)
 	return cpm_suspended_portal_add(query, elapsed_us);
 }
 
-/* Record a SELECT that ran with a row limit, or that continued after an earlier Execute. */
+/* Record a run of a SELECT that had a row limit, or that continued an earlier run. */
 static pg_noinline void
 record_partial_run(QueryDesc *query, uint64 limit)
 {
@@ -221,12 +233,13 @@ record_partial_run(QueryDesc *query, uint64 limit)
 	cpm_suspended_portal_set_resumed(NULL);
 	if (before.query != NULL && !ran_before)
 	{
-		/* The other query was freed, and this one was allocated at the same address. */
+		/* The entry belongs to a query that was freed; this one has the same address. */
 		cpm_statement_count_suspended(before.elapsed_us, before.queryid);
 		before.elapsed_us = 0;
 	}
 	else if (before.query == NULL && ran_before)
-		return;					/* counted before: the portal had returned all its rows */
+		return;					/* counted before: it had returned all its rows, or the table of
+								 * suspended portals was full */
 
 	if (!has_more)
 	{
@@ -290,9 +303,10 @@ record_run(QueryDesc *query, uint64 limit)
 }
 
 /*
- * Handle pending work before a plan runs. The plan may continue a suspended portal. If a statement
- * is deferred and there is no query string, the plan belongs to its commit: a deferred trigger,
- * or a cursor being made holdable.
+ * Handle pending work before a plan runs. If the plan continues a suspended portal, record that:
+ * if it fails, the time of its earlier parts counts as well. If a statement is deferred and there
+ * is no query string, the plan belongs to the commit at Sync (a deferred trigger, or a cursor
+ * being made holdable), so start timing the commit.
  */
 static pg_noinline void
 handle_pending_work(const QueryDesc *query)
@@ -316,15 +330,15 @@ cpm_ExecutorRun(CPM_EXECUTOR_RUN_PARAMETERS)
 }
 
 /*
- * What count_utility() needs of a utility statement, copied before the statement runs, because its
- * parse tree may be freed meanwhile
+ * The properties of a utility statement that count_utility() needs. They are copied before the
+ * statement runs, because its parse tree may be freed while it runs.
  */
 typedef struct UtilityStatement
 {
-	bool		is_counted;		/* it is the client's own; otherwise all is zero */
+	bool		is_counted;		/* the client's own; if false, the other fields are zero */
 	bool		is_transaction;
 	bool		chain;
-	bool		was_aborted;	/* it met a failed transaction block */
+	bool		was_aborted;	/* the transaction block had failed before it ran */
 	bool		holds_cursor;	/* DECLARE ... WITH HOLD: the commit runs its query */
 	TransactionStmtKind kind;
 	int			flags;
@@ -373,7 +387,7 @@ count_utility(UtilityStatement *utility)
 	{
 		if (cpm_transaction_record_command(utility->kind, utility->chain, utility->was_aborted))
 			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
-		/* BEGIN has just opened the block, or a failed block has nothing to commit. */
+		/* No commit follows if BEGIN has just opened a block, or if the block had failed. */
 		else if (cpm_progress.in_block || utility->was_aborted)
 			utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	}

@@ -3,9 +3,10 @@
  * log_messages.c
  *		Counts errors and rejected connections as the server reports them.
  *
- * Every rejection reaches emit_log_hook, even in a child that the postmaster starts only to report
- * "sorry, too many clients already". Such a process has no PGPROC, so the hook takes no lock,
- * allocates nothing, looks up nothing and raises no error. It only adds to atomics.
+ * Every rejection reaches emit_log_hook, even in a child that the postmaster starts only to
+ * report "sorry, too many clients already". Such a process has no PGPROC, so the hook takes no
+ * lock, allocates nothing, reads no catalog and raises no error. It only updates atomic counters
+ * and appends to a lock-free ring.
  *
  * A FATAL error rejects the connection if the session is not open yet (hooks/session.c). Its
  * reason follows from the SQLSTATE. Where one SQLSTATE has several reasons, message_id decides: it
@@ -29,7 +30,7 @@
 #include "utils/timestamp.h"
 
 static emit_log_hook_type previous_emit_log_hook;
-static bool is_counting;		/* the hook is running: ignore its own messages */
+static bool is_counting;		/* the hook is running, so messages are its own: ignore them */
 
 static bool
 message_starts_with(const ErrorData *edata, const char *prefix)
@@ -112,7 +113,7 @@ is_client_error(const ErrorData *edata)
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 
-/* Count a failed statement, or record a FATAL error until the session closes. */
+/* Count a failed statement, or record a FATAL error for the exit callback, which counts it. */
 static void
 count_failure(const ErrorData *edata, TimestampTz at)
 {

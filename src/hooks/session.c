@@ -3,13 +3,14 @@
  * session.c
  *		Records when the session of this process opens and how it ends.
  *
- * The session is open once its start-up transaction has committed. The connection limits of the
- * role and the database reject it after authentication has succeeded, so counting it as opened in
- * ClientAuthentication_hook would be too early.
+ * The session is open once its start-up transaction has committed. To count it as opened in
+ * ClientAuthentication_hook would be too early, because the connection limits of the role and the
+ * database are checked after authentication has succeeded.
  *
- * An on_shmem_exit callback closes the session. It runs after the callback that rolls back an open
- * transaction, so that this transaction is counted, and before the one that releases the PGPROC.
- * It is registered in ClientAuthentication_hook, where an error merely rejects the connection.
+ * An on_shmem_exit callback closes the session. It runs after the callback that rolls back an
+ * open transaction, so that this transaction is counted, and before the callback that releases
+ * the PGPROC. ClientAuthentication_hook registers it, because an error there merely rejects the
+ * connection.
  */
 #include "postgres.h"
 
@@ -31,12 +32,12 @@
 #include "utils/timestamp.h"
 
 static ClientAuthentication_hook_type previous_authentication;
-static bool exit_callback_registered;
+static bool exit_callback_registered;	/* also: this process has authenticated a client */
 static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
 static bool exit_failure_checked;
 static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was reported */
-static bool fatal_in_statement;
+static bool fatal_in_statement; /* that error was reported while a statement ran */
 
 /* Return how the session ends, in the classes of pg_stat_database. */
 static CpmSessionEnd
@@ -58,14 +59,14 @@ session_end_cause(void)
 void
 cpm_session_record_fatal(int sqlstate)
 {
-	/* The exit callbacks run after the query string has been cleared. */
+	/* Record this now: the query string is cleared before the exit callbacks run. */
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
 }
 
 /*
  * Return true if the session ends in the middle of a statement. If log_min_messages is PANIC,
- * emit_log_hook was not called for the FATAL error, so use the session's last reported state.
+ * emit_log_hook does not see the FATAL error, so use the state that pg_stat_activity shows.
  */
 static bool
 ended_in_statement(void)
@@ -122,7 +123,7 @@ void
 cpm_session_begin_opening(void)
 {
 	cpm_progress.pending &= ~CPM_SESSION_OPENING;
-	/* A walsender may have no database, and exemptions do not apply to it. */
+	/* Not for a walsender, which may have no database and gets no slot. */
 	if (MyBackendType == B_BACKEND)
 		is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
 }
@@ -136,6 +137,7 @@ cpm_session_finish_opening(void)
 	if (is_open)
 		return;
 	is_open = true;
+	/* A process without the exit callback could not release a slot. */
 	if (MyBackendType != B_BACKEND || !exit_callback_registered)
 		return;
 	now = GetCurrentTimestamp();

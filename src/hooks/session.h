@@ -18,8 +18,9 @@ extern void cpm_session_install(void);
 extern void cpm_session_begin_opening(void);
 
 /*
- * Mark the session as open and claim its backend slot; a walsender gets none. Call after a
- * transaction has committed. Only the first call, for the start-up transaction, has an effect.
+ * Mark the session as open and, unless this is a walsender or a worker, claim its backend slot.
+ * Call after each commit while the process has no slot. Only the first call, after the start-up
+ * transaction, has an effect.
  */
 extern void cpm_session_finish_opening(void);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_features.c
- *		Counts what this session does that outlives its transaction.
+ *		Counts uses of features whose effect outlives the transaction, such as LISTEN.
  *
  * Utility statements are recognised by their parse tree, function calls by object_access_hook.
  * The executor calls that hook when it prepares a call of a function or operator, so the hook
- * only makes a few comparisons for most of them. Whether set_config() outlives the transaction
- * depends on its third argument, so a plan that calls it is searched for the call. Calls without
- * a plan, such as an assignment in PL/pgSQL, are not counted.
+ * only makes a few comparisons for most of them. Whether the effect of set_config() outlives the
+ * transaction depends on its third argument, which the hook does not get, so the plan is searched
+ * for the call. Calls without a plan, such as an assignment in PL/pgSQL, are not counted.
  *
  * A use that a rollback would undo is counted when the transaction commits, even if ROLLBACK TO
  * SAVEPOINT has undone it.
@@ -39,8 +39,10 @@ static object_access_hook_type previous_object_access;
 static uint32 pending_uses[CPM_FEATURES];
 
 /*
- * How many channels the session listens to and how many advisory locks it holds: reasons to keep
- * it open while it is idle. An upper bound, because repeated LISTENs of a channel add up.
+ * Estimates of how many channels the session listens to and how many advisory locks it holds,
+ * which are reasons to keep it open while it is idle. Too high if a channel is listened to twice,
+ * or if a lock was not granted. Too low if one prepared call took several locks, or if an
+ * UNLISTEN was rolled back.
  */
 static int	held[CPM_FEATURES];
 
@@ -51,7 +53,7 @@ survives_rollback(CpmFeature feature)
 		feature == CPM_FEATURE_ADVISORY_LOCK;
 }
 
-/* Change the number of channels or locks that the session holds, which stays at least 0. */
+/* Change the estimated number of channels or locks that the session holds, but not below 0. */
 static void
 adjust_held(CpmFeature feature, int difference)
 {
@@ -250,8 +252,8 @@ get_known_value(const Node *expression, const QueryDesc *query, Datum *value)
 }
 
 /*
- * Return true if a text value names a setting that PgBouncer restores. Does not detoast, because
- * that allocates; a toasted value is taken for the name of another setting.
+ * Return true if a text value names a setting that PgBouncer restores. Detoasting would allocate,
+ * so returns false for a toasted value.
  */
 static bool
 names_tracked_setting(Datum value)
@@ -268,8 +270,8 @@ names_tracked_setting(Datum value)
 }
 
 /*
- * Return true if set_config(name, value, is_local) outlives the transaction and PgBouncer does
- * not restore the setting. False if is_local is not known before execution.
+ * Return true if the effect of set_config(name, value, is_local) outlives the transaction and
+ * PgBouncer does not restore the setting. False if is_local is not known before execution.
  */
 static bool
 set_config_outlives_transaction(const FuncExpr *call, const QueryDesc *query)
@@ -298,8 +300,8 @@ set_config_walker(Node *node, void *arg)
 }
 
 /*
- * Search the target lists, conditions and function scans of a plan. Other positions of a call of
- * set_config() are not realistic.
+ * Search the target lists, conditions and function scans of a plan. Nobody calls set_config() in
+ * other parts of a plan, such as a sort key or a join condition.
  */
 static void
 scan_plan(const Plan *plan, const QueryDesc *query)
@@ -335,7 +337,7 @@ cpm_features_scan_plan(const QueryDesc *query)
 		scan_plan(lfirst(cell), query);
 }
 
-/* Record that a statement is about to call a function. */
+/* Record a prepared call of a function; the executor may run it many times, or never. */
 static void
 record_function_call(Oid function)
 {
@@ -376,6 +378,7 @@ record_function_call(Oid function)
 
 StaticAssertDecl(LAST_ADVISORY > FIRST_ADVISORY, "advisory lock OIDs out of order");
 
+/* An OID below FIRST_ADVISORY wraps around, so one unsigned comparison checks the whole range. */
 static inline bool
 is_tracked_function(Oid function)
 {
@@ -391,7 +394,7 @@ handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, vo
 		previous_object_access(access, class, object, sub, arg);
 }
 
-/* Called for each function that a statement prepares to call, so it only makes comparisons. */
+/* object_access_hook. It runs for each prepared function call, so it only makes comparisons. */
 static pg_attribute_hot void
 cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_features.h
- *		Counts what this session does that outlives its transaction.
+ *		Counts uses of features whose effect outlives the transaction, such as LISTEN.
  */
 #ifndef CPM_SESSION_FEATURES_H
 #define CPM_SESSION_FEATURES_H
@@ -17,7 +17,7 @@ typedef struct CpmFeatureUse
 {
 	bool		uses_feature;
 	int			feature;		/* a CpmFeature; -1 unless uses_feature */
-	int			channels_released;	/* by UNLISTEN; PG_INT32_MAX: all, also by DISCARD ALL */
+	int			channels_released;	/* by UNLISTEN or DISCARD ALL; PG_INT32_MAX for all */
 	bool		releases_locks; /* DISCARD ALL releases all advisory locks */
 } CpmFeatureUse;
 
@@ -31,8 +31,8 @@ extern CpmFeatureUse cpm_features_of_utility(const Node *statement);
 extern void cpm_features_count_utility(const CpmFeatureUse *use);
 
 /*
- * Search a plan for calls of set_config() that outlive the transaction, and record each. Call
- * before the plan runs, if the executor has prepared a call of set_config().
+ * Search a plan for calls of set_config() whose effect outlives the transaction, and record each.
+ * Call before the plan runs, if the executor has prepared a call of set_config().
  */
 extern void cpm_features_scan_plan(const QueryDesc *query);
 

@@ -18,24 +18,31 @@
  * one comparison of all bits with 0 keeps them on the fast path.
  */
 #define CPM_STATEMENT_DEFERRED (1 << 0) /* a statement counts when its commit has ended */
-#define CPM_PORTALS_SUSPENDED (1 << 1)	/* hooks/suspended_portals holds at least one */
+#define CPM_PORTALS_SUSPENDED (1 << 1)	/* hooks/suspended_portals has an entry */
 #define CPM_BLOCK_CHAINS (1 << 2)	/* COMMIT or ROLLBACK AND CHAIN was executed */
 #define CPM_FEATURES_PENDING (1 << 3)	/* features were used that count at commit */
-#define CPM_SET_CONFIG_SEEN (1 << 4)	/* the next plan calls set_config() */
+#define CPM_SET_CONFIG_SEEN (1 << 4)	/* a prepared plan calls set_config() */
 #define CPM_SESSION_OPENING (1 << 5)	/* the start-up transaction has not committed yet */
 
 typedef struct CpmProgress
 {
-	int			pending;		/* the bits above, written by all files of hooks/ */
+	/*
+	 * The bits above. Written by hooks/session, session_features, statement, suspended_portals
+	 * and transaction.
+	 */
+	int			pending;
 
 	/*
-	 * The number of utility statements being executed, one inside the other. Above 0, a plan is
-	 * not the client's own. One higher while the session is not open, so that nothing counts.
-	 * Written by hooks/executor and hooks/session.
+	 * The depth of nested utility statements, plus 1 while the session has no slot. Above 0, a
+	 * plan is not the client's own and does not count. Written by hooks/executor and
+	 * hooks/session.
 	 */
 	int			nesting_level;
 
-	/* The last statement that was executed or failed. Written by hooks/statement. */
+	/*
+	 * The last statement that was executed or failed. Written by hooks/statement; at exit
+	 * hooks/transaction writes last_end_at.
+	 */
 	TimestampTz last_message_at;	/* when its message was read */
 	TimestampTz last_end_at;	/* when it ended or failed, or its commit ended */
 	int			last_flags;		/* CPM_SIMPLE_PROTOCOL and so on, see hooks/statement.h */
@@ -43,14 +50,20 @@ typedef struct CpmProgress
 	bool		in_block;		/* in a BEGIN block; written by hooks/transaction */
 
 	/*
-	 * When the current transaction began, from which the session counts as busy; 0 while it is
-	 * idle. Written by hooks/statement and hooks/transaction.
+	 * The time from which busy time is yet to be counted: the start of the transaction or, in a
+	 * failed block, its failure. 0 while the session is idle. Written by hooks/statement and
+	 * hooks/transaction.
 	 */
 	TimestampTz busy_since;
 
-	/* Written by hooks/executor, the second also by hooks/statement. */
-	ExecutorRun_hook_type next_executor_run;	/* the previous hook, or standard_ExecutorRun */
-	const QueryDesc *awaiting_finish;	/* its ExecutorFinish ends the client's statement */
+	/* The previous hook, or standard_ExecutorRun. Written by hooks/executor at startup. */
+	ExecutorRun_hook_type next_executor_run;
+
+	/*
+	 * The query whose ExecutorFinish ends the client's statement, or NULL. Written by
+	 * hooks/executor; hooks/statement clears it after an error.
+	 */
+	const QueryDesc *awaiting_finish;
 } CpmProgress;
 
 StaticAssertDecl(sizeof(CpmProgress) <= 64, "CpmProgress must fit into one cache line");

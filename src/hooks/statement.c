@@ -4,16 +4,18 @@
  *		Counts and times the client's own statements in this session.
  *
  * A statement starts when its message was read (GetCurrentStatementStartTimestamp()) or, in a
- * string of several, when the previous one ended. So it reads the clock only once, at its end.
+ * string of several, when the previous one ended. So the clock is read only at its end.
  *
  * A statement includes its commit, if the same message or the next Sync ends the transaction. It
  * is deferred until then, because the commit may fail and a histogram cannot be decremented. A
- * commit is timed from the end of execution or, if it waited for a Sync, from that Sync.
+ * successful commit is timed from the end of execution or, if it waited for a Sync, from the
+ * Sync.
  *
- * An error does not name its statement. In a new message, it belongs to a new statement. In the
- * message of the last executed statement, it belongs to a deferred statement, whose commit failed,
- * or else to the next statement in the string. In the extended protocol it comes from the commit
- * at Sync, which fails no statement unless COMMIT itself was deferred.
+ * An error does not name its statement. If its message has executed no statement, it belongs to a
+ * new one. Otherwise the protocol decides. In a simple query it belongs to the deferred
+ * statement, whose commit failed, or if there is none to the next statement of the string. In the
+ * extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; if there is none, the
+ * commit at Sync failed, which counts as no failed statement.
  */
 #include "postgres.h"
 
@@ -31,11 +33,11 @@ bool		cpm_statement_is_failing;
 
 /* The deferred statement; valid while CPM_STATEMENT_DEFERRED is set. */
 static uint64 deferred_queryid;
-static int64 deferred_us;		/* of its execution, without the commit */
+static int64 deferred_us;		/* its execution time; the commit is added when that ends */
 static bool deferred_ends_transaction;
 
 static TimestampTz commit_started_at;	/* 0: no commit is being timed */
-static TimestampTz failed_message_at;	/* when the last message that failed was read */
+static TimestampTz failed_message_at;	/* when the last message with an error was read */
 
 static void
 record_slow_statement(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
@@ -94,7 +96,7 @@ cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid)
 	cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end_at);
 }
 
-/* Return true in a call by the function-call protocol, which is not counted as a statement. */
+/* Return true during a call by the function-call protocol. Such a call is no statement. */
 static bool
 is_fastpath(void)
 {
@@ -113,7 +115,7 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 		(cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 &&
 		(is_simple || deferred_ends_transaction);
 
-	/* Sync leaves the statement timestamp as the last Execute set it. */
+	/* Sync does not set the statement timestamp, so it is still that of the last Execute. */
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
 

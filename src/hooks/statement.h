@@ -4,8 +4,8 @@
  *		Counts and times the client's own statements in this session.
  *
  * Process-local. Call these functions only while the session's slot is open. They raise no error
- * and allocate nothing. They take no lock, with one exception: cpm_statement_count() may move the
- * session into another pool.
+ * and allocate nothing. They take no lock, except that cpm_statement_count() may take that of
+ * counters/pool_table to move the session to another pool.
  */
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H
@@ -33,14 +33,15 @@ extern CPM_INTERNAL void cpm_statement_count_unusual(int64 elapsed_us, int sqlst
 /* Keep an executed statement until its commit has ended. At most one can be deferred. */
 extern CPM_INTERNAL void cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us);
 
-/* Count the deferred statement, if any, as successful, with the time that it has so far. */
+/* Count the deferred statement, if any, as successful, with the time measured so far. */
 extern CPM_INTERNAL void cpm_statement_count_deferred(void);
 
 /*
- * Count a statement in the session's current pool. sqlstate is 0 for success. If
- * application_name has changed, first move the session to its new pool, which may take the lock
- * of counters/pool_table. A failed statement does not move it, because the code that raised the
- * error may still hold LWLocks.
+ * Count a statement in the session's pool. sqlstate is 0 for success; elapsed_us is negative if
+ * the clock was set back; queryid is 0 if unknown. If application_name has changed, first move
+ * the session to its new pool, which may take the lock of counters/pool_table. Do not move it
+ * while cpm_statement_count_failed() runs, because the code that raised the error may hold
+ * LWLocks.
  */
 static pg_attribute_always_inline void
 cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
@@ -57,9 +58,9 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 }
 
 /*
- * Return the time since the current statement began, given when its message was read. If the
- * message has executed a statement before, the current one began when that ended. Negative if
- * the clock was set back.
+ * Return the time since the current statement began. message_at is when its message was read. If
+ * an earlier statement of the same message has ended, the current one began at that end. Negative
+ * if the clock was set back.
  */
 static inline int64
 cpm_statement_elapsed_us(TimestampTz now, TimestampTz message_at)
@@ -69,10 +70,10 @@ cpm_statement_elapsed_us(TimestampTz now, TimestampTz message_at)
 }
 
 /*
- * Set busy_since, unless it is set, to the beginning of the transaction. In the extended
- * protocol a transaction begins with Parse or Bind, before the Execute message; in a string of
- * several statements, when the previous statement ended. Call before last_message_at and
- * last_end_at are set to those of the current statement.
+ * Set busy_since to the beginning of the transaction, unless it is already set. In the extended
+ * protocol a transaction begins with Parse or Bind, before the Execute message. In a string of
+ * several statements it begins when the previous statement ended. Call while last_message_at and
+ * last_end_at are still those of the previous statement.
  */
 static pg_attribute_always_inline void
 cpm_statement_start_busy_time(TimestampTz message_at)
@@ -88,8 +89,9 @@ cpm_statement_start_busy_time(TimestampTz message_at)
 }
 
 /*
- * Record the end of a statement, or of a part of one, and return its elapsed time. This is the
- * only place where a successful statement reads the clock, unless it waits for a commit.
+ * Record the end of a statement, or of a part of one, and return its elapsed time, which is
+ * negative if the clock was set back. flags are those of an executed statement, above. Reads the
+ * clock; a successful statement does not read it anywhere else, unless it waits for a commit.
  */
 static pg_attribute_always_inline int64
 cpm_statement_record_end(int flags)
@@ -109,8 +111,8 @@ cpm_statement_record_end(int flags)
 
 /*
  * Count a statement that has just been executed or, with CPM_COMMIT_FOLLOWS, defer it until its
- * commit has ended. earlier_us is the time of the parts that earlier Execute messages fetched;
- * queryid is 0 if it is not known.
+ * commit has ended. earlier_us is the time of earlier Execute messages that fetched a part of its
+ * rows; queryid is 0 if unknown.
  */
 static pg_attribute_always_inline void
 cpm_statement_count_or_defer(uint64 queryid, int flags, int64 earlier_us)
@@ -126,7 +128,7 @@ cpm_statement_count_or_defer(uint64 queryid, int flags, int64 earlier_us)
 /* Record the end of a part of a statement, and return that part's elapsed time, at least 0. */
 extern int64 cpm_statement_record_part(int flags);
 
-/* Count a statement whose suspended portal will not run again. elapsed_us is of all parts. */
+/* Count a statement whose suspended portal will not run again; elapsed_us sums up all parts. */
 extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
 
 /*
@@ -135,16 +137,16 @@ extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
  */
 extern void cpm_statement_count_failed(int sqlstate, TimestampTz now);
 
-/* Start the time of the commit that the deferred statement waits for, unless it has started. */
+/* Start timing the commit for which the deferred statement waits; later calls have no effect. */
 extern void cpm_statement_start_commit_time(void);
 
 /*
- * Count the deferred statement and all suspended portals, because the transaction or the session
- * has ended. Has no effect if there are none.
+ * Count the deferred statement and all suspended portals, and stop timing the commit. Call when
+ * the transaction or the session has ended.
  */
 extern void cpm_statement_end_transaction(void);
 
-/* Return true if a failure of the current message has been counted. */
+/* Return true if cpm_statement_count_failed() has handled an error of the current message. */
 extern bool cpm_statement_failure_was_counted(void);
 
 #endif							/* CPM_STATEMENT_H */

@@ -19,7 +19,7 @@
 
 static CpmSuspendedPortal suspended[MAX_SUSPENDED];
 static int	suspended_count;
-static const QueryDesc *resumed;	/* the one whose portal is running now; NULL for none */
+static const QueryDesc *resumed;	/* the query that continues now, or NULL */
 
 bool
 cpm_suspended_portal_add(const QueryDesc *query, int64 elapsed_us)

@@ -13,7 +13,8 @@
 /* A statement whose portal has run in part. */
 typedef struct CpmSuspendedPortal
 {
-	const QueryDesc *query;		/* NULL: none. Never dereferenced, because it may be freed */
+	/* A key, or NULL if there is no such portal. Not dereferenced, because it may be freed. */
+	const QueryDesc *query;
 	int64		elapsed_us;		/* of all parts so far */
 	uint64		queryid;
 } CpmSuspendedPortal;
@@ -23,13 +24,17 @@ extern bool cpm_suspended_portal_add(const QueryDesc *query, int64 elapsed_us);
 
 extern bool cpm_suspended_portal_exists(const QueryDesc *query);
 
-/* Remove and return the statement of a query, or any if query is NULL. No match: query is NULL. */
+/*
+ * Remove and return the entry of a query, or any entry if query is NULL. The query of the result
+ * is NULL if there is no such entry.
+ */
 extern CpmSuspendedPortal cpm_suspended_portal_take(const QueryDesc *query);
 
 /*
- * Record that the portal of a query continues now; NULL once it has run. If it fails, the failed
- * statement includes the time of its earlier parts: cpm_suspended_portal_take_resumed() removes
- * and returns them. It returns a NULL query if no portal is being continued.
+ * Record which query continues in a suspended portal now; NULL when its portal has run. If the
+ * query fails meanwhile, cpm_suspended_portal_take_resumed() removes and returns its entry, so
+ * that the failed statement includes the time of its earlier parts. The query of the result is
+ * NULL if no suspended portal was running.
  */
 extern void cpm_suspended_portal_set_resumed(const QueryDesc *query);
 extern CpmSuspendedPortal cpm_suspended_portal_take_resumed(void);

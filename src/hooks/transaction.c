@@ -6,8 +6,8 @@
  * The callbacks are registered in the postmaster and inherited by every backend. The first
  * transaction that commits is the start-up transaction, which opens the session (hooks/session).
  *
- * The end of a transaction counts its deferred statement (hooks/statement). If log_min_messages
- * hides an error from emit_log_hook, the abort that the main loop performs reveals it.
+ * The end of a transaction counts its deferred statement (hooks/statement). An error that
+ * log_min_messages hides from emit_log_hook is counted when the main loop aborts the transaction.
  *
  * Process-local. Reads the clock only if a deferred statement waits for the commit, if the
  * transaction failed, or at exit.
@@ -68,7 +68,7 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
 				return true;
-			/* The abort callback ran when the block failed; it may not run again. */
+			/* The abort callback ran when the block failed, and usually does not run again. */
 			cpm_progress.in_block = chain;
 			return false;
 		default:
@@ -112,10 +112,11 @@ count_hidden_failure(void)
 }
 
 /*
- * Return true if the main loop is aborting because of an error. It has cleared the query string
- * by then. The string is also NULL at Sync and in function calls, where an exception handler of
- * PL/pgSQL may abort a subtransaction. But only the main loop holds off interrupts in addition to
- * AbortTransaction() itself, so the count is above 1.
+ * Return true if the main loop is aborting the transaction because of an error. By then it has
+ * cleared the query string. That is not sufficient: the string is also NULL at Sync and in
+ * function calls, where an exception handler of PL/pgSQL may abort a subtransaction. Both kinds
+ * of abort hold off interrupts, but only the main loop has done so once before, so the count is
+ * above 1.
  */
 static bool
 is_error_abort(void)
@@ -124,10 +125,11 @@ is_error_abort(void)
 }
 
 /*
- * Return true if a client's message began the committing transaction. PostgreSQL begins
- * transactions of its own in an idle session, to deliver notifications and to process
- * invalidations. No message precedes those, so the statement timestamp has not changed since
- * the previous transaction. Call only if this transaction executed no statement.
+ * Return true if a client's message began the committing transaction, and record its statement
+ * timestamp. In an idle session PostgreSQL begins transactions of its own, to deliver
+ * notifications and to process invalidations. No message precedes these, so the statement
+ * timestamp has not changed since the previous transaction. Call only if this transaction
+ * executed no statement.
  */
 static pg_noinline bool
 is_client_transaction(void)
@@ -141,7 +143,10 @@ is_client_transaction(void)
 	return true;
 }
 
-/* Count the end of a top-level transaction, not of one inside a procedure or utility statement. */
+/*
+ * Count a transaction that ended at the top level. The callers only add to CPM_TRANSACTIONS for
+ * one that ended inside a procedure or utility statement, whose time is not over.
+ */
 static void
 end_transaction(void)
 {
@@ -196,13 +201,14 @@ handle_abort(void)
 static pg_noinline void
 handle_commit(void)
 {
+	/* A walsender or worker never has a slot, and gets here at every commit. */
 	if (!cpm_slot_is_open())
 	{
 		last_empty_message_at = GetCurrentStatementStartTimestamp();
 		cpm_session_finish_opening();
 	}
 	else if (proc_exit_inprogress)
-		return;					/* clean-up at exit, not requested by the client */
+		return;					/* PostgreSQL's own transaction, to clean up at exit */
 	else if (cpm_progress.nesting_level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* of a procedure, VACUUM and so on */
 	else if (cpm_progress.busy_since != 0 || is_client_transaction())
@@ -230,8 +236,8 @@ handle_rare_event(XactEvent event)
 }
 
 /*
- * Transaction callback, called before and after every commit. If no work is pending, it does after
- * the commit what end_transaction() would do, in a few instructions.
+ * Transaction callback. It runs twice for every commit, so it ends the usual transaction in a few
+ * instructions. Without pending work these must have the same effect as end_transaction().
  */
 static pg_attribute_hot void
 cpm_xact_callback(XactEvent event, void *arg)

@@ -13,12 +13,15 @@ extern void cpm_transaction_install(void);
 
 /*
  * Record a top-level BEGIN, COMMIT, SAVEPOINT and so on, which has just been executed.
- * was_aborted: it met a failed transaction block. Returns true if the command asks for the end
- * of a transaction that PostgreSQL has yet to commit or roll back.
+ * was_aborted: the transaction block had failed before. Returns true if the command ends a
+ * transaction that PostgreSQL has not committed or rolled back yet.
  */
 extern bool cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_aborted);
 
-/* Count the busy time up to the command that ended a failed block, which has been counted. */
+/*
+ * Count the busy time of a failed block up to the end of the command that ended the block. Call
+ * after that command has been counted as a statement, which sets the end.
+ */
 extern void cpm_transaction_end_failed_block(void);
 
 #endif							/* CPM_TRANSACTION_H */

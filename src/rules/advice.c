@@ -4,8 +4,8 @@
  *		Recommends a pool's size and pooling mode.
  *
  * The recommended size is the 99th percentile of the sampled number of busy connections. It is
- * measured, not modelled, because transactions arrive in bursts and wait for each other. Bounds
- * from models are reported beside it, for the reader to compare: Little's law, the number of
+ * measured, because a model would have to predict that transactions arrive in bursts and wait for
+ * each other. Estimates from models are reported for comparison: Little's law, the number of
  * processors, and the slots that all pools share.
  *
  * Transaction mode is recommended if no session of the pool used a feature whose effect outlives
@@ -61,7 +61,7 @@ is_enough_evidence(const CpmPoolEvidence *evidence)
 		transactions_of(evidence) >= CPM_ADVICE_TRANSACTIONS;
 }
 
-/* Return "once", or for example "3 times" in the buffer. */
+/* Return "once" or, formatted in text, for example "3 times". */
 static const char *
 format_times(uint64 count, char *text, size_t size)
 {
@@ -149,14 +149,14 @@ append_size(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 static void
 append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
-	int			is_immediate = 2 * evidence->processors + 1;
+	int			at_once = 2 * evidence->processors + 1;
 	int			wanted = evidence->recommended_total;
 
-	if (evidence->processors > 0 && advice->size > is_immediate)
+	if (evidence->processors > 0 && advice->size > at_once)
 		append_reason(advice, "%d processors work on some %d statements at once (twice as many "
 					  "and one): beyond that, connections help only while they wait for locks, "
 					  "disks or their client",
-					  evidence->processors, is_immediate);
+					  evidence->processors, at_once);
 	if (wanted > evidence->usable_slots)
 		append_reason(advice, "all pools together would need %d of %d usable slots: too many, "
 					  "shorten transactions or raise max_connections",

@@ -10,7 +10,7 @@
 #include "base/pool.h"
 #include "base/pooler.h"
 
-/* The minimum for a recommendation: a 99th percentile needs some hundred samples. */
+/* The minimum for a recommendation, because a 99th percentile needs some hundreds of samples. */
 #define CPM_ADVICE_SAMPLES 300
 #define CPM_ADVICE_TRANSACTIONS 100
 

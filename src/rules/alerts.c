@@ -26,7 +26,10 @@ enum
 	LEVEL_CRITICAL
 };
 
-/* Advance the timer of a state: 0 in the state's first step, -1 while the state does not hold. */
+/*
+ * Advance a timer, which is -1 while the condition does not hold and 0 in the first sample in
+ * which it holds.
+ */
 static void
 advance_timer(int64 *timer_us, bool holds, int64 elapsed_us)
 {
@@ -102,7 +105,7 @@ step_levels(CpmAlert *alert, const CpmMetric *metric, const CpmVerdict *verdict,
 		step_level(alert, LEVEL_WARNING, verdict->status != CPM_OK, rules, after_us, elapsed_us);
 }
 
-/* Return true if the status is not OK and a repetition is due. */
+/* Advance the timer of repetitions; returns true, and restarts it, if a repetition is due. */
 static bool
 repeat_is_due(CpmAlert *alert, const CpmAlertRules *rules, int64 elapsed_us)
 {
@@ -126,7 +129,7 @@ cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 	if (alert->since == 0)
 		alert->since = now;
 	if (isnan(verdict->value))
-		elapsed_us = 0;			/* stop all timers */
+		elapsed_us = 0;			/* stop the timer of repetitions, too */
 	else if (!rules->is_silent)
 		step_levels(alert, metric, verdict, rules, elapsed_us);
 

@@ -11,8 +11,8 @@
 
 typedef struct CpmAlertRules
 {
-	int64		after_us;		/* a level rises when its condition has held this long */
-	int64		clear_after_us; /* and falls when the condition has been clear this long */
+	int64		after_us;		/* a level is raised when its condition has held this long */
+	int64		clear_after_us; /* it is lowered when the condition has been clear this long */
 	int64		repeat_us;		/* interval of repetitions while not OK; 0 for none */
 	bool		is_silent;		/* the metric raises no alerts */
 } CpmAlertRules;
@@ -27,9 +27,9 @@ typedef enum CpmAlertEvent
 } CpmAlertEvent;
 
 /*
- * Advance an alert by one sample, and return what happened. elapsed_us is the time since the
- * previous sample, 0 for the first. A caller that missed samples limits it, because nobody
- * observed whether the condition held in between. Pure; cannot fail.
+ * Advance an alert by one sample, and return the event. elapsed_us is the time since the previous
+ * sample, 0 for the first. After missed samples the caller must limit elapsed_us, because nobody
+ * observed whether the condition held meanwhile. Changes only *alert; cannot fail.
  */
 extern CpmAlertEvent cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 									const CpmAlertRules *rules, TimestampTz now,

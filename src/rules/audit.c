@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit.c
- *		Evaluates seven practices of connection handling by what the server observed.
+ *		Evaluates seven practices of connection handling from the server's observations.
  *
- * Each finding has its evidence in numbers, whatever its status. A practice that a server cannot
- * observe, such as retries by clients, is UNKNOWN; its numbers show whether it matters here.
+ * Each finding includes the numbers on which it is based, whatever its status. The server cannot
+ * observe retries by clients, so that practice is UNKNOWN if there were errors to retry; the
+ * numbers show how many.
  */
 #include "postgres.h"
 
@@ -21,7 +22,7 @@
  */
 #define CHURN_SESSIONS 50
 #define CHURN_TRANSACTIONS 5
-#define FAST_PER_SECOND 1.0		/* sessions; churning at this rate is a warning */
+#define FAST_PER_SECOND 1.0		/* sessions per second from which churning is a WARNING */
 
 #define MIN_DIRECT 10			/* fewer direct connections are ignored */
 
@@ -98,6 +99,7 @@ evaluate_pooling(const CpmAuditEvidence *evidence, CpmAuditFinding *finding)
 				   "PgBouncer in front of it. connpool_pool_advice says how many it needs, and "
 				   "in which mode.");
 	}
+	/* False if the numbers are unknown, because NaN compares as false. */
 	else if (evidence->direct >= MIN_DIRECT && evidence->direct > evidence->pooled)
 	{
 		finding->status = CPM_AUDIT_ADVICE;

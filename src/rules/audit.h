@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * audit.h
- *		Evaluates seven practices of connection handling by what the server observed.
+ *		Evaluates seven practices of connection handling from the server's observations.
  */
 #ifndef CPM_AUDIT_H
 #define CPM_AUDIT_H
@@ -31,7 +31,10 @@ typedef enum CpmAuditStatus
 	CPM_AUDIT_WARNING
 } CpmAuditStatus;
 
-/* Settings that the audit expects to be set for ordinary roles. */
+/*
+ * Timeouts that the audit reports for ordinary roles. Only the lack of one of the first three
+ * leads to ADVICE.
+ */
 typedef enum CpmTimeout
 {
 	CPM_STATEMENT_TIMEOUT,
@@ -54,7 +57,7 @@ typedef struct CpmAuditEvidence
 	uint64		sessions_opened;
 	uint64		transactions;
 	int			churning;		/* number of pools for which cpm_pool_churns() is true */
-	const CpmPool *worst;		/* the one of these that opened most sessions; NULL if none */
+	const CpmPool *worst;		/* the churning pool that opened most sessions; or NULL */
 	bool		opens_too_fast; /* connections_per_second is not OK now */
 	double		pooled;			/* connections through a PgBouncer; NaN if unknown */
 	double		direct;			/* all other connections; NaN if unknown */
@@ -68,15 +71,15 @@ typedef struct CpmAuditEvidence
 	uint64		samples;		/* since the server started */
 	uint64		samples_missed;
 	int			metrics;		/* number of metrics that exist here */
-	int			alerting;		/* number of these with a threshold that are not silent */
+	int			alerting;		/* number of metrics with a threshold that are not silent */
 	bool		tracks_queries;
 	bool		failures_exact; /* log_min_messages hides no error from the counters */
 
 	/* timeouts */
 	int			role_databases; /* pairs of ordinary role and database that have had sessions */
-	int			has_timeout[CPM_TIMEOUTS];	/* number of these pairs with the timeout set */
+	int			has_timeout[CPM_TIMEOUTS];	/* number of pairs with the timeout set */
 	uint64		timeouts_fired[CPM_TIMEOUTS];
-	char		without[CPM_AUDIT_LIST_SIZE];	/* pairs that lack one of the first three */
+	char		without[CPM_AUDIT_LIST_SIZE];	/* pairs without one of the first three timeouts */
 
 	/* caching and batching */
 	int			cache_candidates;	/* -1 if pg_stat_statements is not available */
@@ -88,7 +91,7 @@ typedef struct CpmAuditEvidence
 	CpmLeakCounts leaks[CPM_LEAK_KINDS];
 	int			suspects;		/* at present */
 	uint64		sessions_ended;
-	uint64		sessions_abandoned; /* number of these whose client did not close the connection */
+	uint64		sessions_abandoned; /* ended sessions whose client did not close the connection */
 } CpmAuditEvidence;
 
 #define CPM_AUDIT_TEXT_SIZE 1000

@@ -4,9 +4,9 @@
  *		Detects statements that look like loops over single rows, or like repeated reads
  *		of the same small result.
  *
- * Totals over all calls do not show a loop directly. Many calls of a statement in each
- * transaction indicate a loop. One call in each transaction may be a loop in autocommit mode or
- * independent requests; the numbers cannot distinguish these.
+ * Only totals over all calls are known, so a loop must be inferred. Many calls per transaction
+ * indicate a loop. One call per transaction may be a loop in autocommit mode or independent
+ * requests; the totals cannot distinguish these.
  *
  * A read without parameters certainly repeats. One with parameters does, by the pigeonhole
  * principle, if it was called far more often than its tables have rows.
@@ -17,11 +17,11 @@
 
 #include "rules/candidates.h"
 
-/* Batching helps statements whose round trips dominate: at most one row, and quick. */
+/* Batching helps if the round trip dominates: the statement is fast and handles about one row. */
 #define MAX_BATCHABLE_ROWS 1.5	/* mean rows per call */
 #define MAX_BATCHABLE_MS 10		/* mean time per call */
 
-/* Calls per transaction: a loop from LOOP_CALLS, single calls up to SINGLE_CALLS. */
+/* Calls per transaction: LOOP_CALLS or more indicate a loop, SINGLE_CALLS or fewer do not. */
 #define LOOP_CALLS 5
 #define SINGLE_CALLS 1.5
 
@@ -92,8 +92,10 @@ is_often_written(const CpmStatement *statement)
 }
 
 /*
- * Return true if the calls must have read the same rows repeatedly. Compares the returned rows,
- * too, because a statement that finds no rows (before it inserts them) repeats nothing.
+ * Return true if the calls must have read the same rows repeatedly. The number of returned rows
+ * must be sufficient, too, because a statement that finds no rows (before the client inserts
+ * them) repeats nothing. But returns true if the tables are empty, although no rows were
+ * returned.
  */
 static bool
 is_repeated(const CpmStatement *statement)

@@ -27,8 +27,8 @@ typedef enum CpmStatementKind
 typedef struct CpmStatement
 {
 	CpmStatementKind kind;
-	bool		has_tables;		/* other than system catalogs */
-	bool		has_parameters; /* or constants, which pg_stat_statements shows as parameters */
+	bool		has_tables;		/* it uses tables other than system catalogs */
+	bool		has_parameters; /* includes constants: pg_stat_statements replaces them */
 	bool		is_pure_read;	/* neither locks nor changes rows, not even in a WITH clause */
 	int64		calls;
 	int64		rows;
@@ -43,7 +43,7 @@ typedef struct CpmStatement
 typedef struct CpmCandidate
 {
 	double		calls_per_transaction;	/* NaN if unknown */
-	bool		is_certain;		/* the numbers have no other plausible explanation */
+	bool		is_certain;		/* no other explanation of the numbers is plausible */
 	char		evidence[400];
 } CpmCandidate;
 

@@ -20,7 +20,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_ACTIVE_CONNECTIONS] = {
 		.name = "active_connections",
 		.help = "Connections that are executing a statement.",
-		.hint = "Most usable slots are running statements, more than any server has cores for: "
+		.hint = "Most usable slots are running statements, probably more than there are cores: "
 		"see connpool_running_queries and connpool_connection_states, and lower the size of the "
 		"busiest pool rather than raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
@@ -195,8 +195,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 		.name = "average_query_time_ms",
 		.help = "Mean time of the statements of the last minute, in milliseconds; 0 if there "
 		"were fewer than 20.",
-		.hint = "Everything is slow, or one thing that runs often: see connpool_pools by "
-		"avg_time, connpool_slow_statements, and connpool_blocked_queries for what waits.",
+		.hint = "Either all statements are slow, or one that runs often: see connpool_pools by "
+		"avg_time, connpool_slow_statements, and connpool_blocked_queries for lock waits.",
 		.unit = CPM_UNIT_MILLISECONDS,
 		.source = CPM_SOURCE_COUNTERS,
 		.maximum = CPM_MAX_NONE,
@@ -233,8 +233,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_DIRECT_CONNECTIONS] = {
 		.name = "direct_connections",
 		.help = "Connections that came through no known PgBouncer.",
-		.hint = "Clients connect past the pooler: see connpool_sessions where pooled_by is NULL, "
-		"and let them use it.",
+		.hint = "Clients bypass the pooler: see connpool_sessions where pooled_by is NULL, and "
+		"change the connection settings of these clients.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_POOLERS,
 		.maximum = CPM_MAX_USABLE,
@@ -250,7 +250,7 @@ cpm_metric_exists(const CpmMetric *metric, int sources)
 	return (metric->source & sources) == metric->source;
 }
 
-/* Return the maximum: the setting if it is set, else the metric's default; NaN if none. */
+/* Return the setting <metric>_max if it is set, else the default maximum; NaN if none. */
 static double
 maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 {
@@ -270,7 +270,10 @@ maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 	return NAN;
 }
 
-/* Return a threshold in the metric's unit; NaN if it is off. */
+/*
+ * Return a threshold in the metric's unit; NaN if it is off. A percentage of 0 is off as well,
+ * because any value would meet it.
+ */
 static double
 threshold_of(const CpmMetric *metric, double maximum, double setting)
 {
@@ -372,8 +375,9 @@ format_value(char *buffer, size_t size, double value)
 }
 
 /*
- * Write a space and the unit, in the singular for a value of 1 without maximum. Writes nothing
- * for seconds, because the names of these metrics contain the unit.
+ * Write a space and the unit. Removes the plural's "s" for a value of 1 without a maximum, if the
+ * unit is one of those before CPM_UNIT_PER_SECOND, which are countable nouns. Writes nothing for
+ * seconds, because the names of these metrics contain the unit.
  */
 static void
 describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)

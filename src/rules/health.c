@@ -3,8 +3,8 @@
  * health.c
  *		Evaluates whether the server can accept connections.
  *
- * Counts PGPROCs in use, because sessions that are still authenticating hold one, too, although
- * pg_stat_activity may not show them.
+ * Compares the usable slots with total_connections, which counts PGPROCs in use, and not with the
+ * sessions in pg_stat_activity: that view may omit sessions that are still authenticating.
  */
 #include "postgres.h"
 

@@ -11,9 +11,9 @@
 typedef struct CpmHealthInput
 {
 	const CpmSample *sample;	/* the present state */
-	const CpmStatus *status;	/* by metric: of its alert or, if alerting does not run, in the
-								 * sample */
-	const bool *is_checked;		/* by metric: whether it exists and is not silent */
+	const CpmStatus *status;	/* by CpmMetricId: the status of the alert or, without a sampler,
+								 * that of the value in the sample */
+	const bool *is_checked;		/* by CpmMetricId: the metric exists and is not silent */
 	bool		recently_refused;	/* a connection was refused in the last ten seconds because no
 									 * slot was free */
 	bool		sampler_failed; /* the library is preloaded, but the sampler is stale */
@@ -27,8 +27,8 @@ typedef enum CpmHealth
 } CpmHealth;
 
 /*
- * Return unhealthy if ordinary roles cannot connect now, degraded if an alert is raised or the
- * sampler failed. Pure.
+ * Return CPM_UNHEALTHY if no usable slot is free or connections were recently refused, else
+ * CPM_DEGRADED if an alert is raised or the sampler failed. Pure.
  */
 extern CpmHealth cpm_evaluate_health(const CpmHealthInput *input);
 

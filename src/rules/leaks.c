@@ -3,10 +3,11 @@
  * leaks.c
  *		Detects sessions that their applications seem to have forgotten.
  *
- * A session that has been idle in transaction for too long is a suspect, and so is one whose
- * statement has waited for its client for as long. An idle session alone is not, because pools
- * keep idle sessions on purpose. It becomes a suspect when its pool (same database, role and
- * application) opens another session: a pool that still used it would not have needed another.
+ * A session is a suspect if it has been idle in transaction, or if a statement in its transaction
+ * has waited for the client, for longer than leak_age. To be idle outside a transaction does not
+ * suffice, because pools keep idle sessions on purpose. Such a session becomes a suspect when its
+ * pool (same database, role and application) opens another one, which the pool would not need if
+ * it could still use the idle session.
  *
  * Two exceptions avoid false suspects. While a pool fills, it opens several sessions before it
  * uses any, so sessions opened shortly after this one became idle do not count. A session that
@@ -18,7 +19,7 @@
 
 #define FILLING_SHARE 20		/* a pool may be filling for 1/20 of leak_idle_age */
 
-/* A shorter leak_idle_age has no such allowance, because users set it to try the detection. */
+/* No allowance below this leak_idle_age, because users set it that low to try the detection. */
 #define MIN_AGE_TO_FILL_US USECS_PER_MINUTE
 
 /* Order by pool, and within a pool the newest session first. */
@@ -45,8 +46,8 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return for how many microseconds after a session became idle its pool may open others without
- * making it a suspect.
+ * Return the time, after a session became idle, during which its pool may open others without
+ * making it a suspect. In microseconds.
  */
 static int64
 filling_us(int64 leak_idle_us)

@@ -10,17 +10,18 @@
 #include "base/session.h"
 
 /*
- * Return the kind of leak that the session is suspected to be, or CPM_NO_LEAK. pool_opened is
- * when its pool last opened a session; 0 if unknown. is_idle_by_design exempts an idle session,
- * because it listens for notifications or holds an advisory lock. Pure.
+ * Return the kind of leak that the session is suspected of, or CPM_NO_LEAK. pool_opened is the
+ * time at which its pool last opened a session; 0 if unknown. is_idle_by_design means that the
+ * session listens for notifications or holds an advisory lock, so it is no suspect while idle.
+ * Pure.
  */
 extern CpmLeakKind cpm_leak_kind(const CpmSession *session, TimestampTz pool_opened,
 								 bool is_idle_by_design, TimestampTz now, const CpmAges *ages);
 
 /*
- * Sort the sessions by pool and age, and set newest[i] to the time at which the newest session of
- * session i's pool was opened. Pools are identified by database, role and pool_application. Works
- * without the pool table, and therefore without preloading. Pure.
+ * Sort the sessions by pool and age. Then set newest[i] to the time at which the newest session
+ * in the pool of sessions[i] was opened. Database, role and pool_application identify a pool, so
+ * that this works without the pool table, and therefore without preloading. Pure.
  */
 extern void cpm_newest_of_pools(CpmSession *sessions, int count, TimestampTz *newest);
 

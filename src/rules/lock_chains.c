@@ -6,8 +6,8 @@
  * Waits form a graph from each waiting process to its blockers. The graph may have cycles, namely
  * deadlocks that PostgreSQL has not detected yet. Both functions propagate results from heads to
  * waiters in rounds over all waits, until a round changes nothing. A queue takes two rounds,
- * because its head blocks everyone in it. Only a chain in which each process waits for just the
- * next one takes as many rounds as it is long.
+ * because its head blocks everyone in it. A chain in which each process waits for only the next
+ * one takes, at worst, as many rounds as it is long, depending on the order of the pids.
  *
  * Depth-first search was rejected. If it caches results within a cycle, they depend on where it
  * entered the cycle; if it does not, it takes exponential time.
@@ -59,6 +59,7 @@ cpm_root_blockers(const CpmLockWait *waits, int count, int *heads)
 
 	for (int i = 0; i < count; i++)
 		heads[i] = CPM_NO_ROOT_BLOCKER;
+	/* Once found, a head can only be replaced by a lower pid, so the loop ends. */
 	while (changed)
 	{
 		changed = false;
@@ -82,34 +83,36 @@ cpm_waits_for_pid(const CpmLockWait *wait, const void *arg)
 }
 
 static bool
-waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait, const bool *is_tail)
+waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait,
+				 const bool *is_blocked)
 {
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
 		int			blocker = find_wait(waits, count, wait->blockers[i]);
 
-		if (blocker >= 0 && is_tail[blocker])
+		if (blocker >= 0 && is_blocked[blocker])
 			return true;
 	}
 	return false;
 }
 
 int
-cpm_count_blocked_waits(const CpmLockWait *waits, int count, CpmWaitsFor waits_for, const void *arg)
+cpm_count_blocked_waits(const CpmLockWait *waits, int count, CpmWaitsFor waits_for,
+						const void *arg)
 {
-	bool	   *is_tail = palloc0((count + 1) * sizeof(bool));
-	int			tail = 0;
+	bool	   *is_blocked = palloc0((count + 1) * sizeof(bool));
+	int			blocked = 0;
 	int			before = -1;
 
 	for (int i = 0; i < count; i++)
-		tail += is_tail[i] = waits_for(&waits[i], arg);
-	while (tail != before)
+		blocked += is_blocked[i] = waits_for(&waits[i], arg);
+	while (blocked != before)
 	{
-		before = tail;
+		before = blocked;
 		for (int i = 0; i < count; i++)
-			if (!is_tail[i])
-				tail += is_tail[i] = waits_for_one_of(waits, count, &waits[i], is_tail);
+			if (!is_blocked[i])
+				blocked += is_blocked[i] = waits_for_one_of(waits, count, &waits[i], is_blocked);
 	}
-	pfree(is_tail);
-	return tail;
+	pfree(is_blocked);
+	return blocked;
 }

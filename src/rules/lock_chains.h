@@ -11,10 +11,10 @@
 #define CPM_NO_ROOT_BLOCKER (-1)
 
 /*
- * Set heads[i] to the head of the chain of waits[i]: the process that blocks it, directly or
- * indirectly, and does not wait itself. That is the lowest pid if there are several, 0 for a
- * prepared transaction, and CPM_NO_ROOT_BLOCKER if all processes in the chain wait in a cycle. waits must
- * be ordered by pid; heads must have room for count entries. Pure.
+ * Set heads[i] to the head of the chain of waits[i]: the pid of a process that blocks it,
+ * directly or indirectly, and does not wait itself. If there are several, the lowest pid; 0 for a
+ * prepared transaction; CPM_NO_ROOT_BLOCKER if all processes in the chain wait in a cycle. waits
+ * must be ordered by pid; heads must have room for count entries. Pure.
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
 

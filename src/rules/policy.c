@@ -11,12 +11,17 @@
 
 #include "rules/policy.h"
 
+/* Return true if the value exceeds the limit; a limit of 0 is none. */
 static bool
 is_over(int limit, int64 value)
 {
 	return limit > 0 && value > limit;
 }
 
+/*
+ * Return true if the session violates pool_max_lifetime; false if its state is unknown, because
+ * then xact_start says nothing about when it was last idle.
+ */
 static bool
 has_lived_too_long(int limit_ms, const CpmSession *session, TimestampTz now)
 {

@@ -9,7 +9,7 @@
 #include "base/session.h"
 #include "base/slot_session.h"
 
-/* In the order of CpmLimit. */
+/* One for each CpmLimit, in the same order. */
 typedef enum CpmViolation
 {
 	CPM_OVER_MAX,
@@ -35,9 +35,9 @@ extern unsigned int cpm_session_violations(const CpmSlotSession *counted,
 
 /*
  * Return whether a pool violates CPM_OVER_MAX or CPM_UNDER_MIN, as bits by CpmViolation.
- * connections are the pool's own; role_connections are those of its role in its database, to
- * which the limits apply. A pool without connections never violates the maximum, because it does
- * not contribute to the excess. Pure.
+ * connections is the number of the pool's own connections. role_connections is that of all
+ * connections of its role to its database, to which the limits apply. A pool without connections
+ * never violates the maximum, because it does not contribute to the excess. Pure.
  */
 extern unsigned int cpm_pool_violations(const CpmPolicy *policy, int connections,
 										int role_connections);

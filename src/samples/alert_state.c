@@ -3,9 +3,9 @@
  * alert_state.c
  *		The current alert of each metric, and the log of alert transitions.
  *
- * The sampler is the only writer of both. A sequence lock guards the board: readers copy it whole
- * and retry if the sampler changed it meanwhile. The log is a CpmRing. Both outlive the sampler,
- * so that a restarted sampler continues with the alerts of its predecessor.
+ * Apart from resets, the sampler is the only writer of both. A sequence lock guards the board:
+ * readers copy it whole and retry if the sampler changed it meanwhile. The log is a CpmRing. Both
+ * outlive the sampler, so that a restarted sampler continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 
@@ -156,7 +156,7 @@ cpm_alert_state_save(CpmSink *sink)
 	cpm_ring_save(&shared->log, &entry, sink);
 }
 
-/* Load one log entry. Not by cpm_ring_load(), because the ids of metrics may have changed. */
+/* Load one log entry. cpm_ring_load() cannot, because ids of metrics may have changed. */
 static void
 load_log_entry(CpmSource *source, const int *metric_of, int columns)
 {

@@ -21,8 +21,8 @@ typedef struct CpmAlertRow
 	double		maximum;		/* NaN if the metric has none */
 	double		warning;		/* thresholds in the metric's unit; NaN if off */
 	double		critical;
-	char		message[CPM_MESSAGE_SIZE];	/* of the last announcement; stale while OK */
-	char		culprit[CPM_CULPRIT_SIZE];	/* the main contributors, as of that announcement */
+	char		message[CPM_MESSAGE_SIZE];	/* of the last event */
+	char		culprit[CPM_CULPRIT_SIZE];	/* main contributors at that event; empty if none */
 } CpmAlertRow;
 
 typedef struct CpmAlertBoard
@@ -59,7 +59,7 @@ extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 
 /*
  * Return how many transitions of the metric to that status occurred since the server started. Any
- * process; takes no lock.
+ * process, but only if the library is preloaded; takes no lock.
  */
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
@@ -70,12 +70,12 @@ extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 
 /*
- * Hide the present log entries and request that the sampler clear the board at its next sample.
- * Any process.
+ * Hide the present log entries, and request that the sampler clear the board at its next sample.
+ * Any process, but only if the library is preloaded.
  */
 extern void cpm_alerts_reset(void);
 
-/* Return true if a reset was requested since the last call. Sampler only. */
+/* Return true, and clear the request, if a reset of the board was requested. Sampler only. */
 extern bool cpm_alerts_reset_pending(void);
 
 /* Set every alert to OK with all values unknown. */

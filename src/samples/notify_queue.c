@@ -131,8 +131,9 @@ cpm_notifications_sent(uint64 number)
 {
 	uint64		sent;
 
-	pg_memory_barrier();		/* copy the entries before the sampler may overwrite them */
-	/* never go back: another sampler may have cleared the queue since this notifier started */
+	/* The reads of the entries must finish before "sent" permits the sampler to overwrite them. */
+	pg_memory_barrier();
+	/* Never decrease "sent": a restarted sampler may have cleared the queue meanwhile. */
 	sent = pg_atomic_read_u64(&shared->sent);
 	while (sent < number && !pg_atomic_compare_exchange_u64(&shared->sent, &sent, number))
 		;

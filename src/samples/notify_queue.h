@@ -19,7 +19,7 @@ typedef struct CpmNotification
 	CpmStatus	status;
 	double		value;			/* NaN if unknown */
 	double		maximum;		/* NaN if the metric has none */
-	double		threshold;		/* the crossed one, in either direction; NaN if off */
+	double		threshold;		/* the one that was crossed, up or down; NaN if off */
 	char		message[CPM_MESSAGE_SIZE];
 } CpmNotification;
 
@@ -35,7 +35,10 @@ extern bool cpm_notification_add(const CpmNotification *notification);
 /* Count a notification that was dropped before it reached the queue. Sampler only. */
 extern void cpm_notification_drop(void);
 
-/* Drop and count all notifications in the queue. Sampler only. */
+/*
+ * Drop and count all notifications in the queue. Sampler only, and only while it runs no
+ * notifier, which might otherwise read an entry that is being overwritten.
+ */
 extern void cpm_notifications_clear(void);
 
 /* Record whether the latest attempt to send the queued notifications failed. Sampler only. */
@@ -47,13 +50,13 @@ extern void cpm_notifications_set_failing(bool failing);
  */
 extern bool cpm_notifications_are_failing(void);
 
-/* Return the number of queued notifications. Any process. */
+/* Return the number of queued notifications. Any process, but only if the library is preloaded. */
 extern uint64 cpm_notifications_waiting(void);
 
 /*
  * Claim the role of notifier for the process with that pid; returns false if another process
- * holds it. The claim prevents two notifiers at once, because a restarted sampler does not know
- * of a notifier that its predecessor started.
+ * holds it. Without the claim there could be two notifiers, because a restarted sampler has no
+ * handle for one that its predecessor started.
  */
 extern bool cpm_notifier_claim(int pid);
 

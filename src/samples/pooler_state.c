@@ -5,13 +5,13 @@
  *		which PgBouncer.
  *
  * The PgBouncer worker is the only writer. Each console has an entry guarded by a sequence lock:
- * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark with
- * the pid and start of the session that was found to be a server connection, and its pooler.
+ * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark, which
+ * names the pooler of the session that was last found to be a server connection there, and
+ * identifies that session by its pid and start.
  *
  * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable,
  * because the peer of a connection never changes. A session without a valid mark is known to be
- * direct only if it is older than the last answer of every console, because any pooler could own
- * it.
+ * direct only if every console has answered since it opened and none has listed it.
  */
 #include "postgres.h"
 
@@ -26,7 +26,7 @@
 #define FRESH_INTERVALS 3
 #define FRESH_MIN_US (3 * USECS_PER_SEC)
 
-/* An answer may lack sessions that opened less than this before the console was asked. */
+/* An answer may not list a session yet that opened less than this before the question. */
 #define MARGIN_US USECS_PER_SEC
 
 /*
@@ -57,7 +57,8 @@ typedef struct SessionMark
 
 typedef struct Poolers
 {
-	int			count;			/* number of consoles; the postmaster sets this and marks */
+	/* The postmaster sets both at startup. */
+	int			count;			/* number of consoles */
 	int			marks;			/* number of marks, one for each regular PGPROC */
 	PoolerEntry entry[FLEXIBLE_ARRAY_MEMBER];	/* followed by the marks */
 } Poolers;
@@ -196,18 +197,18 @@ cpm_pooler_is_fresh(int pooler, TimestampTz now)
 CpmPoolersFreshness
 cpm_poolers_freshness(TimestampTz now)
 {
-	CpmPoolersFreshness asked = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
+	CpmPoolersFreshness freshness = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{
-		asked.all_fresh = asked.all_fresh && cpm_pooler_is_fresh(i, now);
-		asked.oldest = Min(asked.oldest, cpm_pooler_state(i).last_success);
+		freshness.all_fresh = freshness.all_fresh && cpm_pooler_is_fresh(i, now);
+		freshness.oldest = Min(freshness.oldest, cpm_pooler_state(i).last_success);
 	}
-	return asked;
+	return freshness;
 }
 
 CpmPooling
-cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *asked, int *pooler)
+cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *freshness, int *pooler)
 {
 	SessionMark *mark;
 	uint64		marked;
@@ -224,14 +225,15 @@ cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *asked, int 
 		*pooler = (int) (uint32) marked - 1;
 		return CPM_POOLING_POOLED;
 	}
-	/* if a pooler owned the session, its answer would have listed it */
-	return asked->all_fresh && session->connected_at + MARGIN_US < asked->oldest ?
+	/* The last answer of each console would have listed a session of its pooler. */
+	return freshness->all_fresh && session->connected_at + MARGIN_US < freshness->oldest ?
 		CPM_POOLING_DIRECT : CPM_POOLING_UNKNOWN;
 }
 
 /*
- * Sum up the waiting clients of one console. Every sample needs this, so it reads them in place
- * rather than copy the whole answer.
+ * Return the number of waiting clients of one console. Reads the entry in place, because every
+ * sample needs the number and an answer is large. The index is bounded, because an inconsistent
+ * read may see any number of pools.
  */
 static int64
 waiting_clients(PoolerEntry *entry)

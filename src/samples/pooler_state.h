@@ -20,8 +20,8 @@ extern void cpm_poolers_attach(void *memory, bool is_new);
 extern int	cpm_poolers_count(void);
 
 /*
- * Publish a complete answer of a console, or a failed attempt to get one. PgBouncer worker only;
- * takes no lock, cannot fail.
+ * Publish a complete answer of a console, or the failure of an attempt to get one. PgBouncer
+ * worker only; takes no lock, cannot fail.
  */
 extern void cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer);
 extern void cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at);
@@ -42,8 +42,8 @@ extern CpmPoolerState cpm_pooler_state(int pooler);
 extern bool cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer);
 
 /*
- * Return true if the console is up and its last answer is at most three polling intervals, or
- * three seconds if that is longer, old. Any process; takes no lock.
+ * Return true if the console is up and its last answer is fresh: at most three polling intervals
+ * old, or three seconds if the intervals are shorter. Any process; takes no lock.
  */
 extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 
@@ -53,23 +53,24 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the console with the oldest answer was asked */
+	TimestampTz oldest;			/* when the console with the oldest answer was asked; 0 if
+								 * one has never answered */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(TimestampTz now);
 
 typedef enum CpmPooling
 {
-	CPM_POOLING_UNKNOWN,		/* too new for the oldest answer, or an answer is missing */
+	CPM_POOLING_UNKNOWN,		/* newer than the oldest answer, or not all answers are fresh */
 	CPM_POOLING_DIRECT,
 	CPM_POOLING_POOLED
 } CpmPooling;
 
 /*
- * Return whether the session is a server connection of a pooler. Sets *pooler to the index of the
- * pooler's console if it is. Any process; takes no lock.
+ * Return whether the session is a server connection of a pooler. If it is, sets *pooler to the
+ * index of the pooler's console. Any process; takes no lock.
  */
-extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *asked,
+extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *freshness,
 								 int *pooler);
 
 /*

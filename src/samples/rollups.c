@@ -7,9 +7,10 @@
  * sample updates it. The sampler is the only writer, under one sequence lock for each ring.
  * Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
  *
- * If the system clock is set back, samples belong to minutes and hours that already have rows.
- * The sampler searches for these rows and continues them, so that no minute or hour has two rows.
- * From then on rows are not ordered by time.
+ * If the system clock is set back, samples belong to minutes and hours that may already have
+ * rows. The sampler searches for such a row and continues it, unless the newest row is older:
+ * then it begins a new row without a search. So a minute or hour can get a second row, if the
+ * samples before it belong to a time without rows. From then on rows are not ordered by time.
  */
 #include "postgres.h"
 
@@ -32,7 +33,8 @@
 
 typedef struct RollupRing
 {
-	int64		length_us;		/* time that a row covers; the postmaster sets this and size */
+	/* The postmaster sets both at startup. */
+	int64		length_us;		/* time that a row covers */
 	int			size;			/* number of rows */
 	CpmSeqlock	lock;			/* guards the rows, summed and sum; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
@@ -110,7 +112,10 @@ rollup_start(const RollupRing *ring, TimestampTz at)
 	return at - (offset < 0 ? offset + ring->length_us : offset);
 }
 
-/* Return the number of the row that starts then, or the number of the next row if none does. */
+/*
+ * Return the number of the row with that start; if none is found, that of the next row to begin.
+ * Without a search if the newest row is older, because the clock is seldom set back.
+ */
 static uint64
 find_row(RollupRing *ring, TimestampTz start)
 {
@@ -140,8 +145,8 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 }
 
 /*
- * Compute the sums of a row from its means. Needed if the row was loaded, or if another row was
- * updated last.
+ * Set the ring's sums to those of the row, computed from its means. The sums belong to another
+ * row if this one is new or was loaded, or if the clock was set back.
  */
 static void
 restore_sums(RollupRing *ring, uint64 number)
@@ -269,6 +274,7 @@ cpm_rollups_save(CpmSink *sink)
 	}
 }
 
+/* Load a row. Needs no sequence lock, because no other process runs yet. */
 static void
 load_row(CpmSource *source, RollupRing *ring, const int *metric_of, int columns)
 {

@@ -24,9 +24,9 @@ typedef enum CpmRollup
 typedef struct CpmRollupRow
 {
 	TimestampTz start;			/* of the minute or hour */
-	float4		mean[CPM_METRICS];	/* NaN if no sample had a value, here and below */
+	float4		mean[CPM_METRICS];	/* NaN, as is worst, if no sample had a finite value */
 	float4		worst[CPM_METRICS]; /* the highest; the lowest for metrics where low is bad */
-	uint16		samples[CPM_METRICS];	/* number of samples in which the metric was known */
+	uint16		samples[CPM_METRICS];	/* number of samples with a finite value, up to 65,535 */
 } CpmRollupRow;
 
 typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);
@@ -38,10 +38,10 @@ extern void cpm_rollups_attach(void *memory, bool is_new);
 extern void cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue);
 
 /*
- * Visit copies of the rows that start from since to until, including the unfinished one, in the
- * order in which they were begun. Any process; takes no lock and never delays the sampler. Not
- * for CPM_ROLLUP_SAMPLES, see cpm_sample_ring_scan(). Visits nothing if the library is not
- * preloaded.
+ * Visit copies of the rows whose start is between since and until (inclusive), among them the
+ * unfinished row, in the order in which they were begun. Skips rows that the sampler overwrites
+ * meanwhile. Any process; takes no lock and never delays the sampler. Not for CPM_ROLLUP_SAMPLES,
+ * see cpm_sample_ring_scan(). Visits nothing if the library is not preloaded.
  */
 extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until,
 							CpmRollupVisitor visit, void *arg);
@@ -49,7 +49,7 @@ extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until
 /* Return the microseconds that a row of the tier covers. Not for CPM_ROLLUP_SAMPLES. */
 extern int64 cpm_rollup_length_us(CpmRollup tier);
 
-/* Hide all present rows. Any process. */
+/* Hide all present rows from readers. Any process. */
 extern void cpm_rollups_reset(void);
 
 /* Save the visible rows of both tiers. Any process; takes no lock. */

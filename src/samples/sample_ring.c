@@ -5,8 +5,8 @@
  *
  * The sampler is the only writer: it fills the next row, then publishes the row by advancing
  * "next". A reader copies a row and discards the copy if "next" shows that the sampler may have
- * reused the row meanwhile. The ring has one row more than it promises, because the row being
- * written is not readable.
+ * reused the row meanwhile. The ring has one row more than CPM_HISTORY_SAMPLES, because readers
+ * cannot use the row that is being written.
  *
  * Rows are in the order in which they were taken, which is the order of their times unless the
  * system clock was set back. A scan therefore reads all rows instead of searching for the first.
@@ -53,7 +53,10 @@ cpm_sample_ring_append(const CpmSampleRow *row)
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
-	/* readers must see that "next" passed the oldest row before they see that row change */
+	/*
+	 * Publish the previous advance of "next" before changing this row. A reader that copies the
+	 * old row meanwhile then sees in "next" that its copy is invalid.
+	 */
 	pg_write_barrier();
 	ring->row[number % RING_ROWS] = *row;
 	pg_write_barrier();
@@ -108,7 +111,10 @@ cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 	if (ring == NULL)
 		return;
 
-	/* newest first, so that the loop ends at the first row that is too old */
+	/*
+	 * Newest first, so that the loop ends at the first row that is too old. After the clock was
+	 * set back, that may be too early or include rows from the future, which growth ignores.
+	 */
 	next = pg_atomic_read_u64(&ring->next);
 	pg_read_barrier();
 	for (uint64 i = next; i > Max(first_row(next), ring->loaded); i--)

@@ -27,8 +27,8 @@ extern Size cpm_sample_ring_size(void);
 extern void cpm_sample_ring_attach(void *memory, bool is_new);
 
 /*
- * Return the worst value of the metric since the previous sample. It differs from the sampled
- * value only for total_connections, whose peak is counted between samples.
+ * Return the worst value of the metric since the previous sample. That is the sampled value,
+ * except for total_connections: its peak between samples is recorded as well.
  */
 static inline float4
 cpm_sample_row_worst(const CpmSampleRow *row, CpmMetricId id)
@@ -41,14 +41,14 @@ cpm_sample_row_worst(const CpmSampleRow *row, CpmMetricId id)
 extern void cpm_sample_ring_append(const CpmSampleRow *row);
 
 /*
- * Visit copies of the rows taken from since to until, oldest first. Any process; takes no lock
- * and never delays the sampler: skips rows that the sampler overwrites meanwhile. Visits nothing
- * if the library is not preloaded.
+ * Visit copies of the rows taken between since and until (inclusive), oldest first. Skips rows
+ * that the sampler overwrites meanwhile. Any process; takes no lock and never delays the sampler.
+ * Visits nothing if the library is not preloaded.
  */
 extern void cpm_sample_ring_scan(TimestampTz since, TimestampTz until,
 								 CpmSampleRowVisitor visit, void *arg);
 
-/* Hide all present rows. Any process. */
+/* Hide all present rows from readers. Any process. */
 extern void cpm_sample_ring_reset(void);
 
 /*

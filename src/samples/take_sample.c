@@ -32,7 +32,7 @@ typedef struct Counting
 	CpmAges		ages;
 	TimestampTz oldest_transaction; /* start of the oldest so far; 0 if none */
 	const CpmSampleObserver *observer;	/* may be NULL */
-	CpmPoolersFreshness asked;
+	CpmPoolersFreshness freshness;	/* of the PgBouncer consoles */
 	int			pooled;			/* sessions that are server connections of a pooler */
 } Counting;
 
@@ -44,15 +44,15 @@ update_oldest(Counting *counting, TimestampTz start)
 }
 
 /*
- * Count a session as pooled or direct. A session not yet known to be either counts as neither.
- * One with track_activities off does not count as direct, because it counts only in
- * total_connections.
+ * Count a session as pooled or direct, or as neither while that is unknown. A session with
+ * track_activities off does not count as direct, because total_connections is the only metric
+ * that includes it.
  */
 static void
 count_pooling(Counting *counting, const CpmSession *session)
 {
 	int			pooler;
-	CpmPooling	pooling = cpm_pooling_of(session, &counting->asked, &pooler);
+	CpmPooling	pooling = cpm_pooling_of(session, &counting->freshness, &pooler);
 
 	counting->pooled += pooling == CPM_POOLING_POOLED;
 	counting->sample->value[CPM_DIRECT_CONNECTIONS] += pooling == CPM_POOLING_DIRECT &&
@@ -67,7 +67,7 @@ count_session(const CpmSession *session, void *arg)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
-	if (counting->asked.all_fresh)
+	if (counting->freshness.all_fresh)
 		count_pooling(counting, session);
 	if (counting->observer && counting->observer->session)
 		counting->observer->session(session, counting->observer->arg);
@@ -118,7 +118,7 @@ cpm_minute_counters_now(TimestampTz at)
 	return counters;
 }
 
-/* With fewer statements in a minute, percentages and means are 0, because they are too noisy. */
+/* With fewer statements in a minute, a percentage or mean would be too noisy: it is set to 0. */
 #define MIN_QUERIES 20
 
 static void
@@ -135,7 +135,7 @@ count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *th
 		(double) counts.of[CPM_QUERY_TIME_US] / queries / 1000.0;
 }
 
-/* Set the metrics of the last minute: the difference of the counters now and a minute ago. */
+/* Set the metrics of the last minute from the increase of the counters since a minute ago. */
 static void
 count_last_minute(CpmSample *sample)
 {
@@ -172,7 +172,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 	sample->usable_slots = MaxConnections - cpm_reserved_slots();
 	sample->sources = cpm_sample_sources();
 
-	counting.asked = cpm_poolers_freshness(sample->taken_at);
+	counting.freshness = cpm_poolers_freshness(sample->taken_at);
 
 	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_backends_scan(false, count_session, &counting);
 	count_prepared(&counting);
@@ -180,11 +180,14 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;
 
 	sample->value[CPM_POOL_WAITING_CLIENTS] = cpm_poolers_waiting(sample->taken_at);
-	sample->pooled_connections = counting.asked.all_fresh ? counting.pooled : NAN;
-	if (!counting.asked.all_fresh)
+	sample->pooled_connections = counting.freshness.all_fresh ? counting.pooled : NAN;
+	if (!counting.freshness.all_fresh)
 		sample->value[CPM_DIRECT_CONNECTIONS] = NAN;
 
-	/* these need the extension's shared memory; listings omit unknown metrics */
+	/*
+	 * The metrics in this range of the enum need the extension's shared memory. Without it,
+	 * sample->sources lacks their sources, and listings omit them.
+	 */
 	for (int i = CPM_SLOW_STATEMENTS; i <= CPM_EXHAUSTION_SECONDS; i++)
 		sample->value[i] = NAN;
 	if (cpm_is_preloaded())

@@ -12,8 +12,8 @@
 #include "live/backends.h"
 
 /*
- * Callbacks that cpm_sample_take() invokes for each session and each prepared transaction that it
- * counts. Either may be NULL.
+ * Callbacks that cpm_sample_take() invokes for each client session and each prepared transaction.
+ * Either may be NULL.
  */
 typedef struct CpmSampleObserver
 {
@@ -33,7 +33,7 @@ extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer
 /* Return the CPM_SOURCE_… bits that a sample taken now would have. */
 extern int	cpm_sample_sources(void);
 
-/* Return the present counters, with "at" as their time. Any process; takes no lock. */
+/* Return the present values of the counters, labelled with the time "at". Any process; no lock. */
 extern CpmCounters cpm_minute_counters_now(TimestampTz at);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

@@ -4,8 +4,8 @@
  *		The status that each background worker publishes.
  *
  * Each worker has an entry, which only that worker writes, under a sequence lock. Readers copy
- * the entry and retry if the worker changed it meanwhile. A worker that dies while it writes
- * leaves the lock in the writing state; its successor repairs it at its start.
+ * the entry and retry if the worker changed it meanwhile. If a worker dies while it writes, the
+ * lock remains in the writing state until the worker is restarted and repairs it.
  */
 #include "postgres.h"
 
@@ -159,7 +159,7 @@ cpm_worker_request(CpmWorker worker)
 	WorkerEntry *entry = &shared->worker[worker];
 
 	pg_atomic_write_u32(&entry->is_requested, 1);
-	/* if another process has taken over that PGPROC, it wakes up once without reason: harmless */
+	/* If the PGPROC belongs to another process by now, the wakeup is spurious but harmless. */
 	if (cpm_worker_status(worker).pid != 0)
 		SetLatch(&GetPGProcByNumber(pg_atomic_read_u32(&entry->proc_number))->procLatch);
 }

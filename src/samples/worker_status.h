@@ -20,8 +20,9 @@ typedef struct CpmWorkerStatus
 	int64		active_us;		/* the latest of the server's start, the worker's start and its
 								 * last round, by the monotonic clock */
 	double		cost_ms;		/* of the last round */
-	uint64		rounds;			/* completed since the server started */
-	uint64		missed;			/* rounds skipped because one was late by an interval or more */
+	uint64		rounds;			/* completed since the server started; for the saver, loading the
+								 * file at startup counts as one */
+	uint64		missed;			/* rounds skipped because the next one was already due */
 	char		problem[CPM_WORKER_PROBLEM_SIZE];	/* of the last attempt; empty if none */
 } CpmWorkerStatus;
 
@@ -29,9 +30,10 @@ extern Size cpm_worker_status_size(void);
 extern void cpm_worker_status_attach(void *memory, bool is_new);
 
 /*
- * Publish a change of the worker's status. Only the worker itself calls these, except that the
- * postmaster publishes for the saver while no saver runs. cpm_worker_started() clears the
- * problem, but keeps that of the saver because it describes the last save. None can fail.
+ * Publish a change of the worker's status. Only the worker itself calls these functions, except
+ * that the postmaster calls them for the saver at startup and shutdown, while no saver runs.
+ * cpm_worker_started() clears the problem, but not that of the saver, which describes the last
+ * save. None of them can fail.
  */
 extern void cpm_worker_started(CpmWorker worker);
 extern void cpm_worker_ended(CpmWorker worker);
@@ -59,9 +61,9 @@ extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now);
 
 /*
- * Request a round without delay. connpool_reset() requests a save, so that a crash cannot restore
- * the counters that it reset. Any process. The worker polls cpm_worker_was_requested(), which
- * also clears the request.
+ * Request that the worker do a round at once. Any process. connpool_reset() requests a save, so
+ * that after a crash the old counters are not loaded again. Only the saver responds to a request:
+ * it calls cpm_worker_was_requested(), which also clears the request.
  */
 extern void cpm_worker_request(CpmWorker worker);
 extern bool cpm_worker_was_requested(CpmWorker worker);

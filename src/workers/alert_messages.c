@@ -3,9 +3,10 @@
  * alert_messages.c
  *		Writes alerts to the server log.
  *
- * The message names the problem, DETAIL its start and the sessions that cause it, HINT what to
- * examine and to do. The number of messages a second is limited, because a value that crosses its
- * threshold at every sample would fill the log. connpool_alert_log records every transition.
+ * The message states the problem. DETAIL gives the previous status, or since when the present one
+ * has lasted, and the main contributors. HINT names the view to examine and the remedy. The
+ * number of messages a second is limited, because a value that crosses its threshold at every
+ * sample would fill the log. connpool_alert_log records every transition.
  */
 #include "postgres.h"
 
@@ -21,8 +22,8 @@ static CpmRateLimit limit;
 static uint64 suppressed;		/* messages since the last one that was logged */
 
 /*
- * Return true and count the message as suppressed if the rate limit is exceeded. Otherwise report
- * the number of messages suppressed before, if any.
+ * Return true if the rate limit is exceeded, and count the message as suppressed. Otherwise log
+ * the number of messages that were suppressed since the last one, if any.
  */
 static bool
 is_over_limit(int64 now_us)

@@ -6,9 +6,9 @@
  * A round copies the alert board from shared memory, advances every alert and publishes the board
  * as a whole. Then it writes transitions to the alert log, the server log and the NOTIFY queue.
  *
- * The top contributors are determined only for a transition or a repeated warning, because that
- * costs more than a sample. If it fails, the warning is logged without them: a shortage of memory
- * must not silence an alert.
+ * Finding the top contributors costs more than a sample, so it happens only for warnings that are
+ * about to be logged. If the search raises an error, the warning is logged without contributors,
+ * because a shortage of memory must not silence an alert.
  */
 #include "postgres.h"
 
@@ -24,8 +24,8 @@
 #include "workers/top_contributors.h"
 
 /*
- * The largest number of intervals that a round adds to the time for which a condition has held.
- * If the sampler was stopped for longer, the state in between is not known.
+ * A round advances the timers of alerts by at most this many sample intervals. If the sampler was
+ * stopped for longer, nobody observed whether the condition held meanwhile.
  */
 #define MAX_STEP_INTERVALS 10
 
@@ -83,7 +83,7 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 	PG_END_TRY();
 }
 
-/* Advance one alert by the sample. If that is an event, update its message and culprit. */
+/* Advance one alert by the sample. If there is an event, update the message and contributors. */
 static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {

@@ -6,10 +6,10 @@
  * The worker is in a library of its own (src/http), because it links libmicrohttpd. It starts with
  * the postmaster, so that it answers during recovery.
  *
- * After a crash the postmaster terminates all workers. Although this worker could be restarted
- * before recovery ends, the postmaster does not check for workers to start until then, unless it
- * receives PMSIGNAL_BACKGROUND_WORKER_CHANGE. So the startup process sends that signal when it
- * logs the start of redo.
+ * After a crash the postmaster terminates all workers. This worker may run during recovery, but
+ * the postmaster does not look for workers to start until recovery ends, unless it receives
+ * PMSIGNAL_BACKGROUND_WORKER_CHANGE. So the startup process sends that signal when it logs the
+ * start of redo, unless log_min_messages hides that message.
  */
 #include "postgres.h"
 
@@ -27,7 +27,7 @@
 
 static emit_log_hook_type previous_log_hook;
 
-/* Return true if the library is installed, which is built only if libmicrohttpd is found. */
+/* Return true if the library is installed. It is built only where libmicrohttpd is found. */
 static bool
 is_installed(void)
 {

@@ -7,9 +7,9 @@
  * notify_database, sends all queued transitions in one transaction and exits. This takes well
  * under a second, which matters because DROP DATABASE waits for it.
  *
- * Transitions are removed from the queue after the commit. Any failure raises an error, which
- * ends the process; the sampler retries later. If the process ends between the commit and the
- * removal, the next notifier sends the batch again.
+ * After the commit it removes the transitions from the queue. Any failure raises an error, which
+ * ends the process; the sampler starts another one later. If the process ends between the commit
+ * and the removal, the next notifier sends the batch again.
  */
 #include "postgres.h"
 
@@ -67,7 +67,7 @@ cpm_notifier_main(Datum argument)
 	CpmNotification notification;
 
 	(void) argument;
-	pqsignal(SIGTERM, die);		/* acts on the next CHECK_FOR_INTERRUPTS(), not in a commit */
+	pqsignal(SIGTERM, die);		/* takes effect at CHECK_FOR_INTERRUPTS(), not in a commit */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(cpm_notify_database, NULL, 0);
 

@@ -31,10 +31,10 @@
  */
 static BackgroundWorkerHandle *notifier;	/* NULL while none runs */
 static int64 started_us;		/* when the notifier was started */
-static uint64 first_at_start;	/* the first queued number when the notifier was started */
+static uint64 first_at_start;	/* cpm_notifications_first() when the notifier was started */
 static int64 retry_delay_us;	/* 0 after a success */
-static int64 retry_at_us;		/* not used after a success */
-static char failing_database[NAMEDATALEN];	/* the notify_database that failures refer to */
+static int64 retry_at_us;		/* time of the next attempt; ignored if retry_delay_us is 0 */
+static char failing_database[NAMEDATALEN];	/* notify_database in the previous round */
 
 #define MAX_RATE 1000			/* the maximum of notify_rate */
 
@@ -43,9 +43,9 @@ static int64 enqueued_at_us[MAX_RATE];
 static int	next_enqueued;
 
 /*
- * Return true and record the time, unless notify_rate transitions have been queued within the
- * last second. This holds for every window of one second, whereas the token bucket of
- * base/rate_limit permits up to twice the rate.
+ * Return true, and record the time, if fewer than notify_rate transitions were queued in the last
+ * second. The limit holds in every window of one second; the token bucket of base/rate_limit
+ * would permit up to twice the rate in some.
  */
 static bool
 rate_allows(int64 now_us)
@@ -115,7 +115,7 @@ record_success(void)
 	cpm_notifications_set_failing(false);
 }
 
-/* After a change of notify_database, forget the failures, because they belong to the old one. */
+/* If notify_database has changed, discard the failures: they concern the previous database. */
 static void
 apply_database_setting(void)
 {
@@ -126,8 +126,8 @@ apply_database_setting(void)
 }
 
 /*
- * Release a notifier that has exited, or terminate one that runs for too long. It has succeeded
- * if it has removed transitions from the queue.
+ * If the notifier has exited, free its handle and record its result: it succeeded if it removed
+ * transitions from the queue. Terminate it if it has run for too long.
  */
 static void
 check_notifier(int64 now_us)
@@ -148,7 +148,7 @@ check_notifier(int64 now_us)
 		record_success();
 }
 
-/* Start a notifier. If no worker slot is free, log the first of successive failures. */
+/* Start a notifier. If no worker slot is free, log a warning unless the last attempt failed. */
 static void
 start_notifier(int64 now_us)
 {

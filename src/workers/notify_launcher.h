@@ -3,7 +3,7 @@
  * notify_launcher.h
  *		Queues alert transitions for NOTIFY and starts the worker that sends them.
  *
- * The sampler only. Times are those of the monotonic clock. Nothing here waits.
+ * The sampler only; now_us is the monotonic clock. None of these functions waits.
  */
 #ifndef CPM_NOTIFY_LAUNCHER_H
 #define CPM_NOTIFY_LAUNCHER_H
@@ -12,21 +12,18 @@
 #include "samples/alert_state.h"
 
 /*
- * Queue a transition from the status before to the one in row. at is when the sample was taken;
- * sequence is that of the transition in the alert log. Does nothing if notify_database is empty or
- * the server is in recovery. Above notify_rate a second, or if the queue is full, counts the
- * transition as dropped.
+ * Queue a transition from the status "before" to the status in row. "at" is when the sample was
+ * taken; sequence is the transition's number in the alert log. Does nothing if notify_database is
+ * empty or the server is in recovery. Drops and counts the transition if more than notify_rate
+ * were queued in the last second, or if the queue is full.
  */
 extern void cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
 										TimestampTz at, uint64 sequence, int64 now_us);
 
-/*
- * Check the notifier that is running, if any, and start one if transitions are queued. Call once
- * a round.
- */
+/* Check on the running notifier, or start one if transitions are queued. Call once in a round. */
 extern void cpm_notify_launcher_round(int64 now_us);
 
-/* Terminate a running notifier. Call when the sampler ends, because nothing else would. */
+/* Terminate a running notifier. Call when the sampler ends: no other process would do it. */
 extern void cpm_notify_launcher_end(void);
 
 #endif							/* CPM_NOTIFY_LAUNCHER_H */

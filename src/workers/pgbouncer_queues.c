@@ -24,7 +24,7 @@ waiting(const CpmPoolerPool *pool)
 	return Max(pool->number[CPM_CL_WAITING], 0);
 }
 
-/* Insert a pool into the array of the longest queues, sorted by length, unless it is too short. */
+/* Insert a pool into the sorted array of the longest queues, unless its queue is too short. */
 static void
 insert_queue(Queue *longest, int *count, int pooler, const CpmPoolerPool *pool)
 {

@@ -10,8 +10,8 @@
 
 /*
  * Describe the longest queues, as in "Waiting for shop of web at main: 12 clients, the first for
- * 350 ms"; empty if no client waits. Takes no lock; allocates in the current memory context. The
- * sampler only.
+ * 350 ms". Sets an empty text if no client waits. Takes no lock; allocates in the current memory
+ * context. The sampler only.
  */
 extern void cpm_describe_queues(char *buffer, size_t size);
 

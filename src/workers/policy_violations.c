@@ -19,10 +19,10 @@ typedef struct PolicyScan
 {
 	TimestampTz now;
 	int			pools;
-	unsigned int *by_pool;		/* what sessions of each pool violate: bits by CpmViolation */
+	unsigned int *by_pool;		/* violations by each pool's sessions, as bits by CpmViolation */
 } PolicyScan;
 
-/* Add what one session violates to the bits of its pool. */
+/* Add the violations of one session to those of its pool. */
 static void
 collect_violations(const CpmSession *session, void *arg)
 {
@@ -35,8 +35,9 @@ collect_violations(const CpmSession *session, void *arg)
 }
 
 /*
- * Return what a pool and its sessions violate, as bits by CpmViolation. 0 for a pool without
- * sessions: its role may have been dropped, which a worker without catalogs cannot check.
+ * Return the violations of a pool and its sessions, as bits by CpmViolation. Returns 0 for a pool
+ * without sessions, because its role may have been dropped, and a worker without catalogs cannot
+ * check that.
  */
 static unsigned int
 pool_violations(const PolicyScan *scan, int index, const CpmPoolName *name)
@@ -49,7 +50,8 @@ pool_violations(const PolicyScan *scan, int index, const CpmPoolName *name)
 		!cpm_pool_generation(index, &generation, &connections) || connections == 0)
 		return 0;
 	return scan->by_pool[index] |
-		cpm_pool_violations(&policy, (int) connections, cpm_slot_count_of_owner(cpm_pool_owner(name)));
+		cpm_pool_violations(&policy, (int) connections,
+							cpm_slot_count_of_owner(cpm_pool_owner(name)));
 }
 
 /* Write the pool and its violations to buffer; returns the length, as snprintf() does. */

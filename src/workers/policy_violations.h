@@ -10,8 +10,8 @@
 
 /*
  * Describe up to three pools and the limits that each violates, as in "web (shop in shopdb)
- * over_max, idle_too_long"; empty if there are none. Takes no lock; allocates in the current
- * memory context. The sampler only.
+ * over_max, idle_too_long". Sets an empty text if there are none. Takes no lock; allocates in the
+ * current memory context. The sampler only.
  */
 extern void cpm_describe_violations(char *buffer, size_t size, TimestampTz now);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_rates.c
- *		What each pool contributed to a rate during the last minute.
+ *		Computes what each pool contributed to a rate during the last minute.
  *
- * A rate shows that sessions connect or fail often, but not in which pools. So the sampler keeps a
- * snapshot of all pools every ten seconds, or at each sample if samples are further apart, and
- * subtracts an old one from the present counters when an alert needs the difference.
+ * A rate shows that sessions connect or fail often, but not in which pools. So the sampler takes
+ * a snapshot of the counters of all pools every ten seconds, or at each sample if samples are
+ * further apart. When an alert needs the contributions, it subtracts an old snapshot from the
+ * present counters.
  *
  * A snapshot keeps only the low 32 bits of each counter, which suffice for a difference over a
  * minute. Snapshots are local to the sampler's process, so after its restart the first minute is
@@ -53,7 +54,10 @@ cpm_pool_rates_sample(int64 now_us)
 	next = (next + 1) % MAX_SNAPSHOTS;
 }
 
-/* Return the newest snapshot that is a minute old, else the oldest; NULL before the first. */
+/*
+ * Return the last snapshot taken at least a minute before the newest one; if there is none, the
+ * oldest snapshot; NULL before the first.
+ */
 static const CpmPoolRateCounters *
 minute_ago(void)
 {

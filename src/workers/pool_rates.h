@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_rates.h
- *		What each pool contributed to a rate during the last minute.
+ *		Computes what each pool contributed to a rate during the last minute.
  *
  * Local to the sampler's process.
  */
@@ -20,9 +20,10 @@ extern void cpm_pool_rates_sample(int64 now_us);
 extern const char *cpm_pool_rates_unit(CpmMetricId id);
 
 /*
- * Set by_pool[i] to what the pool at index i of counters/pool_table added to the metric during
- * about the last minute. Leaves "(other)" and, before the first snapshot, all entries as they are.
- * Call only for metrics that have a unit.
+ * Set by_pool[i] to the contribution of the pool at index i of counters/pool_table to the metric
+ * during about the last minute. Does not change the entry of "(other)", nor any entry before the
+ * first snapshot, so the caller sets them to zero. Call only for metrics for which
+ * cpm_pool_rates_unit() is not NULL.
  */
 extern void cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools);
 

@@ -4,13 +4,13 @@
  *		The background worker that samples, keeps history and raises alerts.
  *
  * Each round takes a sample, appends it to the history and advances the alerts. A round waits for
- * no other process. Rounds are timed by the monotonic clock, so that setting the system clock does
- * not stop them.
+ * no other process, except briefly for an LWLock. Rounds are timed by the monotonic clock, so
+ * that setting the system clock does not stop them.
  *
- * The sampler is the only writer of samples/sample_ring, samples/rollups, samples/alert_state,
- * counters/minute_counters, counters/stat_windows and its own samples/worker_status. An error ends
- * the process. The postmaster restarts it after a second, and it continues with the contents of
- * shared memory.
+ * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
+ * samples/alert_state, counters/minute_counters, counters/stat_windows, events/leak_log,
+ * live/client_waits and its own samples/worker_status. An error ends the process. The postmaster
+ * restarts it after a second, and it continues with the contents of shared memory.
  *
  * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */
@@ -78,9 +78,9 @@ keep_history(const CpmSample *sample)
 }
 
 /*
- * Do one round. started_us and previous_us are when this round and the one before it began, by
- * the monotonic clock; previous_us is 0 in the first round. missed is the number of rounds skipped
- * in between.
+ * Do one round. started_us and previous_us are the times by the monotonic clock at which this
+ * round and the previous one began; previous_us is 0 in the first round. missed is the number of
+ * rounds that were due but skipped since the previous one.
  */
 static void
 take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 missed)
@@ -169,7 +169,7 @@ cpm_sampler_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* runs no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -180,7 +180,7 @@ cpm_sampler_main(Datum argument)
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
 
 	/*
-	 * Exit code 0 would tell the postmaster not to restart the worker, which it must do after
+	 * After exit code 0 the postmaster would not restart the worker. It must restart it after
 	 * pg_terminate_backend().
 	 */
 	proc_exit(1);

@@ -3,8 +3,9 @@
  * saver.c
  *		The background worker that saves counters, history and alerts to a file.
  *
- * Writing a file can hang, and the sampler must not hang with it, so the saver is a process of its
- * own. It is attached to no database. It saves every save_interval, and at once after a reset.
+ * Writing a file can block for long, which must not delay samples, so the saver is a process of
+ * its own. It is attached to no database. It saves every save_interval, and at once after a
+ * reset.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -116,7 +117,7 @@ cpm_saver_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* runs no statement to cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
@@ -124,6 +125,6 @@ cpm_saver_main(Datum argument)
 	before_shmem_exit(saver_exit, 0);
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 
-	/* Exit code 0 would tell the postmaster not to restart the worker. */
+	/* After exit code 0 the postmaster would not restart the worker. */
 	proc_exit(1);
 }

@@ -7,8 +7,8 @@
  * (counters/pool_busy), which sessions wait for their clients (live/client_waits) and which look
  * like leaks (events/leak_log).
  *
- * If a leak suspect in a transaction resumes its work, the server log reports that, because an
- * earlier warning about it was a false alarm.
+ * If a leak suspect in a transaction resumes its work, log that, because an alert may have
+ * reported it as a leak.
  */
 #include "postgres.h"
 
@@ -59,14 +59,17 @@ log_released_leak(const CpmLeakEnd *leak)
 			 errhidestmt(true)));
 }
 
-/* Record one session. The sample's pass calls this for each client session. */
+/* Record one session. cpm_sample_take() calls this for each client session. */
 static void
 observe_session(const CpmSession *session, void *arg)
 {
 	SessionScan *scan = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 
-	/* cpm_pool_last_opened() misses sessions that joined the pool by changing application_name. */
+	/*
+	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
+	 * The previous round has seen all of these, whereas the present one has not yet.
+	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;
 	CpmLeakKind kind;
@@ -91,7 +94,7 @@ observe_prepared(const CpmPrepared *prepared, void *arg)
 }
 
 void
-cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
+cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 {
 	SessionScan scan = {
 		.sample = sample,
@@ -112,5 +115,5 @@ cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us)
 	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (scan.busy_by_pool[i] > 0)
 			cpm_pool_raise_busy_peak(i, scan.busy_by_pool[i]);
-	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((elapsed_ms + 50) / 100));
+	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((interval_ms + 50) / 100));	/* tenths */
 }

@@ -9,10 +9,11 @@
 #include "base/sample.h"
 
 /*
- * Take a sample. In the same pass record the busy sessions of each pool, for the elapsed_ms that
- * the sample represents, the sessions that wait for their clients, and leak suspects. now_us is
- * the monotonic clock. The sampler only, in a memory context that is reset after the round.
+ * Take a sample. In the same pass over the sessions, record the number of busy sessions of each
+ * pool, the sessions that wait for their clients, and leak suspects. A sample represents
+ * interval_ms of busy time; now_us is the monotonic clock. The sampler only, in a memory context
+ * that is reset after the round.
  */
-extern void cpm_scan_and_sample(CpmSample *sample, int64 elapsed_ms, int64 now_us);
+extern void cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us);
 
 #endif							/* CPM_SESSION_SCAN_H */

@@ -5,11 +5,11 @@
  *
  * The postmaster loads the file whenever it creates shared memory, also after a crash, before it
  * starts any other process. While the server runs, the saver saves the file (workers/saver). At
- * shutdown the postmaster saves it again, when the last session has added its counters.
+ * shutdown the postmaster saves it after the last session has added its counters.
  *
- * The file is written under a temporary name and renamed, so that it is always complete. It is not
- * synced, because that may take long on a busy disk. A crash of the server cannot damage the file;
- * a power failure may, and the checksum detects that.
+ * The file is written under a temporary name and renamed, so that it is always complete. It is
+ * not synced, because that may take long on a busy disk. A crash of PostgreSQL cannot damage the
+ * file; a crash of the machine may, and the checksum detects that.
  *
  * The whole file is validated before anything is loaded. An unusable file is renamed with a
  * warning, and everything starts empty. If a standby finds a file that its primary wrote, because
@@ -52,14 +52,15 @@
 #define UNUSABLE_NAME FILE_NAME ".unusable"
 
 /*
- * Marks that the file contains everything that was counted. It is created at a clean shutdown and
- * removed at startup, so it is missing after a crash, which loses the counts since the last save.
+ * A marker file, whose existence means that the statistics file contains everything that was
+ * counted. It is created at a clean shutdown and removed at startup. So it is missing after a
+ * crash, which loses the counts since the last save, and at the first start.
  */
 #define COMPLETE_NAME FILE_NAME ".complete"
 
-#define MAX_COLUMNS 1000		/* metrics in a file; a larger number is not plausible */
+#define MAX_COLUMNS 1000		/* a file with more metrics is invalid */
 
-/* No file is larger, even with the largest settings: 65,535 pools, a million slow statements. */
+/* More than a file can have with the largest settings: 65,535 pools, a million slow statements. */
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;
@@ -158,8 +159,9 @@ cpm_stats_file_save(char *error, size_t size)
 }
 
 /*
- * Create the mark, unless a backend died in the middle of a transfer or the monotonic counters
- * were restarted after a crash: their baseline is not saved, so they must restart again.
+ * Create the marker file, unless a backend died in the middle of a transfer, or the monotonic
+ * counters were restarted after a crash. The baseline of that restart is not saved, so the
+ * counters must restart at the next start as well.
  */
 static void
 mark_complete(void)
@@ -172,7 +174,10 @@ mark_complete(void)
 		FreeFile(file);
 }
 
-/* Exit callback of the postmaster, when no other process is left. Save after a clean shutdown. */
+/*
+ * Exit callback of the postmaster, which runs when no other process is left. Saves the file after
+ * a clean shutdown, that is, with exit code 0.
+ */
 static void
 save_at_shutdown(int code, Datum argument)
 {
@@ -189,8 +194,8 @@ save_at_shutdown(int code, Datum argument)
 }
 
 /*
- * Read the names of the metrics. Sets metric_of[i] to the metric of column i of the file, as
- * cpm_metric_by_name() returns it. Returns false if that fails.
+ * Read the names of the metrics. Sets metric_of[i] to the id of the metric in column i of the
+ * file, or to -1 if the metric no longer exists. Returns false if the file is invalid.
  */
 static bool
 get_metric_names(CpmSource *source, int *metric_of, int *columns)
@@ -226,8 +231,8 @@ get_counters(CpmSource *source)
 }
 
 /*
- * Read the contents of the file. With validate_only nothing is changed, and false is returned if
- * the contents are not valid. only_history loads nothing but samples and rollups.
+ * Load the contents of the file, or with validate_only check them without a change. Returns false
+ * if they are invalid. With only_history loads only samples and rollups, but checks everything.
  */
 static bool
 get_contents(const char *bytes, size_t size, bool validate_only, bool only_history)
@@ -249,7 +254,10 @@ get_contents(const char *bytes, size_t size, bool validate_only, bool only_histo
 	return cpm_alert_state_load(&source, metric_of, columns) && get_counters(&source);
 }
 
-/* Validate and load the file; returns NULL, or what is wrong with it, to follow "it". */
+/*
+ * Validate and load the file. Returns NULL, or the problem as a phrase that continues the message
+ * "file is not used: it ...".
+ */
 static const char *
 load_bytes(const char *bytes, size_t size)
 {
@@ -271,8 +279,9 @@ load_bytes(const char *bytes, size_t size)
 }
 
 /*
- * Return false if the file begins with another magic number, so that the rest, which may be large,
- * need not be read. True if it is too short; load_bytes() reports that.
+ * Return false if the file begins with another magic number, so that the caller does not read the
+ * rest, which may be large. Returns true for a file without a whole header, which load_bytes()
+ * rejects.
  */
 static bool
 may_be_ours(FILE *file)
@@ -285,7 +294,7 @@ may_be_ours(FILE *file)
 	return is_ours;
 }
 
-/* Read and load the file; returns NULL, or what is wrong with it. */
+/* Read and load the file; returns NULL or the problem, as load_bytes() does. */
 static const char *
 read_file(FILE *file)
 {
@@ -336,7 +345,7 @@ load(void)
 
 	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
 		return;
-	/* Opening a pipe would wait for a writer. */
+	/* Open only a regular file, because to open a pipe would wait for a writer. */
 	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
 	if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
@@ -363,7 +372,7 @@ cpm_stats_file_startup(void)
 		return;
 	(void) unlink(TEMPORARY_NAME);
 	load();
-	/* The mark must not outlive the start. If there was none, a crash has lost counters. */
+	/* Without the marker file, a crash has lost counters, or this is the first start. */
 	if (unlink(COMPLETE_NAME) != 0)
 		cpm_monotonic_restart();
 	counters = cpm_minute_counters_now(GetCurrentTimestamp());

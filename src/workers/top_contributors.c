@@ -3,9 +3,10 @@
  * top_contributors.c
  *		Names the sessions or pools that contribute most to a metric.
  *
- * For a metric that counts connections these are the largest pools; for an age, the oldest session
- * or prepared transaction; for blocked sessions, the blocker at the head of most waits; for slow
- * statements and rates, the pools that they come from. The text contains no SQL.
+ * A metric that counts connections names the largest pools; one that depends on an age, the
+ * oldest session or prepared transaction; blocked_sessions, the root blocker of most waits;
+ * pool_waiting_clients, the longest queues of PgBouncer; slow statements and rates, the pools
+ * that caused them. The text contains no SQL.
  *
  * A worker has no catalogs, so the names of roles and databases are those that each session stored
  * when it opened.
@@ -39,10 +40,10 @@ typedef struct ContributorSearch
 	CpmMetricId metric;
 	TimestampTz now;
 	CpmAges		ages;
-	int		   *by_pool;		/* contributions by index of counters/pool_table, and one more
-								 * entry for sessions without a pool */
+	int		   *by_pool;		/* contributions by index of counters/pool_table; by_pool[pools] is
+								 * for sessions without a pool */
 	int			pools;
-	CpmPoolersFreshness asked;	/* the consoles that have answered, to classify sessions */
+	CpmPoolersFreshness freshness;	/* of the consoles, to classify sessions */
 	CpmSession	oldest;
 	TimestampTz oldest_since;	/* since_of() the oldest session; 0: none found */
 } ContributorSearch;
@@ -66,7 +67,7 @@ contributes(const CpmSession *session, const ContributorSearch *search)
 			return !session->exempt && session->xact_start != 0;
 		case CPM_DIRECT_CONNECTIONS:
 			return session->state != CPM_STATE_DISABLED &&
-				cpm_pooling_of(session, &search->asked, &pooler) == CPM_POOLING_DIRECT;
+				cpm_pooling_of(session, &search->freshness, &pooler) == CPM_POOLING_DIRECT;
 		default:
 			return cpm_session_counts(search->metric, session, search->now, &search->ages);
 	}
@@ -79,7 +80,10 @@ is_by_age(CpmMetricId id)
 		id == CPM_LEAK_SUSPECTS || id == CPM_LONG_QUERIES;
 }
 
-/* Return the moment from which the metric computes the age of the session. */
+/*
+ * Return the time from which the metric measures the age of the session. Meaningless, and
+ * possibly 0, for metrics that do not depend on an age; these ignore the oldest session.
+ */
 static TimestampTz
 since_of(const CpmSession *session, CpmMetricId id)
 {
@@ -94,7 +98,7 @@ since_of(const CpmSession *session, CpmMetricId id)
 	}
 }
 
-/* Add a session to the contributions of its pool, and remember it if it is the oldest. */
+/* Add a session to the contributions of its pool, and store it if it is the oldest so far. */
 static void
 add_contribution(const CpmSession *session, void *arg)
 {
@@ -155,8 +159,8 @@ describe_largest_pools(ContributorSearch *search, const char *prefix, char *buff
 }
 
 /*
- * Count a recent slow statement for its pool. Its entry has the names of its session and no index,
- * so the pool is looked up by name.
+ * Add a recent slow statement to the contributions of its pool. The entry in the log has the
+ * names of the session but no index, so look up the pool by its names.
  */
 static void
 count_slow_statement(const void *entry, void *arg)
@@ -180,7 +184,10 @@ count_slow_statement(const void *entry, void *arg)
 	}
 }
 
-/* Return the label of the session's pool, as in "backoffice (analyst in shop)"; palloc'd. */
+/*
+ * Return the label of the session's pool, as in "backoffice (analyst in shop)", or only that of
+ * its application if it has no pool. Palloc'd.
+ */
 static char *
 session_name(const CpmSession *session)
 {
@@ -191,7 +198,7 @@ session_name(const CpmSession *session)
 	return cpm_pool_label(&name);
 }
 
-/* Get the oldest prepared transaction; false if none exists or the metric does not count them. */
+/* Get the oldest prepared transaction; false if there is none or the metric excludes them. */
 static bool
 oldest_prepared(const ContributorSearch *search, CpmPrepared *oldest)
 {
@@ -224,7 +231,7 @@ describe_oldest(const ContributorSearch *search, char *buffer, size_t size)
 		buffer[0] = '\0';
 }
 
-/* Copy the session that has the pid of *arg to *arg. */
+/* Copy the session to *arg if its pid is the one that *arg already has. */
 static void
 copy_if_wanted(const CpmSession *session, void *arg)
 {
@@ -312,7 +319,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 		cpm_describe_queues(buffer, size);
 		return;
 	}
-	search.asked = cpm_poolers_freshness(search.now);
+	search.freshness = cpm_poolers_freshness(search.now);
 	search.pools = cpm_pool_slots();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
