@@ -4,8 +4,8 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
--- Users may have created get_connection_stats() and slow_queries themselves, from the document
--- on which this extension is based. Fail before creating anything, with a hint to use a schema.
+-- Users may have created get_connection_stats() and slow_queries themselves, as the document on
+-- which this extension is based suggests. If so, fail before creating anything, with a hint.
 CREATE FUNCTION _connpool_install_check() RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
 SELECT _connpool_install_check();
@@ -24,11 +24,11 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION get_connection_stats() IS
     'the present value of every metric, its maximum and its status: OK, WARNING or CRITICAL';
 
--- PostgreSQL checks EXECUTE on the functions in a view against the reader, so EXECUTE on the
--- functions behind the views is granted to PUBLIC. These functions accept a call with the pass,
--- which only a view owned by a superuser can read from this foreign table; the table is empty for
--- all other queries. Thus the privileges on the view decide, as they do for pg_stat_activity. A
--- call without the pass requires SELECT on the whole view.
+-- The privileges on a view decide who may read it, as they do for pg_stat_activity. But PostgreSQL
+-- checks EXECUTE on the functions in a view against the reader, so EXECUTE on the functions behind
+-- the views is granted to PUBLIC. These functions return rows to a caller that presents the pass,
+-- or that has SELECT on the whole view. The pass is in this foreign table, which has a row only
+-- for views that a superuser owns and is empty for all other queries.
 CREATE FUNCTION _connpool_view_pass() RETURNS fdw_handler
 AS 'MODULE_PATHNAME', 'connpool_view_pass_1_0' LANGUAGE C STRICT;
 COMMENT ON FUNCTION _connpool_view_pass() IS
@@ -459,7 +459,7 @@ CREATE VIEW connpool_session_features AS
     SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
-    'for each pool: the features that its sessions have used that transaction pooling breaks, how often and when last';
+    'for each pool: the session features that transaction pooling breaks and that the pool has used, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     pass bigint DEFAULT NULL,
@@ -755,8 +755,9 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters", "history", "alerts" or "all" of them';
 
--- PUBLIC may see counts only, through get_connection_stats() and connpool_health(). pg_monitor may
--- read everything else, which shows names and statements. connpool_reset() is not granted.
+-- PUBLIC may read counts only, through get_connection_stats() and connpool_health(). pg_monitor
+-- may read everything else, which includes names and statements. Only superusers and roles to
+-- which they grant it may call connpool_reset().
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
@@ -765,8 +766,8 @@ REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 
--- Grant these explicitly, because ALTER DEFAULT PRIVILEGES may have revoked PostgreSQL's default.
--- The functions behind views check their callers themselves.
+-- Grant EXECUTE to PUBLIC explicitly, because ALTER DEFAULT PRIVILEGES may have removed that
+-- default. The functions behind views check their callers themselves.
 GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
     connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
@@ -778,8 +779,8 @@ GRANT EXECUTE ON FUNCTION
     connpool_cache_candidates(bigint)
     TO PUBLIC;
 
--- Without this, a view whose owner has become an ordinary role would fail. With it, the view reads
--- no pass, and the function checks the privileges of the view's reader.
+-- ALTER VIEW may make an ordinary role the owner of a view. Such a view may read this table and
+-- finds it empty, so that its function checks the reader's privileges instead.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;

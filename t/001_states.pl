@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Count every kind of process and every state of a session as the contract defines them and as
 # pg_stat_activity shows them. Needs several sessions at once, among them a walsender, a parallel
-# query and a fast-path call that waits, which a regression test cannot open.
+# query and a fast-path call that waits. A regression test cannot open these.
 use strict;
 use warnings FATAL => 'all';
 

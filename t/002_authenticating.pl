@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# A client that has connected and does not answer the request for a password holds a slot, but
-# until 18 pg_stat_activity does not show it. With 17 such slots of max_connections = 20 no
-# ordinary role can connect, and the monitor must report that. Needs sockets that speak half of
-# the protocol, which no client program does.
+# A client that has connected but does not answer the request for a password holds a slot, although
+# pg_stat_activity does not show it before PostgreSQL 18. With 17 such slots of max_connections =
+# 20 no ordinary role can connect, and the monitor must report that. Needs sockets that speak half
+# of the protocol, which no client program does.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# From a threshold to the server's log and back: one WARNING for a rise, none while the status
-# stays, one LOG for the recovery, and none for a value that crosses the threshold more often than
-# alert_after. The times are short, the rules are the default ones. Needs many sessions and
-# the server's log.
+# Alerts in the server's log: one WARNING when a status rises, nothing while it stays, one LOG when
+# it recovers, and nothing if the value recrosses its threshold before alert_after has passed. The
+# delays are shortened, the thresholds are the default ones. Needs many sessions and the server's
+# log.
 # scripts/test: slow, 34 s
 use strict;
 use warnings FATAL => 'all';

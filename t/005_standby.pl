@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# On a hot standby the extension works as on a primary: in recovery, and through a promotion.
+# On a hot standby the extension works as on a primary, during recovery and after a promotion.
 # Needs two servers.
 use strict;
 use warnings FATAL => 'all';

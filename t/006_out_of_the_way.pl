@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The workers disturb nobody: databases can be created, copied and dropped, the server stops as
-# fast as without them, a worker that ends is restarted, a crash is survived, and readers do
-# not delay the sampler. Needs servers that stop, crash and are suspended.
+# The workers do not obstruct the server: databases can be created, copied and dropped, the server
+# stops as fast as without the workers, a worker that ends is restarted, the server recovers from a
+# crash, and readers do not delay the sampler. Needs servers that stop, crash and are suspended.
 # scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';

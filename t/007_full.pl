@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# No connection slot is left: an ordinary role is refused, a superuser in a reserved slot can still
-# read all metrics, and the forecast came before. Needs more sessions than a server has slots.
+# If no connection slot is left, an ordinary role is refused, a superuser in a reserved slot can
+# still read all metrics, and the forecast has warned before. Needs more sessions than a server has
+# slots.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# The first three metrics agree with the function of the source document (a published SQL
-# function that this extension replaces) on the same sessions, on either side of its thresholds:
-# 79, 80, 94 and 95 active of 100, 39 and 40 idle of 50, one to three long transactions. Needs a
-# hundred sessions.
+# The extension replaces an SQL function that the source document publishes. Its first three
+# metrics return the same as that function for the same sessions, on both sides of each threshold:
+# 79, 80, 94 and 95 of 100 sessions active, 39 and 40 of 50 idle, one to three long transactions.
+# Needs a hundred sessions.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';

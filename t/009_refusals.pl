@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Every refused connection is counted under its reason, and every error under its SQLSTATE. Needs
 # servers that are full, starting, stopping and misconfigured, and clients that send half of the
-# protocol, as fast as they can.
+# protocol as fast as they can.
 # scripts/test: slow, 44 s
 use strict;
 use warnings FATAL => 'all';

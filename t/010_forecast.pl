@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The forecast of exhaustion in real time: a step that fills half the slots is not growth, a steady
-# ramp is, and the alert comes before the slots are gone. Needs a hundred connections over three
-# minutes; they are bare sockets because processes would cost too much.
+# The forecast of exhaustion in real time ignores a step that fills half the slots, recognizes a
+# steady ramp, and raises the alert before the slots are used up. Needs a hundred connections over
+# three minutes, which are bare sockets because processes would cost too much.
 # scripts/test: slow, 182 s
 use strict;
 use warnings FATAL => 'all';

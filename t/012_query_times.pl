@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# The time of a statement is the time of its work, its commit included, without the time in
-# which its client thinks. Measured against sleeps of known length and against a synchronous
+# The recorded time of a statement includes its commit and excludes the pauses of its client. The
+# times are compared with sleeps of known length and with a commit that waits for a synchronous
 # standby that is down. Needs a client that pauses in the middle of the protocol.
 # scripts/test: slow, 24 s
 use strict;

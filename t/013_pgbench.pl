@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A known number of transactions of many clients, in each protocol, with and without
-# reconnecting: the pools, the totals and the histogram must show exactly that number, and sums
-# must agree at any moment. Needs concurrent clients.
+# Many clients run a known number of transactions, in each protocol, with and without reconnecting.
+# The pools, the totals and the histogram must show exactly that number, and the sums must agree at
+# any moment. Needs concurrent clients.
 # scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';

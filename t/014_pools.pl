@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Pools by database, role and application: sessions that change their application, more pools
-# than max_pools, peaks between two samples, and a reset while sessions are open. Needs
-# several sessions at once and messages that psql cannot send.
+# Pools by database, role and application count correctly when sessions change their application,
+# when there are more pools than max_pools, for peaks between two samples, and after a reset while
+# sessions are open. Needs several sessions at once and messages that psql cannot send.
 # scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Failures count the same whatever log_min_messages passes to the log hook, and connpool_info()
-# reports where they cannot. A backend killed in mid-statement makes the server restart with the
-# extension. Needs a crash and messages that psql cannot send.
+# Failures are counted whether or not log_min_messages lets the log hook see them, and
+# connpool_info() reports whether the counts are exact. A backend killed in the middle of a
+# statement makes the server restart with the extension. Needs a crash and messages that psql
+# cannot send.
 use strict;
 use warnings FATAL => 'all';
 

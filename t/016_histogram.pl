@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# The buckets of the histogram and the percentiles computed from them, against a model that keeps
-# every value: each percentile must lie in the bucket of the exact one. Compiles the arithmetic
-# alone, which needs no server.
+# Each percentile that is computed from the histogram lies in the bucket of the exact percentile,
+# which a model computes from all values. Compiles the arithmetic alone, which needs no server.
 use strict;
 use warnings FATAL => 'all';
 

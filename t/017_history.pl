@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The tiers of the history: minutes and hours agree with their samples, gaps stay gaps, and
-# neither a changed interval nor a clock that is set corrupts them. Needs libfaketime as the
-# server's clock, so that days pass in seconds.
+# The rollups of the history by minute and by hour agree with their samples, times without samples
+# have no rows, and neither a changed sample interval nor a changed system clock corrupts them.
+# Needs libfaketime as the server's clock, so that days pass in seconds.
 # scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Counters, history and alerts survive a stop to the last statement and a crash up to the last
-# save, and no damaged file keeps the server from starting. Needs servers that stop and crash,
-# and files that are damaged on purpose.
+# Counters, history and alerts are complete after a regular stop and restart, and complete up to
+# the last save after a crash. No damaged file keeps the server from starting. Needs servers that
+# stop and crash, and files that are damaged on purpose.
 # scripts/test: slow, 32 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Saving does not delay samples, with every tier of the history full and 5,000 pools saved every
-# second. Needs a file that is constructed, because a full history takes a year.
+# Saving every second does not delay samples, even with 5,000 pools and a full history. Needs a
+# file that is constructed, because a real history would take a year to fill.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# NOTIFY: each transition reaches all listeners as JSON with the contents of the alert. A
-# notification that cannot be sent is retried or counted as dropped, and delays no sample. Needs
-# sessions that listen, a standby, and databases that disappear.
+# Each transition of an alert reaches all listeners by NOTIFY, as JSON with the contents of the
+# alert. A notification that cannot be sent is retried or counted as dropped, and delays no sample.
+# Needs sessions that listen, a standby, and databases that are dropped.
 # scripts/test: slow, 40 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each metric has an entry in the runbook of doc/incident.md, and a member of pg_monitor can run
-# every query in it. Needs a file of the project.
+# Each metric has an entry in the runbook, doc/incident.md, and a member of pg_monitor can run
+# every query in it. Needs to read that file.
 use strict;
 use warnings FATAL => 'all';
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Pool policies: limits that are set for roles and databases are judged for pools of a real
-# application (node-postgres) that exceed them and for pools that do not. Needs applications with
-# connection pools.
+# Limits of pool policies, set for roles and databases, are reported as violated for the pools of a
+# real application (node-postgres) that exceed them, and not for other pools. Needs applications
+# with connection pools.
 # scripts/test: slow, 41 s
 use strict;
 use warnings FATAL => 'all';

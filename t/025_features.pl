@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Session features that a pooler in transaction mode breaks are detected in each application that
-# uses them and in no similar application that does not. Each application also runs through a real
-# PgBouncer in transaction mode: those with a feature must get other results there, those without
-# the same. Needs applications and PgBouncer.
+# uses them, and in no similar application that does not. As a check, each application also runs
+# through a real PgBouncer in transaction mode: its results must differ there if it uses such a
+# feature, and must be the same if it does not. Needs applications and PgBouncer.
 # scripts/test: slow, 72 s
 use strict;
 use warnings FATAL => 'all';

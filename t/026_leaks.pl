@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Leaks of real applications: each occurrence counts once and is logged with its outcome, and
-# sessions that only resemble a leak do not count. Needs applications, long times and restarts.
+# Each leak of a real application counts once and is logged with its outcome. Sessions that only
+# resemble a leak do not count. Needs applications, sessions that stay open for long, and restarts.
 # scripts/test: slow, 18 s
 use strict;
 use warnings FATAL => 'all';

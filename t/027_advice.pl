@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# The recommended pool size against a simulation of the queue with known arrivals and service
-# times, and with the client's pool set to it. Needs a load of a minute and PgBouncer.
+# The recommended pool size agrees with a simulation of a queue with known arrivals and service
+# times, and suffices when the client's pool is set to it. Needs a load of a minute and PgBouncer.
 # scripts/test: slow, 77 s
 use strict;
 use warnings FATAL => 'all';

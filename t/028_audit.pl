@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# connpool_audit() judges each of the seven practices by evidence, on a server that follows it and
-# on one that does not. Needs applications and settings of the whole server.
+# connpool_audit() rates each of the seven practices as followed on a server that follows it, and
+# as not followed on one that does not. Needs applications and settings of the whole server.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';

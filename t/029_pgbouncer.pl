@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# PgBouncer, joined with the sessions of the server: three real ones in session, transaction and
-# statement mode, under load. Their numbers, their sessions and their queues must agree with their
-# consoles. Needs PgBouncer.
+# The numbers, sessions and queues of three real PgBouncers, in session, transaction and statement
+# mode under load, agree with their consoles and with the sessions of the server. Needs PgBouncer.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Consoles that are absent, hang, send nonsense, ask for passwords or TLS or keep libpq busy,
-# consoles of every version of PgBouncer, connections of another cluster, and thousands of polls.
-# Needs consoles that misbehave, which t/Console.pm simulates.
+# The worker copes with consoles that are absent, hang, send nonsense, ask for passwords or TLS or
+# keep libpq busy, with consoles of every version of PgBouncer, with server connections to another
+# cluster, and with thousands of polls. Needs consoles that misbehave, which t/Console.pm
+# simulates.
 # scripts/test: slow, 110 s
 use strict;
 use warnings FATAL => 'all';

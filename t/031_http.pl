@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The HTTP listener: paths, formats, limits and tokens, agreement with SQL, and its answers while
-# the server is full, starting, recovering or a standby. Needs sockets and such servers.
+# The HTTP listener serves its paths in the right formats, enforces limits and tokens, agrees with
+# SQL, and answers while the server is full, starting, recovering or a standby. Needs sockets and
+# such servers.
 # scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A real Prometheus scrapes a primary, its standby and a server with PgBouncer and a token. Its
-# values must agree with SQL, its tools must accept both formats, and the alerts of monitoring/
-# must fire and resolve. Needs Prometheus.
+# A real Prometheus scrapes a primary, its standby and a server with PgBouncer and a token. The
+# values that it stores must agree with SQL, its tools must accept both formats, and the alerts of
+# monitoring/ must fire and resolve. Needs Prometheus.
 # scripts/test: slow, 33 s
 use strict;
 use warnings FATAL => 'all';

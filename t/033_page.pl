@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# The page in a real browser: it agrees with SQL, updates itself, shows any name as text, and
-# reports a server that is gone. Needs Chromium. With CONNPOOL_SCREENSHOTS=directory the test saves
+# In a real browser the page agrees with SQL, updates itself, shows any name as text, and reports
+# that the server is gone. Needs Chromium. With CONNPOOL_SCREENSHOTS=directory the test saves
 # pictures of a busy server there, after CONNPOOL_SCREENSHOT_SECONDS (default five minutes).
 # scripts/test: slow, 82 s
 use strict;

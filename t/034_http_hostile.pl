@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# HTTP clients that are slow, idle, half closed, many or send nonsense disturb only themselves: the
-# next valid request is answered, memory does not grow, and the worker stays. Needs sockets.
+# HTTP clients that are slow, idle or half closed, that send nonsense, or of which there are too
+# many, do not disturb others: the next valid request is answered, memory does not grow, and the
+# worker does not end. Needs sockets.
 # scripts/test: slow, 21 s
 use strict;
 use warnings FATAL => 'all';

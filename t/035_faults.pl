@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Kill each worker and a session in every phase: the server must restart with the extension, count
-# and add up. Then immediate stops under load and workers that are terminated. Needs processes
-# that are killed.
+# After a worker or a session is killed in any phase, the server restarts with the extension, which
+# counts again, and its sums agree. The same holds after immediate stops under load and after
+# workers are terminated. Needs processes that are killed.
 # scripts/test: slow, 38 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A thousand roles, a thousand times the extension and a hundred databases (a thousand with
-# CONNPOOL_FAULT_ROUNDS=1000) are created, used and dropped while the extension samples and is
-# read: memory does not grow, every statement and session counts, and pools of dropped roles and
+# The test creates, uses and drops a thousand roles, a hundred databases (a thousand with
+# CONNPOOL_FAULT_ROUNDS=1000) and, a thousand times, the extension, while the extension samples and
+# is read. Memory does not grow, every statement and session counts, and pools of dropped roles and
 # databases keep their names. Needs thousands of sessions over a minute.
 # scripts/test: slow, 63 s
 use strict;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A disk that is really full: the test restarts itself in a namespace where the data directory is
-# on a small file system. The server continues, the file of statistics stays as it was, the error
-# is logged once and ends when there is room. Needs unshare and mount.
+# If the disk is full, the server keeps running, the file of statistics stays as it was, the error
+# is logged once, and saving succeeds again when there is room. The test restarts itself in a
+# namespace in which the data directory is on a small file system. Needs unshare and mount.
 # scripts/test: slow, 8 s
 use strict;
 use warnings FATAL => 'all';

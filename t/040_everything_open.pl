@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each feature has tests of its own; this one tests their combinations. Open at once every kind of
-# thing that the extension can meet in a server, then read each view, function and HTTP path, as a
-# superuser, a member of pg_monitor and an ordinary role, on the primary, after a crash, on a
-# standby and after its promotion. Needs clients that stop in the middle of the protocol.
+# Each feature has tests of its own; this one tests their combinations. It opens one of every kind
+# of thing that the extension can meet in a server. Then it reads each view, function and HTTP
+# path, as a superuser, a member of pg_monitor and an ordinary role, on the primary, after a crash,
+# on a standby and after its promotion. Needs clients that stop in the middle of the protocol.
 # scripts/test: slow, 9 s
 use strict;
 use warnings FATAL => 'all';

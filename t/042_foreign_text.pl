@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Views show text of other databases: text in another encoding or in none, and text of databases in
-# which one queryid has different statements. No such text may make a query fail, whatever the
+# Views show text from other databases, whose encoding may differ or be SQL_ASCII, and in which one
+# queryid may belong to different statements. No such text makes a query fail, whatever the
 # encodings of the reader's database and client. Needs databases and clients of several encodings.
 # scripts/test: slow, 9 s
 use strict;

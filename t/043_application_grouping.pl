@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# How application names become pools: the rule alone, the address that PgBouncer appends, and a
-# reload that changes the rule while sessions are open. Needs PgBouncer and a compiled rule.
+# Application names are grouped into pools by the rule, without the address that PgBouncer appends,
+# and after a reload that changes the rule while sessions are open. Needs PgBouncer, and a program
+# compiled from the rule alone.
 # scripts/test: slow, 8 s
 use strict;
 use warnings FATAL => 'all';

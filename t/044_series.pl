@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Series by pool in /metrics: how many of them clients can create by choosing names, which pools
-# get one, how long they keep it, and their sums. Needs many scrapes over two minutes.
+# Clients that choose many application names cannot create an unbounded number of series in
+# /metrics. The right pools get a series and keep it for long enough, and the sums are right. Needs
+# many scrapes over two minutes.
 # scripts/test: slow, 130 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Statements that wait for their client inside a transaction: a COPY that gets no data or is not
-# read, a pipeline without Sync, a large result that is not read, and statements that only
-# resemble these. libpq always sends Sync and reads all data, so the test speaks the protocol.
+# A statement that waits for its client inside a transaction is recognized: a COPY that gets no
+# data or is not read, a pipeline without Sync, a large result that is not read. Statements that
+# only resemble these are not. libpq always sends Sync and reads all data, so the test speaks the
+# protocol.
 # scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# What leak suspects hold, and how many statements they ran: the columns queries and holds of
-# connpool_leaks. Needs sessions that stay in a transaction, and a standby.
+# The columns queries and holds of connpool_leaks show how many statements a suspect has run, and
+# which locks and transaction ids it holds. Needs sessions that stay in a transaction, and a
+# standby.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';

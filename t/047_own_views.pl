@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # The privileges on a view of the extension decide which roles can read it, as for PostgreSQL's own
-# views: also through views of users, and by column. The functions behind the views grant no more.
-# Needs sessions of several roles.
+# views, also by column and through views of users. Calling the functions behind the views directly
+# gives no further access. Needs sessions of several roles.
 # scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';

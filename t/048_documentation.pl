@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
 # The documentation agrees with itself and with the server: links and anchors exist, README.md
-# keeps its size, every SQL example runs and has the columns that its output shows, and
+# stays within its size, every SQL example runs and has the columns that its output shows, and
 # doc/reference.md lists every column, setting and metric family with its type. Needs the files of
 # the project.
 use strict;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# monitoring/forward-alerts.py: each transition of an alert reaches a webhook and a mail server,
-# even if these or the database were unavailable for a time. Needs Python and servers that answer
-# it.
+# monitoring/forward-alerts.py delivers each transition of an alert to a webhook and a mail server,
+# even if these or the database were unavailable for a time. Needs Python, and servers that accept
+# what it sends.
 # scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * reply.c
- *		Sends messages to the worker of PgBouncer.
+ *		Sends messages to the PgBouncer worker.
  *
  * If a write fails, the worker has ended, and this process exits.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * reply.h
- *		Sends messages to the worker of PgBouncer.
+ *		Sends messages to the PgBouncer worker.
  */
 #ifndef CPM_REPLY_H
 #define CPM_REPLY_H

@@ -7,8 +7,8 @@
  * would exhaust memory. All received bytes are therefore counted, starting with the connection
  * attempt, and the process exits if there are too many.
  *
- * There are no timeouts here, because a single call of libpq may block: a name lookup, or a SCRAM
- * exchange with an iteration count chosen by the console. The worker kills this process instead.
+ * This file has no timeouts, because a single call of libpq may block: a name lookup, or a SCRAM
+ * exchange whose iteration count the console chooses. The worker kills this process instead.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,8 +21,9 @@
 #include "console/session.h"
 #include "libpq-fe.h"
 
-#define MAX_OTHER_BYTES (1024 * 1024)	/* received while connecting, or besides the answers */
-#define LIBPQ_BUFFER_SIZE (16 * 1024)	/* initially */
+#define MAX_OTHER_BYTES (1024 * 1024)	/* bytes received while connecting, and those of a round
+										 * that are in no answer */
+#define LIBPQ_BUFFER_SIZE (16 * 1024)	/* of libpq's input buffer, initially */
 #define MAX_KEYWORDS 64
 
 /* By CpmQuestion. */
@@ -31,7 +32,7 @@ static const char *const questions[CPM_QUESTIONS] = {
 };
 
 static PGconn *conn;			/* NULL until the first request */
-static int64_t bytes;			/* received while connecting, or in this round */
+static int64_t bytes;			/* received in this round, or while connecting before it */
 static int64_t answer_bytes;	/* memory used by the answers of this round */
 
 static void give_up(const char *message) __attribute__((noreturn));
@@ -59,7 +60,7 @@ wait_for_socket(short events)
 		;
 }
 
-/* Return how many received bytes the kernel holds that libpq has not read yet. */
+/* Return the number of bytes that the kernel has received and libpq has not read yet. */
 static int
 unread_bytes(void)
 {
@@ -69,9 +70,10 @@ unread_bytes(void)
 }
 
 /*
- * Add to bytes an estimate of what libpq has read since `before` bytes were unread. Bytes that
- * arrived meanwhile are not counted. If they outnumber those read, count what libpq has read at
- * least: everything that was unread, up to the size of its buffer.
+ * Add a lower bound of the bytes that libpq has just read to bytes; "before" is the number of
+ * unread bytes before it read. The exact number is unknown, because more bytes may have arrived
+ * since. If the unread bytes became fewer, libpq has read at least the difference. Otherwise it
+ * has read at least what was unread, up to the size of its buffer.
  */
 static void
 count_bytes(int before)
@@ -85,8 +87,9 @@ count_bytes(int before)
 }
 
 /*
- * Start to connect. Defaults are the database "pgbouncer" and our own application_name. Passwords
- * in the conninfo are ignored; see base/pooler_list.c. Returns NULL if out of memory.
+ * Start to connect. The database is "pgbouncer" unless the conninfo names another, and the default
+ * application_name is the extension's. Ignores a password in the conninfo, see base/pooler_list.c,
+ * and settings beyond MAX_KEYWORDS. Returns NULL if out of memory.
  */
 static PGconn *
 start_connection(const char *conninfo)
@@ -99,7 +102,7 @@ start_connection(const char *conninfo)
 
 	if (options == NULL)
 		give_up(problem ? problem : "out of memory");
-	/* where a keyword occurs twice, libpq uses the later value */
+	/* if a keyword occurs twice, libpq uses the later value */
 	for (PQconninfoOption *option = options; option->keyword != NULL; option++)
 	{
 		if (option->val == NULL || strcmp(option->keyword, "password") == 0 ||
@@ -183,7 +186,7 @@ read_more(void)
 		give_up("it sends notifications: is it PgBouncer?");
 }
 
-/* Return true if the console began a COPY, after which PQgetResult() would never return NULL. */
+/* Return true if the console began a COPY, in which PQgetResult() would never return NULL. */
 static bool
 is_copy(const PGresult *result)
 {
@@ -230,8 +233,8 @@ ask(const char *question)
 		give_up("it answered nothing");
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		give_up(PQresultErrorMessage(result)[0] ? PQresultErrorMessage(result) :
-				"it answered something else than rows");
-	/* all other bytes are notices, or parameter values, which libpq stores */
+				"it did not answer with rows");
+	/* bytes that are in no answer are notices, or parameter values, which libpq stores */
 	answer_bytes += (int64_t) PQresultMemorySize(result);
 	if (bytes - answer_bytes > MAX_OTHER_BYTES)
 		give_up("it sends more than it was asked for: is it PgBouncer?");

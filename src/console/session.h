@@ -9,8 +9,8 @@
 #include "console/wire.h"
 
 /*
- * Connect unless a previous request did, send the queries and pass the answers to the worker.
- * If anything fails, report the reason and exit.
+ * Send the queries of a request to the console and pass its answers to the worker. The first
+ * request opens the connection. If anything fails, reports the reason and exits.
  */
 extern void cpm_session_answer(const CpmRequest *request);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * wire.h
- *		The messages between the worker of PgBouncer and the processes that query the consoles.
+ *		The messages between the PgBouncer worker and the processes that query the consoles.
  *
- * They are exchanged over a pair of sockets. In each round the worker sends a CpmRequest, and the
- * process replies with messages, each a CpmMessageHeader and a body. Structs are sent as they are
- * in memory, because both ends run on one machine and the process checks that it has the worker's
- * version. The worker validates every message, because a hostile server at the configured address
- * might take over the process through a bug in libpq.
+ * The worker shares a pair of sockets with each process. In each round it sends a CpmRequest, and
+ * the process replies with messages that consist of a CpmMessageHeader and a body. Structs are
+ * sent as they are in memory, because both ends run on one machine and the process checks that it
+ * has the worker's version. The worker validates every message, because a hostile server at the
+ * configured address might take over the process through a bug in libpq.
  */
 #ifndef CPM_WIRE_H
 #define CPM_WIRE_H
@@ -17,7 +17,7 @@
 /* Installed in pkglib_path. Its arguments are the console's name and the extension's version. */
 #define CPM_CONSOLE_PROGRAM "connpool_monitor_console"
 
-/* The queries of a round, in this order; the last one is not part of every round. */
+/* The queries of a round, in this order. Some rounds omit the last one. */
 typedef enum CpmQuestion
 {
 	CPM_ASK_VERSION,
@@ -30,10 +30,10 @@ typedef enum CpmQuestion
 
 #define CPM_QUESTIONS (CPM_ASK_CONFIG + 1)
 
-/* Small enough for the socket's buffer, so that the worker can send it without waiting. */
+/* Must fit into the socket's buffer, so that the worker can send it without waiting. */
 typedef struct CpmRequest
 {
-	uint32_t	questions;		/* how many queries to send, beginning with the first */
+	uint32_t	questions;		/* number of queries to send, from the first on */
 	uint32_t	seconds;		/* time after which the process ends itself */
 	char		conninfo[1024]; /* CPM_CONNINFO_SIZE; used by the first request only */
 } CpmRequest;
@@ -55,9 +55,9 @@ typedef struct CpmMessageHeader
 } CpmMessageHeader;
 
 /*
- * The beginning of a table's body. The column names follow, then the values row by row. Each is a
- * length in four bytes, that number of bytes and a zero byte. NULL consists of the length
- * CPM_NULL_LENGTH only.
+ * The start of a table's body. After it come the column names, then the values row by row. Each
+ * name or value is a length in four bytes, that number of bytes and a zero byte. NULL is the
+ * length CPM_NULL_LENGTH, with nothing after it.
  */
 typedef struct CpmTableHeader
 {
@@ -67,7 +67,7 @@ typedef struct CpmTableHeader
 
 #define CPM_NULL_LENGTH UINT32_MAX
 
-/* How many bytes a console may send in one round; enough for 100,000 server connections. */
+/* The most bytes that a console may send in a round; enough for 100,000 server connections. */
 #define CPM_MAX_BYTES (32 * 1024 * 1024)
 
 #endif							/* CPM_WIRE_H */

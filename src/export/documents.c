@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.c
- *		JSON documents for the page over HTTP: the server's state, its pools, its
- *		alerts and its PgBouncers.
+ *		JSON documents for the HTTP page: the server's state, its pools, its alerts and
+ *		its PgBouncers.
  */
 #include "postgres.h"
 
@@ -31,7 +31,7 @@
 #include "samples/worker_status.h"
 #include "utils/timestamp.h"
 
-#define MAX_POOLS 100			/* in the document; its "all" counts every pool */
+#define MAX_POOLS 100			/* pools in the document; "all" is the number that exist */
 #define MAX_LOG_ENTRIES 200
 
 /* A pool and the states of its sessions. */
@@ -46,7 +46,7 @@ typedef struct PoolRow
 typedef struct PoolRows
 {
 	int			slots;
-	PoolRow    *row;			/* by slot of counters/pool_table */
+	PoolRow    *row;			/* by slot of counters/pool_table, until they are sorted */
 } PoolRows;
 
 static double
@@ -322,7 +322,7 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_json_close(listing->json);
 }
 
-/* The document has no culprits, because they contain pids and SQL text. */
+/* Omits the culprits, because they contain pids and SQL text. */
 void
 cpm_write_alerts(StringInfo json)
 {
@@ -356,7 +356,7 @@ cpm_write_alerts(StringInfo json)
 	cpm_json_close(json);
 }
 
-/* The document has no last_error, because it contains addresses. SQL shows it. */
+/* Append one PgBouncer, without its last_error, which contains addresses and is for SQL only. */
 static void
 write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer, TimestampTz now)
 {

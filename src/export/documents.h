@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.h
- *		JSON documents for the page over HTTP.
+ *		JSON documents for the HTTP page.
  */
 #ifndef CPM_DOCUMENTS_H
 #define CPM_DOCUMENTS_H
@@ -9,10 +9,10 @@
 #include "lib/stringinfo.h"
 
 /*
- * Append a document to json: the server's state, its pools, its alerts, its PgBouncers.
- * The documents contain no SQL text, no pid and no address. The library must be
- * preloaded. Any process that may call cpm_sample_take() can call these functions;
- * they read no catalogs. They raise an error only if memory runs out.
+ * Append a document about the server's state, its pools, its alerts or its PgBouncers. The
+ * documents contain no SQL text, no pid and no address. The library must be preloaded. Any process
+ * that may call cpm_sample_take() may call these functions; they read no catalogs. They raise an
+ * error only if memory runs out.
  */
 extern void cpm_write_status(StringInfo json);
 extern void cpm_write_pools(StringInfo json);

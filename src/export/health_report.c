@@ -3,10 +3,10 @@
  * health_report.c
  *		connpool_health(): the health of the server as a JSON document.
  *
- * The document has only counts, so every role may read it. Statuses are those of the alerts,
- * which change only after a threshold has been crossed for a while. If nothing advances the
- * alerts (the library is not preloaded, or the sampler has stopped), the current values are
- * compared with the thresholds instead.
+ * The document has only counts, so every role may read it. Its statuses are those of the alerts,
+ * so that a value that crosses a threshold only briefly has no effect. If the alerts are not being
+ * updated, because the library is not preloaded or the sampler has stopped, the statuses compare
+ * the current values with the thresholds.
  */
 #include "postgres.h"
 
@@ -35,16 +35,16 @@ typedef struct HealthFacts
 	CpmSample	sample;
 	CpmWorkerStatus sampler;
 	bool		sampler_failed;
-	bool		recently_refused;	/* a connection, because no slot was free */
-	CpmVerdict	verdict[CPM_METRICS];	/* the current value against the thresholds */
-	CpmStatus	status[CPM_METRICS];	/* of the alert, or of the verdict */
-	bool		is_checked[CPM_METRICS];	/* available and not silent */
+	bool		recently_refused;	/* a connection was refused because no slot was free */
+	CpmVerdict	verdict[CPM_METRICS];	/* compares the current value with the thresholds */
+	CpmStatus	status[CPM_METRICS];	/* the alert's, or else the verdict's */
+	bool		is_checked[CPM_METRICS];	/* the metric exists and is not silent */
 } HealthFacts;
 
 /*
- * Return true if the moment lies within the last RECENT_REFUSAL_US. A moment in the future was
- * recorded before the clock was set back, so it is not recent. Allow a second, because another
- * process may have read the clock slightly after us.
+ * Return true if the moment lies within the last RECENT_REFUSAL_US. A moment more than a second in
+ * the future was recorded before the clock was set back, so it is not recent. A moment less than a
+ * second in the future may be due to another process that read the clock after this one.
  */
 static bool
 is_recent(TimestampTz moment, TimestampTz now)
@@ -56,19 +56,20 @@ static void
 gather_facts(HealthFacts *facts)
 {
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
-	bool		alerting;
+	bool		alerts_are_updated;
 
 	cpm_sample_take(&facts->sample, NULL);
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
 	facts->recently_refused = is_recent(cpm_slot_rejections_last(), facts->sample.taken_at);
-	alerting = cpm_alert_board_get(board) && !facts->sampler_failed;
+	alerts_are_updated = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		facts->verdict[i] = cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i));
-		facts->status[i] = alerting ? board->row[i].alert.status : facts->verdict[i].status;
+		facts->status[i] = alerts_are_updated ? board->row[i].alert.status :
+			facts->verdict[i].status;
 		facts->is_checked[i] = cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources) &&
 			!cpm_settings_is_silent(i);
 	}

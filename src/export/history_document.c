@@ -3,8 +3,8 @@
  * history_document.c
  *		The history of one metric as a JSON document for a chart.
  *
- * Points that lie closer together than a chart can show are merged: into the mean of their
- * means and the worst of their worst values.
+ * The time is divided into at most MAX_POINTS steps, because a chart cannot show more. The points
+ * of one step are merged into the mean of their means and the worst of their worst values.
  */
 #include "postgres.h"
 
@@ -23,7 +23,7 @@
 #define MAX_POINTS 600
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
-/* State of merging points into steps of equal length. */
+/* The state of merging points into steps of equal length. */
 typedef struct Downsampling
 {
 	StringInfo	json;
@@ -36,7 +36,7 @@ typedef struct Downsampling
 	double		worst;
 } Downsampling;
 
-/* Return the length of a unit of an age; 0 if there is no such unit. */
+/* Return the microseconds of a unit in which an age may be given; 0 for an unknown unit. */
 static int64
 unit_us(const char *unit)
 {
@@ -56,8 +56,8 @@ unit_us(const char *unit)
 }
 
 /*
- * Return true if the zone after a time is UTC or absent. A "+" in a URL decodes to a space if the
- * client has not escaped it.
+ * Return true if the rest of a time is no time zone or UTC. Accepts a space in place of "+",
+ * because a "+" that the client did not escape in the URL decodes to a space.
  */
 static bool
 is_utc(const char *zone)
@@ -67,9 +67,9 @@ is_utc(const char *zone)
 }
 
 /*
- * Parse 2026-11-24T03:00:00.000Z; returns false if the text has another form. "+00:00" or
- * nothing may stand in place of the Z. The fraction, the seconds and the time may be absent and
- * are then zero.
+ * Parse a time such as 2026-11-24T03:00:00.000Z; returns false if the text has another form. The
+ * zone may be Z, +00:00 or absent. The fraction, the seconds or the whole time of day may be
+ * absent and are then zero.
  */
 static bool
 parse_iso(const char *text, TimestampTz *moment)
@@ -78,7 +78,7 @@ parse_iso(const char *text, TimestampTz *moment)
 	int			end = 0;
 	double		seconds = 0;
 
-	/* each %n stores the end of what has matched so far, and stores nothing after a mismatch */
+	/* each %n that is reached stores how far the text has matched; a mismatch ends the scan */
 	(void) sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%lf%n",
 				  &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
 				  &end, &tm.tm_hour, &tm.tm_min, &end, &seconds, &end);
@@ -109,6 +109,7 @@ parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 		return false;
 	if (*end == '\0')
 		*moment = (TimestampTz) (number * USECS_PER_SEC) - UNIX_EPOCH_US;
+	/* reject an age that reaches back beyond the year 2000, whose product may overflow */
 	else if (unit_us(end) == 0 || number * (double) unit_us(end) > (double) now)
 		return false;
 	else
@@ -151,12 +152,15 @@ add_json_point(const CpmPoint *point, void *arg)
 	merge->points++;
 }
 
-/* Return the shortest multiple of the tier's length that gives at most MAX_POINTS steps. */
+/*
+ * Return the length of a step: the smallest multiple of the rollup's resolution that divides the
+ * time into at most MAX_POINTS steps.
+ */
 static int64
-choose_step_us(CpmRollup tier, TimestampTz since, TimestampTz until)
+choose_step_us(CpmRollup rollup, TimestampTz since, TimestampTz until)
 {
-	int64		finest_us = tier == CPM_ROLLUP_SAMPLES ?
-		cpm_sample_interval_ms * INT64CONST(1000) : cpm_rollup_length_us(tier);
+	int64		finest_us = rollup == CPM_ROLLUP_SAMPLES ?
+		cpm_sample_interval_ms * INT64CONST(1000) : cpm_rollup_length_us(rollup);
 	int64		span_us = MAX_POINTS * finest_us;
 
 	return Max((until - since + span_us - 1) / span_us, 1) * finest_us;
@@ -179,7 +183,7 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	TimestampTz to = now;
 	Downsampling merge = {.json = json, .step = -1};
 	int			id = metric ? cpm_metric_by_name(metric) : -1;
-	CpmRollup	tier;
+	CpmRollup	rollup;
 
 	if (id < 0)
 		return reject_argument(json, metric ?
@@ -192,15 +196,14 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 		return reject_argument(json, "since is after until");
 
 	/*
-	 * The oldest rollups are CPM_HOURS_KEPT hours old. Cut off the time before them, which has no
-	 * points and would only make the steps longer. A span that lies entirely outside the history
-	 * becomes an empty one.
+	 * Omit the time before the oldest rollups, because it has no points and would only make the
+	 * steps longer. A span entirely outside the history becomes empty.
 	 */
 	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
 	to = Max(Min(to, now), from);
-	tier = cpm_series_rollup(from, now);
+	rollup = cpm_series_rollup(from, now);
 	merge.since = from;
-	merge.step_us = choose_step_us(tier, from, to);
+	merge.step_us = choose_step_us(rollup, from, to);
 	merge.low_is_bad = cpm_catalogue[id].low_is_bad;
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "metric", cpm_catalogue[id].name);
@@ -209,7 +212,7 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	cpm_json_time(json, "until", to);
 	cpm_json_number(json, "stepMs", (double) merge.step_us / 1000);
 	cpm_json_open_array(json, "points");
-	cpm_series_scan(tier, id, 0, from, to, add_json_point, &merge);
+	cpm_series_scan(rollup, id, 0, from, to, add_json_point, &merge);
 	finish_step(&merge);
 	cpm_json_close_array(json);
 	cpm_json_close(json);

@@ -3,10 +3,10 @@
  * metrics_text.c
  *		connpool_metrics(): all metric families, for Prometheus.
  *
- * One pass over the sessions fills the sample and counts sessions by pool and state, so that
- * the families agree with each other. The number of series is bounded, although clients choose
- * their application names: up to CPM_MAX_POOL_SERIES pools have series of their own, and the
- * others are summed up in the series "other". Counters come from counters/monotonic_counters,
+ * One pass over the sessions fills the sample and counts the sessions of each pool by state, so
+ * that the families agree with each other. Clients choose application names, so the number of
+ * series must be bounded: up to CPM_MAX_POOL_SERIES pools have series of their own, and the series
+ * "other" is the sum of the remaining pools. Counters come from counters/monotonic_counters,
  * because Prometheus takes a counter that falls for one that was reset to zero.
  */
 #include "postgres.h"
@@ -48,14 +48,14 @@ typedef struct StateCounts
 	int			total;
 } StateCounts;
 
-/* The input and the output of one call of cpm_write_metrics(). */
+/* The data and the output of one call of cpm_write_metrics(). */
 typedef struct Scrape
 {
 	CpmExposition out;
 	CpmSample	sample;
 	CpmMonotonicCounters *monotonic;
 	StateCounts *by_pool;		/* by slot of counters/pool_table */
-	StateCounts unknown;		/* sessions whose pool is unknown */
+	StateCounts unknown;		/* sessions in "(other)", without a pool or not visited */
 } Scrape;
 
 static void
@@ -71,8 +71,8 @@ count_visible_session(const CpmSession *session, void *arg)
 }
 
 /*
- * Count the sessions that the sample includes but the pass did not visit, because they hold a slot
- * and have no backend status yet. They count as starting.
+ * Count as starting the sessions that hold a slot but have no backend status yet. The sample
+ * includes them, although the pass did not visit them.
  */
 static void
 count_hidden_sessions(Scrape *scrape)
@@ -99,8 +99,8 @@ gather(Scrape *scrape)
 }
 
 /*
- * Return the number of sessions in a state. Sessions whose state is unknown count as starting,
- * so that the exported states are those of pg_stat_activity.
+ * Return the number of sessions in a state. Sessions whose state is unknown count as starting, so
+ * that no state is exported that pg_stat_activity does not have.
  */
 static int
 state_count(const StateCounts *counts, CpmState state)
@@ -109,7 +109,10 @@ state_count(const StateCounts *counts, CpmState state)
 		(state == CPM_STATE_STARTING ? counts->of[CPM_STATE_UNKNOWN] : 0);
 }
 
-/* Append one database's samples; the common states always, so that their series do not vanish. */
+/*
+ * Append the samples of one database. Omits states without sessions, except the common ones, so
+ * that their series do not vanish whenever they are zero.
+ */
 static void
 write_database_states(CpmExposition *out, const char *database, const StateCounts *counts)
 {
@@ -137,9 +140,9 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 }
 
 /*
- * Append the samples of all databases. A database is written when the loop reaches its first pool,
- * with the sum over all of its pools. Pools without a database are added to the sessions whose
- * pool is unknown.
+ * Append the samples of all databases. The loop writes a database when it reaches the first pool
+ * of the database, with the sum over all of its pools. The sessions of pools that are named
+ * CPM_SERIES_NO_DATABASE are added to the unknown ones, which have the same label.
  */
 static void
 write_states(Scrape *scrape)
@@ -232,8 +235,9 @@ write_queries(Scrape *scrape)
 }
 
 /*
- * Return the label for an SQLSTATE: its class, or CPM_SERIES_OTHER for a class that PostgreSQL
- * does not define, because users can raise any code and would create any number of series.
+ * Return the label for an SQLSTATE: its class, which is copied to the buffer class, or
+ * CPM_SERIES_OTHER for a class that PostgreSQL does not define. Users can raise any code and could
+ * otherwise create any number of series.
  */
 static const char *
 error_class(int sqlstate, char *class)
@@ -275,15 +279,16 @@ write_errors(Scrape *scrape)
 }
 
 /*
- * Fill in the bounds of a histogram and return their number: powers of two times from, up to to.
- * Between dense_from and dense_to, also add one and a half times each of them.
+ * Fill in the bounds of a histogram and return their number. Bounds double from lowest to highest;
+ * from dense_from to below dense_to, each is followed by one and a half times itself. Both kinds
+ * are bounds of a CpmHistogram's buckets if lowest is a power of two.
  */
 static int
-fill_bounds(double *bounds_us, double from, double to, double dense_from, double dense_to)
+fill_bounds(double *bounds_us, double lowest, double highest, double dense_from, double dense_to)
 {
 	int			count = 0;
 
-	for (double bound = from; bound <= to; bound *= 2)
+	for (double bound = lowest; bound <= highest; bound *= 2)
 	{
 		bounds_us[count++] = bound;
 		if (bound >= dense_from && bound < dense_to)
@@ -352,7 +357,7 @@ write_incidents(Scrape *scrape)
 	cpm_sample_unlabeled(out, (double) scrape->monotonic->totals.leaks);
 }
 
-/* Begin a sample of a pool; NULL stands for all pools without a series of their own. */
+/* Begin a sample of a pool, or of the shared series "other" if name is NULL. */
 static void
 begin_pool_sample(CpmExposition *out, const CpmPoolName *name)
 {
@@ -383,6 +388,7 @@ write_pool_connections(Scrape *scrape)
 	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
 	StateCounts other = scrape->unknown;
 
+	/* this text and that of pool_queries contain CPM_MAX_POOL_SERIES */
 	cpm_family_begin(&scrape->out, "pool_connections", CPM_GAUGE,
 					 "Sessions by pool and state, of up to 20 pools; the others are summed up.");
 	for (int i = 0; i < pools->slots; i++)
@@ -487,7 +493,10 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 	}
 }
 
-/* Add the numbers of one pool to another: sums, and the longer wait. */
+/*
+ * Merge the numbers of a pool into another: add the connections, keep the longer wait. The wait is
+ * the last two numbers, whole seconds and microseconds.
+ */
 static void
 merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)
 {
@@ -508,10 +517,10 @@ find_pool(CpmPoolerAnswer *answer, int count, const char *database, const char *
 }
 
 /*
- * Merge the pools of an answer until each has a series of its own. Prometheus rejects a scrape
- * with the same series twice, but a console can return one pool in several rows, names that
- * differ only after the 63 bytes that are kept, and a pool that is itself called "other". Pools
- * beyond MAX_POOLER_POOLS are added to the pool "other".
+ * Merge the pools of an answer that would have the same labels, because Prometheus rejects a
+ * scrape that has a series twice. A console can return several rows for one pool, names that
+ * differ only after the 63 bytes that are kept, and a pool that is itself called "other". If there
+ * are more than MAX_POOLER_POOLS pools, the last ones are merged into the pool "other".
  */
 static void
 merge_pools(CpmPoolerAnswer *answer)
@@ -539,8 +548,8 @@ merge_pools(CpmPoolerAnswer *answer)
 }
 
 /*
- * Append the families of PgBouncer. A console that does not answer now has no pools, because its
- * last answer would look current.
+ * Append the families of PgBouncer. Omit the pools of a console that is down, because its last
+ * answer would look current.
  */
 static void
 write_poolers(Scrape *scrape)
@@ -612,9 +621,8 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	scrape->out.openmetrics = openmetrics;
 
 	/*
-	 * SQL converts the text from the database's to the client's encoding, which fails on UTF-8
-	 * unless both are UTF-8. Over HTTP, from a worker without a database, the text is always
-	 * UTF-8.
+	 * A result of SQL is converted from the database's to the client's encoding, which can fail
+	 * for UTF-8 text unless both are UTF-8. The HTTP worker, which has no database, sends UTF-8.
 	 */
 	scrape->out.only_ascii = OidIsValid(MyDatabaseId) &&
 		(GetDatabaseEncoding() != PG_UTF8 || pg_get_client_encoding() != PG_UTF8);

@@ -10,8 +10,8 @@
 
 /*
  * Append all metric families in Prometheus' text format 0.0.4, or as OpenMetrics 1.0.
- * The library must be preloaded. Any process that may call cpm_sample_take() can call
- * this function; it reads no catalogs. Takes the locks of cpm_monotonic_read().
+ * The library must be preloaded. Any process that may call cpm_sample_take() and
+ * cpm_monotonic_read() may call this function; it takes their locks and reads no catalogs.
  */
 extern void cpm_write_metrics(StringInfo text, bool openmetrics);
 

@@ -3,8 +3,8 @@
  * prometheus.c
  *		Writer for the text formats of Prometheus (0.0.4) and OpenMetrics (1.0).
  *
- * The formats differ in two ways: in OpenMetrics the name of a counter's family lacks the
- * _total of its samples, and the text ends with a mark.
+ * The formats differ in two ways. In OpenMetrics, only the samples of a counter end in _total, not
+ * its family, and the text ends with a mark.
  */
 #include "postgres.h"
 
@@ -62,9 +62,12 @@ append_escaped(StringInfo text, const char *value)
 	}
 }
 
-/* Return true if cpm_valid_utf8(), which copies, would change nothing; true for most labels. */
+/*
+ * Return true if the value needs no cpm_valid_utf8(), which copies: most labels are ASCII without
+ * backslashes.
+ */
 static bool
-is_printable_ascii(const char *value)
+is_plain_label(const char *value)
 {
 	while (*value > 0 && *value <= '~' && *value != '\\')
 		value++;
@@ -77,13 +80,13 @@ cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
 	appendStringInfoChar(exposition->text, exposition->has_labels ? ',' : '{');
 	appendStringInfoString(exposition->text, name);
 	appendStringInfoString(exposition->text, "=\"");
-	append_escaped(exposition->text, is_printable_ascii(value) ? value :
+	append_escaped(exposition->text, is_plain_label(value) ? value :
 				   cpm_valid_utf8(value, exposition->only_ascii, true));
 	appendStringInfoChar(exposition->text, '"');
 	exposition->has_labels = true;
 }
 
-/* Append an integer; many times faster than %g, and most values are integers. */
+/* Append an integer. Most values are integers, and this is many times faster than %g. */
 static void
 append_integer(StringInfo text, int64 value)
 {
@@ -92,7 +95,7 @@ append_integer(StringInfo text, int64 value)
 	appendBinaryStringInfo(text, digits, pg_lltoa(value, digits));
 }
 
-/* Append a value. Below 1e15, integers get the same text as from %.15g, only faster. */
+/* Append a value. A finite one looks as %.15g prints it, but most integers take a faster way. */
 static void
 append_value(StringInfo text, double value)
 {
@@ -148,7 +151,10 @@ append_seconds(StringInfo text, int64 us)
 	appendBinaryStringInfo(text, decimals, length);
 }
 
-/* Append the sample of a histogram that counts the durations below a bound. */
+/*
+ * Append the sample of one bucket: the number of all durations below bound_us. cpm_sample_end()
+ * closes the brace of the label.
+ */
 static void
 append_bucket(CpmExposition *exposition, double bound_us, uint64 count)
 {

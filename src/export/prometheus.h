@@ -16,17 +16,17 @@
 typedef struct CpmExposition
 {
 	StringInfo	text;			/* the output */
-	bool		openmetrics;	/* OpenMetrics 1.0, not text format 0.0.4 */
-	bool		only_ascii;		/* escape other bytes: the reader does not decode UTF-8 */
+	bool		openmetrics;	/* write OpenMetrics 1.0, not text format 0.0.4 */
+	bool		only_ascii;		/* escape other bytes, because the reader may reject UTF-8 */
 	const char *family;			/* the current family, without the prefix */
-	const char *suffix;			/* appended to the family's name in its samples */
-	bool		has_labels;		/* the current sample has had a label */
+	const char *suffix;			/* of the names of the family's samples */
+	bool		has_labels;		/* a label of the current sample has been written */
 } CpmExposition;
 
 typedef enum CpmFamilyType
 {
 	CPM_GAUGE,
-	CPM_COUNTER,				/* samples end in _total */
+	CPM_COUNTER,				/* its samples end in _total */
 	CPM_HISTOGRAM
 } CpmFamilyType;
 
@@ -50,14 +50,14 @@ extern void cpm_sample_labeled(CpmExposition *exposition, const char *label_name
 							   const char *label_value, double value);
 
 /*
- * Append all samples of a histogram family of durations: the cumulative count below each
- * bound, the sum and the count. Bounds ascend, are in microseconds and must be bounds of
- * the histogram's buckets; the output is in seconds.
+ * Append all samples of a histogram of durations, in seconds: the cumulative count below each
+ * bound, the sum and the count. The bounds are in microseconds and ascending, and must be among
+ * the bounds of the histogram's buckets.
  */
 extern void cpm_sample_histogram(CpmExposition *exposition, const CpmHistogram *histogram,
 								 uint64 sum_us, const double *bounds_us, int bounds);
 
-/* Append the end mark that OpenMetrics requires. */
+/* Append the end mark, if the format is OpenMetrics. */
 extern void cpm_exposition_end(CpmExposition *exposition);
 
 #endif							/* CPM_PROMETHEUS_H */

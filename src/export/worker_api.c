@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * worker_api.c
- *		The table of functions that the preloaded library publishes for the libraries
- *		of its workers: the one that polls PgBouncer and the one that serves HTTP.
+ *		The table of functions that the preloaded library publishes for the libraries of
+ *		the PgBouncer worker and the HTTP worker.
  */
 #include "postgres.h"
 
@@ -45,6 +45,7 @@ is_ready(void)
 	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
 }
 
+/* Append a document like that of write_health(), while the server's sessions cannot be scanned. */
 static void
 write_starting_health(StringInfo json)
 {

@@ -68,7 +68,7 @@ typedef struct CpmWorkerApi
 	void		(*write_alerts) (StringInfo json);
 	void		(*write_poolers) (StringInfo json);
 
-	/* The same; returns false, with an error document, if an argument is invalid. */
+	/* export/: if an argument is invalid, appends an error document and returns false */
 	bool		(*write_history) (StringInfo json, const char *metric, const char *since,
 								  const char *until);
 } CpmWorkerApi;
@@ -77,9 +77,9 @@ typedef struct CpmWorkerApi
 extern void cpm_worker_api_publish(void);
 
 /*
- * Return the table, for a worker's library of the given name. Raises a FATAL error if
- * connpool_monitor is not preloaded, or if the preloaded library has another version of
- * the table because the server was not restarted after an update.
+ * Return the table. Raises a FATAL error, which names the library of the calling worker, if
+ * connpool_monitor is not preloaded, or if the preloaded library has another version of the table
+ * because the server was not restarted after an update.
  */
 static inline const CpmWorkerApi *
 cpm_worker_api_find(const char *library)

@@ -12,20 +12,23 @@
 #define CPM_HIDDEN_QUERY "<insufficient privilege>"
 
 /*
- * Return true if the caller may see the state, times, address and query of the role's sessions:
- * the caller has the privileges of that role or of pg_read_all_stats.
+ * Return true if the caller may see the state, times, address and query of the role's sessions,
+ * because the caller has the privileges of that role or of pg_read_all_stats.
  */
 extern bool cpm_may_see(Oid role);
 
-/* Return true if the caller may see them for the sessions of all roles. */
+/* Return true if cpm_may_see() is true for every role. */
 extern bool cpm_may_see_all(void);
 
 /*
- * Fail with 42501 unless a view of the extension calls the function, as the function's last
- * argument proves (view_pass.h), or the caller may read all columns of the given view, which is
- * in the function's schema. EXECUTE on the functions behind views is granted to PUBLIC, because
- * PostgreSQL checks EXECUTE on the functions in a view against the reader, not against the view's
- * owner.
+ * Check that the caller may read the rows of a view. Returns if the last argument of the function
+ * is the view pass (view_pass.h), because then a view calls the function and PostgreSQL has
+ * checked the privileges on that view. Otherwise requires SELECT on the whole view, which is
+ * looked up by name in the function's schema: fails with 42501 without it, and with 42P01 if there
+ * is no such view.
+ *
+ * This check replaces privileges on the functions. PostgreSQL checks EXECUTE on the functions in a
+ * view against the reader, not against the view's owner, so EXECUTE is granted to PUBLIC.
  */
 extern void cpm_require_view(FunctionCallInfo fcinfo, const char *view);
 

@@ -34,12 +34,12 @@ online_processors(void)
 #endif
 }
 
-/* The answers of all poolers, and the number of sessions of each pool through each pooler. */
+/* The last answer of each PgBouncer, and the number of its server connections in each pool. */
 typedef struct PooledSessions
 {
 	int			poolers;
 	int		   *sessions;		/* [pool * poolers + pooler] */
-	CpmPoolerAnswer *answer;	/* by pooler, as are the arrays below */
+	CpmPoolerAnswer *answer;	/* this array and those below are by pooler */
 	bool	   *has_answer;
 	char		(*name)[CPM_POOLER_NAME_SIZE];
 } PooledSessions;
@@ -47,12 +47,13 @@ typedef struct PooledSessions
 static void
 count_pooled_session(const CpmSession *session, void *arg)
 {
-	const CpmPoolersFreshness not_asked = {0};
+	/* freshness only distinguishes direct sessions from unknown ones; neither counts here */
+	const CpmPoolersFreshness no_freshness = {0};
 	PooledSessions *pooled = arg;
 	int			pool = cpm_slot_pool(session->proc_number, session->pid);
 	int			pooler;
 
-	if (pool >= 0 && cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
+	if (pool >= 0 && cpm_pooling_of(session, &no_freshness, &pooler) == CPM_POOLING_POOLED)
 		pooled->sessions[pool * pooled->poolers + pooler]++;
 }
 
@@ -76,9 +77,12 @@ gather_pooled_sessions(int pools)
 	return pooled;
 }
 
-/* Set the number of the pool's pooled sessions, and the pooler that has most of them. */
+/*
+ * Set how many sessions of the pool are server connections of a PgBouncer, and the PgBouncer with
+ * the most of them; NULL if there are none.
+ */
 static void
-set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int index)
+set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int pool)
 {
 	int			most = 0;
 
@@ -87,7 +91,7 @@ set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int index)
 	evidence->answer = NULL;
 	for (int i = 0; i < pooled->poolers; i++)
 	{
-		int			count = pooled->sessions[index * pooled->poolers + i];
+		int			count = pooled->sessions[pool * pooled->poolers + i];
 
 		evidence->pooled += count;
 		if (count <= most)
@@ -110,7 +114,7 @@ gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int inde
 /*
  * Return how many connections all pools together would have if each had its recommended size. A
  * pool without a recommendation counts with its present connections. Uses evidence and advice as
- * scratch space.
+ * scratch space. Needs no pooler in the evidence, because the size does not depend on it.
  */
 static int
 total_recommended_size(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence,
@@ -196,7 +200,10 @@ emit_pool_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence,
 	cpm_row_emit(&row, result);
 }
 
-/* Return true for every pool in use, but for "(other)" only if it has counted a session. */
+/*
+ * Return true if the view shows the slot. The slot of "(other)" is always in use, so it is shown
+ * only after it has counted a session or a transaction.
+ */
 static bool
 has_row(const CpmPoolSnapshot *list, int index)
 {
@@ -205,6 +212,10 @@ has_row(const CpmPoolSnapshot *list, int index)
 		 list->pool[index].connections > 0 || list->pool[index].counts.of[CPM_TRANSACTIONS] > 0);
 }
 
+/*
+ * Columns: database, role, application_name, observed, connections, busy_p50, busy_p95, busy_p99,
+ * busy_max, recommended_size, recommended_mode, session_features, reasons.
+ */
 Datum
 connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_views.c
- *		connpool_alerts: the present status of each alert. connpool_alert_log: its changes.
+ *		connpool_alerts: the present status of each alert.
+ *		connpool_alert_log: the status changes of all alerts.
  */
 #include "postgres.h"
 
@@ -16,8 +17,8 @@ PG_FUNCTION_INFO_V1(connpool_alerts_1_0);
 PG_FUNCTION_INFO_V1(connpool_alert_log_1_0);
 
 /*
- * Return the culprit, or NULL if the caller may not see all sessions, because the culprit may be a
- * session of any role.
+ * Return the culprit; NULL if there is none, or if the caller may not see the sessions of all
+ * roles. The culprit may be a session of any role, and its role is not recorded.
  */
 static const char *
 culprit_or_null(const char *culprit)

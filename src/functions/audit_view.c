@@ -3,8 +3,8 @@
  * audit_view.c
  *		connpool_audit(): gathers the evidence for the audit and returns its findings.
  *
- * The timeouts that a new session of each role in each database would have are read from the
- * catalogs, through SPI and with the caller's privileges.
+ * One practice concerns the timeouts that a new session of a role in a database would have. A
+ * query through SPI, with the caller's privileges, reads them from the catalogs.
  */
 #include "postgres.h"
 
@@ -56,6 +56,7 @@ gather_pools(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 	}
 }
 
+/* Append text to a list of CPM_AUDIT_LIST_SIZE bytes. A list that is too long is truncated. */
 static void
 append_finding(char *list, const char *separator, const char *text)
 {
@@ -64,7 +65,10 @@ append_finding(char *list, const char *separator, const char *text)
 	strlcat(list, text, CPM_AUDIT_LIST_SIZE);
 }
 
-/* Return the timeout that raises this SQLSTATE when it expires; -1 if none does. */
+/*
+ * Return the timeout that raises this SQLSTATE when it expires; -1 if none does. Cancel requests
+ * and NOWAIT raise two of these SQLSTATEs too, so their count is an upper bound.
+ */
 static int
 timeout_by_sqlstate(int sqlstate)
 {
@@ -147,14 +151,17 @@ gather_leaks(CpmAuditEvidence *evidence)
 }
 
 /*
- * Arguments: roles and databases of pools (arrays of equal length), names of settings.
+ * $1 and $2 are the roles and databases of the pools, as arrays of equal length; $3 is the names
+ * of the settings.
  *
- * Returns one row for each pair of role and database: "role in database", and an array that says
- * for each setting whether it is set. Superusers are left out, because they can change any
- * setting. The most specific value in pg_db_role_setting applies: that of the role in the
- * database, then of the role, of the database, of all roles. Without one, the server's value
- * applies. It is unknown, and taken as 0, if the caller's session has overridden it. Keepalive
- * settings at their defaults, which are the operating system's, count as unset.
+ * Returns one row for each pair of role and database: the text "role in database", and a boolean
+ * for each setting, true if it is set. Omits superusers, because they can change any setting.
+ *
+ * The most specific entry of pg_db_role_setting applies: first that of the role in the database,
+ * then those of the role, of the database and of all roles. Without an entry, the server's value
+ * applies. The query cannot see that value, and takes it for 0, if such an entry or the startup
+ * packet has overridden it for the caller's own session. A keepalive setting at its default counts
+ * as unset, because the operating system then decides.
  */
 static const char timeouts_query[] =
 "SELECT quote_ident(r.rolname) || ' in ' || quote_ident(d.datname),"
@@ -215,6 +222,7 @@ record_timeouts(CpmAuditEvidence *evidence, HeapTuple tuple, TupleDesc descripti
 	for (int i = 0; i < CPM_TIMEOUTS; i++)
 	{
 		evidence->has_timeout[i] += is_set[i];
+		/* the enum begins with the timeouts that the practice requires */
 		lacks_one |= i <= CPM_IDLE_IN_TRANSACTION_TIMEOUT && !is_set[i];
 	}
 	if (lacks_one)
@@ -236,11 +244,12 @@ gather_timeouts(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 }
 
 /*
- * Gather the evidence that needs SQL. timeouts_query does not qualify its names, so set
- * search_path while it runs: otherwise a user's objects could stand in for PostgreSQL's.
+ * Gather the evidence from pg_stat_statements and from the catalogs. timeouts_query does not
+ * qualify its names, so set search_path while it runs: otherwise a user's objects could stand in
+ * for PostgreSQL's.
  */
 static void
-gather_by_sql(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
+gather_statements_and_timeouts(CpmAuditEvidence *evidence, const CpmPoolSnapshot *list)
 {
 	int			level;
 
@@ -274,7 +283,7 @@ connpool_audit_1_0(PG_FUNCTION_ARGS)
 	gather_errors(evidence);
 	gather_monitoring(evidence);
 	gather_leaks(evidence);
-	gather_by_sql(evidence, &list);
+	gather_statements_and_timeouts(evidence, &list);
 	for (int i = 0; i < CPM_PRACTICES; i++)
 	{
 		cpm_audit(i, evidence, finding);

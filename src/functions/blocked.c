@@ -23,8 +23,8 @@
 PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
 
 /*
- * Return the relation that the lock is on; InvalidOid if it is on another kind of object or in
- * another database.
+ * Return the relation that is locked, or that contains the locked page or row; InvalidOid for
+ * another kind of object, and for a relation of another database.
  */
 static Oid
 locked_relation(const LOCKTAG *lock)
@@ -56,6 +56,7 @@ add_relation(CpmRow *row, const LOCKTAG *lock)
 		cpm_row_null(row);
 }
 
+/* Add the session's query, redacted for the caller; NULL if session is NULL. */
 static void
 add_query(CpmRow *row, const CpmSession *session)
 {
@@ -67,8 +68,9 @@ add_query(CpmRow *row, const CpmSession *session)
 }
 
 /*
- * Add root_state and root_wait_event: NULL if the caller may not see the session; the state of a
- * prepared transaction (root_pid 0) is "prepared".
+ * Add root_state and root_wait_event. Both are NULL if the root is not a client session (root is
+ * NULL) or the caller may not see it. A prepared transaction, which has root_pid 0, has the state
+ * "prepared".
  */
 static void
 add_root_state(CpmRow *row, const CpmSession *root, int root_pid)
@@ -111,6 +113,10 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 	cpm_row_emit(&row, result);
 }
 
+/*
+ * Columns: pid, database, role, application_name, waiting, lock_type, relation, blocked_by,
+ * root_blocker, query, root_query, lock_mode, root_state, root_wait_event.
+ */
 Datum
 connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
 {
@@ -131,7 +137,7 @@ connpool_blocked_queries_1_0(PG_FUNCTION_ARGS)
 	{
 		const CpmSession *session = cpm_session_by_pid(&sessions, waits[i].pid);
 
-		/* the waiter is not a client, or has disconnected since */
+		/* skip a waiter that is not a client session, or has ended since the waits were read */
 		if (session != NULL)
 			emit_wait(result, &sessions, session, &waits[i], root_pids[i]);
 	}

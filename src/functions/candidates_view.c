@@ -4,8 +4,8 @@
  *		connpool_batch_candidates and connpool_cache_candidates: statements of
  *		pg_stat_statements that should be batched or cached.
  *
- * Statements inside functions (pg_stat_statements.track = all) are left out, because no client
- * sends them or receives their rows. So are statements on system catalogs or on this
+ * The views omit statements inside functions (pg_stat_statements.track = all), because no client
+ * sends them or receives their rows. They also omit statements on system catalogs or on this
  * extension's objects, and statements whose text the caller may not see.
  */
 #include "postgres.h"
@@ -31,7 +31,7 @@
 PG_FUNCTION_INFO_V1(connpool_batch_candidates_1_0);
 PG_FUNCTION_INFO_V1(connpool_cache_candidates_1_0);
 
-/* A role in a database, with the totals of pg_stat_statements and of our pools for it. */
+/* Totals of the statements of one role in one database. */
 typedef struct StatementOwner
 {
 	struct
@@ -39,9 +39,9 @@ typedef struct StatementOwner
 		Oid			database;
 		Oid			role;
 	}			key;			/* hash key */
-	int64		calls;			/* in pg_stat_statements, top-level statements only */
-	uint64		queries;		/* in our pools */
-	uint64		transactions;	/* in our pools */
+	int64		calls;			/* counted by pg_stat_statements, top-level statements only */
+	uint64		queries;		/* counted by the pools of this extension */
+	uint64		transactions;	/* likewise */
 } StatementOwner;
 
 typedef struct Candidate
@@ -73,7 +73,7 @@ enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
 	return owner;
 }
 
-/* Add the counters of each pool to the owner that has the pool's role and database. */
+/* Add to each owner the counters of all pools that have its role and database. */
 static void
 add_pool_counters(HTAB *owners)
 {
@@ -128,13 +128,13 @@ collect_owners(const CpmStatements *statements, const CpmStatementColumns *colum
 }
 
 /*
- * Return the owner's number of transactions, by which the statement's calls are divided; -1 if
- * our counters do not cover the time in which pg_stat_statements counted the calls.
+ * Return the owner's number of transactions, as the divisor for calls per transaction. Returns -1
+ * if the pools have counted for a shorter time than pg_stat_statements.
  *
- * The two are reset at different times. If pg_stat_statements was reset earlier, it has counted
- * more statements than our pools have, and the ratio would be too high. An excess of half is
- * tolerated, because pg_stat_statements counts the query of a cursor as well as DECLARE and
- * FETCH. A role that sessions only assume with SET ROLE has no pool and hence no queries.
+ * The two are reset independently. If pg_stat_statements was reset earlier than the pools, it has
+ * counted more statements, and the ratio would be too high. Tolerate half as many again, because
+ * pg_stat_statements counts the query of a cursor in addition to DECLARE and FETCH. The result is
+ * also -1 for a role that sessions only assume with SET ROLE, because it has no pool.
  */
 static int64
 owner_transactions(const StatementOwner *owner, int64 calls)
@@ -306,7 +306,7 @@ connpool_cache_candidates_1_0(PG_FUNCTION_ARGS)
 	return list_candidates(fcinfo, "connpool_cache_candidates", cpm_evaluate_cache, emit_cache);
 }
 
-/* The candidates whose verdict is certain. */
+/* The number and the total time of the candidates whose verdict is certain. */
 typedef struct CertainCandidates
 {
 	int			count;

@@ -7,10 +7,10 @@
 #define CPM_CANDIDATES_VIEW_H
 
 /*
- * Return the number of rows with high confidence in connpool_batch_candidates, or the number of
- * rows in connpool_cache_candidates, among the statements that the caller may see; *total_ms is
- * their total execution time. Returns -1 if pg_stat_statements is not preloaded, not in this
- * database, or not executable by the caller.
+ * Return how many rows the caller would see in a view: the rows of connpool_batch_candidates with
+ * high confidence, or all rows of connpool_cache_candidates. Sets *total_ms to the total execution
+ * time of their statements. Returns -1 if pg_stat_statements is not preloaded, is not installed in
+ * this database, or may not be executed by the caller. Needs a transaction.
  */
 extern int	cpm_count_batch_candidates(double *total_ms);
 extern int	cpm_count_cache_candidates(double *total_ms);

@@ -4,8 +4,8 @@
  *		Draws a series of values in text: bars, an axis, thresholds.
  *
  * Each column is a bar: solid up to the lower of its mean and its worst value, shaded from there
- * up to the higher one. A column without a value has a dot at the bottom, which distinguishes it
- * from a column of zero. Thresholds are lines behind the bars, labeled at the axis.
+ * up to the higher one. A column without a value shows a dot at the bottom, and a column of zero
+ * shows the lowest bar. Thresholds are lines behind the bars, labeled at the axis.
  */
 #include "postgres.h"
 

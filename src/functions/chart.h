@@ -14,8 +14,8 @@ typedef struct CpmChart
 	int			columns;
 	int			height;			/* in rows of text, without the axis */
 	const double *solid;		/* NaN: the column has no value */
-	const double *shaded;		/* at or above solid */
-	double		warning;		/* NaN: no such threshold */
+	const double *shaded;		/* never below solid */
+	double		warning;		/* a threshold; NaN if it is off */
 	double		critical;		/* likewise */
 	double		scale;			/* the value at the upper edge */
 	int			label_width;	/* in characters, of the labels left of the axis */
@@ -25,11 +25,16 @@ typedef struct CpmChart
 /* Set scale and label_width so that all values and thresholds are visible. */
 extern void cpm_chart_fit(CpmChart *chart);
 
-/* Append a line of the chart, counted from the top (0 to height - 1), or the horizontal axis. */
+/* Append one line of the bars; line 0 is the top, line height - 1 the bottom. */
 extern void cpm_chart_line(const CpmChart *chart, int line, StringInfo out);
+
+/* Append the line of the horizontal axis. */
 extern void cpm_chart_axis(const CpmChart *chart, StringInfo out);
 
-/* Append one line that explains the characters that the chart uses. */
+/*
+ * Append the line that explains the characters of the chart. low_is_bad means that the worst value
+ * is the lowest one, so that bars are solid up to the worst value and not up to the mean.
+ */
 extern void cpm_chart_legend(const CpmChart *chart, bool low_is_bad, StringInfo out);
 
 #endif							/* CPM_CHART_H */

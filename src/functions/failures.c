@@ -29,6 +29,7 @@ connpool_errors_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, "connpool_errors");
 	cpm_require_preloaded("connpool_errors");
 	result = cpm_rows_begin(fcinfo);
+	/* the entry after the last code counts the errors that found no entry of their own */
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 	{
 		CpmErrorCount count = cpm_errors_get(i);

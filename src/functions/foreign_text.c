@@ -3,10 +3,10 @@
  * foreign_text.c
  *		Makes text from other databases and from clients valid in the reader's encoding.
  *
- * Shared memory holds names and queries unconverted: in the encoding of another database, in
- * none (SQL_ASCII), or truncated in the middle of a character. PostgreSQL converts text when it
- * sends it to a client, and raises an error if it cannot. A single invalid byte from any session
- * would thus make a view fail for all readers. These functions replace such bytes with "?".
+ * Names and queries in shared memory are unconverted. They may be in the encoding of another
+ * database, in no encoding (SQL_ASCII), or truncated in the middle of a character. PostgreSQL
+ * raises an error if it cannot convert text that it sends to a client, so one invalid byte from
+ * any session would make a view fail for all readers. These functions replace such bytes with "?".
  *
  * Nearly all text is plain ASCII, which is valid in every server encoding, so it is detected
  * first and returned without a copy.
@@ -72,6 +72,7 @@ convert_character(Oid conversion, const char *source, int length, int source_enc
 	done = pg_do_encoding_conversion_buf(conversion, source_encoding, target_encoding, bytes,
 										 length, (unsigned char *) target, MAX_CHARACTER_SIZE,
 										 true);
+	/* done is the number of source bytes that were converted */
 	return done == length ? (int) strlen(target) : 0;
 }
 
@@ -137,6 +138,7 @@ cpm_text_for_client(const char *text)
 	/* PostgreSQL does not convert SQL_ASCII text, but verifies it in the client's encoding */
 	if (server == PG_SQL_ASCII)
 		return copy_valid(text, client, InvalidOid, client);
+	/* from here on the text is valid, so that each character has a length above 0 */
 	text = cpm_text_to_server(text, server);
 	conversion = find_conversion(server, client);
 	if (!OidIsValid(conversion))

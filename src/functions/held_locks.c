@@ -4,14 +4,13 @@
  *		Describes the locks and snapshots that a session or a prepared transaction holds.
  *
  * An example: "AccessExclusiveLock on public.orders, ExclusiveLock on advisory lock 42; xmin
- * 1234 transactions old". The locks are those that other sessions may have to wait for; the ages
- * show how old the dead rows are that VACUUM cannot remove. The description omits a
- * transaction's locks on its own ids, because every transaction has them, and predicate locks,
- * because no session waits for them.
+ * 1234 transactions old". Other sessions may have to wait for these locks, and VACUUM cannot
+ * remove rows that died after the xmin. The description omits a transaction's locks on its own
+ * ids, because every transaction has them, and predicate locks, because no session waits for them.
  *
- * The lock table is copied once for all rows of a result. Looking up a relation's name takes no
- * lock, so a relation that has just been dropped, is not committed yet or belongs to another
- * database is shown by its OID.
+ * The lock table is copied once for all rows of a result. Relation names are looked up without a
+ * lock. A relation that was dropped meanwhile, is not committed yet or belongs to another database
+ * is shown by its OID.
  */
 #include "postgres.h"
 
@@ -29,7 +28,7 @@
 
 #define MAX_LOCKS_SHOWN 10
 
-/* locktag_field4 of an advisory lock with one key of 64 bits; otherwise it has two of 32 bits. */
+/* locktag_field4 of an advisory lock whose key is a bigint; other advisory locks have two int4. */
 #define ADVISORY_KEY_IS_BIGINT 1
 
 typedef struct HeldLock
@@ -192,7 +191,7 @@ append_locks(StringInfo out, HeldLocks *locks)
 		appendStringInfo(out, " and %d more", locks->count - MAX_LOCKS_SHOWN);
 }
 
-/* Append the age of the id, as SQL's age() computes it, unless the id is invalid. */
+/* Append the age of xid in transactions, as SQL's age() computes it, unless xid is invalid. */
 static void
 append_age(StringInfo out, const char *separator, const char *what, TransactionId xid)
 {
@@ -229,15 +228,15 @@ cpm_session_held_locks(LockData **table, const CpmSession *session)
 	for (int i = 0; i < all->nelements; i++)
 		if (all->locks[i].pid == session->pid)
 			add_held_modes(&locks, &all->locks[i]);
-	/* the session may have ended and another process may have taken its PGPROC */
+	/* xmin and xid are another session's if that has taken over the PGPROC */
 	if (proc->pid != session->pid)
 		xmin = xid = InvalidTransactionId;
 	return describe(&locks, xmin, xid);
 }
 
 /*
- * Return the lock of a prepared transaction on its own id; NULL if it has none, which is the case
- * during recovery.
+ * Return the lock that a prepared transaction holds on its own id; NULL during recovery, in which
+ * prepared transactions do not hold it.
  */
 static const LockInstanceData *
 own_lock_of_prepared(const LockData *all, TransactionId xid)
@@ -254,8 +253,8 @@ own_lock_of_prepared(const LockData *all, TransactionId xid)
 }
 
 /*
- * All prepared transactions have pid 0 in the lock table, so find the virtual transaction id of
- * this one by its lock on its own id.
+ * The pid does not identify a prepared transaction in the lock table, because all of them have
+ * pid 0. Its lock on its own id shows its virtual transaction id, which its other locks share.
  */
 const char *
 cpm_prepared_xact_held_locks(LockData **table, const CpmPrepared *prepared)

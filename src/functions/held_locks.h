@@ -10,11 +10,11 @@
 #include "storage/lock.h"
 
 /*
- * Return a palloc'd description of the locks held, the strongest first, and of the ages of the
- * xmin and of the transaction id, in transactions; NULL if there are none.
+ * Return a palloc'd description of up to ten locks, the strongest first, the number of further
+ * locks, and the ages of the xmin and of the transaction id; NULL if there is nothing to describe.
  *
- * *table caches the lock table across calls. The caller sets it to NULL before the first call,
- * which copies the lock table while it holds all lock partition locks in shared mode. Needs a
+ * *table caches the lock table. The caller sets it to NULL before the first call, and that call
+ * copies the lock table while holding all lock partition locks in shared mode. Needs a
  * transaction, because it looks up names.
  */
 extern const char *cpm_session_held_locks(LockData **table, const CpmSession *session);

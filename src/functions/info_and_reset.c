@@ -2,7 +2,7 @@
 /*
  * info_and_reset.c
  *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
- *		_connpool_install_check(): called by CREATE EXTENSION before it creates anything.
+ *		_connpool_install_check(): checks for name conflicts early in CREATE EXTENSION.
  */
 #include "postgres.h"
 
@@ -64,7 +64,7 @@ append_missing_worker(StringInfo problems, const char *problem)
 				   "or see the server log", problem);
 }
 
-/* Append the problems of the workers that run only if a setting enables them. */
+/* Append the problems of the HTTP and PgBouncer workers, which run only if they are configured. */
 static void
 append_optional_worker_problems(StringInfo problems)
 {
@@ -114,6 +114,11 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 	return problems.len > 0 ? problems.data : NULL;
 }
 
+/*
+ * Columns: version, preloaded, sampler_running, last_sample, sample_time, samples,
+ * samples_missed, shared_memory_bytes, refusals_counted, failures_exact, pools_used,
+ * pools_folded, notifications_dropped, stats_reset, last_saved, last_save_error, problem.
+ */
 Datum
 connpool_info_1_0(PG_FUNCTION_ARGS)
 {
@@ -131,13 +136,12 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
 	cpm_row_int8(&row, cpm_shmem_total_size());
-
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged());	/* refusals_counted */
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());	/* failures_exact */
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged());
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_evicted());
 	cpm_row_int8(&row, cpm_notifications_dropped());
-	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at()); /* stats_reset */
+	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
 	cpm_row_timestamptz(&row, saver.last_round);
 	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
 	cpm_row_text(&row, describe_problems(&sampler, &saver));
@@ -150,7 +154,7 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	/* the lock serializes resets and keeps sessions from evicting pools meanwhile */
+	/* the lock excludes other resets, and evictions, which would move counts between pools */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();
@@ -205,9 +209,8 @@ refuse_schema(const char *schema, const char *object)
 }
 
 /*
- * Fail if the schema has a function or a relation of a name that the extension is about to
- * create, because users may have created these themselves. CREATE EXTENSION would fail anyway, but
- * without a hint.
+ * Fail with 42710 if the schema already has get_connection_stats() or slow_queries, which users
+ * may have created themselves. CREATE EXTENSION would fail anyway, but without a hint.
  */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)

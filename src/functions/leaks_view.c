@@ -2,7 +2,7 @@
 /*
  * leaks_view.c
  *		connpool_leaks: sessions and prepared transactions that look forgotten.
- *		connpool_leak_log and connpool_leak_stats: former suspects, one by one and in total.
+ *		connpool_leak_log: former suspects. connpool_leak_stats: totals by kind.
  */
 #include "postgres.h"
 
@@ -43,7 +43,10 @@ typedef struct LeakListing
 	CpmRow		row;
 } LeakListing;
 
-/* An active session that waits for its next message runs none, except COPY, which reads messages. */
+/*
+ * Return true if a statement is running. The session can be active without one, while it waits
+ * for the next message of the extended protocol. COPY waits for messages while it runs.
+ */
 static bool
 runs_statement(const CpmSession *session)
 {
@@ -52,8 +55,8 @@ runs_statement(const CpmSession *session)
 }
 
 /*
- * Add the number of statements that the session has run since it connected, including one that
- * is running; 0 if it was never used, NULL if the session has no slot.
+ * Add the number of statements since the session connected, including the one that runs now.
+ * 0 means that the session was never used; NULL, that it has no slot and is not counted.
  */
 static void
 add_queries(CpmRow *row, const CpmSession *session)
@@ -102,9 +105,10 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 }
 
 /*
- * Return true if the wait is for the prepared transaction, or may be. All prepared transactions
- * have pid 0 as blockers. A wait for a row names the transaction id; a wait for another kind of
- * lock names none, so it counts for each prepared transaction.
+ * Return true if the prepared transaction blocks the wait, or cannot be ruled out. The pid of the
+ * blocker does not identify it, because all prepared transactions have pid 0. A wait for a row is
+ * a wait for a transaction id, which does. A wait for another kind of lock counts for every
+ * prepared transaction.
  */
 static bool
 waits_for_prepared(const CpmLockWait *wait, const void *arg)
@@ -131,6 +135,7 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_null(row);			/* no application name */
 	cpm_row_null(row);			/* no address */
 	cpm_row_text(row, visible ? "prepared" : NULL);
+	/* held and xact_age are the same, because the time before PREPARE is not recorded */
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 
@@ -144,8 +149,9 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 }
 
 /*
- * Return when the session's pool last opened a session: the later of the pool table's record and
- * the start of the pool's newest connected session; 0 if unknown.
+ * Return when the session's pool last opened a session: the later of the time that the pool table
+ * records and newest_connected, the start of the newest session that is still connected. Returns 0
+ * (unknown) for "(other)", whose sessions belong to different pools.
  */
 static TimestampTz
 pool_last_opened(const CpmSession *session, TimestampTz newest_connected)
@@ -162,12 +168,13 @@ emit_leaked_sessions(LeakListing *listing)
 {
 	CpmSessionList sessions = cpm_session_list();
 	TimestampTz *newest = palloc((sessions.count + 1) * sizeof(TimestampTz));
-	char	   *names = palloc((sessions.count + 1) * NAMEDATALEN);
+	char	   *applications = palloc((sessions.count + 1) * NAMEDATALEN);
 
+	/* cpm_newest_of_pools() identifies pools by it, and reorders the sessions */
 	for (int i = 0; i < sessions.count; i++)
 	{
-		sessions.session[i].pool_application = names + i * NAMEDATALEN;
-		cpm_pool_application(names + i * NAMEDATALEN, sessions.session[i].application_name,
+		sessions.session[i].pool_application = applications + i * NAMEDATALEN;
+		cpm_pool_application(applications + i * NAMEDATALEN, sessions.session[i].application_name,
 							 cpm_application_grouping);
 	}
 	cpm_newest_of_pools(sessions.session, sessions.count, newest);
@@ -183,6 +190,10 @@ emit_leaked_sessions(LeakListing *listing)
 	}
 }
 
+/*
+ * Columns: kind, pid, database, role, application_name, client_addr, state, held, xact_age,
+ * blocks, query, queries, holds.
+ */
 Datum
 connpool_leaks_1_0(PG_FUNCTION_ARGS)
 {
@@ -237,7 +248,7 @@ emit_leak_end(const void *entry, void *arg)
 	cpm_row_emit(row, listing->result);
 }
 
-/* Columns: at, kind, outcome, pid, database, role, application_name, held. The newest first. */
+/* Columns: at, kind, outcome, pid, database, role, application_name, held. Newest row first. */
 Datum
 connpool_leak_log_1_0(PG_FUNCTION_ARGS)
 {

@@ -28,8 +28,9 @@ add_integer(CpmRow *row, double value, bool round_up)
 }
 
 /*
- * Columns: metric_name, current_value, max_value, status; in the catalogue's order. Values are
- * rounded up for metrics of which low values are bad, otherwise down.
+ * Columns: metric_name, current_value, max_value, status; in the catalogue's order. Rounds a value
+ * up if low values of the metric are bad, otherwise down, so that a value that has not reached its
+ * threshold is not shown as if it had.
  */
 Datum
 get_connection_stats_1_0(PG_FUNCTION_ARGS)

@@ -32,7 +32,7 @@ PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 #define MIN_HEIGHT 3
 #define MAX_HEIGHT 200
 
-#define MIN_COLUMNS 8			/* even if the labels leave less room */
+#define MIN_COLUMNS 8			/* a chart with long labels exceeds its width instead */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
 
 /* The columns of a chart while points are added to them. */
@@ -47,7 +47,7 @@ typedef struct ChartColumns
 	double	   *worst;			/* NaN: the column has no point */
 } ChartColumns;
 
-/* Add the point to every column that its time overlaps; a point may be longer than a column. */
+/* Add the point to each column that its span overlaps. The span may cover many columns. */
 static void
 add_point(const CpmPoint *point, void *arg)
 {
@@ -106,7 +106,7 @@ fill_chart(CpmChart *chart, const ChartColumns *columns)
 	chart->shaded = shaded;
 }
 
-/* Return the time in the session's time zone, in a format that suits the span of the chart. */
+/* Return the time in the session's time zone; the format depends on the span of the chart. */
 static char *
 time_label(TimestampTz at, int64 span_us)
 {
@@ -211,7 +211,7 @@ since_argument(FunctionCallInfo fcinfo, int argument, TimestampTz now)
 	return since;
 }
 
-/* Set the present thresholds. They may have been different in the time that the chart shows. */
+/* Set the present thresholds, although others may have applied during the chart's time. */
 static void
 set_thresholds(CpmChart *chart, CpmMetricId metric)
 {
@@ -247,6 +247,7 @@ fit_chart(CpmChart *chart, CpmMetricId metric, TimestampTz from, TimestampTz to,
 		fill_chart(chart, &columns);
 		cpm_chart_fit(chart);
 	} while (chart->label_width > label_width);
+	/* the columns were computed for this width, and the labels may need less */
 	chart->label_width = label_width;
 }
 
@@ -266,7 +267,7 @@ connpool_plot_1_0(PG_FUNCTION_ARGS)
 	width = size_argument(fcinfo, 2, "width", MIN_WIDTH, MAX_WIDTH);
 	chart.height = size_argument(fcinfo, 3, "height", MIN_HEIGHT, MAX_HEIGHT);
 
-	/* the text is in the database's encoding before it is sent to the client */
+	/* block characters must exist in the database's encoding and in the client's */
 	chart.ascii = pg_get_client_encoding() != PG_UTF8 || GetDatabaseEncoding() != PG_UTF8;
 	set_thresholds(&chart, metric);
 	fit_chart(&chart, metric, since, now, width);

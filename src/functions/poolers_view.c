@@ -4,7 +4,8 @@
  *		connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats: the answers of
  *		PgBouncer's consoles, under PgBouncer's column names.
  *
- * While a console is down, its last answer is still shown. Its age shows how old it is.
+ * While a console is down, the views continue to show its last answer; the columns age and
+ * last_success show when that was.
  */
 #include "postgres.h"
 
@@ -43,8 +44,8 @@ add_text(CpmRow *row, const char *text)
 }
 
 /*
- * Add an error. It may name hosts and users of the setting connpool_monitor.pgbouncer, so it is
- * hidden from roles that may not read all settings.
+ * Add an error. Hide it from roles that may not read all settings, because it may name the hosts
+ * and users in the setting connpool_monitor.pgbouncer.
  */
 static void
 add_error(CpmRow *row, const char *error)
@@ -66,6 +67,7 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	cpm_row_bool(&row, state.up);
 	add_text(&row, has_answer ? answer->version : "");
 	cpm_row_timestamptz(&row, state.last_success);
+	/* a console that was never asked has no error of its own */
 	if (state.up || state.last_error[0] != '\0' ||
 		cpm_worker_status(CPM_WORKER_PGBOUNCER).pid != 0)
 		add_error(&row, state.last_error);
@@ -101,7 +103,7 @@ connpool_pgbouncer_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Return how long the longest waiting client has waited, in milliseconds; NaN if unknown. */
+/* Return the wait of the client that has waited longest, in milliseconds; NaN if unknown. */
 static double
 wait_ms(const CpmPoolerPool *pool)
 {

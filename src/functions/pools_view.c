@@ -28,13 +28,13 @@
 PG_FUNCTION_INFO_V1(connpool_pools_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
 
-/* The sessions of a pool by state, and the limits that they violate. */
+/* The number of sessions of a pool in each state, and the limits that any of them violates. */
 typedef struct PoolStates
 {
 	int			active;
 	int			idle;
 	int			idle_in_transaction;
-	unsigned int violations;	/* by its sessions; bits by CpmViolation */
+	unsigned int violations;	/* bits by CpmViolation */
 } PoolStates;
 
 typedef struct StateCounting
@@ -103,7 +103,7 @@ add_states(CpmRow *row, const PoolStates *states, bool visible)
 	cpm_row_int4(row, states->idle_in_transaction);
 }
 
-/* Add the limits in the order of CpmLimit, NULL if unset, and the names of violated ones. */
+/* Add the limits in the order of CpmLimit (NULL: unset), then the names of the violations. */
 static void
 add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 {
@@ -126,8 +126,9 @@ add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 }
 
 /*
- * Return the limits that the pool violates together with the other pools of the same role and
- * database. A pool without connections violates none once its role or database is dropped.
+ * Return the violations of pool_max and pool_min, as bits by CpmViolation. These limits apply to
+ * all pools of a role in a database together. A pool without connections violates neither after
+ * its role or database has been dropped.
  */
 static unsigned int
 violations_of_pool(const CpmPool *pool)
@@ -140,7 +141,7 @@ violations_of_pool(const CpmPool *pool)
 	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
-	/* sessions of the snapshot may have ended before their slots are counted here */
+	/* a session of the snapshot that ended meanwhile is missing from the slots */
 	role_connections = cpm_slot_count_of_owner(cpm_pool_owner(&pool->name));
 	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);

@@ -20,7 +20,7 @@
 PG_FUNCTION_INFO_V1(connpool_query_stats_1_0);
 PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 
-/* Rates of the last minute and the last hour are taken over at least this time. */
+/* Minimum divisor for the rates of the last minute and the last hour. */
 #define MIN_RATE_SECONDS 60.0
 
 static const char *
@@ -39,19 +39,17 @@ period_name(CpmStatWindow period)
 }
 
 /*
- * Return the length of the period for its rate, in seconds; NaN if it is unknown. A sliding window
- * that has just begun counts as a full minute, because a few statements in its first moments
- * would otherwise give an enormous rate.
+ * Return the seconds by which to divide the period's count; NaN if the clock has been set back to
+ * before the reset. A sliding window shorter than a minute counts as a minute, because otherwise a
+ * few statements just after a reset would give an enormous rate.
  */
 static double
 rate_seconds(CpmStatWindow period, TimestampTz since, TimestampTz now)
 {
 	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
 
-	/* the clock has been set back to a time before the reset */
 	if (since > now)
 		return NAN;
-
 	return period == CPM_SINCE_RESET ? seconds : Max(seconds, MIN_RATE_SECONDS);
 }
 

@@ -3,8 +3,8 @@
  * rows.h
  *		Builds the rows of set-returning functions, column by column.
  *
- * The SQL script defines the names and types of columns. A function adds its values in the same
- * order, and cpm_row_emit() checks that their number is right.
+ * The SQL script defines the names and types of columns. A function must add values of these types
+ * in the same order. cpm_row_emit() checks their number, but not their types.
  */
 #ifndef CPM_ROWS_H
 #define CPM_ROWS_H
@@ -28,7 +28,7 @@ typedef struct CpmRow
 /* Begin a materialized result, to which cpm_row_emit() appends rows. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
-/* The same for a function that returns SETOF text. */
+/* Begin a materialized result of a function that returns SETOF text, which has no row type. */
 extern ReturnSetInfo *cpm_lines_begin(FunctionCallInfo fcinfo);
 
 /* Append the row to the result and clear it. Checks for interrupts. */
@@ -46,8 +46,8 @@ extern void cpm_row_float8(CpmRow *row, double value);
 extern void cpm_row_bound(CpmRow *row, double value);
 
 /*
- * Add text; NULL for a null pointer. Characters that the client's encoding does not have become
- * "?".
+ * Add text; NULL for a null pointer. Invalid bytes, and characters that the client's encoding does
+ * not have, become "?".
  */
 extern void cpm_row_text(CpmRow *row, const char *value);
 
@@ -59,6 +59,8 @@ extern void cpm_row_timestamptz(CpmRow *row, TimestampTz value);
 
 /* Add now - since, at least 0; NULL if since is 0. */
 extern void cpm_row_age(CpmRow *row, TimestampTz now, TimestampTz since);
+
+/* Add a duration as an interval without days and months. */
 extern void cpm_row_interval(CpmRow *row, int64 milliseconds);
 
 /* Add the name that pg_stat_activity shows for the state, or NULL if it shows none. */
@@ -73,7 +75,7 @@ extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 /* Add an inet; NULL for a Unix socket and for an unknown address. */
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);
 
-/* Add the name of a database or a role; NULL if it has been dropped. */
+/* Add the name of a database or a role; NULL if the OID is invalid or the object was dropped. */
 extern void cpm_row_database(CpmRow *row, Oid database);
 extern void cpm_row_role(CpmRow *row, Oid role);
 

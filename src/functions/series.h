@@ -22,20 +22,21 @@ typedef struct CpmPoint
 typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
 
 /*
- * Return the finest resolution that is kept for long enough to cover since, even if the server
- * has not been up for that long.
+ * Return the finest resolution whose rows are kept for long enough to reach back to since. Does
+ * not check whether the server has been up for that long.
  */
 extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 
 /*
- * Visit the points of one metric, or of all metrics (-1), from since to until. For
- * CPM_ROLLUP_SAMPLES, sample_ms restricts them to samples taken at that interval; 0 means all.
- * Values are rounded to thousandths, because they are stored in single precision.
+ * Visit the points of one metric, or of all metrics if metric is -1, that start from since to
+ * until. Omits unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits samples that
+ * were taken at another interval. Values are rounded to thousandths, because they are stored in
+ * single precision.
  */
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);
 
-/* Return the metric of that name. Fails with 22023 if there is none, or if name is NULL. */
+/* Return the metric with that name. Fails with 22023 if there is none, or if name is NULL. */
 extern int	cpm_series_metric(const char *name);
 
 #endif							/* CPM_SERIES_H */

@@ -4,10 +4,10 @@
  *		The rows behind the views over sessions: connpool_sessions,
  *		connpool_running_queries, connpool_connection_states, connpool_clients.
  *
- * One function returns all sessions, each redacted for the caller as in pg_stat_activity; the
- * views filter and group them in SQL. The columns by which they filter are computed here, before
- * redaction. A view therefore shows the same rows to all roles that may read it; only the redacted
- * columns differ.
+ * One function returns all sessions, each redacted for the caller as in pg_stat_activity, and the
+ * views filter and group the rows in SQL. The function computes the condition of the filter before
+ * it redacts. A filtered view therefore shows the same rows to all roles that may read it; only
+ * the redacted columns differ.
  */
 #include "postgres.h"
 
@@ -34,14 +34,15 @@ typedef struct SessionListing
 	CpmRow		row;
 } SessionListing;
 
-/* Add the name of the PgBouncer that opened the session; NULL if none did, or if it is unknown. */
+/* Add the name of the PgBouncer that opened the session; NULL if none did or that is unknown. */
 static void
 add_pooler(CpmRow *row, const CpmSession *session)
 {
-	const CpmPoolersFreshness not_asked = {0};
+	/* freshness only distinguishes direct sessions from unknown ones; both are shown as NULL */
+	const CpmPoolersFreshness no_freshness = {0};
 	int			pooler;
 
-	if (cpm_pooling_of(session, &not_asked, &pooler) == CPM_POOLING_POOLED)
+	if (cpm_pooling_of(session, &no_freshness, &pooler) == CPM_POOLING_POOLED)
 		cpm_row_text(row, cpm_pooler_state(pooler).name);
 	else
 		cpm_row_null(row);
@@ -92,6 +93,10 @@ add_private_columns(SessionListing *listing, const CpmSession *session)
 	add_counters(row, session, listing->now);
 }
 
+/*
+ * Add the redacted form of the columns of add_private_columns(): nine columns, the query, and the
+ * five columns of add_counters().
+ */
 static void
 add_hidden_columns(SessionListing *listing)
 {

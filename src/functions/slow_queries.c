@@ -39,6 +39,10 @@ emit_statement(ReturnSetInfo *result, HeapTuple tuple, TupleDesc description,
 	cpm_row_emit(&row, result);
 }
 
+/*
+ * Columns: query, mean_time, calls, total_time, max_time, stddev_time, rows, role, database,
+ * queryid.
+ */
 Datum
 slow_queries_1_0(PG_FUNCTION_ARGS)
 {

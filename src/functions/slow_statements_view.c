@@ -26,10 +26,14 @@
 PG_FUNCTION_INFO_V1(connpool_slow_statements_1_0);
 
 /*
- * A queryid identifies a statement only within its database: databases created from the same
- * template give one queryid to different statements. Prefer the text recorded for the same
- * role. Fall back to that of any role (InvalidOid), because pg_stat_statements records the
- * statements of a session that used SET ROLE under another role.
+ * The key of a text. It includes the database, because databases created from the same template
+ * can give one queryid to different statements.
+ *
+ * Each statement has two keys: one with its role and one with InvalidOid, which matches any role.
+ * The text of the same role is preferred. The other is needed because after SET ROLE
+ * pg_stat_statements records statements under another role than the session's.
+ *
+ * Hashed as bytes, so it must have no padding.
  */
 typedef struct TextKey
 {
@@ -63,7 +67,7 @@ key_of(const CpmSlowStatement *slow)
 	return key;
 }
 
-/* Return the entry of the key, or of the key with InvalidOid as role; NULL if there is none. */
+/* Return the entry of the key, with its role or with any role; NULL if there is none. */
 static StatementText *
 find_text(HTAB *texts, TextKey key, bool any_role)
 {
@@ -72,7 +76,7 @@ find_text(HTAB *texts, TextKey key, bool any_role)
 	return hash_search(texts, &key, HASH_FIND, NULL);
 }
 
-/* Add two keys for the statement to the table: with its role, and with any role. */
+/* Enter both keys of the statement into the table, without a text. */
 static void
 request_text(const void *entry, void *arg)
 {
@@ -122,7 +126,7 @@ fill_texts(HTAB *texts, const CpmStatements *statements)
 	}
 }
 
-/* Read the texts of all logged statements in one pass over pg_stat_statements. */
+/* Build the table of texts of all logged statements, in one pass over pg_stat_statements. */
 static void
 read_texts(SlowListing *listing)
 {
@@ -154,7 +158,7 @@ emit_slow_statement(const void *entry, void *arg)
 	cpm_row_text(row, slow->session.role);
 	cpm_row_text(row, slow->session.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
-	/* as in pg_stat_statements, everyone may see the role, but not the statement */
+	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
 	if (slow->queryid != 0 && cpm_may_see(key.role))
 	{
 		text = find_text(listing->texts, key, false);

@@ -41,8 +41,8 @@ extern Oid	cpm_statement_oid(HeapTuple tuple, TupleDesc description, int number)
 extern char *cpm_statement_text(HeapTuple tuple, TupleDesc description, int number);
 
 /*
- * Return true if a client sent the statement, false if it ran inside a function; true if the
- * version does not record that.
+ * Return false if the statement ran inside a function. Returns true if a client sent it, or if the
+ * version of pg_stat_statements does not record the difference.
  */
 extern bool cpm_statement_is_toplevel(HeapTuple tuple, TupleDesc description, int number);
 

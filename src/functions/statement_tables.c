@@ -3,9 +3,9 @@
  * statement_tables.c
  *		Returns the sizes and write counters of the tables that a statement names.
  *
- * PostgreSQL resolved an unqualified name by the search_path of the session that ran the
- * statement, which may differ from the caller's. Such a name is therefore resolved only if a
- * single table in the database, or one in pg_catalog, has it.
+ * The search_path of the session that ran the statement is unknown, so an unqualified name can be
+ * ambiguous. It resolves to a table of pg_catalog if one has that name, otherwise to the only
+ * table in the database that has it. If several tables have it, the name is not resolved.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@ is_table_like(char kind)
 		kind == RELKIND_SEQUENCE;
 }
 
-/* Return the only table of that name, not counting temporary ones; InvalidOid if not unique. */
+/* Return the only table with that name, temporary ones aside; InvalidOid if none or several. */
 static Oid
 only_table_named(const char *name)
 {
@@ -77,7 +77,10 @@ find_table(const RangeVar *name)
 	return OidIsValid(table) ? table : only_table_named(name->relname);
 }
 
-/* Add the numbers of one table, without its partitions. Returns false if it has none. */
+/*
+ * Add the tuples and writes of one table, without its children. A partitioned table has no rows of
+ * its own. Returns false if the relation was dropped, or is of a kind without these statistics.
+ */
 static bool
 add_numbers(Oid table, CpmTableNumbers *sum)
 {

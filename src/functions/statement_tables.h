@@ -12,15 +12,15 @@
 typedef struct CpmTableNumbers
 {
 	double		tuples;			/* by the planner's estimate; -1: unknown */
-	int64		writes;			/* rows inserted, updated or deleted; -1: unknown */
+	int64		writes;			/* rows inserted, updated or deleted since the last reset;
+								 * -1: unknown */
 } CpmTableNumbers;
 
 /*
- * Return the sums over a list of RangeVar, each table with its partitions and children counted
- * once. The sums are unknown if they are unknown for one table, for example because it is a view,
- * has been dropped, or is named without a schema while several schemas have such a table. Takes no
- * locks. Checks no privileges, because pg_class and the statistics views show these numbers to all
- * roles.
+ * Return the sums over the tables in a list of RangeVar and their children; each table counts
+ * once. Both sums are unknown if one name does not resolve to a table, for example because it is a
+ * view, was dropped, or lacks a schema and is ambiguous. Takes no locks. Checks no privileges,
+ * because pg_class and the statistics views show these numbers to all roles.
  */
 extern CpmTableNumbers cpm_table_numbers(const List *tables);
 

@@ -3,9 +3,9 @@
  * statement_text.c
  *		Finds the kind and the tables of a statement by parsing its text.
  *
- * The server's raw parser parses the text. Names are looked up in pg_catalog only, which is the
- * same in every database, because the text may come from another database or name tables that
- * have been dropped.
+ * Uses the server's raw parser, which does not look up names: the text may come from another
+ * database, or name tables that were dropped. Only pg_catalog, which is the same in every
+ * database, is searched to recognize system catalogs.
  */
 #include "postgres.h"
 
@@ -28,7 +28,10 @@ typedef struct TextWalk
 
 static bool walk_node(Node *node, void *arg);
 
-/* Return true if the query has parameters such as $1, outside of quoted names. */
+/*
+ * Return true if the query has parameters such as $1. Skips quoted identifiers; there are no
+ * string literals to skip, because pg_stat_statements shows them as parameters.
+ */
 static bool
 has_parameters(const char *query)
 {
@@ -70,6 +73,7 @@ replace_parameters(const char *query)
 	return text;
 }
 
+/* Return true if this extension may have an object of that name, in whatever schema. */
 static bool
 is_extension_name(const char *name)
 {
@@ -77,7 +81,7 @@ is_extension_name(const char *name)
 		strcmp(name, "get_connection_stats") == 0 || strcmp(name, "slow_queries") == 0;
 }
 
-/* Return true for a system catalog or view, and for pg_stat_statements in any schema. */
+/* Return true for system catalogs and views, and for pg_stat_statements(_info) in any schema. */
 static bool
 is_system_table(const RangeVar *table)
 {
@@ -216,9 +220,9 @@ parse_text(const char *query)
 }
 
 /*
- * The same, but return false if the parser raises an error. Discarding the error without a
- * subtransaction is safe, because the raw parser acquires no resources except memory. Errors
- * such as running out of memory and cancellation are raised again.
+ * Parse like parse_text(), but return false after a syntax error. Discarding the error without a
+ * subtransaction is safe, because the raw parser acquires no resources except memory. Raises
+ * errors about resources, such as memory, and cancellation again.
  */
 static bool
 try_parse_text(const char *query, CpmStatementText *text)

@@ -3,10 +3,10 @@
  * statements_source.c
  *		Reads pg_stat_statements, in whatever schema it is installed.
  *
- * The extension's objects do not depend on those of pg_stat_statements, so users can update and
- * drop it; each call looks its function up again. The function is called directly and redacts
- * for the current user. Reading the view through SQL was rejected, because it requires USAGE on
- * the schema and fails if the text of another database cannot be converted.
+ * No view or function of this extension depends on those of pg_stat_statements, so that users can
+ * update pg_stat_statements or move it to another schema. Each read therefore looks up its
+ * function again and calls it directly; it redacts for the current user. Reading the view through SQL was rejected, because it requires
+ * USAGE on the schema and fails if the text of another database cannot be converted.
  */
 #include "postgres.h"
 
@@ -29,10 +29,10 @@
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
-/* Without the library, the setting is unknown, or a placeholder once a user has set it. */
 bool
 cpm_statements_are_loaded(void)
 {
+	/* without the library the setting does not exist, or is a placeholder that a user has set */
 	return GetConfigOption("pg_stat_statements.max", true, false) != NULL &&
 		(GetConfigOptionFlags("pg_stat_statements.max", true) & GUC_CUSTOM_PLACEHOLDER) == 0;
 }
@@ -72,10 +72,10 @@ find_function(void)
 }
 
 /*
- * Call pg_stat_statements(). It converts each text to the database encoding; if a text cannot be
- * converted, the whole call fails and leaks its buffer. If the database encoding is SQL_ASCII, it
- * returns the bytes unconverted, so set that encoding for the duration of the call. Error
- * messages are unaffected: they are ASCII, or are sent after the encoding has been restored.
+ * Call pg_stat_statements(). It converts each text to the database encoding, and one text that
+ * cannot be converted makes the whole call fail and leak its buffer. It would return the bytes
+ * unconverted if the database encoding were SQL_ASCII, so pretend that during the call. This does
+ * not damage error messages: they are ASCII, or are sent after the encoding has been restored.
  */
 static void
 call_function(Oid function, ReturnSetInfo *result)

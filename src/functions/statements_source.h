@@ -12,7 +12,7 @@
 /* Return true if pg_stat_statements is preloaded. */
 extern bool cpm_statements_are_loaded(void);
 
-/* Fail with 55000 unless it is. object names the caller in the message. */
+/* Fail with 55000 unless it is preloaded. object names the caller in the message. */
 extern void cpm_statements_require_loaded(const char *object);
 
 /* Rows of pg_stat_statements. cpm_statement_columns() finds their columns by name. */
@@ -31,7 +31,10 @@ typedef struct CpmStatements
  */
 extern bool cpm_statements_read(CpmStatements *statements);
 
-/* The same, but fail with 42704 if the extension is not installed, otherwise with 42501. */
+/*
+ * Read all rows like cpm_statements_read(). Fails with 42704 if the extension is not installed in
+ * this database, and with 42501 if the caller may not execute its function.
+ */
 extern void cpm_statements_require(CpmStatements *statements);
 
 #endif							/* CPM_STATEMENTS_SOURCE_H */

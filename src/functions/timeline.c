@@ -35,8 +35,8 @@ interval_equals(Interval *interval, int64 microseconds)
 }
 
 /*
- * Return the rollup of that resolution; fails with 22023 if there is none. If samples are taken
- * once a minute, prefer the rollup by the minute, because it reaches further back.
+ * Return the rollup with that resolution; fails with 22023 if there is none. If the samples have
+ * the resolution of a rollup, prefer the rollup, because it reaches further back.
  */
 static CpmRollup
 rollup_by_resolution(Interval *resolution)
@@ -84,10 +84,11 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	cpm_require_preloaded("connpool_history()");
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* use now(), because since is usually computed from it */
+	/* use the time of now(), from which callers usually compute since */
 	rollup = any_resolution ? cpm_series_rollup(since, GetCurrentTransactionStartTimestamp()) :
 		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
 	listing.result = cpm_rows_begin(fcinfo);
+	/* samples may have been taken at other intervals than the requested resolution */
 	cpm_series_scan(rollup, metric, any_resolution ? 0 : cpm_sample_interval_ms, since, until,
 					emit_point, &listing);
 	return (Datum) 0;

@@ -3,14 +3,15 @@
  * view_pass.c
  *		The value by which a function behind a view recognizes a call from that view.
  *
- * PostgreSQL checks privileges on the relations in a view against the view's owner, but those on
- * functions against the reader. A function therefore cannot see whether the reader was allowed
- * to read the view. So each view reads the foreign table _connpool_view_pass and passes its only
- * value to the function. The table returns its row only to a view that a superuser owns; it
- * is empty for all other queries, including a superuser's own, regardless of privileges.
+ * PostgreSQL checks privileges on the relations in a view against the view's owner, but EXECUTE
+ * on the functions against the reader. A function therefore cannot see whether a view calls it.
+ * So each view reads the pass from the foreign table _connpool_view_pass and passes it to its
+ * function. The table has a row only for a view that a superuser owns. For all other queries it
+ * is empty, whatever the privileges of the user, even a superuser's.
  *
- * The value is random and differs between processes, so that it cannot be guessed or stored. No
- * view may show it.
+ * The pass is random and differs between processes, so that it cannot be guessed, or stored for
+ * later. The functions are PARALLEL RESTRICTED, so that they run in the process that generated
+ * it. A superuser must not create a view that shows it.
  */
 #include "postgres.h"
 
@@ -57,8 +58,8 @@ pass_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 }
 
 /*
- * Keep in the plan the role against which privileges on the table are checked: the owner of the
- * view that reads it. InvalidOid if no view does, so that the current user is checked.
+ * Store in the plan the role whose privileges on the table are checked. That is the owner of the
+ * view that reads the table; InvalidOid, which stands for the current user, if no view does.
  */
 static ForeignScan *
 pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *targets,

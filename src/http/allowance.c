@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * allowance.c
- *		How many requests each peer may make.
+ *		Limits the rate of HTTP requests of each peer.
  *
  * A client that sends too many requests must not use up the allowance of other clients, so each
  * address has an allowance of its own. IPv6 addresses share one for each /64 network, because a
  * host can use any address of its network.
  *
- * The table has a fixed size. When it is full, a new peer replaces the one that has sent nothing
- * for longest, whose allowance has usually been restored by then. Only a flood from more
- * addresses than the table has entries can gain requests by being replaced.
+ * The table has a fixed size. When it is full, a new peer replaces the peer whose last request is
+ * oldest, and which has usually regained its full allowance. A peer that returns after it was
+ * replaced gets a full allowance early, but only a flood from more than MAX_PEERS addresses can
+ * exploit that.
  */
 #include "postgres.h"
 
@@ -25,7 +26,8 @@
 
 typedef struct Peer
 {
-	sa_family_t family;			/* 0: a free entry, or the entry of peers without an address */
+	sa_family_t family;			/* 0: no address; the first such entry is shared by all peers
+								 * without one, the others are free */
 	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
 	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;

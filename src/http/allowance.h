@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * allowance.h
- *		How many requests each peer may make.
+ *		Limits the rate of HTTP requests of each peer.
  */
 #ifndef CPM_HTTP_ALLOWANCE_H
 #define CPM_HTTP_ALLOWANCE_H

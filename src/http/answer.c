@@ -3,13 +3,14 @@
  * answer.c
  *		Computes the answer to a request from its method, path and headers.
  *
- * Checks, in this order: the peer's allowance (429), the Host header (400), the token (401),
- * access by name (403), the path (404), the method (405), and whether the server is ready (503).
- * Requests with and without a valid token have separate allowances, so a flood without a token
- * cannot exhaust the allowance of clients that have one.
+ * Checks, in this order: the peer's allowance (429), the number of Host headers (400), the token
+ * (401), the host name if no token is required (403), the path (404), the method (405), and
+ * whether the server is ready (503). Requests with and without a valid token have separate
+ * allowances, so that a flood without a token does not exhaust the allowance of valid requests.
  *
  * The health document needs no token and no allowance, and is served under any host name, because
- * it has only numbers. When probes exceed PROBES_PER_SECOND, the last document is repeated.
+ * it has only numbers. If requests for it exceed PROBES_PER_SECOND, the last document is sent
+ * again.
  */
 #include "postgres.h"
 
@@ -40,7 +41,7 @@ typedef struct Route
 	bool		is_always_ready;	/* served while the database system starts up */
 } Route;
 
-/* Limit on new health documents, and the last one, whose text lives in TopMemoryContext. */
+/* The rate limit of new health documents, and the last document, in TopMemoryContext. */
 static CpmRateLimit health_limit;
 static StringInfoData last_health;
 static int	last_health_status;
@@ -51,7 +52,10 @@ is_json(const char *type)
 	return strcmp(type, JSON) == 0;
 }
 
-/* Replace the answer by a status and a message, in the route's type if that is JSON. */
+/*
+ * Replace the answer by a status and a message, as JSON if the route's type is JSON, otherwise as
+ * plain text. The message must not need JSON escapes. A 503 as JSON means that the server starts.
+ */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)
 {
@@ -116,7 +120,7 @@ quality(const char *part, size_t length)
 	return 1000;
 }
 
-/* Return the best quality that an Accept header gives to a type; -1 if it does not name it. */
+/* Return the highest quality of a type in an Accept header; -1 if the header does not name it. */
 static int
 best_quality(const char *accept, const char *type)
 {
@@ -127,6 +131,7 @@ best_quality(const char *accept, const char *type)
 		size_t		length = strcspn(part, ",");
 		const char *name = part + strspn(part, " \t");
 
+		/* strchr() also finds the terminating zero, which ends the last range */
 		if (pg_strncasecmp(name, type, strlen(type)) == 0 &&
 			strchr(" \t;,", name[strlen(type)]) != NULL)
 			best = Max(best, quality(part, length));
@@ -136,6 +141,7 @@ best_quality(const char *accept, const char *type)
 	return best;
 }
 
+/* Return true if the client prefers OpenMetrics, or accepts it as much as plain text. */
 static bool
 wants_openmetrics(const char *accept)
 {
@@ -205,9 +211,10 @@ find_route(const char *path)
 }
 
 /*
- * Return true if a Host header has an IP address or localhost. Without a token, other names are
- * rejected to prevent DNS rebinding: a foreign web page could let its own host name resolve to
- * this machine, and then read the documents with its visitor's browser.
+ * Return true if a Host header has an IP address or localhost. If no token is required, requests
+ * for other names are rejected to prevent DNS rebinding: a foreign web site could let its host
+ * name resolve to this machine, and its script in a visitor's browser could then read the
+ * documents.
  */
 static bool
 is_address(const char *host)

@@ -11,7 +11,7 @@
 
 struct sockaddr;
 
-/* The parts of a request that matter. A header or argument that it lacks is NULL. */
+/* The parts of a request that an answer depends on. An absent header or argument is NULL. */
 typedef struct CpmRequest
 {
 	const struct sockaddr *peer;
@@ -35,12 +35,12 @@ typedef struct CpmAnswer
 	StringInfoData body;
 	char		nonce[CPM_NONCE_SIZE];	/* of the page; empty in other answers */
 	bool		retry;			/* send Retry-After: 1 */
-	bool		prompts_user;	/* of a 401: let the browser ask its user for the token */
+	bool		prompts_user;	/* 401 only: let the browser ask its user for the token */
 } CpmAnswer;
 
 /*
- * Compute the answer to a request. Raises no error: an error in between is logged and the answer
- * is a 500. The body is palloc'd.
+ * Compute the answer to a request; the body is palloc'd. Raises no error: logs an error and
+ * answers with status 500.
  */
 extern void cpm_answer(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer);
 

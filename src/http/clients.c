@@ -4,9 +4,9 @@
  *		The connections over HTTP, and timeouts that libmicrohttpd does not have.
  *
  * libmicrohttpd restarts a connection's timeout with each byte, so a client that sends a byte now
- * and then, or reads slowly, would hold its connection forever. Here the time of a connection
- * starts with the connection and restarts only with a complete answer. The list is in the order of
- * these times, so its head is the connection that has waited for longest.
+ * and then, or reads slowly, would hold its connection forever. This module starts the timeout of
+ * a connection when it is opened and restarts it only after a complete answer. The list is in the
+ * order of these times, so its head is the connection that has waited longest.
  *
  * An overdue connection is shut down, not closed: libmicrohttpd owns the socket, notices the end
  * and closes it.
@@ -20,7 +20,8 @@
 #include "lib/ilist.h"
 #include "utils/memutils.h"
 
-#define MAX_CLIENTS 200			/* libmicrohttpd accepts more, until the next check */
+#define MAX_CLIENTS 200			/* below libmicrohttpd's limit, so that it can accept another
+								 * connection before the oldest one is shut down */
 #define CLIENT_TIMEOUT_US (20 * USECS_PER_SEC)
 
 typedef struct Client
@@ -28,7 +29,7 @@ typedef struct Client
 	dlist_node	node;
 	int			fd;
 	bool		is_shut_down;
-	int64		since_us;		/* last complete answer, or the connection */
+	int64		since_us;		/* when the last answer was complete, or the connection opened */
 } Client;
 
 static dlist_head clients = DLIST_STATIC_INIT(clients);
@@ -100,7 +101,7 @@ cpm_clients_timeout_ms(int64 now_us)
 	if (dlist_is_empty(&clients))
 		return -1;
 	first = dlist_head_element(Client, node, &clients);
-	/* libmicrohttpd will soon remove it; check again then */
+	/* libmicrohttpd has not removed it yet; check the next one after a moment */
 	if (first->is_shut_down)
 		return 100;
 	return (long) Max((first->since_us + CLIENT_TIMEOUT_US - now_us + 999) / 1000, 0);

@@ -7,15 +7,15 @@
 #define CPM_HTTP_CLIENTS_H
 
 /*
- * Record a new connection and return it, for the two functions below. Returns NULL, which they
- * accept, if memory runs out; such a connection has only libmicrohttpd's own timeout.
+ * Record a new connection. Returns a handle for the next two functions; NULL, which they accept,
+ * if memory runs out. A connection that is not recorded has only libmicrohttpd's own timeout.
  */
 extern void *cpm_client_connected(int fd, int64 now_us);
 
 /* Record that a connection has received a complete answer. */
 extern void cpm_client_answered(void *client, int64 now_us);
 
-/* Forget a connection, which libmicrohttpd closes. */
+/* Remove a connection that libmicrohttpd is about to close. */
 extern void cpm_client_disconnected(void *client);
 
 /*

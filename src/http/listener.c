@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listener.c
- *		The listening socket.
+ *		Opens the listening socket of the HTTP server.
  */
 #include "postgres.h"
 
@@ -13,11 +13,14 @@
 
 #define BACKLOG 128
 
-/* Close the socket and set *problem to what failed and why, which is in errno. */
+/*
+ * Set *problem to the failed action and the reason in errno, close the socket if it is open, and
+ * return PGINVALID_SOCKET.
+ */
 static pgsocket
-report_failure(pgsocket opened, const char *what, const char **problem)
+report_failure(pgsocket opened, const char *action, const char **problem)
 {
-	*problem = psprintf("%s: %s", what, strerror(errno));
+	*problem = psprintf("%s: %s", action, strerror(errno));
 	if (opened != PGINVALID_SOCKET)
 		closesocket(opened);
 	return PGINVALID_SOCKET;
@@ -45,8 +48,8 @@ open_at(const struct addrinfo *address, const char **problem)
 }
 
 /*
- * For "*", a socket at :: also accepts IPv4 clients. A machine without IPv6 has no :: and needs
- * 0.0.0.0 instead.
+ * For "*", listen at ::, which also accepts IPv4 clients. If that fails, as on a machine without
+ * IPv6, listen at 0.0.0.0.
  */
 pgsocket
 cpm_listener_open(const CpmListen *listen, const char **problem)

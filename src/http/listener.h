@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * listener.h
- *		The listening socket.
+ *		Opens the listening socket of the HTTP server.
  */
 #ifndef CPM_HTTP_LISTENER_H
 #define CPM_HTTP_LISTENER_H

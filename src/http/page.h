@@ -11,9 +11,9 @@
 #define CPM_NONCE_SIZE 33		/* with the terminating zero */
 
 /*
- * Append the page to html, with a new nonce in its style and script elements, and copy
- * the nonce to nonce, because the answer's Content-Security-Policy must name it. Returns false
- * if no random bytes are available.
+ * Append the page to html. Sets nonce to a new random nonce, which the page's style and script
+ * elements carry and which the answer's Content-Security-Policy must name. Returns false if no
+ * random bytes are available.
  */
 extern bool cpm_page_write(StringInfo html, char nonce[CPM_NONCE_SIZE]);
 

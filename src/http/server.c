@@ -3,11 +3,11 @@
  * server.c
  *		The HTTP server, which uses libmicrohttpd.
  *
- * The server runs without threads: libmicrohttpd's epoll instance is one of the sockets in the
- * worker's WaitEventSet. The library parses requests and calls back. The callback computes the
- * answer from shared memory, without I/O, in a memory context that is reset after each request. A
- * callback must not raise an error, because a longjmp through the library's stack
- * frames would leave its state inconsistent.
+ * The server runs without threads: the worker's WaitEventSet includes libmicrohttpd's epoll
+ * instance. The library parses requests and calls on_request(), which computes the answer from
+ * shared memory, without I/O, in a memory context that is reset after each request. A callback
+ * must not raise an error, because a longjmp through the library's stack frames would leave its
+ * state inconsistent.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 #include "utils/memutils.h"
 
 #define MAX_CONNECTIONS 256
-#define MAX_HEADER_BYTES (16 * 1024)	/* of a request, including its first line */
+#define MAX_HEADER_BYTES (16 * 1024)	/* memory for a request's first line and headers */
 #define IDLE_SECONDS 20
 
 static struct MHD_Daemon *http_daemon;
@@ -70,9 +70,9 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 		add_header(response, "WWW-Authenticate", "Bearer realm=\"connpool_monitor\"");
 
 		/*
-		 * Offer "Basic" for the page only. It makes a browser open a dialog for the password; for
-		 * a request of the page's script, the browser would hold the answer back until the user
-		 * closes the dialog.
+		 * Offer "Basic" for the page only, because it makes a browser ask the user for a
+		 * password. For the requests of the page's script that would be wrong: the script would
+		 * receive no answer before the user has closed the dialog.
 		 */
 		if (answer->prompts_user)
 			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
@@ -128,7 +128,7 @@ static enum MHD_Result
 on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
 		   const char *version, const char *upload_data, size_t *upload_data_size, void **state)
 {
-	static char headers_seen;	/* *state points here once the headers have been seen */
+	static char headers_seen;	/* *state points here after the call for the headers */
 	CpmRequest	request;
 	CpmAnswer	answer;
 	MemoryContext old_context;
@@ -137,10 +137,10 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	(void) upload_data;
 
 	/*
-	 * libmicrohttpd calls this function after the headers and again at the end of the request. An
-	 * answer to the first call makes it close the connection, because a body may be unread. That
-	 * is acceptable for methods with a body, which no path supports. Answer GET and HEAD at the
-	 * end, so that the client can reuse the connection.
+	 * libmicrohttpd calls this function after the headers and again at the end of the request. If
+	 * the first call is answered, it closes the connection, because a body may be unread. Answer
+	 * GET and HEAD in the last call, so that the client can reuse the connection. Answer other
+	 * methods, which no path supports, in the first call, so that no body is read.
 	 */
 	if (is_bodiless(method) && (*state == NULL || *upload_data_size > 0))
 	{
@@ -186,7 +186,7 @@ on_completed(void *arg, struct MHD_Connection *connection, void **state,
 		cpm_client_answered(info->socket_context, cpm_monotonic_us());
 }
 
-/* Discard libmicrohttpd's messages: they report clients' mistakes and could flood the log. */
+/* Discard libmicrohttpd's messages, because clients could flood the log with their mistakes. */
 static void
 discard_log(void *arg, const char *format, va_list arguments)
 {
@@ -196,8 +196,8 @@ discard_log(void *arg, const char *format, va_list arguments)
 }
 
 /*
- * Exit when libmicrohttpd has detected an internal error. Its default, abort(), would make the
- * postmaster restart the whole server, as would any exit without proc_exit().
+ * Exit after libmicrohttpd has detected an internal error. By default it calls abort(), after
+ * which the postmaster would restart the whole server, as after any exit without proc_exit().
  */
 static void
 on_panic(void *arg, const char *file, unsigned int line, const char *reason)

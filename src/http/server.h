@@ -10,8 +10,8 @@
 #include "port.h"
 
 /*
- * Start to serve a listening socket, which the server closes when it stops. Returns false, with
- * the socket closed, if libmicrohttpd cannot start. Only one server can run at a time.
+ * Start the server on a listening socket, which belongs to the server from then on. Returns false,
+ * after closing the socket, if libmicrohttpd cannot start. Only one server can run at a time.
  */
 extern bool cpm_server_start(const CpmWorkerApi *api, pgsocket listener);
 

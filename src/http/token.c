@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * token.c
- *		The token that requests must carry, and the file that has it.
+ *		Reads the token of http_token_file and checks that requests carry it.
  *
- * The HTTP worker reads the file at its start and on reload. It does not use a file that is not
- * regular, because reading a pipe would block the worker, nor one that another user can read. If
- * the file cannot be used, the last token stays in force: removing the file must not open access.
+ * The HTTP worker reads the file when it starts and on reload. The file must be regular, because
+ * reading a pipe would block the worker, and other users must not be able to read it. If the file
+ * cannot be used, the last token stays in force: removing the file must not open access.
  */
 #include "postgres.h"
 
@@ -95,7 +95,7 @@ cpm_token_is_loaded(void)
 	return token[0] != '\0';
 }
 
-/* Compare all bytes, so that the time does not reveal how many of them are right. */
+/* Compare all bytes, so that the duration does not reveal how many of them are right. */
 static bool
 is_token(const char *candidate, size_t length)
 {

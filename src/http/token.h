@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * token.h
- *		The token that requests must carry, and the file that has it.
+ *		Reads the token of http_token_file and checks that requests carry it.
  */
 #ifndef CPM_HTTP_TOKEN_H
 #define CPM_HTTP_TOKEN_H
@@ -15,13 +15,13 @@ extern void cpm_token_reread(const char *path);
 /* Return true if requests must carry a token. */
 extern bool cpm_token_is_required(void);
 
-/* Return true if a token has been read. If one is required and none has, no request matches. */
+/* Return true if a token has been read. Before that, cpm_token_matches() is always false. */
 extern bool cpm_token_is_loaded(void);
 
 /*
  * Return true if the value of an Authorization header carries the token, as Bearer or as the
- * password of Basic. NULL stands for no such header. The time that this takes does not depend on
- * how much of the token is right.
+ * password of Basic. authorization is NULL if the request has no such header. The duration does
+ * not reveal how much of the token is right.
  */
 extern bool cpm_token_matches(const char *authorization);
 

@@ -4,9 +4,9 @@
  *		The background worker that serves HTTP.
  *
  * The worker must answer even if no connection slot is free. So it starts with the postmaster,
- * needs neither a slot nor a database, and reads everything from shared memory, through the
- * functions that the preloaded library offers (export/worker_api.h). It has a library of its own,
- * because it links libmicrohttpd, which a backend must not load.
+ * does without a slot and a database, and reads shared memory through the functions that the
+ * preloaded library publishes (export/worker_api.h). It has a library of its own, because it links
+ * libmicrohttpd, which a backend must not load.
  */
 #include "postgres.h"
 
@@ -32,9 +32,9 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 #define PROBLEM_SIZE 256
 
 static const CpmWorkerApi *api;
-static char last_problem[PROBLEM_SIZE]; /* logged last; empty while the server runs */
+static char last_problem[PROBLEM_SIZE]; /* the last one logged; empty while HTTP is served */
 
-/* Publish the reason why the server does not run, and log it unless it was logged last. */
+/* Publish the reason why HTTP is not served. Log it unless it was the last one logged. */
 static void
 report_problem(const char *problem)
 {
@@ -52,7 +52,7 @@ report_problem(const char *problem)
 					   "The worker tries again every few seconds.")));
 }
 
-/* Return true for a loopback address, or if there is a token: other machines must present one. */
+/* Return true for a loopback address, or if requests need a token and one has been read. */
 static bool
 may_listen(void)
 {
@@ -98,9 +98,10 @@ reload(void)
 }
 
 /*
- * Serve until the server stops or the process is asked to end. If no server runs, return after
- * RETRY_MS or an interrupt, so that the caller tries to start one. Each call builds a new
- * WaitEventSet, because a socket cannot be removed from one.
+ * Serve HTTP until a reload stops the HTTP server or shutdown is requested. If the HTTP server
+ * does not run, return after RETRY_MS or when the latch is set, so that the caller retries to
+ * start it. Each call builds a new WaitEventSet, because a socket cannot be removed from an
+ * existing one.
  */
 static void
 serve(uint32 wait_event)

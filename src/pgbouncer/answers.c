@@ -4,8 +4,8 @@
  *		Reads the tables that a PgBouncer console returned.
  *
  * Columns are found by name, because their number and order depend on PgBouncer's version.
- * table.c guarantees that every text ends within the message, but nothing else is trusted:
- * columns may be missing, numbers malformed and rows too many.
+ * table.c guarantees that every text ends within the message. Nothing else is trusted: columns may
+ * be missing, numbers may be malformed, and there may be too many rows.
  */
 #include "postgres.h"
 
@@ -45,8 +45,8 @@ number_of(const CpmTable *table, const char *column)
 }
 
 /*
- * Copy printable ASCII characters up to the first other one. Such a word can be shown in any
- * encoding, and in metrics, without conversion.
+ * Copy the text up to the first space, or the first character that is not printable ASCII. The
+ * result is valid in every encoding, and in metrics, without conversion.
  */
 static void
 copy_printable(char *word, const char *text, size_t size)
@@ -132,7 +132,7 @@ compare_names(const void *a, const void *b)
 	return strcmp(((const DatabaseHost *) a)->name, ((const DatabaseHost *) b)->name);
 }
 
-/* Return a palloc'd array sorted by name, for bsearch(): there may be thousands of databases. */
+/* Return a palloc'd array sorted by name, because thousands of databases may be searched. */
 static DatabaseHost *
 sorted_hosts(CpmTable *databases, int *count)
 {
@@ -176,7 +176,7 @@ server_columns(const CpmTable *table)
 	return column;
 }
 
-/* Read the current row; returns false if the connection is being set up and has no pid yet. */
+/* Read the current row; returns false if the connection has no pid yet, while it is set up. */
 static bool
 read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer *server)
 {

@@ -16,15 +16,18 @@ typedef struct CpmServerList
 	int			count;
 } CpmServerList;
 
-/* Copy a table to the answer; the table must be at its first row. */
+/*
+ * Copy a table to the answer; the table must be at its first row. Settings that SHOW CONFIG does
+ * not return keep their values.
+ */
 extern void cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer);
 
 /*
- * Fill servers from the answers to SHOW SERVERS and SHOW DATABASES. Allocates in the current
- * memory context.
+ * Fill servers from the answers to SHOW SERVERS and SHOW DATABASES. Ignores server connections
+ * beyond 100,000. Allocates in the current memory context.
  */
 extern void cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers);
 

@@ -3,12 +3,12 @@
  * child.c
  *		Controls a process that queries one console of PgBouncer (src/console).
  *
- * The worker starts it by posix_spawn(), because fork() would run our code in a copy of a process
- * attached to shared memory, and ends it by SIGKILL, which even a compromised process cannot
- * ignore. Nothing here blocks, except waiting for the end of a process that was just killed.
+ * The worker starts the process by posix_spawn(), because fork() would leave a copy of the worker
+ * attached to shared memory. It ends the process by SIGKILL, which even a compromised process
+ * cannot ignore. No function blocks, except to wait for the end of a process that it has killed.
  *
- * The worker's end of the socket is closed on exec, so that no other child keeps it open: however
- * the worker ends, its children read the end of their input.
+ * The worker's end of the socket is closed on exec, so that no other child keeps it open. However
+ * the worker ends, its children therefore read the end of their input.
  */
 #include "postgres.h"
 
@@ -27,7 +27,7 @@ extern char **environ;
 
 /*
  * Start the program with the socket as its standard input and output, default signal handling and
- * our environment. Returns 0 or an errno.
+ * the worker's environment. Returns 0 or an errno.
  */
 static int
 spawn(pid_t *pid, const char *path, const char *argument, int socket)

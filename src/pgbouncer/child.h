@@ -21,7 +21,7 @@ typedef struct CpmChild
 typedef enum CpmReceived
 {
 	CPM_RECEIVED_PART,			/* the message is incomplete */
-	CPM_RECEIVED_MESSAGE,		/* header and body are complete, and valid until the next call */
+	CPM_RECEIVED_MESSAGE,		/* header and body are complete; the next call overwrites them */
 	CPM_RECEIVED_TOO_MUCH,		/* the body is longer than allowed */
 	CPM_RECEIVED_END			/* the process has ended */
 } CpmReceived;
@@ -41,7 +41,10 @@ extern void cpm_child_send(CpmChild *child, const CpmRequest *request);
  */
 extern CpmReceived cpm_child_receive(CpmChild *child, size_t max);
 
-/* Kill the process, if there is one, and wait until it has ended. Returns its wait status. */
+/*
+ * Kill the process and wait until it has ended. Returns its wait status, from which the caller can
+ * see why it ended if that was earlier; 0 if there is no process.
+ */
 extern int	cpm_child_end(CpmChild *child);
 
 #endif							/* CPM_CHILD_H */

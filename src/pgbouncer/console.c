@@ -3,17 +3,16 @@
  * console.c
  *		The state machine that polls one console of PgBouncer.
  *
- * In each round a child process (child.c) sends all queries over one connection; process and
- * connection are kept for the next round. A round that does not complete before its deadline
- * fails, and the child is killed: the console may be unreachable or hang, or keep libpq busy.
+ * In each round a child process (child.c) sends all queries over one connection. The process and
+ * the connection are kept for the next round. A round fails if it is not complete at its deadline,
+ * and the child is then killed, because the console may hang or keep libpq busy.
  *
- * After a failed round the next one begins after 1 s, 2 s, 4 s and so on up to 60 s, with a jitter
- * of 20 %; after a rejected password always after 60 s, because attempts may lock the user out. If
- * a connection kept from the previous round is lost, PgBouncer was probably restarted: the round
- * continues over a new connection, and fails only if that fails too.
+ * The pause after a failed round doubles from 1 s up to 60 s, with a jitter of 20 %. It is always
+ * 60 s after a rejected password, because attempts may lock the user out. If the connection of the
+ * previous round is lost, PgBouncer was probably restarted, so the round starts again over a new
+ * connection and fails only if that fails too.
  *
- * Functions here never block; worker.c waits for all consoles. Times are microseconds of the
- * monotonic clock.
+ * No function blocks; worker.c waits. Times are microseconds of the monotonic clock.
  */
 #include "postgres.h"
 
@@ -30,12 +29,12 @@
 #define MIN_ROUND_US USECS_PER_SEC
 #define MAX_ROUND_US (10 * USECS_PER_SEC)
 #define CONFIG_INTERVAL_US (60 * USECS_PER_SEC)
-/* the child limits what it reads to CPM_MAX_BYTES; its messages are somewhat longer than that */
+/* the child reads up to CPM_MAX_BYTES, and its messages are somewhat longer than what it reads */
 #define MAX_ROUND_BYTES (2 * (size_t) CPM_MAX_BYTES)
 
 #define TOO_MUCH "it answers more than can be read"
 
-/* A column that each answer must have; if it is missing, another program listens there. */
+/* By CpmQuestion: a column of each answer, without which the program there is not PgBouncer. */
 static const char *const needed_columns[CPM_QUESTIONS] = {
 	"version", "name", "remote_pid", "cl_waiting", "total_query_time", "key",
 };
@@ -87,8 +86,9 @@ pause_before_retry(const CpmConsole *console, bool password_refused)
 }
 
 /*
- * End the round with an error and schedule a retry. Only the first line of the message is kept; it
- * may contain hosts and users, but no password.
+ * End the round with an error and schedule a retry. Keeps only the first line of the message,
+ * which may contain hosts and users, but no password. The message may be in the memory context of
+ * the round, which this function resets.
  */
 static void
 fail_because(CpmConsole *console, const char *message, bool password_refused, int64 now_us)
@@ -121,13 +121,13 @@ fail(CpmConsole *console, const char *message, int64 now_us)
 	fail_because(console, message, false, now_us);
 }
 
-/* Send the queries of this round. If the child has ended, cpm_console_ready() handles that. */
+/* Send the request of this round. If the child has ended, cpm_console_ready() detects that. */
 static void
 send_request(CpmConsole *console)
 {
 	CpmRequest	request = {
 		.questions = console->questions,
-		/* a fallback: the worker kills the child at the deadline, unless it was killed itself */
+		/* needed only if the worker was killed and cannot kill the child at the deadline */
 		.seconds = (uint32) (round_limit_us(console) / USECS_PER_SEC) + 2,
 	};
 
@@ -167,7 +167,7 @@ reuse_connection(CpmConsole *console)
 	send_request(console);
 }
 
-/* Handle a lost connection: connect again if it was kept from the previous round, else fail. */
+/* Handle a lost connection: connect again if it was kept from the previous round, or fail. */
 static void
 lose_connection(CpmConsole *console, const char *message, int64 now_us)
 {
@@ -196,7 +196,7 @@ publish_answer(CpmConsole *console)
 	if (console->answers > CPM_ASK_CONFIG)
 		cpm_read_config(&table[CPM_ASK_CONFIG], answer);
 	cpm_read_servers(&table[CPM_ASK_SERVERS], &table[CPM_ASK_DATABASES], &servers);
-	/* claim first: with the new answer published, unclaimed sessions count as direct */
+	/* claim first, because unclaimed sessions count as direct once the answer is published */
 	cpm_claim_sessions(console->api, console->number, &servers);
 	console->api->pooler_record_answer(console->number, answer);
 }
@@ -270,7 +270,7 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 	MemoryContext caller = MemoryContextSwitchTo(console->context);
 
 	if (console->phase == CPM_CONSOLE_IDLE)
-		cpm_child_end(&console->child); /* between rounds, readable means that it has ended */
+		cpm_child_end(&console->child); /* it sends nothing between rounds, so it has ended */
 	else
 		switch (cpm_child_receive(&console->child, MAX_ROUND_BYTES - console->bytes))
 		{

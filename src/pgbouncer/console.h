@@ -23,14 +23,14 @@ typedef struct CpmConsole
 	int			number;			/* index in the list of poolers */
 	const CpmPoolerConsole *config;
 	CpmConsolePhase phase;
-	CpmChild	child;			/* owns the connection; ended when that is lost */
-	MemoryContext context;		/* messages received in this round */
+	CpmChild	child;			/* the process that has the connection; its pid may be 0 */
+	MemoryContext context;		/* for the messages of this round */
 	int			questions;		/* queries of this round */
 	int			answers;		/* answers received in this round, in table[] */
 	CpmTable	table[CPM_QUESTIONS];
 	size_t		bytes;			/* bytes received in this round */
 	int64		due_us;			/* start of the next round */
-	int64		deadline_us;	/* when the current round fails */
+	int64		deadline_us;	/* when the current round fails, unless it has ended */
 	TimestampTz asked_at;		/* start of the current round */
 	int			failures;		/* failed rounds since the last successful one */
 	bool		is_reused;		/* the connection was kept from the previous round */
@@ -39,6 +39,10 @@ typedef struct CpmConsole
 	CpmPoolerAnswer *answer;	/* the last complete answer */
 } CpmConsole;
 
+/*
+ * Initialize the console with that number in the list of poolers. Its first round is due at once.
+ * now_us of the functions below is the time of the monotonic clock.
+ */
 extern void cpm_console_init(CpmConsole *console, const CpmWorkerApi *api, int number);
 
 /* Begin a round that is due, or fail the current one if its deadline has passed. */

@@ -3,10 +3,10 @@
  * sessions.c
  *		Finds the sessions of this server among the server connections of a PgBouncer.
  *
- * A matching pid is not sufficient: the PgBouncer may also connect to other hosts, containers or
- * clusters, whose backends may have the same pids. Over TCP, PgBouncer's local address and port
- * must also be the client address and port of the session. Over a Unix socket, which has no such
- * addresses, the server's port must be ours and the directory one in which we listen.
+ * A matching pid is not sufficient, because the PgBouncer may also connect to other hosts,
+ * containers or clusters, whose backends may have the same pids. Over TCP, PgBouncer's local
+ * address and port must also be the client address and port of the session. A Unix socket has no
+ * client address, so its port must be this server's, and its directory one in which it listens.
  */
 #include "postgres.h"
 
@@ -66,13 +66,13 @@ is_same_directory(const char *x, const char *y)
 		 x_stat.st_dev == y_stat.st_dev && x_stat.st_ino == y_stat.st_ino);
 }
 
-/* Return true if the host is, or may be, one of our socket directories. */
+/* Return true if the host is, or may be, one of this server's socket directories. */
 static bool
 is_our_directory(const Claiming *claiming, const char *host)
 {
 	ListCell   *cell;
 
-	/* without a directory PgBouncer uses its default, which may be ours */
+	/* without a directory PgBouncer uses its default, which may be the same */
 	if (host[0] != '/' && host[0] != '@')
 		return true;
 	foreach(cell, claiming->directories)
@@ -81,7 +81,7 @@ is_our_directory(const Claiming *claiming, const char *host)
 	return false;
 }
 
-/* Get the address and port of a session's client; returns false if that fails. */
+/* Set the address and port of a session's client; returns false if they are unknown. */
 static bool
 client_end(const CpmSession *session, char *address, size_t size, int *port)
 {

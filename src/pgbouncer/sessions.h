@@ -10,8 +10,8 @@
 #include "pgbouncer/answers.h"
 
 /*
- * Record for each session of this server that is one of the server connections that it belongs to
- * the pooler. Sorts servers by pid; allocates in the current memory context.
+ * Find the sessions of this server in servers, the server connections of a PgBouncer, and record
+ * that they belong to that pooler. Sorts servers by pid. Allocates in the current memory context.
  */
 extern void cpm_claim_sessions(const CpmWorkerApi *api, int pooler, CpmServerList *servers);
 

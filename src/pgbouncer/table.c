@@ -4,8 +4,8 @@
  *		Validates and reads a table in a message from a child (console/wire.h).
  *
  * A hostile console might take over the child through a bug in libpq, so the message may contain
- * anything. cpm_table_open() checks it once, completely: after that all lengths are correct and
- * each text is followed by a zero byte. A text may contain further zero bytes.
+ * anything. cpm_table_open() checks the whole message, so that reading the rows cannot fail later:
+ * all lengths are correct, and a zero byte follows each text. A text may contain zero bytes too.
  */
 #include "postgres.h"
 
@@ -43,7 +43,7 @@ next_texts(CpmTable *table, const char **texts)
 	return true;
 }
 
-/* Return true if no column name is NULL and the body has exactly that number of rows. */
+/* Return true if no column name is NULL and the body consists of exactly that number of rows. */
 static bool
 is_valid(CpmTable *table, uint32 rows)
 {

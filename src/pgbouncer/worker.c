@@ -3,9 +3,9 @@
  * worker.c
  *		The background worker that polls PgBouncer's consoles.
  *
- * libpq runs in a child process for each console (src/console), and the worker waits for all of
- * them at once, so that a console that hangs or keeps libpq busy delays no other. The children end
- * with the worker.
+ * Each console has a child process in which libpq runs (src/console). The worker waits for all
+ * children at once, so that a console that hangs or keeps libpq busy delays no other. The children
+ * end when the worker does.
  *
  * The worker is not connected to a database. It publishes results through the function table of
  * the preloaded library (export/worker_api.h). After an error it exits, and the postmaster
@@ -35,7 +35,7 @@ static int	console_count;
 
 /*
  * Wait until a child has sent data, a console is due or the latch is set, and process the data.
- * The wait event set is created for each wait, because the sockets change.
+ * Each wait creates a new WaitEventSet, because the sockets change.
  */
 static void
 wait_for_consoles(uint32 wait_event)
@@ -116,7 +116,7 @@ cpm_pgbouncer_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
-	/* children inherit the environment, but must take passwords from the password file only */
+	/* children inherit the environment, and must take passwords from the password file only */
 	unsetenv("PGPASSWORD");
 	api = cpm_worker_api_find("connpool_monitor_pgbouncer");
 	console_count = api->poolers()->count;
