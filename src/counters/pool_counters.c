@@ -78,7 +78,8 @@ raise_peak(pg_atomic_uint64 *peak, uint32 value)
 	uint64		raised = (uint64) pg_atomic_read_u32(&shared->epoch) << 32 | value;
 	uint64		current = pg_atomic_read_u64(peak);
 
-	while ((current >> 32) != (raised >> 32) || current < raised)
+	/* the epoch is in the high half, so that a peak of an older epoch is lower */
+	while (current < raised)
 		if (pg_atomic_compare_exchange_u64(peak, &current, raised))
 			break;
 }

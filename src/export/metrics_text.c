@@ -502,7 +502,9 @@ merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)
 {
 	for (int i = 0; i < CPM_MAXWAIT; i++)
 		into->number[i] = Max(into->number[i], 0) + Max(pool->number[i], 0);
-	if (pool->number[CPM_MAXWAIT] > into->number[CPM_MAXWAIT])
+	if (pool->number[CPM_MAXWAIT] > into->number[CPM_MAXWAIT] ||
+		(pool->number[CPM_MAXWAIT] == into->number[CPM_MAXWAIT] &&
+		 pool->number[CPM_MAXWAIT_US] > into->number[CPM_MAXWAIT_US]))
 		memcpy(&into->number[CPM_MAXWAIT], &pool->number[CPM_MAXWAIT], 2 * sizeof(int64));
 }
 

@@ -12,8 +12,8 @@
 typedef struct CpmTableNumbers
 {
 	double		tuples;			/* by the planner's estimate; -1: unknown */
-	int64		writes;			/* rows inserted, updated or deleted since the last reset;
-								 * -1: unknown */
+	int64		writes;			/* rows inserted, updated or deleted since the last reset; -1:
+								 * unknown */
 } CpmTableNumbers;
 
 /*

@@ -53,8 +53,8 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the console with the oldest answer was asked; 0 if
-								 * one has never answered */
+	TimestampTz oldest;			/* when the console with the oldest answer was asked; 0 if one has
+								 * never answered */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(TimestampTz now);

@@ -40,8 +40,8 @@ typedef struct ContributorSearch
 	CpmMetricId metric;
 	TimestampTz now;
 	CpmAges		ages;
-	int		   *by_pool;		/* contributions by index of counters/pool_table; by_pool[pools] is
-								 * for sessions without a pool */
+	int		   *by_pool;		/* contributions by index of counters/pool_table; by_pool[pools]
+								 * is for sessions without a pool */
 	int			pools;
 	CpmPoolersFreshness freshness;	/* of the consoles, to classify sessions */
 	CpmSession	oldest;
