@@ -127,6 +127,15 @@ cmp_ok(
 	busy_time('parser'), '>=',
 	2000 * $pause - 10,
 	'busy_time includes a pause after Parse, even if the statement fails');
+
+# ROLLBACK AND CHAIN in a failed block begins the next one, and only that
+my $chained = Wire->connect_to($node, 'chained', user => $user);
+$chained->query($_) foreach 'BEGIN', 'SELECT 1/0', 'ROLLBACK AND CHAIN', 'COMMIT';
+sleep 1;
+$chained->query('SELECT 1');
+$chained->end;
+cmp_ok(busy_time('chained'),
+	'<', 900, 'busy_time does not include the time after a chained block has ended');
 cmp_ok(
 	busy_time('parser'), '<',
 	3000 * $pause,

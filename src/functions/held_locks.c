@@ -191,7 +191,10 @@ append_locks(StringInfo out, HeldLocks *locks)
 		appendStringInfo(out, " and %d more", locks->count - MAX_LOCKS_SHOWN);
 }
 
-/* Append the age of xid in transactions, as SQL's age() computes it, unless xid is invalid. */
+/*
+ * Append the age of xid in transactions, as SQL's age() computes it, unless xid is invalid. A
+ * transaction that began after the reader's own counts as 0 old.
+ */
 static void
 append_age(StringInfo out, const char *separator, const char *what, TransactionId xid)
 {
@@ -199,7 +202,7 @@ append_age(StringInfo out, const char *separator, const char *what, TransactionI
 
 	if (!TransactionIdIsNormal(xid))
 		return;
-	age = DatumGetInt32(DirectFunctionCall1(xid_age, TransactionIdGetDatum(xid)));
+	age = Max(DatumGetInt32(DirectFunctionCall1(xid_age, TransactionIdGetDatum(xid))), 0);
 	appendStringInfo(out, "%s%s %d transaction%s old", out->len > 0 ? separator : "", what, age,
 					 age == 1 ? "" : "s");
 }

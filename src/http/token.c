@@ -80,7 +80,7 @@ cpm_token_reread(const char *path)
 				 errdetail("Without a token, only /health/database is served, "
 						   "and nothing at all on an address that other machines can reach."),
 				 errhint("Fix the file, then reload the configuration.")));
-	memset(buffer, 0, sizeof(buffer));
+	explicit_bzero(buffer, sizeof(buffer));
 }
 
 bool
