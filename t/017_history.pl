@@ -223,6 +223,17 @@ is(sql($node, <<~'SQL'), 't', 'samples continue after the clock was set back');
 	SELECT count(*) >= 5
 	FROM connpool_history('total_connections', now() - interval '10 seconds')
 	SQL
+# a day back, where no minute has a row, and forward to the minutes that have one
+set_clock('+' . ($seconds - 86400));
+wait_samples($node, 3);
+set_clock('+' . ($seconds - 7200));
+wait_samples($node, 3);
+is(sql($node, <<~'SQL'), '0', 'no minute has two rows after the clock has returned to it');
+	SELECT count(*)
+	FROM (SELECT sample_time FROM connpool_history('total_connections',
+	  now() - interval '8 days', 'infinity', '1 minute')
+	GROUP BY 1 HAVING count(*) > 1) d
+	SQL
 set_clock("+$seconds");
 wait_samples($node, 5);
 is(sql($node, <<~'SQL'), '0', 'no hour has two rows after the clock was set forward again');

@@ -114,7 +114,8 @@ rollup_start(const RollupRing *ring, TimestampTz at)
 
 /*
  * Return the number of the row with that start; if none is found, that of the next row to begin.
- * Without a search if the newest row is older, because the clock is seldom set back.
+ * Rows are not in the order of time after the clock was set back, so a new row needs a search of
+ * all others. That happens once a minute, and nearly all samples belong to the newest row.
  */
 static uint64
 find_row(RollupRing *ring, TimestampTz start)
@@ -122,8 +123,6 @@ find_row(RollupRing *ring, TimestampTz start)
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	uint64		first = first_rollup(ring, next);
 
-	if (next == first || row_of(ring, next - 1)->start < start)
-		return next;
 	for (uint64 i = next; i > first; i--)
 		if (row_of(ring, i - 1)->start == start)
 			return i - 1;
