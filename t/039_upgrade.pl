@@ -106,11 +106,7 @@ CONF
 	}
 	$old->start;
 	$old->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
-	# 17.12 stores an option of columns (pg_attver) that 18.6 refuses: no table can be upgraded
-	$old->safe_psql('postgres',
-		exists $options{install_path} && $new->config_data('--version') =~ / 18\./
-		? $made =~ s/MATERIALIZED VIEW/VIEW/r
-		: $made);
+	$old->safe_psql('postgres', $made);
 	is($old->safe_psql('postgres', $asked),
 		$answers, "$name: the old server has the objects of users");
 	my $was = $old->safe_psql('postgres', $catalogue);
@@ -285,8 +281,14 @@ note 'CONNPOOL_OLD_BINDIRS names no older PostgreSQL' unless @older;
 foreach my $bindir (@older)
 {
 	my $version = (split ' ', `$bindir/pg_config --version`)[1] =~ s/\W.*//r;
-	upgrade("copied_from_$version", '--copy', install_path => dirname($bindir));
-	upgrade("linked_from_$version", '--link', install_path => dirname($bindir));
+  SKIP:
+	{
+		# 17.12 stores an option of columns (pg_attver) that 18.6 refuses
+		skip 'pg_upgrade from 17 to 18 fails for every table, without the extension too', 1
+		  if $version == 17 && `pg_config --version` =~ / 18\./;
+		upgrade("copied_from_$version", '--copy', install_path => dirname($bindir));
+		upgrade("linked_from_$version", '--link', install_path => dirname($bindir));
+	}
 }
 
 done_testing();

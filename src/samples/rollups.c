@@ -8,9 +8,8 @@
  * Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
  *
  * If the system clock is set back, samples belong to minutes and hours that may already have
- * rows. The sampler searches for such a row and continues it, unless the newest row is older:
- * then it begins a new row without a search. So a minute or hour can get a second row, if the
- * samples before it belong to a time without rows. From then on rows are not ordered by time.
+ * rows. The sampler searches for such a row and continues it, so that no minute or hour has two
+ * rows. From then on rows are not ordered by time.
  */
 #include "postgres.h"
 
