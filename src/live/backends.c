@@ -233,7 +233,7 @@ cpm_backends_check_clock(void)
 	int64		setback_us = (int64) pg_atomic_read_u64(&area->setback_us);
 
 	pg_atomic_write_u64(&area->clock_offset_us, (uint64) offset_us);
-	if (Abs(step_us) >= MIN_CLOCK_STEP_US)
+	if (step_us >= MIN_CLOCK_STEP_US || step_us <= -MIN_CLOCK_STEP_US)
 		pg_atomic_write_u64(&area->setback_us, (uint64) Max(setback_us - step_us, 0));
 }
 
