@@ -64,8 +64,8 @@ extern void cpm_monotonic_attach(void *memory, bool is_new);
 
 /*
  * Return all counters as of one moment, palloc'd, and choose the pools that have a series. Any
- * process with a PGPROC. Takes the lock of counters/pool_table, usually for some microseconds; if
- * pools are evicted all the time, for the time of reading all pools.
+ * process with a PGPROC. Holds the lock of counters/pool_table for some microseconds. If evictions
+ * disturb four reads in a row, it reads all pools once more while it holds the lock.
  */
 extern CpmMonotonicCounters *cpm_monotonic_read(void);
 
