@@ -13,7 +13,8 @@ use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(http_port get get_json metric series raw http_connect poll_http worker_pid);
+our @EXPORT = qw(http_port get get_json metric metric_reaching
+  series raw http_connect poll_http worker_pid);
 
 # Return a free port for http_listen.
 sub http_port
@@ -70,6 +71,20 @@ sub metric
 	my $series = series(get($port, '/metrics')->{content}, $family);
 	my $sum = 0;
 	$sum += $series->{$_} foreach grep { !defined $labels || /$labels/ } keys %$series;
+	return $sum;
+}
+
+# Return the sum of a family's series as soon as it is the expected one, else the last one read.
+sub metric_reaching
+{
+	my ($port, $family, $expected) = @_;
+	my $sum;
+	foreach (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		$sum = metric($port, $family);
+		last if $sum == $expected;
+		select undef, undef, undef, 0.05;
+	}
 	return $sum;
 }
 
