@@ -25,6 +25,7 @@
 
 #define PREFIX "connpool_monitor"
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
+#define MAX_SESSION_HISTORY_MB (16 * 1024)
 #define MAX_PERCENT 1000.0		/* above 100, because <metric>_max may be set too low */
 
 CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
@@ -38,6 +39,7 @@ int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 int			cpm_save_interval_ms = 60 * 1000;
+int			cpm_session_history_size_mb = 64;
 int			cpm_notify_rate = 10;
 char	   *cpm_notify_database;
 int			cpm_pgbouncer_interval_ms = 5 * 1000;
@@ -504,6 +506,12 @@ define_sampling(void)
 				"in the data directory.",
 				"A crash of the server loses the data since the last save; a shutdown loses none.",
 				&cpm_save_interval_ms, 1000, INT_MAX, PGC_SIGHUP);
+	DefineCustomIntVariable(PREFIX ".session_history_size",
+							"Sets the maximum size of the file with the session history.",
+							"The oldest samples are overwritten. 0 turns the session history off.",
+							&cpm_session_history_size_mb, cpm_session_history_size_mb,
+							0, MAX_SESSION_HISTORY_MB, startup_context(), GUC_UNIT_MB,
+							NULL, NULL, NULL);
 	define_string(PREFIX ".exempt_applications",
 				  "Lists the applications whose sessions never count as long transactions, "
 				  "long queries or leaks.",

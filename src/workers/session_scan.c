@@ -4,8 +4,9 @@
  *		The sampler's pass over all sessions: one scan feeds every consumer.
  *
  * While the sample counts the sessions, this file records how many sessions of each pool are busy
- * (counters/pool_busy), which sessions wait for their clients (live/client_waits) and which look
- * like leaks (events/leak_log). Root blockers are found before that pass (live/lock_roots).
+ * (counters/pool_busy), what they do (workers/session_recorder), which sessions wait for their
+ * clients (live/client_waits) and which look like leaks (events/leak_log). Root blockers are found
+ * before that pass (live/lock_roots).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -27,6 +28,7 @@
 #include "samples/take_sample.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "workers/session_recorder.h"
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
@@ -80,6 +82,7 @@ observe_session(const CpmSession *session, void *arg)
 		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
 	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
 		scan->busy_by_pool[pool]++;
+	cpm_recorder_add(session, pool, scan->sample->taken_at);
 	cpm_client_wait_record(session, scan->sample->taken_at);
 	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
@@ -117,7 +120,9 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 												 cpm_pool_slots() * sizeof(TimestampTz));
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
+	cpm_recorder_begin(interval_ms);
 	cpm_sample_take(sample, &observer);
+	cpm_recorder_end(sample->taken_at);
 	cpm_leaks_round_end();
 	memcpy(previous_newest, scan.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
 	for (int i = 0; i < cpm_pool_slots(); i++)
