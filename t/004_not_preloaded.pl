@@ -89,6 +89,8 @@ foreach my $query (
 		pgbouncer pgbouncer_pools pgbouncer_stats)),
 	'SELECT connpool_reset()',
 	'SELECT * FROM connpool_history()',
+	'SELECT * FROM connpool_session_history()',
+	'SELECT * FROM connpool_load()',
 	q{SELECT connpool_plot('total_connections')},
 	'SELECT connpool_metrics()',
 	'SELECT * FROM connpool_audit()')

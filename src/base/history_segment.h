@@ -48,8 +48,8 @@ typedef struct CpmSegmentHeader
 	TimestampTz last;			/* the latest */
 	uint32		samples;
 	pg_crc32c	data_crc;		/* of the entries */
-	pg_crc32c	header_crc;		/* of the fields above */
 	uint32		unused;
+	pg_crc32c	header_crc;		/* of the fields above */
 } CpmSegmentHeader;
 
 #define CPM_NO_AGE PG_UINT32_MAX
@@ -164,8 +164,8 @@ extern uint16 cpm_segment_add_wait_event(CpmSegmentWriter *writer,
 										 const CpmHistoryWaitEvent *event);
 
 /*
- * Copy what distinguishes an address, at most 17 bytes, into a buffer. Returns false for an address
- * that is not of the Internet, of which no entry is needed.
+ * Copy what distinguishes an address, at most 17 bytes, into a buffer. Returns false for that of a
+ * Unix socket, which needs no entry.
  */
 extern bool cpm_segment_address_key(const SockAddr *address, char *key);
 

@@ -9,8 +9,8 @@
  * reported and retried, and the rest of the file stays valid.
  *
  * The newest segment is saved before it is complete, and then again with what was added. The
- * entries are written before the header, whose checksum covers them, so a process that ends between
- * the two leaves the previous state valid. Like the statistics file, the file is not synced.
+ * entries are written before the header, whose checksum covers them, so a process that ends
+ * between the two leaves the previous state valid. Like the statistics file, it is not synced.
  *
  * The postmaster reads only the headers, so that a large file does not delay the start of the
  * server, and the newest segment, which the sampler continues. The saver then checks everything
