@@ -62,6 +62,10 @@ sub fill_disk
 	return;
 }
 
+# a session for the session history
+my $open = session($node, 'open');
+$open->query_safe('BEGIN');
+
 sql($node, 'SELECT 1') foreach 1 .. 20;
 my $now = sql($node, 'SELECT clock_timestamp()');
 poll_ok(
@@ -97,6 +101,11 @@ is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 	1, 'the failed save is logged once');
 ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');
 ok(!-e "$file.tmp", 'no temporary file is left');
+is(sql($node, <<~'SQL'), 't', 'the session history goes on in shared memory');
+	SELECT count(*) > 0
+	FROM connpool_session_history(now() - interval '2 s', clock_timestamp())
+	WHERE application_name = 'open'
+	SQL
 unlink($filler);
 poll_ok(
 	$node,
@@ -107,6 +116,7 @@ is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 
 # the disk is full when the server stops
 my $queries = counted();
+my $recorded = sql($node, 'SELECT count(*) FROM connpool_session_history(NULL, now())');
 $now = sql($node, 'SELECT clock_timestamp()');
 $node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()");
 fill_disk();
@@ -116,10 +126,18 @@ like(
 	qr/database system is shut down/,
 	'the server stops though the disk is full');
 unlink($filler);
+eval { leave($open) };
 $offset = -s $node->logfile;
 $node->start;
 cmp_ok(counted(), '>=', $queries, 'the counters of the last save are restored after the stop');
 is(log_count($node, 'is not used', $offset), 0,
 	'the file of the last save is used after the stop');
+cmp_ok(sql($node, 'SELECT count(*) FROM connpool_session_history(NULL, now())'),
+	'>=', $recorded, 'the session history of the last save is restored after the stop');
+poll_ok(
+	$node,
+	'SELECT last_saved > pg_postmaster_start_time() FROM connpool_info()',
+	'the file of the session history is checked after the stop');
+is(log_count($node, 'damaged', 0), 0, 'no segment of the session history is damaged');
 $node->stop;
 done_testing();
