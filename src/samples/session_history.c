@@ -25,7 +25,6 @@
 #include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "port/pg_iovec.h"
 #include "samples/session_history.h"
 #include "storage/fd.h"
 #include "storage/shmem.h"

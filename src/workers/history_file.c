@@ -27,7 +27,6 @@
 #include "base/history_segment.h"
 #include "base/settings.h"
 #include "miscadmin.h"
-#include "port/pg_iovec.h"
 #include "postmaster/interrupt.h"
 #include "samples/session_history.h"
 #include "samples/worker_status.h"
