@@ -190,7 +190,7 @@ cpm_segment_add_wait_event(CpmSegmentWriter *writer, const CpmHistoryWaitEvent *
 	return (uint16) writer->count[CPM_DICTIONARY_WAIT_EVENT];
 }
 
-CpmHistoryRow *
+void
 cpm_segment_add_sample(CpmSegmentWriter *writer, const CpmHistorySample *sample)
 {
 	CpmSegmentHeader *header = (CpmSegmentHeader *) writer->bytes;
@@ -205,7 +205,6 @@ cpm_segment_add_sample(CpmSegmentWriter *writer, const CpmHistorySample *sample)
 	header->first = header->samples == 0 ? sample->at : Min(header->first, sample->at);
 	header->last = header->samples == 0 ? sample->at : Max(header->last, sample->at);
 	header->samples++;
-	return entry->row;
 }
 
 static pg_crc32c

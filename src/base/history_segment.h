@@ -169,9 +169,8 @@ extern uint16 cpm_segment_add_wait_event(CpmSegmentWriter *writer,
  */
 extern bool cpm_segment_address_key(const SockAddr *address, char *key);
 
-/* Add a sample with copies of its rows, and return the copies. The segment must have room. */
-extern CpmHistoryRow *cpm_segment_add_sample(CpmSegmentWriter *writer,
-											 const CpmHistorySample *sample);
+/* Add a sample with copies of its rows. The segment must have room. */
+extern void cpm_segment_add_sample(CpmSegmentWriter *writer, const CpmHistorySample *sample);
 
 /* Complete the header of a segment that ends after used bytes, with both checksums. */
 extern void cpm_segment_seal(char *bytes, uint32 used);

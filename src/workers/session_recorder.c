@@ -94,14 +94,13 @@ static void
 start_recording(void)
 {
 	CpmHistoryEnd end = cpm_session_history_end();
-	CpmSegmentReader *reader;
+	CpmSegmentReader *reader = palloc(sizeof(CpmSegmentReader));
 
 	context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor recorder",
 									ALLOCSET_DEFAULT_SIZES);
 	recents = MemoryContextAllocZero(TopMemoryContext, MaxBackends * sizeof(Recent));
 	rows = MemoryContextAlloc(TopMemoryContext, CPM_SEGMENT_SIZE);
 	forget_numbers();
-	reader = MemoryContextAlloc(context, sizeof(CpmSegmentReader));
 	sequence = end.sequence;
 	if (!cpm_segment_resume(&writer, reader, cpm_session_history_newest(), end.used))
 		begin_segment();
@@ -113,7 +112,7 @@ static void
 append_rows(void)
 {
 	sample.row = rows;
-	(void) cpm_segment_add_sample(&writer, &sample);
+	cpm_segment_add_sample(&writer, &sample);
 	sample.count = 0;
 }
 

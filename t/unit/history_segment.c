@@ -88,7 +88,7 @@ fill(CpmSegmentWriter *writer, char *bytes)
 			row[i].state = CPM_STATE_ACTIVE;
 			row[i].wait_class = CPM_WAIT_LOCK;
 		}
-		(void) cpm_segment_add_sample(writer, &sample);
+		cpm_segment_add_sample(writer, &sample);
 		samples++;
 	}
 	cpm_segment_seal(bytes, writer->used);
@@ -211,7 +211,7 @@ write_file(const char *name, uint64 identifier, int samples, int sessions, int64
 		}
 		for (int j = 0; j < sessions; j++)
 			set_row(&writer, &rows[j], j, i);
-		(void) cpm_segment_add_sample(&writer, &sample);
+		cpm_segment_add_sample(&writer, &sample);
 	}
 	write_segment(file, &writer);
 	free(writer.bytes);
