@@ -132,7 +132,7 @@ end_clients();
 
 # More sessions wait for locks than the search for the blocker examines. Each half of them waits
 # for another blocker, so that the largest number found is below that limit.
-my @blockers = map { session($node, "blocker $_") } 1, 2;
+my @blockers = map { session($node, "blocker_$_") } 1, 2;
 foreach my $i (1, 2)
 {
 	my $script = $node->basedir . "/wait_$i.sql";
@@ -140,7 +140,7 @@ foreach my $i (1, 2)
 	$blockers[ $i - 1 ]->query_safe("BEGIN; CREATE TABLE held_$i (); COMMIT");
 	$blockers[ $i - 1 ]->query_safe("BEGIN; LOCK TABLE held_$i");
 	add_clients($i == 1 ? 70 : 40, $script);
-	poll_ok($node, <<~"SQL", "the sessions of blocker $i wait");
+	poll_ok($node, <<~"SQL", "the sessions behind blocker_$i wait");
 		SELECT count(*) = $i * 40 + 30
 		FROM pg_stat_activity
 		WHERE wait_event_type = 'Lock'
@@ -153,7 +153,7 @@ poll_ok(
 like(
 	$node->safe_psql(
 		'postgres', q{SELECT culprit FROM connpool_alerts WHERE metric_name = 'blocked_sessions'}),
-	qr/^Pid \d+ of blocker 1 \(\w+ in postgres\) holds up at least 70 sessions$/,
+	qr/^Pid \d+ of blocker_1 \(\w+ in postgres\) holds up at least 70 sessions$/,
 	'the number of sessions that the largest blocker holds up is reported as a lower bound');
 end_clients();
 

@@ -79,6 +79,8 @@ UPDATE busy SET name = 'a'; UPDATE busy SET name = 'b'; UPDATE busy SET name = '
 CREATE TABLE fresh (LIKE item INCLUDING ALL);
 INSERT INTO fresh TABLE item;
 CREATE TABLE vacant (LIKE item INCLUDING ALL);
+INSERT INTO vacant VALUES (1, 'one');
+DELETE FROM vacant;
 CREATE TABLE connpool_item AS TABLE item;
 CREATE SCHEMA app; CREATE TABLE app.slow_queries AS TABLE item;
 CREATE TABLE parted (id int, name text) PARTITION BY RANGE (id);
@@ -217,7 +219,7 @@ $node->safe_psql('postgres', 'ALTER ROLE reader SET search_path = public, one');
 run_as('reader', $_) foreach values %cached, values %not_cached;
 run_as('dba', 'SELECT count(*) FROM connpool_alert_log');
 run_as('dba', 'SELECT value FROM connpool_alert_log LIMIT 1');
-run_as('dba', 'SELECT count(*) FROM public.connpool_alert_log');
+run_as('dba', 'SELECT max(value) FROM public.connpool_alert_log');
 
 is(row_of($cache, 'calls', 'reader', $cached{$_}), '1000', "a read $_ is listed")
   foreach sort keys %cached;
@@ -228,7 +230,7 @@ is_absent(
 	'a read of a view of this extension');
 is_absent(
 	$cache, 'dba',
-	'SELECT count(*) FROM public.connpool_alert_log',
+	'SELECT max(value) FROM public.connpool_alert_log',
 	'a read of a view of this extension by its schema');
 is_absent(
 	$batch, 'dba',
