@@ -2,7 +2,7 @@
 # Each sample records every session that is not idle, with its state, wait, ages, statement and
 # root blocker. The history survives restarts, crashes and damaged files, within its size. Needs
 # sessions in known states, restarts, and files that a program writes.
-# scripts/test: slow, 30 s
+# scripts/test: slow, 60 s
 use strict;
 use warnings FATAL => 'all';
 
