@@ -381,6 +381,10 @@ cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor
 	int			file = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY);
 	uint64		visited = 0;
 
+	if (file < 0 && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
 	for (int i = 0; i < count; i++)
 	{
 		uint64		sequence = list[i].sequence;

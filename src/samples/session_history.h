@@ -88,8 +88,9 @@ typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
 
 /*
  * Visit each segment that may have samples from since to until, in their order, from the file and
- * from shared memory. Each is validated. The bytes are valid during the call only. Checks for
- * interrupts and allocates memory for one segment and the index. Any backend in a transaction.
+ * from shared memory. Each is validated, and left out if it is damaged. The bytes are valid during
+ * the call only. Checks for interrupts, allocates memory for one segment and the index, and raises
+ * an error if the file exists and cannot be opened. Any backend in a transaction.
  */
 extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
