@@ -342,6 +342,8 @@ sub changed
 	s/(\0{1,255})/"\0" . chr(length $1)/ge foreach $old, $new;
 	return $body =~ s/(\.\Q$part\E \d+\n\+)\Q$old\E/$1$new/r;
 }
+is(substr((records('leak counts'))[0], 0, 40),
+	"\0" x 40, 'the file counts nothing for sessions that are no leak');
 my $strange = 'has a content that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });

@@ -290,9 +290,9 @@ cpm_leak_log_reset(void)
 static void
 save_leak_counts(CpmSink *sink)
 {
-	CpmLeakCounts counts[CPM_LEAK_KINDS];
+	CpmLeakCounts counts[CPM_LEAK_KINDS] = {0};
 
-	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	for (int i = CPM_NO_LEAK + 1; i < CPM_LEAK_KINDS; i++)
 	{
 		counts[i] = cpm_leak_counts(i);
 		if (i != CPM_LEAK_PREPARED)
