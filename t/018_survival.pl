@@ -209,7 +209,7 @@ sub unusable
 			$node, qr/DETAIL:  It is kept as "pg_stat\/connpool_monitor.stat.unusable"/, $offset),
 		1,
 		"a file that is $name is logged with its new name");
-	ok(-e "$file.unusable", "a file that is $name is kept");
+	ok(-e "$file.unusable" || -l "$file.unusable", "a file that is $name is kept");
 	is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 		'0', "a file that is $name restores no counters");
 	is(sql($node, <<~'SQL'), '0', "a file that is $name restores no history");
@@ -251,6 +251,10 @@ unusable(
 		close $out;
 	});
 unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
+unusable(
+	'a symbolic link to itself',
+	'cannot be opened: Too many levels of symbolic links',
+	sub { unlink($file); symlink($file, $file) });
 
 # the check of the header alone: every truncation and many changed bytes
 {

@@ -405,17 +405,20 @@ rename_unusable_file(const char *problem)
 static void
 load(void)
 {
-	struct stat found = {0};
+	struct stat found;
 	FILE	   *file;
 	const char *problem;
 
-	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
-		return;
+	if (stat(FILE_NAME, &found) != 0)
+	{
+		if (errno == ENOENT)
+			return;
+		problem = psprintf("cannot be opened: %s", strerror(errno));
+	}
 	/* Open only a regular file, because to open a pipe would wait for a writer. */
-	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
-	if (!S_ISREG(found.st_mode))
+	else if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
-	else if (file == NULL)
+	else if ((file = AllocateFile(FILE_NAME, PG_BINARY_R)) == NULL)
 		problem = psprintf("cannot be opened: %s", strerror(errno));
 	else
 	{
