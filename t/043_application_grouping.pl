@@ -129,25 +129,23 @@ my @names = (
 	[ '\xd0\xbf1\xd1\x80', undef, '\xd0\xbf*\xd1\x80' ],
 	[ 'C:\path2', undef, 'C:\path*' ]);
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-Wall',
-		'-I', $include,
-		'-I', "$ENV{TESTDIR}/src",
-		'-o', "$dir/grouping",
-		"$ENV{TESTDIR}/t/unit/grouping.c", "$ENV{TESTDIR}/src/base/pool.c"),
-	0,
-	'the rule compiles without the server') or BAIL_OUT('no compiler');
-append_to_file(
-	"$dir/names",
-	join(
-		'',
-		map {
-			my $name = $_->[0];
-			map { "$_\t$name\n" } 0 .. 2
-		} @names));
-my @pools = split /\n/, `$dir/grouping < $dir/names`, -1;
+my $grouping = compile_unit('grouping', 'base/pool');
+my $input = PostgreSQL::Test::Utils::tempdir() . '/names';
+
+# Return the pool of each name. A name follows the number of its rule and a tab.
+sub pools_of
+{
+	unlink $input;
+	append_to_file($input, join '', map { "$_\n" } @_);
+	my @pools = split /\n/, `$grouping < $input`, -1;
+	is(pop @pools, '', 'the last line ends');
+	return @pools;
+}
+my @pools = pools_of(
+	map {
+		my $name = $_->[0];
+		map { "$_\t$name" } 0 .. 2
+	} @names);
 foreach my $name (@names)
 {
 	my ($full, $host, $numbers) = @$name;
