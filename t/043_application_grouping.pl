@@ -157,6 +157,31 @@ foreach my $name (@names)
 }
 is("@pools", '', 'the program prints one line for each name and rule');
 
+# wherever PostgreSQL cuts one or two addresses, and whatever precedes them
+my @addresses =
+  map { " - $_" } '10.0.0.7:51234', '[::ffff:10.0.0.7]:1', 'unix:6432',
+  'unix(4711@a.example):6432';
+foreach my $rule (1, 2)
+{
+	my (@direct, @pooled);
+	foreach my $part ('x', 'my app ', 'a - b ', 'a - [', 'app - 10.', 'u - unix(', 'web-7f3a9c1 ')
+	{
+		foreach my $name (map { substr $part x 70, 0, $_ } 0 .. 66)
+		{
+			foreach my $first (@addresses)
+			{
+				push @direct, map { "$rule\t" . cut($name) } '', @addresses;
+				push @pooled, map { "$rule\t" . cut("$name$first$_") } '', @addresses;
+			}
+		}
+	}
+	my @expected = pools_of(@direct);
+	my @got = pools_of(@pooled);
+	my @differing = grep { $got[$_] ne $expected[$_] } 0 .. $#expected;
+	is(join(', ', map { $pooled[$_] } @differing),
+		'', "rule $rule: clients of PgBouncer are in the pool of those that connect directly");
+}
+
 # clients of a real PgBouncer, over TCP and Unix sockets
 my $user = getpwuid($<);
 my $node = new_node('grouped', <<'CONF');
