@@ -10,7 +10,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use FindBin;
+use IO::Socket::IP;
 use JSON::PP;
+use Socket qw(AF_INET6);
 use lib $FindBin::RealBin;
 use Connpool;
 use Http;
@@ -638,6 +640,28 @@ subtest 'invalid values of http_listen are refused' => sub {
 	}
 };
 $node->stop;
+subtest 'at * a port in use for IPv6 is reported' => sub {
+	my $taken = IO::Socket::IP->new(
+		Family => AF_INET6,
+		LocalHost => '::',
+		LocalPort => $port,
+		V6Only => 1,
+		ReuseAddr => 1,
+		Listen => 1) or plan skip_all => "no IPv6: $@";
+	my $offset = -s $node->logfile;
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.http_token_file = 'token'});
+	$node->restart;
+	ok(wait_until(sub { log_count($node, 'connpool_monitor: (no )?HTTP at \*', $offset) }),
+		'the worker has tried to listen');
+	is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+		'no HTTP: could not bind to it: Address already in use',
+		'connpool_info() reports the port that is in use for IPv6');
+	is(status('/health/database'), 599, 'the worker does not listen on IPv4 alone');
+	close $taken;
+	ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }),
+		'the worker listens when the port is free');
+};
+
 
 subtest 'connpool_metrics() works without HTTP and needs a privilege' => sub {
 	$node->append_conf('postgresql.conf', "connpool_monitor.http_listen = ''");
