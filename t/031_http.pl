@@ -598,6 +598,21 @@ subtest 'requests need the token of http_token_file' => sub {
 		200, 'the last token stays in force');
 	write_token("two words");
 	reload_logs('a token is one line', 'a token of two words is reported');
+
+	foreach my $rest ("x\n", "\nmore\n", "\n" x 50 . 'more')
+	{
+		write_token('x' x 255 . $rest);
+		reload_logs('cannot be used: it has more than 255 bytes',
+			'a token file with ' . length($rest) . ' bytes after 255 bytes is reported');
+		is(status('/metrics', Authorization => 'Bearer ' . 'x' x 255),
+			401, 'the first 255 bytes of a longer file are no token');
+	}
+	write_token('x' x 255 . "\r\n");
+	$node->reload;
+	ok( poll_http(
+			$port, '/metrics',
+			sub { $_[0]{status} == 200 }, Authorization => 'Bearer ' . 'x' x 255),
+		'a token may have 255 bytes');
 	unlike(slurp_file($node->logfile), qr/-secret/, 'the log has no token');
 };
 
@@ -625,21 +640,6 @@ subtest 'an address that other machines reach needs a token' => sub {
 		'nothing listens after the token was removed');
 };
 
-subtest 'invalid values of http_listen are refused' => sub {
-	foreach my $bad (
-		'127.0.0.1', ':9188', '127.0.0.1:', '127.0.0.1:0',
-		'127.0.0.1:70000', '127.0.0.1:http', 'db.example:9188', '::1:9188',
-		'[::1]9188', '1.2.3:80', '127.0.0.1:9188 ')
-	{
-		my ($status, $out, $err) =
-		  $node->psql('postgres', "ALTER SYSTEM SET connpool_monitor.http_listen = '$bad'");
-		like(
-			$err,
-			qr/invalid value for parameter "connpool_monitor.http_listen"/,
-			"'$bad' is refused");
-	}
-};
-$node->stop;
 subtest 'at * a port in use for IPv6 is reported' => sub {
 	my $taken = IO::Socket::IP->new(
 		Family => AF_INET6,
@@ -662,6 +662,21 @@ subtest 'at * a port in use for IPv6 is reported' => sub {
 		'the worker listens when the port is free');
 };
 
+subtest 'invalid values of http_listen are refused' => sub {
+	foreach my $bad (
+		'127.0.0.1', ':9188', '127.0.0.1:', '127.0.0.1:0',
+		'127.0.0.1:70000', '127.0.0.1:http', 'db.example:9188', '::1:9188',
+		'[::1]9188', '1.2.3:80', '127.0.0.1:9188 ')
+	{
+		my ($status, $out, $err) =
+		  $node->psql('postgres', "ALTER SYSTEM SET connpool_monitor.http_listen = '$bad'");
+		like(
+			$err,
+			qr/invalid value for parameter "connpool_monitor.http_listen"/,
+			"'$bad' is refused");
+	}
+};
+$node->stop;
 
 subtest 'connpool_metrics() works without HTTP and needs a privilege' => sub {
 	$node->append_conf('postgresql.conf', "connpool_monitor.http_listen = ''");
