@@ -237,13 +237,22 @@ my $large = Console->new(
 				}
 			} 1 .. 60000
 		]));
-ask(large => $large);
+my $crowd = Console->new(
+	Console::answers(18, servers => [ map { { remote_pid => 4000000 + $_ } } 1 .. 100_003 ]));
+ask(large => $large, crowd => $crowd);
 poll_ok(
 	$node,
-	'SELECT polls > 1 FROM connpool_pgbouncer',
+	q{SELECT polls > 1 FROM connpool_pgbouncer WHERE pooler = 'large'},
 	'a console with sixty thousand servers is read twice');
-is(errors(), 'large|t|', 'a console with sixty thousand servers is up without an error');
-$large->stop;
+poll_ok(
+	$node,
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'crowd'},
+	'a console with more servers than are kept is up');
+is(errors(), "crowd|t|\nlarge|t|", 'consoles with many servers are up without an error');
+is( $node->safe_psql('postgres', 'SELECT pooler, rows_dropped FROM connpool_pgbouncer ORDER BY 1'),
+	"crowd|3\nlarge|0",
+	'servers beyond a hundred thousand count as dropped');
+$_->stop foreach $large, $crowd;
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 
 # a console that starts later, and a real one that stops, restarts and is paused
