@@ -653,6 +653,15 @@ foreach my $case (
 		$is_ours ? 't' : 'f',
 		"$name: a session with the pid of a server connection is "
 		  . ($is_ours ? 'pooled' : 'not pooled'));
+	# this console has neither a pool_mode nor other settings
+	like(
+		$node->safe_psql('postgres', <<~'SQL'),
+			SELECT reasons[array_upper(reasons, 1)]
+			FROM connpool_pool_advice
+			WHERE application_name = 'session'
+			SQL
+		qr/^1 of its 1 connections come through PgBouncer every_pid$/,
+		'the advice omits settings that the console does not show') if $is_ours;
 	leave($session);
 	$console->stop;
 }
