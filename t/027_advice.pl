@@ -138,10 +138,13 @@ is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}),
 	'00:00:00|t|t', 'advice starts afresh with a reset');
 
 # the buckets of busy connections, without the server
-my $busy = compile_unit('busy', 'base/busy');
+my $busy = compile_unit('busy', 'base/busy', 'counters/pool_busy');
 my ($wrong, $wide, $last) = (0, 0, -1);
 my @lines = split /\n/, `$busy`;
+is(pop @lines, 'restart 1',
+	'a pool that a session left before a sampler ended is not in use for the next sampler');
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;
+
 foreach my $line (@lines)
 {
 	my ($sessions, $bucket, $upper) = split / /, $line;
