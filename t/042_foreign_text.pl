@@ -249,6 +249,8 @@ poll_ok($node, <<~'SQL', 'a culprit quotes names that have punctuation');
 	FROM connpool_alerts
 	WHERE metric_name = 'total_connections'
 	SQL
+ok(wait_until(sub { log_count($node, 'DETAIL:  .*"web 900 \(shop in shop\), x" 6 \(') }),
+	'the server log quotes them too');
 
 # functions of a user with the names of the extension's, and other arguments
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');

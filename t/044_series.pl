@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Clients that choose many application names cannot create an unbounded number of series in
-# /metrics. The right pools get a series and keep it for long enough, and the sums are right. Needs
-# many scrapes over two minutes.
+# /metrics. The right pools get a series and keep it for long enough, the sums are right, and no
+# counter falls. Needs many scrapes over two minutes, and a program compiled from the counters
+# alone.
 # scripts/test: slow, 130 s
 use strict;
 use warnings FATAL => 'all';
@@ -189,4 +190,14 @@ $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
 $node->stop;
+
+# reads that cross, without the server
+my $series = compile_unit('series', 'base/histogram', 'counters/monotonic_counters',
+	'counters/pool_retained');
+my @lines = split /\n/, `$series`;
+my ($reads, $crossed, $begun) = split / /, pop @lines;
+is(scalar @lines, 0, "no counter falls in $reads reads")
+  or diag(join "\n", @lines[ 0 .. ($#lines < 9 ? $#lines : 9) ]);
+cmp_ok($crossed, '>', 5000, "$crossed of the reads complete within another one");
+cmp_ok($begun, '>', 100, "$begun series begin meanwhile");
 done_testing();
