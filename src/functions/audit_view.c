@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/metric_settings.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/sqlstates.h"

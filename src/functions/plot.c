@@ -8,7 +8,7 @@
 #include <math.h>
 
 #include "access/xact.h"
-#include "base/settings.h"
+#include "base/metric_settings.h"
 #include "catalog/pg_collation.h"
 #include "datatype/timestamp.h"
 #include "fmgr.h"

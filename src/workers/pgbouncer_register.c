@@ -7,7 +7,7 @@
  */
 #include "postgres.h"
 
-#include "base/settings.h"
+#include "base/text_settings.h"
 #include "postmaster/bgworker.h"
 #include "workers/pgbouncer_register.h"
 
