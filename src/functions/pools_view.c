@@ -158,6 +158,8 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
 	add_policy(row, &pool->policy, violations_of_pool(pool) | (visible ? states->violations : 0));
 	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
+	cpm_row_oid(row, get_database_oid(pool->name.database, true));
+	cpm_row_oid(row, get_role_oid(pool->name.role, true));
 }
 
 /*

@@ -103,6 +103,12 @@ cpm_row_int8_if(CpmRow *row, bool is_known, int64 value)
 }
 
 void
+cpm_row_oid(CpmRow *row, Oid value)
+{
+	add_column(row, ObjectIdGetDatum(value), false);
+}
+
+void
 cpm_row_float8(CpmRow *row, double value)
 {
 	add_column(row, Float8GetDatum(value), !cpm_is_number(value));

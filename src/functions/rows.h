@@ -49,6 +49,8 @@ extern void cpm_row_int8(CpmRow *row, int64 value);
 extern void cpm_row_int4_if(CpmRow *row, bool is_known, int32 value);
 extern void cpm_row_int8_if(CpmRow *row, bool is_known, int64 value);
 
+extern void cpm_row_oid(CpmRow *row, Oid value);
+
 /* Add a number; NULL for NaN and infinities. */
 extern void cpm_row_float8(CpmRow *row, double value);
 
