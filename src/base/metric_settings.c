@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * metric_settings.c
- *		The settings of metrics: thresholds, maxima and silent_metrics.
+ *		The settings of metrics: thresholds and maxima.
  *
  * They are defined from the catalogue, so that a new metric gets its own.
  */
@@ -9,12 +9,9 @@
 
 #include <limits.h>
 
-#include "base/compat.h"
 #include "base/metric_settings.h"
-#include "nodes/pg_list.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/varlena.h"
 
 #define PREFIX "connpool_monitor"
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
@@ -31,7 +28,6 @@ static const CpmMetric *metrics;
 static ThresholdSetting warning_settings[CPM_METRICS];
 static ThresholdSetting critical_settings[CPM_METRICS];
 static int	maximum_settings[CPM_METRICS];
-static const bool *silent_metrics;	/* by CpmMetricId; the extra of its check hook */
 
 static bool
 check_percent(double *newval, void **extra, GucSource source)
@@ -56,65 +52,13 @@ check_maximum(int *newval, void **extra, GucSource source)
 	return false;
 }
 
-static int
-metric_by_name(const char *name)
+int
+cpm_settings_metric(const char *name)
 {
 	for (int i = 0; i < CPM_METRICS; i++)
 		if (pg_strcasecmp(metrics[i].name, name) == 0)
 			return i;
 	return -1;
-}
-
-/* Set the flag of each metric in the list; returns false with an errdetail for invalid input. */
-static bool
-parse_metric_list(const char *list, bool *flags)
-{
-	char	   *copy = pstrdup(list);
-	List	   *names = NIL;
-	ListCell   *cell;
-	bool		is_valid = SplitGUCList(copy, ',', &names);
-
-	if (!is_valid)
-		GUC_check_errdetail("List syntax is invalid: metric names are separated by commas.");
-
-	foreach(cell, is_valid ? names : NIL)
-	{
-		int			id = metric_by_name(lfirst(cell));
-
-		if (id < 0)
-		{
-			GUC_check_errdetail("There is no metric \"%s\".", (char *) lfirst(cell));
-			GUC_check_errhint("The metrics are those that get_connection_stats() lists.");
-			is_valid = false;
-			break;
-		}
-		flags[id] = true;
-	}
-	list_free(names);
-	pfree(copy);
-	return is_valid;
-}
-
-bool
-cpm_check_silent_metrics(char **newval, void **extra, GucSource source)
-{
-	bool		flags[CPM_METRICS] = {false};
-
-	(void) source;
-	if (!parse_metric_list(*newval, flags))
-		return false;
-	*extra = cpm_guc_malloc(sizeof(flags));
-	if (*extra == NULL)
-		return false;
-	memcpy(*extra, flags, sizeof(flags));
-	return true;
-}
-
-void
-cpm_assign_silent_metrics(const char *newval, void *extra)
-{
-	(void) newval;
-	silent_metrics = extra;
 }
 
 /* Copy a name or description of a setting to memory that is never freed. */
@@ -199,10 +143,4 @@ cpm_settings_thresholds(CpmMetricId id)
 		critical_settings[id].percent : critical_settings[id].absolute;
 	thresholds.maximum = metric->max_is_setting ? maximum_settings[id] : -1;
 	return thresholds;
-}
-
-bool
-cpm_settings_is_silent(CpmMetricId id)
-{
-	return silent_metrics != NULL && silent_metrics[id];
 }

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * metric_settings.h
- *		The settings of metrics: thresholds, maxima and silent_metrics.
+ *		The settings of metrics: thresholds and maxima.
  */
 #ifndef CPM_METRIC_SETTINGS_H
 #define CPM_METRIC_SETTINGS_H
 
 #include "base/metric.h"
-#include "utils/guc.h"
 
 /* The settings of one metric. */
 typedef struct CpmThresholds
@@ -19,18 +18,14 @@ typedef struct CpmThresholds
 
 /*
  * Define the thresholds and maxima of each metric in the catalogue, whose pointer is kept. Called
- * once, before silent_metrics is defined, whose check hook needs the names of the metrics.
+ * once.
  */
 extern void cpm_metric_settings_define(const CpmMetric *catalogue);
-
-/* The hooks of silent_metrics. */
-extern bool cpm_check_silent_metrics(char **newval, void **extra, GucSource source);
-extern void cpm_assign_silent_metrics(const char *newval, void *extra);
 
 /* Return the settings of one metric. */
 extern CpmThresholds cpm_settings_thresholds(CpmMetricId id);
 
-/* Return true if silent_metrics contains the metric. */
-extern bool cpm_settings_is_silent(CpmMetricId id);
+/* Return the CpmMetricId of the metric with that name, in any case; -1 if there is none. */
+extern int	cpm_settings_metric(const char *name);
 
 #endif							/* CPM_METRIC_SETTINGS_H */

@@ -24,9 +24,68 @@ static char *pgbouncer_string;
 static char *http_listen_string;
 
 /* The extras of the check hooks. */
+static const bool *silent_metrics;	/* by CpmMetricId */
 static const char *exempt_applications; /* names, each terminated by '\0', then another '\0' */
 static const CpmPoolerList *poolers;
 static const CpmListen *http_listen;
+
+/* Set the flag of each metric in the list; returns false with an errdetail for invalid input. */
+static bool
+parse_metric_list(const char *list, bool *flags)
+{
+	char	   *copy = pstrdup(list);
+	List	   *names = NIL;
+	ListCell   *cell;
+	bool		is_valid = SplitGUCList(copy, ',', &names);
+
+	if (!is_valid)
+		GUC_check_errdetail("List syntax is invalid: metric names are separated by commas.");
+
+	foreach(cell, is_valid ? names : NIL)
+	{
+		int			id = cpm_settings_metric(lfirst(cell));
+
+		if (id < 0)
+		{
+			GUC_check_errdetail("There is no metric \"%s\".", (char *) lfirst(cell));
+			GUC_check_errhint("The metrics are those that get_connection_stats() lists.");
+			is_valid = false;
+			break;
+		}
+		flags[id] = true;
+	}
+	list_free(names);
+	pfree(copy);
+	return is_valid;
+}
+
+static bool
+check_silent_metrics(char **newval, void **extra, GucSource source)
+{
+	bool		flags[CPM_METRICS] = {false};
+
+	(void) source;
+	if (!parse_metric_list(*newval, flags))
+		return false;
+	*extra = cpm_guc_malloc(sizeof(flags));
+	if (*extra == NULL)
+		return false;
+	memcpy(*extra, flags, sizeof(flags));
+	return true;
+}
+
+static void
+assign_silent_metrics(const char *newval, void *extra)
+{
+	(void) newval;
+	silent_metrics = extra;
+}
+
+bool
+cpm_settings_is_silent(CpmMetricId id)
+{
+	return silent_metrics != NULL && silent_metrics[id];
+}
 
 /*
  * Return the names as one chunk for exempt_applications; NULL if out of memory. The parsed names
@@ -224,7 +283,7 @@ static const StringSetting strings[] = {
 		"Lists the metrics that raise no alert and do not degrade health.",
 		"Separated by commas. Their status is still shown by get_connection_stats().",
 		&silent_metrics_string, "idle_connections, long_transactions", PGC_SIGHUP,
-		GUC_LIST_INPUT, cpm_check_silent_metrics, cpm_assign_silent_metrics
+		GUC_LIST_INPUT, check_silent_metrics, assign_silent_metrics
 	},
 	{PREFIX ".pgbouncer",
 		"Lists the consoles of PgBouncer that are queried.",

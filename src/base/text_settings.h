@@ -7,6 +7,7 @@
 #define CPM_TEXT_SETTINGS_H
 
 #include "base/listen.h"
+#include "base/metric.h"
 #include "base/pooler_list.h"
 #include "utils/guc.h"
 
@@ -18,6 +19,9 @@ extern char *cpm_http_token_file;
  * cpm_metric_settings_define().
  */
 extern void cpm_text_settings_define(GucContext startup);
+
+/* Return true if silent_metrics contains the metric. */
+extern bool cpm_settings_is_silent(CpmMetricId id);
 
 /*
  * Return true if exempt_applications contains the application, for any role. The scan of backends

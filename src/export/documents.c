@@ -15,6 +15,7 @@
 #include "base/rejection.h"
 #include "base/session.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "base/version.h"
 #include "counters/backend_counters.h"
 #include "counters/pool_snapshot.h"

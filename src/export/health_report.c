@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "base/metric_settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "events/rejections.h"
 #include "export/health_report.h"
 #include "fmgr.h"

@@ -14,6 +14,7 @@
 
 #include "base/metric_settings.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "miscadmin.h"
 #include "rules/alerts.h"
 #include "rules/catalogue.h"
