@@ -753,9 +753,13 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters", "history", "alerts" or "all" of them';
 
--- The seven practices of the source document, each rated by what the views show. All names are
--- bound when the extension is created, so the caller's search_path has no effect. The function
--- reads with the privileges of its caller, so that a role needs those of pg_monitor.
+-- The seven practices of the source document, each rated by what the views show. The function
+-- reads with the privileges of its caller, who needs those of pg_monitor.
+--
+-- All names are bound when the extension is created, so the caller's search_path has no effect. A
+-- function or operator of a user in the same schema would match better than PostgreSQL's own if it
+-- had exactly the types of the arguments. So functions that accept any type are qualified, and
+-- other arguments have the types of PostgreSQL's function or operator.
 CREATE FUNCTION connpool_audit() RETURNS TABLE (
     practice text,
     status text,
@@ -775,55 +779,61 @@ WITH info AS (
 ), metric AS (
     SELECT m.metric_name, m.current_value, m.status,
            -- silent metrics are not among the checks; a threshold that is off is null
-           num_nonnulls(c.metric ->> 'warning', c.metric ->> 'critical') > 0 AS raises_alerts
+           coalesce(c.metric ->> 'warning', c.metric ->> 'critical') IS NOT NULL AS raises_alerts
     FROM health, get_connection_stats() m,
          LATERAL (SELECT health.document -> 'checks' -> m.metric_name AS metric) c
 ), pool AS (
     SELECT p.*,
-           format('%s (%I in %I)',
-                  CASE p.application_name
-                      WHEN '' THEN '(no application name)' ELSE quote_ident(p.application_name)
-                  END, p.role, p.database) AS label,
+           pg_catalog.format(
+               '%s (%I in %I)',
+               CASE p.application_name
+                   WHEN '' THEN '(no application name)' ELSE quote_ident(p.application_name)
+               END, p.role, p.database) AS label,
            p.sessions_opened >= 50 AND p.transactions < 5 * p.sessions_opened AS churns
-    FROM connpool_pools(NULL) p
+    FROM connpool_pools(NULL::bigint) p
 ), pools AS (
-    SELECT coalesce(sum(p.sessions_opened), 0) AS opened,
-           coalesce(sum(p.transactions), 0) AS transactions,
+    SELECT coalesce(sum(p.sessions_opened)::bigint, 0) AS opened,
+           coalesce(sum(p.transactions)::bigint, 0) AS transactions,
            count(*) FILTER (WHERE p.churns) AS churning,
-           coalesce(sum(p.sessions_abandoned), 0) AS abandoned,
+           coalesce(sum(p.sessions_abandoned)::bigint, 0) AS abandoned,
            coalesce(sum(p.sessions_closed + p.sessions_abandoned
-                        + p.sessions_failed + p.sessions_killed), 0) AS ended
+                        + p.sessions_failed + p.sessions_killed)::bigint, 0) AS ended
     FROM pool p
 ), leaks AS (
-    SELECT sum(l.suspects) AS suspects, sum(l.detected) AS detected, sum(l.released) AS released,
-           sum(l.detected) FILTER (WHERE l.kind = 'idle_in_transaction') AS idle_in_transaction
+    SELECT sum(l.suspects) AS suspects, sum(l.detected)::bigint AS detected,
+           sum(l.released) AS released,
+           sum(l.detected) FILTER (WHERE l.kind = 'idle_in_transaction')::bigint
+               AS idle_in_transaction
     FROM connpool_leak_stats l
 ), error AS (
     SELECT e.* FROM connpool_errors e
 ),
 
 pooling AS (
-    SELECT concat(
-               format('%s sessions opened in %s s ran %s transactions each', p.opened,
-                      round(i.seconds),
-                      coalesce(round(p.transactions / nullif(p.opened, 0), 1), 0.0)),
+    SELECT pg_catalog.concat(
+               pg_catalog.format(
+                   '%s sessions opened in %s s ran %s transactions each', p.opened,
+                   round(i.seconds),
+                   coalesce(round(p.transactions::numeric / nullif(p.opened, 0)::numeric, 1), 0.0)),
                CASE WHEN c.pooled IS NOT NULL THEN
-                   format('; %s connections come through PgBouncer, %s directly',
-                          c.pooled, c.direct)
+                   pg_catalog.format('; %s connections come through PgBouncer, %s directly',
+                                     c.pooled, c.direct)
                END,
                CASE WHEN w.label IS NOT NULL THEN
-                   format('; %s pool%s sessions for fewer than 5 transactions, most of them %s: '
-                          '%s sessions with %s',
-                          p.churning, CASE p.churning WHEN 1 THEN ' opens' ELSE 's open' END,
-                          w.label, w.sessions_opened,
-                          round(w.transactions::numeric / w.sessions_opened, 1))
+                   pg_catalog.format(
+                       '; %s pool%s sessions for fewer than 5 transactions, most of them %s: '
+                       '%s sessions with %s',
+                       p.churning, CASE p.churning WHEN 1 THEN ' opens' ELSE 's open' END,
+                       w.label, w.sessions_opened,
+                       round(w.transactions::numeric / w.sessions_opened::numeric, 1))
                END) AS evidence,
            CASE
                WHEN w.label IS NOT NULL THEN ARRAY[
-                   CASE WHEN c.opens_too_fast OR w.sessions_opened >= i.seconds
+                   CASE WHEN c.opens_too_fast OR w.sessions_opened::numeric >= i.seconds
                        THEN 'WARNING' ELSE 'ADVICE' END,
                    'Let that application keep its connections: a pool in its driver, or PgBouncer '
-                   'in front of it. connpool_pool_advice says how many it needs, and in which mode.']
+                   'in front of it. connpool_pool_advice says how many it needs, and in which '
+                   'mode.']
                WHEN c.direct >= 10 AND c.direct > c.pooled THEN ARRAY['ADVICE',
                    'Most connections bypass the pooler: see connpool_sessions where pooled_by is '
                    'NULL.']
@@ -847,11 +857,12 @@ pooling AS (
 
 retries AS (
     SELECT CASE WHEN count(*) > 0 THEN
-               format('%s errors that trying again could help: %s', sum(e.errors),
-                      left(string_agg(format('%s %s %s times', e.sqlstate, e.condition_name,
-                                             e.errors), ', '), 400))
-               ELSE format('no error that trying again could help in %s s',
-                           (SELECT round(i.seconds) FROM info i))
+               pg_catalog.format(
+                   '%s errors that trying again could help: %s', sum(e.errors),
+                   left(string_agg(pg_catalog.format('%s %s %s times', e.sqlstate,
+                                                     e.condition_name, e.errors), ', '), 400))
+               ELSE pg_catalog.format('no error that trying again could help in %s s',
+                                      (SELECT round(i.seconds) FROM info i))
            END AS evidence,
            CASE WHEN count(*) > 0 THEN ARRAY['UNKNOWN',
                'The server cannot see whether clients try again. They should, a few times and '
@@ -864,11 +875,12 @@ retries AS (
 ),
 
 monitoring AS (
-    SELECT format('%s samples taken and %s missed since the start; %s of %s metrics raise alerts; '
-                  'statements are %s%s', i.samples, i.samples_missed, m.alerting, m.metrics,
-                  CASE WHEN t.is_on THEN 'counted' ELSE 'not counted' END,
-                  CASE WHEN NOT i.failures_exact
-                      THEN '; log_min_messages hides some failures' END) AS evidence,
+    SELECT pg_catalog.format(
+               '%s samples taken and %s missed since the start; %s of %s metrics raise alerts; '
+               'statements are %s%s', i.samples, i.samples_missed, m.alerting, m.metrics,
+               CASE WHEN t.is_on THEN 'counted' ELSE 'not counted' END,
+               CASE WHEN NOT i.failures_exact
+                   THEN '; log_min_messages hides some failures' END) AS evidence,
            CASE
                WHEN NOT i.is_sampling THEN ARRAY['WARNING',
                    'The sampler does not run: see problem in connpool_info().']
@@ -890,7 +902,7 @@ monitoring AS (
 -- sessions. Without superusers, because they can change any setting.
 role_database AS (
     SELECT DISTINCT p.role_oid, r.rolname, p.database_oid, d.datname,
-           format('%I in %I', p.role, p.database) AS label
+           pg_catalog.format('%I in %I', p.role, p.database) AS label
     FROM pool p
     -- by OID, because the view replaces characters in names that the client does not have
     JOIN pg_roles r ON r.oid = p.role_oid AND NOT r.rolsuper
@@ -915,10 +927,11 @@ role_database AS (
     CROSS JOIN timeout t
     LEFT JOIN LATERAL (
         SELECT substr(c, length(t.name) + 2) AS value
-        FROM pg_db_role_setting s, unnest(s.setconfig) AS c
-        WHERE s.setdatabase IN (0, p.database_oid) AND s.setrole IN (0, p.role_oid)
+        FROM pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS c
+        WHERE s.setdatabase IN (0::oid, p.database_oid)
+          AND s.setrole IN (0::oid, p.role_oid)
           AND starts_with(c, t.name || '=')
-        ORDER BY s.setrole = 0, s.setdatabase = 0
+        ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid
         LIMIT 1) own ON true
     LEFT JOIN LATERAL (
         SELECT g.reset_val AS value
@@ -936,11 +949,12 @@ role_database AS (
           GROUP BY e.label, e.rolname, e.datname) p
 ), timeouts AS (
     SELECT CASE WHEN n.pairs = 0 THEN 'no ordinary role has had a session yet' ELSE
-               (SELECT string_agg(format('%s is set for %s of %s', t.name, t.is_set, n.pairs)
-                                  || CASE WHEN t.sqlstate IS NULL THEN '' ELSE
-                                         format(' and fired %s times%s',
-                                                coalesce(e.errors, 0), t.note) END,
-                                  ', ' ORDER BY t.position)
+               (SELECT string_agg(
+                           pg_catalog.format('%s is set for %s of %s', t.name, t.is_set, n.pairs)
+                           || CASE WHEN t.sqlstate IS NULL THEN '' ELSE
+                                  pg_catalog.format(' and fired %s times%s',
+                                                    coalesce(e.errors, 0), t.note) END,
+                           ', ' ORDER BY t.position)
                 FROM (SELECT t.*, (SELECT count(*) FROM effective e
                                    WHERE e.position = t.position AND e.is_set) AS is_set
                       FROM timeout t) t
@@ -964,8 +978,9 @@ statements AS (
     SELECT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'pg_stat_statements.max')
            AND EXISTS (
                SELECT FROM pg_extension e
-               JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
-                    AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+               JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass::oid
+                    AND d.refobjid = e.oid
+                    AND d.classid = 'pg_proc'::regclass::oid AND d.deptype = 'e'
                JOIN pg_proc p ON p.oid = d.objid
                WHERE e.extname = 'pg_stat_statements' AND p.proname = 'pg_stat_statements'
                  AND has_function_privilege(p.oid, 'EXECUTE')) AS can_be_read
@@ -984,9 +999,9 @@ statements AS (
 ), of_statements AS (
     SELECT c.practice,
            CASE WHEN s.can_be_read THEN
-               format('%s statement%s like %s, %s ms in all', c.statements,
-                      CASE c.statements WHEN 1 THEN ' looks' ELSE 's look' END, c.pattern,
-                      coalesce(round(c.total_time::numeric), 0))
+               pg_catalog.format('%s statement%s like %s, %s ms in all', c.statements,
+                                 CASE c.statements WHEN 1 THEN ' looks' ELSE 's look' END,
+                                 c.pattern, coalesce(round(c.total_time::numeric), 0))
                ELSE 'pg_stat_statements is not available'
            END AS evidence,
            CASE
@@ -1000,9 +1015,10 @@ statements AS (
 ),
 
 clean_up AS (
-    SELECT format('%s leak suspects in %s s, %s of them came back to work, %s are there now; '
-                  'clients abandoned %s of %s sessions that ended',
-                  l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
+    SELECT pg_catalog.format(
+               '%s leak suspects in %s s, %s of them came back to work, %s are there now; '
+               'clients abandoned %s of %s sessions that ended',
+               l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
                AS evidence,
            CASE
                WHEN l.suspects > 0 THEN ARRAY['WARNING',
@@ -1012,7 +1028,7 @@ clean_up AS (
                    'connpool_leak_log says which applications forgot a connection, and for how '
                    'long. Release it in a finally block, or where the language has them, by a '
                    'scope.']
-               WHEN p.abandoned >= 10 AND p.abandoned > 0.1 * p.ended THEN ARRAY['ADVICE',
+               WHEN p.abandoned >= 10 AND 10 * p.abandoned > p.ended THEN ARRAY['ADVICE',
                    'Clients disappear without closing their connections: see sessions_abandoned '
                    'in connpool_pools. Close pools when the application stops.']
                WHEN p.opened = 0 THEN ARRAY['UNKNOWN', NULL]
