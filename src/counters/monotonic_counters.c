@@ -18,7 +18,6 @@
 #include "postgres.h"
 
 #include "base/histogram.h"
-#include "base/settings.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_table.h"

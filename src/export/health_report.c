@@ -13,8 +13,9 @@
 #include <math.h>
 
 #include "base/json.h"
-#include "base/settings.h"
+#include "base/metric_settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "events/rejections.h"
 #include "export/health_report.h"
 #include "fmgr.h"

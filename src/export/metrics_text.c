@@ -14,9 +14,9 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/metric_settings.h"
 #include "base/rejection.h"
 #include "base/session.h"
-#include "base/settings.h"
 #include "base/sqlstates.h"
 #include "base/version.h"
 #include "counters/backend_counters.h"

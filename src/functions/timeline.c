@@ -19,12 +19,6 @@
 
 PG_FUNCTION_INFO_V1(connpool_history_1_0);
 
-typedef struct HistoryListing
-{
-	ReturnSetInfo *result;
-	CpmRow		row;
-} HistoryListing;
-
 static bool
 interval_equals(Interval *interval, int64 microseconds)
 {
@@ -59,22 +53,20 @@ rollup_by_resolution(Interval *resolution)
 static void
 emit_point(const CpmPoint *point, void *arg)
 {
-	HistoryListing *listing = arg;
-	CpmRow	   *row = &listing->row;
+	CpmRow		row = {0};
 
-	cpm_row_timestamptz(row, point->at);
-	cpm_row_interval(row, point->length_ms);
-	cpm_row_text(row, cpm_catalogue[point->metric].name);
-	cpm_row_float8(row, point->mean);
-	cpm_row_float8(row, point->worst);
-	cpm_row_emit(row, listing->result);
+	cpm_row_timestamptz(&row, point->at);
+	cpm_row_interval(&row, point->length_ms);
+	cpm_row_text(&row, cpm_catalogue[point->metric].name);
+	cpm_row_float8(&row, point->mean);
+	cpm_row_float8(&row, point->worst);
+	cpm_row_emit(&row, arg);
 }
 
 /* connpool_history(metric text, since timestamptz, until timestamptz, resolution interval) */
 Datum
 connpool_history_1_0(PG_FUNCTION_ARGS)
 {
-	HistoryListing listing = {0};
 	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
 	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 	bool		any_resolution = PG_ARGISNULL(3);
@@ -87,9 +79,8 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	/* use the time of now(), from which callers usually compute since */
 	rollup = any_resolution ? cpm_series_rollup(since, GetCurrentTransactionStartTimestamp()) :
 		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
-	listing.result = cpm_rows_begin(fcinfo);
 	/* samples may have been taken at other intervals than the requested resolution */
 	cpm_series_scan(rollup, metric, any_resolution ? 0 : cpm_sample_interval_ms, since, until,
-					emit_point, &listing);
+					emit_point, cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }
