@@ -74,6 +74,21 @@ static Periods *periods;
 static int64 latest_minute_max_us;
 static int64 latest_hour_max_us;
 
+const char *
+cpm_stat_window_name(CpmStatWindow window)
+{
+	switch (window)
+	{
+		case CPM_LAST_MINUTE:
+			return "last_minute";
+		case CPM_LAST_HOUR:
+			return "last_hour";
+		case CPM_SINCE_RESET:
+			break;
+	}
+	return "since_reset";
+}
+
 Size
 cpm_stat_windows_size(void)
 {

@@ -17,6 +17,7 @@
 
 #include "base/sample.h"
 #include "base/seqlock.h"
+#include "base/wait_class.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/rollups.h"
@@ -35,12 +36,13 @@ typedef struct RollupRing
 	/* The postmaster sets both at startup. */
 	int64		length_us;		/* time that a row covers */
 	int			size;			/* number of rows */
-	CpmSeqlock	lock;			/* guards the rows, summed and sum; the sampler writes */
+	CpmSeqlock	lock;			/* guards the rows, summed and the sums; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
 	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
-	uint64		summed;			/* number of the row to which sum belongs; the sampler writes */
+	uint64		summed;			/* number of the row to which the sums belong; the sampler writes */
 	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
 									 * lose precision. The sampler writes */
+	double		busy_sum[CPM_WAIT_CLASSES]; /* likewise */
 } RollupRing;
 
 typedef struct Tiers
@@ -139,6 +141,8 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 		row->mean[i] = row->worst[i] = NAN;
 		row->samples[i] = 0;
 	}
+	row->all_samples = 0;
+	memset(row->busy, 0, sizeof(row->busy));
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
@@ -153,6 +157,8 @@ restore_sums(RollupRing *ring, uint64 number)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		ring->sum[i] = row->samples[i] > 0 ? (double) row->mean[i] * row->samples[i] : 0;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		ring->busy_sum[i] = (double) row->busy[i] * row->all_samples;
 	ring->summed = number;
 }
 
@@ -170,6 +176,19 @@ add_value(RollupRing *ring, CpmRollupRow *row, CpmMetricId id, float4 value, flo
 }
 
 static void
+add_busy_sessions(RollupRing *ring, CpmRollupRow *row, const CpmSampleRow *sample)
+{
+	if (row->all_samples == PG_UINT16_MAX)
+		return;
+	row->all_samples++;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		ring->busy_sum[i] += sample->busy[i];
+		row->busy[i] = (float4) (ring->busy_sum[i] / row->all_samples);
+	}
+}
+
+static void
 add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
 	TimestampTz start = rollup_start(ring, sample->at);
@@ -184,6 +203,7 @@ add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalo
 	for (int i = 0; i < CPM_METRICS; i++)
 		add_value(ring, row_of(ring, number), i, sample->value[i],
 				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
+	add_busy_sessions(ring, row_of(ring, number), sample);
 	cpm_seqlock_write_end(&ring->lock);
 }
 
