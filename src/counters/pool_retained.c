@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "base/load.h"
 #include "base/settings.h"
 #include "base/stream.h"
 #include "counters/pool_retained.h"
@@ -67,7 +68,10 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 	}
 	/* clients saw the series at its last read; statements since then count in "other" */
 	if (pool->has_series)
+	{
 		retained->transferred -= pool->shown_queries;
+		cpm_load_subtract(&retained->transferred_load, &pool->shown_load);
+	}
 	other->base_queries += pool->base_queries;
 	other->base_failed += pool->base_failed;
 	memset(pool, 0, sizeof(*pool));
@@ -77,6 +81,7 @@ void
 cpm_retained_reset(void)
 {
 	retained->transferred = 0;
+	memset(&retained->transferred_load, 0, sizeof(retained->transferred_load));
 	retained->databases = 0;
 	for (int i = 0; i <= cpm_max_pools; i++)
 	{
@@ -85,6 +90,8 @@ cpm_retained_reset(void)
 		/* marked_sessions stays, because resets do not clear CpmPoolUse */
 		pool->base_queries = pool->base_failed = 0;
 		pool->hidden_queries = pool->shown_queries = pool->marked_queries = 0;
+		memset(&pool->hidden_load, 0, sizeof(pool->hidden_load));
+		memset(&pool->shown_load, 0, sizeof(pool->shown_load));
 	}
 }
 

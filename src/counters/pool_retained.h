@@ -9,6 +9,7 @@
 #ifndef CPM_POOL_RETAINED_H
 #define CPM_POOL_RETAINED_H
 
+#include "base/load.h"
 #include "base/pool.h"
 #include "base/stream.h"
 
@@ -22,7 +23,7 @@ typedef struct CpmDatabaseCounters
 	uint64		failed;
 } CpmDatabaseCounters;
 
-/* Of one pool. Numbers of statements count from the last reset, as in a CpmPoolSnapshot. */
+/* Of one pool. Numbers of statements, and load, count from the last reset. */
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
@@ -33,6 +34,8 @@ typedef struct CpmRetainedPool
 	uint64		marked_queries; /* all statements at the mark, where the present comparison of
 								 * pools began */
 	uint64		marked_sessions;	/* CpmPoolUse.sessions at the mark */
+	CpmLoad		hidden_load;	/* like hidden_queries */
+	CpmLoad		shown_load;		/* like shown_queries */
 } CpmRetainedPool;
 
 typedef struct CpmRetained
@@ -40,6 +43,7 @@ typedef struct CpmRetained
 	uint64		transferred;	/* part of "other": statements of pools before they got their
 								 * series, minus those shown in series that have ended; may be
 								 * negative, modulo 2^64 */
+	CpmLoad		transferred_load;	/* likewise */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
