@@ -9,15 +9,17 @@
 #include <unistd.h>
 
 /*
- * Return the number of processors that are online, at least 1. In a container these are the
- * processors of the machine: a limit on the container's CPU time is not considered.
+ * Return the number of processors that are online, 0 if it is unknown. In a container it is that
+ * of the machine: a limit of the container's CPU time does not change it.
  */
 static inline int
-cpm_processors(void)
+cpm_online_processors(void)
 {
-	long		online = sysconf(_SC_NPROCESSORS_ONLN);
-
-	return online > 0 ? (int) online : 1;
+#ifdef _SC_NPROCESSORS_ONLN
+	return (int) Max(sysconf(_SC_NPROCESSORS_ONLN), 0);
+#else
+	return 0;
+#endif
 }
 
 #endif							/* CPM_PROCESSORS_H */

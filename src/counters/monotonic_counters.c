@@ -20,7 +20,6 @@
 #include "base/histogram.h"
 #include "base/load.h"
 #include "base/stat_window.h"
-#include "base/settings.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_load.h"
 #include "counters/pool_retained.h"

@@ -11,6 +11,7 @@
 #include "access/xlog.h"
 #include "base/histogram.h"
 #include "base/json.h"
+#include "base/metric_settings.h"
 #include "base/rejection.h"
 #include "base/session.h"
 #include "base/settings.h"

@@ -13,7 +13,7 @@
 #include <math.h>
 
 #include "base/json.h"
-#include "base/settings.h"
+#include "base/metric_settings.h"
 #include "base/shmem.h"
 #include "events/rejections.h"
 #include "export/health_report.h"

@@ -190,13 +190,14 @@ cpm_write_load(StringInfo json, const char *since, const char *until)
 {
 	CpmDocumentSpan span;
 	LoadWindows windows;
+	int			processors = cpm_online_processors();
 
 	if (!cpm_document_span(json, since, until, &span))
 		return false;
 	windows = read_windows();
 	cpm_json_open(json, NULL);
 	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
-	cpm_json_number(json, "processors", cpm_processors());
+	cpm_json_number(json, "processors", processors > 0 ? processors : NAN);
 	write_server_load(json, &windows);
 	write_pools_load(json, &windows);
 	write_load_history(json, &span);

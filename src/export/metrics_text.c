@@ -14,9 +14,9 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/metric_settings.h"
 #include "base/rejection.h"
 #include "base/session.h"
-#include "base/settings.h"
 #include "base/sqlstates.h"
 #include "base/load.h"
 #include "base/version.h"
@@ -450,7 +450,8 @@ write_pool_busy_seconds(Scrape *scrape)
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
 
 	cpm_family_begin(&scrape->out, "pool_busy_session_seconds", CPM_COUNTER,
-					 "The same by pool, of up to 20 pools, each counted since it has a series.");
+					 "Busy time of sessions by pool and by what they did, of up to 20 pools, each "
+					 "counted since it has a series.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 		if (monotonic->is_named[i])
 			write_busy_seconds_of_pool(&scrape->out, &monotonic->pools.pool[i].name,

@@ -10,6 +10,7 @@
 #include "access/xlogrecovery.h"
 #include "base/json.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "export/documents.h"
 #include "export/health_report.h"
 #include "export/history_document.h"

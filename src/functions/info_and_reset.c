@@ -9,8 +9,8 @@
 #include <math.h>
 
 #include "base/compat.h"
-#include "base/settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "base/version.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"

@@ -77,11 +77,8 @@ emit_window(LoadListing *listing)
 Datum
 connpool_load_stats_1_0(PG_FUNCTION_ARGS)
 {
-	LoadListing listing = {0};
+	LoadListing listing = {.result = cpm_view_begin(fcinfo, "connpool_load_stats")};
 
-	cpm_require_view(fcinfo, "connpool_load_stats");
-	cpm_require_preloaded("connpool_load_stats");
-	listing.result = cpm_rows_begin(fcinfo);
 	listing.by_pool = palloc(cpm_pool_slots() * sizeof(CpmLoad));
 	for (listing.window = CPM_LAST_MINUTE; listing.window < CPM_STAT_WINDOWS; listing.window++)
 		emit_window(&listing);

@@ -81,13 +81,10 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 Datum
 connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_query_stats");
 	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_query_stats");
-	cpm_require_preloaded("connpool_query_stats");
-	result = cpm_rows_begin(fcinfo);
 	for (int i = 0; i < CPM_STAT_WINDOWS; i++)
 	{
 		add_period(&row, i, now);
@@ -100,13 +97,10 @@ connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_query_histogram");
 	CpmStatWindowCounts *stats;
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_query_histogram");
-	cpm_require_preloaded("connpool_query_histogram");
-	result = cpm_rows_begin(fcinfo);
 	stats = palloc(sizeof(CpmStatWindowCounts));
 	cpm_stat_window_read(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
 	for (int i = 0; i < CPM_BUCKETS; i++)

@@ -21,12 +21,6 @@
 PG_FUNCTION_INFO_V1(connpool_history_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_history_1_0);
 
-typedef struct HistoryListing
-{
-	ReturnSetInfo *result;
-	CpmRow		row;
-} HistoryListing;
-
 static bool
 interval_equals(Interval *interval, int64 microseconds)
 {
@@ -61,30 +55,28 @@ rollup_by_resolution(Interval *resolution)
 static void
 emit_point(const CpmPoint *point, void *arg)
 {
-	HistoryListing *listing = arg;
-	CpmRow	   *row = &listing->row;
+	CpmRow		row = {0};
 
-	cpm_row_timestamptz(row, point->at);
-	cpm_row_interval(row, point->length_ms);
-	cpm_row_text(row, cpm_catalogue[point->metric].name);
-	cpm_row_float8(row, point->mean);
-	cpm_row_float8(row, point->worst);
-	cpm_row_emit(row, listing->result);
+	cpm_row_timestamptz(&row, point->at);
+	cpm_row_interval(&row, point->length_ms);
+	cpm_row_text(&row, cpm_catalogue[point->metric].name);
+	cpm_row_float8(&row, point->mean);
+	cpm_row_float8(&row, point->worst);
+	cpm_row_emit(&row, arg);
 }
 
 static void
 emit_load_point(const CpmLoadPoint *point, void *arg)
 {
-	HistoryListing *listing = arg;
-	CpmRow	   *row = &listing->row;
-
 	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
 	{
-		cpm_row_timestamptz(row, point->at);
-		cpm_row_interval(row, point->length_ms);
-		cpm_row_text(row, cpm_wait_class_name(i));
-		cpm_row_float8(row, point->sessions[i]);
-		cpm_row_emit(row, listing->result);
+		CpmRow		row = {0};
+
+		cpm_row_timestamptz(&row, point->at);
+		cpm_row_interval(&row, point->length_ms);
+		cpm_row_text(&row, cpm_wait_class_name(i));
+		cpm_row_float8(&row, point->sessions[i]);
+		cpm_row_emit(&row, arg);
 	}
 }
 
@@ -122,7 +114,6 @@ span_arguments(FunctionCallInfo fcinfo, int first)
 Datum
 connpool_history_1_0(PG_FUNCTION_ARGS)
 {
-	HistoryListing listing = {0};
 	HistorySpan span;
 	int			metric = -1;
 
@@ -130,9 +121,8 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	span = span_arguments(fcinfo, 1);
-	listing.result = cpm_rows_begin(fcinfo);
 	cpm_series_scan(span.rollup, metric, span.sample_ms, span.since, span.until, emit_point,
-					&listing);
+					cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }
 
@@ -140,13 +130,11 @@ connpool_history_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_load_history_1_0(PG_FUNCTION_ARGS)
 {
-	HistoryListing listing = {0};
 	HistorySpan span;
 
 	cpm_require_preloaded("connpool_load_history()");
 	span = span_arguments(fcinfo, 0);
-	listing.result = cpm_rows_begin(fcinfo);
 	cpm_series_scan_load(span.rollup, span.sample_ms, span.since, span.until, emit_load_point,
-						 &listing);
+						 cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }

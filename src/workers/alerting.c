@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "base/metric_settings.h"
 #include "base/settings.h"
 #include "miscadmin.h"
 #include "rules/alerts.h"
