@@ -76,3 +76,6 @@ SELECT connpool_plot('nonsense');
 SELECT connpool_plot('total_connections', width => 19);
 SELECT count(*) AS lines FROM connpool_plot('average_query_time_ms', width => 20, height => 3);
 SELECT connpool_plot('total_connections', interval '-1 hour');
+SELECT count(*) AS lines FROM connpool_load_plot(width => 60, height => 5);
+SELECT connpool_load_plot(height => 2);
+SELECT connpool_load_plot(interval '-1 hour');

@@ -196,6 +196,22 @@ foreach my $argument ("resolution => '7 minutes'", "resolution => '0'")
 	like($error, qr/22023/, "connpool_load_history() refuses $argument");
 }
 
+my @lines =
+  split /\n/, $node->safe_psql('postgres', <<~'SQL');
+	SET client_encoding = 'UTF8';
+	SELECT * FROM connpool_load_plot('8 seconds', 60, 10)
+	SQL
+utf8::decode($_) foreach @lines;
+is($lines[0], 'busy sessions by wait class', 'the chart has a title');
+is(scalar @lines, 14, 'the chart has the requested height');
+is(scalar(grep { length > 60 } @lines[0 .. 12]), 0, 'the chart has the requested width');
+cmp_ok(scalar(grep { /L{20}/ } @lines), '>=', 2, 'the chart shows two lock waits as a layer');
+like($lines[-1], qr/ L lock .* t timeout .* idle_in_transaction/,
+	'the legend names the classes that occur');
+unlike($lines[-1], qr/ipc/, 'the legend omits classes that do not occur');
+my $processors = `getconf _NPROCESSORS_ONLN` + 0;
+like($lines[-1], qr/P processors $processors\b/, 'the legend has the number of processors');
+
 # --- Prometheus and HTTP agree with SQL
 my $text = get($port, '/metrics')->{content};
 is(keys %{ series($text, 'busy_session_seconds_total') },
@@ -220,7 +236,7 @@ near($document->{lastHour}{timeout},
 my ($pool) = grep { $_->{application} eq 'waiter' } @{ $document->{pools} };
 near($pool->{lastMinute}{lock}, 2, 2 * $tight, '/api/load has the lock waits of their pool');
 is($pool->{role}, $user, '/api/load names the role of a pool');
-is($document->{processors}, `getconf _NPROCESSORS_ONLN` + 0, '/api/load has the processors');
+is($document->{processors}, $processors, '/api/load has the processors');
 is_deeply(
 	$document->{classes},
 	[qw(cpu lock lwlock io client ipc timeout other idle_in_transaction)],
