@@ -26,29 +26,16 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
-/* Each ring has one bucket more than its window, because the newest is unfinished. */
 #define MINUTE_BUCKET_US (10 * USECS_PER_SEC)
-#define MINUTE_BUCKETS 7
 #define HOUR_BUCKET_US (300 * USECS_PER_SEC)
-#define HOUR_BUCKETS 13
 
 #define MAX_TRIES 20			/* of a reader, a millisecond apart */
 
-typedef struct LoadBucket
-{
-	uint32		number;			/* time divided by the length of a bucket; 0: never used */
-	uint32		ms[CPM_WAIT_CLASSES];	/* stays at its maximum, which 14,000 busy sessions of one
-										 * class reach in five minutes */
-} LoadBucket;
-
-/* Bucket n is at n % size. */
 typedef struct LoadEntry
 {
 	uint32		generation;		/* of the slot, when the entry was cleared */
 	uint32		epoch;			/* 0 if the entry was never written */
-	CpmLoad		since_reset;
-	LoadBucket	minute[MINUTE_BUCKETS];
-	LoadBucket	hour[HOUR_BUCKETS];
+	CpmPoolLoad load;
 } LoadEntry;
 
 typedef struct LoadTable
@@ -59,7 +46,7 @@ typedef struct LoadTable
 	int64		clock_offset_us;	/* our clock less the monotonic clock */
 	int64		sampled_at_ms;	/* our clock at the previous sample; 0: none since the start */
 	CpmSeqlock	lock;			/* guards the entries */
-	LoadEntry	observed;		/* its first class has the time observed */
+	LoadEntry	observed;		/* the time observed, as that of the first class */
 	LoadEntry	pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
 } LoadTable;
 
@@ -91,13 +78,13 @@ cpm_pool_load_attach(void *memory, bool is_new)
 	pg_atomic_init_u32(&table->epoch, 1);
 	cpm_seqlock_init(&table->lock);
 	/* late enough that bucket 0 is older than any window */
-	set_clock(HOUR_BUCKETS * HOUR_BUCKET_US);
+	set_clock(CPM_HOUR_LOAD_BUCKETS * HOUR_BUCKET_US);
 }
 
 static void
-add_to_load_bucket(LoadBucket *ring, int size, uint32 number, int class, uint64 ms)
+add_to_load_bucket(CpmLoadBucket *ring, int size, uint32 number, int class, uint64 ms)
 {
-	LoadBucket *bucket = &ring[number % size];
+	CpmLoadBucket *bucket = &ring[number % size];
 
 	if (bucket->number != number)
 	{
@@ -108,16 +95,16 @@ add_to_load_bucket(LoadBucket *ring, int size, uint32 number, int class, uint64 
 }
 
 static void
-add_time(LoadEntry *entry, int class, int64 now_us, uint64 ms)
+add_time(CpmPoolLoad *load, int class, int64 now_us, uint64 ms)
 {
-	entry->since_reset.ms[class] += ms;
-	add_to_load_bucket(entry->minute, MINUTE_BUCKETS, (uint32) (now_us / MINUTE_BUCKET_US), class, ms);
-	add_to_load_bucket(entry->hour, HOUR_BUCKETS, (uint32) (now_us / HOUR_BUCKET_US), class, ms);
+	load->since_reset.ms[class] += ms;
+	add_to_load_bucket(load->minute, CPM_MINUTE_LOAD_BUCKETS, (uint32) (now_us / MINUTE_BUCKET_US), class, ms);
+	add_to_load_bucket(load->hour, CPM_HOUR_LOAD_BUCKETS, (uint32) (now_us / HOUR_BUCKET_US), class, ms);
 }
 
 /* Add the buckets of one ring to another, except those that are too old for it. */
 static void
-merge_ring(LoadBucket *into, const LoadBucket *from, int size)
+merge_ring(CpmLoadBucket *into, const CpmLoadBucket *from, int size)
 {
 	for (int i = 0; i < size; i++)
 	{
@@ -129,11 +116,11 @@ merge_ring(LoadBucket *into, const LoadBucket *from, int size)
 }
 
 static void
-merge_entry(LoadEntry *into, const LoadEntry *from)
+merge_load(CpmPoolLoad *into, const CpmPoolLoad *from)
 {
 	cpm_load_add(&into->since_reset, &from->since_reset);
-	merge_ring(into->minute, from->minute, MINUTE_BUCKETS);
-	merge_ring(into->hour, from->hour, HOUR_BUCKETS);
+	merge_ring(into->minute, from->minute, CPM_MINUTE_LOAD_BUCKETS);
+	merge_ring(into->hour, from->hour, CPM_HOUR_LOAD_BUCKETS);
 }
 
 static void
@@ -160,7 +147,7 @@ load_entry_for(int index, uint32 epoch)
 	if (entry->epoch == epoch && entry->generation == generation)
 		return entry;
 	if (entry->epoch == epoch)
-		merge_entry(load_entry_for(CPM_OTHER_POOL, epoch), entry);
+		merge_load(&load_entry_for(CPM_OTHER_POOL, epoch)->load, &entry->load);
 	clear_entry(entry, generation, epoch);
 	return entry;
 }
@@ -186,16 +173,16 @@ cpm_pool_load_sample(const CpmBusySession *sessions, int count, int64 now_us, in
 	cpm_seqlock_write_begin(&table->lock);
 	if (table->observed.epoch != epoch)
 		clear_entry(&table->observed, 0, epoch);
-	add_time(&table->observed, 0, clock_us, ms);
+	add_time(&table->observed.load, 0, clock_us, ms);
 	for (int i = 0; i < count; i++)
-		add_time(load_entry_for(Max(sessions[i].pool, CPM_OTHER_POOL), epoch),
+		add_time(&load_entry_for(Max(sessions[i].pool, CPM_OTHER_POOL), epoch)->load,
 				 sessions[i].wait_class, clock_us, ms);
 	cpm_seqlock_write_end(&table->lock);
 }
 
 /* Add the buckets of a ring that are not too old. newest is the number of the present bucket. */
 static void
-sum_ring(const LoadBucket *ring, int size, uint32 newest, CpmLoad *sum)
+sum_ring(const CpmLoadBucket *ring, int size, uint32 newest, CpmLoad *sum)
 {
 	for (int i = 0; i < size; i++)
 	{
@@ -207,14 +194,14 @@ sum_ring(const LoadBucket *ring, int size, uint32 newest, CpmLoad *sum)
 }
 
 static void
-sum_entry(const LoadEntry *entry, CpmStatWindow window, int64 clock_us, CpmLoad *sum)
+sum_window(const CpmPoolLoad *load, CpmStatWindow window, int64 clock_us, CpmLoad *sum)
 {
 	if (window == CPM_LAST_MINUTE)
-		sum_ring(entry->minute, MINUTE_BUCKETS, (uint32) (clock_us / MINUTE_BUCKET_US), sum);
+		sum_ring(load->minute, CPM_MINUTE_LOAD_BUCKETS, (uint32) (clock_us / MINUTE_BUCKET_US), sum);
 	else if (window == CPM_LAST_HOUR)
-		sum_ring(entry->hour, HOUR_BUCKETS, (uint32) (clock_us / HOUR_BUCKET_US), sum);
+		sum_ring(load->hour, CPM_HOUR_LOAD_BUCKETS, (uint32) (clock_us / HOUR_BUCKET_US), sum);
 	else
-		cpm_load_add(sum, &entry->since_reset);
+		cpm_load_add(sum, &load->since_reset);
 }
 
 /* Return the pool to which the time in an entry belongs. */
@@ -238,10 +225,10 @@ read_window_once(CpmStatWindow window, CpmLoad *by_pool)
 
 	memset(by_pool, 0, slots * sizeof(CpmLoad));
 	if (table->observed.epoch == epoch)
-		sum_entry(&table->observed, window, clock_us, &observed);
+		sum_window(&table->observed.load, window, clock_us, &observed);
 	for (int i = 0; i < slots; i++)
 		if (table->pool[i].epoch == epoch)
-			sum_entry(&table->pool[i], window, clock_us, &by_pool[owner_of(i)]);
+			sum_window(&table->pool[i].load, window, clock_us, &by_pool[owner_of(i)]);
 	return observed.ms[0];
 }
 
@@ -261,6 +248,75 @@ cpm_pool_load_read(CpmStatWindow window, CpmLoad *by_pool)
 	}
 	return observed_ms;
 }
+
+static void
+copy_once(CpmPoolLoad *copy)
+{
+	uint32		epoch = pg_atomic_read_u32(&table->epoch);
+
+	memset(copy, 0, cpm_pool_slots() * sizeof(CpmPoolLoad));
+	for (int i = 0; i < cpm_pool_slots(); i++)
+		if (table->pool[i].epoch == epoch)
+			merge_load(&copy[owner_of(i)], &table->pool[i].load);
+}
+
+CpmPoolLoad *
+cpm_pool_load_copy(void)
+{
+	CpmPoolLoad *copy = palloc_extended(cpm_pool_slots() * sizeof(CpmPoolLoad), MCXT_ALLOC_HUGE);
+
+	for (int tries = 0; tries < MAX_TRIES; tries++)
+	{
+		uint32		before = cpm_seqlock_read_begin(&table->lock);
+
+		copy_once(copy);
+		if (cpm_seqlock_read_ok(&table->lock, before))
+			break;
+		pg_usleep(1000);
+	}
+	return copy;
+}
+
+void
+cpm_pool_load_restore(int index, const CpmPoolLoad *saved)
+{
+	merge_load(&load_entry_for(index, pg_atomic_read_u32(&table->epoch))->load, saved);
+}
+
+typedef struct SavedClock
+{
+	TimestampTz saved_at;
+	int64		clock_us;		/* our clock at that time */
+	CpmPoolLoad observed;
+} SavedClock;
+
+static void
+save_clock(CpmSink *sink)
+{
+	SavedClock	saved = {
+		.saved_at = sink->now,
+		.clock_us = cpm_monotonic_us() + table->clock_offset_us,
+	};
+
+	if (table->observed.epoch == pg_atomic_read_u32(&table->epoch))
+		saved.observed = table->observed.load;
+	cpm_put(sink, &saved);
+}
+
+/* Continue our clock. The time since the file was saved is unknown if the system clock went back. */
+static void
+load_clock(const void *record)
+{
+	const SavedClock *saved = record;
+
+	set_clock(saved->clock_us + Max(GetCurrentTimestamp() - saved->saved_at, 0));
+	clear_entry(&table->observed, 0, pg_atomic_read_u32(&table->epoch));
+	table->observed.load = saved->observed;
+}
+
+const CpmFilePart cpm_load_clock_part = {
+	"load clock", sizeof(SavedClock), .save = save_clock, .load = load_clock
+};
 
 void
 cpm_pool_load_reset(void)
