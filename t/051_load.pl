@@ -95,7 +95,8 @@ sub terminate
 		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		WHERE application_name = '$application'
 		SQL
-	poll_ok($server,
+	poll_ok(
+		$server,
 		"SELECT count(*) = 0 FROM connpool_sessions WHERE application_name = '$application'",
 		"$application has ended");
 	foreach (@sessions)
@@ -138,6 +139,7 @@ is_deeply([ grep { $load->{$_}{waiter} } keys %$load ],
 my $alternator = session($node, 'alternator');
 my $slept = $alternator->query_safe('SELECT alternate(10)');
 $load = load_of($node);
+
 foreach my $period (qw(last_minute last_hour since_reset))
 {
 	near($load->{$period}{share}, 1, 0.0001, "$period: the shares add up to 1");
@@ -146,8 +148,9 @@ foreach my $period (qw(last_minute last_hour since_reset))
 		1, $tight, "$period: one session is idle in transaction");
 	near($load->{$period}{sleeper}{timeout}, 1, $tight, "$period: one session sleeps");
 	near($load->{$period}{copier}{client}, 1, $tight, "$period: one session waits for its client");
-	is(join(' ', sort map { keys %{ $load->{$period}{$_} } } qw(waiter holder sleeper copier)),
-		'client idle_in_transaction lock timeout', "$period: they did nothing else");
+	is( join(' ', sort map { keys %{ $load->{$period}{$_} } } qw(waiter holder sleeper copier)),
+		'client idle_in_transaction lock timeout',
+		"$period: they did nothing else");
 	ok(!exists $load->{$period}{idle}, "$period: an idle session is no load");
 }
 my $of = $load->{since_reset}{alternator};
@@ -164,8 +167,7 @@ SELECT extract(epoch FROM clock_timestamp() - stats_reset),
        (SELECT busy_time FROM connpool_pools WHERE application_name = 'alternator')
 FROM connpool_info()
 SQL
-near(
-	$busy * $seconds * 1000 / $busy_time,
+near($busy * $seconds * 1000 / $busy_time,
 	1, 0.05, 'the average of a pool agrees with its busy_time within 5 %');
 
 # --- the history of the whole server
@@ -178,7 +180,8 @@ is($node->safe_psql('postgres', <<~'SQL'), 't', 'each sample of the history has 
 	FROM (SELECT count(DISTINCT wait_class) AS classes
 	      FROM connpool_load_history(now() - interval '8 seconds') GROUP BY sample_time) s
 	SQL
-is($node->safe_psql('postgres', <<~'SQL'), '0', 'a minute and an hour have the mean of its samples');
+is( $node->safe_psql('postgres',
+		<<~'SQL'), '0', 'a minute and an hour have the mean of its samples');
 	SELECT count(*)
 	FROM (VALUES ('minute'), ('hour')) u (unit),
 	     LATERAL (SELECT date_trunc(unit, sample_time) AS sample_time, wait_class,
@@ -191,8 +194,8 @@ is($node->safe_psql('postgres', <<~'SQL'), '0', 'a minute and an hour have the m
 	SQL
 foreach my $argument ("resolution => '7 minutes'", "resolution => '0'")
 {
-	my (undef, undef, $error) = $node->psql('postgres',
-		"\\set VERBOSITY sqlstate\nSELECT connpool_load_history($argument)");
+	my (undef, undef, $error) =
+	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_load_history($argument)");
 	like($error, qr/22023/, "connpool_load_history() refuses $argument");
 }
 
@@ -204,9 +207,11 @@ my @lines =
 utf8::decode($_) foreach @lines;
 is($lines[0], 'busy sessions by wait class', 'the chart has a title');
 is(scalar @lines, 14, 'the chart has the requested height');
-is(scalar(grep { length > 60 } @lines[0 .. 12]), 0, 'the chart has the requested width');
-cmp_ok(scalar(grep { /L{20}/ } @lines), '>=', 2, 'the chart shows two lock waits as a layer');
-like($lines[-1], qr/ L lock .* t timeout .* idle_in_transaction/,
+is(scalar(grep { length > 60 } @lines[ 0 .. 12 ]), 0, 'the chart has the requested width');
+cmp_ok(scalar(grep { /L{20}/ } @lines), '>=', 1, 'the chart shows the lock waits as a layer');
+like(
+	$lines[-1],
+	qr/ L lock .* t timeout .* idle_in_transaction/,
 	'the legend names the classes that occur');
 unlike($lines[-1], qr/ipc/, 'the legend omits classes that do not occur');
 my $processors = `getconf _NPROCESSORS_ONLN` + 0;
@@ -222,15 +227,18 @@ is(scalar(grep { /application="waiter"/ } @pools), 9, 'a pool has a series for e
 my $before = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
 $text = get($port, '/metrics')->{content};
 my $after = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
+
 foreach my $family (qw(busy_session_seconds_total pool_busy_session_seconds_total))
 {
 	my ($low, $http, $high) = map { series($_, $family) } $before, $text, $after;
-	is(join(' ', grep { !($low->{$_} <= $http->{$_} && $http->{$_} <= $high->{$_}) } keys %$http),
-		'', "HTTP and SQL agree on $family");
+	is( join(' ', grep { !($low->{$_} <= $http->{$_} && $http->{$_} <= $high->{$_}) } keys %$http),
+		'',
+		"HTTP and SQL agree on $family");
 }
 my $document = get_json($port, '/api/load?since=30s');
 near($document->{lastMinute}{lock}, 2, 2 * $tight, '/api/load has the lock waits of the server');
-near($document->{lastHour}{timeout},
+near(
+	$document->{lastHour}{timeout},
 	sum_of(load_of($node)->{last_hour}, 'timeout'),
 	$loose, '/api/load has the sleep of the last hour');
 my ($pool) = grep { $_->{application} eq 'waiter' } @{ $document->{pools} };
@@ -265,13 +273,11 @@ sub seen_by
 		WHERE period = 'last_minute' AND application_name IN ('holder', 'sleeper')
 		SQL
 }
-is(seen_by('watcher'),
+is( seen_by('watcher'),
 	'holder idle_in_transaction, sleeper timeout',
 	'a member of pg_monitor sees what the sessions of all pools do');
-is(seen_by('app'),
-	'holder hidden, sleeper timeout',
-	'another role sees it of its own pools only');
-is(seen_by('reader'),
+is(seen_by('app'), 'holder hidden, sleeper timeout', 'another role sees it of its own pools only');
+is( seen_by('reader'),
 	'holder hidden, sleeper hidden',
 	'a role without pools sees how busy pools are, but not with what');
 
@@ -315,6 +321,7 @@ $load = load_of($node);
 $node->restart;
 ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'HTTP answers after a restart');
 my $restarted = load_of($node);
+
 foreach my $period (qw(last_hour since_reset))
 {
 	near($restarted->{$period}{waiter}{lock} / $load->{$period}{waiter}{lock},
