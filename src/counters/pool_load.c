@@ -97,9 +97,12 @@ add_to_load_bucket(CpmLoadBucket *ring, int size, uint32 number, int class, uint
 static void
 add_time(CpmPoolLoad *load, int class, int64 now_us, uint64 ms)
 {
+	uint32		minute_bucket = (uint32) (now_us / MINUTE_BUCKET_US);
+	uint32		hour_bucket = (uint32) (now_us / HOUR_BUCKET_US);
+
 	load->since_reset.ms[class] += ms;
-	add_to_load_bucket(load->minute, CPM_MINUTE_LOAD_BUCKETS, (uint32) (now_us / MINUTE_BUCKET_US), class, ms);
-	add_to_load_bucket(load->hour, CPM_HOUR_LOAD_BUCKETS, (uint32) (now_us / HOUR_BUCKET_US), class, ms);
+	add_to_load_bucket(load->minute, CPM_MINUTE_LOAD_BUCKETS, minute_bucket, class, ms);
+	add_to_load_bucket(load->hour, CPM_HOUR_LOAD_BUCKETS, hour_bucket, class, ms);
 }
 
 /* Add the buckets of one ring to another, except those that are too old for it. */
@@ -196,10 +199,13 @@ sum_ring(const CpmLoadBucket *ring, int size, uint32 newest, CpmLoad *sum)
 static void
 sum_window(const CpmPoolLoad *load, CpmStatWindow window, int64 clock_us, CpmLoad *sum)
 {
+	uint32		minute_bucket = (uint32) (clock_us / MINUTE_BUCKET_US);
+	uint32		hour_bucket = (uint32) (clock_us / HOUR_BUCKET_US);
+
 	if (window == CPM_LAST_MINUTE)
-		sum_ring(load->minute, CPM_MINUTE_LOAD_BUCKETS, (uint32) (clock_us / MINUTE_BUCKET_US), sum);
+		sum_ring(load->minute, CPM_MINUTE_LOAD_BUCKETS, minute_bucket, sum);
 	else if (window == CPM_LAST_HOUR)
-		sum_ring(load->hour, CPM_HOUR_LOAD_BUCKETS, (uint32) (clock_us / HOUR_BUCKET_US), sum);
+		sum_ring(load->hour, CPM_HOUR_LOAD_BUCKETS, hour_bucket, sum);
 	else
 		cpm_load_add(sum, &load->since_reset);
 }
