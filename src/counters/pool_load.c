@@ -11,8 +11,8 @@
  *
  * The sampler is the only writer, under a sequence lock. An entry about a previous occupant of its
  * slot belongs to "(other)": readers count it there, and the sampler moves it there before it
- * reuses the entry. So eviction need not wait for the sampler and loses nothing. A reset increments
- * the epoch; readers ignore entries of an earlier epoch, which the sampler clears.
+ * reuses the entry. So eviction need not wait for the sampler and loses nothing. A reset
+ * increments the epoch; readers ignore entries of an earlier epoch, which the sampler clears.
  */
 #include "postgres.h"
 
@@ -309,7 +309,7 @@ save_clock(CpmSink *sink)
 	cpm_put(sink, &saved);
 }
 
-/* Continue our clock. The time since the file was saved is unknown if the system clock went back. */
+/* Continue our clock; at the saved time if the system clock was set back since. */
 static void
 load_clock(const void *record)
 {

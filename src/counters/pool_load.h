@@ -57,7 +57,7 @@ extern void cpm_pool_load_sample(const CpmBusySession *sessions, int count, int6
  */
 extern uint64 cpm_pool_load_read(CpmStatWindow window, CpmLoad *by_pool);
 
-/* Return a palloc'd copy of the load of all pools, by index. Like cpm_pool_load_read() otherwise. */
+/* Return a palloc'd copy of the load of all pools, by index; otherwise like the function above. */
 extern CpmPoolLoad *cpm_pool_load_copy(void);
 
 /* Add saved load to that of a pool. The postmaster only, at startup, after cpm_load_clock_part. */

@@ -39,7 +39,7 @@ typedef struct RollupRing
 	CpmSeqlock	lock;			/* guards the rows, summed and the sums; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
 	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
-	uint64		summed;			/* number of the row to which the sums belong; the sampler writes */
+	uint64		summed;			/* number of the row that the sums belong to; the sampler writes */
 	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
 									 * lose precision. The sampler writes */
 	double		busy_sum[CPM_WAIT_CLASSES]; /* likewise */
