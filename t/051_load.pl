@@ -27,6 +27,7 @@ my $node = new_node('load', <<"CONF", allows_streaming => 1);
 connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.max_pools = 20
 max_connections = 40
+restart_after_crash = on
 CONF
 my $user = getpwuid($<);
 $node->safe_psql('postgres', <<'SQL');
@@ -113,6 +114,16 @@ sub seconds_of
 	return metric($port, $family // 'busy_session_seconds_total', qr/class="$class"/);
 }
 
+# --- a reset
+$node->safe_psql('postgres', q{SET application_name = 'gone'; SELECT pg_sleep(0.5)});
+my $load = load_of($node);
+cmp_ok($load->{$_}{gone}{timeout}, '>', 0, "$_ has a session that has ended")
+  foreach qw(last_minute last_hour since_reset);
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+$load = load_of($node);
+is(join(' ', grep { $load->{$_}{gone} } keys %$load), '',
+	'a reset clears the load of each period');
+
 # --- each kind of session is in its pool and class
 my $holder = session($node, 'holder');
 $holder->query_safe('BEGIN; UPDATE t SET i = i');
@@ -133,9 +144,6 @@ SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 2
 FROM pg_stat_activity
 SQL
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
-my $load = load_of($node);
-is_deeply([ grep { $load->{$_}{waiter} } keys %$load ],
-	[], 'a reset discards the load of all windows');
 my $alternator = session($node, 'alternator');
 my $slept = $alternator->query_safe('SELECT alternate(10)');
 $load = load_of($node);
@@ -338,12 +346,19 @@ my $now = series(get($port, '/metrics')->{content}, 'pool_busy_session_seconds_t
 is(join(' ', grep { $now->{$_} < $series->{$_} } keys %$series),
 	'', 'no counter of a pool falls at a restart');
 is($node->safe_psql('postgres', <<~'SQL'), 't', 'a restart keeps the history');
-	SELECT max(avg_sessions) = 2 FROM connpool_load_history() WHERE wait_class = 'lock'
+	SELECT max(avg_sessions) = 2
+	FROM connpool_load_history(now() - interval '5 minutes')
+	WHERE wait_class = 'lock'
 	SQL
 
 # after a crash the counters for Prometheus restart at zero, and SQL shows what was saved
-$node->kill9;
-$node->start;
+my $victim = session($node, 'victim');
+PostgreSQL::Test::Utils::system_log('kill', '-9', $victim->query_safe('SELECT pg_backend_pid()'));
+poll_ok(
+	$node,
+	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'victim'},
+	'the server recovers from a crash');
+eval { $victim->{run}->finish };
 ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'HTTP answers after a crash');
 is(seconds_of('lock', $_), 0, "$_ restarts at zero after a crash")
   foreach 'busy_session_seconds_total', 'pool_busy_session_seconds_total';
