@@ -252,6 +252,21 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
     'the values of one metric, or of every metric, from since to until; there are no rows for times without samples';
 
+CREATE FUNCTION connpool_load_history(
+    since timestamptz DEFAULT now() - interval '1 hour',
+    until timestamptz DEFAULT now(),
+    resolution interval DEFAULT NULL
+) RETURNS TABLE (
+    sample_time timestamptz,
+    resolution interval,
+    wait_class text,
+    avg_sessions double precision
+)
+AS 'MODULE_PATHNAME', 'connpool_load_history_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 30000;
+COMMENT ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) IS
+    'the average number of busy sessions of the whole server by wait class from since to until; there are no rows for times without samples';
+
 CREATE FUNCTION connpool_plot(
     metric text,
     since interval DEFAULT interval '1 hour',
@@ -262,6 +277,16 @@ AS 'MODULE_PATHNAME', 'connpool_plot_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 16;
 COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
     'the history of a metric as a text chart, with its present thresholds';
+
+CREATE FUNCTION connpool_load_plot(
+    since interval DEFAULT interval '1 hour',
+    width integer DEFAULT 72,
+    height integer DEFAULT 16
+) RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'connpool_load_plot_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_load_plot(interval, integer, integer) IS
+    'the busy sessions of the whole server by wait class as a stacked text chart, with a line at the number of processors';
 
 CREATE FUNCTION connpool_alerts(
     pass bigint DEFAULT NULL,
@@ -422,6 +447,28 @@ CREATE VIEW connpool_pools AS
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
     'one row per pool, that is per database, role and application (grouped by connpool_monitor.application_grouping): its connections, and since the reset how its sessions ended, its statements and their times in milliseconds';
+
+CREATE FUNCTION connpool_load_stats(
+    pass bigint DEFAULT NULL,
+    OUT period text,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT wait_class text,
+    OUT avg_sessions double precision,
+    OUT share double precision
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_load_stats_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_load_stats(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_load_stats AS
+    SELECT * FROM connpool_load_stats((SELECT pass FROM _connpool_view_pass)) l
+    ORDER BY array_position(ARRAY['last_minute', 'last_hour', 'since_reset'], l.period),
+             l.avg_sessions DESC, l.database, l.role, l.application_name, l.wait_class;
+COMMENT ON VIEW connpool_load_stats IS
+    'for each pool and wait class, in the last minute, in the last hour and since the reset: the average number of busy sessions, and its share (0 to 1) of all busy sessions; cpu means that a session is active and does not wait';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,
@@ -1057,7 +1104,9 @@ COMMENT ON FUNCTION connpool_audit() IS
 -- which they grant it may call connpool_reset().
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
@@ -1070,7 +1119,7 @@ GRANT EXECUTE ON FUNCTION
     connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
     slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
-    connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
+    connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
     connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint), connpool_pgbouncer(bigint),
     connpool_pgbouncer_pools(bigint), connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
     connpool_cache_candidates(bigint)
@@ -1081,7 +1130,9 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
@@ -1091,7 +1142,7 @@ GRANT SELECT ON
     connpool_alerts, connpool_alert_log,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
     connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,
-    connpool_pool_advice, connpool_session_features,
+    connpool_load_stats, connpool_pool_advice, connpool_session_features,
     connpool_batch_candidates, connpool_cache_candidates,
     connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats
     TO pg_monitor;

@@ -6,9 +6,8 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "base/compat.h"
+#include "base/processors.h"
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_snapshot.h"
@@ -23,16 +22,6 @@
 
 PG_FUNCTION_INFO_V1(connpool_pool_advice_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_features_1_0);
-
-static int
-online_processors(void)
-{
-#ifdef _SC_NPROCESSORS_ONLN
-	return (int) Max(sysconf(_SC_NPROCESSORS_ONLN), 0);
-#else
-	return 0;
-#endif
-}
 
 /* The last answer of each PgBouncer, and the number of its server connections in each pool. */
 typedef struct PooledSessions
@@ -217,7 +206,7 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
 
 	pooled = gather_pooled_sessions(list.slots);
-	evidence->processors = online_processors();
+	evidence->processors = cpm_online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
 	evidence->recommended_total = total_recommended_size(&list, evidence, advice);
 	for (int i = 0; i < list.slots; i++)

@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * plot.c
- *		connpool_plot(): the history of a metric as a chart in the terminal.
+ *		Charts in the terminal. connpool_plot(): the history of a metric. connpool_load_plot():
+ *		that of the load.
  *
- * Each bar is solid up to the lower of its mean and its worst value, and shaded from there up to
- * the higher one.
+ * Each bar of a metric is solid up to the lower of its mean and its worst value, and shaded from
+ * there up to the higher one.
  */
 #include "postgres.h"
 
 #include "base/metric_settings.h"
+#include "base/processors.h"
+#include "base/wait_class.h"
 #include "fmgr.h"
 #include "functions/access.h"
 #include "functions/chart.h"
@@ -18,6 +21,20 @@
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(connpool_plot_1_0);
+PG_FUNCTION_INFO_V1(connpool_load_plot_1_0);
+
+/* The characters of the classes of the load. */
+static const CpmGlyph load_glyphs[CPM_WAIT_CLASSES] = {
+	[CPM_WAIT_CPU] = {"█", "#"},
+	[CPM_WAIT_LOCK] = {"L", "L"},
+	[CPM_WAIT_LWLOCK] = {"w", "w"},
+	[CPM_WAIT_IO] = {"▓", "%"},
+	[CPM_WAIT_CLIENT] = {"c", "c"},
+	[CPM_WAIT_IPC] = {"p", "p"},
+	[CPM_WAIT_TIMEOUT] = {"t", "t"},
+	[CPM_WAIT_OTHER] = {"o", "o"},
+	[CPM_WAIT_IDLE_IN_TRANSACTION] = {"░", ":"},
+};
 
 static void
 add_point(const CpmPoint *point, void *arg)
@@ -87,5 +104,58 @@ connpool_plot_1_0(PG_FUNCTION_ARGS)
 	chart.lines = lengthof(lines);
 
 	cpm_chart_emit(&chart, add_points, &metric, fcinfo);
+	return (Datum) 0;
+}
+
+static void
+add_load(const CpmLoadPoint *point, void *arg)
+{
+	double		tops[CPM_WAIT_CLASSES];
+	double		top = 0;
+
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		tops[i] = top += point->sessions[i];
+	cpm_chart_add(arg, point->at, point->length_ms, tops);
+}
+
+static void
+add_load_points(CpmChart *chart, void *arg)
+{
+	(void) arg;
+	cpm_series_scan_load(cpm_series_rollup(chart->from, chart->to), 0, chart->from, chart->to,
+						 add_load, chart);
+}
+
+/* connpool_load_plot(since interval, width int, height int) */
+Datum
+connpool_load_plot_1_0(PG_FUNCTION_ARGS)
+{
+	CpmChartLayer layers[CPM_WAIT_CLASSES];
+	int			processors = cpm_online_processors();
+	CpmChartLine line = {
+		.name = "processors",
+		.mark = "P",
+		.glyph = {"━", "-"},
+		.value = processors > 0 ? processors : NAN,
+		.is_in_front = true,
+		.may_be_beyond = true,
+	};
+	CpmChart	chart;
+
+	cpm_require_preloaded("connpool_load_plot()");
+	cpm_chart_begin(&chart, fcinfo, 0);
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		layers[i].name = cpm_wait_class_name(i);
+		memcpy(layers[i].glyph, load_glyphs[i], sizeof(CpmGlyph));
+		layers[i].style = CPM_LAYER_AREA;
+		layers[i].value = CPM_LAYER_MEAN;
+	}
+	chart.title = "busy sessions by wait class";
+	chart.layer = layers;
+	chart.layers = lengthof(layers);
+	chart.line = &line;
+	chart.lines = 1;
+	cpm_chart_emit(&chart, add_load_points, NULL, fcinfo);
 	return (Datum) 0;
 }

@@ -80,15 +80,6 @@ mean(uint64 sum, uint64 count)
 	return count > 0 ? (double) sum / (double) count : NAN;
 }
 
-/* Return true if the caller may see the states of the pool's sessions, as in pg_stat_activity. */
-static bool
-may_see_states(const CpmPool *pool)
-{
-	Oid			role = get_role_oid(pool->name.role, true);
-
-	return cpm_may_see_all() || (OidIsValid(role) && cpm_may_see(role));
-}
-
 /* Add the limits in the order of CpmLimit (NULL: unset), then the names of the violations. */
 static void
 add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
@@ -135,7 +126,9 @@ static void
 add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 {
 	const uint64 *counts = pool->counts.of;
-	bool		visible = may_see_states(pool);
+
+	/* whether the caller may see the states of the pool's sessions, as in pg_stat_activity */
+	bool		visible = cpm_may_see_role_named(pool->name.role);
 
 	cpm_row_text(row, pool->name.database);
 	cpm_row_text(row, pool->name.role);

@@ -23,21 +23,6 @@ PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 /* Minimum divisor for the rates of the last minute and the last hour. */
 #define MIN_RATE_SECONDS 60.0
 
-static const char *
-period_name(CpmStatWindow period)
-{
-	switch (period)
-	{
-		case CPM_LAST_MINUTE:
-			return "last_minute";
-		case CPM_LAST_HOUR:
-			return "last_hour";
-		case CPM_SINCE_RESET:
-			break;
-	}
-	return "since_reset";
-}
-
 /*
  * Return the seconds by which to divide the period's count; NaN if the clock has been set back to
  * before the reset. A sliding window shorter than a minute counts as a minute, because otherwise a
@@ -74,7 +59,7 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	sum_us = (double) stats->counts.of[CPM_QUERY_TIME_US];
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
-	cpm_row_text(row, period_name(period));
+	cpm_row_text(row, cpm_stat_window_name(period));
 	cpm_row_timestamptz(row, stats->since);
 	cpm_row_int8(row, (int64) total);
 	cpm_row_int8(row, (int64) (total - failed));

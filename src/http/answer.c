@@ -176,6 +176,13 @@ write_history(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *ans
 		answer->status = 400;
 }
 
+static void
+write_load(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
+{
+	if (!api->write_load(&answer->body, request->since, request->until))
+		answer->status = 400;
+}
+
 /* Define the writers of documents that do not depend on the request. */
 #define WRITER(name) \
 static void \
@@ -196,6 +203,7 @@ static const Route routes[] = {
 	{"/", "text/html; charset=utf-8", write_page, false, true},
 	{"/api/status", JSON, write_status, false, false},
 	{"/api/history", JSON, write_history, false, false},
+	{"/api/load", JSON, write_load, false, false},
 	{"/api/pools", JSON, write_pools, false, false},
 	{"/api/alerts", JSON, write_alerts, false, false},
 	{"/api/pgbouncer", JSON, write_poolers, false, false},
