@@ -37,6 +37,7 @@
 
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
+#define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
 
 typedef struct Slot
 {
@@ -60,6 +61,9 @@ typedef struct Slot
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
+	pg_atomic_uint32 caught_waits;	/* lock waits whose failure was caught; never reset */
+	pg_atomic_uint64 failed_waits;	/* number of reported ones << 32 | WAIT_WAS_FATAL if the last
+									 * ended its session | SQLSTATE of the last; never reset */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } Slot;
 
@@ -120,6 +124,8 @@ init_slot(Slot *slot)
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
 	pg_atomic_init_u32(&slot->duties, 0);
+	pg_atomic_init_u32(&slot->caught_waits, 0);
+	pg_atomic_init_u64(&slot->failed_waits, 0);
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -397,6 +403,27 @@ cpm_slot_set_duty(CpmFeature feature, bool is_on)
 }
 
 /*
+ * PostgreSQL sets waitStatus to an error when it removes a process from a queue without granting
+ * it the lock, whatever the reason, and sets it anew at the next wait.
+ */
+void
+cpm_slot_count_failed_wait(int sqlstate, bool is_fatal)
+{
+	uint64		count = pg_atomic_read_u64(&mine->failed_waits) >> 32;
+
+	if (MyProc->waitStatus == PROC_WAIT_STATUS_ERROR)
+		pg_atomic_write_u64(&mine->failed_waits, (count + 1) << 32 |
+							(is_fatal ? WAIT_WAS_FATAL : 0) | (uint32) sqlstate);
+}
+
+void
+cpm_slot_count_caught_wait(void)
+{
+	if (MyProc->waitStatus == PROC_WAIT_STATUS_ERROR)
+		pg_atomic_write_u32(&mine->caught_waits, pg_atomic_read_u32(&mine->caught_waits) + 1);
+}
+
+/*
  * The slot may already hold a longer maximum of this tick, set by its previous session. A
  * statement compares ticks, not epochs. It still notices a reset, because each reset begins a tick
  * and the first statement of a tick calls this function, which reads the epoch.
@@ -592,6 +619,22 @@ cpm_slot_count_of_owner(uint64 owner)
 	for (int i = 0; slots != NULL && i < slots->total; i++)
 		count += slots->slot[i].pid != 0 && slots->slot[i].owner == owner;
 	return count;
+}
+
+CpmFailedWaits
+cpm_slot_failed_waits(int proc_number)
+{
+	CpmFailedWaits waits = {0};
+	uint64		failed;
+
+	if (slots == NULL || proc_number < 0 || proc_number >= slots->total)
+		return waits;
+	failed = pg_atomic_read_u64(&slots->slot[proc_number].failed_waits);
+	waits.reported = (uint32) (failed >> 32);
+	waits.caught = pg_atomic_read_u32(&slots->slot[proc_number].caught_waits);
+	waits.was_fatal = (failed & WAIT_WAS_FATAL) != 0;
+	waits.sqlstate = (int) (failed & (WAIT_WAS_FATAL - 1));
+	return waits;
 }
 
 bool

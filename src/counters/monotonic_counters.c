@@ -25,6 +25,7 @@
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
@@ -80,6 +81,21 @@ cpm_monotonic_reset(void)
 	memset(&shared->base, 0, sizeof(shared->base));
 }
 
+static void
+sum_lock_waits(CpmMonotonicTotals *totals)
+{
+	CpmLockWaitCounts counts = cpm_lock_wait_counts();
+
+	totals->lock_waits = counts.waits;
+	totals->lock_wait_us = counts.waited_us;
+	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		totals->deadlocks[i] = cpm_deadlocks_get(i, name);
+	}
+}
+
 /* Set the server's totals since the last reset. */
 static void
 sum_totals(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
@@ -107,6 +123,7 @@ sum_totals(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 		totals->error[i] = cpm_errors_get(i).errors;
 	for (int kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
 		totals->leaks += cpm_leak_counts(kind).detected;
+	sum_lock_waits(totals);
 }
 
 static void

@@ -29,8 +29,10 @@
 #include "counters/pool_file.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "events/slow_statements.h"
 #include "miscadmin.h"
@@ -115,6 +117,8 @@ put_contents(CpmSink *sink, TimestampTz now)
 	cpm_session_counters_save(sink, now);
 	cpm_stat_windows_save(sink);
 	cpm_leak_log_save(sink);
+	cpm_lock_log_save(sink);
+	cpm_deadlocks_save(sink);
 	cpm_monotonic_save(sink);
 	cpm_pool_file_save(sink, now);
 
@@ -225,6 +229,8 @@ get_counters(CpmSource *source)
 		cpm_session_counters_load(source) &&
 		cpm_stat_windows_load(source) &&
 		cpm_leak_log_load(source) &&
+		cpm_lock_log_load(source) &&
+		cpm_deadlocks_load(source) &&
 		cpm_monotonic_load(source) &&
 		cpm_pool_file_load(source) &&
 		source->next == source->end;
