@@ -183,7 +183,7 @@ start($one, 'UPDATE t SET v = 3 WHERE i = 11');
 wait_logged('one');
 is( sql($node, q{SELECT root_application_name FROM connpool_lock_log}),
 	'two', 'the root blocker is the session that does not wait yet');
-$two->query('UPDATE t SET v = 4 WHERE i = 10');
+$two->query("UPDATE t SET v = 4 WHERE i = 10;\nSELECT 1;\nSELECT 2");
 poll_ok($node, 'SELECT count(*) = 1 FROM connpool_deadlocks', 'the deadlock is logged');
 my ($loser) = sql($node, 'SELECT application_name FROM connpool_deadlocks') =~ /(one|two)/;
 my $winner = $loser eq 'one' ? 'two' : 'one';

@@ -97,13 +97,12 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
 extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 
 /*
- * If the session's last wait for a heavyweight lock failed, count that, with the error that is
- * being reported or, in the second function, has been caught by an exception block. is_fatal: the
- * error ends the session. A wait may be counted again with a later error of the session. Take no
- * lock, so may be called while LWLocks are held.
+ * If the session's last wait for a heavyweight lock failed, record that, with the error that is
+ * being reported. sqlstate is 0 if an exception block has caught the error; is_fatal: it ends the
+ * session. Later errors of the session do not change what is recorded. Takes no lock, so may be
+ * called while LWLocks are held.
  */
-extern void cpm_slot_count_failed_wait(int sqlstate, bool is_fatal);
-extern void cpm_slot_count_caught_wait(void);
+extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
 /*
  * Record a statement that is the first or the longest of the tick. cpm_slot_count_statement()
@@ -243,18 +242,17 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
 extern int	cpm_slot_count_of_owner(uint64 owner);
 
 /*
- * Lock waits that failed in a slot. The counts wrap around, and are never reset: compare them with
- * those at an earlier time, even if another session occupies the slot since.
+ * Return true if the wait of that PGPROC for a heavyweight lock failed which began at "since", as
+ * PostgreSQL recorded it, and set *failed. A slot remembers its last four failed waits, also after
+ * the session has ended.
  */
-typedef struct CpmFailedWaits
+typedef struct CpmFailedWait
 {
-	uint32		reported;		/* to the client or the log */
-	uint32		caught;			/* by exception blocks */
-	int			sqlstate;		/* of the last reported one */
-	bool		was_fatal;		/* it ended its session */
-} CpmFailedWaits;
+	int			sqlstate;		/* 0: an exception block caught the error */
+	bool		was_fatal;		/* the error ended the session */
+} CpmFailedWait;
 
-extern CpmFailedWaits cpm_slot_failed_waits(int proc_number);
+extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
 /* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);

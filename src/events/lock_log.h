@@ -71,9 +71,6 @@ typedef struct CpmOpenWait
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* how much of it has been counted */
 	uint32		round;			/* in which it was last observed */
-	uint32		reported_before;	/* failed waits of the slot (CpmFailedWaits) when it was
-									 * opened */
-	uint32		caught_before;
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
@@ -84,8 +81,9 @@ extern void cpm_lock_log_attach(void *memory, bool is_new);
  * if the wait is open; end those open waits that were not passed; and open further ones. The
  * sampler only; takes no lock and allocates no memory.
  *
- * cpm_lock_log_open() returns the entry to fill in, except for ticket, round and counted_us.
- * find_end returns the outcome of a wait and sets ended_at, which is the time of the round before.
+ * find_end returns the outcome of a wait that is over, and may lower *ended_at, which is the time
+ * of the round. The caller of cpm_lock_log_open() sets the pid and both times of the wait, and all
+ * fields of the entry but its progress.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
 											TimestampTz *ended_at);

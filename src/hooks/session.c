@@ -63,7 +63,7 @@ cpm_session_record_fatal(int sqlstate)
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
 	if (cpm_slot_is_open())
-		cpm_slot_count_failed_wait(sqlstate, true);
+		cpm_slot_record_failed_wait(sqlstate, true);
 }
 
 /*

@@ -124,7 +124,7 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
 
-	cpm_slot_count_failed_wait(sqlstate, proc_exit_inprogress);
+	cpm_slot_record_failed_wait(sqlstate, proc_exit_inprogress);
 	cpm_progress.awaiting_finish = NULL;
 	failed_message_at = message_at;
 	cpm_statement_is_failing = true;

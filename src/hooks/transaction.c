@@ -272,7 +272,7 @@ cpm_subxact_callback(SubXactEvent event, SubTransactionId id, SubTransactionId p
 	if (is_error_abort())
 		count_hidden_failure();
 	else
-		cpm_slot_count_caught_wait();
+		cpm_slot_record_failed_wait(0, false);
 }
 
 void

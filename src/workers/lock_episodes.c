@@ -4,10 +4,9 @@
  *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
  *
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
- * so a backend counts in its slot each wait that fails (counters/backend_counters). If the counts
- * have not changed when a sample misses the wait, the lock was granted, even if the session has
- * ended since. If another wait of the slot fails between that and the sample, the first one is
- * taken for failed too.
+ * so a backend remembers in its slot the last waits that failed (counters/backend_counters). If a
+ * wait is not among them when a sample misses it, the lock was granted, even if the session has
+ * ended since.
  *
  * A wait is over when the session next changes its state, or at the sample that misses it,
  * whichever is earlier. So the logged time may be too long by one sample_interval.
@@ -29,14 +28,14 @@
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 {
-	CpmFailedWaits failed = cpm_slot_failed_waits(proc_number);
+	CpmFailedWait failed;
 	CpmSession	session;
 
 	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
 		session.state_change > open->since)
 		*ended_at = Min(*ended_at, session.state_change);
-	if (failed.reported == open->reported_before)
-		return failed.caught == open->caught_before ? CPM_WAIT_GRANTED : CPM_WAIT_CANCELLED;
+	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
+		return CPM_WAIT_GRANTED;
 	if (failed.was_fatal)
 		return CPM_WAIT_ENDED;
 	return failed.sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ?
@@ -80,13 +79,10 @@ static void
 consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
 {
 	const CpmProcWait *wait = cpm_lock_roots_wait(index);
-	CpmFailedWaits failed = cpm_slot_failed_waits(wait->proc_number);
 	CpmOpenWait open = {
 		.pid = wait->pid,
 		.recorded_since = wait->recorded_since,
 		.since = wait->since,
-		.reported_before = failed.reported,
-		.caught_before = failed.caught,
 	};
 	CpmLoggedWait entry;
 	CpmLockRoot root;
@@ -94,7 +90,6 @@ consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 
 	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
 		return;
-	/* read after the counts, so that they are those from before the end of the wait */
 	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
 		session.lock_wait_start != wait->since || !cpm_is_blocked(&session, now, ages))
 		return;
