@@ -12,6 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 use Http;
+use Wire;
 
 my $port = http_port();
 my $node = new_node('locks', <<"CONF", allows_streaming => 1);
@@ -98,8 +99,9 @@ is(sql($node, 'SELECT waited FROM connpool_lock_log'), $waited, 'waited stays af
 hold(1);
 my $brief = IPC::Run::start(
 	[
-		'psql', '-XAtqd', $node->connstr('postgres') . ' application_name=brief',
-		'-c', 'UPDATE t SET v = 8 WHERE i = 1'
+		'psql', '-XAtqd',
+		$node->connstr('postgres') . ' application_name=brief', '-c',
+		'UPDATE t SET v = 8 WHERE i = 1'
 	]);
 wait_logged('brief');
 $holder->query_safe('COMMIT');
@@ -115,8 +117,10 @@ start($cancelled, 'UPDATE t SET v = 1 WHERE i = 2');
 wait_logged('cancelled');
 sql($node, "SELECT pg_cancel_backend($cancelled_pid)");
 is(outcomes('cancelled'), 'cancelled', 'a wait that pg_cancel_backend() ended is cancelled');
-is( sql($node, q{SELECT waited < '3 s' FROM connpool_lock_log WHERE application_name = 'cancelled'}),
-	't', 'the time of a cancelled wait ends with its statement');
+is( sql($node,
+		q{SELECT waited < '3 s' FROM connpool_lock_log WHERE application_name = 'cancelled'}),
+	't',
+	'the time of a cancelled wait ends with its statement');
 
 foreach my $timeout (qw(lock_timeout statement_timeout))
 {
@@ -144,7 +148,9 @@ hold(3);
 start($late, 'UPDATE t SET v = 1 WHERE i = 3 RETURNING pg_sleep(600)');
 wait_logged('late');
 $holder->query_safe('COMMIT');
-poll_ok($node, "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $late_pid",
+poll_ok(
+	$node,
+	"SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $late_pid",
 	'the statement goes on');
 sql($node, "SELECT pg_cancel_backend($late_pid)");
 is(outcomes('late'), 'granted', 'a statement that is cancelled after its wait was granted it');
@@ -181,7 +187,7 @@ sql($one, 'BEGIN; UPDATE t SET v = 1 WHERE i = 10');
 sql($two, 'BEGIN; UPDATE t SET v = 2 WHERE i = 11');
 start($one, 'UPDATE t SET v = 3 WHERE i = 11');
 wait_logged('one');
-is( sql($node, q{SELECT root_application_name FROM connpool_lock_log}),
+is(sql($node, q{SELECT root_application_name FROM connpool_lock_log}),
 	'two', 'the root blocker is the session that does not wait yet');
 $two->query("UPDATE t SET v = 4 WHERE i = 10;\nSELECT 1;\nSELECT 2");
 poll_ok($node, 'SELECT count(*) = 1 FROM connpool_deadlocks', 'the deadlock is logged');
@@ -196,7 +202,13 @@ is( sql($node, <<~'SQL'),
 	't|postgres|t|UPDATE t SET v = $1 WHERE i = $2|t|t|f|t',
 	'connpool_deadlocks shows the locks of the deadlock, but no statement of another session');
 is(outcomes($loser), 'deadlock', 'the wait of the session that lost ended in a deadlock');
-is(outcomes($winner), 'granted', 'the wait of the other one was granted') if $winner eq 'one';
+is(outcomes($winner), 'granted', 'the wait of the other one was granted');
+is( sql($node, <<~'SQL'),
+		SELECT string_agg(application_name || ' ' || root_application_name, ', ' ORDER BY 1)
+		FROM connpool_lock_log
+		SQL
+	'one two, two one',
+	'each wait of a deadlock names the other session');
 $_->query('ROLLBACK') foreach $one, $two;
 leave($_) foreach $one, $two;
 
@@ -231,9 +243,13 @@ is( sql($node, <<~'SQL'),
 	"Other|10|t\npostgres|10|t",
 	'the deadlocks are logged with their databases');
 my $metrics = sql($node, 'SELECT connpool_metrics()');
-like($metrics, qr/^connpool_deadlocks_total\{database="Other"\} 10$/m,
+like(
+	$metrics,
+	qr/^connpool_deadlocks_total\{database="Other"\} 10$/m,
 	'deadlocks_total counts by database');
-like($metrics, qr/^connpool_deadlocks_total\{database="postgres"\} 10$/m,
+like(
+	$metrics,
+	qr/^connpool_deadlocks_total\{database="postgres"\} 10$/m,
 	'deadlocks_total counts the deadlocks of the other database');
 leave($_) foreach map { @$_ } @pairs;
 poll_ok($node, <<~'SQL', 'PostgreSQL counts as many deadlocks, and the one before');
@@ -243,8 +259,9 @@ poll_ok($node, <<~'SQL', 'PostgreSQL counts as many deadlocks, and the one befor
 # a client can raise the SQLSTATE with any detail
 sql($node, 'SELECT connpool_reset()');
 my $raises = session($node, 'raises');
-$raises->query(q{DO $$ BEGIN RAISE 'my deadlock' USING ERRCODE = '40P01', DETAIL = 'secret'; END $$});
-is( sql($node, 'SELECT application_name, detail FROM connpool_deadlocks'),
+$raises->query(
+	q{DO $$ BEGIN RAISE 'my deadlock' USING ERRCODE = '40P01', DETAIL = 'secret'; END $$});
+is(sql($node, 'SELECT application_name, detail FROM connpool_deadlocks'),
 	'raises|', 'the detail of an error that a function raised is not stored');
 leave($raises);
 
@@ -259,15 +276,19 @@ is( sql($node, <<~'SQL'),
 		SQL
 	"$pid|holder|idle in transaction",
 	'all waits of a queue have the forgotten transaction as their root');
-is( sql($node, q{SELECT DISTINCT relation, lock_mode FROM connpool_lock_log WHERE lock_type = 'tuple'}),
-	't|ExclusiveLock', 'the log names the table of the rows');
+is( sql($node,
+		q{SELECT DISTINCT relation, lock_mode FROM connpool_lock_log WHERE lock_type = 'tuple'}),
+	't|ExclusiveLock',
+	'the log names the table of the rows');
 $metrics = sql($node, 'SELECT connpool_metrics()');
-like($metrics, qr/^connpool_lock_waits_total 10$/m, 'lock_waits_total counts waits that still last');
+like(
+	$metrics,
+	qr/^connpool_lock_waits_total 10$/m,
+	'lock_waits_total counts waits that still last');
 my ($seconds) = $metrics =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
 cmp_ok($seconds, '>', 3, 'lock_wait_seconds_total has the time of the waits that last');
 wait_samples($node, 3);
-my ($more) = get($port, '/metrics')->{content} =~
-  /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
+my ($more) = get($port, '/metrics')->{content} =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
 cmp_ok($more, '>', $seconds + 1, 'lock_wait_seconds_total grows while the waits last');
 
 # the setting changes while they wait
@@ -293,11 +314,42 @@ leave($_) foreach @queue;
 
 # --- who is at the root
 sql($node, 'SELECT connpool_reset()');
+my ($middle, $last) = map { session($node, $_) } qw(middle last);
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
+$middle->query_safe('BEGIN; SELECT pg_advisory_xact_lock(2)');
+start($middle, 'SELECT pg_advisory_xact_lock(1)');
+start($last, 'SELECT pg_advisory_xact_lock(2)');
+poll_ok($node, <<~'SQL', 'the root of a chain is at its head');
+	SELECT count(*) = 2 AND bool_and(root_application_name = 'holder') FROM connpool_lock_log
+	SQL
+$holder->query_safe('COMMIT');
+$middle->query_safe('COMMIT');
+leave($_) foreach $middle, $last;
+
+# more queues than a sample looks up
+sql($node, 'SELECT connpool_reset()');
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(g) FROM generate_series(1, 50) g');
+my @many = map { Wire->connect_to($node, "many $_", user => scalar getpwuid($<)) } 1 .. 50;
+foreach my $i (1 .. 50)
+{
+	$many[ $i - 1 ]->send_message('Q', "SELECT pg_advisory_xact_lock($i)\0");
+}
+poll_ok($node, <<~'SQL', 'the roots of 50 queues are found');
+	SELECT count(*) = 50 AND bool_and(root_application_name = 'holder') FROM connpool_lock_log
+	SQL
+$holder->query_safe('COMMIT');
+poll_ok($node, <<~'SQL', 'the waits of 50 queues are granted');
+	SELECT count(*) FILTER (WHERE outcome = 'granted') = 50 FROM connpool_lock_log
+	SQL
+undef @many;
+
+sql($node, 'SELECT connpool_reset()');
 sql($node, <<~'SQL');
 	CREATE ROLE preparer LOGIN;
 	GRANT ALL ON t TO preparer;
 	SQL
-sql($node, q{BEGIN; UPDATE t SET v = 1 WHERE i = 30; PREPARE TRANSACTION 'forgotten'},
+sql($node,
+	q{BEGIN; UPDATE t SET v = 1 WHERE i = 30; PREPARE TRANSACTION 'forgotten'},
 	extra_params => [ '-U', 'preparer' ]);
 start($waiter, 'UPDATE t SET v = 9 WHERE i = 30');
 wait_logged('waiter');
@@ -380,16 +432,17 @@ is( sql($node, $redacted, extra_params => [ '-U', 'viewer' ]),
 	'a role that may not see the session sees its names, but not its times and statement');
 
 # --- restarts
-is( sql(
-		$node,
+is( sql($node,
 		q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 		  WHERE backend_type = 'connpool_monitor sampler'}),
-	't', 'the sampler is terminated');
+	't',
+	'the sampler is terminated');
 poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'and is restarted');
 wait_samples($node, 3);
-is( sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
+is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
 	'1|0', 'a restarted sampler goes on with the waits that last');
-my $rows = 'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
+my $rows =
+  'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
 my $before = sql($node, $rows);
 $raises = session($node, 'raises');
 $raises->query(q{DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$});
@@ -397,7 +450,7 @@ leave($raises);
 $node->restart('fast');
 is(sql($node, $rows), $before, 'the log survives a restart');
 is(outcomes('other'), 'ended', 'a wait that lasted until a restart has ended with it');
-is( sql($node, 'SELECT application_name FROM connpool_deadlocks'),
+is(sql($node, 'SELECT application_name FROM connpool_deadlocks'),
 	'raises', 'the log of deadlocks survives a restart');
 like(
 	sql($node, 'SELECT connpool_metrics()'),
@@ -417,7 +470,7 @@ $holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
 $other = session($standby, 'other');
 start($other, 'SELECT pg_advisory_xact_lock(1)');
 wait_logged('other', $standby);
-is( sql($standby, 'SELECT lock_type, root_application_name FROM connpool_lock_log'),
+is(sql($standby, 'SELECT lock_type, root_application_name FROM connpool_lock_log'),
 	'advisory|holder', 'a standby logs waits');
 is(sql($standby, 'SELECT count(*) FROM connpool_deadlocks'),
 	'0', 'a standby begins with an empty log of deadlocks');

@@ -407,6 +407,14 @@ cpm_lock_roots_wait(int index)
 	return &waits[index].proc;
 }
 
+/* Return true if the chain of a queue has no head although its blockers are known: a deadlock. */
+static bool
+is_circle(const Queue *queue)
+{
+	return queue->is_known && queue->root_pid == CPM_NO_ROOT_BLOCKER &&
+		queue->blocker_queue[0] != NO_QUEUE && queues[queue->blocker_queue[0]].is_known;
+}
+
 bool
 cpm_lock_roots_describe(int index, CpmLockRoot *root)
 {
@@ -414,7 +422,9 @@ cpm_lock_roots_describe(int index, CpmLockRoot *root)
 
 	memset(root, 0, sizeof(*root));
 	root->pid = queue->root_pid;
-	if (root->pid == 0)
+	if (is_circle(queue))
+		root->pid = queue->blocker[0];
+	else if (root->pid == 0)
 	{
 		root->prepared_database = queues[queue->root_queue].prepared_database;
 		root->prepared_owner = queues[queue->root_queue].prepared_owner;

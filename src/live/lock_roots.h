@@ -50,8 +50,9 @@ extern int	cpm_lock_roots_waits(void);
 extern const CpmProcWait *cpm_lock_roots_wait(int index);
 
 /*
- * Set the root blocker of a wait and the lock that it waits for. Returns false if the blockers of
- * the lock have not been found; then the pid is CPM_NO_ROOT_BLOCKER and the lock is zero.
+ * Set the root blocker of a wait and the lock that it waits for. In a deadlock, whose processes all
+ * wait, the root is a process that blocks the wait directly. Returns false if the blockers of the
+ * lock have not been found; then the pid is CPM_NO_ROOT_BLOCKER and the lock is zero.
  */
 extern bool cpm_lock_roots_describe(int index, CpmLockRoot *root);
 
