@@ -16,6 +16,7 @@ use Wire;
 
 my $port = http_port();
 my $node = new_node('locks', <<"CONF", allows_streaming => 1);
+max_connections = 100
 max_prepared_transactions = 5
 deadlock_timeout = '10s'
 connpool_monitor.blocked_age = '300ms'
@@ -182,7 +183,8 @@ leave($_) foreach $hidden, $cancelled, $late;
 sql($node, 'SELECT connpool_reset()');
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '0', 'connpool_reset() empties the log');
 my ($one, $two) = map { session($node, $_) } qw(one two);
-sql($_, "SET deadlock_timeout = '1s'") foreach $one, $two;
+sql($one, q{SET deadlock_timeout = '1h'});
+sql($two, q{SET deadlock_timeout = '1s'});
 sql($one, 'BEGIN; UPDATE t SET v = 1 WHERE i = 10');
 sql($two, 'BEGIN; UPDATE t SET v = 2 WHERE i = 11');
 start($one, 'UPDATE t SET v = 3 WHERE i = 11');
@@ -190,19 +192,16 @@ wait_logged('one');
 is(sql($node, q{SELECT root_application_name FROM connpool_lock_log}),
 	'two', 'the root blocker is the session that does not wait yet');
 $two->query("UPDATE t SET v = 4 WHERE i = 10;\nSELECT 1;\nSELECT 2");
-poll_ok($node, 'SELECT count(*) = 1 FROM connpool_deadlocks', 'the deadlock is logged');
-my ($loser) = sql($node, 'SELECT application_name FROM connpool_deadlocks') =~ /(one|two)/;
-my $winner = $loser eq 'one' ? 'two' : 'one';
 is( sql($node, <<~'SQL'),
-		SELECT at > now() - interval '1 min', database, role = user, query,
+		SELECT at > now() - interval '1 min', database, role = user, application_name, query,
 		       detail ~ '^Process \d+ waits for ShareLock on transaction \d+; blocked by process \d+',
 		       detail ~ pid::text, detail ~ 'UPDATE', queryid IS NOT NULL
 		FROM connpool_deadlocks
 		SQL
-	't|postgres|t|UPDATE t SET v = $1 WHERE i = $2|t|t|f|t',
+	't|postgres|t|two|UPDATE t SET v = $1 WHERE i = $2|t|t|f|t',
 	'connpool_deadlocks shows the locks of the deadlock, but no statement of another session');
-is(outcomes($loser), 'deadlock', 'the wait of the session that lost ended in a deadlock');
-is(outcomes($winner), 'granted', 'the wait of the other one was granted');
+is(outcomes('two'), 'deadlock', 'the wait of the session that lost ended in a deadlock');
+is(outcomes('one'), 'granted', 'the wait of the other one was granted');
 is( sql($node, <<~'SQL'),
 		SELECT string_agg(application_name || ' ' || root_application_name, ', ' ORDER BY 1)
 		FROM connpool_lock_log
@@ -215,9 +214,10 @@ leave($_) foreach $one, $two;
 # deadlocks at the same time, each counted exactly
 sql($node, 'SELECT connpool_reset()');
 sql($node, 'CREATE DATABASE "Other" TEMPLATE template0');
+my $user = getpwuid($<);
 my @pairs = map {
-	my $i = $_;
-	[ map { session($node, "pair $i$_", dbname => $i % 2 ? 'postgres' : 'Other') } 'a', 'b' ]
+	my %options = (user => $user, database => $_ % 2 ? 'postgres' : 'Other');
+	[ map { Wire->connect_to($node, $_, %options) } 'first', 'second' ]
 } 1 .. 10;
 my $take = 'SELECT pg_advisory_xact_lock';
 foreach my $round (1, 2)
@@ -225,13 +225,18 @@ foreach my $round (1, 2)
 	foreach my $i (0 .. $#pairs)
 	{
 		my ($first, $second) = @{ $pairs[$i] };
-		sql($_, "SET deadlock_timeout = '100ms'") foreach $first, $second;
-		sql($first, "BEGIN; $take($i, 1)");
-		sql($second, "BEGIN; $take($i, 2)");
-		start($first, "$take($i, 2)");
-		start($second, "$take($i, 1)");
+		$_->query(q{SET deadlock_timeout = '100ms'}) foreach $first, $second;
+		$first->query("BEGIN; $take($i, 1)");
+		$second->query("BEGIN; $take($i, 2)");
+		$first->send_message('Q', "$take($i, 2)\0");
+		$second->send_message('Q', "$take($i, 1)\0");
 	}
-	$_->query("ROLLBACK") foreach map { @$_ } @pairs;
+	# one session of each pair gets an error, the other one the lock when the first has rolled back
+	foreach my $session (map { @$_ } @pairs)
+	{
+		$session->read_until('Z');
+		$session->query('ROLLBACK');
+	}
 }
 poll_ok(
 	$node,
@@ -251,7 +256,7 @@ like(
 	$metrics,
 	qr/^connpool_deadlocks_total\{database="postgres"\} 10$/m,
 	'deadlocks_total counts the deadlocks of the other database');
-leave($_) foreach map { @$_ } @pairs;
+undef @pairs;
 poll_ok($node, <<~'SQL', 'PostgreSQL counts as many deadlocks, and the one before');
 	SELECT sum(deadlocks) = 21 FROM pg_stat_database WHERE datname IN ('Other', 'postgres')
 	SQL
@@ -329,7 +334,7 @@ leave($_) foreach $middle, $last;
 # more queues than a sample looks up
 sql($node, 'SELECT connpool_reset()');
 $holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(g) FROM generate_series(1, 50) g');
-my @many = map { Wire->connect_to($node, "many $_", user => scalar getpwuid($<)) } 1 .. 50;
+my @many = map { Wire->connect_to($node, "many $_", user => $user) } 1 .. 50;
 foreach my $i (1 .. 50)
 {
 	$many[ $i - 1 ]->send_message('Q', "SELECT pg_advisory_xact_lock($i)\0");
