@@ -2,7 +2,7 @@
 # The log of waits for locks: which waits it has, how each ended, who was at the root, and what
 # others may see of it. The log of deadlocks. Needs sessions that wait for each other, restarts and
 # a standby.
-# scripts/test: slow, 25 s
+# scripts/test: slow, 40 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -203,7 +203,8 @@ is( sql($node, <<~'SQL'),
 is(outcomes('two'), 'deadlock', 'the wait of the session that lost ended in a deadlock');
 is(outcomes('one'), 'granted', 'the wait of the other one was granted');
 is( sql($node, <<~'SQL'),
-		SELECT string_agg(application_name || ' ' || root_application_name, ', ' ORDER BY 1)
+		SELECT string_agg(application_name || ' ' || root_application_name, ', '
+		                  ORDER BY application_name)
 		FROM connpool_lock_log
 		SQL
 	'one two, two one',
@@ -231,7 +232,7 @@ foreach my $round (1, 2)
 		$first->send_message('Q', "$take($i, 2)\0");
 		$second->send_message('Q', "$take($i, 1)\0");
 	}
-	# one session of each pair gets an error, the other one the lock when the first has rolled back
+	# one session of each pair gets an error, and so the other one its lock
 	foreach my $session (map { @$_ } @pairs)
 	{
 		$session->read_until('Z');
@@ -457,6 +458,11 @@ is(sql($node, $rows), $before, 'the log survives a restart');
 is(outcomes('other'), 'ended', 'a wait that lasted until a restart has ended with it');
 is(sql($node, 'SELECT application_name FROM connpool_deadlocks'),
 	'raises', 'the log of deadlocks survives a restart');
+is( sql($node,
+		'SELECT application_name, queryid IS NULL, query, detail IS NULL FROM connpool_deadlocks',
+		extra_params => [ '-U', 'viewer' ]),
+	'raises|t|<insufficient privilege>|t',
+	'a role that may not see the session sees no statement of a deadlock');
 like(
 	sql($node, 'SELECT connpool_metrics()'),
 	qr/^connpool_deadlocks_total\{database="postgres"\} 1$/m,
