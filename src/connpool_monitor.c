@@ -19,6 +19,7 @@
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_counters.h"
+#include "counters/pool_load.h"
 #include "counters/pool_owners.h"
 #include "counters/pool_policies.h"
 #include "counters/pool_retained.h"
@@ -49,10 +50,7 @@
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
 #include "samples/worker_status.h"
-#include "workers/http_register.h"
-#include "workers/pgbouncer_register.h"
-#include "workers/sampler.h"
-#include "workers/saver.h"
+#include "workers/register.h"
 #include "workers/stats_file.h"
 
 CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
@@ -83,6 +81,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor pools",
 	cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pool_names_size},
 	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
+	{"connpool_monitor load", cpm_pool_load_size, cpm_pool_load_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor lock waits", cpm_lock_log_size, cpm_lock_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
@@ -121,9 +120,6 @@ _PG_init(void)
 	/* pg_upgrade needs no workers */
 	if (IsBinaryUpgrade)
 		return;
-	cpm_sampler_register();
-	cpm_saver_register();
 	cpm_worker_api_publish();
-	cpm_pgbouncer_register();
-	cpm_http_register();
+	cpm_workers_register();
 }

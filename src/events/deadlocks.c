@@ -31,6 +31,7 @@ typedef struct Deadlocks
 } Deadlocks;
 
 static Deadlocks *deadlocks;
+static CpmRing *deadlock_log;
 
 Size
 cpm_deadlocks_size(void)
@@ -42,6 +43,7 @@ void
 cpm_deadlocks_attach(void *memory, bool is_new)
 {
 	deadlocks = memory;
+	deadlock_log = &deadlocks->log;
 	if (!is_new)
 		return;
 	memset(deadlocks, 0, sizeof(*deadlocks));
@@ -52,7 +54,7 @@ cpm_deadlocks_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&deadlocks->count[i].baseline, 0);
 	}
 	strlcpy(deadlocks->count[CPM_DEADLOCK_DATABASES].name, CPM_DEADLOCK_OTHER, NAMEDATALEN);
-	cpm_ring_init(&deadlocks->log, LOG_ENTRIES, sizeof(CpmDeadlock));
+	cpm_ring_init(deadlock_log, LOG_ENTRIES, sizeof(CpmDeadlock));
 }
 
 /* Return the entry in which a database is counted, claiming one if necessary. */
@@ -81,7 +83,7 @@ void
 cpm_deadlocks_add(const CpmDeadlock *deadlock, const char *database_name)
 {
 	pg_atomic_fetch_add_u64(&count_of(deadlock->database, database_name)->total, 1);
-	cpm_ring_add(&deadlocks->log, deadlock);
+	cpm_ring_add(deadlock_log, deadlock);
 }
 
 uint64
@@ -101,7 +103,7 @@ cpm_deadlocks_scan(CpmRingVisitor visit, void *arg)
 {
 	CpmDeadlock copy;
 
-	cpm_ring_scan(&deadlocks->log, &copy, visit, arg);
+	cpm_ring_scan(deadlock_log, &copy, visit, arg);
 }
 
 void
@@ -114,50 +116,46 @@ cpm_deadlocks_reset(void)
 		pg_atomic_write_u64(&count->baseline, pg_atomic_read_u64(&count->total));
 		pg_atomic_write_u32(&count->database, 0);
 	}
-	cpm_ring_reset(&deadlocks->log);
+	cpm_ring_reset(deadlock_log);
 }
 
-void
-cpm_deadlocks_save(CpmSink *sink)
+/* A record of the statistics file. */
+typedef struct SavedCount
 {
-	CpmDeadlock entry;
+	uint64		deadlocks;
+	uint64		database;		/* OID; 0: the last entry */
+	char		name[NAMEDATALEN];
+} SavedCount;
 
+static void
+save_deadlock_counts(CpmSink *sink)
+{
 	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
 	{
-		char		name[NAMEDATALEN] = {0};
-		uint64		total = cpm_deadlocks_get(i, name);
+		SavedCount	saved = {.database = pg_atomic_read_u32(&deadlocks->count[i].database)};
 
-		if (total == 0)
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put_u64(sink, pg_atomic_read_u32(&deadlocks->count[i].database));
-		cpm_put(sink, name, sizeof(name));
-		cpm_put_u64(sink, total);
+		saved.deadlocks = cpm_deadlocks_get(i, saved.name);
+		if (saved.deadlocks > 0)
+			cpm_put(sink, &saved);
 	}
-	cpm_put_has_more(sink, false);
-	cpm_ring_save(&deadlocks->log, &entry, sink);
 }
 
-bool
-cpm_deadlocks_load(CpmSource *source)
+static void
+load_deadlock_count(const void *record)
 {
-	CpmDeadlock entry;
+	const SavedCount *saved = record;
+	DatabaseCount *count = saved->database != 0 ? count_of((Oid) saved->database, saved->name) :
+		&deadlocks->count[CPM_DEADLOCK_DATABASES];
 
-	while (cpm_get_has_more(source))
-	{
-		Oid			database = (Oid) cpm_get_u64(source);
-		char		name[NAMEDATALEN];
-		uint64		total;
-		DatabaseCount *count;
-
-		(void) cpm_get(source, name, sizeof(name));
-		name[sizeof(name) - 1] = '\0';
-		total = cpm_get_u64(source);
-		if (source->failed || source->validate_only)
-			continue;
-		count = OidIsValid(database) ? count_of(database, name) :
-			&deadlocks->count[CPM_DEADLOCK_DATABASES];
-		pg_atomic_fetch_add_u64(&count->total, total);
-	}
-	return cpm_ring_load(&deadlocks->log, &entry, source);
+	pg_atomic_fetch_add_u64(&count->total, saved->deadlocks);
 }
+
+const CpmFilePart cpm_deadlock_counts_part = {
+	"deadlock counts", sizeof(SavedCount), .save = save_deadlock_counts,
+	.load = load_deadlock_count, .text = {CPM_TEXT(SavedCount, name)}
+};
+
+const CpmFilePart cpm_deadlocks_part = {
+	"deadlocks", sizeof(CpmDeadlock), .ring = &deadlock_log,
+	.text = {CPM_TEXT(CpmDeadlock, application_name), CPM_TEXT(CpmDeadlock, detail)}
+};

@@ -53,8 +53,7 @@ extern void cpm_deadlocks_scan(CpmRingVisitor visit, void *arg);
  */
 extern void cpm_deadlocks_reset(void);
 
-/* Save or load counts and log. Load only in the postmaster, at startup. */
-extern void cpm_deadlocks_save(CpmSink *sink);
-extern bool cpm_deadlocks_load(CpmSource *source);
+extern const CpmFilePart cpm_deadlock_counts_part;
+extern const CpmFilePart cpm_deadlocks_part;
 
 #endif							/* CPM_DEADLOCKS_H */

@@ -192,46 +192,39 @@ cpm_lock_log_reset(void)
 	cpm_ring_reset(ring);
 }
 
-void
-cpm_lock_log_save(CpmSink *sink)
+static void
+save_counts(CpmSink *sink)
 {
 	CpmLockWaitCounts counts = cpm_lock_wait_counts();
-	CpmLoggedWait entry;
 
-	cpm_put_u64(sink, counts.waits);
-	cpm_put_u64(sink, counts.waited_us);
-	cpm_ring_save(ring, &entry, sink);
+	cpm_put(sink, &counts);
 }
 
-/* End the loaded waits that had not ended when the file was saved. */
 static void
-end_loaded_waits(void)
+load_counts(const void *record)
 {
-	uint64		next = pg_atomic_read_u64(&ring->next);
+	const CpmLockWaitCounts *counts = record;
 
-	for (uint64 ticket = next - Min(next, LOG_ENTRIES); ticket < next; ticket++)
-	{
-		CpmLoggedWait *entry = cpm_ring_entry(ring, ticket);
-
-		if (entry != NULL && cpm_logged_outcome(entry) == CPM_WAIT_LASTS)
-			pg_atomic_write_u64(&entry->progress,
-								pg_atomic_read_u64(&entry->progress) | CPM_WAIT_ENDED);
-	}
+	pg_atomic_write_u64(&lock_log->waits, counts->waits);
+	pg_atomic_write_u64(&lock_log->waited_us, counts->waited_us);
 }
 
-bool
-cpm_lock_log_load(CpmSource *source)
-{
-	uint64		waits = cpm_get_u64(source);
-	uint64		waited_us = cpm_get_u64(source);
-	CpmLoggedWait entry;
+const CpmFilePart cpm_lock_wait_counts_part = {
+	"lock wait counts", sizeof(CpmLockWaitCounts), .save = save_counts, .load = load_counts
+};
 
-	if (!cpm_ring_load(ring, &entry, source))
-		return false;
-	if (source->validate_only)
-		return true;
-	pg_atomic_write_u64(&lock_log->waits, waits);
-	pg_atomic_write_u64(&lock_log->waited_us, waited_us);
-	end_loaded_waits();
-	return true;
+static void
+load_wait(const void *record)
+{
+	CpmLoggedWait wait = *(const CpmLoggedWait *) record;
+
+	if (cpm_logged_outcome(&wait) == CPM_WAIT_LASTS)
+		wait.progress.value |= CPM_WAIT_ENDED;
+	cpm_ring_add(ring, &wait);
 }
+
+const CpmFilePart cpm_lock_log_part = {
+	"lock log", sizeof(CpmLoggedWait), .ring = &ring, .load = load_wait,
+	.text = {CPM_TEXT(CpmLoggedWait, waiter.application_name),
+	CPM_TEXT(CpmLoggedWait, root.application_name)}
+};

@@ -112,10 +112,10 @@ extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 extern void cpm_lock_log_reset(void);
 
 /*
- * Save or load counts and log. A wait that had not ended when the file was saved is loaded as
- * ended, because its session did not survive. Load only in the postmaster, at startup.
+ * A wait that had not ended when the file was saved is loaded as ended, because its session did not
+ * survive.
  */
-extern void cpm_lock_log_save(CpmSink *sink);
-extern bool cpm_lock_log_load(CpmSource *source);
+extern const CpmFilePart cpm_lock_wait_counts_part;
+extern const CpmFilePart cpm_lock_log_part;
 
 #endif							/* CPM_LOCK_LOG_H */

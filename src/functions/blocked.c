@@ -63,10 +63,7 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 	cpm_row_lock_type(&row, &wait->lock);
 	cpm_row_locked_relation(&row, &wait->lock);
 	cpm_row_int4_array(&row, wait->blockers, wait->blocker_count);
-	if (root_pid == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(&row);
-	else
-		cpm_row_int4(&row, root_pid);
+	cpm_row_int4_if(&row, root_pid != CPM_NO_ROOT_BLOCKER, root_pid);
 	add_query(&row, session);
 	add_query(&row, root);
 	cpm_row_lock_mode(&row, &wait->lock, wait->mode);

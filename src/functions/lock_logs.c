@@ -40,11 +40,11 @@ add_logged_statement(LogListing *listing, Oid database, Oid role, uint64 queryid
 
 /* Scan a log twice: to request the texts of its statements, and to emit its rows. */
 static void
-list_log(FunctionCallInfo fcinfo, void (*scan) (CpmRingVisitor visit, void *arg),
+list_log(ReturnSetInfo *result, void (*scan) (CpmRingVisitor visit, void *arg),
 		 CpmRingVisitor request_texts, CpmRingVisitor emit)
 {
 	LogListing	listing = {
-		.result = cpm_rows_begin(fcinfo),
+		.result = result,
 		.texts = cpm_query_texts_create(),
 	};
 
@@ -130,9 +130,8 @@ emit_logged_wait(const void *entry, void *arg)
 Datum
 connpool_lock_log_1_0(PG_FUNCTION_ARGS)
 {
-	cpm_require_view(fcinfo, "connpool_lock_log");
-	cpm_require_preloaded("connpool_lock_log");
-	list_log(fcinfo, cpm_lock_log_scan, request_texts_of_wait, emit_logged_wait);
+	list_log(cpm_view_begin(fcinfo, "connpool_lock_log"), cpm_lock_log_scan,
+			 request_texts_of_wait, emit_logged_wait);
 	return (Datum) 0;
 }
 
@@ -168,8 +167,7 @@ emit_deadlock(const void *entry, void *arg)
 Datum
 connpool_deadlocks_1_0(PG_FUNCTION_ARGS)
 {
-	cpm_require_view(fcinfo, "connpool_deadlocks");
-	cpm_require_preloaded("connpool_deadlocks");
-	list_log(fcinfo, cpm_deadlocks_scan, request_text_of_deadlock, emit_deadlock);
+	list_log(cpm_view_begin(fcinfo, "connpool_deadlocks"), cpm_deadlocks_scan,
+			 request_text_of_deadlock, emit_deadlock);
 	return (Datum) 0;
 }

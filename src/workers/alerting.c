@@ -12,7 +12,9 @@
  */
 #include "postgres.h"
 
+#include "base/metric_settings.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "miscadmin.h"
 #include "rules/alerts.h"
 #include "rules/catalogue.h"

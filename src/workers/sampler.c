@@ -8,9 +8,9 @@
  * that setting the system clock does not stop them.
  *
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
- * samples/alert_state, counters/minute_counters, counters/stat_windows, events/leak_log,
- * live/client_waits and its own samples/worker_status. An error ends the process. The postmaster
- * restarts it after a second, and it continues with the contents of shared memory.
+ * samples/alert_state, counters/minute_counters, counters/stat_windows, counters/pool_load,
+ * events/leak_log, live/client_waits and its own samples/worker_status. An error ends the process.
+ * The postmaster restarts it after a second, and it continues with the contents of shared memory.
  *
  * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */
@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/wait_class.h"
 #include "counters/minute_counters.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
@@ -43,24 +44,6 @@
 #include "workers/sampler.h"
 #include "workers/session_scan.h"
 
-#define RESTART_SECONDS 1
-
-void
-cpm_sampler_register(void)
-{
-	BackgroundWorker worker = {
-		.bgw_name = "connpool_monitor sampler",
-		.bgw_type = "connpool_monitor sampler",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_ConsistentState,
-		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "connpool_monitor",
-		.bgw_function_name = "cpm_sampler_main",
-	};
-
-	RegisterBackgroundWorker(&worker);
-}
-
 /* Append the sample to the history and to its rollups by minute and hour. */
 static void
 keep_history(const CpmSample *sample)
@@ -73,6 +56,8 @@ keep_history(const CpmSample *sample)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		row.value[i] = (float4) sample->value[i];
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		row.busy[i] = (float4) sample->busy[i];
 	cpm_sample_ring_append(&row);
 	cpm_rollups_add(&row, cpm_catalogue);
 }
