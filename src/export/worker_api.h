@@ -26,7 +26,7 @@ typedef struct CpmWorkerApi
 	int			version;
 
 	/* live/backends: visit all client sessions, in one pass */
-	int			(*scan_sessions) (bool with_details,
+	int			(*scan_sessions) (CpmScan scan,
 								  void (*visit) (const CpmSession *session, void *arg), void *arg);
 
 	/* base/settings */
