@@ -281,7 +281,7 @@ cpm_write_pools(StringInfo json)
 	int			used = 0;
 
 	rows.row = palloc0(list.slots * sizeof(PoolRow));
-	(void) cpm_backends_scan(false, count_pool_state, &rows);
+	(void) cpm_backends_scan(CPM_SCAN_STATES, count_pool_state, &rows);
 	for (int i = 0; i < list.slots; i++)
 		if (list.is_used[i] && was_used(&list.pool[i]))
 		{

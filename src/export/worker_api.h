@@ -19,14 +19,14 @@
 #include "lib/stringinfo.h"
 
 #define CPM_WORKER_API_VARIABLE "connpool_monitor_worker_api"
-#define CPM_WORKER_API_VERSION 4	/* increase with every change of the table */
+#define CPM_WORKER_API_VERSION 5	/* increase with every change of the table */
 
 typedef struct CpmWorkerApi
 {
 	int			version;
 
 	/* live/backends: visit all client sessions, in one pass */
-	int			(*scan_sessions) (bool with_details,
+	int			(*scan_sessions) (CpmScan scan,
 								  void (*visit) (const CpmSession *session, void *arg), void *arg);
 
 	/* base/settings */

@@ -199,7 +199,7 @@ connpool_pools_1_0(PG_FUNCTION_ARGS)
 	result = cpm_rows_begin(fcinfo);
 	list = cpm_pool_snapshot();
 	counting.by_pool = palloc0(list.slots * sizeof(PoolStates));
-	cpm_backends_scan(false, count_state, &counting);
+	cpm_backends_scan(CPM_SCAN_STATES, count_state, &counting);
 	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i] || !is_shown(&list.pool[i]))

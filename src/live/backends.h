@@ -16,12 +16,11 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * use, including those of authenticating sessions that have no backend status yet and are not
  * visited.
  *
- * with_details also sets the query id, the client address, the wait event of sessions that are not
- * active, and the query text, which is palloc'd and which the visitor frees. Any process with a
- * backend status, or a worker if cpm_backends_is_published(). Takes no lock. Cannot fail without
- * details; with them it may run out of memory.
+ * Reads what the scan names. Any process with a backend status, or a worker if
+ * cpm_backends_is_published(). Takes no lock. Only CPM_SCAN_QUERIES can fail: it may run out of
+ * memory.
  */
-extern int	cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg);
+extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
 
 extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);

@@ -102,7 +102,12 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		.busy_by_pool = palloc0(cpm_pool_slots() * sizeof(uint32)),
 		.newest_by_pool = palloc0(cpm_pool_slots() * sizeof(TimestampTz)),
 	};
-	CpmSampleObserver observer = {observe_session, observe_prepared, &scan};
+	CpmSampleObserver observer = {
+		.scan = CPM_SCAN_ACTIVITY,
+		.session = observe_session,
+		.prepared = observe_prepared,
+		.arg = &scan,
+	};
 
 	round_us = now_us;
 	if (previous_newest == NULL)
