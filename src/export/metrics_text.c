@@ -31,6 +31,7 @@
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/pooler_state.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
@@ -355,6 +356,9 @@ write_incidents(Scrape *scrape)
 	cpm_family_begin(out, "leaks_detected", CPM_COUNTER,
 					 "Suspected connection leaks; each is counted once.");
 	cpm_sample_unlabeled(out, (double) scrape->monotonic->totals.leaks);
+	cpm_family_begin(out, "incidents", CPM_COUNTER,
+					 "Incidents that have begun since the server started.");
+	cpm_sample_unlabeled(out, (double) cpm_incidents_begun());
 }
 
 /* Begin a sample of a pool, or of the shared series "other" if name is NULL. */

@@ -188,6 +188,7 @@ name(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer) \
 WRITER(write_status)
 WRITER(write_pools)
 WRITER(write_alerts)
+WRITER(write_incidents)
 WRITER(write_poolers)
 
 static const Route routes[] = {
@@ -198,6 +199,7 @@ static const Route routes[] = {
 	{"/api/history", JSON, write_history, false, false},
 	{"/api/pools", JSON, write_pools, false, false},
 	{"/api/alerts", JSON, write_alerts, false, false},
+	{"/api/incidents", JSON, write_incidents, false, false},
 	{"/api/pgbouncer", JSON, write_poolers, false, false},
 };
 

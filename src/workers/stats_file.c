@@ -45,6 +45,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "utils/timestamp.h"
+#include "workers/incident_recorder.h"
 #include "workers/stats_file.h"
 
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/connpool_monitor.stat"
@@ -377,6 +378,7 @@ cpm_stats_file_startup(void)
 		cpm_monotonic_restart();
 	counters = cpm_minute_counters_now(GetCurrentTimestamp());
 	cpm_minute_counters_init(&counters);
+	cpm_incidents_start();
 	on_shmem_exit(save_at_shutdown, (Datum) 0);
 }
 
