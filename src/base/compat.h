@@ -315,6 +315,20 @@ cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceDat
 #endif
 }
 
+/*
+ * Return true if the virtual transaction of the PGPROC holds or awaits the lock. A prepared
+ * transaction keeps the virtual transaction that prepared it.
+ */
+static inline bool
+cpm_is_lock_of_proc(const PGPROC *proc, const LockInstanceData *lock)
+{
+#if PG_VERSION_NUM >= 170000
+	return proc->vxid.procNumber == lock->vxid.procNumber && proc->vxid.lxid == lock->vxid.lxid;
+#else
+	return proc->backendId == lock->backend && proc->lxid == lock->lxid;
+#endif
+}
+
 #if PG_VERSION_NUM >= 180000
 #define CPM_MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC_EXT(.name = name_, .version = version_)
 #else

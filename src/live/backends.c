@@ -371,6 +371,57 @@ prefetch_ahead(int current, const PgBackendStatus *entries)
 	cpm_prefetch(&entries[index].st_appname);
 }
 
+bool
+cpm_backends_read(int proc_number, CpmSession *session)
+{
+	const volatile PGPROC *proc = &ProcGlobal->allProcs[proc_number];
+	int			owner_pid = slot_owner(proc);
+	char	   *query = palloc(pgstat_track_activity_query_size);
+	bool		is_session = owner_pid != 0 &&
+		read_session(proc, owner_pid, status_array(), CPM_SCAN_QUERIES, session, query);
+
+	session->query = NULL;
+	pfree(query);
+	return is_session;
+}
+
+/*
+ * Return the pid of the leader of the process's parallel group, or its own. A PGPROC is never
+ * freed, so the leader's can be read without a lock.
+ */
+static int
+leader_pid(const volatile PGPROC *proc)
+{
+	const volatile PGPROC *leader = proc->lockGroupLeader;
+
+	return leader ? leader->pid : proc->pid;
+}
+
+void
+cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
+{
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		CpmProcWait wait;
+
+		cpm_prefetch(&ProcGlobal->allProcs[Min(i + 2 * PROCS_AHEAD, MaxBackends - 1)].waitLock);
+		wait.lock = (uintptr_t) proc->waitLock;
+		if (likely(wait.lock == 0))
+			continue;
+		wait.pid = proc->pid;
+		wait.leader_pid = leader_pid(proc);
+		wait.proc_number = i;
+		wait.is_client = slot_owner(proc) != 0;
+		wait.mode = proc->waitLockMode;
+		wait.recorded_since = lock_wait_start(proc);
+		wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
+		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
+		if (wait.recorded_since != 0)
+			visit(&wait, arg);
+	}
+}
+
 int
 cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg)
 {

@@ -6,6 +6,7 @@
 #ifndef CPM_BACKENDS_H
 #define CPM_BACKENDS_H
 
+#include "base/lock_wait.h"
 #include "base/session.h"
 #include "c.h"
 
@@ -21,6 +22,21 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * memory.
  */
 extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
+
+/*
+ * Visit every process that waits for a heavyweight lock, client session or not. Any process; takes
+ * no lock and cannot fail. In a tiny fraction of a microsecond after a wait began, since can be
+ * that of the process's previous wait.
+ */
+typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
+
+extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
+
+/*
+ * Read the client session of a PGPROC, with its details; query is NULL. Returns false if there is
+ * none. Any process that may call cpm_backends_scan(); takes no lock; allocates some memory.
+ */
+extern bool cpm_backends_read(int proc_number, CpmSession *session);
 
 extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);

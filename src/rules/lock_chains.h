@@ -8,8 +8,6 @@
 
 #include "base/lock_wait.h"
 
-#define CPM_NO_ROOT_BLOCKER (-1)
-
 /*
  * Set heads[i] to the head of the chain of waits[i]: the pid of a process that blocks it,
  * directly or indirectly, and does not wait itself. If there are several, the lowest pid; 0 for a

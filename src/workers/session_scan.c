@@ -5,7 +5,7 @@
  *
  * While the sample counts the sessions, this file records how many sessions of each pool are busy
  * (counters/pool_busy), which sessions wait for their clients (live/client_waits) and which look
- * like leaks (events/leak_log).
+ * like leaks (events/leak_log). Root blockers are found before that pass (live/lock_roots).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -22,6 +22,7 @@
 #include "counters/pool_table.h"
 #include "events/leak_log.h"
 #include "live/client_waits.h"
+#include "live/lock_roots.h"
 #include "rules/leaks.h"
 #include "samples/take_sample.h"
 #include "utils/memutils.h"
@@ -29,6 +30,7 @@
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
+#define ROOT_AGE_US (100 * 1000)	/* of a lock wait whose root blocker is looked up */
 
 typedef struct SessionScan
 {
@@ -113,6 +115,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 	if (previous_newest == NULL)
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
 												 cpm_pool_slots() * sizeof(TimestampTz));
+	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_sample_take(sample, &observer);
 	cpm_leaks_round_end();
