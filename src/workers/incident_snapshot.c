@@ -4,7 +4,8 @@
  *		Takes a snapshot of all client sessions for an incident.
  *
  * One scan of the sessions follows the search for lock waits, so that a session that blocks others
- * has a row of its own although it is idle: it may hold an advisory lock. Sessions that get no row
+ * has a row of its own although it is idle: it may hold an advisory lock. If more sessions wait
+ * than can be examined exactly, live/lock_roots provides the root blockers of the others. Sessions that get no row
  * of their own are counted by pool and state.
  *
  * Clients choose the names of pools, so the number of groups is limited too. The smallest groups
@@ -18,6 +19,7 @@
 #include "base/settings.h"
 #include "base/wait_class.h"
 #include "live/backends.h"
+#include "live/lock_roots.h"
 #include "live/lock_waits.h"
 #include "rules/lock_chains.h"
 #include "utils/hsearch.h"
@@ -25,7 +27,7 @@
 #include "utils/wait_event.h"
 #include "workers/incident_snapshot.h"
 
-#define MAX_WAITS 100			/* lock waits examined; the cost grows with their square */
+#define MAX_WAITS 100			/* lock waits examined exactly; the cost grows with their square */
 #define MAX_GROUPS (CPM_SNAPSHOT_ROWS - CPM_INCIDENT_SESSIONS - CPM_STATES)
 
 /* A process that blocks others. */
@@ -103,22 +105,25 @@ read_locks(Locks *locks)
 			add_blocker(locks, locks->wait[i].blockers[j]);
 }
 
-/* Return how many sessions wait behind the process. */
+/*
+ * Return how many sessions wait behind the process. If more than MAX_WAITS wait, only the count
+ * behind a root blocker includes all of them.
+ */
 static int
 blocks_of(const Locks *locks, int pid)
 {
 	const Blocker *blocker = locks->waits > 0 ?
 		hash_search(locks->blockers, &pid, HASH_FIND, NULL) : NULL;
 
-	return blocker ? blocker->blocks : 0;
+	return Max(blocker ? blocker->blocks : 0, cpm_lock_root_blocks(pid));
 }
 
 static int
-root_blocker_of(const Locks *locks, int pid)
+root_blocker_of(const Locks *locks, const CpmSession *session)
 {
-	int			wait = cpm_find_wait(locks->wait, locks->waits, pid);
+	int			wait = cpm_find_wait(locks->wait, locks->waits, session->pid);
 
-	return wait >= 0 ? locks->root[wait] : CPM_NO_ROOT_BLOCKER;
+	return wait >= 0 ? locks->root[wait] : cpm_lock_root(session);
 }
 
 /* Add sessions to the group of their pool and state. */
@@ -173,7 +178,7 @@ fill_row(CpmSnapshotRow *row, const CpmSession *session, const Locks *locks, int
 	row->state_change = session->state_change;
 	row->xact_start = session->xact_start;
 	row->queryid = session->queryid;
-	row->root_blocker = root_blocker_of(locks, session->pid);
+	row->root_blocker = root_blocker_of(locks, session);
 	row->blocks = blocks;
 }
 
