@@ -43,8 +43,8 @@ typedef struct CpmIncident
 	uint32		peak_blocked;	/* the highest value of blocked_sessions */
 	int			snapshots;		/* those that are still kept */
 	char		message[CPM_INCIDENT_MESSAGE_SIZE]; /* of the first alert or refusal */
-	int			metrics;		/* number of metrics that left OK */
-	int32		metric[CPM_METRICS];	/* their CpmMetricIds, in that order */
+	uint8		order[CPM_METRICS]; /* by CpmMetricId: 1 for the first metric that left OK, 2 for
+									 * the second; 0: stayed OK */
 	int			changes;		/* of alerts */
 	CpmIncidentChange change[CPM_INCIDENT_CHANGES];
 } CpmIncident;

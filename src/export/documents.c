@@ -25,6 +25,7 @@
 #include "live/backends.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
+#include "rules/incidents.h"
 #include "samples/alert_state.h"
 #include "samples/incidents.h"
 #include "samples/pooler_state.h"
@@ -360,14 +361,17 @@ cpm_write_alerts(StringInfo json)
 static void
 write_incident(StringInfo json, const CpmIncident *incident)
 {
+	CpmMetricId ids[CPM_METRICS];
+	int			metrics = cpm_incident_metrics(incident, ids);
+
 	cpm_json_open(json, NULL);
 	cpm_json_number(json, "id", (double) incident->id);
 	cpm_json_time(json, "startedAt", incident->started_at);
 	cpm_json_time_or_null(json, "endedAt", incident->ended_at);
 	cpm_json_text(json, "status", cpm_status_name(incident->status));
 	cpm_json_open_array(json, "metrics");
-	for (int i = 0; i < incident->metrics; i++)
-		cpm_json_text(json, NULL, cpm_catalogue[incident->metric[i]].name);
+	for (int i = 0; i < metrics; i++)
+		cpm_json_text(json, NULL, cpm_catalogue[ids[i]].name);
 	cpm_json_close_array(json);
 	cpm_json_foreign_text(json, "message", incident->message);
 	cpm_json_number(json, "peakConnections", incident->peak_connections);

@@ -17,6 +17,7 @@
 #include "functions/query_texts.h"
 #include "functions/rows.h"
 #include "rules/catalogue.h"
+#include "rules/incidents.h"
 #include "rules/lock_chains.h"
 #include "samples/incidents.h"
 
@@ -40,16 +41,18 @@ read_incidents(bool with_snapshots)
 static void
 emit_incident(const CpmIncident *incident, ReturnSetInfo *result)
 {
+	CpmMetricId ids[CPM_METRICS];
+	int			count = cpm_incident_metrics(incident, ids);
 	const char *metrics[CPM_METRICS];
 	CpmRow		row = {0};
 
-	for (int i = 0; i < incident->metrics; i++)
-		metrics[i] = cpm_catalogue[incident->metric[i]].name;
+	for (int i = 0; i < count; i++)
+		metrics[i] = cpm_catalogue[ids[i]].name;
 	cpm_row_int8(&row, incident->id);
 	cpm_row_timestamptz(&row, incident->started_at);
 	cpm_row_timestamptz(&row, incident->ended_at);
 	cpm_row_text(&row, cpm_status_name(incident->status));
-	cpm_row_text_array(&row, metrics, incident->metrics);
+	cpm_row_text_array(&row, metrics, count);
 	cpm_row_text(&row, incident->message);
 	cpm_row_int4(&row, (int32) incident->peak_connections);
 	cpm_row_int4(&row, (int32) incident->peak_blocked);

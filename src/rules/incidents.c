@@ -16,6 +16,8 @@
 #include "rules/incidents.h"
 
 #define WORSE_INTERVAL_US (10 * USECS_PER_SEC)
+#define MAX_POSITION 254		/* in CpmIncident.order; the file of another version may have had
+								 * more metrics, and 255 where it did not have the metric */
 
 void
 cpm_incident_state_init(CpmIncidentState *state)
@@ -81,10 +83,22 @@ cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
 void
 cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id)
 {
-	for (int i = 0; i < incident->metrics; i++)
-		if (incident->metric[i] == (int32) id)
-			return;
-	incident->metric[incident->metrics++] = (int32) id;
+	CpmMetricId ids[CPM_METRICS];
+
+	if (incident->order[id] == 0)
+		incident->order[id] = cpm_incident_metrics(incident, ids) + 1;
+}
+
+int
+cpm_incident_metrics(const CpmIncident *incident, CpmMetricId *ids)
+{
+	int			count = 0;
+
+	for (int position = 1; position <= MAX_POSITION; position++)
+		for (int id = 0; id < CPM_METRICS; id++)
+			if (incident->order[id] == position)
+				ids[count++] = id;
+	return count;
 }
 
 void

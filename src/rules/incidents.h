@@ -42,6 +42,9 @@ extern void cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, 
 /* Add a metric to those that left OK, unless it is among them. */
 extern void cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id);
 
+/* Set ids[] to the metrics that left OK, in that order, and return their number. */
+extern int	cpm_incident_metrics(const CpmIncident *incident, CpmMetricId *ids);
+
 /*
  * Add a change of an alert to the timeline. If the timeline is full, drops an entry from the
  * middle, so that it keeps how the incident began and how it ended.
