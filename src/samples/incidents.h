@@ -30,7 +30,9 @@ typedef struct CpmIncidentProgress
 	CpmStatus	status[CPM_METRICS];	/* of each alert after the last sample */
 	uint64		refused;		/* counters of the whole server at the last sample */
 	uint64		failed;
-	int64		wakeup_us;		/* when the saver was last woken to save the incidents */
+	bool		has_unsaved;	/* changes of incidents since the saver was last woken */
+	bool		has_urgent;		/* the changes are more than new counts */
+	int64		wakeup_us;		/* when the saver was last woken */
 } CpmIncidentProgress;
 
 extern Size cpm_incidents_size(void);

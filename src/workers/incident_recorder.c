@@ -10,27 +10,30 @@
  * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. One
  * costs more than a sample, and reads pg_locks if sessions wait, so their number is limited.
  *
- * The saver writes incidents to their file. It is woken at every change that must not be lost,
- * and every few seconds while an incident is on.
+ * The saver writes incidents to their file. The sampler wakes it when an incident begins or ends,
+ * when an alert changes and after each snapshot, and every few seconds while an incident is on.
  */
 #include "postgres.h"
 
+#include "base/caught_error.h"
 #include "base/pool.h"
 #include "counters/backend_counters.h"
 #include "events/rejections.h"
-#include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "rules/incidents.h"
 #include "samples/alert_state.h"
 #include "samples/incidents.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
-#include "storage/lwlock.h"
 #include "workers/incident_recorder.h"
 #include "workers/incident_snapshot.h"
 
-/* With the time that a save takes, an incident in the file is less than five seconds old. */
-#define WAKEUP_US (3 * USECS_PER_SEC)
+/*
+ * Time between two saves, of which the second has a change that must not be lost, or only new
+ * counts. With the time that a save takes, a crash loses less than five seconds of an incident.
+ */
+#define URGENT_SAVE_US (1 * USECS_PER_SEC)
+#define SAVE_US (3 * USECS_PER_SEC)
 
 /* Static, because they are large for the stack. */
 static CpmAlertBoard board;
@@ -163,12 +166,7 @@ take_snapshot_safely(TimestampTz at, bool is_worst)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		LWLockReleaseAll();
-		EmitErrorReport();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
+		cpm_log_caught_error(context);
 	}
 	PG_END_TRY();
 }
@@ -196,12 +194,15 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	return true;
 }
 
-/* Wake the saver if the change must not be lost, or if its last save is a few seconds old. */
+/* Wake the saver if it has something to save and its last save is old enough. */
 static void
-wake_saver(CpmIncidentProgress *progress, bool is_urgent, int64 now_us)
+wake_saver(CpmIncidentProgress *progress, int64 now_us)
 {
-	if (!is_urgent && now_us - progress->wakeup_us < WAKEUP_US)
+	int64		pause_us = progress->has_urgent ? URGENT_SAVE_US : SAVE_US;
+
+	if (!progress->has_unsaved || now_us - progress->wakeup_us < pause_us)
 		return;
+	progress->has_unsaved = progress->has_urgent = false;
 	progress->wakeup_us = now_us;
 	cpm_worker_wake(CPM_WORKER_SAVER);
 }
@@ -222,7 +223,8 @@ record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRo
 	add_counts(progress, sample, counts);
 	cpm_incidents_update(&incident, sample->taken_at);
 	has_changed |= take_due_snapshot(progress, sample, step, now_us);
-	wake_saver(progress, has_changed, now_us);
+	progress->has_unsaved = true;
+	progress->has_urgent |= has_changed;
 }
 
 static void
@@ -259,5 +261,6 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 							 now_us);
 	if (step != CPM_INCIDENT_NONE)
 		record_round(progress, sample, counts, step, now_us);
+	wake_saver(progress, now_us);
 	remember_round(progress, counts->refused, counts->failed);
 }
