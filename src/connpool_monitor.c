@@ -48,10 +48,7 @@
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
 #include "samples/worker_status.h"
-#include "workers/http_register.h"
-#include "workers/pgbouncer_register.h"
-#include "workers/sampler.h"
-#include "workers/saver.h"
+#include "workers/register.h"
 #include "workers/stats_file.h"
 
 CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
@@ -119,9 +116,6 @@ _PG_init(void)
 	/* pg_upgrade needs no workers */
 	if (IsBinaryUpgrade)
 		return;
-	cpm_sampler_register();
-	cpm_saver_register();
 	cpm_worker_api_publish();
-	cpm_pgbouncer_register();
-	cpm_http_register();
+	cpm_workers_register();
 }

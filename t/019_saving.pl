@@ -17,32 +17,31 @@ connpool_monitor.save_interval = '1s'
 CONF
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 
-# --- a full history: replace the tiers of a file by full ones
+# --- a full history: replace the samples and the rollups of a file by full ones
 wait_samples($node, 2);
+my $columns = sql($node, 'SELECT count(*) FROM get_connection_stats()');
 $node->stop('fast');
-my $bytes = slurp_file($file);
-my $columns = unpack('Q', substr($bytes, 40, 8));
-my $at = 48 + 64 * $columns;
-my $head = substr($bytes, 0, $at);
-foreach my $size (8 + 8 + 4 * $columns, (8 + 10 * $columns) x 2)
-{
-	$at += 1 + $size while substr($bytes, $at, 1) eq '+';
-	is(substr($bytes, $at++, 1), '.', 'the file has the end of a tier where the test expects it');
-}
+my ($head, $sample_size, $rollup_size, $tail) =
+  slurp_file($file) =~ /^(.*?\.samples (\d+)\n).*?\.rollups (\d+)\n.*?(\.alerts \d+\n.*).{4}\z/s;
+is($sample_size, 16 + 4 * $columns, 'a sample in the file has the size that the test expects');
+is($rollup_size, 12 + 12 * $columns, 'a rollup in the file has the size that the test expects');
 my $now = (time() - 946684800) * 1_000_000;
-my $tail = substr($bytes, $at, -4);
 
-sub tier
+# Return records with ascending times. A zero byte precedes the length of a run of zero bytes.
+sub rows
 {
 	my ($rows, $length, $row) = @_;
 	my $first = $now - $now % $length - $rows * $length;
-	return join('', map { '+' . pack('q', $first + $_ * $length) . $row } 0 .. $rows - 1) . '.';
+	my @records = map { pack('q', $first + $_ * $length) . $row } 0 .. $rows - 1;
+	s/(\0{1,255})/"\0" . chr(length $1)/ge foreach @records;
+	return join('', map { "+$_" } @records);
 }
 my $full =
 	$head
-  . tier(3660, 1_000_000, pack('lf', 1000, 3) . pack('f', 3) x $columns)
-  . tier(10081, 60_000_000, pack('ffS', 3, 3, 60) x $columns)
-  . tier(8785, 3_600_000_000, pack('ffS', 3, 3, 3600) x $columns)
+  . rows(3660, 1_000_000, pack('lf', 1000, 3) . pack('f', 3) x $columns)
+  . ".rollups $rollup_size\n"
+  . rows(10081, 60_000_000, pack('L', 1) . pack('ffL', 3, 3, 60) x $columns)
+  . rows(8785, 3_600_000_000, pack('L', 2) . pack('ffL', 3, 3, 3600) x $columns)
   . $tail;
 my @table =
   map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;

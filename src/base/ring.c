@@ -113,30 +113,15 @@ cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg)
 }
 
 void
-cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
+cpm_ring_save(CpmRing *ring, CpmSink *sink)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
+	void	   *entry = palloc(ring->entry_size);
 
-	cpm_put_mark(sink, ring->entry_size);
 	for (uint64 i = oldest_ticket(ring, next); i < next; i++)
-	{
-		if (!copy_entry(ring, i, buffer))
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, buffer, ring->entry_size);
-	}
-	cpm_put_has_more(sink, false);
-}
-
-bool
-cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source)
-{
-	if (!cpm_get_mark(source, ring->entry_size))
-		return false;
-	while (cpm_get_has_more(source))
-		if (cpm_get(source, buffer, ring->entry_size) && !source->validate_only)
-			cpm_ring_add(ring, buffer);
-	return !source->failed;
+		if (copy_entry(ring, i, entry))
+			cpm_put(sink, entry);
+	pfree(entry);
 }
 
 void

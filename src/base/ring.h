@@ -57,11 +57,10 @@ extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg);
 
 /*
- * Save: write all entries to sink, oldest first. Load: add the saved entries to the ring; returns
- * false if the source is malformed. buffer has room for one entry.
+ * Write all entries to sink, oldest first. Skips entries that a writer is replacing. Allocates
+ * memory; no lock.
  */
-extern void cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink);
-extern bool cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source);
+extern void cpm_ring_save(CpmRing *ring, CpmSink *sink);
 
 /* Hide all entries added so far from readers. */
 extern void cpm_ring_reset(CpmRing *ring);

@@ -469,12 +469,18 @@ cpm_slots_max_us(void)
 }
 
 void
-cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram, int64 max_us)
+cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram)
+{
+	for (int i = 0; i < CPM_COUNTS; i++)
+		slots->loaded_counts.of[i] += counts->of[i];
+	cpm_histogram_add(&slots->loaded_histogram, histogram);
+}
+
+void
+cpm_slots_load_max(int64 max_us)
 {
 	uint64		epoch = pg_atomic_read_u32(&slots->reset_epoch);
 
-	slots->loaded_counts = *counts;
-	slots->loaded_histogram = *histogram;
 	pg_atomic_write_u64(&slots->loaded_max,
 						epoch << CPM_PERIOD_SHIFT | Min((uint64) max_us, CPM_MAX_US));
 }

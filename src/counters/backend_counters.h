@@ -185,9 +185,12 @@ extern CpmPoolName cpm_slot_session_name(void);
 extern CpmQueryCounts cpm_slots_counts(void);
 extern void cpm_slots_histogram(CpmHistogram *histogram);
 
-/* Set the counters from before the server started. The postmaster only, at startup. */
-extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram,
-						   int64 max_us);
+/*
+ * Add counters from before the server started, or set the longest statement of that time. The
+ * postmaster only, at startup.
+ */
+extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram);
+extern void cpm_slots_load_max(int64 max_us);
 
 /*
  * Return the duration of the longest statement since the last reset, 0 if there was none. The

@@ -48,7 +48,6 @@ typedef struct RetainedCopy
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint32		entered;		/* number of pools that got a series, up to CPM_MAX_POOL_SERIES */
 	uint64		replaced_at;	/* number of the sample at which a pool last got a series */
 	uint64		marked_at;		/* number of the sample at which the marks were set */
 	bool		was_restarted;	/* after a crash, with a base other than zero */
@@ -266,11 +265,11 @@ choose_pools(const CpmMonotonicCounters *monotonic)
 	double	   *size = measure_pools(monotonic);
 	int			new_pool;
 
-	while (shared->entered < CPM_MAX_POOL_SERIES &&
+	while (cpm_retained()->entered < CPM_MAX_POOL_SERIES &&
 		   (new_pool = largest_without_series(monotonic, size, sample)) >= 0)
 	{
 		begin_series(monotonic, new_pool);
-		shared->entered++;
+		cpm_retained()->entered++;
 	}
 	if (excess(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		replace_pool(monotonic, size, sample);
@@ -422,26 +421,6 @@ cpm_monotonic_read(void)
 	LWLockRelease(cpm_pools_lock());
 	sum_databases(monotonic, retained);
 	return monotonic;
-}
-
-void
-cpm_monotonic_save(CpmSink *sink)
-{
-	cpm_retained_save(sink);
-	cpm_put_u64(sink, shared->entered);
-}
-
-bool
-cpm_monotonic_load(CpmSource *source)
-{
-	uint64		entered;
-
-	if (!cpm_retained_load(source))
-		return false;
-	entered = cpm_get_u64(source);
-	if (!source->validate_only)
-		shared->entered = (uint32) Min(entered, CPM_MAX_POOL_SERIES);
-	return !source->failed;
 }
 
 void

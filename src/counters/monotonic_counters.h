@@ -10,7 +10,6 @@
 #define CPM_MONOTONIC_COUNTERS_H
 
 #include "base/rejection.h"
-#include "base/stream.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
@@ -77,10 +76,6 @@ extern bool cpm_monotonic_is_other(const CpmPoolName *name);
  * counters/pool_table exclusively.
  */
 extern void cpm_monotonic_reset(void);
-
-/* Save or load which pools have a series. Load only in the postmaster, at startup. */
-extern void cpm_monotonic_save(CpmSink *sink);
-extern bool cpm_monotonic_load(CpmSource *source);
 
 /*
  * Restart all counters at zero after a crash, because the loss of recent counts would make them

@@ -12,7 +12,6 @@
 #include "postgres.h"
 
 #include "base/settings.h"
-#include "base/stream.h"
 #include "counters/pool_retained.h"
 #include "storage/shmem.h"
 
@@ -89,70 +88,17 @@ cpm_retained_reset(void)
 }
 
 void
-cpm_retained_save_pool(CpmSink *sink, int index)
-{
-	cpm_put_u64(sink, retained->pool[index].has_series);
-	cpm_put_u64(sink, retained->pool[index].hidden_queries);
-}
-
-CpmSavedSeries
-cpm_retained_read_pool(CpmSource *source)
-{
-	CpmSavedSeries saved;
-
-	saved.has_series = cpm_get_u64(source) != 0;
-	saved.hidden_queries = cpm_get_u64(source);
-	return saved;
-}
-
-void
-cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries)
+cpm_retained_load_pool(int index, bool has_series, uint64 hidden_queries, uint64 queries)
 {
 	CpmRetainedPool *pool = &retained->pool[index];
 
 	pool->marked_queries = queries;
-	if (saved->has_series && index == CPM_OTHER_POOL)
+	if (has_series && index == CPM_OTHER_POOL)
 		retained->transferred -= queries;	/* max_pools was lowered, so the series ends */
-	else if (saved->has_series)
+	else if (has_series)
 	{
 		pool->has_series = true;
-		pool->hidden_queries = saved->hidden_queries;
+		pool->hidden_queries = hidden_queries;
 		pool->shown_queries = queries;
 	}
-}
-
-void
-cpm_retained_save(CpmSink *sink)
-{
-	cpm_put_mark(sink, sizeof(CpmDatabaseCounters));
-	cpm_put_u64(sink, retained->transferred);
-	for (int i = 0; i < retained->databases; i++)
-	{
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, &retained->database[i], sizeof(retained->database[i]));
-	}
-	cpm_put_has_more(sink, false);
-}
-
-bool
-cpm_retained_load(CpmSource *source)
-{
-	uint64		transferred;
-
-	if (!cpm_get_mark(source, sizeof(CpmDatabaseCounters)))
-		return false;
-	transferred = cpm_get_u64(source);
-	if (!source->validate_only)
-		retained->transferred = transferred;
-	while (cpm_get_has_more(source))
-	{
-		CpmDatabaseCounters database;
-
-		if (!cpm_get(source, &database, sizeof(database)) || source->validate_only ||
-			retained->databases >= CPM_RETAINED_DATABASES)
-			continue;
-		database.name[NAMEDATALEN - 1] = '\0';
-		retained->database[retained->databases++] = database;
-	}
-	return !source->failed;
 }

@@ -10,7 +10,6 @@
 #define CPM_POOL_RETAINED_H
 
 #include "base/pool.h"
-#include "base/stream.h"
 
 #define CPM_RETAINED_DATABASES 64	/* evicted pools of further databases are not retained */
 
@@ -40,6 +39,8 @@ typedef struct CpmRetained
 	uint64		transferred;	/* part of "other": statements of pools before they got their
 								 * series, minus those shown in series that have ended; may be
 								 * negative, modulo 2^64 */
+	uint64		entered;		/* number of pools that ever got a series while fewer than
+								 * CPM_MAX_POOL_SERIES had */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
@@ -66,22 +67,11 @@ extern void cpm_retained_reset(void);
  */
 extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name);
 
-/* The saved state of one pool, kept until the pool is loaded and its index is known. */
-typedef struct CpmSavedSeries
-{
-	bool		has_series;
-	uint64		hidden_queries;
-} CpmSavedSeries;
-
 /*
- * Save or load the state common to all pools (first two functions) or the state of one pool. The
- * latter is loaded in two steps: read_pool reads it from the source, load_pool sets it. Load only
- * in the postmaster, at startup.
+ * Set the saved state of a pool, which has that number of statements. Set "transferred" first.
+ * The postmaster only, at startup.
  */
-extern void cpm_retained_save(CpmSink *sink);
-extern bool cpm_retained_load(CpmSource *source);
-extern void cpm_retained_save_pool(CpmSink *sink, int index);
-extern CpmSavedSeries cpm_retained_read_pool(CpmSource *source);
-extern void cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries);
+extern void cpm_retained_load_pool(int index, bool has_series, uint64 hidden_queries,
+								   uint64 queries);
 
 #endif							/* CPM_POOL_RETAINED_H */

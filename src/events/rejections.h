@@ -8,6 +8,7 @@
 
 #include "base/rejection.h"
 #include "base/ring.h"
+#include "base/stream.h"
 #include "datatype/timestamp.h"
 #include "libpq/pqcomm.h"
 #include "pg_config_manual.h"
@@ -71,8 +72,8 @@ extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 /* Reset counters and log. Takes no lock; attempts refused meanwhile count before or after it. */
 extern void cpm_rejections_reset(void);
 
-/* Save or load counters and log. Load only in the postmaster, at startup. */
-extern void cpm_rejections_save(CpmSink *sink);
-extern bool cpm_rejections_load(CpmSource *source);
+/* The counters and the log in the statistics file. */
+extern const CpmFilePart cpm_rejection_counts_part;
+extern const CpmFilePart cpm_rejection_log_part;
 
 #endif							/* CPM_REJECTIONS_H */

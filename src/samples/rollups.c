@@ -51,6 +51,20 @@ typedef struct Tiers
 	CpmRollupRow hour[HOUR_ROWS];	/* as above */
 } Tiers;
 
+typedef struct SavedRollupCell
+{
+	float4		mean;			/* NaN: no sample had a finite value */
+	float4		worst;
+	uint32		samples;
+} SavedRollupCell;
+
+typedef struct SavedRollup
+{
+	TimestampTz start;
+	uint32		tier;			/* a CpmRollup */
+	SavedRollupCell cell[CPM_METRICS];
+} SavedRollup;
+
 static Tiers *tiers;
 
 Size
@@ -247,65 +261,60 @@ cpm_rollups_reset(void)
 	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
 }
 
+/* Where a visited row is saved to. */
+typedef struct RollupSave
+{
+	CpmSink    *sink;
+	CpmRollup	tier;
+} RollupSave;
+
 static void
 save_rollup(const CpmRollupRow *row, void *arg)
 {
-	CpmSink    *sink = arg;
+	const RollupSave *save = arg;
+	SavedRollup saved = {.start = row->start, .tier = save->tier};
 
-	cpm_put_has_more(sink, true);
-	cpm_put(sink, &row->start, sizeof(row->start));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		cpm_put(sink, &row->mean[i], sizeof(row->mean[i]));
-		cpm_put(sink, &row->worst[i], sizeof(row->worst[i]));
-		cpm_put(sink, &row->samples[i], sizeof(row->samples[i]));
+		saved.cell[i].mean = row->mean[i];
+		saved.cell[i].worst = row->worst[i];
+		saved.cell[i].samples = row->samples[i];
 	}
+	cpm_put(save->sink, &saved);
 }
 
-void
-cpm_rollups_save(CpmSink *sink)
-{
-	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
-	{
-		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, sink);
-		cpm_put_has_more(sink, false);
-	}
-}
-
-/* Load a row. Needs no sequence lock, because no other process runs yet. */
 static void
-load_row(CpmSource *source, RollupRing *ring, const int *metric_of, int columns)
-{
-	CpmRollupRow loaded = {0};
-	uint64		number = pg_atomic_read_u64(&ring->next);
-
-	(void) cpm_get(source, &loaded.start, sizeof(loaded.start));
-	for (int i = 0; i < CPM_METRICS; i++)
-		loaded.mean[i] = loaded.worst[i] = NAN;
-	for (int i = 0; i < columns; i++)
-	{
-		float4		value[2];
-		uint16		samples;
-
-		(void) cpm_get(source, value, sizeof(value));
-		(void) cpm_get(source, &samples, sizeof(samples));
-		if (metric_of[i] < 0)
-			continue;
-		loaded.mean[metric_of[i]] = value[0];
-		loaded.worst[metric_of[i]] = value[1];
-		loaded.samples[metric_of[i]] = samples;
-	}
-	if (source->failed || source->validate_only)
-		return;
-	*row_of(ring, number) = loaded;
-	pg_atomic_write_u64(&ring->next, number + 1);
-}
-
-bool
-cpm_rollups_load(CpmSource *source, const int *metric_of, int columns)
+save_rollups(CpmSink *sink)
 {
 	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
-		while (cpm_get_has_more(source))
-			load_row(source, ring_of(tier), metric_of, columns);
-	return !source->failed;
+	{
+		RollupSave	save = {sink, tier};
+
+		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, &save);
+	}
 }
+
+/* Needs no sequence lock, because no other process runs yet. */
+static void
+load_rollup(const void *record)
+{
+	const SavedRollup *saved = record;
+	RollupRing *ring = ring_of(saved->tier);
+	uint64		number = pg_atomic_read_u64(&ring->next);
+	CpmRollupRow *row = row_of(ring, number);
+
+	begin_row(ring, number, saved->start);
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		if (isnan(saved->cell[i].mean))
+			continue;
+		row->mean[i] = saved->cell[i].mean;
+		row->worst[i] = saved->cell[i].worst;
+		row->samples[i] = (uint16) saved->cell[i].samples;
+	}
+}
+
+const CpmFilePart cpm_rollups_part = {
+	"rollups", offsetof(SavedRollup, cell), .save = save_rollups, .load = load_rollup,
+	.cell = sizeof(SavedRollupCell), .is_history = true
+};

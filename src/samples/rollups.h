@@ -52,14 +52,7 @@ extern int64 cpm_rollup_length_us(CpmRollup tier);
 /* Hide all present rows from readers. Any process. */
 extern void cpm_rollups_reset(void);
 
-/* Save the visible rows of both tiers. Any process; takes no lock. */
-extern void cpm_rollups_save(CpmSink *sink);
-
-/*
- * Load saved rows. The values of column i belong to the metric metric_of[i], or are ignored if
- * that is -1 because the metric no longer exists. Returns false if the source is invalid, and
- * changes nothing if source->validate_only. Postmaster only, at startup.
- */
-extern bool cpm_rollups_load(CpmSource *source, const int *metric_of, int columns);
+/* The visible rows of both tiers in the statistics file. */
+extern const CpmFilePart cpm_rollups_part;
 
 #endif							/* CPM_ROLLUPS_H */

@@ -133,47 +133,25 @@ cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 }
 
 static void
-save_row(const CpmSampleRow *row, void *arg)
+save_sample(const CpmSampleRow *row, void *sink)
 {
-	CpmSink    *sink = arg;
-
-	cpm_put_has_more(sink, true);
-	cpm_put(sink, &row->at, sizeof(row->at));
-	cpm_put(sink, &row->interval_ms, sizeof(row->interval_ms));
-	cpm_put(sink, &row->peak_connections, sizeof(row->peak_connections));
-	cpm_put(sink, row->value, sizeof(row->value));
+	cpm_put(sink, row);
 }
 
-void
-cpm_sample_ring_save(CpmSink *sink)
+static void
+save_samples(CpmSink *sink)
 {
-	cpm_sample_ring_scan(DT_NOBEGIN, DT_NOEND, save_row, sink);
-	cpm_put_has_more(sink, false);
+	cpm_sample_ring_scan(DT_NOBEGIN, DT_NOEND, save_sample, sink);
 }
 
-bool
-cpm_sample_ring_load(CpmSource *source, const int *metric_of, int columns)
+static void
+load_sample(const void *record)
 {
-	while (cpm_get_has_more(source))
-	{
-		CpmSampleRow row = {0};
-
-		(void) cpm_get(source, &row.at, sizeof(row.at));
-		(void) cpm_get(source, &row.interval_ms, sizeof(row.interval_ms));
-		(void) cpm_get(source, &row.peak_connections, sizeof(row.peak_connections));
-		for (int i = 0; i < CPM_METRICS; i++)
-			row.value[i] = NAN;
-		for (int i = 0; i < columns; i++)
-		{
-			float4		value;
-
-			(void) cpm_get(source, &value, sizeof(value));
-			if (metric_of[i] >= 0)
-				row.value[metric_of[i]] = value;
-		}
-		if (!source->failed && !source->validate_only)
-			cpm_sample_ring_append(&row);
-	}
+	cpm_sample_ring_append(record);
 	ring->loaded = pg_atomic_read_u64(&ring->next);
-	return !source->failed;
 }
+
+const CpmFilePart cpm_samples_part = {
+	"samples", offsetof(CpmSampleRow, value), .save = save_samples, .load = load_sample,
+	.cell = sizeof(float4), .is_history = true
+};

@@ -45,24 +45,6 @@
 #include "workers/sampler.h"
 #include "workers/session_scan.h"
 
-#define RESTART_SECONDS 1
-
-void
-cpm_sampler_register(void)
-{
-	BackgroundWorker worker = {
-		.bgw_name = "connpool_monitor sampler",
-		.bgw_type = "connpool_monitor sampler",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_ConsistentState,
-		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "connpool_monitor",
-		.bgw_function_name = "cpm_sampler_main",
-	};
-
-	RegisterBackgroundWorker(&worker);
-}
-
 /* Append the sample to the history and to its rollups by minute and hour. */
 static void
 keep_history(const CpmSample *sample, uint32 peak_connections)

@@ -28,24 +28,6 @@
 #include "workers/saver.h"
 #include "workers/stats_file.h"
 
-#define RESTART_SECONDS 5
-
-void
-cpm_saver_register(void)
-{
-	BackgroundWorker worker = {
-		.bgw_name = "connpool_monitor saver",
-		.bgw_type = "connpool_monitor saver",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_ConsistentState,
-		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "connpool_monitor",
-		.bgw_function_name = "cpm_saver_main",
-	};
-
-	RegisterBackgroundWorker(&worker);
-}
-
 /* Save the file, and log the first failure and the first success after failures. */
 static void
 save(MemoryContext context)

@@ -22,6 +22,7 @@
 
 #include "access/xlog.h"
 #include "base/file_header.h"
+#include "base/ring.h"
 #include "base/stream.h"
 #include "counters/counter_transfer.h"
 #include "counters/minute_counters.h"
@@ -59,12 +60,43 @@
  */
 #define COMPLETE_NAME FILE_NAME ".complete"
 
+#define METRICS_PART "metrics"	/* the names of the metrics */
 #define MAX_COLUMNS 1000		/* a file with more metrics is invalid */
 
 /* More than a file can have with the largest settings: 65,535 pools, a million slow statements. */
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 static shmem_startup_hook_type previous_startup_hook;
+
+/*
+ * The metrics of the file that is being loaded, by their position in it, which is the
+ * CpmMetricId they had when it was saved: the present id, or -1 if a metric no longer exists.
+ */
+static int	metric_of[MAX_COLUMNS];
+static int	columns;
+
+/*
+ * The parts of the file, in the order in which they are saved and loaded. The names of the metrics
+ * precede them.
+ */
+static const CpmFilePart *const parts[] = {
+	&cpm_samples_part,
+	&cpm_rollups_part,
+	&cpm_alerts_part,
+	&cpm_alert_log_part,
+	&cpm_errors_part,
+	&cpm_rejection_counts_part,
+	&cpm_rejection_log_part,
+	&cpm_slow_statements_part,
+	&cpm_session_counters_part,
+	&cpm_stat_windows_part,
+	&cpm_leak_counts_part,
+	&cpm_prepared_leaks_part,
+	&cpm_leak_log_part,
+	&cpm_pool_totals_part,
+	&cpm_retained_databases_part,
+	&cpm_pools_part,
+};
 
 /*
  * Return true if the server is a standby or recovers from an archive. RecoveryInProgress() cannot
@@ -78,61 +110,64 @@ is_standby(void)
 	return stat(STANDBY_SIGNAL_FILE, &found) == 0 || stat(RECOVERY_SIGNAL_FILE, &found) == 0;
 }
 
-/* Write the names of the metrics, in the order of the columns of history and alerts. */
+/* Write the names of the metrics, by CpmMetricId. */
 static void
 put_metric_names(CpmSink *sink)
 {
-	cpm_put_u64(sink, CPM_METRICS);
+	cpm_begin_part(sink, METRICS_PART, NAMEDATALEN);
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		char		name[NAMEDATALEN] = {0};
 
 		strlcpy(name, cpm_catalogue[i].name, sizeof(name));
-		cpm_put(sink, name, sizeof(name));
+		cpm_put(sink, name);
 	}
+	cpm_end_part(sink);
 }
 
 static void
-put_contents(CpmSink *sink, TimestampTz now)
+put_part(CpmSink *sink, const CpmFilePart *part)
+{
+	cpm_begin_part(sink, part->name, part->size + part->cell * CPM_METRICS);
+	if (part->save != NULL)
+		part->save(sink);
+	else
+		cpm_ring_save(*part->ring, sink);
+	cpm_end_part(sink);
+}
+
+static void
+put_contents(CpmSink *sink)
 {
 	CpmFileHeader header = {
 		.magic = CPM_FILE_MAGIC,
 		.format = CPM_FILE_FORMAT,
 		.system_identifier = GetSystemIdentifier(),
-		.saved_at = now,
+		.saved_at = sink->now,
 		.on_standby = is_standby(),
 	};
 	pg_crc32c	crc;
 
 	INIT_CRC32C(sink->crc);
-	cpm_put(sink, &header, sizeof(header));
+	cpm_put_bytes(sink, &header, sizeof(header));
 	put_metric_names(sink);
-	cpm_sample_ring_save(sink);
-	cpm_rollups_save(sink);
-	cpm_alert_state_save(sink);
-	cpm_errors_save(sink);
-	cpm_rejections_save(sink);
-	cpm_slow_statements_save(sink);
-	cpm_session_counters_save(sink, now);
-	cpm_stat_windows_save(sink);
-	cpm_leak_log_save(sink);
-	cpm_monotonic_save(sink);
-	cpm_pool_file_save(sink, now);
+	for (int i = 0; i < (int) lengthof(parts); i++)
+		put_part(sink, parts[i]);
 
 	crc = sink->crc;
 	FIN_CRC32C(crc);
-	cpm_put(sink, &crc, sizeof(crc));
+	cpm_put_bytes(sink, &crc, sizeof(crc));
 }
 
 /* Write the file and rename it; returns the errno of the first failure, or 0. */
 static int
 write_file(TimestampTz now)
 {
-	CpmSink		sink = {.file = AllocateFile(TEMPORARY_NAME, PG_BINARY_W)};
+	CpmSink		sink = {.file = AllocateFile(TEMPORARY_NAME, PG_BINARY_W), .now = now};
 
 	if (sink.file == NULL)
 		return errno;
-	put_contents(&sink, now);
+	put_contents(&sink);
 	if (FreeFile(sink.file) != 0 && sink.error == 0)
 		sink.error = errno;
 	if (sink.error == 0 && rename(TEMPORARY_NAME, FILE_NAME) != 0)
@@ -194,65 +229,92 @@ save_at_shutdown(int code, Datum argument)
 				 errdetail("Everything counted since the last save is lost.")));
 }
 
-/*
- * Read the names of the metrics. Sets metric_of[i] to the id of the metric in column i of the
- * file, or to -1 if the metric no longer exists. Returns false if the file is invalid.
- */
+/* Set metric_of and columns; returns false if the source is invalid. */
 static bool
-get_metric_names(CpmSource *source, int *metric_of, int *columns)
+get_metric_names(CpmSource *source)
 {
-	uint64		count = cpm_get_u64(source);
+	char		name[NAMEDATALEN];
 
-	if (count > MAX_COLUMNS)
-		source->failed = true;
-	for (uint64 i = 0; i < count && !source->failed; i++)
+	columns = 0;
+	(void) cpm_get_part(source, METRICS_PART, sizeof(name));
+	while (columns < MAX_COLUMNS && cpm_get(source, name, sizeof(name)))
 	{
-		char		name[NAMEDATALEN];
-
-		(void) cpm_get(source, name, sizeof(name));
 		name[sizeof(name) - 1] = '\0';
-		metric_of[i] = cpm_metric_by_name(name);
+		metric_of[columns++] = cpm_metric_by_name(name);
 	}
-	*columns = (int) count;
 	return !source->failed;
 }
 
 static bool
-get_counters(CpmSource *source)
+is_valid_record(const CpmFilePart *part, const char *record)
 {
-	return cpm_errors_load(source) &&
-		cpm_rejections_load(source) &&
-		cpm_slow_statements_load(source) &&
-		cpm_session_counters_load(source) &&
-		cpm_stat_windows_load(source) &&
-		cpm_leak_log_load(source) &&
-		cpm_monotonic_load(source) &&
-		cpm_pool_file_load(source) &&
-		source->next == source->end;
+	for (int i = 0; i < (int) lengthof(part->text); i++)
+		if (part->text[i].size > 0 &&
+			memchr(record + part->text[i].offset, '\0', part->text[i].size) == NULL)
+			return false;
+	for (int i = 0; i < (int) lengthof(part->below); i++)
+		if (part->below[i].size > 0 &&
+			*(const uint32 *) (record + part->below[i].offset) >= part->below[i].size)
+			return false;
+	return part->metric == 0 || *(const uint32 *) (record + part->metric) < (uint32) columns;
 }
 
 /*
- * Load the contents of the file, or with validate_only check them without a change. Returns false
- * if they are invalid. With only_history loads only samples and rollups, but checks everything.
+ * Copy the cells of a record to the present ids of their metrics, and replace its CpmMetricId by
+ * the present one. Returns false if that metric no longer exists.
  */
 static bool
-get_contents(const char *bytes, size_t size, bool validate_only, bool only_history)
+renumber_metrics(const CpmFilePart *part, const char *saved, char *record)
 {
-	int			metric_of[MAX_COLUMNS];
-	int			columns;
-	CpmSource	source = {
-		.next = bytes + sizeof(CpmFileHeader),
-		.end = bytes + size - sizeof(pg_crc32c),
-		.validate_only = validate_only,
-	};
+	uint32	   *metric = (uint32 *) (record + part->metric);
 
-	if (!get_metric_names(&source, metric_of, &columns) ||
-		!cpm_sample_ring_load(&source, metric_of, columns) ||
-		!cpm_rollups_load(&source, metric_of, columns))
-		return false;
-	if (only_history && !validate_only)
+	memset(record + part->size, 0xFF, part->cell * CPM_METRICS);
+	for (int i = 0; i < columns; i++)
+		if (metric_of[i] >= 0)
+			memcpy(record + part->size + metric_of[i] * part->cell,
+				   saved + part->size + i * part->cell, part->cell);
+	if (part->metric == 0)
 		return true;
-	return cpm_alert_state_load(&source, metric_of, columns) && get_counters(&source);
+	if (metric_of[*metric] < 0)
+		return false;
+	*metric = (uint32) metric_of[*metric];
+	return true;
+}
+
+/* Read a part, and check or load its records. Returns false if the source is invalid. */
+static bool
+get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
+{
+	Size		size = part->size + part->cell * columns;
+	char	   *saved = palloc(size);
+	char	   *record = palloc0(MAXALIGN(part->size + part->cell * CPM_METRICS));
+
+	(void) cpm_get_part(source, part->name, size);
+	while (cpm_get(source, saved, size))
+	{
+		memcpy(record, saved, part->size);
+		if (!is_valid_record(part, record))
+			source->failed = true;
+		else if (!renumber_metrics(part, saved, record) || !is_loading)
+			continue;
+		else if (part->load != NULL)
+			part->load(record);
+		else
+			(void) cpm_ring_add(*part->ring, record);
+	}
+	pfree(record);
+	pfree(saved);
+	return !source->failed;
+}
+
+/* Check all parts, or load them; with only_history, those of the history only. */
+static bool
+get_parts(CpmSource source, bool is_loading, bool only_history)
+{
+	for (int i = 0; i < (int) lengthof(parts); i++)
+		if (!get_part(&source, parts[i], is_loading && (!only_history || parts[i]->is_history)))
+			return false;
+	return source.next == source.end;
 }
 
 /*
@@ -263,6 +325,10 @@ static const char *
 load_bytes(const char *bytes, size_t size)
 {
 	const char *problem = cpm_file_problem(bytes, size, GetSystemIdentifier());
+	CpmSource	source = {
+		.next = bytes + sizeof(CpmFileHeader),
+		.end = bytes + size - sizeof(pg_crc32c),
+	};
 	CpmFileHeader header;
 	bool		only_history;
 
@@ -270,11 +336,11 @@ load_bytes(const char *bytes, size_t size)
 		return problem;
 	memcpy(&header, bytes, sizeof(header));
 	only_history = !header.on_standby && is_standby();
-	if (!get_contents(bytes, size, true, only_history))
+	if (!get_metric_names(&source) || !get_parts(source, false, only_history))
 		return "has a content that this version cannot read";
-	(void) get_contents(bytes, size, false, only_history);
+	(void) get_parts(source, true, only_history);
 	if (!only_history)
-		cpm_stat_windows_resume(header.saved_at);
+		cpm_stat_windows_resume();
 	cpm_worker_completed_round(CPM_WORKER_SAVER, header.saved_at, 0, 0);
 	return NULL;
 }
@@ -340,17 +406,20 @@ rename_unusable_file(const char *problem)
 static void
 load(void)
 {
-	struct stat found = {0};
+	struct stat found;
 	FILE	   *file;
 	const char *problem;
 
-	if (stat(FILE_NAME, &found) != 0 && errno == ENOENT)
-		return;
+	if (stat(FILE_NAME, &found) != 0)
+	{
+		if (errno == ENOENT)
+			return;
+		problem = psprintf("cannot be opened: %s", strerror(errno));
+	}
 	/* Open only a regular file, because to open a pipe would wait for a writer. */
-	file = S_ISREG(found.st_mode) ? AllocateFile(FILE_NAME, PG_BINARY_R) : NULL;
-	if (!S_ISREG(found.st_mode))
+	else if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
-	else if (file == NULL)
+	else if ((file = AllocateFile(FILE_NAME, PG_BINARY_R)) == NULL)
 		problem = psprintf("cannot be opened: %s", strerror(errno));
 	else
 	{
