@@ -11,6 +11,7 @@ use JSON::PP ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 use FindBin;
 use lib $FindBin::RealBin;
 use Connpool;
@@ -31,13 +32,16 @@ use Wire;
 		0,
 		'rules and storage compile without the server') or BAIL_OUT('no compiler');
 	my @lines = split /\n/, `$dir/incidents`;
-	is(shift @lines, 'bcererebe..', 'an alert less than a minute after the end of an incident resumes it');
+	is(shift @lines, 'bcererebe..',
+		'an alert less than a minute after the end of an incident resumes it');
 	is(shift @lines, 'bccercceb', 'an incident is on for a minute after the last refusal');
 	is(shift @lines, 'bcccer', 'an incident with alerts and refusals ends after both');
-	is(shift @lines, 'w..ww.w.w...ww',
+	is( shift @lines,
+		'w..ww.w.w...ww',
 		'a sample is clearly worse if more sessions are blocked or many more are busy, every ten '
 		  . 'seconds or when they have doubled');
-	is(join("\n", @lines) . "\n", <<~'LINES', 'snapshots have 10,000 rows, and each incident eight');
+	is(join("\n", @lines) . "\n",
+		<<~'LINES', 'snapshots have 10,000 rows, and each incident eight');
 		0 incidents
 		45 from 1, 7740 rows, from 1, 2 of the last
 		46 from 1, 9840 rows, from 1, 7 of the last
@@ -99,8 +103,8 @@ sub start_statement
 }
 
 # --- nothing happens
-my @pool = map { my $s = Wire->connect_to($node, 'pool', user => 'app'); $s->query('SELECT 1'); $s }
-  1 .. 5;
+my @pool =
+  map { my $s = Wire->connect_to($node, 'pool', user => 'app'); $s->query('SELECT 1'); $s } 1 .. 5;
 my $silent = session($node, 'silent');
 $silent->query_safe('BEGIN');
 wait_samples($node, 5);
@@ -149,7 +153,7 @@ is( sql($watcher, <<~"SQL"),
 		FROM connpool_incident_sessions WHERE $last AND application_name = 'pool' AND pid IS NULL
 		SQL
 	'postgres|app|idle|5|||||', 'idle sessions of a pool share a row');
-is( sql($watcher, <<~"SQL"), 't', 'the sessions of a snapshot are all connections');
+is(sql($watcher, <<~"SQL"), 't', 'the sessions of a snapshot are all connections');
 	SELECT sum(sessions) BETWEEN 10 AND 12 FROM connpool_incident_sessions WHERE $last
 	SQL
 
@@ -171,8 +175,9 @@ is( sql($node, <<~"SQL", extra_params => [ '-U', 'app' ]),
 # --- over HTTP
 my $answer = get($port, '/api/incidents')->{content};
 my ($shown) = @{ JSON::PP->new->decode($answer)->{incidents} };
-is("$shown->{id} $shown->{status} @{$shown->{metrics}} $shown->{peakBlocked}",
-	'1 CRITICAL blocked_sessions 4', '/api/incidents has the incident');
+is( "$shown->{id} $shown->{status} @{$shown->{metrics}} $shown->{peakBlocked}",
+	'1 CRITICAL blocked_sessions 4',
+	'/api/incidents has the incident');
 is($shown->{endedAt}, undef, '/api/incidents shows no end of an incident that is on');
 is($shown->{timeline}[0]{from} . $shown->{timeline}[-1]{to},
 	'OKCRITICAL', '/api/incidents has the changes of alerts');
@@ -188,8 +193,8 @@ $waiters[0]->query('SELECT 1/0') foreach 1 .. 3;
 $holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 2');
 push @waiters, start_statement('again', 'UPDATE t SET j = 2 WHERE i = 2', user => 'app');
 poll_session($watcher, 'SELECT ended_at IS NULL FROM connpool_incidents LIMIT 1');
-is(newest('count(*), max(id)'), '1|1',
-	'an alert less than a minute after the end continues the incident');
+is(newest('count(*), max(id)'),
+	'1|1', 'an alert less than a minute after the end continues the incident');
 $waiters[0]->query('SELECT 1/0') foreach 1 .. 4;
 poll_session($watcher, "SELECT failed_queries >= $before + 4 FROM connpool_incidents LIMIT 1");
 pass('an incident counts the statements that fail while it is on');
@@ -276,5 +281,127 @@ is( sql($watcher, <<~'SQL'),
 	'6', 'a refusal takes a snapshot of the sessions that hold the slots');
 $_->end foreach @full;
 
+
+# --- stops and crashes
+my $all = <<'SQL';
+SELECT concat(id, started_at, status, metrics, message, peak_connections, refused, snapshots) || (SELECT count(*) || ' ' || sum(sessions) || ' ' ||
+       max(state_age) || ' ' || string_agg(DISTINCT concat(wait_event, role, query), ',')
+       FROM connpool_incident_sessions)
+FROM connpool_incidents
+SQL
+
+# Wait until the file has been written after that time.
+sub wait_saved
+{
+	my ($from) = @_;
+	return wait_until(sub { ((Time::HiRes::stat($file))[9] // 0) > $from });
+}
+my $kept = sql($watcher, $all);
+leave($watcher);
 $node->stop('fast');
+is(sprintf('%o', (stat $file)[2] & 0777), '600', 'only the owner can read the file');
+$node->start;
+is(sql($node, $all), $kept, 'a fast stop keeps incidents and snapshots');
+is(sql($node, 'SELECT ended_at IS NOT NULL FROM connpool_incidents'),
+	't', 'an incident that was on has ended with its last sample');
+is(metric($port, 'incidents_total'), 0, 'incidents_total counts since the server started');
+sql($node, q{SELECT connpool_reset('alerts')});
+
+foreach my $how ('immediate', 'SIGKILL')
+{
+	$watcher = session($node, 'watcher');
+	$holder = session($node, 'holder');
+	$holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 5');
+	my $waiter = start_statement('waiter', 'UPDATE t SET j = 2 WHERE i = 5', user => 'app');
+	poll_session($watcher, <<~"SQL");
+		SELECT ended_at IS NULL AND snapshots > 0 FROM connpool_incidents LIMIT 1
+		SQL
+	my $began = newest('id, started_at, message');
+	my $sessions = sql($watcher, 'SELECT count(*) FROM connpool_incident_sessions');
+	ok(wait_saved(Time::HiRes::time()), "$how: the file is written while an incident is on");
+
+	if ($how eq 'immediate')
+	{
+		$node->stop('immediate');
+		$node->start;
+	}
+	else
+	{
+		my $victim =
+		  sql($watcher, q{SELECT pid FROM pg_stat_activity WHERE query LIKE 'UPDATE%2%'});
+		kill 'KILL', $victim;
+		$node->poll_query_until('postgres',
+			q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'holder'});
+	}
+	eval { $_->quit } foreach $watcher, $holder;
+	$watcher = session($node, 'watcher');
+	poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
+	is(newest('id, started_at, message'), $began, "$how: a crash keeps the incident");
+	is(sql($watcher, "SELECT count(*) >= $sessions FROM connpool_incident_sessions"),
+		't', "$how: a crash keeps the sessions");
+	is(newest('ended_at >= (SELECT max(at) FROM connpool_incident_sessions)'),
+		't', "$how: the incident has ended with its last sample");
+}
+my $from = Time::HiRes::time();
+sql($watcher, q{SELECT connpool_reset('alerts')});
+ok(wait_saved($from), 'a reset is saved at once');
+leave($watcher);
+$node->stop('immediate');
+$node->start;
+is(sql($node, 'SELECT count(*) FROM connpool_incidents'),
+	'0', 'incidents from before a reset do not return after a crash');
+
+# --- a damaged file
+$node->stop('fast');
+my $bytes = slurp_file($file);
+substr($bytes, length($bytes) / 2, 1) ^= "\x01";
+open(my $out, '>:raw', $file) or die $!;
+print $out $bytes;
+close $out;
+my $offset = -s $node->logfile;
+$node->start;
+is( log_count(
+		$node,
+		'WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.incidents" is not used: it is damaged',
+		$offset),
+	1,
+	'a damaged file is reported');
+ok(-f "$file.unusable", 'a damaged file is kept under another name');
+is(sql($node, 'SELECT count(*) FROM connpool_incidents'),
+	'0', 'the server runs without the incidents of a damaged file');
+$node->stop('fast');
+
+# --- a standby
+my $primary = new_node('primary', <<'CONF', allows_streaming => 1);
+connpool_monitor.alert_after = 0
+connpool_monitor.idle_in_transaction_warning = 1
+connpool_monitor.silent_metrics = 'exhaustion_seconds, connections_per_second'
+CONF
+my $held = session($primary, 'held');
+$held->query_safe('BEGIN; SELECT 1');
+poll_ok($primary, 'SELECT count(*) = 1 FROM connpool_incidents', 'an incident of the primary');
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+wait_samples($standby, 2);
+is(sql($standby, 'SELECT count(*) FROM connpool_incidents'),
+	'0', 'a standby does not take over the incidents of its primary');
+my $reader = session($standby, 'reader');
+$reader->query_safe('BEGIN; SELECT 1');
+poll_ok($standby, <<~'SQL', 'an incident of a standby has its sessions');
+	SELECT count(*) = 1 FROM connpool_incident_sessions
+	WHERE application_name = 'reader' AND state = 'idle in transaction'
+	SQL
+leave($_) foreach $reader, $held;
+$standby->stop('fast');
+$standby->start;
+is(sql($standby, q{SELECT id, metrics FROM connpool_incidents}),
+	'1|{idle_in_transaction}', 'a standby keeps its incidents over a restart');
+$standby->promote;
+poll_ok($standby, 'SELECT NOT pg_is_in_recovery()', 'the standby is promoted');
+is(sql($standby, q{SELECT id FROM connpool_incidents}),
+	'1', 'a promoted standby keeps its incidents');
+$standby->stop('fast');
+$primary->stop('fast');
 done_testing();

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "base/seqlock.h"
+#include "base/stream.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/incidents.h"
@@ -27,6 +28,8 @@ typedef struct IncidentArea
 	uint64		first_id;		/* of the first incident since the server started */
 	pg_atomic_uint64 hidden_id; /* hides incidents up to that id; a reset writes it */
 	CpmIncidentProgress progress;	/* only the sampler reads and writes it */
+	pg_atomic_uint32 is_unsaved;	/* changed since the last save; the sampler and resets set it,
+									 * the saver clears it */
 	CpmSeqlock	lock;			/* guards contents */
 	CpmIncidents contents;		/* the sampler writes */
 } IncidentArea;
@@ -49,6 +52,7 @@ cpm_incidents_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&area->last_id, 0);
 	area->first_id = 1;
 	pg_atomic_init_u64(&area->hidden_id, 0);
+	pg_atomic_init_u32(&area->is_unsaved, 0);
 	cpm_seqlock_init(&area->lock);
 }
 
@@ -113,6 +117,13 @@ write_begin(void)
 	cpm_seqlock_write_begin(&area->lock);
 }
 
+static void
+write_end(void)
+{
+	cpm_seqlock_write_end(&area->lock);
+	pg_atomic_write_u32(&area->is_unsaved, 1);
+}
+
 CpmIncidentProgress *
 cpm_incidents_progress(void)
 {
@@ -129,7 +140,7 @@ cpm_incidents_remove_reset(void)
 		return false;
 	write_begin();
 	found = remove_hidden(&area->contents);
-	cpm_seqlock_write_end(&area->lock);
+	write_end();
 	return found;
 }
 
@@ -154,7 +165,7 @@ cpm_incidents_begin(CpmIncident *incident)
 		remove_oldest_incident(&area->contents);
 	area->contents.incidents++;
 	*newest_incident() = *incident;
-	cpm_seqlock_write_end(&area->lock);
+	write_end();
 	pg_atomic_write_u64(&area->last_id, (uint64) incident->id);
 }
 
@@ -167,7 +178,7 @@ cpm_incidents_update(const CpmIncident *incident, TimestampTz at)
 	*newest_incident() = *incident;
 	newest_incident()->snapshots = snapshots;
 	area->contents.last_sample = at;
-	cpm_seqlock_write_end(&area->lock);
+	write_end();
 }
 
 /* Return the index of the snapshot of the newest incident's worst moment; -1 if there is none. */
@@ -218,7 +229,7 @@ cpm_incidents_add_snapshot(TimestampTz at, bool is_worst, const CpmSnapshotRow *
 	memcpy(&contents->row[contents->rows], row, rows * sizeof(CpmSnapshotRow));
 	contents->rows += rows;
 	newest_incident()->snapshots++;
-	cpm_seqlock_write_end(&area->lock);
+	write_end();
 }
 
 CpmIncidents *
@@ -245,4 +256,197 @@ void
 cpm_incidents_reset(void)
 {
 	pg_atomic_write_u64(&area->hidden_id, pg_atomic_read_u64(&area->last_id));
+	pg_atomic_write_u32(&area->is_unsaved, 1);
 }
+
+void
+cpm_incidents_loaded(bool skip_id)
+{
+	CpmIncidents *contents = &area->contents;
+	uint64		last_id = pg_atomic_read_u64(&area->last_id);
+	int			rows = 0;
+
+	if (skip_id && last_id > 0)
+		last_id++;
+	pg_atomic_write_u64(&area->last_id, last_id);
+	area->first_id = last_id + 1;
+	for (int i = 0; i < contents->snapshots; i++)
+		rows += contents->snapshot[i].rows;
+	if (rows != contents->rows)
+		contents->snapshots = contents->rows = 0;
+	for (int i = 0; i < contents->incidents; i++)
+	{
+		CpmIncident *incident = &contents->incident[i];
+
+		incident->snapshots = 0;
+		for (int j = 0; j < contents->snapshots; j++)
+			incident->snapshots += contents->snapshot[j].incident == incident->id;
+		if (incident->ended_at == 0)
+			incident->ended_at = contents->last_sample;
+	}
+}
+
+/*
+ * The parts of the file. They are written from one copy, so that they agree with each other. The
+ * changes of alerts are records of their own, because the loader finds the metric of a record by
+ * name.
+ */
+typedef struct SavedNumbers
+{
+	int64		last_id;
+	TimestampTz last_sample;
+} SavedNumbers;
+
+typedef struct SavedChange
+{
+	int64		incident;		/* its id */
+	CpmIncidentChange change;
+} SavedChange;
+
+static CpmIncidents *saved;		/* the copy, while the file is written */
+
+bool
+cpm_incidents_save_begin(void)
+{
+	if (pg_atomic_exchange_u32(&area->is_unsaved, 0) == 0)
+		return false;
+	saved = cpm_incidents_read(true);
+	if (saved == NULL)
+		pg_atomic_write_u32(&area->is_unsaved, 1);
+	return saved != NULL;
+}
+
+void
+cpm_incidents_save_end(bool is_saved)
+{
+	pfree(saved);
+	if (!is_saved)
+		pg_atomic_write_u32(&area->is_unsaved, 1);
+}
+
+static void
+save_numbers(CpmSink *sink)
+{
+	SavedNumbers numbers = {
+		.last_id = (int64) pg_atomic_read_u64(&area->last_id),
+		.last_sample = saved->last_sample,
+	};
+
+	cpm_put(sink, &numbers);
+}
+
+static void
+load_numbers(const void *record)
+{
+	const SavedNumbers *numbers = record;
+
+	pg_atomic_write_u64(&area->last_id, (uint64) numbers->last_id);
+	area->contents.last_sample = numbers->last_sample;
+}
+
+const CpmFilePart cpm_incident_numbers_part = {
+	"incident numbers", sizeof(SavedNumbers), .save = save_numbers, .load = load_numbers
+};
+
+static void
+save_incidents(CpmSink *sink)
+{
+	for (int i = 0; i < saved->incidents; i++)
+		cpm_put(sink, &saved->incident[i]);
+}
+
+static void
+load_incident(const void *record)
+{
+	if (area->contents.incidents == CPM_INCIDENTS_KEPT)
+		return;
+	area->contents.incidents++;
+	memcpy(newest_incident(), record, offsetof(CpmIncident, changes));
+}
+
+const CpmFilePart cpm_incidents_part = {
+	"incidents", offsetof(CpmIncident, order), .save = save_incidents, .load = load_incident,
+	.text = {CPM_TEXT(CpmIncident, message)},
+	.below = {CPM_BELOW(CpmIncident, status, CPM_CRITICAL + 1)},
+	.cell = sizeof(uint8)
+};
+
+static void
+save_changes(CpmSink *sink)
+{
+	for (int i = 0; i < saved->incidents; i++)
+		for (int j = 0; j < saved->incident[i].changes; j++)
+		{
+			SavedChange change = {.incident = saved->incident[i].id};
+
+			memcpy(&change.change, &saved->incident[i].change[j], sizeof(change.change));
+			cpm_put(sink, &change);
+		}
+}
+
+static void
+load_change(const void *record)
+{
+	const SavedChange *change = record;
+
+	for (int i = 0; i < area->contents.incidents; i++)
+	{
+		CpmIncident *incident = &area->contents.incident[i];
+
+		if (incident->id == change->incident && incident->changes < CPM_INCIDENT_CHANGES)
+			incident->change[incident->changes++] = change->change;
+	}
+}
+
+const CpmFilePart cpm_incident_changes_part = {
+	"incident changes", sizeof(SavedChange), .save = save_changes, .load = load_change,
+	.below = {CPM_BELOW(SavedChange, change.from_status, CPM_CRITICAL + 1),
+	CPM_BELOW(SavedChange, change.to_status, CPM_CRITICAL + 1)},
+	.metric = offsetof(SavedChange, change.metric)
+};
+
+static void
+save_incident_snapshots(CpmSink *sink)
+{
+	for (int i = 0; i < saved->snapshots; i++)
+		cpm_put(sink, &saved->snapshot[i]);
+}
+
+static void
+load_incident_snapshot(const void *record)
+{
+	CpmIncidents *contents = &area->contents;
+
+	if (contents->snapshots < (int) lengthof(contents->snapshot))
+		memcpy(&contents->snapshot[contents->snapshots++], record, sizeof(CpmSnapshot));
+}
+
+const CpmFilePart cpm_snapshots_part = {
+	"incident snapshots", sizeof(CpmSnapshot), .save = save_incident_snapshots, .load = load_incident_snapshot,
+	.below = {CPM_BELOW(CpmSnapshot, first_row, CPM_INCIDENT_ROWS),
+	CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
+};
+
+static void
+save_snapshot_rows(CpmSink *sink)
+{
+	for (int i = 0; i < saved->rows; i++)
+		cpm_put(sink, &saved->row[i]);
+}
+
+static void
+load_snapshot_row(const void *record)
+{
+	CpmIncidents *contents = &area->contents;
+
+	if (contents->rows < CPM_INCIDENT_ROWS)
+		memcpy(&contents->row[contents->rows++], record, sizeof(CpmSnapshotRow));
+}
+
+const CpmFilePart cpm_snapshot_rows_part = {
+	"incident sessions", sizeof(CpmSnapshotRow),
+	.save = save_snapshot_rows, .load = load_snapshot_row,
+	.text = {CPM_TEXT(CpmSnapshotRow, application_name),
+	CPM_TEXT(CpmSnapshotRow, wait_event_type), CPM_TEXT(CpmSnapshotRow, wait_event)},
+	.below = {CPM_BELOW(CpmSnapshotRow, state, CPM_STATES)}
+};

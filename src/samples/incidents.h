@@ -7,6 +7,7 @@
 #define CPM_INCIDENTS_H
 
 #include "base/incident.h"
+#include "base/stream.h"
 
 /*
  * Incidents and snapshots in the order in which they began or were taken. The rows of a snapshot
@@ -75,5 +76,25 @@ extern uint64 cpm_incidents_begun(void);
 
 /* Hide all present incidents. The next one gets a higher id all the same. Any process. */
 extern void cpm_incidents_reset(void);
+
+/*
+ * The parts of the file of incidents. Call cpm_incidents_save_begin() before the file is written,
+ * and only if it returns true: there are changes since the last save, and they can be read. Call
+ * cpm_incidents_save_end() afterwards. The saver only, or the postmaster at shutdown.
+ */
+extern const CpmFilePart cpm_incident_numbers_part;
+extern const CpmFilePart cpm_incidents_part;
+extern const CpmFilePart cpm_incident_changes_part;
+extern const CpmFilePart cpm_snapshots_part;
+extern const CpmFilePart cpm_snapshot_rows_part;
+extern bool cpm_incidents_save_begin(void);
+extern void cpm_incidents_save_end(bool is_saved);
+
+/*
+ * Complete what was loaded: end the incident that was on with its last sample, and count
+ * snapshots. skip_id leaves out an id, because the server crashed and the last incident may not
+ * have been saved. Postmaster only, at startup.
+ */
+extern void cpm_incidents_loaded(bool skip_id);
 
 #endif							/* CPM_INCIDENTS_H */

@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "base/caught_error.h"
+#include "base/clock.h"
 #include "base/pool.h"
 #include "counters/backend_counters.h"
 #include "events/rejections.h"
@@ -25,6 +26,7 @@
 #include "samples/incidents.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
+#include "utils/timestamp.h"
 #include "workers/incident_recorder.h"
 #include "workers/incident_snapshot.h"
 
@@ -235,13 +237,29 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 	progress->failed = failed;
 }
 
+/*
+ * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
+ * survive a restart, so it may be on again at the first sample.
+ */
+static void
+resume_later(CpmIncidentState *state, const CpmIncident *last)
+{
+	int64		pause_us = GetCurrentTimestamp() - last->ended_at;
+
+	if (pause_us >= 0 && pause_us < CPM_INCIDENT_PAUSE_US)
+		state->ended_us = Max(cpm_monotonic_us() - pause_us, 0);
+}
+
 void
-cpm_incidents_start(void)
+cpm_incidents_start(bool has_crashed)
 {
 	CpmIncidentProgress *progress = cpm_incidents_progress();
 
+	cpm_incidents_loaded(has_crashed);
 	read_statuses(cpm_sample_sources());
 	cpm_incident_state_init(&progress->state);
+	if (cpm_incidents_newest() != NULL)
+		resume_later(&progress->state, cpm_incidents_newest());
 	remember_round(progress, cpm_slot_rejections(), cpm_slots_counts().of[CPM_FAILED_QUERIES]);
 }
 

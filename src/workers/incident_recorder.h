@@ -18,10 +18,11 @@ typedef struct CpmRoundCounts
 } CpmRoundCounts;
 
 /*
- * Set the state from which the first round continues: the alerts and counters that the statistics
- * file had. Postmaster only, after it has loaded the file.
+ * Set the state from which the first round continues: the alerts, counters and incidents that were
+ * loaded. has_crashed: the last shutdown was not clean. Postmaster only, after it has loaded both
+ * files.
  */
-extern void cpm_incidents_start(void);
+extern void cpm_incidents_start(bool has_crashed);
 
 /*
  * Begin, update or end an incident, and take a snapshot if one is due. The sampler only, after the

@@ -37,6 +37,18 @@ palloc(Size size)
 	return malloc(size);
 }
 
+void
+pfree(void *pointer)
+{
+	free(pointer);
+}
+
+void
+cpm_put(CpmSink *sink, const void *record)
+{
+	(void) sink, (void) record;
+}
+
 /*
  * Run steps like "5a 10o 70r": at second 5 an alert is not OK, at 10 all are, and at 70 a
  * connection was refused. Prints for each: begins, resumes, continues, ends, or "." for none.
