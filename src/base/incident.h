@@ -81,7 +81,8 @@ typedef struct CpmSnapshot
 {
 	int64		incident;		/* its id */
 	TimestampTz at;
-	bool		is_worst;		/* taken at the worst moment so far; the next such one replaces it */
+	bool		is_worst;		/* taken at the worst moment so far; the next one of this kind
+								 * replaces it */
 	int			first_row;
 	int			rows;
 } CpmSnapshot;

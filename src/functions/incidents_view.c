@@ -203,8 +203,8 @@ emit_snapshots(SnapshotListing *listing, const CpmIncident *incident)
 
 /*
  * Columns: incident_id, snapshot, at, pid, database, role, application_name, client_addr, state,
- * wait_event_type, wait_event, state_age, xact_age, queryid, query, root_blocker, blocks, sessions.
- * The newest incident first.
+ * wait_event_type, wait_event, state_age, xact_age, queryid, query, root_blocker, blocks,
+ * sessions. The newest incident first.
  */
 Datum
 connpool_incident_sessions_1_0(PG_FUNCTION_ARGS)

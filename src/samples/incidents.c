@@ -24,7 +24,7 @@
 
 typedef struct IncidentArea
 {
-	pg_atomic_uint64 last_id;	/* of the newest incident, 0 before the first; the sampler writes */
+	pg_atomic_uint64 last_id;	/* of the newest incident; 0: there was none; the sampler writes */
 	uint64		first_id;		/* of the first incident since the server started */
 	pg_atomic_uint64 hidden_id; /* hides incidents up to that id; a reset writes it */
 	CpmIncidentProgress progress;	/* only the sampler reads and writes it */
@@ -422,7 +422,8 @@ load_incident_snapshot(const void *record)
 }
 
 const CpmFilePart cpm_snapshots_part = {
-	"incident snapshots", sizeof(CpmSnapshot), .save = save_incident_snapshots, .load = load_incident_snapshot,
+	"incident snapshots", sizeof(CpmSnapshot),
+	.save = save_incident_snapshots, .load = load_incident_snapshot,
 	.below = {CPM_BELOW(CpmSnapshot, first_row, CPM_INCIDENT_ROWS),
 	CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
 };

@@ -5,8 +5,8 @@
  *
  * One scan of the sessions follows the search for lock waits, so that a session that blocks others
  * has a row of its own although it is idle: it may hold an advisory lock. If more sessions wait
- * than can be examined exactly, live/lock_roots provides the root blockers of the others. Sessions that get no row
- * of their own are counted by pool and state.
+ * than can be examined exactly, live/lock_roots has the root blockers of the others. Sessions that
+ * get no row of their own are counted by pool and state.
  *
  * Clients choose the names of pools, so the number of groups is limited too. The smallest groups
  * are merged into one for each state, without the names.

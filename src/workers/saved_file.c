@@ -215,14 +215,18 @@ static bool
 get_parts(const CpmSavedFile *file, CpmSource source, bool is_loading, bool only_history)
 {
 	for (int i = 0; i < file->parts; i++)
-		if (!get_part(&source, file->part[i], is_loading && (!only_history || file->part[i]->is_history)))
+	{
+		const CpmFilePart *part = file->part[i];
+
+		if (!get_part(&source, part, is_loading && (!only_history || part->is_history)))
 			return false;
+	}
 	return source.next == source.end;
 }
 
 /*
- * Validate and load the file. Returns NULL and sets *loaded, or returns the problem as a phrase that
- * continues the message "file is not used: it ...".
+ * Validate and load the file. Returns NULL and sets *loaded, or returns the problem as a phrase
+ * that continues the message "file is not used: it ...".
  */
 static const char *
 load_bytes(const CpmSavedFile *file, const char *bytes, size_t size, CpmLoadedFile *loaded)
