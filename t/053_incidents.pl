@@ -349,6 +349,7 @@ foreach my $how ('immediate', 'SIGKILL')
 	is(newest('ended_at >= (SELECT max(at) FROM connpool_incident_sessions)'),
 		't', "$how: the incident has ended with its last sample");
 }
+my $highest = newest('id');
 my $from = Time::HiRes::time();
 sql($watcher, q{SELECT connpool_reset('alerts')});
 ok(wait_saved($from), 'a reset is saved at once');
@@ -373,6 +374,14 @@ is(log_count($node, "WARNING:  connpool_monitor: $unusable", $offset),
 ok(-f "$file.unusable", 'a damaged file is kept under another name');
 is(sql($node, 'SELECT count(*) FROM connpool_incidents'),
 	'0', 'the server runs without the incidents of a damaged file');
+$holder = session($node, 'holder');
+$holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 5');
+my $waiting = start_statement('waiter', 'UPDATE t SET j = 2 WHERE i = 5', user => 'app');
+poll_ok(
+	$node,
+	"SELECT min(id) > $highest FROM connpool_incidents",
+	'no number is used again after a file was lost');
+leave($holder);
 $node->stop('fast');
 
 # --- a standby

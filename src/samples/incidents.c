@@ -281,8 +281,6 @@ cpm_incidents_loaded(bool skip_id)
 		incident->snapshots = 0;
 		for (int j = 0; j < contents->snapshots; j++)
 			incident->snapshots += contents->snapshot[j].incident == incident->id;
-		if (incident->ended_at == 0)
-			incident->ended_at = contents->last_sample;
 	}
 }
 
@@ -291,12 +289,6 @@ cpm_incidents_loaded(bool skip_id)
  * changes of alerts are records of their own, because the loader finds the metric of a record by
  * name.
  */
-typedef struct SavedNumbers
-{
-	int64		last_id;
-	TimestampTz last_sample;
-} SavedNumbers;
-
 typedef struct SavedChange
 {
 	int64		incident;		/* its id */
@@ -325,34 +317,36 @@ cpm_incidents_save_end(bool is_saved)
 }
 
 static void
-save_numbers(CpmSink *sink)
+save_id(CpmSink *sink)
 {
-	SavedNumbers numbers = {
-		.last_id = (int64) pg_atomic_read_u64(&area->last_id),
-		.last_sample = saved->last_sample,
-	};
+	uint64		last_id = pg_atomic_read_u64(&area->last_id);
 
-	cpm_put(sink, &numbers);
+	cpm_put(sink, &last_id);
 }
 
 static void
-load_numbers(const void *record)
+load_id(const void *record)
 {
-	const SavedNumbers *numbers = record;
-
-	pg_atomic_write_u64(&area->last_id, (uint64) numbers->last_id);
-	area->contents.last_sample = numbers->last_sample;
+	pg_atomic_write_u64(&area->last_id, Max(pg_atomic_read_u64(&area->last_id),
+											*(const uint64 *) record));
 }
 
-const CpmFilePart cpm_incident_numbers_part = {
-	"incident numbers", sizeof(SavedNumbers), .save = save_numbers, .load = load_numbers
+const CpmFilePart cpm_incident_id_part = {
+	"incident id", sizeof(uint64), .save = save_id, .load = load_id
 };
 
 static void
 save_incidents(CpmSink *sink)
 {
 	for (int i = 0; i < saved->incidents; i++)
-		cpm_put(sink, &saved->incident[i]);
+	{
+		CpmIncident *incident = &saved->incident[i];
+
+		/* one that is on will have ended with this sample before the file is loaded */
+		if (incident->ended_at == 0)
+			incident->ended_at = saved->last_sample;
+		cpm_put(sink, incident);
+	}
 }
 
 static void

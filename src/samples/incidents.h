@@ -82,7 +82,6 @@ extern void cpm_incidents_reset(void);
  * and only if it returns true: there are changes since the last save, and they can be read. Call
  * cpm_incidents_save_end() afterwards. The saver only, or the postmaster at shutdown.
  */
-extern const CpmFilePart cpm_incident_numbers_part;
 extern const CpmFilePart cpm_incidents_part;
 extern const CpmFilePart cpm_incident_changes_part;
 extern const CpmFilePart cpm_snapshots_part;
@@ -91,9 +90,14 @@ extern bool cpm_incidents_save_begin(void);
 extern void cpm_incidents_save_end(bool is_saved);
 
 /*
- * Complete what was loaded: end the incident that was on with its last sample, and count
- * snapshots. skip_id leaves out an id, because the server crashed and the last incident may not
- * have been saved. Postmaster only, at startup.
+ * The part with the id of the newest incident, which needs no copy. It is in both files, so that no
+ * id is used again if one of them is lost.
+ */
+extern const CpmFilePart cpm_incident_id_part;
+
+/*
+ * Complete what was loaded: count the snapshots of each incident. skip_id leaves out an id, because
+ * the server crashed and the last incident may not have been saved. Postmaster only, at startup.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

@@ -73,6 +73,7 @@ static const CpmFilePart *const stats_parts[] = {
 	&cpm_pool_totals_part,
 	&cpm_retained_databases_part,
 	&cpm_pools_part,
+	&cpm_incident_id_part,
 };
 
 static const CpmSavedFile stats_file = {
@@ -83,7 +84,7 @@ static const CpmSavedFile stats_file = {
 };
 
 static const CpmFilePart *const incident_parts[] = {
-	&cpm_incident_numbers_part,
+	&cpm_incident_id_part,
 	&cpm_incidents_part,
 	&cpm_incident_changes_part,
 	&cpm_snapshots_part,
