@@ -19,10 +19,10 @@ my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 
 # --- a full history: replace the samples and the rollups of a file by full ones
 wait_samples($node, 2);
-my $columns = sql($node, 'SELECT count(*) FROM get_connection_stats()');
 $node->stop('fast');
 my ($head, $sample_size, $rollup_size, $tail) =
   slurp_file($file) =~ /^(.*?\.samples (\d+)\n).*?\.rollups (\d+)\n.*?(\.alerts \d+\n.*).{4}\z/s;
+my $columns = () = $head =~ /\+[a-z_]+\0/g;
 is($sample_size, 16 + 4 * $columns, 'a sample in the file has the size that the test expects');
 is($rollup_size, 12 + 12 * $columns, 'a rollup in the file has the size that the test expects');
 my $now = (time() - 946684800) * 1_000_000;
