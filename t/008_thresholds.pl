@@ -17,6 +17,10 @@ max_connections = 160
 connpool_monitor.active_connections_max = 100
 connpool_monitor.idle_connections_max = 50
 connpool_monitor.long_transaction_age = '1s'
+connpool_monitor.blocked_age = '1s'
+connpool_monitor.blocked_sessions_warning = 105
+connpool_monitor.blocked_sessions_critical = -1
+connpool_monitor.alert_after = '100ms'
 CONF
 
 # The document's function, except that it counts client backends only and measures a long
@@ -124,6 +128,33 @@ foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
 	compare("$count long transactions",
 		'active', $count + 1, "long_transactions\\|$count\\|5\\|$status");
 }
+end_clients();
+
+# More sessions wait for locks than the search for the blocker examines. Each half of them waits
+# for another blocker, so that the largest number found is below that limit.
+my @blockers = map { session($node, "blocker_$_") } 1, 2;
+foreach my $i (1, 2)
+{
+	my $script = $node->basedir . "/wait_$i.sql";
+	append_to_file($script, "SELECT count(*) FROM held_$i;\n");
+	$blockers[ $i - 1 ]->query_safe("BEGIN; CREATE TABLE held_$i (); COMMIT");
+	$blockers[ $i - 1 ]->query_safe("BEGIN; LOCK TABLE held_$i");
+	add_clients($i == 1 ? 70 : 40, $script);
+	poll_ok($node, <<~"SQL", "the sessions behind blocker_$i wait");
+		SELECT count(*) = $i * 40 + 30
+		FROM pg_stat_activity
+		WHERE wait_event_type = 'Lock'
+		SQL
+}
+poll_ok(
+	$node,
+	q{SELECT culprit <> '' FROM connpool_alerts WHERE metric_name = 'blocked_sessions'},
+	'110 blocked sessions raise an alert');
+like(
+	$node->safe_psql(
+		'postgres', q{SELECT culprit FROM connpool_alerts WHERE metric_name = 'blocked_sessions'}),
+	qr/^Pid \d+ of blocker_1 \(\w+ in postgres\) holds up at least 70 sessions$/,
+	'the number of sessions that the largest blocker holds up is reported as a lower bound');
 end_clients();
 
 $node->stop('immediate');

@@ -409,6 +409,17 @@ subtest 'statements of the extended protocol count once' => sub {
 			$wire->execute('c')->sync;
 			$wire->extended('COMMIT');
 		});
+	counts_as(
+		'a cursor that is executed in part, and a function that fetches from it and fails',
+		'5|1|1',
+		sub {
+			my ($wire) = @_;
+			$wire->extended('BEGIN');
+			$wire->extended('DECLARE c CURSOR FOR SELECT generate_series(1, 9)');
+			$wire->execute('c', 2)->sync;
+			$wire->extended(q{SELECT 1 / (0 * fetch_one('c'))});
+			$wire->extended('ROLLBACK');
+		});
 	counts_as('a deferred trigger that catches its error',
 		'3|0|3', sub { $_[0]->extended('INSERT INTO forgiven VALUES (1)') foreach 1 .. 3 });
 	counts_as('deferred triggers at Sync',

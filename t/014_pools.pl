@@ -123,6 +123,14 @@ my @open = map { Wire->connect_to($node, "open $_", user => $user) } 1 .. 10;
 $_->query('SELECT 1') foreach @open;
 is(sql($watcher, q{SELECT connections FROM connpool_pools WHERE application_name = '(other)'}),
 	'3', 'three of ten sessions get no pool of their own');
+$open[9]->query("SET application_name = 'open $_'") foreach 11 .. 13;
+is( sql($watcher, <<~'SQL'),
+		SELECT connections, peak_connections
+		FROM connpool_pools
+		WHERE application_name = '(other)'
+		SQL
+	'3|3',
+	'a session that renames itself within (other) does not raise the peak of (other)');
 is(sql($watcher, 'SELECT pools_used FROM connpool_info()'),
 	'8', 'seven sessions and the watcher use all eight pools');
 is(sql($watcher, 'SELECT sum(connections) FROM connpool_pools'),
@@ -132,6 +140,21 @@ is(sql($watcher, <<~'SQL'), '0', 'the pools have all statements');
 	                       WHERE period = 'since_reset')
 	FROM connpool_pools
 	SQL
+
+# an exemption by role applies to sessions in (other), whose pool has no role
+sql($watcher, $_)
+  foreach (
+	q{ALTER SYSTEM SET connpool_monitor.leak_age = '100ms'},
+	"ALTER SYSTEM SET connpool_monitor.exempt_applications = '\"$user/open 9\"'",
+	'SELECT pg_reload_conf()');
+$open[$_]->query('BEGIN') foreach 7 .. 9;
+poll_session($watcher, <<~'SQL');
+	SELECT string_agg(application_name, ',' ORDER BY application_name) = 'open 13,open 8'
+	FROM connpool_leaks
+	WHERE kind = 'idle_in_transaction'
+	SQL
+pass('a session in (other) is exempt if its role and application are');
+sql($watcher, "ALTER SYSTEM RESET connpool_monitor.$_") foreach qw(leak_age exempt_applications);
 $_->end foreach @open;
 wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
 

@@ -78,6 +78,11 @@ INSERT INTO busy TABLE item;
 UPDATE busy SET name = 'a'; UPDATE busy SET name = 'b'; UPDATE busy SET name = 'c';
 CREATE TABLE fresh (LIKE item INCLUDING ALL);
 INSERT INTO fresh TABLE item;
+CREATE TABLE vacant (LIKE item INCLUDING ALL);
+INSERT INTO vacant VALUES (1, 'one');
+DELETE FROM vacant;
+CREATE TABLE connpool_item AS TABLE item;
+CREATE SCHEMA app; CREATE TABLE app.slow_queries AS TABLE item;
 CREATE TABLE parted (id int, name text) PARTITION BY RANGE (id);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (1) TO (26);
 CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (26) TO (51);
@@ -89,17 +94,19 @@ UPDATE parted_busy SET name = 'a'; UPDATE parted_busy SET name = 'b';
 CREATE SCHEMA one; CREATE TABLE one.twice AS TABLE item;
 CREATE SCHEMA two; CREATE TABLE two.twice AS TABLE item;
 CREATE SCHEMA closed; CREATE TABLE closed.box AS TABLE item;
-GRANT USAGE ON SCHEMA one, closed TO reader;
-GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed TO looper, batcher, single, inserter,
+GRANT USAGE ON SCHEMA one, closed, app TO reader;
+GRANT ALL ON ALL TABLES IN SCHEMA public, one, closed, app TO looper, batcher, single, inserter,
   nested, reader, pinger;
-ANALYZE item, big, wide, busy, parted, parted_busy, one.twice, two.twice, closed.box;
+ANALYZE item, big, wide, busy, parted, parted_busy, one.twice, two.twice, closed.box, vacant,
+  connpool_item, app.slow_queries;
 SQL
 poll_ok(
 	$node, <<~'SQL',
 			SELECT bool_and(n_tup_ins + n_tup_upd >= min)
 			FROM pg_stat_user_tables
 			JOIN (VALUES ('item', 50), ('busy', 200), ('parted_1', 25), ('parted_2', 25),
-			             ('parted_busy_1', 150), ('twice', 50), ('box', 50)) w (relname, min)
+			             ('parted_busy_1', 150), ('twice', 50), ('box', 50),
+			             ('connpool_item', 50), ('slow_queries', 50)) w (relname, min)
 			     USING (relname)
 			SQL
 	'the rows that were written are counted by PostgreSQL');
@@ -175,6 +182,12 @@ my %cached = (
 	  'WITH busy AS (SELECT * FROM item) SELECT name FROM busy WHERE id = %d',
 	'with a typed constant, which is shown as no SQL' =>
 	  q{SELECT name FROM item WHERE id = %d AND date '2020-01-01' < now()},
+	'with a parameter in a comment only' => 'SELECT name /* $1x */ FROM fresh ORDER BY id',
+	'with a dollar sign in a name' => 'SELECT name AS name$1x FROM fresh ORDER BY name',
+	'of a table whose name begins like those of this extension' =>
+	  'SELECT name FROM connpool_item WHERE id = %d',
+	'of a table that has the name of a view of this extension, in another schema' =>
+	  'SELECT name FROM app.slow_queries WHERE id = %d',
 	'of a schema that the reader of the view may not use' =>
 	  'SELECT name FROM closed.box WHERE id = %d',
 	'with an alias that is cut off' => 'SELECT name AS '
@@ -191,6 +204,7 @@ my %not_cached = (
 	'a large table whose name a CTE had before' => 'SELECT i.name FROM item i, '
 	  . '(WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) '
 	  . 'WHERE i.id = s.id AND i.id = %d',
+	'an empty table' => 'SELECT name FROM vacant WHERE id = %d',
 	'a name in two schemas' => 'SELECT name FROM twice WHERE id = %d',
 	'rows that are not there' => 'SELECT name FROM item WHERE id = 1000 + %d',
 	'a function' => 'SELECT now()',
@@ -205,6 +219,7 @@ $node->safe_psql('postgres', 'ALTER ROLE reader SET search_path = public, one');
 run_as('reader', $_) foreach values %cached, values %not_cached;
 run_as('dba', 'SELECT count(*) FROM connpool_alert_log');
 run_as('dba', 'SELECT value FROM connpool_alert_log LIMIT 1');
+run_as('dba', 'SELECT max(value) FROM public.connpool_alert_log');
 
 is(row_of($cache, 'calls', 'reader', $cached{$_}), '1000', "a read $_ is listed")
   foreach sort keys %cached;
@@ -213,6 +228,10 @@ is_absent(
 	$cache, 'dba',
 	'SELECT count(*) FROM connpool_alert_log',
 	'a read of a view of this extension');
+is_absent(
+	$cache, 'dba',
+	'SELECT max(value) FROM public.connpool_alert_log',
+	'a read of a view of this extension by its schema');
 is_absent(
 	$batch, 'dba',
 	'SELECT value FROM connpool_alert_log LIMIT 1',

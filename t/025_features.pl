@@ -176,6 +176,21 @@ my @applications = (
 	[ 'advisory_lock', 'tries_locks', [ 'SELECT pg_try_advisory_lock_shared(1, 2)', $my_locks ] ],
 	[ 'advisory_lock', 'locks_in_a_function', [ 'SELECT take_lock()', $my_locks ] ],
 	[
+		'advisory_lock', 'locks_in_an_expression',
+		[ 'DO $$ BEGIN IF pg_try_advisory_lock(44) THEN NULL; END IF; END $$', $my_locks ]
+	],
+	[ undef, 'explains_a_lock', [ 'EXPLAIN (COSTS OFF) SELECT pg_advisory_lock(3)', $my_locks ] ],
+	[ undef, 'fails_to_lock', [ 'SELECT pg_try_advisory_lock(99)', $my_locks ] ],
+	[
+		undef,
+		'unlocks_in_its_transaction',
+		[
+			'BEGIN', 'SELECT pg_advisory_lock(4)',
+			'SELECT pg_advisory_xact_lock(5)', 'SELECT pg_advisory_unlock(4)',
+			'COMMIT', $my_locks
+		]
+	],
+	[
 		undef, 'locks_for_a_transaction',
 		[ 'BEGIN', 'SELECT pg_advisory_xact_lock(2)', $my_locks, 'COMMIT', $my_locks ]
 	],
@@ -190,6 +205,10 @@ push @applications,
 	[ map { { name => 'p', text => 'SELECT $1::int AS one', values => [$_] } } 1 .. 3 ]
   ]
   if pooler_version() >= 121;
+
+# the lock that fails_to_lock does not get
+my $holder = session($node, 'holder');
+$holder->query_safe('SELECT pg_advisory_lock(99)');
 
 foreach my $application (@applications)
 {
@@ -225,6 +244,21 @@ foreach my $application (@applications)
 			"$name: the results are the same in transaction mode");
 	}
 }
+
+# each lock that is taken counts once
+$holder->query_safe($_)
+  foreach (
+	'SELECT pg_advisory_lock(i) FROM generate_series(1, 3) i',
+	'SELECT pg_advisory_lock(99)',
+	'SELECT pg_advisory_unlock(1)',
+	'SELECT pg_advisory_lock(1)');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT uses
+		FROM connpool_session_features
+		WHERE application_name = 'holder' AND feature = 'advisory_lock'
+		SQL
+	'5', 'a lock counts when it is taken, and not when its session has it already');
+leave($holder);
 
 # number of uses and time of the last, by pool, since the reset
 is( $node->safe_psql('postgres', <<~'SQL'),

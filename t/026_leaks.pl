@@ -137,8 +137,10 @@ $node->reload;
 # an idle session is a suspect if its pool opened another session later
 my $listener = session($node, 'pool');
 $listener->query_safe('LISTEN news');
+$listener->query_safe($_) foreach ('BEGIN', 'UNLISTEN *', 'UNLISTEN news', 'ROLLBACK');
 my $leader = session($node, 'pool');
 $leader->query_safe('SELECT pg_advisory_lock(1)');
+$leader->query_safe('EXPLAIN SELECT pg_advisory_unlock_all()');
 my $forgotten = session($node, 'pool');
 my $lonely = session($node, 'lonely');
 my $dump = session($node, 'pg_dump');
@@ -166,7 +168,9 @@ poll_ok(
 	$node,
 	q{SELECT suspects = 0 AND released = 1 FROM connpool_leak_stats WHERE kind = 'idle'},
 	'an idle suspect is released when it runs a statement');
-$listener->query_safe('UNLISTEN *');
+my $denied = session($node, 'pool');
+$denied->query_safe('SELECT pg_try_advisory_lock(1)');
+$listener->query_safe('BEGIN; LISTEN more; UNLISTEN *; COMMIT');
 $leader->query_safe('DISCARD ALL');
 leave($_) foreach $forgotten, $lonely, $dump, @newer;
 {
@@ -176,12 +180,12 @@ leave($_) foreach $forgotten, $lonely, $dump, @newer;
 	$newest = $node->background_psql('postgres');
 	poll_ok(
 		$node,
-		q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'idle'},
-		'sessions that no longer listen or hold a lock are suspects like others'
+		q{SELECT count(*) = 3 FROM connpool_leaks WHERE kind = 'idle'},
+		'sessions that do not listen or hold a lock any more, or did not get it, are suspects'
 	) or diag($node->safe_psql('postgres', 'TABLE connpool_leaks'));
 	leave($newest);
 }
-leave($_) foreach $listener, $leader;
+leave($_) foreach $listener, $leader, $denied;
 
 # an idle psql is a suspect when a newer session of its pool opens
 {

@@ -145,12 +145,16 @@ is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
 		'-I', $include,
 		'-I', "$ENV{TESTDIR}/src",
 		'-o', "$dir/busy",
-		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c"),
+		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c",
+		"$ENV{TESTDIR}/src/counters/pool_busy.c"),
 	0,
 	'the arithmetic compiles without the server') or BAIL_OUT('no compiler');
 my ($wrong, $wide, $last) = (0, 0, -1);
 my @lines = split /\n/, `$dir/busy`;
+is(pop @lines, 'restart 1',
+	'a pool that a session left before a sampler ended is not in use for the next sampler');
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;
+
 foreach my $line (@lines)
 {
 	my ($sessions, $bucket, $upper) = split / /, $line;

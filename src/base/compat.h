@@ -13,6 +13,7 @@
 #include "catalog/pg_proc.h"
 #include "executor/execdesc.h"
 #include "fmgr.h"
+#include "lib/ilist.h"
 #include "libpq/pqsignal.h"
 #include "miscadmin.h"
 #include "nodes/pathnodes.h"
@@ -326,6 +327,29 @@ cpm_is_lock_of_proc(const PGPROC *proc, const LockInstanceData *lock)
 	return proc->vxid.procNumber == lock->vxid.procNumber && proc->vxid.lxid == lock->vxid.lxid;
 #else
 	return proc->backendId == lock->backend && proc->lxid == lock->lxid;
+#endif
+}
+
+/*
+ * Return the entry after "previous", or the first one if that is NULL, in this process's list of
+ * locks in a partition of the lock table; NULL at the end of the list. Hold the partition's lock.
+ * PostgreSQL 16 replaced SHM_QUEUE by dlist_head.
+ */
+static inline PROCLOCK *
+cpm_next_own_lock(int partition, PROCLOCK *previous)
+{
+#if PG_VERSION_NUM >= 160000
+	dlist_head *list = &MyProc->myProcLocks[partition];
+	dlist_node *node = previous != NULL ? &previous->procLink : &list->head;
+
+	if (dlist_is_empty(list) || !dlist_has_next(list, node))
+		return NULL;
+	return dlist_container(PROCLOCK, procLink, node->next);
+#else
+	SHM_QUEUE  *list = &MyProc->myProcLocks[partition];
+
+	return (PROCLOCK *) SHMQueueNext(list, previous != NULL ? &previous->procLink : list,
+									 offsetof(PROCLOCK, procLink));
 #endif
 }
 

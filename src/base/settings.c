@@ -241,6 +241,23 @@ flatten_names(const char *list, List *names)
 	return flat;
 }
 
+/* Return true if no entry has an empty role, as in "/app"; otherwise set the error's detail. */
+static bool
+check_roles(const List *entries)
+{
+	ListCell   *cell;
+
+	foreach(cell, entries)
+	{
+		if (((const char *) lfirst(cell))[0] != '/')
+			continue;
+		GUC_check_errdetail("The entry \"%s\" has no role before the slash.",
+							(const char *) lfirst(cell));
+		return false;
+	}
+	return true;
+}
+
 static bool
 check_exempt_applications(char **newval, void **extra, GucSource source)
 {
@@ -249,19 +266,16 @@ check_exempt_applications(char **newval, void **extra, GucSource source)
 	bool		is_valid = SplitGUCList(copy, ',', &names);
 
 	(void) source;
-	if (is_valid)
-	{
-		*extra = flatten_names(*newval, names);
-		is_valid = (*extra != NULL);
-	}
-	else
+	if (!is_valid)
 	{
 		GUC_check_errdetail("List syntax is invalid: applications are separated by commas.");
 		GUC_check_errhint("Put a name with spaces or commas in double quotes.");
 	}
+	else if (check_roles(names))
+		*extra = flatten_names(*newval, names);
 	list_free(names);
 	pfree(copy);
-	return is_valid;
+	return *extra != NULL;
 }
 
 static void

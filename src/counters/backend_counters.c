@@ -37,6 +37,7 @@
 
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
+#define NO_POOL (-1)
 
 typedef struct Slot
 {
@@ -57,6 +58,7 @@ typedef struct Slot
 	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
 	uint64		owner;			/* cpm_pool_owner() of the role and database */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
+	char		role[NAMEDATALEN];	/* whose name the pool lacks if it is "(other)" */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
@@ -222,11 +224,13 @@ remember_pool(CpmPoolRef ref)
 }
 
 /*
- * Begin a transfer, enter the pool named in my_pool and return the pool's index. end_transfer()
- * ends the transfer. Sets *locked to true if the lock of counters/pool_table is now held.
+ * Begin a transfer, enter the pool named in my_pool and return the pool's index. If that is
+ * "present", the session is in the pool already and does not enter it again, because the pool's
+ * peak would count the session twice. end_transfer() ends the transfer. Sets *locked to true if
+ * the lock of counters/pool_table is now held.
  */
 static int
-begin_transfer_into_pool(bool *locked)
+begin_transfer_into_pool(int present, bool *locked)
 {
 	CpmPoolRef	ref;
 
@@ -247,7 +251,8 @@ begin_transfer_into_pool(bool *locked)
 	ref = cpm_pool_lock_and_find(&my_pool);
 	*locked = true;
 	cpm_transfer_begin();
-	(void) cpm_pool_enter(ref);
+	if (ref.index != present)
+		(void) cpm_pool_enter(ref);
 	/* do not remember "(other)": the pool that was looked up may have a slot next time */
 	if (ref.index != CPM_OTHER_POOL)
 		remember_pool(ref);
@@ -306,10 +311,11 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->policy_sequence = cpm_policy_sequence();
 	mine->owner = cpm_pool_owner(&my_pool);
 	mine->is_trusted = is_trusted;
+	memcpy(mine->role, my_pool.role, NAMEDATALEN);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->duties, 0);
-	set_present_pool(begin_transfer_into_pool(&locked));
+	set_present_pool(begin_transfer_into_pool(NO_POOL, &locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
@@ -355,10 +361,13 @@ cpm_slot_change_pool(TimestampTz now)
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
-	entered = begin_transfer_into_pool(&locked);
-	add_counts_to_pool();
-	set_present_pool(entered);
-	cpm_pool_leave(left, now);
+	entered = begin_transfer_into_pool(left, &locked);
+	if (entered != left)
+	{
+		add_counts_to_pool();
+		set_present_pool(entered);
+		cpm_pool_leave(left, now);
+	}
 	end_transfer(locked);
 }
 
@@ -557,6 +566,7 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->setup_us = slot->setup_us;
 		session->policy = slot->policy;
 		session->is_trusted = slot->is_trusted;
+		memcpy(session->role, slot->role, NAMEDATALEN);
 		for (int i = 0; i < CPM_COUNTS; i++)
 			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) -
 				slot->session_base[i];
@@ -570,14 +580,11 @@ bool
 cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role)
 {
 	CpmSlotSession session;
-	CpmPoolName name;
 
 	if (!cpm_slot_session(proc_number, &session) || session.pid != pid)
 		return false;
 	*is_trusted = session.is_trusted;
-	role[0] = '\0';
-	if (session.pool != CPM_OTHER_POOL && cpm_pool_name(session.pool, &name))
-		strlcpy(role, name.role, NAMEDATALEN);
+	memcpy(role, session.role, NAMEDATALEN);
 	return true;
 }
 

@@ -225,8 +225,7 @@ extern int	cpm_slot_pool(int proc_number, int pid);
 
 /*
  * Copy the name of that session's role, and whether it is a superuser or a member of
- * pg_read_all_data. The name is empty for a session counted in "(other)". Returns false if the
- * session has no slot. role has room for NAMEDATALEN bytes.
+ * pg_read_all_data. Returns false if the session has no slot. role has room for NAMEDATALEN bytes.
  */
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 

@@ -6,7 +6,8 @@
  *
  * There is an entry for each slot of counters/pool_table. It records the slot's generation and the
  * epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous
- * occupant of the slot, and the sampler clears such data before it adds to the entry.
+ * occupant of the slot, and the sampler clears such data before it adds to the entry. An entry is
+ * in shared memory, so that the next sampler continues if this one is terminated.
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
  * writing it, so one bucket of a copy may include a sample that another bucket lacks.
@@ -18,13 +19,13 @@
 #include "counters/pool_table.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
-#include "utils/memutils.h"
 
 /* Written by the sampler, and by the postmaster at startup. */
 typedef struct BusyEntry
 {
 	uint32		generation;		/* of the slot, when the entry was cleared */
 	uint32		epoch;			/* of "busy"; 0 if the entry was never written */
+	uint64		last_left;		/* cpm_pool_last_left() at the previous sample */
 	CpmPoolUse	use;			/* in all epochs */
 	CpmBusy		busy;
 } BusyEntry;
@@ -37,9 +38,6 @@ typedef struct BusyTable
 } BusyTable;
 
 static BusyTable *table;
-
-/* The sampler's own: cpm_pool_last_left() of each pool at the previous sample. */
-static uint64 *previous_last_left;
 
 Size
 cpm_pool_busy_size(void)
@@ -56,7 +54,10 @@ cpm_pool_busy_attach(void *memory, bool is_new)
 	pg_atomic_init_u32(&table->epoch, 1);
 	pg_atomic_init_u64(&table->samples, 0);
 	for (int i = 0; i <= cpm_max_pools; i++)
+	{
 		table->entry[i].epoch = 0;
+		table->entry[i].last_left = 0;
+	}
 }
 
 /*
@@ -85,9 +86,9 @@ static bool
 was_left(int index)
 {
 	uint64		last_left = cpm_pool_last_left(index);
-	bool		is_changed = last_left != previous_last_left[index];
+	bool		is_changed = last_left != table->entry[index].last_left;
 
-	previous_last_left[index] = last_left;
+	table->entry[index].last_left = last_left;
 	return is_changed;
 }
 
@@ -96,9 +97,6 @@ cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 {
 	uint64		sample = pg_atomic_fetch_add_u64(&table->samples, 1) + 1;
 
-	if (previous_last_left == NULL)
-		previous_last_left = MemoryContextAllocZero(TopMemoryContext,
-													cpm_pool_slots() * sizeof(uint64));
 	for (int i = 0; i < cpm_pool_slots(); i++)
 	{
 		uint32		generation;

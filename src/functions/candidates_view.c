@@ -10,8 +10,18 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
+#include "access/htup.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
 #include "base/shmem.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "counters/pool_snapshot.h"
 #include "fmgr.h"
 #include "functions/access.h"
@@ -23,7 +33,10 @@
 #include "functions/statement_text.h"
 #include "functions/statements_source.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/pg_list.h"
 #include "rules/candidates.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -49,6 +62,7 @@ typedef struct Candidate
 	HeapTuple	tuple;
 	TupleDesc	description;
 	const CpmStatementColumns *columns;
+	const List *extension_objects;	/* see extension_objects() */
 	CpmStatement statement;
 	CpmCandidate verdict;
 } Candidate;
@@ -178,7 +192,8 @@ fill_text_and_tables(Candidate *candidate)
 
 	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0)
 		return false;
-	text = cpm_read_statement_text(cpm_text_to_server(query, cpm_database_encoding(database)));
+	text = cpm_read_statement_text(cpm_text_to_server(query, cpm_database_encoding(database)),
+								   candidate->extension_objects);
 	if (text.is_ours)
 		return false;
 	statement->kind = text.kind;
@@ -210,6 +225,46 @@ visit_statement(Candidate *candidate, HTAB *owners, Evaluator evaluate, Candidat
 		visit(candidate, arg);
 }
 
+/*
+ * Return the names and schemas of this extension's views and functions, as a List of RangeVar.
+ * Statements of other databases are compared with these names, too, because their catalogs cannot
+ * be read here.
+ */
+static List *
+extension_objects(void)
+{
+	Relation	depend = table_open(DependRelationId, AccessShareLock);
+	Oid			extension = get_extension_oid("connpool_monitor", true);
+	List	   *objects = NIL;
+	ScanKeyData key[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(ExtensionRelationId));
+	ScanKeyInit(&key[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(extension));
+	scan = systable_beginscan(depend, DependReferenceIndexId, true, NULL, 2, key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		const FormData_pg_depend *member = (const FormData_pg_depend *) GETSTRUCT(tuple);
+		bool		is_function = member->classid == ProcedureRelationId;
+		Oid			schema;
+		char	   *name;
+
+		if (!is_function && member->classid != RelationRelationId)
+			continue;
+		schema = is_function ? get_func_namespace(member->objid) :
+			get_rel_namespace(member->objid);
+		name = is_function ? get_func_name(member->objid) : get_rel_name(member->objid);
+		if (name != NULL)
+			objects = lappend(objects, makeRangeVar(get_namespace_name(schema), name, -1));
+	}
+	systable_endscan(scan);
+	table_close(depend, AccessShareLock);
+	return objects;
+}
+
 /* Call visit for each statement that evaluate accepts. */
 static void
 visit_candidates(const CpmStatements *statements, Evaluator evaluate, CandidateVisitor visit,
@@ -217,6 +272,7 @@ visit_candidates(const CpmStatements *statements, Evaluator evaluate, CandidateV
 {
 	CpmStatementColumns columns = cpm_statement_columns(statements->description);
 	HTAB	   *owners = collect_owners(statements, &columns);
+	List	   *objects = extension_objects();
 	MemoryContext old_context = CurrentMemoryContext;
 	MemoryContext per_statement = AllocSetContextCreate(old_context, "connpool_monitor statement",
 														ALLOCSET_DEFAULT_SIZES);
@@ -228,6 +284,7 @@ visit_candidates(const CpmStatements *statements, Evaluator evaluate, CandidateV
 			.tuple = statements->row[i],
 			.description = statements->description,
 			.columns = &columns,
+			.extension_objects = objects,
 		};
 
 		CHECK_FOR_INTERRUPTS();

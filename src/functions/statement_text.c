@@ -9,13 +9,18 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_namespace.h"
+#include "common/keywords.h"
 #include "functions/statement_text.h"
+#include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/nodes.h"
 #include "nodes/parsenodes.h"
 #include "nodes/value.h"
 #include "parser/parser.h"
+#include "parser/scanner.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
@@ -23,62 +28,71 @@
 typedef struct TextWalk
 {
 	CpmStatementText *text;
+	const List *extension_objects;	/* as for cpm_read_statement_text() */
 	List	   *ctes;			/* of char *: names of the CTEs that are visible at this node */
 } TextWalk;
 
 static bool walk_node(Node *node, void *arg);
 
 /*
- * Return true if the query has parameters such as $1. Skips quoted identifiers; there are no
- * string literals to skip, because pg_stat_statements shows them as parameters.
+ * Return a palloc'd copy of the query with '' in place of each parameter such as $1. Uses the
+ * server's scanner, because $1 may also be a part of a name, a string or a comment. Raises the
+ * scanner's errors.
+ */
+static char *
+replace_parameters(const char *query)
+{
+	core_yy_extra_type extra;
+	core_yyscan_t scanner = scanner_init(query, &extra, &ScanKeywords, ScanKeywordTokens);
+	core_YYSTYPE value;
+	YYLTYPE		location;
+	StringInfoData text;
+	const char *rest = query;
+
+	initStringInfo(&text);
+	while (core_yylex(&value, &location, scanner) != 0)
+	{
+		const char *token = query + location;
+
+		/* other tokens that begin with a dollar sign are strings such as $$a$$ */
+		if (token[0] != '$' || !isdigit((unsigned char) token[1]))
+			continue;
+		appendBinaryStringInfo(&text, rest, (int) (token - rest));
+		appendStringInfoString(&text, "''");
+		rest = token + 1 + strspn(token + 1, "0123456789");
+	}
+	scanner_finish(scanner);
+	appendStringInfoString(&text, rest);
+	return text.data;
+}
+
+/*
+ * Return true if the name is that of an object of this extension. The search_path of the session
+ * that ran the statement is unknown, so an unqualified name matches in any schema.
  */
 static bool
-has_parameters(const char *query)
+is_extension_object(const char *schema, const char *name, const List *extension_objects)
 {
-	bool		quoted = false;
+	ListCell   *cell;
 
-	for (const char *at = query; *at != '\0'; at++)
+	foreach(cell, extension_objects)
 	{
-		if (*at == '"')
-			quoted = !quoted;
-		else if (*at == '$' && !quoted && at[1] >= '1' && at[1] <= '9')
+		const RangeVar *object = lfirst_node(RangeVar, cell);
+
+		if (strcmp(object->relname, name) == 0 &&
+			(schema == NULL || strcmp(object->schemaname, schema) == 0))
 			return true;
 	}
 	return false;
 }
 
-/* Return a palloc'd copy of the query with '' in place of each parameter. */
-static char *
-replace_parameters(const char *query)
-{
-	char	   *text = palloc(strlen(query) + 1);
-	char	   *to = text;
-	bool		quoted = false;
-
-	while (*query != '\0')
-	{
-		if (*query == '"')
-			quoted = !quoted;
-		if (*query != '$' || quoted || query[1] < '1' || query[1] > '9')
-		{
-			*to++ = *query++;
-			continue;
-		}
-		*to++ = '\'';
-		*to++ = '\'';
-		query++;
-		query += strspn(query, "0123456789");
-	}
-	*to = '\0';
-	return text;
-}
-
-/* Return true if this extension may have an object of that name, in whatever schema. */
 static bool
-is_extension_name(const char *name)
+calls_extension(const FuncCall *call, const List *extension_objects)
 {
-	return strncmp(name, "connpool_", strlen("connpool_")) == 0 ||
-		strcmp(name, "get_connection_stats") == 0 || strcmp(name, "slow_queries") == 0;
+	int			length = list_length(call->funcname);
+	const char *schema = length > 1 ? strVal(list_nth(call->funcname, length - 2)) : NULL;
+
+	return is_extension_object(schema, strVal(llast(call->funcname)), extension_objects);
 }
 
 /* Return true for system catalogs and views, and for pg_stat_statements(_info) in any schema. */
@@ -172,9 +186,12 @@ walk_node(Node *node, void *arg)
 			record_table((RangeVar *) node, walk);
 			return false;
 		case T_FuncCall:
-			if (is_extension_name(strVal(llast(((FuncCall *) node)->funcname))))
+			if (calls_extension((FuncCall *) node, walk->extension_objects))
 				text->is_ours = true;
 			break;
+		case T_ParamRef:
+			text->has_parameters = true;
+			return false;
 		default:
 			break;
 	}
@@ -201,13 +218,17 @@ statement_kind(const Node *statement)
 	}
 }
 
-/* Parse the query and walk over it. Raises the parser's errors. */
+/*
+ * Parse the query, if with_constants is true with constants in place of its parameters, and walk
+ * over it. Raises the parser's errors.
+ */
 static CpmStatementText
-parse_text(const char *query)
+parse_text(const char *query, bool with_constants, const List *extension_objects)
 {
-	CpmStatementText text = {.is_pure_read = true};
-	TextWalk	walk = {.text = &text};
-	List	   *statements = raw_parser(query, RAW_PARSE_DEFAULT);
+	CpmStatementText text = {.is_pure_read = true, .has_parameters = with_constants};
+	TextWalk	walk = {.text = &text, .extension_objects = extension_objects};
+	List	   *statements = raw_parser(with_constants ? replace_parameters(query) : query,
+										RAW_PARSE_DEFAULT);
 	Node	   *statement;
 
 	if (list_length(statements) != 1)
@@ -225,14 +246,15 @@ parse_text(const char *query)
  * errors about resources, such as memory, and cancellation again.
  */
 static bool
-try_parse_text(const char *query, CpmStatementText *text)
+try_parse_text(const char *query, bool with_constants, const List *extension_objects,
+			   CpmStatementText *text)
 {
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool parsed = false;
 
 	PG_TRY();
 	{
-		*text = parse_text(query);
+		*text = parse_text(query, with_constants, extension_objects);
 		parsed = true;
 	}
 	PG_CATCH();
@@ -250,7 +272,7 @@ try_parse_text(const char *query, CpmStatementText *text)
 }
 
 static void
-classify_tables(CpmStatementText *text)
+classify_tables(CpmStatementText *text, const List *extension_objects)
 {
 	ListCell   *cell;
 
@@ -258,7 +280,7 @@ classify_tables(CpmStatementText *text)
 	{
 		const RangeVar *table = lfirst_node(RangeVar, cell);
 
-		if (is_extension_name(table->relname))
+		if (is_extension_object(table->schemaname, table->relname, extension_objects))
 			text->is_ours = true;
 		if (!is_system_table(table))
 			text->has_tables = true;
@@ -271,17 +293,17 @@ classify_tables(CpmStatementText *text)
  * parser's notices about truncated names, because they would reach the reader of the view.
  */
 CpmStatementText
-cpm_read_statement_text(const char *query)
+cpm_read_statement_text(const char *query, const List *extension_objects)
 {
 	CpmStatementText text = {0};
 	int			level = NewGUCNestLevel();
 
 	(void) set_config_option("client_min_messages", "error", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_SAVE, true, 0, false);
-	if (!try_parse_text(query, &text) && !try_parse_text(replace_parameters(query), &text))
+	if (!try_parse_text(query, false, extension_objects, &text) &&
+		!try_parse_text(query, true, extension_objects, &text))
 		text.kind = CPM_STATEMENT_OTHER;
 	AtEOXact_GUC(true, level);
-	text.has_parameters = has_parameters(query);
-	classify_tables(&text);
+	classify_tables(&text, extension_objects);
 	return text;
 }

@@ -89,6 +89,13 @@ is_client_portal(const Portal portal)
 	return portal->formats != NULL || is_client_text(portal);
 }
 
+/* Return true if the query is the portal's own, and the portal runs for the client. */
+static inline bool
+is_client_query(const QueryDesc *query, const Portal portal)
+{
+	return portal != NULL && query->sourceText == portal->sourceText && is_client_portal(portal);
+}
+
 /* Return true until PortalRunSelect() has recorded the first ExecutorRun of the portal. */
 static inline bool
 is_first_run(const Portal portal)
@@ -288,7 +295,7 @@ record_run(QueryDesc *query, uint64 limit)
 {
 	const Portal portal = ActivePortal;
 
-	if (portal == NULL || query->sourceText != portal->sourceText || !is_client_portal(portal))
+	if (!is_client_query(query, portal))
 		return;
 	cpm_progress.awaiting_finish = NULL;
 	if (portal->strategy != PORTAL_ONE_SELECT)
@@ -303,15 +310,18 @@ record_run(QueryDesc *query, uint64 limit)
 }
 
 /*
- * Handle pending work before a plan runs. If the plan continues a suspended portal, record that:
- * if it fails, the time of its earlier parts counts as well. If a statement is deferred and there
- * is no query string, the plan belongs to the commit at Sync (a deferred trigger, or a cursor
- * being made holdable), so start timing the commit.
+ * Handle pending work before a plan runs. If the client continues a suspended portal, record that:
+ * if the plan fails, the time of its earlier parts counts as well. Not if a function fetches from
+ * the portal or a commit makes it holdable, because no record_partial_run() would follow and clear
+ * the record. If a statement is deferred and there is no query string, the plan belongs to the
+ * commit at Sync (a deferred trigger, or a cursor being made holdable), so start timing the
+ * commit.
  */
 static pg_noinline void
 handle_pending_work(const QueryDesc *query)
 {
-	if ((cpm_progress.pending & CPM_PORTALS_SUSPENDED) != 0 && cpm_progress.nesting_level == 0 &&
+	if ((cpm_progress.pending & CPM_PORTALS_SUSPENDED) != 0 &&
+		is_client_query(query, ActivePortal) && !is_first_run(ActivePortal) &&
 		cpm_suspended_portal_exists(query))
 		cpm_suspended_portal_set_resumed(query);
 	if ((cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 && debug_query_string == NULL)

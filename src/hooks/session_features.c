@@ -4,16 +4,17 @@
  *		Counts uses of features whose effect outlives the transaction, such as LISTEN.
  *
  * Utility statements are recognised by their parse tree, function calls by object_access_hook.
- * The executor calls that hook when it prepares a call of a function or operator, so the hook
- * only makes a few comparisons for most of them. Whether the effect of set_config() outlives the
- * transaction depends on its third argument, which the hook does not get, so the plan is searched
- * for the call. Calls without a plan, such as an assignment in PL/pgSQL, are not counted.
+ * The executor calls that hook when it prepares a call of a function or operator, which may then
+ * run many times or never. So the plan is searched for calls of set_config() that outlive the
+ * transaction, and advisory locks are counted in the lock table when the transaction has ended.
+ * A set_config() without a plan, such as an assignment in PL/pgSQL, is not counted.
  *
  * A use that a rollback would undo is counted when the transaction commits, even if ROLLBACK TO
  * SAVEPOINT has undone it.
  *
- * Process-local; the counters are those of the session's pool (counters/backend_counters). Takes
- * no lock and raises no error.
+ * Process-local; the counters are those of the session's pool (counters/backend_counters). The
+ * first call of an advisory lock function in a session registers a callback, and a transaction
+ * with such a call takes partition locks of the lock table in shared mode when it ends.
  */
 #include "postgres.h"
 
@@ -31,7 +32,10 @@
 #include "nodes/pg_list.h"
 #include "nodes/plannodes.h"
 #include "parser/scansup.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
 #include "utils/fmgroids.h"
+#include "utils/resowner.h"
 
 static object_access_hook_type previous_object_access;
 
@@ -39,34 +43,26 @@ static object_access_hook_type previous_object_access;
 static uint32 pending_uses[CPM_FEATURES];
 
 /*
- * Estimates of how many channels the session listens to and how many advisory locks it holds,
- * which are reasons to keep it open while it is idle. Too high if a channel is listened to twice,
- * or if a lock was not granted. Too low if one prepared call took several locks, or if an
- * UNLISTEN was rolled back.
+ * Estimates of how many channels the session listens to, which is a reason to keep it open while
+ * it is idle: at the last commit, and if the present transaction commits. Too high if a channel is
+ * listened to twice, too low if ROLLBACK TO SAVEPOINT undid an UNLISTEN.
  */
-static int	held[CPM_FEATURES];
+static int	committed_channels;
+static int	channels;
+
+static int	advisory_locks;		/* that the session held when they were last counted */
+static bool locks_may_have_changed; /* since then */
 
 static bool
 survives_rollback(CpmFeature feature)
 {
-	return feature == CPM_FEATURE_SQL_PREPARE || feature == CPM_FEATURE_LOAD ||
-		feature == CPM_FEATURE_ADVISORY_LOCK;
-}
-
-/* Change the estimated number of channels or locks that the session holds, but not below 0. */
-static void
-adjust_held(CpmFeature feature, int difference)
-{
-	held[feature] = Max(held[feature] + difference, 0);
-	cpm_slot_set_duty(feature, held[feature] > 0);
+	return feature == CPM_FEATURE_SQL_PREPARE || feature == CPM_FEATURE_LOAD;
 }
 
 static void
 count_uses(CpmFeature feature, uint64 uses)
 {
 	cpm_slot_count_feature(feature, uses, GetCurrentStatementStartTimestamp());
-	if (feature == CPM_FEATURE_LISTEN || feature == CPM_FEATURE_ADVISORY_LOCK)
-		adjust_held(feature, (int) uses);
 }
 
 /* Count a use of a feature, at once or when the transaction commits. */
@@ -84,6 +80,14 @@ record_use(CpmFeature feature)
 	cpm_progress.pending |= CPM_FEATURES_PENDING;
 }
 
+/* Change the estimated number of channels, but not below 0, if the transaction commits. */
+static void
+adjust_channels(int difference)
+{
+	channels = Max(channels + difference, 0);
+	cpm_progress.pending |= CPM_FEATURES_PENDING;
+}
+
 void
 cpm_features_end_transaction(bool committed)
 {
@@ -93,6 +97,12 @@ cpm_features_end_transaction(bool committed)
 			count_uses(i, pending_uses[i]);
 		pending_uses[i] = 0;
 	}
+	if (committed)
+	{
+		committed_channels = channels;
+		cpm_slot_set_duty(CPM_FEATURE_LISTEN, channels > 0);
+	}
+	channels = committed_channels;
 	cpm_progress.pending &= ~(CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN);
 }
 
@@ -200,13 +210,14 @@ cpm_features_of_utility(const Node *statement)
 {
 	CpmFeatureUse use = {.feature = feature_used_by(statement)};
 
-	if (IsA(statement, UnlistenStmt))
-		use.channels_released =
-			((const UnlistenStmt *) statement)->conditionname ? 1 : PG_INT32_MAX;
+	if (IsA(statement, ListenStmt))
+		use.channels = 1;
+	else if (IsA(statement, UnlistenStmt))
+		use.channels = ((const UnlistenStmt *) statement)->conditionname ? -1 : -PG_INT32_MAX;
 	else if (IsA(statement, DiscardStmt) &&
 			 ((const DiscardStmt *) statement)->target == DISCARD_ALL)
 	{
-		use.channels_released = PG_INT32_MAX;
+		use.channels = -PG_INT32_MAX;
 		use.releases_locks = true;
 	}
 	use.uses_feature = use.feature >= 0;
@@ -218,10 +229,10 @@ cpm_features_count_utility(const CpmFeatureUse *use)
 {
 	if (use->uses_feature)
 		record_use(use->feature);
-	if (use->channels_released > 0 && cpm_slot_is_open())
-		adjust_held(CPM_FEATURE_LISTEN, -use->channels_released);
-	if (use->releases_locks && cpm_slot_is_open())
-		adjust_held(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
+	if (use->channels != 0 && cpm_slot_is_open())
+		adjust_channels(use->channels);
+	if (use->releases_locks)
+		locks_may_have_changed = true;
 }
 
 /*
@@ -337,42 +348,66 @@ cpm_features_scan_plan(const QueryDesc *query)
 		scan_plan(lfirst(cell), query);
 }
 
-/* Record a prepared call of a function; the executor may run it many times, or never. */
-static void
-record_function_call(Oid function)
+/* Return the number of advisory locks that this process holds. */
+static int
+count_advisory_locks(void)
 {
-	if (!cpm_slot_is_open())
-		return;
-	switch (function)
+	int			count = 0;
+
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; i++)
 	{
-		case F_SET_CONFIG:
-			cpm_progress.pending |= CPM_SET_CONFIG_SEEN;
-			break;
-		case F_PG_ADVISORY_LOCK_INT8:
-		case F_PG_ADVISORY_LOCK_INT4_INT4:
-		case F_PG_ADVISORY_LOCK_SHARED_INT8:
-		case F_PG_ADVISORY_LOCK_SHARED_INT4_INT4:
-		case F_PG_TRY_ADVISORY_LOCK_INT8:
-		case F_PG_TRY_ADVISORY_LOCK_INT4_INT4:
-		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT8:
-		case F_PG_TRY_ADVISORY_LOCK_SHARED_INT4_INT4:
-			record_use(CPM_FEATURE_ADVISORY_LOCK);
-			break;
-		case F_PG_ADVISORY_UNLOCK_INT8:
-		case F_PG_ADVISORY_UNLOCK_INT4_INT4:
-		case F_PG_ADVISORY_UNLOCK_SHARED_INT8:
-		case F_PG_ADVISORY_UNLOCK_SHARED_INT4_INT4:
-			adjust_held(CPM_FEATURE_ADVISORY_LOCK, -1);
-			break;
-		case F_PG_ADVISORY_UNLOCK_ALL:
-			adjust_held(CPM_FEATURE_ADVISORY_LOCK, -PG_INT32_MAX);
-			break;
-		default:
-			break;
+		LWLock	   *lock = LockHashPartitionLockByIndex(i);
+
+		/* safe without the lock, because other processes add no advisory locks to this list */
+		if (cpm_next_own_lock(i, NULL) == NULL)
+			continue;
+		LWLockAcquire(lock, LW_SHARED);
+		for (PROCLOCK *own = cpm_next_own_lock(i, NULL); own; own = cpm_next_own_lock(i, own))
+			count += own->holdMask != 0 &&
+				own->tag.myLock->tag.locktag_type == LOCKTAG_ADVISORY;
+		LWLockRelease(lock);
 	}
+	return count;
 }
 
-/* The OIDs of the advisory lock functions are adjacent. */
+/*
+ * Resource release callback. Count the advisory locks that the transaction took and has not
+ * released. By this phase PostgreSQL has released its transaction-level locks.
+ */
+static void
+cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
+{
+	int			count;
+
+	(void) is_commit;
+	(void) arg;
+	if (!locks_may_have_changed || phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level ||
+		!cpm_slot_is_open())
+		return;
+	locks_may_have_changed = false;
+	count = count_advisory_locks();
+	if (count > advisory_locks)
+		count_uses(CPM_FEATURE_ADVISORY_LOCK, count - advisory_locks);
+	cpm_slot_set_duty(CPM_FEATURE_ADVISORY_LOCK, count > 0);
+	advisory_locks = count;
+}
+
+/*
+ * Have the session's advisory locks counted when the transaction has ended. The callback is not
+ * registered before a session needs it, because it runs several times in each transaction.
+ */
+static void
+expect_lock_change(void)
+{
+	static bool is_registered;
+
+	if (!is_registered)
+		RegisterResourceReleaseCallback(cpm_count_advisory_locks, NULL);
+	is_registered = true;
+	locks_may_have_changed = true;
+}
+
+/* The OIDs of the functions for session-level advisory locks are adjacent. */
 #define FIRST_ADVISORY F_PG_ADVISORY_LOCK_INT8
 #define LAST_ADVISORY F_PG_ADVISORY_UNLOCK_ALL
 
@@ -388,8 +423,13 @@ is_tracked_function(Oid function)
 static pg_noinline void
 handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {
-	if (access == OAT_FUNCTION_EXECUTE && is_tracked_function(object))
-		record_function_call(object);
+	if (access == OAT_FUNCTION_EXECUTE && is_tracked_function(object) && cpm_slot_is_open())
+	{
+		if (object == F_SET_CONFIG)
+			cpm_progress.pending |= CPM_SET_CONFIG_SEEN;
+		else
+			expect_lock_change();
+	}
 	if (previous_object_access)
 		previous_object_access(access, class, object, sub, arg);
 }

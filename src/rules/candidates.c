@@ -94,13 +94,12 @@ is_often_written(const CpmStatement *statement)
 /*
  * Return true if the calls must have read the same rows repeatedly. The number of returned rows
  * must be sufficient, too, because a statement that finds no rows (before the client inserts
- * them) repeats nothing. But returns true if the tables are empty, although no rows were
- * returned.
+ * them, or in empty tables) repeats nothing.
  */
 static bool
 is_repeated(const CpmStatement *statement)
 {
-	return statement->tuples >= 0 && statement->writes >= 0 &&
+	return statement->tuples > 0 && statement->writes >= 0 &&
 		(double) Min(statement->calls,
 					 statement->rows) >= MIN_READS_OF_EACH_ROW * statement->tuples;
 }
@@ -119,8 +118,6 @@ describe_repetition(char *text, size_t size, const CpmStatement *statement)
 {
 	if (!statement->has_parameters)
 		snprintf(text, size, "without parameters, so the same question every time");
-	else if (statement->tuples < 1)
-		snprintf(text, size, "its tables are empty");
 	else
 		snprintf(text, size, "its tables have %.0f rows in all, so each was asked for %.0f times "
 				 "on average",

@@ -70,7 +70,9 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * The previous round has seen all of these, whereas the present one has not yet.
+	 * The previous round has seen all of these, whereas the present one has not yet. If it saw a
+	 * previous occupant of the slot, that makes no session a suspect: the occupant's sessions
+	 * connected before any session of this pool entered it and became idle.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

@@ -244,16 +244,17 @@ copy_if_wanted(const CpmSession *session, void *arg)
 /*
  * Find the root blocker that holds up the most sessions, directly or through other waiters.
  * Returns the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared
- * transaction.
+ * transaction. Sets *is_limited to true if there may be more waits than were examined.
  */
 static int
-find_top_blocker(int *pid)
+find_top_blocker(int *pid, bool *is_limited)
 {
 	CpmLockWait *waits;
 	int			count = cpm_lock_waits(MAX_WAITS, &waits);
 	int		   *heads = palloc((count + 1) * sizeof(int));
 	int			most_waiters = 0;
 
+	*is_limited = count >= MAX_WAITS;
 	cpm_root_blockers(waits, count, heads);
 	for (int i = 0; i < count; i++)
 	{
@@ -274,8 +275,9 @@ static void
 describe_root_blocker(char *buffer, size_t size)
 {
 	CpmSession	blocker = {.proc_number = -1};
-	int			waiters = find_top_blocker(&blocker.pid);
-	const char *at_least = waiters >= MAX_WAITS ? "at least " : "";
+	bool		is_limited;
+	int			waiters = find_top_blocker(&blocker.pid, &is_limited);
+	const char *at_least = is_limited ? "at least " : "";
 
 	buffer[0] = '\0';
 	if (waiters == 0)

@@ -1,19 +1,84 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * busy.c
- *		Prints the results of base/busy for t/027_advice.pl to check.
+ *		Prints the results of base/busy and counters/pool_busy for t/027_advice.pl to check.
  *
  * One line for each number of sessions: the number, its bucket and the largest number in that
- * bucket. The last line is the distribution after two months with five busy sessions and one
- * month with two.
+ * bucket. The next line is the distribution after two months with five busy sessions and one
+ * month with two. The last line is in how many samples a pool was in use that a session left
+ * before the first of two samplers, which take a sample each, began.
  */
 #include "postgres.h"
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "base/busy.h"
+#include "base/settings.h"
+#include "counters/pool_busy.h"
+#include "counters/pool_table.h"
+#include "storage/shmem.h"
 
 /* the server's printf is not linked here */
 #undef printf
 #include <stdio.h>
+
+/* What counters/pool_busy needs: a pool without sessions, which one has left, beside "(other)". */
+int			cpm_max_pools = 1;
+
+int
+cpm_pool_slots(void)
+{
+	return cpm_max_pools + 1;
+}
+
+uint64
+cpm_pool_last_left(int index)
+{
+	return index == CPM_OTHER_POOL ? 0 : 1;
+}
+
+bool
+cpm_pool_generation(int index, uint32 *generation, uint32 *connections)
+{
+	*generation = 1;
+	*connections = 0;
+	return true;
+}
+
+Size
+add_size(Size a, Size b)
+{
+	return a + b;
+}
+
+Size
+mul_size(Size a, Size b)
+{
+	return a * b;
+}
+
+/* Print in how many samples of two samplers, one after the other, the pool was in use. */
+static void
+print_restart(void)
+{
+	void	   *memory = mmap(NULL, cpm_pool_busy_size(), PROT_READ | PROT_WRITE,
+							  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint32		busy[2] = {0, 0};
+
+	cpm_pool_busy_attach(memory, true);
+	for (int i = 0; i < 2; i++)
+	{
+		if (fork() == 0)
+		{
+			cpm_pool_busy_sample(busy, 10);
+			_exit(0);
+		}
+		wait(NULL);
+	}
+	printf("restart %d\n", (int) cpm_pool_busy_use(CPM_OTHER_POOL + 1).samples);
+}
 
 /* Print samples, weight in days, observed days, the median, the 99th percentile and the mean. */
 static void
@@ -39,5 +104,7 @@ main(void)
 		printf("%u %d %u\n", sessions, bucket, cpm_busy_upper(bucket));
 	}
 	print_months();
+	fflush(stdout);
+	print_restart();
 	return 0;
 }
