@@ -164,7 +164,9 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 		cpm_row_null(row);
 	cpm_row_database(row, session->database);
 	cpm_row_role(row, session->role);
-	cpm_row_text(row, session->application_name);
+	/* a group without a database has the sessions of several pools, or of none yet */
+	cpm_row_text(row, session->pid != 0 || OidIsValid(session->database) ?
+				 session->application_name : NULL);
 	if (session->pid != 0 && is_visible)
 		add_activity(listing, snapshot->at, session);
 	else

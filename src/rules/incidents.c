@@ -16,8 +16,8 @@
 #include "rules/incidents.h"
 
 #define WORSE_INTERVAL_US (10 * USECS_PER_SEC)
-#define MAX_POSITION 254		/* in CpmIncident.order; the file of another version may have had
-								 * more metrics, and 255 where it did not have the metric */
+#define MAX_POSITION 254		/* in CpmIncident.order: the version that wrote the file may have had
+								 * more metrics */
 
 void
 cpm_incident_state_init(CpmIncidentState *state)

@@ -356,6 +356,10 @@ load_incident(const void *record)
 		return;
 	area->contents.incidents++;
 	memcpy(newest_incident(), record, offsetof(CpmIncident, changes));
+	/* metrics that the file did not have */
+	for (int i = 0; i < CPM_METRICS; i++)
+		if (newest_incident()->order[i] == PG_UINT8_MAX)
+			newest_incident()->order[i] = 0;
 }
 
 const CpmFilePart cpm_incidents_part = {
