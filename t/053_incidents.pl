@@ -37,9 +37,10 @@ use Wire;
 	is(shift @lines, 'bccercceb', 'an incident is on for a minute after the last refusal');
 	is(shift @lines, 'bcccer', 'an incident with alerts and refusals ends after both');
 	is( shift @lines,
-		'w..ww.w.w...ww',
-		'a sample is clearly worse if more sessions are blocked or many more are busy, every ten '
-		  . 'seconds or when they have doubled');
+		'w.......w...w.w',
+		'an expensive snapshot is taken every ten seconds while more sessions are blocked or busy'
+	);
+	is(shift @lines, 'w.w.wwww....ww.', 'a cheap snapshot is taken more often');
 	is(join("\n", @lines) . "\n",
 		<<~'LINES', 'snapshots have 10,000 rows, and each incident eight');
 		0 incidents
@@ -131,6 +132,9 @@ like(
 push @waiters,
   map { start_statement("waiter $_", 'UPDATE t SET j = 2 WHERE i = 1', user => 'app') } 2 .. 4;
 poll_session($watcher, q{SELECT status = 'CRITICAL' AND peak_blocked = 4 FROM connpool_incidents});
+poll_session($watcher,
+	'SELECT max(blocks) = 4 AND max(snapshot) <= 8 FROM connpool_incident_sessions');
+pass('the worst moment has a snapshot');
 is(newest('snapshots BETWEEN 2 AND 8'), 't', 'the rise to CRITICAL adds a snapshot');
 is( sql($watcher, <<~'SQL'),
 		SELECT count(DISTINCT snapshot), min(snapshot), max(snapshot), count(DISTINCT at)

@@ -94,10 +94,11 @@ typedef struct CpmIncidentState
 	int64		ended_us;		/* when the last incident ended; after a minute it cannot resume */
 	int64		refused_us;		/* when the last refusal was seen */
 
-	/* The worst sample of which the incident has a snapshot, and when the snapshot was taken */
+	int64		next_worst_us;	/* no snapshot of the worst moment before that time */
+
+	/* The worst sample of which the incident has a snapshot */
 	uint32		worst_blocked;
 	uint32		worst_busy;
-	int64		worst_us;
 } CpmIncidentState;
 
 #endif							/* CPM_INCIDENT_H */

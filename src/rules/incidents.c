@@ -7,17 +7,17 @@
  * slot. If the next one would begin less than a minute after it ended, it resumes instead. Times
  * are those of the monotonic clock, so setting the system clock has no effect.
  *
- * A snapshot costs more than a sample, so while an incident gets worse, snapshots of its worst
- * moment are at least ten seconds apart, unless the number of blocked or busy sessions has
- * doubled, which cannot happen often.
+ * A snapshot costs more than a sample. So while an incident gets worse, snapshots of its worst
+ * moment may take a hundredth of the time, or one in ten seconds if that is more.
  */
 #include "postgres.h"
 
 #include "rules/incidents.h"
 
-#define WORSE_INTERVAL_US (10 * USECS_PER_SEC)
-#define MAX_POSITION 254		/* in CpmIncident.order: the version that wrote the file may have had
-								 * more metrics */
+#define COST_FACTOR 100
+#define MAX_PAUSE_US (10 * USECS_PER_SEC)
+#define MAX_POSITION 254		/* in CpmIncident.order: the version that wrote the file may have
+								 * had more metrics */
 
 void
 cpm_incident_state_init(CpmIncidentState *state)
@@ -58,26 +58,21 @@ cpm_incident_step(CpmIncidentState *state, bool has_alert, bool has_refusal, int
 bool
 cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us)
 {
-	bool		has_doubled;
-
-	if (blocked > state->worst_blocked)
-		has_doubled = blocked >= 2 * state->worst_blocked;
-	else if (blocked == state->worst_blocked && busy > state->worst_busy + state->worst_busy / 10)
-		has_doubled = busy >= 2 * state->worst_busy;
-	else
-		return false;
-	return has_doubled || now_us - state->worst_us >= WORSE_INTERVAL_US;
+	return now_us >= state->next_worst_us &&
+		(blocked > state->worst_blocked ||
+		 (blocked == state->worst_blocked && busy > state->worst_busy + state->worst_busy / 10));
 }
 
 void
-cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us)
+cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
+						   int64 cost_us)
 {
+	state->next_worst_us = now_us + Min(COST_FACTOR * cost_us, MAX_PAUSE_US);
 	if (blocked < state->worst_blocked ||
 		(blocked == state->worst_blocked && busy < state->worst_busy))
 		return;
 	state->worst_blocked = blocked;
 	state->worst_busy = busy;
-	state->worst_us = now_us;
 }
 
 void

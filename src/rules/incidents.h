@@ -31,13 +31,14 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 
 /*
  * Return true if the sample is clearly worse than those of which the incident has snapshots: more
- * sessions are blocked, or as many are and more are busy. The caller takes a snapshot and calls
- * the second function, also for snapshots taken for another reason.
+ * sessions are blocked, or as many are and more are busy. Returns false after a snapshot until a
+ * pause has passed. The caller takes a snapshot and calls the second function with the time that
+ * it took, also for snapshots taken for another reason.
  */
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);
 extern void cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
-									   int64 now_us);
+									   int64 now_us, int64 cost_us);
 
 /* Add a metric to those that left OK, unless it is among them. */
 extern void cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id);

@@ -182,6 +182,7 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	uint32		busy = (uint32) (sample->value[CPM_ACTIVE_CONNECTIONS] +
 								 sample->value[CPM_IDLE_IN_TRANSACTION]);
 	bool		is_worst = false;
+	int64		started_us;
 
 	if (step == CPM_INCIDENT_ENDS)
 		return false;
@@ -191,8 +192,10 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 		if (!is_worst || !cpm_incidents_have_room(true))
 			return false;
 	}
+	started_us = cpm_monotonic_us();
 	take_snapshot_safely(sample->taken_at, is_worst);
-	cpm_incident_took_snapshot(&progress->state, blocked, busy, now_us);
+	cpm_incident_took_snapshot(&progress->state, blocked, busy, now_us,
+							   cpm_monotonic_us() - started_us);
 	return true;
 }
 

@@ -71,9 +71,12 @@ run_steps(const char *steps)
 	putchar('\n');
 }
 
-/* Print for each sample "second blocked busy" whether it is clearly worse than those before. */
+/*
+ * Print for each sample "second blocked busy" whether a snapshot is taken because it is clearly
+ * worse than those before, if a snapshot takes cost_us.
+ */
 static void
-run_samples(const uint32 samples[][3], int count)
+run_samples(const uint32 samples[][3], int count, int64 cost_us)
 {
 	CpmIncidentState state;
 
@@ -84,7 +87,7 @@ run_samples(const uint32 samples[][3], int count)
 		bool		is_worse = cpm_incident_is_worse(&state, samples[i][1], samples[i][2], now_us);
 
 		if (is_worse)
-			cpm_incident_took_snapshot(&state, samples[i][1], samples[i][2], now_us);
+			cpm_incident_took_snapshot(&state, samples[i][1], samples[i][2], now_us, cost_us);
 		putchar(is_worse ? 'w' : '.');
 	}
 	putchar('\n');
@@ -194,13 +197,14 @@ main(void)
 {
 	static const uint32 samples[][3] = {
 		{0, 0, 10}, {1, 0, 11}, {2, 0, 19}, {3, 0, 20}, {4, 1, 5}, {5, 1, 6}, {6, 2, 6}, {7, 3, 6},
-		{16, 3, 6}, {20, 3, 6}, {27, 3, 6}, {28, 2, 99}, {60, 3, 7}, {61, 8, 1}
+		{16, 3, 6}, {20, 3, 6}, {27, 3, 6}, {28, 2, 99}, {60, 3, 7}, {61, 8, 1}, {70, 8, 1}
 	};
 
 	run_steps("0a 1a 2o 61.9a 70o 129.9a 130o 190a 191o 192o 300o");
 	run_steps("0r 1o 59.9o 60o 119.9r 130r 189.9o 190o 250r");
 	run_steps("0a 5r 10o 64.9o 65o 66a");
-	run_samples(samples, lengthof(samples));
+	run_samples(samples, lengthof(samples), USECS_PER_SEC);
+	run_samples(samples, lengthof(samples), 10 * 1000);
 	run_storage();
 	return 0;
 }
