@@ -30,6 +30,8 @@ SELECT * FROM connpool_cache_candidates;
 SELECT * FROM connpool_alerts;
 SELECT * FROM connpool_alert_log;
 SELECT * FROM connpool_history();
+SELECT * FROM connpool_load_stats;
+SELECT * FROM connpool_load_history();
 SELECT * FROM connpool_info();
 -- nor by the functions behind the views
 SELECT * FROM connpool_live_sessions('connpool_sessions');
@@ -44,6 +46,7 @@ SELECT * FROM connpool_alert_log();
 SELECT * FROM connpool_errors();
 SELECT * FROM connpool_rejections();
 SELECT * FROM connpool_rejection_log();
+SELECT * FROM connpool_load_stats();
 SELECT connpool_reset();
 
 -- a grant on the view is enough, and reveals no more than pg_stat_activity

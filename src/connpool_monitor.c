@@ -19,6 +19,7 @@
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_counters.h"
+#include "counters/pool_load.h"
 #include "counters/pool_owners.h"
 #include "counters/pool_policies.h"
 #include "counters/pool_retained.h"
@@ -78,6 +79,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor pools",
 	cpm_pools_size, cpm_pools_attach, CPM_POOLS_LOCK, cpm_pool_names_size},
 	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
+	{"connpool_monitor load", cpm_pool_load_size, cpm_pool_load_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
 	{"connpool_monitor monotonic counters", cpm_monotonic_size, cpm_monotonic_attach, NULL, NULL},

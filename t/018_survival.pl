@@ -258,22 +258,11 @@ unusable(
 
 # the check of the header alone: every truncation and many changed bytes
 {
-	my $dir = PostgreSQL::Test::Utils::tempdir();
-	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-	chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-	is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-			'-O1', '-I',
-			$include, '-I',
-			"$ENV{TESTDIR}/src", '-o',
-			"$dir/check", "$ENV{TESTDIR}/t/unit/file_header.c",
-			"$ENV{TESTDIR}/src/base/file_header.c", '-L',
-			$libraries, '-lpgport'),
-		0,
-		'the check compiles without the server') or BAIL_OUT('no compiler');
+	my $check = compile_unit('file_header', 'base/file_header');
 	unlink($file);
 	write_file($whole);
 	chmod(0600, $file);
-	my $found = `$dir/check '$file' $identifier 10000`;
+	my $found = `$check '$file' $identifier 10000`;
 	my $size = length($whole);
 	is( $found,
 		"whole: taken\nforeign: belongs to another cluster\ncut: $size of $size\n"

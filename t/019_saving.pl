@@ -23,8 +23,8 @@ $node->stop('fast');
 my ($head, $sample_size, $rollup_size, $tail) =
   slurp_file($file) =~ /^(.*?\.samples (\d+)\n).*?\.rollups (\d+)\n.*?(\.alerts \d+\n.*).{4}\z/s;
 my $columns = () = $head =~ /\+[a-z_]+\0/g;
-is($sample_size, 16 + 4 * $columns, 'a sample in the file has the size that the test expects');
-is($rollup_size, 12 + 12 * $columns, 'a rollup in the file has the size that the test expects');
+is($sample_size, 52 + 4 * $columns, 'a sample in the file has the size that the test expects');
+is($rollup_size, 52 + 12 * $columns, 'a rollup in the file has the size that the test expects');
 my $now = (time() - 946684800) * 1_000_000;
 
 # Return records with ascending times. A zero byte precedes the length of a run of zero bytes.
@@ -38,10 +38,10 @@ sub rows
 }
 my $full =
 	$head
-  . rows(3660, 1_000_000, pack('lf', 1000, 3) . pack('f', 3) x $columns)
+  . rows(3660, 1_000_000, pack('lff9', 1000, 3, (1) x 9) . pack('f', 3) x $columns)
   . ".rollups $rollup_size\n"
-  . rows(10081, 60_000_000, pack('L', 1) . pack('ffL', 3, 3, 60) x $columns)
-  . rows(8785, 3_600_000_000, pack('L', 2) . pack('ffL', 3, 3, 3600) x $columns)
+  . rows(10081, 60_000_000, pack('LLf9', 1, 60, (1) x 9) . pack('ffL', 3, 3, 60) x $columns)
+  . rows(8785, 3_600_000_000, pack('LLf9', 2, 3600, (1) x 9) . pack('ffL', 3, 3, 3600) x $columns)
   . $tail;
 my @table =
   map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
@@ -58,6 +58,10 @@ is(sql($node, <<~'SQL') >= 8785, 1, 'the history has all hours');
 is(sql($node, <<~'SQL') >= 10080, 1, 'the history has all minutes');
 	SELECT count(*)
 	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')
+	SQL
+is(sql($node, <<~'SQL') >= 8784 * 9, 1, 'the load has all hours and classes');
+	SELECT count(*) FROM connpool_load_history('-infinity', 'infinity', '1 hour')
+	WHERE avg_sessions = 1
 	SQL
 
 # --- 5,000 pools: one for each application_name of a session

@@ -9,6 +9,7 @@
 #ifndef CPM_MONOTONIC_COUNTERS_H
 #define CPM_MONOTONIC_COUNTERS_H
 
+#include "base/load.h"
 #include "base/rejection.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_retained.h"
@@ -40,6 +41,7 @@ typedef struct CpmMonotonicTotals
 	uint64		refused[CPM_REJECTIONS];
 	uint64		error[CPM_ERROR_CODES + 1]; /* by index of events/errors */
 	uint64		leaks;
+	CpmLoad		load;
 } CpmMonotonicTotals;
 
 typedef struct CpmMonotonicCounters
@@ -52,8 +54,11 @@ typedef struct CpmMonotonicCounters
 	bool	   *is_named;		/* the pool has a series */
 	uint64	   *queries;		/* statements of the pool */
 	uint64	   *named_queries;	/* statements since the pool got its series; 0 without one */
+	CpmLoad    *load;			/* of the pool since the last reset */
+	CpmLoad    *named_load;		/* load since the pool got its series; zeros without one */
 
 	uint64		other_queries;	/* statements that are in no pool's series */
+	CpmLoad		other_load;		/* load that is in no pool's series */
 	int			databases;
 	CpmDatabaseCounters *database;
 } CpmMonotonicCounters;

@@ -15,6 +15,7 @@
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_file.h"
+#include "counters/pool_load.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
@@ -23,8 +24,8 @@ typedef struct SavedPool
 {
 	CpmPool		pool;
 	CpmBusy		busy;
-	uint64		has_series;		/* as in CpmRetainedPool, as is the next */
-	uint64		hidden_queries;
+	CpmPoolLoad load;
+	CpmSavedSeries series;
 } SavedPool;
 
 /* What belongs to no single pool. */
@@ -32,7 +33,8 @@ typedef struct SavedTotals
 {
 	uint64		evicted;		/* cpm_pools_evicted() */
 	int64		max_us;			/* cpm_slots_max_us() */
-	uint64		transferred;	/* as in CpmRetained, as is the next */
+	uint64		transferred;	/* as in CpmRetained, as are the next */
+	CpmLoad		transferred_load;
 	uint64		entered;
 } SavedTotals;
 
@@ -51,13 +53,17 @@ end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 }
 
 static void
-save_pool(CpmSink *sink, const CpmPool *pool, int index)
+save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load, int index)
 {
 	const CpmRetainedPool *retained = &cpm_retained()->pool[index];
 	SavedPool	saved = {
 		.pool = *pool,
-		.has_series = retained->has_series,
-		.hidden_queries = retained->hidden_queries,
+		.load = *load,
+		.series = {
+			.has_series = retained->has_series,
+			.hidden_queries = retained->hidden_queries,
+			.hidden_load = retained->hidden_load,
+		},
 	};
 
 	(void) cpm_pool_busy_copy(index, &saved.busy);
@@ -68,11 +74,13 @@ static void
 save_pools(CpmSink *sink)
 {
 	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolLoad *load = cpm_pool_load_copy();
 
 	end_open_sessions(&snapshot, sink->now);
 	for (int i = 0; i < snapshot.slots; i++)
 		if (snapshot.is_used[i])
-			save_pool(sink, &snapshot.pool[i], i);
+			save_pool(sink, &snapshot.pool[i], &load[i], i);
+	pfree(load);
 	pfree(snapshot.is_used);
 	pfree(snapshot.pool);
 }
@@ -85,8 +93,9 @@ load_pool(const void *record)
 
 	cpm_slots_load(&saved->pool.counts, &saved->pool.histogram);
 	cpm_pool_busy_load(index, &saved->busy);
-	cpm_retained_load_pool(index, saved->has_series != 0, saved->hidden_queries,
-						   saved->pool.counts.of[CPM_QUERIES]);
+	cpm_pool_load_restore(index, &saved->load);
+	cpm_retained_load_pool(index, &saved->series, saved->pool.counts.of[CPM_QUERIES],
+						   &saved->load.since_reset);
 }
 
 const CpmFilePart cpm_pools_part = {
@@ -102,6 +111,7 @@ save_pool_totals(CpmSink *sink)
 		.evicted = cpm_pools_evicted(),
 		.max_us = cpm_slots_max_us(),
 		.transferred = cpm_retained()->transferred,
+		.transferred_load = cpm_retained()->transferred_load,
 		.entered = cpm_retained()->entered,
 	};
 
@@ -116,6 +126,7 @@ load_pool_totals(const void *record)
 	cpm_pools_load_evicted(saved->evicted);
 	cpm_slots_load_max(saved->max_us);
 	cpm_retained()->transferred = saved->transferred;
+	cpm_retained()->transferred_load = saved->transferred_load;
 	cpm_retained()->entered = saved->entered;
 }
 

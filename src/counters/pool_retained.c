@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "base/load.h"
 #include "base/settings.h"
 #include "counters/pool_retained.h"
 #include "storage/shmem.h"
@@ -66,7 +67,10 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 	}
 	/* clients saw the series at its last read; statements since then count in "other" */
 	if (pool->has_series)
+	{
 		retained->transferred -= pool->shown_queries;
+		cpm_load_subtract(&retained->transferred_load, &pool->shown_load);
+	}
 	other->base_queries += pool->base_queries;
 	other->base_failed += pool->base_failed;
 	memset(pool, 0, sizeof(*pool));
@@ -76,6 +80,7 @@ void
 cpm_retained_reset(void)
 {
 	retained->transferred = 0;
+	memset(&retained->transferred_load, 0, sizeof(retained->transferred_load));
 	retained->databases = 0;
 	for (int i = 0; i <= cpm_max_pools; i++)
 	{
@@ -84,21 +89,30 @@ cpm_retained_reset(void)
 		/* marked_sessions stays, because resets do not clear CpmPoolUse */
 		pool->base_queries = pool->base_failed = 0;
 		pool->hidden_queries = pool->shown_queries = pool->marked_queries = 0;
+		memset(&pool->hidden_load, 0, sizeof(pool->hidden_load));
+		memset(&pool->shown_load, 0, sizeof(pool->shown_load));
 	}
 }
 
 void
-cpm_retained_load_pool(int index, bool has_series, uint64 hidden_queries, uint64 queries)
+cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries,
+					   const CpmLoad *load)
 {
 	CpmRetainedPool *pool = &retained->pool[index];
 
 	pool->marked_queries = queries;
-	if (has_series && index == CPM_OTHER_POOL)
-		retained->transferred -= queries;	/* max_pools was lowered, so the series ends */
-	else if (has_series)
+	if (!saved->has_series)
+		return;
+	if (index == CPM_OTHER_POOL)
 	{
-		pool->has_series = true;
-		pool->hidden_queries = hidden_queries;
-		pool->shown_queries = queries;
+		/* max_pools was lowered, so the series ends */
+		retained->transferred -= queries;
+		cpm_load_subtract(&retained->transferred_load, load);
+		return;
 	}
+	pool->has_series = true;
+	pool->hidden_queries = saved->hidden_queries;
+	pool->shown_queries = queries;
+	pool->hidden_load = saved->hidden_load;
+	pool->shown_load = *load;
 }

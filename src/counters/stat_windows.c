@@ -76,6 +76,21 @@ typedef struct SavedSnapshot
 
 static Periods *periods;
 
+const char *
+cpm_stat_window_name(CpmStatWindow window)
+{
+	switch (window)
+	{
+		case CPM_LAST_MINUTE:
+			return "last_minute";
+		case CPM_LAST_HOUR:
+			return "last_hour";
+		case CPM_SINCE_RESET:
+			break;
+	}
+	return "since_reset";
+}
+
 Size
 cpm_stat_windows_size(void)
 {

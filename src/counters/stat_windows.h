@@ -10,6 +10,9 @@
 #include "base/stat_window.h"
 #include "base/stream.h"
 
+/* Return the name of the window in views, such as "last_minute". */
+extern const char *cpm_stat_window_name(CpmStatWindow window);
+
 extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 

@@ -258,14 +258,19 @@ cpm_slot_rejections(void)
 		pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].total);
 }
 
-TimestampTz
-cpm_slot_rejections_last(void)
+static bool
+was_last_between(CpmRejection reason, TimestampTz from, TimestampTz until)
 {
-	if (refusals == NULL)
-		return 0;
-	return (TimestampTz)
-		Max(pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].last_seen),
-			pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].last_seen));
+	TimestampTz last = (TimestampTz) pg_atomic_read_u64(&refusals->counter[reason].last_seen);
+
+	return last > from && last < until;
+}
+
+bool
+cpm_slot_rejected_between(TimestampTz from, TimestampTz until)
+{
+	return refusals != NULL && (was_last_between(CPM_REJECTED_TOO_MANY, from, until) ||
+								was_last_between(CPM_REJECTED_RESERVED, from, until));
 }
 
 void

@@ -61,10 +61,11 @@ extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 
 /*
  * Return how many attempts were refused because no connection slot was free (the reasons too_many
- * and reserved). The second function returns the time of the last one. Resets affect neither.
+ * and reserved), or whether the last one of either reason was after "from" and before "until".
+ * Resets affect neither.
  */
 extern uint64 cpm_slot_rejections(void);
-extern TimestampTz cpm_slot_rejections_last(void);
+extern bool cpm_slot_rejected_between(TimestampTz from, TimestampTz until);
 
 /* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);

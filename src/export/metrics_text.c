@@ -14,11 +14,13 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/metric_settings.h"
 #include "base/rejection.h"
 #include "base/session.h"
-#include "base/settings.h"
 #include "base/sqlstates.h"
+#include "base/load.h"
 #include "base/version.h"
+#include "base/wait_class.h"
 #include "counters/backend_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_table.h"
@@ -392,7 +394,7 @@ write_pool_connections(Scrape *scrape)
 	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
 	StateCounts other = scrape->unknown;
 
-	/* this text and that of pool_queries contain CPM_MAX_POOL_SERIES */
+	/* this text and those of the other families of pools contain CPM_MAX_POOL_SERIES */
 	cpm_family_begin(&scrape->out, "pool_connections", CPM_GAUGE,
 					 "Sessions by pool and state, of up to 20 pools; the others are summed up.");
 	for (int i = 0; i < pools->slots; i++)
@@ -419,6 +421,46 @@ write_pool_queries(Scrape *scrape)
 	}
 	begin_pool_sample(&scrape->out, NULL);
 	cpm_sample_end(&scrape->out, (double) monotonic->other_queries);
+}
+
+static void
+write_busy_seconds(Scrape *scrape)
+{
+	const CpmLoad *load = &scrape->monotonic->totals.load;
+
+	cpm_family_begin(&scrape->out, "busy_session_seconds", CPM_COUNTER,
+					 "Time that sessions were active or in a transaction, by what they did or "
+					 "waited for at each sample.");
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		cpm_sample_labeled(&scrape->out, "class", cpm_wait_class_name(i),
+						   (double) load->ms[i] / 1000);
+}
+
+/* Append the samples of a pool; zeros too, because rate() ignores the first value of a series. */
+static void
+write_busy_seconds_of_pool(CpmExposition *out, const CpmPoolName *name, const CpmLoad *load)
+{
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		begin_pool_sample(out, name);
+		cpm_sample_label(out, "class", cpm_wait_class_name(i));
+		cpm_sample_end(out, (double) load->ms[i] / 1000);
+	}
+}
+
+static void
+write_pool_busy_seconds(Scrape *scrape)
+{
+	const CpmMonotonicCounters *monotonic = scrape->monotonic;
+
+	cpm_family_begin(&scrape->out, "pool_busy_session_seconds", CPM_COUNTER,
+					 "Busy time of sessions by pool and by what they did, of up to 20 pools, each "
+					 "counted since it has a series.");
+	for (int i = 0; i < monotonic->pools.slots; i++)
+		if (monotonic->is_named[i])
+			write_busy_seconds_of_pool(&scrape->out, &monotonic->pools.pool[i].name,
+									   &monotonic->named_load[i]);
+	write_busy_seconds_of_pool(&scrape->out, NULL, &monotonic->other_load);
 }
 
 static void
@@ -641,6 +683,8 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	write_incidents(scrape);
 	write_pool_connections(scrape);
 	write_pool_queries(scrape);
+	write_busy_seconds(scrape);
+	write_pool_busy_seconds(scrape);
 	write_statuses(scrape);
 	write_poolers(scrape);
 	write_itself(scrape);

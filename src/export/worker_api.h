@@ -72,6 +72,7 @@ typedef struct CpmWorkerApi
 	/* export/: if an argument is invalid, appends an error document and returns false */
 	bool		(*write_history) (StringInfo json, const char *metric, const char *since,
 								  const char *until);
+	bool		(*write_load) (StringInfo json, const char *since, const char *until);
 } CpmWorkerApi;
 
 /* Publish the table. Called by _PG_init() in the postmaster. */

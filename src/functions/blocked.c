@@ -102,10 +102,7 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 				 LockTagTypeNames[wait->lock.locktag_type] : NULL);
 	add_relation(&row, &wait->lock);
 	cpm_row_int4_array(&row, wait->blockers, wait->blocker_count);
-	if (root_pid == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(&row);
-	else
-		cpm_row_int4(&row, root_pid);
+	cpm_row_int4_if(&row, root_pid != CPM_NO_ROOT_BLOCKER, root_pid);
 	add_query(&row, session);
 	add_query(&row, root);
 	cpm_row_text(&row, GetLockmodeName(wait->lock.locktag_lockmethodid, wait->mode));

@@ -72,9 +72,7 @@ connpool_incidents_1_0(PG_FUNCTION_ARGS)
 	const CpmIncidents *incidents;
 	ReturnSetInfo *result;
 
-	cpm_require_view(fcinfo, "connpool_incidents");
-	cpm_require_preloaded("connpool_incidents");
-	result = cpm_rows_begin(fcinfo);
+	result = cpm_view_begin(fcinfo, "connpool_incidents");
 	incidents = read_incidents(false);
 	for (int i = incidents->incidents - 1; i >= 0; i--)
 		emit_incident(&incidents->incident[i], result);
@@ -213,9 +211,7 @@ connpool_incident_sessions_1_0(PG_FUNCTION_ARGS)
 {
 	SnapshotListing listing = {0};
 
-	cpm_require_view(fcinfo, "connpool_incident_sessions");
-	cpm_require_preloaded("connpool_incident_sessions");
-	listing.result = cpm_rows_begin(fcinfo);
+	listing.result = cpm_view_begin(fcinfo, "connpool_incident_sessions");
 	listing.incidents = read_incidents(true);
 	listing.texts = cpm_query_texts_create();
 	for (int i = 0; i < listing.incidents->rows; i++)

@@ -9,11 +9,12 @@
 #include <math.h>
 
 #include "base/compat.h"
-#include "base/settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "base/version.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
+#include "counters/pool_load.h"
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
@@ -162,6 +163,7 @@ reset_counters(void)
 	cpm_slow_statements_reset();
 	cpm_pools_reset_baselines();
 	cpm_pool_busy_reset();
+	cpm_pool_load_reset();
 	cpm_leak_log_reset();
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();

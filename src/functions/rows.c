@@ -10,6 +10,7 @@
 #include "commands/dbcommands.h"
 #include "common/ip.h"
 #include "funcapi.h"
+#include "functions/access.h"
 #include "functions/foreign_text.h"
 #include "functions/rows.h"
 #include "miscadmin.h"
@@ -26,6 +27,14 @@ cpm_rows_begin(FunctionCallInfo fcinfo)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	return (ReturnSetInfo *) fcinfo->resultinfo;
+}
+
+ReturnSetInfo *
+cpm_view_begin(FunctionCallInfo fcinfo, const char *view)
+{
+	cpm_require_view(fcinfo, view);
+	cpm_require_preloaded(view);
+	return cpm_rows_begin(fcinfo);
 }
 
 ReturnSetInfo *
@@ -72,13 +81,31 @@ cpm_row_bool(CpmRow *row, bool value)
 void
 cpm_row_int4(CpmRow *row, int32 value)
 {
-	add_column(row, Int32GetDatum(value), false);
+	cpm_row_int4_if(row, true, value);
+}
+
+void
+cpm_row_int4_if(CpmRow *row, bool is_known, int32 value)
+{
+	add_column(row, Int32GetDatum(value), !is_known);
 }
 
 void
 cpm_row_int8(CpmRow *row, int64 value)
 {
-	add_column(row, Int64GetDatum(value), false);
+	cpm_row_int8_if(row, true, value);
+}
+
+void
+cpm_row_int8_if(CpmRow *row, bool is_known, int64 value)
+{
+	add_column(row, Int64GetDatum(value), !is_known);
+}
+
+void
+cpm_row_oid(CpmRow *row, Oid value)
+{
+	add_column(row, ObjectIdGetDatum(value), false);
 }
 
 void

@@ -28,6 +28,12 @@ typedef struct CpmRow
 /* Begin a materialized result, to which cpm_row_emit() appends rows. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
+/*
+ * Begin the result of the function behind a view. Fails like cpm_require_view() and
+ * cpm_require_preloaded().
+ */
+extern ReturnSetInfo *cpm_view_begin(FunctionCallInfo fcinfo, const char *view);
+
 /* Begin a materialized result of a function that returns SETOF text, which has no row type. */
 extern ReturnSetInfo *cpm_lines_begin(FunctionCallInfo fcinfo);
 
@@ -38,6 +44,12 @@ extern void cpm_row_null(CpmRow *row);
 extern void cpm_row_bool(CpmRow *row, bool value);
 extern void cpm_row_int4(CpmRow *row, int32 value);
 extern void cpm_row_int8(CpmRow *row, int64 value);
+
+/* Add a number; NULL unless it is known. */
+extern void cpm_row_int4_if(CpmRow *row, bool is_known, int32 value);
+extern void cpm_row_int8_if(CpmRow *row, bool is_known, int64 value);
+
+extern void cpm_row_oid(CpmRow *row, Oid value);
 
 /* Add a number; NULL for NaN and infinities. */
 extern void cpm_row_float8(CpmRow *row, double value);

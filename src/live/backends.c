@@ -19,6 +19,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "base/wait_class.h"
 #include "catalog/pg_authid.h"
 #include "commands/progress.h"

@@ -17,6 +17,7 @@
 
 #include "base/sample.h"
 #include "base/seqlock.h"
+#include "base/wait_class.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/rollups.h"
@@ -35,12 +36,13 @@ typedef struct RollupRing
 	/* The postmaster sets both at startup. */
 	int64		length_us;		/* time that a row covers */
 	int			size;			/* number of rows */
-	CpmSeqlock	lock;			/* guards the rows, summed and sum; the sampler writes */
+	CpmSeqlock	lock;			/* guards the rows, summed and the sums; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
 	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
-	uint64		summed;			/* number of the row to which sum belongs; the sampler writes */
+	uint64		summed;			/* number of the row that the sums belong to; the sampler writes */
 	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
 									 * lose precision. The sampler writes */
+	double		busy_sum[CPM_WAIT_CLASSES]; /* likewise */
 } RollupRing;
 
 typedef struct Tiers
@@ -62,6 +64,8 @@ typedef struct SavedRollup
 {
 	TimestampTz start;
 	uint32		tier;			/* a CpmRollup */
+	uint32		all_samples;	/* as in CpmRollupRow, as is the next */
+	float4		busy[CPM_WAIT_CLASSES];
 	SavedRollupCell cell[CPM_METRICS];
 } SavedRollup;
 
@@ -153,6 +157,8 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 		row->mean[i] = row->worst[i] = NAN;
 		row->samples[i] = 0;
 	}
+	row->all_samples = 0;
+	memset(row->busy, 0, sizeof(row->busy));
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
@@ -167,6 +173,8 @@ restore_sums(RollupRing *ring, uint64 number)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		ring->sum[i] = row->samples[i] > 0 ? (double) row->mean[i] * row->samples[i] : 0;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		ring->busy_sum[i] = (double) row->busy[i] * row->all_samples;
 	ring->summed = number;
 }
 
@@ -184,6 +192,19 @@ add_value(RollupRing *ring, CpmRollupRow *row, CpmMetricId id, float4 value, flo
 }
 
 static void
+add_busy_sessions(RollupRing *ring, CpmRollupRow *row, const CpmSampleRow *sample)
+{
+	if (row->all_samples == PG_UINT16_MAX)
+		return;
+	row->all_samples++;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		ring->busy_sum[i] += sample->busy[i];
+		row->busy[i] = (float4) (ring->busy_sum[i] / row->all_samples);
+	}
+}
+
+static void
 add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
 	TimestampTz start = rollup_start(ring, sample->at);
@@ -198,6 +219,7 @@ add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalo
 	for (int i = 0; i < CPM_METRICS; i++)
 		add_value(ring, row_of(ring, number), i, sample->value[i],
 				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
+	add_busy_sessions(ring, row_of(ring, number), sample);
 	cpm_seqlock_write_end(&ring->lock);
 }
 
@@ -272,8 +294,13 @@ static void
 save_rollup(const CpmRollupRow *row, void *arg)
 {
 	const RollupSave *save = arg;
-	SavedRollup saved = {.start = row->start, .tier = save->tier};
+	SavedRollup saved = {
+		.start = row->start,
+		.tier = save->tier,
+		.all_samples = row->all_samples,
+	};
 
+	memcpy(saved.busy, row->busy, sizeof(saved.busy));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		saved.cell[i].mean = row->mean[i];
@@ -304,6 +331,8 @@ load_rollup(const void *record)
 	CpmRollupRow *row = row_of(ring, number);
 
 	begin_row(ring, number, saved->start);
+	row->all_samples = (uint16) saved->all_samples;
+	memcpy(row->busy, saved->busy, sizeof(row->busy));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		if (isnan(saved->cell[i].mean))

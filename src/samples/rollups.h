@@ -7,6 +7,7 @@
 #define CPM_ROLLUPS_H
 
 #include "base/stream.h"
+#include "base/wait_class.h"
 #include "samples/sample_ring.h"
 
 #define CPM_MINUTES_KEPT (7 * 24 * 60)
@@ -27,6 +28,8 @@ typedef struct CpmRollupRow
 	float4		mean[CPM_METRICS];	/* NaN, as is worst, if no sample had a finite value */
 	float4		worst[CPM_METRICS]; /* the highest; the lowest for metrics where low is bad */
 	uint16		samples[CPM_METRICS];	/* number of samples with a finite value, up to 65,535 */
+	uint16		all_samples;	/* number of samples, up to 65,535 */
+	float4		busy[CPM_WAIT_CLASSES]; /* mean number of busy sessions by CpmWaitClass */
 } CpmRollupRow;
 
 typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);

@@ -9,6 +9,7 @@
 #include "base/growth.h"
 #include "base/sample.h"
 #include "base/stream.h"
+#include "base/wait_class.h"
 
 /* One hour, and a minute to spare, at the shortest sample_interval of one second. */
 #define CPM_HISTORY_SAMPLES 3660
@@ -18,6 +19,7 @@ typedef struct CpmSampleRow
 	TimestampTz at;
 	int			interval_ms;	/* sample_interval at that time */
 	float4		peak_connections;	/* most sessions open at once since the previous sample */
+	float4		busy[CPM_WAIT_CLASSES]; /* busy sessions by CpmWaitClass */
 	float4		value[CPM_METRICS]; /* NaN if unknown; infinity as in CpmSample */
 } CpmSampleRow;
 

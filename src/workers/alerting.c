@@ -13,7 +13,9 @@
 #include "postgres.h"
 
 #include "base/caught_error.h"
+#include "base/metric_settings.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "rules/alerts.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"

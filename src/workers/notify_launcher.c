@@ -16,6 +16,7 @@
 
 #include "access/xlog.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "postmaster/bgworker.h"
 #include "samples/notify_queue.h"
 #include "utils/memutils.h"

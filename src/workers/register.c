@@ -16,7 +16,7 @@
 
 #include <unistd.h>
 
-#include "base/settings.h"
+#include "base/text_settings.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/pmsignal.h"

@@ -9,8 +9,9 @@
  *
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
  * samples/alert_state, samples/incidents, counters/minute_counters, counters/stat_windows,
- * events/leak_log, live/client_waits and its own samples/worker_status. An error ends the process. The postmaster
- * restarts it after a second, and it continues with the contents of shared memory.
+ * counters/pool_load, events/leak_log, live/client_waits and its own samples/worker_status. An
+ * error ends the process. The postmaster restarts it after a second, and it continues with the
+ * contents of shared memory.
  *
  * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */
@@ -19,6 +20,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/wait_class.h"
 #include "counters/minute_counters.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
@@ -57,6 +59,8 @@ keep_history(const CpmSample *sample, uint32 peak_connections)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		row.value[i] = (float4) sample->value[i];
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		row.busy[i] = (float4) sample->busy[i];
 	cpm_sample_ring_append(&row);
 	cpm_rollups_add(&row, cpm_catalogue);
 }

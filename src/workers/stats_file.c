@@ -22,6 +22,7 @@
 #include "counters/minute_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_file.h"
+#include "counters/pool_load.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
 #include "events/errors.h"
@@ -70,6 +71,7 @@ static const CpmFilePart *const stats_parts[] = {
 	&cpm_leak_counts_part,
 	&cpm_prepared_leaks_part,
 	&cpm_leak_log_part,
+	&cpm_load_clock_part,
 	&cpm_pool_totals_part,
 	&cpm_retained_databases_part,
 	&cpm_pools_part,
