@@ -90,14 +90,15 @@ extern bool cpm_incidents_save_begin(void);
 extern void cpm_incidents_save_end(bool is_saved);
 
 /*
- * The part with the id of the newest incident, which needs no copy. It is in both files, so that no
- * id is used again if one of them is lost.
+ * The part with the id of the newest incident, which needs no copy. It is in both files, so that
+ * no id is used again if one of them is lost.
  */
 extern const CpmFilePart cpm_incident_id_part;
 
 /*
- * Complete what was loaded: count the snapshots of each incident. skip_id leaves out an id, because
- * the server crashed and the last incident may not have been saved. Postmaster only, at startup.
+ * Complete what was loaded: count the snapshots of each incident. skip_id leaves out an id,
+ * because the server crashed and the last incident may not have been saved. Postmaster only, at
+ * startup.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

@@ -84,7 +84,7 @@ read_statuses(int sources)
 			CPM_OK;
 }
 
-/* Begin an incident. Its message is that of the first alert or, if there is none, of the refusal. */
+/* Begin an incident, with the message of the first alert or, if there is none, of the refusal. */
 static void
 begin_incident(TimestampTz at)
 {
