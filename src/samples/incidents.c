@@ -160,13 +160,14 @@ void
 cpm_incidents_begin(CpmIncident *incident)
 {
 	incident->id = (int64) pg_atomic_read_u64(&area->last_id) + 1;
+	/* first, so that the saver never writes an incident with the previous last_id */
+	pg_atomic_write_u64(&area->last_id, (uint64) incident->id);
 	write_begin();
 	if (area->contents.incidents == CPM_INCIDENTS_KEPT)
 		remove_oldest_incident(&area->contents);
 	area->contents.incidents++;
 	*newest_incident() = *incident;
 	write_end();
-	pg_atomic_write_u64(&area->last_id, (uint64) incident->id);
 }
 
 void
