@@ -211,6 +211,7 @@ $holder->query_safe('ROLLBACK');
 $waiters[-1]->read_until('Z');
 
 # --- an idle session that blocks others
+poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
 $holder->query_safe('SELECT pg_advisory_lock(1)');
 push @waiters, start_statement('queued', 'SELECT pg_advisory_xact_lock(1)', user => 'app');
 poll_session($watcher, <<~"SQL");
