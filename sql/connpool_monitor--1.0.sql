@@ -385,6 +385,61 @@ CREATE VIEW connpool_alert_log AS
 COMMENT ON VIEW connpool_alert_log IS
     'the last 1000 status changes of alerts, newest first; seq numbers the changes and is part of each notification; numbers can repeat after a crash';
 
+CREATE FUNCTION connpool_incidents(
+    pass bigint DEFAULT NULL,
+    OUT id bigint,
+    OUT started_at timestamptz,
+    OUT ended_at timestamptz,
+    OUT status text,
+    OUT metrics text[],
+    OUT message text,
+    OUT peak_connections integer,
+    OUT peak_blocked integer,
+    OUT refused bigint,
+    OUT failed_queries bigint,
+    OUT snapshots integer
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_incidents_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_incidents(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_incidents AS
+    SELECT * FROM connpool_incidents((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_incidents IS
+    'the last 50 incidents, newest first: periods in which an alert was not OK or connections were refused for want of a slot; ended_at is NULL while one is on';
+
+CREATE FUNCTION connpool_incident_sessions(
+    pass bigint DEFAULT NULL,
+    OUT incident_id bigint,
+    OUT snapshot integer,
+    OUT at timestamptz,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr inet,
+    OUT state text,
+    OUT wait_event_type text,
+    OUT wait_event text,
+    OUT state_age interval,
+    OUT xact_age interval,
+    OUT queryid bigint,
+    OUT query text,
+    OUT root_blocker integer,
+    OUT blocks integer,
+    OUT sessions integer
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_incident_sessions_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION connpool_incident_sessions(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_incident_sessions AS
+    SELECT * FROM connpool_incident_sessions((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_incident_sessions IS
+    'the sessions in up to 8 snapshots of each incident, newest incident first: one row for each session that was not idle, up to 200, and one for each pool and state of all others, with pid NULL and their number in sessions';
+
 -- Counters of statements, sessions and failures
 
 CREATE FUNCTION connpool_query_stats(
@@ -1172,6 +1227,7 @@ GRANT EXECUTE ON FUNCTION
     connpool_blocked_queries(bigint), connpool_lock_log(bigint), connpool_deadlocks(bigint),
     connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
     slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
+    connpool_incidents(bigint), connpool_incident_sessions(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
     connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
     connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint), connpool_pgbouncer(bigint),
@@ -1192,8 +1248,9 @@ GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks, connpool_leak_log, connpool_leak_stats, slow_queries,
-    connpool_alerts, connpool_alert_log,
+    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks, connpool_leak_log,
+    connpool_leak_stats, slow_queries,
+    connpool_alerts, connpool_alert_log, connpool_incidents, connpool_incident_sessions,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
     connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,
     connpool_load_stats, connpool_pool_advice, connpool_session_features,

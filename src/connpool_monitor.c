@@ -45,6 +45,7 @@
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/notify_queue.h"
 #include "samples/pooler_state.h"
 #include "samples/rollups.h"
@@ -97,6 +98,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor sessions",
 	cpm_session_counters_size, cpm_session_counters_attach, NULL, NULL},
 	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
+	{"connpool_monitor incidents", cpm_incidents_size, cpm_incidents_attach, NULL, NULL},
 	{"connpool_monitor notifications",
 	cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
 };

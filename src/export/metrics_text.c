@@ -34,6 +34,7 @@
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/pooler_state.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
@@ -358,6 +359,9 @@ write_incidents(Scrape *scrape)
 	cpm_family_begin(out, "leaks_detected", CPM_COUNTER,
 					 "Suspected connection leaks; each is counted once.");
 	cpm_sample_unlabeled(out, (double) scrape->monotonic->totals.leaks);
+	cpm_family_begin(out, "incidents", CPM_COUNTER,
+					 "Incidents that have begun since the server started.");
+	cpm_sample_unlabeled(out, (double) cpm_incidents_begun());
 }
 
 /* Append the deadlocks by database. Entries with the same name share a series. */

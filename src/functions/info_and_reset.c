@@ -33,6 +33,7 @@
 #include "nodes/value.h"
 #include "parser/parse_func.h"
 #include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/notify_queue.h"
 #include "samples/pooler_state.h"
 #include "samples/rollups.h"
@@ -198,7 +199,10 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 		cpm_rollups_reset();
 	}
 	if (alerts)
+	{
 		cpm_alerts_reset();
+		cpm_incidents_reset();
+	}
 	cpm_worker_request(CPM_WORKER_SAVER);
 	PG_RETURN_VOID();
 }
