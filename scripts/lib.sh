@@ -384,6 +384,27 @@ start_server() {
 	export PGHOST=$work PGPORT=$port PGUSER=postgres PGDATABASE=postgres
 }
 
+# start_callgrind NAME OPTIONS...: start a server that start_server created, under callgrind
+start_callgrind() {
+	local data=$work/data-$1
+	shift
+	rm -rf "$work/callgrind"
+	mkdir "$work/callgrind"
+	valgrind --quiet --tool=callgrind --trace-children=yes --callgrind-out-file="$work/callgrind/out.%p" "$@" \
+		"$bindir/postgres" -D "$data" >"$data.log" 2>&1 &
+	until psql -X -q -c 'SELECT 1' >/dev/null 2>&1; do
+		kill -0 $! 2>/dev/null || { cat "$data.log"; die "the server does not start"; }
+		sleep 0.5
+	done
+}
+
+# Print the instructions of a process of that server, which has ended or is about to end.
+callgrind_instructions() {
+	local file=$work/callgrind/out.$1
+	until grep -qs '^totals:' "$file"; do sleep 0.2; done
+	awk '/^totals:/ { print $2 }' "$file"
+}
+
 stop_server() {
 	"$bindir/pg_ctl" -D "$work/data-$1" -m fast -w stop >/dev/null
 }

@@ -141,6 +141,59 @@ CREATE VIEW connpool_blocked_queries AS
 COMMENT ON VIEW connpool_blocked_queries IS
     'sessions that wait for a heavyweight lock, the sessions that block each, and the one at the root of the chain';
 
+CREATE FUNCTION connpool_lock_log(
+    pass bigint DEFAULT NULL,
+    OUT started_at timestamptz,
+    OUT waited interval,
+    OUT outcome text,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT queryid bigint,
+    OUT query text,
+    OUT lock_type text,
+    OUT lock_mode text,
+    OUT relation text,
+    OUT root_pid integer,
+    OUT root_database text,
+    OUT root_role text,
+    OUT root_application_name text,
+    OUT root_state text,
+    OUT root_queryid bigint,
+    OUT root_query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_lock_log_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_lock_log(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_lock_log AS
+    SELECT * FROM connpool_lock_log((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_lock_log IS
+    'the last 1000 waits for a lock that lasted longer than blocked_age, newest first, with the root blocker as it was then; outcome is "granted", "cancelled", "deadlock", "ended" (the session ended) or NULL (still waiting)';
+
+CREATE FUNCTION connpool_deadlocks(
+    pass bigint DEFAULT NULL,
+    OUT at timestamptz,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT pid integer,
+    OUT queryid bigint,
+    OUT query text,
+    OUT detail text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_deadlocks_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_deadlocks(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_deadlocks AS
+    SELECT * FROM connpool_deadlocks((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_deadlocks IS
+    'the last 100 statements that failed because of a deadlock (40P01), newest first, with the processes and locks that the server reported';
+
 CREATE FUNCTION connpool_leaks(
     pass bigint DEFAULT NULL,
     OUT kind text,
@@ -252,6 +305,21 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
     'the values of one metric, or of every metric, from since to until; there are no rows for times without samples';
 
+CREATE FUNCTION connpool_load_history(
+    since timestamptz DEFAULT now() - interval '1 hour',
+    until timestamptz DEFAULT now(),
+    resolution interval DEFAULT NULL
+) RETURNS TABLE (
+    sample_time timestamptz,
+    resolution interval,
+    wait_class text,
+    avg_sessions double precision
+)
+AS 'MODULE_PATHNAME', 'connpool_load_history_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 30000;
+COMMENT ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) IS
+    'the average number of busy sessions of the whole server by wait class from since to until; there are no rows for times without samples';
+
 CREATE FUNCTION connpool_plot(
     metric text,
     since interval DEFAULT interval '1 hour',
@@ -306,6 +374,16 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_load(timestamptz, timestamptz) IS
     'the average number of busy sessions from since to until, by pool, wait and statement, the largest first; their sum is the average number of busy sessions';
 
+CREATE FUNCTION connpool_load_plot(
+    since interval DEFAULT interval '1 hour',
+    width integer DEFAULT 72,
+    height integer DEFAULT 16
+) RETURNS SETOF text
+AS 'MODULE_PATHNAME', 'connpool_load_plot_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 20;
+COMMENT ON FUNCTION connpool_load_plot(interval, integer, integer) IS
+    'the busy sessions of the whole server by wait class as a stacked text chart, with a line at the number of processors';
+
 CREATE FUNCTION connpool_alerts(
     pass bigint DEFAULT NULL,
     OUT metric_name text,
@@ -349,6 +427,61 @@ CREATE VIEW connpool_alert_log AS
     SELECT * FROM connpool_alert_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alert_log IS
     'the last 1000 status changes of alerts, newest first; seq numbers the changes and is part of each notification; numbers can repeat after a crash';
+
+CREATE FUNCTION connpool_incidents(
+    pass bigint DEFAULT NULL,
+    OUT id bigint,
+    OUT started_at timestamptz,
+    OUT ended_at timestamptz,
+    OUT status text,
+    OUT metrics text[],
+    OUT message text,
+    OUT peak_connections integer,
+    OUT peak_blocked integer,
+    OUT refused bigint,
+    OUT failed_queries bigint,
+    OUT snapshots integer
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_incidents_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
+COMMENT ON FUNCTION connpool_incidents(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_incidents AS
+    SELECT * FROM connpool_incidents((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_incidents IS
+    'the last 50 incidents, newest first: periods in which an alert was not OK or connections were refused for want of a slot; ended_at is NULL while one is on';
+
+CREATE FUNCTION connpool_incident_sessions(
+    pass bigint DEFAULT NULL,
+    OUT incident_id bigint,
+    OUT snapshot integer,
+    OUT at timestamptz,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT client_addr inet,
+    OUT state text,
+    OUT wait_event_type text,
+    OUT wait_event text,
+    OUT state_age interval,
+    OUT xact_age interval,
+    OUT queryid bigint,
+    OUT query text,
+    OUT root_blocker integer,
+    OUT blocks integer,
+    OUT sessions integer
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_incident_sessions_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
+COMMENT ON FUNCTION connpool_incident_sessions(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_incident_sessions AS
+    SELECT * FROM connpool_incident_sessions((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_incident_sessions IS
+    'the sessions in up to 8 snapshots of each incident, newest incident first: one row for each session that was not idle, up to 200, and one for each pool and state of all others, with pid NULL and their number in sessions';
 
 -- Counters of statements, sessions and failures
 
@@ -444,7 +577,9 @@ CREATE FUNCTION connpool_pools(
     OUT pool_max_uses integer,
     OUT pool_connection_timeout interval,
     OUT violations text[],
-    OUT avg_setup_time double precision
+    OUT avg_setup_time double precision,
+    OUT database_oid oid,
+    OUT role_oid oid
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_pools_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 50;
@@ -452,10 +587,39 @@ COMMENT ON FUNCTION connpool_pools(bigint) IS
     'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
 CREATE VIEW connpool_pools AS
-    SELECT * FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
+    SELECT p.database, p.role, p.application_name, p.connections, p.active, p.idle,
+           p.idle_in_transaction, p.peak_connections, p.peak_busy,
+           p.sessions_opened, p.sessions_closed, p.sessions_abandoned, p.sessions_failed,
+           p.sessions_killed, p.avg_session_seconds,
+           p.queries, p.failed_queries, p.transactions, p.avg_time, p.p95_time, p.busy_time,
+           p.pool_max, p.pool_min, p.pool_idle_timeout, p.pool_max_lifetime, p.pool_max_uses,
+           p.pool_connection_timeout, p.violations, p.avg_setup_time
+    FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
     'one row per pool, that is per database, role and application (grouped by connpool_monitor.application_grouping): its connections, and since the reset how its sessions ended, its statements and their times in milliseconds';
+
+CREATE FUNCTION connpool_load_stats(
+    pass bigint DEFAULT NULL,
+    OUT period text,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT wait_class text,
+    OUT avg_sessions double precision,
+    OUT share double precision
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_load_stats_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_load_stats(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_load_stats AS
+    SELECT * FROM connpool_load_stats((SELECT pass FROM _connpool_view_pass)) l
+    ORDER BY array_position(ARRAY['last_minute', 'last_hour', 'since_reset'], l.period),
+             l.avg_sessions DESC, l.database, l.role, l.application_name, l.wait_class;
+COMMENT ON VIEW connpool_load_stats IS
+    'for each pool and wait class, in the last minute, in the last hour and since the reset: the average number of busy sessions, and its share (0 to 1) of all busy sessions; cpu means that a session is active and does not wait';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,
@@ -695,7 +859,7 @@ CREATE VIEW connpool_pgbouncer_stats AS
 COMMENT ON VIEW connpool_pgbouncer_stats IS
     'SHOW STATS of each PgBouncer: totals since it started and averages of its last stats_period; times in microseconds, age is the age of the answer';
 
--- Health, metrics, audit, and the extension itself
+-- Health, metrics, candidates, the extension itself, and the audit
 
 CREATE FUNCTION connpool_health() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'connpool_health_1_0'
@@ -708,17 +872,6 @@ AS 'MODULE_PATHNAME', 'connpool_metrics_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_metrics() IS
     'all metrics in the Prometheus text format 0.0.4, as /metrics serves them over HTTP';
-
-CREATE FUNCTION connpool_audit() RETURNS TABLE (
-    practice text,
-    status text,
-    evidence text,
-    advice text
-)
-AS 'MODULE_PATHNAME', 'connpool_audit_1_0'
-LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 7;
-COMMENT ON FUNCTION connpool_audit() IS
-    'seven practices for database connections, each rated by what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
 
 CREATE FUNCTION connpool_batch_candidates(
     pass bigint DEFAULT NULL,
@@ -800,6 +953,305 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters", "history", "alerts" or "all" of them';
 
+-- The seven practices of the source document, each rated by what the views show. The function
+-- reads with the privileges of its caller, who needs those of pg_monitor.
+--
+-- All names are bound when the extension is created, so the caller's search_path has no effect. A
+-- function or operator of a user in the same schema would match better than PostgreSQL's own if it
+-- had exactly the types of the arguments. So functions that accept any type are qualified, and
+-- other arguments have the types of PostgreSQL's function or operator.
+CREATE FUNCTION connpool_audit() RETURNS TABLE (
+    practice text,
+    status text,
+    evidence text,
+    advice text
+)
+LANGUAGE SQL VOLATILE PARALLEL RESTRICTED ROWS 7
+BEGIN ATOMIC
+WITH info AS (
+    SELECT i.samples, i.samples_missed, i.failures_exact,
+           -- the problem may name several; those of the sampler begin with these words
+           coalesce(i.problem NOT LIKE '%the sampler %', true) AS is_sampling,
+           greatest(extract(epoch FROM clock_timestamp() - i.stats_reset), 0) AS seconds
+    FROM connpool_info() i
+), health AS (
+    SELECT connpool_health() AS document
+), metric AS (
+    SELECT m.metric_name, m.current_value, m.status,
+           -- silent metrics are not among the checks; a threshold that is off is null
+           coalesce(c.metric ->> 'warning', c.metric ->> 'critical') IS NOT NULL AS raises_alerts
+    FROM health, get_connection_stats() m,
+         LATERAL (SELECT health.document -> 'checks' -> m.metric_name AS metric) c
+), pool AS (
+    SELECT p.*,
+           pg_catalog.format(
+               '%s (%I in %I)',
+               CASE p.application_name
+                   WHEN '' THEN '(no application name)' ELSE quote_ident(p.application_name)
+               END, p.role, p.database) AS label,
+           p.sessions_opened >= 50 AND p.transactions < 5 * p.sessions_opened AS churns
+    FROM connpool_pools(NULL::bigint) p
+), pools AS (
+    SELECT coalesce(sum(p.sessions_opened)::bigint, 0) AS opened,
+           coalesce(sum(p.transactions)::bigint, 0) AS transactions,
+           count(*) FILTER (WHERE p.churns) AS churning,
+           coalesce(sum(p.sessions_abandoned)::bigint, 0) AS abandoned,
+           coalesce(sum(p.sessions_closed + p.sessions_abandoned
+                        + p.sessions_failed + p.sessions_killed)::bigint, 0) AS ended
+    FROM pool p
+), leaks AS (
+    SELECT sum(l.suspects) AS suspects, sum(l.detected)::bigint AS detected,
+           sum(l.released) AS released,
+           sum(l.detected) FILTER (WHERE l.kind = 'idle_in_transaction')::bigint
+               AS idle_in_transaction
+    FROM connpool_leak_stats l
+), error AS (
+    SELECT e.* FROM connpool_errors e
+),
+
+pooling AS (
+    SELECT pg_catalog.concat(
+               pg_catalog.format(
+                   '%s sessions opened in %s s ran %s transactions each', p.opened,
+                   round(i.seconds),
+                   coalesce(round(p.transactions::numeric / nullif(p.opened, 0)::numeric, 1), 0.0)),
+               CASE WHEN c.pooled IS NOT NULL THEN
+                   pg_catalog.format('; %s connections come through PgBouncer, %s directly',
+                                     c.pooled, c.direct)
+               END,
+               CASE WHEN w.label IS NOT NULL THEN
+                   pg_catalog.format(
+                       '; %s pool%s sessions for fewer than 5 transactions, most of them %s: '
+                       '%s sessions with %s',
+                       p.churning, CASE p.churning WHEN 1 THEN ' opens' ELSE 's open' END,
+                       w.label, w.sessions_opened,
+                       round(w.transactions::numeric / w.sessions_opened::numeric, 1))
+               END) AS evidence,
+           CASE
+               WHEN w.label IS NOT NULL THEN ARRAY[
+                   CASE WHEN c.opens_too_fast OR w.sessions_opened::numeric >= i.seconds
+                       THEN 'WARNING' ELSE 'ADVICE' END,
+                   'Let that application keep its connections: a pool in its driver, or PgBouncer '
+                   'in front of it. connpool_pool_advice says how many it needs, and in which '
+                   'mode.']
+               WHEN c.direct >= 10 AND c.direct > c.pooled THEN ARRAY['ADVICE',
+                   'Most connections bypass the pooler: see connpool_sessions where pooled_by is '
+                   'NULL.']
+               WHEN c.opens_too_fast THEN ARRAY['WARNING',
+                   'Connections are opened faster than connections_per_second allows: see '
+                   'sessions_opened in connpool_pools.']
+               WHEN p.transactions < 100 THEN ARRAY['UNKNOWN', NULL]
+               ELSE ARRAY['OK', NULL]
+           END AS verdict
+    FROM info i, pools p,
+         (SELECT (health.document #>> '{stats,pooledConnections}')::integer AS pooled,
+                 (SELECT m.current_value FROM metric m
+                  WHERE m.metric_name = 'direct_connections') AS direct,
+                 EXISTS (SELECT FROM metric m
+                         WHERE m.metric_name = 'connections_per_second' AND m.status <> 'OK')
+                     AS opens_too_fast
+          FROM health) c
+         LEFT JOIN (SELECT label, sessions_opened, transactions FROM pool
+                    WHERE churns ORDER BY sessions_opened DESC LIMIT 1) w ON true
+),
+
+retries AS (
+    SELECT CASE WHEN count(*) > 0 THEN
+               pg_catalog.format(
+                   '%s errors that trying again could help: %s', sum(e.errors),
+                   left(string_agg(pg_catalog.format('%s %s %s times', e.sqlstate,
+                                                     e.condition_name, e.errors), ', '), 400))
+               ELSE pg_catalog.format('no error that trying again could help in %s s',
+                                      (SELECT round(i.seconds) FROM info i))
+           END AS evidence,
+           CASE WHEN count(*) > 0 THEN ARRAY['UNKNOWN',
+               'The server cannot see whether clients try again. They should, a few times and '
+               'after growing pauses: whole transactions after 40001 and 40P01, connections after '
+               '53300 and 57P03. Never after a refused password.']
+               ELSE ARRAY['OK', NULL]
+           END AS verdict
+    FROM error e
+    WHERE e.retryable
+),
+
+monitoring AS (
+    SELECT pg_catalog.format(
+               '%s samples taken and %s missed since the start; %s of %s metrics raise alerts; '
+               'statements are %s%s', i.samples, i.samples_missed, m.alerting, m.metrics,
+               CASE WHEN t.is_on THEN 'counted' ELSE 'not counted' END,
+               CASE WHEN NOT i.failures_exact
+                   THEN '; log_min_messages hides some failures' END) AS evidence,
+           CASE
+               WHEN NOT i.is_sampling THEN ARRAY['WARNING',
+                   'The sampler does not run: see problem in connpool_info().']
+               WHEN m.alerting = 0 THEN ARRAY['WARNING',
+                   'No metric raises an alert: every threshold is off or silent. Set some, or '
+                   'nobody is warned.']
+               WHEN NOT t.is_on THEN ARRAY['ADVICE', 'Turn connpool_monitor.track_queries on.']
+               WHEN NOT i.failures_exact THEN ARRAY['ADVICE',
+                   'Let log_min_messages show ERROR, so that every failure is counted.']
+               ELSE ARRAY['OK', NULL]
+           END AS verdict
+    FROM info i,
+         (SELECT count(*) AS metrics, count(*) FILTER (WHERE raises_alerts) AS alerting
+          FROM metric) m,
+         (SELECT current_setting('connpool_monitor.track_queries')::boolean AS is_on) t
+),
+
+-- The timeouts that a new session of a role in a database would have, for each pair that has had
+-- sessions. Without superusers, because they can change any setting.
+role_database AS (
+    SELECT DISTINCT p.role_oid, r.rolname, p.database_oid, d.datname,
+           pg_catalog.format('%I in %I', p.role, p.database) AS label
+    FROM pool p
+    -- by OID, because the view replaces characters in names that the client does not have
+    JOIN pg_roles r ON r.oid = p.role_oid AND NOT r.rolsuper
+    JOIN pg_database d ON d.oid = p.database_oid
+    WHERE p.sessions_opened > 0 OR p.connections > 0
+), timeout (position, name, sqlstate, note) AS (
+    -- the first three are required; cancel requests and NOWAIT raise two of the SQLSTATEs too
+    VALUES (1, 'statement_timeout', '57014', ' (cancelled statements included)'),
+           (2, 'lock_timeout', '55P03', ' (NOWAIT included)'),
+           (3, 'idle_in_transaction_session_timeout', '25P03', ''),
+           (4, 'idle_session_timeout', '57P05', ''),
+           (5, 'tcp_keepalives_idle', NULL, NULL)
+), effective AS (
+    -- The most specific entry of pg_db_role_setting applies: first that of the role in the
+    -- database, then those of the role, of the database and of all roles. Without an entry, the
+    -- server's value applies. The query cannot see that value, and takes it for 0, if such an
+    -- entry or the startup packet has overridden it for the caller's own session. A keepalive
+    -- setting at its default counts as unset, because the operating system then decides.
+    SELECT p.*, t.position, t.name,
+           coalesce(own.value, server.value, '0') !~ '^0+[a-z]*$' AS is_set
+    FROM role_database p
+    CROSS JOIN timeout t
+    LEFT JOIN LATERAL (
+        SELECT substr(c, length(t.name) + 2) AS value
+        FROM pg_db_role_setting s, pg_catalog.unnest(s.setconfig) AS c
+        WHERE s.setdatabase IN (0::oid, p.database_oid)
+          AND s.setrole IN (0::oid, p.role_oid)
+          AND starts_with(c, t.name || '=')
+        ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid
+        LIMIT 1) own ON true
+    LEFT JOIN LATERAL (
+        SELECT g.reset_val AS value
+        FROM pg_settings g
+        WHERE g.name = t.name
+          AND g.source NOT IN ('global', 'database', 'user', 'database user', 'client')
+          AND NOT (g.source = 'default' AND g.name LIKE 'tcp%')) server ON true
+), lacking AS (
+    SELECT left(string_agg(p.label, ', ' ORDER BY p.rolname, p.datname), 400) AS labels,
+           bool_or(p.lacks_idle_in_transaction) AS lacks_idle_in_transaction
+    FROM (SELECT e.label, e.rolname, e.datname,
+                 bool_or(e.position = 3) AS lacks_idle_in_transaction
+          FROM effective e
+          WHERE e.position <= 3 AND NOT e.is_set
+          GROUP BY e.label, e.rolname, e.datname) p
+), timeouts AS (
+    SELECT CASE WHEN n.pairs = 0 THEN 'no ordinary role has had a session yet' ELSE
+               (SELECT string_agg(
+                           pg_catalog.format('%s is set for %s of %s', t.name, t.is_set, n.pairs)
+                           || CASE WHEN t.sqlstate IS NULL THEN '' ELSE
+                                  pg_catalog.format(' and fired %s times%s',
+                                                    coalesce(e.errors, 0), t.note) END,
+                           ', ' ORDER BY t.position)
+                FROM (SELECT t.*, (SELECT count(*) FROM effective e
+                                   WHERE e.position = t.position AND e.is_set) AS is_set
+                      FROM timeout t) t
+                LEFT JOIN error e ON e.sqlstate = t.sqlstate)
+           END AS evidence,
+           CASE
+               WHEN n.pairs = 0 THEN ARRAY['UNKNOWN', NULL]
+               WHEN l.labels IS NULL THEN ARRAY['OK', NULL]
+               ELSE ARRAY[
+                   CASE WHEN l.lacks_idle_in_transaction AND leaks.idle_in_transaction > 0
+                       THEN 'WARNING' ELSE 'ADVICE' END,
+                   'Set them by role or database, as in ALTER ROLE app SET statement_timeout = '
+                   '''30s''; lock_timeout and idle_in_transaction_session_timeout likewise. One is '
+                   'missing for ' || l.labels || '.']
+           END AS verdict
+    FROM (SELECT count(*) AS pairs FROM role_database) n, lacking l, leaks
+),
+
+-- The views fail without pg_stat_statements, so they are read only if it can be.
+statements AS (
+    SELECT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'pg_stat_statements.max')
+           AND EXISTS (
+               SELECT FROM pg_extension e
+               JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass::oid
+                    AND d.refobjid = e.oid
+                    AND d.classid = 'pg_proc'::regclass::oid AND d.deptype = 'e'
+               JOIN pg_proc p ON p.oid = d.objid
+               WHERE e.extname = 'pg_stat_statements' AND p.proname = 'pg_stat_statements'
+                 AND has_function_privilege(p.oid, 'EXECUTE')) AS can_be_read
+), candidates (practice, statements, total_time, pattern, advice) AS (
+    SELECT 'caching', count(*), sum(c.total_time), 'repeated reads of what hardly changes',
+           'See connpool_cache_candidates: the application could cache their results for a while.'
+    FROM connpool_cache_candidates c
+    WHERE (SELECT s.can_be_read FROM statements s)
+    UNION ALL
+    SELECT 'batching', count(*), sum(c.total_time),
+           'loops over single rows (with confidence high)',
+           'See connpool_batch_candidates: replace each loop by one statement that handles many '
+           'rows.'
+    FROM connpool_batch_candidates c
+    WHERE c.confidence = 'high' AND (SELECT s.can_be_read FROM statements s)
+), of_statements AS (
+    SELECT c.practice,
+           CASE WHEN s.can_be_read THEN
+               pg_catalog.format('%s statement%s like %s, %s ms in all', c.statements,
+                                 CASE c.statements WHEN 1 THEN ' looks' ELSE 's look' END,
+                                 c.pattern, coalesce(round(c.total_time::numeric), 0))
+               ELSE 'pg_stat_statements is not available'
+           END AS evidence,
+           CASE
+               WHEN NOT s.can_be_read THEN ARRAY['UNKNOWN',
+                   'Add pg_stat_statements to shared_preload_libraries, and CREATE EXTENSION '
+                   'pg_stat_statements in this database.']
+               WHEN c.statements > 0 THEN ARRAY['ADVICE', c.advice]
+               ELSE ARRAY['OK', NULL]
+           END AS verdict
+    FROM candidates c, statements s
+),
+
+clean_up AS (
+    SELECT pg_catalog.format(
+               '%s leak suspects in %s s, %s of them came back to work, %s are there now; '
+               'clients abandoned %s of %s sessions that ended',
+               l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
+               AS evidence,
+           CASE
+               WHEN l.suspects > 0 THEN ARRAY['WARNING',
+                   'connpool_leaks lists them, and how many sessions wait for each. End a session '
+                   'with pg_terminate_backend(), a prepared transaction with ROLLBACK PREPARED.']
+               WHEN l.detected > 0 THEN ARRAY['ADVICE',
+                   'connpool_leak_log says which applications forgot a connection, and for how '
+                   'long. Release it in a finally block, or where the language has them, by a '
+                   'scope.']
+               WHEN p.abandoned >= 10 AND 10 * p.abandoned > p.ended THEN ARRAY['ADVICE',
+                   'Clients disappear without closing their connections: see sessions_abandoned '
+                   'in connpool_pools. Close pools when the application stops.']
+               WHEN p.opened = 0 THEN ARRAY['UNKNOWN', NULL]
+               ELSE ARRAY['OK', NULL]
+           END AS verdict
+    FROM info i, pools p, leaks l
+)
+
+SELECT 'connection pooling', verdict[1], evidence, verdict[2] FROM pooling
+UNION ALL
+SELECT 'retries', verdict[1], evidence, verdict[2] FROM retries
+UNION ALL
+SELECT 'monitoring', verdict[1], evidence, verdict[2] FROM monitoring
+UNION ALL
+SELECT 'timeouts', verdict[1], evidence, verdict[2] FROM timeouts
+UNION ALL
+SELECT practice, verdict[1], evidence, verdict[2] FROM of_statements
+UNION ALL
+SELECT 'resource clean-up', verdict[1], evidence, verdict[2] FROM clean_up;
+END;
+COMMENT ON FUNCTION connpool_audit() IS
+    'seven practices for database connections, each rated by what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
+
 -- PUBLIC may read counts only, through get_connection_stats() and connpool_health(). pg_monitor
 -- may read everything else, which includes names and statements. Only superusers and roles to
 -- which they grant it may call connpool_reset().
@@ -807,7 +1259,9 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_session_history(timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
@@ -817,10 +1271,12 @@ REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 -- default. The functions behind views check their callers themselves.
 GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
-    connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
+    connpool_blocked_queries(bigint), connpool_lock_log(bigint), connpool_deadlocks(bigint),
+    connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
     slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
+    connpool_incidents(bigint), connpool_incident_sessions(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
-    connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
+    connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
     connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint), connpool_pgbouncer(bigint),
     connpool_pgbouncer_pools(bigint), connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
     connpool_cache_candidates(bigint)
@@ -833,17 +1289,20 @@ GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_session_history(timestamptz, timestamptz) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load(timestamptz, timestamptz) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_leaks, connpool_leak_log, connpool_leak_stats, slow_queries,
-    connpool_alerts, connpool_alert_log,
+    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks, connpool_leak_log,
+    connpool_leak_stats, slow_queries,
+    connpool_alerts, connpool_alert_log, connpool_incidents, connpool_incident_sessions,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
     connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,
-    connpool_pool_advice, connpool_session_features,
+    connpool_load_stats, connpool_pool_advice, connpool_session_features,
     connpool_batch_candidates, connpool_cache_candidates,
     connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats
     TO pg_monitor;

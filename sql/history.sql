@@ -34,6 +34,23 @@ FROM connpool_load(until => clock_timestamp()) WHERE wait_event = 'PgSleep' LIMI
 SELECT count(*) FROM connpool_session_history(now(), now() - interval '1 hour');
 SELECT count(*) FROM connpool_load(now(), now() - interval '1 hour');
 
+-- load by wait class: this session sleeps until a sample has found it asleep
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        PERFORM pg_sleep(0.11);
+        EXIT WHEN (SELECT count(*) > 0 FROM connpool_load_stats
+                   WHERE period = 'last_minute' AND wait_class = 'timeout' AND database = current_database());
+    END LOOP;
+END $$;
+SELECT period, bool_and(avg_sessions > 0) AS has_load, round(sum(share)::numeric, 6) AS shares
+FROM connpool_load_stats GROUP BY period ORDER BY period;
+SELECT wait_class, max(avg_sessions) > 0 OR wait_class <> 'timeout' AS has_slept
+FROM connpool_load_history(now() - interval '5 minutes', clock_timestamp()) GROUP BY 1 ORDER BY 1;
+SELECT count(*) FROM connpool_load_history(now() - interval '1 day', now() - interval '23 hours');
+SELECT count(*) > 0 AS all_of_it FROM connpool_load_history(NULL, NULL, NULL);
+SELECT * FROM connpool_load_history(resolution => '7 minutes');
+
 -- health agrees with the counts and says when it looked
 SELECT h ->> 'status' AS status, (h ->> 'timestamp') ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$' AS is_iso,
        abs(extract(epoch FROM clock_timestamp() - (h ->> 'timestamp')::timestamptz)) < 60 AS is_now,
@@ -69,3 +86,6 @@ SELECT connpool_plot('nonsense');
 SELECT connpool_plot('total_connections', width => 19);
 SELECT count(*) AS lines FROM connpool_plot('average_query_time_ms', width => 20, height => 3);
 SELECT connpool_plot('total_connections', interval '-1 hour');
+SELECT count(*) AS lines FROM connpool_load_plot(width => 60, height => 5);
+SELECT connpool_load_plot(height => 2);
+SELECT connpool_load_plot(interval '-1 hour');

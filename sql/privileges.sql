@@ -32,6 +32,8 @@ SELECT * FROM connpool_alert_log;
 SELECT * FROM connpool_history();
 SELECT * FROM connpool_session_history();
 SELECT * FROM connpool_load();
+SELECT * FROM connpool_load_stats;
+SELECT * FROM connpool_load_history();
 SELECT * FROM connpool_info();
 -- nor by the functions behind the views
 SELECT * FROM connpool_live_sessions('connpool_sessions');
@@ -46,6 +48,7 @@ SELECT * FROM connpool_alert_log();
 SELECT * FROM connpool_errors();
 SELECT * FROM connpool_rejections();
 SELECT * FROM connpool_rejection_log();
+SELECT * FROM connpool_load_stats();
 SELECT connpool_reset();
 
 -- a grant on the view is enough, and reveals no more than pg_stat_activity

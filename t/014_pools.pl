@@ -292,6 +292,15 @@ is( $node->safe_psql(
 	'after a restart only one pool is named (other)');
 $node->stop('fast');
 
+# without the server: the cost of an eviction, under a lock, does not depend on the number of pools
+my $owners = compile_unit('owners');
+foreach (split /\n/, `$owners`)
+{
+	my ($pools, $examined, $searches) = split / /;
+	cmp_ok($examined, '<=', 256, "with $pools pools a search examines at most 256");
+	cmp_ok($searches, '<=', 1 + $pools / 64, "with $pools pools the only unused pool is found");
+}
+
 # shared memory requested at startup is enough for the largest settings
 my $large = new_node('large', <<'CONF', stopped => 1);
 connpool_monitor.max_pools = 20000

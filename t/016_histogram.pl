@@ -7,19 +7,10 @@ use warnings FATAL => 'all';
 use PostgreSQL::Test::Utils;
 use POSIX qw(ceil);
 use Test::More;
+use Connpool;
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my $source = $ENV{TESTDIR};
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-Wall',
-		'-I', $include,
-		'-I', "$source/src",
-		'-o', "$dir/histogram",
-		"$source/t/unit/histogram.c", "$source/src/base/histogram.c",
-		'-lm'),
-	0,
-	'the arithmetic compiles without the server') or BAIL_OUT('no compiler');
+my $input = PostgreSQL::Test::Utils::tempdir() . '/input';
+my $histogram = compile_unit('histogram', 'base/histogram');
 
 # the same numbers in every run
 my $state = 42;
@@ -42,9 +33,9 @@ foreach my $name (sort keys %inputs)
 {
 	my @values = @{ $inputs{$name} };
 	my @sorted = sort { $a <=> $b } @values;
-	unlink("$dir/input");
-	append_to_file("$dir/input", join("\n", @values) . "\n");
-	my @lines = split /\n/, `$dir/histogram < $dir/input`;
+	unlink($input);
+	append_to_file($input, join("\n", @values) . "\n");
+	my @lines = split /\n/, `$histogram < $input`;
 	my @percentiles = split / /, shift @lines;
 	my ($outside, $wide) = (0, 0);
 

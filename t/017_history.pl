@@ -22,16 +22,27 @@ my $node;
 # libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process
 # titles, so that only a young process reads the clock's file. Terminate the sampler to make the
 # next one read it.
-sub set_clock
+sub write_clock
 {
-	my $offset = shift;
+	my ($offset) = @_;
 	# in one step: libfaketime ends a process that reads an empty file
 	append_to_file("$clock.new", "$offset\n");
 	rename("$clock.new", $clock) or die $!;
-	return unless $node && $node->{_pid};
-	my $sampler =
-	  sql($node,
+	return;
+}
+
+sub sampler_pid
+{
+	return sql($node,
 		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
+}
+
+sub set_clock
+{
+	my ($offset) = @_;
+	write_clock($offset);
+	return unless $node && $node->{_pid};
+	my $sampler = sampler_pid();
 	sql($node, "SELECT pg_terminate_backend($sampler)");
 	$node->poll_query_until('postgres', <<~"SQL") or die 'no other sampler starts';
 		SELECT count(*) = 1
@@ -55,7 +66,8 @@ sub start
 }
 
 set_clock('+0');
-$node = new_node('main', "log_timezone = 'UTC'\ntimezone = 'UTC'", stopped => 1);
+$node =
+  new_node('main', "log_timezone = 'UTC'\ntimezone = 'UTC'\nmax_connections = 20\n", stopped => 1);
 start();
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 
@@ -254,12 +266,42 @@ sub limit_of_limited
 	return sql($node, q{SELECT pool_max FROM connpool_pools WHERE role = 'limited'});
 }
 is(limit_of_limited(), 3, 'a session that opens while the clock is ahead sets the policy');
+
+# Open sessions until so many slots are taken, and let one more connection of the role be refused.
+# Return the health after that.
+sub health_after_refusal
+{
+	my ($slots, $role) = @_;
+	my $taken = sql($node, <<~'SQL');
+		SELECT count(*)
+		FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+		SQL
+	my @fillers = map { session($node, 'filler') } 1 .. $slots - $taken;
+	ok(!connects($node->connstr('postgres') . " user=$role"), "$role is refused");
+	leave($_) foreach @fillers;
+	return health();
+}
+sub health { return sql($node, q{SELECT connpool_health() ->> 'status'}); }
+my $super = getpwuid($<);
+is(health_after_refusal(20, $super), 'unhealthy', 'a refusal makes the server unhealthy');
 my $forgotten = session($node, 'forgotten');
 $forgotten->query_safe('BEGIN; SELECT 1');
 sql($node, 'SELECT 1') foreach 1 .. 50;
 wait_samples($node, 3);
+
+# the clock is set back while the sampler hangs
+my $sampler = sampler_pid();
+kill 'STOP', $sampler;
+write_clock('+' . ($seconds - 7200));
+poll_ok(
+	$node,
+	q{SELECT problem LIKE 'the sampler has taken no sample%' FROM connpool_info()},
+	'a sampler that hangs while the clock is set back is reported');
+kill 'CONT', $sampler;
 set_clock('+' . ($seconds - 7200));
 wait_samples($node, 3);
+isnt(health(), 'unhealthy', 'a refusal before the clock was set back is not recent');
 is(sql($node, <<~'SQL'), 't|t|t', 'a session has its age after the clock was set back');
 	SELECT xact_age > '0.2 s', xact_age < '1 min', state_age < '1 min'
 	FROM connpool_sessions
@@ -271,6 +313,8 @@ is(sql($node, <<~'SQL'), 't', 'the oldest transaction has its age after the cloc
 	WHERE metric_name = 'oldest_transaction_seconds'
 	SQL
 leave($forgotten);
+is(health_after_refusal(17, 'limited'),
+	'unhealthy', 'a refusal for another reason after that is recent');
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 1');
 is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
 my %periods =
@@ -330,7 +374,7 @@ is(scalar(grep { /C\x{2501}/ } @lines), 1, 'a chart draws the critical threshold
 like($lines[12], qr/\x{b7}/, 'a chart distinguishes missing samples from zero');
 like(
 	$lines[-1],
-	qr/mean .* highest .* W warning 77\.6 .* C critical 92\.15 .* no value/,
+	qr/mean .* highest .* W warning 13\.6 .* C critical 16\.15 .* no value/,
 	'the legend has the mean, the maximum and the thresholds');
 @lines = split /\n/, $node->safe_psql('postgres', <<~'SQL');
 	SET client_encoding = 'LATIN1';

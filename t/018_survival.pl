@@ -209,7 +209,7 @@ sub unusable
 			$node, qr/DETAIL:  It is kept as "pg_stat\/connpool_monitor.stat.unusable"/, $offset),
 		1,
 		"a file that is $name is logged with its new name");
-	ok(-e "$file.unusable", "a file that is $name is kept");
+	ok(-e "$file.unusable" || -l "$file.unusable", "a file that is $name is kept");
 	is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 		'0', "a file that is $name restores no counters");
 	is(sql($node, <<~'SQL'), '0', "a file that is $name restores no history");
@@ -229,7 +229,7 @@ unusable(
 unusable(
 	'changed in one bit',
 	'is damaged: its checksum is wrong',
-	sub { my $bad = $whole; substr($bad, 5000, 1) ^= "\x10"; write_file($bad) });
+	sub { my $bad = $whole; substr($bad, length($bad) / 2, 1) ^= "\x10"; write_file($bad) });
 unusable(
 	'another format',
 	'is not one of connpool_monitor',
@@ -251,25 +251,18 @@ unusable(
 		close $out;
 	});
 unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
+unusable(
+	'a symbolic link to itself',
+	'cannot be opened: Too many levels of symbolic links',
+	sub { unlink($file); symlink($file, $file) });
 
 # the check of the header alone: every truncation and many changed bytes
 {
-	my $dir = PostgreSQL::Test::Utils::tempdir();
-	chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-	chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-	is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-			'-O1', '-I',
-			$include, '-I',
-			"$ENV{TESTDIR}/src", '-o',
-			"$dir/check", "$ENV{TESTDIR}/t/unit/file_header.c",
-			"$ENV{TESTDIR}/src/base/file_header.c", '-L',
-			$libraries, '-lpgport'),
-		0,
-		'the check compiles without the server') or BAIL_OUT('no compiler');
+	my $check = compile_unit('file_header', 'base/file_header');
 	unlink($file);
 	write_file($whole);
 	chmod(0600, $file);
-	my $found = `$dir/check '$file' $identifier 10000`;
+	my $found = `$check '$file' $identifier 10000`;
 	my $size = length($whole);
 	is( $found,
 		"whole: taken\nforeign: belongs to another cluster\ncut: $size of $size\n"
@@ -289,7 +282,8 @@ sub crc32c
 sub sealed { my $body = shift; return $body . pack('L', crc32c($body)); }
 my $body = substr($whole, 0, -4);
 is(sealed($body), $whole, 'a file with the checksum of the test equals the original');
-(my $renamed = $body) =~ s/idle_in_transaction(\0+)/"metric_of_tomorrow\0" . $1/e;
+# a zero byte precedes the number of zero bytes that end the name
+(my $renamed = $body) =~ s/idle_in_transaction\0(.)/"metric_of_tomorrow\0" . chr(1 + ord $1)/se;
 write_file(sealed($renamed));
 $node->start;
 is(sql($node, <<~'SQL'), '0', 'a metric that the file does not have gets no history');
@@ -309,7 +303,56 @@ is( sql($node,
 is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
 	'4', 'pools are restored whatever metrics the file has');
 $node->stop('fast');
-# a valid checksum over invalid content: the whole file is validated before any of it is loaded
+
+# --- a valid checksum over invalid content: the whole file is validated before any of it is loaded
+# Return the records of a part of the file. In a record, a zero byte precedes the length of a run
+# of zero bytes.
+sub records
+{
+	my ($part) = @_;
+	$body =~ /\.\Q$part\E (\d+)\n/ or die "the file has no $part";
+	my ($size, $at, @records) = ($1, $+[0]);
+	while (substr($body, $at++, 1) eq '+')
+	{
+		my $record = '';
+		while (length($record) < $size)
+		{
+			my $byte = substr($body, $at++, 1);
+			$record .= $byte eq "\0" ? $byte x ord(substr($body, $at++, 1)) : $byte;
+		}
+		push @records, $record;
+	}
+	return @records;
+}
+
+# Return the contents of the file with bytes of a part's first record changed.
+sub changed
+{
+	my ($part, $offset, $bytes) = @_;
+	my ($old) = records($part);
+	my $new = $old;
+	substr($new, $offset, length($bytes)) = $bytes;
+	s/(\0{1,255})/"\0" . chr(length $1)/ge foreach $old, $new;
+	return $body =~ s/(\.\Q$part\E \d+\n\+)\Q$old\E/$1$new/r;
+}
+is(substr((records('leak counts'))[0], 0, 40),
+	"\0" x 40, 'the file counts nothing for sessions that are no leak');
+my $strange = 'has a content that this version cannot read';
+unusable('with a name that does not end',
+	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });
+# an alert ends with its culprit, of 640 bytes, and the id of its metric
+unusable(
+	'with a culprit that does not end',
+	$strange,
+	sub {
+		write_file(sealed(changed('alerts', length((records('alerts'))[0]) - 648, 'x' x 640)));
+	});
+unusable('with an unknown reason of a refusal',
+	$strange, sub { write_file(sealed(changed('rejection log', 24, "\xff"))) });
+unusable('with records of another size',
+	$strange, sub { write_file(sealed($body =~ s/\.errors 24\n/.errors 32\n/r)) });
+unusable('with a run of zeros that is longer than its record',
+	$strange, sub { write_file(sealed($body =~ s/(\.leak counts \d+\n\+\0)./$1\xff/sr)) });
 unusable(
 	'incomplete inside',
 	'has a content that this version cannot read',

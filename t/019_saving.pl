@@ -17,32 +17,31 @@ connpool_monitor.save_interval = '1s'
 CONF
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
 
-# --- a full history: replace the tiers of a file by full ones
+# --- a full history: replace the samples and the rollups of a file by full ones
 wait_samples($node, 2);
 $node->stop('fast');
-my $bytes = slurp_file($file);
-my $columns = unpack('Q', substr($bytes, 40, 8));
-my $at = 48 + 64 * $columns;
-my $head = substr($bytes, 0, $at);
-foreach my $size (8 + 8 + 4 * $columns, (8 + 10 * $columns) x 2)
-{
-	$at += 1 + $size while substr($bytes, $at, 1) eq '+';
-	is(substr($bytes, $at++, 1), '.', 'the file has the end of a tier where the test expects it');
-}
+my ($head, $sample_size, $rollup_size, $tail) =
+  slurp_file($file) =~ /^(.*?\.samples (\d+)\n).*?\.rollups (\d+)\n.*?(\.alerts \d+\n.*).{4}\z/s;
+my $columns = () = $head =~ /\+[a-z_]+\0/g;
+is($sample_size, 52 + 4 * $columns, 'a sample in the file has the size that the test expects');
+is($rollup_size, 52 + 12 * $columns, 'a rollup in the file has the size that the test expects');
 my $now = (time() - 946684800) * 1_000_000;
-my $tail = substr($bytes, $at, -4);
 
-sub tier
+# Return records with ascending times. A zero byte precedes the length of a run of zero bytes.
+sub rows
 {
 	my ($rows, $length, $row) = @_;
 	my $first = $now - $now % $length - $rows * $length;
-	return join('', map { '+' . pack('q', $first + $_ * $length) . $row } 0 .. $rows - 1) . '.';
+	my @records = map { pack('q', $first + $_ * $length) . $row } 0 .. $rows - 1;
+	s/(\0{1,255})/"\0" . chr(length $1)/ge foreach @records;
+	return join('', map { "+$_" } @records);
 }
 my $full =
 	$head
-  . tier(3660, 1_000_000, pack('lf', 1000, 3) . pack('f', 3) x $columns)
-  . tier(10081, 60_000_000, pack('ffS', 3, 3, 60) x $columns)
-  . tier(8785, 3_600_000_000, pack('ffS', 3, 3, 3600) x $columns)
+  . rows(3660, 1_000_000, pack('lff9', 1000, 3, (1) x 9) . pack('f', 3) x $columns)
+  . ".rollups $rollup_size\n"
+  . rows(10081, 60_000_000, pack('LLf9', 1, 60, (1) x 9) . pack('ffL', 3, 3, 60) x $columns)
+  . rows(8785, 3_600_000_000, pack('LLf9', 2, 3600, (1) x 9) . pack('ffL', 3, 3, 3600) x $columns)
   . $tail;
 my @table =
   map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
@@ -59,6 +58,10 @@ is(sql($node, <<~'SQL') >= 8785, 1, 'the history has all hours');
 is(sql($node, <<~'SQL') >= 10080, 1, 'the history has all minutes');
 	SELECT count(*)
 	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 minute')
+	SQL
+is(sql($node, <<~'SQL') >= 8784 * 9, 1, 'the load has all hours and classes');
+	SELECT count(*) FROM connpool_load_history('-infinity', 'infinity', '1 hour')
+	WHERE avg_sessions = 1
 	SQL
 
 # --- 5,000 pools: one for each application_name of a session

@@ -9,22 +9,10 @@ use warnings FATAL => 'all';
 
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Connpool;
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-my $source = $ENV{TESTDIR};
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-I',
-		$include, '-I',
-		"$source/src", '-o',
-		"$dir/alerts", "$source/t/unit/alerts.c",
-		"$source/src/rules/alerts.c", "$source/src/rules/catalogue.c",
-		'-L', $libraries,
-		'-lpgport', '-lm'),
-	0,
-	'the state machine compiles by itself'
-) or BAIL_OUT('the state machine compiles without the server');
+my $input = PostgreSQL::Test::Utils::tempdir() . '/input';
+my $alerts = compile_unit('alerts', 'rules/alerts', 'rules/catalogue');
 
 my $state = 7;
 sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
@@ -149,9 +137,9 @@ foreach my $case (
 	my @series = series($kind, 100_000);
 	# WARNING is reached first even if low values are bad
 	($_->[2], $_->[3]) = ($_->[3], $_->[2]) foreach $low_is_bad ? @series : ();
-	unlink("$dir/input");
-	append_to_file("$dir/input", join('', map { "@$_\n" } @series));
-	my @got = split /\n/, `$dir/alerts $metric $after $clear $repeat < $dir/input`;
+	unlink($input);
+	append_to_file($input, join('', map { "@$_\n" } @series));
+	my @got = split /\n/, `$alerts $metric $after $clear $repeat < $input`;
 	my @expected =
 	  model($low_is_bad, $metric eq 'rejected_connections' ? 0 : $after, $clear, $repeat, @series);
 	my ($first) = grep { ($got[$_] // '') ne $expected[$_] } 0 .. $#expected;

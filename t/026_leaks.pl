@@ -206,17 +206,8 @@ leave($_) foreach $listener, $leader, $denied;
 # A pool opens many sessions while it fills and none afterwards. This takes minutes, so compile the
 # rule alone.
 {
-	my $dir = PostgreSQL::Test::Utils::tempdir();
-	my $include = $node->config_data('--includedir-server');
-	is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-			'-O1', '-Wall',
-			'-I', $include,
-			'-I', "$ENV{TESTDIR}/src",
-			'-o', "$dir/leaks",
-			"$ENV{TESTDIR}/t/unit/leaks.c", "$ENV{TESTDIR}/src/rules/leaks.c"),
-		0,
-		'the judgement compiles by itself') or BAIL_OUT('the rule compiles without the server');
-	is(`$dir/leaks`, "0100100110\n",
+	my $leaks = compile_unit('leaks', 'rules/leaks');
+	is(`$leaks`, "01001000110\n",
 		'an idle session is a suspect if another opened later than a pool takes to fill');
 }
 

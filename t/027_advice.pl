@@ -138,19 +138,9 @@ is(advice('service', q{observed, recommended_size IS NULL, busy_p99 IS NULL}),
 	'00:00:00|t|t', 'advice starts afresh with a reset');
 
 # the buckets of busy connections, without the server
-my $dir = PostgreSQL::Test::Utils::tempdir();
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-Wall',
-		'-I', $include,
-		'-I', "$ENV{TESTDIR}/src",
-		'-o', "$dir/busy",
-		"$ENV{TESTDIR}/t/unit/busy.c", "$ENV{TESTDIR}/src/base/busy.c",
-		"$ENV{TESTDIR}/src/counters/pool_busy.c"),
-	0,
-	'the arithmetic compiles without the server') or BAIL_OUT('no compiler');
+my $busy = compile_unit('busy', 'base/busy', 'counters/pool_busy');
 my ($wrong, $wide, $last) = (0, 0, -1);
-my @lines = split /\n/, `$dir/busy`;
+my @lines = split /\n/, `$busy`;
 is(pop @lines, 'restart 1',
 	'a pool that a session left before a sampler ended is not in use for the next sampler');
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;

@@ -201,6 +201,15 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		WHERE pooler = 'transaction' AND database = 'postgres'
 		SQL
 	'12|t', 'the last answer of a pooler that is down is shown with its age');
+$node->safe_psql('postgres', $_)
+  foreach 'ALTER SYSTEM SET connpool_monitor.pool_waiting_clients_critical = 5',
+  q{ALTER SYSTEM SET connpool_monitor.alert_repeat = '1s'}, 'SELECT pg_reload_conf()';
+poll_ok($node, <<~"SQL", 'a repeated alert names no queue of a pooler that is down');
+	SELECT status = 'CRITICAL'
+	       AND culprit ~ '^Waiting for postgres of $user at statement: \\d+ clients[^;]*\$'
+	FROM connpool_alerts
+	WHERE metric_name = 'pool_waiting_clients'
+	SQL
 my $late = session($node, 'late');
 wait_samples($node, 15);
 is( $node->safe_psql('postgres', <<~'SQL'),

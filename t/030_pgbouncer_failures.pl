@@ -100,6 +100,7 @@ is(join("\n", grep { /geheim/ && !/LOG:  statement: / } split /\n/, slurp_file($
 # consoles that are absent at the start, hang before or after the login, or send nonsense
 my %bad = (
 	hang => Console->new('hang'),
+	trickle => Console->new('trickle'),
 	mute => Console->new('mute'),
 	garbage => Console->new('garbage'),
 	errors => Console->new('errors'),
@@ -114,7 +115,7 @@ ask(%bad,
 	odd => 'port=nonsense');
 poll_ok(
 	$node,
-	'SELECT count(*) = 9 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
+	'SELECT count(*) = 10 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
 	'all consoles but the good one have failed');
 my %said = map { my ($pooler, $up, $error) = split /\|/; ($pooler => "$up $error") } split /\n/,
   errors();
@@ -133,6 +134,9 @@ like(
 is( $said{hang},
 	'f no connection within its time',
 	'a console that never completes the login has failed in time');
+is( $said{trickle},
+	'f no connection within its time',
+	'a console that sends a byte a second has failed in time');
 is( $said{mute},
 	'f no whole answer within its time',
 	'a console that never answers a query has failed in time');
@@ -157,16 +161,16 @@ poll_ok($node, <<~'SQL', 'each console is retried after a pause');
 is( log_count(
 		$node,
 		'WARNING:  connpool_monitor: PgBouncer '
-		  . '"(hang|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer',
+		  . '"(hang|trickle|mute|garbage|errors|other|copy|away|nobody|odd)" does not answer',
 		$before),
-	9,
+	10,
 	'the server log has one line for each console');
 poll_ok(
 	$node,
 	q{SELECT max(retry_at) - now() > interval '3 s' FROM connpool_pgbouncer},
 	'the pauses between retries grow');
 is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before),
-	9, 'retries log no further line');
+	10, 'retries log no further line');
 is( $node->safe_psql(
 		'postgres', q{SELECT samples_missed = 0 AND problem IS NULL FROM connpool_info()}),
 	't',
@@ -187,11 +191,11 @@ is( errors(),
 $flood->stop;
 
 # nothing else that libpq queues makes the worker grow
-my %greedy = map { $_ => Console->new($_) } qw(notifications parameters welcome);
+my %greedy = map { $_ => Console->new($_) } qw(notifications parameters welcome notices);
 ask(%greedy);
 poll_ok(
 	$node,
-	'SELECT count(*) = 3 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
+	'SELECT count(*) = 4 FROM connpool_pgbouncer WHERE last_error IS NOT NULL',
 	'consoles that send messages without end have failed');
 my %reason = map { split /\|f\|/ } split /\n/, errors();
 is( $reason{notifications},
@@ -200,6 +204,7 @@ is( $reason{notifications},
 is( $reason{parameters},
 	'it sends more than it was asked for: is it PgBouncer?',
 	'last_error reports too many parameters');
+is($reason{notices}, 'it answers more than can be read', 'last_error reports too many notices');
 is( $reason{welcome},
 	'it sends too much before it lets in: is it PgBouncer?',
 	'last_error reports too many messages before the login');
@@ -232,13 +237,22 @@ my $large = Console->new(
 				}
 			} 1 .. 60000
 		]));
-ask(large => $large);
+my $crowd = Console->new(
+	Console::answers(18, servers => [ map { { remote_pid => 4000000 + $_ } } 1 .. 100_003 ]));
+ask(large => $large, crowd => $crowd);
 poll_ok(
 	$node,
-	'SELECT polls > 1 FROM connpool_pgbouncer',
+	q{SELECT polls > 1 FROM connpool_pgbouncer WHERE pooler = 'large'},
 	'a console with sixty thousand servers is read twice');
-is(errors(), 'large|t|', 'a console with sixty thousand servers is up without an error');
-$large->stop;
+poll_ok(
+	$node,
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'crowd'},
+	'a console with more servers than are kept is up');
+is(errors(), "crowd|t|\nlarge|t|", 'consoles with many servers are up without an error');
+is( $node->safe_psql('postgres', 'SELECT pooler, rows_dropped FROM connpool_pgbouncer ORDER BY 1'),
+	"crowd|3\nlarge|0",
+	'servers beyond a hundred thousand count as dropped');
+$_->stop foreach $large, $crowd;
 $node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer_interval = '100ms'");
 
 # a console that starts later, and a real one that stops, restarts and is paused
@@ -639,6 +653,15 @@ foreach my $case (
 		$is_ours ? 't' : 'f',
 		"$name: a session with the pid of a server connection is "
 		  . ($is_ours ? 'pooled' : 'not pooled'));
+	# this console has neither a pool_mode nor other settings
+	like(
+		$node->safe_psql('postgres', <<~'SQL'),
+			SELECT reasons[array_upper(reasons, 1)]
+			FROM connpool_pool_advice
+			WHERE application_name = 'session'
+			SQL
+		qr/^1 of its 1 connections come through PgBouncer every_pid$/,
+		'the advice omits settings that the console does not show') if $is_ours;
 	leave($session);
 	$console->stop;
 }

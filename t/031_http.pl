@@ -10,7 +10,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use FindBin;
+use IO::Socket::IP;
 use JSON::PP;
+use Socket qw(AF_INET6);
 use lib $FindBin::RealBin;
 use Connpool;
 use Http;
@@ -31,7 +33,8 @@ sub header { my ($name, @rest) = @_; return get($port, @rest)->{headers}{$name} 
 
 subtest 'every path is served in its format' => sub {
 	is(get($port, $_)->{status}, 200, "$_ is served")
-	  foreach qw(/ /metrics /health/database /api/status /api/pools /api/alerts /api/pgbouncer);
+	  foreach qw(/ /metrics /health/database /api/status /api/load /api/pools /api/alerts
+	  /api/incidents /api/pgbouncer);
 	my $health = get_json($port, '/health/database');
 	is($health->{database}{status}, 'healthy', 'a server without problems is healthy');
 	is( "$health->{pool}{active} $health->{pool}{total}",
@@ -596,6 +599,21 @@ subtest 'requests need the token of http_token_file' => sub {
 		200, 'the last token stays in force');
 	write_token("two words");
 	reload_logs('a token is one line', 'a token of two words is reported');
+
+	foreach my $rest ("x\n", "\nmore\n", "\n" x 50 . 'more')
+	{
+		write_token('x' x 255 . $rest);
+		reload_logs('cannot be used: it has more than 255 bytes',
+			'a token file with ' . length($rest) . ' bytes after 255 bytes is reported');
+		is(status('/metrics', Authorization => 'Bearer ' . 'x' x 255),
+			401, 'the first 255 bytes of a longer file are no token');
+	}
+	write_token('x' x 255 . "\r\n");
+	$node->reload;
+	ok( poll_http(
+			$port, '/metrics',
+			sub { $_[0]{status} == 200 }, Authorization => 'Bearer ' . 'x' x 255),
+		'a token may have 255 bytes');
 	unlike(slurp_file($node->logfile), qr/-secret/, 'the log has no token');
 };
 
@@ -621,6 +639,28 @@ subtest 'an address that other machines reach needs a token' => sub {
 	$node->reload;
 	ok(poll_http($port, '/health/database', sub { $_[0]{status} == 599 }),
 		'nothing listens after the token was removed');
+};
+
+subtest 'at * a port in use for IPv6 is reported' => sub {
+	my $taken = IO::Socket::IP->new(
+		Family => AF_INET6,
+		LocalHost => '::',
+		LocalPort => $port,
+		V6Only => 1,
+		ReuseAddr => 1,
+		Listen => 1) or plan skip_all => "no IPv6: $@";
+	my $offset = -s $node->logfile;
+	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.http_token_file = 'token'});
+	$node->restart;
+	ok(wait_until(sub { log_count($node, 'connpool_monitor: (no )?HTTP at \*', $offset) }),
+		'the worker has tried to listen');
+	is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+		'no HTTP: could not bind to it: Address already in use',
+		'connpool_info() reports the port that is in use for IPv6');
+	is(status('/health/database'), 599, 'the worker does not listen on IPv4 alone');
+	close $taken;
+	ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }),
+		'the worker listens when the port is free');
 };
 
 subtest 'invalid values of http_listen are refused' => sub {

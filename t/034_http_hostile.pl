@@ -53,6 +53,28 @@ get($port, $_)
 is_served('at first');
 my ($memory, $files) = (memory_kb(), files());
 
+# request targets in absolute form: the host in the target replaces that of the Host header
+foreach my $case (
+	[ "http://127.0.0.1:$port/metrics", 'localhost', 200 ],
+	[ "HTTP://localhost/metrics", 'evil.example', 200 ],
+	[ 'http://[::1]:9188/api/history?metric=total_connections', 'localhost', 200 ],
+	[ 'http://localhost', 'localhost', 200 ],
+	[ 'http://localhost/nothing', 'localhost', 404 ],
+	[ 'http://evil.example/metrics', 'localhost', 403 ],
+	[ 'http://evil.example/health/database', 'localhost', 200 ],
+	[ 'http://127.0.0.1:x@evil.example/metrics', 'localhost', 404 ],
+	[ 'http:///metrics', 'localhost', 404 ],
+	[ 'ftp://localhost/metrics', 'localhost', 404 ],
+	[ 'http://localhost/metrics', undef, 400 ])
+{
+	my ($target, $host, $status) = @$case;
+	my $header = defined $host ? "Host: $host\r\n" : '';
+	like(
+		raw($port, "GET $target HTTP/1.1\r\n${header}Connection: close\r\n\r\n"),
+		qr{^HTTP/1\.1 $status },
+		"GET $target with " . ($host ? "Host $host" : 'no Host') . " is answered with $status");
+}
+
 # slowloris: clients that send a byte now and then
 my @slow = map { http_connect($port) } 1 .. 150;
 foreach my $round (1 .. 3)

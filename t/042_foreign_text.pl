@@ -251,6 +251,8 @@ poll_ok($node, <<~'SQL', 'a culprit quotes names that have punctuation');
 	FROM connpool_alerts
 	WHERE metric_name = 'total_connections'
 	SQL
+ok(wait_until(sub { log_count($node, 'DETAIL:  .*"web 900 \(shop in shop\), x" 6 \(') }),
+	'the server log quotes them too');
 
 # functions of a user with the names of the extension's, and other arguments
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');
@@ -259,8 +261,22 @@ $node->safe_psql('crowded', <<~'SQL');
 	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
 	CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'
 	SQL
+# and functions that match the arguments in connpool_audit() better than PostgreSQL's own
+$node->safe_psql('crowded', <<~'SQL');
+	CREATE FUNCTION connpool_pools(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+	CREATE FUNCTION format(text, text, text, text) RETURNS text LANGUAGE plpgsql
+	  AS $$ BEGIN RAISE 'trapped'; END $$;
+	CREATE FUNCTION unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql
+	  AS $$ BEGIN RAISE 'trapped'; END $$;
+	CREATE FUNCTION trap(bigint, numeric) RETURNS boolean LANGUAGE plpgsql
+	  AS $$ BEGIN RAISE 'trapped'; END $$;
+	CREATE OPERATOR >= (LEFTARG = bigint, RIGHTARG = numeric, FUNCTION = trap);
+	ALTER ROLE app SET statement_timeout = '1h'
+	SQL
 is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 	0, 'the extension is created beside functions of the same names');
+is($node->safe_psql('crowded', 'SELECT count(*) FROM connpool_audit()'),
+	'7', 'connpool_audit() calls no function of a user in the same schema');
 
 $node->stop('fast');
 done_testing();

@@ -129,25 +129,23 @@ my @names = (
 	[ '\xd0\xbf1\xd1\x80', undef, '\xd0\xbf*\xd1\x80' ],
 	[ 'C:\path2', undef, 'C:\path*' ]);
 
-my $dir = PostgreSQL::Test::Utils::tempdir();
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-Wall',
-		'-I', $include,
-		'-I', "$ENV{TESTDIR}/src",
-		'-o', "$dir/grouping",
-		"$ENV{TESTDIR}/t/unit/grouping.c", "$ENV{TESTDIR}/src/base/pool.c"),
-	0,
-	'the rule compiles without the server') or BAIL_OUT('no compiler');
-append_to_file(
-	"$dir/names",
-	join(
-		'',
-		map {
-			my $name = $_->[0];
-			map { "$_\t$name\n" } 0 .. 2
-		} @names));
-my @pools = split /\n/, `$dir/grouping < $dir/names`, -1;
+my $grouping = compile_unit('grouping', 'base/pool');
+my $input = PostgreSQL::Test::Utils::tempdir() . '/names';
+
+# Return the pool of each name. A name follows the number of its rule and a tab.
+sub pools_of
+{
+	unlink $input;
+	append_to_file($input, join '', map { "$_\n" } @_);
+	my @pools = split /\n/, `$grouping < $input`, -1;
+	is(pop @pools, '', 'the last line ends');
+	return @pools;
+}
+my @pools = pools_of(
+	map {
+		my $name = $_->[0];
+		map { "$_\t$name" } 0 .. 2
+	} @names);
 foreach my $name (@names)
 {
 	my ($full, $host, $numbers) = @$name;
@@ -158,6 +156,31 @@ foreach my $name (@names)
 		"the pools of \"$full\" with grouping off, by host and by numbers");
 }
 is("@pools", '', 'the program prints one line for each name and rule');
+
+# wherever PostgreSQL cuts one or two addresses, and whatever precedes them
+my @addresses =
+  map { " - $_" } '10.0.0.7:51234', '[::ffff:10.0.0.7]:1', 'unix:6432',
+  'unix(4711@a.example):6432';
+foreach my $rule (1, 2)
+{
+	my (@direct, @pooled);
+	foreach my $part ('x', 'my app ', 'a - b ', 'a - [', 'app - 10.', 'u - unix(', 'web-7f3a9c1 ')
+	{
+		foreach my $name (map { substr $part x 70, 0, $_ } 0 .. 66)
+		{
+			foreach my $first (@addresses)
+			{
+				push @direct, map { "$rule\t" . cut($name) } '', @addresses;
+				push @pooled, map { "$rule\t" . cut("$name$first$_") } '', @addresses;
+			}
+		}
+	}
+	my @expected = pools_of(@direct);
+	my @got = pools_of(@pooled);
+	my @differing = grep { $got[$_] ne $expected[$_] } 0 .. $#expected;
+	is(join(', ', map { $pooled[$_] } @differing),
+		'', "rule $rule: clients of PgBouncer are in the pool of those that connect directly");
+}
 
 # clients of a real PgBouncer, over TCP and Unix sockets
 my $user = getpwuid($<);

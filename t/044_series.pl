@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Clients that choose many application names cannot create an unbounded number of series in
-# /metrics. The right pools get a series and keep it for long enough, and the sums are right. Needs
-# many scrapes over two minutes.
+# /metrics. The right pools get a series and keep it for long enough, the sums are right, and no
+# counter falls. Needs many scrapes over two minutes, and a program compiled from the counters
+# alone.
 # scripts/test: slow, 130 s
 use strict;
 use warnings FATAL => 'all';
@@ -28,8 +29,9 @@ CONF
 sub samples { return $node->safe_psql('postgres', 'SELECT samples FROM connpool_info()'); }
 
 # Scrape: return statements and sessions of each series by application, and the sums of statements
-# over pools and over databases. Record series that fell.
-my (%named, $fell, %last);
+# over pools and over databases. Compare the load of pools with that of the server. Record series
+# that fell.
+my (%named, $fell, %last, %last_load);
 
 sub scrape
 {
@@ -44,6 +46,17 @@ sub scrape
 		$fell .= "$application from $last{$application} to $of->{$_}; "
 		  if exists $last{$application} && $of->{$_} < $last{$application};
 	}
+	$of = series($text, 'pool_busy_session_seconds_total');
+	$now{load} = 0;
+	foreach (keys %$of)
+	{
+		$now{load} += $of->{$_};
+		$fell .= "load $_ from $last_load{$_} to $of->{$_}; "
+		  if exists $last_load{$_} && $of->{$_} < $last_load{$_};
+	}
+	%last_load = %$of;
+	$of = series($text, 'busy_session_seconds_total');
+	$now{load} -= $_ foreach values %$of;
 	my $sessions = series($text, 'pool_connections');
 	/application="([^"]*)"/ and $now{connections}{$1} += $sessions->{$_} foreach keys %$sessions;
 	$of = series($text, 'queries_total');
@@ -82,6 +95,7 @@ is( "$scrape->{queries}{web} $scrape->{connections}{web}",
 	'0 1',
 	'the series of a pool starts at zero, with its sessions');
 is($scrape->{sum}, $scrape->{total}, 'a statement counts once when its pool gets a series');
+cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load of the pools adds up to that of the server');
 $session{web}->query_safe('SELECT 1');
 $scrape = scrape();
 is($scrape->{queries}{web}, 1, 'the series counts later statements');
@@ -106,6 +120,7 @@ is(keys(%named) - $before,
 	0, '20 sessions that rename themselves at each of ten scrapes create no series');
 is($scrape->{sum}, $scrape->{total},
 	'the pools add up to the databases while sessions rename themselves');
+cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up while sessions rename themselves');
 is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
 
 # names that last: as many get a series as there are slots, and one more in each period
@@ -180,13 +195,25 @@ is($scrape->{sum} - $scrape->{total},
 is($fell, '', 'no series falls at a restart');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 %last = ();
+%last_load = ();
 $scrape = scrape();
 is( join(' ', sort keys %{ $scrape->{queries} }),
 	join(' ', sort keys %before),
 	'pools keep their series over a reset');
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a reset');
+cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up after a reset');
 $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
 $node->stop;
+
+# reads that cross, without the server
+my $series = compile_unit('series', 'base/histogram', 'counters/monotonic_counters',
+	'counters/pool_retained');
+my @lines = split /\n/, `$series`;
+my ($reads, $crossed, $begun) = split / /, pop @lines;
+is(scalar @lines, 0, "no counter falls in $reads reads")
+  or diag(join "\n", @lines[ 0 .. ($#lines < 9 ? $#lines : 9) ]);
+cmp_ok($crossed, '>', 5000, "$crossed of the reads complete within another one");
+cmp_ok($begun, '>', 100, "$begun series begin meanwhile");
 done_testing();

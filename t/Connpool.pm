@@ -15,7 +15,7 @@ use Time::HiRes ();
 use Exporter 'import';
 our @EXPORT =
   qw(new_node sql poll_ok poll_session wait_until wait_samples stat_of alert_of log_count session
-  leave connects pattern extension_members);
+  leave connects pattern compile_unit extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files.
 # Poll five times as often.
@@ -153,6 +153,27 @@ sub pattern
 {
 	my $text = join ' ', @_;
 	return qr/$text/;
+}
+
+# Compile t/unit/$name.c with source files of the extension, without the server, and return the
+# path of the program. The linker drops functions that the program does not call.
+sub compile_unit
+{
+	my ($name, @sources) = @_;
+	my $program = PostgreSQL::Test::Utils::tempdir() . "/$name";
+	chomp(my ($include, $libraries) = `$ENV{PG_CONFIG} --includedir-server --pkglibdir`);
+	is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+			'-O1', '-Wall',
+			'-ffunction-sections', '-Wl,--gc-sections',
+			'-I', $include,
+			'-I', "$ENV{TESTDIR}/src",
+			'-o', $program,
+			map({ "$ENV{TESTDIR}/$_.c" } "t/unit/$name", map { "src/$_" } @sources),
+			'-L', $libraries,
+			'-lpgport', '-lm'),
+		0,
+		"t/unit/$name.c compiles without the server") or BAIL_OUT('no compiler');
+	return $program;
 }
 
 # Return a query for the members of the extension in a database, except the row types, which 17

@@ -99,7 +99,8 @@ typedef struct CpmPoolerAnswer
 	int64		setting[CPM_POOLER_SETTINGS];
 	int			pools;			/* rows in pool[] */
 	int			stats;			/* rows in stat[] */
-	int			rows_dropped;	/* rows beyond CPM_POOLER_ROWS */
+	int			rows_dropped;	/* pools and databases beyond CPM_POOLER_ROWS, and server
+								 * connections beyond 100,000 */
 	CpmPoolerPool pool[CPM_POOLER_ROWS];
 	CpmPoolerStat stat[CPM_POOLER_ROWS];
 } CpmPoolerAnswer;

@@ -78,9 +78,8 @@ cpm_ring_entry(CpmRing *ring, uint64 ticket)
 	return slot + 1;
 }
 
-/* Copy an entry; returns false if it is not there, or if a writer replaced it meanwhile. */
-static bool
-copy_entry(CpmRing *ring, uint64 ticket, void *buffer)
+bool
+cpm_ring_copy(CpmRing *ring, uint64 ticket, void *buffer)
 {
 	RingSlot   *slot = ring_slot_of(ring, ticket);
 
@@ -92,51 +91,37 @@ copy_entry(CpmRing *ring, uint64 ticket, void *buffer)
 	return pg_atomic_read_u64(&slot->ticket) == ticket + 1;
 }
 
-/* Return the ticket of the oldest entry that is neither overwritten nor reset. */
-static uint64
-oldest_ticket(CpmRing *ring, uint64 next)
+uint64
+cpm_ring_next(CpmRing *ring, uint64 *first)
 {
-	uint64		first = next > ring->entries ? next - ring->entries : 0;
+	uint64		next = pg_atomic_read_u64(&ring->next);
 
-	return Max(first, pg_atomic_read_u64(&ring->first_shown));
+	*first = Max(next - Min(next, ring->entries), pg_atomic_read_u64(&ring->first_shown));
+	return next;
 }
 
 void
 cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg)
 {
-	uint64		next = pg_atomic_read_u64(&ring->next);
-	uint64		first = oldest_ticket(ring, next);
+	uint64		first;
+	uint64		next = cpm_ring_next(ring, &first);
 
 	for (uint64 i = next; i > first; i--)
-		if (copy_entry(ring, i - 1, buffer))
+		if (cpm_ring_copy(ring, i - 1, buffer))
 			visit(buffer, arg);
 }
 
 void
-cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink)
+cpm_ring_save(CpmRing *ring, CpmSink *sink)
 {
-	uint64		next = pg_atomic_read_u64(&ring->next);
+	uint64		first;
+	uint64		next = cpm_ring_next(ring, &first);
+	void	   *entry = palloc(ring->entry_size);
 
-	cpm_put_mark(sink, ring->entry_size);
-	for (uint64 i = oldest_ticket(ring, next); i < next; i++)
-	{
-		if (!copy_entry(ring, i, buffer))
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, buffer, ring->entry_size);
-	}
-	cpm_put_has_more(sink, false);
-}
-
-bool
-cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source)
-{
-	if (!cpm_get_mark(source, ring->entry_size))
-		return false;
-	while (cpm_get_has_more(source))
-		if (cpm_get(source, buffer, ring->entry_size) && !source->validate_only)
-			cpm_ring_add(ring, buffer);
-	return !source->failed;
+	for (uint64 i = first; i < next; i++)
+		if (cpm_ring_copy(ring, i, entry))
+			cpm_put(sink, entry);
+	pfree(entry);
 }
 
 void

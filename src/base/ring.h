@@ -51,17 +51,28 @@ extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 
 /*
+ * Return the ticket of the next entry, and set *first to that of the oldest entry that is neither
+ * overwritten nor reset. Any process.
+ */
+extern uint64 cpm_ring_next(CpmRing *ring, uint64 *first);
+
+/*
+ * Copy the entry with that ticket. Returns false if it is not there, or if a writer replaced it
+ * meanwhile. Any process; no lock.
+ */
+extern bool cpm_ring_copy(CpmRing *ring, uint64 ticket, void *copy);
+
+/*
  * Call visit for a copy of each entry, newest first. buffer has room for one entry. Skips entries
  * that a writer is replacing. Any process; no lock.
  */
 extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, void *arg);
 
 /*
- * Save: write all entries to sink, oldest first. Load: add the saved entries to the ring; returns
- * false if the source is malformed. buffer has room for one entry.
+ * Write all entries to sink, oldest first. Skips entries that a writer is replacing. Allocates
+ * memory; no lock.
  */
-extern void cpm_ring_save(CpmRing *ring, void *buffer, CpmSink *sink);
-extern bool cpm_ring_load(CpmRing *ring, void *buffer, CpmSource *source);
+extern void cpm_ring_save(CpmRing *ring, CpmSink *sink);
 
 /* Hide all entries added so far from readers. */
 extern void cpm_ring_reset(CpmRing *ring);

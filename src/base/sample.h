@@ -12,6 +12,7 @@
 #include <math.h>
 
 #include "base/metric.h"
+#include "base/wait_class.h"
 #include "datatype/timestamp.h"
 
 typedef struct CpmSample
@@ -28,6 +29,7 @@ typedef struct CpmSample
 	 */
 	double		value[CPM_METRICS];
 	double		pooled_connections; /* connections from a PgBouncer; NaN: unknown */
+	int			busy[CPM_WAIT_CLASSES]; /* busy sessions by CpmWaitClass */
 } CpmSample;
 
 /* Return true if the value can be shown as a number, false if it must be NULL. */

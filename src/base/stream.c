@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream.c
- *		Writes values to a file and reads them back from memory.
+ *		The parts of the statistics file, and how their records are written and read.
  */
 #include "postgres.h"
 
 #include "base/stream.h"
 
+#define MAX_LINE 64				/* bytes of the line that begins a part */
+#define MAX_RUN 255				/* zeros that are written as one pair of bytes */
+
 void
-cpm_put(CpmSink *sink, const void *bytes, size_t size)
+cpm_put_bytes(CpmSink *sink, const void *bytes, Size size)
 {
 	if (sink->error != 0)
 		return;
@@ -18,96 +21,100 @@ cpm_put(CpmSink *sink, const void *bytes, size_t size)
 		sink->error = errno != 0 ? errno : ENOSPC;
 }
 
-void
-cpm_put_u64(CpmSink *sink, uint64 value)
+/* Set line, of MAX_LINE bytes, to the beginning of a part; returns its length. */
+static Size
+part_line(char *line, const char *name, Size record_size)
 {
-	cpm_put(sink, &value, sizeof(value));
+	return snprintf(line, MAX_LINE, "%s %zu\n", name, record_size);
 }
 
 void
-cpm_put_has_more(CpmSink *sink, bool has_more)
+cpm_begin_part(CpmSink *sink, const char *name, Size record_size)
 {
-	cpm_put(sink, has_more ? "+" : ".", 1);
+	char		line[MAX_LINE];
+
+	cpm_put_bytes(sink, line, part_line(line, name, record_size));
+	sink->record_size = record_size;
 }
 
-/* Most buckets are empty, so the file lists the others only. */
 void
-cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram)
+cpm_put(CpmSink *sink, const void *record)
 {
-	for (uint16 i = 0; i < CPM_BUCKETS; i++)
+	const char *bytes = record;
+	Size		length;
+
+	cpm_put_bytes(sink, "+", 1);
+	for (Size at = 0; at < sink->record_size; at += length)
 	{
-		if (histogram->count[i] == 0)
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, &i, sizeof(i));
-		cpm_put_u64(sink, histogram->count[i]);
+		bool		is_zero = bytes[at] == 0;
+		Size		max = Min(sink->record_size - at, MAX_RUN);
+		char		run[2] = {0};
+
+		for (length = 1; length < max && (bytes[at + length] == 0) == is_zero; length++)
+			;
+		run[1] = (char) length;
+		cpm_put_bytes(sink, is_zero ? run : bytes + at, is_zero ? sizeof(run) : length);
 	}
-	cpm_put_has_more(sink, false);
 }
 
 void
-cpm_put_mark(CpmSink *sink, uint64 mark)
+cpm_end_part(CpmSink *sink)
 {
-	cpm_put_u64(sink, mark);
+	cpm_put_bytes(sink, ".", 1);
 }
 
-bool
-cpm_get(CpmSource *source, void *bytes, size_t size)
+/* Return the next bytes; if there are fewer, fail the source and return NULL. */
+static const char *
+take_bytes(CpmSource *source, Size size)
 {
-	if (source->failed || (size_t) (source->end - source->next) < size)
+	const char *bytes = source->next;
+
+	if (source->failed || (Size) (source->end - bytes) < size)
 	{
 		source->failed = true;
-		memset(bytes, 0, size);
-		return false;
+		return NULL;
 	}
-	memcpy(bytes, source->next, size);
 	source->next += size;
-	return true;
-}
-
-uint64
-cpm_get_u64(CpmSource *source)
-{
-	uint64		value;
-
-	(void) cpm_get(source, &value, sizeof(value));
-	return value;
+	return bytes;
 }
 
 bool
-cpm_get_has_more(CpmSource *source)
+cpm_get_part(CpmSource *source, const char *name, Size record_size)
 {
-	char		byte;
+	char		line[MAX_LINE];
+	Size		length = part_line(line, name, record_size);
+	const char *found = take_bytes(source, length);
 
-	if (!cpm_get(source, &byte, 1))
-		return false;
-	if (byte != '+' && byte != '.')
+	if (found == NULL || memcmp(found, line, length) != 0)
 		source->failed = true;
-	return byte == '+';
-}
-
-bool
-cpm_get_histogram(CpmSource *source, CpmHistogram *histogram)
-{
-	memset(histogram, 0, sizeof(*histogram));
-	while (cpm_get_has_more(source))
-	{
-		uint16		bucket;
-
-		if (!cpm_get(source, &bucket, sizeof(bucket)) || bucket >= CPM_BUCKETS)
-		{
-			source->failed = true;
-			break;
-		}
-		histogram->count[bucket] = cpm_get_u64(source);
-	}
 	return !source->failed;
 }
 
 bool
-cpm_get_mark(CpmSource *source, uint64 mark)
+cpm_get(CpmSource *source, void *record, Size record_size)
 {
-	if (cpm_get_u64(source) != mark)
-		source->failed = true;
+	char	   *bytes = record;
+	const char *next = take_bytes(source, 1);
+
+	if (next == NULL || *next == '.')
+		return false;
+	source->failed |= *next != '+';
+	for (Size at = 0; at < record_size && (next = take_bytes(source, 1)) != NULL;)
+	{
+		if (*next != 0)
+			bytes[at++] = *next;
+		else
+		{
+			const unsigned char *zeros = (const unsigned char *) take_bytes(source, 1);
+
+			if (zeros == NULL || *zeros == 0 || *zeros > record_size - at)
+			{
+				source->failed = true;
+				break;
+			}
+			memset(bytes + at, 0, *zeros);
+			at += *zeros;
+		}
+	}
 	return !source->failed;
 }

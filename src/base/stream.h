@@ -1,27 +1,23 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * stream.h
- *		Writes values to a file and reads them back from memory.
+ *		The parts of the statistics file, and how their records are written and read.
  *
- * Each area of shared memory saves and loads its own part of the statistics file with these
- * functions, so that its counters survive a restart. A sink writes to an open file and remembers
- * the first error; a source never reads beyond its end. Values are in the machine's own byte
- * order.
+ * Each kind of data that survives a restart is a part of the file: a line with its name and the
+ * size of its records, and the records, which are structs in the machine's own byte order. The
+ * number of records may change while they are copied from shared memory, so '+' precedes each
+ * record, and '.' ends the part. Within a record, each run of zero bytes is written as a zero byte
+ * and the length of the run, because most buckets are empty and names are padded with zeros.
  *
- * A list does not begin with its length, because that may change while entries are copied from
- * shared memory. Instead cpm_put_has_more(true) precedes each entry, and cpm_put_has_more(false)
- * ends the list.
- *
- * A source is read twice. With validate_only, loading functions check everything and change
- * nothing in shared memory. Only if that pass succeeds, a second pass applies the data. A file is
- * thus loaded completely or not at all.
+ * To save more data, define a CpmFilePart beside the data and add it to the table of parts in
+ * workers/stats_file.c. Any change of a part or of the table increases CPM_FILE_FORMAT.
  */
 #ifndef CPM_STREAM_H
 #define CPM_STREAM_H
 
 #include <stdio.h>
 
-#include "base/histogram.h"
+#include "datatype/timestamp.h"
 #include "port/pg_crc32c.h"
 
 typedef struct CpmSink
@@ -29,33 +25,66 @@ typedef struct CpmSink
 	FILE	   *file;
 	pg_crc32c	crc;			/* of all bytes written */
 	int			error;			/* errno of the first failed write; 0: none */
+	TimestampTz now;			/* when the save began */
+	Size		record_size;	/* of the part that is being written */
 } CpmSink;
 
 typedef struct CpmSource
 {
 	const char *next;			/* the next byte to read */
 	const char *end;
-	bool		validate_only;	/* check the data, change nothing */
 	bool		failed;			/* the data was too short or malformed */
 } CpmSource;
 
-/* Write a value; does nothing once sink->error is set. */
-extern void cpm_put(CpmSink *sink, const void *bytes, size_t size);
-extern void cpm_put_u64(CpmSink *sink, uint64 value);
-extern void cpm_put_has_more(CpmSink *sink, bool has_more);
-extern void cpm_put_histogram(CpmSink *sink, const CpmHistogram *histogram);
+/* A field of a record and its size, or the limit that it must be below. */
+typedef struct CpmFileField
+{
+	Size		offset;
+	Size		size;
+} CpmFileField;
 
-/* Read a value; once source->failed is set, return false or 0 and zero the destination. */
-extern bool cpm_get(CpmSource *source, void *bytes, size_t size);
-extern uint64 cpm_get_u64(CpmSource *source);
-extern bool cpm_get_has_more(CpmSource *source);
-extern bool cpm_get_histogram(CpmSource *source, CpmHistogram *histogram);
+#define CPM_TEXT(type, field) {offsetof(type, field), sizeof(((type *) 0)->field)}
+#define CPM_BELOW(type, field, limit) {offsetof(type, field), (limit)}
 
 /*
- * Write a mark, or read it and fail the source if it differs. Marks separate the parts of a file
- * and record the sizes of their structs.
+ * A part of the file. Its records are structs without pointers. Padding must be set, because it is
+ * written too.
+ *
+ * All records of the file are checked before the first one is loaded. So load can rely on "text"
+ * and "below", and cannot fail. The postmaster calls save at shutdown and load at startup, while
+ * no other process exists; the saver calls save at any time.
  */
-extern void cpm_put_mark(CpmSink *sink, uint64 mark);
-extern bool cpm_get_mark(CpmSource *source, uint64 mark);
+typedef struct CpmFilePart
+{
+	const char *name;
+	Size		size;			/* of a record; without its cells, if it has any */
+	void		(*save) (CpmSink *sink);	/* pass each record to cpm_put() */
+	void		(*load) (const void *record);	/* apply one record */
+	struct CpmRing **ring;		/* the records are the entries of this ring: save and load may be
+								 * NULL */
+	CpmFileField text[3];		/* texts, each of which must end within its array */
+	CpmFileField below[2];		/* numbers of 32 bits that must be below a limit */
+	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
+								 * longer exist are not loaded */
+	Size		cell;			/* size of the elements of the array by CpmMetricId that ends the
+								 * record; 0: none. For a metric that the file does not have, all
+								 * bytes are 0xFF, which is a NaN in a float4 */
+	bool		is_history;		/* a standby loads it also from the file of its primary */
+} CpmFilePart;
+
+/* Write bytes unchanged. Like the next three functions, does nothing once sink->error is set. */
+extern void cpm_put_bytes(CpmSink *sink, const void *bytes, Size size);
+
+/* Begin a part; write a record of the size given then; end the part. */
+extern void cpm_begin_part(CpmSink *sink, const char *name, Size record_size);
+extern void cpm_put(CpmSink *sink, const void *record);
+extern void cpm_end_part(CpmSink *sink);
+
+/*
+ * Read the beginning of a part, which fails the source if the name or the size is another one; or
+ * read a record. Return false at the end of the part and once source->failed is set.
+ */
+extern bool cpm_get_part(CpmSource *source, const char *name, Size record_size);
+extern bool cpm_get(CpmSource *source, void *record, Size record_size);
 
 #endif							/* CPM_STREAM_H */

@@ -4,8 +4,8 @@
  *		Counters as of a minute ago, to compute the metrics of the last minute.
  *
  * The sampler writes a ring of snapshots that are about a second apart. Readers take no lock: they
- * copy an entry and then check whether the sampler has overwritten it meanwhile, as in
- * samples/sample_ring. The first snapshot is that of the server's start.
+ * copy an entry and then check whether the sampler has overwritten it meanwhile. The first
+ * snapshot is that of the server's start.
  */
 #include "postgres.h"
 

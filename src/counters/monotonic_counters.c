@@ -18,13 +18,16 @@
 #include "postgres.h"
 
 #include "base/histogram.h"
-#include "base/settings.h"
+#include "base/load.h"
+#include "base/stat_window.h"
 #include "counters/monotonic_counters.h"
+#include "counters/pool_load.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
@@ -48,7 +51,6 @@ typedef struct RetainedCopy
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint32		entered;		/* number of pools that got a series, up to CPM_MAX_POOL_SERIES */
 	uint64		replaced_at;	/* number of the sample at which a pool last got a series */
 	uint64		marked_at;		/* number of the sample at which the marks were set */
 	bool		was_restarted;	/* after a crash, with a base other than zero */
@@ -80,15 +82,31 @@ cpm_monotonic_reset(void)
 	memset(&shared->base, 0, sizeof(shared->base));
 }
 
-/* Set the server's totals since the last reset. */
 static void
-sum_totals(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
+sum_lock_waits(CpmMonotonicTotals *totals)
+{
+	CpmLockWaitCounts counts = cpm_lock_wait_counts();
+
+	totals->lock_waits = counts.waits;
+	totals->lock_wait_us = counts.waited_us;
+	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		totals->deadlocks[i] = cpm_deadlocks_get(i, name);
+	}
+}
+
+/* Set the server's totals since the last reset. load has an entry for each slot of the list. */
+static void
+sum_totals(const CpmPoolSnapshot *list, const CpmLoad *load, CpmMonotonicTotals *totals)
 {
 	memset(totals, 0, sizeof(*totals));
 	for (int i = 0; i < list->slots; i++)
 	{
 		const CpmPool *pool = &list->pool[i];
 
+		cpm_load_add(&totals->load, &load[i]);
 		if (!list->is_used[i])
 			continue;
 		totals->opened += pool->opened;
@@ -107,6 +125,7 @@ sum_totals(const CpmPoolSnapshot *list, CpmMonotonicTotals *totals)
 		totals->error[i] = cpm_errors_get(i).errors;
 	for (int kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
 		totals->leaks += cpm_leak_counts(kind).detected;
+	sum_lock_waits(totals);
 }
 
 static void
@@ -226,6 +245,8 @@ begin_series(const CpmMonotonicCounters *monotonic, int index)
 	retained->has_series = true;
 	retained->hidden_queries = monotonic->queries[index];
 	cpm_retained()->transferred += retained->hidden_queries;
+	retained->hidden_load = monotonic->load[index];
+	cpm_load_add(&cpm_retained()->transferred_load, &retained->hidden_load);
 }
 
 static void
@@ -233,6 +254,7 @@ end_series(int index)
 {
 	pool_at(index)->has_series = false;
 	cpm_retained()->transferred -= pool_at(index)->shown_queries;
+	cpm_load_subtract(&cpm_retained()->transferred_load, &pool_at(index)->shown_load);
 }
 
 /* Begin one series, if a pool may have it. Ends another one if there are twenty already. */
@@ -266,11 +288,11 @@ choose_pools(const CpmMonotonicCounters *monotonic)
 	double	   *size = measure_pools(monotonic);
 	int			new_pool;
 
-	while (shared->entered < CPM_MAX_POOL_SERIES &&
+	while (cpm_retained()->entered < CPM_MAX_POOL_SERIES &&
 		   (new_pool = largest_without_series(monotonic, size, sample)) >= 0)
 	{
 		begin_series(monotonic, new_pool);
-		shared->entered++;
+		cpm_retained()->entered++;
 	}
 	if (excess(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		replace_pool(monotonic, size, sample);
@@ -329,6 +351,40 @@ sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
 		add_database(monotonic, size, "", queries, failed);
 }
 
+static CpmLoad
+load_excess(const CpmLoad *load, const CpmLoad *base)
+{
+	CpmLoad		difference;
+
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		difference.ms[i] = excess(load->ms[i], base->ms[i]);
+	return difference;
+}
+
+/* Set the counters of the pools that have a series, and of the series "other". Lock held. */
+static void
+set_series(CpmMonotonicCounters *monotonic)
+{
+	monotonic->other_queries = cpm_retained()->transferred;
+	monotonic->other_load = cpm_retained()->transferred_load;
+	for (int i = 0; i < monotonic->pools.slots; i++)
+	{
+		CpmRetainedPool *retained = pool_at(i);
+
+		monotonic->is_named[i] = retained->has_series;
+		if (!retained->has_series)
+		{
+			monotonic->other_queries += monotonic->queries[i];
+			cpm_load_add(&monotonic->other_load, &monotonic->load[i]);
+			continue;
+		}
+		monotonic->named_queries[i] = excess(monotonic->queries[i], retained->hidden_queries);
+		retained->shown_queries = monotonic->queries[i];
+		monotonic->named_load[i] = load_excess(&monotonic->load[i], &retained->hidden_load);
+		retained->shown_load = monotonic->load[i];
+	}
+}
+
 /*
  * Complete the counters with the state in counters/pool_retained, choose the pools that have a
  * series, and copy the state that sum_databases() needs. The lock is held, and no pool was evicted
@@ -348,19 +404,7 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 		retained->failed[i] = excess(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
 	choose_pools(monotonic);
-	monotonic->other_queries = cpm_retained()->transferred;
-	for (int i = 0; i < monotonic->pools.slots; i++)
-	{
-		monotonic->is_named[i] = pool_at(i)->has_series;
-		if (monotonic->is_named[i])
-		{
-			monotonic->named_queries[i] =
-				excess(monotonic->queries[i], pool_at(i)->hidden_queries);
-			pool_at(i)->shown_queries = monotonic->queries[i];
-		}
-		else
-			monotonic->other_queries += monotonic->queries[i];
-	}
+	set_series(monotonic);
 	retained->databases = cpm_retained()->databases;
 	memcpy(retained->database, cpm_retained()->database, sizeof(retained->database));
 	retained->other = *pool_at(CPM_OTHER_POOL);
@@ -371,7 +415,8 @@ static void
 read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 {
 	monotonic->pools = pools;
-	sum_totals(&monotonic->pools, &monotonic->totals);
+	(void) cpm_pool_load_read(CPM_SINCE_RESET, monotonic->load);
+	sum_totals(&monotonic->pools, monotonic->load, &monotonic->totals);
 	for (int i = 0; i < pools.slots; i++)
 		monotonic->use[i] = cpm_pool_busy_use(i);
 }
@@ -407,6 +452,8 @@ cpm_monotonic_read(void)
 	monotonic->is_named = palloc0(slots * sizeof(bool));
 	monotonic->queries = palloc0(slots * sizeof(uint64));
 	monotonic->named_queries = palloc0(slots * sizeof(uint64));
+	monotonic->load = palloc(slots * sizeof(CpmLoad));
+	monotonic->named_load = palloc0(slots * sizeof(CpmLoad));
 	retained->failed = palloc0(slots * sizeof(uint64));
 	is_consistent = read_and_lock(monotonic);
 	for (int tries = 0; !is_consistent && tries < MAX_TRIES; tries++)
@@ -425,34 +472,21 @@ cpm_monotonic_read(void)
 }
 
 void
-cpm_monotonic_save(CpmSink *sink)
-{
-	cpm_retained_save(sink);
-	cpm_put_u64(sink, shared->entered);
-}
-
-bool
-cpm_monotonic_load(CpmSource *source)
-{
-	uint64		entered;
-
-	if (!cpm_retained_load(source))
-		return false;
-	entered = cpm_get_u64(source);
-	if (!source->validate_only)
-		shared->entered = (uint32) Min(entered, CPM_MAX_POOL_SERIES);
-	return !source->failed;
-}
-
-void
 cpm_monotonic_restart(void)
 {
 	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmLoad    *load = palloc(list.slots * sizeof(CpmLoad));
 
 	cpm_monotonic_reset();
-	sum_totals(&list, &shared->base);
+	(void) cpm_pool_load_read(CPM_SINCE_RESET, load);
+	sum_totals(&list, load, &shared->base);
 	for (int i = 0; i < list.slots; i++)
 	{
+		/* load needs no base: what a pool had before its series began is not shown */
+		if (pool_at(i)->has_series)
+			pool_at(i)->hidden_load = pool_at(i)->shown_load = load[i];
+		else
+			cpm_load_subtract(&cpm_retained()->transferred_load, &load[i]);
 		if (!list.is_used[i])
 			continue;
 		pool_at(i)->base_queries = list.pool[i].counts.of[CPM_QUERIES];
@@ -460,6 +494,7 @@ cpm_monotonic_restart(void)
 	}
 	for (size_t i = 0; i < sizeof(shared->base) / sizeof(uint64); i++)
 		shared->was_restarted |= ((const uint64 *) &shared->base)[i] != 0;
+	pfree(load);
 	pfree(list.is_used);
 	pfree(list.pool);
 }

@@ -9,11 +9,12 @@
 #ifndef CPM_MONOTONIC_COUNTERS_H
 #define CPM_MONOTONIC_COUNTERS_H
 
+#include "base/load.h"
 #include "base/rejection.h"
-#include "base/stream.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 
 #define CPM_MAX_POOL_SERIES 20	/* pools with a series; the others share the series "other" */
@@ -41,6 +42,10 @@ typedef struct CpmMonotonicTotals
 	uint64		refused[CPM_REJECTIONS];
 	uint64		error[CPM_ERROR_CODES + 1]; /* by index of events/errors */
 	uint64		leaks;
+	uint64		lock_waits;
+	uint64		lock_wait_us;
+	uint64		deadlocks[CPM_DEADLOCK_DATABASES + 1];	/* by index of events/deadlocks */
+	CpmLoad		load;
 } CpmMonotonicTotals;
 
 typedef struct CpmMonotonicCounters
@@ -53,8 +58,11 @@ typedef struct CpmMonotonicCounters
 	bool	   *is_named;		/* the pool has a series */
 	uint64	   *queries;		/* statements of the pool */
 	uint64	   *named_queries;	/* statements since the pool got its series; 0 without one */
+	CpmLoad    *load;			/* of the pool since the last reset */
+	CpmLoad    *named_load;		/* load since the pool got its series; zeros without one */
 
 	uint64		other_queries;	/* statements that are in no pool's series */
+	CpmLoad		other_load;		/* load that is in no pool's series */
 	int			databases;
 	CpmDatabaseCounters *database;
 } CpmMonotonicCounters;
@@ -77,10 +85,6 @@ extern bool cpm_monotonic_is_other(const CpmPoolName *name);
  * counters/pool_table exclusively.
  */
 extern void cpm_monotonic_reset(void);
-
-/* Save or load which pools have a series. Load only in the postmaster, at startup. */
-extern void cpm_monotonic_save(CpmSink *sink);
-extern bool cpm_monotonic_load(CpmSource *source);
 
 /*
  * Restart all counters at zero after a crash, because the loss of recent counts would make them

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_file.c
- *		The part of the statistics file that holds the pools.
+ *		The parts of the statistics file that hold the pools.
  *
  * Pools are written from one snapshot. Of the server's counters (counters/backend_counters), only
  * the longest statement is written; the others are loaded as sums over the pools.
@@ -15,9 +15,28 @@
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_file.h"
+#include "counters/pool_load.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
+
+typedef struct SavedPool
+{
+	CpmPool		pool;
+	CpmBusy		busy;
+	CpmPoolLoad load;
+	CpmSavedSeries series;
+} SavedPool;
+
+/* What belongs to no single pool. */
+typedef struct SavedTotals
+{
+	uint64		evicted;		/* cpm_pools_evicted() */
+	int64		max_us;			/* cpm_slots_max_us() */
+	uint64		transferred;	/* as in CpmRetained, as are the next */
+	CpmLoad		transferred_load;
+	uint64		entered;
+} SavedTotals;
 
 /* Count the open sessions of a snapshot as killed, and add their durations to their pools. */
 static void
@@ -33,138 +52,106 @@ end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 			snapshot->pool[i].ended[CPM_SESSION_KILLED] += snapshot->pool[i].connections;
 }
 
-/* Write the non-empty buckets, which are few, with their numbers. */
 static void
-put_busy(CpmSink *sink, int index)
+save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load, int index)
 {
-	CpmBusy		busy = {0};
+	const CpmRetainedPool *retained = &cpm_retained()->pool[index];
+	SavedPool	saved = {
+		.pool = *pool,
+		.load = *load,
+		.series = {
+			.has_series = retained->has_series,
+			.hidden_queries = retained->hidden_queries,
+			.hidden_load = retained->hidden_load,
+		},
+	};
 
-	(void) cpm_pool_busy_copy(index, &busy);
-	cpm_put_u64(sink, busy.samples);
-	cpm_put_u64(sink, busy.observed_tenths);
-	for (uint64 i = 0; i < CPM_BUSY_BUCKETS; i++)
-	{
-		if (busy.tenths[i] == 0)
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put_u64(sink, i);
-		cpm_put_u64(sink, busy.tenths[i]);
-	}
-	cpm_put_has_more(sink, false);
+	(void) cpm_pool_busy_copy(index, &saved.busy);
+	cpm_put(sink, &saved);
 }
 
 static void
-get_busy(CpmSource *source, CpmBusy *busy)
-{
-	memset(busy, 0, sizeof(*busy));
-	busy->samples = (uint32) cpm_get_u64(source);
-	busy->observed_tenths = cpm_get_u64(source);
-	while (cpm_get_has_more(source))
-	{
-		uint64		bucket = cpm_get_u64(source);
-
-		if (bucket >= CPM_BUSY_BUCKETS)
-		{
-			source->failed = true;
-			break;
-		}
-		busy->tenths[bucket] = (uint32) cpm_get_u64(source);
-		busy->weight += busy->tenths[bucket];
-	}
-}
-
-static void
-save_pool(CpmSink *sink, const CpmPool *pool, int index)
-{
-	cpm_put_has_more(sink, true);
-	cpm_put(sink, &pool->name, sizeof(pool->name));
-	cpm_put_u64(sink, pool->peak_connections);
-	cpm_put_u64(sink, pool->peak_busy);
-	cpm_put_u64(sink, pool->opened);
-	cpm_put(sink, pool->ended, sizeof(pool->ended));
-	cpm_put_u64(sink, pool->session_time_us);
-	cpm_put_u64(sink, pool->setup_time_us);
-	cpm_put(sink, &pool->counts, sizeof(pool->counts));
-	cpm_put(sink, pool->feature, sizeof(pool->feature));
-	cpm_put(sink, pool->feature_seen, sizeof(pool->feature_seen));
-	cpm_put(sink, &pool->policy, sizeof(pool->policy));
-	cpm_put_histogram(sink, &pool->histogram);
-	cpm_retained_save_pool(sink, index);
-	put_busy(sink, index);
-}
-
-void
-cpm_pool_file_save(CpmSink *sink, TimestampTz now)
+save_pools(CpmSink *sink)
 {
 	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolLoad *load = cpm_pool_load_copy();
 
-	end_open_sessions(&snapshot, now);
-	cpm_put_mark(sink, sizeof(CpmPoolName));
-	cpm_put_u64(sink, cpm_pools_evicted());
-	cpm_put_u64(sink, (uint64) cpm_slots_max_us());
+	end_open_sessions(&snapshot, sink->now);
 	for (int i = 0; i < snapshot.slots; i++)
 		if (snapshot.is_used[i])
-			save_pool(sink, &snapshot.pool[i], i);
-	cpm_put_has_more(sink, false);
+			save_pool(sink, &snapshot.pool[i], &load[i], i);
+	pfree(load);
 	pfree(snapshot.is_used);
 	pfree(snapshot.pool);
 }
 
-/* Read one pool from the source, without changing shared memory. */
-static bool
-read_saved_pool(CpmSource *source, CpmPool *pool, CpmBusy *busy, CpmSavedSeries *series)
+static void
+load_pool(const void *record)
 {
-	(void) cpm_get(source, &pool->name, sizeof(pool->name));
-	pool->name.database[NAMEDATALEN - 1] = '\0';
-	pool->name.role[NAMEDATALEN - 1] = '\0';
-	pool->name.application_name[NAMEDATALEN - 1] = '\0';
-	pool->connections = 0;
-	pool->peak_connections = (uint32) cpm_get_u64(source);
-	pool->peak_busy = (uint32) cpm_get_u64(source);
-	pool->opened = cpm_get_u64(source);
-	(void) cpm_get(source, pool->ended, sizeof(pool->ended));
-	pool->session_time_us = cpm_get_u64(source);
-	pool->setup_time_us = cpm_get_u64(source);
-	(void) cpm_get(source, &pool->counts, sizeof(pool->counts));
-	(void) cpm_get(source, pool->feature, sizeof(pool->feature));
-	(void) cpm_get(source, pool->feature_seen, sizeof(pool->feature_seen));
-	(void) cpm_get(source, &pool->policy, sizeof(pool->policy));
-	(void) cpm_get_histogram(source, &pool->histogram);
-	*series = cpm_retained_read_pool(source);
-	get_busy(source, busy);
-	return !source->failed;
+	const SavedPool *saved = record;
+	int			index = cpm_pool_load(&saved->pool);
+
+	cpm_slots_load(&saved->pool.counts, &saved->pool.histogram);
+	cpm_pool_busy_load(index, &saved->busy);
+	cpm_pool_load_restore(index, &saved->load);
+	cpm_retained_load_pool(index, &saved->series, saved->pool.counts.of[CPM_QUERIES],
+						   &saved->load.since_reset);
 }
 
-bool
-cpm_pool_file_load(CpmSource *source)
+const CpmFilePart cpm_pools_part = {
+	"pools", sizeof(SavedPool), .save = save_pools, .load = load_pool,
+	.text = {CPM_TEXT(SavedPool, pool.name.database), CPM_TEXT(SavedPool, pool.name.role),
+	CPM_TEXT(SavedPool, pool.name.application_name)}
+};
+
+static void
+save_pool_totals(CpmSink *sink)
 {
-	CpmPool		pool;
-	CpmBusy		busy;
-	CpmSavedSeries series;
-	CpmPool		sum = {0};
-	uint64		evicted;
-	int64		max_us;
+	SavedTotals saved = {
+		.evicted = cpm_pools_evicted(),
+		.max_us = cpm_slots_max_us(),
+		.transferred = cpm_retained()->transferred,
+		.transferred_load = cpm_retained()->transferred_load,
+		.entered = cpm_retained()->entered,
+	};
 
-	if (!cpm_get_mark(source, sizeof(CpmPoolName)))
-		return false;
-	evicted = cpm_get_u64(source);
-	max_us = (int64) cpm_get_u64(source);
-	while (cpm_get_has_more(source))
-	{
-		int			index;
-
-		if (!read_saved_pool(source, &pool, &busy, &series) || source->validate_only)
-			continue;
-		for (int i = 0; i < CPM_COUNTS; i++)
-			sum.counts.of[i] += pool.counts.of[i];
-		cpm_histogram_add(&sum.histogram, &pool.histogram);
-		index = cpm_pool_load(&pool);
-		cpm_pool_busy_load(index, &busy);
-		cpm_retained_load_pool(index, &series, pool.counts.of[CPM_QUERIES]);
-	}
-	if (source->failed || source->validate_only)
-		return !source->failed;
-	cpm_pools_load_evicted(evicted);
-	cpm_slots_load(&sum.counts, &sum.histogram, max_us);
-	return true;
+	cpm_put(sink, &saved);
 }
+
+static void
+load_pool_totals(const void *record)
+{
+	const SavedTotals *saved = record;
+
+	cpm_pools_load_evicted(saved->evicted);
+	cpm_slots_load_max(saved->max_us);
+	cpm_retained()->transferred = saved->transferred;
+	cpm_retained()->transferred_load = saved->transferred_load;
+	cpm_retained()->entered = saved->entered;
+}
+
+const CpmFilePart cpm_pool_totals_part = {
+	"pool totals", sizeof(SavedTotals), .save = save_pool_totals, .load = load_pool_totals
+};
+
+static void
+save_retained_databases(CpmSink *sink)
+{
+	for (int i = 0; i < cpm_retained()->databases; i++)
+		cpm_put(sink, &cpm_retained()->database[i]);
+}
+
+static void
+load_database(const void *record)
+{
+	CpmRetained *retained = cpm_retained();
+
+	if (retained->databases < CPM_RETAINED_DATABASES)
+		memcpy(&retained->database[retained->databases++], record, sizeof(CpmDatabaseCounters));
+}
+
+const CpmFilePart cpm_retained_databases_part = {
+	"retained databases", sizeof(CpmDatabaseCounters),
+	.save = save_retained_databases, .load = load_database,
+	.text = {CPM_TEXT(CpmDatabaseCounters, name)}
+};

@@ -1,24 +1,20 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_file.h
- *		The part of the statistics file that holds the pools.
+ *		The parts of the statistics file that hold the pools.
  */
 #ifndef CPM_POOL_FILE_H
 #define CPM_POOL_FILE_H
 
 #include "base/stream.h"
-#include "datatype/timestamp.h"
 
 /*
- * Write all pools, with their counters since the last reset. Open sessions are written as killed
- * at "now": if the file is loaded after a crash, they were killed. Allocates memory.
+ * All pools, with their counters since the last reset; the counters of evicted pools by database;
+ * and what belongs to no single pool. Open sessions are saved as killed: if the file is loaded
+ * after a crash, they were killed. Load the totals before the pools.
  */
-extern void cpm_pool_file_save(CpmSink *sink, TimestampTz now);
-
-/*
- * Load all pools; returns false if the file is damaged. Changes nothing if source->validate_only.
- * The postmaster only, at startup.
- */
-extern bool cpm_pool_file_load(CpmSource *source);
+extern const CpmFilePart cpm_pool_totals_part;
+extern const CpmFilePart cpm_retained_databases_part;
+extern const CpmFilePart cpm_pools_part;
 
 #endif							/* CPM_POOL_FILE_H */

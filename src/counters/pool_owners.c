@@ -18,10 +18,9 @@
 #include "base/settings.h"
 #include "common/hashfn.h"
 #include "counters/pool_owners.h"
+#include "lib/ilist.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
-
-#define NONE (-1)
 
 /* The number of pools that one search examines, of one owner and in all. */
 #define MAX_EXAMINED_OF_OWNER 64
@@ -31,18 +30,15 @@ typedef struct Owner
 {
 	uint64		key;			/* hash of the role */
 	int			pools;			/* the number of its pools; 0 if the entry is free */
-	int			first_pool;
-	int			last_pool;
-	int			next;			/* owner with as many pools, or free entry */
-	int			previous;
+	dlist_head	pool_list;		/* of PoolLink */
+	dlist_node	node;			/* in the list of owners with as many pools, or of free entries */
 } Owner;
 
 /* A pool in the list of its owner. */
 typedef struct PoolLink
 {
-	int			owner;			/* index of the owner, or NONE */
-	int			next;
-	int			previous;
+	Owner	   *owner;			/* or NULL */
+	dlist_node	node;
 } PoolLink;
 
 /*
@@ -52,23 +48,22 @@ typedef struct PoolLink
  */
 typedef struct OwnerList
 {
-	int			first;
-	int			last;
+	dlist_head	owners;			/* of Owner */
 	int			below;			/* the next lower number with a non-empty list; 0 for none */
 	int			above;			/* the next higher such number; 0 for none */
 } OwnerList;
 
+/* Under the lock. Every process maps shared memory at the same address, as pointers need. */
 typedef struct Owners
 {
-	int			max_pools;		/* the largest number of pools of an owner; under the lock */
-	int			free;			/* the first free entry; under the lock */
-	int			slots;			/* of the pool table, the length of each array; set at startup */
+	int			max_pools;		/* the largest number of pools of an owner */
+	dlist_head	free;			/* of Owner: the free entries */
 } Owners;
 
 typedef struct OwnerKey
 {
 	uint64		key;			/* hash key */
-	int			owner;
+	Owner	   *owner;
 } OwnerKey;
 
 static Owners *owners;
@@ -110,17 +105,14 @@ cpm_pool_owners_hash_size(void)
 static void
 init_owners(void)
 {
-	owners->slots = cpm_max_pools + 1;
 	owners->max_pools = 0;
-	owners->free = 0;
-	for (int i = 0; i < owners->slots; i++)
+	dlist_init(&owners->free);
+	for (int i = 0; i <= cpm_max_pools; i++)
 	{
-		Owner	   *owner = &owner_of_index[i];
-
-		owner->pools = 0;
-		owner->next = i + 1 < owners->slots ? i + 1 : NONE;
-		link_of_pool[i].owner = NONE;
-		with_pools[i].first = with_pools[i].last = NONE;
+		owner_of_index[i].pools = 0;
+		dlist_push_tail(&owners->free, &owner_of_index[i].node);
+		link_of_pool[i].owner = NULL;
+		dlist_init(&with_pools[i].owners);
 		with_pools[i].below = with_pools[i].above = 0;
 	}
 }
@@ -152,7 +144,7 @@ link_list(int pools, int below)
 {
 	OwnerList  *list = &with_pools[pools];
 
-	if (list->first != NONE)
+	if (!dlist_is_empty(&list->owners))
 		return;
 	list->below = below;
 	list->above = with_pools[below].above;
@@ -168,74 +160,13 @@ unlink_list_if_empty(int pools)
 {
 	OwnerList  *list = &with_pools[pools];
 
-	if (list->first != NONE)
+	if (!dlist_is_empty(&list->owners))
 		return;
 	with_pools[list->below].above = list->above;
 	if (list->above != 0)
 		with_pools[list->above].below = list->below;
 	else
 		owners->max_pools = list->below;
-}
-
-/* Append an owner to the list for its number of pools. */
-static void
-append_owner(int index)
-{
-	Owner	   *owner = &owner_of_index[index];
-	OwnerList  *list = &with_pools[owner->pools];
-
-	owner->next = NONE;
-	owner->previous = list->last;
-	if (list->last != NONE)
-		owner_of_index[list->last].next = index;
-	else
-		list->first = index;
-	list->last = index;
-}
-
-static void
-remove_owner(int index)
-{
-	Owner	   *owner = &owner_of_index[index];
-	OwnerList  *list = &with_pools[owner->pools];
-
-	if (owner->previous != NONE)
-		owner_of_index[owner->previous].next = owner->next;
-	else
-		list->first = owner->next;
-	if (owner->next != NONE)
-		owner_of_index[owner->next].previous = owner->previous;
-	else
-		list->last = owner->previous;
-}
-
-static void
-append_pool(Owner *owner, int pool)
-{
-	PoolLink   *link = &link_of_pool[pool];
-
-	link->next = NONE;
-	link->previous = owner->last_pool;
-	if (owner->last_pool != NONE)
-		link_of_pool[owner->last_pool].next = pool;
-	else
-		owner->first_pool = pool;
-	owner->last_pool = pool;
-}
-
-static void
-unlink_pool(Owner *owner, int pool)
-{
-	PoolLink   *link = &link_of_pool[pool];
-
-	if (link->previous != NONE)
-		link_of_pool[link->previous].next = link->next;
-	else
-		owner->first_pool = link->next;
-	if (link->next != NONE)
-		link_of_pool[link->next].previous = link->previous;
-	else
-		owner->last_pool = link->previous;
 }
 
 static uint64
@@ -245,78 +176,67 @@ role_key(const CpmPoolName *name)
 }
 
 /*
- * Return the index of the owner with that key, creating it if necessary; NONE if there is no
- * memory for it, which cannot happen because there are as many entries as pools.
+ * Return the owner with that key, creating it if necessary; NULL if there is no memory for it,
+ * which cannot happen because there are as many entries as pools.
  */
-static int
+static Owner *
 find_owner(uint64 key)
 {
 	bool		found;
 	OwnerKey   *entry = hash_search(by_key, &key, HASH_ENTER_NULL, &found);
-	Owner	   *owner;
 
-	if (entry == NULL || (!found && owners->free == NONE))
-		return NONE;
+	if (entry == NULL || (!found && dlist_is_empty(&owners->free)))
+		return NULL;
 	if (found)
 		return entry->owner;
-	entry->owner = owners->free;
-	owner = &owner_of_index[entry->owner];
-	owners->free = owner->next;
-	owner->key = key;
-	owner->first_pool = owner->last_pool = NONE;
+	entry->owner = dlist_container(Owner, node, dlist_pop_head_node(&owners->free));
+	entry->owner->key = key;
+	dlist_init(&entry->owner->pool_list);
 	return entry->owner;
 }
 
 void
 cpm_pool_owner_add(int pool, const CpmPoolName *name)
 {
-	int			index = find_owner(role_key(name));
-	Owner	   *owner;
+	Owner	   *owner = find_owner(role_key(name));
 
-	if (index == NONE)
+	if (owner == NULL)
 		return;					/* a pool without an owner is never evicted */
-	owner = &owner_of_index[index];
 	link_list(owner->pools + 1, owner->pools);
 	if (owner->pools > 0)
 	{
-		remove_owner(index);
+		dlist_delete(&owner->node);
 		unlink_list_if_empty(owner->pools);
 	}
-	append_pool(owner, pool);
 	owner->pools++;
-	append_owner(index);
-	link_of_pool[pool].owner = index;
+	dlist_push_tail(&with_pools[owner->pools].owners, &owner->node);
+	dlist_push_tail(&owner->pool_list, &link_of_pool[pool].node);
+	link_of_pool[pool].owner = owner;
 }
 
 void
 cpm_pool_owner_remove(int pool)
 {
-	int			index = link_of_pool[pool].owner;
-	Owner	   *owner;
+	Owner	   *owner = link_of_pool[pool].owner;
 
-	if (index == NONE)
+	if (owner == NULL)
 		return;
-	link_of_pool[pool].owner = NONE;
-	owner = &owner_of_index[index];
+	link_of_pool[pool].owner = NULL;
 	if (owner->pools > 1)
 		link_list(owner->pools - 1, with_pools[owner->pools].below);
-	remove_owner(index);
+	dlist_delete(&owner->node);
 	unlink_list_if_empty(owner->pools);
-	unlink_pool(owner, pool);
+	dlist_delete(&link_of_pool[pool].node);
 	owner->pools--;
-	if (owner->pools > 0)
-	{
-		append_owner(index);
-		return;
-	}
-	hash_search(by_key, &owner->key, HASH_REMOVE, NULL);
-	owner->next = owners->free;
-	owners->free = index;
+	if (owner->pools == 0)
+		hash_search(by_key, &owner->key, HASH_REMOVE, NULL);
+	dlist_push_tail(owner->pools > 0 ? &with_pools[owner->pools].owners : &owners->free,
+					&owner->node);
 }
 
 typedef struct Choice
 {
-	int			pool;			/* the longest unused pool so far, or NONE */
+	int			pool;			/* the longest unused pool so far, or -1 */
 	uint64		last_used;
 	int			budget;			/* the number of pools that may still be examined */
 } Choice;
@@ -330,12 +250,12 @@ examine_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 	choice->budget -= count;
 	for (int i = 0; i < count; i++)
 	{
-		int			pool = owner->first_pool;
+		dlist_node *node = dlist_head_node(&owner->pool_list);
+		int			pool = (int) (dlist_container(PoolLink, node, node) - link_of_pool);
 		uint64		last_used;
 
-		unlink_pool(owner, pool);
-		append_pool(owner, pool);
-		if (is_unused(pool, &last_used) && (choice->pool == NONE || last_used < choice->last_used))
+		dlist_move_tail(&owner->pool_list, node);
+		if (is_unused(pool, &last_used) && (choice->pool < 0 || last_used < choice->last_used))
 		{
 			choice->pool = pool;
 			choice->last_used = last_used;
@@ -346,20 +266,20 @@ examine_owner(Owner *owner, CpmPoolIsUnused is_unused, Choice *choice)
 int
 cpm_pool_to_evict(CpmPoolIsUnused is_unused)
 {
-	Choice		choice = {.pool = NONE, .budget = MAX_EXAMINED};
+	Choice		choice = {.pool = -1, .budget = MAX_EXAMINED};
 
-	for (int pools = owners->max_pools; pools > 0 && choice.pool == NONE && choice.budget > 0;
+	for (int pools = owners->max_pools; pools > 0 && choice.pool < 0 && choice.budget > 0;
 		 pools = with_pools[pools].below)
 	{
-		int			last = with_pools[pools].last;
-		int			index = NONE;
+		dlist_head *list = &with_pools[pools].owners;
+		dlist_node *last = dlist_tail_node(list);
+		dlist_node *node = NULL;
 
-		while (index != last && choice.budget > 0)
+		while (node != last && choice.budget > 0)
 		{
-			index = with_pools[pools].first;
-			remove_owner(index);
-			append_owner(index);
-			examine_owner(&owner_of_index[index], is_unused, &choice);
+			node = dlist_head_node(list);
+			dlist_move_tail(list, node);
+			examine_owner(dlist_container(Owner, node, node), is_unused, &choice);
 		}
 	}
 	return choice.pool;

@@ -11,8 +11,8 @@
  */
 #include "postgres.h"
 
+#include "base/load.h"
 #include "base/settings.h"
-#include "base/stream.h"
 #include "counters/pool_retained.h"
 #include "storage/shmem.h"
 
@@ -67,7 +67,10 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 	}
 	/* clients saw the series at its last read; statements since then count in "other" */
 	if (pool->has_series)
+	{
 		retained->transferred -= pool->shown_queries;
+		cpm_load_subtract(&retained->transferred_load, &pool->shown_load);
+	}
 	other->base_queries += pool->base_queries;
 	other->base_failed += pool->base_failed;
 	memset(pool, 0, sizeof(*pool));
@@ -77,6 +80,7 @@ void
 cpm_retained_reset(void)
 {
 	retained->transferred = 0;
+	memset(&retained->transferred_load, 0, sizeof(retained->transferred_load));
 	retained->databases = 0;
 	for (int i = 0; i <= cpm_max_pools; i++)
 	{
@@ -85,74 +89,30 @@ cpm_retained_reset(void)
 		/* marked_sessions stays, because resets do not clear CpmPoolUse */
 		pool->base_queries = pool->base_failed = 0;
 		pool->hidden_queries = pool->shown_queries = pool->marked_queries = 0;
+		memset(&pool->hidden_load, 0, sizeof(pool->hidden_load));
+		memset(&pool->shown_load, 0, sizeof(pool->shown_load));
 	}
 }
 
 void
-cpm_retained_save_pool(CpmSink *sink, int index)
-{
-	cpm_put_u64(sink, retained->pool[index].has_series);
-	cpm_put_u64(sink, retained->pool[index].hidden_queries);
-}
-
-CpmSavedSeries
-cpm_retained_read_pool(CpmSource *source)
-{
-	CpmSavedSeries saved;
-
-	saved.has_series = cpm_get_u64(source) != 0;
-	saved.hidden_queries = cpm_get_u64(source);
-	return saved;
-}
-
-void
-cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries)
+cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries,
+					   const CpmLoad *load)
 {
 	CpmRetainedPool *pool = &retained->pool[index];
 
 	pool->marked_queries = queries;
-	if (saved->has_series && index == CPM_OTHER_POOL)
-		retained->transferred -= queries;	/* max_pools was lowered, so the series ends */
-	else if (saved->has_series)
+	if (!saved->has_series)
+		return;
+	if (index == CPM_OTHER_POOL)
 	{
-		pool->has_series = true;
-		pool->hidden_queries = saved->hidden_queries;
-		pool->shown_queries = queries;
+		/* max_pools was lowered, so the series ends */
+		retained->transferred -= queries;
+		cpm_load_subtract(&retained->transferred_load, load);
+		return;
 	}
-}
-
-void
-cpm_retained_save(CpmSink *sink)
-{
-	cpm_put_mark(sink, sizeof(CpmDatabaseCounters));
-	cpm_put_u64(sink, retained->transferred);
-	for (int i = 0; i < retained->databases; i++)
-	{
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, &retained->database[i], sizeof(retained->database[i]));
-	}
-	cpm_put_has_more(sink, false);
-}
-
-bool
-cpm_retained_load(CpmSource *source)
-{
-	uint64		transferred;
-
-	if (!cpm_get_mark(source, sizeof(CpmDatabaseCounters)))
-		return false;
-	transferred = cpm_get_u64(source);
-	if (!source->validate_only)
-		retained->transferred = transferred;
-	while (cpm_get_has_more(source))
-	{
-		CpmDatabaseCounters database;
-
-		if (!cpm_get(source, &database, sizeof(database)) || source->validate_only ||
-			retained->databases >= CPM_RETAINED_DATABASES)
-			continue;
-		database.name[NAMEDATALEN - 1] = '\0';
-		retained->database[retained->databases++] = database;
-	}
-	return !source->failed;
+	pool->has_series = true;
+	pool->hidden_queries = saved->hidden_queries;
+	pool->shown_queries = queries;
+	pool->hidden_load = saved->hidden_load;
+	pool->shown_load = *load;
 }

@@ -9,8 +9,8 @@
 #ifndef CPM_POOL_RETAINED_H
 #define CPM_POOL_RETAINED_H
 
+#include "base/load.h"
 #include "base/pool.h"
-#include "base/stream.h"
 
 #define CPM_RETAINED_DATABASES 64	/* evicted pools of further databases are not retained */
 
@@ -22,7 +22,7 @@ typedef struct CpmDatabaseCounters
 	uint64		failed;
 } CpmDatabaseCounters;
 
-/* Of one pool. Numbers of statements count from the last reset, as in a CpmPoolSnapshot. */
+/* Of one pool. Numbers of statements, and load, count from the last reset. */
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
@@ -33,6 +33,8 @@ typedef struct CpmRetainedPool
 	uint64		marked_queries; /* all statements at the mark, where the present comparison of
 								 * pools began */
 	uint64		marked_sessions;	/* CpmPoolUse.sessions at the mark */
+	CpmLoad		hidden_load;	/* like hidden_queries */
+	CpmLoad		shown_load;		/* like shown_queries */
 } CpmRetainedPool;
 
 typedef struct CpmRetained
@@ -40,6 +42,9 @@ typedef struct CpmRetained
 	uint64		transferred;	/* part of "other": statements of pools before they got their
 								 * series, minus those shown in series that have ended; may be
 								 * negative, modulo 2^64 */
+	CpmLoad		transferred_load;	/* likewise */
+	uint64		entered;		/* number of pools that ever got a series while fewer than
+								 * CPM_MAX_POOL_SERIES had */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
@@ -66,22 +71,19 @@ extern void cpm_retained_reset(void);
  */
 extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name);
 
-/* The saved state of one pool, kept until the pool is loaded and its index is known. */
+/* What is saved of a pool's series; the fields are those of CpmRetainedPool. */
 typedef struct CpmSavedSeries
 {
-	bool		has_series;
+	uint64		has_series;
 	uint64		hidden_queries;
+	CpmLoad		hidden_load;
 } CpmSavedSeries;
 
 /*
- * Save or load the state common to all pools (first two functions) or the state of one pool. The
- * latter is loaded in two steps: read_pool reads it from the source, load_pool sets it. Load only
- * in the postmaster, at startup.
+ * Set the saved state of a pool, which has that number of statements and that load. Load the
+ * transferred counts first. The postmaster only, at startup.
  */
-extern void cpm_retained_save(CpmSink *sink);
-extern bool cpm_retained_load(CpmSource *source);
-extern void cpm_retained_save_pool(CpmSink *sink, int index);
-extern CpmSavedSeries cpm_retained_read_pool(CpmSource *source);
-extern void cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries);
+extern void cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries,
+								   const CpmLoad *load);
 
 #endif							/* CPM_POOL_RETAINED_H */

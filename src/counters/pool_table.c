@@ -299,6 +299,8 @@ cpm_pool_copy(int index, CpmPool *pool)
 	if (index + 1 < table->slots)
 		cpm_pool_counters_prefetch(index + 1);
 	pg_read_barrier();
+	/* also the padding, because the saver writes the struct */
+	memset(pool, 0, offsetof(CpmPool, opened));
 	pool->name = slot->name;
 	pool->connections = (uint32) pg_atomic_read_u64(&slot->state);
 	cpm_pool_counters_copy(index, pool);

@@ -28,6 +28,13 @@ typedef struct SessionCounts
 	CpmHistogram duration_baseline;
 } SessionCounts;
 
+typedef struct SavedSessions
+{
+	uint64		opened;
+	CpmHistogram setup;
+	CpmHistogram duration;
+} SavedSessions;
+
 static SessionCounts *counts;
 
 Size
@@ -118,34 +125,30 @@ add_open_sessions(CpmHistogram *duration, TimestampTz now)
 			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
 }
 
-void
-cpm_session_counters_save(CpmSink *sink, TimestampTz now)
+static void
+save_session_counters(CpmSink *sink)
 {
-	CpmHistogram setup;
-	CpmHistogram duration;
+	SavedSessions saved = {.opened = cpm_sessions_opened()};
 
-	cpm_session_histograms(&setup, &duration);
-	add_open_sessions(&duration, now);
-	cpm_put_u64(sink, cpm_sessions_opened());
-	cpm_put_histogram(sink, &setup);
-	cpm_put_histogram(sink, &duration);
+	cpm_session_histograms(&saved.setup, &saved.duration);
+	add_open_sessions(&saved.duration, sink->now);
+	cpm_put(sink, &saved);
 }
 
-bool
-cpm_session_counters_load(CpmSource *source)
+static void
+load_session_counters(const void *record)
 {
-	uint64		opened = cpm_get_u64(source);
-	CpmHistogram setup;
-	CpmHistogram duration;
+	const SavedSessions *saved = record;
 
-	(void) cpm_get_histogram(source, &setup);
-	if (!cpm_get_histogram(source, &duration) || source->validate_only)
-		return !source->failed;
-	pg_atomic_write_u64(&counts->opened, opened);
+	pg_atomic_write_u64(&counts->opened, saved->opened);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 	{
-		pg_atomic_write_u64(&counts->setup[i], setup.count[i]);
-		pg_atomic_write_u64(&counts->duration[i], duration.count[i]);
+		pg_atomic_write_u64(&counts->setup[i], saved->setup.count[i]);
+		pg_atomic_write_u64(&counts->duration[i], saved->duration.count[i]);
 	}
-	return true;
 }
+
+const CpmFilePart cpm_session_counters_part = {
+	"session counters", sizeof(SavedSessions),
+	.save = save_session_counters, .load = load_session_counters
+};

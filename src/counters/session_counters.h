@@ -31,11 +31,10 @@ extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
 extern void cpm_session_counters_reset(void);
 
 /*
- * Save or load the counters. Open sessions are saved as ended at "now", because if the file is
- * loaded after a crash, they have ended. Load only in the postmaster, at startup.
+ * The counters in the statistics file. Open sessions are saved as ended, because if the file is
+ * loaded after a crash, they have ended.
  */
-extern void cpm_session_counters_save(CpmSink *sink, TimestampTz now);
-extern bool cpm_session_counters_load(CpmSource *source);
+extern const CpmFilePart cpm_session_counters_part;
 
 /*
  * Return the largest number of sessions that were open at once since the last call, and begin the

@@ -68,11 +68,28 @@ typedef struct Periods
 	Reset		reset;
 } Periods;
 
+typedef struct SavedSnapshot
+{
+	uint64		window;			/* a CpmStatWindow: the ring, or CPM_SINCE_RESET for the reset */
+	CounterSnapshot snapshot;
+} SavedSnapshot;
+
 static Periods *periods;
 
-/* Loaded by the postmaster: the longest statement since the last snapshot of each ring. */
-static int64 latest_minute_max_us;
-static int64 latest_hour_max_us;
+const char *
+cpm_stat_window_name(CpmStatWindow window)
+{
+	switch (window)
+	{
+		case CPM_LAST_MINUTE:
+			return "last_minute";
+		case CPM_LAST_HOUR:
+			return "last_hour";
+		case CPM_SINCE_RESET:
+			break;
+	}
+	return "since_reset";
+}
 
 Size
 cpm_stat_windows_size(void)
@@ -292,14 +309,29 @@ cpm_stat_windows_reset(TimestampTz now)
 	pfree(reset);
 }
 
+/* Save a snapshot as the difference from the reset. */
+static void
+save_snapshot(CpmSink *sink, CpmStatWindow window, const CounterSnapshot *snapshot,
+			  const CounterSnapshot *reset)
+{
+	SavedSnapshot saved = {window, *snapshot};
+
+	cpm_query_counts_subtract(&saved.snapshot.counts, &reset->counts);
+	cpm_histogram_subtract(&saved.snapshot.histogram, &reset->histogram);
+	cpm_put(sink, &saved);
+}
+
 /*
- * Save the snapshots taken since the last reset, as differences from it. Skips those that the
- * sampler overwrites meanwhile.
+ * Save the snapshots numbered from "first", and a last one that is taken now. Skips those that
+ * the sampler overwrites meanwhile.
  */
 static void
-save_ring(CpmSink *sink, SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 first,
-		  const CounterSnapshot *reset)
+save_ring(CpmSink *sink, CpmStatWindow window, uint64 first, const CounterSnapshot *reset,
+		  int64 latest_max_us)
 {
+	SnapshotRing *ring = window == CPM_LAST_MINUTE ? &periods->minute : &periods->hour;
+	const CounterSnapshot *snapshots = window == CPM_LAST_MINUTE ? periods->minute_snapshot :
+		periods->hour_snapshot;
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	uint64		oldest = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
 	CounterSnapshot copy;
@@ -308,90 +340,54 @@ save_ring(CpmSink *sink, SnapshotRing *ring, const CounterSnapshot *snapshots, u
 	{
 		copy = snapshots[i % ring->size];
 		pg_read_barrier();
-		if (pg_atomic_read_u64(&ring->next) - i >= (uint64) ring->size)
-			continue;
-		cpm_query_counts_subtract(&copy.counts, &reset->counts);
-		cpm_histogram_subtract(&copy.histogram, &reset->histogram);
-		cpm_put_has_more(sink, true);
-		cpm_put_u64(sink, (uint64) copy.at);
-		cpm_put_u64(sink, (uint64) copy.max_us);
-		cpm_put(sink, &copy.counts, sizeof(copy.counts));
-		cpm_put_histogram(sink, &copy.histogram);
+		if (pg_atomic_read_u64(&ring->next) - i < (uint64) ring->size)
+			save_snapshot(sink, window, &copy, reset);
 	}
-	cpm_put_has_more(sink, false);
+	take_snapshot(&copy, sink->now, latest_max_us);
+	save_snapshot(sink, window, &copy, reset);
 }
 
-void
-cpm_stat_windows_save(CpmSink *sink)
+static void
+save_windows(CpmSink *sink)
 {
 	Reset		reset;
 	int64		latest_us = cpm_slots_tick_max_us(cpm_slots_tick());
 
 	copy_reset(&reset);
-	cpm_put_u64(sink, (uint64) reset.counters.at);
-	cpm_put_u64(sink, (uint64) latest_us);
-	cpm_put_u64(sink, (uint64) Max(latest_us, periods->minute_max_us));
-	save_ring(sink, &periods->minute, periods->minute_snapshot, reset.first_of_minute,
-			  &reset.counters);
-	save_ring(sink, &periods->hour, periods->hour_snapshot, reset.first_of_hour, &reset.counters);
+	save_snapshot(sink, CPM_SINCE_RESET, &reset.counters, &reset.counters);
+	save_ring(sink, CPM_LAST_MINUTE, reset.first_of_minute, &reset.counters, latest_us);
+	save_ring(sink, CPM_LAST_HOUR, reset.first_of_hour, &reset.counters,
+			  Max(latest_us, periods->minute_max_us));
 }
 
-/*
- * Load a ring, with the reset as its first snapshot: periods begin there if no other snapshot is
- * old enough.
- */
+/* The reset becomes the first snapshot of both rings: periods begin there if no other is older. */
 static void
-load_ring(CpmSource *source, SnapshotRing *ring, CounterSnapshot *snapshots, TimestampTz reset_at)
+load_snapshot(const void *record)
 {
-	CounterSnapshot loaded = {.at = reset_at};
+	const SavedSnapshot *saved = record;
 
-	if (!source->validate_only)
+	if (saved->window == CPM_SINCE_RESET)
 	{
-		pg_atomic_write_u64(&ring->next, 0);
-		append_snapshot(ring, snapshots, &loaded);
+		pg_atomic_write_u64(&periods->minute.next, 0);
+		pg_atomic_write_u64(&periods->hour.next, 0);
+		periods->reset.counters.at = saved->snapshot.at;
 	}
-	while (cpm_get_has_more(source))
-	{
-		loaded.at = (TimestampTz) cpm_get_u64(source);
-		loaded.max_us = (int64) cpm_get_u64(source);
-		(void) cpm_get(source, &loaded.counts, sizeof(loaded.counts));
-		if (cpm_get_histogram(source, &loaded.histogram) && !source->validate_only)
-			append_snapshot(ring, snapshots, &loaded);
-	}
+	if (saved->window != CPM_LAST_HOUR)
+		append_snapshot(&periods->minute, periods->minute_snapshot, &saved->snapshot);
+	if (saved->window != CPM_LAST_MINUTE)
+		append_snapshot(&periods->hour, periods->hour_snapshot, &saved->snapshot);
 }
 
-bool
-cpm_stat_windows_load(CpmSource *source)
-{
-	TimestampTz reset_at = (TimestampTz) cpm_get_u64(source);
+const CpmFilePart cpm_stat_windows_part = {
+	"statistics windows", sizeof(SavedSnapshot), .save = save_windows, .load = load_snapshot
+};
 
-	latest_minute_max_us = (int64) cpm_get_u64(source);
-	latest_hour_max_us = (int64) cpm_get_u64(source);
-	load_ring(source, &periods->minute, periods->minute_snapshot, reset_at);
-	load_ring(source, &periods->hour, periods->hour_snapshot, reset_at);
-	if (source->failed || source->validate_only)
-		return !source->failed;
-	memset(&periods->reset, 0, sizeof(periods->reset));
-	periods->reset.counters.at = reset_at;
-	return true;
-}
-
-/*
- * Append the loaded counters twice, as of the time of saving and as of now, because nothing was
- * counted in between.
- */
 void
-cpm_stat_windows_resume(TimestampTz saved_at)
+cpm_stat_windows_resume(void)
 {
 	CounterSnapshot loaded;
 
-	take_snapshot(&loaded, saved_at, latest_minute_max_us);
-	append_snapshot(&periods->minute, periods->minute_snapshot, &loaded);
-	loaded.max_us = latest_hour_max_us;
-	append_snapshot(&periods->hour, periods->hour_snapshot, &loaded);
-
-	loaded.at = GetCurrentTimestamp();
-	loaded.max_us = 0;
+	take_snapshot(&loaded, GetCurrentTimestamp(), 0);
 	append_snapshot(&periods->minute, periods->minute_snapshot, &loaded);
 	append_snapshot(&periods->hour, periods->hour_snapshot, &loaded);
 }

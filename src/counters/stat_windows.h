@@ -10,6 +10,9 @@
 #include "base/stat_window.h"
 #include "base/stream.h"
 
+/* Return the name of the window in views, such as "last_minute". */
+extern const char *cpm_stat_window_name(CpmStatWindow window);
+
 extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
@@ -28,14 +31,16 @@ extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now,
 								 CpmStatWindowCounts *stats);
 
 /*
- * Save or load the snapshots, so that periods reach back beyond a restart. Save them before the
- * counters (counters/pool_file), because no snapshot may be newer than the saved counters. Call
- * resume after the counters have been loaded too: it appends them as a snapshot of the time
- * saved_at. Load and resume only in the postmaster, at startup.
+ * The snapshots in the statistics file, so that periods reach back beyond a restart. Must precede
+ * the pools in the file, because no snapshot may be newer than the saved counters.
  */
-extern void cpm_stat_windows_save(CpmSink *sink);
-extern bool cpm_stat_windows_load(CpmSource *source);
-extern void cpm_stat_windows_resume(TimestampTz saved_at);
+extern const CpmFilePart cpm_stat_windows_part;
+
+/*
+ * Append a snapshot of the loaded counters, because nothing was counted while the server was down.
+ * The postmaster only, at startup, after it has loaded all parts.
+ */
+extern void cpm_stat_windows_resume(void);
 
 /*
  * Return the time of the last reset, or of the first start if there was none; 0 if the library is

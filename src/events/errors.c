@@ -130,7 +130,7 @@ cpm_errors_get(int index)
 	CpmErrorCount count;
 	uint64		baseline;
 
-	count.sqlstate = (int) pg_atomic_read_u32(&counter->sqlstate);
+	count.sqlstate = pg_atomic_read_u32(&counter->sqlstate);
 	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
 	baseline = pg_atomic_read_u64(&counter->baseline);
 	pg_read_barrier();
@@ -152,38 +152,29 @@ cpm_errors_reset(void)
 	}
 }
 
-void
-cpm_errors_save(CpmSink *sink)
+static void
+save_errors(CpmSink *sink)
 {
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 	{
 		CpmErrorCount count = cpm_errors_get(i);
 
-		if (count.errors == 0)
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put_u64(sink, (uint32) count.sqlstate);
-		cpm_put_u64(sink, count.errors);
-		cpm_put_u64(sink, (uint64) count.last_seen);
+		if (count.errors > 0)
+			cpm_put(sink, &count);
 	}
-	cpm_put_has_more(sink, false);
 }
 
-bool
-cpm_errors_load(CpmSource *source)
+static void
+load_error(const void *record)
 {
-	while (cpm_get_has_more(source))
-	{
-		uint32		sqlstate = (uint32) cpm_get_u64(source);
-		uint64		total = cpm_get_u64(source);
-		uint64		last_seen = cpm_get_u64(source);
-		ErrorCounter *counter;
+	const CpmErrorCount *count = record;
+	ErrorCounter *counter = count->sqlstate != 0 ? counter_of((uint32) count->sqlstate) :
+		&errors->counter[CPM_ERROR_CODES];
 
-		if (source->failed || source->validate_only)
-			continue;
-		counter = sqlstate != 0 ? counter_of(sqlstate) : &errors->counter[CPM_ERROR_CODES];
-		pg_atomic_fetch_add_u64(&counter->total, total);
-		pg_atomic_write_u64(&counter->last_seen, last_seen);
-	}
-	return !source->failed;
+	pg_atomic_fetch_add_u64(&counter->total, count->errors);
+	pg_atomic_write_u64(&counter->last_seen, (uint64) count->last_seen);
 }
+
+const CpmFilePart cpm_errors_part = {
+	"errors", sizeof(CpmErrorCount), .save = save_errors, .load = load_error
+};

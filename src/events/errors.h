@@ -19,7 +19,7 @@
 
 typedef struct CpmErrorCount
 {
-	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 for "other" */
+	int64		sqlstate;		/* as packed by MAKE_SQLSTATE; 0 for "other" */
 	uint64		errors;			/* since the last reset */
 	TimestampTz last_seen;		/* 0 for never; a reset does not clear it, so ignore it if errors
 								 * is 0 */
@@ -43,8 +43,7 @@ extern CpmErrorCount cpm_errors_get(int index);
  */
 extern void cpm_errors_reset(void);
 
-/* Save or load the counts. Load only in the postmaster, at startup. */
-extern void cpm_errors_save(CpmSink *sink);
-extern bool cpm_errors_load(CpmSource *source);
+/* The counts in the statistics file. */
+extern const CpmFilePart cpm_errors_part;
 
 #endif							/* CPM_ERRORS_H */

@@ -287,70 +287,72 @@ cpm_leak_log_reset(void)
 	cpm_ring_reset(ring);
 }
 
-void
-cpm_leak_log_save(CpmSink *sink)
+static void
+save_leak_counts(CpmSink *sink)
 {
-	CpmLeakEnd	entry;
+	CpmLeakCounts counts[CPM_LEAK_KINDS] = {0};
 
-	cpm_put_mark(sink, sizeof(Occurrence));
-	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	for (int i = CPM_NO_LEAK + 1; i < CPM_LEAK_KINDS; i++)
 	{
-		CpmLeakCounts counts = cpm_leak_counts(i);
-
+		counts[i] = cpm_leak_counts(i);
 		if (i != CPM_LEAK_PREPARED)
-			counts.ended += cpm_open_leaks(i);
-		cpm_put(sink, &counts, sizeof(counts));
+			counts[i].ended += cpm_open_leaks(i);
 	}
-	for (int i = leaks->sessions; i < leaks->entries; i++)
-	{
-		if (leaks->occurrence[i].kind == CPM_NO_LEAK)
-			continue;
-		cpm_put_has_more(sink, true);
-		cpm_put(sink, &leaks->occurrence[i], sizeof(Occurrence));
-	}
-	cpm_put_has_more(sink, false);
-	cpm_ring_save(ring, &entry, sink);
+	cpm_put(sink, counts);
 }
 
 static void
-load_counts(CpmSource *source)
+load_leak_counts(const void *record)
 {
+	const CpmLeakCounts *counts = record;
+
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
 	{
-		CpmLeakCounts counts;
-
-		if (!cpm_get(source, &counts, sizeof(counts)) || source->validate_only)
-			continue;
-		pg_atomic_write_u64(&leaks->counters[i].detected, counts.detected);
-		pg_atomic_write_u64(&leaks->counters[i].released, counts.released);
-		pg_atomic_write_u64(&leaks->counters[i].ended, counts.ended);
-		pg_atomic_write_u64(&leaks->counters[i].last_detected, (uint64) counts.last_detected);
-		pg_atomic_write_u64(&leaks->counters[i].longest_us, (uint64) counts.longest_us);
+		pg_atomic_write_u64(&leaks->counters[i].detected, counts[i].detected);
+		pg_atomic_write_u64(&leaks->counters[i].released, counts[i].released);
+		pg_atomic_write_u64(&leaks->counters[i].ended, counts[i].ended);
+		pg_atomic_write_u64(&leaks->counters[i].last_detected, (uint64) counts[i].last_detected);
+		pg_atomic_write_u64(&leaks->counters[i].longest_us, (uint64) counts[i].longest_us);
 	}
 }
 
-bool
-cpm_leak_log_load(CpmSource *source)
+const CpmFilePart cpm_leak_counts_part = {
+	"leak counts", sizeof(CpmLeakCounts) * CPM_LEAK_KINDS,
+	.save = save_leak_counts, .load = load_leak_counts
+};
+
+static void
+save_prepared_leaks(CpmSink *sink)
 {
-	Occurrence	occurrence;
-	CpmLeakEnd	end;
-
-	if (!cpm_get_mark(source, sizeof(Occurrence)))
-		return false;
-	load_counts(source);
-	while (cpm_get_has_more(source))
+	for (int i = leaks->sessions; i < leaks->entries; i++)
 	{
-		Occurrence *entry;
+		Occurrence	copy = leaks->occurrence[i];
 
-		if (!cpm_get(source, &occurrence, sizeof(occurrence)) || source->validate_only)
-			continue;
-		entry = entry_of_prepared(occurrence.xid);
-		if (entry == NULL)
-			continue;
-		*entry = occurrence;
-		entry->kind = CPM_LEAK_PREPARED;
-		entry->application_name[0] = '\0';
-		entry->round = 0;
+		if (copy.kind != CPM_NO_LEAK)
+			cpm_put(sink, &copy);
 	}
-	return cpm_ring_load(ring, &end, source);
 }
+
+static void
+load_prepared_leak(const void *record)
+{
+	const Occurrence *saved = record;
+	Occurrence *entry = entry_of_prepared(saved->xid);
+
+	if (entry == NULL)
+		return;					/* max_prepared_transactions was lowered */
+	*entry = *saved;
+	entry->kind = CPM_LEAK_PREPARED;
+	entry->round = 0;
+}
+
+const CpmFilePart cpm_prepared_leaks_part = {
+	"prepared leaks", sizeof(Occurrence), .save = save_prepared_leaks, .load = load_prepared_leak,
+	.text = {CPM_TEXT(Occurrence, application_name)}
+};
+
+const CpmFilePart cpm_leak_log_part = {
+	"leak log", sizeof(CpmLeakEnd), .ring = &ring,
+	.text = {CPM_TEXT(CpmLeakEnd, application_name)},
+	.below = {CPM_BELOW(CpmLeakEnd, kind, CPM_LEAK_KINDS)}
+};

@@ -38,11 +38,11 @@ extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);
 extern void cpm_leak_log_reset(void);
 
 /*
- * Save or load counts, log and suspected prepared transactions. Suspected sessions are saved as
- * ended, because they will have ended before the file is loaded. Load only in the postmaster, at
- * startup.
+ * The counts, the suspected prepared transactions and the log in the statistics file. Suspected
+ * sessions are saved as ended, because they will have ended before the file is loaded.
  */
-extern void cpm_leak_log_save(CpmSink *sink);
-extern bool cpm_leak_log_load(CpmSource *source);
+extern const CpmFilePart cpm_leak_counts_part;
+extern const CpmFilePart cpm_prepared_leaks_part;
+extern const CpmFilePart cpm_leak_log_part;
 
 #endif							/* CPM_LEAK_LOG_H */

@@ -56,6 +56,7 @@ typedef struct Refusals
 } Refusals;
 
 static Refusals *refusals;
+static CpmRing *refusal_log;	/* &refusals->log */
 
 Size
 cpm_rejections_size(void)
@@ -67,6 +68,7 @@ void
 cpm_rejections_attach(void *memory, bool is_new)
 {
 	refusals = memory;
+	refusal_log = &refusals->log;
 	if (!is_new)
 		return;
 
@@ -86,7 +88,7 @@ cpm_rejections_attach(void *memory, bool is_new)
 			pg_atomic_init_u64(&refusals->repeat[group][i].ticket, 0);
 		}
 	}
-	cpm_ring_init(&refusals->log, CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+	cpm_ring_init(refusal_log, CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
 }
 
 static uint64
@@ -148,7 +150,7 @@ has_filled_its_share(const CpmRejected *refused, TimestampTz at)
 static bool
 add_to_entry(uint64 ticket, TimestampTz at)
 {
-	CpmRejected *entry = cpm_ring_entry(&refusals->log, ticket);
+	CpmRejected *entry = cpm_ring_entry(refusal_log, ticket);
 
 	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_PAUSE_US)
 		return false;
@@ -209,7 +211,7 @@ log_attempt(const CpmRejected *refused, TimestampTz at)
 	entry.first_at = at;
 	pg_atomic_init_u64(&entry.last_at, (uint64) at);
 	pg_atomic_init_u64(&entry.attempts, 1);
-	ticket = cpm_ring_add(&refusals->log, &entry);
+	ticket = cpm_ring_add(refusal_log, &entry);
 	if (ticket == CPM_NO_TICKET)
 		return;
 	pg_atomic_write_u64(&repeat->hash, 0);
@@ -256,14 +258,19 @@ cpm_slot_rejections(void)
 		pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].total);
 }
 
-TimestampTz
-cpm_slot_rejections_last(void)
+static bool
+was_last_between(CpmRejection reason, TimestampTz from, TimestampTz until)
 {
-	if (refusals == NULL)
-		return 0;
-	return (TimestampTz)
-		Max(pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_TOO_MANY].last_seen),
-			pg_atomic_read_u64(&refusals->counter[CPM_REJECTED_RESERVED].last_seen));
+	TimestampTz last = (TimestampTz) pg_atomic_read_u64(&refusals->counter[reason].last_seen);
+
+	return last > from && last < until;
+}
+
+bool
+cpm_slot_rejected_between(TimestampTz from, TimestampTz until)
+{
+	return refusals != NULL && (was_last_between(CPM_REJECTED_TOO_MANY, from, until) ||
+								was_last_between(CPM_REJECTED_RESERVED, from, until));
 }
 
 void
@@ -272,7 +279,7 @@ cpm_rejections_log_scan(CpmRingVisitor visit, void *arg)
 	CpmRejected copy;
 
 	if (refusals != NULL)
-		cpm_ring_scan(&refusals->log, &copy, visit, arg);
+		cpm_ring_scan(refusal_log, &copy, visit, arg);
 }
 
 void
@@ -283,41 +290,39 @@ cpm_rejections_reset(void)
 							pg_atomic_read_u64(&refusals->counter[i].total));
 	for (int i = 0; i < SOURCES; i++)
 		pg_atomic_write_u64(&refusals->source[i], 0);
-	cpm_ring_reset(&refusals->log);
+	cpm_ring_reset(refusal_log);
 }
 
-void
-cpm_rejections_save(CpmSink *sink)
+static void
+save_refusal_counts(CpmSink *sink)
 {
-	CpmRejected entry;
+	CpmRejectionCount counts[CPM_REJECTIONS];
 
-	cpm_put_mark(sink, CPM_REJECTIONS);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		counts[i] = cpm_rejections_count(i);
+	cpm_put(sink, counts);
+}
+
+static void
+load_refusal_counts(const void *record)
+{
+	const CpmRejectionCount *counts = record;
+
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
-		CpmRejectionCount count = cpm_rejections_count(i);
-
-		cpm_put_u64(sink, count.count);
-		cpm_put_u64(sink, (uint64) count.last_seen);
+		pg_atomic_write_u64(&refusals->counter[i].total, counts[i].count);
+		pg_atomic_write_u64(&refusals->counter[i].last_seen, (uint64) counts[i].last_seen);
 	}
-	cpm_ring_save(&refusals->log, &entry, sink);
 }
 
-bool
-cpm_rejections_load(CpmSource *source)
-{
-	CpmRejected entry;
+const CpmFilePart cpm_rejection_counts_part = {
+	"rejection counts", sizeof(CpmRejectionCount) * CPM_REJECTIONS,
+	.save = save_refusal_counts, .load = load_refusal_counts
+};
 
-	if (!cpm_get_mark(source, CPM_REJECTIONS))
-		return false;
-	for (int i = 0; i < CPM_REJECTIONS; i++)
-	{
-		uint64		total = cpm_get_u64(source);
-		uint64		last_seen = cpm_get_u64(source);
-
-		if (source->failed || source->validate_only)
-			continue;
-		pg_atomic_write_u64(&refusals->counter[i].total, total);
-		pg_atomic_write_u64(&refusals->counter[i].last_seen, last_seen);
-	}
-	return cpm_ring_load(&refusals->log, &entry, source);
-}
+const CpmFilePart cpm_rejection_log_part = {
+	"rejection log", sizeof(CpmRejected), .ring = &refusal_log,
+	.text = {CPM_TEXT(CpmRejected, database), CPM_TEXT(CpmRejected, role),
+	CPM_TEXT(CpmRejected, application_name)},
+	.below = {CPM_BELOW(CpmRejected, reason, CPM_REJECTIONS)}
+};

@@ -8,6 +8,7 @@
 
 #include "base/rejection.h"
 #include "base/ring.h"
+#include "base/stream.h"
 #include "datatype/timestamp.h"
 #include "libpq/pqcomm.h"
 #include "pg_config_manual.h"
@@ -60,10 +61,11 @@ extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 
 /*
  * Return how many attempts were refused because no connection slot was free (the reasons too_many
- * and reserved). The second function returns the time of the last one. Resets affect neither.
+ * and reserved), or whether the last one of either reason was after "from" and before "until".
+ * Resets affect neither.
  */
 extern uint64 cpm_slot_rejections(void);
-extern TimestampTz cpm_slot_rejections_last(void);
+extern bool cpm_slot_rejected_between(TimestampTz from, TimestampTz until);
 
 /* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
@@ -71,8 +73,8 @@ extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 /* Reset counters and log. Takes no lock; attempts refused meanwhile count before or after it. */
 extern void cpm_rejections_reset(void);
 
-/* Save or load counters and log. Load only in the postmaster, at startup. */
-extern void cpm_rejections_save(CpmSink *sink);
-extern bool cpm_rejections_load(CpmSource *source);
+/* The counters and the log in the statistics file. */
+extern const CpmFilePart cpm_rejection_counts_part;
+extern const CpmFilePart cpm_rejection_log_part;
 
 #endif							/* CPM_REJECTIONS_H */

@@ -47,18 +47,8 @@ cpm_slow_statements_reset(void)
 	cpm_ring_reset(ring);
 }
 
-void
-cpm_slow_statements_save(CpmSink *sink)
-{
-	CpmSlowStatement entry;
-
-	cpm_ring_save(ring, &entry, sink);
-}
-
-bool
-cpm_slow_statements_load(CpmSource *source)
-{
-	CpmSlowStatement entry;
-
-	return cpm_ring_load(ring, &entry, source);
-}
+const CpmFilePart cpm_slow_statements_part = {
+	"slow statements", sizeof(CpmSlowStatement), .ring = &ring,
+	.text = {CPM_TEXT(CpmSlowStatement, session.database), CPM_TEXT(CpmSlowStatement, session.role),
+	CPM_TEXT(CpmSlowStatement, session.application_name)}
+};

@@ -8,6 +8,7 @@
 
 #include "base/pool.h"
 #include "base/ring.h"
+#include "base/stream.h"
 #include "datatype/timestamp.h"
 
 typedef struct CpmSlowStatement
@@ -31,8 +32,7 @@ extern void cpm_slow_statements_scan(CpmRingVisitor visit, void *arg);
 /* Hide all present entries from later scans. */
 extern void cpm_slow_statements_reset(void);
 
-/* Save or load the log. Load only in the postmaster, at startup. */
-extern void cpm_slow_statements_save(CpmSink *sink);
-extern bool cpm_slow_statements_load(CpmSource *source);
+/* The log in the statistics file. */
+extern const CpmFilePart cpm_slow_statements_part;
 
 #endif							/* CPM_SLOW_STATEMENTS_H */

@@ -13,8 +13,9 @@
 #include <math.h>
 
 #include "base/json.h"
-#include "base/settings.h"
+#include "base/metric_settings.h"
 #include "base/shmem.h"
+#include "base/text_settings.h"
 #include "events/rejections.h"
 #include "export/health_report.h"
 #include "fmgr.h"
@@ -42,14 +43,15 @@ typedef struct HealthFacts
 } HealthFacts;
 
 /*
- * Return true if the moment lies within the last RECENT_REFUSAL_US. A moment more than a second in
- * the future was recorded before the clock was set back, so it is not recent. A moment less than a
- * second in the future may be due to another process that read the clock after this one.
+ * Return true if a connection was refused for want of a slot within the last RECENT_REFUSAL_US. A
+ * moment more than a second in the future was recorded before the clock was set back, so it is not
+ * recent. A moment less than a second in the future may be due to another process that read the
+ * clock after this one.
  */
 static bool
-is_recent(TimestampTz moment, TimestampTz now)
+was_recently_refused(TimestampTz now)
 {
-	return moment != 0 && moment < now + USECS_PER_SEC && now - moment < RECENT_REFUSAL_US;
+	return cpm_slot_rejected_between(now - RECENT_REFUSAL_US, now + USECS_PER_SEC);
 }
 
 static void
@@ -62,7 +64,7 @@ gather_facts(HealthFacts *facts)
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
-	facts->recently_refused = is_recent(cpm_slot_rejections_last(), facts->sample.taken_at);
+	facts->recently_refused = was_recently_refused(facts->sample.taken_at);
 	alerts_are_updated = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.c
- *		The history of one metric as a JSON document for a chart.
+ *		The history of one metric as a JSON document for a chart, and what other documents need to
+ *		show a history.
  *
  * The time is divided into at most MAX_POINTS steps, because a chart cannot show more. The points
  * of one step are merged into the mean of their means and the worst of their worst values.
@@ -27,8 +28,7 @@
 typedef struct Downsampling
 {
 	StringInfo	json;
-	TimestampTz since;			/* start of step 0 */
-	int64		step_us;
+	CpmDocumentSpan span;
 	bool		low_is_bad;
 	int64		step;			/* the current step */
 	int			points;			/* in the current step */
@@ -121,12 +121,10 @@ parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 static void
 finish_step(Downsampling *merge)
 {
-	TimestampTz start = merge->since + merge->step * merge->step_us;
-
 	if (merge->points == 0)
 		return;
 	cpm_json_open_array(merge->json, NULL);
-	cpm_json_number(merge->json, NULL, floor((double) (start + UNIX_EPOCH_US) / 1000));
+	cpm_json_number(merge->json, NULL, cpm_document_step_ms(&merge->span, merge->step));
 	cpm_json_number(merge->json, NULL, merge->sum / merge->points);
 	cpm_json_number(merge->json, NULL, merge->worst);
 	cpm_json_close_array(merge->json);
@@ -138,7 +136,7 @@ static void
 add_json_point(const CpmPoint *point, void *arg)
 {
 	Downsampling *merge = arg;
-	int64		step = (point->at - merge->since) / merge->step_us;
+	int64		step = cpm_document_step(&merge->span, point->at);
 
 	if (step != merge->step)
 		finish_step(merge);
@@ -176,19 +174,12 @@ reject_argument(StringInfo json, const char *error)
 }
 
 bool
-cpm_write_history(StringInfo json, const char *metric, const char *since, const char *until)
+cpm_document_span(StringInfo json, const char *since, const char *until, CpmDocumentSpan *span)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz from = now - USECS_PER_HOUR;
 	TimestampTz to = now;
-	Downsampling merge = {.json = json, .step = -1};
-	int			id = metric ? cpm_metric_by_name(metric) : -1;
-	CpmRollup	rollup;
 
-	if (id < 0)
-		return reject_argument(json, metric ?
-							   "there is no such metric: see \"metrics\" of /api/status" :
-							   "a metric is required: /api/history?metric=total_connections");
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
 		return reject_argument(json, "since and until must be an age (300s, 5m, 6h, 30d), "
 							   "seconds since 1970, or ISO 8601 in UTC");
@@ -199,20 +190,53 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	 * Omit the time before the oldest rollups, because it has no points and would only make the
 	 * steps longer. A span entirely outside the history becomes empty.
 	 */
-	from = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
-	to = Max(Min(to, now), from);
-	rollup = cpm_series_rollup(from, now);
-	merge.since = from;
-	merge.step_us = choose_step_us(rollup, from, to);
+	span->since = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
+	span->until = Max(Min(to, now), span->since);
+	span->rollup = cpm_series_rollup(span->since, now);
+	span->step_us = choose_step_us(span->rollup, span->since, span->until);
+	return true;
+}
+
+void
+cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span)
+{
+	cpm_json_time(json, "since", span->since);
+	cpm_json_time(json, "until", span->until);
+	cpm_json_number(json, "stepMs", (double) span->step_us / 1000);
+}
+
+int64
+cpm_document_step(const CpmDocumentSpan *span, TimestampTz at)
+{
+	return (at - span->since) / span->step_us;
+}
+
+double
+cpm_document_step_ms(const CpmDocumentSpan *span, int64 step)
+{
+	return floor((double) (span->since + step * span->step_us + UNIX_EPOCH_US) / 1000);
+}
+
+bool
+cpm_write_history(StringInfo json, const char *metric, const char *since, const char *until)
+{
+	Downsampling merge = {.json = json, .step = -1};
+	int			id = metric ? cpm_metric_by_name(metric) : -1;
+
+	if (id < 0)
+		return reject_argument(json, metric ?
+							   "there is no such metric: see \"metrics\" of /api/status" :
+							   "a metric is required: /api/history?metric=total_connections");
+	if (!cpm_document_span(json, since, until, &merge.span))
+		return false;
 	merge.low_is_bad = cpm_catalogue[id].low_is_bad;
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "metric", cpm_catalogue[id].name);
 	cpm_json_text(json, "unit", cpm_unit_name(cpm_catalogue[id].unit));
-	cpm_json_time(json, "since", from);
-	cpm_json_time(json, "until", to);
-	cpm_json_number(json, "stepMs", (double) merge.step_us / 1000);
+	cpm_document_write_span(json, &merge.span);
 	cpm_json_open_array(json, "points");
-	cpm_series_scan(rollup, id, 0, from, to, add_json_point, &merge);
+	cpm_series_scan(merge.span.rollup, id, 0, merge.span.since, merge.span.until, add_json_point,
+					&merge);
 	finish_step(&merge);
 	cpm_json_close_array(json);
 	cpm_json_close(json);

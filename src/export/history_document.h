@@ -1,12 +1,37 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.h
- *		The history of one metric as a JSON document for a chart.
+ *		The history of one metric as a JSON document for a chart, and what other documents need to
+ *		show a history.
  */
 #ifndef CPM_HISTORY_DOCUMENT_H
 #define CPM_HISTORY_DOCUMENT_H
 
 #include "lib/stringinfo.h"
+#include "samples/rollups.h"
+
+/* The part of the history that a document covers, divided into steps of equal length. */
+typedef struct CpmDocumentSpan
+{
+	CpmRollup	rollup;
+	TimestampTz since;			/* start of step 0 */
+	TimestampTz until;
+	int64		step_us;
+} CpmDocumentSpan;
+
+/*
+ * Set the span from the arguments of a request, as described below. If a time is invalid, appends
+ * a document with the error and returns false.
+ */
+extern bool cpm_document_span(StringInfo json, const char *since, const char *until,
+							  CpmDocumentSpan *span);
+
+/* Append since, until and stepMs. */
+extern void cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span);
+
+/* Return the step to which a time belongs, and the start of a step in milliseconds since 1970. */
+extern int64 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at);
+extern double cpm_document_step_ms(const CpmDocumentSpan *span, int64 step);
 
 /*
  * Append the history of a metric from since to until, merged into at most about 600 points. since

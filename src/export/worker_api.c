@@ -10,9 +10,11 @@
 #include "access/xlogrecovery.h"
 #include "base/json.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "export/documents.h"
 #include "export/health_report.h"
 #include "export/history_document.h"
+#include "export/load_document.h"
 #include "export/metrics_text.h"
 #include "export/worker_api.h"
 #include "fmgr.h"
@@ -104,8 +106,10 @@ static const CpmWorkerApi worker_api = {
 	.write_status = cpm_write_status,
 	.write_pools = cpm_write_pools,
 	.write_alerts = cpm_write_alerts,
+	.write_incidents = cpm_write_incidents,
 	.write_poolers = cpm_write_poolers,
 	.write_history = cpm_write_history,
+	.write_load = cpm_write_load,
 };
 
 void

@@ -66,11 +66,13 @@ typedef struct CpmWorkerApi
 	void		(*write_status) (StringInfo json);
 	void		(*write_pools) (StringInfo json);
 	void		(*write_alerts) (StringInfo json);
+	void		(*write_incidents) (StringInfo json);
 	void		(*write_poolers) (StringInfo json);
 
 	/* export/: if an argument is invalid, appends an error document and returns false */
 	bool		(*write_history) (StringInfo json, const char *metric, const char *since,
 								  const char *until);
+	bool		(*write_load) (StringInfo json, const char *since, const char *until);
 } CpmWorkerApi;
 
 /* Publish the table. Called by _PG_init() in the postmaster. */

@@ -6,9 +6,8 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "base/compat.h"
+#include "base/processors.h"
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_snapshot.h"
@@ -23,16 +22,6 @@
 
 PG_FUNCTION_INFO_V1(connpool_pool_advice_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_features_1_0);
-
-static int
-online_processors(void)
-{
-#ifdef _SC_NPROCESSORS_ONLN
-	return (int) Max(sysconf(_SC_NPROCESSORS_ONLN), 0);
-#else
-	return 0;
-#endif
-}
 
 /* The last answer of each PgBouncer, and the number of its server connections in each pool. */
 typedef struct PooledSessions
@@ -166,17 +155,11 @@ add_pool_name(CpmRow *row, const CpmPoolName *name)
 static void
 add_busy(CpmRow *row, const CpmPoolEvidence *evidence, const CpmPoolAdvice *advice)
 {
-	if (evidence->busy.samples == 0)
-	{
-		for (int i = 0; i < 3; i++)
-			cpm_row_null(row);
-	}
-	else
-	{
-		cpm_row_int4(row, (int32) advice->p50);
-		cpm_row_int4(row, (int32) advice->p95);
-		cpm_row_int4(row, (int32) advice->p99);
-	}
+	bool		is_known = evidence->busy.samples > 0;
+
+	cpm_row_int4_if(row, is_known, (int32) advice->p50);
+	cpm_row_int4_if(row, is_known, (int32) advice->p95);
+	cpm_row_int4_if(row, is_known, (int32) advice->p99);
 	cpm_row_int4(row, (int32) evidence->pool->peak_busy);
 }
 
@@ -190,10 +173,7 @@ emit_pool_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence,
 	cpm_row_interval(&row, (int64) evidence->busy.observed_tenths * 100);
 	cpm_row_int4(&row, (int32) evidence->pool->connections);
 	add_busy(&row, evidence, advice);
-	if (advice->size == 0)
-		cpm_row_null(&row);
-	else
-		cpm_row_int4(&row, advice->size);
+	cpm_row_int4_if(&row, advice->size != 0, advice->size);
 	cpm_row_text(&row, cpm_pool_mode_name(advice->mode));
 	add_features(&row, advice->features);
 	add_reasons(&row, advice);
@@ -219,18 +199,14 @@ has_row(const CpmPoolSnapshot *list, int index)
 Datum
 connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
-	CpmPoolSnapshot list;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pool_advice");
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	PooledSessions pooled;
 	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
 
-	cpm_require_view(fcinfo, "connpool_pool_advice");
-	cpm_require_preloaded("connpool_pool_advice");
-	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_snapshot();
 	pooled = gather_pooled_sessions(list.slots);
-	evidence->processors = online_processors();
+	evidence->processors = cpm_online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
 	evidence->recommended_total = total_recommended_size(&list, evidence, advice);
 	for (int i = 0; i < list.slots; i++)
@@ -249,14 +225,10 @@ connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_session_features_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
-	CpmPoolSnapshot list;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_features");
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_session_features");
-	cpm_require_preloaded("connpool_session_features");
-	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_snapshot();
 	for (int i = 0; i < list.slots; i++)
 	{
 		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)

@@ -35,14 +35,11 @@ text_or_null(const char *text)
 Datum
 connpool_alerts_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_alerts");
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
 	int			sources = cpm_sample_sources();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_alerts");
-	cpm_require_preloaded("connpool_alerts");
-	result = cpm_rows_begin(fcinfo);
 	cpm_alert_board_get(board);
 
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -85,8 +82,6 @@ emit_log_entry(const CpmAlertLogEntry *entry, void *arg)
 Datum
 connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 {
-	cpm_require_view(fcinfo, "connpool_alert_log");
-	cpm_require_preloaded("connpool_alert_log");
-	cpm_alert_log_scan(emit_log_entry, cpm_rows_begin(fcinfo));
+	cpm_alert_log_scan(emit_log_entry, cpm_view_begin(fcinfo, "connpool_alert_log"));
 	return (Datum) 0;
 }

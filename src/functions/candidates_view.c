@@ -25,7 +25,6 @@
 #include "counters/pool_snapshot.h"
 #include "fmgr.h"
 #include "functions/access.h"
-#include "functions/candidates_view.h"
 #include "functions/foreign_text.h"
 #include "functions/rows.h"
 #include "functions/statement_rows.h"
@@ -361,48 +360,4 @@ Datum
 connpool_cache_candidates_1_0(PG_FUNCTION_ARGS)
 {
 	return list_candidates(fcinfo, "connpool_cache_candidates", cpm_evaluate_cache, emit_cache);
-}
-
-/* The number and the total time of the candidates whose verdict is certain. */
-typedef struct CertainCandidates
-{
-	int			count;
-	double		total_ms;
-} CertainCandidates;
-
-static void
-count_candidate(const Candidate *candidate, void *arg)
-{
-	CertainCandidates *certain = arg;
-
-	if (!candidate->verdict.is_certain)
-		return;
-	certain->count++;
-	certain->total_ms += candidate->statement.total_ms;
-}
-
-static int
-count_candidates(Evaluator evaluate, double *total_ms)
-{
-	CertainCandidates certain = {0};
-	CpmStatements statements;
-
-	*total_ms = 0;
-	if (!cpm_statements_are_loaded() || !cpm_statements_read(&statements))
-		return -1;
-	visit_candidates(&statements, evaluate, count_candidate, &certain);
-	*total_ms = certain.total_ms;
-	return certain.count;
-}
-
-int
-cpm_count_batch_candidates(double *total_ms)
-{
-	return count_candidates(cpm_evaluate_batch, total_ms);
-}
-
-int
-cpm_count_cache_candidates(double *total_ms)
-{
-	return count_candidates(cpm_evaluate_cache, total_ms);
 }

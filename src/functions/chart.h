@@ -1,40 +1,97 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * chart.h
- *		Draws a series of values in text: bars, an axis, thresholds.
+ *		Draws values over time in text: stacked layers, horizontal lines, an axis, a legend.
+ *
+ * A function that returns a chart takes the arguments since, width and height, describes its layers
+ * and lines, and passes a function that adds the points. The chart calls that function again
+ * whenever it needs another number of columns.
  */
 #ifndef CPM_CHART_H
 #define CPM_CHART_H
 
-#include "lib/stringinfo.h"
+#include "datatype/timestamp.h"
+#include "fmgr.h"
 
-/* The values of a chart and its layout. solid and shaded are arrays over the columns. */
+/* A character: [0] in UTF-8, [1] in ASCII. */
+typedef const char *CpmGlyph[2];
+
+/* How a layer is drawn in the highest cell that it reaches. */
+typedef enum CpmLayerStyle
+{
+	CPM_LAYER_BAR,				/* in eighths of a cell, before any layer above it */
+	CPM_LAYER_SHADE,			/* whole, however little of the cell it covers */
+	CPM_LAYER_AREA				/* whole if it covers the middle of the cell */
+} CpmLayerStyle;
+
+/* Which value stands for the points of one column. */
+typedef enum CpmLayerValue
+{
+	CPM_LAYER_MEAN,
+	CPM_LAYER_HIGHEST,
+	CPM_LAYER_LOWEST
+} CpmLayerValue;
+
+typedef struct CpmChartLayer
+{
+	const char *name;			/* in the legend, which omits an area that is in no column */
+	CpmGlyph	glyph;			/* of a whole cell */
+	CpmLayerStyle style;
+	CpmLayerValue value;
+	double	   *top;			/* by column; NaN: the column has no point. Set by the chart */
+} CpmChartLayer;
+
+typedef struct CpmChartLine
+{
+	const char *name;			/* in the legend */
+	const char *mark;			/* one ASCII character, at the axis */
+	CpmGlyph	glyph;
+	double		value;			/* NaN: there is no line */
+	bool		is_in_front;	/* of the layers */
+	bool		may_be_beyond;	/* omit it if all values are below a quarter of it */
+} CpmChartLine;
+
 typedef struct CpmChart
 {
+	/* set by cpm_chart_begin() */
+	TimestampTz from;
+	TimestampTz to;
+	int			width;			/* in characters */
+	int			height;			/* in rows of text, without the title, the axis and the legend */
+	bool		is_ascii;
+
+	/* set by the caller */
+	const char *title;
+	CpmChartLayer *layer;		/* from the bottom to the top */
+	int			layers;
+	const CpmChartLine *line;	/* a later one covers an earlier one */
+	int			lines;
+
+	/* set by cpm_chart_emit() */
 	int			columns;
-	int			height;			/* in rows of text, without the axis */
-	const double *solid;		/* NaN: the column has no value */
-	const double *shaded;		/* never below solid */
-	double		warning;		/* a threshold; NaN if it is off */
-	double		critical;		/* likewise */
+	int64		column_us;
+	int		   *points;			/* in each column */
 	double		scale;			/* the value at the upper edge */
 	int			label_width;	/* in characters, of the labels left of the axis */
-	bool		ascii;			/* use ASCII characters only */
 } CpmChart;
 
-/* Set scale and label_width so that all values and thresholds are visible. */
-extern void cpm_chart_fit(CpmChart *chart);
-
-/* Append one line of the bars; line 0 is the top, line height - 1 the bottom. */
-extern void cpm_chart_line(const CpmChart *chart, int line, StringInfo out);
-
-/* Append the line of the horizontal axis. */
-extern void cpm_chart_axis(const CpmChart *chart, StringInfo out);
+/*
+ * Initialize the chart from three arguments of the SQL function: since interval, width int and
+ * height int, of which the first is argument number first. Fails with 22023 if one is NULL or out
+ * of range.
+ */
+extern void cpm_chart_begin(CpmChart *chart, FunctionCallInfo fcinfo, int first);
 
 /*
- * Append the line that explains the characters of the chart. low_is_bad means that the worst value
- * is the lowest one, so that bars are solid up to the worst value and not up to the mean.
+ * Add a point to each column that its span overlaps. tops has the value at the upper edge of each
+ * layer, which is never below that of the layer under it.
  */
-extern void cpm_chart_legend(const CpmChart *chart, bool low_is_bad, StringInfo out);
+extern void cpm_chart_add(CpmChart *chart, TimestampTz at, int64 length_ms, const double *tops);
+
+/* Adds the points from chart->from to chart->to by cpm_chart_add(). */
+typedef void (*CpmChartScan) (CpmChart *chart, void *arg);
+
+/* Return the chart as the SQL function's rows of text. */
+extern void cpm_chart_emit(CpmChart *chart, CpmChartScan scan, void *arg, FunctionCallInfo fcinfo);
 
 #endif							/* CPM_CHART_H */

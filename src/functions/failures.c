@@ -23,12 +23,9 @@ PG_FUNCTION_INFO_V1(connpool_rejection_log_1_0);
 Datum
 connpool_errors_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_errors");
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_errors");
-	cpm_require_preloaded("connpool_errors");
-	result = cpm_rows_begin(fcinfo);
 	/* the entry after the last code counts the errors that found no entry of their own */
 	for (int i = 0; i <= CPM_ERROR_CODES; i++)
 	{
@@ -51,12 +48,9 @@ connpool_errors_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_rejections_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_rejections");
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_rejections");
-	cpm_require_preloaded("connpool_rejections");
-	result = cpm_rows_begin(fcinfo);
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
 		CpmRejectionCount count = cpm_rejections_count(i);
@@ -90,8 +84,6 @@ emit_rejection(const void *entry, void *arg)
 Datum
 connpool_rejection_log_1_0(PG_FUNCTION_ARGS)
 {
-	cpm_require_view(fcinfo, "connpool_rejection_log");
-	cpm_require_preloaded("connpool_rejection_log");
-	cpm_rejections_log_scan(emit_rejection, cpm_rows_begin(fcinfo));
+	cpm_rejections_log_scan(emit_rejection, cpm_view_begin(fcinfo, "connpool_rejection_log"));
 	return (Datum) 0;
 }

@@ -61,13 +61,12 @@ runs_statement(const CpmSession *session)
 static void
 add_queries(CpmRow *row, const CpmSession *session)
 {
-	CpmSlotSession counted;
+	CpmSlotSession counted = {0};
+	bool		is_counted = cpm_slot_session(session->proc_number, &counted) &&
+		counted.pid == session->pid && counted.started_at == session->connected_at;
 
-	if (cpm_slot_session(session->proc_number, &counted) && counted.pid == session->pid &&
-		counted.started_at == session->connected_at)
-		cpm_row_int8(row, (int64) counted.counts.of[CPM_QUERIES] + runs_statement(session));
-	else
-		cpm_row_null(row);
+	cpm_row_int8_if(row, is_counted,
+					(int64) counted.counts.of[CPM_QUERIES] + runs_statement(session));
 }
 
 static void
@@ -214,50 +213,32 @@ connpool_leaks_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-typedef struct LeakLogListing
-{
-	ReturnSetInfo *result;
-	CpmRow		row;
-} LeakLogListing;
-
 static void
 emit_leak_end(const void *entry, void *arg)
 {
 	const CpmLeakEnd *leak = entry;
-	LeakLogListing *listing = arg;
-	CpmRow	   *row = &listing->row;
 	bool		visible = cpm_may_see(leak->role);
+	CpmRow		row = {0};
 
-	cpm_row_timestamptz(row, leak->at);
-	cpm_row_text(row, cpm_leak_kind_name(leak->kind));
-	cpm_row_text(row, leak->was_released ? "released" : "ended");
-	if (leak->pid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_int4(row, leak->pid);
-	cpm_row_database(row, leak->database);
-	cpm_row_role(row, leak->role);
-	if (leak->pid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_text(row, leak->application_name);
+	cpm_row_timestamptz(&row, leak->at);
+	cpm_row_text(&row, cpm_leak_kind_name(leak->kind));
+	cpm_row_text(&row, leak->was_released ? "released" : "ended");
+	cpm_row_int4_if(&row, leak->pid != 0, leak->pid);
+	cpm_row_database(&row, leak->database);
+	cpm_row_role(&row, leak->role);
+	cpm_row_text(&row, leak->pid != 0 ? leak->application_name : NULL);
 	if (visible)
-		cpm_row_interval(row, leak->held_us / 1000);
+		cpm_row_interval(&row, leak->held_us / 1000);
 	else
-		cpm_row_null(row);
-	cpm_row_emit(row, listing->result);
+		cpm_row_null(&row);
+	cpm_row_emit(&row, arg);
 }
 
 /* Columns: at, kind, outcome, pid, database, role, application_name, held. Newest row first. */
 Datum
 connpool_leak_log_1_0(PG_FUNCTION_ARGS)
 {
-	LeakLogListing listing = {0};
-
-	cpm_require_view(fcinfo, "connpool_leak_log");
-	cpm_require_preloaded("connpool_leak_log");
-	listing.result = cpm_rows_begin(fcinfo);
-	cpm_leak_log_scan(emit_leak_end, &listing);
+	cpm_leak_log_scan(emit_leak_end, cpm_view_begin(fcinfo, "connpool_leak_log"));
 	return (Datum) 0;
 }
 
@@ -265,12 +246,9 @@ connpool_leak_log_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_leak_stats");
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_leak_stats");
-	cpm_require_preloaded("connpool_leak_stats");
-	result = cpm_rows_begin(fcinfo);
 	for (CpmLeakKind kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
 	{
 		CpmLeakCounts counts = cpm_leak_counts(kind);

@@ -8,8 +8,8 @@
 #include <limits.h>
 #include <math.h>
 
+#include "base/metric_settings.h"
 #include "base/sample.h"
-#include "base/settings.h"
 #include "fmgr.h"
 #include "functions/rows.h"
 #include "rules/catalogue.h"

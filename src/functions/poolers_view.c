@@ -28,19 +28,13 @@ PG_FUNCTION_INFO_V1(connpool_pgbouncer_stats_1_0);
 static void
 add_number(CpmRow *row, int64 number)
 {
-	if (number == CPM_POOLER_NULL)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, number);
+	cpm_row_int8_if(row, number != CPM_POOLER_NULL, number);
 }
 
 static void
 add_text(CpmRow *row, const char *text)
 {
-	if (text[0] == '\0')
-		cpm_row_null(row);
-	else
-		cpm_row_text(row, text);
+	cpm_row_text(row, text[0] != '\0' ? text : NULL);
 }
 
 /*
@@ -78,10 +72,7 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	add_text(&row, has_answer ? answer->pool_mode : "");
 	for (int i = 0; i < CPM_POOLER_SETTINGS; i++)
 		add_number(&row, has_answer ? answer->setting[i] : CPM_POOLER_NULL);
-	if (has_answer)
-		cpm_row_int8(&row, answer->rows_dropped);
-	else
-		cpm_row_null(&row);
+	add_number(&row, has_answer ? answer->rows_dropped : CPM_POOLER_NULL);
 	cpm_row_emit(&row, result);
 }
 
@@ -92,12 +83,9 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 Datum
 connpool_pgbouncer_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pgbouncer");
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
 
-	cpm_require_view(fcinfo, "connpool_pgbouncer");
-	cpm_require_preloaded("connpool_pgbouncer");
-	result = cpm_rows_begin(fcinfo);
 	for (int i = 0; i < cpm_poolers_count(); i++)
 		emit_pooler(result, i, answer);
 	return (Datum) 0;
@@ -121,14 +109,11 @@ wait_ms(const CpmPoolerPool *pool)
 Datum
 connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pgbouncer_pools");
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
 	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_pgbouncer_pools");
-	cpm_require_preloaded("connpool_pgbouncer_pools");
-	result = cpm_rows_begin(fcinfo);
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
 	{
 		if (!cpm_pooler_answer(pooler, answer))
@@ -156,14 +141,11 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pgbouncer_stats");
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
 	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_pgbouncer_stats");
-	cpm_require_preloaded("connpool_pgbouncer_stats");
-	result = cpm_rows_begin(fcinfo);
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
 	{
 		if (!cpm_pooler_answer(pooler, answer))

@@ -80,29 +80,6 @@ mean(uint64 sum, uint64 count)
 	return count > 0 ? (double) sum / (double) count : NAN;
 }
 
-/* Return true if the caller may see the states of the pool's sessions, as in pg_stat_activity. */
-static bool
-may_see_states(const CpmPool *pool)
-{
-	Oid			role = get_role_oid(pool->name.role, true);
-
-	return cpm_may_see_all() || (OidIsValid(role) && cpm_may_see(role));
-}
-
-static void
-add_states(CpmRow *row, const PoolStates *states, bool visible)
-{
-	if (!visible)
-	{
-		for (int i = 0; i < 3; i++)
-			cpm_row_null(row);
-		return;
-	}
-	cpm_row_int4(row, states->active);
-	cpm_row_int4(row, states->idle);
-	cpm_row_int4(row, states->idle_in_transaction);
-}
-
 /* Add the limits in the order of CpmLimit (NULL: unset), then the names of the violations. */
 static void
 add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
@@ -115,12 +92,10 @@ add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 
 	for (int i = 0; i < CPM_LIMITS; i++)
 	{
-		if (policy->limit[i] == 0)
-			cpm_row_null(row);
-		else if (is_time[i])
+		if (is_time[i] && policy->limit[i] != 0)
 			cpm_row_interval(row, policy->limit[i]);
 		else
-			cpm_row_int4(row, policy->limit[i]);
+			cpm_row_int4_if(row, policy->limit[i] != 0, policy->limit[i]);
 	}
 	cpm_row_violations(row, violations);
 }
@@ -151,13 +126,17 @@ static void
 add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 {
 	const uint64 *counts = pool->counts.of;
-	bool		visible = may_see_states(pool);
+
+	/* whether the caller may see the states of the pool's sessions, as in pg_stat_activity */
+	bool		visible = cpm_may_see_role_named(pool->name.role);
 
 	cpm_row_text(row, pool->name.database);
 	cpm_row_text(row, pool->name.role);
 	cpm_row_text(row, pool->name.application_name);
 	cpm_row_int4(row, pool->connections);
-	add_states(row, states, visible);
+	cpm_row_int4_if(row, visible, states->active);
+	cpm_row_int4_if(row, visible, states->idle);
+	cpm_row_int4_if(row, visible, states->idle_in_transaction);
 	cpm_row_int4(row, pool->peak_connections);
 	cpm_row_int4(row, pool->peak_busy);
 	cpm_row_int8(row, pool->opened);
@@ -172,6 +151,8 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
 	add_policy(row, &pool->policy, violations_of_pool(pool) | (visible ? states->violations : 0));
 	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
+	cpm_row_oid(row, get_database_oid(pool->name.database, true));
+	cpm_row_oid(row, get_role_oid(pool->name.role, true));
 }
 
 /*
@@ -189,15 +170,11 @@ is_shown(const CpmPool *pool)
 Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
-	CpmPoolSnapshot list;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pools");
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	StateCounting counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_pools");
-	cpm_require_preloaded("connpool_pools");
-	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_snapshot();
 	counting.by_pool = palloc0(list.slots * sizeof(PoolStates));
 	cpm_backends_scan(CPM_SCAN_STATES, count_state, &counting);
 	for (int i = 0; i < list.slots; i++)
@@ -225,17 +202,13 @@ add_percentiles(CpmRow *row, const CpmHistogram *histogram, double us_per_unit)
 Datum
 connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
-	CpmPoolSnapshot list;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_stats");
+	CpmPoolSnapshot list = cpm_pool_snapshot();
 	CpmPool		sum = {0};
 	CpmHistogram *setup = palloc(sizeof(CpmHistogram));
 	CpmHistogram *duration = palloc(sizeof(CpmHistogram));
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_session_stats");
-	cpm_require_preloaded("connpool_session_stats");
-	result = cpm_rows_begin(fcinfo);
-	list = cpm_pool_snapshot();
 	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i])

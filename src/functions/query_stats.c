@@ -23,21 +23,6 @@ PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 /* Minimum divisor for the rates of the last minute and the last hour. */
 #define MIN_RATE_SECONDS 60.0
 
-static const char *
-period_name(CpmStatWindow period)
-{
-	switch (period)
-	{
-		case CPM_LAST_MINUTE:
-			return "last_minute";
-		case CPM_LAST_HOUR:
-			return "last_hour";
-		case CPM_SINCE_RESET:
-			break;
-	}
-	return "since_reset";
-}
-
 /*
  * Return the seconds by which to divide the period's count; NaN if the clock has been set back to
  * before the reset. A sliding window shorter than a minute counts as a minute, because otherwise a
@@ -74,7 +59,7 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	sum_us = (double) stats->counts.of[CPM_QUERY_TIME_US];
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
-	cpm_row_text(row, period_name(period));
+	cpm_row_text(row, cpm_stat_window_name(period));
 	cpm_row_timestamptz(row, stats->since);
 	cpm_row_int8(row, (int64) total);
 	cpm_row_int8(row, (int64) (total - failed));
@@ -96,13 +81,10 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 Datum
 connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_query_stats");
 	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_query_stats");
-	cpm_require_preloaded("connpool_query_stats");
-	result = cpm_rows_begin(fcinfo);
 	for (int i = 0; i < CPM_STAT_WINDOWS; i++)
 	{
 		add_period(&row, i, now);
@@ -115,13 +97,10 @@ connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 Datum
 connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
 {
-	ReturnSetInfo *result;
+	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_query_histogram");
 	CpmStatWindowCounts *stats;
 	CpmRow		row = {0};
 
-	cpm_require_view(fcinfo, "connpool_query_histogram");
-	cpm_require_preloaded("connpool_query_histogram");
-	result = cpm_rows_begin(fcinfo);
 	stats = palloc(sizeof(CpmStatWindowCounts));
 	cpm_stat_window_read(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
 	for (int i = 0; i < CPM_BUCKETS; i++)

@@ -10,6 +10,7 @@
 #include "commands/dbcommands.h"
 #include "common/ip.h"
 #include "funcapi.h"
+#include "functions/access.h"
 #include "functions/foreign_text.h"
 #include "functions/rows.h"
 #include "miscadmin.h"
@@ -26,6 +27,14 @@ cpm_rows_begin(FunctionCallInfo fcinfo)
 {
 	InitMaterializedSRF(fcinfo, 0);
 	return (ReturnSetInfo *) fcinfo->resultinfo;
+}
+
+ReturnSetInfo *
+cpm_view_begin(FunctionCallInfo fcinfo, const char *view)
+{
+	cpm_require_view(fcinfo, view);
+	cpm_require_preloaded(view);
+	return cpm_rows_begin(fcinfo);
 }
 
 ReturnSetInfo *
@@ -72,13 +81,31 @@ cpm_row_bool(CpmRow *row, bool value)
 void
 cpm_row_int4(CpmRow *row, int32 value)
 {
-	add_column(row, Int32GetDatum(value), false);
+	cpm_row_int4_if(row, true, value);
+}
+
+void
+cpm_row_int4_if(CpmRow *row, bool is_known, int32 value)
+{
+	add_column(row, Int32GetDatum(value), !is_known);
 }
 
 void
 cpm_row_int8(CpmRow *row, int64 value)
 {
-	add_column(row, Int64GetDatum(value), false);
+	cpm_row_int8_if(row, true, value);
+}
+
+void
+cpm_row_int8_if(CpmRow *row, bool is_known, int64 value)
+{
+	add_column(row, Int64GetDatum(value), !is_known);
+}
+
+void
+cpm_row_oid(CpmRow *row, Oid value)
+{
+	add_column(row, ObjectIdGetDatum(value), false);
 }
 
 void
@@ -203,4 +230,54 @@ void
 cpm_row_role(CpmRow *row, Oid role)
 {
 	cpm_row_text(row, OidIsValid(role) ? GetUserNameFromId(role, true) : NULL);
+}
+
+void
+cpm_row_lock_type(CpmRow *row, const LOCKTAG *lock)
+{
+	bool		is_known = lock->locktag_lockmethodid != 0 &&
+		lock->locktag_type <= LOCKTAG_LAST_TYPE;
+
+	cpm_row_text(row, is_known ? LockTagTypeNames[lock->locktag_type] : NULL);
+}
+
+void
+cpm_row_lock_mode(CpmRow *row, const LOCKTAG *lock, LOCKMODE mode)
+{
+	cpm_row_text(row, lock->locktag_lockmethodid != 0 ?
+				 GetLockmodeName(lock->locktag_lockmethodid, mode) : NULL);
+}
+
+/*
+ * Return the relation that is locked, or that contains the locked page or row; InvalidOid for
+ * another kind of object, and for a relation of another database.
+ */
+static Oid
+locked_relation(const LOCKTAG *lock)
+{
+	switch ((LockTagType) lock->locktag_type)
+	{
+		case LOCKTAG_RELATION:
+		case LOCKTAG_RELATION_EXTEND:
+		case LOCKTAG_PAGE:
+		case LOCKTAG_TUPLE:
+			break;
+		default:
+			return InvalidOid;
+	}
+	if (lock->locktag_field1 != MyDatabaseId && lock->locktag_field1 != InvalidOid)
+		return InvalidOid;
+	return lock->locktag_field2;
+}
+
+void
+cpm_row_locked_relation(CpmRow *row, const LOCKTAG *lock)
+{
+	Oid			relation = locked_relation(lock);
+
+	if (OidIsValid(relation))
+		cpm_row_text(row, DatumGetCString(DirectFunctionCall1(regclassout,
+															  ObjectIdGetDatum(relation))));
+	else
+		cpm_row_null(row);
 }

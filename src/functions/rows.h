@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "libpq/pqcomm.h"
 #include "nodes/execnodes.h"
+#include "storage/lock.h"
 
 #define CPM_MAX_COLUMNS 40
 
@@ -28,6 +29,12 @@ typedef struct CpmRow
 /* Begin a materialized result, to which cpm_row_emit() appends rows. */
 extern ReturnSetInfo *cpm_rows_begin(FunctionCallInfo fcinfo);
 
+/*
+ * Begin the result of the function behind a view. Fails like cpm_require_view() and
+ * cpm_require_preloaded().
+ */
+extern ReturnSetInfo *cpm_view_begin(FunctionCallInfo fcinfo, const char *view);
+
 /* Begin a materialized result of a function that returns SETOF text, which has no row type. */
 extern ReturnSetInfo *cpm_lines_begin(FunctionCallInfo fcinfo);
 
@@ -38,6 +45,12 @@ extern void cpm_row_null(CpmRow *row);
 extern void cpm_row_bool(CpmRow *row, bool value);
 extern void cpm_row_int4(CpmRow *row, int32 value);
 extern void cpm_row_int8(CpmRow *row, int64 value);
+
+/* Add a number; NULL unless it is known. */
+extern void cpm_row_int4_if(CpmRow *row, bool is_known, int32 value);
+extern void cpm_row_int8_if(CpmRow *row, bool is_known, int64 value);
+
+extern void cpm_row_oid(CpmRow *row, Oid value);
 
 /* Add a number; NULL for NaN and infinities. */
 extern void cpm_row_float8(CpmRow *row, double value);
@@ -74,6 +87,15 @@ extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 
 /* Add an inet; NULL for a Unix socket and for an unknown address. */
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);
+
+/*
+ * Add the type of a lock, the name of a mode of it, and the relation that is locked or contains the
+ * locked page or row. All are NULL if the lock is unknown, which has the method 0. The relation is
+ * NULL too if it belongs to another database, or if another kind of object is locked.
+ */
+extern void cpm_row_lock_type(CpmRow *row, const LOCKTAG *lock);
+extern void cpm_row_lock_mode(CpmRow *row, const LOCKTAG *lock, LOCKMODE mode);
+extern void cpm_row_locked_relation(CpmRow *row, const LOCKTAG *lock);
 
 /* Add the name of a database or a role; NULL if the OID is invalid or the object was dropped. */
 extern void cpm_row_database(CpmRow *row, Oid database);

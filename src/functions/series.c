@@ -20,6 +20,7 @@ typedef struct SeriesScan
 	int			sample_ms;		/* visit only samples taken at this interval; 0: all */
 	int64		length_ms;		/* of a row of the rollup */
 	CpmPointVisitor visit;
+	CpmLoadPointVisitor visit_load;
 	void	   *arg;
 } SeriesScan;
 
@@ -67,6 +68,33 @@ visit_rollup(const CpmRollupRow *row, void *arg)
 		visit_value(scan, i, row->start, scan->length_ms, row->mean[i], row->worst[i]);
 }
 
+static void
+visit_load(const SeriesScan *scan, TimestampTz at, int64 length_ms, const float4 *busy)
+{
+	CpmLoadPoint point = {.at = at, .length_ms = length_ms};
+
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		point.sessions[i] = round_value(busy[i]);
+	scan->visit_load(&point, scan->arg);
+}
+
+static void
+visit_sample_load(const CpmSampleRow *sample, void *arg)
+{
+	const SeriesScan *scan = arg;
+
+	if (scan->sample_ms == 0 || sample->interval_ms == scan->sample_ms)
+		visit_load(scan, sample->at, sample->interval_ms, sample->busy);
+}
+
+static void
+visit_rollup_load(const CpmRollupRow *row, void *arg)
+{
+	const SeriesScan *scan = arg;
+
+	visit_load(scan, row->start, scan->length_ms, row->busy);
+}
+
 CpmRollup
 cpm_series_rollup(TimestampTz since, TimestampTz now)
 {
@@ -92,6 +120,21 @@ cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since, 
 	}
 	scan.length_ms = cpm_rollup_length_us(rollup) / 1000;
 	cpm_rollup_scan(rollup, since, until, visit_rollup, &scan);
+}
+
+void
+cpm_series_scan_load(CpmRollup rollup, int sample_ms, TimestampTz since, TimestampTz until,
+					 CpmLoadPointVisitor visit, void *arg)
+{
+	SeriesScan	scan = {.sample_ms = sample_ms, .visit_load = visit, .arg = arg};
+
+	if (rollup == CPM_ROLLUP_SAMPLES)
+	{
+		cpm_sample_ring_scan(since, until, visit_sample_load, &scan);
+		return;
+	}
+	scan.length_ms = cpm_rollup_length_us(rollup) / 1000;
+	cpm_rollup_scan(rollup, since, until, visit_rollup_load, &scan);
 }
 
 int

@@ -7,6 +7,7 @@
 #define CPM_SERIES_H
 
 #include "base/sample.h"
+#include "base/wait_class.h"
 #include "samples/rollups.h"
 
 /* One metric over a span of time. Neither value is NaN. */
@@ -20,6 +21,16 @@ typedef struct CpmPoint
 } CpmPoint;
 
 typedef void (*CpmPointVisitor) (const CpmPoint *point, void *arg);
+
+/* The load of the whole server over a span of time. */
+typedef struct CpmLoadPoint
+{
+	TimestampTz at;				/* start of the span */
+	int64		length_ms;
+	double		sessions[CPM_WAIT_CLASSES]; /* average number of busy sessions */
+} CpmLoadPoint;
+
+typedef void (*CpmLoadPointVisitor) (const CpmLoadPoint *point, void *arg);
 
 /*
  * Return the finest resolution whose rows are kept for long enough to reach back to since. Does
@@ -35,6 +46,10 @@ extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
  */
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);
+
+/* Visit the load in the same way. */
+extern void cpm_series_scan_load(CpmRollup rollup, int sample_ms, TimestampTz since,
+								 TimestampTz until, CpmLoadPointVisitor visit, void *arg);
 
 /* Return the metric with that name. Fails with 22023 if there is none, or if name is NULL. */
 extern int	cpm_series_metric(const char *name);

@@ -131,7 +131,7 @@ queryid_of(const HistoryReading *reading, const CpmHistoryRow *recorded)
 
 /* Add the columns from client_addr to root_blocker. */
 static void
-add_activity(HistoryReading *reading, const CpmHistoryRow *recorded, const CpmHistoryNames *names)
+add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded, const CpmHistoryNames *names)
 {
 	CpmRow	   *row = &reading->row;
 	uint64		queryid = queryid_of(reading, recorded);
@@ -179,7 +179,7 @@ emit_recorded_session(HistoryReading *reading, TimestampTz at, const CpmHistoryR
 	add_name(row, names.role);
 	cpm_row_text(row, names.application_name);
 	if (is_visible(reading, &names))
-		add_activity(reading, recorded, &names);
+		add_recorded_activity(reading, recorded, &names);
 	else
 		add_hidden_activity(row);
 	cpm_row_emit(row, reading->result);
@@ -418,7 +418,7 @@ compare_loads(const void *a, const void *b)
 }
 
 static void
-emit_load(LoadReading *load, const Load *entry)
+emit_recorded_load(LoadReading *load, const Load *entry)
 {
 	CpmRow	   *row = &load->reading.row;
 	const LoadKey *key = &entry->key;
@@ -459,7 +459,7 @@ emit_loads(LoadReading *load)
 	cpm_query_texts_read(load->reading.texts);
 	qsort(sorted, count, sizeof(Load *), compare_loads);
 	for (int64 i = 0; i < count; i++)
-		emit_load(load, sorted[i]);
+		emit_recorded_load(load, sorted[i]);
 }
 
 /*

@@ -42,10 +42,8 @@ add_pooler(CpmRow *row, const CpmSession *session)
 	const CpmPoolersFreshness no_freshness = {0};
 	int			pooler;
 
-	if (cpm_pooling_of(session, &no_freshness, &pooler) == CPM_POOLING_POOLED)
-		cpm_row_text(row, cpm_pooler_state(pooler).name);
-	else
-		cpm_row_null(row);
+	cpm_row_text(row, cpm_pooling_of(session, &no_freshness, &pooler) == CPM_POOLING_POOLED ?
+				 cpm_pooler_state(pooler).name : NULL);
 }
 
 /*
@@ -55,18 +53,13 @@ add_pooler(CpmRow *row, const CpmSession *session)
 static void
 add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
 {
-	CpmSlotSession counted;
+	CpmSlotSession counted = {0};
 	bool		is_known = cpm_slot_session(session->proc_number, &counted) &&
 		counted.pid == session->pid && counted.started_at == session->connected_at;
 	const CpmCount shown[] = {CPM_QUERIES, CPM_FAILED_QUERIES, CPM_TRANSACTIONS};
 
 	for (size_t i = 0; i < lengthof(shown); i++)
-	{
-		if (is_known)
-			cpm_row_int8(row, counted.counts.of[shown[i]]);
-		else
-			cpm_row_null(row);
-	}
+		cpm_row_int8_if(row, is_known, counted.counts.of[shown[i]]);
 	add_pooler(row, session);
 	cpm_row_violations(row, is_known ? cpm_session_violations(&counted, session, now) : 0);
 }
@@ -85,10 +78,7 @@ add_private_columns(SessionListing *listing, const CpmSession *session)
 	cpm_row_age(row, listing->now, session->query_start);
 	cpm_row_text(row, pgstat_get_wait_event_type(session->wait_event_info));
 	cpm_row_text(row, pgstat_get_wait_event(session->wait_event_info));
-	if (session->queryid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, (int64) session->queryid);
+	cpm_row_int8_if(row, session->queryid != 0, (int64) session->queryid);
 	cpm_row_query(row, session->query, session->database);
 	add_counters(row, session, listing->now);
 }

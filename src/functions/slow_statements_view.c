@@ -87,9 +87,7 @@ connpool_slow_statements_1_0(PG_FUNCTION_ARGS)
 {
 	SlowListing listing = {0};
 
-	cpm_require_view(fcinfo, "connpool_slow_statements");
-	cpm_require_preloaded("connpool_slow_statements");
-	listing.result = cpm_rows_begin(fcinfo);
+	listing.result = cpm_view_begin(fcinfo, "connpool_slow_statements");
 	listing.texts = cpm_query_texts_create();
 	cpm_slow_statements_scan(request_text, &listing);
 	cpm_query_texts_read(listing.texts);

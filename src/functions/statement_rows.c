@@ -99,8 +99,5 @@ cpm_row_statement_int8(CpmRow *row, HeapTuple tuple, TupleDesc description, int 
 	bool		isnull;
 	Datum		value = get_value(tuple, description, number, &isnull);
 
-	if (isnull)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, DatumGetInt64(value));
+	cpm_row_int8_if(row, !isnull, isnull ? 0 : DatumGetInt64(value));
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * timeline.c
- *		connpool_history(): past values of the metrics.
+ *		connpool_history(): past values of the metrics. connpool_load_history(): past load.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "base/settings.h"
+#include "base/wait_class.h"
 #include "fmgr.h"
 #include "functions/access.h"
 #include "functions/rows.h"
@@ -18,12 +19,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_history_1_0);
-
-typedef struct HistoryListing
-{
-	ReturnSetInfo *result;
-	CpmRow		row;
-} HistoryListing;
+PG_FUNCTION_INFO_V1(connpool_load_history_1_0);
 
 static bool
 interval_equals(Interval *interval, int64 microseconds)
@@ -59,37 +55,86 @@ rollup_by_resolution(Interval *resolution)
 static void
 emit_point(const CpmPoint *point, void *arg)
 {
-	HistoryListing *listing = arg;
-	CpmRow	   *row = &listing->row;
+	CpmRow		row = {0};
 
-	cpm_row_timestamptz(row, point->at);
-	cpm_row_interval(row, point->length_ms);
-	cpm_row_text(row, cpm_catalogue[point->metric].name);
-	cpm_row_float8(row, point->mean);
-	cpm_row_float8(row, point->worst);
-	cpm_row_emit(row, listing->result);
+	cpm_row_timestamptz(&row, point->at);
+	cpm_row_interval(&row, point->length_ms);
+	cpm_row_text(&row, cpm_catalogue[point->metric].name);
+	cpm_row_float8(&row, point->mean);
+	cpm_row_float8(&row, point->worst);
+	cpm_row_emit(&row, arg);
+}
+
+static void
+emit_load_point(const CpmLoadPoint *point, void *arg)
+{
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		CpmRow		row = {0};
+
+		cpm_row_timestamptz(&row, point->at);
+		cpm_row_interval(&row, point->length_ms);
+		cpm_row_text(&row, cpm_wait_class_name(i));
+		cpm_row_float8(&row, point->sessions[i]);
+		cpm_row_emit(&row, arg);
+	}
+}
+
+/* The part of a history to scan, as connpool_history() and connpool_load_history() take it. */
+typedef struct HistorySpan
+{
+	CpmRollup	rollup;
+	int			sample_ms;		/* see cpm_series_scan() */
+	TimestampTz since;
+	TimestampTz until;
+} HistorySpan;
+
+/* Read the arguments since, until and resolution, the first of which has the given number. */
+static HistorySpan
+span_arguments(FunctionCallInfo fcinfo, int first)
+{
+	HistorySpan span = {
+		.since = PG_ARGISNULL(first) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(first),
+		.until = PG_ARGISNULL(first + 1) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(first + 1),
+	};
+
+	/* use the time of now(), from which callers usually compute since */
+	if (PG_ARGISNULL(first + 2))
+	{
+		span.rollup = cpm_series_rollup(span.since, GetCurrentTransactionStartTimestamp());
+		return span;
+	}
+	span.rollup = rollup_by_resolution(PG_GETARG_INTERVAL_P(first + 2));
+	/* samples may have been taken at other intervals than the requested resolution */
+	span.sample_ms = cpm_sample_interval_ms;
+	return span;
 }
 
 /* connpool_history(metric text, since timestamptz, until timestamptz, resolution interval) */
 Datum
 connpool_history_1_0(PG_FUNCTION_ARGS)
 {
-	HistoryListing listing = {0};
-	TimestampTz since = PG_ARGISNULL(1) ? DT_NOBEGIN : PG_GETARG_TIMESTAMPTZ(1);
-	TimestampTz until = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
-	bool		any_resolution = PG_ARGISNULL(3);
+	HistorySpan span;
 	int			metric = -1;
-	CpmRollup	rollup;
 
 	cpm_require_preloaded("connpool_history()");
 	if (!PG_ARGISNULL(0))
 		metric = cpm_series_metric(text_to_cstring(PG_GETARG_TEXT_PP(0)));
-	/* use the time of now(), from which callers usually compute since */
-	rollup = any_resolution ? cpm_series_rollup(since, GetCurrentTransactionStartTimestamp()) :
-		rollup_by_resolution(PG_GETARG_INTERVAL_P(3));
-	listing.result = cpm_rows_begin(fcinfo);
-	/* samples may have been taken at other intervals than the requested resolution */
-	cpm_series_scan(rollup, metric, any_resolution ? 0 : cpm_sample_interval_ms, since, until,
-					emit_point, &listing);
+	span = span_arguments(fcinfo, 1);
+	cpm_series_scan(span.rollup, metric, span.sample_ms, span.since, span.until, emit_point,
+					cpm_rows_begin(fcinfo));
+	return (Datum) 0;
+}
+
+/* connpool_load_history(since timestamptz, until timestamptz, resolution interval) */
+Datum
+connpool_load_history_1_0(PG_FUNCTION_ARGS)
+{
+	HistorySpan span;
+
+	cpm_require_preloaded("connpool_load_history()");
+	span = span_arguments(fcinfo, 0);
+	cpm_series_scan_load(span.rollup, span.sample_ms, span.since, span.until, emit_load_point,
+						 cpm_rows_begin(fcinfo));
 	return (Datum) 0;
 }

@@ -176,6 +176,13 @@ write_history(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *ans
 		answer->status = 400;
 }
 
+static void
+write_load(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
+{
+	if (!api->write_load(&answer->body, request->since, request->until))
+		answer->status = 400;
+}
+
 /* Define the writers of documents that do not depend on the request. */
 #define WRITER(name) \
 static void \
@@ -188,6 +195,7 @@ name(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer) \
 WRITER(write_status)
 WRITER(write_pools)
 WRITER(write_alerts)
+WRITER(write_incidents)
 WRITER(write_poolers)
 
 static const Route routes[] = {
@@ -196,8 +204,10 @@ static const Route routes[] = {
 	{"/", "text/html; charset=utf-8", write_page, false, true},
 	{"/api/status", JSON, write_status, false, false},
 	{"/api/history", JSON, write_history, false, false},
+	{"/api/load", JSON, write_load, false, false},
 	{"/api/pools", JSON, write_pools, false, false},
 	{"/api/alerts", JSON, write_alerts, false, false},
+	{"/api/incidents", JSON, write_incidents, false, false},
 	{"/api/pgbouncer", JSON, write_poolers, false, false},
 };
 
@@ -211,9 +221,9 @@ find_route(const char *path)
 }
 
 /*
- * Return true if a Host header has an IP address or localhost. If no token is required, requests
- * for other names are rejected to prevent DNS rebinding: a foreign web site could let its host
- * name resolve to this machine, and its script in a visitor's browser could then read the
+ * Return true if the host of a request is an IP address or localhost. If no token is required,
+ * requests for other names are rejected to prevent DNS rebinding: a foreign web site could let its
+ * host name resolve to this machine, and its script in a visitor's browser could then read the
  * documents.
  */
 static bool
@@ -221,7 +231,7 @@ is_address(const char *host)
 {
 	char		name[INET6_ADDRSTRLEN];
 	unsigned char address[sizeof(struct in6_addr)];
-	size_t		length = host[0] == '[' ? strcspn(host + 1, "]") : strcspn(host, ":");
+	size_t		length = host[0] == '[' ? strcspn(host + 1, "]") : strcspn(host, ":/");
 
 	if (length >= sizeof(name))
 		return false;
@@ -246,7 +256,7 @@ answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *an
 		answer->retry = true;
 		answer_text(answer, 429, "too many requests");
 	}
-	else if (request->needs_host && request->host == NULL)
+	else if (request->needs_host && request->hosts == 0)
 		answer_text(answer, 400, "an HTTP/1.1 request must have a Host header");
 	else if (request->hosts > 1)
 		answer_text(answer, 400, "a request must not have more than one Host header");
@@ -258,8 +268,8 @@ answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *an
 	}
 	else if (!is_public && !cpm_token_is_required() &&
 			 request->host != NULL && !is_address(request->host))
-		answer_text(answer, 403, "without http_token_file, the Host header must have an address "
-					"or localhost");
+		answer_text(answer, 403, "without http_token_file, a request must name its host as an "
+					"address or localhost");
 	else if (route == NULL)
 		answer_text(answer, 404, "there is no such path: "
 					"see /health/database, /metrics, / and /api/status");

@@ -19,11 +19,11 @@ typedef struct CpmRequest
 	const char *path;
 	const char *accept;
 	const char *authorization;
-	const char *host;
+	const char *host;			/* with the port, if any; ends at '/' or at the end of the text */
 	int			hosts;			/* number of Host headers */
 	bool		needs_host;		/* true for HTTP/1.1 */
-	const char *metric;			/* arguments of /api/history */
-	const char *since;
+	const char *metric;			/* argument of /api/history */
+	const char *since;			/* arguments of /api/history and /api/load */
 	const char *until;
 	int64		now_us;			/* monotonic time */
 } CpmRequest;

@@ -47,37 +47,46 @@ open_at(const struct addrinfo *address, const char **problem)
 	return opened;
 }
 
+/* Return false if this machine has no IPv6. */
+static bool
+has_ipv6(void)
+{
+	pgsocket	probe = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (probe == PGINVALID_SOCKET)
+		return errno != EAFNOSUPPORT;
+	closesocket(probe);
+	return true;
+}
+
 /*
- * For "*", listen at ::, which also accepts IPv4 clients. If that fails, as on a machine without
- * IPv6, listen at 0.0.0.0.
+ * For "*", listen at ::, which also accepts IPv4 clients. Listen at 0.0.0.0 only on a machine
+ * without IPv6: after any other failure it would serve IPv4 clients only, and hide the reason.
  */
 pgsocket
 cpm_listener_open(const CpmListen *listen, const char **problem)
 {
-	bool		is_any = strcmp(listen->host, "*") == 0;
-	const char *const any_addresses[] = {"::", "0.0.0.0"};
+	const char *host = listen->host;
 	struct addrinfo hints = {
 		.ai_family = AF_UNSPEC,
 		.ai_socktype = SOCK_STREAM,
 		.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
 	};
-	pgsocket	opened = PGINVALID_SOCKET;
+	struct addrinfo *found = NULL;
+	pgsocket	opened;
 	char		port[8];
+	int			error;
 
+	if (strcmp(host, "*") == 0)
+		host = has_ipv6() ? "::" : "0.0.0.0";
 	snprintf(port, sizeof(port), "%d", listen->port);
-	for (int i = 0; i < (is_any ? 2 : 1) && opened == PGINVALID_SOCKET; i++)
+	error = getaddrinfo(host, port, &hints, &found);
+	if (error != 0)
 	{
-		struct addrinfo *found = NULL;
-		int			error = getaddrinfo(is_any ? any_addresses[i] : listen->host, port, &hints,
-										&found);
-
-		if (error != 0)
-		{
-			*problem = gai_strerror(error);
-			continue;
-		}
-		opened = open_at(found, problem);
-		freeaddrinfo(found);
+		*problem = gai_strerror(error);
+		return PGINVALID_SOCKET;
 	}
+	opened = open_at(found, problem);
+	freeaddrinfo(found);
 	return opened;
 }

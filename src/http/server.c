@@ -23,6 +23,7 @@
 #define MAX_CONNECTIONS 256
 #define MAX_HEADER_BYTES (16 * 1024)	/* memory for a request's first line and headers */
 #define IDLE_SECONDS 20
+#define HTTP_SCHEME "http://"
 
 static struct MHD_Daemon *http_daemon;
 static MemoryContext request_context;
@@ -99,6 +100,27 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 	return MHD_YES;
 }
 
+/*
+ * Read a request target in absolute form, such as "http://host:9188/metrics", which every server
+ * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). A target
+ * without a host, or with user information, is invalid and stays as it is: no such path exists.
+ */
+static void
+read_absolute_target(CpmRequest *request)
+{
+	const char *host;
+	size_t		length;
+
+	if (pg_strncasecmp(request->path, HTTP_SCHEME, strlen(HTTP_SCHEME)) != 0)
+		return;
+	host = request->path + strlen(HTTP_SCHEME);
+	length = strcspn(host, "/");
+	if (length == 0 || memchr(host, '@', length) != NULL)
+		return;
+	request->host = host;
+	request->path = host[length] == '/' ? host + length : "/";
+}
+
 static CpmRequest
 make_request(struct MHD_Connection *connection, const char *url, const char *method,
 			 const char *version)
@@ -121,6 +143,7 @@ make_request(struct MHD_Connection *connection, const char *url, const char *met
 	};
 
 	(void) MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &request.hosts);
+	read_absolute_target(&request);
 	return request;
 }
 

@@ -17,16 +17,21 @@
 #include "http/token.h"
 
 #define TOKEN_SIZE 256			/* with the terminating zero */
+#define MAX_FILE_SIZE (TOKEN_SIZE + 1)	/* the longest token and "\r\n" */
 
 static bool is_required;
 static char token[TOKEN_SIZE];	/* padded with zeros; empty if none has been read */
 
-/* Read the token into buffer. Returns NULL, or the reason why the file cannot be used. */
+/*
+ * Read the token into buffer, which has MAX_FILE_SIZE + 1 bytes, and pad it with zeros to
+ * TOKEN_SIZE bytes. Returns NULL, or the reason why the file cannot be used.
+ */
 static const char *
 read_token(int file, char *buffer)
 {
 	struct stat found;
 	ssize_t		length;
+	bool		has_more;
 
 	if (fstat(file, &found) != 0)
 		return strerror(errno);
@@ -34,14 +39,15 @@ read_token(int file, char *buffer)
 		return "it is not a regular file";
 	if (found.st_uid != geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0)
 		return "it must belong to the server's owner and have mode 0600";
-	length = read(file, buffer, TOKEN_SIZE);
+	length = read(file, buffer, MAX_FILE_SIZE + 1);
 	if (length < 0)
 		return strerror(errno);
+	has_more = length > MAX_FILE_SIZE;
 	while (length > 0 && (buffer[length - 1] == '\n' || buffer[length - 1] == '\r'))
 		length--;
 	if (length == 0)
 		return "it is empty";
-	if (length >= TOKEN_SIZE)
+	if (has_more || length >= TOKEN_SIZE)
 		return "it has more than 255 bytes";
 	memset(buffer + length, 0, TOKEN_SIZE - length);
 	for (ssize_t i = 0; i < length; i++)
@@ -53,7 +59,7 @@ read_token(int file, char *buffer)
 void
 cpm_token_reread(const char *path)
 {
-	char		buffer[TOKEN_SIZE] = {0};
+	char		buffer[MAX_FILE_SIZE + 1];
 	const char *problem;
 	int			file;
 
@@ -69,7 +75,7 @@ cpm_token_reread(const char *path)
 	if (file >= 0)
 		(void) close(file);
 	if (problem == NULL)
-		memcpy(token, buffer, sizeof(token));
+		memcpy(token, buffer, TOKEN_SIZE);
 	else
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),

@@ -41,7 +41,8 @@ report_problem(const char *problem)
 	const CpmListen *listen = api->http_listen();
 
 	api->worker_report_problem(CPM_WORKER_HTTP, problem);
-	if (strcmp(problem, last_problem) == 0)
+	/* compare no more than strlcpy() stores; otherwise a longer problem would be logged each time */
+	if (strncmp(problem, last_problem, sizeof(last_problem) - 1) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
 	ereport(WARNING,

@@ -193,7 +193,8 @@ read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer 
 }
 
 void
-cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers)
+cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers,
+				 CpmPoolerAnswer *answer)
 {
 	int			rows = Min(table->rows, MAX_SERVERS);
 	ServerColumns column = server_columns(table);
@@ -202,6 +203,7 @@ cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers)
 
 	servers->server = palloc_extended((rows + 1) * sizeof(CpmPoolerServer), MCXT_ALLOC_HUGE);
 	servers->count = 0;
+	answer->rows_dropped += table->rows - rows;
 	for (int row = 0; row < rows && cpm_table_next(table); row++)
 	{
 		CpmPoolerServer *server = &servers->server[servers->count];

@@ -27,8 +27,9 @@ extern void cpm_read_stats(CpmTable *table, CpmPoolerAnswer *answer);
 
 /*
  * Fill servers from the answers to SHOW SERVERS and SHOW DATABASES. Ignores server connections
- * beyond 100,000. Allocates in the current memory context.
+ * beyond 100,000 and counts them in answer->rows_dropped. Allocates in the current memory context.
  */
-extern void cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers);
+extern void cpm_read_servers(CpmTable *table, CpmTable *databases, CpmServerList *servers,
+							 CpmPoolerAnswer *answer);
 
 #endif							/* CPM_ANSWERS_H */

@@ -195,7 +195,8 @@ publish_answer(CpmConsole *console)
 	cpm_read_stats(&table[CPM_ASK_STATS], answer);
 	if (console->answers > CPM_ASK_CONFIG)
 		cpm_read_config(&table[CPM_ASK_CONFIG], answer);
-	cpm_read_servers(&table[CPM_ASK_SERVERS], &table[CPM_ASK_DATABASES], &servers);
+	cpm_read_servers(&table[CPM_ASK_SERVERS], &table[CPM_ASK_DATABASES], &servers,
+					 answer);
 	/* claim first, because unclaimed sessions count as direct once the answer is published */
 	cpm_claim_sessions(console->api, console->number, &servers);
 	console->api->pooler_record_answer(console->number, answer);

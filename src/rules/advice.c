@@ -170,23 +170,51 @@ append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 					  evidence->usable_slots);
 }
 
+/* Write the settings of a console to text, such as ": pool_mode session", without missing ones. */
+static void
+format_settings(const CpmPoolerAnswer *answer, char *text, size_t size)
+{
+	static const struct
+	{
+		CpmPoolerSetting setting;
+		const char *unit;
+	}			shown[] = {
+		{CPM_DEFAULT_POOL_SIZE, ""},
+		{CPM_MAX_CLIENT_CONN, ""},
+		{CPM_QUERY_WAIT_TIMEOUT, " s"},
+	};
+	size_t		used = 0;
+
+	text[0] = '\0';
+	if (answer->pool_mode[0] != '\0')
+		used = snprintf(text, size, ": pool_mode %s", answer->pool_mode);
+	for (size_t i = 0; i < lengthof(shown) && used < size; i++)
+	{
+		int64		value = answer->setting[shown[i].setting];
+
+		if (value != CPM_POOLER_NULL)
+			used += snprintf(text + used, size - used, "%s %s " INT64_FORMAT "%s",
+							 used > 0 ? "," : ":", cpm_pooler_setting_names[shown[i].setting],
+							 value, shown[i].unit);
+	}
+}
+
 /* Compare the settings of the pool's pooler with the recommendation. */
 static void
 append_pooler(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
 	const CpmPoolerAnswer *answer = evidence->answer;
+	char		settings[CPM_REASON_SIZE];
 	int64		pool_size;
 
 	if (evidence->pooler == NULL || answer == NULL)
 		return;
 	pool_size = answer->setting[CPM_DEFAULT_POOL_SIZE];
-	append_reason(advice, "%d of its %u connections come through PgBouncer %s: pool_mode %s, "
-				  "default_pool_size " INT64_FORMAT ", max_client_conn " INT64_FORMAT
-				  ", query_wait_timeout " INT64_FORMAT " s",
-				  evidence->pooled, evidence->pool->connections, evidence->pooler,
-				  answer->pool_mode, pool_size, answer->setting[CPM_MAX_CLIENT_CONN],
-				  answer->setting[CPM_QUERY_WAIT_TIMEOUT]);
-	if (advice->features != 0 && strcmp(answer->pool_mode, "session") != 0)
+	format_settings(answer, settings, sizeof(settings));
+	append_reason(advice, "%d of its %u connections come through PgBouncer %s%s",
+				  evidence->pooled, evidence->pool->connections, evidence->pooler, settings);
+	if (advice->features != 0 && answer->pool_mode[0] != '\0' &&
+		strcmp(answer->pool_mode, "session") != 0)
 		append_reason(advice, "that mode breaks features that its sessions use: set pool_mode to "
 					  "session for its database or user there");
 	else if (advice->mode == CPM_MODE_TRANSACTION && strcmp(answer->pool_mode, "session") == 0)

@@ -326,30 +326,20 @@ cpm_status_name(CpmStatus status)
 const char *
 cpm_unit_name(CpmUnit unit)
 {
-	switch (unit)
-	{
-		case CPM_UNIT_CONNECTIONS:
-			return "connections";
-		case CPM_UNIT_TRANSACTIONS:
-			return "transactions";
-		case CPM_UNIT_SESSIONS:
-			return "sessions";
-		case CPM_UNIT_STATEMENTS:
-			return "statements";
-		case CPM_UNIT_CLIENTS:
-			return "clients";
-		case CPM_UNIT_REFUSALS:
-			return "refusals";
-		case CPM_UNIT_PER_SECOND:
-			return "a second";
-		case CPM_UNIT_PERCENT:
-			return "percent";
-		case CPM_UNIT_MILLISECONDS:
-			return "ms";
-		case CPM_UNIT_SECONDS:
-			return "seconds";
-	}
-	return "";
+	static const char *const names[] = {
+		[CPM_UNIT_CONNECTIONS] = "connections",
+		[CPM_UNIT_TRANSACTIONS] = "transactions",
+		[CPM_UNIT_SESSIONS] = "sessions",
+		[CPM_UNIT_STATEMENTS] = "statements",
+		[CPM_UNIT_REFUSALS] = "refusals",
+		[CPM_UNIT_CLIENTS] = "clients",
+		[CPM_UNIT_PER_SECOND] = "a second",
+		[CPM_UNIT_PERCENT] = "percent",
+		[CPM_UNIT_MILLISECONDS] = "ms",
+		[CPM_UNIT_SECONDS] = "seconds",
+	};
+
+	return names[unit];
 }
 
 int

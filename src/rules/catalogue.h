@@ -7,7 +7,7 @@
 #define CPM_CATALOGUE_H
 
 #include "base/sample.h"
-#include "base/settings.h"
+#include "base/metric_settings.h"
 
 /* The definition of each metric, by CpmMetricId. */
 extern const CpmMetric cpm_catalogue[CPM_METRICS];

@@ -28,14 +28,11 @@ cpm_evaluate_health(const CpmHealthInput *input)
 const char *
 cpm_health_name(CpmHealth health)
 {
-	switch (health)
-	{
-		case CPM_HEALTHY:
-			return "healthy";
-		case CPM_DEGRADED:
-			return "degraded";
-		case CPM_UNHEALTHY:
-			break;
-	}
-	return "unhealthy";
+	static const char *const names[] = {
+		[CPM_HEALTHY] = "healthy",
+		[CPM_DEGRADED] = "degraded",
+		[CPM_UNHEALTHY] = "unhealthy",
+	};
+
+	return names[health];
 }

@@ -16,6 +16,9 @@
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
 
+/* Return the index of the process's wait in an array ordered by pid; -1 if it does not wait. */
+extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
+
 /* Return true if the wait is directly blocked by the subject that arg identifies. */
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 

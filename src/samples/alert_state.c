@@ -29,7 +29,14 @@ typedef struct AlertState
 	CpmRing		log;			/* must be last: its entries follow. The sampler appends */
 } AlertState;
 
+typedef struct SavedAlert
+{
+	CpmAlertRow row;
+	CpmMetricId metric;
+} SavedAlert;
+
 static AlertState *shared;
+static CpmRing *alert_log;		/* &shared->log */
 
 Size
 cpm_alert_state_size(void)
@@ -42,13 +49,14 @@ void
 cpm_alert_state_attach(void *memory, bool is_new)
 {
 	shared = memory;
+	alert_log = &shared->log;
 	if (!is_new)
 		return;
 
 	memset(shared, 0, sizeof(*shared));
 	cpm_seqlock_init(&shared->lock);
 	pg_atomic_init_u32(&shared->reset_pending, 0);
-	cpm_ring_init(&shared->log, CPM_ALERT_LOG_ENTRIES, sizeof(CpmAlertLogEntry));
+	cpm_ring_init(alert_log, CPM_ALERT_LOG_ENTRIES, sizeof(CpmAlertLogEntry));
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (int status = CPM_OK; status <= CPM_CRITICAL; status++)
 			pg_atomic_init_u64(&shared->changes[i][status], 0);
@@ -73,7 +81,7 @@ cpm_alert_board_clear(CpmAlertBoard *board)
 void
 cpm_alerts_reset(void)
 {
-	cpm_ring_reset(&shared->log);
+	cpm_ring_reset(alert_log);
 	pg_atomic_write_u32(&shared->reset_pending, 1);
 }
 
@@ -107,7 +115,7 @@ cpm_alert_log_append(const CpmAlertLogEntry *entry)
 	CpmAlertLogEntry numbered = *entry;
 
 	numbered.sequence = ++shared->last_sequence;
-	(void) cpm_ring_add(&shared->log, &numbered);
+	(void) cpm_ring_add(alert_log, &numbered);
 	pg_atomic_fetch_add_u64(&shared->changes[entry->metric][entry->to_status], 1);
 	return numbered.sequence;
 }
@@ -140,64 +148,54 @@ cpm_alert_log_scan(CpmAlertLogVisitor visit, void *arg)
 	CpmAlertLogEntry copy;
 
 	if (shared != NULL)
-		cpm_ring_scan(&shared->log, &copy, visit_log_entry, &scan);
+		cpm_ring_scan(alert_log, &copy, visit_log_entry, &scan);
 }
 
-void
-cpm_alert_state_save(CpmSink *sink)
+static void
+save_alerts(CpmSink *sink)
 {
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
-	CpmAlertLogEntry entry;
+	SavedAlert *saved = palloc0(sizeof(SavedAlert));
 
 	(void) cpm_alert_board_get(board);
-	cpm_put_mark(sink, sizeof(CpmAlertRow));
-	cpm_put(sink, board->row, sizeof(board->row));
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		saved->row = board->row[i];
+		saved->metric = i;
+		cpm_put(sink, saved);
+	}
+	pfree(saved);
 	pfree(board);
-	cpm_ring_save(&shared->log, &entry, sink);
 }
 
-/* Load one log entry. cpm_ring_load() cannot, because ids of metrics may have changed. */
 static void
-load_log_entry(CpmSource *source, const int *metric_of, int columns)
+load_alert(const void *record)
 {
-	CpmAlertLogEntry entry;
+	const SavedAlert *saved = record;
 
-	if (!cpm_get(source, &entry, sizeof(entry)) || (uint32) entry.metric >= (uint32) columns ||
-		(uint32) entry.from_status > CPM_CRITICAL || (uint32) entry.to_status > CPM_CRITICAL)
-	{
-		source->failed = true;
-		return;
-	}
-	if (source->validate_only || metric_of[entry.metric] < 0)
-		return;
-	entry.metric = (CpmMetricId) metric_of[entry.metric];
-	entry.message[sizeof(entry.message) - 1] = '\0';
-	entry.culprit[sizeof(entry.culprit) - 1] = '\0';
-	shared->last_sequence = Max(shared->last_sequence, entry.sequence);
-	(void) cpm_ring_add(&shared->log, &entry);
+	shared->board.row[saved->metric] = saved->row;
 }
 
-bool
-cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns)
-{
-	if (!cpm_get_mark(source, sizeof(CpmAlertRow)))
-		return false;
-	for (int i = 0; i < columns; i++)
-	{
-		CpmAlertRow row;
+const CpmFilePart cpm_alerts_part = {
+	"alerts", sizeof(SavedAlert), .save = save_alerts, .load = load_alert,
+	.text = {CPM_TEXT(SavedAlert, row.message), CPM_TEXT(SavedAlert, row.culprit)},
+	.below = {CPM_BELOW(SavedAlert, row.alert.status, CPM_CRITICAL + 1)},
+	.metric = offsetof(SavedAlert, metric)
+};
 
-		if (!cpm_get(source, &row, sizeof(row)) || (uint32) row.alert.status > CPM_CRITICAL)
-			source->failed = true;
-		else if (!source->validate_only && metric_of[i] >= 0)
-		{
-			row.message[sizeof(row.message) - 1] = '\0';
-			row.culprit[sizeof(row.culprit) - 1] = '\0';
-			shared->board.row[metric_of[i]] = row;
-		}
-	}
-	if (!cpm_get_mark(source, sizeof(CpmAlertLogEntry)))
-		return false;
-	while (cpm_get_has_more(source))
-		load_log_entry(source, metric_of, columns);
-	return !source->failed;
+static void
+load_transition(const void *record)
+{
+	const CpmAlertLogEntry *entry = record;
+
+	shared->last_sequence = Max(shared->last_sequence, entry->sequence);
+	(void) cpm_ring_add(alert_log, entry);
 }
+
+const CpmFilePart cpm_alert_log_part = {
+	"alert log", sizeof(CpmAlertLogEntry), .load = load_transition, .ring = &alert_log,
+	.text = {CPM_TEXT(CpmAlertLogEntry, message), CPM_TEXT(CpmAlertLogEntry, culprit)},
+	.below = {CPM_BELOW(CpmAlertLogEntry, from_status, CPM_CRITICAL + 1),
+	CPM_BELOW(CpmAlertLogEntry, to_status, CPM_CRITICAL + 1)},
+	.metric = offsetof(CpmAlertLogEntry, metric)
+};

@@ -81,9 +81,9 @@ extern bool cpm_alerts_reset_pending(void);
 /* Set every alert to OK with all values unknown. */
 extern void cpm_alert_board_clear(CpmAlertBoard *board);
 
-/* Save and load the board and the log; see cpm_rollups_save() and cpm_rollups_load(). */
-extern void cpm_alert_state_save(CpmSink *sink);
-extern bool cpm_alert_state_load(CpmSource *source, const int *metric_of, int columns);
+/* The board and the log in the statistics file. */
+extern const CpmFilePart cpm_alerts_part;
+extern const CpmFilePart cpm_alert_log_part;
 
 /*
  * Visit copies of the log entries, newest first. Any process; takes no lock. Visits nothing if

@@ -19,6 +19,7 @@
 
 #include "base/seqlock.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/pooler_state.h"

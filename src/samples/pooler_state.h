@@ -15,7 +15,7 @@ extern void cpm_poolers_attach(void *memory, bool is_new);
 
 /*
  * Return the number of configured consoles; 0 if the library is not preloaded. The functions
- * below take the index of a console in connpool_monitor.pgbouncers.
+ * below take the index of a console in connpool_monitor.pgbouncer.
  */
 extern int	cpm_poolers_count(void);
 

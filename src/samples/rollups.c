@@ -17,6 +17,7 @@
 
 #include "base/sample.h"
 #include "base/seqlock.h"
+#include "base/wait_class.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/rollups.h"
@@ -35,12 +36,13 @@ typedef struct RollupRing
 	/* The postmaster sets both at startup. */
 	int64		length_us;		/* time that a row covers */
 	int			size;			/* number of rows */
-	CpmSeqlock	lock;			/* guards the rows, summed and sum; the sampler writes */
+	CpmSeqlock	lock;			/* guards the rows, summed and the sums; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
 	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
-	uint64		summed;			/* number of the row to which sum belongs; the sampler writes */
+	uint64		summed;			/* number of the row that the sums belong to; the sampler writes */
 	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
 									 * lose precision. The sampler writes */
+	double		busy_sum[CPM_WAIT_CLASSES]; /* likewise */
 } RollupRing;
 
 typedef struct Tiers
@@ -50,6 +52,22 @@ typedef struct Tiers
 	CpmRollupRow minute[MINUTE_ROWS];	/* row n is at n % size; the sampler writes */
 	CpmRollupRow hour[HOUR_ROWS];	/* as above */
 } Tiers;
+
+typedef struct SavedRollupCell
+{
+	float4		mean;			/* NaN: no sample had a finite value */
+	float4		worst;
+	uint32		samples;
+} SavedRollupCell;
+
+typedef struct SavedRollup
+{
+	TimestampTz start;
+	uint32		tier;			/* a CpmRollup */
+	uint32		all_samples;	/* as in CpmRollupRow, as is the next */
+	float4		busy[CPM_WAIT_CLASSES];
+	SavedRollupCell cell[CPM_METRICS];
+} SavedRollup;
 
 static Tiers *tiers;
 
@@ -139,6 +157,8 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 		row->mean[i] = row->worst[i] = NAN;
 		row->samples[i] = 0;
 	}
+	row->all_samples = 0;
+	memset(row->busy, 0, sizeof(row->busy));
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
@@ -153,6 +173,8 @@ restore_sums(RollupRing *ring, uint64 number)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		ring->sum[i] = row->samples[i] > 0 ? (double) row->mean[i] * row->samples[i] : 0;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+		ring->busy_sum[i] = (double) row->busy[i] * row->all_samples;
 	ring->summed = number;
 }
 
@@ -170,6 +192,19 @@ add_value(RollupRing *ring, CpmRollupRow *row, CpmMetricId id, float4 value, flo
 }
 
 static void
+add_busy_sessions(RollupRing *ring, CpmRollupRow *row, const CpmSampleRow *sample)
+{
+	if (row->all_samples == PG_UINT16_MAX)
+		return;
+	row->all_samples++;
+	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
+	{
+		ring->busy_sum[i] += sample->busy[i];
+		row->busy[i] = (float4) (ring->busy_sum[i] / row->all_samples);
+	}
+}
+
+static void
 add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
 	TimestampTz start = rollup_start(ring, sample->at);
@@ -184,6 +219,7 @@ add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalo
 	for (int i = 0; i < CPM_METRICS; i++)
 		add_value(ring, row_of(ring, number), i, sample->value[i],
 				  cpm_sample_row_worst(sample, i), catalogue[i].low_is_bad);
+	add_busy_sessions(ring, row_of(ring, number), sample);
 	cpm_seqlock_write_end(&ring->lock);
 }
 
@@ -247,65 +283,67 @@ cpm_rollups_reset(void)
 	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
 }
 
+/* Where a visited row is saved to. */
+typedef struct RollupSave
+{
+	CpmSink    *sink;
+	CpmRollup	tier;
+} RollupSave;
+
 static void
 save_rollup(const CpmRollupRow *row, void *arg)
 {
-	CpmSink    *sink = arg;
+	const RollupSave *save = arg;
+	SavedRollup saved = {
+		.start = row->start,
+		.tier = save->tier,
+		.all_samples = row->all_samples,
+	};
 
-	cpm_put_has_more(sink, true);
-	cpm_put(sink, &row->start, sizeof(row->start));
+	memcpy(saved.busy, row->busy, sizeof(saved.busy));
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		cpm_put(sink, &row->mean[i], sizeof(row->mean[i]));
-		cpm_put(sink, &row->worst[i], sizeof(row->worst[i]));
-		cpm_put(sink, &row->samples[i], sizeof(row->samples[i]));
+		saved.cell[i].mean = row->mean[i];
+		saved.cell[i].worst = row->worst[i];
+		saved.cell[i].samples = row->samples[i];
 	}
+	cpm_put(save->sink, &saved);
 }
 
-void
-cpm_rollups_save(CpmSink *sink)
-{
-	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
-	{
-		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, sink);
-		cpm_put_has_more(sink, false);
-	}
-}
-
-/* Load a row. Needs no sequence lock, because no other process runs yet. */
 static void
-load_row(CpmSource *source, RollupRing *ring, const int *metric_of, int columns)
-{
-	CpmRollupRow loaded = {0};
-	uint64		number = pg_atomic_read_u64(&ring->next);
-
-	(void) cpm_get(source, &loaded.start, sizeof(loaded.start));
-	for (int i = 0; i < CPM_METRICS; i++)
-		loaded.mean[i] = loaded.worst[i] = NAN;
-	for (int i = 0; i < columns; i++)
-	{
-		float4		value[2];
-		uint16		samples;
-
-		(void) cpm_get(source, value, sizeof(value));
-		(void) cpm_get(source, &samples, sizeof(samples));
-		if (metric_of[i] < 0)
-			continue;
-		loaded.mean[metric_of[i]] = value[0];
-		loaded.worst[metric_of[i]] = value[1];
-		loaded.samples[metric_of[i]] = samples;
-	}
-	if (source->failed || source->validate_only)
-		return;
-	*row_of(ring, number) = loaded;
-	pg_atomic_write_u64(&ring->next, number + 1);
-}
-
-bool
-cpm_rollups_load(CpmSource *source, const int *metric_of, int columns)
+save_rollups(CpmSink *sink)
 {
 	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
-		while (cpm_get_has_more(source))
-			load_row(source, ring_of(tier), metric_of, columns);
-	return !source->failed;
+	{
+		RollupSave	save = {sink, tier};
+
+		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, &save);
+	}
 }
+
+/* Needs no sequence lock, because no other process runs yet. */
+static void
+load_rollup(const void *record)
+{
+	const SavedRollup *saved = record;
+	RollupRing *ring = ring_of(saved->tier);
+	uint64		number = pg_atomic_read_u64(&ring->next);
+	CpmRollupRow *row = row_of(ring, number);
+
+	begin_row(ring, number, saved->start);
+	row->all_samples = (uint16) saved->all_samples;
+	memcpy(row->busy, saved->busy, sizeof(row->busy));
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		if (isnan(saved->cell[i].mean))
+			continue;
+		row->mean[i] = saved->cell[i].mean;
+		row->worst[i] = saved->cell[i].worst;
+		row->samples[i] = (uint16) saved->cell[i].samples;
+	}
+}
+
+const CpmFilePart cpm_rollups_part = {
+	"rollups", offsetof(SavedRollup, cell), .save = save_rollups, .load = load_rollup,
+	.cell = sizeof(SavedRollupCell), .is_history = true
+};

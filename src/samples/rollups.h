@@ -7,6 +7,7 @@
 #define CPM_ROLLUPS_H
 
 #include "base/stream.h"
+#include "base/wait_class.h"
 #include "samples/sample_ring.h"
 
 #define CPM_MINUTES_KEPT (7 * 24 * 60)
@@ -27,6 +28,8 @@ typedef struct CpmRollupRow
 	float4		mean[CPM_METRICS];	/* NaN, as is worst, if no sample had a finite value */
 	float4		worst[CPM_METRICS]; /* the highest; the lowest for metrics where low is bad */
 	uint16		samples[CPM_METRICS];	/* number of samples with a finite value, up to 65,535 */
+	uint16		all_samples;	/* number of samples, up to 65,535 */
+	float4		busy[CPM_WAIT_CLASSES]; /* mean number of busy sessions by CpmWaitClass */
 } CpmRollupRow;
 
 typedef void (*CpmRollupVisitor) (const CpmRollupRow *row, void *arg);
@@ -52,14 +55,7 @@ extern int64 cpm_rollup_length_us(CpmRollup tier);
 /* Hide all present rows from readers. Any process. */
 extern void cpm_rollups_reset(void);
 
-/* Save the visible rows of both tiers. Any process; takes no lock. */
-extern void cpm_rollups_save(CpmSink *sink);
-
-/*
- * Load saved rows. The values of column i belong to the metric metric_of[i], or are ignored if
- * that is -1 because the metric no longer exists. Returns false if the source is invalid, and
- * changes nothing if source->validate_only. Postmaster only, at startup.
- */
-extern bool cpm_rollups_load(CpmSource *source, const int *metric_of, int columns);
+/* The visible rows of both tiers in the statistics file. */
+extern const CpmFilePart cpm_rollups_part;
 
 #endif							/* CPM_ROLLUPS_H */

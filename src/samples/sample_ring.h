@@ -9,6 +9,7 @@
 #include "base/growth.h"
 #include "base/sample.h"
 #include "base/stream.h"
+#include "base/wait_class.h"
 
 /* One hour, and a minute to spare, at the shortest sample_interval of one second. */
 #define CPM_HISTORY_SAMPLES 3660
@@ -17,8 +18,9 @@ typedef struct CpmSampleRow
 {
 	TimestampTz at;
 	int			interval_ms;	/* sample_interval at that time */
-	float4		value[CPM_METRICS]; /* NaN if unknown; infinity as in CpmSample */
 	float4		peak_connections;	/* most sessions open at once since the previous sample */
+	float4		busy[CPM_WAIT_CLASSES]; /* busy sessions by CpmWaitClass */
+	float4		value[CPM_METRICS]; /* NaN if unknown; infinity as in CpmSample */
 } CpmSampleRow;
 
 typedef void (*CpmSampleRowVisitor) (const CpmSampleRow *row, void *arg);
@@ -58,8 +60,7 @@ extern void cpm_sample_ring_reset(void);
  */
 extern void cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id);
 
-/* Save and load the rows; see cpm_rollups_save() and cpm_rollups_load(). */
-extern void cpm_sample_ring_save(CpmSink *sink);
-extern bool cpm_sample_ring_load(CpmSource *source, const int *metric_of, int columns);
+/* The rows in the statistics file. */
+extern const CpmFilePart cpm_samples_part;
 
 #endif							/* CPM_SAMPLE_RING_H */

@@ -308,7 +308,7 @@ typedef struct Candidate
 } Candidate;
 
 static int
-compare_candidates(const void *a, const void *b)
+compare_segments(const void *a, const void *b)
 {
 	uint64		first = ((const Candidate *) a)->sequence;
 	uint64		second = ((const Candidate *) b)->sequence;
@@ -350,7 +350,7 @@ list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *coun
 		list[*count].sequence = i;
 		list[(*count)++].slot = -1;
 	}
-	qsort(list, *count, sizeof(Candidate), compare_candidates);
+	qsort(list, *count, sizeof(Candidate), compare_segments);
 	return list;
 }
 

@@ -14,6 +14,7 @@
 #include "base/query_counts.h"
 #include "base/settings.h"
 #include "base/shmem.h"
+#include "base/wait_class.h"
 #include "counters/backend_counters.h"
 #include "counters/minute_counters.h"
 #include "counters/session_counters.h"
@@ -67,6 +68,8 @@ count_session(const CpmSession *session, void *arg)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 		sample->value[i] += cpm_session_counts(i, session, sample->taken_at, &counting->ages);
+	if (cpm_is_busy_state(session->state))
+		sample->busy[cpm_wait_class(session->state, session->wait_event_info)]++;
 	if (counting->freshness.all_fresh)
 		count_pooling(counting, session);
 	if (counting->observer && counting->observer->session)

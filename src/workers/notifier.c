@@ -15,7 +15,7 @@
 
 #include "access/xact.h"
 #include "base/json.h"
-#include "base/settings.h"
+#include "base/text_settings.h"
 #include "commands/async.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"

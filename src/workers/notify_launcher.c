@@ -16,10 +16,12 @@
 
 #include "access/xlog.h"
 #include "base/settings.h"
+#include "base/text_settings.h"
 #include "postmaster/bgworker.h"
 #include "samples/notify_queue.h"
 #include "utils/memutils.h"
 #include "workers/notify_launcher.h"
+#include "workers/register.h"
 
 #define MIN_RETRY_DELAY_US (1 * USECS_PER_SEC)
 #define MAX_RETRY_DELAY_US (60 * USECS_PER_SEC)
@@ -152,15 +154,9 @@ check_notifier(int64 now_us)
 static void
 start_notifier(int64 now_us)
 {
-	BackgroundWorker worker = {
-		.bgw_name = "connpool_monitor notifier",
-		.bgw_type = "connpool_monitor notifier",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_RecoveryFinished,
-		.bgw_restart_time = BGW_NEVER_RESTART,
-		.bgw_library_name = "connpool_monitor",
-		.bgw_function_name = "cpm_notifier_main",
-	};
+	BackgroundWorker worker = cpm_worker_of_name("notifier", "connpool_monitor",
+												 BgWorkerStart_RecoveryFinished,
+												 BGW_NEVER_RESTART);
 	MemoryContext old_context = MemoryContextSwitchTo(TopMemoryContext);
 
 	first_at_start = cpm_notifications_first();

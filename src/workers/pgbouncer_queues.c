@@ -7,6 +7,7 @@
 
 #include "samples/pooler_state.h"
 #include "utils/builtins.h"
+#include "utils/timestamp.h"
 #include "workers/pgbouncer_queues.h"
 
 #define MAX_QUEUES 3
@@ -44,13 +45,15 @@ void
 cpm_describe_queues(char *buffer, size_t size)
 {
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
+	TimestampTz now = GetCurrentTimestamp();
 	Queue		longest[MAX_QUEUES];
 	int			count = 0;
 	size_t		used = 0;
 
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
 	{
-		int			pools = cpm_pooler_answer(pooler, answer) ? answer->pools : 0;
+		bool		is_fresh = cpm_pooler_is_fresh(pooler, now);
+		int			pools = is_fresh && cpm_pooler_answer(pooler, answer) ? answer->pools : 0;
 
 		for (int i = 0; i < pools; i++)
 			if (waiting(&answer->pool[i]) > 0)

@@ -8,9 +8,6 @@
 
 #include "postgres_ext.h"
 
-/* Register the worker. Call from _PG_init() while libraries are preloaded. */
-extern void cpm_sampler_register(void);
-
 /* The worker's main function, called by PostgreSQL. Does not return. */
 extern PGDLLEXPORT void cpm_sampler_main(Datum argument);
 

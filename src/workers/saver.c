@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver.c
- *		The background worker that saves counters, history and alerts to files.
+ *		The background worker that saves counters, history, alerts and incidents to files.
  *
  * Writing a file can block for long, which must not delay samples, so the saver is a process of
  * its own. It is attached to no database. It saves every save_interval, and at once after a
- * reset. In between, the sampler wakes it whenever a segment of the session history is complete.
+ * reset. In between, the sampler wakes it to save incidents that have changed, and segments of the
+ * session history that are complete.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -29,24 +30,6 @@
 #include "workers/saver.h"
 #include "workers/stats_file.h"
 
-#define RESTART_SECONDS 5
-
-void
-cpm_saver_register(void)
-{
-	BackgroundWorker worker = {
-		.bgw_name = "connpool_monitor saver",
-		.bgw_type = "connpool_monitor saver",
-		.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION,
-		.bgw_start_time = BgWorkerStart_ConsistentState,
-		.bgw_restart_time = RESTART_SECONDS,
-		.bgw_library_name = "connpool_monitor",
-		.bgw_function_name = "cpm_saver_main",
-	};
-
-	RegisterBackgroundWorker(&worker);
-}
-
 static void
 report_failed_save(const char *error, const char *what)
 {
@@ -60,8 +43,9 @@ report_failed_save(const char *error, const char *what)
 }
 
 /*
- * Save the complete segments of the session history, and if is_all everything else too. Log the
- * first failure, and the first success of saving everything after failures.
+ * Save incidents that have changed and complete segments of the session history, and if is_all
+ * everything else too. Log the first failure, and the first success of saving everything after
+ * failures.
  */
 static void
 save(MemoryContext context, bool is_all)
@@ -73,7 +57,9 @@ save(MemoryContext context, bool is_all)
 
 	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
 		failed = "Counters, history and alerts are";
-	/* second, because a statistics file that is saved clears the problem in connpool_info() */
+	/* afterwards, because a statistics file that is saved clears the problem in connpool_info() */
+	if (!cpm_incidents_file_save(error, sizeof(error)) && failed == NULL)
+		failed = "Incidents are";
 	if (!cpm_history_file_save(is_all, error, sizeof(error)) && failed == NULL)
 		failed = "The session history is";
 	if (failed != NULL && !failed_before)

@@ -8,9 +8,6 @@
 
 #include "fmgr.h"
 
-/* Register the worker. Call from _PG_init() while libraries are preloaded. */
-extern void cpm_saver_register(void);
-
 /* The worker's main function, called by PostgreSQL. Does not return. */
 extern PGDLLEXPORT void cpm_saver_main(Datum argument);
 

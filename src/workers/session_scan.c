@@ -3,10 +3,11 @@
  * session_scan.c
  *		The sampler's pass over all sessions: one scan feeds every consumer.
  *
- * While the sample counts the sessions, this file records how many sessions of each pool are busy
- * (counters/pool_busy), what they do (workers/session_recorder), which sessions wait for their
- * clients (live/client_waits) and which look like leaks (events/leak_log). Root blockers are found
- * before that pass (live/lock_roots).
+ * Before the pass, it finds root blockers (live/lock_roots) and logs waits for locks
+ * (workers/lock_episodes). While the sample counts the sessions, this file records how many
+ * sessions of each pool are busy (counters/pool_busy) and what these do (counters/pool_load,
+ * workers/session_recorder), which sessions wait for their clients (live/client_waits) and which
+ * look like leaks (events/leak_log).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -17,9 +18,11 @@
 #include "base/rate_limit.h"
 #include "base/session.h"
 #include "base/settings.h"
+#include "base/wait_class.h"
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_counters.h"
+#include "counters/pool_load.h"
 #include "counters/pool_table.h"
 #include "events/leak_log.h"
 #include "live/client_waits.h"
@@ -28,6 +31,7 @@
 #include "samples/take_sample.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "workers/lock_episodes.h"
 #include "workers/session_recorder.h"
 #include "workers/session_scan.h"
 
@@ -42,6 +46,9 @@ typedef struct SessionScan
 	/* By index of counters/pool_table */
 	uint32	   *busy_by_pool;
 	TimestampTz *newest_by_pool;	/* when the newest session of the pool connected */
+
+	CpmBusySession *busy;		/* with room for cpm_backend_slots() */
+	int			busy_count;
 } SessionScan;
 
 /* Local to the sampler's process */
@@ -63,6 +70,17 @@ log_released_leak(const CpmLeakEnd *leak)
 			 errhidestmt(true)));
 }
 
+static void
+record_busy(SessionScan *scan, const CpmSession *session, int pool)
+{
+	CpmBusySession *busy = &scan->busy[scan->busy_count++];
+
+	if (pool >= 0)
+		scan->busy_by_pool[pool]++;
+	busy->pool = pool;
+	busy->wait_class = cpm_wait_class(session->state, session->wait_event_info);
+}
+
 /* Record one session. cpm_sample_take() calls this for each client session. */
 static void
 observe_session(const CpmSession *session, void *arg)
@@ -82,8 +100,8 @@ observe_session(const CpmSession *session, void *arg)
 
 	if (pool >= 0)
 		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
-	if (pool >= 0 && (cpm_is_active(session) || cpm_is_idle_in_transaction(session)))
-		scan->busy_by_pool[pool]++;
+	if (cpm_is_busy_state(session->state))
+		record_busy(scan, session, pool);
 	cpm_recorder_add(session, pool, scan->sample->taken_at);
 	cpm_client_wait_record(session, scan->sample->taken_at);
 	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
@@ -108,6 +126,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		.ages = cpm_settings_ages(),
 		.busy_by_pool = palloc0(cpm_pool_slots() * sizeof(uint32)),
 		.newest_by_pool = palloc0(cpm_pool_slots() * sizeof(TimestampTz)),
+		.busy = palloc(cpm_backend_slots() * sizeof(CpmBusySession)),
 	};
 	CpmSampleObserver observer = {
 		.scan = CPM_SCAN_ACTIVITY,
@@ -121,6 +140,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
 												 cpm_pool_slots() * sizeof(TimestampTz));
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
+	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_recorder_begin(interval_ms);
 	cpm_sample_take(sample, &observer);
@@ -131,4 +151,5 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		if (scan.busy_by_pool[i] > 0)
 			cpm_pool_raise_busy_peak(i, scan.busy_by_pool[i]);
 	cpm_pool_busy_sample(scan.busy_by_pool, (uint32) ((interval_ms + 50) / 100));	/* tenths */
+	cpm_pool_load_sample(scan.busy, scan.busy_count, now_us, interval_ms);
 }

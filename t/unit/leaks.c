@@ -49,6 +49,8 @@ main(void)
 	print_verdict(1800, 1801, 89, false);
 	print_verdict(1800, 1801, 91, false);
 	print_verdict(1800, 1801, -1, false);
+	/* a session that opened before the clock was set back, and so after the present time */
+	print_verdict(1800, 1801, 7200, false);
 	/* a minute: within 3 s; less than a minute: there is no such interval */
 	print_verdict(60, 61, 2.9, false);
 	print_verdict(60, 61, 3.1, false);

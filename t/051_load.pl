@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: PostgreSQL
+# The load of sessions whose behaviour is known is what they did: by pool and wait class, in each
+# window and in the history, over SQL, HTTP and Prometheus. It survives eviction and a restart, and
+# hides what pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
+#
+# A session that stays in one state is found in it by every sample, so its average has no error of
+# sampling; $tight allows for the samples at the ends of a window. A session that changes its state
+# at random times is found in it by a share of n samples that differs from the share of time by
+# sqrt(p * (1 - p) / n); $loose is more than four times that for p = 0.5 and n = 100.
+# scripts/test: slow, 24 s
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use JSON::PP;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use lib $FindBin::RealBin;
+use Connpool;
+use Http;
+use Wire;
+
+my ($tight, $loose) = (0.05, 0.21);
+my $port = http_port();
+my $node = new_node('load', <<"CONF", allows_streaming => 1);
+connpool_monitor.http_listen = '127.0.0.1:$port'
+connpool_monitor.max_pools = 20
+max_connections = 40
+restart_after_crash = on
+CONF
+my $user = getpwuid($<);
+$node->safe_psql('postgres', <<'SQL');
+CREATE TABLE t (i int PRIMARY KEY);
+INSERT INTO t VALUES (1);
+GRANT ALL ON t TO PUBLIC;
+CREATE ROLE app LOGIN;
+CREATE ROLE reader LOGIN;
+CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+-- alternate between computing and sleeping, and return the share of time that it slept
+CREATE FUNCTION alternate(seconds float8) RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE
+	began timestamptz := clock_timestamp();
+	slept interval := '0';
+	at timestamptz;
+BEGIN
+	WHILE clock_timestamp() < began + seconds * interval '1 s' LOOP
+		at := clock_timestamp() + random() * interval '0.3 s';
+		WHILE clock_timestamp() < at LOOP
+		END LOOP;
+		at := clock_timestamp();
+		PERFORM pg_sleep(random() * 0.3);
+		slept := slept + (clock_timestamp() - at);
+	END LOOP;
+	RETURN extract(epoch FROM slept) / extract(epoch FROM clock_timestamp() - began);
+END $$;
+SQL
+
+# Return connpool_load_stats as a hash from period, application and class to avg_sessions.
+sub load_of
+{
+	my ($server) = @_;
+	my %load;
+	foreach my $row (split /\n/, $server->safe_psql('postgres', 'TABLE connpool_load_stats'))
+	{
+		my ($period, $database, $role, $application, $class, $sessions, $share) =
+		  split /\|/, $row;
+		$load{$period}{$application}{$class} += $sessions;
+		$load{$period}{share} += $share;
+	}
+	return \%load;
+}
+
+sub near
+{
+	my ($value, $expected, $tolerance, $name) = @_;
+	$value //= 0;
+	return ok(abs($value - $expected) <= $tolerance, $name)
+	  || diag("$value is not within $tolerance of $expected");
+}
+
+# Return the sum of a class over all applications of a period of load_of().
+sub sum_of
+{
+	my ($load, $class) = @_;
+	my $sum = 0;
+	$sum += ref $_ ? $_->{$class} // 0 : 0 foreach values %$load;
+	return $sum;
+}
+
+# Terminate sessions that are busy, and wait until they have ended.
+sub terminate
+{
+	my ($server, $application, @sessions) = @_;
+	$server->safe_psql('postgres', <<~"SQL");
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name = '$application'
+		SQL
+	poll_ok(
+		$server,
+		"SELECT count(*) = 0 FROM connpool_sessions WHERE application_name = '$application'",
+		"$application has ended");
+	foreach (@sessions)
+	{
+		eval { $_->{run}->finish };
+	}
+	return;
+}
+
+# Return the sum of the series of one class, summed over all pools if $family is that of pools.
+sub seconds_of
+{
+	my ($class, $family) = @_;
+	return metric($port, $family // 'busy_session_seconds_total', qr/class="$class"/);
+}
+
+# --- a reset
+$node->safe_psql('postgres', q{SET application_name = 'gone'; SELECT pg_sleep(0.5)});
+my $load = load_of($node);
+cmp_ok($load->{$_}{gone}{timeout}, '>', 0, "$_ has a session that has ended")
+  foreach qw(last_minute last_hour since_reset);
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+$load = load_of($node);
+is(join(' ', grep { $load->{$_}{gone} } keys %$load), '',
+	'a reset clears the load of each period');
+
+# --- each kind of session is in its pool and class
+my $holder = session($node, 'holder');
+$holder->query_safe('BEGIN; UPDATE t SET i = i');
+my @waiters = map { session($node, 'waiter') } 1 .. 2;
+$_->query_until(qr/started/, "\\echo started\nUPDATE t SET i = i;\n") foreach @waiters;
+my $sleeper =
+  $node->background_psql('postgres', extra_params => [ '-U', 'app' ], on_error_stop => 0);
+$sleeper->query_safe(q{SET application_name = 'sleeper'});
+$sleeper->query_until(qr/started/, "\\echo started\nSELECT pg_sleep(600);\n");
+my $copier = Wire->connect_to($node, 'copier', user => $user);
+$copier->send_message('Q', "COPY t FROM STDIN\0")->read_until('G');
+my $idle = session($node, 'idle');
+poll_ok($node, <<'SQL', 'all sessions do what they are here for');
+SELECT count(*) FILTER (WHERE wait_event_type = 'Lock') = 2
+   AND count(*) FILTER (WHERE wait_event = 'PgSleep') = 1
+   AND count(*) FILTER (WHERE state = 'active' AND wait_event_type = 'Client') = 1
+   AND count(*) FILTER (WHERE state = 'idle in transaction') = 1
+FROM pg_stat_activity
+SQL
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+my $alternator = session($node, 'alternator');
+my $slept = $alternator->query_safe('SELECT alternate(10)');
+$load = load_of($node);
+
+foreach my $period (qw(last_minute last_hour since_reset))
+{
+	near($load->{$period}{share}, 1, 0.0001, "$period: the shares add up to 1");
+	near($load->{$period}{waiter}{lock}, 2, 2 * $tight, "$period: two sessions wait for a lock");
+	near($load->{$period}{holder}{idle_in_transaction},
+		1, $tight, "$period: one session is idle in transaction");
+	near($load->{$period}{sleeper}{timeout}, 1, $tight, "$period: one session sleeps");
+	near($load->{$period}{copier}{client}, 1, $tight, "$period: one session waits for its client");
+	is( join(' ', sort map { keys %{ $load->{$period}{$_} } } qw(waiter holder sleeper copier)),
+		'client idle_in_transaction lock timeout',
+		"$period: they did nothing else");
+	ok(!exists $load->{$period}{idle}, "$period: an idle session is no load");
+}
+my $of = $load->{since_reset}{alternator};
+my $busy = 0;
+$busy += $_ foreach values %$of;
+near($of->{timeout} / $busy,
+	$slept, $loose, 'a session that sleeps at random times has that share of timeout');
+near($of->{cpu} / $busy,
+	1 - $slept, $loose, 'a session that computes at random times has that share of cpu');
+
+# --- the averages agree with what is counted exactly
+near($node->safe_psql('postgres', <<'SQL'), 1, 0.05, 'load and busy_time agree within 5 %');
+SELECT sum(avg_sessions) * (SELECT extract(epoch FROM clock_timestamp() - stats_reset) * 1000
+                            FROM connpool_info())
+       / (SELECT busy_time FROM connpool_pools WHERE application_name = 'alternator')
+FROM connpool_load_stats WHERE period = 'since_reset' AND application_name = 'alternator'
+SQL
+
+# --- the history of the whole server
+near($node->safe_psql('postgres', <<~'SQL'), 2, 2 * $tight, 'the history has the lock waits');
+	SELECT avg(avg_sessions) FROM connpool_load_history(now() - interval '8 seconds')
+	WHERE wait_class = 'lock'
+	SQL
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'each sample of the history has every class');
+	SELECT bool_and(classes = 9) AND count(*) > 30
+	FROM (SELECT count(DISTINCT wait_class) AS classes
+	      FROM connpool_load_history(now() - interval '8 seconds') GROUP BY sample_time) s
+	SQL
+is( $node->safe_psql('postgres',
+		<<~'SQL'), '0', 'a minute and an hour have the mean of its samples');
+	SELECT count(*)
+	FROM (VALUES ('minute'), ('hour')) u (unit),
+	     LATERAL (SELECT date_trunc(unit, sample_time) AS sample_time, wait_class,
+	                     avg(avg_sessions) AS mean
+	              FROM connpool_load_history('-infinity', 'infinity', '0.1 s')
+	              GROUP BY 1, 2) s
+	     JOIN LATERAL connpool_load_history('-infinity', 'infinity', ('1 ' || unit)::interval) h
+	     USING (sample_time, wait_class)
+	WHERE abs(h.avg_sessions - s.mean) > 0.01 + 0.1 * s.mean
+	SQL
+foreach my $argument ("resolution => '7 minutes'", "resolution => '0'")
+{
+	my (undef, undef, $error) =
+	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_load_history($argument)");
+	like($error, qr/22023/, "connpool_load_history() refuses $argument");
+}
+
+my @lines =
+  split /\n/, $node->safe_psql('postgres', <<~'SQL');
+	SET client_encoding = 'UTF8';
+	SELECT * FROM connpool_load_plot('8 seconds', 60, 10)
+	SQL
+utf8::decode($_) foreach @lines;
+is($lines[0], 'busy sessions by wait class', 'the chart has a title');
+is(scalar @lines, 14, 'the chart has the requested height');
+is(scalar(grep { length > 60 } @lines[ 0 .. 12 ]), 0, 'the chart has the requested width');
+cmp_ok(scalar(grep { /L{20}/ } @lines), '>=', 1, 'the chart shows the lock waits as a layer');
+like(
+	$lines[-1],
+	qr/ L lock .* t timeout .* idle_in_transaction/,
+	'the legend names the classes that occur');
+unlike($lines[-1], qr/ipc/, 'the legend omits classes that do not occur');
+my $processors = `getconf _NPROCESSORS_ONLN` + 0;
+like($lines[-1], qr/P processors $processors\b/, 'the legend has the number of processors');
+
+# --- Prometheus and HTTP agree with SQL
+my $text = get($port, '/metrics')->{content};
+is(keys %{ series($text, 'busy_session_seconds_total') },
+	9, 'the server has a series for each class');
+my @pools = keys %{ series($text, 'pool_busy_session_seconds_total') };
+cmp_ok(scalar @pools, '<=', 21 * 9, 'the number of series of pools is bounded');
+is(scalar(grep { /application="waiter"/ } @pools), 9, 'a pool has a series for each class');
+my $before = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
+$text = get($port, '/metrics')->{content};
+my $after = $node->safe_psql('postgres', 'SELECT connpool_metrics()');
+
+foreach my $family (qw(busy_session_seconds_total pool_busy_session_seconds_total))
+{
+	my ($low, $http, $high) = map { series($_, $family) } $before, $text, $after;
+	is( join(' ',
+			grep { ($low->{$_} // 0) > $http->{$_} || $http->{$_} > ($high->{$_} // 0) }
+			  keys %$http),
+		'',
+		"HTTP and SQL agree on $family");
+}
+my $document = get_json($port, '/api/load?since=30s');
+near($document->{lastMinute}{lock}, 2, 2 * $tight, '/api/load has the lock waits of the server');
+near(
+	$document->{lastHour}{timeout},
+	sum_of(load_of($node)->{last_hour}, 'timeout'),
+	$loose, '/api/load has the sleep of the last hour');
+my ($pool) = grep { $_->{application} eq 'waiter' } @{ $document->{pools} };
+near($pool->{lastMinute}{lock}, 2, 2 * $tight, '/api/load has the lock waits of their pool');
+is($pool->{role}, $user, '/api/load names the role of a pool');
+is($document->{processors}, $processors, '/api/load has the processors');
+is_deeply(
+	$document->{classes},
+	[qw(cpu lock lwlock io client ipc timeout other idle_in_transaction)],
+	'/api/load lists the classes');
+my @points = @{ $document->{points} };
+is(scalar(grep { @$_ != 10 } @points), 0, 'each point has a time and a value for each class');
+near($points[-2][2], 2, 2 * $tight, 'the points have the lock waits');
+cmp_ok(scalar @points, '<=', 601, 'there are at most 601 points');
+unlike(get($port, '/api/load')->{content},
+	qr/pg_sleep|COPY|pid|addr/i, '/api/load has no statement, pid or address');
+is(get($port, "/api/load?since=$_")->{status}, 400, "/api/load refuses since=$_")
+  foreach 'yesterday', '2026-02-30', '0s&until=1h';
+is(get($port, '/api/load?since=800d&until=500d')->{status},
+	200, '/api/load answers for a span before the history');
+
+# --- privileges
+$node->safe_psql('postgres', 'GRANT SELECT ON connpool_load_stats TO reader, app');
+
+sub seen_by
+{
+	my ($role) = @_;
+	return $node->safe_psql('postgres', <<~'SQL', extra_params => [ '-U', $role ]);
+		SELECT string_agg(application_name || ' ' || coalesce(wait_class, 'hidden'), ', '
+		                  ORDER BY application_name)
+		FROM connpool_load_stats
+		WHERE period = 'last_minute' AND application_name IN ('holder', 'sleeper')
+		SQL
+}
+is( seen_by('watcher'),
+	'holder idle_in_transaction, sleeper timeout',
+	'a member of pg_monitor sees what the sessions of all pools do');
+is(seen_by('app'), 'holder hidden, sleeper timeout', 'another role sees it of its own pools only');
+is( seen_by('reader'),
+	'holder hidden, sleeper hidden',
+	'a role without pools sees how busy pools are, but not with what');
+
+my $other_series = qr/application="other",class="timeout"/;
+
+# --- a sampler that stands still: its time remains unobserved
+my ($sampler) = $node->safe_psql('postgres', <<'SQL');
+SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'
+SQL
+my $timeout = seconds_of('timeout');
+kill 'STOP', $sampler;
+select undef, undef, undef, 3;
+kill 'CONT', $sampler;
+wait_samples($node, 5);
+cmp_ok(seconds_of('timeout') - $timeout, '<', 2.5, 'time without samples adds no load');
+near(load_of($node)->{since_reset}{sleeper}{timeout},
+	1, $tight, 'time without samples does not change the average');
+
+# --- eviction loses nothing
+leave($_) foreach $idle, $alternator;
+terminate($node, 'sleeper', $sleeper);
+wait_samples($node, 2);
+my $server_seconds = seconds_of('timeout');
+my $other_seconds = metric($port, 'pool_busy_session_seconds_total', $other_series);
+my $sleeping = load_of($node)->{since_reset}{sleeper}{timeout};
+# of the same role, because a new pool replaces one of the role that has most pools
+connects($node->connstr('postgres') . " user=app application_name=brief_$_") foreach 1 .. 40;
+$load = load_of($node);
+ok(!exists $load->{since_reset}{sleeper}, 'the pool of the sleeper is evicted');
+near($load->{since_reset}{'(other)'}{timeout},
+	$sleeping, 0.3, 'what an evicted pool had is in (other)');
+near(seconds_of('timeout'), $server_seconds, 0.5, 'the counter of the server loses nothing');
+near(metric($port, 'pool_busy_session_seconds_total', $other_series),
+	$other_seconds, 0.5, 'the series "other" does not jump when a pool with a series is evicted');
+
+# --- a restart keeps everything
+terminate($node, 'waiter', @waiters);
+leave($holder);
+undef $copier;
+poll_ok($node, 'SELECT count(*) = 1 FROM connpool_sessions', 'all sessions have ended');
+my $lock = seconds_of('lock');
+my $series = series(get($port, '/metrics')->{content}, 'pool_busy_session_seconds_total');
+$load = load_of($node);
+$node->restart;
+ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'HTTP answers after a restart');
+my $restarted = load_of($node);
+
+foreach my $period (qw(last_hour since_reset))
+{
+	near($restarted->{$period}{waiter}{lock} / $load->{$period}{waiter}{lock},
+		1, 0.1, "$period: a restart keeps the load of a pool");
+	near($restarted->{$period}{'(other)'}{timeout} / $load->{$period}{'(other)'}{timeout},
+		1, 0.1, "$period: a restart keeps the load of (other)");
+}
+is(seconds_of('lock'), $lock, 'a restart keeps the counters of the server');
+my $now = series(get($port, '/metrics')->{content}, 'pool_busy_session_seconds_total');
+is(join(' ', grep { $now->{$_} < $series->{$_} } keys %$series),
+	'', 'no counter of a pool falls at a restart');
+is($node->safe_psql('postgres', <<~'SQL'), 't', 'a restart keeps the history');
+	SELECT max(avg_sessions) = 2
+	FROM connpool_load_history(now() - interval '5 minutes')
+	WHERE wait_class = 'lock'
+	SQL
+
+# after a crash the counters for Prometheus restart at zero, and SQL shows what was saved
+my $victim = session($node, 'victim');
+PostgreSQL::Test::Utils::system_log('kill', '-9', $victim->query_safe('SELECT pg_backend_pid()'));
+poll_ok(
+	$node,
+	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'victim'},
+	'the server recovers from a crash');
+eval { $victim->{run}->finish };
+ok(poll_http($port, '/metrics', sub { $_[0]{status} == 200 }), 'HTTP answers after a crash');
+is(seconds_of('lock', $_), 0, "$_ restarts at zero after a crash")
+  foreach 'busy_session_seconds_total', 'pool_busy_session_seconds_total';
+cmp_ok(load_of($node)->{since_reset}{waiter}{lock},
+	'>', 0, 'connpool_load_stats has what was saved before a crash');
+
+# --- a standby has a load of its own
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+my $standby_port = http_port();
+$standby->append_conf('postgresql.conf',
+	"connpool_monitor.http_listen = '127.0.0.1:$standby_port'\n");
+$standby->start;
+$sleeper = session($standby, 'sleeper');
+$sleeper->query_until(qr/started/, "\\echo started\nSELECT pg_sleep(600);\n");
+wait_samples($standby, 20);
+$load = load_of($standby);
+cmp_ok($load->{last_minute}{sleeper}{timeout}, '>', 0.3, 'a standby counts its own sessions');
+ok(!exists $load->{since_reset}{waiter}, 'a standby does not have the load of its primary');
+terminate($standby, 'sleeper', $sleeper);
+$standby->stop;
+$node->stop;
+done_testing();
