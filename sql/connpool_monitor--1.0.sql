@@ -960,6 +960,8 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 -- function or operator of a user in the same schema would match better than PostgreSQL's own if it
 -- had exactly the types of the arguments. So functions that accept any type are qualified, and
 -- other arguments have the types of PostgreSQL's function or operator.
+-- Constants in a UNION have names, because PostgreSQL adds names when pg_upgrade restores the
+-- function, and its definition would change.
 CREATE FUNCTION connpool_audit() RETURNS TABLE (
     practice text,
     status text,
@@ -1190,10 +1192,10 @@ statements AS (
     FROM connpool_cache_candidates c
     WHERE (SELECT s.can_be_read FROM statements s)
     UNION ALL
-    SELECT 'batching', count(*), sum(c.total_time),
-           'loops over single rows (with confidence high)',
+    SELECT 'batching' AS practice, count(*), sum(c.total_time),
+           'loops over single rows (with confidence high)' AS pattern,
            'See connpool_batch_candidates: replace each loop by one statement that handles many '
-           'rows.'
+           'rows.' AS advice
     FROM connpool_batch_candidates c
     WHERE c.confidence = 'high' AND (SELECT s.can_be_read FROM statements s)
 ), of_statements AS (
@@ -1237,20 +1239,547 @@ clean_up AS (
     FROM info i, pools p, leaks l
 )
 
-SELECT 'connection pooling', verdict[1], evidence, verdict[2] FROM pooling
+SELECT 'connection pooling' AS practice, verdict[1], evidence, verdict[2] FROM pooling
 UNION ALL
-SELECT 'retries', verdict[1], evidence, verdict[2] FROM retries
+SELECT 'retries' AS practice, verdict[1], evidence, verdict[2] FROM retries
 UNION ALL
-SELECT 'monitoring', verdict[1], evidence, verdict[2] FROM monitoring
+SELECT 'monitoring' AS practice, verdict[1], evidence, verdict[2] FROM monitoring
 UNION ALL
-SELECT 'timeouts', verdict[1], evidence, verdict[2] FROM timeouts
+SELECT 'timeouts' AS practice, verdict[1], evidence, verdict[2] FROM timeouts
 UNION ALL
 SELECT practice, verdict[1], evidence, verdict[2] FROM of_statements
 UNION ALL
-SELECT 'resource clean-up', verdict[1], evidence, verdict[2] FROM clean_up;
+SELECT 'resource clean-up' AS practice, verdict[1], evidence, verdict[2] FROM clean_up;
 END;
 COMMENT ON FUNCTION connpool_audit() IS
     'seven practices for database connections, each rated by what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
+
+-- Reports: what happened in a span of time, as Markdown
+--
+-- A report is the concatenation of sections, each a query over the views above. The functions run
+-- with the caller's privileges. Their bodies are parsed when they are created, so that neither
+-- search_path nor objects of other users have an effect on them.
+
+CREATE FUNCTION _connpool_hint(metric text) RETURNS text
+AS 'MODULE_PATHNAME', 'connpool_hint_1_0'
+LANGUAGE C STRICT IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION _connpool_hint(text) IS
+    'the HINT of the warnings of a metric; NULL if there is no such metric';
+
+CREATE FUNCTION _connpool_processors() RETURNS integer
+AS 'MODULE_PATHNAME', 'connpool_processors_1_0'
+LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION _connpool_processors() IS
+    'the number of processors of the machine that are online';
+
+CREATE FUNCTION _connpool_escape(value text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<`\[\\*])', '\\\1', 'g');
+COMMENT ON FUNCTION _connpool_escape(text) IS
+    'the text in one line, with the characters escaped that have a meaning in Markdown';
+
+CREATE FUNCTION _connpool_statement(query text) RETURNS text
+LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.format('`%s`', translate(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '`', ''''));
+COMMENT ON FUNCTION _connpool_statement(text) IS
+    'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
+
+CREATE FUNCTION _connpool_pool(application_name text, role text, database text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN _connpool_escape(pg_catalog.format('%s (%s in %s)',
+    coalesce(quote_ident(nullif(application_name, '')), 'an unnamed application'),
+    quote_ident(role), quote_ident(database)));
+COMMENT ON FUNCTION _connpool_pool(text, text, text) IS
+    'a pool as the messages of the extension name it';
+
+CREATE FUNCTION _connpool_root(pid integer, application_name text, role text, database text, state text)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN pid = 0 THEN pg_catalog.format('A prepared transaction of %s in %s', quote_ident(role), quote_ident(database))
+    WHEN pid IS NULL THEN 'A session that is not known'
+    WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
+    ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database), ', ' || state)
+END;
+COMMENT ON FUNCTION _connpool_root(integer, text, text, text, text) IS
+    'a description of the session at the head of a lock queue';
+
+CREATE FUNCTION _connpool_table(rows json) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN (
+    SELECT string_agg(line, E'\n' ORDER BY position)
+    FROM (
+        SELECT 0 AS position,
+               pg_catalog.format(E'| %s |\n|%s', string_agg(replace(key, '_', ' '), ' | ' ORDER BY number),
+                      repeat('---|', count(*)::integer)) AS line
+        FROM json_each_text(rows -> 0) WITH ORDINALITY AS names (key, value, number)
+        UNION ALL
+        SELECT position,
+               pg_catalog.format('| %s |', (SELECT string_agg(coalesce(_connpool_escape(value), ''), ' | ' ORDER BY number)
+                                 FROM json_each_text(fields) WITH ORDINALITY AS cells (key, value, number)))
+        FROM json_array_elements(rows) WITH ORDINALITY AS list (fields, position)
+    ) lines);
+COMMENT ON FUNCTION _connpool_table(json) IS
+    'an array of objects as a Markdown table; NULL for an empty array';
+
+CREATE FUNCTION _connpool_load(
+    since timestamptz,
+    until timestamptz,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT wait_class text,
+    OUT wait_event text,
+    OUT queryid bigint,
+    OUT query text,
+    OUT avg_sessions double precision,
+    OUT share double precision
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    -- connpool_load() fails if the history is off. Its arguments come from a row that exists only
+    -- if it is on; OFFSET keeps the planner from calling it without that row.
+    SELECT l.*
+    FROM (SELECT _connpool_load.since AS from_time, _connpool_load.until AS to_time
+          WHERE current_setting('connpool_monitor.session_history_size') <> '0' OFFSET 0) s,
+         LATERAL connpool_load(s.from_time, s.to_time) l;
+END;
+COMMENT ON FUNCTION _connpool_load(timestamptz, timestamptz) IS
+    'the rows of connpool_load(), or none if session_history_size is 0';
+
+CREATE FUNCTION _connpool_is_recorded(since timestamptz, until timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT current_setting('connpool_monitor.session_history_size') <> '0'
+       AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
+END;
+COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
+    'false if the session history is off or the server was not sampled in that time, so that a load of zero means "unknown"';
+
+CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT s.snapshot, min(s.at) FROM connpool_incident_sessions s
+    WHERE s.incident_id = incident
+    GROUP BY s.snapshot
+    ORDER BY count(*) FILTER (WHERE s.root_blocker IS NOT NULL) DESC,
+             sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state <> 'idle') DESC NULLS LAST, s.snapshot
+    LIMIT 1;
+END;
+COMMENT ON FUNCTION _connpool_worst_snapshot(bigint) IS
+    'the snapshot of the incident in which most sessions were blocked or, if none was, most were busy';
+
+CREATE FUNCTION _connpool_snapshot_pools(
+    incident bigint,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT connections bigint,
+    OUT active bigint,
+    OUT idle_in_transaction bigint,
+    OUT idle bigint,
+    OUT blocked bigint
+) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT s.database, s.role, s.application_name, sum(coalesce(s.sessions, 1)),
+           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state = 'active'),
+           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state LIKE 'idle in transaction%'),
+           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state = 'idle'),
+           count(*) FILTER (WHERE s.root_blocker IS NOT NULL)
+    FROM connpool_incident_sessions s
+    WHERE s.incident_id = incident
+      AND s.snapshot = (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)
+    GROUP BY s.database, s.role, s.application_name
+    ORDER BY 4 DESC, 1, 2, 3;
+END;
+COMMENT ON FUNCTION _connpool_snapshot_pools(bigint) IS
+    'the pools in the worst snapshot of the incident, the largest first';
+
+CREATE FUNCTION _connpool_finding_locks(since timestamptz, until timestamptz) RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format('- **%s, held up %s session%s from %s to %s**, the longest for %s.%s%s',
+                  _connpool_root(r.root_pid, r.root_application_name, r.root_role, r.root_database, r.state),
+                  r.victims, CASE WHEN r.victims = 1 THEN '' ELSE 's' END,
+                  to_char(r.first, 'HH24:MI:SS'), to_char(r.last, 'HH24:MI:SS'),
+                  date_trunc('milliseconds', r.longest),
+                  ' Among them was a request for ' || r.request || '; later requests queue behind it.',
+                  ' Statement: ' || _connpool_statement(r.query))
+    FROM (
+        SELECT w.root_pid, w.root_database, w.root_role, w.root_application_name,
+               (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1] AS state,
+               (pg_catalog.array_agg(w.root_query ORDER BY w.started_at) FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
+               count(DISTINCT w.pid) AS victims,
+               min(w.started_at) AS first, max(w.started_at + w.waited) AS last, max(w.waited) AS longest,
+               min(pg_catalog.format('%s on %s by %s', w.lock_mode, w.relation,
+                          _connpool_pool(w.application_name, w.role, w.database)))
+                   FILTER (WHERE w.lock_mode = 'AccessExclusiveLock' AND w.relation IS NOT NULL) AS request
+        FROM connpool_lock_log w
+        WHERE w.started_at <= until AND w.started_at + w.waited >= since
+        GROUP BY w.root_pid, w.root_database, w.root_role, w.root_application_name
+        ORDER BY victims DESC, first
+        LIMIT 3
+    ) r;
+END;
+COMMENT ON FUNCTION _connpool_finding_locks(timestamptz, timestamptz) IS
+    'a line for each of the three sessions that blocked most others';
+
+CREATE FUNCTION _connpool_finding_refusals(since timestamptz, until timestamptz, incident bigint)
+RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s', sum(r.attempts),
+                  (SELECT pg_catalog.format(' At the worst moment the largest pool was %s with %s of %s connections, %s of them idle and %s idle in transaction.',
+                                 _connpool_pool(p.application_name, p.role, p.database), p.connections,
+                                 p.all_connections, coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
+                   FROM (SELECT pools.*, sum(pools.connections) OVER () AS all_connections
+                         FROM _connpool_snapshot_pools(incident) pools
+                         ORDER BY pools.connections DESC LIMIT 1) p))
+    FROM connpool_rejection_log r
+    WHERE r.reason IN ('too_many_connections', 'reserved_slots') AND r.at >= since AND r.first_at <= until
+    HAVING sum(r.attempts) > 0;
+END;
+COMMENT ON FUNCTION _connpool_finding_refusals(timestamptz, timestamptz, bigint) IS
+    'a line on the refused connections and the pool that held most slots; no row if none was refused';
+
+CREATE FUNCTION _connpool_finding_deadlocks(since timestamptz, until timestamptz) RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format('- **%s deadlock%s.** The cancelled statements were of %s.', sum(d.victims),
+                  CASE WHEN sum(d.victims) = 1 THEN '' ELSE 's' END,
+                  string_agg(pg_catalog.format('%s (%s)', d.pool, d.victims), ', ' ORDER BY d.victims DESC, d.pool))
+    FROM (SELECT _connpool_pool(l.application_name, l.role, l.database) AS pool, count(*) AS victims
+          FROM connpool_deadlocks l WHERE l.at BETWEEN since AND until GROUP BY 1) d
+    HAVING sum(d.victims) > 0;
+END;
+COMMENT ON FUNCTION _connpool_finding_deadlocks(timestamptz, timestamptz) IS
+    'a line on the deadlocks; no row if there was none';
+
+CREATE FUNCTION _connpool_finding_load(since timestamptz, until timestamptz) RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    WITH during AS MATERIALIZED (
+        SELECT * FROM _connpool_load(since, until)
+    ), class AS (
+        SELECT d.wait_class, sum(d.avg_sessions) AS sessions
+        FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
+    ), pool AS (
+        SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
+               (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC) FILTER (WHERE d.query IS NOT NULL))[1] AS query
+        FROM during d JOIN class c USING (wait_class)
+        GROUP BY d.database, d.role, d.application_name ORDER BY 4 DESC LIMIT 1
+    )
+    SELECT pg_catalog.format('- On average %s sessions were busy; in the ten minutes before, %s. %s of them were in class %s%s. Most of these were of %s (%s).%s',
+                  (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
+                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                       THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
+                             FROM _connpool_load(since - interval '10 minutes', since) b)
+                       ELSE 'an unknown number' END,
+                  round(c.sessions::numeric, 1), c.wait_class,
+                  CASE WHEN c.wait_class = 'cpu' AND c.sessions > _connpool_processors()
+                       THEN pg_catalog.format(': **more than the %s processors**', _connpool_processors()) END,
+                  _connpool_pool(p.application_name, p.role, p.database), round(p.sessions::numeric, 1),
+                  ' Their statement with the largest share: ' || _connpool_statement(p.query))
+    FROM class c, pool p;
+END;
+COMMENT ON FUNCTION _connpool_finding_load(timestamptz, timestamptz) IS
+    'a line on the busy sessions, their most frequent wait class and the pool that has most of it';
+
+CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz) RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format('- Connections: up to %s; in the ten minutes before %s on average. New connections a second: up to %s; before %s on average.',
+                  coalesce(t.peak::text, 'unknown'), coalesce(round(t.before::numeric, 1)::text, 'unknown'),
+                  coalesce(round(r.peak::numeric, 1)::text, 'unknown'),
+                  coalesce(round(r.before::numeric, 1)::text, 'unknown'))
+    FROM (SELECT max(h.max_value) FILTER (WHERE h.sample_time >= since) AS peak,
+                 avg(h.avg_value) FILTER (WHERE h.sample_time < since) AS before
+          FROM connpool_history('total_connections', since - interval '10 minutes', until) h) t,
+         (SELECT max(h.max_value) FILTER (WHERE h.sample_time >= since) AS peak,
+                 avg(h.avg_value) FILTER (WHERE h.sample_time < since) AS before
+          FROM connpool_history('connections_per_second', since - interval '10 minutes', until) h) r;
+END;
+COMMENT ON FUNCTION _connpool_finding_connections(timestamptz, timestamptz) IS
+    'a line on the number of connections and the rate of new ones';
+
+CREATE FUNCTION _connpool_blocking_tree(since timestamptz, until timestamptz) RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    WITH waits AS MATERIALIZED (
+        SELECT l.*, _connpool_root(l.root_pid, l.root_application_name, l.root_role, l.root_database, NULL) AS root
+        FROM connpool_lock_log l
+        WHERE l.started_at <= until AND l.started_at + l.waited >= since
+    ), roots AS (
+        SELECT w.root, min(w.started_at) AS first,
+               pg_catalog.format('- %s%s', w.root, ', ' || (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1]) AS line,
+               row_number() OVER (ORDER BY count(DISTINCT w.pid) DESC, min(w.started_at)) AS rank
+        FROM waits w GROUP BY w.root
+    ), waiters AS (
+        SELECT w.root, min(w.started_at) AS first,
+               pg_catalog.format('  - %s of %s waited for %s%s, up to %s: %s', count(DISTINCT w.pid),
+                      _connpool_pool(w.application_name, w.role, w.database), w.lock_mode,
+                      coalesce(' on ' || _connpool_escape(w.relation), pg_catalog.format(' (%s)', w.lock_type)),
+                      date_trunc('milliseconds', max(w.waited)),
+                      (SELECT string_agg(pg_catalog.format('%s %s', o.times, coalesce(o.outcome, 'still waiting')), ', ' ORDER BY o.outcome)
+                       FROM (SELECT u.outcome, count(*) AS times
+                             FROM pg_catalog.unnest(pg_catalog.array_agg(w.outcome)) u (outcome) GROUP BY u.outcome) o)) AS line
+        FROM waits w
+        GROUP BY w.root, w.database, w.role, w.application_name, w.lock_type, w.lock_mode, w.relation
+    )
+    SELECT tree.line
+    FROM (SELECT r.rank, 0 AS level, r.first, r.line FROM roots r WHERE r.rank <= 10
+          UNION ALL
+          SELECT r.rank, 1, w.first, w.line FROM waiters w JOIN roots r USING (root) WHERE r.rank <= 10) tree
+    ORDER BY tree.rank, tree.level, tree.first, tree.line;
+END;
+COMMENT ON FUNCTION _connpool_blocking_tree(timestamptz, timestamptz) IS
+    'the heads of lock queues, and below each the sessions that waited behind it, by pool and lock';
+
+CREATE FUNCTION _connpool_section(heading text, note text, contents text, nothing text)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.concat_ws(E'\n\n', E'\n## ' || heading, note, coalesce(contents, nothing)) || E'\n';
+COMMENT ON FUNCTION _connpool_section(text, text, text, text) IS
+    'a section of a report: its heading, a note unless that is NULL, and its contents or, if these are NULL, "nothing"';
+
+CREATE FUNCTION _connpool_findings(since timestamptz, until timestamptz, incident bigint)
+RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Findings', NULL, string_agg(f.line, E'\n'), NULL)
+    FROM (SELECT * FROM _connpool_finding_locks(since, until)
+          UNION ALL SELECT * FROM _connpool_finding_refusals(since, until, incident)
+          UNION ALL SELECT * FROM _connpool_finding_deadlocks(since, until)
+          UNION ALL SELECT * FROM _connpool_finding_load(since, until)
+          UNION ALL SELECT * FROM _connpool_finding_connections(since, until)) f (line);
+END;
+COMMENT ON FUNCTION _connpool_findings(timestamptz, timestamptz, bigint) IS
+    'the section of a report that sums up what the others show';
+
+CREATE FUNCTION _connpool_timeline(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Timeline',
+        (SELECT pg_catalog.format('The alert log begins at %s; earlier changes are unknown.', min(a.at))
+         FROM connpool_alert_log a HAVING count(*) >= 1000 AND min(a.at) > since),
+        _connpool_table(pg_catalog.json_agg(t)), 'No alert changed its status.')
+    FROM (SELECT to_char(a.at, 'HH24:MI:SS') AS time, a.metric_name AS metric,
+                 pg_catalog.format('%s to %s', a.from_status, a.to_status) AS change, a.message, a.culprit
+          FROM connpool_alert_log a
+          WHERE a.at BETWEEN since AND until ORDER BY a.seq LIMIT 100) t;
+END;
+COMMENT ON FUNCTION _connpool_timeline(timestamptz, timestamptz) IS
+    'the section of a report with the first 100 status changes of alerts';
+
+CREATE FUNCTION _connpool_worst_moment(since timestamptz, incident bigint) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Connections at the worst moment',
+        (SELECT pg_catalog.format('At %s. "Busy before" is the average number of busy sessions in the ten '
+                       'minutes before the incident; the number of idle ones then is unknown.',
+                       to_char(w.at, 'HH24:MI:SS'))
+         FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
+        _connpool_table(pg_catalog.json_agg(t)), 'The snapshots of this incident are not kept any more.')
+    FROM (SELECT p.*,
+                 CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                      THEN coalesce(b.busy, 0) END AS busy_before
+          FROM _connpool_snapshot_pools(incident) p
+               LEFT JOIN (SELECT l.database, l.role, l.application_name,
+                                 round(sum(l.avg_sessions)::numeric, 1) AS busy
+                          FROM _connpool_load(since - interval '10 minutes', since) l
+                          GROUP BY l.database, l.role, l.application_name) b
+                    USING (database, role, application_name)
+          ORDER BY p.connections DESC, p.database, p.role, p.application_name
+          LIMIT 20) t;
+END;
+COMMENT ON FUNCTION _connpool_worst_moment(timestamptz, bigint) IS
+    'the section of a report with the 20 largest pools in the worst snapshot of the incident';
+
+CREATE FUNCTION _connpool_blocking(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Who blocked whom',
+        (SELECT pg_catalog.format('The lock log begins at %s; earlier waits are unknown.', min(l.started_at))
+         FROM connpool_lock_log l HAVING count(*) >= 1000 AND min(l.started_at) > since),
+        string_agg(b.line, E'\n'),
+        pg_catalog.format('No session waited for a lock for longer than blocked_age (%s).',
+               current_setting('connpool_monitor.blocked_age')))
+    FROM _connpool_blocking_tree(since, until) b (line);
+END;
+COMMENT ON FUNCTION _connpool_blocking(timestamptz, timestamptz) IS
+    'the section of a report with the lock waits that were longer than blocked_age';
+
+CREATE FUNCTION _connpool_load_by_class(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Load',
+        'The average number of busy sessions, by what they did. An empty cell is unknown.',
+        _connpool_table(pg_catalog.json_agg(t)),
+        CASE WHEN _connpool_is_recorded(since, until) THEN 'No session was busy at a sample.'
+             ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
+    FROM (SELECT wait_class AS class,
+                 CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                      THEN coalesce(before.sessions, 0) END AS ten_minutes_before,
+                 coalesce(during.sessions, 0) AS in_this_time
+          FROM (SELECT l.wait_class, round(sum(l.avg_sessions)::numeric, 2) AS sessions
+                FROM _connpool_load(since, until) l GROUP BY l.wait_class) during
+               FULL JOIN (SELECT l.wait_class, round(sum(l.avg_sessions)::numeric, 2) AS sessions
+                          FROM _connpool_load(since - interval '10 minutes', since) l
+                          GROUP BY l.wait_class) before
+                    USING (wait_class)
+          ORDER BY during.sessions DESC NULLS LAST, wait_class) t;
+END;
+COMMENT ON FUNCTION _connpool_load_by_class(timestamptz, timestamptz) IS
+    'the section of a report with the load by wait class, compared with the ten minutes before';
+
+CREATE FUNCTION _connpool_load_by_statement(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Largest loads', NULL, _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    FROM (SELECT l.database, l.role, l.application_name, l.wait_class AS class, l.wait_event,
+                 round(l.avg_sessions::numeric, 2) AS sessions, left(l.query, 200) AS statement
+          FROM _connpool_load(since, until) l
+          ORDER BY l.avg_sessions DESC LIMIT 10) t;
+END;
+COMMENT ON FUNCTION _connpool_load_by_statement(timestamptz, timestamptz) IS
+    'the section of a report with the ten largest loads by pool, wait and statement';
+
+CREATE FUNCTION _connpool_refusals(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Refused connections',
+        (SELECT pg_catalog.format('The log of refused connections begins at %s; earlier ones are unknown.',
+                       min(r.at))
+         FROM connpool_rejection_log r HAVING count(*) >= 1000 AND min(r.at) > since),
+        _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    FROM (SELECT r.reason, r.database, r.role, r.application_name, r.client_addr, r.attempts,
+                 to_char(r.first_at, 'HH24:MI:SS') AS first, to_char(r.at, 'HH24:MI:SS') AS last
+          FROM connpool_rejection_log r
+          WHERE r.at >= since AND r.first_at <= until
+          ORDER BY r.attempts DESC, r.at LIMIT 20) t;
+END;
+COMMENT ON FUNCTION _connpool_refusals(timestamptz, timestamptz) IS
+    'the section of a report with the 20 most frequent refusals';
+
+CREATE FUNCTION _connpool_failures(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Errors',
+        'The SQLSTATEs whose last error was in this time. Those that came again later are '
+        'missing, and the number counts from the reset.',
+        _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    FROM (SELECT e.sqlstate, e.condition_name AS condition, e.errors AS since_reset,
+                 to_char(e.last_seen, 'HH24:MI:SS') AS last
+          FROM connpool_errors e
+          WHERE e.last_seen BETWEEN since AND until
+          ORDER BY e.last_seen DESC LIMIT 20) t;
+END;
+COMMENT ON FUNCTION _connpool_failures(timestamptz, timestamptz) IS
+    'the section of a report with errors by SQLSTATE';
+
+CREATE FUNCTION _connpool_deadlock_list(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Deadlocks', NULL, _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    FROM (SELECT to_char(d.at, 'HH24:MI:SS') AS time, d.database, d.role, d.application_name,
+                 d.pid, d.detail
+          FROM connpool_deadlocks d
+          WHERE d.at BETWEEN since AND until ORDER BY d.at LIMIT 20) t;
+END;
+COMMENT ON FUNCTION _connpool_deadlock_list(timestamptz, timestamptz) IS
+    'the section of a report with the first 20 deadlocks';
+
+CREATE FUNCTION _connpool_slowest(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('Slow statements', NULL, _connpool_table(pg_catalog.json_agg(t)),
+                             'None is recorded.')
+    FROM (SELECT s.database, s.role, s.application_name, count(*) AS statements,
+                 round(max(s.elapsed_time)::numeric) AS longest_ms,
+                 left(min(s.query), 200) AS statement
+          FROM connpool_slow_statements s
+          WHERE s.finished_at >= since
+            AND s.finished_at - s.elapsed_time * interval '1 millisecond' <= until
+          GROUP BY s.database, s.role, s.application_name, s.queryid
+          ORDER BY max(s.elapsed_time) DESC LIMIT 10) t;
+END;
+COMMENT ON FUNCTION _connpool_slowest(timestamptz, timestamptz) IS
+    'the section of a report with the ten slowest statements';
+
+CREATE FUNCTION _connpool_hints(since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT _connpool_section('What to look at next', NULL,
+        string_agg(pg_catalog.format('- **%s**: %s', m.metric_name, _connpool_hint(m.metric_name)),
+                   E'\n' ORDER BY m.first),
+        'No alert began in this time.')
+    FROM (SELECT a.metric_name, min(a.seq) AS first
+          FROM connpool_alert_log a
+          WHERE a.at BETWEEN since AND until AND a.to_status <> 'OK'
+          GROUP BY a.metric_name) m;
+END;
+COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
+    'the section of a report with the hint of each metric that left OK, as its warning in the log has it';
+
+CREATE FUNCTION _connpool_sections(since timestamptz, until timestamptz, incident bigint)
+RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.concat(
+        _connpool_findings(since, until, incident),
+        _connpool_timeline(since, until),
+        CASE WHEN incident IS NOT NULL THEN _connpool_worst_moment(since, incident) END,
+        _connpool_blocking(since, until),
+        _connpool_load_by_class(since, until),
+        _connpool_load_by_statement(since, until),
+        _connpool_refusals(since, until),
+        _connpool_failures(since, until),
+        _connpool_deadlock_list(since, until),
+        _connpool_slowest(since, until),
+        _connpool_hints(since, until),
+        CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
+             THEN E'\nWhat your role may not see of the sessions of other roles is left out.\n' END);
+END;
+COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
+    'the sections of a report about an incident or, if that is NULL, about a span of time';
+
+CREATE FUNCTION connpool_report(since timestamptz, until timestamptz DEFAULT now()) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n', to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
+                  to_char(until, 'YYYY-MM-DD HH24:MI:SS'), current_setting('TimeZone'))
+           || _connpool_sections(since, until, NULL);
+END;
+COMMENT ON FUNCTION connpool_report(timestamptz, timestamptz) IS
+    'what happened from since to until, as Markdown; what the caller may not see is left out';
+
+CREATE FUNCTION connpool_incident_report(id bigint DEFAULT NULL) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT coalesce(
+        (SELECT pg_catalog.format(E'# Incident %s: %s\n\n%s to %s (%s), time zone %s.\n\n', i.id, i.status,
+                       to_char(i.started_at, 'YYYY-MM-DD HH24:MI:SS'),
+                       coalesce(to_char(i.ended_at, 'YYYY-MM-DD HH24:MI:SS'), 'now, still on'),
+                       date_trunc('second', coalesce(i.ended_at, now()) - i.started_at),
+                       current_setting('TimeZone'))
+                || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
+                          _connpool_escape(i.message),
+                          coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''), 'none'))
+                || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
+                          i.peak_connections, i.peak_blocked)
+                || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
+                          i.refused, i.failed_queries)
+                || _connpool_sections(i.started_at, coalesce(i.ended_at, now()), i.id)
+         FROM connpool_incidents i
+         WHERE i.id = coalesce(connpool_incident_report.id,
+                               (SELECT max(last.id) FROM connpool_incidents last))),
+        CASE WHEN connpool_incident_report.id IS NULL THEN 'No incident is recorded.'
+             ELSE pg_catalog.format('Incident %s is not recorded. connpool_incidents lists the last 50.',
+                         connpool_incident_report.id) END);
+END;
+COMMENT ON FUNCTION connpool_incident_report(bigint) IS
+    'what happened in an incident, by default the last one, as Markdown; what the caller may not see is left out';
 
 -- PUBLIC may read counts only, through get_connection_stats() and connpool_health(). pg_monitor
 -- may read everything else, which includes names and statements. Only superusers and roles to
@@ -1260,7 +1789,29 @@ REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval
 REVOKE ALL ON FUNCTION connpool_session_history(timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load(timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_report(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_incident_report(bigint) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
+-- the parts of reports
+REVOKE ALL ON FUNCTION
+    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
+    _connpool_statement(text), _connpool_pool(text, text, text), _connpool_root(integer, text,
+    text, text, text), _connpool_table(json), _connpool_load(timestamptz, timestamptz),
+    _connpool_is_recorded(timestamptz, timestamptz), _connpool_worst_snapshot(bigint),
+    _connpool_snapshot_pools(bigint), _connpool_finding_locks(timestamptz, timestamptz),
+    _connpool_finding_refusals(timestamptz, timestamptz, bigint),
+    _connpool_finding_deadlocks(timestamptz, timestamptz), _connpool_finding_load(timestamptz,
+    timestamptz), _connpool_finding_connections(timestamptz, timestamptz),
+    _connpool_blocking_tree(timestamptz, timestamptz), _connpool_section(text, text, text,
+    text), _connpool_findings(timestamptz, timestamptz, bigint), _connpool_timeline(timestamptz,
+    timestamptz), _connpool_worst_moment(timestamptz, bigint), _connpool_blocking(timestamptz,
+    timestamptz), _connpool_load_by_class(timestamptz, timestamptz),
+    _connpool_load_by_statement(timestamptz, timestamptz), _connpool_refusals(timestamptz,
+    timestamptz), _connpool_failures(timestamptz, timestamptz),
+    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz,
+    timestamptz), _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz,
+    timestamptz, bigint)
+    FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
@@ -1290,7 +1841,28 @@ GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, inter
 GRANT EXECUTE ON FUNCTION connpool_session_history(timestamptz, timestamptz) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load(timestamptz, timestamptz) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_report(timestamptz, timestamptz) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_incident_report(bigint) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
+GRANT EXECUTE ON FUNCTION
+    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
+    _connpool_statement(text), _connpool_pool(text, text, text), _connpool_root(integer, text,
+    text, text, text), _connpool_table(json), _connpool_load(timestamptz, timestamptz),
+    _connpool_is_recorded(timestamptz, timestamptz), _connpool_worst_snapshot(bigint),
+    _connpool_snapshot_pools(bigint), _connpool_finding_locks(timestamptz, timestamptz),
+    _connpool_finding_refusals(timestamptz, timestamptz, bigint),
+    _connpool_finding_deadlocks(timestamptz, timestamptz), _connpool_finding_load(timestamptz,
+    timestamptz), _connpool_finding_connections(timestamptz, timestamptz),
+    _connpool_blocking_tree(timestamptz, timestamptz), _connpool_section(text, text, text,
+    text), _connpool_findings(timestamptz, timestamptz, bigint), _connpool_timeline(timestamptz,
+    timestamptz), _connpool_worst_moment(timestamptz, bigint), _connpool_blocking(timestamptz,
+    timestamptz), _connpool_load_by_class(timestamptz, timestamptz),
+    _connpool_load_by_statement(timestamptz, timestamptz), _connpool_refusals(timestamptz,
+    timestamptz), _connpool_failures(timestamptz, timestamptz),
+    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz,
+    timestamptz), _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz,
+    timestamptz, bigint)
+    TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;

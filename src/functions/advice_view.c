@@ -21,6 +21,7 @@
 #include "samples/pooler_state.h"
 
 PG_FUNCTION_INFO_V1(connpool_pool_advice_1_0);
+PG_FUNCTION_INFO_V1(connpool_processors_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_features_1_0);
 
 /* The last answer of each PgBouncer, and the number of its server connections in each pool. */
@@ -243,4 +244,16 @@ connpool_session_features_1_0(PG_FUNCTION_ARGS)
 		}
 	}
 	return (Datum) 0;
+}
+
+/* _connpool_processors(): the number of processors that are online; NULL if it is unknown. */
+Datum
+connpool_processors_1_0(PG_FUNCTION_ARGS)
+{
+	int			processors = cpm_online_processors();
+
+	(void) fcinfo;
+	if (processors == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(processors);
 }

@@ -12,9 +12,11 @@
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
 #include "samples/take_sample.h"
+#include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(connpool_alerts_1_0);
 PG_FUNCTION_INFO_V1(connpool_alert_log_1_0);
+PG_FUNCTION_INFO_V1(connpool_hint_1_0);
 
 /*
  * Return the culprit; NULL if there is none, or if the caller may not see the sessions of all
@@ -84,4 +86,15 @@ connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 {
 	cpm_alert_log_scan(emit_log_entry, cpm_view_begin(fcinfo, "connpool_alert_log"));
 	return (Datum) 0;
+}
+
+/* _connpool_hint(metric text): the hint of the metric's warnings; NULL if there is no such metric. */
+Datum
+connpool_hint_1_0(PG_FUNCTION_ARGS)
+{
+	int			metric = cpm_metric_by_name(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (metric < 0)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(cpm_catalogue[metric].hint));
 }
