@@ -5,7 +5,7 @@
  *
  * The HTTP worker reads the file when it starts and on reload. The file must be regular, because
  * reading a pipe would block the worker, and other users must not be able to read it. If the file
- * cannot be used, the last token stays in force: removing the file must not open access.
+ * cannot be used, the last token stays in force, because removing the file must not open access.
  */
 #include "postgres.h"
 
