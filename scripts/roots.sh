@@ -24,7 +24,7 @@ make_root() {
 		rm -rf "$root"
 		mkdir -p "$root"
 		if debootstrap --variant=minbase --cache-dir="$roots/packages" "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
-			# a package list must not be rejected because of the machine's clock
+			# apt must not reject a package list because of the machine's clock
 			echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99connpool_monitor"
 			touch "$root/.complete"
 			return 0
