@@ -33,7 +33,8 @@ sub header { my ($name, @rest) = @_; return get($port, @rest)->{headers}{$name} 
 
 subtest 'every path is served in its format' => sub {
 	is(get($port, $_)->{status}, 200, "$_ is served")
-	  foreach qw(/ /metrics /health/database /api/status /api/load /api/pools /api/alerts /api/pgbouncer);
+	  foreach qw(/ /metrics /health/database /api/status /api/load /api/pools /api/alerts
+	  /api/incidents /api/pgbouncer);
 	my $health = get_json($port, '/health/database');
 	is($health->{database}{status}, 'healthy', 'a server without problems is healthy');
 	is( "$health->{pool}{active} $health->{pool}{total}",

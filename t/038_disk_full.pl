@@ -36,9 +36,12 @@ $PostgreSQL::Test::Utils::tmp_check = $ENV{CONNPOOL_SMALL_DISK};
 
 my $node = new_node('full', <<'CONF');
 connpool_monitor.save_interval = '1s'
+connpool_monitor.alert_after = 0
+connpool_monitor.idle_in_transaction_warning = 1
 max_wal_size = '32MB'
 CONF
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.stat';
+my $incidents = $node->data_dir . '/pg_stat/connpool_monitor.incidents';
 my $filler = $node->data_dir . '/filler';
 
 sub counted
@@ -62,6 +65,10 @@ sub fill_disk
 	return;
 }
 
+my $held = session($node, 'held');
+$held->query_safe('BEGIN');
+poll_ok($node, 'SELECT count(*) = 1 FROM connpool_incidents', 'an incident begins');
+ok(wait_until(sub { -e $incidents }), 'the incident is saved');
 sql($node, 'SELECT 1') foreach 1 .. 20;
 my $now = sql($node, 'SELECT clock_timestamp()');
 poll_ok(
@@ -87,6 +94,7 @@ poll_ok($node, <<~'SQL', 'a save fails and connpool_info() reports the error');
 	SQL
 # Not earlier: a save could succeed while the failed statement released its room.
 my $whole = slurp_file($file);
+my $recorded = slurp_file($incidents);
 wait_samples($node, 30);
 is(sql($node, 'SELECT samples_missed <= samples / 5 FROM connpool_info()'),
 	't', 'samples are taken while the disk is full');
@@ -96,8 +104,11 @@ my $recovery = 'LOG:  connpool_monitor: counters, history and alerts are saved a
 is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 	1, 'the failed save is logged once');
 ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');
-ok(!-e "$file.tmp", 'no temporary file is left');
+ok(slurp_file($incidents) eq $recorded, 'the file of incidents is unchanged');
+ok(!-e "$_.tmp", "no temporary file of $_ is left") foreach $file, $incidents;
 unlink($filler);
+ok( wait_until(sub { slurp_file($incidents) ne $recorded }),
+	'the incident is saved when there is room again');
 poll_ok(
 	$node,
 	q{SELECT last_save_error IS NULL AND last_saved > now() - interval '1 s' FROM connpool_info()},
@@ -121,5 +132,7 @@ $node->start;
 cmp_ok(counted(), '>=', $queries, 'the counters of the last save are restored after the stop');
 is(log_count($node, 'is not used', $offset), 0,
 	'the file of the last save is used after the stop');
+is(sql($node, 'SELECT id, snapshots > 0 FROM connpool_incidents'),
+	'1|t', 'an incident outlives a full disk');
 $node->stop;
 done_testing();

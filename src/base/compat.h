@@ -317,6 +317,20 @@ cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceDat
 }
 
 /*
+ * Return true if the virtual transaction of the PGPROC holds or awaits the lock. A prepared
+ * transaction keeps the virtual transaction that prepared it.
+ */
+static inline bool
+cpm_is_lock_of_proc(const PGPROC *proc, const LockInstanceData *lock)
+{
+#if PG_VERSION_NUM >= 170000
+	return proc->vxid.procNumber == lock->vxid.procNumber && proc->vxid.lxid == lock->vxid.lxid;
+#else
+	return proc->backendId == lock->backend && proc->lxid == lock->lxid;
+#endif
+}
+
+/*
  * Return the entry after "previous", or the first one if that is NULL, in this process's list of
  * locks in a partition of the lock table; NULL at the end of the list. Hold the partition's lock.
  * PostgreSQL 16 replaced SHM_QUEUE by dlist_head.

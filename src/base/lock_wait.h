@@ -3,7 +3,8 @@
  * lock_wait.h
  *		A process that waits for a heavyweight lock, and the processes that block it.
  *
- * A plain value: live/lock_waits fills it, rules/lock_chains follows the chain of blockers.
+ * Plain values: live/lock_waits fills CpmLockWait, and rules/lock_chains follows the chain of
+ * blockers. live/backends fills CpmProcWait, and live/lock_roots finds the head of its chain.
  */
 #ifndef CPM_LOCK_WAIT_H
 #define CPM_LOCK_WAIT_H
@@ -20,5 +21,22 @@ typedef struct CpmLockWait
 	int			blocker_count;
 	int		   *blockers;		/* distinct pids in ascending order; 0: a prepared transaction */
 } CpmLockWait;
+
+/* Where the pid of the head of a chain is expected: no process in the chain is its head. */
+#define CPM_NO_ROOT_BLOCKER (-1)
+
+/* A wait as it stands in the PGPROC of the waiting process. */
+typedef struct CpmProcWait
+{
+	int			pid;
+	int			leader_pid;		/* of its parallel group, by which PostgreSQL names a blocker; pid
+								 * itself without a group */
+	int			proc_number;	/* index of its PGPROC */
+	bool		is_client;		/* a client session */
+	LOCKMODE	mode;
+	uintptr_t	lock;			/* address of the LOCK, to identify it; never dereference it */
+	TimestampTz recorded_since; /* as PostgreSQL recorded it; with the pid, identifies the wait */
+	TimestampTz since;			/* the same by the present clock, if that was set back */
+} CpmProcWait;
 
 #endif							/* CPM_LOCK_WAIT_H */

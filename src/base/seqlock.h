@@ -75,9 +75,10 @@ cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 /*
  * Copy the guarded data. If the counter does not become even within about a second (the writer was
  * stopped by a signal, or ended during an immediate shutdown), keep the last copy, which may be
- * inconsistent, rather than hang. Processes interrupts between retries, so it may raise an error.
+ * inconsistent, and return false, rather than hang. Processes interrupts between retries, so it
+ * may raise an error.
  */
-static inline void
+static inline bool
 cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)
 {
 	for (int tries = 0; tries < CPM_SEQLOCK_TRIES; tries++)
@@ -86,11 +87,12 @@ cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)
 
 		memcpy(copy, guarded, size);
 		if (cpm_seqlock_read_ok(lock, before))
-			return;
+			return true;
 		CHECK_FOR_INTERRUPTS();
 		if (tries > CPM_SEQLOCK_SPINS)
 			pg_usleep(1000);
 	}
+	return false;
 }
 
 #endif							/* CPM_SEQLOCK_H */

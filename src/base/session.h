@@ -41,6 +41,14 @@ typedef struct CpmAges
 	int64		slow_statement_us;
 } CpmAges;
 
+/* What a scan of the sessions reads (cpm_backends_scan() in live/backends); each adds to the last. */
+typedef enum CpmScan
+{
+	CPM_SCAN_STATES,			/* what metrics count, and the wait event of active sessions */
+	CPM_SCAN_ACTIVITY,			/* also what each busy session does and for which client */
+	CPM_SCAN_QUERIES			/* all fields of all sessions, and the query text */
+} CpmScan;
+
 typedef struct CpmSession
 {
 	int			pid;
@@ -56,13 +64,14 @@ typedef struct CpmSession
 	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock */
 	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
 	int64		copied_bytes;	/* read or written by its running COPY; -1 for none */
-	uint32		wait_event_info;	/* 0 for inactive sessions unless details were requested */
+	uint32		wait_event_info;	/* 0: none, or not read */
 	char		application_name[NAMEDATALEN];
 
-	/* Set only if the caller of the scan requested details. */
+	/* 0 and AF_UNSPEC if not read */
 	uint64		queryid;
 	SockAddr	client_addr;
-	char	   *query;			/* palloc'd; the visitor frees it */
+
+	char	   *query;			/* set by CPM_SCAN_QUERIES; palloc'd, the visitor frees it */
 
 	/*
 	 * The application of its pool. The scan does not set it; callers of cpm_newest_of_pools() do.

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * documents.c
- *		JSON documents for the HTTP page: the server's state, its pools, its alerts and
- *		its PgBouncers.
+ *		JSON documents for the HTTP page: the server's state, its pools, its alerts, its
+ *		incidents and its PgBouncers.
  */
 #include "postgres.h"
 
@@ -27,7 +27,9 @@
 #include "live/backends.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
+#include "rules/incidents.h"
 #include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/pooler_state.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
@@ -283,7 +285,7 @@ cpm_write_pools(StringInfo json)
 	int			used = 0;
 
 	rows.row = palloc0(list.slots * sizeof(PoolRow));
-	(void) cpm_backends_scan(false, count_pool_state, &rows);
+	(void) cpm_backends_scan(CPM_SCAN_STATES, count_pool_state, &rows);
 	for (int i = 0; i < list.slots; i++)
 		if (list.is_used[i] && was_used(&list.pool[i]))
 		{
@@ -354,6 +356,59 @@ cpm_write_alerts(StringInfo json)
 	cpm_json_close_array(json);
 	cpm_json_open_array(json, "log");
 	cpm_alert_log_scan(write_log_entry, &listing);
+	cpm_json_close_array(json);
+	cpm_json_close(json);
+}
+
+static void
+write_incident(StringInfo json, const CpmIncident *incident)
+{
+	CpmMetricId ids[CPM_METRICS];
+	int			metrics = cpm_incident_metrics(incident, ids);
+
+	cpm_json_open(json, NULL);
+	cpm_json_number(json, "id", (double) incident->id);
+	cpm_json_time(json, "startedAt", incident->started_at);
+	cpm_json_time_or_null(json, "endedAt", incident->ended_at);
+	cpm_json_text(json, "status", cpm_status_name(incident->status));
+	cpm_json_open_array(json, "metrics");
+	for (int i = 0; i < metrics; i++)
+		cpm_json_text(json, NULL, cpm_catalogue[ids[i]].name);
+	cpm_json_close_array(json);
+	cpm_json_foreign_text(json, "message", incident->message);
+	cpm_json_number(json, "peakConnections", incident->peak_connections);
+	cpm_json_number(json, "peakBlocked", incident->peak_blocked);
+	cpm_json_number(json, "refused", (double) incident->refused);
+	cpm_json_number(json, "failedQueries", (double) incident->failed_queries);
+	cpm_json_number(json, "snapshots", incident->snapshots);
+	cpm_json_open_array(json, "timeline");
+	for (int i = 0; i < incident->changes; i++)
+	{
+		const CpmIncidentChange *change = &incident->change[i];
+
+		cpm_json_open(json, NULL);
+		cpm_json_time(json, "at", change->at);
+		cpm_json_text(json, "metric", cpm_catalogue[change->metric].name);
+		cpm_json_text(json, "from", cpm_status_name(change->from_status));
+		cpm_json_text(json, "to", cpm_status_name(change->to_status));
+		cpm_json_number(json, "value", change->value);
+		cpm_json_close(json);
+	}
+	cpm_json_close_array(json);
+	cpm_json_close(json);
+}
+
+void
+cpm_write_incidents(StringInfo json)
+{
+	const CpmIncidents *incidents = cpm_incidents_read(false);
+	int			count = incidents ? incidents->incidents : 0;
+
+	cpm_json_open(json, NULL);
+	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
+	cpm_json_open_array(json, "incidents");
+	for (int i = count - 1; i >= 0; i--)
+		write_incident(json, &incidents->incident[i]);
 	cpm_json_close_array(json);
 	cpm_json_close(json);
 }

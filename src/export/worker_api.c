@@ -106,6 +106,7 @@ static const CpmWorkerApi worker_api = {
 	.write_status = cpm_write_status,
 	.write_pools = cpm_write_pools,
 	.write_alerts = cpm_write_alerts,
+	.write_incidents = cpm_write_incidents,
 	.write_poolers = cpm_write_poolers,
 	.write_history = cpm_write_history,
 	.write_load = cpm_write_load,

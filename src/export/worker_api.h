@@ -26,7 +26,7 @@ typedef struct CpmWorkerApi
 	int			version;
 
 	/* live/backends: visit all client sessions, in one pass */
-	int			(*scan_sessions) (bool with_details,
+	int			(*scan_sessions) (CpmScan scan,
 								  void (*visit) (const CpmSession *session, void *arg), void *arg);
 
 	/* base/settings */
@@ -66,6 +66,7 @@ typedef struct CpmWorkerApi
 	void		(*write_status) (StringInfo json);
 	void		(*write_pools) (StringInfo json);
 	void		(*write_alerts) (StringInfo json);
+	void		(*write_incidents) (StringInfo json);
 	void		(*write_poolers) (StringInfo json);
 
 	/* export/: if an argument is invalid, appends an error document and returns false */

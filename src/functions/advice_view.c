@@ -62,7 +62,7 @@ gather_pooled_sessions(int pools)
 		pooled.has_answer[i] = cpm_pooler_answer(i, &pooled.answer[i]);
 		strlcpy(pooled.name[i], cpm_pooler_state(i).name, CPM_POOLER_NAME_SIZE);
 	}
-	cpm_backends_scan(false, count_pooled_session, &pooled);
+	cpm_backends_scan(CPM_SCAN_STATES, count_pooled_session, &pooled);
 	return pooled;
 }
 

@@ -176,7 +176,7 @@ connpool_pools_1_0(PG_FUNCTION_ARGS)
 	CpmRow		row = {0};
 
 	counting.by_pool = palloc0(list.slots * sizeof(PoolStates));
-	cpm_backends_scan(false, count_state, &counting);
+	cpm_backends_scan(CPM_SCAN_STATES, count_state, &counting);
 	for (int i = 0; i < list.slots; i++)
 	{
 		if (!list.is_used[i] || !is_shown(&list.pool[i]))

@@ -27,7 +27,7 @@ cpm_session_list(void)
 	CpmSessionList list = {.capacity = 64};
 
 	list.session = palloc(list.capacity * sizeof(CpmSession));
-	cpm_backends_scan(true, append_session, &list);
+	cpm_backends_scan(CPM_SCAN_QUERIES, append_session, &list);
 	return list;
 }
 

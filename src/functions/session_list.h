@@ -15,7 +15,7 @@ typedef struct CpmSessionList
 	int			capacity;
 } CpmSessionList;
 
-/* Return all client sessions with their details. The array and the queries are palloc'd. */
+/* Return all client sessions with all fields. The array and the queries are palloc'd. */
 extern CpmSessionList cpm_session_list(void);
 
 /* Return the session of that pid; NULL if there is none. */

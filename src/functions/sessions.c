@@ -151,6 +151,6 @@ connpool_live_sessions_1_0(PG_FUNCTION_ARGS)
 	cpm_require_view(fcinfo, view);
 	listing.result = cpm_rows_begin(fcinfo);
 	listing.now = GetCurrentTimestamp();
-	cpm_backends_scan(true, emit_session_row, &listing);
+	cpm_backends_scan(CPM_SCAN_QUERIES, emit_session_row, &listing);
 	return (Datum) 0;
 }

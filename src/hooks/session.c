@@ -62,6 +62,8 @@ cpm_session_record_fatal(int sqlstate)
 	/* Record this now, because proc_exit() clears the query string before it runs callbacks. */
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
+	if (cpm_slot_is_open())
+		cpm_slot_record_failed_wait(sqlstate, true);
 }
 
 /*

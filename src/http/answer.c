@@ -196,6 +196,7 @@ name(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer) \
 WRITER(write_status)
 WRITER(write_pools)
 WRITER(write_alerts)
+WRITER(write_incidents)
 WRITER(write_poolers)
 
 static const Route routes[] = {
@@ -207,6 +208,7 @@ static const Route routes[] = {
 	{"/api/load", JSON, write_load, false, false},
 	{"/api/pools", JSON, write_pools, false, false},
 	{"/api/alerts", JSON, write_alerts, false, false},
+	{"/api/incidents", JSON, write_incidents, false, false},
 	{"/api/pgbouncer", JSON, write_poolers, false, false},
 };
 

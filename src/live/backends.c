@@ -20,6 +20,7 @@
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
+#include "base/wait_class.h"
 #include "catalog/pg_authid.h"
 #include "commands/progress.h"
 #include "counters/backend_counters.h"
@@ -40,6 +41,7 @@
 #define MAX_READ_TRIES 100000
 
 #define PROCS_AHEAD 4			/* distance of prefetches */
+#define WAITS_AHEAD 32			/* the same, where a step takes less time */
 
 typedef struct BackendsArea
 {
@@ -107,24 +109,39 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	return true;
 }
 
-/* Copy the fields that only a scan with details needs. */
+/* Copy the query id and the client address, which are in cache lines that no metric needs. */
 static void
-copy_details(const volatile PgBackendStatus *shared, CpmSession *session, char *query)
+copy_activity(const volatile PgBackendStatus *shared, CpmSession *session)
 {
 	const PgBackendStatus *entry = (const PgBackendStatus *) shared;
 
 	session->queryid = entry->st_query_id;
 	memcpy(&session->client_addr, &entry->st_clientaddr, sizeof(SockAddr));
-	strlcpy(query, entry->st_activity_raw, pgstat_track_activity_query_size);
+}
+
+static void
+clear_activity(CpmSession *session)
+{
+	session->queryid = 0;
+	session->client_addr.addr.ss_family = AF_UNSPEC;
+	session->client_addr.salen = 0;
+}
+
+/* Return true if the scan reads the wait event, query id and client address of the session. */
+static bool
+reads_activity(CpmScan scan, const CpmSession *session)
+{
+	return scan == CPM_SCAN_QUERIES ||
+		(scan == CPM_SCAN_ACTIVITY && cpm_is_busy_state(session->state));
 }
 
 /*
  * Copy one entry, and retry if its backend changes it meanwhile. Returns false if no client
- * session uses the entry. query is a buffer of pgstat_track_activity_query_size bytes, or NULL
- * for a scan without details.
+ * session uses the entry. query is a buffer of pgstat_track_activity_query_size bytes, which only
+ * CPM_SCAN_QUERIES needs.
  */
 static bool
-read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *query)
+read_entry(const volatile PgBackendStatus *entry, CpmScan scan, CpmSession *session, char *query)
 {
 	for (int tries = 0; tries < MAX_READ_TRIES; tries++)
 	{
@@ -134,8 +151,13 @@ read_entry(const volatile PgBackendStatus *entry, CpmSession *session, char *que
 
 		pgstat_begin_read_activity(entry, before);
 		is_session = copy_basics(entry, session);
-		if (is_session && query)
-			copy_details(entry, session, query);
+		if (is_session && reads_activity(scan, session))
+			copy_activity(entry, session);
+		else
+			clear_activity(session);
+		if (is_session && scan == CPM_SCAN_QUERIES)
+			strlcpy(query, ((const PgBackendStatus *) entry)->st_activity_raw,
+					pgstat_track_activity_query_size);
 		pgstat_end_read_activity(entry, after);
 		if (pgstat_read_activity_complete(before, after))
 			return is_session;
@@ -265,20 +287,21 @@ correct_clock(CpmSession *session)
  */
 static bool
 read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
-			 CpmSession *session, char *query)
+			 CpmScan scan, CpmSession *session, char *query)
 {
 	int			index = cpm_status_index(proc);
 
 	if (entries == NULL || index < 0)
 		return false;
-	if (!read_entry(&entries[index], session, query) || session->pid != owner_pid)
+	if (!read_entry(&entries[index], scan, session, query) || session->pid != owner_pid)
 		return false;
 
 	session->proc_number = cpm_proc_number(proc);
 	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
 	/* not read for idle sessions, because it is in a cache line that nothing else here needs */
-	session->wait_event_info = query || cpm_is_active(session) ? proc->wait_event_info : 0;
+	session->wait_event_info = reads_activity(scan, session) || cpm_is_active(session) ?
+		proc->wait_event_info : 0;
 	/* last, because it reads most of the fields set above */
 	if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
 		correct_clock(session);
@@ -350,11 +373,64 @@ prefetch_ahead(int current, const PgBackendStatus *entries)
 	cpm_prefetch(&entries[index].st_appname);
 }
 
+bool
+cpm_backends_read(int proc_number, CpmSession *session)
+{
+	const volatile PGPROC *proc = &ProcGlobal->allProcs[proc_number];
+	int			owner_pid = slot_owner(proc);
+	char	   *query = palloc(pgstat_track_activity_query_size);
+	bool		is_session = owner_pid != 0 &&
+		read_session(proc, owner_pid, status_array(), CPM_SCAN_QUERIES, session, query);
+
+	session->query = NULL;
+	pfree(query);
+	return is_session;
+}
+
+/*
+ * Return the pid of the leader of the process's parallel group, or its own. A PGPROC is never
+ * freed, so the leader's can be read without a lock.
+ */
+static int
+leader_pid(const volatile PGPROC *proc)
+{
+	const volatile PGPROC *leader = proc->lockGroupLeader;
+
+	return leader ? leader->pid : proc->pid;
+}
+
+void
+cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
+{
+	for (int i = 0; i < MaxBackends; i++)
+	{
+		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		CpmProcWait wait;
+
+		cpm_prefetch(&ProcGlobal->allProcs[Min(i + WAITS_AHEAD, MaxBackends - 1)].waitLock);
+		wait.lock = (uintptr_t) proc->waitLock;
+		if (likely(wait.lock == 0))
+			continue;
+		wait.pid = proc->pid;
+		wait.leader_pid = leader_pid(proc);
+		wait.proc_number = i;
+		wait.is_client = slot_owner(proc) != 0;
+		wait.mode = proc->waitLockMode;
+		wait.recorded_since = lock_wait_start(proc);
+		wait.since = wait.recorded_since;
+		if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
+			wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
+		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
+		if (wait.recorded_since != 0)
+			visit(&wait, arg);
+	}
+}
+
 int
-cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg)
+cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg)
 {
 	const PgBackendStatus *entries = status_array();
-	char	   *query = with_details ? palloc(pgstat_track_activity_query_size) : NULL;
+	char	   *query = scan == CPM_SCAN_QUERIES ? palloc(pgstat_track_activity_query_size) : NULL;
 	int			slots_in_use = 0;
 
 	for (int i = 0; i < MaxBackends; i++)
@@ -368,9 +444,9 @@ cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg)
 			continue;
 		slots_in_use++;
 
-		if (!read_session(proc, owner_pid, entries, &session, query))
+		if (!read_session(proc, owner_pid, entries, scan, &session, query))
 			continue;
-		if (with_details)
+		if (scan == CPM_SCAN_QUERIES)
 			session.query = copy_clipped(query);
 		visit(&session, arg);
 	}

@@ -6,6 +6,7 @@
 #ifndef CPM_BACKENDS_H
 #define CPM_BACKENDS_H
 
+#include "base/lock_wait.h"
 #include "base/session.h"
 #include "c.h"
 
@@ -16,12 +17,26 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * use, including those of authenticating sessions that have no backend status yet and are not
  * visited.
  *
- * with_details also sets the query id, the client address, the wait event of sessions that are not
- * active, and the query text, which is palloc'd and which the visitor frees. Any process with a
- * backend status, or a worker if cpm_backends_is_published(). Takes no lock. Cannot fail without
- * details; with them it may run out of memory.
+ * Reads what the scan names. Any process with a backend status, or a worker if
+ * cpm_backends_is_published(). Takes no lock. Only CPM_SCAN_QUERIES can fail: it may run out of
+ * memory.
  */
-extern int	cpm_backends_scan(bool with_details, CpmSessionVisitor visit, void *arg);
+extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
+
+/*
+ * Visit every process that waits for a heavyweight lock, client session or not. Any process; takes
+ * no lock and cannot fail. When a wait has just begun, its start may still be that of an earlier
+ * wait of the process.
+ */
+typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
+
+extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
+
+/*
+ * Read the client session of a PGPROC, with its details; query is NULL. Returns false if there is
+ * none. Any process that may call cpm_backends_scan(); takes no lock; allocates some memory.
+ */
+extern bool cpm_backends_read(int proc_number, CpmSession *session);
 
 extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);

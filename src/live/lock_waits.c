@@ -152,7 +152,7 @@ compare_starts(const void *a, const void *b)
 static void
 list_waiters(WaitList *list, int max_waits)
 {
-	cpm_backends_scan(false, add_waiting_session, list);
+	cpm_backends_scan(CPM_SCAN_STATES, add_waiting_session, list);
 	qsort(list->wait, list->count, sizeof(CpmLockWait), compare_starts);
 	list->count = Min(list->count, max_waits);
 	for (int i = 0; i < list->count; i++)

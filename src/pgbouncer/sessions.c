@@ -134,5 +134,5 @@ cpm_claim_sessions(const CpmWorkerApi *api, int pooler, CpmServerList *servers)
 	if (!SplitDirectoriesString(directories, ',', &claiming.directories))
 		claiming.directories = NIL;
 	qsort(servers->server, servers->count, sizeof(CpmPoolerServer), compare_by_pid);
-	api->scan_sessions(true, claim_session, &claiming);
+	api->scan_sessions(CPM_SCAN_QUERIES, claim_session, &claiming);
 }

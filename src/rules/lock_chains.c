@@ -25,9 +25,8 @@ compare_pid_to_wait(const void *key, const void *element)
 	return (pid > other) - (pid < other);
 }
 
-/* Return the index of the process's wait; -1 if it does not wait. */
-static int
-find_wait(const CpmLockWait *waits, int count, int pid)
+int
+cpm_find_wait(const CpmLockWait *waits, int count, int pid)
 {
 	const CpmLockWait *wait = bsearch(&pid, waits, count, sizeof(CpmLockWait),
 									  compare_pid_to_wait);
@@ -43,7 +42,7 @@ lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const 
 
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
-		int			blocker = find_wait(waits, count, wait->blockers[i]);
+		int			blocker = cpm_find_wait(waits, count, wait->blockers[i]);
 		int			head = blocker < 0 ? wait->blockers[i] : heads[blocker];
 
 		if (head != CPM_NO_ROOT_BLOCKER && (lowest == CPM_NO_ROOT_BLOCKER || head < lowest))
@@ -88,7 +87,7 @@ waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait,
 {
 	for (int i = 0; i < wait->blocker_count; i++)
 	{
-		int			blocker = find_wait(waits, count, wait->blockers[i]);
+		int			blocker = cpm_find_wait(waits, count, wait->blockers[i]);
 
 		if (blocker >= 0 && is_blocked[blocker])
 			return true;

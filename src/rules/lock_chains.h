@@ -8,8 +8,6 @@
 
 #include "base/lock_wait.h"
 
-#define CPM_NO_ROOT_BLOCKER (-1)
-
 /*
  * Set heads[i] to the head of the chain of waits[i]: the pid of a process that blocks it,
  * directly or indirectly, and does not wait itself. If there are several, the lowest pid; 0 for a
@@ -17,6 +15,9 @@
  * must be ordered by pid; heads must have room for count entries. Pure.
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
+
+/* Return the index of the process's wait in an array ordered by pid; -1 if it does not wait. */
+extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
 
 /* Return true if the wait is directly blocked by the subject that arg identifies. */
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);

@@ -177,7 +177,8 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 
 	counting.freshness = cpm_poolers_freshness(sample->taken_at);
 
-	sample->value[CPM_TOTAL_CONNECTIONS] = cpm_backends_scan(false, count_session, &counting);
+	sample->value[CPM_TOTAL_CONNECTIONS] =
+		cpm_backends_scan(observer ? observer->scan : CPM_SCAN_STATES, count_session, &counting);
 	count_prepared(&counting);
 	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;

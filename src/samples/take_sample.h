@@ -13,10 +13,11 @@
 
 /*
  * Callbacks that cpm_sample_take() invokes for each client session and each prepared transaction.
- * Either may be NULL.
+ * Either may be NULL. scan is CPM_SCAN_STATES or CPM_SCAN_ACTIVITY.
  */
 typedef struct CpmSampleObserver
 {
+	CpmScan		scan;			/* what to read of each session */
 	CpmSessionVisitor session;
 	void		(*prepared) (const CpmPrepared *prepared, void *arg);
 	void	   *arg;

@@ -154,14 +154,20 @@ cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now)
 }
 
 void
-cpm_worker_request(CpmWorker worker)
+cpm_worker_wake(CpmWorker worker)
 {
 	WorkerEntry *entry = &shared->worker[worker];
 
-	pg_atomic_write_u32(&entry->is_requested, 1);
 	/* If the PGPROC belongs to another process by now, the wakeup is spurious but harmless. */
 	if (cpm_worker_status(worker).pid != 0)
 		SetLatch(&GetPGProcByNumber(pg_atomic_read_u32(&entry->proc_number))->procLatch);
+}
+
+void
+cpm_worker_request(CpmWorker worker)
+{
+	pg_atomic_write_u32(&shared->worker[worker].is_requested, 1);
+	cpm_worker_wake(worker);
 }
 
 bool

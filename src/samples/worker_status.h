@@ -68,4 +68,7 @@ extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz n
 extern void cpm_worker_request(CpmWorker worker);
 extern bool cpm_worker_was_requested(CpmWorker worker);
 
+/* Set the latch of a worker that runs. Any process; cannot fail. */
+extern void cpm_worker_wake(CpmWorker worker);
+
 #endif							/* CPM_WORKER_STATUS_H */

@@ -12,14 +12,13 @@
  */
 #include "postgres.h"
 
+#include "base/caught_error.h"
 #include "base/metric_settings.h"
 #include "base/settings.h"
 #include "base/text_settings.h"
-#include "miscadmin.h"
 #include "rules/alerts.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
-#include "storage/lwlock.h"
 #include "workers/alert_messages.h"
 #include "workers/alerting.h"
 #include "workers/notify_launcher.h"
@@ -74,12 +73,7 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		HOLD_INTERRUPTS();
-		LWLockReleaseAll();
-		EmitErrorReport();
-		FlushErrorState();
-		RESUME_INTERRUPTS();
+		cpm_log_caught_error(context);
 		buffer[0] = '\0';
 	}
 	PG_END_TRY();

@@ -80,7 +80,7 @@ cpm_describe_violations(char *buffer, size_t size, TimestampTz now)
 
 	buffer[0] = '\0';
 	scan.by_pool = palloc0(scan.pools * sizeof(unsigned int));
-	cpm_backends_scan(false, collect_violations, &scan);
+	cpm_backends_scan(CPM_SCAN_STATES, collect_violations, &scan);
 	for (int i = 0; i < scan.pools && named < MAX_POOLS_NAMED && used < size; i++)
 	{
 		CpmPoolName name;

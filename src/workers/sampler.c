@@ -8,9 +8,10 @@
  * that setting the system clock does not stop them.
  *
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
- * samples/alert_state, counters/minute_counters, counters/stat_windows, counters/pool_load,
- * events/leak_log, live/client_waits and its own samples/worker_status. An error ends the process.
- * The postmaster restarts it after a second, and it continues with the contents of shared memory.
+ * samples/alert_state, samples/incidents, counters/minute_counters, counters/stat_windows,
+ * counters/pool_load, events/leak_log, live/client_waits and its own samples/worker_status. An
+ * error ends the process. The postmaster restarts it after a second, and it continues with the
+ * contents of shared memory.
  *
  * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */
@@ -23,6 +24,7 @@
 #include "counters/minute_counters.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
+#include "events/rejections.h"
 #include "live/backends.h"
 #include "live/prepared_xacts.h"
 #include "miscadmin.h"
@@ -39,6 +41,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "workers/alerting.h"
+#include "workers/incident_recorder.h"
 #include "workers/notify_launcher.h"
 #include "workers/pool_rates.h"
 #include "workers/sampler.h"
@@ -46,12 +49,12 @@
 
 /* Append the sample to the history and to its rollups by minute and hour. */
 static void
-keep_history(const CpmSample *sample)
+keep_history(const CpmSample *sample, uint32 peak_connections)
 {
 	CpmSampleRow row = {
 		.at = sample->taken_at,
 		.interval_ms = cpm_sample_interval_ms,
-		.peak_connections = (float4) cpm_sessions_take_peak(),
+		.peak_connections = (float4) peak_connections,
 	};
 
 	for (int i = 0; i < CPM_METRICS; i++)
@@ -73,15 +76,19 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	CpmSample	sample;
 	CpmCounters counters;
+	CpmRoundCounts counts = {.refused = cpm_slot_rejections()};
 
 	cpm_backends_check_clock();
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_minute_counters_now(sample.taken_at);
 	cpm_minute_counters_snapshot(&counters);
 	cpm_stat_windows_snapshot(sample.taken_at);
-	keep_history(&sample);
+	counts.peak_connections = cpm_sessions_take_peak();
+	counts.failed = counters.queries.of[CPM_FAILED_QUERIES];
+	keep_history(&sample, counts.peak_connections);
 	cpm_pool_rates_sample(started_us);
 	cpm_alerting_round(&sample, previous_us ? started_us - previous_us : 0, started_us);
+	cpm_incidents_round(&sample, &counts, started_us);
 	cpm_notify_launcher_round(started_us);
 	cpm_worker_completed_round(CPM_WORKER_SAMPLER, sample.taken_at,
 							   (cpm_monotonic_us() - started_us) / 1000.0, missed);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver.c
- *		The background worker that saves counters, history and alerts to a file.
+ *		The background worker that saves counters, history, alerts and incidents to files.
  *
  * Writing a file can block for long, which must not delay samples, so the saver is a process of
  * its own. It is attached to no database. It saves every save_interval, and at once after a
- * reset.
+ * reset. In between, the sampler wakes it to save the incidents that have changed.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -28,28 +28,40 @@
 #include "workers/saver.h"
 #include "workers/stats_file.h"
 
-/* Save the file, and log the first failure and the first success after failures. */
 static void
-save(MemoryContext context)
+report_failed_save(const char *error, const char *what)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_IO_ERROR),
+			 errmsg("connpool_monitor: %s", error),
+			 errdetail("%s not saved. The save is retried every %d ms; further failures are not "
+					   "logged.", what, cpm_save_interval_ms),
+			 errhint("A crash of the server loses everything recorded since the last save. "
+					 "See last_save_error in connpool_info().")));
+}
+
+/*
+ * Save incidents that have changed, and if is_all everything else too. Log the first failure, and
+ * the first success of saving everything after failures.
+ */
+static void
+save(MemoryContext context, bool is_all)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	bool		failed_before = cpm_worker_status(CPM_WORKER_SAVER).problem[0] != '\0';
 	char		error[CPM_WORKER_PROBLEM_SIZE];
+	const char *failed = NULL;
 
-	if (cpm_stats_file_save(error, sizeof(error)))
-	{
-		if (failed_before)
-			ereport(LOG,
-					(errmsg("connpool_monitor: counters, history and alerts are saved again")));
-	}
-	else if (!failed_before)
-		ereport(WARNING,
-				(errcode(ERRCODE_IO_ERROR),
-				 errmsg("connpool_monitor: %s", error),
-				 errdetail("Counters, history and alerts are not saved. The save is retried every "
-						   "%d ms; further failures are not logged.", cpm_save_interval_ms),
-				 errhint("A crash of the server loses everything counted since the last save. "
-						 "See last_save_error in connpool_info().")));
+	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
+		failed = "Counters, history and alerts are";
+	/* second, because a statistics file that is saved clears the problem in connpool_info() */
+	if (!cpm_incidents_file_save(error, sizeof(error)) && failed == NULL)
+		failed = "Incidents are";
+	if (failed != NULL && !failed_before)
+		report_failed_save(error, failed);
+	else if (failed == NULL && is_all && failed_before)
+		ereport(LOG,
+				(errmsg("connpool_monitor: counters, history and alerts are saved again")));
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
 }
@@ -77,10 +89,12 @@ save_forever(uint32 wait_event)
 		/* If the clock was set back, save at once instead of waiting for it to catch up. */
 		if (cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 || now < saved_at)
 		{
-			save(context);
+			save(context, true);
 			saved_at = now;
 			left_us = cpm_save_interval_ms * INT64CONST(1000);
 		}
+		else
+			save(context, false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 (left_us + 999) / 1000, wait_event);
 		ResetLatch(MyLatch);

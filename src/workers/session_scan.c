@@ -3,9 +3,10 @@
  * session_scan.c
  *		The sampler's pass over all sessions: one scan feeds every consumer.
  *
- * While the sample counts the sessions, this file records how many sessions of each pool are busy
- * (counters/pool_busy) and what these do (counters/pool_load), which sessions wait for their
- * clients (live/client_waits) and which look like leaks (events/leak_log).
+ * Before the pass, it finds root blockers (live/lock_roots) and logs waits for locks
+ * (workers/lock_episodes). While the sample counts the sessions, this file records how many
+ * sessions of each pool are busy (counters/pool_busy) and what these do (counters/pool_load), which
+ * sessions wait for their clients (live/client_waits) and which look like leaks (events/leak_log).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -24,13 +25,16 @@
 #include "counters/pool_table.h"
 #include "events/leak_log.h"
 #include "live/client_waits.h"
+#include "live/lock_roots.h"
 #include "rules/leaks.h"
 #include "samples/take_sample.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "workers/lock_episodes.h"
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
+#define ROOT_AGE_US (100 * 1000)	/* of a lock wait whose root blocker is looked up */
 
 typedef struct SessionScan
 {
@@ -121,12 +125,19 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		.newest_by_pool = palloc0(cpm_pool_slots() * sizeof(TimestampTz)),
 		.busy = palloc(cpm_backend_slots() * sizeof(CpmBusySession)),
 	};
-	CpmSampleObserver observer = {observe_session, observe_prepared, &scan};
+	CpmSampleObserver observer = {
+		.scan = CPM_SCAN_ACTIVITY,
+		.session = observe_session,
+		.prepared = observe_prepared,
+		.arg = &scan,
+	};
 
 	round_us = now_us;
 	if (previous_newest == NULL)
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
 												 cpm_pool_slots() * sizeof(TimestampTz));
+	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
+	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_sample_take(sample, &observer);
 	cpm_leaks_round_end();

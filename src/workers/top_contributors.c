@@ -287,7 +287,7 @@ describe_root_blocker(char *buffer, size_t size)
 		snprintf(buffer, size, "A prepared transaction holds up %s%d sessions", at_least, waiters);
 		return;
 	}
-	cpm_backends_scan(false, copy_if_wanted, &blocker);
+	cpm_backends_scan(CPM_SCAN_STATES, copy_if_wanted, &blocker);
 	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", blocker.pid,
 			 session_name(&blocker), at_least, waiters);
 }
@@ -337,7 +337,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 												 cpm_pool_rates_unit(id)), buffer, size);
 		return;
 	}
-	cpm_backends_scan(false, add_contribution, &search);
+	cpm_backends_scan(CPM_SCAN_STATES, add_contribution, &search);
 	if (is_by_age(id))
 		describe_oldest(&search, buffer, size);
 	else

@@ -1,0 +1,435 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_roots.c
+ *		Finds the root blocker of each process that waits for a heavyweight lock, at each sample.
+ *
+ * pg_blocking_pids() for each waiter, as in live/lock_waits, takes the square of a queue's length.
+ * But processes that wait for the same lock stand in one queue, behind the same holders. So the
+ * blockers are looked up only for the process that has waited longest in each queue, and its root
+ * is taken for the root of them all. Where a lock has several holders in different modes, a later
+ * process of the queue may have further roots.
+ *
+ * The result for a queue is kept as long as the same process waits longest. Meanwhile only one of
+ * several direct blockers can release the lock, or join them. So four results are renewed at each
+ * sample, the oldest first: a result is at most as many samples old as a quarter of the number of
+ * queues. Whether a blocker waits itself is determined anew at each sample.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "fmgr.h"
+#include "live/backends.h"
+#include "live/lock_roots.h"
+#include "live/prepared_xacts.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define MAX_LOOKUPS 32			/* in one sample */
+#define MAX_RENEWALS 4			/* of known results, in one sample */
+#define MAX_BLOCKERS 16			/* that are kept of one queue */
+#define NO_QUEUE (-1)
+
+/* A lock and the queue of processes that wait for it. */
+typedef struct Queue
+{
+	uintptr_t	lock;			/* address of the LOCK */
+	int			first_pid;		/* of the process that has waited longest */
+	TimestampTz first_recorded_since;	/* these four are those of its wait */
+	TimestampTz first_since;
+	int			clients;		/* client sessions in the queue */
+
+	/* of the last lookup */
+	uint64		looked_up_at;	/* number of the update; 0: never */
+	bool		is_known;		/* false if the wait ended before the lookup */
+	LOCKTAG		tag;
+	int			blocker_count;
+	int			blocker[MAX_BLOCKERS];	/* pids that block it; 0: a prepared transaction */
+	Oid			prepared_database;	/* of a direct blocker that is a prepared transaction */
+	Oid			prepared_owner;
+
+	/* of this update */
+	bool		is_scheduled;	/* for a lookup */
+	int			blocker_queue[MAX_BLOCKERS];	/* in which the blocker waits, or NO_QUEUE */
+	int			root_pid;
+	int			root_queue;		/* that the root blocks directly */
+} Queue;
+
+typedef struct Wait
+{
+	CpmProcWait proc;
+	int			queue;			/* index */
+} Wait;
+
+/* Local to the sampler; each array has MaxBackends entries, or is NULL until a process waits. */
+static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
+static int	wait_count;
+static Queue *queues;			/* of this update; ordered by lock */
+static int	queue_count;
+static Queue *earlier_queues;	/* of the previous update */
+static int	earlier_queue_count;
+static int *scheduled;			/* indexes of queues to look up, in this order */
+static int	scheduled_count;
+static uint64 updates;			/* number of calls of cpm_lock_roots_update() */
+
+static void
+allocate_arrays(void)
+{
+	if (waits == NULL)
+		waits = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Wait));
+	if (queues == NULL)
+		queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Queue));
+	if (earlier_queues == NULL)
+		earlier_queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Queue));
+	if (scheduled == NULL)
+		scheduled = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(int));
+}
+
+static void
+add_wait(const CpmProcWait *wait, void *arg)
+{
+	(void) arg;
+	if (unlikely(wait_count == 0))
+		allocate_arrays();
+	waits[wait_count++].proc = *wait;
+}
+
+#define COMPARE(x, y) (((x) > (y)) - ((x) < (y)))
+
+static int
+compare_by_queue(const void *a, const void *b)
+{
+	const CpmProcWait *x = &((const Wait *) a)->proc;
+	const CpmProcWait *y = &((const Wait *) b)->proc;
+
+	if (x->lock != y->lock)
+		return COMPARE(x->lock, y->lock);
+	return COMPARE(x->recorded_since, y->recorded_since);
+}
+
+static int
+compare_by_leader(const void *a, const void *b)
+{
+	const CpmProcWait *x = &((const Wait *) a)->proc;
+	const CpmProcWait *y = &((const Wait *) b)->proc;
+
+	if (x->leader_pid != y->leader_pid)
+		return COMPARE(x->leader_pid, y->leader_pid);
+	return COMPARE(x->pid, y->pid);
+}
+
+static int
+compare_lock_to_queue(const void *key, const void *element)
+{
+	return COMPARE(*(const uintptr_t *) key, ((const Queue *) element)->lock);
+}
+
+static int
+compare_leader_to_wait(const void *key, const void *element)
+{
+	return COMPARE(*(const int *) key, ((const Wait *) element)->proc.leader_pid);
+}
+
+/* Begin a queue with its first process, with the result of an earlier lookup for that process. */
+static void
+begin_queue(const CpmProcWait *first)
+{
+	Queue	   *queue = &queues[queue_count++];
+	const Queue *earlier = bsearch(&first->lock, earlier_queues, earlier_queue_count,
+								   sizeof(Queue), compare_lock_to_queue);
+
+	if (earlier != NULL && earlier->first_pid == first->pid &&
+		earlier->first_recorded_since == first->recorded_since)
+		*queue = *earlier;
+	else
+		memset(queue, 0, sizeof(*queue));
+	queue->lock = first->lock;
+	queue->first_pid = first->pid;
+	queue->first_recorded_since = first->recorded_since;
+	queue->first_since = first->since;
+	queue->clients = 0;
+	queue->is_scheduled = false;
+}
+
+/* Form the queues, and order the waits by their processes. */
+static void
+form_queues(void)
+{
+	qsort(waits, wait_count, sizeof(Wait), compare_by_queue);
+	for (int i = 0; i < wait_count; i++)
+	{
+		if (i == 0 || waits[i].proc.lock != waits[i - 1].proc.lock)
+			begin_queue(&waits[i].proc);
+		waits[i].queue = queue_count - 1;
+		queues[queue_count - 1].clients += waits[i].proc.is_client;
+	}
+	qsort(waits, wait_count, sizeof(Wait), compare_by_leader);
+}
+
+static void
+schedule(int queue)
+{
+	if (queues[queue].is_scheduled || queues[queue].looked_up_at != 0)
+		return;
+	queues[queue].is_scheduled = true;
+	scheduled[scheduled_count++] = queue;
+}
+
+/* Find out which blockers of a queue wait themselves, and schedule the queues where they do. */
+static void
+follow_blockers(Queue *queue)
+{
+	for (int i = 0; i < queue->blocker_count; i++)
+	{
+		const Wait *wait = bsearch(&queue->blocker[i], waits, wait_count, sizeof(Wait),
+								   compare_leader_to_wait);
+
+		queue->blocker_queue[i] = wait ? wait->queue : NO_QUEUE;
+		if (wait)
+			schedule(wait->queue);
+	}
+}
+
+static int
+compare_by_age(const void *a, const void *b)
+{
+	return COMPARE(queues[*(const int *) a].first_since, queues[*(const int *) b].first_since);
+}
+
+/* Schedule the queues whose first process has waited for long enough, the oldest first. */
+static void
+schedule_old_queues(int64 min_age_us)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < queue_count; i++)
+		if (now - queues[i].first_since >= min_age_us)
+			schedule(i);
+	qsort(scheduled, scheduled_count, sizeof(int), compare_by_age);
+	for (int i = 0; i < queue_count; i++)
+		if (queues[i].is_known)
+			follow_blockers(&queues[i]);
+}
+
+/* Set which lock the queue waits for, and a prepared transaction that holds it. */
+static void
+read_lock(Queue *queue)
+{
+	BlockedProcsData *data = GetBlockerStatusData(queue->first_pid);
+
+	for (int i = 0; i < data->nlocks; i++)
+	{
+		const LockInstanceData *lock = &data->locks[i];
+
+		if (lock->pid == queue->first_pid && lock->waitLockMode != NoLock)
+		{
+			queue->tag = lock->locktag;
+			queue->is_known = true;
+		}
+		else if (lock->pid == 0 && lock->holdMask != 0)
+			(void) cpm_prepared_xact_of_lock(lock, &queue->prepared_database,
+											 &queue->prepared_owner);
+	}
+}
+
+static void
+read_blockers(Queue *queue)
+{
+	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
+															   Int32GetDatum(queue->first_pid)));
+	const int  *pids = (int *) ARR_DATA_PTR(array);
+
+	queue->blocker_count = Min(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)), MAX_BLOCKERS);
+	memcpy(queue->blocker, pids, queue->blocker_count * sizeof(int));
+}
+
+/* Look up a queue's lock and blockers. Leaves garbage of some 100 kB in the current context. */
+static void
+look_up(Queue *queue)
+{
+	queue->looked_up_at = updates;
+	queue->is_known = false;
+	queue->blocker_count = 0;
+	queue->prepared_database = InvalidOid;
+	queue->prepared_owner = InvalidOid;
+	read_lock(queue);
+	if (queue->is_known)
+		read_blockers(queue);
+	/* a wait that has ended has no blockers */
+	queue->is_known = queue->blocker_count > 0;
+}
+
+/* Return the queue whose result is the oldest, except those of this update; NULL if none. */
+static Queue *
+oldest_result(void)
+{
+	Queue	   *oldest = NULL;
+
+	for (int i = 0; i < queue_count; i++)
+		if (queues[i].looked_up_at != 0 && queues[i].looked_up_at != updates &&
+			(oldest == NULL || queues[i].looked_up_at < oldest->looked_up_at))
+			oldest = &queues[i];
+	return oldest;
+}
+
+/* Look up the scheduled queues, to which those of their blockers are appended, and renew some. */
+static void
+look_up_queues(void)
+{
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
+												  "connpool_monitor lock roots",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old_context = MemoryContextSwitchTo(scratch);
+	Queue	   *queue;
+
+	for (int i = 0; i < Min(scheduled_count, MAX_LOOKUPS); i++)
+	{
+		queue = &queues[scheduled[i]];
+		look_up(queue);
+		follow_blockers(queue);
+		MemoryContextReset(scratch);
+	}
+	for (int i = 0; i < MAX_RENEWALS && (queue = oldest_result()) != NULL; i++)
+	{
+		look_up(queue);
+		follow_blockers(queue);
+		MemoryContextReset(scratch);
+	}
+	MemoryContextSwitchTo(old_context);
+	MemoryContextDelete(scratch);
+}
+
+/* Take over a root that is lower than the queue's present one; returns true if it was. */
+static bool
+lower_root(Queue *queue, int pid, int root_queue)
+{
+	if (pid == CPM_NO_ROOT_BLOCKER ||
+		(queue->root_pid != CPM_NO_ROOT_BLOCKER && queue->root_pid <= pid))
+		return false;
+	queue->root_pid = pid;
+	queue->root_queue = root_queue;
+	return true;
+}
+
+/*
+ * Propagate roots from the queues that they block directly to those that wait for processes in
+ * these queues, as rules/lock_chains does for single waits. A root is only replaced by a lower
+ * one, so the loop ends even if there is a deadlock.
+ */
+static void
+find_roots(void)
+{
+	bool		changed = true;
+
+	for (int i = 0; i < queue_count; i++)
+		queues[i].root_pid = CPM_NO_ROOT_BLOCKER;
+	while (changed)
+	{
+		changed = false;
+		for (int i = 0; i < queue_count; i++)
+		{
+			Queue	   *queue = &queues[i];
+
+			for (int j = 0; j < queue->blocker_count; j++)
+			{
+				const Queue *next = queue->blocker_queue[j] == NO_QUEUE ? NULL :
+					&queues[queue->blocker_queue[j]];
+
+				changed |= next ? lower_root(queue, next->root_pid, next->root_queue) :
+					lower_root(queue, queue->blocker[j], i);
+			}
+		}
+	}
+}
+
+void
+cpm_lock_roots_update(int64 min_age_us)
+{
+	Queue	   *reused = earlier_queues;
+
+	earlier_queues = queues;
+	earlier_queue_count = queue_count;
+	queues = reused;
+	wait_count = 0;
+	queue_count = 0;
+	scheduled_count = 0;
+	updates++;
+	cpm_backends_scan_waits(add_wait, NULL);
+	if (wait_count == 0)
+		return;
+	form_queues();
+	schedule_old_queues(min_age_us);
+	look_up_queues();
+	find_roots();
+}
+
+/* Return the session's wait; NULL if it does not wait, or began to after the update. */
+static const Wait *
+wait_of_session(const CpmSession *session)
+{
+	Wait		key = {.proc = {.pid = session->pid, .leader_pid = session->pid}};
+	const Wait *wait = wait_count == 0 || session->lock_wait_start == 0 ? NULL :
+		bsearch(&key, waits, wait_count, sizeof(Wait), compare_by_leader);
+
+	return wait && wait->proc.since == session->lock_wait_start ? wait : NULL;
+}
+
+int
+cpm_lock_root(const CpmSession *session)
+{
+	const Wait *wait = wait_of_session(session);
+
+	return wait ? queues[wait->queue].root_pid : CPM_NO_ROOT_BLOCKER;
+}
+
+int
+cpm_lock_root_blocks(int root_pid)
+{
+	int			blocked = 0;
+
+	for (int i = 0; i < queue_count; i++)
+		if (queues[i].root_pid == root_pid)
+			blocked += queues[i].clients;
+	return blocked;
+}
+
+int
+cpm_lock_roots_waits(void)
+{
+	return wait_count;
+}
+
+const CpmProcWait *
+cpm_lock_roots_wait(int index)
+{
+	return &waits[index].proc;
+}
+
+/* Return true if the chain of a queue has no head although its blockers are known: a deadlock. */
+static bool
+is_circle(const Queue *queue)
+{
+	return queue->is_known && queue->root_pid == CPM_NO_ROOT_BLOCKER &&
+		queue->blocker_queue[0] != NO_QUEUE && queues[queue->blocker_queue[0]].is_known;
+}
+
+bool
+cpm_lock_roots_describe(int index, CpmLockRoot *root)
+{
+	const Queue *queue = &queues[waits[index].queue];
+
+	memset(root, 0, sizeof(*root));
+	root->pid = queue->root_pid;
+	if (is_circle(queue))
+		root->pid = queue->blocker[0];
+	else if (root->pid == 0)
+	{
+		root->prepared_database = queues[queue->root_queue].prepared_database;
+		root->prepared_owner = queues[queue->root_queue].prepared_owner;
+	}
+	if (queue->is_known)
+		root->lock = queue->tag;
+	return queue->is_known;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * incident_recorder.c
+ *		Records incidents from the alerts, refusals and samples of each round.
+ *
+ * rules/incidents decides when an incident begins and ends, samples/incidents keeps it, and this
+ * file fills it in. While no incident is on, a round only compares the alerts with those of the
+ * previous round.
+ *
+ * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. One
+ * costs more than a sample, and reads pg_locks if sessions wait, so their number is limited.
+ *
+ * The saver writes incidents to their file. The sampler wakes it when an incident begins or ends,
+ * when an alert changes and after each snapshot, and every few seconds while an incident is on.
+ */
+#include "postgres.h"
+
+#include "base/caught_error.h"
+#include "base/clock.h"
+#include "base/pool.h"
+#include "counters/backend_counters.h"
+#include "events/rejections.h"
+#include "rules/catalogue.h"
+#include "rules/incidents.h"
+#include "samples/alert_state.h"
+#include "samples/incidents.h"
+#include "samples/take_sample.h"
+#include "samples/worker_status.h"
+#include "utils/timestamp.h"
+#include "workers/incident_recorder.h"
+#include "workers/incident_snapshot.h"
+
+/*
+ * Time between two saves, of which the second has a change that must not be lost, or only new
+ * counts. With the time that a save takes, a crash loses less than five seconds of an incident.
+ */
+#define URGENT_SAVE_US (1 * USECS_PER_SEC)
+#define SAVE_US (3 * USECS_PER_SEC)
+
+/* Static, because they are large for the stack. */
+static CpmAlertBoard board;
+static CpmIncident incident;	/* the newest one while a round changes it */
+static CpmStatus status[CPM_METRICS];	/* of each alert in this round */
+
+/* Copy the newest refused attempt for want of a slot. Visits the newest entry first. */
+static void
+copy_slot_rejection(const void *entry, void *arg)
+{
+	const CpmRejected *refused = entry;
+	CpmRejected *newest = arg;
+
+	if (newest->first_at == 0 && (refused->reason == CPM_REJECTED_TOO_MANY ||
+								  refused->reason == CPM_REJECTED_RESERVED))
+		memcpy(newest, refused, sizeof(*newest));
+}
+
+/* Write the message of an incident that begins with a refusal. */
+static void
+describe_refusal(char *buffer, size_t size)
+{
+	CpmRejected refused = {.first_at = 0};
+	CpmPoolName name = {0};
+
+	cpm_rejections_log_scan(copy_slot_rejection, &refused);
+	strlcpy(name.database, refused.database, NAMEDATALEN);
+	strlcpy(name.role, refused.role, NAMEDATALEN);
+	strlcpy(name.application_name, refused.application_name, NAMEDATALEN);
+	if (refused.first_at != 0)
+		snprintf(buffer, size, "no slot was free for a connection of %s", cpm_pool_label(&name));
+	else
+		strlcpy(buffer, "no slot was free for a connection", size);
+}
+
+/*
+ * Set status[] to that of each alert. An alert stays as it was if its metric ceases to exist,
+ * because the last PgBouncer was removed from the settings; such an alert counts as OK.
+ */
+static void
+read_statuses(int sources)
+{
+	(void) cpm_alert_board_get(&board);
+	for (int i = 0; i < CPM_METRICS; i++)
+		status[i] = cpm_metric_exists(&cpm_catalogue[i], sources) ? board.row[i].alert.status :
+			CPM_OK;
+}
+
+/* Begin an incident, with the message of the first alert or, if there is none, of the refusal. */
+static void
+begin_incident(TimestampTz at)
+{
+	memset(&incident, 0, sizeof(incident));
+	incident.started_at = at;
+	for (int i = 0; i < CPM_METRICS && incident.message[0] == '\0'; i++)
+		if (status[i] != CPM_OK)
+			strlcpy(incident.message, board.row[i].message, sizeof(incident.message));
+	if (incident.message[0] == '\0')
+		describe_refusal(incident.message, sizeof(incident.message));
+	cpm_incidents_begin(&incident);
+}
+
+/*
+ * Add the alerts of this round to the incident, and their changes since the previous round.
+ * Returns true if there are changes.
+ */
+static bool
+add_alerts(const CpmIncidentProgress *progress, TimestampTz at)
+{
+	bool		has_changed = false;
+
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		CpmIncidentChange change = {
+			.at = at,
+			.value = board.row[i].value,
+			.metric = i,
+			.from_status = (int32) progress->status[i],
+			.to_status = (int32) status[i],
+		};
+
+		incident.status = Max(incident.status, (uint32) status[i]);
+		if (status[i] != CPM_OK)
+			cpm_incident_add_metric(&incident, i);
+		if (status[i] == progress->status[i])
+			continue;
+		cpm_incident_add_change(&incident, &change);
+		has_changed = true;
+	}
+	return has_changed;
+}
+
+static void
+add_counts(const CpmIncidentProgress *progress, const CpmSample *sample,
+		   const CpmRoundCounts *counts)
+{
+	if (counts->refused > progress->refused)
+		incident.status = CPM_CRITICAL;
+	incident.refused += counts->refused - progress->refused;
+	incident.failed_queries += counts->failed - progress->failed;
+	incident.peak_connections = Max(incident.peak_connections, counts->peak_connections);
+	incident.peak_connections = Max(incident.peak_connections,
+									(uint32) sample->value[CPM_TOTAL_CONNECTIONS]);
+	incident.peak_blocked = Max(incident.peak_blocked,
+								(uint32) sample->value[CPM_BLOCKED_SESSIONS]);
+}
+
+/* Return true if the status of an alert is worse than in the previous round. */
+static bool
+has_risen(const CpmIncidentProgress *progress)
+{
+	for (int i = 0; i < CPM_METRICS; i++)
+		if (status[i] > progress->status[i])
+			return true;
+	return false;
+}
+
+/* Take a snapshot of the newest incident. If that raises an error, log it. */
+static void
+take_snapshot_safely(TimestampTz at, bool is_worst)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		CpmSnapshotRow *rows;
+		int			count = cpm_snapshot_rows(&rows);
+
+		cpm_incidents_add_snapshot(at, is_worst, rows, count);
+	}
+	PG_CATCH();
+	{
+		cpm_log_caught_error(context);
+	}
+	PG_END_TRY();
+}
+
+/* Take a snapshot if one is due; returns true if it did. */
+static bool
+take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmIncidentStep step,
+				  int64 now_us)
+{
+	uint32		blocked = (uint32) sample->value[CPM_BLOCKED_SESSIONS];
+	uint32		busy = (uint32) (sample->value[CPM_ACTIVE_CONNECTIONS] +
+								 sample->value[CPM_IDLE_IN_TRANSACTION]);
+	bool		is_worst = false;
+	int64		started_us;
+
+	if (step == CPM_INCIDENT_ENDS)
+		return false;
+	if ((step != CPM_INCIDENT_BEGINS && !has_risen(progress)) || !cpm_incidents_have_room(false))
+	{
+		is_worst = cpm_incident_is_worse(&progress->state, blocked, busy, now_us);
+		if (!is_worst || !cpm_incidents_have_room(true))
+			return false;
+	}
+	started_us = cpm_monotonic_us();
+	take_snapshot_safely(sample->taken_at, is_worst);
+	cpm_incident_took_snapshot(&progress->state, blocked, busy, now_us,
+							   cpm_monotonic_us() - started_us);
+	return true;
+}
+
+/* Wake the saver if it has something to save and its last save is old enough. */
+static void
+wake_saver(CpmIncidentProgress *progress, int64 now_us)
+{
+	int64		pause_us = progress->has_urgent ? URGENT_SAVE_US : SAVE_US;
+
+	if (!progress->has_unsaved || now_us - progress->wakeup_us < pause_us)
+		return;
+	progress->has_unsaved = progress->has_urgent = false;
+	progress->wakeup_us = now_us;
+	cpm_worker_wake(CPM_WORKER_SAVER);
+}
+
+/* Update the newest incident by this round. */
+static void
+record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRoundCounts *counts,
+			 CpmIncidentStep step, int64 now_us)
+{
+	bool		has_changed;
+
+	if (step == CPM_INCIDENT_BEGINS)
+		begin_incident(sample->taken_at);
+	else
+		incident = *cpm_incidents_newest();
+	incident.ended_at = step == CPM_INCIDENT_ENDS ? sample->taken_at : 0;
+	has_changed = add_alerts(progress, sample->taken_at) || step != CPM_INCIDENT_CONTINUES;
+	add_counts(progress, sample, counts);
+	cpm_incidents_update(&incident, sample->taken_at);
+	has_changed |= take_due_snapshot(progress, sample, step, now_us);
+	progress->has_unsaved = true;
+	progress->has_urgent |= has_changed;
+}
+
+static void
+remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
+{
+	memcpy(progress->status, status, sizeof(status));
+	progress->refused = refused;
+	progress->failed = failed;
+}
+
+/*
+ * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
+ * survive a restart, so it may be on again at the first sample.
+ */
+static void
+resume_later(CpmIncidentState *state, const CpmIncident *last)
+{
+	int64		pause_us = GetCurrentTimestamp() - last->ended_at;
+
+	if (pause_us >= 0 && pause_us < CPM_INCIDENT_PAUSE_US)
+		state->ended_us = Max(cpm_monotonic_us() - pause_us, 0);
+}
+
+void
+cpm_incidents_start(bool has_crashed)
+{
+	CpmIncidentProgress *progress = cpm_incidents_progress();
+
+	cpm_incidents_loaded(has_crashed);
+	read_statuses(cpm_sample_sources());
+	cpm_incident_state_init(&progress->state);
+	if (cpm_incidents_newest() != NULL)
+		resume_later(&progress->state, cpm_incidents_newest());
+	remember_round(progress, cpm_slot_rejections(), cpm_slots_counts().of[CPM_FAILED_QUERIES]);
+}
+
+void
+cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64 now_us)
+{
+	CpmIncidentProgress *progress = cpm_incidents_progress();
+	CpmIncidentStep step;
+	bool		has_alert = false;
+
+	read_statuses(sample->sources);
+	if (cpm_incidents_remove_reset())
+		cpm_incident_state_init(&progress->state);
+	for (int i = 0; i < CPM_METRICS; i++)
+		has_alert |= status[i] != CPM_OK;
+	step = cpm_incident_step(&progress->state, has_alert, counts->refused > progress->refused,
+							 now_us);
+	if (step != CPM_INCIDENT_NONE)
+		record_round(progress, sample, counts, step, now_us);
+	wake_saver(progress, now_us);
+	remember_round(progress, counts->refused, counts->failed);
+}

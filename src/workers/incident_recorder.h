@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * incident_recorder.h
+ *		Records incidents from the alerts, refusals and samples of each round.
+ */
+#ifndef CPM_INCIDENT_RECORDER_H
+#define CPM_INCIDENT_RECORDER_H
+
+#include "base/sample.h"
+
+/* What a round knows beside its sample and the alerts. */
+typedef struct CpmRoundCounts
+{
+	uint32		peak_connections;	/* since the previous sample */
+	uint64		refused;		/* cpm_slot_rejections() before the sample, so that the alert of
+								 * rejected_connections is not later than the incident */
+	uint64		failed;			/* failed statements */
+} CpmRoundCounts;
+
+/*
+ * Set the state from which the first round continues: the alerts, counters and incidents that were
+ * loaded. has_crashed: the last shutdown was not clean. Postmaster only, after it has loaded both
+ * files.
+ */
+extern void cpm_incidents_start(bool has_crashed);
+
+/*
+ * Begin, update or end an incident, and take a snapshot if one is due. The sampler only, after the
+ * round of alerts. Logs an error that prevents a snapshot, and raises none. "now_us" is the
+ * monotonic clock.
+ */
+extern void cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts,
+								int64 now_us);
+
+#endif							/* CPM_INCIDENT_RECORDER_H */

@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * incident_snapshot.c
+ *		Takes a snapshot of all client sessions for an incident.
+ *
+ * One scan of the sessions follows the search for lock waits, so that a session that blocks others
+ * has a row of its own although it is idle: it may hold an advisory lock. If more sessions wait
+ * than can be examined exactly, live/lock_roots has the root blockers of the others. Sessions that
+ * get no row of their own are counted by pool and state.
+ *
+ * Clients choose the names of pools, so the number of groups is limited too. The smallest groups
+ * are merged into one for each state, without the names.
+ */
+#include "postgres.h"
+
+#include <netinet/in.h>
+
+#include "base/pool.h"
+#include "base/settings.h"
+#include "base/wait_class.h"
+#include "live/backends.h"
+#include "live/lock_roots.h"
+#include "live/lock_waits.h"
+#include "rules/lock_chains.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+#include "workers/incident_snapshot.h"
+
+#define MAX_WAITS 100			/* lock waits examined exactly; the cost grows with their square */
+#define MAX_GROUPS (CPM_SNAPSHOT_ROWS - CPM_INCIDENT_SESSIONS - CPM_STATES)
+
+/* A process that blocks others. */
+typedef struct Blocker
+{
+	int			pid;			/* hash key; 0: all prepared transactions */
+	int			blocks;			/* waits behind it */
+} Blocker;
+
+typedef struct Locks
+{
+	CpmLockWait *wait;			/* ordered by pid */
+	int			waits;
+	int		   *root;			/* of each wait */
+	HTAB	   *blockers;		/* of Blocker */
+} Locks;
+
+/* A session that may get a row of its own. */
+typedef struct Candidate
+{
+	CpmSnapshotRow row;
+	TimestampTz since;			/* start of its transaction or else its statement */
+} Candidate;
+
+/* Hashed as bytes: the bytes after the end of the name must be zero. */
+typedef struct GroupKey
+{
+	Oid			database;
+	Oid			role;
+	char		application_name[NAMEDATALEN];
+	int			state;			/* CpmState */
+} GroupKey;
+
+typedef struct Group
+{
+	GroupKey	key;			/* hash key */
+	int			sessions;
+} Group;
+
+typedef struct Snapshot
+{
+	Locks		locks;
+	Candidate  *candidate;
+	int			candidates;
+	int			capacity;
+	HTAB	   *groups;			/* of Group */
+	int			visited;		/* sessions */
+} Snapshot;
+
+static void
+add_blocker(Locks *locks, int pid)
+{
+	bool		found;
+	Blocker    *blocker = hash_search(locks->blockers, &pid, HASH_ENTER, &found);
+
+	if (!found)
+		blocker->blocks = cpm_count_blocked_waits(locks->wait, locks->waits, cpm_waits_for_pid,
+												  &pid);
+}
+
+/* Read the lock waits, and count the waits behind each process that blocks another. */
+static void
+read_locks(Locks *locks)
+{
+	HASHCTL		by_pid = {.keysize = sizeof(int), .entrysize = sizeof(Blocker)};
+
+	by_pid.hcxt = CurrentMemoryContext;
+	locks->blockers = hash_create("connpool_monitor blockers", 64, &by_pid,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	locks->waits = cpm_lock_waits(MAX_WAITS, &locks->wait);
+	locks->root = palloc((locks->waits + 1) * sizeof(int));
+	cpm_root_blockers(locks->wait, locks->waits, locks->root);
+	for (int i = 0; i < locks->waits; i++)
+		for (int j = 0; j < locks->wait[i].blocker_count; j++)
+			add_blocker(locks, locks->wait[i].blockers[j]);
+}
+
+/*
+ * Return how many sessions wait behind the process. If more than MAX_WAITS wait, only the count
+ * behind a root blocker includes all of them.
+ */
+static int
+blocks_of(const Locks *locks, int pid)
+{
+	const Blocker *blocker = locks->waits > 0 ?
+		hash_search(locks->blockers, &pid, HASH_FIND, NULL) : NULL;
+
+	return Max(blocker ? blocker->blocks : 0, cpm_lock_root_blocks(pid));
+}
+
+static int
+root_blocker_of(const Locks *locks, const CpmSession *session)
+{
+	int			wait = cpm_find_wait(locks->wait, locks->waits, session->pid);
+
+	return wait >= 0 ? locks->root[wait] : cpm_lock_root(session);
+}
+
+/* Add sessions to the group of their pool and state. */
+static void
+add_to_group(Snapshot *snapshot, Oid database, Oid role, const char *application_name,
+			 CpmState state, int sessions)
+{
+	GroupKey	key = {.database = database, .role = role, .state = state};
+	Group	   *group;
+	bool		found;
+
+	cpm_pool_application(key.application_name, application_name, cpm_application_grouping);
+	group = hash_search(snapshot->groups, &key, HASH_ENTER, &found);
+	if (!found)
+		group->sessions = 0;
+	group->sessions += sessions;
+}
+
+static void
+set_address(CpmAddress *address, const SockAddr *client)
+{
+	memset(address, 0, sizeof(*address));
+	if (client->addr.ss_family == AF_INET)
+	{
+		address->bits = 32;
+		memcpy(address->byte, &((const struct sockaddr_in *) &client->addr)->sin_addr, 4);
+	}
+	else if (client->addr.ss_family == AF_INET6)
+	{
+		address->bits = 128;
+		memcpy(address->byte, &((const struct sockaddr_in6 *) &client->addr)->sin6_addr, 16);
+	}
+}
+
+static void
+fill_row(CpmSnapshotRow *row, const CpmSession *session, const Locks *locks, int blocks)
+{
+	const char *wait_event_type = pgstat_get_wait_event_type(session->wait_event_info);
+	const char *wait_event = pgstat_get_wait_event(session->wait_event_info);
+
+	memset(row, 0, sizeof(*row));
+	row->pid = session->pid;
+	row->database = session->database;
+	row->role = session->role;
+	row->sessions = 1;
+	strlcpy(row->application_name, session->application_name, NAMEDATALEN);
+	row->state = (uint32) session->state;
+	set_address(&row->client_addr, &session->client_addr);
+	strlcpy(row->wait_event_type, wait_event_type ? wait_event_type : "",
+			sizeof(row->wait_event_type));
+	strlcpy(row->wait_event, wait_event ? wait_event : "", sizeof(row->wait_event));
+	row->state_change = session->state_change;
+	row->xact_start = session->xact_start;
+	row->queryid = session->queryid;
+	row->root_blocker = root_blocker_of(locks, session);
+	row->blocks = blocks;
+}
+
+/* Make the session a candidate for a row, or count it in its group. */
+static void
+add_session(const CpmSession *session, void *arg)
+{
+	Snapshot   *snapshot = arg;
+	int			blocks = blocks_of(&snapshot->locks, session->pid);
+	Candidate  *candidate;
+
+	snapshot->visited++;
+	if (!cpm_is_busy_state(session->state) && blocks == 0)
+	{
+		add_to_group(snapshot, session->database, session->role, session->application_name,
+					 session->state, 1);
+		return;
+	}
+	if (snapshot->candidates == snapshot->capacity)
+	{
+		snapshot->capacity *= 2;
+		snapshot->candidate = repalloc_huge(snapshot->candidate,
+											snapshot->capacity * sizeof(Candidate));
+	}
+	candidate = &snapshot->candidate[snapshot->candidates++];
+	fill_row(&candidate->row, session, &snapshot->locks, blocks);
+	candidate->since = session->xact_start != 0 ? session->xact_start : session->state_change;
+}
+
+static int
+compare_candidates(const void *a, const void *b)
+{
+	const Candidate *x = a;
+	const Candidate *y = b;
+
+	if (x->row.blocks != y->row.blocks)
+		return x->row.blocks > y->row.blocks ? -1 : 1;
+	return (x->since > y->since) - (x->since < y->since);
+}
+
+static int
+compare_groups(const void *a, const void *b)
+{
+	const Group *x = *(Group *const *) a;
+	const Group *y = *(Group *const *) b;
+
+	return (x->sessions < y->sessions) - (x->sessions > y->sessions);
+}
+
+static CpmSnapshotRow
+group_row(const GroupKey *key, int sessions)
+{
+	CpmSnapshotRow row = {
+		.database = key->database,
+		.role = key->role,
+		.sessions = sessions,
+		.state = (uint32) key->state,
+	};
+
+	strlcpy(row.application_name, key->application_name, NAMEDATALEN);
+	return row;
+}
+
+/* Write the rows of groups and return their number. */
+static int
+write_groups(HTAB *groups, CpmSnapshotRow *row)
+{
+	int			count = (int) hash_get_num_entries(groups);
+	Group	  **group = palloc((count + 1) * sizeof(Group *));
+	int			merged[CPM_STATES] = {0};
+	HASH_SEQ_STATUS scan;
+	int			rows = 0;
+
+	hash_seq_init(&scan, groups);
+	for (int i = 0; i < count; i++)
+		group[i] = hash_seq_search(&scan);
+	hash_seq_term(&scan);
+	qsort(group, count, sizeof(Group *), compare_groups);
+	for (int i = 0; i < Min(count, MAX_GROUPS); i++)
+		row[rows++] = group_row(&group[i]->key, group[i]->sessions);
+	for (int i = MAX_GROUPS; i < count; i++)
+		merged[group[i]->key.state] += group[i]->sessions;
+	for (int state = 0; state < CPM_STATES; state++)
+	{
+		GroupKey	key = {.state = state};
+
+		if (merged[state] > 0)
+			row[rows++] = group_row(&key, merged[state]);
+	}
+	return rows;
+}
+
+/* Write the rows of the snapshot and return their number. */
+static int
+write_rows(Snapshot *snapshot, CpmSnapshotRow *row)
+{
+	int			rows = Min(snapshot->candidates, CPM_INCIDENT_SESSIONS);
+
+	qsort(snapshot->candidate, snapshot->candidates, sizeof(Candidate), compare_candidates);
+	for (int i = 0; i < snapshot->candidates; i++)
+	{
+		const CpmSnapshotRow *candidate = &snapshot->candidate[i].row;
+
+		if (i < rows)
+			row[i] = *candidate;
+		else
+			add_to_group(snapshot, candidate->database, candidate->role,
+						 candidate->application_name, candidate->state, 1);
+	}
+	return rows + write_groups(snapshot->groups, &row[rows]);
+}
+
+int
+cpm_snapshot_rows(CpmSnapshotRow **rows)
+{
+	HASHCTL		control = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group)};
+	Snapshot	snapshot = {.capacity = CPM_INCIDENT_SESSIONS};
+	int			slots;
+
+	control.hcxt = CurrentMemoryContext;
+	snapshot.groups = hash_create("connpool_monitor groups", 64, &control,
+								  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	snapshot.candidate = palloc(snapshot.capacity * sizeof(Candidate));
+	read_locks(&snapshot.locks);
+	slots = cpm_backends_scan(CPM_SCAN_ACTIVITY, add_session, &snapshot);
+	/* sessions that authenticate hold a slot, but the scan does not visit them before 18 */
+	if (slots > snapshot.visited)
+		add_to_group(&snapshot, InvalidOid, InvalidOid, "", CPM_STATE_STARTING,
+					 slots - snapshot.visited);
+	*rows = palloc(CPM_SNAPSHOT_ROWS * sizeof(CpmSnapshotRow));
+	return write_rows(&snapshot, *rows);
+}

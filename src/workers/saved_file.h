@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * saved_file.h
+ *		Writes and loads a file that preserves data across restarts.
+ */
+#ifndef CPM_SAVED_FILE_H
+#define CPM_SAVED_FILE_H
+
+#include "base/stream.h"
+#include "datatype/timestamp.h"
+
+typedef struct CpmSavedFile
+{
+	const char *name;			/* relative to the data directory */
+	const char *contents;		/* what starts empty if the file cannot be used, as the subject of
+								 * a sentence */
+	const CpmFilePart *const *part; /* in the order in which they are saved and loaded; the names
+									 * of the metrics precede them */
+	int			parts;
+} CpmSavedFile;
+
+typedef struct CpmLoadedFile
+{
+	TimestampTz saved_at;
+	bool		only_history;	/* only parts with is_history were loaded, because this server is
+								 * a standby and the file is that of its primary */
+} CpmLoadedFile;
+
+/*
+ * Write the file. If that fails, returns false, sets error and leaves the previous file in place.
+ * Raises an error if memory is exhausted. The saver only, or the postmaster at shutdown.
+ */
+extern bool cpm_saved_file_write(const CpmSavedFile *file, TimestampTz now, char *error,
+								 size_t size);
+
+/*
+ * Load the file, and set *loaded. Returns false if there is none or if it is unusable; then it is
+ * renamed and a warning logged. Postmaster only, at startup.
+ */
+extern bool cpm_saved_file_load(const CpmSavedFile *file, CpmLoadedFile *loaded);
+
+#endif							/* CPM_SAVED_FILE_H */
