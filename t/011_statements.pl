@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Every statement of a client counts once, whichever message carries it. Each case runs in a session
-# with an application_name of its own, and the pool of that name must show exactly the statements,
-# failures and transactions of the case. Needs messages of the protocol that psql cannot send.
+# Every statement of a client counts once, whichever message carries it. Each case runs in a
+# session with an application_name of its own, and the pool of that name must show exactly the
+# statements, failures and transactions of the case. Needs messages of the protocol that psql
+# cannot send.
 use strict;
 use warnings FATAL => 'all';
 

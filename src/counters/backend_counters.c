@@ -39,13 +39,13 @@
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 #define NO_POOL (-1)
-#define FAILED_WAITS 4			/* waits for locks whose failure a slot remembers */
+#define FAILED_WAITS 4			/* failed waits for locks that a slot keeps */
 #define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
 
 /* A failed wait. The owner of the slot writes it; readers check "since" before and after. */
 typedef struct FailedWait
 {
-	pg_atomic_uint64 since;		/* when it began, a TimestampTz; 0: none */
+	pg_atomic_uint64 since;		/* TimestampTz of its beginning; 0: none */
 	pg_atomic_uint64 error;		/* its SQLSTATE, and WAIT_WAS_FATAL if it ended the session */
 } FailedWait;
 
@@ -439,7 +439,7 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 	since = (uint64) get_timeout_start_time(DEADLOCK_TIMEOUT);
 	if (pg_atomic_read_u64(&failed->since) == since)
 	{
-		/* the error was caught and raised again, or this is a later error */
+		/* the entry exists: the error was caught and raised again, or this is a later error */
 		if (pg_atomic_read_u64(&failed->error) == 0)
 			pg_atomic_write_u64(&failed->error, error);
 		return;

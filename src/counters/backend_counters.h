@@ -100,10 +100,10 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
 extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 
 /*
- * If the session's last wait for a heavyweight lock failed, record that, with the error that is
- * being reported. sqlstate is 0 if an exception block has caught the error; is_fatal: it ends the
- * session. Later errors of the session do not change what is recorded. Takes no lock, so may be
- * called while LWLocks are held.
+ * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
+ * present error; 0 if an exception block has caught it. is_fatal is true if the error ends the
+ * session. Later errors of the session do not change the record. Takes no lock, so callers may
+ * hold LWLocks.
  */
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
@@ -248,9 +248,9 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
 extern int	cpm_slot_count_of_owner(uint64 owner);
 
 /*
- * Return true if the wait of that PGPROC for a heavyweight lock failed which began at "since", as
- * PostgreSQL recorded it, and set *failed. A slot remembers its last four failed waits, also after
- * the session has ended.
+ * Return true and set *failed if the wait for a heavyweight lock that the given PGPROC began at
+ * "since", as PostgreSQL recorded that time, has failed. A slot keeps its last four failed waits,
+ * even after the session has ended. The library must be preloaded.
  */
 typedef struct CpmFailedWait
 {

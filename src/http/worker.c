@@ -41,7 +41,7 @@ report_problem(const char *problem)
 	const CpmListen *listen = api->http_listen();
 
 	api->worker_report_problem(CPM_WORKER_HTTP, problem);
-	/* compare no more than strlcpy() stores; otherwise a longer problem would be logged each time */
+	/* compare no more than strlcpy() stores, or a longer problem would be logged each time */
 	if (strncmp(problem, last_problem, sizeof(last_problem) - 1) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
