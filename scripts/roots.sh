@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Debian roots: complete systems of other Debian releases, below the directory $roots. Sourced
 # after lib.sh by scripts that run commands in a root; needs root privileges. Downloaded packages
-# stay in $roots/packages and are used again for the next root.
+# stay in $roots/packages for the next root.
 
 roots=${CONNPOOL_MONITOR_ROOTS:-/var/cache/connpool_monitor-roots}
 mkdir -p "$roots/packages/partial"

@@ -70,7 +70,7 @@ SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8
 FROM connpool_alerts WHERE metric_name = 'total_connections'
 SQL
 	'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the values of the log message');
-# a culprit is shown only to roles that may see every session
+# only roles that may see every session see a culprit
 $node->safe_psql('postgres',
 	'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
 my $culprits = q{SELECT count(message), count(culprit) FROM connpool_alerts WHERE status <> 'OK'

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# If no connection slot is left, an ordinary role is refused, a superuser in a reserved slot can
-# still read all metrics, and the forecast has warned before. Needs more sessions than a server has
-# slots.
+# If no connection slot is left, the server refuses an ordinary role, and a superuser in a reserved
+# slot can still read all metrics. Needs more sessions than a server has slots.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';

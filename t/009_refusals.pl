@@ -83,7 +83,7 @@ is( sql($watcher, 'SELECT string_agg(reason, \' \') FROM connpool_rejections'),
 	'connpool_rejections has a row for each reason');
 is(refusals(), '', 'no refusal counts at first');
 
-# one refusal of each kind
+# refusals for each reason
 ok(!attempt('user=unlisted dbname=postgres'), 'pg_hba.conf rejects a connection');
 is(refusals(), 'hba 1', 'a rejection by pg_hba.conf counts as hba');
 ok(!attempt('user=app dbname=postgres password=wrong'), 'the server refuses a wrong password');
@@ -276,7 +276,7 @@ is(log_count($node, 'CRITICAL: rejected_connections is \d refusals?'),
 	1, 'a refusal raises its alert without alert_after');
 
 # A storm: several processes connect without pause while two slots are free. The attempts must
-# equal the sessions that were opened plus the refusals.
+# equal the opened sessions plus the refusals.
 leave(pop @fillers) foreach 1 .. 2;
 $node->poll_query_until('postgres', <<~'SQL');
 	SELECT current_value <= 11

@@ -89,8 +89,8 @@ is(pool('first', 'sessions_opened, sessions_closed'), '1|1', 'a session ends in 
 is(pool('first', 'avg_session_seconds > 0 AND avg_setup_time > 0'),
 	't', 'the pool has the duration of the session and of its setup');
 
-# More applications than max_pools: the pool unused for longest is evicted into "(other)" with
-# all its counts.
+# With more applications than max_pools, a new pool evicts the longest unused pool into "(other)"
+# with all its counts.
 my $sums = <<~'SQL';
 	SELECT sum(queries) - (SELECT queries FROM connpool_pools
 	                       WHERE application_name = 'watcher'),
@@ -113,7 +113,7 @@ is( sql($watcher,
 	'(other),app 10,app 4,app 5,app 6,app 7,app 8,app 9,watcher',
 	'evictions spare the pools used last and a pool that has a session');
 my ($queries_now, $opened_now, $closed_now) = split /\|/, sql($watcher, $sums);
-# the pool of psql, which created the extension, has been evicted by now
+# by now another pool has evicted that of psql, which created the extension
 my $psql = sql($watcher, q{SELECT queries FROM connpool_pools WHERE application_name = '(other)'});
 cmp_ok($psql, '>=', 6 + $queries, 'the statements of evicted pools count in (other)');
 is($opened_now - $closed_now, 1, 'sessions add up after evictions');
@@ -229,7 +229,7 @@ is( sql($watcher, <<~"SQL"),
 		SQL
 	'elsewhere user 1,postgres user 1,postgres somebody 1',
 	'one application has a pool for each database and role');
-# states of sessions are shown only to roles that may see them in pg_stat_activity
+# only roles that may see the states of sessions in pg_stat_activity see them here
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_pools TO somebody');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SET ROLE somebody;

@@ -18,7 +18,7 @@ CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
 SQL
 
-# Run statements that fail in every way that aborts a transaction, and some that do not fail.
+# Run statements that fail at each stage at which an error aborts a transaction, and others.
 sub work
 {
 	my ($application) = @_;

@@ -307,7 +307,7 @@ is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 
 	'4', 'the server restores pools whichever metrics the file has');
 $node->stop('fast');
 
-# --- a valid checksum over invalid content: the whole file is validated before any of it is loaded
+# --- a valid checksum over invalid content: the server validates all parts before it loads any
 # Return the records of a part of the file. In a record, a zero byte precedes the length of a run
 # of zero bytes.
 sub records

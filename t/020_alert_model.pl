@@ -17,7 +17,7 @@ my $alerts = compile_unit('alerts', 'rules/alerts', 'rules/catalogue');
 my $state = 7;
 sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
 
-# Return samples of a kind, each as [elapsed, value, warning, critical, silent].
+# Return $count samples of a pattern, each as [elapsed, value, warning, critical, silent].
 sub series
 {
 	my ($kind, $count) = @_;

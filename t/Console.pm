@@ -103,7 +103,7 @@ sub rows_message
 }
 
 # Start a console that listens on the Unix socket of the methods host and port. $answers is a hash
-# as from answers(), or a word that reply() and serve() interpret as a way to misbehave.
+# as from answers(), or the name of a fault that reply() and serve() simulate.
 sub new
 {
 	my ($class, $answers) = @_;

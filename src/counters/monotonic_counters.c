@@ -12,8 +12,8 @@
  * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets a series. It replaces a pool that was
  * unused for that long, or that was less than half as active.
  *
- * The lock of counters/pool_table guards all state, because pools are evicted under it. Counters
- * restart at zero at a reset, and after a crash: the counts loaded then are subtracted as a base.
+ * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
+ * zero at a reset, and after a crash, when readers subtract the loaded counts as a base.
  */
 #include "postgres.h"
 
@@ -422,8 +422,8 @@ read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 }
 
 /*
- * Read all totals, then take the lock. Returns false if a pool was evicted, a reset happened or
- * another read completed before the lock was taken; the caller retries.
+ * Read all totals, then acquire the lock. Returns false if an eviction, a reset or another read
+ * completed in between; the caller retries.
  *
  * A read that completed in between may have returned newer totals than ours, with a higher count
  * in the series "other". If a pool got its series from our older totals, "other" would keep fewer

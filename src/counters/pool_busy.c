@@ -61,8 +61,8 @@ cpm_pool_busy_attach(void *memory, bool is_new)
 }
 
 /*
- * Return the entry of a pool, to be written. Clears it if it belongs to a previous occupant of the
- * slot; clears only "busy" if it belongs to an earlier epoch.
+ * Return the entry of a pool for the caller to write. Clears it if it belongs to a previous
+ * occupant of the slot; clears only "busy" if it belongs to an earlier epoch.
  */
 static BusyEntry *
 entry_for(int index, uint32 generation)

@@ -36,8 +36,8 @@ extern void cpm_pool_counters_reset_peaks(void);
 extern TimestampTz cpm_pool_last_opened(int index);
 
 /*
- * Copy the pool's counters since the server started, and its peaks. Name, connections and policy
- * are not set.
+ * Copy the pool's counters since the server started, and its peaks. Does not set name, connections
+ * and policy.
  */
 extern void cpm_pool_counters_copy(int index, CpmPool *pool);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_policies.h
- *		The policies of pools: limits that are set on roles and databases.
+ *		The policies of pools: limits that administrators set on roles and databases.
  */
 #ifndef CPM_POOL_POLICIES_H
 #define CPM_POOL_POLICIES_H

@@ -88,9 +88,9 @@ extern void cpm_pools_reset_peaks(void);
 extern bool cpm_pool_name(int index, CpmPoolName *name);
 
 /*
- * Return the number of pools, not counting "(other)". The second function returns how many pools
- * were evicted into "(other)", plus how many lookups ended there because no slot could be freed.
- * Any process; 0 if the library is not preloaded.
+ * Return the number of pools, not counting "(other)". The second function returns the number of
+ * evictions into "(other)", plus the number of lookups that ended there because no slot could be
+ * freed. Any process; 0 if the library is not preloaded.
  */
 extern int	cpm_pools_used(void);
 extern uint64 cpm_pools_evicted(void);

@@ -197,7 +197,7 @@ is_last_of_portal(const PlannedStmt *planned)
 	return list_length(ActivePortal->stmts) <= 1 || llast(ActivePortal->stmts) == planned;
 }
 
-/* Count the statement of a suspended portal that is closed before it has returned all rows. */
+/* Count the statement of a suspended portal that ends before it has returned all rows. */
 static pg_noinline void
 count_closed_portal(const QueryDesc *query)
 {

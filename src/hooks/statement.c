@@ -4,8 +4,8 @@
  *		Counts and times the client's own statements in this session.
  *
  * A statement starts when the backend has read its message (GetCurrentStatementStartTimestamp())
- * or, in a string of several, when the previous statement ended. So the clock is read only at its
- * end.
+ * or, in a string of several, when the previous statement ended. So this module reads the
+ * clock only at the end.
  *
  * A statement includes its commit, if the same message or the next Sync ends the transaction. Its
  * count is deferred until then, because the commit may fail and a histogram cannot be decremented.

@@ -59,8 +59,8 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 
 /*
  * Return the microseconds since the current statement began, negative if the clock was set back.
- * message_at is when its message was read. If an earlier statement of the same message has ended,
- * the current one began at that end.
+ * message_at is the time at which the backend read its message. If an earlier statement of the
+ * same message has ended, the current one began at that end.
  */
 static inline int64
 cpm_statement_elapsed_us(TimestampTz now, TimestampTz message_at)

@@ -5,7 +5,7 @@
  *
  * libmicrohttpd restarts a connection's timeout with each byte, so a client that sends a byte now
  * and then, or reads slowly, would hold its connection forever. This module starts the timeout of
- * a connection when it is opened and restarts it only after a complete answer. The list is in the
+ * a connection when it opens and restarts it only after a complete answer. The list is in the
  * order of these times, so its head is the connection that has waited longest.
  *
  * This module shuts down an overdue connection rather than closing it, because libmicrohttpd owns

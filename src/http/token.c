@@ -116,7 +116,7 @@ is_token(const char *candidate, size_t length)
 	return difference == 0 && token[0] != '\0';
 }
 
-/* Check Basic credentials: base64 of a user name, which is ignored, a colon and the password. */
+/* Check Basic credentials: base64 of any user name, a colon and the token as the password. */
 static bool
 is_basic(const char *encoded)
 {

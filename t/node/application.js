@@ -10,8 +10,8 @@
 //
 //   { connection: {…}, pool: {…}, clients: n, for: ms, pause: ms, forget: n }
 //     For the given time, run n clients that each take a connection from a pg.Pool, use
-//     it and release it. Before that, begin "forget" transactions on connections that
-//     nobody releases.
+//     it and release it. Before that, begin "forget" transactions, each on a connection
+//     that stays claimed.
 //
 //   { connection: {…}, slow: ms, for: ms }
 //     Connect through a proxy that delays the first packet, and stay connected.
