@@ -30,7 +30,7 @@ script=${script#"$project_root"/}
 log_step() { printf '%s\n' "== $*"; }
 die() { printf '%s\n' "error: $*" >&2; exit 1; }
 
-# Print the comment at the top of the script, without the licence line.
+# Print the comment at the top of the script, without the license line.
 print_help() { sed -n '2,${/^# SPDX/d; /^#/!q; s/^# \{0,1\}//p}' "$0"; }
 
 is_inner() { [ -n "${CONNPOOL_MONITOR_RUN:-}" ]; }
@@ -64,7 +64,7 @@ as_unprivileged() {
 
 declare -a temporary_files=()	# files of root outside $run, which clean_up removes
 
-# Run "apt-get update" once for each script. Called only if a package is missing.
+# Run "apt-get update" once for each script. Call only if a package is missing.
 update_package_lists() {
 	if [ -n "${lists_updated:-}" ] || ! has_root; then return 0; fi
 	as_root apt-get update -qq >/dev/null 2>&1 || true
@@ -86,8 +86,8 @@ is_available() {
 	[ -n "$version" ] && [ "$version" != '(none)' ]
 }
 
-# make_temporary_file FILE: create a file as root from standard input. It is registered for
-# clean_up before it exists, because the script can be stopped in between.
+# make_temporary_file FILE: create a file as root from standard input. Registers the file for
+# clean_up first, because a signal can stop the script in between.
 make_temporary_file() {
 	temporary_files+=("$1")
 	as_root tee "$1" >/dev/null
@@ -121,7 +121,7 @@ remove_temporary_files() {
 	temporary_files=()
 }
 
-# Install the packages that the distribution has. Tests that need a missing one are skipped.
+# Install those of the packages that the distribution has. Tests skip if they need a missing one.
 install_optional_packages() {
 	local missing package available=()
 	find_missing "$@"
@@ -160,8 +160,8 @@ copy_project() {
 		tar -C "$1" --no-same-owner -xf -
 }
 
-# start_run MEGABYTES: create the directory of the run and set run to it. Fails if the directory
-# has less free space or cannot be used.
+# start_run MEGABYTES: create the directory of the run and set run to it. Fails if the file system
+# has less free space, or if programs, sockets or the user postgres cannot use the directory.
 start_run() {
 	local parent=${TMPDIR:-/tmp} free
 	run=$(mktemp -d "$parent/connpool_monitor.XXXXXX" 2>/dev/null) ||
@@ -197,7 +197,7 @@ fetch_node_modules() {
 }
 
 # start_inner ARGUMENTS...: run the inner stage with these arguments, and exit with its status.
-# If the variable with_small_disk is set, mount a small file system for it where that is allowed.
+# If the variable with_small_disk is set, mount a small file system for it if root may do so.
 start_inner() {
 	local name command environment status=0
 	copy_project "$run/source"
@@ -328,7 +328,7 @@ end_clients() {
 	clients=()
 }
 
-# Print a free TCP port of the loopback interface. Another process could take it meanwhile.
+# Print a free TCP port of the loopback interface. Another process may take it at any time.
 free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
 }
@@ -337,8 +337,8 @@ free_port() {
 sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 
 # Create $work/pg, a copy of the installed PostgreSQL or of that in CONNPOOL_MONITOR_POSTGRESQL,
-# into which the extension can be installed. The programs find their other files relative to
-# their own path, so programs are copied and the other files are linked.
+# into which install_build can install the extension. Copies the programs and links the other
+# files, because the programs find other files relative to their own path.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
 	mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Debian roots: complete systems of other Debian releases, below the directory $roots. Sourced
 # after lib.sh by scripts that run commands in a root; needs root privileges. Downloaded packages
-# stay in $roots/packages and are used again for the next root.
+# stay in $roots/packages for the next root.
 
 roots=${CONNPOOL_MONITOR_ROOTS:-/var/cache/connpool_monitor-roots}
 mkdir -p "$roots/packages/partial"
@@ -24,7 +24,7 @@ make_root() {
 		rm -rf "$root"
 		mkdir -p "$root"
 		if debootstrap --variant=minbase --cache-dir="$roots/packages" "$suite" "$root" "$mirror" >"$root.log" 2>&1; then
-			# a package list must not be rejected because of the machine's clock
+			# apt must not reject a package list because of the machine's clock
 			echo 'Acquire::Check-Valid-Until "false";' >"$root/etc/apt/apt.conf.d/99connpool_monitor"
 			touch "$root/.complete"
 			return 0

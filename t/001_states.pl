@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Count every kind of process and every state of a session as the contract defines them and as
-# pg_stat_activity shows them. Needs several sessions at once, among them a walsender, a parallel
-# query and a fast-path call that waits. A regression test cannot open these.
+# The metrics count every type of process and every state of a session as pg_stat_activity shows
+# them. Needs several sessions at once, among them a walsender, a parallel query and a fast-path
+# call that waits. A regression test cannot open these.
 use strict;
 use warnings FATAL => 'all';
 
@@ -62,7 +62,7 @@ $parallel->query_safe(
 $parallel->query_until(qr/started/,
 	"\\echo started\nSELECT count(*) FROM wide WHERE snooze(g);\n");
 
-ok($node->poll_query_until('postgres', <<'SQL'), 'every session and process is in its state')
+ok($node->poll_query_until('postgres', <<'SQL'), 'each session and process reaches its state')
 SELECT count(*) FILTER (WHERE application_name = 'waiter' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE state = 'fastpath function call' AND wait_event_type = 'Lock') = 1
    AND count(*) FILTER (WHERE backend_type = 'walsender') = 1
@@ -97,7 +97,7 @@ poll_ok(
 poll_ok(
 	$node,
 	q{SELECT current_value = 2 FROM get_connection_stats() WHERE metric_name = 'leak_suspects'},
-	'open and failed transactions are leak suspects');
+	'leak_suspects counts open and failed transactions');
 poll_ok(
 	$node,
 	q{SELECT current_value = 4 FROM get_connection_stats() WHERE metric_name = 'long_queries'},
@@ -171,7 +171,7 @@ is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}),
 	'0', 'connpool_leaks leaves out exempt applications');
 is(stat_of($node, 'long_queries'), '0|10|OK', 'long_queries leaves out exempt applications');
 
-# Any client can call itself by an exempt name, so an entry without a role applies only to roles
+# Any client can set an exempt application_name, so an entry without a role applies only to roles
 # that can read all data anyway, and every exemption ends.
 $node->safe_psql('postgres',
 	'CREATE ROLE app LOGIN; CREATE ROLE dumper LOGIN IN ROLE pg_read_all_data');
@@ -193,7 +193,7 @@ my $suspected = <<~'SQL';
 poll_ok(
 	$node,
 	"SELECT ($suspected) = 'app pg_dump, dumper night job'",
-	'an exemption applies to its role or, without one, to members of pg_read_all_data');
+	'an exemption applies to its role or, without a role, to members of pg_read_all_data');
 is(stat_of($node, 'leak_suspects'),
 	'2|5|WARNING', 'get_connection_stats() counts the two leak suspects');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_limit = '1s'});
@@ -201,7 +201,7 @@ $node->reload;
 poll_ok(
 	$node,
 	"SELECT ($suspected) LIKE '%app night job, app pg_dump, dumper night job, dumper pg_dump%'",
-	'after exempt_limit a session counts like any other');
+	'after exempt_limit an exempt session becomes a leak suspect');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.exempt_limit');
 $node->reload;
 $_->end foreach values %exempt;
@@ -221,7 +221,7 @@ is( $node->safe_psql('postgres', q{SELECT kind, pid, role, state, query FROM con
 	  . $node->safe_psql('postgres', 'SELECT session_user')
 	  . q{|prepared|PREPARE TRANSACTION 'it''s'},
 	'connpool_leaks lists a prepared transaction with its name and owner');
-# with two prepared transactions, each is charged with the sessions that wait for it
+# of two prepared transactions, each blocks only the sessions that wait for its own locks
 $node->safe_psql('postgres',
 	q{CREATE TABLE two (i int PRIMARY KEY); INSERT INTO two VALUES (1), (2)});
 $node->safe_psql('postgres',
@@ -244,7 +244,7 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 poll_ok(
 	$node,
 	q{SELECT string_agg(blocks::text, ' ' ORDER BY query) = '0 0 1' FROM connpool_leaks},
-	'the sessions that wait are charged to the prepared transaction that holds their lock');
+	'connpool_leaks attributes a waiter to the prepared transaction that holds its lock');
 $node->safe_psql('postgres', qq{ROLLBACK PREPARED 'row $_'}) foreach 1, 2;
 poll_ok(
 	$node,
@@ -280,7 +280,7 @@ foreach my $mode ('fast', 'immediate')
 			FROM get_connection_stats()
 			WHERE metric_name = 'oldest_transaction_seconds'
 			SQL
-		't', "get_connection_stats() shows its age after a stop in mode $mode");
+		't', "get_connection_stats() shows that age after a stop in mode $mode");
 }
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'old'});
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # A client that has connected but does not answer the request for a password holds a slot, although
-# pg_stat_activity does not show it before PostgreSQL 18. With 17 such slots of max_connections =
-# 20 no ordinary role can connect, and the monitor must report that. Needs sockets that speak half
-# of the protocol, which no client program does.
+# pg_stat_activity does not show it before PostgreSQL 18. Sixteen such clients and one session take
+# all 17 slots for ordinary roles, and the extension must report that. Needs sockets that speak
+# half of the protocol, which no client program does.
 # scripts/test: slow, 13 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,7 +22,7 @@ connpool_monitor.rejected_connections_critical = -1	# it would last for a minute
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-# one superuser session, which holds one of the 20 slots, asks throughout
+# this superuser session, which holds one of the 20 slots, runs the queries of the test
 my $watcher = session($node, 'watcher');
 
 $node->safe_psql('postgres', q{CREATE ROLE app LOGIN PASSWORD 'secret'});
@@ -50,7 +50,7 @@ is( sql($watcher, <<~'SQL'),
 		WHERE metric_name = 'total_connections'
 		SQL
 	'17|17|CRITICAL',
-	'total_connections counts the sixteen clients that authenticate');
+	'total_connections counts the sixteen clients that have not authenticated');
 my $health = q{SELECT connpool_health() ->> };
 is(sql($watcher, $health . q{'status'}),
 	'unhealthy', 'health is unhealthy while no ordinary role can connect');
@@ -66,11 +66,11 @@ is(sql($watcher, <<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no usab
 
 my ($status, undef, $stderr) = $node->psql('postgres', 'SELECT 1',
 	connstr => $node->connstr('postgres') . ' user=app password=secret');
-isnt($status, 0, 'an ordinary role is refused');
+isnt($status, 0, 'an ordinary role cannot connect');
 like(
 	$stderr,
 	qr/remaining connection slots are reserved/,
-	'PostgreSQL refuses it because the other slots are reserved');
+	'PostgreSQL refuses an ordinary role because the free slots are reserved');
 
 # the sampler counts them too, and raises the alert
 poll_session($watcher,
@@ -82,7 +82,7 @@ is( sql($watcher, <<~'SQL'),
 is( log_count(
 		$node, 'WARNING:  connpool_monitor: CRITICAL: total_connections is 17 of 17 connections'),
 	1,
-	'the alert is logged once');
+	'the sampler logs the alert once');
 
 # with one client less, ordinary roles can connect again
 shift(@stuck)->close;

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Alerts in the server's log: one WARNING when a status rises, nothing while it stays, one LOG when
-# it recovers, and nothing if the value recrosses its threshold before alert_after has passed. The
-# delays are shortened, the thresholds are the default ones. Needs many sessions and the server's
-# log.
+# The server log gets one WARNING when a status rises, nothing while it stays, one LOG when it
+# recovers, and nothing if the value recrosses its threshold before alert_after has passed. Needs
+# many sessions and the server's log.
 # scripts/test: slow, 34 s
 use strict;
 use warnings FATAL => 'all';
@@ -45,7 +44,7 @@ my @sessions = map { session($node, 'shop') } 1 .. 4;
 wait_samples($node, 15);
 is(log_count($node, $any), 0, 'no message is logged below a threshold');
 
-# past the warning, short of the critical
+# above the warning threshold, below the critical one
 push @sessions, map { session($node, 'shop') } 1 .. 4;
 wait_for_alert('WARNING');
 wait_samples($node, 15);
@@ -71,7 +70,7 @@ SELECT status, current_value >= 8, max_value, warning, critical, peak_value >= 8
 FROM connpool_alerts WHERE metric_name = 'total_connections'
 SQL
 	'WARNING|t|30|6|12|t|t|t', 'connpool_alerts shows the values of the log message');
-# a culprit is shown only to roles that may see every session
+# only roles that may see every session see a culprit
 $node->safe_psql('postgres',
 	'CREATE ROLE reader; GRANT SELECT ON connpool_alerts, connpool_alert_log TO reader');
 my $culprits = q{SELECT count(message), count(culprit) FROM connpool_alerts WHERE status <> 'OK'
@@ -81,11 +80,11 @@ is($node->safe_psql('postgres', $culprits),
 is($node->safe_psql('postgres', "SET ROLE reader; $culprits"),
 	"1|0\n1|0", 'a role that was only granted the views does not see a culprit');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
-	'degraded', 'health is degraded by a WARNING');
+	'degraded', 'a WARNING degrades health');
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() -> 'checks' -> 'total_connections' ->> 'status'}),
 	'WARNING',
-	'connpool_health() shows the status of the check');
+	'connpool_health() shows the status of the metric');
 
 # escalation logs one more warning
 push @sessions, map { session($node, 'batch') } 1 .. 6;
@@ -101,7 +100,7 @@ $_->quit foreach splice(@sessions, 2);
 wait_for_alert('OK');
 wait_samples($node, 15);
 is(log_count($node, $recovery), 1, 'the recovery logs one line');
-is(log_count($node, $any), 3, 'rise, escalation and recovery log three lines in all');
+is(log_count($node, $any), 3, 'a rise, an escalation and a recovery log three lines in all');
 is( $node->safe_psql('postgres', <<'SQL'),
 SELECT from_status, to_status FROM connpool_alert_log WHERE metric_name = 'total_connections'
 SQL
@@ -138,7 +137,7 @@ $_->quit foreach splice(@sessions, 2);
 wait_for_alert('OK');
 
 # A value that crosses the threshold more often than alert_after is never raised. On a busy machine
-# a round can last longer than alert_after: the alert is then right, and the count starts again.
+# a round can last longer than alert_after. The alert is then correct, so start over.
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = '3s'});
 $node->reload;
 my ($offset, $rounds) = (-s $node->logfile, 0);
@@ -191,7 +190,7 @@ $node->reload;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = '500ms'});
 $node->reload;
 ok( wait_for_log_count('still WARNING: total_connections', 2),
-	'an alert that stays is logged again every alert_repeat');
+	'the sampler logs a persisting alert again every alert_repeat');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = 0});
 set_thresholds(90, -1);
 wait_for_alert('OK');
@@ -212,7 +211,7 @@ $node->safe_psql('postgres',
 $node->reload;
 wait_for_alert('OK');
 is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'),
-	1, 'a metric that becomes silent is logged as such and not as a recovery');
+	1, 'the log reports that a metric is no longer watched, and no recovery');
 like(stat_of($node, 'total_connections'),
 	qr/WARNING/, 'get_connection_stats() still shows the status of a silent metric');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
@@ -248,7 +247,8 @@ sub wait_for_log_count
 	return wait_until(sub { log_count($node, $pattern) >= $count });
 }
 
-# the culprits of a rate are the pools that contribute most to it, not those with most connections
+# the culprits of a rate are the pools that contribute most to it, not those with the most
+# connections
 {
 	my @quiet = map { session($node, 'quiet') } 1 .. 5;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_")
@@ -320,8 +320,7 @@ sub wait_for_log_count
 		like(
 			$out,
 			qr/Against their policy: /,
-			'the culprit lists policy violations and is cut at a whole character'
-		) if $encoding eq 'UTF8';
+			'a culprit with policy violations ends with a whole character') if $encoding eq 'UTF8';
 	}
 	leave($_) foreach @named;
 }

@@ -25,7 +25,7 @@ is( $node->safe_psql(
 		'postgres', 'SELECT string_agg(metric_name, \' \') FROM get_connection_stats()'),
 	'active_connections idle_connections long_transactions total_connections idle_in_transaction '
 	  . 'leak_suspects blocked_sessions oldest_transaction_seconds long_queries',
-	'live metrics are there, without those that need samples or counters');
+	'get_connection_stats() returns the live metrics, and none that needs samples or counters');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT preloaded, sampler_running, samples, shared_memory_bytes, problem
 		FROM connpool_info()
@@ -35,7 +35,7 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 is( $node->safe_psql(
 		'postgres', q{SELECT connpool_health() ->> 'status', connpool_health() -> 'sampler'}),
 	'healthy|{"running": false, "lastSampleAgeMs": null}',
-	'health is computed from live metrics');
+	'connpool_health() uses live metrics and reports that no sampler runs');
 
 foreach my $view (
 	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
@@ -61,7 +61,7 @@ like(
 	'connpool_leaks shows the locks and the xid of a prepared transaction');
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 
-# waits for clients are counted in samples, and no sampler runs
+# connpool_leaks needs samples to find waits for clients, and no sampler runs
 {
 	my $loader = Wire->connect_to($node, 'loader',
 		user => $node->safe_psql('postgres', 'SELECT current_user'));
@@ -77,7 +77,7 @@ $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 			'postgres',
 			q{SELECT application_name, kind, queries IS NULL, holds FROM connpool_leaks}),
 		'holder|idle_in_transaction|t|AccessShareLock on pg_catalog.pg_class',
-		'its locks are shown, and a COPY that waits for its client is not listed');
+		'connpool_leaks shows the locks of the suspect, and no COPY that waits for its client');
 	$loader->abandon;
 	leave($holder);
 }
@@ -102,7 +102,7 @@ foreach my $query (
 	like(
 		$stderr,
 		qr/ERROR:  55000: .*preloaded.*HINT:  Add connpool_monitor to shared_preload_libraries/s,
-		"$query reports what it needs");
+		"$query reports that it needs shared_preload_libraries");
 }
 my (undef, undef, $stderr) =
   $node->psql('postgres', "\\set VERBOSITY verbose\nTABLE slow_queries");
@@ -111,20 +111,20 @@ like(
 	qr/ERROR:  55000: slow_queries needs pg_stat_statements.*HINT:  .*shared_preload_libraries/s,
 	'slow_queries reports that it needs pg_stat_statements');
 
-# settings in postgresql.conf are in force as soon as the library is loaded
+# settings in postgresql.conf take effect as soon as a session loads the library
 is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM get_connection_stats(); SHOW connpool_monitor.leak_age}
 	),
 	"9\n50ms",
-	'settings of the configuration file are in force without preloading');
+	'settings in postgresql.conf take effect without preloading');
 my ($status) = $node->psql('postgres',
 	"SELECT connpool_health(); ALTER SYSTEM SET connpool_monitor.sample_interval = 1");
-isnt($status, 0, 'settings are validated without preloading');
+isnt($status, 0, 'ALTER SYSTEM rejects an invalid setting without preloading');
 
 $node->safe_psql('postgres', 'DROP EXTENSION connpool_monitor');
 $node->stop('fast');
 
-# preloaded, but without a slot for the workers: the problem is shown and live values still work
+# preloaded, but without slots for the workers: views report the problem and live values still work
 my $full = new_node('no_worker_slot', 'max_worker_processes = 0');
 is( $full->safe_psql(
 		'postgres', q{SELECT preloaded, sampler_running, samples, problem FROM connpool_info()}),
@@ -132,7 +132,7 @@ is( $full->safe_psql(
 	  . 'the saver is not running, so a crash would lose all statistics: if this persists, raise max_worker_processes and restart, or see the server log',
 	'without worker slots connpool_info() names each worker that is missing');
 cmp_ok(log_count($full, 'too many background workers'),
-	'>=', 1, 'the server logged at its start that worker slots are missing');
+	'>=', 1, 'the server logs at startup that worker slots are missing');
 is($full->safe_psql('postgres', q{SELECT count(*) FROM get_connection_stats()}),
 	'15', 'get_connection_stats() returns all metrics without a sampler');
 is($full->safe_psql('postgres', q{SELECT count(*) FROM connpool_history()}),

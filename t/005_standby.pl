@@ -24,7 +24,8 @@ $standby->start;
 is($standby->safe_psql('postgres', 'SELECT pg_is_in_recovery()'),
 	't', 'the standby is in recovery');
 wait_samples($standby, 3);
-is(stat_of($standby, 'total_connections') =~ /^1\|/, 1, 'the standby counts its own connections');
+is(stat_of($standby, 'total_connections') =~ /^1\|/,
+	1, 'total_connections of the standby counts its own sessions only');
 is( $primary->safe_psql(
 		'postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'walsender'}),
 	'1',
@@ -40,9 +41,9 @@ my @sessions = map { session($standby, 'reader') } 1 .. 3;
 poll_ok(
 	$standby,
 	q{SELECT status = 'WARNING' FROM connpool_alerts WHERE metric_name = 'total_connections'},
-	'an alert is raised in recovery');
+	'the sampler raises an alert in recovery');
 is(log_count($standby, 'WARNING:  connpool_monitor: WARNING: total_connections'),
-	1, 'an alert of a standby is logged once');
+	1, 'the sampler of a standby logs an alert once');
 is($standby->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
 	'degraded', 'an alert degrades health in recovery');
 
@@ -57,7 +58,7 @@ foreach my $view (
 	is($status, 0, "$view works in recovery");
 }
 
-# a prepared transaction of the primary holds its locks on the standby too
+# the standby replays a prepared transaction of the primary, whose locks it holds meanwhile
 $primary->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'});
 $primary->wait_for_catchup($standby);
 $primary->safe_psql('postgres', q{COMMIT PREPARED 'p'});

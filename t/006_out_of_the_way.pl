@@ -15,7 +15,7 @@ use Connpool;
 my $node = new_node('out_of_the_way', "restart_after_crash = on\nmax_connections = 30");
 wait_samples($node, 2);
 
-# every database can be dropped or be a template, even one that has the extension
+# every database can be a template, and can be dropped, even one that has the extension
 $node->safe_psql('postgres', 'CREATE DATABASE app');
 $node->safe_psql('app', 'CREATE EXTENSION connpool_monitor CASCADE');
 $node->safe_psql('app', 'SELECT count(*) FROM connpool_history()');
@@ -39,18 +39,18 @@ foreach my $round (1 .. 20)
 	$node->safe_psql('postgres', 'DROP DATABASE fleeting');
 }
 $node->safe_psql('postgres', 'DROP DATABASE app');
-pass('databases can be created and dropped while the sampler takes ten samples a second');
+pass('CREATE and DROP DATABASE work while the sampler takes ten samples a second');
 is($node->safe_psql('postgres', <<~'SQL'), 't', 'the sampler is attached to no database');
 	SELECT datid IS NULL FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'
 	SQL
 
-# a sampler that is terminated is restarted, with its history
+# the postmaster restarts a sampler that was terminated, and the history remains
 my $old = $node->safe_psql('postgres',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 my $first = $node->safe_psql('postgres',
 	q{SELECT min(sample_time) FROM connpool_history(NULL, now() - interval '5 minutes')});
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($old)");
-poll_ok($node, <<~"SQL", 'a sampler that was terminated is restarted');
+poll_ok($node, <<~"SQL", 'another sampler starts after the sampler was terminated');
 	SELECT count(*) = 1
 	FROM pg_stat_activity
 	WHERE backend_type = 'connpool_monitor sampler' AND pid <> $old
@@ -64,7 +64,7 @@ is( $node->safe_psql(
 is($node->safe_psql('postgres', 'SELECT sampler_running FROM connpool_info()'),
 	't', 'connpool_info() reports that the new sampler runs');
 
-# pg_ctl stop -m fast takes as long as without the extension
+# pg_ctl stop -m fast takes less than a second longer than without the extension
 sub time_of_stop
 {
 	my ($which) = @_;
@@ -80,9 +80,11 @@ my $with = time_of_stop($node);
 cmp_ok(
 	$with, '<',
 	$without + 1,
-	sprintf('a fast stop takes %.2f s, and %.2f s without the extension', $with, $without));
+	sprintf(
+		'a fast stop takes less than a second longer with the extension (%.2f s, %.2f s)',
+		$with, $without));
 
-# a sampler that is killed makes the postmaster restart all processes
+# SIGKILL to the sampler makes the postmaster restart all processes
 $node->start;
 wait_samples($node, 2);
 my $victim = $node->safe_psql('postgres',
@@ -93,7 +95,7 @@ ok($node->poll_query_until('postgres', "SELECT samples >= 2 FROM connpool_info()
 is($node->safe_psql('postgres', 'SELECT sampler_running, problem IS NULL FROM connpool_info()'),
 	't|t', 'the sampler runs after the restart, without a problem');
 
-# while the sampler is suspended health is degraded and the history has no rows
+# while the sampler is suspended, health is degraded and the history gets no rows
 my $frozen = $node->safe_psql('postgres',
 	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
 my $before = $node->safe_psql('postgres', 'SELECT now()');
@@ -117,7 +119,7 @@ is( $node->safe_psql('postgres', <<~"SQL"),
 		SQL
 	'0', 'the history has no rows of the time in which the sampler was suspended');
 is($node->safe_psql('postgres', 'SELECT samples_missed > 10 FROM connpool_info()'),
-	't', 'the samples of that time are counted as missed');
+	't', 'samples_missed counts the samples of the time in which the sampler was suspended');
 
 # clients that read all views without pause do not delay samples
 my $missed = $node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()');
@@ -139,7 +141,7 @@ $node->command_ok(
 	],
 	'eight clients read all views without pause');
 cmp_ok($node->safe_psql('postgres', 'SELECT samples_missed FROM connpool_info()') - $missed,
-	'<=', 5, 'at most five of fifty samples are missed on a busy machine');
+	'<=', 5, 'the sampler misses at most five of fifty samples on a busy machine');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# If no connection slot is left, an ordinary role is refused, a superuser in a reserved slot can
-# still read all metrics, and the forecast has warned before. Needs more sessions than a server has
-# slots.
+# If no connection slot is left, the server refuses an ordinary role, and a superuser in a reserved
+# slot can still read all metrics. Needs more sessions than a server has slots.
 # scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';
@@ -38,17 +37,17 @@ is(stat_of($node, 'exhaustion_seconds'),
 	'||OK', 'exhaustion_seconds forecasts nothing before connections grow');
 
 my $watcher = session($node, 'watcher');
-# with pauses: sessions that open within a twentieth of leak_idle_age belong to a pool that fills
+# with pauses, because sessions that open within a twentieth of leak_idle_age belong to one burst
 my @sessions = map { select undef, undef, undef, 0.02; session($node, 'filler') } 1 .. 8;
-is($watcher->query_safe(<<~'SQL'), '9|WARNING', 'nine sessions of ten slots are a WARNING');
+is($watcher->query_safe(<<~'SQL'), '9|WARNING', 'nine sessions in ten slots are a WARNING');
 	SELECT current_value, status
 	FROM get_connection_stats()
 	WHERE metric_name = 'total_connections'
 	SQL
 ok(app_works(), 'an ordinary role connects while one slot is free');
 
-# The pool opened newer sessions while these were idle: all but the last are suspects until they
-# run a statement. The watcher is the only session of its pool and is none.
+# The pool opened newer sessions while these were idle, so all but the last are suspects until they
+# run a statement. The watcher is the only session of its pool and therefore no suspect.
 sub idle_leaks
 {
 	$watcher->query_safe('SELECT pg_sleep(0.15)');
@@ -66,7 +65,7 @@ is( $watcher->query_safe(
 	'0',
 	'leak_suspects does not count idle sessions');
 push @sessions, session($node, 'filler');
-is($watcher->query_safe(<<~'SQL'), '10|CRITICAL', 'ten sessions of ten slots are CRITICAL');
+is($watcher->query_safe(<<~'SQL'), '10|CRITICAL', 'ten sessions in ten slots are CRITICAL');
 	SELECT current_value, status
 	FROM get_connection_stats()
 	WHERE metric_name = 'total_connections'
@@ -90,7 +89,7 @@ poll_session($watcher, q{SELECT connpool_health() ->> 'status' <> 'unhealthy'});
 ok(app_works(), 'an ordinary role connects when a slot is free again');
 (pop @sessions)->quit foreach 1 .. 4;
 
-# the culprit of an old transaction is named by its pid
+# the culprit of an old transaction has its pid
 my $open = session($node, 'forgetful');
 my $pid = $open->query_safe('BEGIN; SELECT pg_backend_pid()');
 $watcher->quit;

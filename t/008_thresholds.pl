@@ -84,7 +84,7 @@ sub compare
 	is( $ours,
 		$node->safe_psql('postgres', 'SELECT * FROM document_stats()'),
 		"$what: get_connection_stats() agrees with the function of the document");
-	like($ours, qr/^$expected$/m, "$what: value, maximum and status are the expected ones");
+	like($ours, qr/^$expected$/m, "$what: get_connection_stats() has the row $expected");
 	return;
 }
 
@@ -130,8 +130,8 @@ foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
 }
 end_clients();
 
-# More sessions wait for locks than the search for the blocker examines. Each half of them waits
-# for another blocker, so that the largest number found is below that limit.
+# More sessions wait for locks than the search for the largest blocker examines. They wait for two
+# different blockers, so that the number of waiters that it finds for either is below that limit.
 my @blockers = map { session($node, "blocker_$_") } 1, 2;
 foreach my $i (1, 2)
 {
@@ -154,7 +154,7 @@ like(
 	$node->safe_psql(
 		'postgres', q{SELECT culprit FROM connpool_alerts WHERE metric_name = 'blocked_sessions'}),
 	qr/^Pid \d+ of blocker_1 \(\w+ in postgres\) holds up at least 70 sessions$/,
-	'the number of sessions that the largest blocker holds up is reported as a lower bound');
+	'the culprit reports a lower bound of the sessions that the largest blocker holds up');
 end_clients();
 
 $node->stop('immediate');

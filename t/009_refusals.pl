@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# Every refused connection is counted under its reason, and every error under its SQLSTATE. Needs
+# Every refused connection counts under its reason, and every error under its SQLSTATE. Needs
 # servers that are full, starting, stopping and misconfigured, and clients that send half of the
 # protocol as fast as they can.
 # scripts/test: slow, 44 s
@@ -81,25 +81,25 @@ is( sql($watcher, 'SELECT string_agg(reason, \' \') FROM connpool_rejections'),
 	'too_many reserved role_limit database_limit authentication hba no_database starting_up '
 	  . 'shutting_down other',
 	'connpool_rejections has a row for each reason');
-is(refusals(), '', 'no refusal is counted at first');
+is(refusals(), '', 'no refusal counts at first');
 
-# one refusal of each kind
+# refusals for each reason
 ok(!attempt('user=unlisted dbname=postgres'), 'pg_hba.conf rejects a connection');
 is(refusals(), 'hba 1', 'a rejection by pg_hba.conf counts as hba');
-ok(!attempt('user=app dbname=postgres password=wrong'), 'a wrong password is refused');
-ok( !attempt('user=ghost dbname=postgres password=wrong'),
-	'a role that does not exist is refused after its password');
-ok(!attempt('user=phantom dbname=postgres'), 'a role that does not exist is refused');
-ok(!attempt('user=nobody_in dbname=postgres'), 'a role without LOGIN is refused');
+ok(!attempt('user=app dbname=postgres password=wrong'), 'the server refuses a wrong password');
+ok(!attempt('user=ghost dbname=postgres password=wrong'),
+	'the server refuses a role that does not exist after asking for its password');
+ok(!attempt('user=phantom dbname=postgres'), 'the server refuses a role that does not exist');
+ok(!attempt('user=nobody_in dbname=postgres'), 'the server refuses a role without LOGIN');
 is(refusals(), 'authentication 4, hba 1', 'these four refusals count as authentication');
-ok(!attempt("user=$super dbname=nowhere"), 'a database that does not exist is refused');
-# not as role one, which has a limit: a backend of it that is still ending would count
-ok(!attempt('user=two dbname=small'), 'a database at its connection limit refuses');
-ok(!attempt('user=two dbname=closed'), 'a role without the CONNECT privilege is refused');
+ok(!attempt("user=$super dbname=nowhere"), 'the server refuses a missing database');
+# not as role one, because a backend of it that is still ending would count towards its limit
+ok(!attempt('user=two dbname=small'), 'the server refuses a database at its connection limit');
+ok(!attempt('user=two dbname=closed'), 'the server refuses a role without CONNECT privilege');
 my ($first, $one) = start_up(user => 'one', database => 'postgres');
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = 'one' AND state = 'idle'});
-ok(!attempt('user=one dbname=postgres'), 'a role at its connection limit is refused');
+ok(!attempt('user=one dbname=postgres'), 'the server refuses a role at its connection limit');
 $one->close;
 is( refusals(),
 	'role_limit 1, database_limit 1, authentication 4, hba 1, no_database 1, other 1',
@@ -107,7 +107,7 @@ is( refusals(),
 
 # authentication_timeout counts as a refusal; a client that leaves without an answer does not
 my ($answer, $slow) = start_up(user => 'app', database => 'postgres');
-is($answer, 'R', 'a client is asked for its password');
+is($answer, 'R', 'the server asks a client for its password');
 poll_session($watcher,
 	q{SELECT rejections = 5 FROM connpool_rejections WHERE reason = 'authentication'});
 like(
@@ -174,13 +174,16 @@ is(sql($watcher, q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
 start_up(user => "flood_$_", database => 'postgres', application_name => $_) foreach 1 .. 200;
 is(sql($watcher, q{SELECT count(*), sum(attempts) FROM connpool_rejection_log}),
 	'101|380', 'a client that changes its names fills at most 100 rows');
-is( sql($watcher, 
+is( sql($watcher,
 		q{SELECT database, role, application_name, attempts FROM connpool_rejection_log LIMIT 1}),
 	'(several)|(several)|(several)|190',
-	'its further attempts share one row, and none is lost');
+	'further attempts of that client share one row, which counts all of them');
 sql($watcher, 'SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
-like($stderr, qr/unrecognized reset target: "nonsense".*HINT/s, 'a reset of an unknown kind is refused');
+like(
+	$stderr,
+	qr/unrecognized reset target: "nonsense".*HINT/s,
+	'connpool_reset() rejects an unknown target');
 ($status, undef, $stderr) =
   $node->psql('postgres', q{SET ROLE pg_monitor; SELECT connpool_reset()});
 like($stderr, qr/permission denied/, 'a role without the privilege cannot reset');
@@ -207,7 +210,7 @@ $node->psql('postgres', 'NONSENSE');
 is(sql($watcher, q{SELECT errors FROM connpool_errors WHERE sqlstate = '42601'}),
 	'1', 'an error of a walsender does not count');
 
-# more SQLSTATEs than the table has entries: no error is lost
+# more SQLSTATEs than the table has entries: every error counts
 $watcher->query(q{DO $$ BEGIN END $$});
 my $codes = $node->basedir . '/codes.sql';
 append_to_file(
@@ -251,29 +254,29 @@ $node->psql(
 is(sql($watcher, q{SELECT errors FROM connpool_errors WHERE sqlstate = 'ZZ999'}),
 	'1', 'a reset frees the entries of SQLSTATEs that users invented');
 
-# without a free slot ordinary roles are refused for reserved slots, superusers for too many
+# refusals of ordinary roles count as reserved, and of superusers as too_many
 sql($watcher, 'SELECT connpool_reset()');
 my @fillers = map { session($node, 'filler') } 1 .. 8;
 ok(!attempt('user=one dbname=postgres'),
-	'an ordinary role is refused when only reserved slots are free');
-is(refusals(), 'reserved 1', 'its refusal counts as reserved');
+	'the server refuses an ordinary role when only reserved slots are free');
+is(refusals(), 'reserved 1', 'the refusal of an ordinary role counts as reserved');
 is(sql($watcher, <<~'SQL'), '1|CRITICAL', 'rejected_connections counts a refusal at once');
 	SELECT current_value, status
 	FROM get_connection_stats()
 	WHERE metric_name = 'rejected_connections'
 	SQL
 push @fillers, map { session($node, 'filler') } 1 .. 3;
-ok(!attempt("user=$super dbname=postgres"), 'a superuser is refused when no slot is free');
+ok(!attempt("user=$super dbname=postgres"), 'the server refuses a superuser without a free slot');
 is( refusals(),
 	'too_many 1, reserved 1',
-	'its refusal counts as too_many, though the refused process has no PGPROC');
+	'the refusal of a superuser counts as too_many, though its process has no PGPROC');
 poll_session($watcher,
 	q{SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'rejected_connections'});
 is(log_count($node, 'CRITICAL: rejected_connections is \d refusals?'),
 	1, 'a refusal raises its alert without alert_after');
 
 # A storm: several processes connect without pause while two slots are free. The attempts must
-# equal the sessions that were opened plus the refusals.
+# equal the opened sessions plus the refusals.
 leave(pop @fillers) foreach 1 .. 2;
 $node->poll_query_until('postgres', <<~'SQL');
 	SELECT current_value <= 11
@@ -313,8 +316,8 @@ foreach my $number (1 .. $processes)
 }
 is( $refused + $served + $lost,
 	$attempts * $processes,
-	'every attempt of the storm is accounted for');
-# the last session may have been answered but not yet counted
+	'each attempt of the storm is served, refused or without an answer');
+# the server may have answered the last session before counting it
 poll_session(
 	$watcher,
 	qq{SELECT sum(sessions_opened) >= $served FROM connpool_pools
@@ -322,12 +325,12 @@ poll_session(
 is( sql($watcher,
 		q{SELECT sum(sessions_opened) FROM connpool_pools WHERE application_name LIKE 'storm%'}),
 	$served,
-	'each session that was let in counts as opened');
+	'each session of the storm that the server let in counts as opened');
 is( sql($watcher, 'SELECT sum(rejections) FROM connpool_rejections'),
 	$refused + $lost,
 	"each of $refused refusals of the storm counts"
 ) or diag "$served served, $lost without an answer";
-cmp_ok($served, '>', 0, "$served sessions were let in during the storm");
+cmp_ok($served, '>', 0, "the server lets in $served sessions during the storm");
 is(refusals(), "too_many " . ($refused + $lost), 'all refusals of the storm count as too_many');
 is( sql($watcher, <<~'SQL'),
 		SELECT count(*) < 100,
@@ -349,7 +352,7 @@ is( sql($watcher, q{SELECT connpool_health() ->> 'error'}),
 	'a connection was refused for want of a slot within the last 10 seconds',
 	'health stays unhealthy for ten seconds after the last refusal');
 
-# sessions that are let in count as opened and make up connections_per_second
+# connections_per_second counts sessions that opened, and no refused connections
 my $script = $node->basedir . '/one.sql';
 append_to_file($script, "SELECT 1;\n");
 $node->command_ok(
@@ -378,7 +381,7 @@ $node->reload;
 poll_ok(
 	$node,
 	'SELECT refusals_counted FROM connpool_info()',
-	'refusals are counted with log_min_messages = log');
+	'connpool_info() reports that refusals are counted with log_min_messages = log');
 attempt("user=$super dbname=nowhere");
 is(sql($watcher, q{SELECT rejections FROM connpool_rejections WHERE reason = 'no_database'}),
 	'1', 'a refusal counts with log_min_messages = log');
@@ -423,7 +426,7 @@ $node->_update_pid(1);
 is( $node->safe_psql('postgres',
 		q{SELECT rejections FROM connpool_rejections WHERE reason = 'starting_up'}) >= 5 ? 1 : 0,
 	1,
-	'refusals before the first session are counted');
+	'refusals before the first session count');
 
 $node->stop('fast');
 done_testing();

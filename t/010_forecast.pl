@@ -43,10 +43,9 @@ foreach my $half_minute (1, 2)
 }
 is(stat_of($node, 'total_connections'), '61|100|OK', 'sixty connections are open');
 is($node->safe_psql('postgres', 'SELECT samples > 650 FROM connpool_info()'),
-	't', 'they stay open for longer than a minute');
-is(stat_of($node, 'exhaustion_seconds'), '||OK', 'a step is not forecast as growth');
-is($node->safe_psql('postgres', $forecasts),
-	'0', 'the step was not forecast as growth in any sample');
+	't', 'the sixty connections stay open for longer than a minute');
+is(stat_of($node, 'exhaustion_seconds'), '||OK', 'exhaustion_seconds ignores a step');
+is($node->safe_psql('postgres', $forecasts), '0', 'no sample forecasts exhaustion after a step');
 
 # a leak: five connections every four seconds, until a tenth of the slots is left
 my $began = time;
@@ -64,18 +63,20 @@ while ($opened < 50)
 }
 my ($seconds, undef, $status) = split /\|/, stat_of($node, 'exhaustion_seconds');
 my $real = (100 - 60 - $opened) / 1.25;
-is($status, 'CRITICAL', "steady growth is forecast: $seconds s, with $real s left");
+is($status, 'CRITICAL',
+	"exhaustion_seconds forecasts steady growth: $seconds s, with $real s left");
 is(alert_of($node, 'exhaustion_seconds'),
-	'CRITICAL', 'the alert is raised before the slots are gone');
+	'CRITICAL', 'the sampler raises the alert before the slots are used up');
 cmp_ok($seconds, '<=', $real * 3 + 5, 'the forecast is at most three times the real time');
 cmp_ok($seconds, '>=', $real / 3 - 5, 'the forecast is at least a third of the real time');
-is($node->safe_psql('postgres', <<~'SQL'), 't', 'slots are left when the alert is raised');
+is( $node->safe_psql('postgres',
+		<<~'SQL'), 't', 'slots are free when the sampler raises the alert');
 	SELECT current_value < 100
 	FROM get_connection_stats()
 	WHERE metric_name = 'total_connections'
 	SQL
 
-# the forecast ends at most a minute and a half after the growth
+# the forecast ends some time after the growth
 wait_samples($node, 400);
 poll_ok($node, <<~'SQL', 'the forecast ends after connections stop growing');
 	SELECT current_value IS NULL

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Every statement of a client counts once, whatever message carries it. Each case runs in a session
-# with an application_name of its own, and the pool of that name must show exactly the statements,
-# failures and transactions of the case. Needs messages of the protocol that psql cannot send.
+# Every statement of a client counts once, whichever message carries it. Each case runs in a
+# session with an application_name of its own, and the pool of that name must show exactly the
+# statements, failures and transactions of the case. Needs messages of the protocol that psql
+# cannot send.
 use strict;
 use warnings FATAL => 'all';
 
@@ -94,7 +95,7 @@ subtest 'statements of the simple protocol count once' => sub {
 		'CREATE TEMP TABLE t (id int)');
 	simple_counts_as('several statements in a string, one of which fails',
 		'2|1|1', 'SELECT 1; SELECT 1/0; SELECT 2');
-	simple_counts_as('several statements in a string, the second of which cannot be analysed',
+	simple_counts_as('several statements in a string, the second of which cannot be analyzed',
 		'2|1|1', 'SELECT 1; SELECT nothing; SELECT 2');
 	simple_counts_as(
 		'several statements in a string, with comments after the last',
@@ -102,7 +103,7 @@ subtest 'statements of the simple protocol count once' => sub {
 		"SELECT 1; SELECT 2 ; -- the end\n ; /* not /* yet */ */");
 	simple_counts_as('strings without a statement', '0|0|2', '', ' ; -- nothing');
 	simple_counts_as('a statement that cannot be parsed', '1|1|1', 'SELECTT 1');
-	simple_counts_as('a statement that cannot be analysed', '1|1|1', 'SELECT * FROM nowhere');
+	simple_counts_as('a statement that cannot be analyzed', '1|1|1', 'SELECT * FROM nowhere');
 	simple_counts_as('a statement that fails in planning', '1|1|1', 'SELECT 1/0');
 	simple_counts_as(
 		'a statement that fails in execution',
@@ -483,7 +484,8 @@ subtest 'sessions that end without Terminate count under the right end' => sub {
 			FROM connpool_pools
 			WHERE application_name = 'gone'
 			SQL
-		'2|0|2|0|1|1', 'the first counts as abandoned and the second as failed');
+		'2|0|2|0|1|1',
+		'a session that its client ends counts as abandoned, one that the server ends as failed');
 
 	is( $node->safe_psql(
 			'postgres', q{SELECT count(*) FROM connpool_errors WHERE sqlstate = 'XX000'}),
@@ -491,7 +493,7 @@ subtest 'sessions that end without Terminate count under the right end' => sub {
 		'an error that a function catches does not count');
 };
 
-subtest 'sums agree' => sub {
+subtest 'sums of sessions and statements agree' => sub {
 	is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT sum(sessions_opened) = sum(sessions_closed + sessions_abandoned + sessions_failed
 		       + sessions_killed + connections)
@@ -499,7 +501,7 @@ subtest 'sums agree' => sub {
 		SQL
 		't',
 		'sessions opened are those that ended plus those that are open');
-	is($node->safe_psql('postgres', <<~'SQL'), '0', 'statements of the pools add up to the total');
+	is($node->safe_psql('postgres', <<~'SQL'), '0', 'the pools have all statements of the total');
 		SELECT (SELECT sum(queries) FROM connpool_pools) -
 		       (SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset')
 		SQL
@@ -507,7 +509,7 @@ subtest 'sums agree' => sub {
 	SELECT (SELECT sum(queries) FROM connpool_query_histogram) -
 	       (SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset')
 SQL
-		'0', 'statements of the histogram add up to the total');
+		'0', 'the histogram has all statements of the total');
 };
 
 $node->stop('fast');

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# The recorded time of a statement includes its commit and excludes the pauses of its client. The
-# times are compared with sleeps of known length and with a commit that waits for a synchronous
+# The recorded time of a statement includes its commit and excludes the pauses of its client.
+# Compares the times with sleeps of known length and with a commit that waits for a synchronous
 # standby that is down. Needs a client that pauses in the middle of the protocol.
 # scripts/test: slow, 24 s
 use strict;
@@ -78,13 +78,13 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		FROM connpool_pools
 		WHERE application_name = 'thinker'
 		SQL
-	'10|0|5', 'the statements of a client that pauses are counted');
+	'10|0|5', 'each statement of a client that pauses counts once');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT avg_time * queries < 300 FROM connpool_pools WHERE application_name = 'thinker'}),
 	't',
-	'the times of its statements do not include the pauses');
-is(scalar(slow_times('thinker')), 0, 'none of its statements counts as slow');
+	'the times of statements do not include the pauses of the client');
+is(scalar(slow_times('thinker')), 0, 'no statement counts as slow because its client pauses');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT busy_time BETWEEN 2400 AND 4000
 		FROM connpool_pools
@@ -128,7 +128,7 @@ cmp_ok(
 	2000 * $pause - 10,
 	'busy_time includes a pause after Parse, even if the statement fails');
 
-# ROLLBACK AND CHAIN in a failed block begins the next one, and only that
+# the block that ROLLBACK AND CHAIN begins after a failed one ends with its COMMIT
 my $chained = Wire->connect_to($node, 'chained', user => $user);
 $chained->query($_) foreach 'BEGIN', 'SELECT 1/0', 'ROLLBACK AND CHAIN', 'COMMIT';
 sleep 1;
@@ -172,14 +172,14 @@ $wire->query('SELECT pg_sleep(10)');
 $wire->end;
 ended('sleeper');
 my @times = slow_times('sleeper');
-is(scalar(@times), 10, 'ten statements are slow')
+is(scalar(@times), 10, 'each of ten statements that sleep is slow')
   or diag($node->safe_psql('postgres', <<~'SQL'));
 	SELECT elapsed_time, sqlstate, query
 	FROM connpool_slow_statements
 	WHERE application_name = 'sleeper'
 	ORDER BY finished_at
 	SQL
-is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each takes 200 ms')
+is(scalar(grep { $_ < 199 || $_ > 300 } @times), 0, 'each of them takes 200 ms')
   or diag("@times");
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT sqlstate, count(*)
@@ -188,18 +188,18 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		GROUP BY 1
 		ORDER BY 1
 		SQL
-	"00000|9\n57014|1", 'one of the slow statements was cancelled');
+	"00000|9\n57014|1", 'the slow statements include one that a timeout cancelled');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT DISTINCT query
 		FROM connpool_slow_statements
 		WHERE application_name = 'sleeper' AND query ~ '^SELECT pg_sleep\(\$1\)$'
 		SQL
-	'SELECT pg_sleep($1)', 'the text of slow statements is normalized');
+	'SELECT pg_sleep($1)', 'connpool_slow_statements shows normalized text');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_slow_statements WHERE query ~ '^SELECT.*0\.[12]'}),
 	'0',
-	'the text of slow statements has no literal');
+	'connpool_slow_statements shows no literals');
 
 # the work of a commit belongs to the statement that commits
 $node->safe_psql('postgres', <<'SQL');
@@ -224,8 +224,8 @@ $wire->extended('DECLARE c CURSOR WITH HOLD FOR SELECT pg_sleep(0.2)');
 $wire->end;
 ended('commits');
 @times = slow_times('commits');
-is(scalar(@times), 6, 'six commits are slow');
-is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'each commit takes 200 ms')
+is(scalar(@times), 6, 'each of six statements with a slow commit is slow');
+is(scalar(grep { $_ < 199 || $_ > 320 } @times), 0, 'the time of each of them includes the commit')
   or diag("@times");
 
 # a commit that waits for a standby belongs to the statement that commits
@@ -254,7 +254,7 @@ $waiting{'extended commit'}->parse('', 'COMMIT')->bind_to('', '')->execute('')
 $waiting{'extended insert'}->send_message('S', '');
 $node->poll_query_until('postgres',
 	q{SELECT count(*) = 4 FROM pg_stat_activity WHERE wait_event = 'SyncRep'})
-  or die 'nobody waits for the standby';
+  or die 'the commits do not wait for the standby';
 sleep(1.5 - (time - $started)) if time - $started < 1.5;
 $standby->start;
 $_->read_until('Z') foreach values %waiting;
@@ -266,8 +266,8 @@ foreach my $name (sort keys %waiting)
 	ended($name);
 	my @slow = slow_times($name);
 	is(scalar(@slow), 1, "$name: one statement is slow");
-	ok($slow[0] >= 1490 && $slow[0] <= $waited + 50, "$name: its time is the time of the wait")
-	  or diag("$slow[0] of $waited ms");
+	ok( $slow[0] >= 1490 && $slow[0] <= $waited + 50,
+		"$name: the statement has the time of the wait") or diag("$slow[0] of $waited ms");
 }
 $node->safe_psql('postgres', "ALTER SYSTEM RESET synchronous_standby_names");
 $node->reload;
@@ -299,7 +299,7 @@ foreach my $period ('last_minute', 'last_hour', 'since_reset')
 			SELECT total_queries >= 103, failed_queries,
 			       total_queries = successful_queries + failed_queries $stats '$period'
 			SQL
-		't|3|t', "$period: all statements are counted as successful or failed");
+		't|3|t', "$period: each statement counts as successful or failed");
 	my ($p50, $p95, $p99, $max, $avg, $rate) =
 	  split /\|/,
 	  $node->safe_psql('postgres',
@@ -350,7 +350,7 @@ is($node->safe_psql('postgres', <<~'SQL'), 't', 'connpool_slow_statements lists 
 	      FROM connpool_slow_statements) s
 	SQL
 
-# without track_queries
+# track_queries = off
 $wire->query('SET connpool_monitor.track_queries = off');
 my $before = $node->safe_psql('postgres',
 	q{SELECT queries, transactions FROM connpool_sessions WHERE application_name = 'mix'});

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-# on a busy machine, backends whose clients have reconnected are still on their way out
+# on a busy machine, backends may still be exiting when their clients have reconnected
 my $node = new_node('pgbench', "max_connections = 200\n");
 my ($clients, $transactions) = (8, 50);
 my $all = $clients * $transactions;
@@ -75,7 +75,8 @@ foreach my $mode ('simple', 'extended', 'prepared')
 		my $most = @$reconnect ? 3 * $clients : $clients;
 		my $peak = sql($node,
 			"SELECT peak_connections FROM connpool_pools WHERE application_name = '$application'");
-		ok($peak >= 2 && $peak <= $most + 1, "$application: the peak is a possible number")
+		ok($peak >= 2 && $peak <= $most + 1,
+			"$application: peak_connections is between two and the possible maximum")
 		  or diag($peak);
 	}
 	run_pgbench("$mode block", '-M', $mode, '-f', "$dir/block.sql");
@@ -90,7 +91,7 @@ foreach my $mode ('simple', 'extended', 'prepared')
 		"$mode: each statement and each transaction of a block counts once");
 }
 
-# in one query, so that no statement is counted between two of them
+# in one query, so that no statement counts between two of the sums
 is(sql($node, <<~'SQL'), '0|0', 'pools, histogram and total have the same number of statements');
 	SELECT p.queries - s.total_queries, h.queries - s.total_queries
 	FROM (SELECT sum(queries) AS queries FROM connpool_pools) p,
@@ -133,10 +134,9 @@ is(sql($node, <<~'SQL'), '0|0', 'pools, histogram and total have the same number
 		$looks++;
 	}
 	$storm->finish or diag($errors);
-	ok($looks > 10, "the sums were read $looks times");
+	ok($looks > 10, "the test reads the sums more than ten times ($looks)");
 	is($fallen, 0, 'the sum of statements never falls');
-	is($disagreed, 0,
-		'sessions opened are at any moment those that ended plus those that are open');
+	is($disagreed, 0, 'sessions opened are always those that ended plus those that are open');
 	$watcher->quit;
 }
 poll_ok(
@@ -178,8 +178,9 @@ is( $node->safe_psql(
 		$looks++;
 	}
 	$storm->kill_kill;
-	cmp_ok($looks, '>', 10, "the sums were read $looks times while sessions changed pools");
-	cmp_ok($last, '>', 1000, 'more than a thousand statements changed pools');
+	cmp_ok($looks, '>', 10,
+		"the test reads the sums more than ten times while sessions change pools ($looks)");
+	cmp_ok($last, '>', 1000, 'more than a thousand statements run meanwhile');
 	is($fallen, 0, 'no sum falls while sessions change pools');
 	is($disagreed, 0, 'no sum is wrong while sessions change pools');
 	leave($watcher);

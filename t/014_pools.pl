@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Pools by database, role and application count correctly when sessions change their application,
-# when there are more pools than max_pools, for peaks between two samples, and after a reset while
-# sessions are open. Needs several sessions at once and messages that psql cannot send.
+# Pools by database, role and application have correct counts when sessions change their
+# application, with more pools than max_pools, for peaks between two samples, and after a reset
+# while sessions are open. Needs several sessions at once and messages that psql cannot send.
 # scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';
@@ -42,13 +42,13 @@ $wire->query('SELECT 1') foreach 1 .. 3;
 is(pool('first', 'connections, queries, sessions_opened'),
 	'0|1|1', 'a session that renames itself leaves its first pool, which keeps its opening');
 is(pool('second', 'connections, queries, sessions_opened, idle'),
-	'1|4|0|1', 'its later statements count in the new pool, with the statement that renamed it');
+	'1|4|0|1', 'the statement that renames a session and later ones count in the new pool');
 $wire->query("SET application_name = 'first'");
 $wire->query("SET application_name = 'second'");
 is(pool('first', 'connections, queries, peak_connections'),
-	'0|2|1', 'a session that renames itself back counts there again');
+	'0|2|1', 'a session that renames itself back counts in its first pool again');
 is(pool('second', 'connections, queries, peak_connections'),
-	'1|5|1', 'its connection is in the last pool only');
+	'1|5|1', 'the connection of a renamed session counts in the last pool only');
 $wire->query("BEGIN; SET LOCAL application_name = 'first'; SELECT 1");
 is(pool('first', 'connections, queries'),
 	'1|4', 'SET LOCAL application_name counts in the new pool during its transaction');
@@ -71,15 +71,15 @@ foreach my $request (1 .. 3)
 {
 	$wire->query("SELECT set_config('application_name', 'req$request', true); SELECT 1");
 	is(pool("req$request", 'queries'),
-		'2', "a name that lasts for one message has its statements, message $request");
+		'2', "a name that lasts for one message has the statements of message $request");
 }
 $wire->query('SELECT 1');
 $wire->query(q{SELECT set_config('application_name', 'bbbb', false); SELECT 1/0});
 $wire->query(q{SELECT set_config('application_name', 'cccc', false)});
 is(pool('cccc', 'connections, queries'),
-	'1|1', 'a name set after one that an error rolled back is in force');
+	'1|1', 'a name that follows one that an error rolled back takes effect');
 $wire->query(q{SELECT set_config('application_name', 'first', false)});
-is(pool('first', 'connections, queries'), '1|8', 'the session is back in its first pool');
+is(pool('first', 'connections, queries'), '1|8', 'the session returns to its first pool');
 $wire->query('SELECT 1/0');
 is(pool('first', 'queries, failed_queries'),
 	'9|1', 'a failed statement counts in the pool of its session');
@@ -89,8 +89,8 @@ is(pool('first', 'sessions_opened, sessions_closed'), '1|1', 'a session ends in 
 is(pool('first', 'avg_session_seconds > 0 AND avg_setup_time > 0'),
 	't', 'the pool has the duration of the session and of its setup');
 
-# More applications than max_pools: the pool unused for longest is evicted into "(other)" with
-# all its counts.
+# With more applications than max_pools, a new pool evicts the longest unused pool into "(other)"
+# with all its counts.
 my $sums = <<~'SQL';
 	SELECT sum(queries) - (SELECT queries FROM connpool_pools
 	                       WHERE application_name = 'watcher'),
@@ -111,14 +111,14 @@ is(sql($watcher, 'SELECT pools_used, pools_folded > 0 FROM connpool_info()'),
 is( sql($watcher,
 		q{SELECT string_agg(application_name, ',' ORDER BY application_name) FROM connpool_pools}),
 	'(other),app 10,app 4,app 5,app 6,app 7,app 8,app 9,watcher',
-	'the pools used last remain, and the pool that has a session');
+	'evictions spare the pools used last and a pool that has a session');
 my ($queries_now, $opened_now, $closed_now) = split /\|/, sql($watcher, $sums);
-# the pool of psql, which created the extension, has been evicted by now
+# by now another pool has evicted that of psql, which created the extension
 my $psql = sql($watcher, q{SELECT queries FROM connpool_pools WHERE application_name = '(other)'});
 cmp_ok($psql, '>=', 6 + $queries, 'the statements of evicted pools count in (other)');
 is($opened_now - $closed_now, 1, 'sessions add up after evictions');
 
-# all pools have sessions: sessions of further pools count in (other)
+# if all pools have sessions, sessions of further pools count in (other)
 my @open = map { Wire->connect_to($node, "open $_", user => $user) } 1 .. 10;
 $_->query('SELECT 1') foreach @open;
 is(sql($watcher, q{SELECT connections FROM connpool_pools WHERE application_name = '(other)'}),
@@ -134,8 +134,8 @@ is( sql($watcher, <<~'SQL'),
 is(sql($watcher, 'SELECT pools_used FROM connpool_info()'),
 	'8', 'seven sessions and the watcher use all eight pools');
 is(sql($watcher, 'SELECT sum(connections) FROM connpool_pools'),
-	'11', 'the pools have all sessions');
-is(sql($watcher, <<~'SQL'), '0', 'the pools have all statements');
+	'11', 'the connections of the pools add up to all sessions');
+is(sql($watcher, <<~'SQL'), '0', 'the statements of the pools add up to all statements');
 	SELECT sum(queries) - (SELECT total_queries FROM connpool_query_stats
 	                       WHERE period = 'since_reset')
 	FROM connpool_pools
@@ -158,7 +158,7 @@ sql($watcher, "ALTER SYSTEM RESET connpool_monitor.$_") foreach qw(leak_age exem
 $_->end foreach @open;
 wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
 
-# a burst between two samples shows in the history and in its pool
+# the history and the pool have the peak of a burst between two samples
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '2s'});
 $node->reload;
 my $samples = sql($watcher, 'SELECT samples FROM connpool_info()');
@@ -169,7 +169,7 @@ my @burst = map { Wire->connect_to($node, 'burst', user => $user) } 1 .. 12;
 $_->end foreach @burst;
 wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
 is(sql($watcher, 'SELECT samples FROM connpool_info()'),
-	$samples, 'no sample is taken during the burst');
+	$samples, 'the sampler takes no sample during the burst');
 wait_for("(SELECT samples FROM connpool_info()) > $samples");
 is(sql($watcher, <<~"SQL"), 't|t', 'the history has the peak of a burst between two samples');
 	SELECT max(max_value) >= 13, max(avg_value) < 13
@@ -193,7 +193,7 @@ sql($watcher, q{SELECT connpool_reset('counters')});
 is(pool('busy', 'connections, peak_connections, sessions_opened, queries, transactions'),
 	'3|3|3|0|0', 'a reset clears counts and counts open sessions as opened');
 is(sql($watcher, 'SELECT count(*) FROM connpool_pools'),
-	'2', 'pools without sessions or counts are not shown after a reset');
+	'2', 'connpool_pools leaves out pools without sessions or counts after a reset');
 $_->query('SELECT 1') foreach @busy[ 0, 1 ];
 $busy[0]->end;
 wait_for(q{(SELECT connections = 2 FROM connpool_pools WHERE application_name = 'busy')});
@@ -229,7 +229,7 @@ is( sql($watcher, <<~"SQL"),
 		SQL
 	'elsewhere user 1,postgres user 1,postgres somebody 1',
 	'one application has a pool for each database and role');
-# states of sessions are shown only to roles that may see them in pg_stat_activity
+# only roles that may see the states of sessions in pg_stat_activity see them here
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_pools TO somebody');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SET ROLE somebody;
@@ -258,22 +258,21 @@ is(sql($watcher, q{SELECT count(*) <= 6 FROM connpool_pools WHERE role = 'intrud
 	't', 'a role that renames itself has at most six pools');
 $intruder->end;
 
-# The same if the role spreads its sessions over several databases.
+# the same if the role spreads its sessions over several databases
 my $victim = Wire->connect_to($node, 'another', user => 'victim');
 $victim->query('SELECT 1');
 $victim->end;
 foreach my $number (1 .. 4)
 {
 	$node->safe_psql('postgres', "CREATE DATABASE spread$number");
-	my $wire =
-	  Wire->connect_to($node, 'name 0', user => 'intruder', database => "spread$number");
+	my $wire = Wire->connect_to($node, 'name 0', user => 'intruder', database => "spread$number");
 	$wire->query("SET application_name = 'name $_'; SELECT 1") foreach 1 .. 3;
 	$wire->end;
 }
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 	'2', 'a role that connects to four databases evicts no pool of another role');
 
-# a pool that users name like the pool of the evicted ones is merged into it
+# a pool that users name "(other)" is merged into the pool of evicted pools
 $node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');
 my $named = Wire->connect_to($node, '(other)', user => '(other)', database => '(other)');
 $named->query('SELECT 1');
@@ -298,7 +297,10 @@ foreach (split /\n/, `$owners`)
 {
 	my ($pools, $examined, $searches) = split / /;
 	cmp_ok($examined, '<=', 256, "with $pools pools a search examines at most 256");
-	cmp_ok($searches, '<=', 1 + $pools / 64, "with $pools pools the only unused pool is found");
+	cmp_ok(
+		$searches, '<=',
+		1 + $pools / 64,
+		"with $pools pools a bounded number of searches finds the only unused pool");
 }
 
 # shared memory requested at startup is enough for the largest settings

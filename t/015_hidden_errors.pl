@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Failures are counted whether or not log_min_messages lets the log hook see them, and
-# connpool_info() reports whether the counts are exact. A backend killed in the middle of a
-# statement makes the server restart with the extension. Needs a crash and messages that psql
-# cannot send.
+# Failures count whether or not log_min_messages lets the log hook see them, and connpool_info()
+# reports whether the counts are exact. After a backend was killed in the middle of a statement,
+# the server restarts with the extension. Needs a crash and messages that psql cannot send.
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,7 +18,7 @@ CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
 SQL
 
-# Run statements that fail in every way that aborts a transaction, and some that do not fail.
+# Run statements that fail at each stage at which an error aborts a transaction, and others.
 sub work
 {
 	my ($application) = @_;
@@ -63,20 +62,19 @@ foreach my $level ('debug1', 'error', 'log', 'fatal', 'panic')
 		"SELECT current_setting('log_min_messages') = '$level'",
 		"the server uses log_min_messages = $level");
 	my $before = errors();
-	is(work($level), $expected,
-		"$level: statements, failures and transactions are counted exactly");
+	is(work($level), $expected, "$level: each statement, failure and transaction counts once");
 	is(errors() - $before, 12, "$level: errors count under their SQLSTATE, one of them at Sync");
 	is( $node->safe_psql(
 			'postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
 		($level =~ /debug1|error/ ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
-		"$level: connpool_info() reports what is exact");
+		"$level: connpool_info() reports whether it counts failures exactly, and refusals");
 }
 is( $node->safe_psql(
 		'postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),
 	'22012,23503,42601,42703',
 	'errors count under four SQLSTATEs');
 
-# a session terminated in mid-statement, where log_min_messages hides it
+# a session that is terminated in mid-statement, while log_min_messages hides the error
 my $victim = Wire->connect_to($node, 'victim', user => $user);
 $victim->send_message('Q', "SELECT pg_sleep(60)\0");
 poll_ok($node, <<~'SQL', 'a session runs pg_sleep()');
@@ -86,7 +84,7 @@ poll_ok($node, <<~'SQL', 'a session runs pg_sleep()');
 	SQL
 $node->safe_psql('postgres',
 	q{SELECT pg_terminate_backend(pid) FROM connpool_sessions WHERE application_name = 'victim'});
-poll_ok($node, <<~'SQL', 'its statement counts as failed with log_min_messages = panic');
+poll_ok($node, <<~'SQL', 'a terminated statement counts as failed with log_min_messages = panic');
 	SELECT queries = 1 AND failed_queries = 1 AND sessions_killed = 1
 	FROM connpool_pools
 	WHERE application_name = 'victim'
@@ -113,7 +111,7 @@ while (log_count($node, 'database system is ready to accept connections', $offse
 {
 	select(undef, undef, undef, 0.05);
 }
-is(log_count($node, 'terminated by signal 9', $offset), 1, 'a backend is killed');
+is(log_count($node, 'terminated by signal 9', $offset), 1, 'the log reports the killed backend');
 poll_ok(
 	$node,
 	'SELECT sampler_running AND samples > 2 FROM connpool_info()',
@@ -126,7 +124,7 @@ is( $node->safe_psql(
 		'postgres',
 		q{SELECT total_queries > 0 FROM connpool_query_stats WHERE period = 'since_reset'}),
 	't',
-	'statements are counted after a crash');
+	'statements count after a crash');
 is(log_count($node, '(WARNING|ERROR|FATAL|PANIC):.*connpool', $offset),
 	0, 'the extension logs no problem during a crash');
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each percentile that is computed from the histogram lies in the bucket of the exact percentile,
-# which a model computes from all values. Compiles the arithmetic alone, which needs no server.
+# Each percentile of the histogram lies in the bucket of the exact percentile, which a model
+# computes from all values. Compiles the arithmetic alone, which needs no server.
 use strict;
 use warnings FATAL => 'all';
 
@@ -51,7 +51,7 @@ foreach my $name (sort keys %inputs)
 	{
 		my $exact = $sorted[ ceil($p * @sorted) - 1 ];
 		my $got = shift @percentiles;
-		# the bucket of the exact value, worked out without shifts
+		# the bucket of the exact value, computed without shifts
 		my ($lower, $upper) = ($exact, $exact + 1);
 		if ($exact >= 8)
 		{

@@ -25,7 +25,7 @@ my $node;
 sub write_clock
 {
 	my ($offset) = @_;
-	# in one step: libfaketime ends a process that reads an empty file
+	# by a rename, because libfaketime ends a process that reads an empty file
 	append_to_file("$clock.new", "$offset\n");
 	rename("$clock.new", $clock) or die $!;
 	return;
@@ -52,7 +52,7 @@ sub set_clock
 	return;
 }
 
-# The monotonic clock is not faked, as it is not changed when a real clock is set.
+# Do not fake the monotonic clock, because setting a real clock does not change it.
 sub start
 {
 	local %ENV = (
@@ -99,7 +99,7 @@ $node->stop('fast');
 set_clock('+0');
 start();
 
-# Freeze the history with an interval in which no further sample is taken.
+# Set sample_interval. With an interval of a minute, the history does not change during the test.
 sub set_interval
 {
 	my $interval = shift;
@@ -198,7 +198,7 @@ foreach my $resolution ('1 second', '2 minutes', '1 day', '0')
 		'postgres',
 		"\\set VERBOSITY sqlstate\nSELECT connpool_history(resolution => '$resolution')",
 		on_error_stop => 1);
-	like($error, qr/22023/, "a resolution of $resolution is refused");
+	like($error, qr/22023/, "connpool_history() rejects a resolution of $resolution");
 }
 
 # --- every hour that passes gets a row
@@ -267,8 +267,8 @@ sub limit_of_limited
 }
 is(limit_of_limited(), 3, 'a session that opens while the clock is ahead sets the policy');
 
-# Open sessions until so many slots are taken, and let one more connection of the role be refused.
-# Return the health after that.
+# Open sessions until $slots slots are taken, test that the server refuses one more connection of
+# the role, and return the health.
 sub health_after_refusal
 {
 	my ($slots, $role) = @_;
@@ -278,7 +278,7 @@ sub health_after_refusal
 		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 		SQL
 	my @fillers = map { session($node, 'filler') } 1 .. $slots - $taken;
-	ok(!connects($node->connstr('postgres') . " user=$role"), "$role is refused");
+	ok(!connects($node->connstr('postgres') . " user=$role"), "the server refuses $role");
 	leave($_) foreach @fillers;
 	return health();
 }
@@ -297,24 +297,26 @@ write_clock('+' . ($seconds - 7200));
 poll_ok(
 	$node,
 	q{SELECT problem LIKE 'the sampler has taken no sample%' FROM connpool_info()},
-	'a sampler that hangs while the clock is set back is reported');
+	'connpool_info() reports a sampler that hangs while the clock is set back');
 kill 'CONT', $sampler;
 set_clock('+' . ($seconds - 7200));
 wait_samples($node, 3);
 isnt(health(), 'unhealthy', 'a refusal before the clock was set back is not recent');
-is(sql($node, <<~'SQL'), 't|t|t', 'a session has its age after the clock was set back');
+is( sql($node,
+		<<~'SQL'), 't|t|t', 'the ages of a session are correct after the clock was set back');
 	SELECT xact_age > '0.2 s', xact_age < '1 min', state_age < '1 min'
 	FROM connpool_sessions
 	WHERE application_name = 'forgotten'
 	SQL
-is(sql($node, <<~'SQL'), 't', 'the oldest transaction has its age after the clock was set back');
+is( sql($node,
+		<<~'SQL'), 't', 'oldest_transaction_seconds is correct after the clock was set back');
 	SELECT current_value BETWEEN 0.2 AND 60
 	FROM get_connection_stats()
 	WHERE metric_name = 'oldest_transaction_seconds'
 	SQL
 leave($forgotten);
 is(health_after_refusal(17, 'limited'),
-	'unhealthy', 'a refusal for another reason after that is recent');
+	'unhealthy', 'a refusal for another reason makes the server unhealthy again');
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 1');
 is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
 my %periods =
@@ -332,7 +334,7 @@ is(sql($node, 'SELECT problem IS NULL FROM connpool_info()'),
 set_clock("+$seconds");
 wait_samples($node, 5);
 
-# --- a restart with the clock set back meanwhile loses nothing
+# --- a restart during which the clock is set back loses nothing
 my $hours = sql($node, <<~'SQL');
 	SELECT count(*)
 	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')
@@ -399,7 +401,7 @@ foreach (
 		'postgres',
 		"\\set VERBOSITY sqlstate\nSELECT connpool_plot($_)",
 		on_error_stop => 1);
-	like($error, qr/22023/, "connpool_plot($_) is refused");
+	like($error, qr/22023/, "connpool_plot($_) raises an error");
 }
 $node->safe_psql('postgres', "SELECT * FROM connpool_plot('$_', '400 years')")
   foreach split /\n/, sql($node, 'SELECT metric_name FROM get_connection_stats()');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Counters, history and alerts are complete after a regular stop and restart, and complete up to
 # the last save after a crash. No damaged file keeps the server from starting. Needs servers that
-# stop and crash, and files that are damaged on purpose.
+# stop and crash, and damaged files.
 # scripts/test: slow, 32 s
 use strict;
 use warnings FATAL => 'all';
@@ -86,10 +86,10 @@ sub make_history
 	poll_ok(
 		$node,
 		q{SELECT status <> 'OK' FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
-		'an alert is raised');
+		'the sampler raises an alert');
 	$held->query_safe('COMMIT');
 	$held->quit;
-	# not yet cleared: alert_clear_after is a minute
+	# the alert stays, because alert_clear_after is a minute
 	wait_samples($node, 3);
 	return;
 }
@@ -107,12 +107,12 @@ sub wait_saved
 make_history();
 my $before = answers();
 $node->stop('fast');
-ok(-f $file, 'a stop writes the file');
+ok(-f $file, 'a fast stop writes the statistics file');
 is(sprintf('%o', (stat $file)[2] & 0777), '600', 'only the owner can read the file');
 $node->start;
 my $after = answers();
 is($after->{$_}, $before->{$_}, "a fast stop keeps $_") foreach sort keys %questions;
-like($before->{queries}, qr/^\d+\|3\|/, 'three statements had failed before the stop');
+like($before->{queries}, qr/^\d+\|3\|/, 'the saved counters include three failed statements');
 my $opened = sql($node, <<~'SQL');
 	SELECT sessions_opened = connections + sessions_closed + sessions_abandoned +
 	       sessions_failed + sessions_killed
@@ -121,7 +121,7 @@ my $opened = sql($node, <<~'SQL');
 is($opened, 't',
 	'sessions opened are those that ended plus those that are open, after a fast stop');
 
-# --- a crash: the state of the last save is restored
+# --- a crash: the server restores the state of the last save
 foreach my $how ('immediate', 'SIGKILL')
 {
 	make_history();
@@ -163,7 +163,10 @@ foreach my $how ('immediate', 'SIGKILL')
 sql($node, "ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
 $node->reload;
 sql($node, 'SELECT connpool_reset()');
-poll_ok($node, 'SELECT last_saved > stats_reset FROM connpool_info()', 'a reset is saved at once');
+poll_ok(
+	$node,
+	'SELECT last_saved > stats_reset FROM connpool_info()',
+	'the saver saves a reset at once');
 $node->stop('immediate');
 $node->start;
 is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
@@ -175,7 +178,7 @@ is( sql($node,
 sql($node, "ALTER SYSTEM RESET connpool_monitor.save_interval");
 $node->reload;
 
-# --- files that cannot be used
+# --- files that the server cannot use
 make_history();
 $node->stop('fast');
 my $whole = slurp_file($file);
@@ -204,15 +207,15 @@ sub unusable
 	my $offset = -s $node->logfile;
 	$node->start;
 	is(log_count($node, "$not_used $reason", $offset),
-		1, "a file that is $name is logged with the reason");
+		1, "the log has the reason why a file $name is not used");
 	is( log_count(
 			$node, qr/DETAIL:  It is kept as "pg_stat\/connpool_monitor.stat.unusable"/, $offset),
 		1,
-		"a file that is $name is logged with its new name");
-	ok(-e "$file.unusable" || -l "$file.unusable", "a file that is $name is kept");
+		"the log has the new name of a file $name");
+	ok(-e "$file.unusable" || -l "$file.unusable", "the server keeps a file $name");
 	is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
-		'0', "a file that is $name restores no counters");
-	is(sql($node, <<~'SQL'), '0', "a file that is $name restores no history");
+		'0', "a file $name restores no counters");
+	is(sql($node, <<~'SQL'), '0', "a file $name restores no history");
 		SELECT count(*)
 		FROM connpool_history(NULL, now() - interval '7 days')
 		WHERE sample_time < date_trunc('minute', pg_postmaster_start_time())
@@ -221,9 +224,9 @@ sub unusable
 	$node->stop('fast');
 	return;
 }
-unusable('empty', 'is truncated', sub { write_file('') });
+unusable('that is empty', 'is truncated', sub { write_file('') });
 unusable(
-	'truncated',
+	'that is truncated',
 	'is damaged: its checksum is wrong',
 	sub { write_file(substr($whole, 0, length($whole) / 2)) });
 unusable(
@@ -231,18 +234,18 @@ unusable(
 	'is damaged: its checksum is wrong',
 	sub { my $bad = $whole; substr($bad, length($bad) / 2, 1) ^= "\x10"; write_file($bad) });
 unusable(
-	'another format',
+	'of another format',
 	'is not one of connpool_monitor',
 	sub { write_file("Lorem ipsum " x 100) });
 unusable(
 	'of a newer version',
 	'was written by a newer version',
 	sub { my $bad = $whole; substr($bad, 8, 1) = "\x63"; write_file($bad) });
-unusable('a directory', 'is no regular file', sub { unlink($file); mkdir($file) });
+unusable('that is a directory', 'is no regular file', sub { unlink($file); mkdir($file) });
 rmdir("$file.unusable");
-unusable('a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) });
+unusable('that is a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) });
 unusable(
-	'large and of another format',
+	'that is large and of another format',
 	'is not one of connpool_monitor',
 	sub {
 		truncate($file, 1 << 40) or die $!;
@@ -250,9 +253,9 @@ unusable(
 		print $out 'x';
 		close $out;
 	});
-unusable('unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
+unusable('that is unreadable', 'cannot be opened: Permission denied', sub { chmod(0, $file) });
 unusable(
-	'a symbolic link to itself',
+	'that is a symbolic link to itself',
 	'cannot be opened: Too many levels of symbolic links',
 	sub { unlink($file); symlink($file, $file) });
 
@@ -299,12 +302,12 @@ cmp_ok(sql($node, <<~'SQL'), '>', '3', 'other metrics get their history');
 is( sql($node,
 		q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
 	'0',
-	'the alerts of a metric that the file does not have are not restored');
+	'a metric that the file does not have gets no alerts');
 is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 'app%'}),
-	'4', 'pools are restored whatever metrics the file has');
+	'4', 'the server restores pools whichever metrics the file has');
 $node->stop('fast');
 
-# --- a valid checksum over invalid content: the whole file is validated before any of it is loaded
+# --- a valid checksum over invalid content: the server validates all parts before it loads any
 # Return the records of a part of the file. In a record, a zero byte precedes the length of a run
 # of zero bytes.
 sub records
@@ -354,15 +357,15 @@ unusable('with records of another size',
 unusable('with a run of zeros that is longer than its record',
 	$strange, sub { write_file(sealed($body =~ s/(\.leak counts \d+\n\+\0)./$1\xff/sr)) });
 unusable(
-	'incomplete inside',
+	'that ends within a part',
 	'has a content that this version cannot read',
 	sub { write_file(sealed(substr($body, 0, -100))) });
 unusable(
-	'too long',
+	'with an extra byte',
 	'has a content that this version cannot read',
 	sub { write_file(sealed($body . 'x')) });
 
-# --- a disk that is full, a file that cannot be written
+# --- a full disk, and a file that the saver cannot write
 write_file($whole);
 $node->start;
 my $offset = -s $node->logfile;
@@ -373,7 +376,7 @@ poll_ok(
 	'connpool_info() reports that the file cannot be written');
 wait_samples($node, 30);    # three seconds, and three attempts
 is(log_count($node, 'WARNING:  connpool_monitor: could not write file', $offset),
-	1, 'a file that cannot be written is logged once');
+	1, 'the saver logs once that it cannot write the file');
 wait_samples($node, 2);
 rmdir("$file.tmp");
 poll_ok(
@@ -383,7 +386,7 @@ poll_ok(
 is( log_count(
 		$node, 'LOG:  connpool_monitor: counters, history and alerts are saved again', $offset),
 	1,
-	'the first save after an error is logged');
+	'the saver logs the first save after an error');
 symlink('/dev/full', "$file.tmp");
 
 for (1 .. 100)
@@ -397,16 +400,16 @@ is( log_count(
 		  . 'No space left on device',
 		$offset),
 	1,
-	'a full disk is logged');
+	'the saver logs a full disk');
 poll_ok(
 	$node,
 	q{SELECT last_save_error IS NULL FROM connpool_info()},
-	'the save is retried after the disk was full');
+	'the saver saves again after the disk was full');
 is( substr(slurp_file($file), 0, 8),
 	substr($whole, 0, 8),
 	'a failed save leaves the previous file intact');
 
-# --- the saver and the sampler are restarted after they were terminated
+# --- the postmaster restarts the saver and the sampler after they were terminated
 foreach my $worker ('saver', 'sampler')
 {
 	my $pid =
@@ -421,7 +424,7 @@ foreach my $worker ('saver', 'sampler')
 }
 $node->stop('fast');
 
-# --- a standby keeps the history of its primary, and no counters of it, then its own
+# --- a standby takes over the history of its base backup and no counters, and then keeps its own
 my $primary = new_node('primary', $settings, allows_streaming => 1);
 $primary->psql('postgres', "SET application_name = 'app primary'; SELECT 1/0");
 $primary->stop('fast');

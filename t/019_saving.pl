@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Saving every second does not delay samples, even with 5,000 pools and a full history. Needs a
-# file that is constructed, because a real history would take a year to fill.
+# Saving every second does not delay samples, even with 5,000 pools and a full history. Constructs
+# the file, because a real history would take a year to fill.
 # scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';
@@ -88,16 +88,17 @@ is(sql($node, <<~"SQL"), 't', 'no sample is late by an interval');
 	FROM (SELECT sample_time, lag(sample_time) OVER (ORDER BY sample_time) AS before
 	      FROM connpool_history('total_connections', '$since', clock_timestamp(), '1 s')) s
 	SQL
-is(sql($node, 'SELECT samples_missed FROM connpool_info()'), $missed, 'no sample is missed');
+is(sql($node, 'SELECT samples_missed FROM connpool_info()'),
+	$missed, 'the sampler misses no sample');
 
 my $count_pools =
   q{SELECT count(*), sum(queries) FROM connpool_pools WHERE application_name LIKE 'pool %'};
 my $pools = sql($node, $count_pools);
 $node->stop('fast');
 $node->start;
-is(sql($node, $count_pools), $pools, 'all pools are restored');
+is(sql($node, $count_pools), $pools, 'a restart restores all pools and their statements');
 
-# --- fewer slots than saved pools: the rest is merged into (other), and no count is lost
+# --- with fewer slots than saved pools, the other pools are merged into (other) with their counts
 my $total = sql($node, 'SELECT sum(queries) FROM connpool_pools');
 sql($node, 'ALTER SYSTEM SET connpool_monitor.max_pools = 10');
 $node->restart;
@@ -105,7 +106,7 @@ my ($after, $used) = split /\|/,
   sql($node, 'SELECT (SELECT sum(queries) FROM connpool_pools), pools_used FROM connpool_info()');
 cmp_ok($after, '>=', $total, 'a restart with a smaller max_pools loses no statement');
 cmp_ok($after, '<', $total + 20, 'a restart with a smaller max_pools adds no statement');
-cmp_ok($used, '<=', 10, 'no more pools are used than max_pools');
+cmp_ok($used, '<=', 10, 'after that restart at most max_pools pools are used');
 is(sql($node, <<~'SQL'), 't', 'pools and histogram have the same number of statements');
 	SELECT (SELECT sum(queries) FROM connpool_query_histogram) -
 	       (SELECT sum(queries) FROM connpool_pools) BETWEEN -1 AND 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # The state machine of alerts agrees with a second implementation in Perl over series of 100,000
 # samples, with spikes, steps, ramps, gaps, unknown values, thresholds that change and metrics that
-# become silent while an alert is raised. The Perl model keeps points in time where the C code
-# keeps timers. Compiles the state machine alone, which needs no server.
+# become silent while an alert is raised. The Perl model stores points in time, and the C code
+# timers. Compiles the state machine alone, which needs no server.
 # scripts/test: slow, 14 s
 use strict;
 use warnings FATAL => 'all';
@@ -17,7 +17,7 @@ my $alerts = compile_unit('alerts', 'rules/alerts', 'rules/catalogue');
 my $state = 7;
 sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
 
-# Return samples of a kind, each as [elapsed, value, warning, critical, silent].
+# Return $count samples of a pattern, each as [elapsed, value, warning, critical, silent].
 sub series
 {
 	my ($kind, $count) = @_;
@@ -135,7 +135,7 @@ foreach my $case (
 {
 	my ($metric, $low_is_bad, $kind, $after, $clear, $repeat) = @$case;
 	my @series = series($kind, 100_000);
-	# WARNING is reached first even if low values are bad
+	# a value reaches WARNING before CRITICAL even if low values are bad
 	($_->[2], $_->[3]) = ($_->[3], $_->[2]) foreach $low_is_bad ? @series : ();
 	unlink($input);
 	append_to_file($input, join('', map { "@$_\n" } @series));
@@ -148,9 +148,8 @@ foreach my $case (
 		"$metric, $kind: $transitions transitions in 100,000 samples agree with the model")
 	  or
 	  diag("sample $first (@{ $series[$first] }): got $got[$first], expected $expected[$first]");
-	cmp_ok(
-		$transitions, '>',
-		$kind eq 'spikes' && $after ? -1 : 10,
-		"$metric, $kind: the series has transitions");
+	my $least = $kind eq 'spikes' && $after ? 0 : 11;
+	cmp_ok($transitions, '>=', $least,
+		"$metric, $kind: the series has at least $least transitions");
 }
 done_testing();

@@ -77,7 +77,7 @@ sub application_end
 
 sub application { return application_end(application_start(@_)); }
 
-# Start a PgBouncer in front of a cluster. The object has host and port as a cluster has.
+# Start a PgBouncer in front of a cluster. The result has the methods host and port of a cluster.
 sub start_pooler
 {
 	my ($node, %settings) = @_;
@@ -108,7 +108,7 @@ sub start_pooler
 		'Application::Pooler');
 }
 
-# Start a PgBouncer that does not run.
+# Start a PgBouncer that start_pooler() has configured and that does not run.
 sub restart_pooler
 {
 	my ($pooler) = @_;

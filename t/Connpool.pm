@@ -24,9 +24,9 @@ our @EXPORT =
 	*PostgreSQL::Test::Cluster::usleep = sub { Time::HiRes::usleep($_[0] / 5) };
 }
 
-# Return a cluster that samples ten times a second, with the extension created in the database
-# postgres. $settings are added to its configuration. Options: preload (default: both
-# libraries), allows_streaming, stopped, no_extension.
+# Return a cluster that takes ten samples a second, with the extension in the database postgres and
+# with $settings in its configuration. Options: preload (default: both libraries),
+# allows_streaming, stopped, no_extension.
 sub new_node
 {
 	my ($name, $settings, %options) = @_;
@@ -96,7 +96,7 @@ sub wait_samples
 	my $target = $node->safe_psql('postgres', "SELECT samples + $count FROM connpool_info()");
 
 	$node->poll_query_until('postgres', "SELECT samples >= $target FROM connpool_info()")
-	  or die 'the sampler does not sample';
+	  or die 'the sampler takes no samples';
 	return;
 }
 
@@ -148,7 +148,7 @@ sub leave
 	return;
 }
 
-# Return a regular expression of parts that are joined by spaces, for texts longer than a line.
+# Return a regular expression of parts, joined by spaces, for texts longer than a line.
 sub pattern
 {
 	my $text = join ' ', @_;
@@ -176,10 +176,10 @@ sub compile_unit
 	return $program;
 }
 
-# Return a query for the members of the extension in a database, except the row types, which 17
-# does not list: the object, the rights of roles other than its owner (17 added one to those of
-# the owner), its comment, its columns and, if the option definitions is set, its definition.
-# Definitions can be compared only between servers that print them alike.
+# Return a query for the members of the extension in a database: the object, the privileges of
+# roles other than its owner, its comment, its columns and, with the option definitions, its
+# definition, which only servers of one version print alike. Leaves out row types, which PostgreSQL
+# 17 does not list, and the owner's privileges, to which it added MAINTAIN.
 sub extension_members
 {
 	my (%options) = @_;
@@ -209,8 +209,8 @@ sub extension_members
 		SQL
 }
 
-# Return true if psql can connect. The query is an argument: writing it to the standard input of
-# a psql that was refused and has exited would fail.
+# Return true if psql can connect. Passes the query as an argument, because writing it to the
+# standard input would fail if the server refuses psql, which then exits.
 sub connects
 {
 	my ($conninfo) = @_;

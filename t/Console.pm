@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Simulated consoles: of versions of PgBouncer that are not installed, with the columns of each
-# release's source, and consoles that misbehave. Tests use a real PgBouncer where it can show the
-# case.
+# Simulated consoles: those of PgBouncer versions that are not installed, with the columns that the
+# source of each release has, and those that misbehave. Tests use a real PgBouncer for all other
+# cases.
 package Console;
 
 use strict;
@@ -58,7 +58,7 @@ sub stat_columns
 		map({ "avg_$_" } @assignment, @counts, qw(recv sent), @rest));
 }
 
-# Return columns and rows, made from hashes; columns that a hash lacks are 0.
+# Return columns and rows. Each row is given as a hash; columns that the hash lacks are 0.
 sub table
 {
 	my ($columns, @rows) = @_;
@@ -85,7 +85,7 @@ sub answers
 	};
 }
 
-# of this process, by query: making those of a hundred thousand rows takes seconds
+# answers by query, cached because building one with a hundred thousand rows takes seconds
 my %messages;
 
 sub message { my ($type, $body) = @_; return $type . pack('N', length($body) + 4) . $body; }
@@ -102,8 +102,8 @@ sub rows_message
 	return $text . message('C', "SHOW\0") . ready();
 }
 
-# Listen on a Unix socket as host and port do. What it answers is a hash as above, or how it
-# misbehaves.
+# Start a console that listens on the Unix socket of the methods host and port. $answers is a hash
+# as from answers(), or the name of a fault that reply() and serve() simulate.
 sub new
 {
 	my ($class, $answers) = @_;
@@ -167,7 +167,7 @@ sub serve
 	return;
 }
 
-# Let the client in, and then send a byte a second until it closes the connection.
+# Send the messages that accept the client, one byte a second, without a final ReadyForQuery.
 sub trickle
 {
 	my ($client) = @_;
@@ -190,7 +190,7 @@ sub reply
 	  . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
 	  if $answers eq 'welcome' && !$is_open;
 	return message('R', pack('N', 10) . "SCRAM-SHA-256\0\0") if $answers eq 'scram' && !$is_open;
-	# libpq computes two thousand million hashes in one call
+	# libpq computes two billion hashes in one call
 	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000")
 	  if $answers eq 'scram' && $bytes =~ /^p.*r=([^,]+)/s;
 	return message('R', pack('N', 0)) . message('S', "server_version\0001.0/bouncer\0") . ready()
@@ -206,7 +206,7 @@ sub reply
 	  join('', map { message('S', "parameter_$_\0" . 'x' x 100 . "\0") } 1 .. 15000)
 	  . rows_message([ ['version'], ['PgBouncer 1.18.0'] ])
 	  if $answers eq 'parameters';
-	# a hundred megabytes of rows without an end
+	# a hundred megabytes of rows, and no CommandComplete
 	return message('T',
 		pack('n', 1) . "version\0" . pack('NnNnNn', 0, 0, 25, 65535, 4294967295, 0))
 	  . message('D', pack('nN', 1, 1000) . 'x' x 1000) x 100000

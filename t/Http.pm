@@ -39,7 +39,7 @@ sub get
 	return $answer;
 }
 
-# Send a request with a Host header of the caller, which HTTP::Tiny does not allow.
+# Send a request with the caller's Host header, which HTTP::Tiny does not allow.
 sub get_as
 {
 	my ($port, $path, %headers) = @_;
@@ -74,7 +74,7 @@ sub metric
 	return $sum;
 }
 
-# Return the sum of a family's series as soon as it is the expected one, else the last one read.
+# Wait until the sum of a family's series is the expected one. Returns the last sum.
 sub metric_reaching
 {
 	my ($port, $family, $expected) = @_;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# A client that sends single messages of the protocol, which libpq cannot: it can pause between
-# Execute and Sync, fetch a portal in parts, and name portals that do not exist. It supports trust
-# authentication over a Unix socket.
+# A client that sends single messages of the protocol, which libpq cannot do. It can pause between
+# Execute and Sync, fetch a portal in parts, and name portals that do not exist. It supports only
+# trust authentication over a Unix socket.
 package Wire;
 
 use strict;
@@ -65,7 +65,7 @@ sub read_until
 	return join(' ', @seen);
 }
 
-# Messages of the extended protocol. They are sent without reading an answer.
+# Send a message of the extended protocol, without reading an answer.
 sub parse
 {
 	my ($self, $name, $sql) = @_;

@@ -6,10 +6,10 @@
  * A slow or hostile console can make a call of libpq take arbitrarily long and use arbitrarily
  * much memory. libpq therefore runs in this separate process, without shared memory, and the
  * worker kills the process if a round takes too long. After the worker has ended, this process
- * exits when it reads the end of its standard input, or if it is in a round, when an alarm fires.
+ * exits when it reads the end of its standard input or, during a round, when an alarm fires.
  *
- * Standard input and output are connected to the worker (wire.h). Standard error is inherited, so
- * that libpq's warning about a password file with wrong permissions reaches the server log.
+ * Standard input and output are connected to the worker (wire.h). Standard error is that of the
+ * server, so that libpq's warning about the permissions of a password file reaches its log.
  */
 #include <errno.h>
 #include <signal.h>
@@ -26,7 +26,7 @@
 #define MAX_MEMORY (256 * 1024 * 1024)
 #define MAX_DESCRIPTORS 65536
 
-/* Set a limit. Ignore errors, because session.c, which counts bytes, is the first defence. */
+/* Set a limit. Ignore errors, because session.c, which counts bytes, is the first defense. */
 static void
 set_limit(int resource, rlim_t max)
 {
@@ -46,7 +46,7 @@ limit_resources(void)
 #endif
 }
 
-/* Close the files and sockets that were inherited from the server. */
+/* Close the files and sockets that the process has inherited from the server. */
 static void
 close_descriptors(void)
 {

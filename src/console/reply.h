@@ -15,7 +15,7 @@ extern void cpm_reply_asking(void);
 /* Send the answer to one query. */
 extern void cpm_reply_table(const PGresult *result);
 
-/* Report a failure of that type with its reason, and exit. */
+/* Report a failure of the given type with its reason, and exit. */
 extern void cpm_reply_failure(CpmMessageType type, const char *text) __attribute__((noreturn));
 
 #endif							/* CPM_REPLY_H */

@@ -4,8 +4,8 @@
  *		Queries one console of PgBouncer over one connection.
  *
  * libpq stores rows, notifications and parameter values, so a console that sends them endlessly
- * would exhaust memory. All received bytes are therefore counted, starting with the connection
- * attempt, and the process exits if there are too many.
+ * would exhaust memory. This file therefore counts all received bytes, from the connection attempt
+ * on, and exits if there are too many.
  *
  * This file has no timeouts, because a single call of libpq may block: a name lookup, or a SCRAM
  * exchange whose iteration count the console chooses. The worker kills this process instead.
@@ -21,9 +21,9 @@
 #include "console/session.h"
 #include "libpq-fe.h"
 
-#define MAX_OTHER_BYTES (1024 * 1024)	/* bytes received while connecting, and those of a round
-										 * that are in no answer */
-#define LIBPQ_BUFFER_SIZE (16 * 1024)	/* of libpq's input buffer, initially */
+#define MAX_OTHER_BYTES (1024 * 1024)	/* limit of bytes received while connecting, and of those
+										 * in a round that belong to no answer */
+#define LIBPQ_BUFFER_SIZE (16 * 1024)	/* initial size of libpq's input buffer */
 #define MAX_KEYWORDS 64
 
 /* By CpmQuestion. */
@@ -70,10 +70,10 @@ unread_bytes(void)
 }
 
 /*
- * Add a lower bound of the bytes that libpq has just read to bytes; "before" is the number of
- * unread bytes before it read. The exact number is unknown, because more bytes may have arrived
- * since. If the unread bytes became fewer, libpq has read at least the difference. Otherwise it
- * has read at least what was unread, up to the size of its buffer.
+ * Increase "bytes" by a lower bound of the bytes that libpq has just read. "before" is the number
+ * of unread bytes before it read. The exact number is unknown, because more bytes may have arrived
+ * since. If there are fewer unread bytes now, libpq has read at least the difference. Otherwise it
+ * has read at least all that were unread, up to the size of its buffer.
  */
 static void
 count_bytes(int before)
@@ -87,9 +87,9 @@ count_bytes(int before)
 }
 
 /*
- * Start to connect. The database is "pgbouncer" unless the conninfo names another, and the default
- * application_name is the extension's. Ignores a password in the conninfo, see base/pooler_list.c,
- * and settings beyond MAX_KEYWORDS. Returns NULL if out of memory.
+ * Start connecting. The database is "pgbouncer" unless the conninfo names another, and the default
+ * application_name is the extension's. Ignores a password in the conninfo (see base/pooler_list.c)
+ * and settings beyond MAX_KEYWORDS. Returns NULL if out of memory; exits if conninfo is invalid.
  */
 static PGconn *
 start_connection(const char *conninfo)
@@ -234,7 +234,7 @@ ask(const char *question)
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		give_up(PQresultErrorMessage(result)[0] ? PQresultErrorMessage(result) :
 				"it did not answer with rows");
-	/* bytes that are in no answer are notices, or parameter values, which libpq stores */
+	/* all other bytes are notices, or parameter values, which libpq stores */
 	answer_bytes += (int64_t) PQresultMemorySize(result);
 	if (bytes - answer_bytes > MAX_OTHER_BYTES)
 		give_up("it sends more than it was asked for: is it PgBouncer?");

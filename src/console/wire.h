@@ -4,8 +4,8 @@
  *		The messages between the PgBouncer worker and the processes that query the consoles.
  *
  * The worker shares a pair of sockets with each process. In each round it sends a CpmRequest, and
- * the process replies with messages that consist of a CpmMessageHeader and a body. Structs are
- * sent as they are in memory, because both ends run on one machine and the process checks that it
+ * the process replies with messages that consist of a CpmMessageHeader and a body. Both send
+ * structs as they are in memory, because they run on one machine and the process checks that it
  * has the worker's version. The worker validates every message, because a hostile server at the
  * configured address might take over the process through a bug in libpq.
  */
@@ -55,9 +55,9 @@ typedef struct CpmMessageHeader
 } CpmMessageHeader;
 
 /*
- * The start of a table's body. After it come the column names, then the values row by row. Each
- * name or value is a length in four bytes, that number of bytes and a zero byte. NULL is the
- * length CPM_NULL_LENGTH, with nothing after it.
+ * The start of a table's body. The column names follow, then the values row by row. Each name or
+ * value consists of its length in four bytes, that number of bytes and a zero byte. NULL is only
+ * the length CPM_NULL_LENGTH.
  */
 typedef struct CpmTableHeader
 {

@@ -4,17 +4,17 @@
  *		A slot for each backend, in which it counts its statements and transactions.
  *
  * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
- * at the index of its PGPROC: counting is a load, an addition and a store. Readers take no lock.
+ * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
  *
- * A slot's counters are never set back, even if another session occupies it, so their sum over all
- * slots is the server's total. A session's own counts, and those in its present pool, are the
+ * No session sets a slot's counters back, not even a new occupant of the slot, so their sum over
+ * all slots is the server's total. A session's own counts, and those in its present pool, are the
  * difference from a base: the counters when it opened or entered the pool. A session that leaves a
  * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
- * The maximum of a period is not the difference of two maxima. So a maximum is stored in one word
- * with the number of its period (a tick or the epoch of a reset), and the owner of the slot starts
- * it again at zero in a new period.
+ * The maximum of a period is not the difference of two maxima. So one word stores a maximum with
+ * the number of its period (a tick or the epoch of a reset), and the owner of the slot starts
+ * again at zero in a new period.
  */
 #include "postgres.h"
 
@@ -39,13 +39,13 @@
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 #define NO_POOL (-1)
-#define FAILED_WAITS 4			/* waits for locks whose failure a slot remembers */
+#define FAILED_WAITS 4			/* failed waits for locks that a slot keeps */
 #define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
 
 /* A failed wait. The owner of the slot writes it; readers check "since" before and after. */
 typedef struct FailedWait
 {
-	pg_atomic_uint64 since;		/* when it began, a TimestampTz; 0: none */
+	pg_atomic_uint64 since;		/* TimestampTz of its beginning; 0: none */
 	pg_atomic_uint64 error;		/* its SQLSTATE, and WAIT_WAS_FATAL if it ended the session */
 } FailedWait;
 
@@ -68,7 +68,7 @@ typedef struct Slot
 	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
 	uint64		owner;			/* cpm_pool_owner() of the role and database */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
-	char		role[NAMEDATALEN];	/* whose name the pool lacks if it is "(other)" */
+	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
@@ -88,8 +88,8 @@ typedef struct Slots
 } Slots;
 
 /*
- * The counts of a slot fill a cache line. They are in an array of their own, so that summing them
- * over all slots, as every sample does, reads consecutive memory.
+ * The counts of a slot fill a cache line. They are in a separate array, because every sample sums
+ * them over all slots and then reads consecutive memory.
  */
 typedef struct SlotCounts
 {
@@ -113,7 +113,7 @@ static SlotCounts *slot_counts; /* by slot; follows the slots in shared memory *
 /* of this process */
 CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
 static Slot *mine;				/* NULL while this process has no slot */
-static CpmPoolName my_pool;		/* of the pool that it is in, or enters now */
+static CpmPoolName my_pool;		/* name of the pool that the session is in or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
 static int	last_failed_wait;	/* index in the slot */
@@ -164,7 +164,7 @@ cpm_slots_attach(void *memory, bool is_new)
 	}
 }
 
-/* Return a maximum in microseconds, or 0 if it is of another period. */
+/* Return a maximum in microseconds, or 0 if it belongs to another period. */
 static int64
 max_value(pg_atomic_uint64 *max, uint32 period)
 {
@@ -213,8 +213,8 @@ add_buckets_to_pool(void)
 }
 
 /*
- * Add to the pool what the session has counted since it entered the pool. Call in a transfer, and
- * set a new base or close the slot before ending it.
+ * Add the counts of the session since it entered the pool to the pool. Call in a transfer, and set
+ * a new base or close the slot before ending it.
  */
 static void
 add_counts_to_pool(void)
@@ -243,8 +243,8 @@ remember_pool(CpmPoolRef ref)
 /*
  * Begin a transfer, enter the pool named in my_pool and return the pool's index. If that is
  * "present", the session is in the pool already and does not enter it again, because the pool's
- * peak would count the session twice. end_transfer() ends the transfer. Sets *locked to true if
- * the lock of counters/pool_table is now held.
+ * peak would count the session twice. Sets *locked to true if the caller now holds the lock of
+ * counters/pool_table. end_transfer() ends the transfer and releases the lock.
  */
 static int
 begin_transfer_into_pool(int present, bool *locked)
@@ -270,7 +270,7 @@ begin_transfer_into_pool(int present, bool *locked)
 	cpm_transfer_begin();
 	if (ref.index != present)
 		(void) cpm_pool_enter(ref);
-	/* do not remember "(other)": the pool that was looked up may have a slot next time */
+	/* do not remember "(other)", because the pool in my_pool may get a slot next time */
 	if (ref.index != CPM_OTHER_POOL)
 		remember_pool(ref);
 	return ref.index;
@@ -286,7 +286,7 @@ end_transfer(bool locked)
 
 /*
  * Set the application of my_pool from the application_name that pg_stat_activity shows for this
- * process. Returns true if this makes my_pool another pool.
+ * process. Returns true if the application of my_pool has changed.
  */
 static bool
 name_pool(void)
@@ -374,7 +374,7 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* a session in "(other)" goes on, because the pool of its name may get a slot now */
+	/* a session in "(other)" continues, because the pool of its name may get a slot now */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
@@ -439,7 +439,7 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 	since = (uint64) get_timeout_start_time(DEADLOCK_TIMEOUT);
 	if (pg_atomic_read_u64(&failed->since) == since)
 	{
-		/* the error was caught and raised again, or this is a later error */
+		/* the entry exists: the error was caught and raised again, or this is a later error */
 		if (pg_atomic_read_u64(&failed->error) == 0)
 			pg_atomic_write_u64(&failed->error, error);
 		return;
@@ -684,7 +684,7 @@ cpm_slot_has_duty(int proc_number, int pid)
 		pg_atomic_read_u32(&slots->slot[proc_number].duties) != 0;
 }
 
-/* Prefetch the buckets that a session uses. Reads the slot, which must be prefetched before. */
+/* Prefetch the buckets that a session uses. Reads the slot, so prefetch that first. */
 static void
 prefetch_buckets(int proc_number)
 {
@@ -719,7 +719,7 @@ cpm_slot_prefetch(int proc_number)
 	cpm_prefetch(&slot_counts[proc_number]);
 }
 
-/* Return the difference, or 0 if a transfer has raised the base after the count was read. */
+/* Return the difference; 0 if a transfer raised the base after the caller read the count. */
 static uint64
 counted_since(uint64 count, uint64 base)
 {

@@ -36,15 +36,15 @@ typedef struct CpmSlotCounters
 } CpmSlotCounters;
 
 /*
- * This process's own slot, in local memory. Statements read the first cache line, and of the
- * second one usually only the first word, because names are short.
+ * State of this process's own slot, in local memory. A statement reads the first cache line and
+ * usually only the first word of the second one, because names are short.
  */
 typedef struct CpmOwnSlot
 {
 	CpmSlotCounters *counters;	/* in shared memory; NULL while this process has no slot */
 	pg_atomic_uint64 *count;	/* in shared memory: CPM_COUNTS counts, then CPM_TICK_INDEX and
 								 * CPM_TOUCHED_INDEX */
-	const char *shown_name;		/* the application_name that pg_stat_activity shows */
+	const char *shown_name;		/* application_name as pg_stat_activity shows it */
 	uint64		longest_us;		/* the longest statement of last_tick */
 	uint32		last_tick;		/* the last tick in which a statement ended; 0 for none */
 	int			last_word;		/* index of the 8-byte word in which application_name ends */
@@ -58,12 +58,12 @@ StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a cach
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
 
 /*
- * After the counts of a slot: the number of the current tick, which is there because a statement
- * writes that cache line anyway. cpm_slots_next_tick() writes it.
+ * The number of the current tick follows the counts of a slot, because a statement writes that
+ * cache line anyway. cpm_slots_next_tick() writes the number.
  */
 #define CPM_TICK_INDEX CPM_COUNTS
 
-/* After that: a bit for each octave of buckets used since the session entered its pool. */
+/* A word follows with a bit for each octave of buckets used since the session entered its pool. */
 #define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 extern Size cpm_slots_size(void);
@@ -71,23 +71,26 @@ extern void cpm_slots_attach(void *memory, bool is_new);
 
 /*
  * Open the calling backend's slot after authentication, and close it when the process exits. Call
- * the functions that follow only in between. None raises an error. Opening the slot and changing
- * pools may take the lock of counters/pool_table; these and closing may wait for up to 20 ms
- * (cpm_transfers_wait_for_pause()).
+ * the functions that follow only in between, unless noted otherwise. None raises an error. Opening
+ * the slot and changing pools may take the lock of counters/pool_table. Opening, changing pools
+ * and closing may wait for up to 20 ms (cpm_transfers_wait_for_pause()).
  */
 extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
 
-/* Move the session to the pool of its present application_name, if that has changed. */
+/* Move the session to the pool of its application_name, if that has changed. */
 extern void cpm_slot_change_pool(TimestampTz now);
 
-/* Make the next statement look up the session's pool again: application_grouping has changed. */
+/*
+ * Make the next statement look up the session's pool again, because application_grouping has
+ * changed. Has no effect in a process without a slot.
+ */
 extern void cpm_slot_recheck_pool(void);
 
 /* Set the policy of the session and of its pool, because its settings have changed. */
 extern void cpm_slot_set_policy(const CpmPolicy *policy);
 
-/* Add uses of a feature by the session to its pool. Takes no lock. */
+/* Count uses of a feature in the session's pool. Takes no lock. */
 extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now);
 
 /*
@@ -97,10 +100,10 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
 extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 
 /*
- * If the session's last wait for a heavyweight lock failed, record that, with the error that is
- * being reported. sqlstate is 0 if an exception block has caught the error; is_fatal: it ends the
- * session. Later errors of the session do not change what is recorded. Takes no lock, so may be
- * called while LWLocks are held.
+ * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
+ * present error; 0 if an exception block has caught it. is_fatal is true if the error ends the
+ * session. Later errors of the session do not change the record. Takes no lock, so callers may
+ * hold LWLocks.
  */
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
@@ -117,10 +120,10 @@ cpm_slot_is_open(void)
 }
 
 /*
- * Return true if the application_name that pg_stat_activity shows for this process is still the
- * one from which its pool was determined. Compares the strings and not their addresses, because a
- * new value may be at the address of the old one. Reading whole words is safe because both buffers
- * have NAMEDATALEN bytes.
+ * Return true if pg_stat_activity still shows the application_name from which this process has
+ * determined its pool. Compares the strings and not their addresses, because a new value may be at
+ * the address of the old one. Reading whole words is safe because both buffers have NAMEDATALEN
+ * bytes.
  */
 static inline bool
 cpm_slot_is_in_its_pool(void)
@@ -159,7 +162,7 @@ cpm_slot_count(CpmCount count, uint64 amount)
 	cpm_slot_add(&cpm_own_slot.count[count], amount);
 }
 
-/* Count a statement that has ended. Must stay at a few dozen instructions. */
+/* Count a statement that has ended. Must not take more than a few dozen instructions. */
 static inline void
 cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 {
@@ -178,7 +181,7 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 		cpm_slot_raise_max(tick, elapsed_us);
 }
 
-/* Return the names of the session: those of its pool, but with its ungrouped application_name. */
+/* Return the name of the session's pool, but with its ungrouped application_name. */
 extern CpmPoolName cpm_slot_session_name(void);
 
 /*
@@ -188,7 +191,7 @@ extern CpmPoolName cpm_slot_session_name(void);
 
 /*
  * Return the counts or the histogram of all sessions since the server started, plus those loaded
- * at startup. They never fall.
+ * at startup. They never decrease.
  */
 extern CpmQueryCounts cpm_slots_counts(void);
 extern void cpm_slots_histogram(CpmHistogram *histogram);
@@ -216,24 +219,25 @@ extern uint32 cpm_slots_tick(void);
  */
 extern int64 cpm_slots_tick_max_us(uint32 tick);
 
-/* Begin the next tick. Called by the sampler and by resets only. */
+/* Begin the next tick. Only the sampler and resets call this. */
 extern void cpm_slots_next_tick(void);
 
 /*
- * Copy the session whose PGPROC has that number. Returns false if there is none, or if its process
- * was stopped while it was changing the slot.
+ * Copy the session whose PGPROC has the given number. Returns false if there is none, or if its
+ * process was stopped while it was changing the slot.
  */
 extern bool cpm_slot_session(int proc_number, CpmSlotSession *session);
 
 /*
- * Return the index of the pool of the session with that PGPROC and pid, or -1. Cheaper than
+ * Return the index of the pool of the session with the given PGPROC and pid, or -1. Cheaper than
  * cpm_slot_session().
  */
 extern int	cpm_slot_pool(int proc_number, int pid);
 
 /*
- * Copy the name of that session's role, and whether it is a superuser or a member of
- * pg_read_all_data. Returns false if the session has no slot. role has room for NAMEDATALEN bytes.
+ * Copy the name of the session's role to role, which has NAMEDATALEN bytes, and set *is_trusted to
+ * true if the role is a superuser or a member of pg_read_all_data. Returns false if the session
+ * has no slot.
  */
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
@@ -244,9 +248,9 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
 extern int	cpm_slot_count_of_owner(uint64 owner);
 
 /*
- * Return true if the wait of that PGPROC for a heavyweight lock failed which began at "since", as
- * PostgreSQL recorded it, and set *failed. A slot remembers its last four failed waits, also after
- * the session has ended.
+ * Return true and set *failed if the wait for a heavyweight lock that the given PGPROC began at
+ * "since", as PostgreSQL recorded that time, has failed. A slot keeps its last four failed waits,
+ * even after the session has ended. The library must be preloaded.
  */
 typedef struct CpmFailedWait
 {
@@ -259,22 +263,22 @@ extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWa
 /* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 
-/* Return the number of slots, which have the PGPROC numbers from 0 up. */
+/* Return the number of slots. A slot has the number of its PGPROC, and numbers start at 0. */
 extern int	cpm_backend_slots(void);
 
 /*
- * Prefetch a slot that will be read soon, and the buckets of a slot that an earlier call
- * prefetched. Call it with ascending numbers; those beyond the last slot are ignored. The library
+ * Prefetch a slot that the caller will read soon, and the buckets of a slot that an earlier call
+ * prefetched. Call it with ascending numbers; it ignores numbers beyond the last slot. The library
  * must be preloaded.
  */
 extern void cpm_slot_prefetch(int proc_number);
 
 /*
- * Add to pools_by_index[i] the counts that the session still holds in its slot, where i is the
+ * Add the counts that the session still holds in its slot to pools_by_index[i], where i is the
  * index of its present pool. To get a sum that is consistent with the pools' own counters, call
- * this between two calls of cpm_transfers_are_done(). The second function adds counts without
- * histograms and never a negative amount, so callers may use it without that check. The library
- * must be preloaded.
+ * this between two calls of cpm_transfers_are_done(). The second function adds no histogram and
+ * never a negative amount, so callers may use it without that check. The library must be
+ * preloaded.
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);

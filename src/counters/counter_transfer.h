@@ -27,8 +27,8 @@ extern void cpm_transfer_end(void);
 extern bool cpm_transfers_are_done(uint64 *count);
 
 /*
- * Ask sessions to begin no transfer for up to 20 ms, or end that pause, also for other readers
- * that asked for it. Used by readers that transfers have forced to retry.
+ * Ask sessions to begin no transfer for up to 20 ms, or end that pause, even if other readers have
+ * asked for it too. Readers call these if transfers have forced them to retry.
  */
 extern void cpm_transfers_pause(void);
 extern void cpm_transfers_resume(void);

@@ -4,8 +4,8 @@
  *		Counters as of a minute ago, to compute the metrics of the last minute.
  *
  * The sampler writes a ring of snapshots that are about a second apart. Readers take no lock: they
- * copy an entry and then check whether the sampler has overwritten it meanwhile. The first
- * snapshot is that of the server's start.
+ * copy an entry and then check whether the sampler has overwritten it meanwhile. The postmaster
+ * writes the first snapshot when the server starts.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 /* Written by the sampler, and by the postmaster at startup. */
 typedef struct MinuteRing
 {
-	pg_atomic_uint64 next;		/* the number of snapshots ever kept */
+	pg_atomic_uint64 next;		/* number of the next snapshot, from 0 */
 	CpmCounters entry[RING_ENTRIES];	/* snapshot n is at n % RING_ENTRIES */
 } MinuteRing;
 
@@ -57,7 +57,7 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 	uint64		number = pg_atomic_read_u64(&ring->next);
 	TimestampTz newest = ring->entry[(number - 1) % RING_ENTRIES].at;
 
-	/* if the clock was set back, keep the snapshot rather than wait until the clock catches up */
+	/* if the clock was set back, store a snapshot rather than wait until the clock catches up */
 	if (now->at >= newest && now->at - newest < KEEP_EVERY_US)
 		return;
 	/* readers must see that "next" passed the oldest entry before they see that entry change */

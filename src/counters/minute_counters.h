@@ -22,8 +22,8 @@ extern Size cpm_minute_counters_size(void);
 extern void cpm_minute_counters_attach(void *memory, bool is_new);
 
 /*
- * Keep a snapshot, unless the last one is less than about a second old. The sampler only, at every
- * sample.
+ * Store a snapshot, unless the last one is less than about a second old. Only the sampler calls
+ * this, at every sample.
  */
 extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 

@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.c
- *		Counters that never fall while the server runs, for clients that compute rates.
+ *		Counters that never decrease while the server runs, for clients that compute rates.
  *
- * Pools are evicted, and only twenty of them have a series of their own. counters/pool_retained
- * keeps the counts that databases and the series "other" would otherwise lose. A pool's series
+ * New pools evict old ones, and only twenty pools have a series of their own. The counts that
+ * databases and the series "other" would lose are in counters/pool_retained. A pool's series
  * begins at zero when the pool gets it, so that all series together contain each statement once.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
- * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets one. It takes the place of a pool
- * that was unused for that long, or that did less than half as much as the new one.
+ * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets a series. It replaces a pool that was
+ * unused for that long, or that was less than half as active.
  *
- * The lock of counters/pool_table guards all state, because pools are evicted under it. Counters
- * restart at zero at a reset, and after a crash: the counts loaded then are subtracted as a base.
+ * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
+ * zero at a reset, and after a crash, when readers subtract the loaded counts as a base.
  */
 #include "postgres.h"
 
@@ -35,7 +35,7 @@
 
 #define MAX_TRIES 3
 
-/* A copy of what a read needs of counters/pool_retained after it has released the lock. */
+/* A copy of the state in counters/pool_retained that a read needs after it releases the lock. */
 typedef struct RetainedCopy
 {
 	int			databases;
@@ -45,14 +45,14 @@ typedef struct RetainedCopy
 } RetainedCopy;
 
 /*
- * Written under the lock of counters/pool_table, or by the postmaster at startup. "reads" and
- * "was_restarted" are also read without it.
+ * Written under the lock of counters/pool_table, or by the postmaster at startup. Some readers of
+ * "reads" and "was_restarted" do not take the lock.
  */
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
 	uint64		replaced_at;	/* number of the sample at which a pool last got a series */
-	uint64		marked_at;		/* number of the sample at which the marks were set */
+	uint64		marked_at;		/* number of the sample of the last mark_pools() */
 	bool		was_restarted;	/* after a crash, with a base other than zero */
 	CpmMonotonicTotals base;	/* loaded after a crash; not part of any counter */
 } MonotonicState;
@@ -146,7 +146,7 @@ pool_at(int index)
 	return &cpm_retained()->pool[index];
 }
 
-/* Return how far the count exceeds the base, or 0 if it does not. */
+/* Return the count less the base, or 0 if that is negative. */
 static uint64
 excess(uint64 count, uint64 base)
 {
@@ -154,8 +154,8 @@ excess(uint64 count, uint64 base)
 }
 
 /*
- * Return, for each pool, how much it did since the mark: its share of all sessions plus its share
- * of all statements. Palloc'd.
+ * Return the activity of each pool since the mark: its share of all sessions plus its share of all
+ * statements. Palloc'd.
  */
 static double *
 measure_pools(const CpmMonotonicCounters *monotonic)
@@ -257,7 +257,7 @@ end_series(int index)
 	cpm_load_subtract(&cpm_retained()->transferred_load, &pool_at(index)->shown_load);
 }
 
-/* Begin one series, if a pool may have it. Ends another one if there are twenty already. */
+/* Begin one series, if a pool qualifies. If there are twenty already, ends another one. */
 static void
 replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
@@ -280,7 +280,7 @@ replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 s
 	shared->replaced_at = sample;
 }
 
-/* Begin series: immediately until twenty pools have got one, and after that one per period. */
+/* Begin series: immediately until twenty pools have one, and after that one per period. */
 static void
 choose_pools(const CpmMonotonicCounters *monotonic)
 {
@@ -323,8 +323,8 @@ add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64
 }
 
 /*
- * Sum statements by database. Statements in "(other)" whose database was not retained are counted
- * for the unknown database.
+ * Sum statements by database. The unknown database receives the statements in "(other)" whose
+ * database was not retained.
  */
 static void
 sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
@@ -387,8 +387,8 @@ set_series(CpmMonotonicCounters *monotonic)
 
 /*
  * Complete the counters with the state in counters/pool_retained, choose the pools that have a
- * series, and copy the state that sum_databases() needs. The lock is held, and no pool was evicted
- * since the pools were read.
+ * series, and copy the state that sum_databases() needs. The caller holds the lock, and no pool
+ * was evicted since the caller read the pools.
  */
 static void
 add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
@@ -410,7 +410,7 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that are read without the lock. */
+/* Set the counters that the lock does not guard. */
 static void
 read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 {
@@ -422,8 +422,8 @@ read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
 }
 
 /*
- * Read all totals, then take the lock. Returns false if a pool was evicted, a reset happened or
- * another read completed before the lock was taken; the caller retries.
+ * Read all totals, then acquire the lock. Returns false if an eviction, a reset or another read
+ * completed in between; the caller retries.
  *
  * A read that completed in between may have returned newer totals than ours, with a higher count
  * in the series "other". If a pool got its series from our older totals, "other" would keep fewer
@@ -462,7 +462,7 @@ cpm_monotonic_read(void)
 		is_consistent = read_and_lock(monotonic);
 	}
 	if (!is_consistent)
-		/* pools are evicted all the time: read again while the lock prevents that */
+		/* read again while the lock prevents evictions, resets and other reads */
 		read_pools(monotonic, cpm_pool_snapshot_nowait());
 	add_retained(monotonic, retained);
 	shared->reads++;
@@ -482,7 +482,7 @@ cpm_monotonic_restart(void)
 	sum_totals(&list, load, &shared->base);
 	for (int i = 0; i < list.slots; i++)
 	{
-		/* load needs no base: what a pool had before its series began is not shown */
+		/* load needs no base, because a series does not show load from before it began */
 		if (pool_at(i)->has_series)
 			pool_at(i)->hidden_load = pool_at(i)->shown_load = load[i];
 		else

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.h
- *		Counters that never fall while the server runs, for clients that compute rates.
+ *		Counters that never decrease while the server runs, for clients that compute rates.
  *
- * If a counter falls, Prometheus assumes that it restarted at zero, and adds its whole new value
- * to the increase.
+ * If a counter decreases, Prometheus assumes that it restarted at zero, and adds its whole new
+ * value to the increase.
  */
 #ifndef CPM_MONOTONIC_COUNTERS_H
 #define CPM_MONOTONIC_COUNTERS_H
@@ -72,12 +72,13 @@ extern void cpm_monotonic_attach(void *memory, bool is_new);
 
 /*
  * Return all counters as of one moment, palloc'd, and choose the pools that have a series. Any
- * process with a PGPROC. Holds the lock of counters/pool_table for some microseconds. If evictions
- * disturb four reads in a row, it reads all pools once more while it holds the lock.
+ * process with a PGPROC. Holds the lock of counters/pool_table exclusively for some microseconds.
+ * If evictions, resets or other reads disturb four reads in a row, reads all pools once more while
+ * it holds the lock.
  */
 extern CpmMonotonicCounters *cpm_monotonic_read(void);
 
-/* True if the name collides with the shared series "other"; such a pool is counted in it. */
+/* Return true if the name collides with the shared series "other", which includes such a pool. */
 extern bool cpm_monotonic_is_other(const CpmPoolName *name);
 
 /*
@@ -87,14 +88,14 @@ extern bool cpm_monotonic_is_other(const CpmPoolName *name);
 extern void cpm_monotonic_reset(void);
 
 /*
- * Restart all counters at zero after a crash, because the loss of recent counts would make them
- * fall. The postmaster only, after it has loaded everything.
+ * Restart all counters at zero after a crash, because the loss of recent counts would decrease
+ * them. Postmaster only, after it has loaded all parts of the statistics file.
  */
 extern void cpm_monotonic_restart(void);
 
 /*
- * Return true if cpm_monotonic_restart() has subtracted counts above zero. The statistics file
- * does not hold these bases, so the counters must be restarted at the next start too.
+ * Return true if cpm_monotonic_restart() has set a base above zero. The statistics file does not
+ * contain the base, so the postmaster must restart the counters at the next start too.
  */
 extern bool cpm_monotonic_was_restarted(void);
 

@@ -6,8 +6,8 @@
  *
  * There is an entry for each slot of counters/pool_table. It records the slot's generation and the
  * epoch, which a reset increments: readers ignore data of an earlier epoch or about a previous
- * occupant of the slot, and the sampler clears such data before it adds to the entry. An entry is
- * in shared memory, so that the next sampler continues if this one is terminated.
+ * occupant of the slot, and the sampler clears such data before it adds to the entry. Entries
+ * are in shared memory, so that a restarted sampler continues them.
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
  * writing it, so one bucket of a copy may include a sample that another bucket lacks.
@@ -61,8 +61,8 @@ cpm_pool_busy_attach(void *memory, bool is_new)
 }
 
 /*
- * Return the entry of a pool, to be written. Clears it if it belongs to a previous occupant of the
- * slot; clears only "busy" if it belongs to an earlier epoch.
+ * Return the entry of a pool for the caller to write. Clears it if it belongs to a previous
+ * occupant of the slot; clears only "busy" if it belongs to an earlier epoch.
  */
 static BusyEntry *
 entry_for(int index, uint32 generation)

@@ -37,7 +37,7 @@ extern void cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths);
  */
 extern bool cpm_pool_busy_copy(int index, CpmBusy *busy);
 
-/* Return how often the pool was in use; zeros if no sample found it so. Any process; no lock. */
+/* Return how often samples found the pool in use; zeros for never. Any process; no lock. */
 extern CpmPoolUse cpm_pool_busy_use(int index);
 
 /* Return the number of samples since the server started. Any process; takes no lock. */

@@ -3,13 +3,13 @@
  * pool_counters.c
  *		The counters of each pool, by index of counters/pool_table.
  *
- * Many sessions add to a pool, so all counters are atomics. A session adds what it counted in
- * its own slot (counters/backend_counters) when it leaves the pool, inside a transfer
+ * Many sessions add to a pool, so all counters are atomics. A session adds the counts in its own
+ * slot (counters/backend_counters) when it leaves the pool, inside a transfer
  * (counters/counter_transfer), so that a snapshot contains each count once.
  *
  * A reset does not set counters back, because sessions add to them meanwhile. It records a
- * baseline, which readers subtract. A peak is stored in one word with the number of its epoch; a
- * reset begins a new epoch, and a peak of an older one counts as zero.
+ * baseline, which readers subtract. One word stores a peak with the number of its epoch. A reset
+ * begins a new epoch, and a peak of an older epoch counts as zero.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 #include "port/pg_bitutils.h"
 #include "storage/shmem.h"
 
-/* The counters of a CpmPool that are added up, as atomics. */
+/* The counters of a CpmPool that are sums, as atomics. */
 typedef struct PoolSums
 {
 	pg_atomic_uint64 count[CPM_COUNTS];
@@ -41,7 +41,7 @@ typedef struct PoolEntry
 	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter */
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
 	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
-	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 never */
+	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
 	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; same writers and lock */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */

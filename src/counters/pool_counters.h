@@ -22,7 +22,7 @@ extern void cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now
 extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
 extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
 
-/* Raise the pool's peak of connections; or of busy sessions, the sampler only. */
+/* Raise the pool's peak of connections, or of busy sessions. Only the sampler calls the latter. */
 extern void cpm_pool_raise_peak(int index, uint32 connections);
 extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
 
@@ -32,18 +32,19 @@ extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
  */
 extern void cpm_pool_counters_reset_peaks(void);
 
-/* Return when a session last opened in the pool; 0 if none did. */
+/* Return the time at which a session last opened in the pool; 0 if none did. */
 extern TimestampTz cpm_pool_last_opened(int index);
 
 /*
- * Copy the pool's counters since the server started, and its peaks. Name, connections and policy
- * are not set.
+ * Copy the pool's counters since the server started, and its peaks. Does not set name, connections
+ * and policy.
  */
 extern void cpm_pool_counters_copy(int index, CpmPool *pool);
 
 /*
- * Copy or set the pool's baseline: its counters at the last reset, without peaks. Copying returns
- * false if there was no reset. To set it, hold the lock of counters/pool_table exclusively.
+ * Copy or set the pool's baseline: its counters at the last reset, without peaks. The first
+ * function returns false if there was no reset. Call the second with the lock of
+ * counters/pool_table held exclusively.
  */
 extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);
 extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
@@ -52,21 +53,22 @@ extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
 extern uint64 cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts);
 
 /*
- * Return a statement count since the last reset. Does not include what open sessions hold in their
- * slots, so the pool must have no session.
+ * Return a statement count since the last reset. Does not include the counts in the slots of open
+ * sessions, so the pool must have no session.
  */
 extern uint64 cpm_pool_counted(int index, CpmCount count);
 
-/* Add what was counted before the server started. The postmaster only, at startup. */
+/* Add counters from before the server started. Postmaster only, at startup. */
 extern void cpm_pool_counters_load(int index, const CpmPool *pool);
 
 /*
- * Add all counters of one pool to another and clear them. For evictions: the pool has no session,
- * and the caller holds the lock of counters/pool_table exclusively.
+ * Add the counters of one pool to another, raise the peaks and times of the last uses of the
+ * other, and clear the first. For evictions: the pool has no session, and the caller holds the
+ * lock of counters/pool_table exclusively.
  */
 extern void cpm_pool_counters_transfer(int from, int to);
 
-/* Prefetch what cpm_pool_counters_copy() reads, except buckets. */
+/* Prefetch the counters that cpm_pool_counters_copy() reads, except buckets. */
 extern void cpm_pool_counters_prefetch(int index);
 
 #endif							/* CPM_POOL_COUNTERS_H */

@@ -3,8 +3,9 @@
  * pool_file.c
  *		The parts of the statistics file that hold the pools.
  *
- * Pools are written from one snapshot. Of the server's counters (counters/backend_counters), only
- * the longest statement is written; the others are loaded as sums over the pools.
+ * The saver writes all pools from one snapshot. Of the server's counters
+ * (counters/backend_counters) it writes only the longest statement, because the postmaster loads
+ * the others as sums over the pools.
  */
 #include "postgres.h"
 
@@ -28,12 +29,12 @@ typedef struct SavedPool
 	CpmSavedSeries series;
 } SavedPool;
 
-/* What belongs to no single pool. */
+/* Counters that belong to no single pool. */
 typedef struct SavedTotals
 {
 	uint64		evicted;		/* cpm_pools_evicted() */
 	int64		max_us;			/* cpm_slots_max_us() */
-	uint64		transferred;	/* as in CpmRetained, as are the next */
+	uint64		transferred;	/* this and the next fields as in CpmRetained */
 	CpmLoad		transferred_load;
 	uint64		entered;
 } SavedTotals;

@@ -9,9 +9,10 @@
 #include "base/stream.h"
 
 /*
- * All pools, with their counters since the last reset; the counters of evicted pools by database;
- * and what belongs to no single pool. Open sessions are saved as killed: if the file is loaded
- * after a crash, they were killed. Load the totals before the pools.
+ * The counters that belong to no single pool, the counters of evicted pools by database, and all
+ * pools with their counters since the last reset. The saver records open sessions as killed,
+ * because if the postmaster loads the file after a crash, the crash has killed them. Load the
+ * totals before the pools.
  */
 extern const CpmFilePart cpm_pool_totals_part;
 extern const CpmFilePart cpm_retained_databases_part;

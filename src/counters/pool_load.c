@@ -5,14 +5,14 @@
  *		minute, in the last hour and since the reset.
  *
  * There is an entry for each slot of counters/pool_table, as in counters/pool_busy. It holds sums
- * since the reset, and two rings of buckets for the minute and the hour. Each bucket is numbered
- * by its time, so that nobody has to clear buckets that have become too old. The time observed is
- * counted in the same way.
+ * since the reset, and two rings of buckets for the minute and the hour. Each bucket has a number
+ * derived from its time, so that no process has to clear buckets that have become too old. A
+ * further entry holds the time observed.
  *
  * The sampler is the only writer, under a sequence lock. An entry about a previous occupant of its
- * slot belongs to "(other)": readers count it there, and the sampler moves it there before it
+ * slot belongs to "(other)": readers add it to that pool, and the sampler moves it there before it
  * reuses the entry. So eviction need not wait for the sampler and loses nothing. A reset
- * increments the epoch; readers ignore entries of an earlier epoch, which the sampler clears.
+ * increments the epoch. Readers ignore entries of an earlier epoch, and the sampler clears them.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@
 #define MINUTE_BUCKET_US (10 * USECS_PER_SEC)
 #define HOUR_BUCKET_US (300 * USECS_PER_SEC)
 
-#define MAX_TRIES 20			/* of a reader, a millisecond apart */
+#define MAX_TRIES 20			/* reads before a reader gives up, a millisecond apart */
 
 typedef struct LoadEntry
 {
@@ -42,11 +42,11 @@ typedef struct LoadTable
 {
 	pg_atomic_uint32 epoch;		/* a reset increments it */
 
-	/* The sampler writes the fields that follow, and the postmaster at startup. */
+	/* The sampler, and the postmaster at startup, write the fields that follow. */
 	int64		clock_offset_us;	/* our clock less the monotonic clock */
 	int64		sampled_at_ms;	/* our clock at the previous sample; 0: none since the start */
 	CpmSeqlock	lock;			/* guards the entries */
-	LoadEntry	observed;		/* the time observed, as that of the first class */
+	LoadEntry	observed;		/* the time observed, stored as the first wait class */
 	LoadEntry	pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
 } LoadTable;
 
@@ -59,8 +59,8 @@ cpm_pool_load_size(void)
 }
 
 /*
- * Set our clock, which numbers the buckets. It runs with the monotonic clock, so that a change of
- * the system time does not disturb it.
+ * Set our clock, whose time determines the numbers of buckets. It advances with the monotonic
+ * clock, so that a change of the system time does not disturb it.
  */
 static void
 set_clock(int64 now_us)
@@ -77,7 +77,7 @@ cpm_pool_load_attach(void *memory, bool is_new)
 	memset(table, 0, cpm_pool_load_size());
 	pg_atomic_init_u32(&table->epoch, 1);
 	cpm_seqlock_init(&table->lock);
-	/* late enough that bucket 0 is older than any window */
+	/* start so late that bucket 0 is older than any window */
 	set_clock(CPM_HOUR_LOAD_BUCKETS * HOUR_BUCKET_US);
 }
 
@@ -135,8 +135,8 @@ clear_entry(LoadEntry *entry, uint32 generation, uint32 epoch)
 }
 
 /*
- * Return the entry of a pool, to be written; that of "(other)" if the slot is free. Moves what a
- * previous occupant of the slot had to "(other)", and clears what belongs to an earlier epoch.
+ * Return the entry of a pool for the caller to write; that of "(other)" if the slot is free. Moves
+ * the load of a previous occupant of the slot to "(other)", and discards load of an earlier epoch.
  */
 static LoadEntry *
 load_entry_for(int index, uint32 epoch)
@@ -155,7 +155,7 @@ load_entry_for(int index, uint32 epoch)
 	return entry;
 }
 
-/* Return how long the sample represents, in milliseconds. The first sample represents nothing. */
+/* Return the milliseconds that the sample represents; 0 for the first one. */
 static uint64
 elapsed_ms(int64 now_ms, int64 interval_ms)
 {
@@ -309,7 +309,7 @@ save_clock(CpmSink *sink)
 	cpm_put(sink, &saved);
 }
 
-/* Continue our clock; at the saved time if the system clock was set back since. */
+/* Continue our clock. If the system clock was set back since, continue at the saved time. */
 static void
 load_clock(const void *record)
 {

@@ -29,7 +29,7 @@ typedef struct CpmLoadBucket
 										 * class reach in five minutes */
 } CpmLoadBucket;
 
-/* The load of a pool, as it is kept and saved. Bucket n of a ring is at n % size. */
+/* The load of a pool, in shared memory and in the file. Bucket n of a ring is at n % size. */
 typedef struct CpmPoolLoad
 {
 	CpmLoad		since_reset;
@@ -43,16 +43,16 @@ extern void cpm_pool_load_attach(void *memory, bool is_new);
 /*
  * Record a sample, taken at now_us of the monotonic clock: add the time since the previous sample
  * to the pool and class of each busy session, and to the time observed. Adds at most two
- * intervals, so that the time without samples remains unobserved. The sampler only.
+ * intervals, so that a longer time without samples remains unobserved. Sampler only.
  */
 extern void cpm_pool_load_sample(const CpmBusySession *sessions, int count, int64 now_us,
 								 int64 interval_ms);
 
 /*
  * Set by_pool[i] to the load of the pool with index i of counters/pool_table, for all
- * cpm_pool_slots() indexes, and return the milliseconds observed in the same window. What evicted
- * pools had is in "(other)". The windows cover up to ten seconds more than a minute, and up to
- * five minutes more than an hour. Any process; takes no lock. Waits for 20 ms at most if the
+ * cpm_pool_slots() indexes, and return the milliseconds observed in the same window. "(other)"
+ * includes the load of evicted pools. The windows cover up to ten seconds more than a minute, and
+ * up to five minutes more than an hour. Any process; takes no lock. Waits for 20 ms at most if the
  * sampler was stopped while it recorded a sample; the result may then be inconsistent.
  */
 extern uint64 cpm_pool_load_read(CpmStatWindow window, CpmLoad *by_pool);
@@ -63,7 +63,7 @@ extern CpmPoolLoad *cpm_pool_load_copy(void);
 /* Add saved load to that of a pool. The postmaster only, at startup, after cpm_load_clock_part. */
 extern void cpm_pool_load_restore(int index, const CpmPoolLoad *saved);
 
-/* The part of the statistics file with what belongs to no single pool. */
+/* The part of the statistics file with our clock and the time observed. */
 extern const CpmFilePart cpm_load_clock_part;
 
 /* Discard all load; all windows begin now. Any process; takes no lock. */

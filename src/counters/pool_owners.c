@@ -3,12 +3,12 @@
  * pool_owners.c
  *		Owners of pools: roles, with the pools of all databases that they hold.
  *
- * If the pool table is full, a pool is evicted. Evicting the longest unused pool would let a role
- * that keeps renaming its sessions evict the pools of all others, so the search begins with the
- * role that holds the most pools, in whatever databases. Owners are in lists by that number, and
- * an owner's pools are in a list too. The search examines the head of a list, moves it to the
- * end, and stops after a bounded number of pools, so its cost does not depend on how many there
- * are.
+ * If the pool table is full, a new pool evicts another. If that were the longest unused pool, a
+ * role that keeps renaming its sessions could evict the pools of all other roles. So the search
+ * begins with the role that holds the most pools, summed over all databases. Each list of owners
+ * holds those with the same number of pools, and each owner has a list of its pools. The search
+ * examines the head of a list, moves it to the end, and stops after a bounded number of pools, so
+ * that its cost does not depend on the number of pools.
  *
  * The caller of each function holds the lock of counters/pool_table exclusively.
  */
@@ -22,7 +22,7 @@
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
 
-/* The number of pools that one search examines, of one owner and in all. */
+/* The most pools that one search examines, of one owner and in all. */
 #define MAX_EXAMINED_OF_OWNER 64
 #define MAX_EXAMINED 256
 
@@ -31,7 +31,7 @@ typedef struct Owner
 	uint64		key;			/* hash of the role */
 	int			pools;			/* the number of its pools; 0 if the entry is free */
 	dlist_head	pool_list;		/* of PoolLink */
-	dlist_node	node;			/* in the list of owners with as many pools, or of free entries */
+	dlist_node	node;			/* in the list for its number of pools, or of free entries */
 } Owner;
 
 /* A pool in the list of its owner. */
@@ -53,7 +53,7 @@ typedef struct OwnerList
 	int			above;			/* the next higher such number; 0 for none */
 } OwnerList;
 
-/* Under the lock. Every process maps shared memory at the same address, as pointers need. */
+/* Guarded by the lock. Pointers work because all processes map the memory at one address. */
 typedef struct Owners
 {
 	int			max_pools;		/* the largest number of pools of an owner */
@@ -136,8 +136,8 @@ cpm_pool_owners_attach(void *memory, bool is_new)
 }
 
 /*
- * Link the list for a number of pools into the chain, right above the list for the lower number
- * "below". Call before an owner is appended. A list that has owners is linked already.
+ * Link the list for a number of pools into the chain, directly above the list for the lower number
+ * "below". Call before appending an owner. Does nothing if the list has owners.
  */
 static void
 link_list(int pools, int below)
@@ -176,7 +176,7 @@ role_key(const CpmPoolName *name)
 }
 
 /*
- * Return the owner with that key, creating it if necessary; NULL if there is no memory for it,
+ * Return the owner with the key, creating it if necessary; NULL if there is no memory for it,
  * which cannot happen because there are as many entries as pools.
  */
 static Owner *

@@ -19,8 +19,8 @@ extern Size cpm_pool_owners_hash_size(void);	/* of a separate hash table */
 extern void cpm_pool_owners_attach(void *memory, bool is_new);
 
 /*
- * Record that a pool has been put into, or removed from, a slot of counters/pool_table. The caller
- * holds the lock of counters/pool_table exclusively.
+ * Record that a pool now occupies, or no longer occupies, a slot of counters/pool_table. The
+ * caller holds the lock of counters/pool_table exclusively.
  */
 extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);

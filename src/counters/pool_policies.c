@@ -3,12 +3,13 @@
  * pool_policies.c
  *		The policies of pools.
  *
- * A policy is set on roles and databases, so all pools of a role in a database have the same one.
- * It is kept once for them, so that a session can set it without visiting the other pools.
+ * Administrators set policies on roles and databases, so all pools of a role in a database have
+ * the same one. They share one entry, so that a session can set the policy without visiting all
+ * pools.
  *
  * The lock of counters/pool_table guards keys, references and the list of free entries. The
- * policies are atomics: any process reads them, and sessions in one of the pools write them. An
- * entry is freed with its last pool, and a pool with sessions is not evicted.
+ * policies are atomics: any process reads them, and sessions in one of the pools write them. The
+ * eviction of an entry's last pool frees the entry, which no session can be writing then.
  */
 #include "postgres.h"
 
@@ -24,7 +25,7 @@
 typedef struct PolicyEntry
 {
 	uint64		key;			/* cpm_pool_owner(): the role in the database */
-	int			pools;			/* that have this policy; 0 if the entry is free */
+	int			pools;			/* number of its pools; 0 if the entry is free */
 	int			next_free;		/* NONE at the end */
 	pg_atomic_uint64 sequence;	/* of the policy; written before it */
 	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy */
@@ -32,8 +33,8 @@ typedef struct PolicyEntry
 
 typedef struct PolicyTable
 {
-	pg_atomic_uint64 sequence;	/* last used for a policy; sessions increment it */
-	int			free;			/* the first free entry; under the lock */
+	pg_atomic_uint64 sequence;	/* the last one assigned; sessions increment it */
+	int			free;			/* the first free entry; guarded by the lock */
 	PolicyEntry entry[FLEXIBLE_ARRAY_MEMBER];	/* as many as slots of counters/pool_table */
 } PolicyTable;
 
@@ -104,7 +105,7 @@ cpm_pool_policies_attach(void *memory, bool is_new)
 }
 
 /*
- * Return the entry with that key, creating it if necessary; NONE if there is no memory for it,
+ * Return the entry with the key, creating it if necessary; NONE if there is no memory for it,
  * which cannot happen because there are as many entries as pools.
  */
 static int
@@ -134,7 +135,7 @@ cpm_pool_policy_add_pool(int pool, const CpmPoolName *name)
 	int			index = find_entry(cpm_pool_owner(name));
 
 	if (index == NONE)
-		return;					/* such a pool has no policy */
+		return;					/* the pool has no policy */
 	table->entry[index].pools++;
 	pg_atomic_write_u32(&entry_of_pool[pool], (uint32) index + 1);
 }

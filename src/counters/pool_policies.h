@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_policies.h
- *		The policies of pools: limits that are set on roles and databases.
+ *		The policies of pools: limits that administrators set on roles and databases.
  */
 #ifndef CPM_POOL_POLICIES_H
 #define CPM_POOL_POLICIES_H
@@ -14,19 +14,19 @@ extern Size cpm_pool_policies_hash_size(void);	/* of a separate hash table */
 extern void cpm_pool_policies_attach(void *memory, bool is_new);
 
 /*
- * Record that a pool has been put into, or removed from, a slot of counters/pool_table. The caller
- * holds the lock of counters/pool_table exclusively.
+ * Record that a pool now occupies, or no longer occupies, a slot of counters/pool_table. The
+ * caller holds the lock of counters/pool_table exclusively.
  */
 extern void cpm_pool_policy_add_pool(int pool, const CpmPoolName *name);
 extern void cpm_pool_policy_remove_pool(int pool);
 
-/* Return a higher number at each call, to order changes of a policy. Any process; no lock. */
+/* Return a number that orders changes of policies, higher at each call. Any process; no lock. */
 extern uint64 cpm_policy_sequence(void);
 
 /*
- * Set the policy of the pool's role in its database, unless a policy with a higher sequence has
- * been set. If two sessions set policies concurrently, readers may see limits of both. Called by a
- * session in that pool, or by the postmaster at startup with sequence 0. Takes no lock.
+ * Set the policy of the pool's role in its database, unless the present policy has a higher
+ * sequence. If two sessions set policies concurrently, readers may see limits of both. Call only
+ * from a session in that pool, or from the postmaster at startup with sequence 0. Takes no lock.
  */
 extern void cpm_pool_set_policy(int pool, const CpmPolicy *policy, uint64 sequence);
 

@@ -2,12 +2,12 @@
 /*
  * pool_retained.c
  *		State that outlives evicted pools and ended series, so that monotonic counters
- *		never fall.
+ *		never decrease.
  *
- * Pools are evicted, and only some have a series of their own in /metrics. Without this state, the
- * counter of a database would fall when one of its pools is evicted, and the counter of the series
- * "other" when a pool gets a series of its own. So the counts of evicted pools are added up by
- * database, and "transferred" adjusts "other" when a series begins or ends.
+ * New pools evict old ones, and only some have a series of their own in /metrics. Without this
+ * state, an eviction would decrease the counter of the pool's database, and a pool that gets a
+ * series would decrease the counter of the series "other". So this module sums the counts of
+ * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends.
  */
 #include "postgres.h"
 
@@ -65,7 +65,7 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 		retained->database[database].queries += queries - pool->base_queries;
 		retained->database[database].failed += failed - pool->base_failed;
 	}
-	/* clients saw the series at its last read; statements since then count in "other" */
+	/* clients saw the series as of its last read; "other" receives statements since then */
 	if (pool->has_series)
 	{
 		retained->transferred -= pool->shown_queries;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_retained.h
- *		State that keeps monotonic counters from falling: the counts of
+ *		State that keeps monotonic counters from decreasing: the counts of
  *		evicted pools by database, and the state of each pool's series.
  *
  * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read.
@@ -12,7 +12,7 @@
 #include "base/load.h"
 #include "base/pool.h"
 
-#define CPM_RETAINED_DATABASES 64	/* evicted pools of further databases are not retained */
+#define CPM_RETAINED_DATABASES 64	/* evicted counts of further databases go to the unknown one */
 
 /* Counters of the sessions of a database. The name is empty if the database is unknown. */
 typedef struct CpmDatabaseCounters
@@ -22,7 +22,7 @@ typedef struct CpmDatabaseCounters
 	uint64		failed;
 } CpmDatabaseCounters;
 
-/* Of one pool. Numbers of statements, and load, count from the last reset. */
+/* The state of one pool. Numbers of statements and loads are since the last reset. */
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
@@ -57,21 +57,21 @@ extern void cpm_retained_attach(void *memory, bool is_new);
 extern CpmRetained *cpm_retained(void);
 
 /*
- * Retain the statements of a pool that is evicted into "(other)", and end its series. Lock held
- * exclusively.
+ * Retain the statement counts of a pool that is about to be evicted into "(other)", and end its
+ * series. The caller holds the lock exclusively.
  */
 extern void cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 failed);
 
-/* Clear all numbers; pools keep their series. Lock held exclusively. */
+/* Clear all numbers; pools keep their series. The caller holds the lock exclusively. */
 extern void cpm_retained_reset(void);
 
 /*
  * Return the index of the database in a list of *count entries, appending it if necessary; -1 if
- * it would be more than max entries.
+ * the list already has max entries.
  */
 extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name);
 
-/* What is saved of a pool's series; the fields are those of CpmRetainedPool. */
+/* The state of a pool's series in the statistics file. The fields are as in CpmRetainedPool. */
 typedef struct CpmSavedSeries
 {
 	uint64		has_series;
@@ -80,8 +80,8 @@ typedef struct CpmSavedSeries
 } CpmSavedSeries;
 
 /*
- * Set the saved state of a pool, which has that number of statements and that load. Load the
- * transferred counts first. The postmaster only, at startup.
+ * Restore the saved state of a pool, which has "queries" statements and "load". Load the
+ * transferred counts first. Postmaster only, at startup.
  */
 extern void cpm_retained_load_pool(int index, const CpmSavedSeries *saved, uint64 queries,
 								   const CpmLoad *load);

@@ -4,9 +4,9 @@
  *		Consistent snapshots of all pools: the counters in the pool table plus those
  *		that open sessions still hold in their backend slots.
  *
- * A snapshot reads the pools first and the slots after them. If a session transfers its counts to
- * its pool in between, they are missing or included twice. So the reader compares the number of
- * transfers (counters/counter_transfer) before and after the read, and retries if it has changed.
+ * A reader copies the pools first and the slots after them. If a session transfers its counts to
+ * its pool in between, the snapshot lacks them or has them twice. So the reader compares the
+ * number of transfers (counters/counter_transfer) before and after, and retries if it has changed.
  */
 #include "postgres.h"
 
@@ -28,7 +28,7 @@
 #define WAITS_BEFORE_PAUSE 3
 #define WAIT_US 1000
 
-/* Limits of a reader's reads, each of which a transfer may overlap. */
+/* Limits of the number of reads, each of which a transfer may overlap. */
 #define MAX_READS 20
 #define READS_BEFORE_PAUSE 3
 
@@ -117,9 +117,9 @@ read_totals(bool nowait)
 }
 
 /*
- * Return the increase since the baseline, or 0 if a reset wrote the baseline after the counter was
- * read. The comparison is signed because the baseline of "opened" is negative in a pool that
- * sessions have entered by renaming themselves: it has more connections than were opened in it.
+ * Return the increase since the baseline, or 0 if a reset wrote the baseline after the caller read
+ * the counter. The comparison is signed because the baseline of "opened" is negative in a pool
+ * that sessions have entered by renaming themselves: fewer sessions opened in it than it has now.
  */
 static uint64
 since(uint64 now, uint64 earlier)

@@ -32,9 +32,8 @@ extern CpmPoolSnapshot cpm_pool_snapshot(void);
 extern CpmPoolSnapshot cpm_pool_snapshot_nowait(void);
 
 /*
- * A pool's counters since the server started, to compute rates from two reads. Only the low 32
- * bits of each counter are kept; the difference of two reads, modulo 2^32, is right even if the
- * counter wrapped around.
+ * A pool's counters since the server started, to compute rates from two reads. A field has only
+ * the low 32 bits of its counter, so compute differences modulo 2^32.
  */
 typedef struct CpmPoolRateCounters
 {
@@ -53,10 +52,11 @@ typedef struct CpmPoolRateCounters
 extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
 
 /*
- * Reset all pools: set their baselines to their present counters and their peaks to their present
- * connections. Open sessions count as opened after the reset, so that the number opened remains
- * the sum of those ended and those open. The caller holds the lock of counters/pool_table
- * exclusively; otherwise a pool could be evicted before its baseline is written.
+ * Reset all pools: set their baselines to their present counters, their peaks of connections to
+ * the present numbers, and their peaks of busy sessions to zero. Open sessions count as opened
+ * after the reset, so that the number opened remains the sum of those ended and those open. The
+ * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
+ * a pool before its baseline is written.
  */
 extern void cpm_pools_reset_baselines(void);
 

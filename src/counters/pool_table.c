@@ -3,9 +3,9 @@
  * pool_table.c
  *		The table of pools: lookup by name, membership and eviction.
  *
- * The table has max_pools slots, and one more for "(other)". A hash table finds a pool by name,
- * under a lock. Only a session that opens, or that changes to a pool it has not been in lately,
- * takes that lock.
+ * The table has max_pools slots, and one more for "(other)". A hash table, guarded by a lock, maps
+ * names to slots. Of all sessions, only those that open, or that change to a pool in which they
+ * have not been lately, take that lock.
  *
  * A slot's state holds the generation of its pool and the number of connections in one atomic. A
  * session enters a pool by incrementing the state, which also returns the generation: if that
@@ -14,9 +14,9 @@
  * compare-and-exchange, and fails if a session has entered meanwhile. So a session never stays in
  * an evicted pool.
  *
- * If all slots are taken, a new pool evicts one without sessions, chosen by counters/pool_owners,
- * whose counters are added to "(other)". If all pools have sessions, the new session counts in
- * "(other)".
+ * If all slots are taken, a new pool evicts one without sessions, which counters/pool_owners
+ * chooses, and adds its counters to "(other)". If all pools have sessions, the new session counts
+ * in "(other)".
  */
 #include "postgres.h"
 
@@ -50,7 +50,7 @@ typedef struct PoolTable
 	pg_atomic_uint32 used;		/* slots in use, without "(other)"; written under the lock */
 	int			slots;			/* number of slots; set at startup */
 	int			next_free;		/* where the search for a free slot begins, without "(other)";
-								 * under the lock */
+								 * guarded by the lock */
 	LWLock	   *lock;			/* set at startup, because a process that attaches later cannot
 								 * look it up by name */
 	PoolSlot	slot[FLEXIBLE_ARRAY_MEMBER];
@@ -237,7 +237,7 @@ find_or_create(const CpmPoolName *name)
 
 	if (entry)
 		return entry->index;
-	/* merge a pool that users give this name, so that no two rows have the same name */
+	/* merge a pool that users name "(other)", so that no two rows have the same name */
 	if (is_other(name))
 		return CPM_OTHER_POOL;
 	index = free_slot();
@@ -299,7 +299,7 @@ cpm_pool_copy(int index, CpmPool *pool)
 	if (index + 1 < table->slots)
 		cpm_pool_counters_prefetch(index + 1);
 	pg_read_barrier();
-	/* also the padding, because the saver writes the struct */
+	/* clear the padding too, because the saver writes the struct */
 	memset(pool, 0, offsetof(CpmPool, opened));
 	pool->name = slot->name;
 	pool->connections = (uint32) pg_atomic_read_u64(&slot->state);

@@ -32,17 +32,17 @@ extern LWLock *cpm_pools_lock(void);
 extern int	cpm_pool_slots(void);
 
 /*
- * Take the lock and return the pool of that name, creating it if necessary, or "(other)" if no
- * slot can be freed. The lock is taken exclusively if the pool is new. The caller releases it;
- * until then the pool cannot be evicted. Do not call inside a transfer, because the holder of the
- * lock may be waiting for transfers to end. Raises no error.
+ * Acquire the lock, exclusively if the pool is new, and return the pool with the name, creating it
+ * if necessary, or "(other)" if no slot can be freed. The caller releases the lock; until then no
+ * session can evict the pool. Do not call inside a transfer, because the holder of the lock may be
+ * waiting for transfers to end. Raises no error.
  */
 extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
 
 /*
- * Make the calling session a member of the pool, which cannot be evicted until the session
- * leaves. Call inside a transfer; takes no lock. Returns false if the pool was evicted, which
- * cannot happen while the caller holds the lock.
+ * Make the calling session a member of the pool, which protects the pool from eviction until the
+ * session leaves. Call inside a transfer; takes no lock. Returns false if another session has
+ * evicted the pool, which cannot happen while the caller holds the lock.
  */
 extern bool cpm_pool_enter(CpmPoolRef ref);
 
@@ -78,19 +78,19 @@ extern bool cpm_pool_copy(int index, CpmPool *pool);
  */
 extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
 
-/* Reset all peaks to the present number of connections. */
+/* Reset peaks of connections to the present number, and peaks of busy sessions to zero. */
 extern void cpm_pools_reset_peaks(void);
 
 /*
- * Copy the name of a pool; returns false if the slot is free. If the slot is reused meanwhile, the
- * name may be that of the next pool, or parts of both. Any process; takes no lock.
+ * Copy the name of a pool; returns false if the slot is free. If another pool takes the slot
+ * meanwhile, the name may be that of the other pool, or parts of both. Any process; takes no lock.
  */
 extern bool cpm_pool_name(int index, CpmPoolName *name);
 
 /*
- * Return the number of pools, not counting "(other)". The second function returns how many pools
- * were evicted into "(other)", plus how many lookups ended there because no slot could be freed.
- * Any process; 0 if the library is not preloaded.
+ * Return the number of pools, not counting "(other)". The second function returns the number of
+ * evictions into "(other)", plus the number of lookups that ended there because no slot could be
+ * freed. Any process; 0 if the library is not preloaded.
  */
 extern int	cpm_pools_used(void);
 extern uint64 cpm_pools_evicted(void);

@@ -12,7 +12,7 @@
 extern Size cpm_session_counters_size(void);
 extern void cpm_session_counters_attach(void *memory, bool is_new);
 
-/* Count a session that opens or ends. Its own process calls each once; no lock, no error. */
+/* Count a session that opens or ends. Its process calls each once. No lock, no error. */
 extern void cpm_session_opened(int64 setup_us);
 extern void cpm_session_ended(int64 duration_us);
 
@@ -31,8 +31,8 @@ extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
 extern void cpm_session_counters_reset(void);
 
 /*
- * The counters in the statistics file. Open sessions are saved as ended, because if the file is
- * loaded after a crash, they have ended.
+ * The counters in the statistics file. The saver records open sessions as ended, because if the
+ * postmaster loads the file after a crash, the crash has ended them.
  */
 extern const CpmFilePart cpm_session_counters_part;
 

@@ -4,15 +4,15 @@
  *		Statement statistics of the last minute, the last hour and the time since the
  *		last reset.
  *
- * The sampler keeps a snapshot of all counters every ten seconds in one ring, and every sixth
+ * The sampler stores a snapshot of all counters every ten seconds in one ring, and every sixth
  * snapshot in a second ring, which covers an hour. The statistics of a period are the difference
- * between the counters now and the newest snapshot that is old enough. The first snapshot in each
- * ring is that of the server's start. Readers take no lock: they copy a snapshot and then check
+ * between the counters now and the newest snapshot that is old enough. The postmaster writes the
+ * first snapshots at startup. Readers take no lock: they copy a snapshot and then check
  * whether the sampler has overwritten it meanwhile, as in counters/minute_counters.
  *
  * The maximum of a period is not the difference of two maxima. So each snapshot holds the longest
- * statement since the previous one, which backends record by ticks (counters/backend_counters). A
- * statement that ends while a snapshot is taken may be missing from its maximum.
+ * statement since the previous one, which backends record by ticks (counters/backend_counters). If
+ * a statement ends while the sampler takes a snapshot, its maximum may lack that statement.
  */
 #include "postgres.h"
 
@@ -26,7 +26,7 @@
 #include "utils/timestamp.h"
 
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* a sample may be this early */
+#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early */
 #define SNAPSHOTS_PER_MINUTE 6
 #define SHORT_RING 24			/* more than a minute of snapshots; each restart appends two */
 #define LONG_RING 96			/* more than an hour of snapshots; each restart appends two */
@@ -42,8 +42,8 @@ typedef struct CounterSnapshot
 /* Describes an array of snapshots; snapshot n is at n % size. */
 typedef struct SnapshotRing
 {
-	pg_atomic_uint64 next;		/* the number of snapshots ever kept; the sampler writes */
-	int64		length_us;		/* of the period that is read from it; set at startup */
+	pg_atomic_uint64 next;		/* number of the next snapshot; the sampler writes it */
+	int64		length_us;		/* of the period that it covers; set at startup */
 	int			size;			/* set at startup */
 } SnapshotRing;
 
@@ -55,7 +55,7 @@ typedef struct Reset
 	uint64		first_of_hour;
 } Reset;
 
-/* The sampler writes the snapshots, and the postmaster at startup. */
+/* The sampler, and the postmaster at startup, write the snapshots. */
 typedef struct Periods
 {
 	SnapshotRing minute;
@@ -152,7 +152,7 @@ cpm_stat_windows_snapshot(TimestampTz now)
 	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
 
-	/* if the clock was set back, keep the snapshot rather than wait until the clock catches up */
+	/* if the clock was set back, store a snapshot rather than wait until the clock catches up */
 	if (now >= newest && now - newest < SNAPSHOT_US - EARLY_US)
 		return;
 	cpm_slots_next_tick();
@@ -237,8 +237,8 @@ cpm_stat_windows_reset_at(void)
 }
 
 /*
- * Copy the snapshot at which the last hour begins; returns false if that is the reset. The maximum
- * of the present minute is not yet in the hour's ring, so it is taken from the minute's ring.
+ * Copy the snapshot at which the last hour begins; returns false if that is the reset. The hour's
+ * ring does not have the maximum of the present minute yet, so take that from the minute's ring.
  */
 static bool
 find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max_us)
@@ -322,7 +322,7 @@ save_snapshot(CpmSink *sink, CpmStatWindow window, const CounterSnapshot *snapsh
 }
 
 /*
- * Save the snapshots numbered from "first", and a last one that is taken now. Skips those that
+ * Take a snapshot now, and save it after those with numbers from "first" on. Skips snapshots that
  * the sampler overwrites meanwhile.
  */
 static void

@@ -17,9 +17,9 @@ extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
- * Keep a snapshot of the counters if the last one is ten seconds old. Only the sampler calls this,
- * at every sample. Most calls return at once, because summing the buckets of a thousand sessions
- * costs more than a sample.
+ * Store a snapshot of the counters if the last one is ten seconds old. Only the sampler calls
+ * this, at every sample. Most calls return at once, because summing the buckets of a thousand
+ * sessions costs more than a sample.
  */
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
@@ -31,14 +31,14 @@ extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now,
 								 CpmStatWindowCounts *stats);
 
 /*
- * The snapshots in the statistics file, so that periods reach back beyond a restart. Must precede
+ * The snapshots in the statistics file, so that periods can begin before a restart. Must precede
  * the pools in the file, because no snapshot may be newer than the saved counters.
  */
 extern const CpmFilePart cpm_stat_windows_part;
 
 /*
- * Append a snapshot of the loaded counters, because nothing was counted while the server was down.
- * The postmaster only, at startup, after it has loaded all parts.
+ * Append a snapshot of the loaded counters, so that periods show no statements for the time in
+ * which the server was down. Postmaster only, at startup, after it has loaded all parts.
  */
 extern void cpm_stat_windows_resume(void);
 

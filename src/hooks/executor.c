@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * executor.c
- *		Recognises the client's own statements and detects the end of each.
+ *		Recognizes the client's own statements and detects the end of each.
  *
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
- * count. Their source text differs: the main loop sets debug_query_string to the text of the
- * portal that it runs, or to a copy. Only the plans within a utility statement (EXPLAIN, COPY,
- * CREATE TABLE AS) have the same text, and nesting_level excludes those. So the executor hooks
- * need no nesting count of their own, which would have to be restored after every error.
+ * count. These differ in their source text from debug_query_string, which the main loop sets to
+ * the text of the portal that it runs, or to a copy. Only the plans within a utility statement
+ * (EXPLAIN, COPY, CREATE TABLE AS) have the same text, and nesting_level excludes those. So the
+ * executor hooks need no nesting count of their own, which every error would leave wrong.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with
@@ -42,8 +42,7 @@ CpmProgress cpm_progress CPM_HOT_DATA = {.nesting_level = 1};
 /*
  * The previous hooks, or PostgreSQL's standard functions. The one for ExecutorRun is in
  * cpm_progress. Those for ExecutorFinish and ExecutorEnd are NULL until the first statement that
- * needs our hook installs it; a session whose statements are all SELECTs, each fetched at once,
- * needs neither.
+ * needs our hook installs it. SELECTs whose rows the client fetches at once need neither.
  */
 static ExecutorFinish_hook_type next_executor_finish;
 static ExecutorEnd_hook_type next_executor_end;
@@ -53,11 +52,11 @@ static ProcessUtility_hook_type next_process_utility;
  * Return true if the active portal runs for the client. Call only if it has no result formats:
  * then it belongs to a statement that returns no rows, or to a cursor.
  *
- * A cursor has the options of its DECLARE, any other portal CURSOR_OPT_NO_SCROLL, which
- * CreatePortal() sets. The text of a cursor is that of the string that declared it, so it may
- * equal debug_query_string. The cursor runs for the client if an Execute message names it, but
- * not while COMMIT makes it holdable, nor while a function in the active unnamed portal fetches
- * from it.
+ * CreatePortal() sets CURSOR_OPT_NO_SCROLL, and DECLARE always sets further options, so a portal
+ * with only that option is not a declared cursor. A declared cursor keeps the text of the string
+ * with its DECLARE, which may equal debug_query_string. It runs for the client if an Execute
+ * message names it, but not while COMMIT makes it holdable, nor while a function in the active
+ * unnamed portal fetches from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)
@@ -147,7 +146,10 @@ is_last_in_string(const PlannedStmt *planned, const char *string)
 	}
 }
 
-/* Return CPM_SIMPLE_PROTOCOL or 0: pg_cursors hides the portals of simple queries only. */
+/*
+ * Return CPM_SIMPLE_PROTOCOL if the client's portal belongs to a simple query, otherwise 0. Of the
+ * client's portals, PostgreSQL hides only these from pg_cursors.
+ */
 static inline int
 protocol_flag(const Portal portal)
 {
@@ -175,8 +177,8 @@ commit_matters(void)
 }
 
 /*
- * Count the client's statement, whose plan has been executed, or defer it until its commit. Runs
- * for every SELECT, and is inline for that reason.
+ * Count the client's statement, whose plan has been executed, or defer it until its commit.
+ * Inline because it runs for every SELECT.
  */
 static pg_attribute_always_inline void
 count_executed(const PlannedStmt *planned, int64 earlier_us)
@@ -188,14 +190,14 @@ count_executed(const PlannedStmt *planned, int64 earlier_us)
 	cpm_statement_count_or_defer(planned->queryId, flags, earlier_us);
 }
 
-/* Return true for the last of the plans that rules have made of the portal's statement. */
+/* Return true if the plan is the last into which rules have rewritten the portal's statement. */
 static bool
 is_last_of_portal(const PlannedStmt *planned)
 {
 	return list_length(ActivePortal->stmts) <= 1 || llast(ActivePortal->stmts) == planned;
 }
 
-/* Count the statement of a suspended portal that is closed before it has returned all rows. */
+/* Count the statement of a suspended portal that ends before it has returned all rows. */
 static pg_noinline void
 count_closed_portal(const QueryDesc *query)
 {
@@ -310,12 +312,14 @@ record_run(QueryDesc *query, uint64 limit)
 }
 
 /*
- * Handle pending work before a plan runs. If the client continues a suspended portal, record that:
- * if the plan fails, the time of its earlier parts counts as well. Not if a function fetches from
- * the portal or a commit makes it holdable, because no record_partial_run() would follow and clear
- * the record. If a statement is deferred and there is no query string, the plan belongs to the
- * commit at Sync (a deferred trigger, or a cursor being made holdable), so start timing the
- * commit.
+ * Handle pending work before a plan runs.
+ *
+ * If the client continues a suspended portal, record that, so that a failure includes the time of
+ * the earlier parts. Do not record it if a function fetches from the portal or a commit makes it
+ * holdable, because no record_partial_run() would follow and clear the record.
+ *
+ * If a statement is deferred and there is no query string, the plan belongs to the commit at Sync
+ * (a deferred trigger, or a cursor that becomes holdable), so start timing the commit.
  */
 static pg_noinline void
 handle_pending_work(const QueryDesc *query)

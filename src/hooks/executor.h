@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * executor.h
- *		Recognises the client's own statements and detects the end of each.
+ *		Recognizes the client's own statements and detects the end of each.
  */
 #ifndef CPM_EXECUTOR_H
 #define CPM_EXECUTOR_H

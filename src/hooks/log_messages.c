@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * log_messages.c
- *		Counts errors and rejected connections as the server reports them.
+ *		Counts errors and rejected connections as the server logs them.
  *
- * Every rejection reaches emit_log_hook, even in a child that the postmaster starts only to
- * report "sorry, too many clients already". Such a process has no PGPROC, so the hook takes no
- * lock, allocates nothing, reads no catalog and raises no error. It only updates atomic counters
- * and appends to a lock-free ring.
+ * Every rejection reaches emit_log_hook unless log_min_messages is PANIC, even in a child that the
+ * postmaster starts only to report "sorry, too many clients already". Such a process has no
+ * PGPROC, so the hook takes no lock, allocates nothing, reads no catalog and raises no error. It
+ * only updates atomic counters and appends to a lock-free ring.
  *
- * A FATAL error rejects the connection if the session is not open yet (hooks/session.c). Its
- * reason follows from the SQLSTATE. Where one SQLSTATE has several reasons, message_id decides: it
- * is the untranslated format string, whereas the text depends on lc_messages.
+ * A FATAL error rejects the connection if the session is not open yet (hooks/session.c). The
+ * SQLSTATE determines the reason. If one SQLSTATE has several reasons, message_id decides, because
+ * it is the untranslated format string, whereas the text depends on lc_messages.
  *
  * With EXEC_BACKEND (Windows), a process attaches to shared memory only after it has read the
- * startup packet and has a PGPROC. Errors that it reports before that are not counted.
+ * startup packet and has a PGPROC. The hook cannot count the errors that it reports before that.
  */
 #include "postgres.h"
 
@@ -103,7 +103,7 @@ count_rejection(const ErrorData *edata, TimestampTz at)
 /*
  * Return true if the message reports an error of a client session or of an attempt to connect.
  * Only a process that serves a client has a MyProcPort. A walsender is not a client session, so
- * its errors are ignored once it is open.
+ * its errors do not count once its start-up transaction has committed.
  */
 static bool
 is_client_error(const ErrorData *edata)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * log_messages.h
- *		Counts errors and rejected connections as the server reports them.
+ *		Counts errors and rejected connections as the server logs them.
  */
 #ifndef CPM_LOG_MESSAGES_H
 #define CPM_LOG_MESSAGES_H

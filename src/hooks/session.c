@@ -3,13 +3,13 @@
  * session.c
  *		Records when the session of this process opens and how it ends.
  *
- * The session is open once its start-up transaction has committed. To count it as opened in
- * ClientAuthentication_hook would be too early, because the connection limits of the role and the
- * database are checked after authentication has succeeded.
+ * The session is open once its start-up transaction has committed. ClientAuthentication_hook would
+ * be too early to count it as opened, because PostgreSQL checks the connection limits of the role
+ * and the database only after that hook.
  *
  * An on_shmem_exit callback closes the session. It runs after the callback that rolls back an
- * open transaction, so that this transaction is counted, and before the callback that releases
- * the PGPROC. ClientAuthentication_hook registers it, because an error there merely rejects the
+ * open transaction, so that this transaction counts, and before the callback that releases the
+ * PGPROC. ClientAuthentication_hook registers it, because an error there merely rejects the
  * connection.
  */
 #include "postgres.h"
@@ -32,14 +32,14 @@
 #include "utils/timestamp.h"
 
 static ClientAuthentication_hook_type previous_authentication;
-static bool exit_callback_registered;	/* also: this process has authenticated a client */
+static bool exit_callback_registered;	/* implies that a client has authenticated */
 static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
 static bool exit_failure_checked;
 static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was reported */
 static bool fatal_in_statement; /* that error was reported while a statement ran */
 
-/* Return how the session ends, in the classes of pg_stat_database. */
+/* Return how the session ends, classified as in pg_stat_database. */
 static CpmSessionEnd
 session_end_cause(void)
 {
@@ -59,7 +59,7 @@ session_end_cause(void)
 void
 cpm_session_record_fatal(int sqlstate)
 {
-	/* Record this now: the query string is cleared before the exit callbacks run. */
+	/* Record this now, because proc_exit() clears the query string before it runs callbacks. */
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
 	if (cpm_slot_is_open())
@@ -125,7 +125,7 @@ void
 cpm_session_begin_opening(void)
 {
 	cpm_progress.pending &= ~CPM_SESSION_OPENING;
-	/* Not for a walsender, which may have no database and gets no slot. */
+	/* A walsender may have no database, and needs no privileges because it gets no slot. */
 	if (MyBackendType == B_BACKEND)
 		is_trusted = has_privs_of_role(GetSessionUserId(), ROLE_PG_READ_ALL_DATA);
 }
@@ -139,7 +139,7 @@ cpm_session_finish_opening(void)
 	if (is_open)
 		return;
 	is_open = true;
-	/* A process without the exit callback could not release a slot. */
+	/* A process that has not registered the exit callback could not release a slot. */
 	if (MyBackendType != B_BACKEND || !exit_callback_registered)
 		return;
 	now = GetCurrentTimestamp();

@@ -13,7 +13,8 @@ extern void cpm_session_install(void);
 
 /*
  * Look up the privileges of the session's role, while catalogs can still be read. Call before
- * the start-up transaction commits. An error in the lookup is raised and refuses the connection.
+ * the start-up transaction commits. If the lookup fails, raises an error, which rejects the
+ * connection.
  */
 extern void cpm_session_begin_opening(void);
 

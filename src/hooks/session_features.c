@@ -3,14 +3,15 @@
  * session_features.c
  *		Counts uses of features whose effect outlives the transaction, such as LISTEN.
  *
- * Utility statements are recognised by their parse tree, function calls by object_access_hook.
- * The executor calls that hook when it prepares a call of a function or operator, which may then
- * run many times or never. So the plan is searched for calls of set_config() that outlive the
- * transaction, and advisory locks are counted in the lock table when the transaction has ended.
- * A set_config() without a plan, such as an assignment in PL/pgSQL, is not counted.
+ * This module recognizes utility statements by their parse tree and function calls by
+ * object_access_hook. The executor calls that hook when it prepares a call of a function or
+ * operator, which may then run many times or never. So this module searches the plan for calls of
+ * set_config() that outlive the transaction, and counts advisory locks in the lock table when the
+ * transaction has ended.
  *
- * A use that a rollback would undo is counted when the transaction commits, even if ROLLBACK TO
- * SAVEPOINT has undone it.
+ * Caveats: a set_config() without a plan, such as an assignment in PL/pgSQL, does not count. A use
+ * that a rollback would undo counts when the transaction commits, even if ROLLBACK TO SAVEPOINT
+ * has undone it.
  *
  * Process-local; the counters are those of the session's pool (counters/backend_counters). The
  * first call of an advisory lock function in a session registers a callback, and a transaction
@@ -43,15 +44,15 @@ static object_access_hook_type previous_object_access;
 static uint32 pending_uses[CPM_FEATURES];
 
 /*
- * Estimates of how many channels the session listens to, which is a reason to keep it open while
- * it is idle: at the last commit, and if the present transaction commits. Too high if a channel is
- * listened to twice, too low if ROLLBACK TO SAVEPOINT undid an UNLISTEN.
+ * Estimates of the number of channels on which the session listens, which is a reason to keep it
+ * open while it is idle. Too high if the session repeats a LISTEN, too low if ROLLBACK TO
+ * SAVEPOINT undid an UNLISTEN.
  */
-static int	committed_channels;
-static int	channels;
+static int	committed_channels; /* as of the last commit */
+static int	channels;			/* after the present transaction, if it commits */
 
-static int	advisory_locks;		/* that the session held when they were last counted */
-static bool locks_may_have_changed; /* since then */
+static int	advisory_locks;		/* number held by the session at the last count */
+static bool locks_may_have_changed; /* since the last count */
 
 static bool
 survives_rollback(CpmFeature feature)
@@ -311,8 +312,8 @@ set_config_walker(Node *node, void *arg)
 }
 
 /*
- * Search the target lists, conditions and function scans of a plan. Nobody calls set_config() in
- * other parts of a plan, such as a sort key or a join condition.
+ * Search the target lists, conditions and function scans of a plan. Ignore its other parts, such
+ * as sort keys and join conditions, because calls of set_config() are implausible there.
  */
 static void
 scan_plan(const Plan *plan, const QueryDesc *query)
@@ -371,8 +372,8 @@ count_advisory_locks(void)
 }
 
 /*
- * Resource release callback. Count the advisory locks that the transaction took and has not
- * released. By this phase PostgreSQL has released its transaction-level locks.
+ * Resource release callback. If the session holds more advisory locks than at the last count, add
+ * the difference to the uses. By this phase PostgreSQL has released transaction-level locks.
  */
 static void
 cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
@@ -393,8 +394,9 @@ cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top
 }
 
 /*
- * Have the session's advisory locks counted when the transaction has ended. The callback is not
- * registered before a session needs it, because it runs several times in each transaction.
+ * Let the resource release callback count the session's advisory locks at the end of the
+ * transaction. Register it only once a session needs it, because PostgreSQL calls it several times
+ * in each transaction.
  */
 static void
 expect_lock_change(void)
@@ -413,7 +415,7 @@ expect_lock_change(void)
 
 StaticAssertDecl(LAST_ADVISORY > FIRST_ADVISORY, "advisory lock OIDs out of order");
 
-/* An OID below FIRST_ADVISORY wraps around, so one unsigned comparison checks the whole range. */
+/* For an OID below FIRST_ADVISORY the difference wraps around, so one comparison suffices. */
 static inline bool
 is_tracked_function(Oid function)
 {
@@ -434,7 +436,7 @@ handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, vo
 		previous_object_access(access, class, object, sub, arg);
 }
 
-/* object_access_hook. It runs for each prepared function call, so it only makes comparisons. */
+/* object_access_hook. It runs for each function call that is prepared, so it only compares. */
 static pg_attribute_hot void
 cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {

@@ -17,12 +17,12 @@
  * Work left for the next plan or for the end of the transaction. Most transactions have none, so
  * one comparison of all bits with 0 keeps them on the fast path.
  */
-#define CPM_STATEMENT_DEFERRED (1 << 0) /* a statement counts when its commit has ended */
+#define CPM_STATEMENT_DEFERRED (1 << 0) /* a statement waits for the end of its commit */
 #define CPM_PORTALS_SUSPENDED (1 << 1)	/* hooks/suspended_portals has an entry */
 #define CPM_BLOCK_CHAINS (1 << 2)	/* COMMIT or ROLLBACK AND CHAIN was executed */
-#define CPM_FEATURES_PENDING (1 << 3)	/* features were used that count at commit */
+#define CPM_FEATURES_PENDING (1 << 3)	/* uses of features, or channels, wait for the commit */
 #define CPM_SET_CONFIG_SEEN (1 << 4)	/* a prepared plan calls set_config() */
-#define CPM_SESSION_OPENING (1 << 5)	/* the start-up transaction has not committed yet */
+#define CPM_SESSION_OPENING (1 << 5)	/* the start-up transaction has not begun to commit */
 
 typedef struct CpmProgress
 {
@@ -50,8 +50,8 @@ typedef struct CpmProgress
 	bool		in_block;		/* in a BEGIN block; written by hooks/transaction */
 
 	/*
-	 * The time from which busy time is yet to be counted: the start of the transaction or, in a
-	 * failed block, its failure. 0 while the session is idle. Written by hooks/statement and
+	 * The start of the busy time that has not been counted yet: the start of the transaction or,
+	 * in a failed block, its failure. 0 while the session is idle. Written by hooks/statement and
 	 * hooks/transaction.
 	 */
 	TimestampTz busy_since;

@@ -3,19 +3,20 @@
  * statement.c
  *		Counts and times the client's own statements in this session.
  *
- * A statement starts when its message was read (GetCurrentStatementStartTimestamp()) or, in a
- * string of several, when the previous one ended. So the clock is read only at its end.
+ * A statement starts when the backend has read its message (GetCurrentStatementStartTimestamp())
+ * or, in a string of several, when the previous statement ended. So this module reads the
+ * clock only at the end.
  *
- * A statement includes its commit, if the same message or the next Sync ends the transaction. It
- * is deferred until then, because the commit may fail and a histogram cannot be decremented. A
- * successful commit is timed from the end of execution or, if it waited for a Sync, from the
- * Sync.
+ * A statement includes its commit, if the same message or the next Sync ends the transaction. Its
+ * count is deferred until then, because the commit may fail and a histogram cannot be decremented.
+ * The time of a commit runs from the end of execution or, if the commit waited for a Sync, from
+ * the Sync.
  *
- * An error does not name its statement. If its message has executed no statement, it belongs to a
- * new one. Otherwise the protocol decides. In a simple query it belongs to the deferred
- * statement, whose commit failed, or if there is none to the next statement of the string. In the
- * extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; if there is none, the
- * commit at Sync failed, which counts as no failed statement.
+ * PostgreSQL does not report which statement an error belongs to. If the message has executed no
+ * statement yet, the error belongs to a new one. Otherwise, in a simple query, it belongs to the
+ * deferred statement, whose commit failed, or without one to the next statement of the string. In
+ * the extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; without one, the
+ * commit at Sync failed, and no statement counts as failed.
  */
 #include "postgres.h"
 
@@ -38,7 +39,7 @@ bool		cpm_statement_is_failing;
 
 /* The deferred statement; valid while CPM_STATEMENT_DEFERRED is set. */
 static uint64 deferred_queryid;
-static int64 deferred_us;		/* its execution time; the commit is added when that ends */
+static int64 deferred_us;		/* its execution time; the end of the commit adds its time */
 static bool deferred_ends_transaction;
 
 static TimestampTz commit_started_at;	/* 0: no commit is being timed */
@@ -61,7 +62,7 @@ record_slow_statement(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampT
 void
 cpm_statement_count_unusual(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
-	/* A negative time means that the clock was set back: the duration is unknown. */
+	/* If the time is negative, the clock was set back and the duration is unknown. */
 	cpm_slot_count_statement((uint64) Max(elapsed_us, 0), sqlstate != 0);
 	if (elapsed_us < 0)
 		return;
@@ -101,7 +102,7 @@ cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid)
 	cpm_statement_count(elapsed_us, 0, queryid, cpm_progress.last_end_at);
 }
 
-/* Return true during a call by the function-call protocol. Such a call is no statement. */
+/* Return true during a call by the function-call protocol, which does not count as a statement. */
 static bool
 is_fastpath(void)
 {

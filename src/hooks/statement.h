@@ -4,8 +4,8 @@
  *		Counts and times the client's own statements in this session.
  *
  * Process-local. Call these functions only while the session's slot is open. They raise no error
- * and allocate nothing. They take no lock, except that cpm_statement_count() may take that of
- * counters/pool_table to move the session to another pool.
+ * and allocate nothing. They take no lock, except that those that count a successful statement may
+ * take the lock of counters/pool_table to move the session to another pool.
  */
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H
@@ -30,7 +30,7 @@ extern CPM_INTERNAL bool cpm_statement_is_failing;
 extern CPM_INTERNAL void cpm_statement_count_unusual(int64 elapsed_us, int sqlstate,
 													 uint64 queryid, TimestampTz now);
 
-/* Keep an executed statement until its commit has ended. At most one can be deferred. */
+/* Defer an executed statement until its commit has ended. At most one can be deferred. */
 extern CPM_INTERNAL void cpm_statement_defer(uint64 queryid, int flags, int64 elapsed_us);
 
 /* Count the deferred statement, if any, as successful, with the time measured so far. */
@@ -58,9 +58,9 @@ cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz 
 }
 
 /*
- * Return the time since the current statement began. message_at is when its message was read. If
- * an earlier statement of the same message has ended, the current one began at that end. Negative
- * if the clock was set back.
+ * Return the microseconds since the current statement began, negative if the clock was set back.
+ * message_at is the time at which the backend read its message. If an earlier statement of the
+ * same message has ended, the current one began at that end.
  */
 static inline int64
 cpm_statement_elapsed_us(TimestampTz now, TimestampTz message_at)
@@ -128,7 +128,7 @@ cpm_statement_count_or_defer(uint64 queryid, int flags, int64 earlier_us)
 /* Record the end of a part of a statement, and return that part's elapsed time, at least 0. */
 extern int64 cpm_statement_record_part(int flags);
 
-/* Count a statement whose suspended portal will not run again; elapsed_us sums up all parts. */
+/* Count a statement whose suspended portal will not run again. elapsed_us includes all parts. */
 extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
 
 /*
@@ -138,12 +138,12 @@ extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
 extern void cpm_statement_count_failed(int sqlstate, TimestampTz now);
 
 /*
- * Log a statement that failed because of a deadlock, before it is counted as failed. detail is
- * that of the error, in the encoding of the database, or NULL if it is unknown.
+ * Log a statement that failed because of a deadlock. Call before the statement counts as failed.
+ * detail is the DETAIL of the error, in the encoding of the database, or NULL if unknown.
  */
 extern void cpm_statement_log_deadlock(const char *detail, TimestampTz now);
 
-/* Start timing the commit for which the deferred statement waits; later calls have no effect. */
+/* Start timing the commit that ends the deferred statement. Repeated calls have no effect. */
 extern void cpm_statement_start_commit_time(void);
 
 /*

@@ -3,9 +3,9 @@
  * suspended_portals.c
  *		Statements whose rows the client fetches in several Execute messages.
  *
- * Such a statement counts once, after its last part, so the time of its earlier parts is kept
- * here. The table is small, because most sessions suspend no portal. If it is full, a statement
- * counts after its first part, and its later parts are not counted.
+ * Such a statement counts once, after its last part, so this table holds the time of its earlier
+ * parts. The table is small, because most sessions suspend no portal. If it is full, a statement
+ * counts after its first part, without the time of later parts.
  *
  * Process-local; allocates nothing.
  */

@@ -10,10 +10,10 @@
 
 #include "executor/execdesc.h"
 
-/* A statement whose portal has run in part. */
+/* A statement whose portal has returned only some of its rows so far. */
 typedef struct CpmSuspendedPortal
 {
-	/* A key, or NULL if there is no such portal. Not dereferenced, because it may be freed. */
+	/* The key; NULL if a lookup found no entry. Never dereferenced: it may have been freed. */
 	const QueryDesc *query;
 	int64		elapsed_us;		/* of all parts so far */
 	uint64		queryid;
@@ -31,9 +31,9 @@ extern bool cpm_suspended_portal_exists(const QueryDesc *query);
 extern CpmSuspendedPortal cpm_suspended_portal_take(const QueryDesc *query);
 
 /*
- * Record which query continues in a suspended portal now; NULL when its portal has run. If the
- * query fails meanwhile, cpm_suspended_portal_take_resumed() removes and returns its entry, so
- * that the failed statement includes the time of its earlier parts. The query of the result is
+ * Record the query of a suspended portal that is about to continue; NULL after the portal has run.
+ * If the query fails meanwhile, cpm_suspended_portal_take_resumed() removes and returns its entry,
+ * so that the failed statement includes the time of its earlier parts. The query of the result is
  * NULL if no suspended portal was running.
  */
 extern void cpm_suspended_portal_set_resumed(const QueryDesc *query);

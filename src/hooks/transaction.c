@@ -3,14 +3,14 @@
  * transaction.c
  *		Counts the transactions of this session and follows its transaction blocks.
  *
- * The callbacks are registered in the postmaster and inherited by every backend. The first
- * transaction that commits is the start-up transaction, which opens the session (hooks/session).
+ * The postmaster registers the callbacks, and every backend inherits them. The first transaction
+ * that commits is the start-up transaction, which opens the session (hooks/session).
  *
- * The end of a transaction counts its deferred statement (hooks/statement). An error that
- * log_min_messages hides from emit_log_hook is counted when the main loop aborts the transaction.
+ * The callback also counts the transaction's deferred statement (hooks/statement) and, when the
+ * main loop aborts the transaction, an error that log_min_messages hides from emit_log_hook.
  *
  * Process-local. Reads the clock only if a deferred statement waits for the commit, if the
- * transaction failed, or at exit.
+ * transaction failed, and when the session opens or exits.
  */
 #include "postgres.h"
 
@@ -64,7 +64,7 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 		case TRANS_STMT_COMMIT:
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
-			/* end_transaction() clears the flag, but a failed block has no further callback */
+			/* end_transaction() clears the flag, but does not run again for a failed block */
 			if (chain && !(was_aborted && GetCurrentTransactionNestLevel() == 1))
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
@@ -90,7 +90,7 @@ current_sqlstate(void)
 	}
 	PG_CATCH();
 	{
-		/* geterrcode() found no error. Cannot happen, but must not fail the abort. */
+		/* geterrcode() found no error, which cannot happen, but must not make the abort fail. */
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 	}
@@ -116,10 +116,10 @@ count_hidden_failure(void)
 
 /*
  * Return true if the main loop is aborting the transaction because of an error. By then it has
- * cleared the query string. That is not sufficient: the string is also NULL at Sync and in
- * function calls, where an exception handler of PL/pgSQL may abort a subtransaction. Both kinds
- * of abort hold off interrupts, but only the main loop has done so once before, so the count is
- * above 1.
+ * cleared the query string. That is not sufficient, because the string is also NULL at Sync and in
+ * function calls, where an exception handler of PL/pgSQL may abort a subtransaction. Every abort
+ * holds off interrupts while it runs the callbacks, but only the main loop has held them off
+ * before, so that InterruptHoldoffCount exceeds 1.
  */
 static bool
 is_error_abort(void)
@@ -130,9 +130,9 @@ is_error_abort(void)
 /*
  * Return true if a client's message began the committing transaction, and record its statement
  * timestamp. In an idle session PostgreSQL begins transactions of its own, to deliver
- * notifications and to process invalidations. No message precedes these, so the statement
- * timestamp has not changed since the previous transaction. Call only if this transaction
- * executed no statement.
+ * notifications and to process invalidations. The client sent no message before these, so the
+ * statement timestamp has not changed since the previous transaction. Call only if this
+ * transaction executed no statement.
  */
 static pg_noinline bool
 is_client_transaction(void)
@@ -147,8 +147,8 @@ is_client_transaction(void)
 }
 
 /*
- * Count a transaction that ended at the top level. The callers only add to CPM_TRANSACTIONS for
- * one that ended inside a procedure or utility statement, whose time is not over.
+ * Count a transaction that ended at the top level. If it ended inside a procedure or utility
+ * statement, callers add to CPM_TRANSACTIONS instead, because the busy time continues.
  */
 static void
 end_transaction(void)
@@ -204,14 +204,14 @@ handle_abort(void)
 static pg_noinline void
 handle_commit(void)
 {
-	/* A walsender or worker never has a slot, and gets here at every commit. */
+	/* A walsender or worker never has a slot, and takes this branch at every commit. */
 	if (!cpm_slot_is_open())
 	{
 		last_empty_message_at = GetCurrentStatementStartTimestamp();
 		cpm_session_finish_opening();
 	}
 	else if (proc_exit_inprogress)
-		return;					/* PostgreSQL's own transaction, to clean up at exit */
+		return;					/* PostgreSQL cleans up at exit */
 	else if (cpm_progress.nesting_level > 0)
 		cpm_slot_count(CPM_TRANSACTIONS, 1);	/* of a procedure, VACUUM and so on */
 	else if (cpm_progress.busy_since != 0 || is_client_transaction())

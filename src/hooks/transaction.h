@@ -12,8 +12,8 @@
 extern void cpm_transaction_install(void);
 
 /*
- * Record a top-level BEGIN, COMMIT, SAVEPOINT and so on, which has just been executed.
- * was_aborted: the transaction block had failed before. Returns true if the command ends a
+ * Record that a top-level BEGIN, COMMIT, SAVEPOINT and so on has just been executed. was_aborted
+ * is true if the transaction block had failed before. Returns true if the command ends a
  * transaction that PostgreSQL has not committed or rolled back yet.
  */
 extern bool cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_aborted);

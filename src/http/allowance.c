@@ -8,9 +8,9 @@
  * host can use any address of its network.
  *
  * The table has a fixed size. When it is full, a new peer replaces the peer whose last request is
- * oldest, and which has usually regained its full allowance. A peer that returns after it was
- * replaced gets a full allowance early, but only a flood from more than MAX_PEERS addresses can
- * exploit that.
+ * oldest, because that peer has usually regained its full allowance. A replaced peer that returns
+ * gets a full allowance early, but only a flood from more than MAX_PEERS addresses can exploit
+ * that.
  */
 #include "postgres.h"
 
@@ -26,8 +26,8 @@
 
 typedef struct Peer
 {
-	sa_family_t family;			/* 0: no address; the first such entry is shared by all peers
-								 * without one, the others are free */
+	sa_family_t family;			/* 0 in free entries; peers without an address share the first of
+								 * these */
 	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
 	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;

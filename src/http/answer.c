@@ -8,8 +8,8 @@
  * whether the server is ready (503). Requests with and without a valid token have separate
  * allowances, so that a flood without a token does not exhaust the allowance of valid requests.
  *
- * The health document needs no token and no allowance, and is served under any host name, because
- * it has only numbers. If requests for it exceed PROBES_PER_SECOND, the last document is sent
+ * The health document contains only numbers, so it needs no token, no allowance and no particular
+ * host name. If requests for it exceed PROBES_PER_SECOND, the server sends the last document
  * again.
  */
 #include "postgres.h"
@@ -54,7 +54,8 @@ is_json(const char *type)
 
 /*
  * Replace the answer by a status and a message, as JSON if the route's type is JSON, otherwise as
- * plain text. The message must not need JSON escapes. A 503 as JSON means that the server starts.
+ * plain text. The message must not need JSON escapes. As JSON, status 503 is only used while the
+ * database system starts up.
  */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)
@@ -221,10 +222,10 @@ find_route(const char *path)
 }
 
 /*
- * Return true if the host of a request is an IP address or localhost. If no token is required,
- * requests for other names are rejected to prevent DNS rebinding: a foreign web site could let its
- * host name resolve to this machine, and its script in a visitor's browser could then read the
- * documents.
+ * Return true if the host of a request is an IP address or localhost. If no token is required, the
+ * server rejects requests for other names to prevent DNS rebinding: a foreign web site could let
+ * its host name resolve to this machine, and its script in a visitor's browser could then read
+ * the documents.
  */
 static bool
 is_address(const char *host)

@@ -19,8 +19,8 @@ extern void cpm_client_answered(void *client, int64 now_us);
 extern void cpm_client_disconnected(void *client);
 
 /*
- * Shut down the connections that have waited for a complete answer for too long. If there are too
- * many connections, also shut down those that have waited for longest.
+ * Shut down the connections that have gone without a complete answer for too long. If there are
+ * too many connections, also shut down those that have gone without one for longest.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

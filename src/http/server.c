@@ -72,8 +72,8 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 
 		/*
 		 * Offer "Basic" for the page only, because it makes a browser ask the user for a
-		 * password. For the requests of the page's script that would be wrong: the script would
-		 * receive no answer before the user has closed the dialog.
+		 * password. The page's script must not cause such a dialog, because it would receive no
+		 * answer until the user has closed the dialog.
 		 */
 		if (answer->prompts_user)
 			add_header(response, "WWW-Authenticate", "Basic realm=\"connpool_monitor\"");
@@ -102,8 +102,8 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 
 /*
  * Read a request target in absolute form, such as "http://host:9188/metrics", which every server
- * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). A target
- * without a host, or with user information, is invalid and stays as it is: no such path exists.
+ * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). Leaves an
+ * invalid target, without a host or with user information, unchanged: no such path exists.
  */
 static void
 read_absolute_target(CpmRequest *request)
@@ -160,10 +160,11 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	(void) upload_data;
 
 	/*
-	 * libmicrohttpd calls this function after the headers and again at the end of the request. If
-	 * the first call is answered, it closes the connection, because a body may be unread. Answer
-	 * GET and HEAD in the last call, so that the client can reuse the connection. Answer other
-	 * methods, which no path supports, in the first call, so that no body is read.
+	 * libmicrohttpd calls this function after the headers and again at the end of the request. It
+	 * closes the connection after an answer to the first call, because a body may be unread.
+	 * Answer GET and HEAD in the last call, so that the client can reuse the connection. Answer
+	 * other methods, which no path supports, in the first call, so that libmicrohttpd reads no
+	 * body.
 	 */
 	if (is_bodiless(method) && (*state == NULL || *upload_data_size > 0))
 	{
@@ -219,8 +220,8 @@ discard_log(void *arg, const char *format, va_list arguments)
 }
 
 /*
- * Exit after libmicrohttpd has detected an internal error. By default it calls abort(), after
- * which the postmaster would restart the whole server, as after any exit without proc_exit().
+ * Exit after libmicrohttpd has detected an internal error. By default libmicrohttpd calls abort(),
+ * and the postmaster would then restart the whole server, as after any exit without proc_exit().
  */
 static void
 on_panic(void *arg, const char *file, unsigned int line, const char *reason)

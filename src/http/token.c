@@ -5,7 +5,7 @@
  *
  * The HTTP worker reads the file when it starts and on reload. The file must be regular, because
  * reading a pipe would block the worker, and other users must not be able to read it. If the file
- * cannot be used, the last token stays in force: removing the file must not open access.
+ * cannot be used, the last token stays in force, because removing the file must not open access.
  */
 #include "postgres.h"
 
@@ -116,7 +116,7 @@ is_token(const char *candidate, size_t length)
 	return difference == 0 && token[0] != '\0';
 }
 
-/* Check Basic credentials: base64 of a user name, which is ignored, a colon and the password. */
+/* Check Basic credentials: base64 of any user name, a colon and the token as the password. */
 static bool
 is_basic(const char *encoded)
 {

@@ -4,8 +4,8 @@
  *		The background worker that serves HTTP.
  *
  * The worker must answer even if no connection slot is free. So it starts with the postmaster,
- * does without a slot and a database, and reads shared memory through the functions that the
- * preloaded library publishes (export/worker_api.h). It has a library of its own, because it links
+ * uses no slot and no database, and reads shared memory through the functions that the preloaded
+ * library publishes (export/worker_api.h). It is in a separate library, because it links
  * libmicrohttpd, which a backend must not load.
  */
 #include "postgres.h"
@@ -32,16 +32,16 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 #define PROBLEM_SIZE 256
 
 static const CpmWorkerApi *api;
-static char last_problem[PROBLEM_SIZE]; /* the last one logged; empty while HTTP is served */
+static char last_problem[PROBLEM_SIZE]; /* the last problem logged; empty while the server runs */
 
-/* Publish the reason why HTTP is not served. Log it unless it was the last one logged. */
+/* Publish the reason why the HTTP server does not run. Log it unless it was logged last. */
 static void
 report_problem(const char *problem)
 {
 	const CpmListen *listen = api->http_listen();
 
 	api->worker_report_problem(CPM_WORKER_HTTP, problem);
-	/* compare no more than strlcpy() stores; otherwise a longer problem would be logged each time */
+	/* compare no more than strlcpy() stores, or a longer problem would be logged each time */
 	if (strncmp(problem, last_problem, sizeof(last_problem) - 1) == 0)
 		return;
 	strlcpy(last_problem, problem, sizeof(last_problem));
@@ -101,8 +101,8 @@ reload(void)
 /*
  * Serve HTTP until a reload stops the HTTP server or shutdown is requested. If the HTTP server
  * does not run, return after RETRY_MS or when the latch is set, so that the caller retries to
- * start it. Each call builds a new WaitEventSet, because a socket cannot be removed from an
- * existing one.
+ * start it. Each call builds a new WaitEventSet, because PostgreSQL cannot remove a socket from
+ * an existing one.
  */
 static void
 serve(uint32 wait_event)

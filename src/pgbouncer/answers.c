@@ -3,9 +3,9 @@
  * answers.c
  *		Reads the tables that a PgBouncer console returned.
  *
- * Columns are found by name, because their number and order depend on PgBouncer's version.
- * table.c guarantees that every text ends within the message. Nothing else is trusted: columns may
- * be missing, numbers may be malformed, and there may be too many rows.
+ * This file finds columns by name, because their number and order depend on PgBouncer's version.
+ * table.c guarantees that every text ends within the message. This file trusts nothing else:
+ * columns may be missing, numbers may be malformed, and there may be too many rows.
  */
 #include "postgres.h"
 
@@ -132,7 +132,7 @@ compare_names(const void *a, const void *b)
 	return strcmp(((const DatabaseHost *) a)->name, ((const DatabaseHost *) b)->name);
 }
 
-/* Return a palloc'd array sorted by name, because thousands of databases may be searched. */
+/* Return a palloc'd array sorted by name, for a binary search in thousands of databases. */
 static DatabaseHost *
 sorted_hosts(CpmTable *databases, int *count)
 {
@@ -176,7 +176,7 @@ server_columns(const CpmTable *table)
 	return column;
 }
 
-/* Read the current row; returns false if the connection has no pid yet, while it is set up. */
+/* Read the current row; returns false if PgBouncer is still opening the connection. */
 static bool
 read_server(const CpmTable *table, const ServerColumns *column, CpmPoolerServer *server)
 {

@@ -17,8 +17,8 @@ typedef struct CpmServerList
 } CpmServerList;
 
 /*
- * Copy a table to the answer; the table must be at its first row. Settings that SHOW CONFIG does
- * not return keep their values.
+ * Copy a table to the answer. The table must be at its first row. If SHOW CONFIG does not return a
+ * setting, the answer keeps its previous value.
  */
 extern void cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer);

@@ -5,10 +5,10 @@
  *
  * The worker starts the process by posix_spawn(), because fork() would leave a copy of the worker
  * attached to shared memory. It ends the process by SIGKILL, which even a compromised process
- * cannot ignore. No function blocks, except to wait for the end of a process that it has killed.
+ * cannot ignore. Only cpm_child_end() blocks, until the process that it has killed has ended.
  *
- * The worker's end of the socket is closed on exec, so that no other child keeps it open. However
- * the worker ends, its children therefore read the end of their input.
+ * The kernel closes the worker's end of the socket on exec, so that no other child keeps it open.
+ * The children therefore read the end of their input, however the worker ends.
  */
 #include "postgres.h"
 

@@ -30,8 +30,8 @@ typedef enum CpmReceived
 extern int	cpm_child_start(CpmChild *child, const char *path, const char *argument);
 
 /*
- * Send a request without blocking. Errors are only logged: if the process has ended, the next
- * cpm_child_receive() returns CPM_RECEIVED_END.
+ * Send a request without blocking. Only logs an error, because the next cpm_child_receive()
+ * returns CPM_RECEIVED_END if the process has ended.
  */
 extern void cpm_child_send(CpmChild *child, const CpmRequest *request);
 
@@ -42,8 +42,8 @@ extern void cpm_child_send(CpmChild *child, const CpmRequest *request);
 extern CpmReceived cpm_child_receive(CpmChild *child, size_t max);
 
 /*
- * Kill the process and wait until it has ended. Returns its wait status, from which the caller can
- * see why it ended if that was earlier; 0 if there is no process.
+ * Kill the process and wait until it has ended. Returns its wait status, which gives the reason if
+ * it had ended before; 0 if there is no process.
  */
 extern int	cpm_child_end(CpmChild *child);
 

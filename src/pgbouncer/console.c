@@ -3,14 +3,14 @@
  * console.c
  *		The state machine that polls one console of PgBouncer.
  *
- * In each round a child process (child.c) sends all queries over one connection. The process and
- * the connection are kept for the next round. A round fails if it is not complete at its deadline,
- * and the child is then killed, because the console may hang or keep libpq busy.
+ * In each round a child process (child.c) sends all queries over one connection, and keeps the
+ * connection for the next round. A round fails if it is not complete at its deadline. The worker
+ * then kills the child, because the console may hang or keep libpq busy.
  *
- * The pause after a failed round doubles from 1 s up to 60 s, with a jitter of 20 %. It is always
- * 60 s after a rejected password, because attempts may lock the user out. If the connection of the
- * previous round is lost, PgBouncer was probably restarted, so the round starts again over a new
- * connection and fails only if that fails too.
+ * The pause after a failed round doubles from 1 s up to 60 s, with a jitter of 20 % either way. It
+ * is always 60 s after a rejected password, because attempts may lock the user out. If the
+ * connection of the previous round is lost, PgBouncer has probably restarted, so the round starts
+ * again over a new connection and fails only if that fails too.
  *
  * No function blocks; worker.c waits. Times are microseconds of the monotonic clock.
  */
@@ -34,7 +34,7 @@
 
 #define TOO_MUCH "it answers more than can be read"
 
-/* By CpmQuestion: a column of each answer, without which the program there is not PgBouncer. */
+/* By CpmQuestion: a column that PgBouncer's answer has in every version. */
 static const char *const needed_columns[CPM_QUESTIONS] = {
 	"version", "name", "remote_pid", "cl_waiting", "total_query_time", "key",
 };
@@ -45,7 +45,7 @@ interval_us(const CpmConsole *console)
 	return console->api->pgbouncer_interval_ms() * INT64CONST(1000);
 }
 
-/* Return how long a round may take. */
+/* Return the longest time that a round may take. */
 static int64
 round_limit_us(const CpmConsole *console)
 {
@@ -127,7 +127,7 @@ send_request(CpmConsole *console)
 {
 	CpmRequest	request = {
 		.questions = console->questions,
-		/* needed only if the worker was killed and cannot kill the child at the deadline */
+		/* ends a child whose worker was killed and cannot kill it at the deadline */
 		.seconds = (uint32) (round_limit_us(console) / USECS_PER_SEC) + 2,
 	};
 
@@ -167,7 +167,7 @@ reuse_connection(CpmConsole *console)
 	send_request(console);
 }
 
-/* Handle a lost connection: connect again if it was kept from the previous round, or fail. */
+/* Handle a lost connection: reconnect if it is from the previous round, otherwise fail. */
 static void
 lose_connection(CpmConsole *console, const char *message, int64 now_us)
 {
@@ -255,7 +255,7 @@ read_message(CpmConsole *console, int64 now_us)
 		fail(console, CPM_CONSOLE_PROGRAM " sent an unexpected message", now_us);
 }
 
-/* Handle the end of a child that reported no reason, perhaps because it was killed. */
+/* Handle the end of a child that reported no reason, perhaps because a signal ended it. */
 static void
 handle_child_end(CpmConsole *console, int64 now_us)
 {

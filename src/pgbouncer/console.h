@@ -30,11 +30,11 @@ typedef struct CpmConsole
 	CpmTable	table[CPM_QUESTIONS];
 	size_t		bytes;			/* bytes received in this round */
 	int64		due_us;			/* start of the next round */
-	int64		deadline_us;	/* when the current round fails, unless it has ended */
+	int64		deadline_us;	/* when the current round fails if it is not complete */
 	TimestampTz asked_at;		/* start of the current round */
 	int			failures;		/* failed rounds since the last successful one */
-	bool		is_reused;		/* the connection was kept from the previous round */
-	int			rounds_to_config;	/* rounds until SHOW CONFIG is sent again */
+	bool		is_reused;		/* the round uses the connection of the previous one */
+	int			rounds_to_config;	/* rounds until the next SHOW CONFIG */
 	bool		was_up;			/* the last round succeeded */
 	CpmPoolerAnswer *answer;	/* the last complete answer */
 } CpmConsole;

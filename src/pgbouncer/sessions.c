@@ -72,7 +72,7 @@ is_our_directory(const Claiming *claiming, const char *host)
 {
 	ListCell   *cell;
 
-	/* without a directory PgBouncer uses its default, which may be the same */
+	/* a host without a directory means PgBouncer's default, which may be the same directory */
 	if (host[0] != '/' && host[0] != '@')
 		return true;
 	foreach(cell, claiming->directories)

@@ -13,7 +13,7 @@ typedef struct CpmTable
 	int			rows;
 	int			columns;
 	const char **name;			/* column names */
-	const char **value;			/* values of the current row; NULL is a null pointer */
+	const char **value;			/* values of the current row, or null pointers */
 	const char *first;			/* the first row in the message's body */
 	const char *next;			/* the next row to read */
 	const char *end;			/* the end of the body */

@@ -4,8 +4,8 @@
  *		The background worker that polls PgBouncer's consoles.
  *
  * Each console has a child process in which libpq runs (src/console). The worker waits for all
- * children at once, so that a console that hangs or keeps libpq busy delays no other. The children
- * end when the worker does.
+ * children at once, so that a console that hangs or keeps libpq busy delays no other. When the
+ * worker ends, its children end too.
  *
  * The worker is not connected to a database. It publishes results through the function table of
  * the preloaded library (export/worker_api.h). After an error it exits, and the postmaster

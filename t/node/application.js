@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: PostgreSQL
-// A simulated application on node-postgres. Reads what to do as JSON on standard
-// input and prints what came of it as one line of JSON.
+// A simulated application on node-postgres. Reads a job as JSON from standard input
+// and prints the result as one line of JSON.
 //
 //   { connection: {…}, steps: [text or {name, text, values} or {wait: ms}], intrude: bool }
-//     runs the steps on one client, one after the other. With intrude, whenever the
-//     client is in no transaction another one takes the server connection that the
-//     pooler just had back, and keeps it: what a step left there is gone.
+//     Run the steps on one client, one after the other. With intrude, after each step
+//     that leaves the client outside a transaction, another client claims the server
+//     connection that the pooler has just got back, and keeps it. The next step then
+//     runs on another server connection, without the session state of earlier steps.
 //
 //   { connection: {…}, pool: {…}, clients: n, for: ms, pause: ms, forget: n }
-//     n clients that take a connection from a pg.Pool, use it and give it back,
-//     for so long. Those that forget begin a transaction and never give it back.
+//     For the given time, run n clients that each take a connection from a pg.Pool, use
+//     it and release it. Before that, begin "forget" transactions, each on a connection
+//     that stays claimed.
 //
 //   { connection: {…}, slow: ms, for: ms }
-//     connects through a network that delays the first packet.
+//     Connect through a proxy that delays the first packet, and stay connected.
 'use strict';
 const net = require('node:net');
 const pg = require('pg');
@@ -74,7 +76,7 @@ async function runPool(job) {
 	pool.on('error', () => {});
 	for (let i = 0; i < (job.forget || 0); i++) await (await pool.connect()).query('BEGIN');
 	const done = await Promise.all(Array.from({ length: job.clients }, () => work(pool, until, job.pause ?? 10)));
-	// what was forgotten is still held: the process ends with it
+	// the end of the process closes the connections that were not released
 	return { transactions: done.reduce((a, b) => a + b, 0) };
 }
 

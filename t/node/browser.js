@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: PostgreSQL
-// A headless Chromium for tests. Each line on standard input is a command of the
-// DevTools protocol, {method, params}, for the one page there is; each is answered
-// by a line {result} or {error}. Commands of our own:
+// A headless Chromium for tests. Each line of standard input is a command of the
+// DevTools protocol, {method, params}, for the only page. This program answers each
+// with a line {result} or {error}. It has three commands of its own:
 //
-//   events                         what happened since they were last asked for
-//   credentials {username, password}  what to say when the server asks for some; none: nothing
-//   picture {file}                 of what is to be seen, as PNG
+//   events                            return the events since the last such command
+//   credentials {username, password}  answer the server's challenges with these; without
+//                                     them, cancel the challenges
+//   picture {file}                    write a screenshot as PNG
 //
-// The browser gets its commands through file descriptors 3 and 4, which needs no
-// package for WebSockets. It ends with us; $BROWSER_DIRECTORY is all it writes to.
+// The browser receives commands through file descriptors 3 and 4, which needs no
+// package for WebSockets. It ends with this program, and writes only to
+// $BROWSER_DIRECTORY.
 'use strict';
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
@@ -47,7 +49,7 @@ function send(method, params = {}, sessionId = session) {
 	});
 }
 
-// Events, as little of them as a test asks for
+// Events, reduced to the properties that tests use
 let seen = [];
 const words = (argument) => argument.value ?? argument.description ?? argument.type;
 const events = {
@@ -58,7 +60,7 @@ const events = {
 	'Network.webSocketCreated': ({ url }) => seen.push({ kind: 'request', text: url }),
 	'Page.javascriptDialogOpening': ({ message }) => {
 		seen.push({ kind: 'dialog', text: message });
-		// all else would wait for it
+		// an open dialog would block all other commands
 		send('Page.handleJavaScriptDialog', { accept: true }).catch(() => {});
 	},
 	'Fetch.requestPaused': ({ requestId }) => send('Fetch.continueRequest', { requestId }).catch(() => {}),
@@ -69,8 +71,8 @@ const events = {
 	},
 };
 
-// A PNG with a palette, which takes half of the room. Colours stay as they are when they
-// are frequent; rare ones, of the edges of letters, become one when they differ by little.
+// Return the PNG with a palette, which halves its size. Frequent colors stay unchanged. Rare
+// colors, from the edges of letters, become one color if they are similar.
 function smaller(png) {
 	const parts = [];
 	for (let at = 8; at < png.length; at += 12 + png.readUInt32BE(at))

@@ -16,7 +16,7 @@
 
 #include "rules/alerts.h"
 
-/* the server's printf is not linked here */
+/* this program does not link the server's printf */
 #undef printf
 #undef snprintf
 #include <stdio.h>

@@ -3,10 +3,10 @@
  * busy.c
  *		Prints the results of base/busy and counters/pool_busy for t/027_advice.pl to check.
  *
- * One line for each number of sessions: the number, its bucket and the largest number in that
+ * Prints a line for each number of sessions: the number, its bucket and the largest number in that
  * bucket. The next line is the distribution after two months with five busy sessions and one
- * month with two. The last line is in how many samples a pool was in use that a session left
- * before the first of two samplers, which take a sample each, began.
+ * month with two. For the last line, a session leaves a pool, and then two samplers, one after the
+ * other, take a sample each. The line has the number of samples that found the pool in use.
  */
 #include "postgres.h"
 
@@ -20,11 +20,11 @@
 #include "counters/pool_table.h"
 #include "storage/shmem.h"
 
-/* the server's printf is not linked here */
+/* this program does not link the server's printf */
 #undef printf
 #include <stdio.h>
 
-/* What counters/pool_busy needs: a pool without sessions, which one has left, beside "(other)". */
+/* Stubs for counters/pool_busy: besides "(other)", one pool, which its only session has left. */
 int			cpm_max_pools = 1;
 
 int
@@ -59,7 +59,7 @@ mul_size(Size a, Size b)
 	return a * b;
 }
 
-/* Print in how many samples of two samplers, one after the other, the pool was in use. */
+/* Print the number of samples, taken by two successive samplers, that found the pool in use. */
 static void
 print_restart(void)
 {

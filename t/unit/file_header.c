@@ -5,8 +5,9 @@
  *
  * Usage: file_header FILE SYSTEM_IDENTIFIER CHANGES
  *
- * Truncates the file at every length, and CHANGES times changes one random byte. Prints how many
- * damaged files of each kind were rejected; "taken" counts those that were accepted.
+ * Truncates the file to every length, and changes one random byte CHANGES times. Prints the number
+ * of truncated files ("cut") and of changed files that base/file_header rejected, and the number
+ * of damaged files that it accepted ("taken").
  */
 #include "postgres.h"
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * grouping.c
- *		Prints the pool's application for each application_name read.
+ *		Prints the pool's application for each application_name in its input.
  *
- * Reads lines of a CpmGrouping as a digit, a tab and an application_name. Exits with status 1 if
- * the bytes after the end of a result are not zero. t/043_application_grouping.pl checks the
- * output.
+ * Each line of the input has a CpmGrouping as a digit, a tab and an application_name. Exits with
+ * status 1 if the bytes after the end of a result are not zero. t/043_application_grouping.pl
+ * checks the output.
  */
 #include "postgres.h"
 
 #include "base/pool.h"
 
-/* the server's functions are not linked here; the quoting of names is not tested */
+/* this program does not link the server's functions, and does not test the quoting of names */
 #undef printf
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * histogram.c
- *		Prints the results of base/histogram for durations read.
+ *		Prints the results of base/histogram for the durations in its input.
  *
  * Reads durations in microseconds, one per line. Prints the 50th, 95th and 99th percentile, then
  * the lower and upper bound of each duration's bucket. t/016_histogram.pl compares the output
@@ -13,7 +13,7 @@
 
 #include "base/histogram.h"
 
-/* the server's printf is not linked here */
+/* this program does not link the server's printf */
 #undef printf
 #undef scanf
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * incidents.c
- *		Runs the rules and the storage of incidents without a server, for t/053_incidents.pl to
- *		check what takes minutes, or more sessions than a test can open.
+ *		Runs the rules and the storage of incidents without a server.
  *
- * Prints a line for each case.
+ * These cases would take minutes, or more sessions than a test can open. Prints a line for each
+ * case. t/053_incidents.pl checks the output.
  */
 #include "postgres.h"
 
@@ -13,7 +13,7 @@
 #include "rules/incidents.h"
 #include "samples/incidents.h"
 
-/* the server's functions are not linked here */
+/* this program does not link the server's functions */
 #undef printf
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,8 +50,9 @@ cpm_put(CpmSink *sink, const void *record)
 }
 
 /*
- * Run steps like "5a 10o 70r": at second 5 an alert is not OK, at 10 all are, and at 70 a
- * connection was refused. Prints for each: begins, resumes, continues, ends, or "." for none.
+ * Run steps like "5a 10o 70r": at second 5 an alert is not OK, at 10 all are, and at 70 the
+ * server has refused a connection. For each step, prints the first letter of begins, resumes,
+ * continues or ends, or "." for none.
  */
 static void
 run_steps(const char *steps)
@@ -72,8 +73,8 @@ run_steps(const char *steps)
 }
 
 /*
- * Print for each sample "second blocked busy" whether a snapshot is taken because it is clearly
- * worse than those before, if a snapshot takes cost_us.
+ * For each sample {second, blocked, busy}, print "w" if the rules take a snapshot because the
+ * sample is clearly worse than earlier ones, otherwise ".". A snapshot takes cost_us.
  */
 static void
 run_samples(const uint32 samples[][3], int count, int64 cost_us)
@@ -129,7 +130,7 @@ print_storage(void)
 		   all->incident[all->incidents - 1].snapshots);
 }
 
-/* Add a snapshot whose time and pids are a new number, if there is room. */
+/* If there is room, add a snapshot whose time and pids are a new number. */
 static void
 add_snapshot(int rows, bool is_worst)
 {
@@ -163,7 +164,7 @@ run_storage(void)
 		add_snapshot(50, true);
 	}
 	print_storage();
-	/* rises: the eighth place is kept for the worst moment, which is replaced */
+	/* the eighth place is reserved for the worst moment, and a worse moment replaces it */
 	begin_incident();
 	for (int i = 0; i < 12; i++)
 		add_snapshot(300, false);
@@ -171,7 +172,7 @@ run_storage(void)
 	for (int i = 0; i < 5; i++)
 		add_snapshot(700 + i, true);
 	print_storage();
-	/* eight as large as possible leave no room for others */
+	/* eight snapshots of the maximum size leave no room for others */
 	begin_incident();
 	add_snapshot(CPM_SNAPSHOT_ROWS, true);
 	for (int i = 0; i < 12; i++)

@@ -3,13 +3,13 @@
  * leaks.c
  *		Prints whether rules/leaks suspects an idle session, for t/026_leaks.pl to check.
  *
- * One digit for each case: 1 if the session is suspected, otherwise 0.
+ * Prints a digit for each case: 1 if the session is a suspect, otherwise 0.
  */
 #include "postgres.h"
 
 #include "rules/leaks.h"
 
-/* the server's printf and pg_qsort are not linked here */
+/* this program does not link the server's printf and pg_qsort */
 #undef printf
 #include <stdio.h>
 
@@ -42,16 +42,16 @@ print_verdict(int age_s, int seen_s, double opened_s, bool has_duty)
 int
 main(void)
 {
-	/* half an hour: sessions opened within 90 s belong to the same burst, so they do not count */
+	/* a leak_idle_age of 30 min: a session that opens within 90 s is part of the same burst */
 	print_verdict(1800, 1799, 600, false);
 	print_verdict(1800, 1801, 600, false);
 	print_verdict(1800, 1801, 600, true);
 	print_verdict(1800, 1801, 89, false);
 	print_verdict(1800, 1801, 91, false);
 	print_verdict(1800, 1801, -1, false);
-	/* a session that opened before the clock was set back, and so after the present time */
+	/* the clock was set back after the other session opened, so its time is in the future */
 	print_verdict(1800, 1801, 7200, false);
-	/* a minute: within 3 s; less than a minute: there is no such interval */
+	/* a leak_idle_age of a minute: a burst lasts 3 s; of less than a minute: there is no burst */
 	print_verdict(60, 61, 2.9, false);
 	print_verdict(60, 61, 3.1, false);
 	print_verdict(59, 61, 0.01, false);

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * owners.c
- *		Prints how many pools counters/pool_owners examines to find the one to evict.
+ *		Prints the number of pools that counters/pool_owners examines to find one to evict.
  *
  * One role holds nine tenths of the pools, and every pool has sessions. Prints a line for each
- * number of pools: that number, the most pools that one search examines, and, after a pool of
- * that role has become unused, the number of searches until it is found. t/014_pools.pl checks
- * the output.
+ * number of pools: that number, the most pools that one search examines and, once a pool of the
+ * role has no session, the number of searches until one finds it. t/014_pools.pl checks the
+ * output.
  */
 #include "postgres.h"
 
 #include "storage/shmem.h"
 
-/* the table of owners is an array here; the arguments depend on PostgreSQL's version */
+/* an array replaces the hash table, whose arguments depend on PostgreSQL's version */
 #define ShmemInitHash(...) NULL
 #include "counters/pool_owners.c"
 
-/* the server's functions are not linked here */
+/* this program does not link the server's functions */
 #undef printf
 #undef snprintf
 #include <stdio.h>

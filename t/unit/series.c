@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * series.c
- *		Lets readers of counters/monotonic_counters cross, and prints each counter that falls.
+ *		Interleaves reads of counters/monotonic_counters, and prints each counter that falls.
  *
- * A read takes the lock after it has read all pools. Three clients read; at any moment at which a
- * read does not hold the lock, the others may read, pools may count statements, pools may be
- * evicted and samples may be taken. So a read can complete while another one waits for the lock,
- * in an order that tests with processes meet too rarely. The moments are the same in every run.
+ * A read acquires the lock after it has read all pools. Three clients read. Whenever a read does
+ * not hold the lock, the program lets other clients read, counts statements, evicts pools and
+ * takes samples at random. So a read can complete while another one waits for the lock, an order
+ * that tests with processes meet too rarely. Every run uses the same random numbers.
  *
- * Prints a line for each counter that is lower than in the same client's previous read, then the
- * numbers of reads, of reads that completed within another one, and of series that began.
+ * Prints a line for each counter that is lower than in the same client's previous read. The last
+ * line has the numbers of reads, of reads that completed within another one, and of series that
+ * began.
  * t/044_series.pl checks the output.
  */
 #include "postgres.h"
@@ -28,7 +29,7 @@
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 
-/* the server's functions are not linked here */
+/* this program does not link the server's functions */
 #undef printf
 #undef snprintf
 #include <stdio.h>
@@ -45,7 +46,7 @@ typedef struct Pool
 	bool		is_idle;
 } Pool;
 
-/* The counters of a read; named[i] is of the pool with the number name[i]. */
+/* The counters of a read. named[i] belongs to the pool with the number name[i]. */
 typedef struct Reading
 {
 	uint64		total;
@@ -63,8 +64,8 @@ static Pool pools[MAX_POOLS + 1];
 static int	names;				/* pools created so far */
 static uint64 samples;
 static uint64 evicted;
-static int	busiest = 1;		/* the only pool that runs statements, so that no growth of others can
-								 * hide that the series "other" falls */
+static int	busiest = 1;		/* the only pool that runs statements, because the growth of other
+								 * pools could hide that the series "other" falls */
 static bool is_locked;
 static int	readers;			/* reads in progress, one of each client */
 static Reading last_reading[CLIENTS];
@@ -72,7 +73,7 @@ static int	reads;
 static int	crossed;
 static int	begun;
 
-/* A read's memory is freed as a whole, and a read within it has ended before. */
+/* A read frees its memory as a whole. A read that began within it has ended by then. */
 static char memory[64 * 1024 * 1024];
 static size_t used_memory;
 
