@@ -297,7 +297,7 @@ subtest 'charts have a range and a selection' => sub {
 	page_is('`${wanted()} ${drawn(1)}`', '6 6', 'six charts have lines');
 	js(q{document.querySelector('#range [value="3600"]').click()});
 	page_ok(q{!document.querySelector('.waiting')}, 'the charts show another range');
-	ok( (grep { m{/api/load\?since=3600s$} } is_quiet('another range')),
+	ok((grep { m{/api/load\?since=3600s$} } is_quiet('another range')),
 		'the page requests a load of another range');
 	js(<<'JS');
 [...document.querySelectorAll('#range label')].find(
@@ -361,17 +361,17 @@ subtest 'the load is stacked by wait class, and a click chooses a moment' => sub
 	$busy[$_]->query_until(qr/started/, "\\echo started\nSELECT pg_advisory_lock(1);\n")
 	  foreach 0, 1;
 	$busy[2]->query_until(qr/started/, "\\echo started\nSELECT pg_sleep(1000);\n");
-	page_ok(q{['lock', 'timeout', 'idle_in_transaction'].every(name => layers().includes(name))},
+	page_ok(
+		q{['lock', 'timeout', 'idle_in_transaction'].every(name => layers().includes(name))},
 		'the chart has layers for lock waits, sleep and an idle transaction');
-	# it is read again every five seconds, and a class of short statements may appear meanwhile
+	# a short statement may add a class to one of the two first
 	page_ok(<<'JS', 'the chart has as many layers as there are classes with load');
 fetch('api/load?since=300s').then(answer => answer.json()).then(load =>
 	load.classes.filter((name, i) => load.points.some(point => point[i + 1] > 0)).join()
 	=== layers().join())
 JS
-	is( js(q{[...document.querySelectorAll('#classes li')].length}),
-		js('layers().length'),
-		'the key has an entry for each layer');
+	is(js(q{[...document.querySelectorAll('#classes li')].length}),
+		js('layers().length'), 'the key has an entry for each layer');
 	my $processors = get_json($port, '/api/load')->{processors};
 	like(
 		js(q{textOf('#load figcaption')}),
@@ -391,8 +391,7 @@ JS
 textOf('#moment-text') === 'The last minute.'
 	&& ['lock', 'timeout', 'idle_in_transaction'].every(name => rowOf('#moment-waits', name))
 JS
-	page_ok(
-		q{/lock \d/.test((rowOf('#moment-pools', 'shop', 'waiter') || [])[4])},
+	page_ok(q{/lock \d/.test((rowOf('#moment-pools', 'shop', 'waiter') || [])[4])},
 		'the page lists the pool that waits for a lock');
 	$holder->query_safe('ROLLBACK');
 	$node->safe_psql('postgres', <<~'SQL');
@@ -404,7 +403,9 @@ JS
 	wait_samples($node, 20);
 
 	my $shape = q{document.querySelector('#load .layer').getAttribute('d')};
-	page_ok("$shape !== " . $json->encode(js($shape)), 'the chart moves on');
+	page_ok(
+		"$shape !== " . $json->encode(js($shape)),
+		'the chart is drawn again after the sessions ended');
 	click_at($moment);
 	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
 		2, 'the page shows that two sessions waited for a lock at the moment of the click');
@@ -420,8 +421,10 @@ JS
 JS
 		7,
 		'every chart marks the moment');
-	like(js(q{textOf('#load .readout')}),
-		qr/: \S+ busy sessions: lock 2, /, 'the readout is of the moment');
+	like(
+		js(q{textOf('#load .readout')}),
+		qr/: \S+ busy sessions: lock 2, /,
+		'the readout is of the moment');
 	unlike(
 		js(q{textOf('#moment')}),
 		qr/pg_sleep|advisory|127\.0\.0\.1/,
@@ -557,7 +560,8 @@ JS
 		'the page lists the transition of the alert');
 	page_is(
 		q{(rowOf('#wrong', 'shop', 'web') || []).slice(0, 4).join()},
-		'shop,shop,web,' . @web, 'the page names the largest pool beside the problem');
+		'shop,shop,web,' . @web,
+		'the page names the largest pool beside the problem');
 	page_ok(<<'JS', 'the page lists the incident with its metric and message');
 (row => row && row[3] === 'WARNING' && row[4].includes('total_connections')
 	&& /, still on$/.test(row[2]))(cellsOf('#incidents')[0])
@@ -582,7 +586,7 @@ JS
 	page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart draws the threshold');
 
 	# the status and the alert differ while an alert is not yet raised, and not yet cleared
-	is( js(q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
+	is( js( q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
 			cell => cell.textContent).slice(0, 6).join()}),
 		'Status now,Metric,Value now,Alert,Alert since,Alert message',
 		'the columns say what is now and what is of the alert');
@@ -595,14 +599,18 @@ JS
 	$node->safe_psql('postgres',
 		'ALTER SYSTEM SET connpool_monitor.total_connections_critical = 6');
 	$node->reload;
-	page_is($both, 'now CRITICAL, alert WARNING',
+	page_is(
+		$both,
+		'now CRITICAL, alert WARNING',
 		'the page shows a critical status beside the alert that is a warning');
 	page_ok(q{/, warning threshold /.test(rowOf('#wrong', 'total_connections')[5])},
 		'the message beside the alert is that of the alert');
 	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.total_connections_$_")
 	  foreach qw(critical warning);
 	$node->reload;
-	page_is($both, 'now OK, alert WARNING',
+	page_is(
+		$both,
+		'now OK, alert WARNING',
 		'the page shows that the status is OK and the alert not yet cleared');
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_ = '1s'")
 	  foreach qw(alert_after alert_clear_after);
