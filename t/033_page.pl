@@ -451,7 +451,9 @@ JS
 	page_ok(q{/^\d\d:\d\d:\d\d, mean of /.test(textOf('#moment-text'))},
 		'Enter chooses the moment of the cursor');
 	js(q{document.activeElement.blur(); document.getElementById('moment-reset').click()});
-	is_quiet('the load');
+	my @requests = is_quiet('the load');
+	ok( (grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } @requests),
+		'the page requests the load around the moment in whole minutes');
 };
 
 subtest 'the page shows a busy server' => sub {
