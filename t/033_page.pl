@@ -2,7 +2,7 @@
 # In a real browser the page agrees with SQL, updates itself, shows any name as text, and reports
 # that the server is gone. Needs Chromium. With CONNPOOL_SCREENSHOTS=directory the test saves
 # pictures of a busy server there, after CONNPOOL_SCREENSHOT_SECONDS (default five minutes).
-# scripts/test: slow, 82 s
+# scripts/test: slow, 110 s
 use strict;
 use warnings FATAL => 'all';
 
