@@ -141,6 +141,59 @@ CREATE VIEW connpool_blocked_queries AS
 COMMENT ON VIEW connpool_blocked_queries IS
     'sessions that wait for a heavyweight lock, the sessions that block each, and the one at the root of the chain';
 
+CREATE FUNCTION connpool_lock_log(
+    pass bigint DEFAULT NULL,
+    OUT started_at timestamptz,
+    OUT waited interval,
+    OUT outcome text,
+    OUT pid integer,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT queryid bigint,
+    OUT query text,
+    OUT lock_type text,
+    OUT lock_mode text,
+    OUT relation text,
+    OUT root_pid integer,
+    OUT root_database text,
+    OUT root_role text,
+    OUT root_application_name text,
+    OUT root_state text,
+    OUT root_queryid bigint,
+    OUT root_query text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_lock_log_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_lock_log(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_lock_log AS
+    SELECT * FROM connpool_lock_log((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_lock_log IS
+    'the last 1000 waits for a lock that lasted longer than blocked_age, newest first, with the root blocker as it was then; outcome is "granted", "cancelled", "deadlock", "ended" (the session ended) or NULL (still waiting)';
+
+CREATE FUNCTION connpool_deadlocks(
+    pass bigint DEFAULT NULL,
+    OUT at timestamptz,
+    OUT database text,
+    OUT role text,
+    OUT application_name text,
+    OUT pid integer,
+    OUT queryid bigint,
+    OUT query text,
+    OUT detail text
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'connpool_deadlocks_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_deadlocks(bigint) IS
+    'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
+
+CREATE VIEW connpool_deadlocks AS
+    SELECT * FROM connpool_deadlocks((SELECT pass FROM _connpool_view_pass));
+COMMENT ON VIEW connpool_deadlocks IS
+    'the last 100 statements that failed because of a deadlock (40P01), newest first, with the processes and locks that the server reported';
+
 CREATE FUNCTION connpool_leaks(
     pass bigint DEFAULT NULL,
     OUT kind text,
@@ -1171,7 +1224,8 @@ REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
 -- default. The functions behind views check their callers themselves.
 GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
-    connpool_blocked_queries(bigint), connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
+    connpool_blocked_queries(bigint), connpool_lock_log(bigint), connpool_deadlocks(bigint),
+    connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
     slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
     connpool_incidents(bigint), connpool_incident_sessions(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
@@ -1194,7 +1248,8 @@ GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_leaks, connpool_leak_log, connpool_leak_stats, slow_queries,
+    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks, connpool_leak_log,
+    connpool_leak_stats, slow_queries,
     connpool_alerts, connpool_alert_log, connpool_incidents, connpool_incident_sessions,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
     connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,

@@ -26,8 +26,10 @@
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "events/slow_statements.h"
 #include "export/worker_api.h"
@@ -66,6 +68,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor rollups", cpm_rollups_size, cpm_rollups_attach, NULL, NULL},
 	{"connpool_monitor alerts", cpm_alert_state_size, cpm_alert_state_attach, NULL, NULL},
 	{"connpool_monitor errors", cpm_errors_size, cpm_errors_attach, NULL, NULL},
+	{"connpool_monitor deadlocks", cpm_deadlocks_size, cpm_deadlocks_attach, NULL, NULL},
 	{"connpool_monitor rejections", cpm_rejections_size, cpm_rejections_attach, NULL, NULL},
 	{"connpool_monitor minute counters",
 	cpm_minute_counters_size, cpm_minute_counters_attach, NULL, NULL},
@@ -81,6 +84,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor busy times", cpm_pool_busy_size, cpm_pool_busy_attach, NULL, NULL},
 	{"connpool_monitor load", cpm_pool_load_size, cpm_pool_load_attach, NULL, NULL},
 	{"connpool_monitor leaks", cpm_leak_log_size, cpm_leak_log_attach, NULL, NULL},
+	{"connpool_monitor lock waits", cpm_lock_log_size, cpm_lock_log_attach, NULL, NULL},
 	{"connpool_monitor retained", cpm_retained_size, cpm_retained_attach, NULL, NULL},
 	{"connpool_monitor monotonic counters", cpm_monotonic_size, cpm_monotonic_attach, NULL, NULL},
 	{"connpool_monitor prepared", cpm_prepared_xacts_size, cpm_prepared_xacts_attach, NULL, NULL},

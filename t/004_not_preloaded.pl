@@ -85,7 +85,8 @@ $node->safe_psql('postgres', q{ROLLBACK PREPARED 'p'});
 foreach my $query (
 	(   map { "TABLE connpool_$_" }
 		qw(alerts alert_log errors rejections rejection_log query_stats query_histogram pools
-		slow_statements incidents incident_sessions session_stats leak_log leak_stats pool_advice
+		slow_statements incidents incident_sessions session_stats leak_log leak_stats lock_log
+		deadlocks pool_advice
 		session_features load_stats pgbouncer pgbouncer_pools pgbouncer_stats)),
 	'SELECT connpool_reset()',
 	'SELECT * FROM connpool_history()',

@@ -50,7 +50,8 @@ foreach my $view (
 	qw(connpool_sessions connpool_running_queries connpool_connection_states connpool_clients
 	connpool_blocked_queries connpool_leaks slow_queries connpool_alerts connpool_alert_log
 	connpool_incidents connpool_incident_sessions
-	connpool_errors connpool_rejections connpool_rejection_log connpool_load_stats))
+	connpool_errors connpool_rejections connpool_rejection_log connpool_load_stats
+	connpool_lock_log connpool_deadlocks))
 {
 	my ($status) = $standby->psql('postgres', "TABLE $view");
 	is($status, 0, "$view works in recovery");

@@ -229,7 +229,7 @@ unusable(
 unusable(
 	'changed in one bit',
 	'is damaged: its checksum is wrong',
-	sub { my $bad = $whole; substr($bad, 5000, 1) ^= "\x10"; write_file($bad) });
+	sub { my $bad = $whole; substr($bad, length($bad) / 2, 1) ^= "\x10"; write_file($bad) });
 unusable(
 	'another format',
 	'is not one of connpool_monitor',
@@ -340,12 +340,12 @@ is(substr((records('leak counts'))[0], 0, 40),
 my $strange = 'has a content that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });
+# an alert ends with its culprit, of 640 bytes, and the id of its metric
 unusable(
-	'with a message that does not end',
+	'with a culprit that does not end',
 	$strange,
 	sub {
-		write_file(
-			sealed(changed('alert log', length((records('alert log'))[0]) - 640, 'x' x 640)));
+		write_file(sealed(changed('alerts', length((records('alerts'))[0]) - 648, 'x' x 640)));
 	});
 unusable('with an unknown reason of a refusal',
 	$strange, sub { write_file(sealed(changed('rejection log', 24, "\xff"))) });

@@ -303,6 +303,14 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		WHERE application_name = 'behind prepared'
 		SQL
 	'0', 'root_blocker is 0 for a session that waits for a prepared transaction');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT application_name, root_application_name, root_state
+		FROM connpool_lock_log
+		WHERE outcome IS NULL
+		ORDER BY 1
+		SQL
+	"behind prepared||prepared\nwaiter|holder|idle in transaction",
+	'connpool_lock_log has both waits with their roots');
 
 my ($oldest) = split /\|/, stat_of($node, 'oldest_transaction_seconds');
 cmp_ok(abs(metric($port, 'oldest_transaction_seconds') - $oldest),

@@ -7,7 +7,7 @@
 # sampling; $tight allows for the samples at the ends of a window. A session that changes its state
 # at random times is found in it by a share of n samples that differs from the share of time by
 # sqrt(p * (1 - p) / n); $loose is more than four times that for p = 0.5 and n = 100.
-# scripts/test: slow, 60 s
+# scripts/test: slow, 24 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -29,13 +29,13 @@ typedef struct CpmLockWait
 typedef struct CpmProcWait
 {
 	int			pid;
-	int			leader_pid;		/* of its parallel group, which PostgreSQL names as the blocker; pid
-								 * itself for a process without a group */
+	int			leader_pid;		/* of its parallel group, by which PostgreSQL names a blocker; pid
+								 * itself without a group */
 	int			proc_number;	/* index of its PGPROC */
 	bool		is_client;		/* a client session */
 	LOCKMODE	mode;
-	uintptr_t	lock;			/* address of the LOCK. It identifies the lock; never dereference it */
-	TimestampTz recorded_since; /* as PostgreSQL recorded it. With the pid, it identifies the wait */
+	uintptr_t	lock;			/* address of the LOCK, to identify it; never dereference it */
+	TimestampTz recorded_since; /* as PostgreSQL recorded it; with the pid, identifies the wait */
 	TimestampTz since;			/* the same by the present clock, if that was set back */
 } CpmProcWait;
 

@@ -33,11 +33,21 @@
 #include "storage/proc.h"
 #include "storage/shmem.h"
 #include "utils/backend_status.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 #define NO_POOL (-1)
+#define FAILED_WAITS 4			/* waits for locks whose failure a slot remembers */
+#define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
+
+/* A failed wait. The owner of the slot writes it; readers check "since" before and after. */
+typedef struct FailedWait
+{
+	pg_atomic_uint64 since;		/* when it began, a TimestampTz; 0: none */
+	pg_atomic_uint64 error;		/* its SQLSTATE, and WAIT_WAS_FATAL if it ended the session */
+} FailedWait;
 
 typedef struct Slot
 {
@@ -62,6 +72,7 @@ typedef struct Slot
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
+	FailedWait	failed_wait[FAILED_WAITS];	/* never reset */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } Slot;
 
@@ -105,6 +116,7 @@ static Slot *mine;				/* NULL while this process has no slot */
 static CpmPoolName my_pool;		/* of the pool that it is in, or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
+static int	last_failed_wait;	/* index in the slot */
 
 Size
 cpm_slots_size(void)
@@ -122,6 +134,11 @@ init_slot(Slot *slot)
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
 	pg_atomic_init_u32(&slot->duties, 0);
+	for (int i = 0; i < FAILED_WAITS; i++)
+	{
+		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
+		pg_atomic_init_u64(&slot->failed_wait[i].error, 0);
+	}
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -406,6 +423,37 @@ cpm_slot_set_duty(CpmFeature feature, bool is_on)
 }
 
 /*
+ * PostgreSQL sets waitStatus to an error when it removes a process from a queue without granting
+ * it the lock, whatever the reason, and sets it anew at the next wait. The deadlock timeout begins
+ * with the wait, and its time is the start of the wait that other processes see in the PGPROC.
+ */
+void
+cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
+{
+	FailedWait *failed = &mine->failed_wait[last_failed_wait];
+	uint64		error = (is_fatal ? WAIT_WAS_FATAL : 0) | (uint32) sqlstate;
+	uint64		since;
+
+	if (likely(MyProc->waitStatus != PROC_WAIT_STATUS_ERROR))
+		return;
+	since = (uint64) get_timeout_start_time(DEADLOCK_TIMEOUT);
+	if (pg_atomic_read_u64(&failed->since) == since)
+	{
+		/* the error was caught and raised again, or this is a later error */
+		if (pg_atomic_read_u64(&failed->error) == 0)
+			pg_atomic_write_u64(&failed->error, error);
+		return;
+	}
+	last_failed_wait = (last_failed_wait + 1) % FAILED_WAITS;
+	failed = &mine->failed_wait[last_failed_wait];
+	pg_atomic_write_u64(&failed->since, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&failed->error, error);
+	pg_write_barrier();
+	pg_atomic_write_u64(&failed->since, since);
+}
+
+/*
  * The slot may already hold a longer maximum of this tick, set by its previous session. A
  * statement compares ticks, not epochs. It still notices a reset, because each reset begins a tick
  * and the first statement of a tick calls this function, which reads the epoch.
@@ -605,6 +653,28 @@ cpm_slot_count_of_owner(uint64 owner)
 	for (int i = 0; slots != NULL && i < slots->total; i++)
 		count += slots->slot[i].pid != 0 && slots->slot[i].owner == owner;
 	return count;
+}
+
+bool
+cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed)
+{
+	for (int i = 0; i < FAILED_WAITS; i++)
+	{
+		FailedWait *wait = &slots->slot[proc_number].failed_wait[i];
+		uint64		error;
+
+		if (pg_atomic_read_u64(&wait->since) != (uint64) since)
+			continue;
+		pg_read_barrier();
+		error = pg_atomic_read_u64(&wait->error);
+		pg_read_barrier();
+		if (pg_atomic_read_u64(&wait->since) != (uint64) since)
+			continue;
+		failed->sqlstate = (int) (error & (WAIT_WAS_FATAL - 1));
+		failed->was_fatal = (error & WAIT_WAS_FATAL) != 0;
+		return true;
+	}
+	return false;
 }
 
 bool

@@ -97,6 +97,14 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
 extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 
 /*
+ * If the session's last wait for a heavyweight lock failed, record that, with the error that is
+ * being reported. sqlstate is 0 if an exception block has caught the error; is_fatal: it ends the
+ * session. Later errors of the session do not change what is recorded. Takes no lock, so may be
+ * called while LWLocks are held.
+ */
+extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
+
+/*
  * Record a statement that is the first or the longest of the tick. cpm_slot_count_statement()
  * calls it.
  */
@@ -234,6 +242,19 @@ extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role
  * including those counted in "(other)". Reads every slot.
  */
 extern int	cpm_slot_count_of_owner(uint64 owner);
+
+/*
+ * Return true if the wait of that PGPROC for a heavyweight lock failed which began at "since", as
+ * PostgreSQL recorded it, and set *failed. A slot remembers its last four failed waits, also after
+ * the session has ended.
+ */
+typedef struct CpmFailedWait
+{
+	int			sqlstate;		/* 0: an exception block caught the error */
+	bool		was_fatal;		/* the error ended the session */
+} CpmFailedWait;
+
+extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
 /* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);

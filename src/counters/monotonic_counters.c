@@ -27,6 +27,7 @@
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "miscadmin.h"
 #include "storage/lwlock.h"
@@ -81,6 +82,21 @@ cpm_monotonic_reset(void)
 	memset(&shared->base, 0, sizeof(shared->base));
 }
 
+static void
+sum_lock_waits(CpmMonotonicTotals *totals)
+{
+	CpmLockWaitCounts counts = cpm_lock_wait_counts();
+
+	totals->lock_waits = counts.waits;
+	totals->lock_wait_us = counts.waited_us;
+	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		totals->deadlocks[i] = cpm_deadlocks_get(i, name);
+	}
+}
+
 /* Set the server's totals since the last reset. load has an entry for each slot of the list. */
 static void
 sum_totals(const CpmPoolSnapshot *list, const CpmLoad *load, CpmMonotonicTotals *totals)
@@ -109,6 +125,7 @@ sum_totals(const CpmPoolSnapshot *list, const CpmLoad *load, CpmMonotonicTotals 
 		totals->error[i] = cpm_errors_get(i).errors;
 	for (int kind = CPM_NO_LEAK + 1; kind < CPM_LEAK_KINDS; kind++)
 		totals->leaks += cpm_leak_counts(kind).detected;
+	sum_lock_waits(totals);
 }
 
 static void

@@ -14,6 +14,7 @@
 #include "counters/pool_busy.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 
 #define CPM_MAX_POOL_SERIES 20	/* pools with a series; the others share the series "other" */
@@ -41,6 +42,9 @@ typedef struct CpmMonotonicTotals
 	uint64		refused[CPM_REJECTIONS];
 	uint64		error[CPM_ERROR_CODES + 1]; /* by index of events/errors */
 	uint64		leaks;
+	uint64		lock_waits;
+	uint64		lock_wait_us;
+	uint64		deadlocks[CPM_DEADLOCK_DATABASES + 1];	/* by index of events/deadlocks */
 	CpmLoad		load;
 } CpmMonotonicTotals;
 

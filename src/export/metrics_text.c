@@ -24,6 +24,7 @@
 #include "counters/backend_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_table.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "export/metrics_text.h"
 #include "export/prometheus.h"
@@ -363,6 +364,50 @@ write_incidents(Scrape *scrape)
 	cpm_sample_unlabeled(out, (double) cpm_incidents_begun());
 }
 
+/* Append the deadlocks by database. Entries with the same name share a series. */
+static void
+write_deadlocks(Scrape *scrape)
+{
+	char		name[CPM_DEADLOCK_DATABASES + 1][NAMEDATALEN];
+	double		sum[CPM_DEADLOCK_DATABASES + 1];
+	int			names = 0;
+
+	cpm_family_begin(&scrape->out, "deadlocks", CPM_COUNTER,
+					 "Statements of clients that failed because of a deadlock.");
+	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
+	{
+		uint64		deadlocks = scrape->monotonic->totals.deadlocks[i];
+		int			found = 0;
+
+		if (deadlocks == 0)
+			continue;
+		(void) cpm_deadlocks_get(i, name[names]);
+		while (found < names && strcmp(name[found], name[names]) != 0)
+			found++;
+		if (found == names)
+			sum[names++] = 0;
+		sum[found] += (double) deadlocks;
+	}
+	for (int i = 0; i < names; i++)
+		cpm_sample_labeled(&scrape->out, "database", name[i], sum[i]);
+}
+
+static void
+write_lock_waits(Scrape *scrape)
+{
+	const CpmMonotonicTotals *totals = &scrape->monotonic->totals;
+	CpmExposition *out = &scrape->out;
+
+	cpm_family_begin(out, "lock_waits", CPM_COUNTER,
+					 "Waits for heavyweight locks that exceeded blocked_age, including those that "
+					 "still last; each is counted once.");
+	cpm_sample_unlabeled(out, (double) totals->lock_waits);
+	cpm_family_begin(out, "lock_wait_seconds", CPM_COUNTER,
+					 "Time that sessions have spent in these waits, up to the last sample.");
+	cpm_sample_unlabeled(out, (double) totals->lock_wait_us / USECS_PER_SEC);
+	write_deadlocks(scrape);
+}
+
 /* Begin a sample of a pool, or of the shared series "other" if name is NULL. */
 static void
 begin_pool_sample(CpmExposition *out, const CpmPoolName *name)
@@ -681,6 +726,7 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	write_errors(scrape);
 	write_durations(scrape);
 	write_incidents(scrape);
+	write_lock_waits(scrape);
 	write_pool_connections(scrape);
 	write_pool_queries(scrape);
 	write_busy_seconds(scrape);

@@ -7,54 +7,16 @@
 
 #include <limits.h>
 
-#include "base/compat.h"
 #include "fmgr.h"
 #include "functions/access.h"
 #include "functions/rows.h"
 #include "functions/session_list.h"
 #include "live/lock_waits.h"
-#include "miscadmin.h"
 #include "rules/lock_chains.h"
-#include "storage/lock.h"
-#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 PG_FUNCTION_INFO_V1(connpool_blocked_queries_1_0);
-
-/*
- * Return the relation that is locked, or that contains the locked page or row; InvalidOid for
- * another kind of object, and for a relation of another database.
- */
-static Oid
-locked_relation(const LOCKTAG *lock)
-{
-	switch ((LockTagType) lock->locktag_type)
-	{
-		case LOCKTAG_RELATION:
-		case LOCKTAG_RELATION_EXTEND:
-		case LOCKTAG_PAGE:
-		case LOCKTAG_TUPLE:
-			break;
-		default:
-			return InvalidOid;
-	}
-	if (lock->locktag_field1 != MyDatabaseId && lock->locktag_field1 != InvalidOid)
-		return InvalidOid;
-	return lock->locktag_field2;
-}
-
-static void
-add_relation(CpmRow *row, const LOCKTAG *lock)
-{
-	Oid			relation = locked_relation(lock);
-
-	if (OidIsValid(relation))
-		cpm_row_text(row, DatumGetCString(DirectFunctionCall1(regclassout,
-															  ObjectIdGetDatum(relation))));
-	else
-		cpm_row_null(row);
-}
 
 /* Add the session's query, redacted for the caller; NULL if session is NULL. */
 static void
@@ -98,14 +60,13 @@ emit_wait(ReturnSetInfo *result, const CpmSessionList *sessions, const CpmSessio
 	cpm_row_role(&row, session->role);
 	cpm_row_text(&row, session->application_name);
 	cpm_row_age(&row, GetCurrentTimestamp(), cpm_may_see(session->role) ? wait->since : 0);
-	cpm_row_text(&row, wait->lock.locktag_type <= LOCKTAG_LAST_TYPE ?
-				 LockTagTypeNames[wait->lock.locktag_type] : NULL);
-	add_relation(&row, &wait->lock);
+	cpm_row_lock_type(&row, &wait->lock);
+	cpm_row_locked_relation(&row, &wait->lock);
 	cpm_row_int4_array(&row, wait->blockers, wait->blocker_count);
 	cpm_row_int4_if(&row, root_pid != CPM_NO_ROOT_BLOCKER, root_pid);
 	add_query(&row, session);
 	add_query(&row, root);
-	cpm_row_text(&row, GetLockmodeName(wait->lock.locktag_lockmethodid, wait->mode));
+	cpm_row_lock_mode(&row, &wait->lock, wait->mode);
 	add_root_state(&row, root, root_pid);
 	cpm_row_emit(&row, result);
 }

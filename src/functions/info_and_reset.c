@@ -19,8 +19,10 @@
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "events/slow_statements.h"
 #include "fmgr.h"
@@ -165,6 +167,8 @@ reset_counters(void)
 	cpm_pool_busy_reset();
 	cpm_pool_load_reset();
 	cpm_leak_log_reset();
+	cpm_lock_log_reset();
+	cpm_deadlocks_reset();
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();
 	cpm_stat_windows_reset(now);

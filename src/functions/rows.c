@@ -231,3 +231,53 @@ cpm_row_role(CpmRow *row, Oid role)
 {
 	cpm_row_text(row, OidIsValid(role) ? GetUserNameFromId(role, true) : NULL);
 }
+
+void
+cpm_row_lock_type(CpmRow *row, const LOCKTAG *lock)
+{
+	bool		is_known = lock->locktag_lockmethodid != 0 &&
+		lock->locktag_type <= LOCKTAG_LAST_TYPE;
+
+	cpm_row_text(row, is_known ? LockTagTypeNames[lock->locktag_type] : NULL);
+}
+
+void
+cpm_row_lock_mode(CpmRow *row, const LOCKTAG *lock, LOCKMODE mode)
+{
+	cpm_row_text(row, lock->locktag_lockmethodid != 0 ?
+				 GetLockmodeName(lock->locktag_lockmethodid, mode) : NULL);
+}
+
+/*
+ * Return the relation that is locked, or that contains the locked page or row; InvalidOid for
+ * another kind of object, and for a relation of another database.
+ */
+static Oid
+locked_relation(const LOCKTAG *lock)
+{
+	switch ((LockTagType) lock->locktag_type)
+	{
+		case LOCKTAG_RELATION:
+		case LOCKTAG_RELATION_EXTEND:
+		case LOCKTAG_PAGE:
+		case LOCKTAG_TUPLE:
+			break;
+		default:
+			return InvalidOid;
+	}
+	if (lock->locktag_field1 != MyDatabaseId && lock->locktag_field1 != InvalidOid)
+		return InvalidOid;
+	return lock->locktag_field2;
+}
+
+void
+cpm_row_locked_relation(CpmRow *row, const LOCKTAG *lock)
+{
+	Oid			relation = locked_relation(lock);
+
+	if (OidIsValid(relation))
+		cpm_row_text(row, DatumGetCString(DirectFunctionCall1(regclassout,
+															  ObjectIdGetDatum(relation))));
+	else
+		cpm_row_null(row);
+}

@@ -14,6 +14,7 @@
 #include "fmgr.h"
 #include "libpq/pqcomm.h"
 #include "nodes/execnodes.h"
+#include "storage/lock.h"
 
 #define CPM_MAX_COLUMNS 40
 
@@ -86,6 +87,15 @@ extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 
 /* Add an inet; NULL for a Unix socket and for an unknown address. */
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);
+
+/*
+ * Add the type of a lock, the name of a mode of it, and the relation that is locked or contains the
+ * locked page or row. All are NULL if the lock is unknown, which has the method 0. The relation is
+ * NULL too if it belongs to another database, or if another kind of object is locked.
+ */
+extern void cpm_row_lock_type(CpmRow *row, const LOCKTAG *lock);
+extern void cpm_row_lock_mode(CpmRow *row, const LOCKTAG *lock, LOCKMODE mode);
+extern void cpm_row_locked_relation(CpmRow *row, const LOCKTAG *lock);
 
 /* Add the name of a database or a role; NULL if the OID is invalid or the object was dropped. */
 extern void cpm_row_database(CpmRow *row, Oid database);

@@ -113,6 +113,19 @@ is_client_error(const ErrorData *edata)
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 
+/*
+ * Log a deadlock. Only the detail that PostgreSQL's deadlock detector writes is free of data: a
+ * function may raise the same SQLSTATE with any detail.
+ */
+static void
+log_deadlock(const ErrorData *edata, TimestampTz at)
+{
+	bool		is_detected = edata->funcname != NULL &&
+		strcmp(edata->funcname, "DeadLockReport") == 0;
+
+	cpm_statement_log_deadlock(is_detected ? edata->detail : NULL, at);
+}
+
 /* Count a failed statement, or record a FATAL error for the exit callback, which counts it. */
 static void
 count_failure(const ErrorData *edata, TimestampTz at)
@@ -120,7 +133,11 @@ count_failure(const ErrorData *edata, TimestampTz at)
 	if (edata->elevel == FATAL)
 		cpm_session_record_fatal(edata->sqlerrcode);
 	else if (cpm_slot_is_open())
+	{
+		if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
+			log_deadlock(edata, at);
 		cpm_statement_count_failed(edata->sqlerrcode, at);
+	}
 }
 
 static void

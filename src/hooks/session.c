@@ -62,6 +62,8 @@ cpm_session_record_fatal(int sqlstate)
 	/* Record this now: the query string is cleared before the exit callbacks run. */
 	fatal_sqlstate = sqlstate;
 	fatal_in_statement = debug_query_string != NULL;
+	if (cpm_slot_is_open())
+		cpm_slot_record_failed_wait(sqlstate, true);
 }
 
 /*

@@ -21,10 +21,15 @@
 
 #include "access/xact.h"
 #include "counters/backend_counters.h"
+#include "events/deadlocks.h"
 #include "events/slow_statements.h"
 #include "hooks/session_progress.h"
 #include "hooks/statement.h"
 #include "hooks/suspended_portals.h"
+#include "libpq/libpq-be.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
@@ -119,6 +124,7 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
 
+	cpm_slot_record_failed_wait(sqlstate, proc_exit_inprogress);
 	cpm_progress.awaiting_finish = NULL;
 	failed_message_at = message_at;
 	cpm_statement_is_failing = true;
@@ -136,6 +142,24 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	if (!sync_failed && !is_fastpath())
 		cpm_statement_count(elapsed_us, sqlstate, queryid, now);
 	cpm_statement_is_failing = false;
+}
+
+void
+cpm_statement_log_deadlock(const char *detail, TimestampTz now)
+{
+	CpmDeadlock deadlock;
+
+	memset(&deadlock, 0, sizeof(deadlock));
+	deadlock.at = now;
+	deadlock.pid = MyProcPid;
+	deadlock.database = MyDatabaseId;
+	deadlock.role = GetSessionUserId();
+	deadlock.queryid = (uint64) pgstat_get_my_query_id();
+	strlcpy(deadlock.application_name, MyBEEntry->st_appname, NAMEDATALEN);
+	if (detail != NULL)
+		strlcpy(deadlock.detail, detail,
+				pg_mbcliplen(detail, (int) strlen(detail), CPM_DEADLOCK_DETAIL_SIZE - 1) + 1);
+	cpm_deadlocks_add(&deadlock, MyProcPort->database_name);
 }
 
 bool

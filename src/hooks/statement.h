@@ -137,6 +137,12 @@ extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
  */
 extern void cpm_statement_count_failed(int sqlstate, TimestampTz now);
 
+/*
+ * Log a statement that failed because of a deadlock, before it is counted as failed. detail is
+ * that of the error, in the encoding of the database, or NULL if it is unknown.
+ */
+extern void cpm_statement_log_deadlock(const char *detail, TimestampTz now);
+
 /* Start timing the commit for which the deferred statement waits; later calls have no effect. */
 extern void cpm_statement_start_commit_time(void);
 

@@ -109,6 +109,8 @@ count_hidden_failure(void)
 		return;
 	sqlstate = current_sqlstate();
 	cpm_errors_add(sqlstate, now);
+	if (sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED)
+		cpm_statement_log_deadlock(NULL, now);
 	cpm_statement_count_failed(sqlstate, now);
 }
 
@@ -265,8 +267,12 @@ cpm_subxact_callback(SubXactEvent event, SubTransactionId id, SubTransactionId p
 	(void) id;
 	(void) parent;
 	(void) arg;
-	if (event == SUBXACT_EVENT_ABORT_SUB && cpm_slot_is_open() && is_error_abort())
+	if (event != SUBXACT_EVENT_ABORT_SUB || !cpm_slot_is_open())
+		return;
+	if (is_error_abort())
 		count_hidden_failure();
+	else
+		cpm_slot_record_failed_wait(0, false);
 }
 
 void

@@ -41,6 +41,7 @@
 #define MAX_READ_TRIES 100000
 
 #define PROCS_AHEAD 4			/* distance of prefetches */
+#define WAITS_AHEAD 32			/* the same, where a step takes less time */
 
 typedef struct BackendsArea
 {
@@ -406,7 +407,7 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
 		CpmProcWait wait;
 
-		cpm_prefetch(&ProcGlobal->allProcs[Min(i + 2 * PROCS_AHEAD, MaxBackends - 1)].waitLock);
+		cpm_prefetch(&ProcGlobal->allProcs[Min(i + WAITS_AHEAD, MaxBackends - 1)].waitLock);
 		wait.lock = (uintptr_t) proc->waitLock;
 		if (likely(wait.lock == 0))
 			continue;
@@ -416,7 +417,9 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.is_client = slot_owner(proc) != 0;
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
-		wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
+		wait.since = wait.recorded_since;
+		if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
+			wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
 		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
 		if (wait.recorded_since != 0)
 			visit(&wait, arg);

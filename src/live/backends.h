@@ -25,8 +25,8 @@ extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
 
 /*
  * Visit every process that waits for a heavyweight lock, client session or not. Any process; takes
- * no lock and cannot fail. In a tiny fraction of a microsecond after a wait began, since can be
- * that of the process's previous wait.
+ * no lock and cannot fail. When a wait has just begun, its start may still be that of an earlier
+ * wait of the process.
  */
 typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
 

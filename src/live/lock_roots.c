@@ -5,14 +5,14 @@
  *
  * pg_blocking_pids() for each waiter, as in live/lock_waits, takes the square of a queue's length.
  * But processes that wait for the same lock stand in one queue, behind the same holders. So the
- * blockers are looked up only for the first process of each queue, the one that has waited longest,
- * and its root is taken for the root of them all. Where a lock has several holders in different
- * modes, a later process of the queue may have further roots.
+ * blockers are looked up only for the process that has waited longest in each queue, and its root
+ * is taken for the root of them all. Where a lock has several holders in different modes, a later
+ * process of the queue may have further roots.
  *
- * The result for a queue is kept as long as the same process waits longest. Meanwhile only another
- * one of several direct blockers can release the lock or join them. So a few results are renewed at
- * each sample, the oldest first: a result is at most as many samples old as a quarter of the number
- * of queues. Whether a blocker waits itself is determined anew at each sample.
+ * The result for a queue is kept as long as the same process waits longest. Meanwhile only one of
+ * several direct blockers can release the lock, or join them. So four results are renewed at each
+ * sample, the oldest first: a result is at most as many samples old as a quarter of the number of
+ * queues. Whether a blocker waits itself is determined anew at each sample.
  */
 #include "postgres.h"
 
@@ -46,7 +46,7 @@ typedef struct Queue
 	bool		is_known;		/* false if the wait ended before the lookup */
 	LOCKTAG		tag;
 	int			blocker_count;
-	int			blocker[MAX_BLOCKERS];	/* pids of direct blockers; 0: a prepared transaction */
+	int			blocker[MAX_BLOCKERS];	/* pids that block it; 0: a prepared transaction */
 	Oid			prepared_database;	/* of a direct blocker that is a prepared transaction */
 	Oid			prepared_owner;
 
@@ -54,7 +54,7 @@ typedef struct Queue
 	bool		is_scheduled;	/* for a lookup */
 	int			blocker_queue[MAX_BLOCKERS];	/* in which the blocker waits, or NO_QUEUE */
 	int			root_pid;
-	int			root_queue;		/* that the root blocks directly; its prepared_… describe pid 0 */
+	int			root_queue;		/* that the root blocks directly */
 } Queue;
 
 typedef struct Wait
@@ -177,7 +177,7 @@ schedule(int queue)
 	scheduled[scheduled_count++] = queue;
 }
 
-/* Determine which blockers of a queue wait themselves, and schedule the queues in which they do. */
+/* Find out which blockers of a queue wait themselves, and schedule the queues where they do. */
 static void
 follow_blockers(Queue *queue)
 {
@@ -315,8 +315,8 @@ lower_root(Queue *queue, int pid, int root_queue)
 
 /*
  * Propagate roots from the queues that they block directly to those that wait for processes in
- * these queues, as rules/lock_chains does for single waits. A root is only replaced by a lower one,
- * so the loop ends even if there is a deadlock.
+ * these queues, as rules/lock_chains does for single waits. A root is only replaced by a lower
+ * one, so the loop ends even if there is a deadlock.
  */
 static void
 find_roots(void)
@@ -407,6 +407,14 @@ cpm_lock_roots_wait(int index)
 	return &waits[index].proc;
 }
 
+/* Return true if the chain of a queue has no head although its blockers are known: a deadlock. */
+static bool
+is_circle(const Queue *queue)
+{
+	return queue->is_known && queue->root_pid == CPM_NO_ROOT_BLOCKER &&
+		queue->blocker_queue[0] != NO_QUEUE && queues[queue->blocker_queue[0]].is_known;
+}
+
 bool
 cpm_lock_roots_describe(int index, CpmLockRoot *root)
 {
@@ -414,7 +422,9 @@ cpm_lock_roots_describe(int index, CpmLockRoot *root)
 
 	memset(root, 0, sizeof(*root));
 	root->pid = queue->root_pid;
-	if (root->pid == 0)
+	if (is_circle(queue))
+		root->pid = queue->blocker[0];
+	else if (root->pid == 0)
 	{
 		root->prepared_database = queues[queue->root_queue].prepared_database;
 		root->prepared_owner = queues[queue->root_queue].prepared_owner;

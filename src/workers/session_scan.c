@@ -3,10 +3,10 @@
  * session_scan.c
  *		The sampler's pass over all sessions: one scan feeds every consumer.
  *
- * While the sample counts the sessions, this file records how many sessions of each pool are busy
- * (counters/pool_busy) and what these do (counters/pool_load), which sessions wait for their
- * clients (live/client_waits) and which look like leaks (events/leak_log). Root blockers are found
- * before that pass (live/lock_roots).
+ * Before the pass, it finds root blockers (live/lock_roots) and logs waits for locks
+ * (workers/lock_episodes). While the sample counts the sessions, this file records how many
+ * sessions of each pool are busy (counters/pool_busy) and what these do (counters/pool_load), which
+ * sessions wait for their clients (live/client_waits) and which look like leaks (events/leak_log).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -30,6 +30,7 @@
 #include "samples/take_sample.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "workers/lock_episodes.h"
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
@@ -136,6 +137,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
 												 cpm_pool_slots() * sizeof(TimestampTz));
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
+	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_sample_take(sample, &observer);
 	cpm_leaks_round_end();

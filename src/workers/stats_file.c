@@ -25,8 +25,10 @@
 #include "counters/pool_load.h"
 #include "counters/session_counters.h"
 #include "counters/stat_windows.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "events/slow_statements.h"
 #include "miscadmin.h"
@@ -71,6 +73,10 @@ static const CpmFilePart *const stats_parts[] = {
 	&cpm_leak_counts_part,
 	&cpm_prepared_leaks_part,
 	&cpm_leak_log_part,
+	&cpm_lock_wait_counts_part,
+	&cpm_lock_log_part,
+	&cpm_deadlock_counts_part,
+	&cpm_deadlocks_part,
 	&cpm_load_clock_part,
 	&cpm_pool_totals_part,
 	&cpm_retained_databases_part,

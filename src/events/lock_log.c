@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_log.c
+ *		Logs and counts waits for heavyweight locks that lasted longer than blocked_age.
+ *
+ * A wait is appended to a ring in shared memory when it exceeds blocked_age. While it lasts, its
+ * entry is updated at each sample, and a table, also in shared memory, refers to the entry. So a
+ * restarted sampler continues with the waits that are open. The table is indexed by PGPROC,
+ * because a process waits for one lock at a time.
+ *
+ * The sampler is the only writer, except that a reset records baselines, which readers subtract.
+ * The fields that change are in one word of the entry, so readers get a consistent copy.
+ */
+#include "postgres.h"
+
+#include "events/lock_log.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+
+#define LOG_ENTRIES 1000
+
+typedef struct LockLog
+{
+	pg_atomic_uint64 waits;		/* these two are written by the sampler */
+	pg_atomic_uint64 waited_us;
+	pg_atomic_uint64 waits_baseline;	/* values at the last reset, which writes them */
+	pg_atomic_uint64 waited_us_baseline;
+	uint32		round;			/* number of the sampler's present round */
+	int			open_count;		/* waits in the table; written by the sampler, as round is */
+	int			entries;		/* of the table; set at startup */
+	CpmOpenWait open[FLEXIBLE_ARRAY_MEMBER];	/* written by the sampler */
+} LockLog;
+
+static LockLog *lock_log;
+static CpmRing *ring;
+static TimestampTz round_at;	/* of the sampler's present round */
+
+const char *
+cpm_wait_outcome_name(CpmWaitOutcome outcome)
+{
+	switch (outcome)
+	{
+		case CPM_WAIT_GRANTED:
+			return "granted";
+		case CPM_WAIT_CANCELLED:
+			return "cancelled";
+		case CPM_WAIT_DEADLOCK:
+			return "deadlock";
+		case CPM_WAIT_ENDED:
+			return "ended";
+		case CPM_WAIT_LASTS:
+			break;
+	}
+	return NULL;
+}
+
+static Size
+open_waits_size(void)
+{
+	return MAXALIGN(offsetof(LockLog, open) + MaxBackends * sizeof(CpmOpenWait));
+}
+
+Size
+cpm_lock_log_size(void)
+{
+	return add_size(open_waits_size(), cpm_ring_size(LOG_ENTRIES, sizeof(CpmLoggedWait)));
+}
+
+void
+cpm_lock_log_attach(void *memory, bool is_new)
+{
+	lock_log = memory;
+	ring = (CpmRing *) ((char *) memory + open_waits_size());
+	if (!is_new)
+		return;
+	memset(lock_log, 0, open_waits_size());
+	pg_atomic_init_u64(&lock_log->waits, 0);
+	pg_atomic_init_u64(&lock_log->waited_us, 0);
+	pg_atomic_init_u64(&lock_log->waits_baseline, 0);
+	pg_atomic_init_u64(&lock_log->waited_us_baseline, 0);
+	lock_log->entries = MaxBackends;
+	cpm_ring_init(ring, LOG_ENTRIES, sizeof(CpmLoggedWait));
+}
+
+/*
+ * Count the time until "at", and return what the entry in the log should now hold. The time never
+ * falls, even if the clock was set back.
+ */
+static uint64
+advance(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
+{
+	int64		waited_us = Max(at - open->since, open->counted_us);
+
+	pg_atomic_fetch_add_u64(&lock_log->waited_us, (uint64) (waited_us - open->counted_us));
+	open->counted_us = waited_us;
+	return (uint64) waited_us << CPM_OUTCOME_BITS | outcome;
+}
+
+/* Update the entry of an open wait, unless it has been reset or overwritten. */
+static void
+update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
+{
+	CpmLoggedWait *entry = cpm_ring_entry(ring, open->ticket);
+	uint64		progress = advance(open, at, outcome);
+
+	if (entry != NULL)
+		pg_atomic_write_u64(&entry->progress, progress);
+}
+
+void
+cpm_lock_log_begin_round(TimestampTz now)
+{
+	round_at = now;
+	lock_log->round++;
+}
+
+bool
+cpm_lock_log_observe(const CpmProcWait *wait)
+{
+	CpmOpenWait *open = &lock_log->open[wait->proc_number];
+
+	if (open->pid != wait->pid || open->recorded_since != wait->recorded_since)
+		return false;
+	open->since = wait->since;
+	open->round = lock_log->round;
+	update_entry(open, round_at, CPM_WAIT_LASTS);
+	return true;
+}
+
+void
+cpm_lock_log_end_waits(CpmWaitEndFinder find_end)
+{
+	if (lock_log->open_count == 0)
+		return;
+	for (int i = 0; i < lock_log->entries; i++)
+	{
+		CpmOpenWait *open = &lock_log->open[i];
+		TimestampTz ended_at = round_at;
+		CpmWaitOutcome outcome;
+
+		if (open->pid == 0 || open->round == lock_log->round)
+			continue;
+		outcome = find_end(i, open, &ended_at);
+		update_entry(open, ended_at, outcome);
+		open->pid = 0;
+		lock_log->open_count--;
+	}
+}
+
+void
+cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry)
+{
+	CpmOpenWait *open = &lock_log->open[proc_number];
+
+	*open = *wait;
+	open->round = lock_log->round;
+	open->counted_us = 0;
+	pg_atomic_init_u64(&entry->progress, advance(open, round_at, CPM_WAIT_LASTS));
+	open->ticket = cpm_ring_add(ring, entry);
+	lock_log->open_count++;
+	pg_atomic_fetch_add_u64(&lock_log->waits, 1);
+}
+
+CpmLockWaitCounts
+cpm_lock_wait_counts(void)
+{
+	CpmLockWaitCounts counts;
+	uint64		waits_baseline = pg_atomic_read_u64(&lock_log->waits_baseline);
+	uint64		waited_us_baseline = pg_atomic_read_u64(&lock_log->waited_us_baseline);
+
+	/* read the baselines first, so that a concurrent reset cannot exceed the counts */
+	pg_read_barrier();
+	counts.waits = pg_atomic_read_u64(&lock_log->waits) - waits_baseline;
+	counts.waited_us = pg_atomic_read_u64(&lock_log->waited_us) - waited_us_baseline;
+	return counts;
+}
+
+void
+cpm_lock_log_scan(CpmRingVisitor visit, void *arg)
+{
+	CpmLoggedWait copy;
+
+	cpm_ring_scan(ring, &copy, visit, arg);
+}
+
+void
+cpm_lock_log_reset(void)
+{
+	pg_atomic_write_u64(&lock_log->waits_baseline, pg_atomic_read_u64(&lock_log->waits));
+	pg_atomic_write_u64(&lock_log->waited_us_baseline, pg_atomic_read_u64(&lock_log->waited_us));
+	cpm_ring_reset(ring);
+}
+
+static void
+save_counts(CpmSink *sink)
+{
+	CpmLockWaitCounts counts = cpm_lock_wait_counts();
+
+	cpm_put(sink, &counts);
+}
+
+static void
+load_counts(const void *record)
+{
+	const CpmLockWaitCounts *counts = record;
+
+	pg_atomic_write_u64(&lock_log->waits, counts->waits);
+	pg_atomic_write_u64(&lock_log->waited_us, counts->waited_us);
+}
+
+const CpmFilePart cpm_lock_wait_counts_part = {
+	"lock wait counts", sizeof(CpmLockWaitCounts), .save = save_counts, .load = load_counts
+};
+
+static void
+load_wait(const void *record)
+{
+	CpmLoggedWait wait = *(const CpmLoggedWait *) record;
+
+	if (cpm_logged_outcome(&wait) == CPM_WAIT_LASTS)
+		wait.progress.value |= CPM_WAIT_ENDED;
+	cpm_ring_add(ring, &wait);
+}
+
+const CpmFilePart cpm_lock_log_part = {
+	"lock log", sizeof(CpmLoggedWait), .ring = &ring, .load = load_wait,
+	.text = {CPM_TEXT(CpmLoggedWait, waiter.application_name),
+	CPM_TEXT(CpmLoggedWait, root.application_name)}
+};

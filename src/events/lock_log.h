@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_log.h
+ *		Logs and counts waits for heavyweight locks that lasted longer than blocked_age.
+ */
+#ifndef CPM_LOCK_LOG_H
+#define CPM_LOCK_LOG_H
+
+#include "base/lock_wait.h"
+#include "base/ring.h"
+#include "base/session.h"
+#include "base/stream.h"
+#include "storage/lock.h"
+
+typedef enum CpmWaitOutcome
+{
+	CPM_WAIT_LASTS,				/* still waiting */
+	CPM_WAIT_GRANTED,
+	CPM_WAIT_CANCELLED,
+	CPM_WAIT_DEADLOCK,
+	CPM_WAIT_ENDED				/* the session ended while it waited */
+} CpmWaitOutcome;
+
+/* Return the outcome's name in connpool_lock_log; NULL for CPM_WAIT_LASTS. */
+extern const char *cpm_wait_outcome_name(CpmWaitOutcome outcome);
+
+/* One side of a wait, as it was when the wait exceeded blocked_age. */
+typedef struct CpmLockParty
+{
+	int			pid;
+	Oid			database;		/* InvalidOid, as the role, if it is not a client session */
+	Oid			role;
+	CpmState	state;
+	uint64		queryid;		/* 0: unknown */
+	char		application_name[NAMEDATALEN];
+} CpmLockParty;
+
+typedef struct CpmLoggedWait
+{
+	pg_atomic_uint64 progress;	/* see cpm_logged_outcome(); the sampler writes it */
+
+	/* written once, by the process that appends the entry */
+	TimestampTz started_at;
+	CpmLockParty waiter;
+	CpmLockParty root;			/* pid 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: unknown */
+	LOCKTAG		lock;			/* its method is 0 if the lock is unknown */
+	LOCKMODE	mode;
+} CpmLoggedWait;
+
+/* The outcome is in the lower bits of progress, the microseconds waited so far above them. */
+#define CPM_OUTCOME_BITS 3
+
+static inline CpmWaitOutcome
+cpm_logged_outcome(const CpmLoggedWait *wait)
+{
+	return (CpmWaitOutcome) (wait->progress.value & ((1 << CPM_OUTCOME_BITS) - 1));
+}
+
+static inline int64
+cpm_logged_waited_us(const CpmLoggedWait *wait)
+{
+	return (int64) (wait->progress.value >> CPM_OUTCOME_BITS);
+}
+
+/* A logged wait that has not ended, by the number of the waiting process's PGPROC. */
+typedef struct CpmOpenWait
+{
+	int			pid;			/* 0 if there is none */
+	TimestampTz recorded_since; /* with the pid, identifies the wait */
+	TimestampTz since;
+	uint64		ticket;			/* of its entry in the log */
+	int64		counted_us;		/* how much of it has been counted */
+	uint32		round;			/* in which it was last observed */
+} CpmOpenWait;
+
+extern Size cpm_lock_log_size(void);
+extern void cpm_lock_log_attach(void *memory, bool is_new);
+
+/*
+ * Process a sample: begin the round; pass each wait that PostgreSQL shows now, which returns true
+ * if the wait is open; end those open waits that were not passed; and open further ones. The
+ * sampler only; takes no lock and allocates no memory.
+ *
+ * find_end returns the outcome of a wait that is over, and may lower *ended_at, which is the time
+ * of the round. The caller of cpm_lock_log_open() sets the pid and both times of the wait, and all
+ * fields of the entry but its progress.
+ */
+typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
+											TimestampTz *ended_at);
+
+extern void cpm_lock_log_begin_round(TimestampTz now);
+extern bool cpm_lock_log_observe(const CpmProcWait *wait);
+extern void cpm_lock_log_end_waits(CpmWaitEndFinder find_end);
+extern void cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry);
+
+/*
+ * Return the number of logged waits since the last reset, and the time that they have lasted since
+ * then, including those that have not ended. Any process; takes no lock.
+ */
+typedef struct CpmLockWaitCounts
+{
+	uint64		waits;
+	uint64		waited_us;
+} CpmLockWaitCounts;
+
+extern CpmLockWaitCounts cpm_lock_wait_counts(void);
+
+/* Call visit(CpmLoggedWait, arg) for each logged wait, newest first. Any process; no lock. */
+extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
+
+/* Reset the counts and hide all entries, also of waits that have not ended. */
+extern void cpm_lock_log_reset(void);
+
+/*
+ * A wait that had not ended when the file was saved is loaded as ended, because its session did not
+ * survive.
+ */
+extern const CpmFilePart cpm_lock_wait_counts_part;
+extern const CpmFilePart cpm_lock_log_part;
+
+#endif							/* CPM_LOCK_LOG_H */

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_episodes.c
+ *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
+ *
+ * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
+ * so a backend remembers in its slot the last waits that failed (counters/backend_counters). If a
+ * wait is not among them when a sample misses it, the lock was granted, even if the session has
+ * ended since.
+ *
+ * A wait is over when the session next changes its state, or at the sample that misses it,
+ * whichever is earlier. So the logged time may be too long by one sample_interval.
+ */
+#include "postgres.h"
+
+#include "base/compat.h"
+#include "base/lock_wait.h"
+#include "counters/backend_counters.h"
+#include "events/lock_log.h"
+#include "live/backends.h"
+#include "live/lock_roots.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/elog.h"
+#include "workers/lock_episodes.h"
+
+/* A CpmWaitEndFinder. */
+static CpmWaitOutcome
+find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
+{
+	CpmFailedWait failed;
+	CpmSession	session;
+
+	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
+		session.state_change > open->since)
+		*ended_at = Min(*ended_at, session.state_change);
+	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
+		return CPM_WAIT_GRANTED;
+	if (failed.was_fatal)
+		return CPM_WAIT_ENDED;
+	return failed.sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ?
+		CPM_WAIT_DEADLOCK : CPM_WAIT_CANCELLED;
+}
+
+static void
+describe_session(const CpmSession *session, CpmLockParty *party)
+{
+	party->database = session->database;
+	party->role = session->role;
+	party->state = session->state;
+	party->queryid = session->queryid;
+	strlcpy(party->application_name, session->application_name, NAMEDATALEN);
+}
+
+/* Describe the root blocker. last is the one of the previous call, which is often the same. */
+static void
+describe_root(const CpmLockRoot *root, CpmLockParty *last)
+{
+	CpmSession	session;
+	PGPROC	   *proc;
+
+	if (root->pid > 0 && root->pid == last->pid)
+		return;
+	memset(last, 0, sizeof(*last));
+	last->pid = root->pid;
+	last->database = root->prepared_database;
+	last->role = root->prepared_owner;
+	if (root->pid <= 0)
+		return;
+	proc = BackendPidGetProc(root->pid);
+	/* a background process, for example an autovacuum worker, has no names */
+	if (proc != NULL && cpm_backends_read(cpm_proc_number(proc), &session) &&
+		session.pid == root->pid)
+		describe_session(&session, last);
+}
+
+/* Log a wait if it exceeds blocked_age. last_root is as in describe_root(). */
+static void
+consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
+{
+	const CpmProcWait *wait = cpm_lock_roots_wait(index);
+	CpmOpenWait open = {
+		.pid = wait->pid,
+		.recorded_since = wait->recorded_since,
+		.since = wait->since,
+	};
+	CpmLoggedWait entry;
+	CpmLockRoot root;
+	CpmSession	session;
+
+	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
+		return;
+	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
+		session.lock_wait_start != wait->since || !cpm_is_blocked(&session, now, ages))
+		return;
+	(void) cpm_lock_roots_describe(index, &root);
+	memset(&entry, 0, sizeof(entry));
+	entry.started_at = wait->since;
+	entry.lock = root.lock;
+	entry.mode = wait->mode;
+	entry.waiter.pid = wait->pid;
+	describe_session(&session, &entry.waiter);
+	describe_root(&root, last_root);
+	entry.root = *last_root;
+	cpm_lock_log_open(wait->proc_number, &open, &entry);
+}
+
+void
+cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages)
+{
+	int			waits = cpm_lock_roots_waits();
+	bool	   *is_open = palloc0((waits + 1) * sizeof(bool));
+	CpmLockParty last_root = {.pid = CPM_NO_ROOT_BLOCKER};
+
+	cpm_lock_log_begin_round(now);
+	for (int i = 0; i < waits; i++)
+		is_open[i] = cpm_lock_log_observe(cpm_lock_roots_wait(i));
+	cpm_lock_log_end_waits(find_end);
+	for (int i = 0; i < waits; i++)
+		if (!is_open[i])
+			consider_wait(i, now, ages, &last_root);
+	pfree(is_open);
+}

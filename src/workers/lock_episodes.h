@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * lock_episodes.h
+ *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
+ */
+#ifndef CPM_LOCK_EPISODES_H
+#define CPM_LOCK_EPISODES_H
+
+#include "base/session.h"
+
+/*
+ * Log the waits that exceed blocked_age, and the end of those logged earlier. The sampler only,
+ * after cpm_lock_roots_update(). If a wait exceeds blocked_age, takes ProcArrayLock in shared mode
+ * and allocates some memory.
+ */
+extern void cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages);
+
+#endif							/* CPM_LOCK_EPISODES_H */

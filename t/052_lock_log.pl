@@ -1,0 +1,493 @@
+# SPDX-License-Identifier: PostgreSQL
+# The log of waits for locks: which waits it has, how each ended, who was at the root, and what
+# others may see of it. The log of deadlocks. Needs sessions that wait for each other, restarts and
+# a standby.
+# scripts/test: slow, 40 s
+use strict;
+use warnings FATAL => 'all';
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Connpool;
+use Http;
+use Wire;
+
+my $port = http_port();
+my $node = new_node('locks', <<"CONF", allows_streaming => 1);
+max_connections = 100
+max_prepared_transactions = 5
+deadlock_timeout = '10s'
+connpool_monitor.blocked_age = '300ms'
+connpool_monitor.http_listen = '127.0.0.1:$port'
+CONF
+sql($node, <<'SQL');
+CREATE TABLE t (i int PRIMARY KEY, v int);
+INSERT INTO t SELECT g, 0 FROM generate_series(1, 50) g;
+UPDATE t SET v = 1 WHERE i = 0;	-- pg_stat_statements shows a text once its statement has ended
+SQL
+
+# Start a statement in a session, and do not wait for its end.
+sub start
+{
+	my ($psql, $statement) = @_;
+	$psql->query_until(qr/started/, "\\echo started\n$statement;\n");
+	return;
+}
+
+# Wait until the session is in the log, with a wait that still lasts.
+sub wait_logged
+{
+	my ($application, $on) = @_;
+	return poll_ok($on // $node, <<~"SQL", "$application is logged while it waits");
+		SELECT count(*) = 1 FROM connpool_lock_log
+		WHERE application_name = '$application' AND outcome IS NULL
+		SQL
+}
+
+# Wait until no logged wait of the application lasts, and return the outcomes, oldest first.
+sub outcomes
+{
+	my ($application) = @_;
+	$node->poll_query_until('postgres', <<~"SQL") or die "$application still waits";
+		SELECT count(*) = 0 FROM connpool_lock_log
+		WHERE application_name = '$application' AND outcome IS NULL
+		SQL
+	return sql($node, <<~"SQL");
+		SELECT string_agg(outcome, ' ' ORDER BY started_at)
+		FROM connpool_lock_log WHERE application_name = '$application'
+		SQL
+}
+
+my $holder = session($node, 'holder');
+my $pid = $holder->query_safe('SELECT pg_backend_pid()');
+sub hold { $holder->query_safe("BEGIN; UPDATE t SET v = v + 1 WHERE i = $_[0]"); return }
+
+# --- a wait that is granted
+hold(1);
+my $waiter = session($node, 'waiter');
+my $waiter_pid = $waiter->query_safe('SELECT pg_backend_pid()');
+start($waiter, 'UPDATE t SET v = 7 WHERE i = 1');
+wait_logged('waiter');
+is( sql($node, <<~'SQL'),
+		SELECT waited > '300ms', started_at < now() - interval '300ms', pid, database, role = user,
+		       query, lock_type, lock_mode, relation, root_pid, root_database, root_role = user,
+		       root_application_name, root_state, root_query
+		FROM connpool_lock_log
+		SQL
+	"t|t|$waiter_pid|postgres|t|UPDATE t SET v = \$1 WHERE i = \$2|transactionid|ShareLock||$pid|"
+	  . 'postgres|t|holder|idle in transaction|UPDATE t SET v = v + $1 WHERE i = $2',
+	'a wait that lasts is logged with both sides, their statements without literals');
+is( sql($node, <<~'SQL'),
+		SELECT queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'UPDATE t SET v = $1 %'),
+		       root_queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'UPDATE t SET v = v%')
+		FROM connpool_lock_log
+		SQL
+	't|t', 'the queryids are those of pg_stat_statements');
+wait_samples($node, 5);
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '1', 'a wait is logged once');
+my $waited = sql($node, 'SELECT waited FROM connpool_lock_log');
+wait_samples($node, 2);
+is(sql($node, "SELECT waited > '$waited' FROM connpool_lock_log"), 't', 'waited grows');
+$holder->query_safe('COMMIT');
+is(outcomes('waiter'), 'granted', 'a wait that got its lock is granted');
+$waited = sql($node, 'SELECT waited FROM connpool_lock_log');
+wait_samples($node, 2);
+is(sql($node, 'SELECT waited FROM connpool_lock_log'), $waited, 'waited stays after the end');
+
+# a session that ends as soon as it has got the lock
+hold(1);
+my $brief = IPC::Run::start(
+	[
+		'psql', '-XAtqd',
+		$node->connstr('postgres') . ' application_name=brief', '-c',
+		'UPDATE t SET v = 8 WHERE i = 1'
+	]);
+wait_logged('brief');
+$holder->query_safe('COMMIT');
+$brief->finish;
+is(outcomes('brief'), 'granted',
+	'a wait is granted although its session has ended by the next sample');
+
+# --- waits that fail
+hold(2);
+my $cancelled = session($node, 'cancelled');
+my $cancelled_pid = $cancelled->query_safe('SELECT pg_backend_pid()');
+start($cancelled, 'UPDATE t SET v = 1 WHERE i = 2');
+wait_logged('cancelled');
+sql($node, "SELECT pg_cancel_backend($cancelled_pid)");
+is(outcomes('cancelled'), 'cancelled', 'a wait that pg_cancel_backend() ended is cancelled');
+is( sql($node,
+		q{SELECT waited < '3 s' FROM connpool_lock_log WHERE application_name = 'cancelled'}),
+	't',
+	'the time of a cancelled wait ends with its statement');
+
+foreach my $timeout (qw(lock_timeout statement_timeout))
+{
+	my $impatient = session($node, $timeout);
+	$impatient->query_safe("SET $timeout = '1s'");
+	$impatient->query('UPDATE t SET v = 1 WHERE i = 2');
+	is(outcomes($timeout), 'cancelled', "a wait that $timeout ended is cancelled");
+	leave($impatient);
+}
+
+# errors that the client does not see
+my $catcher = session($node, 'catcher');
+$catcher->query_safe(<<'SQL');
+SET lock_timeout = '1s';
+DO $$ BEGIN UPDATE t SET v = 1 WHERE i = 2; EXCEPTION WHEN lock_not_available THEN NULL; END $$;
+SQL
+is(outcomes('catcher'), 'cancelled', 'a wait whose error an exception block caught is cancelled');
+leave($catcher);
+
+# a wait that is granted, after which the statement is cancelled
+my $late = session($node, 'late');
+my $late_pid = $late->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe('COMMIT');
+hold(3);
+start($late, 'UPDATE t SET v = 1 WHERE i = 3 RETURNING pg_sleep(600)');
+wait_logged('late');
+$holder->query_safe('COMMIT');
+poll_ok(
+	$node,
+	"SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $late_pid",
+	'the statement goes on');
+sql($node, "SELECT pg_cancel_backend($late_pid)");
+is(outcomes('late'), 'granted', 'a statement that is cancelled after its wait was granted it');
+
+my $terminated = session($node, 'terminated');
+my $terminated_pid = $terminated->query_safe('SELECT pg_backend_pid()');
+hold(4);
+start($terminated, 'UPDATE t SET v = 1 WHERE i = 4');
+wait_logged('terminated');
+sql($node, "SELECT pg_terminate_backend($terminated_pid)");
+is(outcomes('terminated'), 'ended', 'a wait whose session was terminated is ended');
+$holder->query_safe('COMMIT');
+eval { $terminated->quit };
+
+# errors that the log does not get
+sql($node, q{ALTER SYSTEM SET log_min_messages = 'panic'});
+$node->reload;
+hold(5);
+my $hidden = session($node, 'hidden');
+$hidden->query_safe("SET lock_timeout = '1s'");
+$hidden->query('UPDATE t SET v = 1 WHERE i = 5');
+is(outcomes('hidden'), 'cancelled', 'log_min_messages does not hide how a wait ended');
+$holder->query_safe('COMMIT');
+sql($node, 'ALTER SYSTEM RESET log_min_messages');
+$node->reload;
+leave($_) foreach $hidden, $cancelled, $late;
+
+# --- deadlocks
+sql($node, 'SELECT connpool_reset()');
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '0', 'connpool_reset() empties the log');
+my ($one, $two) = map { session($node, $_) } qw(one two);
+sql($one, q{SET deadlock_timeout = '1h'});
+sql($two, q{SET deadlock_timeout = '1s'});
+sql($one, 'BEGIN; UPDATE t SET v = 1 WHERE i = 10');
+sql($two, 'BEGIN; UPDATE t SET v = 2 WHERE i = 11');
+start($one, 'UPDATE t SET v = 3 WHERE i = 11');
+wait_logged('one');
+is(sql($node, q{SELECT root_application_name FROM connpool_lock_log}),
+	'two', 'the root blocker is the session that does not wait yet');
+$two->query("UPDATE t SET v = 4 WHERE i = 10;\nSELECT 1;\nSELECT 2");
+is( sql($node, <<~'SQL'),
+		SELECT at > now() - interval '1 min', database, role = user, application_name, query,
+		       detail ~ '^Process \d+ waits for ShareLock on transaction \d+; blocked by process \d+',
+		       detail ~ pid::text, detail ~ 'UPDATE', queryid IS NOT NULL
+		FROM connpool_deadlocks
+		SQL
+	't|postgres|t|two|UPDATE t SET v = $1 WHERE i = $2|t|t|f|t',
+	'connpool_deadlocks shows the locks of the deadlock, but no statement of another session');
+is(outcomes('two'), 'deadlock', 'the wait of the session that lost ended in a deadlock');
+is(outcomes('one'), 'granted', 'the wait of the other one was granted');
+is( sql($node, <<~'SQL'),
+		SELECT string_agg(application_name || ' ' || root_application_name, ', '
+		                  ORDER BY application_name)
+		FROM connpool_lock_log
+		SQL
+	'one two, two one',
+	'each wait of a deadlock names the other session');
+$_->query('ROLLBACK') foreach $one, $two;
+leave($_) foreach $one, $two;
+
+# deadlocks at the same time, each counted exactly
+sql($node, 'SELECT connpool_reset()');
+sql($node, 'CREATE DATABASE "Other" TEMPLATE template0');
+my $user = getpwuid($<);
+my @pairs = map {
+	my %options = (user => $user, database => $_ % 2 ? 'postgres' : 'Other');
+	[ map { Wire->connect_to($node, $_, %options) } 'first', 'second' ]
+} 1 .. 10;
+my $take = 'SELECT pg_advisory_xact_lock';
+foreach my $round (1, 2)
+{
+	foreach my $i (0 .. $#pairs)
+	{
+		my ($first, $second) = @{ $pairs[$i] };
+		$_->query(q{SET deadlock_timeout = '100ms'}) foreach $first, $second;
+		$first->query("BEGIN; $take($i, 1)");
+		$second->query("BEGIN; $take($i, 2)");
+		$first->send_message('Q', "$take($i, 2)\0");
+		$second->send_message('Q', "$take($i, 1)\0");
+	}
+	# one session of each pair gets an error, and so the other one its lock
+	foreach my $session (map { @$_ } @pairs)
+	{
+		$session->read_until('Z');
+		$session->query('ROLLBACK');
+	}
+}
+poll_ok(
+	$node,
+	'SELECT count(*) = 20 FROM connpool_deadlocks',
+	'each of 20 deadlocks is logged once');
+is( sql($node, <<~'SQL'),
+		SELECT database, count(*), count(DISTINCT pid) >= 5 FROM connpool_deadlocks GROUP BY 1 ORDER BY 1
+		SQL
+	"Other|10|t\npostgres|10|t",
+	'the deadlocks are logged with their databases');
+my $metrics = sql($node, 'SELECT connpool_metrics()');
+like(
+	$metrics,
+	qr/^connpool_deadlocks_total\{database="Other"\} 10$/m,
+	'deadlocks_total counts by database');
+like(
+	$metrics,
+	qr/^connpool_deadlocks_total\{database="postgres"\} 10$/m,
+	'deadlocks_total counts the deadlocks of the other database');
+undef @pairs;
+poll_ok($node, <<~'SQL', 'PostgreSQL counts as many deadlocks, and the one before');
+	SELECT sum(deadlocks) = 21 FROM pg_stat_database WHERE datname IN ('Other', 'postgres')
+	SQL
+
+# a client can raise the SQLSTATE with any detail
+sql($node, 'SELECT connpool_reset()');
+my $raises = session($node, 'raises');
+$raises->query(
+	q{DO $$ BEGIN RAISE 'my deadlock' USING ERRCODE = '40P01', DETAIL = 'secret'; END $$});
+is(sql($node, 'SELECT application_name, detail FROM connpool_deadlocks'),
+	'raises|', 'the detail of an error that a function raised is not stored');
+leave($raises);
+
+# --- a queue of ten behind one forgotten transaction
+sql($node, 'SELECT connpool_reset()');
+hold(20);
+my @queue = map { session($node, "queue $_") } 1 .. 10;
+start($_, 'UPDATE t SET v = 1 WHERE i = 20') foreach @queue;
+poll_ok($node, 'SELECT count(*) = 10 FROM connpool_lock_log', 'ten waits are logged');
+is( sql($node, <<~'SQL'),
+		SELECT DISTINCT root_pid, root_application_name, root_state FROM connpool_lock_log
+		SQL
+	"$pid|holder|idle in transaction",
+	'all waits of a queue have the forgotten transaction as their root');
+is( sql($node,
+		q{SELECT DISTINCT relation, lock_mode FROM connpool_lock_log WHERE lock_type = 'tuple'}),
+	't|ExclusiveLock',
+	'the log names the table of the rows');
+$metrics = sql($node, 'SELECT connpool_metrics()');
+like(
+	$metrics,
+	qr/^connpool_lock_waits_total 10$/m,
+	'lock_waits_total counts waits that still last');
+my ($seconds) = $metrics =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
+cmp_ok($seconds, '>', 3, 'lock_wait_seconds_total has the time of the waits that last');
+wait_samples($node, 3);
+my ($more) = get($port, '/metrics')->{content} =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
+cmp_ok($more, '>', $seconds + 1, 'lock_wait_seconds_total grows while the waits last');
+
+# the setting changes while they wait
+sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '1h'});
+$node->reload;
+wait_samples($node, 3);
+$holder->query_safe('COMMIT');
+$_->query_safe('SELECT 1') foreach @queue;
+poll_ok($node, <<~'SQL', 'waits stay logged, and end, after blocked_age was raised');
+	SELECT count(*) = 10 AND bool_and(outcome = 'granted') FROM connpool_lock_log
+	SQL
+hold(21);
+start($queue[0], 'UPDATE t SET v = 1 WHERE i = 21');
+poll_ok($node, q{SELECT waiting > '500ms' FROM connpool_blocked_queries}, 'a session waits');
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
+	'10', 'a wait that is shorter than blocked_age is not logged');
+sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '300ms'});
+$node->reload;
+wait_logged('queue 1');
+$holder->query_safe('COMMIT');
+is(outcomes('queue 1'), 'granted granted', 'blocked_age that falls takes in waits that last');
+leave($_) foreach @queue;
+
+# --- who is at the root
+sql($node, 'SELECT connpool_reset()');
+my ($middle, $last) = map { session($node, $_) } qw(middle last);
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
+$middle->query_safe('BEGIN; SELECT pg_advisory_xact_lock(2)');
+start($middle, 'SELECT pg_advisory_xact_lock(1)');
+start($last, 'SELECT pg_advisory_xact_lock(2)');
+poll_ok($node, <<~'SQL', 'the root of a chain is at its head');
+	SELECT count(*) = 2 AND bool_and(root_application_name = 'holder') FROM connpool_lock_log
+	SQL
+$holder->query_safe('COMMIT');
+$middle->query_safe('COMMIT');
+leave($_) foreach $middle, $last;
+
+# more queues than a sample looks up
+sql($node, 'SELECT connpool_reset()');
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(g) FROM generate_series(1, 50) g');
+my @many = map { Wire->connect_to($node, "many $_", user => $user) } 1 .. 50;
+foreach my $i (1 .. 50)
+{
+	$many[ $i - 1 ]->send_message('Q', "SELECT pg_advisory_xact_lock($i)\0");
+}
+poll_ok($node, <<~'SQL', 'the roots of 50 queues are found');
+	SELECT count(*) = 50 AND bool_and(root_application_name = 'holder') FROM connpool_lock_log
+	SQL
+$holder->query_safe('COMMIT');
+poll_ok($node, <<~'SQL', 'the waits of 50 queues are granted');
+	SELECT count(*) FILTER (WHERE outcome = 'granted') = 50 FROM connpool_lock_log
+	SQL
+undef @many;
+
+sql($node, 'SELECT connpool_reset()');
+sql($node, <<~'SQL');
+	CREATE ROLE preparer LOGIN;
+	GRANT ALL ON t TO preparer;
+	SQL
+sql($node,
+	q{BEGIN; UPDATE t SET v = 1 WHERE i = 30; PREPARE TRANSACTION 'forgotten'},
+	extra_params => [ '-U', 'preparer' ]);
+start($waiter, 'UPDATE t SET v = 9 WHERE i = 30');
+wait_logged('waiter');
+is( sql($node, <<~'SQL'),
+		SELECT root_pid, root_state, root_database, root_role, root_application_name, root_query
+		FROM connpool_lock_log
+		SQL
+	'0|prepared|postgres|preparer||',
+	'a prepared transaction is a root with its database and owner');
+sql($node, q{COMMIT PREPARED 'forgotten'});
+is(outcomes('waiter'), 'granted', 'a wait behind a prepared transaction is granted at its end');
+
+# a process that is no client session
+sql($node, 'SELECT connpool_reset()');
+sql($node, 'CREATE TABLE big AS SELECT g FROM generate_series(1, 200000) g');
+sql($node, <<~'SQL');
+	ALTER TABLE big SET (autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1);
+	ALTER SYSTEM SET autovacuum_naptime = '1s';
+	ALTER SYSTEM SET autovacuum = on;
+	SQL
+sql($node, 'UPDATE big SET g = g + 1');
+$node->reload;
+poll_ok($node, <<~'SQL', 'an autovacuum worker works');
+	SELECT count(*) > 0 FROM pg_locks JOIN pg_stat_activity USING (pid)
+	WHERE relation = 'big'::regclass AND mode = 'ShareUpdateExclusiveLock'
+	AND backend_type = 'autovacuum worker'
+	SQL
+sql($node, q{ALTER SYSTEM RESET autovacuum});
+start($waiter, "SET deadlock_timeout = '1h'; BEGIN; LOCK TABLE big IN SHARE MODE");
+SKIP:
+{
+	skip 'the autovacuum worker has ended', 1
+	  unless $node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM connpool_lock_log');
+	is( sql($node, <<~'SQL'),
+			SELECT relation, lock_mode, root_pid > 0, root_database IS NULL, root_role IS NULL,
+			       root_application_name IS NULL, root_state IS NULL, root_query IS NULL
+			FROM connpool_lock_log
+			SQL
+		'big|ShareLock|t|t|t|t|t|t',
+		'a root that is no client session has a pid and nothing else');
+}
+sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+	WHERE backend_type = 'autovacuum worker'});
+$node->reload;
+leave($waiter);
+
+# --- what others see
+sql($node, 'SELECT connpool_reset()');
+sql($node, <<~'SQL');
+	CREATE ROLE viewer LOGIN;
+	CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+	GRANT SELECT ON connpool_lock_log, connpool_deadlocks TO viewer;
+	GRANT ALL ON t TO viewer;
+	SQL
+hold(40);
+my $viewer = $node->background_psql('postgres', extra_params => [ '-U', 'viewer' ]);
+start($viewer, q{SET application_name = 'viewer'; UPDATE t SET v = 1 WHERE i = 40});
+wait_logged('viewer');
+my $redacted = <<~'SQL';
+	SELECT started_at IS NULL, waited IS NULL, queryid IS NULL, query, lock_type, root_state IS NULL,
+	       root_queryid IS NULL, root_query
+	FROM connpool_lock_log
+	SQL
+is( sql($node, $redacted, extra_params => [ '-U', 'viewer' ]),
+	'f|f|f||transactionid|t|t|<insufficient privilege>',
+	'a role sees its own side of a wait, and of the other side its names');
+is( sql($node, $redacted, extra_params => [ '-U', 'watcher' ]),
+	'f|f|f|UPDATE t SET v = $1 WHERE i = $2|transactionid|f|f|UPDATE t SET v = v + $1 WHERE i = $2',
+	'a member of pg_monitor sees both sides');
+$holder->query_safe('COMMIT');
+is(outcomes('viewer'), 'granted', 'the wait of the ordinary role is granted');
+leave($viewer);
+sql($node, 'SELECT connpool_reset()');
+hold(41);
+my $other = session($node, 'other');
+start($other, 'UPDATE t SET v = 1 WHERE i = 41');
+wait_logged('other');
+is( sql($node, $redacted, extra_params => [ '-U', 'viewer' ]),
+	't|t|t|<insufficient privilege>|transactionid|t|t|<insufficient privilege>',
+	'a role that may not see the session sees its names, but not its times and statement');
+
+# --- restarts
+is( sql($node,
+		q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		  WHERE backend_type = 'connpool_monitor sampler'}),
+	't',
+	'the sampler is terminated');
+poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'and is restarted');
+wait_samples($node, 3);
+is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
+	'1|0', 'a restarted sampler goes on with the waits that last');
+my $rows =
+  'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
+my $before = sql($node, $rows);
+$raises = session($node, 'raises');
+$raises->query(q{DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$});
+leave($raises);
+$node->restart('fast');
+is(sql($node, $rows), $before, 'the log survives a restart');
+is(outcomes('other'), 'ended', 'a wait that lasted until a restart has ended with it');
+is(sql($node, 'SELECT application_name FROM connpool_deadlocks'),
+	'raises', 'the log of deadlocks survives a restart');
+is( sql($node,
+		'SELECT application_name, queryid IS NULL, query, detail IS NULL FROM connpool_deadlocks',
+		extra_params => [ '-U', 'viewer' ]),
+	'raises|t|<insufficient privilege>|t',
+	'a role that may not see the session sees no statement of a deadlock');
+like(
+	sql($node, 'SELECT connpool_metrics()'),
+	qr/^connpool_deadlocks_total\{database="postgres"\} 1$/m,
+	'the count of deadlocks survives a restart');
+eval { $_->quit } foreach $other, $holder;
+
+# --- a standby
+$node->backup('backup');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'backup', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "connpool_monitor.http_listen = ''");
+$standby->start;
+$node->wait_for_catchup($standby);
+$holder = session($standby, 'holder');
+$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
+$other = session($standby, 'other');
+start($other, 'SELECT pg_advisory_xact_lock(1)');
+wait_logged('other', $standby);
+is(sql($standby, 'SELECT lock_type, root_application_name FROM connpool_lock_log'),
+	'advisory|holder', 'a standby logs waits');
+is(sql($standby, 'SELECT count(*) FROM connpool_deadlocks'),
+	'0', 'a standby begins with an empty log of deadlocks');
+$holder->query_safe('COMMIT');
+leave($_) foreach $holder, $other;
+
+$standby->stop('fast');
+$node->stop('fast');
+done_testing();
