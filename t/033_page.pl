@@ -529,7 +529,7 @@ sub take_pictures
 		wait_samples($node, 2);
 	}
 	js(q{document.activeElement.blur(); scrollTo(0, 0)});
-	page_until(q{cellsOf('#wrong .box').length}, sub { $_[0] == 1 });
+	page_until(q{document.querySelector('#wrong tbody').rows.length}, sub { $_[0] == 1 });
 	foreach my $scheme (qw(light dark))
 	{
 		scheme($scheme);
