@@ -3,7 +3,7 @@
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
 # Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
 # minutes and thousands of rows.
-# scripts/test: slow, 60 s
+# scripts/test: slow, 25 s
 use strict;
 use warnings FATAL => 'all';
 
