@@ -331,6 +331,49 @@ LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 16;
 COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
     'the history of a metric as a text chart, with its present thresholds';
 
+CREATE FUNCTION connpool_session_history(
+    since timestamptz DEFAULT now() - interval '5 minutes',
+    until timestamptz DEFAULT now()
+) RETURNS TABLE (
+    sample_time timestamptz,
+    pid integer,
+    database text,
+    role text,
+    application_name text,
+    client_addr inet,
+    state text,
+    wait_event_type text,
+    wait_event text,
+    state_age interval,
+    xact_age interval,
+    queryid bigint,
+    query text,
+    root_blocker integer
+)
+AS 'MODULE_PATHNAME', 'connpool_session_history_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3000;
+COMMENT ON FUNCTION connpool_session_history(timestamptz, timestamptz) IS
+    'the sessions that were not idle, at each sample from since to until, with what they did, for whom and for how long';
+
+CREATE FUNCTION connpool_load(
+    since timestamptz DEFAULT now() - interval '5 minutes',
+    until timestamptz DEFAULT now()
+) RETURNS TABLE (
+    database text,
+    role text,
+    application_name text,
+    wait_class text,
+    wait_event text,
+    queryid bigint,
+    query text,
+    avg_sessions double precision,
+    share double precision
+)
+AS 'MODULE_PATHNAME', 'connpool_load_1_0'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION connpool_load(timestamptz, timestamptz) IS
+    'the average number of busy sessions from since to until, by pool, wait and statement, the largest first; their sum is the average number of busy sessions';
+
 CREATE FUNCTION connpool_load_plot(
     since interval DEFAULT interval '1 hour',
     width integer DEFAULT 72,
@@ -895,7 +938,9 @@ CREATE FUNCTION connpool_info(
     OUT stats_reset timestamptz,
     OUT last_saved timestamptz,
     OUT last_save_error text,
-    OUT problem text
+    OUT problem text,
+    OUT session_history_since timestamptz,
+    OUT session_history_lost bigint
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_info_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
@@ -1212,6 +1257,8 @@ COMMENT ON FUNCTION connpool_audit() IS
 -- which they grant it may call connpool_reset().
 
 REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_session_history(timestamptz, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION connpool_load(timestamptz, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
@@ -1240,6 +1287,8 @@ GRANT EXECUTE ON FUNCTION
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
 GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_session_history(timestamptz, timestamptz) TO pg_monitor;
+GRANT EXECUTE ON FUNCTION connpool_load(timestamptz, timestamptz) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;

@@ -25,6 +25,15 @@ SELECT count(*) > 0 AS all_of_it FROM connpool_history(NULL, NULL, NULL, NULL);
 SELECT * FROM connpool_history('nonsense');
 SELECT * FROM connpool_history('total_connections', resolution => '7 minutes');
 
+-- this session was busy when the samples were taken
+SELECT state, wait_event, bool_or(query IS NOT NULL) AS has_query, bool_and(state_age < '1 min') AS has_age
+FROM connpool_session_history(until => clock_timestamp())
+WHERE pid = pg_backend_pid() AND wait_event = 'PgSleep' GROUP BY 1, 2;
+SELECT wait_class, wait_event, avg_sessions > 0 AS has_load, share BETWEEN 0 AND 1 AS has_share
+FROM connpool_load(until => clock_timestamp()) WHERE wait_event = 'PgSleep' LIMIT 1;
+SELECT count(*) FROM connpool_session_history(now(), now() - interval '1 hour');
+SELECT count(*) FROM connpool_load(now(), now() - interval '1 hour');
+
 -- load by wait class: this session sleeps until a sample has found it asleep
 DO $$
 BEGIN
@@ -57,6 +66,7 @@ SELECT * FROM connpool_alert_log;
 -- reset: what was is gone, what follows is there
 SELECT connpool_reset('history');
 SELECT count(DISTINCT sample_time) <= 3 AS is_gone FROM connpool_history(since => now() - interval '1 day');
+SELECT count(DISTINCT sample_time) <= 3 AS is_gone FROM connpool_session_history(now() - interval '1 day', clock_timestamp());
 DO $$
 BEGIN
     FOR i IN 1..600 LOOP

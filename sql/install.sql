@@ -62,7 +62,8 @@ JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.d
 WHERE d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
 GROUP BY c.relname ORDER BY c.relname;
 SELECT proname, pg_get_function_arguments(oid) AS arguments, pg_get_function_result(oid) AS result
-FROM pg_proc WHERE proname IN ('get_connection_stats', 'connpool_history', 'connpool_health', 'connpool_info')
+FROM pg_proc WHERE proname IN ('get_connection_stats', 'connpool_history', 'connpool_health', 'connpool_info',
+                                         'connpool_session_history', 'connpool_load')
 ORDER BY proname;
 
 -- and leaves nothing behind

@@ -30,6 +30,8 @@ SELECT * FROM connpool_cache_candidates;
 SELECT * FROM connpool_alerts;
 SELECT * FROM connpool_alert_log;
 SELECT * FROM connpool_history();
+SELECT * FROM connpool_session_history();
+SELECT * FROM connpool_load();
 SELECT * FROM connpool_load_stats;
 SELECT * FROM connpool_load_history();
 SELECT * FROM connpool_info();

@@ -50,7 +50,9 @@
 #include "samples/pooler_state.h"
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
+#include "samples/session_history.h"
 #include "samples/worker_status.h"
+#include "workers/history_file.h"
 #include "workers/register.h"
 #include "workers/stats_file.h"
 
@@ -99,6 +101,8 @@ static const CpmShmemArea areas[] = {
 	cpm_session_counters_size, cpm_session_counters_attach, NULL, NULL},
 	{"connpool_monitor poolers", cpm_poolers_size, cpm_poolers_attach, NULL, NULL},
 	{"connpool_monitor incidents", cpm_incidents_size, cpm_incidents_attach, NULL, NULL},
+	{"connpool_monitor session history",
+	cpm_session_history_size, cpm_session_history_attach, NULL, NULL},
 	{"connpool_monitor notifications",
 	cpm_notifications_size, cpm_notifications_attach, NULL, NULL},
 };
@@ -111,9 +115,10 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
-	/* The statistics file is loaded into the areas, so register these first. */
+	/* Files are loaded into the areas, so register these first. */
 	cpm_shmem_register(areas, lengthof(areas));
 	cpm_stats_file_install();
+	cpm_history_file_install();
 	cpm_session_install();
 	cpm_transaction_install();
 	cpm_executor_install();

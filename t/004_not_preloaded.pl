@@ -90,6 +90,8 @@ foreach my $query (
 		session_features load_stats pgbouncer pgbouncer_pools pgbouncer_stats)),
 	'SELECT connpool_reset()',
 	'SELECT * FROM connpool_history()',
+	'SELECT * FROM connpool_session_history()',
+	'SELECT * FROM connpool_load()',
 	'SELECT * FROM connpool_load_history()',
 	'SELECT connpool_load_plot()',
 	q{SELECT connpool_plot('total_connections')},

@@ -106,6 +106,11 @@ is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');
 ok(slurp_file($incidents) eq $recorded, 'the file of incidents is unchanged');
 ok(!-e "$_.tmp", "no temporary file of $_ is left") foreach $file, $incidents;
+is(sql($node, <<~'SQL'), 't', 'the session history goes on in shared memory');
+	SELECT count(*) > 0
+	FROM connpool_session_history(now() - interval '2 s', clock_timestamp())
+	WHERE application_name = 'held'
+	SQL
 unlink($filler);
 ok( wait_until(sub { slurp_file($incidents) ne $recorded }),
 	'the incident is saved when there is room again');
@@ -118,6 +123,7 @@ is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 
 # the disk is full when the server stops
 my $queries = counted();
+my $kept = sql($node, 'SELECT count(*) FROM connpool_session_history(NULL, now())');
 $now = sql($node, 'SELECT clock_timestamp()');
 $node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()");
 fill_disk();
@@ -132,6 +138,13 @@ $node->start;
 cmp_ok(counted(), '>=', $queries, 'the counters of the last save are restored after the stop');
 is(log_count($node, 'is not used', $offset), 0,
 	'the file of the last save is used after the stop');
+cmp_ok(sql($node, 'SELECT count(*) FROM connpool_session_history(NULL, now())'),
+	'>=', $kept, 'the session history of the last save is restored after the stop');
+poll_ok(
+	$node,
+	'SELECT last_saved > pg_postmaster_start_time() FROM connpool_info()',
+	'the file of the session history is checked after the stop');
+is(log_count($node, 'damaged', 0), 0, 'no segment of the session history is damaged');
 is(sql($node, 'SELECT id, snapshots > 0 FROM connpool_incidents'),
 	'1|t', 'an incident outlives a full disk');
 $node->stop;

@@ -85,6 +85,8 @@ my @views = split /\n/, $node->safe_psql('postgres', <<~'SQL');
 my @queries = (
 	(map { "TABLE $_" } @views),
 	'SELECT * FROM connpool_audit()',
+	'SELECT * FROM connpool_session_history()',
+	'SELECT * FROM connpool_load()',
 	'SELECT connpool_metrics()',
 	'SELECT connpool_health()');
 

@@ -9,6 +9,7 @@ use warnings FATAL => 'all';
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use List::Util qw(max);
 use Test::More;
 use FindBin;
 use lib $FindBin::RealBin;
@@ -108,16 +109,25 @@ $scrape = wait_for_series(
 	sub { connects($node->connstr('postgres') . ' application_name=brief') });
 ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets a series');
 
-# sessions that rename themselves all the time
-my $before = keys %named;
+# Sessions that rename themselves all the time. On a busy machine ten names can last for so many
+# samples that a name deserves a series; then try again with other names.
 my @sessions = map { session($node, "first_$_") } 1 .. 20;
-foreach my $round (1 .. 10)
+my ($created, $longest, $try) = (0, $lasting, 0);
+while ($longest >= $lasting && $try++ < 10)
 {
-	$sessions[$_]->query_safe("SET application_name = 'made_up_${round}_$_'") foreach 0 .. 19;
-	$scrape = scrape();
+	my $before = keys %named;
+	$longest = 0;
+	foreach my $round (1 .. 10)
+	{
+		my $began = samples();
+		$sessions[$_]->query_safe("SET application_name = 'made_up_${try}_${round}_$_'")
+		  foreach 0 .. 19;
+		$scrape = scrape();
+		$longest = max($longest, samples() - $began);
+	}
+	$created = keys(%named) - $before;
 }
-is(keys(%named) - $before,
-	0, '20 sessions that rename themselves at each of ten scrapes create no series');
+is($created, 0, '20 sessions that rename themselves at each of ten scrapes create no series');
 is($scrape->{sum}, $scrape->{total},
 	'the pools add up to the databases while sessions rename themselves');
 cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up while sessions rename themselves');

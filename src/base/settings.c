@@ -21,6 +21,7 @@
 
 #define PREFIX "connpool_monitor"
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
+#define MAX_SESSION_HISTORY_MB (16 * 1024)
 
 CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
 int			cpm_max_pools = 256;
@@ -33,6 +34,7 @@ int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 int			cpm_save_interval_ms = 60 * 1000;
+int			cpm_session_history_size_mb = 64;
 int			cpm_notify_rate = 10;
 int			cpm_pgbouncer_interval_ms = 5 * 1000;
 
@@ -173,6 +175,11 @@ static const IntegerSetting integers[] = {
 		"Sets how often counters, history and alerts are saved to a file in the data directory.",
 		"A crash of the server loses the data since the last save; a shutdown loses none.",
 		&cpm_save_interval_ms, 1000, INT_MAX, GUC_UNIT_MS, PGC_SIGHUP, NULL
+	},
+	{PREFIX ".session_history_size",
+		"Sets the maximum size of the file with the session history.",
+		"The oldest samples are overwritten. 0 turns the session history off.",
+		&cpm_session_history_size_mb, 0, MAX_SESSION_HISTORY_MB, GUC_UNIT_MB, PGC_POSTMASTER, NULL
 	},
 	{PREFIX ".exempt_limit",
 		"Sets how long a session of an exempt application is exempt.",

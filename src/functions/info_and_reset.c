@@ -38,6 +38,7 @@
 #include "samples/pooler_state.h"
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
+#include "samples/session_history.h"
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
@@ -121,7 +122,8 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 /*
  * Columns: version, preloaded, sampler_running, last_sample, sample_time, samples,
  * samples_missed, shared_memory_bytes, refusals_counted, failures_exact, pools_used,
- * pools_folded, notifications_dropped, stats_reset, last_saved, last_save_error, problem.
+ * pools_folded, notifications_dropped, stats_reset, last_saved, last_save_error, problem,
+ * session_history_since, session_history_lost.
  */
 Datum
 connpool_info_1_0(PG_FUNCTION_ARGS)
@@ -149,6 +151,8 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_timestamptz(&row, saver.last_round);
 	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
 	cpm_row_text(&row, describe_problems(&sampler, &saver));
+	cpm_row_timestamptz(&row, cpm_session_history_since());
+	cpm_row_int8(&row, cpm_session_history_lost());
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
 }
@@ -197,6 +201,7 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	{
 		cpm_sample_ring_reset();
 		cpm_rollups_reset();
+		cpm_session_history_reset();
 	}
 	if (alerts)
 	{

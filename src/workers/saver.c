@@ -5,7 +5,8 @@
  *
  * Writing a file can block for long, which must not delay samples, so the saver is a process of
  * its own. It is attached to no database. It saves every save_interval, and at once after a
- * reset. In between, the sampler wakes it to save the incidents that have changed.
+ * reset. In between, the sampler wakes it to save incidents that have changed, and segments of the
+ * session history that are complete.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -25,6 +26,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "workers/history_file.h"
 #include "workers/saver.h"
 #include "workers/stats_file.h"
 
@@ -41,8 +43,9 @@ report_failed_save(const char *error, const char *what)
 }
 
 /*
- * Save incidents that have changed, and if is_all everything else too. Log the first failure, and
- * the first success of saving everything after failures.
+ * Save incidents that have changed and complete segments of the session history, and if is_all
+ * everything else too. Log the first failure, and the first success of saving everything after
+ * failures.
  */
 static void
 save(MemoryContext context, bool is_all)
@@ -54,9 +57,11 @@ save(MemoryContext context, bool is_all)
 
 	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
 		failed = "Counters, history and alerts are";
-	/* second, because a statistics file that is saved clears the problem in connpool_info() */
+	/* afterwards, because a statistics file that is saved clears the problem in connpool_info() */
 	if (!cpm_incidents_file_save(error, sizeof(error)) && failed == NULL)
 		failed = "Incidents are";
+	if (!cpm_history_file_save(is_all, error, sizeof(error)) && failed == NULL)
+		failed = "The session history is";
 	if (failed != NULL && !failed_before)
 		report_failed_save(error, failed);
 	else if (failed == NULL && is_all && failed_before)
@@ -119,6 +124,7 @@ cpm_saver_main(Datum argument)
 
 	cpm_worker_started(CPM_WORKER_SAVER);
 	before_shmem_exit(saver_exit, 0);
+	cpm_history_file_check();
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 
 	/* After exit code 0 the postmaster would not restart the worker. */

@@ -5,8 +5,9 @@
  *
  * Before the pass, it finds root blockers (live/lock_roots) and logs waits for locks
  * (workers/lock_episodes). While the sample counts the sessions, this file records how many
- * sessions of each pool are busy (counters/pool_busy) and what these do (counters/pool_load), which
- * sessions wait for their clients (live/client_waits) and which look like leaks (events/leak_log).
+ * sessions of each pool are busy (counters/pool_busy) and what these do (counters/pool_load,
+ * workers/session_recorder), which sessions wait for their clients (live/client_waits) and which
+ * look like leaks (events/leak_log).
  *
  * If a leak suspect in a transaction resumes its work, log that, because an alert may have
  * reported it as a leak.
@@ -31,6 +32,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "workers/lock_episodes.h"
+#include "workers/session_recorder.h"
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
@@ -100,6 +102,7 @@ observe_session(const CpmSession *session, void *arg)
 		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
 	if (cpm_is_busy_state(session->state))
 		record_busy(scan, session, pool);
+	cpm_recorder_add(session, pool, scan->sample->taken_at);
 	cpm_client_wait_record(session, scan->sample->taken_at);
 	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
@@ -139,7 +142,9 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
 	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
+	cpm_recorder_begin(interval_ms);
 	cpm_sample_take(sample, &observer);
+	cpm_recorder_end(sample->taken_at);
 	cpm_leaks_round_end();
 	memcpy(previous_newest, scan.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
 	for (int i = 0; i < cpm_pool_slots(); i++)

@@ -16,11 +16,14 @@
 
 #include "base/settings.h"
 #include "counters/monotonic_counters.h"
+#include "counters/pool_load.h"
 #include "counters/pool_retained.h"
 #include "counters/pool_table.h"
 #include "counters/session_counters.h"
+#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "events/leak_log.h"
+#include "events/lock_log.h"
 #include "events/rejections.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
@@ -296,6 +299,30 @@ cpm_leak_counts(CpmLeakKind kind)
 
 	(void) kind;
 	return counts;
+}
+
+uint64
+cpm_deadlocks_get(int index, char *database_name)
+{
+	(void) index;
+	database_name[0] = '\0';
+	return 0;
+}
+
+CpmLockWaitCounts
+cpm_lock_wait_counts(void)
+{
+	CpmLockWaitCounts none = {0};
+
+	return none;
+}
+
+uint64
+cpm_pool_load_read(CpmStatWindow window, CpmLoad *by_pool)
+{
+	(void) window;
+	memset(by_pool, 0, (MAX_POOLS + 1) * sizeof(CpmLoad));
+	return 0;
 }
 
 static void

@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * session_history.c
+ *		The session history: its newest segments in shared memory, and an index of the
+ *		segments in its file.
+ *
+ * Segment n is in a ring in shared memory, at n modulo the number of segments. The sampler alone
+ * appends to the newest one, and makes a sample visible by advancing "end". A reader copies the
+ * part of a segment that precedes the end, and discards the copy if the segment's number has
+ * changed meanwhile. So the sampler waits for no reader, nor for the saver: it overwrites the
+ * oldest segment, and counts its samples as lost if the saver has not saved them.
+ *
+ * The saver (workers/history_file) copies segments to the file and records in the index which
+ * segment each slot of the file has, so that readers open only those that they need. The index has
+ * no lock. A reader that finds an entry in the middle of a change reads a segment in vain, or
+ * misses one that the saver is writing: that one is still in the ring, or is the oldest of all,
+ * which is being overwritten.
+ */
+#include "postgres.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "base/settings.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "samples/session_history.h"
+#include "storage/fd.h"
+#include "storage/shmem.h"
+
+#define MIN_RING_SEGMENTS 24
+
+/* Bytes that a sample needs for each session: its row, and its part of the dictionaries. */
+#define BYTES_PER_SESSION 128
+
+/* How many samples of a server whose sessions are all busy fit into the ring, at least */
+#define MIN_RING_SAMPLES 4
+
+/* "end" is a segment's number, shifted by this, plus the bytes in use. */
+#define USED_BITS 17
+
+typedef struct IndexEntry
+{
+	pg_atomic_uint64 sequence;	/* 0: free; set after, and cleared before, the times change */
+	TimestampTz first;
+	TimestampTz last;
+} IndexEntry;
+
+typedef struct SessionHistory
+{
+	int			segments;		/* of the ring; 0: the history is off; constant like slots */
+	int			slots;			/* of the file */
+	pg_atomic_uint64 end;		/* the sampler writes, and the postmaster at startup */
+	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
+	pg_atomic_uint64 saved;		/* segments with lower numbers are saved; the saver writes it */
+	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
+	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: reported; the postmaster sets it */
+} SessionHistory;
+
+static SessionHistory *history;
+static IndexEntry *index_entries;	/* by slot of the file */
+static pg_atomic_uint64 *sequences; /* of the segment at each place of the ring; 0: none */
+static char *ring;
+
+/* Return the number of segments in the ring; 0 if the history is off. */
+static int
+ring_segments(void)
+{
+	int64		sample = (int64) MaxBackends * BYTES_PER_SESSION;
+	int			for_samples = (int) (MIN_RING_SAMPLES * (sample / CPM_SEGMENT_SIZE + 1));
+
+	return cpm_session_history_size_mb > 0 ? Max(MIN_RING_SEGMENTS, for_samples) : 0;
+}
+
+static int
+file_slots(void)
+{
+	return (int) (cpm_session_history_size_mb * INT64CONST(1024) * 1024 / CPM_SEGMENT_SIZE);
+}
+
+static Size
+ring_offset(void)
+{
+	Size		size = MAXALIGN(sizeof(SessionHistory));
+
+	size = add_size(size, mul_size(file_slots(), sizeof(IndexEntry)));
+	size = add_size(size, mul_size(ring_segments(), sizeof(pg_atomic_uint64)));
+	return CACHELINEALIGN(size);
+}
+
+Size
+cpm_session_history_size(void)
+{
+	return add_size(ring_offset(), mul_size(ring_segments(), CPM_SEGMENT_SIZE));
+}
+
+void
+cpm_session_history_attach(void *memory, bool is_new)
+{
+	history = memory;
+	index_entries = (IndexEntry *) ((char *) memory + MAXALIGN(sizeof(SessionHistory)));
+	sequences = (pg_atomic_uint64 *) (index_entries + file_slots());
+	ring = (char *) memory + ring_offset();
+	if (!is_new)
+		return;
+	memset(memory, 0, ring_offset());
+	history->segments = ring_segments();
+	history->slots = file_slots();
+	pg_atomic_init_u64(&history->end, 0);
+	pg_atomic_init_u64(&history->visible_from, 0);
+	pg_atomic_init_u64(&history->saved, 0);
+	pg_atomic_init_u64(&history->lost, 0);
+	pg_atomic_init_u32(&history->damaged, 0);
+	for (int i = 0; i < history->slots; i++)
+		pg_atomic_init_u64(&index_entries[i].sequence, 0);
+	for (int i = 0; i < history->segments; i++)
+		pg_atomic_init_u64(&sequences[i], 0);
+}
+
+bool
+cpm_session_history_is_on(void)
+{
+	return history != NULL && history->segments > 0;
+}
+
+CpmHistoryEnd
+cpm_session_history_end(void)
+{
+	uint64		packed = pg_atomic_read_u64(&history->end);
+	CpmHistoryEnd end = {
+		.sequence = packed >> USED_BITS,
+		.used = (uint32) (packed & ((UINT64CONST(1) << USED_BITS) - 1)),
+	};
+
+	pg_read_barrier();
+	return end;
+}
+
+static char *
+segment_of(uint64 sequence)
+{
+	return ring + sequence % history->segments * CPM_SEGMENT_SIZE;
+}
+
+static pg_atomic_uint64 *
+sequence_at(uint64 sequence)
+{
+	return &sequences[sequence % history->segments];
+}
+
+char *
+cpm_session_history_newest(void)
+{
+	return segment_of(cpm_session_history_end().sequence);
+}
+
+char *
+cpm_session_history_next(uint64 sequence)
+{
+	char	   *bytes = segment_of(sequence);
+	uint64		previous = pg_atomic_read_u64(sequence_at(sequence));
+
+	/* previous is this segment itself if a sampler ended before it published the segment */
+	if (previous != 0 && previous != sequence &&
+		previous >= pg_atomic_read_u64(&history->saved) &&
+		previous >= pg_atomic_read_u64(&history->visible_from))
+		pg_atomic_fetch_add_u64(&history->lost, ((CpmSegmentHeader *) bytes)->samples);
+	pg_atomic_write_u64(sequence_at(sequence), 0);
+	pg_write_barrier();
+	((CpmSegmentHeader *) bytes)->used = 0;
+	pg_write_barrier();
+	pg_atomic_write_u64(sequence_at(sequence), sequence);
+	return bytes;
+}
+
+void
+cpm_session_history_publish(CpmHistoryEnd end)
+{
+	pg_write_barrier();
+	pg_atomic_write_u64(&history->end, end.sequence << USED_BITS | end.used);
+}
+
+void
+cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used)
+{
+	CpmSegmentWriter writer;
+	CpmHistoryEnd end = {.sequence = sequence};
+
+	cpm_segment_init(&writer, segment_of(sequence), GetSystemIdentifier(), sequence);
+	if (bytes != NULL)
+		memcpy(segment_of(sequence), bytes, used);
+	end.used = bytes != NULL ? used : writer.used;
+	pg_atomic_write_u64(sequence_at(sequence), sequence);
+	pg_atomic_write_u64(&history->saved, sequence);
+	cpm_session_history_publish(end);
+}
+
+uint32
+cpm_session_history_copy(uint64 sequence, CpmHistoryEnd end, char *buffer)
+{
+	const char *bytes = segment_of(sequence);
+	uint32		used;
+
+	if (sequence == 0 || sequence > end.sequence ||
+		pg_atomic_read_u64(sequence_at(sequence)) != sequence)
+		return 0;
+	pg_read_barrier();
+	used = sequence == end.sequence ? end.used : ((const CpmSegmentHeader *) bytes)->used;
+	memcpy(buffer, bytes, Min(used, CPM_SEGMENT_SIZE));
+	pg_read_barrier();
+	return pg_atomic_read_u64(sequence_at(sequence)) == sequence ? used : 0;
+}
+
+uint64
+cpm_session_history_visible_from(void)
+{
+	return pg_atomic_read_u64(&history->visible_from);
+}
+
+uint64
+cpm_session_history_oldest(CpmHistoryEnd end)
+{
+	uint64		segments = history->segments;
+	uint64		oldest = end.sequence >= segments ? end.sequence - segments + 1 : 1;
+
+	return Max(oldest, cpm_session_history_visible_from());
+}
+
+int
+cpm_history_slots(void)
+{
+	return history->slots;
+}
+
+CpmHistorySlot
+cpm_history_slot(int slot)
+{
+	const IndexEntry *entry = &index_entries[slot];
+	CpmHistorySlot content = {
+		.sequence = pg_atomic_read_u64(&index_entries[slot].sequence),
+	};
+
+	pg_read_barrier();
+	content.first = entry->first;
+	content.last = entry->last;
+	return content;
+}
+
+void
+cpm_history_set_slot(int slot, CpmHistorySlot content)
+{
+	IndexEntry *entry = &index_entries[slot];
+
+	pg_atomic_write_u64(&entry->sequence, 0);
+	pg_write_barrier();
+	entry->first = content.first;
+	entry->last = content.last;
+	pg_write_barrier();
+	pg_atomic_write_u64(&entry->sequence, content.sequence);
+}
+
+void
+cpm_session_history_set_saved(uint64 before)
+{
+	pg_atomic_write_u64(&history->saved, before);
+}
+
+uint64
+cpm_session_history_saved(void)
+{
+	return pg_atomic_read_u64(&history->saved);
+}
+
+uint64
+cpm_session_history_lost(void)
+{
+	return history != NULL ? pg_atomic_read_u64(&history->lost) : 0;
+}
+
+void
+cpm_session_history_set_damaged(int segments)
+{
+	pg_atomic_write_u32(&history->damaged, segments + 1);
+}
+
+bool
+cpm_session_history_take_damaged(int *segments)
+{
+	uint32		damaged = pg_atomic_exchange_u32(&history->damaged, 0);
+
+	*segments = (int) damaged - 1;
+	return damaged != 0;
+}
+
+void
+cpm_session_history_reset(void)
+{
+	if (cpm_session_history_is_on())
+		pg_atomic_write_u64(&history->visible_from, cpm_session_history_end().sequence + 1);
+}
+
+/* A segment to visit. slot is -1 for one that no slot of the file had when the scan began. */
+typedef struct Candidate
+{
+	uint64		sequence;
+	int			slot;
+} Candidate;
+
+static int
+compare_segments(const void *a, const void *b)
+{
+	uint64		first = ((const Candidate *) a)->sequence;
+	uint64		second = ((const Candidate *) b)->sequence;
+
+	return first < second ? -1 : first > second;
+}
+
+/* Return the slot of the file that has the segment; -1 if none has it. */
+static int
+find_slot(uint64 sequence)
+{
+	for (int i = 0; i < history->slots; i++)
+		if (pg_atomic_read_u64(&index_entries[i].sequence) == sequence)
+			return i;
+	return -1;
+}
+
+/* List the segments to visit, in their order; some may be listed twice. */
+static Candidate *
+list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *count)
+{
+	Candidate  *list = palloc_extended((history->slots + history->segments) * sizeof(Candidate),
+									   MCXT_ALLOC_HUGE);
+	uint64		visible_from = cpm_session_history_visible_from();
+
+	*count = 0;
+	for (int i = 0; i < history->slots; i++)
+	{
+		CpmHistorySlot slot = cpm_history_slot(i);
+
+		if (slot.sequence == 0 || slot.sequence < visible_from || slot.sequence > end.sequence ||
+			slot.last < since || slot.first > until)
+			continue;
+		list[*count].sequence = slot.sequence;
+		list[(*count)++].slot = i;
+	}
+	for (uint64 i = cpm_session_history_oldest(end); i <= end.sequence; i++)
+	{
+		list[*count].sequence = i;
+		list[(*count)++].slot = -1;
+	}
+	qsort(list, *count, sizeof(Candidate), compare_segments);
+	return list;
+}
+
+/* Read a segment of the file; returns the bytes in use, 0 if that segment is not there. */
+static uint32
+read_slot(int file, int slot, uint64 sequence, char *buffer)
+{
+	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
+	ssize_t		size;
+
+	if (file < 0 || slot < 0)
+		return 0;
+	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, (off_t) slot * CPM_SEGMENT_SIZE);
+	if (size <= 0 || !cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) ||
+		header->sequence != sequence)
+		return 0;
+	return header->used;
+}
+
+void
+cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit, void *arg)
+{
+	CpmHistoryEnd end = cpm_session_history_end();
+	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
+	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
+	int			count;
+	Candidate  *list = list_segments(since, until, end, &count);
+	int			file = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY);
+	uint64		visited = 0;
+
+	if (file < 0 && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
+	for (int i = 0; i < count; i++)
+	{
+		uint64		sequence = list[i].sequence;
+		uint32		used;
+
+		CHECK_FOR_INTERRUPTS();
+		if (sequence == visited)
+			continue;
+		used = cpm_session_history_copy(sequence, end, buffer);
+		if (used == 0)
+			used = read_slot(file, list[i].slot, sequence, buffer);
+		/* the sampler may have overwritten the segment since the list was made */
+		if (used == 0)
+			used = read_slot(file, find_slot(sequence), sequence, buffer);
+		if (used == 0)
+			continue;
+		visited = sequence;
+		if (header->samples > 0 && header->first <= until && header->last >= since)
+			visit(buffer, used, arg);
+	}
+	if (file >= 0)
+		CloseTransientFile(file);
+	pfree(list);
+	pfree(buffer);
+}
+
+TimestampTz
+cpm_session_history_since(void)
+{
+	TimestampTz oldest = 0;
+	CpmHistoryEnd end;
+	uint64		visible_from;
+
+	if (!cpm_session_history_is_on())
+		return 0;
+	end = cpm_session_history_end();
+	visible_from = cpm_session_history_visible_from();
+	for (int i = 0; i < history->slots; i++)
+	{
+		CpmHistorySlot slot = cpm_history_slot(i);
+
+		if (slot.sequence != 0 && slot.sequence >= visible_from &&
+			(oldest == 0 || slot.first < oldest))
+			oldest = slot.first;
+	}
+	for (uint64 i = cpm_session_history_oldest(end); i <= end.sequence; i++)
+	{
+		const CpmSegmentHeader *header = (const CpmSegmentHeader *) segment_of(i);
+
+		if (pg_atomic_read_u64(sequence_at(i)) == i && header->samples > 0 &&
+			(oldest == 0 || header->first < oldest))
+			oldest = header->first;
+	}
+	return oldest;
+}

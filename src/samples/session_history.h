@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * session_history.h
+ *		The session history: its newest segments in shared memory, and an index of the
+ *		segments in its file.
+ */
+#ifndef CPM_SESSION_HISTORY_H
+#define CPM_SESSION_HISTORY_H
+
+#include "base/history_segment.h"
+#include "pgstat.h"
+
+#define CPM_HISTORY_FILE PGSTAT_STAT_PERMANENT_DIRECTORY "/connpool_monitor.sessions"
+
+extern Size cpm_session_history_size(void);
+extern void cpm_session_history_attach(void *memory, bool is_new);
+
+/* Return true if the library is preloaded and session_history_size is not 0. */
+extern bool cpm_session_history_is_on(void);
+
+/* The end of the history: the sequence number of the newest segment and its bytes in use. */
+typedef struct CpmHistoryEnd
+{
+	uint64		sequence;
+	uint32		used;
+} CpmHistoryEnd;
+
+/*
+ * Return the present end. All that precedes it is complete: a reader that ignores what follows
+ * never sees a part of a sample. Any process; takes no lock.
+ */
+extern CpmHistoryEnd cpm_session_history_end(void);
+
+/*
+ * Return the memory of the newest segment, or begin the next one and return its memory. Publish
+ * the end after a complete sample; a segment that is not the newest must be complete before. The
+ * sampler only; none of them can fail.
+ */
+extern char *cpm_session_history_newest(void);
+extern char *cpm_session_history_next(uint64 sequence);
+extern void cpm_session_history_publish(CpmHistoryEnd end);
+
+/*
+ * Set the first segment after a start of the server: a copy of one from the file, or if bytes is
+ * NULL an empty one. The postmaster only.
+ */
+extern void cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used);
+
+/*
+ * Copy a segment of shared memory up to "end" into a buffer of CPM_SEGMENT_SIZE. Returns the bytes
+ * in use; 0 if the sampler has overwritten the segment. Any process; takes no lock.
+ */
+extern uint32 cpm_session_history_copy(uint64 sequence, CpmHistoryEnd end, char *buffer);
+
+/* Return the oldest segment that may be in shared memory, or is visible at all since a reset. */
+extern uint64 cpm_session_history_oldest(CpmHistoryEnd end);
+extern uint64 cpm_session_history_visible_from(void);
+
+/*
+ * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file. sequence is 0 in a
+ * free slot. The saver only sets entries, and the postmaster at startup. Any process reads them
+ * without a lock, so it must validate what it then reads from the file.
+ */
+typedef struct CpmHistorySlot
+{
+	uint64		sequence;
+	TimestampTz first;
+	TimestampTz last;
+} CpmHistorySlot;
+
+extern int	cpm_history_slots(void);
+extern CpmHistorySlot cpm_history_slot(int slot);
+extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
+
+/*
+ * All segments with lower numbers have been saved. Only the saver sets it. The sampler counts the
+ * samples of segments that it overwrites before; the second function returns their number.
+ */
+extern void cpm_session_history_set_saved(uint64 before);
+extern uint64 cpm_session_history_saved(void);
+extern uint64 cpm_session_history_lost(void);
+
+/* Record the number of damaged segments found at startup, and take it, once. */
+extern void cpm_session_history_set_damaged(int segments);
+extern bool cpm_session_history_take_damaged(int *segments);
+
+typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
+
+/*
+ * Visit each segment that may have samples from since to until, in their order, from the file and
+ * from shared memory. Each is validated, and left out if it is damaged. The bytes are valid during
+ * the call only. Checks for interrupts, allocates memory for one segment and the index, and raises
+ * an error if the file exists and cannot be opened. Any backend in a transaction.
+ */
+extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
+									 CpmSegmentVisitor visit, void *arg);
+
+/* Return the time of the oldest sample; 0 if there is none. Any process. */
+extern TimestampTz cpm_session_history_since(void);
+
+/* Hide all samples taken so far. Any process. */
+extern void cpm_session_history_reset(void);
+
+#endif							/* CPM_SESSION_HISTORY_H */

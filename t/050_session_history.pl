@@ -1,0 +1,467 @@
+# SPDX-License-Identifier: PostgreSQL
+# Each sample records every session that is not idle, with its state, wait, ages, statement and
+# root blocker. The history survives restarts, crashes and damaged files, within its size. Needs
+# sessions in known states, restarts, and files that a program writes.
+# scripts/test: slow, 60 s
+use strict;
+use warnings FATAL => 'all';
+
+use FindBin;
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use lib $FindBin::RealBin;
+use Connpool;
+use Wire;
+
+# --- the format: segments that are whole, cut off, damaged and malformed
+my $program = PostgreSQL::Test::Utils::tempdir() . '/history_segment';
+chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
+is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
+		'-O1', '-I',
+		$include, '-I',
+		"$ENV{TESTDIR}/src", '-o',
+		$program, "$ENV{TESTDIR}/t/unit/history_segment.c",
+		"$ENV{TESTDIR}/src/base/history_segment.c", '-L',
+		$libraries, '-lpgport'),
+	0,
+	'the format compiles without the server') or BAIL_OUT('no compiler');
+my $checked = `$program 3000`;
+my ($bytes) = $checked =~ /^cut: (\d+)/m;
+is($checked,
+	<<"OUTPUT", 'the format returns what was written and detects truncations and changes');
+valid: 1, foreign: 0
+all samples are read: 1, differences: 0
+resumed: 1
+ages: 1 1 1
+cut: $bytes of $bytes
+changed: 3000 of 3000
+more samples than written: 0
+OUTPUT
+
+my $node = new_node('main', <<'CONF', allows_streaming => 1);
+max_connections = 60
+listen_addresses = '127.0.0.1'
+connpool_monitor.save_interval = '1s'
+CONF
+my $user = getpwuid($<);
+my $file = $node->data_dir . '/pg_stat/connpool_monitor.sessions';
+
+# Return the system clock of the server, as a literal.
+sub clock { return sql($node, 'SELECT quote_literal(clock_timestamp())'); }
+
+# Wait until everything sampled before now is saved.
+sub wait_saved
+{
+	my $now = clock();
+	$node->poll_query_until('postgres', "SELECT last_saved > $now FROM connpool_info()")
+	  or die 'nothing is saved';
+	return;
+}
+
+# --- sessions in known states
+sql($node, <<'SQL');
+CREATE TABLE t (i int);
+INSERT INTO t VALUES (1);
+CREATE TABLE wide AS SELECT generate_series(1, 1000) AS i;
+SELECT pg_sleep(0);
+UPDATE t SET i = 2;
+CREATE ROLE app LOGIN;
+GRANT ALL ON t TO app;
+CREATE ROLE watcher LOGIN IN ROLE pg_monitor;
+CREATE ROLE granted LOGIN;
+GRANT EXECUTE ON FUNCTION connpool_session_history, connpool_load TO granted;
+SQL
+my $holder = session($node, 'holder');
+$holder->query_safe('BEGIN; UPDATE t SET i = i');
+my $aborted = session($node, 'aborted');
+$aborted->query('BEGIN; SELECT 1/0');
+my $idle = session($node, 'resting');
+my $untracked = session($node, 'untracked');
+$untracked->query_safe('SET track_activities = off');
+my %pid = map { split /\|/ } split /\n/,
+  sql($node, 'SELECT application_name, pid FROM pg_stat_activity WHERE datid IS NOT NULL');
+
+sub start_query
+{
+	my ($conninfo, $query) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	return IPC::Run::start([ 'psql', '-XAtq', '-d', $conninfo, '-c', $query ],
+		'<', \$in, '>', \$out, '2>', \$err);
+}
+my $local = $node->connstr('postgres');
+my @running = (
+	start_query("$local application_name=waiter user=app", 'UPDATE t SET i = 2'),
+	start_query(
+		'host=127.0.0.1 port=' . $node->port . ' dbname=postgres application_name=sleeper',
+		'SELECT pg_sleep(600)'),
+	start_query(
+		"$local application_name=worker",
+		'SELECT count(*) FROM wide a, wide b, wide c, wide d, wide e'));
+poll_ok($node, <<'SQL', 'all sessions are in their states');
+SELECT count(*) FILTER (WHERE application_name = 'waiter' AND wait_event_type = 'Lock') = 1
+   AND count(*) FILTER (WHERE application_name = 'sleeper' AND wait_event = 'PgSleep') = 1
+   AND count(*) FILTER (WHERE application_name = 'worker' AND state = 'active') = 1
+FROM pg_stat_activity
+SQL
+poll_ok(
+	$node,
+	q{SELECT count(*) > 0 FROM connpool_session_history() WHERE root_blocker IS NOT NULL},
+	'the root blocker is recorded');
+wait_samples($node, 2);
+my $since = clock();
+wait_samples($node, 20);
+my $until = clock();
+my $span = "$since, $until";
+
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'each session is recorded with what it does');
+SELECT DISTINCT h.database, h.role = a.usename, h.application_name, h.client_addr, h.state,
+       h.wait_event_type, h.wait_event, h.queryid = a.query_id, h.root_blocker = $pid{holder},
+       h.pid = a.pid, h.query
+FROM connpool_session_history($span) h LEFT JOIN pg_stat_activity a USING (pid)
+WHERE h.application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
+ORDER BY 3
+SQL
+postgres|t|aborted||idle in transaction (aborted)|Client|ClientRead|t||t|
+postgres|t|holder||idle in transaction|Client|ClientRead|t||t|UPDATE t SET i = i
+postgres|t|sleeper|127.0.0.1|active|Timeout|PgSleep|t||t|SELECT pg_sleep($1)
+postgres|t|waiter||active|Lock|transactionid|t|t|t|UPDATE t SET i = $1
+postgres|t|worker||active|||t||t|
+ROWS
+is(sql($node, <<"SQL"), '0', 'idle and untracked sessions are not recorded');
+SELECT count(*)
+FROM connpool_session_history($span)
+WHERE application_name IN ('resting', 'untracked') OR pid = $pid{untracked}
+SQL
+is(sql($node, <<"SQL"), 't', 'each session is in every sample');
+SELECT array_agg(DISTINCT n) = ARRAY[(
+	SELECT count(*) FROM connpool_history('total_connections', $span, '100 ms'))]
+FROM (SELECT count(*) AS n FROM connpool_session_history($span)
+      WHERE application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
+      GROUP BY pid) s
+SQL
+is(sql($node, <<"SQL"), 't', 'the times of the samples are those of connpool_history()');
+SELECT bool_and(EXISTS (SELECT FROM connpool_history('total_connections', $span, '100 ms') s
+                        WHERE s.sample_time = h.sample_time))
+FROM connpool_session_history($span) h
+SQL
+is(sql($node, <<"SQL"), 't|t|t', 'ages are exact to a millisecond');
+SELECT bool_and(h.sample_time - h.state_age - a.state_change BETWEEN '0' AND '1 ms'),
+       bool_and(h.sample_time - h.xact_age - a.xact_start BETWEEN '0' AND '1 ms')
+         FILTER (WHERE h.application_name <> 'aborted'),
+       bool_and(h.xact_age IS NULL) FILTER (WHERE h.application_name = 'aborted')
+FROM connpool_session_history($span) h JOIN pg_stat_activity a USING (pid)
+WHERE h.application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
+SQL
+is(sql($node, <<"SQL"), 't', 'rows are in the order of time');
+SELECT bool_and(sample_time >= before)
+FROM (SELECT sample_time, lag(sample_time) OVER () AS before
+      FROM connpool_session_history($span)) s
+SQL
+
+# --- load
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'connpool_load() sums up what sessions did');
+SELECT application_name, wait_class, wait_event, round(avg_sessions::numeric, 1), query
+FROM connpool_load($span)
+WHERE application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
+ORDER BY 1
+SQL
+aborted|idle_in_transaction|ClientRead|1.0|
+holder|idle_in_transaction|ClientRead|1.0|UPDATE t SET i = i
+sleeper|timeout|PgSleep|1.0|SELECT pg_sleep($1)
+waiter|lock|transactionid|1.0|UPDATE t SET i = $1
+worker|cpu||1.0|
+ROWS
+is( sql($node,
+		<<"SQL"), 't|t|t', 'loads are sorted, their shares add up to 1, and they to the mean');
+SELECT bool_and(avg_sessions <= before), abs(sum(share) - 1) < 1e-9,
+       abs(sum(avg_sessions) -
+           (SELECT count(*)::float8 / count(DISTINCT sample_time)
+            FROM connpool_session_history($span))) < 0.3
+FROM (SELECT *, lag(avg_sessions) OVER () AS before FROM connpool_load($span)) l
+SQL
+foreach my $function ('connpool_session_history', 'connpool_load')
+{
+	is(sql($node, "SELECT count(*) FROM $function($until, $since)"),
+		'0', "$function() is empty if until is before since");
+	is( sql($node,
+			"SELECT count(*) FROM $function(now() + interval '1 h', now() + interval '2 h')"),
+		'0',
+		"$function() is empty for the future");
+	is(sql($node, "SELECT count(*) > 4 FROM $function(NULL, NULL)"),
+		't', "$function() takes NULL for no limit");
+}
+is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows since when, and that nothing is lost');
+SELECT session_history_since <= (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
+       session_history_lost
+FROM connpool_info()
+SQL
+
+# --- privileges
+my $as_watcher = [ '-U', 'watcher' ];
+my $as_granted = [ '-U', 'granted' ];
+is( sql($node,
+		"SELECT count(query), count(state) FROM connpool_session_history($span)",
+		extra_params => $as_watcher) =~ /^[1-9]\d*\|[1-9]\d*$/,
+	1,
+	'a member of pg_monitor sees states and queries');
+is( sql($node, <<"SQL", extra_params => $as_granted),
+SELECT DISTINCT pid = $pid{holder}, database, application_name, client_addr, state,
+       wait_event_type, wait_event, state_age, xact_age, queryid, query, root_blocker
+FROM connpool_session_history($span) WHERE application_name = 'holder'
+SQL
+	't|postgres|holder||||||||<insufficient privilege>|',
+	'a role with EXECUTE only sees of the sessions of others that they exist');
+is( sql($node, <<"SQL", extra_params => $as_granted),
+SELECT wait_class, wait_event, queryid, query, round(avg_sessions::numeric, 1)
+FROM connpool_load($span) WHERE application_name = 'waiter'
+SQL
+	'|||<insufficient privilege>|1.0',
+	'connpool_load() hides what the sessions of others did');
+sql($node, 'GRANT app TO granted');
+is( sql($node, <<"SQL", extra_params => $as_granted),
+SELECT DISTINCT state, wait_event FROM connpool_session_history($span)
+WHERE application_name = 'waiter'
+SQL
+	'active|transactionid',
+	'a role with EXECUTE sees the sessions of the roles that it is a member of');
+foreach my $function ('connpool_session_history', 'connpool_load')
+{
+	my ($status, $out, $error) = $node->psql(
+		'postgres',
+		"SELECT * FROM $function()",
+		extra_params => [ '-U', 'app', '-v', 'VERBOSITY=sqlstate' ]);
+	like($error, qr/42501/, "$function() needs EXECUTE");
+}
+
+# --- groups of applications
+my $grouped = session($node, 'api-7d4b9c6f5-x2x9z');
+$grouped->query_safe('BEGIN');
+wait_samples($node, 3);
+sql($node, q{ALTER SYSTEM SET connpool_monitor.application_grouping = 'numbers'});
+$node->reload;
+poll_ok(
+	$node,
+	q{SELECT count(*) > 0 FROM connpool_load() WHERE application_name = 'api-*-*'},
+	'connpool_load() groups applications as they are grouped now');
+is( sql($node, q{SELECT count(*) > 0 FROM connpool_session_history()
+	WHERE application_name = 'api-7d4b9c6f5-x2x9z'}),
+	't',
+	'connpool_session_history() shows the full name');
+sql($node, q{ALTER SYSTEM RESET connpool_monitor.application_grouping});
+leave($grouped);
+
+# --- restart and crash
+
+# Return a query for a digest of the history, without texts, which pg_stat_statements may lose.
+sub digest
+{
+	my ($span) = @_;
+	return <<~"SQL";
+		SELECT md5(string_agg((to_jsonb(h) - 'query')::text, ''))
+		FROM connpool_session_history($span) h
+		SQL
+}
+my $rows = digest($span);
+my $before = sql($node, $rows);
+sub end_queries { $_->kill_kill foreach @running; @running = (); return; }
+$node->stop('fast');
+end_queries();
+is(-s $file > 0 && (stat $file)[2] & 0777, oct('600'), 'a stop saves the file for the owner only');
+$node->start;
+is(sql($node, $rows), $before, 'a restart keeps the history');
+poll_ok($node, <<"SQL", 'the history goes on after a restart');
+SELECT count(*) > 0
+FROM connpool_session_history(pg_postmaster_start_time(), clock_timestamp())
+SQL
+my $size = -s $file;
+$node->restart foreach 1 .. 3;
+cmp_ok(-s $file, '<=', $size + 65536, 'restarts go on with the segment of before');
+my $running = start_query("$local application_name=crashed", 'SELECT pg_sleep(600)');
+poll_ok(
+	$node, q{SELECT count(*) >= 5 FROM connpool_session_history(now() - interval '1 min',
+	clock_timestamp()) WHERE application_name = 'crashed'}, 'a session is recorded');
+$until = clock();
+$rows = digest("$since, $until");
+wait_saved();
+$before = sql($node, $rows);
+$node->stop('immediate');
+$running->kill_kill;
+$node->start;
+is(sql($node, $rows), $before, 'an immediate stop keeps what the last save had');
+
+# --- a reset
+sql($node, q{SELECT connpool_reset('history')});
+is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
+	'0', 'a reset hides the history');
+poll_ok(
+	$node,
+	'SELECT count(*) > 0 FROM connpool_session_history(NULL, clock_timestamp())',
+	'the history goes on after a reset');
+wait_saved();
+$node->stop('immediate');
+$node->start;
+is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
+	'0', 'a history from before a reset does not return after a crash');
+
+# --- files that a program writes: 40 segments with 40 sessions in each of 2,300 samples
+$node->stop('fast');
+my $identifier = (`pg_controldata -D '@{[ $node->data_dir ]}'` =~ /system identifier:\s+(\d+)/)[0];
+my $now = (time() - 946684800) * 1_000_000;
+my $count =
+  q{SELECT count(*), count(DISTINCT sample_time) FROM connpool_session_history(NULL, NULL)
+	WHERE application_name IN ('web', 'worker', 'reports', 'batch', 'admin')};
+
+# Start the server with a file that the program wrote and $damage changed.
+sub start_with_file
+{
+	my ($damage, $id) = @_;
+	unlink($file, "$file.unusable");
+	system_or_bail($program, $file, $id // $identifier, 2300, 40, $now);
+	$damage->() if $damage;
+	my $offset = -s $node->logfile;
+	$node->start;
+	return $offset;
+}
+
+sub change_byte
+{
+	my ($at) = @_;
+	open(my $out, '+<:raw', $file) or die $!;
+	seek($out, $at, 0);
+	read($out, my $byte, 1);
+	seek($out, $at, 0);
+	print $out $byte ^ "\x10";
+	close $out;
+	return;
+}
+my $offset = start_with_file();
+is(sql($node, $count), '92000|2300', 'a file of 40 segments is read');
+is( sql($node, q{SELECT round(sum(avg_sessions)::numeric, 3) FROM connpool_load(NULL, now() -
+	interval '2 s') WHERE application_name IN ('web', 'worker', 'reports', 'batch', 'admin')}),
+	'40.000',
+	'connpool_load() of 40 sessions is 40');
+is( sql($node, 'SELECT session_history_since < now() - interval $$38 min$$ FROM connpool_info()'),
+	't',
+	'connpool_info() shows the oldest sample of the file');
+wait_saved();
+is(log_count($node, 'damaged', $offset), 0, 'no segment is damaged');
+$node->stop('fast');
+
+$offset = start_with_file(sub { change_byte(3 * 65536 + 9000); change_byte(7 * 65536 + 20); });
+poll_ok(
+	$node,
+	'SELECT last_saved > pg_postmaster_start_time() FROM connpool_info()',
+	'the saver has checked the file');
+my ($left) = split /\|/, sql($node, $count);
+ok($left > 92000 * 0.93 && $left < 92000, 'two damaged segments are left out, and no others');
+is( log_count(
+		$node,
+		'WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.sessions" has damaged segments: 2',
+		$offset),
+	1,
+	'damaged segments are logged once, with their number');
+$node->stop('fast');
+
+$offset = start_with_file(sub { truncate($file, 39 * 65536 + 1000) });
+($left) = split /\|/, sql($node, $count);
+ok($left > 92000 * 0.94 && $left < 92000, 'a file that is cut off lacks its last segment only');
+poll_ok(
+	$node, q{SELECT count(*) > 0
+	FROM connpool_session_history(pg_postmaster_start_time(), clock_timestamp())},
+	'the history goes on after a file that is cut off');
+$node->stop('fast');
+
+foreach (
+	[ 'of another cluster', 'belongs to another cluster', sub { }, $identifier + 1 ],
+	[
+		'of another format',
+		'is damaged, or is not one of connpool_monitor',
+		sub { truncate($file, 0); append_to_file($file, 'Lorem ipsum ' x 100) }
+	],
+	[ 'of a newer version', 'was written by a newer version', sub { change_byte(8) } ],
+	[ 'a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) } ],
+	[ 'a directory', 'is no regular file', sub { unlink($file); mkdir($file) } ],
+	[ 'too large', 'is too large', sub { truncate($file, 1 << 40) } ])
+{
+	my ($name, $reason, $damage, $id) = @$_;
+	$offset = start_with_file($damage, $id);
+	is( log_count(
+			$node,
+			qq{WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.sessions" is not used: it $reason},
+			$offset),
+		1,
+		"a file that is $name is logged with the reason");
+	ok(-e "$file.unusable", "a file that is $name is kept");
+	is(sql($node, $count), '0|0', "a file that is $name adds no rows");
+	$node->stop('fast');
+	rmdir("$file.unusable");
+}
+
+# --- size
+$node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '1MB'\n");
+start_with_file();
+my ($kept) = split /\|/, sql($node, $count);
+ok( $kept > 92000 * 0.36 && $kept < 92000 * 0.42,
+	'a smaller size keeps the newest 16 of 40 segments') or diag($kept);
+is(sql($node, <<"SQL"), 't', 'they are those of the end');
+SELECT max(sample_time) = timestamptz '2000-01-01 00:00:00 UTC' + $now * interval '1 us'
+FROM connpool_session_history(NULL, NULL) WHERE application_name = 'web'
+SQL
+is(-s $file, 1048576, 'the file is cut to its size');
+my @busy = map { Wire->connect_to($node, "busy $_", user => $user) } 1 .. 50;
+$_->query('BEGIN') foreach @busy;
+poll_ok(
+	$node, q{SELECT count(*) > 7000 FROM connpool_session_history(NULL, clock_timestamp())
+	WHERE application_name LIKE 'busy%'}, 'the history fills three segments');
+wait_saved();
+cmp_ok(-s $file, '<=', 1048576, 'the file does not exceed its size');
+is(sql($node, 'SELECT session_history_lost FROM connpool_info()'), '0', 'no sample is lost');
+$until = clock();
+$rows = digest("NULL, $until") . " WHERE application_name LIKE 'busy%'";
+wait_saved();
+$before = sql($node, $rows);
+undef @busy;
+$node->stop('immediate');
+$node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '2MB'\n");
+$node->start;
+is(sql($node, $rows), $before, 'a larger size and a crash keep the history');
+
+# --- a standby keeps the history of its primary, and adds its own
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+is(sql($standby, $rows), $before, 'a standby keeps the history of its primary');
+poll_ok(
+	$standby, q{SELECT count(*) > 0
+	FROM connpool_session_history(pg_postmaster_start_time(), clock_timestamp())},
+	'a standby records its own sessions');
+$standby->stop('fast');
+$standby->start;
+is(sql($standby, $rows), $before, 'a standby keeps the history over a restart');
+$standby->stop('fast');
+
+# --- off
+$node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = 0\n");
+$node->restart;
+foreach my $function ('connpool_session_history', 'connpool_load')
+{
+	my ($status, $out, $error) = $node->psql(
+		'postgres',
+		"SELECT * FROM $function()",
+		extra_params => [ '-v', 'VERBOSITY=verbose' ]);
+	like(
+		$error,
+		qr/55000: $function\(\) needs .*\nHINT: /,
+		"$function() fails if the history is off");
+}
+is( sql($node, 'SELECT session_history_since IS NULL, session_history_lost FROM connpool_info()'),
+	't|0',
+	'connpool_info() works if the history is off');
+wait_samples($node, 2);
+$node->stop('fast');
+ok(-s $file > 0, 'turning the history off leaves the file');
+done_testing();
