@@ -2,7 +2,7 @@
 # In a real browser the page agrees with SQL, updates itself, shows any name as text, and reports
 # that the server is gone. Needs Chromium. With CONNPOOL_SCREENSHOTS=directory the test saves
 # pictures of a busy server there, after CONNPOOL_SCREENSHOT_SECONDS (default five minutes).
-# scripts/test: slow, 82 s
+# scripts/test: slow, 110 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -189,6 +189,9 @@ const rowOf = (selector, ...names) =>
 const drawn = points => [...document.querySelectorAll('#grid .mean')].filter(
 	path => path.getAttribute('d').split(/[ML]/).length > points).length;
 const wanted = () => document.querySelectorAll('#grid figure').length;
+const layers = () => [...document.querySelectorAll('#load .layer')].map(
+	layer => layer.classList[1].slice('class-'.length));
+const range = () => document.querySelector('#range :checked')?.value;
 JS
 
 # Return sessions of an application, opened by psql.
@@ -289,19 +292,24 @@ subtest 'the page updates itself' => sub {
 };
 
 subtest 'charts have a range and a selection' => sub {
+	page_is('range()', 300,
+		'the page opens with the shortest range that holds the history of a new server');
 	page_is('`${wanted()} ${drawn(1)}`', '6 6', 'six charts have lines');
+	js(q{document.querySelector('#range [value="3600"]').click()});
+	page_ok(q{!document.querySelector('.waiting')}, 'the charts show another range');
+	ok((grep { m{/api/load\?since=3600s$} } is_quiet('another range')),
+		'the page requests a load of another range');
 	js(<<'JS');
 [...document.querySelectorAll('#range label')].find(
 	label => label.textContent === '5 min').click()
 JS
 	page_ok(
-		q{!document.querySelector('#grid .waiting') && drawn(3) === 6},
+		q{!document.querySelector('.waiting') && drawn(3) === 6},
 		'the charts have longer lines after five minutes were selected');
 	my @requests = is_quiet('charts');
 	ok((grep { m{/api/history\?metric=total_connections&since=300s$} } @requests),
 		'the page requests a history of five minutes');
-	is(js(q{document.querySelector('#range :checked').value}), 300,
-		'the selected range is marked');
+	is(js('range()'), 300, 'the selected range is marked');
 	js(q{document.querySelector('#grid svg').focus()});
 	browser(
 		'Input.dispatchKeyEvent',
@@ -309,7 +317,8 @@ JS
 		key => $_,
 		code => $_,
 		windowsVirtualKeyCode => 37) foreach qw(ArrowLeft ArrowLeft);
-	page_ok(q{/^\d\d:\d\d:\d\d: (mean [\d.]+, worst [\d.]+|no value)/.test(textOf('.readout'))},
+	page_ok(
+		q{/^\d\d:\d\d:\d\d: (mean [\d.]+, worst [\d.]+|no value)/.test(textOf('#grid .readout'))},
 		'the arrow keys move the readout of a chart');
 	js(q{document.activeElement.blur()});
 	js(<<'JS');
@@ -320,6 +329,131 @@ JS
 	page_is('drawn(3)', 7, 'a chart can be added');
 	js(q{document.querySelector('#grid button').click()});
 	page_is('wanted()', 6, 'a chart can be removed');
+};
+
+# Click at a time (milliseconds since 1970) in the chart of the load, which shows five minutes.
+# The text beside the plot is 46 pixels wide on the left, and the margin on the right is 8.
+sub click_at
+{
+	my ($time) = @_;
+	my $point = js(<<"JS");
+(() => {
+	const svg = document.querySelector('#load svg');
+	svg.scrollIntoView({ block: 'center' });
+	const box = svg.getBoundingClientRect(), share = 1 - (Date.now() - $time) / 300000;
+	return { x: box.left + 46 + share * (box.width - 54), y: box.top + box.height / 2 };
+})()
+JS
+	browser(
+		'Input.dispatchMouseEvent',
+		type => $_,
+		x => $point->{x},
+		y => $point->{y},
+		button => 'left',
+		clickCount => 1) foreach qw(mousePressed mouseReleased);
+	return;
+}
+
+subtest 'the load is stacked by wait class, and a click chooses a moment' => sub {
+	my ($holder) = hold('shop', 'shop', 'holder');
+	$holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
+	my @busy = (hold('shop', 'shop', 'waiter', 2), hold('shop', 'shop', 'sleeper'));
+	$busy[$_]->query_until(qr/started/, "\\echo started\nSELECT pg_advisory_lock(1);\n")
+	  foreach 0, 1;
+	$busy[2]->query_until(qr/started/, "\\echo started\nSELECT pg_sleep(1000);\n");
+	page_ok(
+		q{['lock', 'timeout', 'idle_in_transaction'].every(name => layers().includes(name))},
+		'the chart has layers for lock waits, sleep and an idle transaction');
+	# a short statement may add a class to one of the two first
+	page_ok(<<'JS', 'the chart has as many layers as there are classes with load');
+fetch('api/load?since=300s').then(answer => answer.json()).then(load =>
+	load.classes.filter((name, i) => load.points.some(point => point[i + 1] > 0)).join()
+	=== layers().join())
+JS
+	is(js(q{[...document.querySelectorAll('#classes li')].length}),
+		js('layers().length'), 'the key has an entry for each layer');
+	my $processors = get_json($port, '/api/load')->{processors};
+	like(
+		js(q{textOf('#load figcaption')}),
+		qr/ $processors processors?$/,
+		'the chart names the number of processors');
+	page_ok(
+		$processors <= 8
+		? q{document.querySelector('#load .limit') && /processors \d/.test(textOf('#load svg'))}
+		: qq{textOf('#load .readout').endsWith('above the chart: processors at $processors')},
+		'the chart has a line of processors, or says that they are above it');
+
+	# two seconds before and after it, the sessions did the same
+	wait_samples($node, 20);
+	my $moment = js('Date.now()');
+	wait_samples($node, 20);
+	page_ok(<<'JS', 'the page lists the waits of the last minute');
+textOf('#moment-text') === 'The last minute.'
+	&& ['lock', 'timeout', 'idle_in_transaction'].every(name => rowOf('#moment-waits', name))
+JS
+	page_ok(q{/lock \d/.test((rowOf('#moment-pools', 'shop', 'waiter') || [])[4])},
+		'the page lists the pool that waits for a lock');
+	$holder->query_safe('ROLLBACK');
+	$node->safe_psql('postgres', <<~'SQL');
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE application_name IN ('waiter', 'sleeper')
+		SQL
+	eval { $_->{run}->finish } foreach @busy;
+	leave($holder);
+	wait_samples($node, 20);
+
+	my $shape = q{document.querySelector('#load .layer').getAttribute('d')};
+	page_ok(
+		"$shape !== " . $json->encode(js($shape)),
+		'the chart is drawn again after the sessions ended');
+	click_at($moment);
+	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
+		2, 'the page shows that two sessions waited for a lock at the moment of the click');
+	page_is(
+		q{cellsOf('#moment-waits').map(row => row[0]).filter(name => name !== 'cpu').join()},
+		'lock,timeout,idle_in_transaction',
+		'the page lists the waits of the moment, the most frequent first');
+	page_ok(q{/^\d\d:\d\d:\d\d, mean of /.test(textOf('#moment-text'))},
+		'the page shows the time of the moment');
+	is( js(<<'JS'),
+[...document.querySelectorAll('.plot .moment')].filter(
+	line => line.getAttribute('visibility') === 'visible').length
+JS
+		7,
+		'every chart marks the moment');
+	like(
+		js(q{textOf('#load .readout')}),
+		qr/: \S+ busy sessions: lock 2, /,
+		'the readout is of the moment');
+	unlike(
+		js(q{textOf('#moment')}),
+		qr/pg_sleep|advisory|127\.0\.0\.1/,
+		'the page shows no statement and no address');
+	js(q{document.getElementById('moment-reset').click()});
+	page_is(q{textOf('#moment-text')}, 'The last minute.', 'a button returns to the last minute');
+	page_ok(
+		q{document.getElementById('moment-reset').hidden
+			&& ![...document.querySelectorAll('.plot .moment')].some(
+				line => line.getAttribute('visibility') === 'visible')},
+		'no chart marks a moment then');
+
+	# the same with keys
+	js(q{document.querySelector('#load svg').focus()});
+	foreach my $key ([ ArrowLeft => 37 ], [ Enter => 13 ])
+	{
+		browser(
+			'Input.dispatchKeyEvent',
+			type => 'rawKeyDown',
+			key => $key->[0],
+			code => $key->[0],
+			windowsVirtualKeyCode => $key->[1]);
+	}
+	page_ok(q{/^\d\d:\d\d:\d\d, mean of /.test(textOf('#moment-text'))},
+		'Enter chooses the moment of the cursor');
+	js(q{document.activeElement.blur(); document.getElementById('moment-reset').click()});
+	my @requests = is_quiet('the load');
+	ok( (grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } @requests),
+		'the page requests the load around the moment in whole minutes');
 };
 
 subtest 'the page shows a busy server' => sub {
@@ -395,7 +529,7 @@ sub take_pictures
 		wait_samples($node, 2);
 	}
 	js(q{document.activeElement.blur(); scrollTo(0, 0)});
-	page_until(q{cellsOf('#wrong').length}, sub { $_[0] == 1 });
+	page_until(q{document.querySelector('#wrong tbody').rows.length}, sub { $_[0] == 1 });
 	foreach my $scheme (qw(light dark))
 	{
 		scheme($scheme);
@@ -426,8 +560,62 @@ JS
 	page_ok(
 		q{rowOf('#alerts .tall', 'total_connections', 'OK')},
 		'the page lists the transition of the alert');
+	page_is(
+		q{(rowOf('#wrong', 'shop', 'web') || []).slice(0, 4).join()},
+		'shop,shop,web,' . @web,
+		'the page names the largest pool beside the problem');
+	page_ok(<<'JS', 'the page lists the incident with its metric and message');
+(row => row && row[4].includes('total_connections') && /, still on$/.test(row[2]))(
+	cellsOf('#incidents')[0])
+JS
+	page_is(<<'JS', $watcher->query_safe(<<~'SQL'), 'SQL has the same incidents');
+[...document.querySelectorAll('#incidents tbody tr')].map(row => [row.cells[0], row.cells[3],
+	row.cells[4], row.querySelector('.timeline bdi')].map(cell => cell.textContent).join('|')
+).join('\n')
+JS
+		SELECT string_agg(concat_ws('|', id, status, coalesce(nullif(
+		           array_to_string(metrics, ', '), ''), '–'), message), E'\n' ORDER BY id DESC)
+		FROM connpool_incidents
+		SQL
+	page_ok(<<'JS', 'the timeline of the incident has the alert');
+[...document.querySelectorAll('#incidents details')][0].textContent.match(
+	/^\d+ changes?.*\d\d:\d\d:\d\d total_connections OK \u2192 WARNING, value \d+ connections/)
+JS
+	js(q{document.querySelector('#incidents button').click()});
+	page_ok(q{/ Incident \d+ was on\.$/.test(textOf('#moment-text'))},
+		'the time of an incident chooses the moment');
+	js(q{document.getElementById('moment-reset').click()});
 	page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart draws the threshold');
-	$node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.total_connections_warning');
+
+	# the status and the alert differ while an alert is not yet raised, and not yet cleared
+	is( js( q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
+			cell => cell.textContent).slice(0, 6).join()}),
+		'Status now,Metric,Value now,Alert,Alert since,Alert message',
+		'the columns say what is now and what is of the alert');
+	my $both = q{(row => row && `now ${row[0]}, alert ${row[3]}`)(
+		rowOf('#wrong', 'total_connections'))};
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_->[0] = '$_->[1]'")
+	  foreach [ alert_after => '1h' ], [ alert_clear_after => '1h' ];
+	$node->reload;
+	wait_samples($node, 2);
+	$node->safe_psql('postgres',
+		'ALTER SYSTEM SET connpool_monitor.total_connections_critical = 6');
+	$node->reload;
+	page_is(
+		$both,
+		'now CRITICAL, alert WARNING',
+		'the page shows a critical status beside the alert that is a warning');
+	page_ok(q{/, warning threshold /.test(rowOf('#wrong', 'total_connections')[5])},
+		'the message beside the alert is that of the alert');
+	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.total_connections_$_")
+	  foreach qw(critical warning);
+	$node->reload;
+	page_is(
+		$both,
+		'now OK, alert WARNING',
+		'the page shows that the status is OK and the alert not yet cleared');
+	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_ = '1s'")
+	  foreach qw(alert_after alert_clear_after);
 	$node->reload;
 	page_is('document.body.dataset.status',
 		'healthy', 'the page shows a healthy server when the threshold is reset');
@@ -465,7 +653,7 @@ subtest 'the page shows any name as text' => sub {
 		'WARNING',
 		'the page lists an idle transaction as a problem');
 	is( js(<<'JS'),
-[...document.querySelectorAll('img, svg:not(#grid svg), [onload], [onerror], body style, '
+[...document.querySelectorAll('img, svg:not(.plot, .plot svg), [onload], [onerror], body style, '
 	+ 'main script, td table')].length
 JS
 		0,
@@ -575,6 +763,28 @@ subtest 'the token is accepted as the password of the dialog of the browser' => 
 	is(($_->{text} =~ /^basic connpool_monitor$/i)[0], 1, 'the server asked for Basic credentials')
 	  foreach (happened('challenge'))[0];
 	is_quiet('Basic', refused => 1);
+};
+
+subtest 'the range that the page opens with holds the history of an hour' => sub {
+	foreach ([ 600 => 900 ], [ 3500 => 3600 ])
+	{
+		my ($age, $range) = @$_;
+		my $script = browser('Page.addScriptToEvaluateOnNewDocument', source => <<"JS");
+const real = fetch;
+fetch = async (path, options) => {
+	const answer = await real(path, options);
+	if (path !== 'api/load?since=3600s') return answer;
+	const load = await answer.json();
+	load.points.unshift([Date.parse(load.until) - $age * 1000, ...load.classes.map(() => 0)]);
+	return new Response(JSON.stringify(load));
+};
+JS
+		browser('Page.navigate', url => 'about:blank');
+		browser('Page.navigate', url => "$origin/");
+		page_is('typeof range === "function" && range()',
+			$range, "the page opens with $range seconds of a history of $age");
+		browser('Page.removeScriptToEvaluateOnNewDocument', identifier => $script->{identifier});
+	}
 };
 
 # That the page logged nothing is evidence only if violations are logged.
