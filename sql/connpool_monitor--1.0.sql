@@ -1305,7 +1305,7 @@ COMMENT ON FUNCTION _connpool_root(integer, text, text, text, text) IS
     'a description of the session at the head of a lock queue';
 
 CREATE FUNCTION _connpool_table(rows json) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
 RETURN (
     SELECT string_agg(line, E'\n' ORDER BY position)
     FROM (

@@ -112,8 +112,9 @@ like(
 	section($report, 'Who blocked whom'),
 	qr/^- Pid $pid of "back\\\|office".*\n(?:  - \d of web \(shop in postgres\) waited for \w+ .*\n)+/m,
 	'the tree has the waiters below the session that blocked them');
+my $tree = section($report, 'Who blocked whom');
 my $total = 0;
-$total += $1 while section($report, 'Who blocked whom') =~ /^  - (\d+) of web/mg;
+$total += $1 while $tree =~ /^  - (\d+) of web/mg;
 is($total, 7, 'each waiter is in the tree once');
 like(
 	section($report, 'Timeline'),
