@@ -1371,6 +1371,7 @@ COMMENT ON FUNCTION _connpool_worst_snapshot(bigint) IS
 
 CREATE FUNCTION _connpool_snapshot_pools(
     incident bigint,
+    snapshot integer,
     OUT database text,
     OUT role text,
     OUT application_name text,
@@ -1388,13 +1389,12 @@ BEGIN ATOMIC
            sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state = 'idle'),
            count(*) FILTER (WHERE s.root_blocker IS NOT NULL)
     FROM connpool_incident_sessions s
-    WHERE s.incident_id = incident
-      AND s.snapshot = (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)
+    WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
     GROUP BY s.database, s.role, s.application_name
     ORDER BY 4 DESC, 1, 2, 3;
 END;
-COMMENT ON FUNCTION _connpool_snapshot_pools(bigint) IS
-    'the pools in the worst snapshot of the incident, the largest first';
+COMMENT ON FUNCTION _connpool_snapshot_pools(bigint, integer) IS
+    'the pools in a snapshot of the incident, the largest first';
 
 CREATE FUNCTION _connpool_finding_locks(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1405,7 +1405,7 @@ BEGIN ATOMIC
                   to_char(r.first, 'HH24:MI:SS'), to_char(r.last, 'HH24:MI:SS'),
                   date_trunc('milliseconds', r.longest),
                   ' Among them was a request for ' || r.request || '; later requests queue behind it.',
-                  ' Statement: ' || _connpool_statement(r.query))
+                  ' Last statement: ' || _connpool_statement(r.query))
     FROM (
         SELECT w.root_pid, w.root_database, w.root_role, w.root_application_name,
                (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1] AS state,
@@ -1430,14 +1430,21 @@ RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s', sum(r.attempts),
-                  (SELECT pg_catalog.format(' At the worst moment the largest pool was %s with %s of %s connections, %s of them idle and %s idle in transaction.',
-                                 _connpool_pool(p.application_name, p.role, p.database), p.connections,
-                                 p.all_connections, coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
+                  (SELECT pg_catalog.format(
+                              ' When most connections were open (%s), %s of them were of %s: '
+                              '%s idle, %s idle in transaction.',
+                              p.all_connections, p.connections,
+                              _connpool_pool(p.application_name, p.role, p.database),
+                              coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
                    FROM (SELECT pools.*, sum(pools.connections) OVER () AS all_connections
-                         FROM _connpool_snapshot_pools(incident) pools
+                         FROM (SELECT s.snapshot FROM connpool_incident_sessions s
+                               WHERE s.incident_id = incident GROUP BY s.snapshot
+                               ORDER BY sum(coalesce(s.sessions, 1)) DESC, s.snapshot
+                               LIMIT 1) fullest,
+                              _connpool_snapshot_pools(incident, fullest.snapshot) pools
                          ORDER BY pools.connections DESC LIMIT 1) p))
     FROM connpool_rejection_log r
-    WHERE r.reason IN ('too_many_connections', 'reserved_slots') AND r.at >= since AND r.first_at <= until
+    WHERE r.reason IN ('too_many', 'reserved') AND r.at >= since AND r.first_at <= until
     HAVING sum(r.attempts) > 0;
 END;
 COMMENT ON FUNCTION _connpool_finding_refusals(timestamptz, timestamptz, bigint) IS
@@ -1486,19 +1493,36 @@ END;
 COMMENT ON FUNCTION _connpool_finding_load(timestamptz, timestamptz) IS
     'a line on the busy sessions, their most frequent wait class and the pool that has most of it';
 
+CREATE FUNCTION _connpool_history_text(
+    metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    -- a time that is shorter than a row of the history is in the minute that it is a part of
+    SELECT coalesce(
+        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric, 1)
+         FROM connpool_history(metric, since, until) h),
+        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric, 1)
+         FROM connpool_history(metric, date_trunc('minute', since), until) h))::text;
+END;
+COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
+    'the highest or the mean value of a metric in that time; NULL if the history has none';
+
 CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- Connections: up to %s; in the ten minutes before %s on average. New connections a second: up to %s; before %s on average.',
-                  coalesce(t.peak::text, 'unknown'), coalesce(round(t.before::numeric, 1)::text, 'unknown'),
-                  coalesce(round(r.peak::numeric, 1)::text, 'unknown'),
-                  coalesce(round(r.before::numeric, 1)::text, 'unknown'))
-    FROM (SELECT max(h.max_value) FILTER (WHERE h.sample_time >= since) AS peak,
-                 avg(h.avg_value) FILTER (WHERE h.sample_time < since) AS before
-          FROM connpool_history('total_connections', since - interval '10 minutes', until) h) t,
-         (SELECT max(h.max_value) FILTER (WHERE h.sample_time >= since) AS peak,
-                 avg(h.avg_value) FILTER (WHERE h.sample_time < since) AS before
-          FROM connpool_history('connections_per_second', since - interval '10 minutes', until) h) r;
+    SELECT pg_catalog.format(
+               '- Connections: up to %s; in the ten minutes before, %s on average. '
+               'New connections a second: up to %s; before, %s on average.',
+               coalesce(_connpool_history_text('total_connections', true, since, until),
+                        'an unknown number'),
+               coalesce(_connpool_history_text('total_connections', false,
+                                               since - interval '10 minutes', since),
+                        'an unknown number'),
+               coalesce(_connpool_history_text('connections_per_second', true, since, until),
+                        'an unknown number'),
+               coalesce(_connpool_history_text('connections_per_second', false,
+                                               since - interval '10 minutes', since),
+                        'an unknown number'));
 END;
 COMMENT ON FUNCTION _connpool_finding_connections(timestamptz, timestamptz) IS
     'a line on the number of connections and the rate of new ones';
@@ -1584,7 +1608,8 @@ BEGIN ATOMIC
     FROM (SELECT p.*,
                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(b.busy, 0) END AS busy_before
-          FROM _connpool_snapshot_pools(incident) p
+          FROM _connpool_snapshot_pools(
+                   incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
                LEFT JOIN (SELECT l.database, l.role, l.application_name,
                                  round(sum(l.avg_sessions)::numeric, 1) AS busy
                           FROM _connpool_load(since - interval '10 minutes', since) l
@@ -1716,7 +1741,7 @@ BEGIN ATOMIC
         'No alert began in this time.')
     FROM (SELECT a.metric_name, min(a.seq) AS first
           FROM connpool_alert_log a
-          WHERE a.at BETWEEN since AND until AND a.to_status <> 'OK'
+          WHERE a.at >= since AND a.at <= until AND a.to_status <> 'OK'
           GROUP BY a.metric_name) m;
 END;
 COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
@@ -1795,22 +1820,27 @@ REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
 -- the parts of reports
 REVOKE ALL ON FUNCTION
     _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
-    _connpool_statement(text), _connpool_pool(text, text, text), _connpool_root(integer, text,
-    text, text, text), _connpool_table(json), _connpool_load(timestamptz, timestamptz),
-    _connpool_is_recorded(timestamptz, timestamptz), _connpool_worst_snapshot(bigint),
-    _connpool_snapshot_pools(bigint), _connpool_finding_locks(timestamptz, timestamptz),
+    _connpool_statement(text), _connpool_pool(text, text, text),
+    _connpool_root(integer, text, text, text, text), _connpool_table(json),
+    _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
+    _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
-    _connpool_finding_deadlocks(timestamptz, timestamptz), _connpool_finding_load(timestamptz,
-    timestamptz), _connpool_finding_connections(timestamptz, timestamptz),
-    _connpool_blocking_tree(timestamptz, timestamptz), _connpool_section(text, text, text,
-    text), _connpool_findings(timestamptz, timestamptz, bigint), _connpool_timeline(timestamptz,
-    timestamptz), _connpool_worst_moment(timestamptz, bigint), _connpool_blocking(timestamptz,
-    timestamptz), _connpool_load_by_class(timestamptz, timestamptz),
-    _connpool_load_by_statement(timestamptz, timestamptz), _connpool_refusals(timestamptz,
-    timestamptz), _connpool_failures(timestamptz, timestamptz),
-    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz,
-    timestamptz), _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz,
-    timestamptz, bigint)
+    _connpool_finding_deadlocks(timestamptz, timestamptz),
+    _connpool_finding_load(timestamptz, timestamptz),
+    _connpool_finding_connections(timestamptz, timestamptz),
+    _connpool_blocking_tree(timestamptz, timestamptz),
+    _connpool_history_text(text, boolean, timestamptz, timestamptz),
+    _connpool_section(text, text, text, text),
+    _connpool_findings(timestamptz, timestamptz, bigint),
+    _connpool_timeline(timestamptz, timestamptz), _connpool_worst_moment(timestamptz, bigint),
+    _connpool_blocking(timestamptz, timestamptz),
+    _connpool_load_by_class(timestamptz, timestamptz),
+    _connpool_load_by_statement(timestamptz, timestamptz),
+    _connpool_refusals(timestamptz, timestamptz), _connpool_failures(timestamptz, timestamptz),
+    _connpool_deadlock_list(timestamptz, timestamptz),
+    _connpool_slowest(timestamptz, timestamptz), _connpool_hints(timestamptz, timestamptz),
+    _connpool_sections(timestamptz, timestamptz, bigint)
     FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
@@ -1846,22 +1876,27 @@ GRANT EXECUTE ON FUNCTION connpool_incident_report(bigint) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION
     _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
-    _connpool_statement(text), _connpool_pool(text, text, text), _connpool_root(integer, text,
-    text, text, text), _connpool_table(json), _connpool_load(timestamptz, timestamptz),
-    _connpool_is_recorded(timestamptz, timestamptz), _connpool_worst_snapshot(bigint),
-    _connpool_snapshot_pools(bigint), _connpool_finding_locks(timestamptz, timestamptz),
+    _connpool_statement(text), _connpool_pool(text, text, text),
+    _connpool_root(integer, text, text, text, text), _connpool_table(json),
+    _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
+    _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
-    _connpool_finding_deadlocks(timestamptz, timestamptz), _connpool_finding_load(timestamptz,
-    timestamptz), _connpool_finding_connections(timestamptz, timestamptz),
-    _connpool_blocking_tree(timestamptz, timestamptz), _connpool_section(text, text, text,
-    text), _connpool_findings(timestamptz, timestamptz, bigint), _connpool_timeline(timestamptz,
-    timestamptz), _connpool_worst_moment(timestamptz, bigint), _connpool_blocking(timestamptz,
-    timestamptz), _connpool_load_by_class(timestamptz, timestamptz),
-    _connpool_load_by_statement(timestamptz, timestamptz), _connpool_refusals(timestamptz,
-    timestamptz), _connpool_failures(timestamptz, timestamptz),
-    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz,
-    timestamptz), _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz,
-    timestamptz, bigint)
+    _connpool_finding_deadlocks(timestamptz, timestamptz),
+    _connpool_finding_load(timestamptz, timestamptz),
+    _connpool_finding_connections(timestamptz, timestamptz),
+    _connpool_blocking_tree(timestamptz, timestamptz),
+    _connpool_history_text(text, boolean, timestamptz, timestamptz),
+    _connpool_section(text, text, text, text),
+    _connpool_findings(timestamptz, timestamptz, bigint),
+    _connpool_timeline(timestamptz, timestamptz), _connpool_worst_moment(timestamptz, bigint),
+    _connpool_blocking(timestamptz, timestamptz),
+    _connpool_load_by_class(timestamptz, timestamptz),
+    _connpool_load_by_statement(timestamptz, timestamptz),
+    _connpool_refusals(timestamptz, timestamptz), _connpool_failures(timestamptz, timestamptz),
+    _connpool_deadlock_list(timestamptz, timestamptz),
+    _connpool_slowest(timestamptz, timestamptz), _connpool_hints(timestamptz, timestamptz),
+    _connpool_sections(timestamptz, timestamptz, bigint)
     TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;

@@ -185,12 +185,12 @@ like(
 	'the refusals are a finding');
 like(
 	section($report, 'Refused connections'),
-	qr/\| too_many_connections \| postgres \| reader \| turned_away \|/,
+	qr/\| reserved \| postgres \| reader \| turned_away \|/,
 	'the refused clients are listed');
 $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($incident, 'Findings'),
-	qr/At the worst moment the largest pool was leaky \(shop in postgres\) with \d+ of \d+ connections, \d+ of them idle/,
+	qr/When most connections were open \(\d+\), \d+ of them were of leaky \(shop in postgres\): \d+ idle, 0 idle in transaction\./,
 	'the largest pool is named');
 $_->abandon foreach @leaked;
 poll_ok(
