@@ -32,6 +32,8 @@ SELECT * FROM connpool_alert_log;
 SELECT * FROM connpool_history();
 SELECT * FROM connpool_session_history();
 SELECT * FROM connpool_load();
+SELECT connpool_report(now());
+SELECT connpool_incident_report();
 SELECT * FROM connpool_load_stats;
 SELECT * FROM connpool_load_history();
 SELECT * FROM connpool_info();
