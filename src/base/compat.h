@@ -324,7 +324,8 @@ static inline bool
 cpm_is_lock_of_proc(const PGPROC *proc, const LockInstanceData *lock)
 {
 #if PG_VERSION_NUM >= 170000
-	return proc->vxid.procNumber == lock->vxid.procNumber && proc->vxid.lxid == lock->vxid.lxid;
+	return proc->vxid.procNumber == lock->vxid.procNumber &&
+		proc->vxid.lxid == lock->vxid.localTransactionId;
 #else
 	return proc->backendId == lock->backend && proc->lxid == lock->lxid;
 #endif
