@@ -1769,7 +1769,10 @@ END;
 COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
     'the sections of a report about an incident or, if that is NULL, about a span of time';
 
-CREATE FUNCTION connpool_report(since timestamptz, until timestamptz DEFAULT now()) RETURNS text
+CREATE FUNCTION connpool_report(
+    since timestamptz DEFAULT now() - interval '1 hour',
+    until timestamptz DEFAULT now()
+) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n', to_char(since, 'YYYY-MM-DD HH24:MI:SS'),

@@ -23,6 +23,7 @@
 
 #define OWNERS 10
 #define SEARCHES 2000
+#define NONE (-1)
 
 int			cpm_max_pools;
 
