@@ -116,7 +116,7 @@ wait_samples($node, 20);
 my $until = clock();
 my $span = "$since, $until";
 
-is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'each session is recorded with its state, wait, statement and root blocker');
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'each session has its state, wait and statement');
 SELECT DISTINCT h.database, h.role = a.usename, h.application_name, h.client_addr, h.state,
        h.wait_event_type, h.wait_event, h.queryid = a.query_id, h.root_blocker = $pid{holder},
        h.pid = a.pid, h.query
@@ -162,7 +162,7 @@ FROM (SELECT sample_time, lag(sample_time) OVER () AS before
 SQL
 
 # --- load
-is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'connpool_load() sums the sessions by wait and statement');
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'connpool_load() sums sessions by wait class');
 SELECT application_name, wait_class, wait_event, round(avg_sessions::numeric, 1), query
 FROM connpool_load($span)
 WHERE application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
@@ -193,7 +193,7 @@ foreach my $function ('connpool_session_history', 'connpool_load')
 	is(sql($node, "SELECT count(*) > 4 FROM $function(NULL, NULL)"),
 		't', "$function() takes NULL for no limit");
 }
-is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample, and that no sample is lost');
+is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample and that none is lost');
 SELECT session_history_since <= (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
        session_history_lost
 FROM connpool_info()
@@ -269,7 +269,8 @@ my $before = sql($node, $rows);
 sub end_queries { $_->kill_kill foreach @running; @running = (); return; }
 $node->stop('fast');
 end_queries();
-is(-s $file > 0 && (stat $file)[2] & 0777, oct('600'), 'a stop saves a file that only the owner can read');
+is( -s $file > 0 && (stat $file)[2] & 0777,
+	oct('600'), 'a stop saves a file that only the owner can read');
 $node->start;
 is(sql($node, $rows), $before, 'a restart keeps the history');
 poll_ok($node, <<"SQL", 'the history continues after a restart');

@@ -3,7 +3,7 @@
 # the history, over SQL, HTTP and Prometheus. It survives eviction and a restart, and
 # hides what pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
 #
-# Every sample finds a session that stays in one state in that state, so its average has no error of
+# If a session stays in one state, every sample finds it there, so its average has no error of
 # sampling; $tight allows for the samples at the ends of a window. A session that changes its state
 # at random times is found in it by a share of n samples that differs from the share of time by
 # sqrt(p * (1 - p) / n); $loose is more than four times that for p = 0.5 and n = 100.
@@ -285,7 +285,9 @@ sub seen_by
 is( seen_by('watcher'),
 	'holder idle_in_transaction, sleeper timeout',
 	'a member of pg_monitor sees the classes of all pools');
-is(seen_by('app'), 'holder hidden, sleeper timeout', 'another role sees the classes of its own pools only');
+is( seen_by('app'),
+	'holder hidden, sleeper timeout',
+	'another role sees the classes of its own pools only');
 is( seen_by('reader'),
 	'holder hidden, sleeper hidden',
 	'a role without pools sees the load of pools, but not its classes');

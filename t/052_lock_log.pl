@@ -89,12 +89,14 @@ wait_samples($node, 5);
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '1', 'a wait is logged once');
 my $waited = sql($node, 'SELECT waited FROM connpool_lock_log');
 wait_samples($node, 2);
-is(sql($node, "SELECT waited > '$waited' FROM connpool_lock_log"), 't', 'waited grows while the wait lasts');
+is(sql($node, "SELECT waited > '$waited' FROM connpool_lock_log"),
+	't', 'waited grows while the wait lasts');
 $holder->query_safe('COMMIT');
 is(outcomes('waiter'), 'granted', 'a wait that got its lock is granted');
 $waited = sql($node, 'SELECT waited FROM connpool_lock_log');
 wait_samples($node, 2);
-is(sql($node, 'SELECT waited FROM connpool_lock_log'), $waited, 'waited no longer changes after the wait has ended');
+is(sql($node, 'SELECT waited FROM connpool_lock_log'),
+	$waited, 'waited no longer changes after the wait has ended');
 
 # a session that ends as soon as it has got the lock
 hold(1);
@@ -443,7 +445,8 @@ is( sql($node,
 		  WHERE backend_type = 'connpool_monitor sampler'}),
 	't',
 	'the sampler is terminated');
-poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the postmaster restarts the sampler');
+poll_ok($node, 'SELECT sampler_running FROM connpool_info()',
+	'the postmaster restarts the sampler');
 wait_samples($node, 3);
 is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
 	'1|0', 'a restarted sampler continues with the waits that last');

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Reports name the cause, the responsible pool, the number of blocked sessions and the time of
-# incidents that the test produces with real clients: a forgotten transaction, DDL behind a report, a leak to
-# exhaustion, saturated processors, deadlocks and reconnecting clients. Needs many sessions at once.
+# incidents that the test produces with real clients: a forgotten transaction, DDL behind a report,
+# a leak to exhaustion, saturated processors, deadlocks and reconnecting clients. Needs many
+# sessions at once.
 # scripts/test: slow, 60 s
 use strict;
 use warnings FATAL => 'all';
@@ -79,7 +80,8 @@ like(
 	section($report, 'Who blocked whom'),
 	qr/^No session waited for a lock for longer than blocked_age \(300ms\)\.$/m,
 	'a quiet time has no blockers');
-like(section($report, 'Refused connections'), qr/^None is recorded\.$/m, 'a quiet time has no refusals');
+like(section($report, 'Refused connections'),
+	qr/^None is recorded\.$/m, 'a quiet time has no refusals');
 like(
 	section($report, 'What to look at next'),
 	qr/^No alert began in this time\.$/m,
@@ -124,11 +126,12 @@ like(
 	section($report, 'What to look at next'),
 	qr/^- \*\*blocked_sessions\*\*: See connpool_blocked_queries/m,
 	'the report has the hint of the alert');
-like(section($report, 'Load'), qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m, 'the load includes lock waits');
+like(section($report, 'Load'),
+	qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m, 'the load includes lock waits');
 
 my $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like($incident, qr/\A# Incident 1: (?:WARNING|CRITICAL)\n/, 'the incident has a report');
-like($incident, qr/^- Metrics that left OK: .*blocked_sessions/m, 'the report of an incident lists its metrics');
+like($incident, qr/^- Metrics that left OK: .*blocked_sessions/m, 'the report lists the metrics');
 like(
 	section($incident, 'Connections at the worst moment'),
 	qr/^\| postgres \| shop \| web \| 7 \| 7 \|/m,
@@ -231,7 +234,8 @@ like(
 	section($report, 'Findings'),
 	qr/^- \*\*3 deadlocks\.\*\* The cancelled statements were of checkout \(shop in postgres\) \(3\)\.$/m,
 	'deadlocks and their pool are a finding');
-like(section($report, 'Deadlocks'), qr/blocked by process \d+/, 'the details of the deadlocks are listed');
+like(section($report, 'Deadlocks'),
+	qr/blocked by process \d+/, 'the details of the deadlocks are listed');
 like(section($report, 'Errors'), qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
 	'the SQLSTATE of the deadlocks is listed');
 
@@ -240,7 +244,10 @@ $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U',
 unlike($report, qr/is left out/, 'a member of pg_monitor sees everything');
 my ($status, undef, $error) =
   $node->psql('postgres', 'SELECT connpool_report(now())', extra_params => [ '-U', 'outsider' ]);
-like($error, qr/permission denied for function connpool_report/, 'other roles may not call connpool_report()');
+like(
+	$error,
+	qr/permission denied for function connpool_report/,
+	'other roles may not call connpool_report()');
 is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ 'None is recorded'}
 	),
 	't',
