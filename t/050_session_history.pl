@@ -193,7 +193,7 @@ foreach my $function ('connpool_session_history', 'connpool_load')
 	is(sql($node, "SELECT count(*) > 4 FROM $function(NULL, NULL)"),
 		't', "$function() takes NULL for no limit");
 }
-is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample and that none is lost');
+is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample and no lost one');
 SELECT session_history_since <= (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
        session_history_lost
 FROM connpool_info()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# The load of sessions of known behaviour is exact: by pool and wait class, in each window and in
+# The load agrees with the known behaviour of sessions: by pool and wait class, in each window and in
 # the history, over SQL, HTTP and Prometheus. It survives eviction and a restart, and
 # hides what pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
 #
