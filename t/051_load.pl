@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The load agrees with the known behaviour of sessions: by pool and wait class, in each window and in
-# the history, over SQL, HTTP and Prometheus. It survives eviction and a restart, and
-# hides what pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
+# The load agrees with the known behaviour of sessions: by pool and wait class, in each window and
+# in the history, over SQL, HTTP and Prometheus. It survives eviction and a restart. It hides the
+# columns that pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
 #
 # If a session stays in one state, every sample finds it there, so its average has no error of
 # sampling; $tight allows for the samples at the ends of a window. A session that changes its state
