@@ -972,7 +972,7 @@ LANGUAGE SQL VOLATILE PARALLEL RESTRICTED ROWS 7
 BEGIN ATOMIC
 WITH info AS (
     SELECT i.samples, i.samples_missed, i.failures_exact,
-           -- the problem may name several; those of the sampler begin with these words
+           -- the text may name several problems; those of the sampler contain these words
            coalesce(i.problem NOT LIKE '%the sampler %', true) AS is_sampling,
            greatest(extract(epoch FROM clock_timestamp() - i.stats_reset), 0) AS seconds
     FROM connpool_info() i
@@ -1101,7 +1101,7 @@ monitoring AS (
 ),
 
 -- The timeouts that a new session of a role in a database would have, for each pair that has had
--- sessions. Without superusers, because they can change any setting.
+-- sessions. Excludes superusers, because they can change any setting.
 role_database AS (
     SELECT DISTINCT p.role_oid, r.rolname, p.database_oid, d.datname,
            pg_catalog.format('%I in %I', p.role, p.database) AS label
@@ -1254,11 +1254,11 @@ END;
 COMMENT ON FUNCTION connpool_audit() IS
     'seven practices for database connections, each rated by what this server has measured: OK, ADVICE, WARNING or UNKNOWN';
 
--- Reports: what happened in a span of time, as Markdown
+-- Reports on a span of time, as Markdown
 --
 -- A report is the concatenation of sections, each a query over the views above. The functions run
--- with the caller's privileges. Their bodies are parsed when they are created, so that neither
--- search_path nor objects of other users have an effect on them.
+-- with the caller's privileges. Their bodies are parsed when they are created, so neither
+-- search_path nor objects of other users affect them.
 
 CREATE FUNCTION _connpool_hint(metric text) RETURNS text
 AS 'MODULE_PATHNAME', 'connpool_hint_1_0'
@@ -1280,7 +1280,8 @@ COMMENT ON FUNCTION _connpool_escape(text) IS
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.format('`%s`', translate(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '`', ''''));
+RETURN pg_catalog.format(
+    '`%s`', translate(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '`', ''''));
 COMMENT ON FUNCTION _connpool_statement(text) IS
     'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
 
@@ -1292,14 +1293,17 @@ RETURN _connpool_escape(pg_catalog.format('%s (%s in %s)',
 COMMENT ON FUNCTION _connpool_pool(text, text, text) IS
     'a pool as the messages of the extension name it';
 
-CREATE FUNCTION _connpool_root(pid integer, application_name text, role text, database text, state text)
+CREATE FUNCTION _connpool_root(
+    pid integer, application_name text, role text, database text, state text)
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pid = 0 THEN pg_catalog.format('A prepared transaction of %s in %s', quote_ident(role), quote_ident(database))
+    WHEN pid = 0 THEN pg_catalog.format('A prepared transaction of %s in %s', quote_ident(role),
+                                        quote_ident(database))
     WHEN pid IS NULL THEN 'A session that is not known'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
-    ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database), ', ' || state)
+    ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database),
+                           ', ' || state)
 END;
 COMMENT ON FUNCTION _connpool_root(integer, text, text, text, text) IS
     'a description of the session at the head of a lock queue';
@@ -1310,13 +1314,19 @@ RETURN (
     SELECT string_agg(line, E'\n' ORDER BY position)
     FROM (
         SELECT 0 AS position,
-               pg_catalog.format(E'| %s |\n|%s', string_agg(replace(key, '_', ' '), ' | ' ORDER BY number),
-                      repeat('---|', count(*)::integer)) AS line
+               pg_catalog.format(
+                   E'| %s |\n|%s',
+                   string_agg(replace(key, '_', ' '), ' | ' ORDER BY number),
+                   repeat('---|', count(*)::integer)) AS line
         FROM json_each_text(rows -> 0) WITH ORDINALITY AS names (key, value, number)
         UNION ALL
         SELECT position,
-               pg_catalog.format('| %s |', (SELECT string_agg(coalesce(_connpool_escape(value), ''), ' | ' ORDER BY number)
-                                 FROM json_each_text(fields) WITH ORDINALITY AS cells (key, value, number)))
+               pg_catalog.format(
+                   '| %s |',
+                   (SELECT string_agg(coalesce(_connpool_escape(value), ''), ' | '
+                                      ORDER BY number)
+                    FROM json_each_text(fields)
+                         WITH ORDINALITY AS cells (key, value, number)))
         FROM json_array_elements(rows) WITH ORDINALITY AS list (fields, position)
     ) lines);
 COMMENT ON FUNCTION _connpool_table(json) IS
@@ -1354,7 +1364,8 @@ BEGIN ATOMIC
        AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
 END;
 COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
-    'false if the session history is off or the server was not sampled in that time, so that a load of zero means "unknown"';
+    'false if the session history is off or the server was not sampled in that time, so that a '
+    'load of zero means "unknown"';
 
 CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1363,11 +1374,13 @@ BEGIN ATOMIC
     WHERE s.incident_id = incident
     GROUP BY s.snapshot
     ORDER BY count(*) FILTER (WHERE s.root_blocker IS NOT NULL) DESC,
-             sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state <> 'idle') DESC NULLS LAST, s.snapshot
+             sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state <> 'idle') DESC NULLS LAST,
+             s.snapshot
     LIMIT 1;
 END;
 COMMENT ON FUNCTION _connpool_worst_snapshot(bigint) IS
-    'the snapshot of the incident in which most sessions were blocked or, if none was, most were busy';
+    'the snapshot of the incident in which most sessions were blocked or, if none was, most were '
+    'busy';
 
 CREATE FUNCTION _connpool_snapshot_pools(
     incident bigint,
@@ -1399,22 +1412,28 @@ COMMENT ON FUNCTION _connpool_snapshot_pools(bigint, integer) IS
 CREATE FUNCTION _connpool_finding_locks(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s, held up %s session%s from %s to %s**, the longest for %s.%s%s',
-                  _connpool_root(r.root_pid, r.root_application_name, r.root_role, r.root_database, r.state),
+    SELECT pg_catalog.format(
+                  '- **%s, held up %s session%s from %s to %s**, the longest for %s.%s%s',
+                  _connpool_root(r.root_pid, r.root_application_name, r.root_role,
+                                 r.root_database, r.state),
                   r.victims, CASE WHEN r.victims = 1 THEN '' ELSE 's' END,
                   to_char(r.first, 'HH24:MI:SS'), to_char(r.last, 'HH24:MI:SS'),
                   date_trunc('milliseconds', r.longest),
-                  ' Among them was a request for ' || r.request || '; later requests queue behind it.',
+                  ' Among them was a request for ' || r.request
+                  || '; later requests queue behind it.',
                   ' Last statement: ' || _connpool_statement(r.query))
     FROM (
         SELECT w.root_pid, w.root_database, w.root_role, w.root_application_name,
                (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1] AS state,
-               (pg_catalog.array_agg(w.root_query ORDER BY w.started_at) FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
+               (pg_catalog.array_agg(w.root_query ORDER BY w.started_at)
+                    FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
                count(DISTINCT w.pid) AS victims,
-               min(w.started_at) AS first, max(w.started_at + w.waited) AS last, max(w.waited) AS longest,
+               min(w.started_at) AS first, max(w.started_at + w.waited) AS last,
+               max(w.waited) AS longest,
                min(pg_catalog.format('%s on %s by %s', w.lock_mode, w.relation,
                           _connpool_pool(w.application_name, w.role, w.database)))
-                   FILTER (WHERE w.lock_mode = 'AccessExclusiveLock' AND w.relation IS NOT NULL) AS request
+                   FILTER (WHERE w.lock_mode = 'AccessExclusiveLock' AND w.relation IS NOT NULL)
+                   AS request
         FROM connpool_lock_log w
         WHERE w.started_at <= until AND w.started_at + w.waited >= since
         GROUP BY w.root_pid, w.root_database, w.root_role, w.root_application_name
@@ -1429,7 +1448,8 @@ CREATE FUNCTION _connpool_finding_refusals(since timestamptz, until timestamptz,
 RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s', sum(r.attempts),
+    SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s',
+                  sum(r.attempts),
                   (SELECT pg_catalog.format(
                               ' When most connections were open (%s), %s of them were of %s: '
                               '%s idle, %s idle in transaction.',
@@ -1448,15 +1468,20 @@ BEGIN ATOMIC
     HAVING sum(r.attempts) > 0;
 END;
 COMMENT ON FUNCTION _connpool_finding_refusals(timestamptz, timestamptz, bigint) IS
-    'a line on the refused connections and the pool that held most slots; no row if none was refused';
+    'a line on the refused connections and the pool that held most slots; no row if none was '
+    'refused';
 
-CREATE FUNCTION _connpool_finding_deadlocks(since timestamptz, until timestamptz) RETURNS SETOF text
+CREATE FUNCTION _connpool_finding_deadlocks(since timestamptz, until timestamptz)
+RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s deadlock%s.** The cancelled statements were of %s.', sum(d.victims),
+    SELECT pg_catalog.format('- **%s deadlock%s.** The cancelled statements were of %s.',
+                  sum(d.victims),
                   CASE WHEN sum(d.victims) = 1 THEN '' ELSE 's' END,
-                  string_agg(pg_catalog.format('%s (%s)', d.pool, d.victims), ', ' ORDER BY d.victims DESC, d.pool))
-    FROM (SELECT _connpool_pool(l.application_name, l.role, l.database) AS pool, count(*) AS victims
+                  string_agg(pg_catalog.format('%s (%s)', d.pool, d.victims), ', '
+                             ORDER BY d.victims DESC, d.pool))
+    FROM (SELECT _connpool_pool(l.application_name, l.role, l.database) AS pool,
+                 count(*) AS victims
           FROM connpool_deadlocks l WHERE l.at BETWEEN since AND until GROUP BY 1) d
     HAVING sum(d.victims) > 0;
 END;
@@ -1473,11 +1498,14 @@ BEGIN ATOMIC
         FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
     ), pool AS (
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
-               (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC) FILTER (WHERE d.query IS NOT NULL))[1] AS query
+               (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
+                    FILTER (WHERE d.query IS NOT NULL))[1] AS query
         FROM during d JOIN class c USING (wait_class)
         GROUP BY d.database, d.role, d.application_name ORDER BY 4 DESC LIMIT 1
     )
-    SELECT pg_catalog.format('- On average %s sessions were busy; in the ten minutes before, %s. %s of them were in class %s%s. Most of these were of %s (%s).%s',
+    SELECT pg_catalog.format(
+                  '- On average %s sessions were busy; in the ten minutes before, %s. %s of them '
+                  'were in class %s%s. Most of these were of %s (%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
@@ -1485,8 +1513,10 @@ BEGIN ATOMIC
                        ELSE 'an unknown number' END,
                   round(c.sessions::numeric, 1), c.wait_class,
                   CASE WHEN c.wait_class = 'cpu' AND c.sessions > _connpool_processors()
-                       THEN pg_catalog.format(': **more than the %s processors**', _connpool_processors()) END,
-                  _connpool_pool(p.application_name, p.role, p.database), round(p.sessions::numeric, 1),
+                       THEN pg_catalog.format(': **more than the %s processors**',
+                                              _connpool_processors()) END,
+                  _connpool_pool(p.application_name, p.role, p.database),
+                  round(p.sessions::numeric, 1),
                   ' Their statement with the largest share: ' || _connpool_statement(p.query))
     FROM class c, pool p;
 END;
@@ -1497,17 +1527,20 @@ CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- a time that is shorter than a row of the history is in the minute that it is a part of
+    -- if no row of the history begins within the time, use the minute that contains its start
     SELECT coalesce(
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric, 1)
+        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
+                      1)
          FROM connpool_history(metric, since, until) h),
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric, 1)
+        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
+                      1)
          FROM connpool_history(metric, date_trunc('minute', since), until) h))::text;
 END;
 COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
     'the highest or the mean value of a metric in that time; NULL if the history has none';
 
-CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz) RETURNS SETOF text
+CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz)
+RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT pg_catalog.format(
@@ -1531,41 +1564,55 @@ CREATE FUNCTION _connpool_blocking_tree(since timestamptz, until timestamptz) RE
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     WITH waits AS MATERIALIZED (
-        SELECT l.*, _connpool_root(l.root_pid, l.root_application_name, l.root_role, l.root_database, NULL) AS root
+        SELECT l.*, _connpool_root(l.root_pid, l.root_application_name, l.root_role,
+                                   l.root_database, NULL) AS root
         FROM connpool_lock_log l
         WHERE l.started_at <= until AND l.started_at + l.waited >= since
     ), roots AS (
         SELECT w.root, min(w.started_at) AS first,
-               pg_catalog.format('- %s%s', w.root, ', ' || (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1]) AS line,
+               pg_catalog.format(
+                   '- %s%s', w.root,
+                   ', ' || (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1]) AS line,
                row_number() OVER (ORDER BY count(DISTINCT w.pid) DESC, min(w.started_at)) AS rank
         FROM waits w GROUP BY w.root
     ), waiters AS (
         SELECT w.root, min(w.started_at) AS first,
-               pg_catalog.format('  - %s of %s waited for %s%s, up to %s: %s', count(DISTINCT w.pid),
-                      _connpool_pool(w.application_name, w.role, w.database), w.lock_mode,
-                      coalesce(' on ' || _connpool_escape(w.relation), pg_catalog.format(' (%s)', w.lock_type)),
-                      date_trunc('milliseconds', max(w.waited)),
-                      (SELECT string_agg(pg_catalog.format('%s %s', o.times, coalesce(o.outcome, 'still waiting')), ', ' ORDER BY o.outcome)
-                       FROM (SELECT u.outcome, count(*) AS times
-                             FROM pg_catalog.unnest(pg_catalog.array_agg(w.outcome)) u (outcome) GROUP BY u.outcome) o)) AS line
+               pg_catalog.format(
+                   '  - %s of %s waited for %s%s, up to %s: %s', count(DISTINCT w.pid),
+                   _connpool_pool(w.application_name, w.role, w.database), w.lock_mode,
+                   coalesce(' on ' || _connpool_escape(w.relation),
+                            pg_catalog.format(' (%s)', w.lock_type)),
+                   date_trunc('milliseconds', max(w.waited)),
+                   (SELECT string_agg(pg_catalog.format('%s %s', o.times,
+                                                        coalesce(o.outcome, 'still waiting')),
+                                      ', ' ORDER BY o.outcome)
+                    FROM (SELECT u.outcome, count(*) AS times
+                          FROM pg_catalog.unnest(pg_catalog.array_agg(w.outcome)) u (outcome)
+                          GROUP BY u.outcome) o)) AS line
         FROM waits w
-        GROUP BY w.root, w.database, w.role, w.application_name, w.lock_type, w.lock_mode, w.relation
+        GROUP BY w.root, w.database, w.role, w.application_name, w.lock_type, w.lock_mode,
+                 w.relation
     )
     SELECT tree.line
     FROM (SELECT r.rank, 0 AS level, r.first, r.line FROM roots r WHERE r.rank <= 10
           UNION ALL
-          SELECT r.rank, 1, w.first, w.line FROM waiters w JOIN roots r USING (root) WHERE r.rank <= 10) tree
+          SELECT r.rank, 1, w.first, w.line
+          FROM waiters w JOIN roots r USING (root)
+          WHERE r.rank <= 10) tree
     ORDER BY tree.rank, tree.level, tree.first, tree.line;
 END;
 COMMENT ON FUNCTION _connpool_blocking_tree(timestamptz, timestamptz) IS
-    'the heads of lock queues, and below each the sessions that waited behind it, by pool and lock';
+    'the heads of lock queues, and below each the sessions that waited behind it, by pool and '
+    'lock';
 
 CREATE FUNCTION _connpool_section(heading text, note text, contents text, nothing text)
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.concat_ws(E'\n\n', E'\n## ' || heading, note, coalesce(contents, nothing)) || E'\n';
+RETURN pg_catalog.concat_ws(E'\n\n', E'\n## ' || heading, note, coalesce(contents, nothing))
+       || E'\n';
 COMMENT ON FUNCTION _connpool_section(text, text, text, text) IS
-    'a section of a report: its heading, a note unless that is NULL, and its contents or, if these are NULL, "nothing"';
+    'a section of a report: its heading, a note unless that is NULL, and its contents or, if '
+    'these are NULL, "nothing"';
 
 CREATE FUNCTION _connpool_findings(since timestamptz, until timestamptz, incident bigint)
 RETURNS text
@@ -1585,11 +1632,13 @@ CREATE FUNCTION _connpool_timeline(since timestamptz, until timestamptz) RETURNS
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Timeline',
-        (SELECT pg_catalog.format('The alert log begins at %s; earlier changes are unknown.', min(a.at))
+        (SELECT pg_catalog.format('The alert log begins at %s; earlier changes are unknown.',
+                       min(a.at))
          FROM connpool_alert_log a HAVING count(*) >= 1000 AND min(a.at) > since),
         _connpool_table(pg_catalog.json_agg(t)), 'No alert changed its status.')
     FROM (SELECT to_char(a.at, 'HH24:MI:SS') AS time, a.metric_name AS metric,
-                 pg_catalog.format('%s to %s', a.from_status, a.to_status) AS change, a.message, a.culprit
+                 pg_catalog.format('%s to %s', a.from_status, a.to_status) AS change, a.message,
+                 a.culprit
           FROM connpool_alert_log a
           WHERE a.at BETWEEN since AND until ORDER BY a.seq LIMIT 100) t;
 END;
@@ -1600,11 +1649,13 @@ CREATE FUNCTION _connpool_worst_moment(since timestamptz, incident bigint) RETUR
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Connections at the worst moment',
-        (SELECT pg_catalog.format('At %s. "Busy before" is the average number of busy sessions in the ten '
+        (SELECT pg_catalog.format(
+                       'At %s. "Busy before" is the average number of busy sessions in the ten '
                        'minutes before the incident; the number of idle ones then is unknown.',
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
-        _connpool_table(pg_catalog.json_agg(t)), 'The snapshots of this incident are not kept any more.')
+        _connpool_table(pg_catalog.json_agg(t)),
+        'The snapshots of this incident are not kept any more.')
     FROM (SELECT p.*,
                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(b.busy, 0) END AS busy_before
@@ -1625,7 +1676,8 @@ CREATE FUNCTION _connpool_blocking(since timestamptz, until timestamptz) RETURNS
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Who blocked whom',
-        (SELECT pg_catalog.format('The lock log begins at %s; earlier waits are unknown.', min(l.started_at))
+        (SELECT pg_catalog.format('The lock log begins at %s; earlier waits are unknown.',
+                       min(l.started_at))
          FROM connpool_lock_log l HAVING count(*) >= 1000 AND min(l.started_at) > since),
         string_agg(b.line, E'\n'),
         pg_catalog.format('No session waited for a lock for longer than blocked_age (%s).',
@@ -1661,7 +1713,8 @@ COMMENT ON FUNCTION _connpool_load_by_class(timestamptz, timestamptz) IS
 CREATE FUNCTION _connpool_load_by_statement(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT _connpool_section('Largest loads', NULL, _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    SELECT _connpool_section('Largest loads', NULL, _connpool_table(pg_catalog.json_agg(t)),
+                             'None is recorded.')
     FROM (SELECT l.database, l.role, l.application_name, l.wait_class AS class, l.wait_event,
                  round(l.avg_sessions::numeric, 2) AS sessions, left(l.query, 200) AS statement
           FROM _connpool_load(since, until) l
@@ -1674,7 +1727,8 @@ CREATE FUNCTION _connpool_refusals(since timestamptz, until timestamptz) RETURNS
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Refused connections',
-        (SELECT pg_catalog.format('The log of refused connections begins at %s; earlier ones are unknown.',
+        (SELECT pg_catalog.format(
+                       'The log of refused connections begins at %s; earlier ones are unknown.',
                        min(r.at))
          FROM connpool_rejection_log r HAVING count(*) >= 1000 AND min(r.at) > since),
         _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
@@ -1706,7 +1760,8 @@ COMMENT ON FUNCTION _connpool_failures(timestamptz, timestamptz) IS
 CREATE FUNCTION _connpool_deadlock_list(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT _connpool_section('Deadlocks', NULL, _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
+    SELECT _connpool_section('Deadlocks', NULL, _connpool_table(pg_catalog.json_agg(t)),
+                             'None is recorded.')
     FROM (SELECT to_char(d.at, 'HH24:MI:SS') AS time, d.database, d.role, d.application_name,
                  d.pid, d.detail
           FROM connpool_deadlocks d
@@ -1745,7 +1800,8 @@ BEGIN ATOMIC
           GROUP BY a.metric_name) m;
 END;
 COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
-    'the section of a report with the hint of each metric that left OK, as its warning in the log has it';
+    'the section of a report with the hint of each metric that left OK, as its warning in the log '
+    'has it';
 
 CREATE FUNCTION _connpool_sections(since timestamptz, until timestamptz, incident bigint)
 RETURNS text
@@ -1764,7 +1820,8 @@ BEGIN ATOMIC
         _connpool_slowest(since, until),
         _connpool_hints(since, until),
         CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
-             THEN E'\nWhat your role may not see of the sessions of other roles is left out.\n' END);
+             THEN E'\nWhat your role may not see of the sessions of other roles is left out.\n'
+             END);
 END;
 COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
     'the sections of a report about an incident or, if that is NULL, about a span of time';
@@ -1775,7 +1832,8 @@ CREATE FUNCTION connpool_report(
 ) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n', to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
+    SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n',
+                  to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
                   to_char(until, 'YYYY-MM-DD HH24:MI:SS'), current_setting('TimeZone'))
            || _connpool_sections(since, until, NULL);
 END;
@@ -1786,14 +1844,16 @@ CREATE FUNCTION connpool_incident_report(id bigint DEFAULT NULL) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT coalesce(
-        (SELECT pg_catalog.format(E'# Incident %s: %s\n\n%s to %s (%s), time zone %s.\n\n', i.id, i.status,
+        (SELECT pg_catalog.format(E'# Incident %s: %s\n\n%s to %s (%s), time zone %s.\n\n',
+                       i.id, i.status,
                        to_char(i.started_at, 'YYYY-MM-DD HH24:MI:SS'),
                        coalesce(to_char(i.ended_at, 'YYYY-MM-DD HH24:MI:SS'), 'now, still on'),
                        date_trunc('second', coalesce(i.ended_at, now()) - i.started_at),
                        current_setting('TimeZone'))
                 || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
                           _connpool_escape(i.message),
-                          coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''), 'none'))
+                          coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
+                                   'none'))
                 || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
                           i.peak_connections, i.peak_blocked)
                 || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
@@ -1803,11 +1863,13 @@ BEGIN ATOMIC
          WHERE i.id = coalesce(connpool_incident_report.id,
                                (SELECT max(last.id) FROM connpool_incidents last))),
         CASE WHEN connpool_incident_report.id IS NULL THEN 'No incident is recorded.'
-             ELSE pg_catalog.format('Incident %s is not recorded. connpool_incidents lists the last 50.',
+             ELSE pg_catalog.format('Incident %s is not recorded. '
+                         'connpool_incidents lists the last 50.',
                          connpool_incident_report.id) END);
 END;
 COMMENT ON FUNCTION connpool_incident_report(bigint) IS
-    'what happened in an incident, by default the last one, as Markdown; what the caller may not see is left out';
+    'what happened in an incident, by default the last one, as Markdown; what the caller may not '
+    'see is left out';
 
 -- PUBLIC may read counts only, through get_connection_stats() and connpool_health(). pg_monitor
 -- may read everything else, which includes names and statements. Only superusers and roles to
@@ -1857,12 +1919,15 @@ GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
     connpool_blocked_queries(bigint), connpool_lock_log(bigint), connpool_deadlocks(bigint),
     connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
-    slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint), connpool_query_stats(bigint),
+    slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint),
+    connpool_query_stats(bigint),
     connpool_incidents(bigint), connpool_incident_sessions(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
-    connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint), connpool_session_stats(bigint),
-    connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint), connpool_pgbouncer(bigint),
-    connpool_pgbouncer_pools(bigint), connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
+    connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint),
+    connpool_session_stats(bigint),
+    connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint),
+    connpool_pgbouncer(bigint), connpool_pgbouncer_pools(bigint),
+    connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
     connpool_cache_candidates(bigint)
     TO PUBLIC;
 
@@ -1907,8 +1972,8 @@ GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
 GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
 GRANT SELECT ON
     connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks, connpool_leak_log,
-    connpool_leak_stats, slow_queries,
+    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks,
+    connpool_leak_log, connpool_leak_stats, slow_queries,
     connpool_alerts, connpool_alert_log, connpool_incidents, connpool_incident_sessions,
     connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
     connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,

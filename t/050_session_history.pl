@@ -52,7 +52,7 @@ my $file = $node->data_dir . '/pg_stat/connpool_monitor.sessions';
 # Return the system clock of the server, as a literal.
 sub clock { return sql($node, 'SELECT quote_literal(clock_timestamp())'); }
 
-# Wait until everything sampled before now is saved.
+# Wait until all samples taken before now are saved.
 sub wait_saved
 {
 	my $now = clock();
@@ -116,7 +116,7 @@ wait_samples($node, 20);
 my $until = clock();
 my $span = "$since, $until";
 
-is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'each session is recorded with what it does');
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'each session has its state, wait and statement');
 SELECT DISTINCT h.database, h.role = a.usename, h.application_name, h.client_addr, h.state,
        h.wait_event_type, h.wait_event, h.queryid = a.query_id, h.root_blocker = $pid{holder},
        h.pid = a.pid, h.query
@@ -162,7 +162,7 @@ FROM (SELECT sample_time, lag(sample_time) OVER () AS before
 SQL
 
 # --- load
-is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'connpool_load() sums up what sessions did');
+is(sql($node, <<"SQL"), <<'ROWS' =~ s/\n$//r, 'connpool_load() sums sessions by wait class');
 SELECT application_name, wait_class, wait_event, round(avg_sessions::numeric, 1), query
 FROM connpool_load($span)
 WHERE application_name IN ('holder', 'aborted', 'waiter', 'sleeper', 'worker')
@@ -193,7 +193,7 @@ foreach my $function ('connpool_session_history', 'connpool_load')
 	is(sql($node, "SELECT count(*) > 4 FROM $function(NULL, NULL)"),
 		't', "$function() takes NULL for no limit");
 }
-is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows since when, and that nothing is lost');
+is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample and no lost one');
 SELECT session_history_since <= (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
        session_history_lost
 FROM connpool_info()
@@ -213,13 +213,13 @@ SELECT DISTINCT pid = $pid{holder}, database, application_name, client_addr, sta
 FROM connpool_session_history($span) WHERE application_name = 'holder'
 SQL
 	't|postgres|holder||||||||<insufficient privilege>|',
-	'a role with EXECUTE only sees of the sessions of others that they exist');
+	'a role with only EXECUTE sees no activity of the sessions of other roles');
 is( sql($node, <<"SQL", extra_params => $as_granted),
 SELECT wait_class, wait_event, queryid, query, round(avg_sessions::numeric, 1)
 FROM connpool_load($span) WHERE application_name = 'waiter'
 SQL
 	'|||<insufficient privilege>|1.0',
-	'connpool_load() hides what the sessions of others did');
+	'connpool_load() hides the waits and statements of other roles');
 sql($node, 'GRANT app TO granted');
 is( sql($node, <<"SQL", extra_params => $as_granted),
 SELECT DISTINCT state, wait_event FROM connpool_session_history($span)
@@ -245,7 +245,7 @@ $node->reload;
 poll_ok(
 	$node,
 	q{SELECT count(*) > 0 FROM connpool_load() WHERE application_name = 'api-*-*'},
-	'connpool_load() groups applications as they are grouped now');
+	'connpool_load() groups applications by the present application_grouping');
 is( sql($node, q{SELECT count(*) > 0 FROM connpool_session_history()
 	WHERE application_name = 'api-7d4b9c6f5-x2x9z'}),
 	't',
@@ -269,16 +269,17 @@ my $before = sql($node, $rows);
 sub end_queries { $_->kill_kill foreach @running; @running = (); return; }
 $node->stop('fast');
 end_queries();
-is(-s $file > 0 && (stat $file)[2] & 0777, oct('600'), 'a stop saves the file for the owner only');
+is( -s $file > 0 && (stat $file)[2] & 0777,
+	oct('600'), 'a stop saves a file that only the owner can read');
 $node->start;
 is(sql($node, $rows), $before, 'a restart keeps the history');
-poll_ok($node, <<"SQL", 'the history goes on after a restart');
+poll_ok($node, <<"SQL", 'the history continues after a restart');
 SELECT count(*) > 0
 FROM connpool_session_history(pg_postmaster_start_time(), clock_timestamp())
 SQL
 my $size = -s $file;
 $node->restart foreach 1 .. 3;
-cmp_ok(-s $file, '<=', $size + 65536, 'restarts go on with the segment of before');
+cmp_ok(-s $file, '<=', $size + 65536, 'a restart continues the newest segment');
 my $running = start_query("$local application_name=crashed", 'SELECT pg_sleep(600)');
 poll_ok(
 	$node, q{SELECT count(*) >= 5 FROM connpool_session_history(now() - interval '1 min',
@@ -290,7 +291,7 @@ $before = sql($node, $rows);
 $node->stop('immediate');
 $running->kill_kill;
 $node->start;
-is(sql($node, $rows), $before, 'an immediate stop keeps what the last save had');
+is(sql($node, $rows), $before, 'an immediate stop keeps the samples of the last save');
 
 # --- a reset
 sql($node, q{SELECT connpool_reset('history')});
@@ -299,7 +300,7 @@ is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
 poll_ok(
 	$node,
 	'SELECT count(*) > 0 FROM connpool_session_history(NULL, clock_timestamp())',
-	'the history goes on after a reset');
+	'the history continues after a reset');
 wait_saved();
 $node->stop('immediate');
 $node->start;
@@ -367,11 +368,11 @@ $node->stop('fast');
 
 $offset = start_with_file(sub { truncate($file, 39 * 65536 + 1000) });
 ($left) = split /\|/, sql($node, $count);
-ok($left > 92000 * 0.94 && $left < 92000, 'a file that is cut off lacks its last segment only');
+ok($left > 92000 * 0.94 && $left < 92000, 'a truncated file lacks only its last segment');
 poll_ok(
 	$node, q{SELECT count(*) > 0
 	FROM connpool_session_history(pg_postmaster_start_time(), clock_timestamp())},
-	'the history goes on after a file that is cut off');
+	'the history continues after a truncated file');
 $node->stop('fast');
 
 foreach (
@@ -406,11 +407,11 @@ start_with_file();
 my ($kept) = split /\|/, sql($node, $count);
 ok( $kept > 92000 * 0.36 && $kept < 92000 * 0.42,
 	'a smaller size keeps the newest 16 of 40 segments') or diag($kept);
-is(sql($node, <<"SQL"), 't', 'they are those of the end');
+is(sql($node, <<"SQL"), 't', 'a smaller size keeps the newest sample');
 SELECT max(sample_time) = timestamptz '2000-01-01 00:00:00 UTC' + $now * interval '1 us'
 FROM connpool_session_history(NULL, NULL) WHERE application_name = 'web'
 SQL
-is(-s $file, 1048576, 'the file is cut to its size');
+is(-s $file, 1048576, 'a smaller size truncates the file');
 my @busy = map { Wire->connect_to($node, "busy $_", user => $user) } 1 .. 50;
 $_->query('BEGIN') foreach @busy;
 poll_ok(

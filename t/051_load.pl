@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: PostgreSQL
-# The load of sessions whose behaviour is known is what they did: by pool and wait class, in each
-# window and in the history, over SQL, HTTP and Prometheus. It survives eviction and a restart, and
-# hides what pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
+# The load agrees with the known behaviour of sessions: by pool and wait class, in each window and
+# in the history, over SQL, HTTP and Prometheus. It survives eviction and a restart. It hides the
+# columns that pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
 #
-# A session that stays in one state is found in it by every sample, so its average has no error of
+# If a session stays in one state, every sample finds it there, so its average has no error of
 # sampling; $tight allows for the samples at the ends of a window. A session that changes its state
 # at random times is found in it by a share of n samples that differs from the share of time by
 # sqrt(p * (1 - p) / n); $loose is more than four times that for p = 0.5 and n = 100.
@@ -117,7 +117,7 @@ sub seconds_of
 # --- a reset
 $node->safe_psql('postgres', q{SET application_name = 'gone'; SELECT pg_sleep(0.5)});
 my $load = load_of($node);
-cmp_ok($load->{$_}{gone}{timeout}, '>', 0, "$_ has a session that has ended")
+cmp_ok($load->{$_}{gone}{timeout}, '>', 0, "$_ includes the load of a session that has ended")
   foreach qw(last_minute last_hour since_reset);
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 $load = load_of($node);
@@ -159,7 +159,7 @@ foreach my $period (qw(last_minute last_hour since_reset))
 	is( join(' ', sort map { keys %{ $load->{$period}{$_} } } qw(waiter holder sleeper copier)),
 		'client idle_in_transaction lock timeout',
 		"$period: they did nothing else");
-	ok(!exists $load->{$period}{idle}, "$period: an idle session is no load");
+	ok(!exists $load->{$period}{idle}, "$period: an idle session adds no load");
 }
 my $of = $load->{since_reset}{alternator};
 my $busy = 0;
@@ -169,7 +169,7 @@ near($of->{timeout} / $busy,
 near($of->{cpu} / $busy,
 	1 - $slept, $loose, 'a session that computes at random times has that share of cpu');
 
-# --- the averages agree with what is counted exactly
+# --- the averages agree with exact counters
 near($node->safe_psql('postgres', <<'SQL'), 1, 0.05, 'load and busy_time agree within 5 %');
 SELECT sum(avg_sessions) * (SELECT extract(epoch FROM clock_timestamp() - stats_reset) * 1000
                             FROM connpool_info())
@@ -284,11 +284,13 @@ sub seen_by
 }
 is( seen_by('watcher'),
 	'holder idle_in_transaction, sleeper timeout',
-	'a member of pg_monitor sees what the sessions of all pools do');
-is(seen_by('app'), 'holder hidden, sleeper timeout', 'another role sees it of its own pools only');
+	'a member of pg_monitor sees the classes of all pools');
+is( seen_by('app'),
+	'holder hidden, sleeper timeout',
+	'another role sees the classes of its own pools only');
 is( seen_by('reader'),
 	'holder hidden, sleeper hidden',
-	'a role without pools sees how busy pools are, but not with what');
+	'a role without pools sees the load of pools, but not its classes');
 
 my $other_series = qr/application="other",class="timeout"/;
 
@@ -317,7 +319,7 @@ connects($node->connstr('postgres') . " user=app application_name=brief_$_") for
 $load = load_of($node);
 ok(!exists $load->{since_reset}{sleeper}, 'the pool of the sleeper is evicted');
 near($load->{since_reset}{'(other)'}{timeout},
-	$sleeping, 0.3, 'what an evicted pool had is in (other)');
+	$sleeping, 0.3, 'the load of an evicted pool is in (other)');
 near(seconds_of('timeout'), $server_seconds, 0.5, 'the counter of the server loses nothing');
 near(metric($port, 'pool_busy_session_seconds_total', $other_series),
 	$other_seconds, 0.5, 'the series "other" does not jump when a pool with a series is evicted');

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The log of waits for locks: which waits it has, how each ended, who was at the root, and what
-# others may see of it. The log of deadlocks. Needs sessions that wait for each other, restarts and
-# a standby.
+# The log of waits for locks has each wait longer than blocked_age, its outcome and its root
+# blocker, and hides the details of other roles. The log of deadlocks has each deadlock. Needs
+# sessions that wait for each other, restarts and a standby.
 # scripts/test: slow, 40 s
 use strict;
 use warnings FATAL => 'all';
@@ -89,12 +89,14 @@ wait_samples($node, 5);
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '1', 'a wait is logged once');
 my $waited = sql($node, 'SELECT waited FROM connpool_lock_log');
 wait_samples($node, 2);
-is(sql($node, "SELECT waited > '$waited' FROM connpool_lock_log"), 't', 'waited grows');
+is(sql($node, "SELECT waited > '$waited' FROM connpool_lock_log"),
+	't', 'waited grows while the wait lasts');
 $holder->query_safe('COMMIT');
 is(outcomes('waiter'), 'granted', 'a wait that got its lock is granted');
 $waited = sql($node, 'SELECT waited FROM connpool_lock_log');
 wait_samples($node, 2);
-is(sql($node, 'SELECT waited FROM connpool_lock_log'), $waited, 'waited stays after the end');
+is(sql($node, 'SELECT waited FROM connpool_lock_log'),
+	$waited, 'waited no longer changes after the wait has ended');
 
 # a session that ends as soon as it has got the lock
 hold(1);
@@ -152,9 +154,9 @@ $holder->query_safe('COMMIT');
 poll_ok(
 	$node,
 	"SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = $late_pid",
-	'the statement goes on');
+	'the statement continues after its wait');
 sql($node, "SELECT pg_cancel_backend($late_pid)");
-is(outcomes('late'), 'granted', 'a statement that is cancelled after its wait was granted it');
+is(outcomes('late'), 'granted', 'a wait is granted although its statement is cancelled later');
 
 my $terminated = session($node, 'terminated');
 my $terminated_pid = $terminated->query_safe('SELECT pg_backend_pid()');
@@ -166,14 +168,14 @@ is(outcomes('terminated'), 'ended', 'a wait whose session was terminated is ende
 $holder->query_safe('COMMIT');
 eval { $terminated->quit };
 
-# errors that the log does not get
+# errors that log_min_messages hides
 sql($node, q{ALTER SYSTEM SET log_min_messages = 'panic'});
 $node->reload;
 hold(5);
 my $hidden = session($node, 'hidden');
 $hidden->query_safe("SET lock_timeout = '1s'");
 $hidden->query('UPDATE t SET v = 1 WHERE i = 5');
-is(outcomes('hidden'), 'cancelled', 'log_min_messages does not hide how a wait ended');
+is(outcomes('hidden'), 'cancelled', 'log_min_messages does not affect the outcome of a wait');
 $holder->query_safe('COMMIT');
 sql($node, 'ALTER SYSTEM RESET log_min_messages');
 $node->reload;
@@ -315,10 +317,10 @@ sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '300ms'});
 $node->reload;
 wait_logged('queue 1');
 $holder->query_safe('COMMIT');
-is(outcomes('queue 1'), 'granted granted', 'blocked_age that falls takes in waits that last');
+is(outcomes('queue 1'), 'granted granted', 'a lower blocked_age logs waits that last already');
 leave($_) foreach @queue;
 
-# --- who is at the root
+# --- root blockers
 sql($node, 'SELECT connpool_reset()');
 my ($middle, $last) = map { session($node, $_) } qw(middle last);
 $holder->query_safe('BEGIN; SELECT pg_advisory_xact_lock(1)');
@@ -395,14 +397,14 @@ SKIP:
 			FROM connpool_lock_log
 			SQL
 		'big|ShareLock|t|t|t|t|t|t',
-		'a root that is no client session has a pid and nothing else');
+		'a root that is no client session has only a pid');
 }
 sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE backend_type = 'autovacuum worker'});
 $node->reload;
 leave($waiter);
 
-# --- what others see
+# --- privileges
 sql($node, 'SELECT connpool_reset()');
 sql($node, <<~'SQL');
 	CREATE ROLE viewer LOGIN;
@@ -421,7 +423,7 @@ my $redacted = <<~'SQL';
 	SQL
 is( sql($node, $redacted, extra_params => [ '-U', 'viewer' ]),
 	'f|f|f||transactionid|t|t|<insufficient privilege>',
-	'a role sees its own side of a wait, and of the other side its names');
+	'a role sees the details of its own side of a wait, but only the names of the other side');
 is( sql($node, $redacted, extra_params => [ '-U', 'watcher' ]),
 	'f|f|f|UPDATE t SET v = $1 WHERE i = $2|transactionid|f|f|UPDATE t SET v = v + $1 WHERE i = $2',
 	'a member of pg_monitor sees both sides');
@@ -443,10 +445,11 @@ is( sql($node,
 		  WHERE backend_type = 'connpool_monitor sampler'}),
 	't',
 	'the sampler is terminated');
-poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'and is restarted');
+poll_ok($node, 'SELECT sampler_running FROM connpool_info()',
+	'the postmaster restarts the sampler');
 wait_samples($node, 3);
 is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
-	'1|0', 'a restarted sampler goes on with the waits that last');
+	'1|0', 'a restarted sampler continues with the waits that last');
 my $rows =
   'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
 my $before = sql($node, $rows);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: PostgreSQL
-# Incidents are recorded while they happen: when they begin and end, what was seen, and the
+# Incidents are recorded while they happen: their start and end, their metrics and counts, and the
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
 # Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
 # minutes and thousands of rows.
@@ -34,7 +34,7 @@ use Wire;
 	my @lines = split /\n/, `$dir/incidents`;
 	is(shift @lines, 'bcererebe..',
 		'an alert less than a minute after the end of an incident resumes it');
-	is(shift @lines, 'bccercceb', 'an incident is on for a minute after the last refusal');
+	is(shift @lines, 'bccercceb', 'an incident lasts for a minute after the last refusal');
 	is(shift @lines, 'bcccer', 'an incident with alerts and refusals ends after both');
 	is( shift @lines,
 		'w.......w...w.w',
@@ -107,7 +107,7 @@ sub start_statement
 	return $session;
 }
 
-# --- nothing happens
+# --- no incident
 my @pool =
   map { my $s = Wire->connect_to($node, 'pool', user => 'app'); $s->query('SELECT 1'); $s } 1 .. 5;
 my $silent = session($node, 'silent');
@@ -165,21 +165,21 @@ is(sql($watcher, <<~"SQL"), 't', 'the sessions of a snapshot are all connections
 	SELECT sum(sessions) BETWEEN 10 AND 12 FROM connpool_incident_sessions WHERE $last
 	SQL
 
-# --- who sees what
+# --- privileges
 is( sql($node, <<~"SQL", extra_params => [ '-U', 'reader' ]),
 		SELECT pid, role, application_name, client_addr, state, wait_event_type, wait_event,
 		       state_age, xact_age, queryid, query, blocks >= 3
 		FROM connpool_incident_sessions WHERE $last LIMIT 1
 		SQL
 	"$pid|$user|holder||||||||<insufficient privilege>|t",
-	'a role without pg_read_all_stats does not see what other sessions did');
+	'a role without pg_read_all_stats does not see the activity of other roles');
 is( sql($node, <<~"SQL", extra_params => [ '-U', 'app' ]),
 		SELECT count(state), count(state) FILTER (WHERE role <> 'app'),
 		       bool_or(queryid IS NOT NULL)
 		FROM connpool_incident_sessions
 		SQL
 	sql($node, q{SELECT count(*), 0, true FROM connpool_incident_sessions WHERE role = 'app'}),
-	'a role sees what its own sessions did');
+	'a role sees the activity of its own sessions');
 
 # --- over HTTP
 my $answer = get($port, '/api/incidents')->{content};
@@ -187,7 +187,7 @@ my ($shown) = @{ JSON::PP->new->decode($answer)->{incidents} };
 is( "$shown->{id} $shown->{status} @{$shown->{metrics}} $shown->{peakBlocked}",
 	'1 CRITICAL blocked_sessions 4',
 	'/api/incidents has the incident');
-is($shown->{endedAt}, undef, '/api/incidents shows no end of an incident that is on');
+is($shown->{endedAt}, undef, '/api/incidents shows no end of an incident in progress');
 is($shown->{timeline}[0]{from} . $shown->{timeline}[-1]{to},
 	'OKCRITICAL', '/api/incidents has the changes of alerts');
 unlike($answer, qr/UPDATE|$pid|waiter/, '/api/incidents has no statement, pid or session');
@@ -206,7 +206,7 @@ is(newest('count(*), max(id)'),
 	'1|1', 'an alert less than a minute after the end continues the incident');
 $waiters[0]->query('SELECT 1/0') foreach 1 .. 4;
 poll_session($watcher, "SELECT failed_queries >= $before + 4 FROM connpool_incidents LIMIT 1");
-pass('an incident counts the statements that fail while it is on');
+pass('an incident counts the statements that fail during it');
 $holder->query_safe('ROLLBACK');
 $waiters[-1]->read_until('Z');
 
@@ -255,7 +255,7 @@ my @many = map {
 $holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 4');
 my $late = start_statement('late', 'UPDATE t SET j = 2 WHERE i = 4', user => 'app');
 poll_session($watcher, 'SELECT count(*) > 0 FROM connpool_incident_sessions');
-is(newest('id'), '2', 'numbers of incidents continue after a reset');
+is(newest('id'), '2', 'the ids of incidents continue after a reset');
 is( sql($watcher, <<~"SQL"), "200|$pid|t|t",
 		SELECT count(pid), (array_agg(pid))[1],
 		       bool_or(pid IS NOT NULL AND application_name = 'busy 1')
@@ -313,9 +313,9 @@ $node->stop('fast');
 is(sprintf('%o', (stat $file)[2] & 0777), '600', 'only the owner can read the file');
 $node->start;
 is(sql($node, 'SELECT id, started_at, message, refused FROM connpool_incidents'),
-	$seen, 'a fast stop keeps an incident that is on');
+	$seen, 'a fast stop keeps an incident in progress');
 is(sql($node, 'SELECT ended_at IS NOT NULL FROM connpool_incidents'),
-	't', 'an incident that was on has ended with its last sample');
+	't', 'a stop ends an incident with its last sample');
 my $kept = sql($node, $all);
 $node->restart;
 is(sql($node, $all), $kept, 'a restart keeps incidents and snapshots');
@@ -333,7 +333,7 @@ foreach my $how ('immediate', 'SIGKILL')
 		SQL
 	my $began = newest('id, started_at, message');
 	my $sessions = sql($watcher, 'SELECT count(*) FROM connpool_incident_sessions');
-	ok(wait_saved(Time::HiRes::time()), "$how: the file is written while an incident is on");
+	ok(wait_saved(Time::HiRes::time()), "$how: the file is written during an incident");
 
 	if ($how eq 'immediate')
 	{
@@ -388,7 +388,7 @@ my $waiting = start_statement('waiter', 'UPDATE t SET j = 2 WHERE i = 5', user =
 poll_ok(
 	$node,
 	"SELECT min(id) > $highest FROM connpool_incidents",
-	'no number is used again after a file was lost');
+	'no id is reused after a file was lost');
 leave($holder);
 $node->stop('fast');
 

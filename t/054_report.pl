@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# Reports name the cause, the guilty pool, the number of victims and the time of incidents that the
-# test produces with real clients: a forgotten transaction, DDL behind a report, a leak to
-# exhaustion, saturated processors, deadlocks and reconnecting clients. Needs many sessions at once.
+# Reports name the cause, the responsible pool, the number of blocked sessions and the time of
+# incidents that the test produces with real clients: a forgotten transaction, DDL behind a report,
+# a leak to exhaustion, saturated processors, deadlocks and reconnecting clients. Needs many
+# sessions at once.
 # scripts/test: slow, 60 s
 use strict;
 use warnings FATAL => 'all';
@@ -69,7 +70,7 @@ sub start
 # --- nothing has happened
 is( sql($watcher, 'SELECT connpool_incident_report()'),
 	'No incident is recorded.',
-	'without an incident the report says so');
+	'without an incident, connpool_incident_report() reports that none is recorded');
 is( sql($watcher, 'SELECT connpool_incident_report(99)'),
 	'Incident 99 is not recorded. connpool_incidents lists the last 50.',
 	'an unknown incident is reported as such');
@@ -79,11 +80,12 @@ like(
 	section($report, 'Who blocked whom'),
 	qr/^No session waited for a lock for longer than blocked_age \(300ms\)\.$/m,
 	'a quiet time has no blockers');
-like(section($report, 'Refused connections'), qr/^None is recorded\.$/m, 'and no refusals');
+like(section($report, 'Refused connections'),
+	qr/^None is recorded\.$/m, 'a quiet time has no refusals');
 like(
 	section($report, 'What to look at next'),
 	qr/^No alert began in this time\.$/m,
-	'and nothing to look at');
+	'a quiet time has no hints');
 
 # --- a lock convoy behind a forgotten transaction
 $since = now();
@@ -111,7 +113,7 @@ like(
 like(
 	section($report, 'Who blocked whom'),
 	qr/^- Pid $pid of "back\\\|office".*\n(?:  - \d of web \(shop in postgres\) waited for \w+ .*\n)+/m,
-	'the tree has the waiters below the session that blocked them');
+	'the tree lists the waiters below the session that blocked them');
 my $tree = section($report, 'Who blocked whom');
 my $total = 0;
 $total += $1 while $tree =~ /^  - (\d+) of web/mg;
@@ -123,19 +125,20 @@ like(
 like(
 	section($report, 'What to look at next'),
 	qr/^- \*\*blocked_sessions\*\*: See connpool_blocked_queries/m,
-	'the hint of the alert says what to look at');
-like(section($report, 'Load'), qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m, 'the load has locks');
+	'the report has the hint of the alert');
+like(section($report, 'Load'),
+	qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m, 'the load includes lock waits');
 
 my $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like($incident, qr/\A# Incident 1: (?:WARNING|CRITICAL)\n/, 'the incident has a report');
-like($incident, qr/^- Metrics that left OK: .*blocked_sessions/m, 'with its metrics');
+like($incident, qr/^- Metrics that left OK: .*blocked_sessions/m, 'the report lists the metrics');
 like(
 	section($incident, 'Connections at the worst moment'),
 	qr/^\| postgres \| shop \| web \| 7 \| 7 \|/m,
 	'at the worst moment the pool has its seven connections');
 is( sql($watcher, 'SELECT connpool_incident_report(1)') =~ s/now, still on.*?time//r,
 	$incident =~ s/now, still on.*?time//r,
-	'an incident is found by its number') if $incident !~ /still on/;
+	'an incident is found by its id') if $incident !~ /still on/;
 
 # --- DDL behind a long report
 $since = now();
@@ -143,7 +146,7 @@ my $reader = start('reports', 'analyst', 'SELECT pg_sleep(3) FROM orders WHERE i
 poll_ok(
 	$node,
 	q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'},
-	'a report runs');
+	'a long report runs');
 my $migration =
   start('deploy', sql($watcher, 'SELECT session_user'), 'ALTER TABLE orders ADD note text');
 poll_ok(
@@ -231,16 +234,20 @@ like(
 	section($report, 'Findings'),
 	qr/^- \*\*3 deadlocks\.\*\* The cancelled statements were of checkout \(shop in postgres\) \(3\)\.$/m,
 	'deadlocks and their pool are a finding');
-like(section($report, 'Deadlocks'), qr/blocked by process \d+/, 'their details are listed');
+like(section($report, 'Deadlocks'),
+	qr/blocked by process \d+/, 'the details of the deadlocks are listed');
 like(section($report, 'Errors'), qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
-	'and their SQLSTATE');
+	'the SQLSTATE of the deadlocks is listed');
 
-# --- who may read it
+# --- privileges
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'reader' ]);
 unlike($report, qr/is left out/, 'a member of pg_monitor sees everything');
 my ($status, undef, $error) =
   $node->psql('postgres', 'SELECT connpool_report(now())', extra_params => [ '-U', 'outsider' ]);
-like($error, qr/permission denied for function connpool_report/, 'other roles may not call it');
+like(
+	$error,
+	qr/permission denied for function connpool_report/,
+	'other roles may not call connpool_report()');
 is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ 'None is recorded'}
 	),
 	't',
@@ -256,6 +263,6 @@ like(
 like(
 	sql($node, 'SELECT connpool_incident_report(1)'),
 	qr/\A# Incident 1:/,
-	'incidents survive a restart');
+	'a report of an incident from before a restart can be requested');
 $node->stop;
 done_testing();

@@ -12,7 +12,7 @@
 
 #define SAMPLE_ENTRY CPM_DICTIONARIES	/* the kind of entry that is in no dictionary */
 
-#define MAX_SEQUENCE (UINT64CONST(1) << 40) /* a server does not live to write so many segments */
+#define MAX_SEQUENCE (UINT64CONST(1) << 40) /* more segments than any server writes */
 
 /* The fixed part of each entry; entries begin at multiples of 8 bytes. */
 typedef struct Entry

@@ -3,7 +3,7 @@
  * history_segment.h
  *		A segment of the session history: a self-contained block of samples.
  *
- * A segment begins with a header. Entries follow, and are only ever appended: samples with their
+ * A segment begins with a header. Writers then append two kinds of entries: samples with their
  * rows, and the dictionary entries to which the rows refer. Each kind of dictionary entry is
  * numbered from 1 in the order of appearance, and precedes its first reference. A sample that does
  * not fit continues in the next segment. So a reader can decode each segment, and each prefix of
@@ -104,7 +104,7 @@ typedef struct CpmSegmentWriter
 	uint32		count[CPM_DICTIONARIES];
 } CpmSegmentWriter;
 
-/* The state of reading one, with the offsets of the dictionary entries read so far */
+/* The state of reading a segment, with the offsets of the dictionary entries read so far */
 typedef struct CpmSegmentReader
 {
 	const char *bytes;
@@ -143,8 +143,8 @@ extern void cpm_segment_init(CpmSegmentWriter *writer, char *bytes, uint64 syste
 							 uint64 sequence);
 
 /*
- * Go on writing to a segment of which the first used bytes are valid. Returns false if they are
- * not. reader is scratch memory.
+ * Continue a segment after its first used bytes. Returns false if these bytes are malformed.
+ * reader is scratch memory.
  */
 extern bool cpm_segment_resume(CpmSegmentWriter *writer, CpmSegmentReader *reader, char *bytes,
 							   uint32 used);
@@ -164,8 +164,8 @@ extern uint16 cpm_segment_add_wait_event(CpmSegmentWriter *writer,
 										 const CpmHistoryWaitEvent *event);
 
 /*
- * Copy what distinguishes an address, at most 17 bytes, into a buffer. Returns false for that of a
- * Unix socket, which needs no entry.
+ * Set key, a buffer of at least 17 bytes, to the length and the bytes of an address. Returns false
+ * for a Unix socket, which needs no entry.
  */
 extern bool cpm_segment_address_key(const SockAddr *address, char *key);
 
@@ -177,14 +177,14 @@ extern void cpm_segment_seal(char *bytes, uint32 used);
 
 /*
  * Return NULL if the header is valid, otherwise the reason why not, a constant that continues the
- * message "file is not used: it ...". The second function also checks the entries of a segment of
- * which size bytes are there, and returns false if they are incomplete or damaged.
+ * message "file is not used: it ...". The second function also verifies the checksum of the
+ * entries. It returns false if the size bytes that were read are incomplete or damaged.
  */
 extern const char *cpm_segment_header_problem(const CpmSegmentHeader *header,
 											  uint64 system_identifier);
 extern bool cpm_segment_is_valid(const char *bytes, size_t size, uint64 system_identifier);
 
-/* The problem of a header whose magic number or checksum is wrong; that of another cluster */
+/* The problem of a header whose fields or checksum are wrong; the problem of a foreign header */
 #define CPM_SEGMENT_DAMAGED "is damaged, or is not one of connpool_monitor"
 #define CPM_SEGMENT_FOREIGN "belongs to another cluster"
 

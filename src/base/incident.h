@@ -35,13 +35,13 @@ typedef struct CpmIncident
 {
 	int64		id;				/* from 1 */
 	TimestampTz started_at;
-	TimestampTz ended_at;		/* 0: still on */
-	uint64		refused;		/* connections refused for want of a slot */
+	TimestampTz ended_at;		/* 0: still in progress */
+	uint64		refused;		/* connections refused because no slot was free */
 	uint64		failed_queries;
 	uint32		status;			/* the worst CpmStatus */
 	uint32		peak_connections;
 	uint32		peak_blocked;	/* the highest value of blocked_sessions */
-	int			snapshots;		/* those that are still kept */
+	int			snapshots;		/* number of its snapshots that are kept */
 	char		message[CPM_INCIDENT_MESSAGE_SIZE]; /* of the first alert or refusal */
 	uint8		order[CPM_METRICS]; /* by CpmMetricId: 1 for the first metric that left OK, 2 for
 									 * the second; 0: stayed OK */
@@ -87,7 +87,7 @@ typedef struct CpmSnapshot
 	int			rows;
 } CpmSnapshot;
 
-/* What rules/incidents keeps between two samples. Times are of the monotonic clock; -1: none. */
+/* The state of rules/incidents between two samples. Times are monotonic; -1: none. */
 typedef struct CpmIncidentState
 {
 	bool		is_on;

@@ -22,10 +22,10 @@ typedef struct CpmLockWait
 	int		   *blockers;		/* distinct pids in ascending order; 0: a prepared transaction */
 } CpmLockWait;
 
-/* Where the pid of the head of a chain is expected: no process in the chain is its head. */
+/* Replaces the pid of a root blocker if the process does not wait, or has no known root. */
 #define CPM_NO_ROOT_BLOCKER (-1)
 
-/* A wait as it stands in the PGPROC of the waiting process. */
+/* A wait, as the PGPROC of the waiting process records it. */
 typedef struct CpmProcWait
 {
 	int			pid;
@@ -36,7 +36,7 @@ typedef struct CpmProcWait
 	LOCKMODE	mode;
 	uintptr_t	lock;			/* address of the LOCK, to identify it; never dereference it */
 	TimestampTz recorded_since; /* as PostgreSQL recorded it; with the pid, identifies the wait */
-	TimestampTz since;			/* the same by the present clock, if that was set back */
+	TimestampTz since;			/* the same, corrected if the clock was set back */
 } CpmProcWait;
 
 #endif							/* CPM_LOCK_WAIT_H */

@@ -3,7 +3,7 @@
  * metric_settings.c
  *		The settings of metrics: thresholds and maxima.
  *
- * They are defined from the catalogue, so that a new metric gets its own.
+ * They are derived from the catalogue, so that each new metric gets its settings.
  */
 #include "postgres.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * processors.h
- *		The number of processors, to compare the load with.
+ *		The number of processors, with which the load is compared.
  */
 #ifndef CPM_PROCESSORS_H
 #define CPM_PROCESSORS_H
@@ -9,8 +9,8 @@
 #include <unistd.h>
 
 /*
- * Return the number of processors that are online, 0 if it is unknown. In a container it is that
- * of the machine: a limit of the container's CPU time does not change it.
+ * Return the number of processors that are online; 0 if it is unknown. In a container, this is the
+ * number of the host, because a limit on the container's CPU time does not change it.
  */
 static inline int
 cpm_online_processors(void)

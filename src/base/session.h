@@ -41,11 +41,11 @@ typedef struct CpmAges
 	int64		slow_statement_us;
 } CpmAges;
 
-/* What a scan of the sessions reads (cpm_backends_scan() in live/backends); each adds to the last. */
+/* How much cpm_backends_scan() (live/backends) reads. Each level includes the previous one. */
 typedef enum CpmScan
 {
-	CPM_SCAN_STATES,			/* what metrics count, and the wait event of active sessions */
-	CPM_SCAN_ACTIVITY,			/* also what each busy session does and for which client */
+	CPM_SCAN_STATES,			/* fields for metrics, and the wait event of active sessions */
+	CPM_SCAN_ACTIVITY,			/* also the statement, wait and client of each busy session */
 	CPM_SCAN_QUERIES			/* all fields of all sessions, and the query text */
 } CpmScan;
 

@@ -3,7 +3,7 @@
  * settings.c
  *		Defines the settings of connpool_monitor.
  *
- * Those of metrics are defined in metric_settings.c, those that are text in text_settings.c.
+ * metric_settings.c defines the settings of metrics, and text_settings.c those that are text.
  *
  * A session may load the library without shared_preload_libraries. PostgreSQL then does not allow
  * PGC_POSTMASTER settings to be defined. They have no effect in such a session, but the

@@ -10,7 +10,7 @@
  * and the length of the run, because most buckets are empty and names are padded with zeros.
  *
  * To save more data, define a CpmFilePart beside the data and add it to the table of parts in
- * workers/stats_file.c. Any change of a part or of the table increases CPM_FILE_FORMAT.
+ * workers/stats_file.c. Increase CPM_FILE_FORMAT with any change of a part or of the table.
  */
 #ifndef CPM_STREAM_H
 #define CPM_STREAM_H
@@ -47,8 +47,8 @@ typedef struct CpmFileField
 #define CPM_BELOW(type, field, limit) {offsetof(type, field), (limit)}
 
 /*
- * A part of the file. Its records are structs without pointers. Padding must be set, because it is
- * written too.
+ * A part of the file. Its records are structs without pointers. Set their padding to zero, because
+ * it is written too.
  *
  * All records of the file are checked before the first one is loaded. So load can rely on "text"
  * and "below", and cannot fail. The postmaster calls save at shutdown and load at startup, while
@@ -75,14 +75,14 @@ typedef struct CpmFilePart
 /* Write bytes unchanged. Like the next three functions, does nothing once sink->error is set. */
 extern void cpm_put_bytes(CpmSink *sink, const void *bytes, Size size);
 
-/* Begin a part; write a record of the size given then; end the part. */
+/* Begin a part with records of record_size; write a record; end the part. */
 extern void cpm_begin_part(CpmSink *sink, const char *name, Size record_size);
 extern void cpm_put(CpmSink *sink, const void *record);
 extern void cpm_end_part(CpmSink *sink);
 
 /*
- * Read the beginning of a part, which fails the source if the name or the size is another one; or
- * read a record. Return false at the end of the part and once source->failed is set.
+ * Read the beginning of a part, or read a record. The beginning fails the source if it has another
+ * name or size. Return false at the end of the part and once source->failed is set.
  */
 extern bool cpm_get_part(CpmSource *source, const char *name, Size record_size);
 extern bool cpm_get(CpmSource *source, void *record, Size record_size);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * text_settings.c
- *		The settings that are text. Those that have a syntax are parsed once, in their check hooks,
- *		because a sample reads them for every session.
+ *		The settings that are text.
+ *
+ * Check hooks parse the settings that have a syntax, because each sample needs the result for
+ * every session.
  */
 #include "postgres.h"
 
@@ -197,7 +199,7 @@ cpm_settings_is_exempt(const char *application_name, const char *role, bool is_t
 	return false;
 }
 
-/* Reject a value with that errdetail. The extra is freed, because PostgreSQL would not do so. */
+/* Reject a value with the given errdetail. Frees the extra, which PostgreSQL would not free. */
 static bool
 reject_value(void **extra, const char *problem)
 {

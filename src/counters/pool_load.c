@@ -77,7 +77,7 @@ cpm_pool_load_attach(void *memory, bool is_new)
 	memset(table, 0, cpm_pool_load_size());
 	pg_atomic_init_u32(&table->epoch, 1);
 	cpm_seqlock_init(&table->lock);
-	/* start so late that bucket 0 is older than any window */
+	/* begin at a time at which bucket 0 is older than any window */
 	set_clock(CPM_HOUR_LOAD_BUCKETS * HOUR_BUCKET_US);
 }
 

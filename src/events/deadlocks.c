@@ -3,7 +3,7 @@
  * deadlocks.c
  *		Statements of client sessions that failed because of a deadlock.
  *
- * The session whose statement fails writes them from the log hook, so all counts are atomics, and
+ * The session whose statement fails records it in the log hook, so all counts are atomics, and
  * the log is a ring without locks (base/ring). A database claims an entry by compare-and-exchange
  * of its OID and keeps it until a reset. If all are taken, the last entry counts further ones.
  *

@@ -37,10 +37,10 @@ extern void cpm_deadlocks_attach(void *memory, bool is_new);
 extern void cpm_deadlocks_add(const CpmDeadlock *deadlock, const char *database_name);
 
 /*
- * Copy the name of a database and return its deadlocks since the last reset, by an index from 0 to
- * CPM_DEADLOCK_DATABASES inclusive. If it has none, the name may be that of any database, or
- * empty. Two entries can have the same name, for example if a database was dropped and created
- * again. Any process; takes no lock.
+ * Copy the name of the database at an index from 0 to CPM_DEADLOCK_DATABASES inclusive, and return
+ * its number of deadlocks since the last reset. If that is 0, the name may be that of any
+ * database, or empty. Two entries can have the same name, for example if a database was dropped
+ * and created again. Any process; takes no lock.
  */
 extern uint64 cpm_deadlocks_get(int index, char *database_name);
 

@@ -22,7 +22,7 @@
 
 typedef struct LockLog
 {
-	pg_atomic_uint64 waits;		/* these two are written by the sampler */
+	pg_atomic_uint64 waits;		/* the sampler writes these two */
 	pg_atomic_uint64 waited_us;
 	pg_atomic_uint64 waits_baseline;	/* values at the last reset, which writes them */
 	pg_atomic_uint64 waited_us_baseline;
@@ -84,8 +84,8 @@ cpm_lock_log_attach(void *memory, bool is_new)
 }
 
 /*
- * Count the time until "at", and return what the entry in the log should now hold. The time never
- * falls, even if the clock was set back.
+ * Count the time until "at", and return the new progress of the entry in the log. The time never
+ * decreases, even if the clock was set back.
  */
 static uint64
 advance(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)

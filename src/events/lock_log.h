@@ -69,7 +69,7 @@ typedef struct CpmOpenWait
 	TimestampTz recorded_since; /* with the pid, identifies the wait */
 	TimestampTz since;
 	uint64		ticket;			/* of its entry in the log */
-	int64		counted_us;		/* how much of it has been counted */
+	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* in which it was last observed */
 } CpmOpenWait;
 
@@ -77,9 +77,9 @@ extern Size cpm_lock_log_size(void);
 extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
- * Process a sample: begin the round; pass each wait that PostgreSQL shows now, which returns true
- * if the wait is open; end those open waits that were not passed; and open further ones. The
- * sampler only; takes no lock and allocates no memory.
+ * Process a sample: begin the round; observe each present wait, which returns true if it is open
+ * in the log; end the open waits that were not observed; open new ones. The sampler only; takes no
+ * lock and allocates no memory.
  *
  * find_end returns the outcome of a wait that is over, and may lower *ended_at, which is the time
  * of the round. The caller of cpm_lock_log_open() sets the pid and both times of the wait, and all
@@ -112,8 +112,8 @@ extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 extern void cpm_lock_log_reset(void);
 
 /*
- * A wait that had not ended when the file was saved is loaded as ended, because its session did not
- * survive.
+ * A wait that had not ended when the file was saved is loaded as ended, because its session did
+ * not survive.
  */
 extern const CpmFilePart cpm_lock_wait_counts_part;
 extern const CpmFilePart cpm_lock_log_part;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.c
- *		The history of one metric as a JSON document for a chart, and what other documents need to
- *		show a history.
+ *		The history of one metric as a JSON document for a chart, and functions for the history
+ *		in other documents.
  *
  * The time is divided into at most MAX_POINTS steps, because a chart cannot show more. The points
  * of one step are merged into the mean of their means and the worst of their worst values.

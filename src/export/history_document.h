@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_document.h
- *		The history of one metric as a JSON document for a chart, and what other documents need to
- *		show a history.
+ *		The history of one metric as a JSON document for a chart, and functions for the history
+ *		in other documents.
  */
 #ifndef CPM_HISTORY_DOCUMENT_H
 #define CPM_HISTORY_DOCUMENT_H

@@ -3,7 +3,8 @@
  * load_document.c
  *		The load by wait class as a JSON document: of the server, of pools, and over time.
  *
- * Lists the pools with the highest load of the last minute, or of the last hour if that is equal.
+ * Lists the pools with the highest load of the last minute; if that is equal, those with the
+ * highest load of the last hour.
  */
 #include "postgres.h"
 

@@ -28,7 +28,7 @@
 
 #define MIN_COLUMNS 8			/* a chart with long labels exceeds its width instead */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
-#define BEYOND 4				/* a line may be beyond the chart above so many times its values */
+#define BEYOND 4				/* omit a line that exceeds this multiple of all values */
 
 #define EIGHTHS 8
 

@@ -5,7 +5,8 @@
  *		connpool_incident_sessions: the snapshots of sessions that were taken during them.
  *
  * Databases and roles are recorded by OID. Their names are looked up when a row is shown, so they
- * are NULL if the object has been dropped since, and the privileges are those of the role.
+ * are NULL if the object has been dropped since. The caller sees the details of sessions of roles
+ * whose privileges it has.
  */
 #include "postgres.h"
 
@@ -112,7 +113,7 @@ name_or_null(const char *name)
 	return name[0] != '\0' ? name : NULL;
 }
 
-/* Add client_addr to query of a session that the caller may see. */
+/* Add the columns from client_addr to query for a session that the caller may see. */
 static void
 add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *session)
 {
@@ -132,7 +133,7 @@ add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *ses
 									  session->queryid), session->database);
 }
 
-/* Add client_addr to query of a group, or of a session that the caller may not see. */
+/* Add the same columns for a group, or for a session that the caller may not see. */
 static void
 add_no_activity(CpmRow *row, const CpmSnapshotRow *session, bool is_visible)
 {

@@ -65,7 +65,7 @@ request_texts_of_wait(const void *entry, void *arg)
 							wait->root.queryid);
 }
 
-/* Add the columns of the root blocker. A process that is no client session has only a pid. */
+/* Add the columns of the root blocker. For a process that is no client session, only the pid. */
 static void
 add_root(LogListing *listing, const CpmLockParty *root)
 {

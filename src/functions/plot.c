@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * plot.c
- *		Charts in the terminal. connpool_plot(): the history of a metric. connpool_load_plot():
- *		that of the load.
+ *		Charts in the terminal.
+ *		connpool_plot(): the history of a metric.
+ *		connpool_load_plot(): the history of the load.
  *
  * Each bar of a metric is solid up to the lower of its mean and its worst value, and shaded from
  * there up to the higher one.

@@ -47,7 +47,7 @@ extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);
 
-/* Visit the load in the same way. */
+/* Visit the points of the load of the whole server; arguments are those of cpm_series_scan(). */
 extern void cpm_series_scan_load(CpmRollup rollup, int sample_ms, TimestampTz since,
 								 TimestampTz until, CpmLoadPointVisitor visit, void *arg);
 

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session_history_view.c
- *		connpool_session_history(): the busy sessions of each sample. connpool_load(): how
- *		many sessions were busy on average, by what they did.
+ *		connpool_session_history(): the busy sessions of each sample.
+ *		connpool_load(): the average number of busy sessions, by pool, wait and statement.
  *
  * Both decode the segments of the session history one at a time, so their memory is bounded by the
- * result. connpool_load() first adds up the rows of a segment by their references, and then adds
- * these sums, which are few, to the result.
+ * result. connpool_load() first sums the rows of a segment by their references, and then adds
+ * these few sums to the result.
  *
- * A sample stands for the time since the previous one, but for two intervals at most, so a time
- * without samples (the server was down) counts as not observed rather than as idle.
+ * A sample represents the time since the previous one, but at most two intervals, so a time
+ * without samples (the server was down) counts as unobserved rather than as idle.
  *
- * The caller sees of the sessions of other roles what pg_stat_activity shows: that they exist.
+ * Like pg_stat_activity, both hide the activity of sessions that the caller may not see.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@
 PG_FUNCTION_INFO_V1(connpool_session_history_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_1_0);
 
-/* What both functions need to read the history */
+/* The state of reading the history, for both functions */
 typedef struct HistoryReading
 {
 	TimestampTz since;
@@ -245,7 +245,7 @@ connpool_session_history_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* What sessions did; hashed as bytes, without padding. */
+/* A pool, wait and statement; hashed as bytes, without padding. */
 typedef struct LoadKey
 {
 	CpmPoolName pool;
@@ -283,12 +283,12 @@ typedef struct LoadReading
 	HTAB	   *loads;			/* of Load */
 	SegmentLoad *of_segment;	/* SEGMENT_LOADS of them, by hash of their references */
 	TimestampTz previous_at;	/* of the previous sample; 0: none */
-	int64		sample_us;		/* the time that the present sample stands for */
+	int64		sample_us;		/* the time that the present sample represents */
 	int64		observed_us;	/* in the requested span */
 	int64		busy_us;		/* of all loads */
 } LoadReading;
 
-/* Pack all that distinguishes the load of a row within its segment into one word. */
+/* Pack the references that identify the load of a row within its segment into one word. */
 static inline uint64
 pack_references(const CpmHistoryRow *recorded)
 {
@@ -314,7 +314,7 @@ add_row_load(LoadReading *load, const CpmHistoryRow *recorded)
 	load->of_segment[place].busy_us += load->sample_us;
 }
 
-/* Set the time that the sample stands for, and add it to the observed time. */
+/* Set the time that the sample represents, and add it to the observed time. */
 static void
 observe_sample(LoadReading *load, const CpmHistorySample *sample)
 {

@@ -3,16 +3,16 @@
  * lock_roots.c
  *		Finds the root blocker of each process that waits for a heavyweight lock, at each sample.
  *
- * pg_blocking_pids() for each waiter, as in live/lock_waits, takes the square of a queue's length.
- * But processes that wait for the same lock stand in one queue, behind the same holders. So the
- * blockers are looked up only for the process that has waited longest in each queue, and its root
- * is taken for the root of them all. Where a lock has several holders in different modes, a later
- * process of the queue may have further roots.
+ * Calling pg_blocking_pids() for each waiter, as live/lock_waits does, takes time proportional to
+ * the square of a queue's length. But all processes that wait for a lock are in one queue behind
+ * the same holders. So the blockers are looked up only for the process that has waited longest in
+ * each queue, and its root is used for all of them. If holders of a lock have different modes, a
+ * later process of the queue may have other roots as well.
  *
- * The result for a queue is kept as long as the same process waits longest. Meanwhile only one of
- * several direct blockers can release the lock, or join them. So four results are renewed at each
- * sample, the oldest first: a result is at most as many samples old as a quarter of the number of
- * queues. Whether a blocker waits itself is determined anew at each sample.
+ * The result for a queue is kept while the same process waits longest. Meanwhile its direct
+ * blockers change only if one of several releases the lock, or another process acquires it too. So
+ * each sample renews the four oldest results: with n queues, a result is at most n / 4 samples
+ * old. Which blockers wait themselves is determined anew at each sample.
  */
 #include "postgres.h"
 
@@ -37,7 +37,7 @@ typedef struct Queue
 {
 	uintptr_t	lock;			/* address of the LOCK */
 	int			first_pid;		/* of the process that has waited longest */
-	TimestampTz first_recorded_since;	/* these four are those of its wait */
+	TimestampTz first_recorded_since;	/* of its wait, as is first_since */
 	TimestampTz first_since;
 	int			clients;		/* client sessions in the queue */
 
@@ -132,7 +132,7 @@ compare_leader_to_wait(const void *key, const void *element)
 	return COMPARE(*(const int *) key, ((const Wait *) element)->proc.leader_pid);
 }
 
-/* Begin a queue with its first process, with the result of an earlier lookup for that process. */
+/* Begin a queue with its first process, and copy the last result of a lookup for that process. */
 static void
 begin_queue(const CpmProcWait *first)
 {
@@ -177,7 +177,7 @@ schedule(int queue)
 	scheduled[scheduled_count++] = queue;
 }
 
-/* Find out which blockers of a queue wait themselves, and schedule the queues where they do. */
+/* Find the blockers of a queue that wait themselves, and schedule the queues that they are in. */
 static void
 follow_blockers(Queue *queue)
 {
@@ -213,7 +213,7 @@ schedule_old_queues(int64 min_age_us)
 			follow_blockers(&queues[i]);
 }
 
-/* Set which lock the queue waits for, and a prepared transaction that holds it. */
+/* Set the lock for which the queue waits, and a prepared transaction that holds it. */
 static void
 read_lock(Queue *queue)
 {
@@ -245,7 +245,7 @@ read_blockers(Queue *queue)
 	memcpy(queue->blocker, pids, queue->blocker_count * sizeof(int));
 }
 
-/* Look up a queue's lock and blockers. Leaves garbage of some 100 kB in the current context. */
+/* Look up a queue's lock and blockers. Leaves about 100 kB of garbage in the current context. */
 static void
 look_up(Queue *queue)
 {
@@ -301,7 +301,7 @@ look_up_queues(void)
 	MemoryContextDelete(scratch);
 }
 
-/* Take over a root that is lower than the queue's present one; returns true if it was. */
+/* Set the queue's root if the pid is lower than the present one; returns true if it changed. */
 static bool
 lower_root(Queue *queue, int pid, int root_queue)
 {

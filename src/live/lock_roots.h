@@ -24,15 +24,16 @@ typedef struct CpmLockRoot
 								 * in the chain wait, or it has not been found yet */
 	Oid			prepared_database;	/* if pid is 0; InvalidOid if the transaction ended meanwhile */
 	Oid			prepared_owner;
-	LOCKTAG		lock;			/* that the waiting process waits for */
+	LOCKTAG		lock;			/* for which the process waits */
 } CpmLockRoot;
 
 /*
  * Read all waits, and find their root blockers. Looks up the blockers of a lock only if a process
- * has waited for it for at least min_age_us, or waits for it and blocks such a process, and at each
- * call for at most 36 locks. For each of these, takes ProcArrayLock and all partition locks of the
- * lock table in shared mode, twice. If nobody waits, reads one word of each PGPROC and takes no
- * lock. Keeps memory in proportion to max_connections; fails only if there is none.
+ * has waited for it for at least min_age_us, or waits for it and blocks such a process, and at
+ * each call for at most 36 locks. For each of these, takes ProcArrayLock and all partition locks
+ * of the lock table in shared mode, twice. If nobody waits, reads one word of each PGPROC and
+ * takes no lock. Keeps memory in proportion to max_connections. Raises an error only if memory
+ * runs out.
  */
 extern void cpm_lock_roots_update(int64 min_age_us);
 
@@ -50,9 +51,9 @@ extern int	cpm_lock_roots_waits(void);
 extern const CpmProcWait *cpm_lock_roots_wait(int index);
 
 /*
- * Set the root blocker of a wait and the lock that it waits for. In a deadlock, whose processes all
- * wait, the root is a process that blocks the wait directly. Returns false if the blockers of the
- * lock have not been found; then the pid is CPM_NO_ROOT_BLOCKER and the lock is zero.
+ * Set the root blocker of a wait and the lock that it waits for. In a deadlock, whose processes
+ * all wait, the root is a process that blocks the wait directly. Returns false if the blockers of
+ * the lock have not been found; then the pid is CPM_NO_ROOT_BLOCKER and the lock is zero.
  */
 extern bool cpm_lock_roots_describe(int index, CpmLockRoot *root);
 

@@ -3,12 +3,13 @@
  * incidents.c
  *		Decides when an incident begins and ends, and when to take a snapshot of it.
  *
- * An incident is on while an alert is not OK, and for a minute after each refusal for want of a
- * slot. If the next one would begin less than a minute after it ended, it resumes instead. Times
- * are those of the monotonic clock, so setting the system clock has no effect.
+ * An incident lasts while an alert is not OK, and for a minute after each connection that was
+ * refused because no slot was free. If another incident would begin less than a minute after it
+ * ended, it resumes instead. Times are monotonic, so setting the system clock has no effect.
  *
  * A snapshot costs more than a sample. So while an incident gets worse, snapshots of its worst
- * moment may take a hundredth of the time, or one in ten seconds if that is more.
+ * moment take at most a hundredth of the time or, if they are expensive, one is taken every ten
+ * seconds.
  */
 #include "postgres.h"
 

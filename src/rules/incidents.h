@@ -14,7 +14,7 @@ typedef enum CpmIncidentStep
 {
 	CPM_INCIDENT_NONE,
 	CPM_INCIDENT_BEGINS,
-	CPM_INCIDENT_RESUMES,		/* the last one is on again, because it has just ended */
+	CPM_INCIDENT_RESUMES,		/* the last one continues, because it has just ended */
 	CPM_INCIDENT_CONTINUES,
 	CPM_INCIDENT_ENDS
 } CpmIncidentStep;
@@ -24,16 +24,16 @@ extern void cpm_incident_state_init(CpmIncidentState *state);
 
 /*
  * Advance the state by one sample. has_alert: the status of some alert is not OK. has_refusal: a
- * connection was refused for want of a slot since the previous sample. Changes only *state.
+ * connection was refused since the previous sample because no slot was free. Changes only *state.
  */
 extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert,
 										 bool has_refusal, int64 now_us);
 
 /*
  * Return true if the sample is clearly worse than those of which the incident has snapshots: more
- * sessions are blocked, or as many are and more are busy. Returns false after a snapshot until a
- * pause has passed. The caller takes a snapshot and calls the second function with the time that
- * it took, also for snapshots taken for another reason.
+ * sessions are blocked, or equally many are blocked and the number of busy ones is more than a
+ * tenth higher. Returns false until a pause after the last snapshot has passed. After each
+ * snapshot, whatever its reason, the caller calls the second function with the time that it took.
  */
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);

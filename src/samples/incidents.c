@@ -7,9 +7,9 @@
  * snapshots: readers copy them whole and retry if the sampler changed them meanwhile, so they
  * never see half a snapshot.
  *
- * The rows of all snapshots are in one array without gaps. To remove a snapshot moves the rows
- * behind it, up to 2 MB. That happens only before a snapshot is added, and avoids the fragments
- * that snapshots of different sizes, replaced now and then, would leave.
+ * The rows of all snapshots are in one array without gaps. Removing a snapshot moves the rows
+ * behind it, up to 2 MB. This is rare, because it happens only when a snapshot or an incident is
+ * added or after a reset, and it avoids fragmentation by snapshots of different sizes.
  *
  * A reset stores the id up to which incidents are hidden. Readers leave these out at once, and the
  * sampler removes them at its next sample.
@@ -28,8 +28,8 @@ typedef struct IncidentArea
 	uint64		first_id;		/* of the first incident since the server started */
 	pg_atomic_uint64 hidden_id; /* hides incidents up to that id; a reset writes it */
 	CpmIncidentProgress progress;	/* only the sampler reads and writes it */
-	pg_atomic_uint32 is_unsaved;	/* changed since the last save; the sampler and resets set it,
-									 * the saver clears it */
+	pg_atomic_uint32 is_unsaved;	/* changed since the last save; the sampler, resets and failed
+									 * saves set it, the saver clears it */
 	CpmSeqlock	lock;			/* guards contents */
 	CpmIncidents contents;		/* the sampler writes */
 } IncidentArea;
@@ -160,7 +160,7 @@ void
 cpm_incidents_begin(CpmIncident *incident)
 {
 	incident->id = (int64) pg_atomic_read_u64(&area->last_id) + 1;
-	/* first, so that the saver never writes an incident with the previous last_id */
+	/* set last_id first, so that the saver never writes an incident with a lower last_id */
 	pg_atomic_write_u64(&area->last_id, (uint64) incident->id);
 	write_begin();
 	if (area->contents.incidents == CPM_INCIDENTS_KEPT)
@@ -203,7 +203,7 @@ cpm_incidents_have_room(bool is_worst)
 {
 	int			worst = find_worst();
 
-	/* one is reserved for the worst moment, which may be yet to come */
+	/* reserve room for the worst moment, which may still be ahead */
 	return is_worst ? worst >= 0 || newest_incident()->snapshots < CPM_INCIDENT_SNAPSHOTS :
 		newest_incident()->snapshots - (worst >= 0) < CPM_INCIDENT_SNAPSHOTS - 1;
 }
@@ -343,7 +343,7 @@ save_incidents(CpmSink *sink)
 	{
 		CpmIncident *incident = &saved->incident[i];
 
-		/* one that is on will have ended with this sample before the file is loaded */
+		/* an incident in progress will have ended with this sample when the file is loaded */
 		if (incident->ended_at == 0)
 			incident->ended_at = saved->last_sample;
 		cpm_put(sink, incident);

@@ -15,7 +15,7 @@
  */
 typedef struct CpmIncidents
 {
-	TimestampTz last_sample;	/* in which an incident was on; 0: none */
+	TimestampTz last_sample;	/* the last one during an incident; 0: none */
 	int			incidents;
 	int			snapshots;
 	int			rows;
@@ -40,15 +40,15 @@ extern Size cpm_incidents_size(void);
 extern void cpm_incidents_attach(void *memory, bool is_new);
 
 /*
- * The sampler only, up to the next comment; none can fail. Return its state; remove the incidents
- * that were reset, and return true if there were any; return the newest incident, NULL if there is
- * none.
+ * Return the sampler's state; remove the incidents that were reset, and return true if there were
+ * any; return the newest incident, or NULL if there is none. The sampler only, like the functions
+ * up to cpm_incidents_add_snapshot(). None of them can fail.
  */
 extern CpmIncidentProgress *cpm_incidents_progress(void);
 extern bool cpm_incidents_remove_reset(void);
 extern const CpmIncident *cpm_incidents_newest(void);
 
-/* Add an incident, whose id this sets. Drops the oldest one if there are CPM_INCIDENTS_KEPT. */
+/* Add an incident, and set its id. Drops the oldest one if there are CPM_INCIDENTS_KEPT. */
 extern void cpm_incidents_begin(CpmIncident *incident);
 
 /* Replace the newest incident, except for its number of snapshots. "at" is the sample's time. */
@@ -66,21 +66,22 @@ extern void cpm_incidents_add_snapshot(TimestampTz at, bool is_worst, const CpmS
 									   int rows);
 
 /*
- * Return a palloc'd copy, without snapshots unless requested, or NULL if the sampler has been
- * stopped in the middle of a change. Any process, if the library is preloaded; takes no lock.
+ * Return a palloc'd copy, without snapshots unless requested; NULL if the sampler was stopped in
+ * the middle of a change. Any process, if the library is preloaded; takes no lock.
  */
 extern CpmIncidents *cpm_incidents_read(bool with_snapshots);
 
 /* Return how many incidents have begun since the server started. Any process; takes no lock. */
 extern uint64 cpm_incidents_begun(void);
 
-/* Hide all present incidents. The next one gets a higher id all the same. Any process. */
+/* Hide all present incidents. Does not reuse their ids. Any process. */
 extern void cpm_incidents_reset(void);
 
 /*
- * The parts of the file of incidents. Call cpm_incidents_save_begin() before the file is written,
- * and only if it returns true: there are changes since the last save, and they can be read. Call
- * cpm_incidents_save_end() afterwards. The saver only, or the postmaster at shutdown.
+ * The parts of the file of incidents. Before you write the file, call cpm_incidents_save_begin().
+ * It returns false, and the file must not be written, if nothing has changed since the last save
+ * or the incidents cannot be read. After a write, call cpm_incidents_save_end(). The saver only,
+ * or the postmaster at shutdown.
  */
 extern const CpmFilePart cpm_incidents_part;
 extern const CpmFilePart cpm_incident_changes_part;
@@ -90,15 +91,14 @@ extern bool cpm_incidents_save_begin(void);
 extern void cpm_incidents_save_end(bool is_saved);
 
 /*
- * The part with the id of the newest incident, which needs no copy. It is in both files, so that
- * no id is used again if one of them is lost.
+ * The part with the id of the newest incident, which can be saved at any time. The statistics file
+ * and the file of incidents both have it, so that no id is reused if one of them is lost.
  */
 extern const CpmFilePart cpm_incident_id_part;
 
 /*
- * Complete what was loaded: count the snapshots of each incident. skip_id leaves out an id,
- * because the server crashed and the last incident may not have been saved. Postmaster only, at
- * startup.
+ * Count the snapshots of each incident that was loaded. If skip_id, leave out an id, because the
+ * server crashed and its last incident may not have been saved. Postmaster only, at startup.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

@@ -283,7 +283,7 @@ cpm_rollups_reset(void)
 	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
 }
 
-/* Where a visited row is saved to. */
+/* The destination of a visited row. */
 typedef struct RollupSave
 {
 	CpmSink    *sink;

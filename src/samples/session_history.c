@@ -4,17 +4,17 @@
  *		The session history: its newest segments in shared memory, and an index of the
  *		segments in its file.
  *
- * Segment n is in a ring in shared memory, at n modulo the number of segments. The sampler alone
+ * Segment n is in a ring in shared memory, at n modulo the number of segments. Only the sampler
  * appends to the newest one, and makes a sample visible by advancing "end". A reader copies the
  * part of a segment that precedes the end, and discards the copy if the segment's number has
  * changed meanwhile. So the sampler waits for no reader, nor for the saver: it overwrites the
  * oldest segment, and counts its samples as lost if the saver has not saved them.
  *
  * The saver (workers/history_file) copies segments to the file and records in the index which
- * segment each slot of the file has, so that readers open only those that they need. The index has
- * no lock. A reader that finds an entry in the middle of a change reads a segment in vain, or
- * misses one that the saver is writing: that one is still in the ring, or is the oldest of all,
- * which is being overwritten.
+ * segment each slot of the file has, so that readers read only the segments that they need. The
+ * index has no lock. A reader that finds an entry in the middle of a change may read a segment
+ * unnecessarily. It may also miss the segment that the saver is writing, which is still in the
+ * ring, or the oldest segment, which the saver is overwriting.
  */
 #include "postgres.h"
 
@@ -34,7 +34,7 @@
 /* Bytes that a sample needs for each session: its row, and its part of the dictionaries. */
 #define BYTES_PER_SESSION 128
 
-/* How many samples of a server whose sessions are all busy fit into the ring, at least */
+/* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
 
 /* "end" is a segment's number, shifted by this, plus the bytes in use. */
@@ -55,7 +55,8 @@ typedef struct SessionHistory
 	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
 	pg_atomic_uint64 saved;		/* segments with lower numbers are saved; the saver writes it */
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
-	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: reported; the postmaster sets it */
+	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: none to report; the postmaster sets
+								 * it, and the saver clears it */
 } SessionHistory;
 
 static SessionHistory *history;
@@ -326,7 +327,7 @@ find_slot(uint64 sequence)
 	return -1;
 }
 
-/* List the segments to visit, in their order; some may be listed twice. */
+/* List the segments to visit, oldest first; some may be listed twice. */
 static Candidate *
 list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *count)
 {
@@ -354,7 +355,7 @@ list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *coun
 	return list;
 }
 
-/* Read a segment of the file; returns the bytes in use, 0 if that segment is not there. */
+/* Read a segment of the file; returns the bytes in use, or 0 if the slot has no such segment. */
 static uint32
 read_slot(int file, int slot, uint64 sequence, char *buffer)
 {

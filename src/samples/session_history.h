@@ -26,23 +26,23 @@ typedef struct CpmHistoryEnd
 } CpmHistoryEnd;
 
 /*
- * Return the present end. All that precedes it is complete: a reader that ignores what follows
- * never sees a part of a sample. Any process; takes no lock.
+ * Return the present end. All samples before it are complete, so a reader that ignores the bytes
+ * after it never sees a part of a sample. Any process; takes no lock.
  */
 extern CpmHistoryEnd cpm_session_history_end(void);
 
 /*
- * Return the memory of the newest segment, or begin the next one and return its memory. Publish
- * the end after a complete sample; a segment that is not the newest must be complete before. The
- * sampler only; none of them can fail.
+ * Return the memory of the newest segment; begin the next segment and return its memory; publish
+ * the end after a complete sample. Complete the previous segment before the next one is published.
+ * The sampler only; none of them can fail.
  */
 extern char *cpm_session_history_newest(void);
 extern char *cpm_session_history_next(uint64 sequence);
 extern void cpm_session_history_publish(CpmHistoryEnd end);
 
 /*
- * Set the first segment after a start of the server: a copy of one from the file, or if bytes is
- * NULL an empty one. The postmaster only.
+ * Set the first segment after a start of the server: a copy of a segment from the file or, if
+ * bytes is NULL, an empty one. The postmaster only.
  */
 extern void cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used);
 
@@ -58,8 +58,8 @@ extern uint64 cpm_session_history_visible_from(void);
 
 /*
  * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file. sequence is 0 in a
- * free slot. The saver only sets entries, and the postmaster at startup. Any process reads them
- * without a lock, so it must validate what it then reads from the file.
+ * free slot. Only the saver sets entries, and the postmaster at startup. Any process reads them
+ * without a lock, so it must validate the segment that it then reads from the file.
  */
 typedef struct CpmHistorySlot
 {
@@ -73,24 +73,27 @@ extern CpmHistorySlot cpm_history_slot(int slot);
 extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
 
 /*
- * All segments with lower numbers have been saved. Only the saver sets it. The sampler counts the
- * samples of segments that it overwrites before; the second function returns their number.
+ * Set and return the number below which all segments have been saved; only the saver sets it. The
+ * third function returns the number of samples that the sampler overwrote before they were saved.
  */
 extern void cpm_session_history_set_saved(uint64 before);
 extern uint64 cpm_session_history_saved(void);
 extern uint64 cpm_session_history_lost(void);
 
-/* Record the number of damaged segments found at startup, and take it, once. */
+/*
+ * Record the number of damaged segments found at startup. The second function returns it once, and
+ * returns false when called again.
+ */
 extern void cpm_session_history_set_damaged(int segments);
 extern bool cpm_session_history_take_damaged(int *segments);
 
 typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
 
 /*
- * Visit each segment that may have samples from since to until, in their order, from the file and
- * from shared memory. Each is validated, and left out if it is damaged. The bytes are valid during
- * the call only. Checks for interrupts, allocates memory for one segment and the index, and raises
- * an error if the file exists and cannot be opened. Any backend in a transaction.
+ * Visit each segment that may have samples from since to until, oldest first, in the file and in
+ * shared memory. Skips segments of the file that are damaged. The bytes are valid during the call
+ * only. Checks for interrupts, allocates memory for one segment and the index, and raises an error
+ * if the file exists and cannot be opened. Any backend in a transaction.
  */
 extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);

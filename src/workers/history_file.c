@@ -5,10 +5,10 @@
  *
  * The file is an array of slots of CPM_SEGMENT_SIZE bytes. Each holds a segment, in any order. A
  * new segment goes to a free slot, or replaces the oldest one, so the file grows up to
- * session_history_size and no further. Nothing is preallocated: a full disk fails a save, which is
- * reported and retried, and the rest of the file stays valid.
+ * session_history_size and no further. Nothing is preallocated: if the disk is full, a save fails,
+ * is reported and retried, and the rest of the file stays valid.
  *
- * The newest segment is saved before it is complete, and then again with what was added. The
+ * The newest segment is saved before it is complete, and later again with its new entries. The
  * entries are written before the header, whose checksum covers them, so a process that ends
  * between the two leaves the previous state valid. Like the statistics file, it is not synced.
  *
@@ -36,7 +36,7 @@
 
 #define UNUSABLE_NAME CPM_HISTORY_FILE ".unusable"
 
-/* A file with more slots is not ours: the largest session_history_size has 262,144. */
+/* A file with more slots is not ours, because the largest session_history_size has 262,144. */
 #define MAX_SLOTS (1024 * 1024)
 
 /* A valid header that was found at startup */
@@ -107,7 +107,7 @@ choose_slot(uint64 sequence, bool *is_there)
 	return chosen;
 }
 
-/* Free a slot, in the file too, so that its segment does not come back after a restart. */
+/* Free a slot, also in the file, so that its segment does not reappear after a restart. */
 static bool
 clear_slot(int file, int slot)
 {
@@ -320,8 +320,8 @@ move_segment(int file, int from, int to)
 }
 
 /*
- * Enter the newest segments into the index. If the setting was reduced, move those that are beyond
- * the new end of the file to slots that hold older ones, and cut the file off.
+ * Enter the newest segments into the index. If session_history_size was reduced, move those beyond
+ * the new end of the file to the slots of older segments, and truncate the file.
  */
 static void
 fill_index(int file, int slots_in_file, const Found *found, int count)
@@ -426,7 +426,7 @@ load_history(void)
 
 	if (stat(CPM_HISTORY_FILE, &found) != 0 && errno == ENOENT)
 		problem = NULL;
-	/* Open only a regular file, because to open a pipe would wait for a writer. */
+	/* Open only a regular file, because opening a pipe would wait for a writer. */
 	else if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
 	else if ((file = OpenTransientFile(CPM_HISTORY_FILE, O_RDWR | PG_BINARY)) < 0)

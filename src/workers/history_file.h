@@ -22,8 +22,8 @@ extern void cpm_history_file_install(void);
 extern bool cpm_history_file_save(bool is_all, char *error, size_t size);
 
 /*
- * Read the whole file once after a start of the server, leave out damaged segments and log a
- * warning if there are any. The saver only.
+ * Validate the whole file once after a start of the server: remove damaged segments from the
+ * index, and log a warning if there are any. The saver only.
  */
 extern void cpm_history_file_check(void);
 

@@ -4,14 +4,15 @@
  *		Records incidents from the alerts, refusals and samples of each round.
  *
  * rules/incidents decides when an incident begins and ends, samples/incidents keeps it, and this
- * file fills it in. While no incident is on, a round only compares the alerts with those of the
+ * file fills it in. Outside an incident, a round only compares the alerts with those of the
  * previous round.
  *
- * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. One
- * costs more than a sample, and reads pg_locks if sessions wait, so their number is limited.
+ * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. A
+ * snapshot costs more than a sample, and reads the lock table if sessions wait, so their number is
+ * limited.
  *
  * The saver writes incidents to their file. The sampler wakes it when an incident begins or ends,
- * when an alert changes and after each snapshot, and every few seconds while an incident is on.
+ * when an alert changes and after each snapshot, and every few seconds during an incident.
  */
 #include "postgres.h"
 
@@ -31,18 +32,18 @@
 #include "workers/incident_snapshot.h"
 
 /*
- * Time between two saves, of which the second has a change that must not be lost, or only new
- * counts. With the time that a save takes, a crash loses less than five seconds of an incident.
+ * Minimum time between two saves if the second one has an important change, or only new counts.
+ * Including the duration of a save, a crash loses less than five seconds of an incident.
  */
 #define URGENT_SAVE_US (1 * USECS_PER_SEC)
 #define SAVE_US (3 * USECS_PER_SEC)
 
-/* Static, because they are large for the stack. */
+/* Static, because they are too large for the stack. */
 static CpmAlertBoard board;
 static CpmIncident incident;	/* the newest one while a round changes it */
 static CpmStatus status[CPM_METRICS];	/* of each alert in this round */
 
-/* Copy the newest refused attempt for want of a slot. Visits the newest entry first. */
+/* Copy the newest refusal caused by a lack of slots. Visits the newest entry first. */
 static void
 copy_slot_rejection(const void *entry, void *arg)
 {
@@ -72,8 +73,8 @@ describe_refusal(char *buffer, size_t size)
 }
 
 /*
- * Set status[] to that of each alert. An alert stays as it was if its metric ceases to exist,
- * because the last PgBouncer was removed from the settings; such an alert counts as OK.
+ * Set status[] to the status of each alert. If a metric no longer exists, because the last
+ * PgBouncer was removed from the settings, its alert keeps its status, which counts as OK here.
  */
 static void
 read_statuses(int sources)
@@ -173,7 +174,7 @@ take_snapshot_safely(TimestampTz at, bool is_worst)
 	PG_END_TRY();
 }
 
-/* Take a snapshot if one is due; returns true if it did. */
+/* Take a snapshot if one is due, and return true if so. */
 static bool
 take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmIncidentStep step,
 				  int64 now_us)
@@ -242,7 +243,7 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 
 /*
  * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
- * survive a restart, so it may be on again at the first sample.
+ * survive a restart, so it may continue with the first sample.
  */
 static void
 resume_later(CpmIncidentState *state, const CpmIncident *last)

@@ -8,7 +8,7 @@
 
 #include "base/sample.h"
 
-/* What a round knows beside its sample and the alerts. */
+/* Counts of a round that are neither in its sample nor in the alerts. */
 typedef struct CpmRoundCounts
 {
 	uint32		peak_connections;	/* since the previous sample */
@@ -18,7 +18,7 @@ typedef struct CpmRoundCounts
 } CpmRoundCounts;
 
 /*
- * Set the state from which the first round continues: the alerts, counters and incidents that were
+ * Initialize the state of the first round from the alerts, counters and incidents that were
  * loaded. has_crashed: the last shutdown was not clean. Postmaster only, after it has loaded both
  * files.
  */

@@ -3,10 +3,10 @@
  * incident_snapshot.c
  *		Takes a snapshot of all client sessions for an incident.
  *
- * One scan of the sessions follows the search for lock waits, so that a session that blocks others
- * has a row of its own although it is idle: it may hold an advisory lock. If more sessions wait
- * than can be examined exactly, live/lock_roots has the root blockers of the others. Sessions that
- * get no row of their own are counted by pool and state.
+ * The lock waits are read before the scan of the sessions, so that an idle session that blocks
+ * others, for example by an advisory lock, gets a row of its own. If more sessions wait than can
+ * be examined exactly, live/lock_roots supplies the root blockers of the others. Sessions without
+ * a row of their own are counted by pool and state.
  *
  * Clients choose the names of pools, so the number of groups is limited too. The smallest groups
  * are merged into one for each state, without the names.
@@ -49,7 +49,7 @@ typedef struct Locks
 typedef struct Candidate
 {
 	CpmSnapshotRow row;
-	TimestampTz since;			/* start of its transaction or else its statement */
+	TimestampTz since;			/* start of its transaction or, without one, of its state */
 } Candidate;
 
 /* Hashed as bytes: the bytes after the end of the name must be zero. */
@@ -304,7 +304,7 @@ cpm_snapshot_rows(CpmSnapshotRow **rows)
 	snapshot.candidate = palloc(snapshot.capacity * sizeof(Candidate));
 	read_locks(&snapshot.locks);
 	slots = cpm_backends_scan(CPM_SCAN_ACTIVITY, add_session, &snapshot);
-	/* sessions that authenticate hold a slot, but the scan does not visit them before 18 */
+	/* sessions that authenticate hold slots; the scan does not visit them before PostgreSQL 18 */
 	if (slots > snapshot.visited)
 		add_to_group(&snapshot, InvalidOid, InvalidOid, "", CPM_STATE_STARTING,
 					 slots - snapshot.visited);

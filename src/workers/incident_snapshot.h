@@ -9,10 +9,11 @@
 #include "base/incident.h"
 
 /*
- * Set *rows to a palloc'd array of up to CPM_SNAPSHOT_ROWS rows and return their number. First the
- * sessions that are not idle or block others: those that block the most, then those with the
- * oldest transactions or statements, up to CPM_INCIDENT_SESSIONS. Then groups of all others by
- * pool and state, the largest first. The sampler only. Raises an error if memory runs out.
+ * Set *rows to a palloc'd array of up to CPM_SNAPSHOT_ROWS rows and return their number. The first
+ * rows are up to CPM_INCIDENT_SESSIONS sessions that are not idle or that block others, ordered by
+ * the number of sessions that they block, then by the age of the transaction or statement. The
+ * other rows are groups of all other sessions by pool and state, the largest first. The sampler
+ * only. Raises an error if memory runs out.
  */
 extern int	cpm_snapshot_rows(CpmSnapshotRow **rows);
 

@@ -4,12 +4,12 @@
  *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
  *
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
- * so a backend remembers in its slot the last waits that failed (counters/backend_counters). If a
- * wait is not among them when a sample misses it, the lock was granted, even if the session has
- * ended since.
+ * so a backend records the last waits that failed in its slot (counters/backend_counters). If a
+ * sample no longer finds a wait, and it is not among the failed ones, the lock was granted, even
+ * if the session has ended since.
  *
- * A wait is over when the session next changes its state, or at the sample that misses it,
- * whichever is earlier. So the logged time may be too long by one sample_interval.
+ * A wait is considered over when the session next changes its state, or at the first sample that
+ * does not find it, whichever is earlier. So the logged time may be one sample_interval too long.
  */
 #include "postgres.h"
 

@@ -10,8 +10,8 @@
 
 /*
  * Log the waits that exceed blocked_age, and the end of those logged earlier. The sampler only,
- * after cpm_lock_roots_update(). If a wait exceeds blocked_age, takes ProcArrayLock in shared mode
- * and allocates some memory.
+ * after cpm_lock_roots_update(). Allocates memory in proportion to the number of waits. If a wait
+ * exceeds blocked_age, takes ProcArrayLock in shared mode.
  */
 extern void cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages);
 

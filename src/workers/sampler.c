@@ -8,10 +8,10 @@
  * that setting the system clock does not stop them.
  *
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
- * samples/alert_state, samples/incidents, counters/minute_counters, counters/stat_windows,
- * counters/pool_load, events/leak_log, live/client_waits and its own samples/worker_status. An
- * error ends the process. The postmaster restarts it after a second, and it continues with the
- * contents of shared memory.
+ * samples/session_history, samples/alert_state, samples/incidents, counters/minute_counters,
+ * counters/stat_windows, counters/pool_load, events/leak_log, events/lock_log, live/client_waits
+ * and its own samples/worker_status. An error ends the process. The postmaster restarts it after a
+ * second, and it continues with the contents of shared memory.
  *
  * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
  */

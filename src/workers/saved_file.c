@@ -210,7 +210,7 @@ get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
 	return !source->failed;
 }
 
-/* Check all parts, or load them; with only_history, those of the history only. */
+/* Check all parts or, if is_loading, load them; with only_history, load those of the history. */
 static bool
 get_parts(const CpmSavedFile *file, CpmSource source, bool is_loading, bool only_history)
 {
@@ -323,7 +323,7 @@ cpm_saved_file_load(const CpmSavedFile *file, CpmLoadedFile *loaded)
 			return false;
 		problem = psprintf("cannot be opened: %s", strerror(errno));
 	}
-	/* Open only a regular file, because to open a pipe would wait for a writer. */
+	/* Open only a regular file, because opening a pipe would wait for a writer. */
 	else if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";
 	else if ((stream = AllocateFile(file->name, PG_BINARY_R)) == NULL)

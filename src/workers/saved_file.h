@@ -12,10 +12,10 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* what starts empty if the file cannot be used, as the subject of
-								 * a sentence */
-	const CpmFilePart *const *part; /* in the order in which they are saved and loaded; the names
-									 * of the metrics precede them */
+	const char *contents;		/* names the data that starts empty if the file is unusable, as
+								 * the subject of a sentence in the plural */
+	const CpmFilePart *const *part; /* in the order of the file, in which the names of the
+									 * metrics precede them */
 	int			parts;
 } CpmSavedFile;
 

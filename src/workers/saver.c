@@ -43,9 +43,8 @@ report_failed_save(const char *error, const char *what)
 }
 
 /*
- * Save incidents that have changed and complete segments of the session history, and if is_all
- * everything else too. Log the first failure, and the first success of saving everything after
- * failures.
+ * Save incidents that have changed and complete segments of the session history and, if is_all,
+ * everything else. Log the first of successive failures, and the first complete save after them.
  */
 static void
 save(MemoryContext context, bool is_all)
@@ -57,7 +56,7 @@ save(MemoryContext context, bool is_all)
 
 	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
 		failed = "Counters, history and alerts are";
-	/* afterwards, because a statistics file that is saved clears the problem in connpool_info() */
+	/* after the statistics file, because saving that clears the problem in connpool_info() */
 	if (!cpm_incidents_file_save(error, sizeof(error)) && failed == NULL)
 		failed = "Incidents are";
 	if (!cpm_history_file_save(is_all, error, sizeof(error)) && failed == NULL)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * saver.h
- *		The background worker that saves counters, history and alerts to files.
+ *		The background worker that saves counters, history, alerts and incidents to files.
  */
 #ifndef CPM_SAVER_H
 #define CPM_SAVER_H

@@ -6,7 +6,8 @@
  * The rows of a sample are collected and appended to the newest segment when the sample or the
  * segment is complete. Names, addresses, query ids and wait events are appended to the segment
  * when they first occur in it. A hash table, which is emptied with each new segment, finds them
- * again. Most sessions are found without it: by what they had at the previous sample.
+ * again. Most lookups are avoided, because a session usually repeats the entries of its previous
+ * sample.
  *
  * All memory is local to the sampler. A restarted sampler continues the newest segment with an
  * empty hash table, so it repeats dictionary entries, which readers allow.
@@ -28,7 +29,7 @@
 #include "utils/wait_event.h"
 #include "workers/session_recorder.h"
 
-/* What a dictionary entry of the newest segment stands for; hashed as bytes, without padding. */
+/* The value of a dictionary entry of the newest segment; hashed as bytes, without padding. */
 typedef struct EntryKey
 {
 	uint32		dictionary;		/* a CpmDictionary */
@@ -66,7 +67,7 @@ static Recent *recents;			/* by number of the PGPROC */
 static CpmSegmentWriter writer;
 static uint64 sequence;			/* of the newest segment */
 
-/* of the present sample */
+/* The present sample */
 static CpmHistorySample sample;
 static CpmHistoryRow *rows;		/* of the part that belongs to the newest segment */
 
@@ -89,7 +90,7 @@ begin_segment(void)
 	forget_numbers();
 }
 
-/* Continue the newest segment, which this process has not written. */
+/* Continue the newest segment, which an earlier process began. */
 static void
 start_recording(void)
 {
@@ -152,8 +153,8 @@ find_number(const EntryKey *key)
 }
 
 /*
- * Return the number of the session's names. Those of the database and the role are those of its
- * pool; they are unknown, and stored as empty, for a session in "(other)".
+ * Return the number of the session's names. The names of the database and the role are taken from
+ * its pool. For a session without a pool or in "(other)" they are unknown, and stored as empty.
  */
 static uint16
 number_of_names(const CpmSession *session, int pool)

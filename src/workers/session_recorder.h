@@ -9,9 +9,9 @@
 #include "base/session.h"
 
 /*
- * Begin a sample, add each session of the scan (those that are not busy are ignored) with the
- * index of its pool or -1, and end the sample, which makes it visible to readers. "at" is the time
- * of the sample. Do nothing if the history is off. The sampler only.
+ * Begin a sample; add a session of the scan with the index of its pool, or -1; end the sample,
+ * which makes it visible to readers. Sessions that are not busy are ignored. "at" is the time of
+ * the sample. These functions do nothing if the history is off. The sampler only.
  */
 extern void cpm_recorder_begin(int64 interval_ms);
 extern void cpm_recorder_add(const CpmSession *session, int pool, TimestampTz at);

@@ -36,7 +36,7 @@
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
-#define ROOT_AGE_US (100 * 1000)	/* of a lock wait whose root blocker is looked up */
+#define ROOT_AGE_US (100 * 1000)	/* of a lock wait, before its root blocker is looked up */
 
 typedef struct SessionScan
 {
@@ -90,9 +90,9 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * The previous round has seen all of these, whereas the present one has not yet. If it saw a
-	 * previous occupant of the slot, that makes no session a suspect: the occupant's sessions
-	 * connected before any session of this pool entered it and became idle.
+	 * previous_newest includes all of these, whereas the present round has not visited all yet. If
+	 * it belongs to a previous occupant of the slot, it makes no session a suspect, because the
+	 * occupant's sessions connected before any session of this pool entered it and became idle.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

@@ -9,10 +9,10 @@
 #include "base/sample.h"
 
 /*
- * Take a sample. In the same pass over the sessions, record the number of busy sessions of each
- * pool and what they do, the sessions that wait for their clients, and leak suspects. A sample
- * represents interval_ms of busy time; now_us is the monotonic clock. The sampler only, in a
- * memory context that is reset after the round.
+ * Take a sample. In the same pass over the sessions, record the number and the activity of the
+ * busy sessions of each pool, the sessions that wait for their clients, and leak suspects. A
+ * sample represents interval_ms of busy time; now_us is the monotonic clock. The sampler only, in
+ * a memory context that is reset after the round.
  */
 extern void cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us);
 

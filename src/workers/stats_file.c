@@ -7,7 +7,7 @@
  * starts any other process. While the server runs, the saver saves them (workers/saver). At
  * shutdown the postmaster saves them after the last session has added its counters.
  *
- * Incidents are in a file of their own, because they are saved every few seconds while one is on.
+ * Incidents have a file of their own, because they are saved every few seconds during an incident.
  */
 #include "postgres.h"
 
