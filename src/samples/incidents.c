@@ -343,9 +343,12 @@ save_incidents(CpmSink *sink)
 	{
 		CpmIncident *incident = &saved->incident[i];
 
-		/* one that is on will have ended with this sample before the file is loaded */
+		/*
+		 * One that is on will have ended with the last sample before the file is loaded. The last
+		 * sample is that of an earlier incident, or 0, if this one has only just begun.
+		 */
 		if (incident->ended_at == 0)
-			incident->ended_at = saved->last_sample;
+			incident->ended_at = Max(saved->last_sample, incident->started_at);
 		cpm_put(sink, incident);
 	}
 }
