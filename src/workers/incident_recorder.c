@@ -274,7 +274,12 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 	bool		has_alert = false;
 
 	read_statuses(sample->sources);
-	if (cpm_incidents_remove_reset())
+
+	/*
+	 * Without an incident none can be on, or resume. The state says otherwise after a reset, and
+	 * if the previous sampler ended with an error before it had added the incident.
+	 */
+	if (cpm_incidents_remove_reset() || cpm_incidents_newest() == NULL)
 		cpm_incident_state_init(&progress->state);
 	for (int i = 0; i < CPM_METRICS; i++)
 		has_alert |= status[i] != CPM_OK;
