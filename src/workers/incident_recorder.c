@@ -109,19 +109,19 @@ add_alerts(const CpmIncidentProgress *progress, TimestampTz at)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		CpmIncidentChange change = {
-			.at = at,
-			.value = board.row[i].value,
-			.metric = i,
-			.from_status = (int32) progress->status[i],
-			.to_status = (int32) status[i],
-		};
+		CpmIncidentChange change;
 
 		incident.status = Max(incident.status, (uint32) status[i]);
 		if (status[i] != CPM_OK)
 			cpm_incident_add_metric(&incident, i);
 		if (status[i] == progress->status[i])
 			continue;
+		memset(&change, 0, sizeof(change)); /* the padding too, because it is saved */
+		change.at = at;
+		change.value = board.row[i].value;
+		change.metric = i;
+		change.from_status = (int32) progress->status[i];
+		change.to_status = (int32) status[i];
 		cpm_incident_add_change(&incident, &change);
 		has_changed = true;
 	}
