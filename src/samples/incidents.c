@@ -272,7 +272,10 @@ cpm_incidents_loaded(bool skip_id)
 	pg_atomic_write_u64(&area->last_id, last_id);
 	area->first_id = last_id + 1;
 	for (int i = 0; i < contents->snapshots; i++)
+	{
+		contents->snapshot[i].first_row = rows;
 		rows += contents->snapshot[i].rows;
+	}
 	if (rows != contents->rows)
 		contents->snapshots = contents->rows = 0;
 	for (int i = 0; i < contents->incidents; i++)
@@ -426,8 +429,7 @@ load_incident_snapshot(const void *record)
 const CpmFilePart cpm_snapshots_part = {
 	"incident snapshots", sizeof(CpmSnapshot),
 	.save = save_incident_snapshots, .load = load_incident_snapshot,
-	.below = {CPM_BELOW(CpmSnapshot, first_row, CPM_INCIDENT_ROWS),
-	CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
+	.below = {CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
 };
 
 static void
