@@ -456,7 +456,7 @@ my $before = sql($node, $rows);
 $raises = session($node, 'raises');
 $raises->query(q{DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$});
 leave($raises);
-$node->restart('fast');
+$node->restart;
 is(sql($node, $rows), $before, 'the log survives a restart');
 is(outcomes('other'), 'ended', 'a wait that lasted until a restart has ended with it');
 is(sql($node, 'SELECT application_name FROM connpool_deadlocks'),

@@ -22,14 +22,23 @@
 #include "port/atomics.h"
 #include "samples/incidents.h"
 
+/* How the file of incidents compares with shared memory */
+typedef enum SaveState
+{
+	SAVE_DONE,					/* no change since the last save */
+	SAVE_NEEDED,
+	SAVE_BEGUN					/* no change since the copy that is being saved; also if that save
+								 * failed, or its process ended */
+} SaveState;
+
 typedef struct IncidentArea
 {
 	pg_atomic_uint64 last_id;	/* of the newest incident; 0: there was none; the sampler writes */
 	uint64		first_id;		/* of the first incident since the server started */
 	pg_atomic_uint64 hidden_id; /* hides incidents up to that id; a reset writes it */
 	CpmIncidentProgress progress;	/* only the sampler reads and writes it */
-	pg_atomic_uint32 is_unsaved;	/* changed since the last save; the sampler, resets and failed
-									 * saves set it, the saver clears it */
+	pg_atomic_uint32 save_state;	/* a SaveState; the sampler and resets set SAVE_NEEDED, the
+									 * saver the others */
 	CpmSeqlock	lock;			/* guards contents */
 	CpmIncidents contents;		/* the sampler writes */
 } IncidentArea;
@@ -52,7 +61,7 @@ cpm_incidents_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&area->last_id, 0);
 	area->first_id = 1;
 	pg_atomic_init_u64(&area->hidden_id, 0);
-	pg_atomic_init_u32(&area->is_unsaved, 0);
+	pg_atomic_init_u32(&area->save_state, SAVE_DONE);
 	cpm_seqlock_init(&area->lock);
 }
 
@@ -121,7 +130,7 @@ static void
 write_end(void)
 {
 	cpm_seqlock_write_end(&area->lock);
-	pg_atomic_write_u32(&area->is_unsaved, 1);
+	pg_atomic_write_u32(&area->save_state, SAVE_NEEDED);
 }
 
 CpmIncidentProgress *
@@ -257,7 +266,7 @@ void
 cpm_incidents_reset(void)
 {
 	pg_atomic_write_u64(&area->hidden_id, pg_atomic_read_u64(&area->last_id));
-	pg_atomic_write_u32(&area->is_unsaved, 1);
+	pg_atomic_write_u32(&area->save_state, SAVE_NEEDED);
 }
 
 void
@@ -272,7 +281,10 @@ cpm_incidents_loaded(bool skip_id)
 	pg_atomic_write_u64(&area->last_id, last_id);
 	area->first_id = last_id + 1;
 	for (int i = 0; i < contents->snapshots; i++)
+	{
+		contents->snapshot[i].first_row = rows;
 		rows += contents->snapshot[i].rows;
+	}
 	if (rows != contents->rows)
 		contents->snapshots = contents->rows = 0;
 	for (int i = 0; i < contents->incidents; i++)
@@ -301,20 +313,24 @@ static CpmIncidents *saved;		/* the copy, while the file is written */
 bool
 cpm_incidents_save_begin(void)
 {
-	if (pg_atomic_exchange_u32(&area->is_unsaved, 0) == 0)
+	uint32		state = SAVE_NEEDED;
+
+	if (!pg_atomic_compare_exchange_u32(&area->save_state, &state, SAVE_BEGUN) &&
+		state == SAVE_DONE)
 		return false;
 	saved = cpm_incidents_read(true);
-	if (saved == NULL)
-		pg_atomic_write_u32(&area->is_unsaved, 1);
 	return saved != NULL;
 }
 
 void
 cpm_incidents_save_end(bool is_saved)
 {
+	uint32		state = SAVE_BEGUN;
+
 	pfree(saved);
-	if (!is_saved)
-		pg_atomic_write_u32(&area->is_unsaved, 1);
+	/* leave the state if the incidents have changed meanwhile */
+	if (is_saved)
+		(void) pg_atomic_compare_exchange_u32(&area->save_state, &state, SAVE_DONE);
 }
 
 static void
@@ -343,9 +359,12 @@ save_incidents(CpmSink *sink)
 	{
 		CpmIncident *incident = &saved->incident[i];
 
-		/* an incident in progress will have ended with this sample when the file is loaded */
+		/*
+		 * One that is on will have ended with the last sample before the file is loaded. The last
+		 * sample is that of an earlier incident, or 0, if this one has only just begun.
+		 */
 		if (incident->ended_at == 0)
-			incident->ended_at = saved->last_sample;
+			incident->ended_at = Max(saved->last_sample, incident->started_at);
 		cpm_put(sink, incident);
 	}
 }
@@ -423,8 +442,7 @@ load_incident_snapshot(const void *record)
 const CpmFilePart cpm_snapshots_part = {
 	"incident snapshots", sizeof(CpmSnapshot),
 	.save = save_incident_snapshots, .load = load_incident_snapshot,
-	.below = {CPM_BELOW(CpmSnapshot, first_row, CPM_INCIDENT_ROWS),
-	CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
+	.below = {CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
 };
 
 static void

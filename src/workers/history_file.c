@@ -424,8 +424,8 @@ load_history(void)
 	const char *problem;
 	int			file;
 
-	if (stat(CPM_HISTORY_FILE, &found) != 0 && errno == ENOENT)
-		problem = NULL;
+	if (stat(CPM_HISTORY_FILE, &found) != 0)
+		problem = errno == ENOENT ? NULL : psprintf("cannot be opened: %s", strerror(errno));
 	/* Open only a regular file, because opening a pipe would wait for a writer. */
 	else if (!S_ISREG(found.st_mode))
 		problem = "is no regular file";

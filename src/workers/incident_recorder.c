@@ -110,19 +110,19 @@ add_alerts(const CpmIncidentProgress *progress, TimestampTz at)
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
-		CpmIncidentChange change = {
-			.at = at,
-			.value = board.row[i].value,
-			.metric = i,
-			.from_status = (int32) progress->status[i],
-			.to_status = (int32) status[i],
-		};
+		CpmIncidentChange change;
 
 		incident.status = Max(incident.status, (uint32) status[i]);
 		if (status[i] != CPM_OK)
 			cpm_incident_add_metric(&incident, i);
 		if (status[i] == progress->status[i])
 			continue;
+		memset(&change, 0, sizeof(change)); /* the padding too, because it is saved */
+		change.at = at;
+		change.value = board.row[i].value;
+		change.metric = i;
+		change.from_status = (int32) progress->status[i];
+		change.to_status = (int32) status[i];
 		cpm_incident_add_change(&incident, &change);
 		has_changed = true;
 	}
@@ -275,7 +275,12 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 	bool		has_alert = false;
 
 	read_statuses(sample->sources);
-	if (cpm_incidents_remove_reset())
+
+	/*
+	 * Without an incident none can be on, or resume. The state says otherwise after a reset, and
+	 * if the previous sampler ended with an error before it had added the incident.
+	 */
+	if (cpm_incidents_remove_reset() || cpm_incidents_newest() == NULL)
 		cpm_incident_state_init(&progress->state);
 	for (int i = 0; i < CPM_METRICS; i++)
 		has_alert |= status[i] != CPM_OK;
