@@ -102,7 +102,7 @@ call_function(Oid function, ReturnSetInfo *result)
 		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
 }
 
-/* Copy the rows into the current memory context; the result is freed with the executor state. */
+/* Copy the rows into the current memory context. */
 static void
 copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
 {
@@ -137,6 +137,8 @@ cpm_statements_read(CpmStatements *statements)
 	result.econtext = CreateExprContext(estate);
 	call_function(function, &result);
 	copy_rows(&result, statements);
+	/* if the rows did not fit into work_mem, a temporary file has them */
+	tuplestore_end(result.setResult);
 	FreeExecutorState(estate);
 	return true;
 }
