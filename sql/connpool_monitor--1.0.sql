@@ -1296,7 +1296,8 @@ CREATE FUNCTION _connpool_root(pid integer, application_name text, role text, da
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pid = 0 THEN pg_catalog.format('A prepared transaction of %s in %s', quote_ident(role), quote_ident(database))
+    WHEN pid = 0 THEN _connpool_escape(pg_catalog.format('A prepared transaction of %s in %s',
+                                                         quote_ident(role), quote_ident(database)))
     WHEN pid IS NULL THEN 'A session that is not known'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
     ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database), ', ' || state)
@@ -1412,7 +1413,7 @@ BEGIN ATOMIC
                (pg_catalog.array_agg(w.root_query ORDER BY w.started_at) FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
                count(DISTINCT w.pid) AS victims,
                min(w.started_at) AS first, max(w.started_at + w.waited) AS last, max(w.waited) AS longest,
-               min(pg_catalog.format('%s on %s by %s', w.lock_mode, w.relation,
+               min(pg_catalog.format('%s on %s by %s', w.lock_mode, _connpool_escape(w.relation),
                           _connpool_pool(w.application_name, w.role, w.database)))
                    FILTER (WHERE w.lock_mode = 'AccessExclusiveLock' AND w.relation IS NOT NULL) AS request
         FROM connpool_lock_log w

@@ -246,6 +246,28 @@ is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ '
 	't',
 	'a time that ends before it begins has an empty report');
 
+# --- names with newlines and characters that have a meaning in Markdown
+$since = now();
+my $name = qq{"|`\n## forged"};
+my $forger = session($node, 'forger');
+sql($forger, "CREATE TABLE $name ()");
+sql($forger, "BEGIN; LOCK TABLE $name");
+my $victim = start('victim', sql($watcher, 'SELECT session_user'), "BEGIN; LOCK TABLE $name");
+poll_ok($node, <<~"SQL", 'a session waits for the table');
+	SELECT count(*) = 1 FROM connpool_lock_log WHERE started_at > '$since'
+	SQL
+$report = report($since);
+like(
+	section($report, 'Findings'),
+	qr/request for AccessExclusiveLock on "\\\|\\` ## forged" by victim/,
+	'the name of the table is escaped in the findings');
+like(
+	sql($watcher, "SELECT _connpool_root(0, '', E'|`\\n## forged', 'postgres', 'prepared')"),
+	qr/\AA prepared transaction of "\\\|\\` ## forged" in postgres\z/,
+	'the owner of a prepared transaction is escaped');
+$victim->abandon;
+sql($forger, "ROLLBACK; DROP TABLE $name");
+
 # --- the session history is off
 $node->append_conf('postgresql.conf', 'connpool_monitor.session_history_size = 0');
 $node->restart;
