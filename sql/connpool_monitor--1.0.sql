@@ -1773,9 +1773,12 @@ COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
 CREATE FUNCTION connpool_report(since timestamptz, until timestamptz DEFAULT now()) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n', to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
-                  to_char(until, 'YYYY-MM-DD HH24:MI:SS'), current_setting('TimeZone'))
-           || _connpool_sections(since, until, NULL);
+    -- to_char() returns NULL for infinity, too
+    SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n',
+                  coalesce(to_char(since, 'YYYY-MM-DD HH24:MI:SS'), 'The beginning'),
+                  coalesce(to_char(until, 'YYYY-MM-DD HH24:MI:SS'), 'now'),
+                  current_setting('TimeZone'))
+           || _connpool_sections(coalesce(since, '-infinity'), coalesce(until, 'infinity'), NULL);
 END;
 COMMENT ON FUNCTION connpool_report(timestamptz, timestamptz) IS
     'what happened from since to until, as Markdown; what the caller may not see is left out';

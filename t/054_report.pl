@@ -246,6 +246,15 @@ is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ '
 	't',
 	'a time that ends before it begins has an empty report');
 
+# --- a time without limits
+foreach my $limits ('NULL, NULL', q{'-infinity', 'infinity'})
+{
+	$report = sql($watcher, "SELECT connpool_report($limits)");
+	like($report, qr/\A# The beginning to now\n/, "the heading of a report of $limits");
+	like(section($report, 'Who blocked whom'),
+		qr/back\\\|office/, "a report of $limits has everything that is recorded");
+}
+
 # --- names with newlines and characters that have a meaning in Markdown
 $since = now();
 my $name = qq{"|`\n## forged"};
