@@ -1799,7 +1799,10 @@ BEGIN ATOMIC
                           i.peak_connections, i.peak_blocked)
                 || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
-                || _connpool_sections(i.started_at, coalesce(i.ended_at, now()), i.id)
+                -- what the first sample of the incident found happened since the sample before
+                || _connpool_sections(
+                       i.started_at - current_setting('connpool_monitor.sample_interval')::interval,
+                       coalesce(i.ended_at, now()), i.id)
          FROM connpool_incidents i
          WHERE i.id = coalesce(connpool_incident_report.id,
                                (SELECT max(last.id) FROM connpool_incidents last))),

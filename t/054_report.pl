@@ -291,4 +291,16 @@ like(
 	qr/\A# Incident 1:/,
 	'incidents survive a restart');
 $node->stop;
+
+# --- an incident that begins with a refusal, which its first sample finds
+$node = new_node('refused', "max_connections = 5\nsuperuser_reserved_connections = 3\n");
+sql($node, 'CREATE ROLE shop LOGIN');
+my @held = map { Wire->connect_to($node, 'holder', user => 'shop') } 1, 2;
+connects($node->connstr('postgres') . ' user=shop application_name=turned_away');
+poll_ok($node, 'SELECT count(*) = 1 FROM connpool_incidents', 'a refusal begins an incident');
+like(
+	section(sql($node, 'SELECT connpool_incident_report()'), 'Refused connections'),
+	qr/\| reserved \| postgres \| shop \| turned_away \|/,
+	'the report of the incident has that refusal');
+$node->stop;
 done_testing();
