@@ -1298,8 +1298,8 @@ CREATE FUNCTION _connpool_root(
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pid = 0 THEN _connpool_escape(pg_catalog.format(
-        'A prepared transaction of %s in %s', quote_ident(role), quote_ident(database)))
+    WHEN pid = 0 THEN _connpool_escape(pg_catalog.format('A prepared transaction of %s in %s',
+                                                         quote_ident(role), quote_ident(database)))
     WHEN pid IS NULL THEN 'A session that is not known'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
     ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database),
@@ -1832,10 +1832,12 @@ CREATE FUNCTION connpool_report(
 ) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
+    -- to_char() returns NULL for infinity, too
     SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n',
-                  to_char(since, 'YYYY-MM-DD HH24:MI:SS'),
-                  to_char(until, 'YYYY-MM-DD HH24:MI:SS'), current_setting('TimeZone'))
-           || _connpool_sections(since, until, NULL);
+                  coalesce(to_char(since, 'YYYY-MM-DD HH24:MI:SS'), 'The beginning'),
+                  coalesce(to_char(until, 'YYYY-MM-DD HH24:MI:SS'), 'now'),
+                  current_setting('TimeZone'))
+           || _connpool_sections(coalesce(since, '-infinity'), coalesce(until, 'infinity'), NULL);
 END;
 COMMENT ON FUNCTION connpool_report(timestamptz, timestamptz) IS
     'what happened from since to until, as Markdown; what the caller may not see is left out';
@@ -1858,7 +1860,10 @@ BEGIN ATOMIC
                           i.peak_connections, i.peak_blocked)
                 || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
-                || _connpool_sections(i.started_at, coalesce(i.ended_at, now()), i.id)
+                -- what the first sample of the incident found happened since the sample before
+                || _connpool_sections(
+                       i.started_at - current_setting('connpool_monitor.sample_interval')::interval,
+                       coalesce(i.ended_at, now()), i.id)
          FROM connpool_incidents i
          WHERE i.id = coalesce(connpool_incident_report.id,
                                (SELECT max(last.id) FROM connpool_incidents last))),

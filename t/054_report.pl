@@ -136,8 +136,11 @@ like(
 	section($incident, 'Connections at the worst moment'),
 	qr/^\| postgres \| shop \| web \| 7 \| 7 \|/m,
 	'at the worst moment the pool has its seven connections');
-like(sql($watcher, 'SELECT connpool_incident_report(1)'),
-	qr/\A# Incident 1: /, 'an incident is found by its id');
+# the incident may go on meanwhile, so the two reports may differ
+like(
+	sql($watcher, 'SELECT connpool_incident_report(1)'),
+	qr/\A# Incident 1:/,
+	'an incident is found by its number');
 
 # --- DDL behind a long report
 $since = now();
@@ -252,6 +255,37 @@ is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ '
 	't',
 	'a time that ends before it begins has an empty report');
 
+# --- a time without limits
+foreach my $limits ('NULL, NULL', q{'-infinity', 'infinity'})
+{
+	$report = sql($watcher, "SELECT connpool_report($limits)");
+	like($report, qr/\A# The beginning to now\n/, "the heading of a report of $limits");
+	like(section($report, 'Who blocked whom'),
+		qr/back\\\|office/, "a report of $limits has everything that is recorded");
+}
+
+# --- names with newlines and characters that have a meaning in Markdown
+$since = now();
+my $name = qq{"|`\n## forged"};
+my $forger = session($node, 'forger');
+sql($forger, "CREATE TABLE $name ()");
+sql($forger, "BEGIN; LOCK TABLE $name");
+my $victim = start('victim', sql($watcher, 'SELECT session_user'), "BEGIN; LOCK TABLE $name");
+poll_ok($node, <<~"SQL", 'a session waits for the table');
+	SELECT count(*) = 1 FROM connpool_lock_log WHERE started_at > '$since'
+	SQL
+$report = report($since);
+like(
+	section($report, 'Findings'),
+	qr/request for AccessExclusiveLock on "\\\|\\` ## forged" by victim/,
+	'the name of the table is escaped in the findings');
+like(
+	sql($watcher, "SELECT _connpool_root(0, '', E'|`\\n## forged', 'postgres', 'prepared')"),
+	qr/\AA prepared transaction of "\\\|\\` ## forged" in postgres\z/,
+	'the owner of a prepared transaction is escaped');
+$victim->abandon;
+sql($forger, "ROLLBACK; DROP TABLE $name");
+
 # --- the session history is off
 $node->append_conf('postgresql.conf', 'connpool_monitor.session_history_size = 0');
 $node->restart;
@@ -263,5 +297,17 @@ like(
 	sql($node, 'SELECT connpool_incident_report(1)'),
 	qr/\A# Incident 1:/,
 	'a report of an incident from before a restart can be requested');
+$node->stop;
+
+# --- an incident that begins with a refusal, which its first sample finds
+$node = new_node('refused', "max_connections = 5\nsuperuser_reserved_connections = 3\n");
+sql($node, 'CREATE ROLE shop LOGIN');
+my @held = map { Wire->connect_to($node, 'holder', user => 'shop') } 1, 2;
+connects($node->connstr('postgres') . ' user=shop application_name=turned_away');
+poll_ok($node, 'SELECT count(*) = 1 FROM connpool_incidents', 'a refusal begins an incident');
+like(
+	section(sql($node, 'SELECT connpool_incident_report()'), 'Refused connections'),
+	qr/\| reserved \| postgres \| shop \| turned_away \|/,
+	'the report of the incident has that refusal');
 $node->stop;
 done_testing();

@@ -5,8 +5,9 @@
  *
  * No view or function of this extension depends on those of pg_stat_statements, so that users can
  * update pg_stat_statements or move it to another schema. Each read therefore looks up its
- * function again and calls it directly; it redacts for the current user. Reading the view through SQL was rejected, because it requires
- * USAGE on the schema and fails if the text of another database cannot be converted.
+ * function again and calls it directly; it redacts for the current user. Reading the view through
+ * SQL was rejected, because it requires USAGE on the schema and fails if the text of another
+ * database cannot be converted.
  */
 #include "postgres.h"
 
@@ -102,7 +103,7 @@ call_function(Oid function, ReturnSetInfo *result)
 		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
 }
 
-/* Copy the rows into the current memory context; the result is freed with the executor state. */
+/* Copy the rows into the current memory context. */
 static void
 copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
 {
@@ -137,6 +138,8 @@ cpm_statements_read(CpmStatements *statements)
 	result.econtext = CreateExprContext(estate);
 	call_function(function, &result);
 	copy_rows(&result, statements);
+	/* if the rows did not fit into work_mem, a temporary file has them */
+	tuplestore_end(result.setResult);
 	FreeExecutorState(estate);
 	return true;
 }
