@@ -109,8 +109,8 @@ $scrape = wait_for_series(
 	sub { connects($node->connstr('postgres') . ' application_name=brief') });
 ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets a series');
 
-# Sessions that rename themselves all the time. On a busy machine ten names can last for so many
-# samples that a name deserves a series; then try again with other names.
+# Sessions that rename themselves all the time. On a busy machine a name can last for
+# $lasting samples, and its pool gets a series. In that case try again with other names.
 my @sessions = map { session($node, "first_$_") } 1 .. 20;
 my ($created, $longest, $try) = (0, $lasting, 0);
 while ($longest >= $lasting && $try++ < 10)

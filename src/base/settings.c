@@ -213,11 +213,13 @@ static const IntegerSetting integers[] = {
 	},
 	{PREFIX ".pool_max",
 		"Sets the maximum number of connections that the role should have in the database.",
-		LIMIT_DESC, &limit_settings[CPM_POOL_MAX], 0, MAX_CONNECTIONS_LIMIT, 0, PGC_SUSET, assign_pool_max
+		LIMIT_DESC, &limit_settings[CPM_POOL_MAX], 0, MAX_CONNECTIONS_LIMIT, 0, PGC_SUSET,
+		assign_pool_max
 	},
 	{PREFIX ".pool_min",
 		"Sets the minimum number of connections that the role should have in the database.",
-		LIMIT_DESC, &limit_settings[CPM_POOL_MIN], 0, MAX_CONNECTIONS_LIMIT, 0, PGC_SUSET, assign_pool_min
+		LIMIT_DESC, &limit_settings[CPM_POOL_MIN], 0, MAX_CONNECTIONS_LIMIT, 0, PGC_SUSET,
+		assign_pool_min
 	},
 	{PREFIX ".pool_idle_timeout",
 		"Sets the maximum time for which a session should be idle.",
@@ -231,12 +233,13 @@ static const IntegerSetting integers[] = {
 	},
 	{PREFIX ".pool_max_uses",
 		"Sets the maximum number of transactions that a session should run.",
-		LIMIT_DESC, &limit_settings[CPM_POOL_MAX_USES], 0, INT_MAX, 0, PGC_SUSET, assign_pool_max_uses
+		LIMIT_DESC, &limit_settings[CPM_POOL_MAX_USES], 0, INT_MAX, 0, PGC_SUSET,
+		assign_pool_max_uses
 	},
 	{PREFIX ".pool_connection_timeout",
 		"Sets the maximum time that setting up a session should take.",
-		LIMIT_DESC, &limit_settings[CPM_POOL_CONNECTION_TIMEOUT], 0, INT_MAX, GUC_UNIT_MS, PGC_SUSET,
-		assign_pool_connection_timeout
+		LIMIT_DESC, &limit_settings[CPM_POOL_CONNECTION_TIMEOUT], 0, INT_MAX, GUC_UNIT_MS,
+		PGC_SUSET, assign_pool_connection_timeout
 	},
 };
 

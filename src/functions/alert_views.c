@@ -88,7 +88,7 @@ connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* _connpool_hint(metric text): the hint of the metric's warnings; NULL if there is no such metric. */
+/* _connpool_hint(metric text): the hint of the metric's warnings; NULL for an unknown metric. */
 Datum
 connpool_hint_1_0(PG_FUNCTION_ARGS)
 {

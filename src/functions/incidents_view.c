@@ -163,7 +163,7 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 		cpm_row_null(row);
 	cpm_row_database(row, session->database);
 	cpm_row_role(row, session->role);
-	/* a group without a database has the sessions of several pools, or of none yet */
+	/* a group without a database combines several pools, or has sessions without a pool */
 	cpm_row_text(row, session->pid != 0 || OidIsValid(session->database) ?
 				 session->application_name : NULL);
 	if (session->pid != 0 && is_visible)

@@ -131,7 +131,8 @@ queryid_of(const HistoryReading *reading, const CpmHistoryRow *recorded)
 
 /* Add the columns from client_addr to root_blocker. */
 static void
-add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded, const CpmHistoryNames *names)
+add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded,
+					  const CpmHistoryNames *names)
 {
 	CpmRow	   *row = &reading->row;
 	uint64		queryid = queryid_of(reading, recorded);

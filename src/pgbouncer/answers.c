@@ -132,7 +132,7 @@ compare_names(const void *a, const void *b)
 	return strcmp(((const DatabaseHost *) a)->name, ((const DatabaseHost *) b)->name);
 }
 
-/* Return a palloc'd array sorted by name, for a binary search in thousands of databases. */
+/* Return a palloc'd array sorted by name, so that callers can use binary search. */
 static DatabaseHost *
 sorted_hosts(CpmTable *databases, int *count)
 {

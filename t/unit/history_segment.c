@@ -11,8 +11,8 @@
  * segments were rejected. The decoder reads from memory of the exact size, so that sanitizers
  * notice a read beyond its end.
  *
- * With five, writes a file with a sample for each second up to UNTIL (microseconds since 2000),
- * each of so many sessions, of five applications with twenty statements.
+ * With five, writes a file of SAMPLES samples, one for each second up to UNTIL (microseconds since
+ * 2000). Each has SESSIONS sessions, of five applications with twenty statements.
  */
 #include "postgres.h"
 
