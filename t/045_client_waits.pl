@@ -142,9 +142,11 @@ $_->read_until('Z') foreach $unload, $report;
 is(listed(), '0', 'a session whose result has been read is no suspect');
 $_->end foreach $unload, $report;
 
-# COPY TO STDOUT to a client that reads slowly: bytes go out, so it makes progress.
+# COPY TO STDOUT to a client that reads slowly: bytes go out, so it makes progress. The result has
+# a terabyte, so that even a fast machine does not read it to its end.
 my $reader = connect_as('reader');
-$reader->send_message('Q', "COPY ($large) TO STDOUT\0");
+my $endless = q{SELECT repeat('x', 1000), generate_series(1, 1000000000)};
+$reader->send_message('Q', "COPY ($endless) TO STDOUT\0");
 is(suspected_while(sub { $reader->read_exactly(100_000) }),
 	0, 'a COPY to a client that reads slowly is no suspect');
 $reader->abandon;

@@ -8,13 +8,18 @@ use strict;
 use warnings FATAL => 'all';
 
 use IO::Socket::UNIX;
+use PostgreSQL::Test::Utils;
+use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
 
 sub connect_to
 {
 	my ($class, $node, $application, %options) = @_;
 	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
 	  or die "could not connect: $!";
-	my $self = bless { socket => $socket, notices => [] }, $class;
+	# a server that neither answers nor reads fails the test instead of blocking it
+	my $timeout = pack('q2', $PostgreSQL::Test::Utils::timeout_default, 0);
+	$socket->setsockopt(SOL_SOCKET, $_, $timeout) foreach SO_RCVTIMEO, SO_SNDTIMEO;
+	my $self = bless { socket => $socket }, $class;
 	my %startup = (
 		user => $options{user},
 		database => $options{database} // 'postgres',
@@ -41,6 +46,7 @@ sub read_exactly
 	while (length($data) < $length)
 	{
 		my $count = $self->{socket}->sysread($data, $length - length($data), length($data));
+		die "could not read from the server: $!" unless defined $count;
 		die 'the server closed the connection' unless $count;
 	}
 	return $data;
