@@ -26,6 +26,7 @@
 #include "counters/pool_counters.h"
 #include "counters/pool_policies.h"
 #include "counters/pool_table.h"
+#include "counters/slot_array.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
@@ -39,63 +40,7 @@
 #define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 #define NO_POOL (-1)
-#define FAILED_WAITS 4			/* failed waits for locks that a slot keeps */
 #define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
-
-/* A failed wait. The owner of the slot writes it; readers check "since" before and after. */
-typedef struct FailedWait
-{
-	pg_atomic_uint64 since;		/* TimestampTz of its beginning; 0: none */
-	pg_atomic_uint64 error;		/* its SQLSTATE, and WAIT_WAS_FATAL if it ended the session */
-} FailedWait;
-
-typedef struct Slot
-{
-	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
-
-	/*
-	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
-	 * changes its policy or duties. The seqlock guards copies of a session. Functions that need
-	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
-	 * pool_bucket_base compare the number of transfers instead.
-	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
-	int			pid;			/* 0 if the slot has no session */
-	int			pool;			/* index of counters/pool_table */
-	TimestampTz started_at;
-	int64		setup_us;
-	CpmPolicy	policy;
-	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
-	uint64		owner;			/* cpm_pool_owner() of the role and database */
-	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
-	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
-	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
-	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
-	FailedWait	failed_wait[FAILED_WAITS];	/* never reset */
-	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
-} Slot;
-
-typedef struct Slots
-{
-	pg_atomic_uint32 tick;		/* the sampler and resets increment it */
-	pg_atomic_uint32 reset_epoch;	/* resets increment it */
-	int			total;			/* number of slots; this and the loaded_ fields are set at startup */
-	CpmQueryCounts loaded_counts;	/* from before the server started */
-	CpmHistogram loaded_histogram;
-	pg_atomic_uint64 loaded_max;	/* a maximum as in CpmSlotCounters, by reset_epoch */
-	Slot		slot[FLEXIBLE_ARRAY_MEMBER];
-} Slots;
-
-/*
- * The counts of a slot fill a cache line. They are in a separate array, because every sample sums
- * them over all slots and then reads consecutive memory.
- */
-typedef struct SlotCounts
-{
-	pg_atomic_uint64 of[8];		/* by CpmCount, CPM_TICK_INDEX or CPM_TOUCHED_INDEX;
-								 * cpm_slots_next_tick() writes the tick, the owner all others */
-} SlotCounts;
 
 StaticAssertDecl(CPM_TOUCHED_INDEX < 8, "counts of a slot do not fit");
 StaticAssertDecl(CPM_BUCKETS / CPM_SUB_BUCKETS <= 64, "octaves do not fit in a word");
@@ -107,26 +52,31 @@ typedef struct RecentPool
 	bool		is_used;
 } RecentPool;
 
-static Slots *slots;
-static SlotCounts *slot_counts; /* by slot; follows the slots in shared memory */
+CpmSlotArray *cpm_slot_array;
+CpmSlotCounts *cpm_slot_counts;
 
 /* of this process */
 CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
-static Slot *mine;				/* NULL while this process has no slot */
+static CpmSlot *mine;			/* NULL while this process has no slot */
 static CpmPoolName my_pool;		/* name of the pool that the session is in or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
 static int	last_failed_wait;	/* index in the slot */
 
+static Size
+counts_offset(void)
+{
+	return CACHELINEALIGN(offsetof(CpmSlotArray, slot) + MaxBackends * sizeof(CpmSlot));
+}
+
 Size
 cpm_slots_size(void)
 {
-	return add_size(CACHELINEALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)),
-					mul_size(MaxBackends, sizeof(SlotCounts)));
+	return add_size(counts_offset(), mul_size(MaxBackends, sizeof(CpmSlotCounts)));
 }
 
 static void
-init_slot(Slot *slot)
+init_slot(CpmSlot *slot)
 {
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		pg_atomic_init_u64(&slot->counters.bucket[i], 0);
@@ -134,7 +84,7 @@ init_slot(Slot *slot)
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
 	pg_atomic_init_u32(&slot->duties, 0);
-	for (int i = 0; i < FAILED_WAITS; i++)
+	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
 	{
 		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
 		pg_atomic_init_u64(&slot->failed_wait[i].error, 0);
@@ -145,34 +95,22 @@ init_slot(Slot *slot)
 void
 cpm_slots_attach(void *memory, bool is_new)
 {
-	slots = memory;
-	slot_counts = (SlotCounts *) ((char *) memory +
-								  CACHELINEALIGN(offsetof(Slots, slot) + MaxBackends * sizeof(Slot)));
+	cpm_slot_array = memory;
+	cpm_slot_counts = (CpmSlotCounts *) ((char *) memory + counts_offset());
 	if (!is_new)
 		return;
-	memset(slots, 0, cpm_slots_size());
-	slots->total = MaxBackends;
-	pg_atomic_init_u32(&slots->tick, 1);
-	pg_atomic_init_u32(&slots->reset_epoch, 1);
-	pg_atomic_init_u64(&slots->loaded_max, 0);
-	for (int i = 0; i < slots->total; i++)
+	memset(cpm_slot_array, 0, cpm_slots_size());
+	cpm_slot_array->total = MaxBackends;
+	pg_atomic_init_u32(&cpm_slot_array->tick, 1);
+	pg_atomic_init_u32(&cpm_slot_array->reset_epoch, 1);
+	pg_atomic_init_u64(&cpm_slot_array->loaded_max, 0);
+	for (int i = 0; i < cpm_slot_array->total; i++)
 	{
-		init_slot(&slots->slot[i]);
+		init_slot(&cpm_slot_array->slot[i]);
 		for (int j = 0; j < CPM_COUNTS; j++)
-			pg_atomic_init_u64(&slot_counts[i].of[j], 0);
-		pg_atomic_init_u64(&slot_counts[i].of[CPM_TICK_INDEX], 1);
+			pg_atomic_init_u64(&cpm_slot_counts[i].of[j], 0);
+		pg_atomic_init_u64(&cpm_slot_counts[i].of[CPM_TICK_INDEX], 1);
 	}
-}
-
-/* Return a maximum in microseconds, or 0 if it belongs to another period. */
-static int64
-max_value(pg_atomic_uint64 *max, uint32 period)
-{
-	uint64		current = pg_atomic_read_u64(max);
-
-	if (current >> CPM_PERIOD_SHIFT != (period & CPM_PERIOD_MASK))
-		return 0;
-	return (int64) (current & CPM_MAX_US);
 }
 
 /*
@@ -321,8 +259,8 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	(void) name_pool();
 
 	cpm_transfers_wait_for_pause();
-	mine = &slots->slot[cpm_proc_number(MyProc)];
-	cpm_own_slot.count = slot_counts[cpm_proc_number(MyProc)].of;
+	mine = &cpm_slot_array->slot[cpm_proc_number(MyProc)];
+	cpm_own_slot.count = cpm_slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
 	mine->policy_sequence = cpm_policy_sequence();
@@ -430,7 +368,7 @@ cpm_slot_set_duty(CpmFeature feature, bool is_on)
 void
 cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 {
-	FailedWait *failed = &mine->failed_wait[last_failed_wait];
+	CpmSlotFailedWait *failed = &mine->failed_wait[last_failed_wait];
 	uint64		error = (is_fatal ? WAIT_WAS_FATAL : 0) | (uint32) sqlstate;
 	uint64		since;
 
@@ -444,7 +382,7 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 			pg_atomic_write_u64(&failed->error, error);
 		return;
 	}
-	last_failed_wait = (last_failed_wait + 1) % FAILED_WAITS;
+	last_failed_wait = (last_failed_wait + 1) % CPM_SLOT_FAILED_WAITS;
 	failed = &mine->failed_wait[last_failed_wait];
 	pg_atomic_write_u64(&failed->since, 0);
 	pg_write_barrier();
@@ -463,14 +401,14 @@ cpm_slot_raise_max(uint32 tick, uint64 us)
 {
 	CpmSlotCounters *counters = &mine->counters;
 	uint64		last = pg_atomic_read_u64(&counters->max_of_tick);
-	uint64		recorded = max_value(&counters->max_of_tick, tick);
+	uint64		recorded = cpm_slot_max_us(&counters->max_of_tick, tick);
 	uint64		raised = Max(recorded, Min(us, CPM_MAX_US));
-	uint32		epoch = pg_atomic_read_u32(&slots->reset_epoch);
+	uint32		epoch = pg_atomic_read_u32(&cpm_slot_array->reset_epoch);
 
 	if (last >> CPM_PERIOD_SHIFT != (tick & CPM_PERIOD_MASK))
 		pg_atomic_write_u64(&counters->max_of_earlier_tick, last);
 	pg_atomic_write_u64(&counters->max_of_tick, (uint64) tick << CPM_PERIOD_SHIFT | raised);
-	if ((uint64) max_value(&counters->max_since_reset, epoch) < raised)
+	if ((uint64) cpm_slot_max_us(&counters->max_since_reset, epoch) < raised)
 		pg_atomic_write_u64(&counters->max_since_reset,
 							(uint64) epoch << CPM_PERIOD_SHIFT | raised);
 	cpm_own_slot.last_tick = tick;
@@ -486,125 +424,21 @@ cpm_slot_session_name(void)
 	return name;
 }
 
-CpmQueryCounts
-cpm_slots_counts(void)
-{
-	CpmQueryCounts sum = {0};
-
-	if (slots != NULL)
-		sum = slots->loaded_counts;
-	for (int i = 0; slots != NULL && i < slots->total; i++)
-		for (int j = 0; j < CPM_COUNTS; j++)
-			sum.of[j] += pg_atomic_read_u64(&slot_counts[i].of[j]);
-	return sum;
-}
-
-void
-cpm_slots_histogram(CpmHistogram *histogram)
-{
-	memset(histogram, 0, sizeof(*histogram));
-	if (slots != NULL)
-		*histogram = slots->loaded_histogram;
-	for (int i = 0; slots != NULL && i < slots->total; i++)
-		for (int j = 0; j < CPM_BUCKETS; j++)
-			histogram->count[j] += pg_atomic_read_u64(&slots->slot[i].counters.bucket[j]);
-}
-
-int64
-cpm_slots_max_us(void)
-{
-	uint32		epoch = slots ? pg_atomic_read_u32(&slots->reset_epoch) : 0;
-	int64		longest = slots ? max_value(&slots->loaded_max, epoch) : 0;
-
-	for (int i = 0; slots != NULL && i < slots->total; i++)
-	{
-		int64		slot_max = max_value(&slots->slot[i].counters.max_since_reset, epoch);
-
-		longest = Max(longest, slot_max);
-	}
-	return longest;
-}
-
-void
-cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram)
-{
-	for (int i = 0; i < CPM_COUNTS; i++)
-		slots->loaded_counts.of[i] += counts->of[i];
-	cpm_histogram_add(&slots->loaded_histogram, histogram);
-}
-
-void
-cpm_slots_load_max(int64 max_us)
-{
-	uint64		epoch = pg_atomic_read_u32(&slots->reset_epoch);
-
-	pg_atomic_write_u64(&slots->loaded_max,
-						epoch << CPM_PERIOD_SHIFT | Min((uint64) max_us, CPM_MAX_US));
-}
-
-void
-cpm_slots_reset_max(void)
-{
-	pg_atomic_fetch_add_u32(&slots->reset_epoch, 1);
-	cpm_slots_next_tick();
-}
-
-uint32
-cpm_slots_tick(void)
-{
-	return slots ? pg_atomic_read_u32(&slots->tick) : 0;
-}
-
-int64
-cpm_slots_tick_max_us(uint32 tick)
-{
-	int64		longest = 0;
-
-	for (int i = 0; slots != NULL && i < slots->total; i++)
-	{
-		CpmSlotCounters *counters = &slots->slot[i].counters;
-		int64		last = max_value(&counters->max_of_tick, tick);
-		int64		earlier = max_value(&counters->max_of_earlier_tick, tick);
-
-		longest = Max(longest, Max(last, earlier));
-	}
-	return longest;
-}
-
-/*
- * Write the tick into each slot, so that statements read no other cache line. If the sampler and a
- * reset run this concurrently, each slot keeps the higher number.
- */
-void
-cpm_slots_next_tick(void)
-{
-	uint64		tick = pg_atomic_fetch_add_u32(&slots->tick, 1) + 1;
-
-	for (int i = 0; i < slots->total; i++)
-	{
-		pg_atomic_uint64 *slot_tick = &slot_counts[i].of[CPM_TICK_INDEX];
-		uint64		current = pg_atomic_read_u64(slot_tick);
-
-		while (current < tick && !pg_atomic_compare_exchange_u64(slot_tick, &current, tick))
-			;
-	}
-}
-
 int
 cpm_backend_slots(void)
 {
-	return slots ? slots->total : 0;
+	return cpm_slot_array ? cpm_slot_array->total : 0;
 }
 
 bool
 cpm_slot_session(int proc_number, CpmSlotSession *session)
 {
-	Slot	   *slot;
+	CpmSlot    *slot;
 	uint32		before;
 
-	if (slots == NULL || proc_number < 0 || proc_number >= slots->total)
+	if (cpm_slot_array == NULL || proc_number < 0 || proc_number >= cpm_slot_array->total)
 		return false;
-	slot = &slots->slot[proc_number];
+	slot = &cpm_slot_array->slot[proc_number];
 	for (int tries = 0; tries < 1000; tries++)
 	{
 		before = cpm_seqlock_read_begin(&slot->lock);
@@ -616,7 +450,7 @@ cpm_slot_session(int proc_number, CpmSlotSession *session)
 		session->is_trusted = slot->is_trusted;
 		memcpy(session->role, slot->role, NAMEDATALEN);
 		for (int i = 0; i < CPM_COUNTS; i++)
-			session->counts.of[i] = pg_atomic_read_u64(&slot_counts[proc_number].of[i]) -
+			session->counts.of[i] = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[i]) -
 				slot->session_base[i];
 		if (cpm_seqlock_read_ok(&slot->lock, before))
 			return session->pid != 0;
@@ -639,10 +473,10 @@ cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role)
 int
 cpm_slot_pool(int proc_number, int pid)
 {
-	if (slots == NULL || proc_number < 0 || proc_number >= slots->total ||
-		slots->slot[proc_number].pid != pid)
+	if (cpm_slot_array == NULL || proc_number < 0 || proc_number >= cpm_slot_array->total ||
+		cpm_slot_array->slot[proc_number].pid != pid)
 		return -1;
-	return slots->slot[proc_number].pool;
+	return cpm_slot_array->slot[proc_number].pool;
 }
 
 int
@@ -650,17 +484,17 @@ cpm_slot_count_of_owner(uint64 owner)
 {
 	int			count = 0;
 
-	for (int i = 0; slots != NULL && i < slots->total; i++)
-		count += slots->slot[i].pid != 0 && slots->slot[i].owner == owner;
+	for (int i = 0; cpm_slot_array != NULL && i < cpm_slot_array->total; i++)
+		count += cpm_slot_array->slot[i].pid != 0 && cpm_slot_array->slot[i].owner == owner;
 	return count;
 }
 
 bool
 cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed)
 {
-	for (int i = 0; i < FAILED_WAITS; i++)
+	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
 	{
-		FailedWait *wait = &slots->slot[proc_number].failed_wait[i];
+		CpmSlotFailedWait *wait = &cpm_slot_array->slot[proc_number].failed_wait[i];
 		uint64		error;
 
 		if (pg_atomic_read_u64(&wait->since) != (uint64) since)
@@ -681,21 +515,21 @@ bool
 cpm_slot_has_duty(int proc_number, int pid)
 {
 	return cpm_slot_pool(proc_number, pid) >= 0 &&
-		pg_atomic_read_u32(&slots->slot[proc_number].duties) != 0;
+		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].duties) != 0;
 }
 
 /* Prefetch the buckets that a session uses. Reads the slot, so prefetch that first. */
 static void
 prefetch_buckets(int proc_number)
 {
-	const Slot *slot;
+	const CpmSlot *slot;
 	uint64		touched = 0;
 
-	if (proc_number < 0 || proc_number >= slots->total)
+	if (proc_number < 0 || proc_number >= cpm_slot_array->total)
 		return;
-	slot = &slots->slot[proc_number];
+	slot = &cpm_slot_array->slot[proc_number];
 	if (slot->pid != 0)
-		touched = pg_atomic_read_u64(&slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
+		touched = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
@@ -708,15 +542,15 @@ prefetch_buckets(int proc_number)
 void
 cpm_slot_prefetch(int proc_number)
 {
-	const Slot *slot;
+	const CpmSlot *slot;
 
 	prefetch_buckets(proc_number - BUCKET_PREFETCH_LAG);
-	if (proc_number >= slots->total)
+	if (proc_number >= cpm_slot_array->total)
 		return;
-	slot = &slots->slot[proc_number];
+	slot = &cpm_slot_array->slot[proc_number];
 	cpm_prefetch(&slot->pid);
 	cpm_prefetch(slot->pool_base);
-	cpm_prefetch(&slot_counts[proc_number]);
+	cpm_prefetch(&cpm_slot_counts[proc_number]);
 }
 
 /* Return the difference; 0 if a transfer raised the base after the caller read the count. */
@@ -729,14 +563,14 @@ counted_since(uint64 count, uint64 base)
 void
 cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index)
 {
-	const Slot *slot = &slots->slot[proc_number];
+	const CpmSlot *slot = &cpm_slot_array->slot[proc_number];
 	int			pool = slot->pool;
 
 	if (slot->pid == 0 || pool < 0)
 		return;
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
-		uint64		count = pg_atomic_read_u64(&slot_counts[proc_number].of[i]);
+		uint64		count = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[i]);
 
 		counts_by_index[pool].of[i] += counted_since(count, slot->pool_base[i]);
 	}
@@ -745,8 +579,8 @@ cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index)
 void
 cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
 {
-	Slot	   *slot = &slots->slot[proc_number];
-	SlotCounts *counts = &slot_counts[proc_number];
+	CpmSlot    *slot = &cpm_slot_array->slot[proc_number];
+	CpmSlotCounts *counts = &cpm_slot_counts[proc_number];
 	CpmPool    *pool;
 	uint64		touched;
 

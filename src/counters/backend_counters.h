@@ -11,29 +11,9 @@
 #include "base/pool.h"
 #include "base/query_counts.h"
 #include "base/slot_session.h"
+#include "counters/slot_array.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
-
-/*
- * A maximum is one word. Its upper 24 bits are the low bits of the number of its period, its lower
- * 40 bits are microseconds, enough for 12 days. A period is a tick of ten seconds or the time
- * between two resets, so a number recurs only after five years.
- */
-#define CPM_PERIOD_SHIFT 40
-#define CPM_PERIOD_MASK ((UINT64CONST(1) << (64 - CPM_PERIOD_SHIFT)) - 1)
-#define CPM_MAX_US ((UINT64CONST(1) << CPM_PERIOD_SHIFT) - 1)
-
-/*
- * The owner of the slot writes these at every statement; no lock. An octave of buckets fills a
- * cache line.
- */
-typedef struct CpmSlotCounters
-{
-	pg_atomic_uint64 bucket[CPM_BUCKETS];
-	pg_atomic_uint64 max_since_reset;
-	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
-	pg_atomic_uint64 max_of_earlier_tick;	/* of the last such tick before that one */
-} CpmSlotCounters;
 
 /*
  * State of this process's own slot, in local memory. A statement reads the first cache line and
@@ -56,15 +36,6 @@ typedef struct CpmOwnSlot
 StaticAssertDecl(offsetof(CpmOwnSlot, application_name) <= 64, "more than a cache line");
 
 extern CPM_INTERNAL CpmOwnSlot cpm_own_slot;
-
-/*
- * The number of the current tick follows the counts of a slot, because a statement writes that
- * cache line anyway. cpm_slots_next_tick() writes the number.
- */
-#define CPM_TICK_INDEX CPM_COUNTS
-
-/* A word follows with a bit for each octave of buckets used since the session entered its pool. */
-#define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 extern Size cpm_slots_size(void);
 extern void cpm_slots_attach(void *memory, bool is_new);
@@ -188,39 +159,6 @@ extern CpmPoolName cpm_slot_session_name(void);
  * Any process may call the functions that follow, unless noted otherwise. They take no lock, and
  * those that return counters return zeros if the library is not preloaded.
  */
-
-/*
- * Return the counts or the histogram of all sessions since the server started, plus those loaded
- * at startup. They never decrease.
- */
-extern CpmQueryCounts cpm_slots_counts(void);
-extern void cpm_slots_histogram(CpmHistogram *histogram);
-
-/*
- * Add counters from before the server started, or set the longest statement of that time. The
- * postmaster only, at startup.
- */
-extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram);
-extern void cpm_slots_load_max(int64 max_us);
-
-/*
- * Return the duration of the longest statement since the last reset, 0 if there was none. The
- * second function resets it.
- */
-extern int64 cpm_slots_max_us(void);
-extern void cpm_slots_reset_max(void);
-
-/* A tick is a period of about ten seconds. Return the number of the current one. */
-extern uint32 cpm_slots_tick(void);
-
-/*
- * Return the duration of the longest statement of a tick, 0 if there was none. The tick must be
- * the current or the previous one.
- */
-extern int64 cpm_slots_tick_max_us(uint32 tick);
-
-/* Begin the next tick. Only the sampler and resets call this. */
-extern void cpm_slots_next_tick(void);
 
 /*
  * Copy the session whose PGPROC has the given number. Returns false if there is none, or if its

@@ -20,6 +20,7 @@
 #include "counters/pool_retained.h"
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
+#include "counters/slot_sums.h"
 
 typedef struct SavedPool
 {

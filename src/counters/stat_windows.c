@@ -20,6 +20,7 @@
 #include "base/query_counts.h"
 #include "base/seqlock.h"
 #include "counters/backend_counters.h"
+#include "counters/slot_sums.h"
 #include "counters/stat_windows.h"
 #include "miscadmin.h"
 #include "port/atomics.h"

@@ -18,6 +18,7 @@
 #include "counters/backend_counters.h"
 #include "counters/minute_counters.h"
 #include "counters/session_counters.h"
+#include "counters/slot_sums.h"
 #include "events/rejections.h"
 #include "live/backends.h"
 #include "live/prepared_xacts.h"

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "counters/backend_counters.h"
+#include "counters/slot_sums.h"
 #include "events/rejections.h"
 #include "rules/catalogue.h"
 #include "rules/incidents.h"

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * slot_array.h
+ *		The slots of all backends in shared memory.
+ *
+ * Only counters/backend_counters and counters/slot_sums access the variables.
+ */
+#ifndef CPM_SLOT_ARRAY_H
+#define CPM_SLOT_ARRAY_H
+
+#include "base/attributes.h"
+#include "base/histogram.h"
+#include "base/policy.h"
+#include "base/query_counts.h"
+#include "base/seqlock.h"
+#include "datatype/timestamp.h"
+#include "port/atomics.h"
+
+/*
+ * A maximum is one word. Its upper 24 bits are the low bits of the number of its period, its lower
+ * 40 bits are microseconds, enough for 12 days. A period is a tick of ten seconds or the time
+ * between two resets, so a number recurs only after five years.
+ */
+#define CPM_PERIOD_SHIFT 40
+#define CPM_PERIOD_MASK ((UINT64CONST(1) << (64 - CPM_PERIOD_SHIFT)) - 1)
+#define CPM_MAX_US ((UINT64CONST(1) << CPM_PERIOD_SHIFT) - 1)
+
+/*
+ * The owner of the slot writes these at every statement; no lock. An octave of buckets fills a
+ * cache line.
+ */
+typedef struct CpmSlotCounters
+{
+	pg_atomic_uint64 bucket[CPM_BUCKETS];
+	pg_atomic_uint64 max_since_reset;
+	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
+	pg_atomic_uint64 max_of_earlier_tick;	/* of the last such tick before that one */
+} CpmSlotCounters;
+
+/*
+ * The number of the current tick follows the counts of a slot, because a statement writes that
+ * cache line anyway. cpm_slots_next_tick() writes the number.
+ */
+#define CPM_TICK_INDEX CPM_COUNTS
+
+/* A word follows with a bit for each octave of buckets used since the session entered its pool. */
+#define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
+
+#define CPM_SLOT_FAILED_WAITS 4 /* failed waits for locks that a slot keeps */
+
+/* A failed wait. The owner of the slot writes it; readers check "since" before and after. */
+typedef struct CpmSlotFailedWait
+{
+	pg_atomic_uint64 since;		/* TimestampTz of its beginning; 0: none */
+	pg_atomic_uint64 error;		/* its SQLSTATE, and WAIT_WAS_FATAL if it ended the session */
+} CpmSlotFailedWait;
+
+typedef struct CpmSlot
+{
+	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
+
+	/*
+	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
+	 * changes its policy or duties. The seqlock guards copies of a session. Functions that need
+	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
+	 * pool_bucket_base compare the number of transfers instead.
+	 */
+	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
+	int			pid;			/* 0 if the slot has no session */
+	int			pool;			/* index of counters/pool_table */
+	TimestampTz started_at;
+	int64		setup_us;
+	CpmPolicy	policy;
+	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
+	uint64		owner;			/* cpm_pool_owner() of the role and database */
+	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
+	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
+	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
+	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
+	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */
+	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
+} CpmSlot;
+
+typedef struct CpmSlotArray
+{
+	pg_atomic_uint32 tick;		/* the sampler and resets increment it */
+	pg_atomic_uint32 reset_epoch;	/* resets increment it */
+	int			total;			/* number of slots; this and the loaded_ fields are set at startup */
+	CpmQueryCounts loaded_counts;	/* from before the server started */
+	CpmHistogram loaded_histogram;
+	pg_atomic_uint64 loaded_max;	/* a maximum as in CpmSlotCounters, by reset_epoch */
+	CpmSlot		slot[FLEXIBLE_ARRAY_MEMBER];
+} CpmSlotArray;
+
+/*
+ * The counts of a slot fill a cache line. They are in a separate array, because every sample sums
+ * them over all slots and then reads consecutive memory.
+ */
+typedef struct CpmSlotCounts
+{
+	pg_atomic_uint64 of[8];		/* by CpmCount, CPM_TICK_INDEX or CPM_TOUCHED_INDEX;
+								 * cpm_slots_next_tick() writes the tick, the owner all others */
+} CpmSlotCounts;
+
+/* NULL while the library is not preloaded */
+extern CPM_INTERNAL CpmSlotArray *cpm_slot_array;
+
+/* by slot; follows the slots in shared memory */
+extern CPM_INTERNAL CpmSlotCounts *cpm_slot_counts;
+
+/* Return a maximum in microseconds, or 0 if it belongs to another period. */
+static inline int64
+cpm_slot_max_us(pg_atomic_uint64 *max, uint32 period)
+{
+	uint64		current = pg_atomic_read_u64(max);
+
+	if (current >> CPM_PERIOD_SHIFT != (period & CPM_PERIOD_MASK))
+		return 0;
+	return (int64) (current & CPM_MAX_US);
+}
+
+#endif							/* CPM_SLOT_ARRAY_H */
