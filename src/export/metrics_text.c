@@ -18,23 +18,20 @@
 #include "base/rejection.h"
 #include "base/session.h"
 #include "base/sqlstates.h"
-#include "base/load.h"
 #include "base/version.h"
-#include "base/wait_class.h"
 #include "counters/backend_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_table.h"
-#include "events/deadlocks.h"
 #include "events/errors.h"
 #include "export/metrics_text.h"
 #include "export/prometheus.h"
+#include "export/recorder_metrics.h"
 #include "fmgr.h"
 #include "functions/access.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
-#include "samples/incidents.h"
 #include "samples/pooler_state.h"
 #include "samples/take_sample.h"
 #include "samples/worker_status.h"
@@ -337,7 +334,7 @@ write_durations(Scrape *scrape)
 }
 
 static void
-write_incidents(Scrape *scrape)
+write_suspects(Scrape *scrape)
 {
 	static const struct
 	{
@@ -359,63 +356,6 @@ write_incidents(Scrape *scrape)
 	cpm_family_begin(out, "leaks_detected", CPM_COUNTER,
 					 "Suspected connection leaks; each is counted once.");
 	cpm_sample_unlabeled(out, (double) scrape->monotonic->totals.leaks);
-	cpm_family_begin(out, "incidents", CPM_COUNTER,
-					 "Incidents that have begun since the server started.");
-	cpm_sample_unlabeled(out, (double) cpm_incidents_begun());
-}
-
-/* Append the deadlocks by database. Entries with the same name share a series. */
-static void
-write_deadlocks(Scrape *scrape)
-{
-	char		name[CPM_DEADLOCK_DATABASES + 1][NAMEDATALEN];
-	double		sum[CPM_DEADLOCK_DATABASES + 1];
-	int			names = 0;
-
-	cpm_family_begin(&scrape->out, "deadlocks", CPM_COUNTER,
-					 "Statements of clients that failed because of a deadlock.");
-	for (int i = 0; i <= CPM_DEADLOCK_DATABASES; i++)
-	{
-		uint64		deadlocks = scrape->monotonic->totals.deadlocks[i];
-		int			found = 0;
-
-		if (deadlocks == 0)
-			continue;
-		(void) cpm_deadlocks_get(i, name[names]);
-		while (found < names && strcmp(name[found], name[names]) != 0)
-			found++;
-		if (found == names)
-			sum[names++] = 0;
-		sum[found] += (double) deadlocks;
-	}
-	for (int i = 0; i < names; i++)
-		cpm_sample_labeled(&scrape->out, "database", name[i], sum[i]);
-}
-
-static void
-write_lock_waits(Scrape *scrape)
-{
-	const CpmMonotonicTotals *totals = &scrape->monotonic->totals;
-	CpmExposition *out = &scrape->out;
-
-	cpm_family_begin(out, "lock_waits", CPM_COUNTER,
-					 "Waits for heavyweight locks that exceeded blocked_age, including those that "
-					 "still last; each is counted once.");
-	cpm_sample_unlabeled(out, (double) totals->lock_waits);
-	cpm_family_begin(out, "lock_wait_seconds", CPM_COUNTER,
-					 "Time that sessions have spent in these waits, up to the last sample.");
-	cpm_sample_unlabeled(out, (double) totals->lock_wait_us / USECS_PER_SEC);
-	write_deadlocks(scrape);
-}
-
-/* Begin a sample of a pool, or of the shared series "other" if name is NULL. */
-static void
-begin_pool_sample(CpmExposition *out, const CpmPoolName *name)
-{
-	cpm_sample_begin(out);
-	cpm_sample_label(out, "database", name ? name->database : CPM_SERIES_OTHER);
-	cpm_sample_label(out, "role", name ? name->role : CPM_SERIES_OTHER);
-	cpm_sample_label(out, "application", name ? name->application_name : CPM_SERIES_OTHER);
 }
 
 static void
@@ -427,7 +367,7 @@ write_pool_states(CpmExposition *out, const CpmPoolName *name, const StateCounts
 
 		if (count == 0)
 			continue;
-		begin_pool_sample(out, name);
+		cpm_pool_sample_begin(out, name);
 		cpm_sample_label(out, "state", cpm_state_name(state));
 		cpm_sample_end(out, count);
 	}
@@ -461,51 +401,11 @@ write_pool_queries(Scrape *scrape)
 	{
 		if (!monotonic->is_named[i])
 			continue;
-		begin_pool_sample(&scrape->out, &monotonic->pools.pool[i].name);
+		cpm_pool_sample_begin(&scrape->out, &monotonic->pools.pool[i].name);
 		cpm_sample_end(&scrape->out, (double) monotonic->named_queries[i]);
 	}
-	begin_pool_sample(&scrape->out, NULL);
+	cpm_pool_sample_begin(&scrape->out, NULL);
 	cpm_sample_end(&scrape->out, (double) monotonic->other_queries);
-}
-
-static void
-write_busy_seconds(Scrape *scrape)
-{
-	const CpmLoad *load = &scrape->monotonic->totals.load;
-
-	cpm_family_begin(&scrape->out, "busy_session_seconds", CPM_COUNTER,
-					 "Time that sessions were active or in a transaction, by what they did or "
-					 "waited for at each sample.");
-	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
-		cpm_sample_labeled(&scrape->out, "class", cpm_wait_class_name(i),
-						   (double) load->ms[i] / 1000);
-}
-
-/* Append the samples of a pool; zeros too, because rate() ignores the first value of a series. */
-static void
-write_busy_seconds_of_pool(CpmExposition *out, const CpmPoolName *name, const CpmLoad *load)
-{
-	for (int i = 0; i < CPM_WAIT_CLASSES; i++)
-	{
-		begin_pool_sample(out, name);
-		cpm_sample_label(out, "class", cpm_wait_class_name(i));
-		cpm_sample_end(out, (double) load->ms[i] / 1000);
-	}
-}
-
-static void
-write_pool_busy_seconds(Scrape *scrape)
-{
-	const CpmMonotonicCounters *monotonic = scrape->monotonic;
-
-	cpm_family_begin(&scrape->out, "pool_busy_session_seconds", CPM_COUNTER,
-					 "Busy time of sessions by pool and by what they did, of up to 20 pools, each "
-					 "counted since it has a series.");
-	for (int i = 0; i < monotonic->pools.slots; i++)
-		if (monotonic->is_named[i])
-			write_busy_seconds_of_pool(&scrape->out, &monotonic->pools.pool[i].name,
-									   &monotonic->named_load[i]);
-	write_busy_seconds_of_pool(&scrape->out, NULL, &monotonic->other_load);
 }
 
 static void
@@ -725,12 +625,11 @@ cpm_write_metrics(StringInfo text, bool openmetrics)
 	write_queries(scrape);
 	write_errors(scrape);
 	write_durations(scrape);
-	write_incidents(scrape);
-	write_lock_waits(scrape);
+	write_suspects(scrape);
+	cpm_write_recorded_events(&scrape->out, &scrape->monotonic->totals);
 	write_pool_connections(scrape);
 	write_pool_queries(scrape);
-	write_busy_seconds(scrape);
-	write_pool_busy_seconds(scrape);
+	cpm_write_recorded_load(&scrape->out, scrape->monotonic);
 	write_statuses(scrape);
 	write_poolers(scrape);
 	write_itself(scrape);

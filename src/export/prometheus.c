@@ -12,6 +12,7 @@
 
 #include "base/sample.h"
 #include "base/utf8.h"
+#include "counters/monotonic_counters.h"
 #include "export/prometheus.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
@@ -133,6 +134,16 @@ cpm_sample_labeled(CpmExposition *exposition, const char *label_name, const char
 	cpm_sample_begin(exposition);
 	cpm_sample_label(exposition, label_name, label_value);
 	cpm_sample_end(exposition, value);
+}
+
+void
+cpm_pool_sample_begin(CpmExposition *exposition, const CpmPoolName *name)
+{
+	cpm_sample_begin(exposition);
+	cpm_sample_label(exposition, "database", name ? name->database : CPM_SERIES_OTHER);
+	cpm_sample_label(exposition, "role", name ? name->role : CPM_SERIES_OTHER);
+	cpm_sample_label(exposition, "application",
+					 name ? name->application_name : CPM_SERIES_OTHER);
 }
 
 /* Append microseconds as seconds, with at least one decimal place. */

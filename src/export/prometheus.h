@@ -7,6 +7,7 @@
 #define CPM_PROMETHEUS_H
 
 #include "base/histogram.h"
+#include "base/pool.h"
 #include "lib/stringinfo.h"
 
 /*
@@ -41,6 +42,12 @@ extern void cpm_family_begin(CpmExposition *exposition, const char *name, CpmFam
 extern void cpm_sample_begin(CpmExposition *exposition);
 extern void cpm_sample_label(CpmExposition *exposition, const char *name, const char *value);
 extern void cpm_sample_end(CpmExposition *exposition, double value);
+
+/*
+ * Begin a sample with the labels of a pool, or of the series "other", which pools share, if name
+ * is NULL.
+ */
+extern void cpm_pool_sample_begin(CpmExposition *exposition, const CpmPoolName *name);
 
 /* Append a sample without labels. */
 extern void cpm_sample_unlabeled(CpmExposition *exposition, double value);
