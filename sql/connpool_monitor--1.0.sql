@@ -1876,19 +1876,20 @@ COMMENT ON FUNCTION connpool_incident_report(bigint) IS
     'what happened in an incident, by default the last one, as Markdown; what the caller may not '
     'see is left out';
 
--- PUBLIC may read counts only, through get_connection_stats() and connpool_health(). pg_monitor
--- may read everything else, which includes names and statements. Only superusers and roles to
--- which they grant it may call connpool_reset().
+-- Everybody may read counts, through get_connection_stats() and connpool_health(). Names and
+-- statements are for pg_monitor. connpool_reset() is for superusers and the roles to which they
+-- grant it. Functions that begin with an underscore are parts of reports, which run with the
+-- privileges of their caller.
 
-REVOKE ALL ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_session_history(timestamptz, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_load(timestamptz, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_report(timestamptz, timestamptz) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_incident_report(bigint) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_metrics() FROM PUBLIC;
--- the parts of reports
 REVOKE ALL ON FUNCTION
+    connpool_reset(text),
+    connpool_info(), connpool_audit(), connpool_metrics(),
+    connpool_history(text, timestamptz, timestamptz, interval),
+    connpool_plot(text, interval, integer, integer),
+    connpool_session_history(timestamptz, timestamptz), connpool_load(timestamptz, timestamptz),
+    connpool_load_history(timestamptz, timestamptz, interval),
+    connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
+    connpool_incident_report(bigint),
     _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
@@ -1908,30 +1909,63 @@ REVOKE ALL ON FUNCTION
     _connpool_load_by_class(timestamptz, timestamptz),
     _connpool_load_by_statement(timestamptz, timestamptz),
     _connpool_refusals(timestamptz, timestamptz), _connpool_failures(timestamptz, timestamptz),
-    _connpool_deadlock_list(timestamptz, timestamptz),
-    _connpool_slowest(timestamptz, timestamptz), _connpool_hints(timestamptz, timestamptz),
-    _connpool_sections(timestamptz, timestamptz, bigint)
+    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz, timestamptz),
+    _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz, timestamptz, bigint)
     FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_load_plot(interval, integer, integer) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_plot(text, interval, integer, integer) FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_audit() FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_info() FROM PUBLIC;
-REVOKE ALL ON FUNCTION connpool_reset(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    connpool_info(), connpool_audit(), connpool_metrics(),
+    connpool_history(text, timestamptz, timestamptz, interval),
+    connpool_plot(text, interval, integer, integer),
+    connpool_session_history(timestamptz, timestamptz), connpool_load(timestamptz, timestamptz),
+    connpool_load_history(timestamptz, timestamptz, interval),
+    connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
+    connpool_incident_report(bigint),
+    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
+    _connpool_statement(text), _connpool_pool(text, text, text),
+    _connpool_root(integer, text, text, text, text), _connpool_table(json),
+    _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
+    _connpool_finding_locks(timestamptz, timestamptz),
+    _connpool_finding_refusals(timestamptz, timestamptz, bigint),
+    _connpool_finding_deadlocks(timestamptz, timestamptz),
+    _connpool_finding_load(timestamptz, timestamptz),
+    _connpool_finding_connections(timestamptz, timestamptz),
+    _connpool_blocking_tree(timestamptz, timestamptz),
+    _connpool_history_text(text, boolean, timestamptz, timestamptz),
+    _connpool_section(text, text, text, text),
+    _connpool_findings(timestamptz, timestamptz, bigint),
+    _connpool_timeline(timestamptz, timestamptz), _connpool_worst_moment(timestamptz, bigint),
+    _connpool_blocking(timestamptz, timestamptz),
+    _connpool_load_by_class(timestamptz, timestamptz),
+    _connpool_load_by_statement(timestamptz, timestamptz),
+    _connpool_refusals(timestamptz, timestamptz), _connpool_failures(timestamptz, timestamptz),
+    _connpool_deadlock_list(timestamptz, timestamptz), _connpool_slowest(timestamptz, timestamptz),
+    _connpool_hints(timestamptz, timestamptz), _connpool_sections(timestamptz, timestamptz, bigint)
+    TO pg_monitor;
+GRANT SELECT ON
+    connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
+    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks,
+    connpool_leak_log, connpool_leak_stats, slow_queries, connpool_alerts, connpool_alert_log,
+    connpool_incidents, connpool_incident_sessions, connpool_errors, connpool_rejections,
+    connpool_rejection_log, connpool_query_stats, connpool_query_histogram,
+    connpool_slow_statements, connpool_pools, connpool_session_stats, connpool_load_stats,
+    connpool_pool_advice, connpool_session_features, connpool_batch_candidates,
+    connpool_cache_candidates, connpool_pgbouncer, connpool_pgbouncer_pools,
+    connpool_pgbouncer_stats
+    TO pg_monitor;
 
--- Grant EXECUTE to PUBLIC explicitly, because ALTER DEFAULT PRIVILEGES may have removed that
--- default. The functions behind views check their callers themselves.
+-- The functions behind views check their callers themselves. Grant EXECUTE explicitly, because
+-- ALTER DEFAULT PRIVILEGES may have removed the default.
 GRANT EXECUTE ON FUNCTION
     get_connection_stats(), connpool_health(), connpool_live_sessions(text, bigint),
     connpool_blocked_queries(bigint), connpool_lock_log(bigint), connpool_deadlocks(bigint),
     connpool_leaks(bigint), connpool_leak_log(bigint), connpool_leak_stats(bigint),
     slow_queries(bigint), connpool_alerts(bigint), connpool_alert_log(bigint),
-    connpool_query_stats(bigint),
-    connpool_incidents(bigint), connpool_incident_sessions(bigint),
+    connpool_query_stats(bigint), connpool_incidents(bigint), connpool_incident_sessions(bigint),
     connpool_query_histogram(bigint), connpool_slow_statements(bigint), connpool_pools(bigint),
     connpool_load_stats(bigint), connpool_pool_advice(bigint), connpool_session_features(bigint),
-    connpool_session_stats(bigint),
-    connpool_errors(bigint), connpool_rejections(bigint), connpool_rejection_log(bigint),
-    connpool_pgbouncer(bigint), connpool_pgbouncer_pools(bigint),
+    connpool_session_stats(bigint), connpool_errors(bigint), connpool_rejections(bigint),
+    connpool_rejection_log(bigint), connpool_pgbouncer(bigint), connpool_pgbouncer_pools(bigint),
     connpool_pgbouncer_stats(bigint), connpool_batch_candidates(bigint),
     connpool_cache_candidates(bigint)
     TO PUBLIC;
@@ -1939,50 +1973,3 @@ GRANT EXECUTE ON FUNCTION
 -- ALTER VIEW may make an ordinary role the owner of a view. Such a view may read this table and
 -- finds it empty, so that its function checks the reader's privileges instead.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
-
-GRANT EXECUTE ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_session_history(timestamptz, timestamptz) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_load(timestamptz, timestamptz) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_report(timestamptz, timestamptz) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_incident_report(bigint) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_metrics() TO pg_monitor;
-GRANT EXECUTE ON FUNCTION
-    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
-    _connpool_statement(text), _connpool_pool(text, text, text),
-    _connpool_root(integer, text, text, text, text), _connpool_table(json),
-    _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
-    _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
-    _connpool_finding_locks(timestamptz, timestamptz),
-    _connpool_finding_refusals(timestamptz, timestamptz, bigint),
-    _connpool_finding_deadlocks(timestamptz, timestamptz),
-    _connpool_finding_load(timestamptz, timestamptz),
-    _connpool_finding_connections(timestamptz, timestamptz),
-    _connpool_blocking_tree(timestamptz, timestamptz),
-    _connpool_history_text(text, boolean, timestamptz, timestamptz),
-    _connpool_section(text, text, text, text),
-    _connpool_findings(timestamptz, timestamptz, bigint),
-    _connpool_timeline(timestamptz, timestamptz), _connpool_worst_moment(timestamptz, bigint),
-    _connpool_blocking(timestamptz, timestamptz),
-    _connpool_load_by_class(timestamptz, timestamptz),
-    _connpool_load_by_statement(timestamptz, timestamptz),
-    _connpool_refusals(timestamptz, timestamptz), _connpool_failures(timestamptz, timestamptz),
-    _connpool_deadlock_list(timestamptz, timestamptz),
-    _connpool_slowest(timestamptz, timestamptz), _connpool_hints(timestamptz, timestamptz),
-    _connpool_sections(timestamptz, timestamptz, bigint)
-    TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_load_plot(interval, integer, integer) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_plot(text, interval, integer, integer) TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_audit() TO pg_monitor;
-GRANT EXECUTE ON FUNCTION connpool_info() TO pg_monitor;
-GRANT SELECT ON
-    connpool_sessions, connpool_running_queries, connpool_connection_states, connpool_clients,
-    connpool_blocked_queries, connpool_lock_log, connpool_deadlocks, connpool_leaks,
-    connpool_leak_log, connpool_leak_stats, slow_queries,
-    connpool_alerts, connpool_alert_log, connpool_incidents, connpool_incident_sessions,
-    connpool_errors, connpool_rejections, connpool_rejection_log, connpool_query_stats,
-    connpool_query_histogram, connpool_slow_statements, connpool_pools, connpool_session_stats,
-    connpool_load_stats, connpool_pool_advice, connpool_session_features,
-    connpool_batch_candidates, connpool_cache_candidates,
-    connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats
-    TO pg_monitor;
