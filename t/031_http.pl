@@ -589,10 +589,32 @@ subtest 'requests need the token of http_token_file' => sub {
 		'a new token is in force after a reload');
 	is(status('/metrics', Authorization => 'Bearer first-secret'),
 		401, 'the previous token is refused');
-	write_token('third-secret', 0644);
-	reload_logs(
-		'WARNING:  connpool_monitor: the file of http_token_file cannot be used: it must belong to',
-		'a token file that other users can read is reported');
+	foreach my $mode (0400, 0700)
+	{
+		write_token("secret-$mode", $mode);
+		$node->reload;
+		ok( poll_http(
+				$port, '/metrics',
+				sub { $_[0]{status} == 200 },
+				Authorization => "Bearer secret-$mode"),
+			sprintf 'a token file of mode %04o is accepted',
+			$mode);
+	}
+	foreach my $mode (0640, 0604, 0601)
+	{
+		write_token('third-secret', $mode);
+		reload_logs(
+			q{WARNING:  connpool_monitor: the file of http_token_file cannot be used: it must }
+			  . q{belong to the server's owner, who alone may have access},
+			sprintf 'a token file of mode %04o is reported',
+			$mode);
+	}
+	write_token('second-secret');
+	$node->reload;
+	ok( poll_http(
+			$port, '/metrics',
+			sub { $_[0]{status} == 200 }, Authorization => 'Bearer second-secret'),
+		'a token file that was refused is read again after a reload');
 	unlink $file;
 	reload_logs('cannot be used: No such file', 'a token file that disappears is reported');
 	is(status('/metrics', Authorization => 'Bearer second-secret'),

@@ -38,7 +38,7 @@ read_token(int file, char *buffer)
 	if (!S_ISREG(found.st_mode))
 		return "it is not a regular file";
 	if (found.st_uid != geteuid() || (found.st_mode & (S_IRWXG | S_IRWXO)) != 0)
-		return "it must belong to the server's owner and have mode 0600";
+		return "it must belong to the server's owner, who alone may have access (mode 0600)";
 	length = read(file, buffer, MAX_FILE_SIZE + 1);
 	if (length < 0)
 		return strerror(errno);
