@@ -609,12 +609,18 @@ subtest 'requests need the token of http_token_file' => sub {
 			sprintf 'a token file of mode %04o is reported',
 			$mode);
 	}
+	my $refused = q{the file of http_token_file cannot be used: it must belong to the server's }
+	  . 'owner, who alone may have access (mode 0600)';
+	is($node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+		$refused, 'connpool_info() reports a token file that is refused while HTTP is served');
 	write_token('second-secret');
 	$node->reload;
 	ok( poll_http(
 			$port, '/metrics',
 			sub { $_[0]{status} == 200 }, Authorization => 'Bearer second-secret'),
 		'a token file that was refused is read again after a reload');
+	is($node->safe_psql('postgres', 'SELECT problem IS NULL FROM connpool_info()'),
+		't', 'connpool_info() reports no problem when the token file is used again');
 	unlink $file;
 	reload_logs('cannot be used: No such file', 'a token file that disappears is reported');
 	is(status('/metrics', Authorization => 'Bearer second-secret'),
@@ -648,8 +654,8 @@ subtest 'an address that other machines reach needs a token' => sub {
 	is(log_count($node, $no_token), 1, 'without a token the address is refused in the log');
 	like(
 		$node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-		qr/^no HTTP: an address that other machines reach needs a token/,
-		'connpool_info() reports that a token is needed');
+		qr/^no HTTP: an address that other machines reach needs a token: .*; the file of/,
+		'connpool_info() reports that a token is needed, and why its file is not used');
 	is(status('/health/database'), 599, 'nothing listens without a token');
 	write_token('fourth-secret');
 	$node->reload;

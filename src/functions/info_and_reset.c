@@ -79,7 +79,7 @@ append_optional_worker_problems(StringInfo problems)
 	if (wants_http && http.pid == 0)
 		append_missing_worker(problems, "the HTTP worker is not running");
 	else if (wants_http && http.problem[0] != '\0')
-		append_problem(problems, "no HTTP: %s", http.problem);
+		append_problem(problems, "%s", http.problem);
 	if (cpm_settings_poolers()->count > 0 && cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0)
 		append_missing_worker(problems, "the PgBouncer worker is not running");
 }

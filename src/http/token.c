@@ -19,7 +19,10 @@
 #define TOKEN_SIZE 256			/* with the terminating zero */
 #define MAX_FILE_SIZE (TOKEN_SIZE + 1)	/* the longest token and "\r\n" */
 
+#define PROBLEM_SIZE 128
+
 static bool is_required;
+static char file_problem[PROBLEM_SIZE]; /* why the file cannot be used; empty if it can */
 static char token[TOKEN_SIZE];	/* padded with zeros; empty if none has been read */
 
 /*
@@ -64,6 +67,7 @@ cpm_token_reread(const char *path)
 	int			file;
 
 	is_required = path != NULL && path[0] != '\0';
+	file_problem[0] = '\0';
 	if (!is_required)
 	{
 		memset(token, 0, sizeof(token));
@@ -77,16 +81,25 @@ cpm_token_reread(const char *path)
 	if (problem == NULL)
 		memcpy(token, buffer, TOKEN_SIZE);
 	else
+	{
+		strlcpy(file_problem, problem, sizeof(file_problem));
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIG_FILE_ERROR),
 				 errmsg("connpool_monitor: the file of http_token_file cannot be used: %s",
-						problem),
+						file_problem),
 				 token[0] != '\0' ?
 				 errdetail("The token that was read last stays in force.") :
 				 errdetail("Without a token, only /health/database is served, "
 						   "and nothing at all on an address that other machines can reach."),
 				 errhint("Fix the file, then reload the configuration.")));
+	}
 	explicit_bzero(buffer, sizeof(buffer));
+}
+
+const char *
+cpm_token_file_problem(void)
+{
+	return file_problem;
 }
 
 bool

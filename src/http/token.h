@@ -12,6 +12,9 @@
  */
 extern void cpm_token_reread(const char *path);
 
+/* Return why the file could not be used when it was last read; an empty string if it could. */
+extern const char *cpm_token_file_problem(void);
+
 /* Return true if requests must carry a token. */
 extern bool cpm_token_is_required(void);
 

@@ -32,7 +32,25 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 #define PROBLEM_SIZE 256
 
 static const CpmWorkerApi *api;
-static char last_problem[PROBLEM_SIZE]; /* the last problem logged; empty while the server runs */
+static char last_problem[PROBLEM_SIZE]; /* why the server does not run; empty while it runs */
+
+/* Publish why the HTTP server does not run, if so, and the problem of the token's file. */
+static void
+publish_problems(void)
+{
+	const char *of_file = cpm_token_file_problem();
+	char		problems[2 * PROBLEM_SIZE];
+	int			length = 0;
+
+	problems[0] = '\0';
+	if (last_problem[0] != '\0')
+		length = snprintf(problems, sizeof(problems), "no HTTP: %s%s", last_problem,
+						  of_file[0] != '\0' ? "; " : "");
+	if (of_file[0] != '\0')
+		snprintf(problems + length, sizeof(problems) - length,
+				 "the file of http_token_file cannot be used: %s", of_file);
+	api->worker_report_problem(CPM_WORKER_HTTP, problems);
+}
 
 /* Publish the reason why the HTTP server does not run. Log it unless it was logged last. */
 static void
@@ -40,11 +58,13 @@ report_problem(const char *problem)
 {
 	const CpmListen *listen = api->http_listen();
 
-	api->worker_report_problem(CPM_WORKER_HTTP, problem);
 	/* compare no more than strlcpy() stores, or a longer problem would be logged each time */
-	if (strncmp(problem, last_problem, sizeof(last_problem) - 1) == 0)
-		return;
+	bool		is_logged = strncmp(problem, last_problem, sizeof(last_problem) - 1) == 0;
+
 	strlcpy(last_problem, problem, sizeof(last_problem));
+	publish_problems();
+	if (is_logged)
+		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
 			 errmsg("connpool_monitor: no HTTP at %s, port %d: %s", listen->host, listen->port,
@@ -82,7 +102,7 @@ start_listening(void)
 	else
 	{
 		last_problem[0] = '\0';
-		api->worker_report_problem(CPM_WORKER_HTTP, "");
+		publish_problems();
 		ereport(LOG,
 				(errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
 	}
@@ -94,6 +114,7 @@ reload(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	cpm_token_reread(api->http_token_file());
+	publish_problems();
 	if (cpm_server_socket() != PGINVALID_SOCKET && !may_listen())
 		cpm_server_stop();
 }
