@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: PostgreSQL
-# Failures count whether or not log_min_messages lets the log hook see them, and connpool_info()
-# reports whether the counts are exact. After a backend was killed in the middle of a statement,
-# the server restarts with the extension. Needs a crash and messages that psql cannot send.
+# A statement that aborts its transaction counts as failed even if log_min_messages hides its error
+# from the log hook. One that the server rejects because its transaction has already failed then
+# does not count, and failures_exact in connpool_info() is false. After a backend was killed in the
+# middle of a statement, the server restarts with the extension. Needs a crash and messages that
+# psql cannot send.
 use strict;
 use warnings FATAL => 'all';
 
@@ -36,6 +38,13 @@ sub work
 	$wire->parse('', $_)->bind_to('', '')->execute('')
 	  foreach ('SELECT 1', 'SELECT 1/(3 - i) FROM generate_series(1, 5) i', 'SELECT 1');
 	$wire->sync;
+	return counts_of($wire, $application);
+}
+
+# End the session of an application and return what its pool has counted.
+sub counts_of
+{
+	my ($wire, $application) = @_;
 	$wire->end;
 	$node->poll_query_until('postgres',
 		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
@@ -45,6 +54,15 @@ sub work
 		FROM connpool_pools
 		WHERE application_name = '$application'
 		SQL
+}
+
+# Run statements in a transaction that has already failed.
+sub work_in_failed_transaction
+{
+	my ($application) = @_;
+	my $wire = Wire->connect_to($node, $application, user => $user);
+	$wire->query($_) foreach 'BEGIN', 'SELECT 1/0', 'SELECT 1', 'SELECT 2', 'ROLLBACK';
+	return counts_of($wire, $application);
 }
 
 sub errors
@@ -64,15 +82,20 @@ foreach my $level ('debug1', 'error', 'log', 'fatal', 'panic')
 	my $before = errors();
 	is(work($level), $expected, "$level: each statement, failure and transaction counts once");
 	is(errors() - $before, 12, "$level: errors count under their SQLSTATE, one of them at Sync");
+	my $is_exact = $level =~ /debug1|error/;
+	is( work_in_failed_transaction("$level failed"),
+		$is_exact ? '5|3|1' : '3|1|1',
+		"$level: statements that a failed transaction rejects "
+		  . ($is_exact ? 'count as failed' : 'do not count'));
 	is( $node->safe_psql(
 			'postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
-		($level =~ /debug1|error/ ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
+		($is_exact ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
 		"$level: connpool_info() reports whether it counts failures exactly, and refusals");
 }
 is( $node->safe_psql(
 		'postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),
-	'22012,23503,42601,42703',
-	'errors count under four SQLSTATEs');
+	'22012,23503,25P02,42601,42703',
+	'errors count under their SQLSTATEs');
 
 # a session that is terminated in mid-statement, while log_min_messages hides the error
 my $victim = Wire->connect_to($node, 'victim', user => $user);
