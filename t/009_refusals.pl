@@ -284,6 +284,17 @@ $node->poll_query_until('postgres', <<~'SQL');
 	WHERE metric_name = 'total_connections'
 	SQL
 sql($watcher, 'SELECT connpool_reset()');
+is(sql($watcher, <<~'SQL'), '0|OK', 'a reset clears the minute of rejected_connections');
+	SELECT current_value, status
+	FROM get_connection_stats()
+	WHERE metric_name = 'rejected_connections'
+	SQL
+wait_samples($node, 2);
+is(sql($watcher, <<~'SQL'), '0|OK', 'refusals before a reset do not raise their alert again');
+	SELECT current_value, status
+	FROM connpool_alerts
+	WHERE metric_name = 'rejected_connections'
+	SQL
 my ($attempts, $processes) = (5000, 4);
 my @children;
 foreach my $number (1 .. $processes)

@@ -6,9 +6,13 @@
  * The sampler writes a ring of snapshots that are about a second apart. Readers take no lock: they
  * copy an entry and then check whether the sampler has overwritten it meanwhile. The postmaster
  * writes the first snapshot when the server starts.
+ *
+ * A reset must not write the sampler's ring. It records the counters as of the reset, and readers
+ * return these where they are higher than those of the snapshot, because counters never fall.
  */
 #include "postgres.h"
 
+#include "base/seqlock.h"
 #include "counters/minute_counters.h"
 #include "port/atomics.h"
 #include "utils/timestamp.h"
@@ -23,6 +27,8 @@ typedef struct MinuteRing
 {
 	pg_atomic_uint64 next;		/* number of the next snapshot, from 0 */
 	CpmCounters entry[RING_ENTRIES];	/* snapshot n is at n % RING_ENTRIES */
+	CpmSeqlock	reset_lock;		/* guards at_reset */
+	CpmCounters at_reset;		/* resets write it; zero before the first one */
 } MinuteRing;
 
 static MinuteRing *ring;
@@ -42,6 +48,7 @@ cpm_minute_counters_attach(void *memory, bool is_new)
 		memset(ring, 0, sizeof(*ring));
 		ring->entry[0].at = GetCurrentTimestamp();
 		pg_atomic_init_u64(&ring->next, 1);
+		cpm_seqlock_init(&ring->reset_lock);
 	}
 }
 
@@ -67,6 +74,28 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 	pg_atomic_write_u64(&ring->next, number + 1);
 }
 
+void
+cpm_minute_counters_reset(const CpmCounters *now)
+{
+	cpm_seqlock_write_begin(&ring->reset_lock);
+	ring->at_reset = *now;
+	cpm_seqlock_write_end(&ring->reset_lock);
+}
+
+/* Raise the counters of a snapshot to those of the last reset. */
+static CpmCounters
+raise_to_reset(CpmCounters snapshot)
+{
+	CpmCounters reset;
+
+	(void) cpm_seqlock_copy(&ring->reset_lock, &reset, &ring->at_reset, sizeof(reset));
+	snapshot.refused_for_slots = Max(snapshot.refused_for_slots, reset.refused_for_slots);
+	snapshot.sessions_opened = Max(snapshot.sessions_opened, reset.sessions_opened);
+	for (int i = 0; i < CPM_COUNTS; i++)
+		snapshot.queries.of[i] = Max(snapshot.queries.of[i], reset.queries.of[i]);
+	return snapshot;
+}
+
 CpmCounters
 cpm_minute_counters_read(TimestampTz now)
 {
@@ -89,5 +118,5 @@ cpm_minute_counters_read(TimestampTz now)
 		if (now - copy.at >= MINUTE_US)
 			break;
 	}
-	return oldest;
+	return raise_to_reset(oldest);
 }

@@ -12,6 +12,7 @@
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
+#include "counters/minute_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
 #include "counters/pool_load.h"
@@ -39,6 +40,7 @@
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
 #include "samples/session_history.h"
+#include "samples/take_sample.h"
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
@@ -161,6 +163,7 @@ static void
 reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	CpmCounters counters;
 
 	/* the lock excludes other resets, and evictions, which would move counts between pools */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
@@ -176,6 +179,8 @@ reset_counters(void)
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();
 	cpm_stat_windows_reset(now);
+	counters = cpm_minute_counters_now(now);
+	cpm_minute_counters_reset(&counters);
 	LWLockRelease(cpm_pools_lock());
 }
 

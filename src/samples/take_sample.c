@@ -143,8 +143,8 @@ count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *th
 static void
 count_last_minute(CpmSample *sample)
 {
-	CpmCounters now = cpm_minute_counters_now(sample->taken_at);
 	CpmCounters then = cpm_minute_counters_read(sample->taken_at);
+	CpmCounters now = cpm_minute_counters_now(sample->taken_at);
 	double		seconds = Max((double) (now.at - then.at) / USECS_PER_SEC, 60.0);
 
 	sample->value[CPM_REJECTED_CONNECTIONS] =
