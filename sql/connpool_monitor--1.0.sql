@@ -1832,12 +1832,20 @@ CREATE FUNCTION connpool_report(
 ) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- to_char() returns NULL for infinity, too
+    -- to_char() returns NULL for infinity
     SELECT pg_catalog.format(E'# %s to %s\n\nTime zone %s.\n',
-                  coalesce(to_char(since, 'YYYY-MM-DD HH24:MI:SS'), 'The beginning'),
-                  coalesce(to_char(until, 'YYYY-MM-DD HH24:MI:SS'), 'now'),
+                  CASE s.since WHEN '-infinity' THEN 'The beginning'
+                      ELSE coalesce(to_char(s.since, 'YYYY-MM-DD HH24:MI:SS'), s.since::text) END,
+                  CASE s.until WHEN 'infinity' THEN 'now'
+                      ELSE coalesce(to_char(s.until, 'YYYY-MM-DD HH24:MI:SS'), s.until::text) END,
                   current_setting('TimeZone'))
-           || _connpool_sections(coalesce(since, '-infinity'), coalesce(until, 'infinity'), NULL);
+           || _connpool_sections(s.since, s.until, NULL)
+    -- Nothing is recorded before 1970. Without this limit, the ten minutes before the first
+    -- timestamp, with which sections compare, would be no valid time.
+    FROM (SELECT CASE WHEN connpool_report.since >= '1970-01-01 00:00:00+00'
+                      THEN connpool_report.since ELSE '-infinity' END AS since,
+                 CASE WHEN connpool_report.until < '1970-01-01 00:00:00+00' THEN '-infinity'
+                      ELSE coalesce(connpool_report.until, 'infinity') END AS until) s;
 END;
 COMMENT ON FUNCTION connpool_report(timestamptz, timestamptz) IS
     'what happened from since to until, as Markdown; what the caller may not see is left out';

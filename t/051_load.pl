@@ -199,11 +199,85 @@ is( $node->safe_psql('postgres',
 	     USING (sample_time, wait_class)
 	WHERE abs(h.avg_sessions - s.mean) > 0.01 + 0.1 * s.mean
 	SQL
-foreach my $argument ("resolution => '7 minutes'", "resolution => '0'")
+foreach my $argument (
+	"resolution => '7 minutes'",
+	"resolution => '0'",
+	"resolution => '178000000 years'",
+	"resolution => '-178000000 years'")
 {
 	my (undef, undef, $error) =
 	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_load_history($argument)");
 	like($error, qr/22023/, "connpool_load_history() refuses $argument");
+}
+
+
+# --- extreme arguments: a result or an error that names the argument
+my @early = ("'-infinity'", "'4713-11-24 00:00:00+00 BC'");
+my @late = ("'infinity'", "'294276-12-31 23:59:59+00'", 'now()');
+my @moments = (@early, 'NULL', @late);
+foreach my $function (qw(connpool_session_history connpool_load connpool_load_history))
+{
+	my ($script, @expected) = ('');
+	foreach my $since (@moments)
+	{
+		foreach my $until (@moments)
+		{
+			my $is_empty = grep { $_ eq $since } @late;
+			$is_empty ||= grep { $_ eq $until } @early;
+			$script .= "SELECT count(*) > 0 FROM $function($since, $until);\n";
+			push @expected, $is_empty ? 'f' : 't';
+		}
+	}
+	is(join(' ', split /\n/, $node->safe_psql('postgres', $script)),
+		"@expected", "$function() accepts every timestamp and NULL as limits");
+}
+my %title = (
+	"'infinity'" => 'infinity',
+	"'294276-12-31 23:59:59+00'" => '294276-12-31 23:59:59',
+	"'-infinity'" => 'The beginning',
+	"'4713-11-24 00:00:00+00 BC'" => 'The beginning',
+	NULL => 'The beginning');
+foreach my $since (sort keys %title)
+{
+	my $titles = $node->safe_psql(
+		'postgres', join "\n",
+		q{SET timezone = 'UTC';},
+		map { "SELECT split_part(connpool_report($since, $_), ' to ', 1);" } @moments);
+	is( $titles,
+		join("\n", ("# $title{$since}") x @moments),
+		"connpool_report() begins at $since, whatever its end");
+}
+foreach my $since (
+	'NULL',
+	map { "'$_'" } '0',
+	'-1 hour',
+	'1001 years',
+	'178000000 years',
+	'-178000000 years',
+	'2147483647 days',
+	'-2147483648 days',
+	'1 month -30 days')
+{
+	foreach my $chart ("connpool_load_plot($since)", "connpool_plot('total_connections', $since)")
+	{
+		my (undef, undef, $error) =
+		  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT $chart");
+		like(
+			$error,
+			qr/ERROR:  22023: since must be a positive interval of at most 1000 years\nHINT:/,
+			"$chart fails with a hint");
+	}
+}
+is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_load_plot('1000 years')}),
+	20, 'connpool_load_plot() accepts the longest interval');
+foreach my $size ('width', 'height')
+{
+	my (undef, undef, $error) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT connpool_load_plot($size => NULL)");
+	like(
+		$error,
+		qr/ERROR:  22023: $size of a chart must be from \d+ to \d+ characters/,
+		"connpool_load_plot() refuses NULL as $size");
 }
 
 my @lines =

@@ -26,6 +26,8 @@
 #define MIN_HEIGHT 3
 #define MAX_HEIGHT 200
 
+#define MAX_YEARS 1000			/* far more than the history holds; the result is a valid time */
+
 #define MIN_COLUMNS 8			/* a chart with long labels exceeds its width instead */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
 #define BEYOND 4				/* omit a line that exceeds this multiple of all values */
@@ -58,15 +60,25 @@ static TimestampTz
 since_argument(FunctionCallInfo fcinfo, int argument, TimestampTz now)
 {
 	TimestampTz since = now;
+	Interval	zero = {0};
+	Interval	longest = {.month = MAX_YEARS * MONTHS_PER_YEAR};
 
-	if (!PG_ARGISNULL(argument))
+	/* compare before subtracting, which fails if the result is no valid time */
+	if (!PG_ARGISNULL(argument) &&
+		DatumGetBool(DirectFunctionCall2(interval_gt, PG_GETARG_DATUM(argument),
+										 IntervalPGetDatum(&zero))) &&
+		DatumGetBool(DirectFunctionCall2(interval_le, PG_GETARG_DATUM(argument),
+										 IntervalPGetDatum(&longest))))
 		since = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 														TimestampTzGetDatum(now),
 														PG_GETARG_DATUM(argument)));
-	if (since >= now || TIMESTAMP_NOT_FINITE(since))
+	/* an interval of positive length may still lead to a later time, because months differ */
+	if (since >= now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("since must be a positive and finite interval, such as '1 hour'")));
+				 errmsg("since must be a positive interval of at most %d years", MAX_YEARS),
+				 errhint("The history reaches back for a year. "
+						 "Use an interval such as '1 hour'.")));
 	return since;
 }
 
