@@ -299,10 +299,32 @@ wait_samples($node, 3);
 my ($more) = get($port, '/metrics')->{content} =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
 cmp_ok($more, '>', $seconds + 1, 'lock_wait_seconds_total grows while the waits last');
 
-# the setting changes while they wait
-sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '1h'});
-$node->reload;
-wait_samples($node, 3);
+# the setting changes while they wait, which neither ends a wait nor begins another one
+my $starts = 'SELECT string_agg(started_at::text, chr(44) ORDER BY pid) FROM connpool_lock_log';
+my $first_starts = sql($node, $starts);
+foreach ([ '1h' => 0 ], [ '300ms' => 10 ], [ '1h' => 0 ])
+{
+	my ($age, $blocked) = @$_;
+	sql($node, "ALTER SYSTEM SET connpool_monitor.blocked_age = '$age'");
+	$node->reload;
+	poll_ok($node, <<~"SQL", "blocked_sessions is $blocked with blocked_age = $age");
+		SELECT current_value = $blocked
+		FROM get_connection_stats()
+		WHERE metric_name = 'blocked_sessions'
+		SQL
+	wait_samples($node, 3);
+	is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
+		'10|0', "blocked_age = $age: the waits are logged once, and last");
+	is(sql($node, $starts), $first_starts, "blocked_age = $age: the waits keep their start");
+	my $text = sql($node, 'SELECT connpool_metrics()');
+	like(
+		$text,
+		qr/^connpool_lock_waits_total 10$/m,
+		"blocked_age = $age: lock_waits_total counts each wait once");
+	my ($longer) = $text =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
+	cmp_ok($longer, '>', $more, "blocked_age = $age: lock_wait_seconds_total grows");
+	$more = $longer;
+}
 $holder->query_safe('COMMIT');
 $_->query_safe('SELECT 1') foreach @queue;
 poll_ok($node, <<~'SQL', 'waits stay logged, and end, after blocked_age was raised');
