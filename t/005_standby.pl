@@ -58,10 +58,42 @@ foreach my $view (
 	is($status, 0, "$view works in recovery");
 }
 
-# the standby replays a prepared transaction of the primary, whose locks it holds meanwhile
-$primary->safe_psql('postgres', q{BEGIN; CREATE TABLE p (); PREPARE TRANSACTION 'p'});
+# the standby replays prepared transactions of the primary, whose locks its startup process holds
+$primary->safe_psql('postgres', <<~'SQL');
+	CREATE TABLE locked ();
+	BEGIN;
+	LOCK TABLE locked;
+	PREPARE TRANSACTION 'p';
+	SQL
 $primary->wait_for_catchup($standby);
+my $startup = $standby->safe_psql('postgres', <<~'SQL');
+	SELECT a.pid
+	FROM pg_locks l
+	JOIN pg_stat_activity a USING (pid)
+	WHERE l.relation = 'locked'::regclass AND l.mode = 'AccessExclusiveLock' AND l.granted
+	AND a.backend_type = 'startup'
+	SQL
+like($startup, qr/^\d+$/, 'the startup process holds the lock of a prepared transaction');
+$sessions[0]->query_until(qr/started/, "\\echo started\nSELECT count(*) FROM locked;\n");
+poll_ok($standby, <<~"SQL", 'a session that waits for a prepared transaction has startup as root');
+	SELECT count(*) = 1
+	   AND bool_and(relation = 'locked' AND lock_mode = 'AccessShareLock'
+	                AND root_blocker = $startup AND blocked_by = ARRAY[$startup])
+	FROM connpool_blocked_queries
+	SQL
+poll_ok($standby, <<~"SQL", 'the session history of a standby has startup as root blocker');
+	SELECT count(*) > 0 FROM connpool_session_history() WHERE root_blocker = $startup
+	SQL
+is( $standby->safe_psql(
+		'postgres', q{SELECT count(*) FROM connpool_leaks WHERE kind = 'prepared'}),
+	'0',
+	'a prepared transaction of the primary is no leak of the standby');
 $primary->safe_psql('postgres', q{COMMIT PREPARED 'p'});
+$primary->wait_for_catchup($standby);
+$sessions[0]->query_safe('SELECT 1');
+is($standby->safe_psql('postgres', 'SELECT count(*) FROM connpool_blocked_queries'),
+	'0', 'no session waits after the prepared transaction was committed');
+$primary->safe_psql('postgres', q{BEGIN; LOCK TABLE locked; PREPARE TRANSACTION 'kept'});
 $primary->wait_for_catchup($standby);
 
 my $samples = $standby->safe_psql('postgres', 'SELECT samples FROM connpool_info()');
@@ -79,6 +111,13 @@ is($standby->safe_psql('postgres', "SELECT samples > $samples FROM connpool_info
 	't', 'the number of samples grows through the promotion');
 is(alert_of($standby, 'total_connections'),
 	'WARNING', 'the alert stays raised through the promotion');
+poll_ok($standby, <<~'SQL', 'after the promotion a prepared transaction is a leak with its locks');
+	SELECT count(*) = 1
+	   AND bool_and(query = $$PREPARE TRANSACTION 'kept'$$
+	                AND holds LIKE 'AccessExclusiveLock on public.locked%')
+	FROM connpool_leaks
+	WHERE kind = 'prepared'
+	SQL
 
 $standby->stop('fast');
 $primary->stop('fast');
