@@ -297,6 +297,7 @@ is(sql($watcher, <<~'SQL'), '0|OK', 'refusals before a reset do not raise their 
 	SQL
 my ($attempts, $processes) = (5000, 4);
 my @children;
+
 foreach my $number (1 .. $processes)
 {
 	my $pid = fork() // die 'could not fork';

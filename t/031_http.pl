@@ -589,14 +589,14 @@ subtest 'requests need the token of http_token_file' => sub {
 		'a new token is in force after a reload');
 	is(status('/metrics', Authorization => 'Bearer first-secret'),
 		401, 'the previous token is refused');
+
 	foreach my $mode (0400, 0700)
 	{
 		write_token("secret-$mode", $mode);
 		$node->reload;
 		ok( poll_http(
 				$port, '/metrics',
-				sub { $_[0]{status} == 200 },
-				Authorization => "Bearer secret-$mode"),
+				sub { $_[0]{status} == 200 }, Authorization => "Bearer secret-$mode"),
 			sprintf 'a token file of mode %04o is accepted',
 			$mode);
 	}
