@@ -5,11 +5,7 @@
  *		connpool_load(): the average number of busy sessions, by pool, wait and statement.
  *
  * Both decode the segments of the session history one at a time, so their memory is bounded by the
- * result. connpool_load() first sums the rows of a segment by their references, and then adds
- * these few sums to the result.
- *
- * A sample represents the time since the previous one, but at most two intervals, so a time
- * without samples (the server was down) counts as unobserved rather than as idle.
+ * result.
  *
  * Like pg_stat_activity, both hide the activity of sessions that the caller may not see.
  */
@@ -23,17 +19,17 @@
 #include "fmgr.h"
 #include "functions/access.h"
 #include "functions/query_texts.h"
+#include "functions/recorded_load.h"
 #include "functions/rows.h"
 #include "miscadmin.h"
 #include "samples/session_history.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_session_history_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_1_0);
 
-/* The state of reading the history, for both functions */
+/* The state of reading the history, for both functions; connpool_load() has its own segment */
 typedef struct HistoryReading
 {
 	TimestampTz since;
@@ -85,9 +81,9 @@ is_visible(const HistoryReading *reading, const CpmHistoryNames *names)
 
 /* Return the names; those that were not recorded are looked up, and empty if that fails. */
 static CpmHistoryNames
-resolved_names(const HistoryReading *reading, uint16 number)
+resolved_names(const CpmSegmentReader *segment, uint16 number)
 {
-	CpmHistoryNames names = cpm_segment_names(reading->segment, number);
+	CpmHistoryNames names = cpm_segment_names(segment, number);
 	const char *found;
 
 	if (names.database[0] == '\0' && (found = get_database_name(names.database_oid)) != NULL)
@@ -172,7 +168,7 @@ static void
 emit_recorded_session(HistoryReading *reading, TimestampTz at, const CpmHistoryRow *recorded)
 {
 	CpmRow	   *row = &reading->row;
-	CpmHistoryNames names = resolved_names(reading, recorded->names);
+	CpmHistoryNames names = resolved_names(reading->segment, recorded->names);
 
 	cpm_row_timestamptz(row, at);
 	cpm_row_int4(row, recorded->pid);
@@ -246,102 +242,16 @@ connpool_session_history_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A pool, wait and statement; hashed as bytes, without padding. */
-typedef struct LoadKey
-{
-	CpmPoolName pool;
-	char		wait_event[NAMEDATALEN];
-	uint64		queryid;
-	Oid			database;
-	Oid			role;
-	uint32		wait_class;		/* a CpmWaitClass, or HIDDEN_CLASS */
-	uint32		unused;
-} LoadKey;
-
 #define HIDDEN_CLASS CPM_WAIT_CLASSES	/* the caller may not see what the session did */
 
-typedef struct Load
+/* A CpmRecordedLoadKeyOf, whose argument is a HistoryReading. */
+static CpmRecordedLoadKey
+key_of_load(const CpmSegmentReader *segment, const CpmHistoryRow *recorded, void *arg)
 {
-	LoadKey		key;			/* hash key */
-	int64		busy_us;		/* summed over sessions */
-} Load;
-
-/* The sum of the rows of a segment that have the same references */
-typedef struct SegmentLoad
-{
-	uint64		references;		/* of a row, never 0; 0: free */
-	int64		busy_us;
-} SegmentLoad;
-
-/* A power of two that is greater than the number of rows in a segment */
-#define SEGMENT_LOADS 4096
-
-StaticAssertDecl(SEGMENT_LOADS > CPM_SEGMENT_SIZE / sizeof(CpmHistoryRow), "too few places");
-
-typedef struct LoadReading
-{
-	HistoryReading reading;
-	HTAB	   *loads;			/* of Load */
-	SegmentLoad *of_segment;	/* SEGMENT_LOADS of them, by hash of their references */
-	TimestampTz previous_at;	/* of the previous sample; 0: none */
-	int64		sample_us;		/* the time that the present sample represents */
-	int64		observed_us;	/* in the requested span */
-	int64		busy_us;		/* of all loads */
-} LoadReading;
-
-/* Pack the references that identify the load of a row within its segment into one word. */
-static inline uint64
-pack_references(const CpmHistoryRow *recorded)
-{
-	return (uint64) recorded->names | (uint64) recorded->queryid << 16 |
-		(uint64) recorded->wait_event << 32 | (uint64) recorded->wait_class << 48;
-}
-
-static void
-add_row_load(LoadReading *load, const CpmHistoryRow *recorded)
-{
-	uint64		references = pack_references(recorded);
-	uint32		place = (uint32) (references * UINT64CONST(0x9E3779B97F4A7C15) >> 52);
-
-	while (load->of_segment[place].references != references)
-	{
-		if (load->of_segment[place].references == 0)
-		{
-			load->of_segment[place].references = references;
-			break;
-		}
-		place = (place + 1) % SEGMENT_LOADS;
-	}
-	load->of_segment[place].busy_us += load->sample_us;
-}
-
-/* Set the time that the sample represents, and add it to the observed time. */
-static void
-observe_sample(LoadReading *load, const CpmHistorySample *sample)
-{
-	int64		interval_us = sample->interval_ms * INT64CONST(1000);
-	int64		distance_us = sample->at - load->previous_at;
-	bool		is_same = sample->is_continuation && sample->at == load->previous_at;
-
-	if (is_same)
-		return;
-	/* without a previous sample, or if the clock was set back, assume one interval */
-	load->sample_us = load->previous_at == 0 || distance_us <= 0 ? interval_us :
-		Min(distance_us, 2 * interval_us);
-	load->previous_at = sample->at;
-	if (is_in_span(&load->reading, sample))
-		load->observed_us += load->sample_us;
-}
-
-/* Return the key in the result of a packed row. */
-static LoadKey
-key_of_load(const HistoryReading *reading, uint64 references)
-{
-	CpmHistoryNames names = resolved_names(reading, (uint16) references);
-	uint16		queryid = (uint16) (references >> 16);
-	uint16		wait_event = (uint16) (references >> 32);
+	const HistoryReading *reading = arg;
+	CpmHistoryNames names = resolved_names(segment, recorded->names);
 	char		application_name[NAMEDATALEN];
-	LoadKey		key;
+	CpmRecordedLoadKey key;
 
 	memset(&key, 0, sizeof(key));
 	key.database = names.database_oid;
@@ -353,76 +263,21 @@ key_of_load(const HistoryReading *reading, uint64 references)
 	cpm_pool_application(key.pool.application_name, application_name, cpm_application_grouping);
 	if (!is_visible(reading, &names))
 		return key;
-	key.wait_class = (uint32) (references >> 48);
-	if (queryid != 0)
-		key.queryid = cpm_segment_queryid(reading->segment, queryid);
-	if (wait_event != 0)
-		strlcpy(key.wait_event, cpm_segment_wait_event(reading->segment, wait_event).name,
+	key.wait_class = recorded->wait_class;
+	if (recorded->queryid != 0)
+		key.queryid = cpm_segment_queryid(segment, recorded->queryid);
+	if (recorded->wait_event != 0)
+		strlcpy(key.wait_event, cpm_segment_wait_event(segment, recorded->wait_event).name,
 				NAMEDATALEN);
 	return key;
 }
 
-/* Add the sums of a segment to the result. */
 static void
-add_segment_loads(LoadReading *load)
+emit_recorded_load(HistoryReading *reading, const CpmRecordedLoad *load,
+				   const CpmRecordedLoadSum *sum)
 {
-	HistoryReading *reading = &load->reading;
-	MemoryContext old_context = MemoryContextSwitchTo(reading->context);
-
-	for (int i = 0; i < SEGMENT_LOADS; i++)
-	{
-		const SegmentLoad *sum = &load->of_segment[i];
-		LoadKey		key;
-		Load	   *entry;
-		bool		found;
-
-		if (sum->references == 0)
-			continue;
-		key = key_of_load(reading, sum->references);
-		entry = hash_search(load->loads, &key, HASH_ENTER, &found);
-		if (!found)
-			entry->busy_us = 0;
-		entry->busy_us += sum->busy_us;
-		load->busy_us += sum->busy_us;
-	}
-	MemoryContextSwitchTo(old_context);
-	MemoryContextReset(reading->context);
-}
-
-static void
-add_segment(const char *bytes, uint32 used, void *arg)
-{
-	LoadReading *load = arg;
-	CpmHistorySample sample;
-
-	memset(load->of_segment, 0, SEGMENT_LOADS * sizeof(SegmentLoad));
-	cpm_segment_begin(load->reading.segment, bytes, used);
-	while (cpm_segment_next(load->reading.segment, &sample))
-	{
-		observe_sample(load, &sample);
-		for (int i = 0; is_in_span(&load->reading, &sample) && i < sample.count; i++)
-			add_row_load(load, &sample.row[i]);
-	}
-	add_segment_loads(load);
-}
-
-/* Sort the largest load first, and equal ones by their keys. */
-static int
-compare_loads(const void *a, const void *b)
-{
-	const Load *first = *(const Load *const *) a;
-	const Load *second = *(const Load *const *) b;
-
-	if (first->busy_us != second->busy_us)
-		return first->busy_us > second->busy_us ? -1 : 1;
-	return memcmp(&first->key, &second->key, sizeof(LoadKey));
-}
-
-static void
-emit_recorded_load(LoadReading *load, const Load *entry)
-{
-	CpmRow	   *row = &load->reading.row;
-	const LoadKey *key = &entry->key;
+	CpmRow	   *row = &reading->row;
+	const CpmRecordedLoadKey *key = &sum->key;
 	bool		is_hidden = key->wait_class == HIDDEN_CLASS;
 
 	add_name(row, key->pool.database);
@@ -434,33 +289,11 @@ emit_recorded_load(LoadReading *load, const Load *entry)
 	if (is_hidden)
 		cpm_row_text(row, CPM_HIDDEN_QUERY);
 	else
-		cpm_row_query(row, cpm_query_text(load->reading.texts, key->database, key->role,
-										  key->queryid), key->database);
-	cpm_row_float8(row, (double) entry->busy_us / (double) load->observed_us);
-	cpm_row_float8(row, (double) entry->busy_us / (double) load->busy_us);
-	cpm_row_emit(row, load->reading.result);
-}
-
-static void
-emit_loads(LoadReading *load)
-{
-	int64		count = hash_get_num_entries(load->loads);
-	Load	  **sorted = palloc_extended((count + 1) * sizeof(Load *), MCXT_ALLOC_HUGE);
-	HASH_SEQ_STATUS status;
-	Load	   *entry;
-	int64		next = 0;
-
-	hash_seq_init(&status, load->loads);
-	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		sorted[next++] = entry;
-		cpm_query_texts_request(load->reading.texts, entry->key.database, entry->key.role,
-								entry->key.queryid);
-	}
-	cpm_query_texts_read(load->reading.texts);
-	qsort(sorted, count, sizeof(Load *), compare_loads);
-	for (int64 i = 0; i < count; i++)
-		emit_recorded_load(load, sorted[i]);
+		cpm_row_query(row, cpm_query_text(reading->texts, key->database, key->role, key->queryid),
+					  key->database);
+	cpm_row_float8(row, (double) sum->busy_us / (double) load->observed_us);
+	cpm_row_float8(row, (double) sum->busy_us / (double) load->busy_us);
+	cpm_row_emit(row, reading->result);
 }
 
 /*
@@ -470,16 +303,21 @@ emit_loads(LoadReading *load)
 Datum
 connpool_load_1_0(PG_FUNCTION_ARGS)
 {
-	LoadReading load = {0};
-	HASHCTL		control = {.keysize = sizeof(LoadKey), .entrysize = sizeof(Load)};
+	HistoryReading reading = {0};
+	CpmRecordedLoad load;
+	CpmRecordedLoadSum **sums;
+	int64		count;
 
 	require_history("connpool_load()");
-	begin_reading(&load.reading, fcinfo);
-	control.hcxt = CurrentMemoryContext;
-	load.loads = hash_create("connpool_monitor load", 256, &control,
-							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	load.of_segment = palloc(SEGMENT_LOADS * sizeof(SegmentLoad));
-	cpm_session_history_scan(load.reading.since, load.reading.until, add_segment, &load);
-	emit_loads(&load);
+	begin_reading(&reading, fcinfo);
+	cpm_recorded_load_begin(&load, reading.since, reading.until, key_of_load, &reading);
+	cpm_session_history_scan(load.since, load.until, cpm_recorded_load_add, &load);
+	sums = cpm_recorded_load_sums(&load, &count);
+	for (int64 i = 0; i < count; i++)
+		cpm_query_texts_request(reading.texts, sums[i]->key.database, sums[i]->key.role,
+								sums[i]->key.queryid);
+	cpm_query_texts_read(reading.texts);
+	for (int64 i = 0; i < count; i++)
+		emit_recorded_load(&reading, &load, sums[i]);
 	return (Datum) 0;
 }
