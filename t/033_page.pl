@@ -410,11 +410,20 @@ JS
 	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
 		2, 'the page shows that two sessions waited for a lock at the moment of the click');
 	page_is(
-		q{cellsOf('#moment-waits').map(row => row[0]).filter(name => name !== 'cpu').join()},
+		q{cellsOf('#moment-waits').filter(row => row[1] >= 0.5).map(row => row[0]).join()},
 		'lock,timeout,idle_in_transaction',
 		'the page lists the waits of the moment, the most frequent first');
 	page_ok(q{/^\d\d:\d\d:\d\d, mean of /.test(textOf('#moment-text'))},
 		'the page shows the time of the moment');
+	page_is(
+		q{rowOf('#moment-waits', 'lock')[3]},
+		'advisory 2',
+		'the page names the wait events of the moment');
+	page_is(
+		q{['waiter', 'sleeper', 'holder'].map(
+			name => (rowOf('#moment-pools', 'shop', name) || []).slice(3).join(': ')).join('; ')},
+		'2: lock 2; 1: timeout 1; 1: idle_in_transaction 1',
+		'the page lists the pools of the moment, whose sessions have ended');
 	is( js(<<'JS'),
 [...document.querySelectorAll('.plot .moment')].filter(
 	line => line.getAttribute('visibility') === 'visible').length
@@ -427,7 +436,7 @@ JS
 		'the readout is of the moment');
 	unlike(
 		js(q{textOf('#moment')}),
-		qr/pg_sleep|advisory|127\.0\.0\.1/,
+		qr/pg_sleep|advisory_lock|SELECT|127\.0\.0\.1/,
 		'the page shows no statement and no address');
 	js(q{document.getElementById('moment-reset').click()});
 	page_is(q{textOf('#moment-text')}, 'The last minute.', 'a button returns to the last minute');
@@ -451,9 +460,36 @@ JS
 	page_ok(q{/^\d\d:\d\d:\d\d, mean of /.test(textOf('#moment-text'))},
 		'Enter chooses the moment of the cursor');
 	js(q{document.activeElement.blur(); document.getElementById('moment-reset').click()});
-	my @requests = is_quiet('the load');
-	ok( (grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } @requests),
-		'the page requests the load around the moment in whole minutes');
+	ok((grep { m{/api/load\?at=\d+\.\d{3}$} } is_quiet('the load')),
+		'the page requests the load of the moment');
+
+	# a moment that is on the disk, and one that only the history of the server has
+	js(<<'JS');
+globalThis.real = fetch;
+globalThis.answers = 0;
+fetch = (path, options) => path.startsWith('api/load?at=') && answers++ === 0 ?
+	new Response('{"error":"the history is being read"}',
+		{ status: 503, headers: { 'Retry-After': '1' } }) : real(path, options)
+JS
+	click_at($moment);
+	page_ok(q{textOf('#moment-note') === 'Please wait: the history is being read.'},
+		'the page shows that it waits for the moment');
+	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
+		2, 'the page shows the moment when the server has read it');
+	js(<<'JS');
+fetch = async (path, options) => path.startsWith('api/load?at=') ?
+	new Response('{"observedMs":0,"load":{},"waits":[],"all":0,"pools":[]}') : real(path, options)
+JS
+	js(q{document.getElementById('moment-reset').click()});
+	page_is(q{textOf('#moment-text')}, 'The last minute.', 'the page returns to the last minute');
+	click_at($moment);
+	page_ok(q{textOf('#moment-pools').startsWith('The session history does not hold the pools')},
+		'the page says so if the session history does not hold the moment');
+	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
+		2, 'the page then has the waits from the history of the server');
+	js(q{fetch = real; document.getElementById('moment-reset').click()});
+	ok((grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } is_quiet('moments')),
+		'the page requests them in whole minutes');
 };
 
 subtest 'the page shows a busy server' => sub {

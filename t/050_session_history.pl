@@ -13,6 +13,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use lib $FindBin::RealBin;
 use Connpool;
+use Http;
 use Wire;
 
 # --- the format: segments that are whole, cut off, damaged and malformed
@@ -41,9 +42,11 @@ changed: 3000 of 3000
 more samples than written: 0
 OUTPUT
 
-my $node = new_node('main', <<'CONF', allows_streaming => 1);
+my $port = http_port();
+my $node = new_node('main', <<"CONF", allows_streaming => 1);
 max_connections = 60
 listen_addresses = '127.0.0.1'
+connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.save_interval = '1s'
 CONF
 my $user = getpwuid($<);
@@ -347,6 +350,52 @@ is( sql($node, q{SELECT round(sum(avg_sessions)::numeric, 3) FROM connpool_load(
 is( sql($node, 'SELECT session_history_since < now() - interval $$38 min$$ FROM connpool_info()'),
 	't',
 	'connpool_info() shows the oldest sample of the file');
+
+# HTTP reads a moment from the file. It does not wait for the disk: the saver reads what the
+# operating system does not have in its cache, and until then the worker answers 503.
+my $at = $now / 1_000_000 + 946684800 - 1200;
+my $moment = get_json($port, "/api/load?at=$at");
+is( join(' ',
+		map  { "$_ $moment->{load}{$_}" }
+		grep { $moment->{load}{$_} } sort keys %{ $moment->{load} }),
+	sql($node, <<~"SQL"), '/api/load has the classes of a moment that is in the file');
+	SELECT string_agg(wait_class || ' ' || sessions, ' ' ORDER BY wait_class)
+	FROM (SELECT wait_class, sum(avg_sessions) AS sessions
+	      FROM connpool_load(to_timestamp($at) - interval '0.5 s',
+	                         to_timestamp($at) + interval '0.5 s')
+	      GROUP BY 1) l
+	SQL
+is( join(' ', sort keys %{ { map { $_->{application} => 1 } @{ $moment->{pools} } } }),
+	'admin batch reports web worker',
+	'/api/load has the pools of that moment');
+my $saver =
+  sql($node, q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor saver'});
+kill 'STOP', $saver;
+PostgreSQL::Test::Utils::system_log('sync', $file);
+PostgreSQL::Test::Utils::system_log('dd', "if=$file", 'iflag=nocache', 'count=0', 'status=none');
+my $cold = get($port, "/api/load?at=$at");
+
+if ($cold->{status} == 200)
+{
+	note 'the file system keeps the file in the cache, or cannot tell';
+}
+else
+{
+	is( "$cold->{status} $cold->{headers}{'retry-after'}",
+		'503 1',
+		'a moment that is not in the cache can be asked for again');
+	like(
+		$cold->{content},
+		qr/^\{"error":"the session history is being read from the disk"\}/,
+		'the answer has the reason');
+	is(get($port, "/api/load?at=$at")->{status}, 503, 'the worker does not read it itself');
+}
+is(get($port, '/health/database')->{status}, 200, 'health is answered meanwhile');
+kill 'CONT', $saver;
+ok(poll_http($port, "/api/load?at=$at", sub { $_[0]{status} == 200 }),
+	'the moment is answered when the saver has read it');
+is_deeply(get_json($port, "/api/load?at=$at")->{load},
+	$moment->{load}, 'the answer is that from the cache');
 wait_saved();
 is(log_count($node, 'damaged', $offset), 0, 'no segment is damaged');
 $node->stop('fast');
@@ -434,6 +483,7 @@ is(sql($node, $rows), $before, 'a larger size and a crash keep the history');
 $node->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->append_conf('postgresql.conf', "connpool_monitor.http_listen = ''");
 $standby->start;
 is(sql($standby, $rows), $before, 'a standby keeps the history of its primary');
 poll_ok(
@@ -448,6 +498,9 @@ $standby->stop('fast');
 # --- off
 $node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = 0\n");
 $node->restart;
+ok(poll_http($port, '/api/load?at=1m', sub { $_[0]{status} == 200 }),
+	'/api/load answers if the history is off');
+is(get_json($port, '/api/load?at=1m')->{observedMs}, 0, 'it then has observed nothing');
 foreach my $function ('connpool_session_history', 'connpool_load')
 {
 	my ($status, $out, $error) = $node->psql(

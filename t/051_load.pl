@@ -343,6 +343,67 @@ is(get($port, "/api/load?since=$_")->{status}, 400, "/api/load refuses since=$_"
 is(get($port, '/api/load?since=800d&until=500d')->{status},
 	200, '/api/load answers for a span before the history');
 
+# --- HTTP: a past moment
+my $now_at = $node->safe_psql('postgres', 'SELECT extract(epoch FROM clock_timestamp())');
+wait_samples($node, 10);
+my $moment = get_json($port, "/api/load?at=$now_at");
+near($moment->{observedMs}, 1000, 500, 'a moment is the mean of ten samples');
+my %at_moment = map { $_->{application} => $_ } @{ $moment->{pools} };
+is( join(' ',
+		map { "$_->[0] " . $at_moment{ $_->[0] }{load}{ $_->[1] } } [qw(waiter lock)],
+		[qw(holder idle_in_transaction)],
+		[qw(sleeper timeout)], [qw(copier client)]),
+	'waiter 2 holder 1 sleeper 1 copier 1',
+	'/api/load has the pools of a moment with what they waited for');
+is( "$at_moment{waiter}{database} $at_moment{waiter}{role}",
+	"postgres $user",
+	'/api/load has the database and role of a pool of a moment');
+is($moment->{load}{lock}, 2, '/api/load has the lock waits of the server at a moment');
+my ($sleep) = grep { ($_->{event} // '') eq 'PgSleep' } @{ $moment->{waits} };
+is("$sleep->{class} $sleep->{sessions}", 'timeout 1', '/api/load has the wait events of a moment');
+is($moment->{all}, scalar @{ $moment->{pools} }, '/api/load counts the pools of a moment');
+my $sum = 0;
+$sum += $_ foreach values %{ $moment->{load} };
+near(
+	$sum,
+	$node->safe_psql('postgres', <<~"SQL"),
+		SELECT sum(avg_sessions)
+		FROM connpool_load(timestamptz '$moment->{since}', timestamptz '$moment->{until}')
+		SQL
+	0.001,
+	'/api/load and connpool_load() agree on a moment');
+unlike(
+	get($port, "/api/load?at=$now_at")->{content},
+	qr/pg_sleep|COPY|"pid|addr|query|127\.0/i,
+	'/api/load has no statement, pid or address of a moment');
+foreach (
+	[ 'at=yesterday' => 'at must be an age' ],
+	[ 'at=' => 'at must be an age' ],
+	[ 'at=2026-02-30' => 'at must be an age' ],
+	[ 'at=-5' => 'at must be an age' ],
+	[ 'at=nan' => 'at must be an age' ],
+	[ 'at=1e9' => 'at must be an age' ],
+	[ 'at=99999999999999' => 'at must be an age' ],
+	[ 'at=9999-12-31' => 'at is in the future' ],
+	[ 'at=99999999999' => 'at is in the future' ],
+	[ 'at=5m&since=1h' => 'at cannot be combined with since or until' ],
+	[ 'until=5m&at=5m' => 'at cannot be combined with since or until' ])
+{
+	my $answer = get($port, "/api/load?$_->[0]");
+	like(
+		"$answer->{status} $answer->{content}",
+		qr/^400 \{"error":"$_->[1]/,
+		"/api/load refuses $_->[0]");
+}
+foreach my $at ('0', '1970-01-01', '800d', '2026-01-01T03:12:00Z')
+{
+	my $empty = get_json($port, "/api/load?at=$at");
+	is_deeply(
+		[ @$empty{qw(observedMs all pools waits)} ],
+		[ 0, 0, [], [] ],
+		"/api/load observed nothing at $at");
+}
+
 # --- privileges
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_load_stats TO reader, app');
 

@@ -10,6 +10,7 @@
 
 #include "counters/slot_array.h"
 #include "counters/slot_sums.h"
+#include "port/atomics.h"
 
 CpmQueryCounts
 cpm_slots_counts(void)

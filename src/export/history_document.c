@@ -164,13 +164,27 @@ choose_step_us(CpmRollup rollup, TimestampTz since, TimestampTz until)
 	return Max((until - since + span_us - 1) / span_us, 1) * finest_us;
 }
 
-static bool
-reject_argument(StringInfo json, const char *error)
+bool
+cpm_document_reject(StringInfo json, const char *error)
 {
 	cpm_json_open(json, NULL);
 	cpm_json_text(json, "error", error);
 	cpm_json_close(json);
 	return false;
+}
+
+#define TIME_FORMATS "an age (300s, 5m, 6h, 30d), seconds since 1970, or ISO 8601 in UTC"
+
+bool
+cpm_document_moment(StringInfo json, const char *at, TimestampTz *moment)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!parse_moment(at, now, moment))
+		return cpm_document_reject(json, "at must be " TIME_FORMATS);
+	if (*moment > now)
+		return cpm_document_reject(json, "at is in the future");
+	return true;
 }
 
 bool
@@ -181,10 +195,9 @@ cpm_document_span(StringInfo json, const char *since, const char *until, CpmDocu
 	TimestampTz to = now;
 
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
-		return reject_argument(json, "since and until must be an age (300s, 5m, 6h, 30d), "
-							   "seconds since 1970, or ISO 8601 in UTC");
+		return cpm_document_reject(json, "since and until must be " TIME_FORMATS);
 	if (from > to)
-		return reject_argument(json, "since is after until");
+		return cpm_document_reject(json, "since is after until");
 
 	/*
 	 * Omit the time before the oldest rollups, because it has no points and would only make the
@@ -224,9 +237,10 @@ cpm_write_history(StringInfo json, const char *metric, const char *since, const 
 	int			id = metric ? cpm_metric_by_name(metric) : -1;
 
 	if (id < 0)
-		return reject_argument(json, metric ?
-							   "there is no such metric: see \"metrics\" of /api/status" :
-							   "a metric is required: /api/history?metric=total_connections");
+		return cpm_document_reject(json, metric ?
+								   "there is no such metric: see \"metrics\" of /api/status" :
+								   "a metric is required: "
+								   "/api/history?metric=total_connections");
 	if (!cpm_document_span(json, since, until, &merge.span))
 		return false;
 	merge.low_is_bad = cpm_catalogue[id].low_is_bad;

@@ -26,6 +26,15 @@ typedef struct CpmDocumentSpan
 extern bool cpm_document_span(StringInfo json, const char *since, const char *until,
 							  CpmDocumentSpan *span);
 
+/*
+ * Set the moment to a time in one of the forms described below. If it is invalid or in the future,
+ * appends a document with the error and returns false.
+ */
+extern bool cpm_document_moment(StringInfo json, const char *at, TimestampTz *moment);
+
+/* Append a document with an error. Returns false. */
+extern bool cpm_document_reject(StringInfo json, const char *error);
+
 /* Append since, until and stepMs. */
 extern void cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * load_document.h
- *		The load by wait class as a JSON document: of the server, of pools, and over time.
+ *		The load by wait class as a JSON document: of the server, of pools, and over time; or
+ *		of the server, of pools and of wait events at a past moment.
  */
 #ifndef CPM_LOAD_DOCUMENT_H
 #define CPM_LOAD_DOCUMENT_H
@@ -9,10 +10,14 @@
 #include "lib/stringinfo.h"
 
 /*
- * Append the load of the last minute and the last hour, and its history from since to until. The
- * arguments are those of cpm_write_history(): if a time is invalid, appends a document with the
- * error instead and returns false. Reads no catalogs.
+ * If at is NULL, append the load of the last minute and the last hour, and its history from since
+ * to until. Otherwise append the load at that moment, from the session history. Times have the
+ * forms that cpm_write_history() accepts. If one is invalid, or at is combined with the others,
+ * appends a document with the error instead and returns false. The same, with *is_pending set to
+ * true, if the session history must be read from the disk first: repeat the request in a second.
+ * Reads no catalogs and does not wait for the disk.
  */
-extern bool cpm_write_load(StringInfo json, const char *since, const char *until);
+extern bool cpm_write_load(StringInfo json, const char *at, const char *since, const char *until,
+						   bool *is_pending);
 
 #endif							/* CPM_LOAD_DOCUMENT_H */

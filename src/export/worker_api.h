@@ -19,7 +19,7 @@
 #include "lib/stringinfo.h"
 
 #define CPM_WORKER_API_VARIABLE "connpool_monitor_worker_api"
-#define CPM_WORKER_API_VERSION 5	/* increase with every change of the table */
+#define CPM_WORKER_API_VERSION 6	/* increase with every change of the table */
 
 typedef struct CpmWorkerApi
 {
@@ -72,7 +72,8 @@ typedef struct CpmWorkerApi
 	/* export/: if an argument is invalid, appends an error document and returns false */
 	bool		(*write_history) (StringInfo json, const char *metric, const char *since,
 								  const char *until);
-	bool		(*write_load) (StringInfo json, const char *since, const char *until);
+	bool		(*write_load) (StringInfo json, const char *at, const char *since,
+							   const char *until, bool *is_pending);
 } CpmWorkerApi;
 
 /* Publish the table. Called by _PG_init() in the postmaster. */

@@ -21,6 +21,7 @@
 #include "http/answer.h"
 #include "http/token.h"
 #include "lib/stringinfo.h"
+#include "storage/fd.h"
 #include "storage/lwlock.h"
 #include "utils/memutils.h"
 
@@ -54,8 +55,8 @@ is_json(const char *type)
 
 /*
  * Replace the answer by a status and a message, as JSON if the route's type is JSON, otherwise as
- * plain text. The message must not need JSON escapes. As JSON, status 503 is only used while the
- * database system starts up.
+ * plain text. The message must not need JSON escapes. As JSON, this function uses status 503 only
+ * while the database system starts up.
  */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)
@@ -180,8 +181,12 @@ write_history(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *ans
 static void
 write_load(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer)
 {
-	if (!api->write_load(&answer->body, request->since, request->until))
-		answer->status = 400;
+	bool		is_pending;
+
+	if (api->write_load(&answer->body, request->at, request->since, request->until, &is_pending))
+		return;
+	answer->status = is_pending ? 503 : 400;
+	answer->retry = is_pending;
 }
 
 /* Define the writers of documents that do not depend on the request. */
@@ -300,6 +305,7 @@ cpm_answer(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer
 	{
 		MemoryContextSwitchTo(context);
 		LWLockReleaseAll();
+		AtEOXact_Files(false);
 		EmitErrorReport();
 		FlushErrorState();
 		answer->status = 500;

@@ -23,6 +23,7 @@ typedef struct CpmRequest
 	int			hosts;			/* number of Host headers */
 	bool		needs_host;		/* true for HTTP/1.1 */
 	const char *metric;			/* argument of /api/history */
+	const char *at;				/* argument of /api/load */
 	const char *since;			/* arguments of /api/history and /api/load */
 	const char *until;
 	int64		now_us;			/* monotonic time */

@@ -4,10 +4,10 @@
  *		The HTTP server, which uses libmicrohttpd.
  *
  * The server runs without threads: the worker's WaitEventSet includes libmicrohttpd's epoll
- * instance. The library parses requests and calls on_request(), which computes the answer from
- * shared memory, without I/O, in a memory context that is reset after each request. A callback
- * must not raise an error, because a longjmp through the library's stack frames would leave its
- * state inconsistent.
+ * instance. The library parses requests and calls on_request(), which computes the answer without
+ * waiting for I/O, in a memory context that is reset after each request. A callback must not raise
+ * an error, because a longjmp through the library's stack frames would leave its state
+ * inconsistent.
  */
 #include "postgres.h"
 
@@ -137,6 +137,7 @@ make_request(struct MHD_Connection *connection, const char *url, const char *met
 		.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host"),
 		.needs_host = strcmp(version, MHD_HTTP_VERSION_1_1) == 0,
 		.metric = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "metric"),
+		.at = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "at"),
 		.since = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "since"),
 		.until = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "until"),
 		.now_us = cpm_monotonic_us(),

@@ -15,6 +15,9 @@
  * index has no lock. A reader that finds an entry in the middle of a change may read a segment
  * unnecessarily. It may also miss the segment that the saver is writing, which is still in the
  * ring, or the oldest segment, which the saver is overwriting.
+ *
+ * The HTTP worker must not wait for the disk. It reads only those segments of the file that the
+ * operating system has in its cache, and else lets the saver read them into the cache.
  */
 #include "postgres.h"
 
@@ -25,7 +28,9 @@
 #include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "port/pg_iovec.h"
 #include "samples/session_history.h"
+#include "samples/worker_status.h"
 #include "storage/fd.h"
 #include "storage/shmem.h"
 
@@ -36,6 +41,9 @@
 
 /* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
+
+/* Maximum number of segments of one scan that must not wait */
+#define MAX_CACHED_SEGMENTS 256
 
 /* "end" is a segment's number, shifted by this, plus the bytes in use. */
 #define USED_BITS 17
@@ -57,6 +65,10 @@ typedef struct SessionHistory
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
 	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: none to report; the postmaster sets
 								 * it, and the saver clears it */
+	pg_atomic_uint32 is_wanted; /* the saver is to read this span; the HTTP worker sets it and the
+								 * two times, and the saver clears it */
+	pg_atomic_uint64 wanted_since;	/* a TimestampTz */
+	pg_atomic_uint64 wanted_until;
 } SessionHistory;
 
 static SessionHistory *history;
@@ -113,6 +125,9 @@ cpm_session_history_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&history->saved, 0);
 	pg_atomic_init_u64(&history->lost, 0);
 	pg_atomic_init_u32(&history->damaged, 0);
+	pg_atomic_init_u32(&history->is_wanted, 0);
+	pg_atomic_init_u64(&history->wanted_since, 0);
+	pg_atomic_init_u64(&history->wanted_until, 0);
 	for (int i = 0; i < history->slots; i++)
 		pg_atomic_init_u64(&index_entries[i].sequence, 0);
 	for (int i = 0; i < history->segments; i++)
@@ -355,38 +370,79 @@ list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *coun
 	return list;
 }
 
+/* An open file of the session history, and how it is read */
+typedef struct HistoryFile
+{
+	int			descriptor;		/* below 0: there is no file */
+	bool		may_wait;		/* for the disk */
+	bool		has_missed;		/* something was not in the cache of the operating system */
+} HistoryFile;
+
+/* Read up to size bytes like pread(), but fail with EAGAIN if they are not all in the cache. */
+static ssize_t
+read_cached(int descriptor, char *buffer, size_t size, off_t offset)
+{
+#ifdef RWF_NOWAIT
+	size_t		done = 0;
+
+	while (done < size)
+	{
+		struct iovec part = {.iov_base = buffer + done, .iov_len = size - done};
+		ssize_t		length = preadv2(descriptor, &part, 1, offset + (off_t) done, RWF_NOWAIT);
+
+		if (length < 0 && errno == EOPNOTSUPP)
+			break;
+		if (length < 0)
+			return length;
+		if (length == 0)
+			return (ssize_t) done;
+		done += length;
+	}
+	if (done == size)
+		return (ssize_t) done;
+#endif
+	/* neither every system nor every file system can tell what is in its cache */
+	return pg_pread(descriptor, buffer, size, offset);
+}
+
 /* Read a segment of the file; returns the bytes in use, or 0 if the slot has no such segment. */
 static uint32
-read_slot(int file, int slot, uint64 sequence, char *buffer)
+read_slot(HistoryFile *file, int slot, uint64 sequence, char *buffer)
 {
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
+	off_t		offset = (off_t) slot * CPM_SEGMENT_SIZE;
 	ssize_t		size;
 
-	if (file < 0 || slot < 0)
+	if (file->descriptor < 0 || slot < 0)
 		return 0;
-	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, (off_t) slot * CPM_SEGMENT_SIZE);
+	size = file->may_wait ? pg_pread(file->descriptor, buffer, CPM_SEGMENT_SIZE, offset) :
+		read_cached(file->descriptor, buffer, CPM_SEGMENT_SIZE, offset);
+	if (size < 0 && errno == EAGAIN)
+		file->has_missed = true;
 	if (size <= 0 || !cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) ||
 		header->sequence != sequence)
 		return 0;
 	return header->used;
 }
 
-void
-cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit, void *arg)
+/*
+ * Visit the segments as cpm_session_history_scan() does. If the scan may not wait, it ends at the
+ * first segment that is not in the cache, and after MAX_CACHED_SEGMENTS: a span of few samples has
+ * more only if the clock was set back many times.
+ */
+static void
+scan_segments(HistoryFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
+			  void *arg)
 {
 	CpmHistoryEnd end = cpm_session_history_end();
 	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
 	int			count;
 	Candidate  *list = list_segments(since, until, end, &count);
-	int			file = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY);
 	uint64		visited = 0;
+	int			visits = 0;
 
-	if (file < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
-	for (int i = 0; i < count; i++)
+	for (int i = 0; i < count && !file->has_missed; i++)
 	{
 		uint64		sequence = list[i].sequence;
 		uint32		used;
@@ -394,22 +450,95 @@ cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor
 		CHECK_FOR_INTERRUPTS();
 		if (sequence == visited)
 			continue;
+		if (!file->may_wait && visits == MAX_CACHED_SEGMENTS)
+			break;
 		used = cpm_session_history_copy(sequence, end, buffer);
 		if (used == 0)
 			used = read_slot(file, list[i].slot, sequence, buffer);
 		/* the sampler may have overwritten the segment since the list was made */
-		if (used == 0)
+		if (used == 0 && !file->has_missed)
 			used = read_slot(file, find_slot(sequence), sequence, buffer);
 		if (used == 0)
 			continue;
 		visited = sequence;
-		if (header->samples > 0 && header->first <= until && header->last >= since)
-			visit(buffer, used, arg);
+		if (header->samples == 0 || header->first > until || header->last < since)
+			continue;
+		visit(buffer, used, arg);
+		visits++;
 	}
-	if (file >= 0)
-		CloseTransientFile(file);
 	pfree(list);
 	pfree(buffer);
+}
+
+static HistoryFile
+open_history_file(bool may_wait)
+{
+	HistoryFile file = {
+		.descriptor = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY),
+		.may_wait = may_wait,
+	};
+
+	return file;
+}
+
+static void
+close_history_file(const HistoryFile *file)
+{
+	if (file->descriptor >= 0)
+		CloseTransientFile(file->descriptor);
+}
+
+void
+cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit, void *arg)
+{
+	HistoryFile file = open_history_file(true);
+
+	if (file.descriptor < 0 && errno != ENOENT)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
+	scan_segments(&file, since, until, visit, arg);
+	close_history_file(&file);
+}
+
+bool
+cpm_session_history_scan_cached(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
+								void *arg)
+{
+	HistoryFile file = open_history_file(false);
+
+	scan_segments(&file, since, until, visit, arg);
+	close_history_file(&file);
+	if (!file.has_missed)
+		return true;
+	pg_atomic_write_u64(&history->wanted_since, (uint64) since);
+	pg_atomic_write_u64(&history->wanted_until, (uint64) until);
+	pg_write_barrier();
+	pg_atomic_write_u32(&history->is_wanted, 1);
+	cpm_worker_wake(CPM_WORKER_SAVER);
+	return false;
+}
+
+/* A CpmSegmentVisitor: reading a segment has brought it into the cache. */
+static void
+ignore_segment(const char *bytes, uint32 used, void *arg)
+{
+	(void) bytes;
+	(void) used;
+	(void) arg;
+}
+
+void
+cpm_session_history_read_wanted(void)
+{
+	HistoryFile file;
+
+	if (!cpm_session_history_is_on() || pg_atomic_exchange_u32(&history->is_wanted, 0) == 0)
+		return;
+	file = open_history_file(true);
+	scan_segments(&file, (TimestampTz) pg_atomic_read_u64(&history->wanted_since),
+				  (TimestampTz) pg_atomic_read_u64(&history->wanted_until), ignore_segment, NULL);
+	close_history_file(&file);
 }
 
 TimestampTz

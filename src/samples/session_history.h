@@ -98,6 +98,18 @@ typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
 extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
 
+/*
+ * Do the same for a short span without waiting for the disk. If a segment is not in the cache of
+ * the operating system, returns false, after some visits, and lets the saver read the span into
+ * the cache, so that a later call can succeed. On file systems that cannot tell what is in the
+ * cache, it may wait after all. The HTTP worker only.
+ */
+extern bool cpm_session_history_scan_cached(TimestampTz since, TimestampTz until,
+											CpmSegmentVisitor visit, void *arg);
+
+/* Read the span that a scan has missed last, if there is one. The saver only. */
+extern void cpm_session_history_read_wanted(void);
+
 /* Return the time of the oldest sample; 0 if there is none. Any process. */
 extern TimestampTz cpm_session_history_since(void);
 

@@ -6,7 +6,8 @@
  * Writing a file can block for long, which must not delay samples, so the saver is a process of
  * its own. It is attached to no database. It saves every save_interval, and at once after a
  * reset. In between, the sampler wakes it to save incidents that have changed, and segments of the
- * session history that are complete.
+ * session history that are complete, and the HTTP worker to read segments into the cache of the
+ * operating system.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -19,6 +20,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "samples/session_history.h"
 #include "samples/worker_status.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -99,6 +101,7 @@ save_forever(uint32 wait_event)
 		}
 		else
 			save(context, false);
+		cpm_session_history_read_wanted();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 (left_us + 999) / 1000, wait_event);
 		ResetLatch(MyLatch);
