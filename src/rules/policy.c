@@ -11,7 +11,7 @@
 
 #include "rules/policy.h"
 
-/* Return true if the value exceeds the limit; a limit of 0 is none. */
+/* Return true if the value exceeds the limit; false if the limit is 0, which means no limit. */
 static bool
 is_over(int limit, int64 value)
 {
@@ -20,7 +20,7 @@ is_over(int limit, int64 value)
 
 /*
  * Return true if the session violates pool_max_lifetime; false if its state is unknown, because
- * then xact_start says nothing about when it was last idle.
+ * xact_start then does not show when the session was last idle.
  */
 static bool
 has_lived_too_long(int limit_ms, const CpmSession *session, TimestampTz now)
