@@ -4,9 +4,9 @@
  *		connpool_session_history(): the busy sessions of each sample.
  *		connpool_load(): the average number of busy sessions, by pool, wait and statement.
  *
- * Both decode the segments of the session history one at a time, so their memory is bounded by the
- * result. connpool_load() first sums the rows of a segment by their references, and then adds
- * these few sums to the result.
+ * Both decode the segments of the session history one at a time, so that memory does not grow with
+ * the history. connpool_load() first sums the rows of a segment by their references to dictionary
+ * entries, and then adds these few sums to the result.
  *
  * A sample represents the time since the previous one, but at most two intervals, so a time
  * without samples (the server was down) counts as unobserved rather than as idle.
@@ -41,7 +41,7 @@ typedef struct HistoryReading
 	bool		sees_all;		/* the caller may see the sessions of all roles */
 	ReturnSetInfo *result;
 	CpmRow		row;
-	CpmSegmentReader *segment;	/* the present segment */
+	CpmSegmentReader *segment;	/* reads the current segment */
 	MemoryContext context;		/* reset after each segment */
 	HTAB	   *texts;			/* of functions/query_texts */
 } HistoryReading;
@@ -83,7 +83,7 @@ is_visible(const HistoryReading *reading, const CpmHistoryNames *names)
 	return reading->sees_all || cpm_may_see(names->role_oid);
 }
 
-/* Return the names; those that were not recorded are looked up, and empty if that fails. */
+/* Return the recorded names. Looks up missing ones by OID; a name is empty if that fails, too. */
 static CpmHistoryNames
 resolved_names(const HistoryReading *reading, uint16 number)
 {
@@ -97,12 +97,6 @@ resolved_names(const HistoryReading *reading, uint16 number)
 	return names;
 }
 
-/* Add a name; NULL if it is empty. */
-static void
-add_name(CpmRow *row, const char *name)
-{
-	cpm_row_text(row, name[0] != '\0' ? name : NULL);
-}
 
 static void
 add_age(CpmRow *row, uint32 age)
@@ -113,14 +107,6 @@ add_age(CpmRow *row, uint32 age)
 		cpm_row_interval(row, cpm_unpack_age(age));
 }
 
-static void
-add_queryid(CpmRow *row, uint64 queryid)
-{
-	if (queryid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, (int64) queryid);
-}
 
 /* Return the queryid of a row; 0 if it has none. */
 static uint64
@@ -149,13 +135,10 @@ add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded,
 	cpm_row_text(row, event.name);
 	add_age(row, recorded->state_age);
 	add_age(row, recorded->xact_age);
-	add_queryid(row, queryid);
+	cpm_row_int8_if(row, queryid != 0, (int64) queryid);
 	cpm_row_query(row, cpm_query_text(reading->texts, names->database_oid, names->role_oid,
 									  queryid), names->database_oid);
-	if (recorded->root_blocker == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(row);
-	else
-		cpm_row_int4(row, recorded->root_blocker);
+	cpm_row_int4_if(row, recorded->root_blocker != CPM_NO_ROOT_BLOCKER, recorded->root_blocker);
 }
 
 /* Add the columns from client_addr to root_blocker as pg_stat_activity hides them. */
@@ -176,8 +159,8 @@ emit_recorded_session(HistoryReading *reading, TimestampTz at, const CpmHistoryR
 
 	cpm_row_timestamptz(row, at);
 	cpm_row_int4(row, recorded->pid);
-	add_name(row, names.database);
-	add_name(row, names.role);
+	cpm_row_nonempty_text(row, names.database);
+	cpm_row_nonempty_text(row, names.role);
 	cpm_row_text(row, names.application_name);
 	if (is_visible(reading, &names))
 		add_recorded_activity(reading, recorded, &names);
@@ -246,7 +229,7 @@ connpool_session_history_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A pool, wait and statement; hashed as bytes, without padding. */
+/* A pool, wait and statement. Hashed as bytes, so it must have no padding. */
 typedef struct LoadKey
 {
 	CpmPoolName pool;
@@ -269,27 +252,31 @@ typedef struct Load
 /* The sum of the rows of a segment that have the same references */
 typedef struct SegmentLoad
 {
-	uint64		references;		/* of a row, never 0; 0: free */
+	uint64		references;		/* from pack_references(); 0: the entry is free */
 	int64		busy_us;
 } SegmentLoad;
 
-/* A power of two that is greater than the number of rows in a segment */
-#define SEGMENT_LOADS 4096
+/* Entries of an open-addressing hash table; more than the rows that a segment can have */
+#define SEGMENT_LOADS_BITS 12
+#define SEGMENT_LOADS (1 << SEGMENT_LOADS_BITS)
 
-StaticAssertDecl(SEGMENT_LOADS > CPM_SEGMENT_SIZE / sizeof(CpmHistoryRow), "too few places");
+StaticAssertDecl(SEGMENT_LOADS > CPM_SEGMENT_SIZE / sizeof(CpmHistoryRow), "too few entries");
 
 typedef struct LoadReading
 {
 	HistoryReading reading;
 	HTAB	   *loads;			/* of Load */
-	SegmentLoad *of_segment;	/* SEGMENT_LOADS of them, by hash of their references */
+	SegmentLoad *of_segment;	/* hash table with SEGMENT_LOADS entries, by references */
 	TimestampTz previous_at;	/* of the previous sample; 0: none */
-	int64		sample_us;		/* the time that the present sample represents */
-	int64		observed_us;	/* in the requested span */
-	int64		busy_us;		/* of all loads */
+	int64		sample_us;		/* the time that the current sample represents */
+	int64		observed_us;	/* total of the samples in the requested span */
+	int64		busy_us;		/* total of all loads */
 } LoadReading;
 
-/* Pack the references that identify the load of a row within its segment into one word. */
+/*
+ * Pack the references of a row by which its load is summed, and its wait class, into one word. The
+ * result is never 0, because each row refers to names.
+ */
 static inline uint64
 pack_references(const CpmHistoryRow *recorded)
 {
@@ -301,29 +288,32 @@ static void
 add_row_load(LoadReading *load, const CpmHistoryRow *recorded)
 {
 	uint64		references = pack_references(recorded);
-	uint32		place = (uint32) (references * UINT64CONST(0x9E3779B97F4A7C15) >> 52);
+	uint64		hash = references * UINT64CONST(0x9E3779B97F4A7C15);
+	uint32		entry = (uint32) (hash >> (64 - SEGMENT_LOADS_BITS));
 
-	while (load->of_segment[place].references != references)
+	while (load->of_segment[entry].references != references)
 	{
-		if (load->of_segment[place].references == 0)
+		if (load->of_segment[entry].references == 0)
 		{
-			load->of_segment[place].references = references;
+			load->of_segment[entry].references = references;
 			break;
 		}
-		place = (place + 1) % SEGMENT_LOADS;
+		entry = (entry + 1) % SEGMENT_LOADS;
 	}
-	load->of_segment[place].busy_us += load->sample_us;
+	load->of_segment[entry].busy_us += load->sample_us;
 }
 
-/* Set the time that the sample represents, and add it to the observed time. */
+/*
+ * Set the time that the sample represents, and add it to the observed time if the sample is in the
+ * requested span.
+ */
 static void
 observe_sample(LoadReading *load, const CpmHistorySample *sample)
 {
 	int64		interval_us = sample->interval_ms * INT64CONST(1000);
 	int64		distance_us = sample->at - load->previous_at;
-	bool		is_same = sample->is_continuation && sample->at == load->previous_at;
 
-	if (is_same)
+	if (sample->is_continuation && sample->at == load->previous_at)
 		return;
 	/* without a previous sample, or if the clock was set back, assume one interval */
 	load->sample_us = load->previous_at == 0 || distance_us <= 0 ? interval_us :
@@ -333,14 +323,13 @@ observe_sample(LoadReading *load, const CpmHistorySample *sample)
 		load->observed_us += load->sample_us;
 }
 
-/* Return the key in the result of a packed row. */
+/* Return the key in the result for the load of rows with these packed references. */
 static LoadKey
 key_of_load(const HistoryReading *reading, uint64 references)
 {
 	CpmHistoryNames names = resolved_names(reading, (uint16) references);
 	uint16		queryid = (uint16) (references >> 16);
 	uint16		wait_event = (uint16) (references >> 32);
-	char		application_name[NAMEDATALEN];
 	LoadKey		key;
 
 	memset(&key, 0, sizeof(key));
@@ -349,8 +338,8 @@ key_of_load(const HistoryReading *reading, uint64 references)
 	key.wait_class = HIDDEN_CLASS;
 	strlcpy(key.pool.database, names.database, NAMEDATALEN);
 	strlcpy(key.pool.role, names.role, NAMEDATALEN);
-	strlcpy(application_name, names.application_name, NAMEDATALEN);
-	cpm_pool_application(key.pool.application_name, application_name, cpm_application_grouping);
+	cpm_pool_application(key.pool.application_name, names.application_name,
+						 cpm_application_grouping);
 	if (!is_visible(reading, &names))
 		return key;
 	key.wait_class = (uint32) (references >> 48);
@@ -425,12 +414,12 @@ emit_recorded_load(LoadReading *load, const Load *entry)
 	const LoadKey *key = &entry->key;
 	bool		is_hidden = key->wait_class == HIDDEN_CLASS;
 
-	add_name(row, key->pool.database);
-	add_name(row, key->pool.role);
+	cpm_row_nonempty_text(row, key->pool.database);
+	cpm_row_nonempty_text(row, key->pool.role);
 	cpm_row_text(row, key->pool.application_name);
 	cpm_row_text(row, is_hidden ? NULL : cpm_wait_class_name(key->wait_class));
-	add_name(row, key->wait_event);
-	add_queryid(row, key->queryid);
+	cpm_row_nonempty_text(row, key->wait_event);
+	cpm_row_int8_if(row, key->queryid != 0, (int64) key->queryid);
 	if (is_hidden)
 		cpm_row_text(row, CPM_HIDDEN_QUERY);
 	else
