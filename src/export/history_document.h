@@ -20,17 +20,19 @@ typedef struct CpmDocumentSpan
 } CpmDocumentSpan;
 
 /*
- * Set the span from the arguments of a request, as described below. If a time is invalid, appends
- * a document with the error and returns false.
+ * Set the span from the arguments of a request, for which see cpm_write_history(). If a time is
+ * invalid, appends a document with the error instead and returns false.
  */
 extern bool cpm_document_span(StringInfo json, const char *since, const char *until,
 							  CpmDocumentSpan *span);
 
-/* Append since, until and stepMs. */
+/* Append the keys since, until and stepMs. */
 extern void cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span);
 
-/* Return the step to which a time belongs, and the start of a step in milliseconds since 1970. */
+/* Return the number of the step to which a time belongs. */
 extern int64 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at);
+
+/* Return the start of a step, in milliseconds since 1970. */
 extern double cpm_document_step_ms(const CpmDocumentSpan *span, int64 step);
 
 /*

@@ -3,8 +3,8 @@
  * load_document.c
  *		The load by wait class as a JSON document: of the server, of pools, and over time.
  *
- * Lists the pools with the highest load of the last minute; if that is equal, those with the
- * highest load of the last hour.
+ * Lists the pools with the highest load in the last minute. Pools with equal load in the last
+ * minute, for instance none, are ordered by their load in the last hour.
  */
 #include "postgres.h"
 
@@ -23,7 +23,8 @@
 #include "functions/series.h"
 #include "utils/timestamp.h"
 
-#define MAX_POOLS 20			/* pools in the document; "all" is the number that had load */
+#define MAX_POOLS 20			/* pools in the document; its field "all" counts every pool with
+								 * load */
 
 /* The load of all pools in the last minute and the last hour. */
 typedef struct LoadWindows
@@ -32,9 +33,12 @@ typedef struct LoadWindows
 	uint64		observed_ms[CPM_LAST_HOUR + 1];
 } LoadWindows;
 
-static const char *const keys[] = {"lastMinute", "lastHour"};
+static const char *const window_keys[] = {
+	[CPM_LAST_MINUTE] = "lastMinute",
+	[CPM_LAST_HOUR] = "lastHour",
+};
 
-/* A pool, to be sorted. */
+/* The load of a pool, by which the pools are sorted. */
 typedef struct LoadRow
 {
 	int			pool;
@@ -65,7 +69,10 @@ read_windows(void)
 	return windows;
 }
 
-/* Append an object with the average sessions of each class; null if nothing was observed. */
+/*
+ * Append an object with the average number of sessions of each class, or with nulls if nothing was
+ * observed.
+ */
 static void
 write_classes(StringInfo json, const char *key, const CpmLoad *load, uint64 observed_ms)
 {
@@ -85,7 +92,7 @@ write_server_load(StringInfo json, const LoadWindows *windows)
 
 		for (int pool = 0; pool < cpm_pool_slots(); pool++)
 			cpm_load_add(&sum, &windows->by_pool[i][pool]);
-		write_classes(json, keys[i], &sum, windows->observed_ms[i]);
+		write_classes(json, window_keys[i], &sum, windows->observed_ms[i]);
 	}
 }
 
@@ -108,7 +115,7 @@ write_pool_load(StringInfo json, const LoadWindows *windows, int pool)
 {
 	CpmPoolName name;
 
-	/* it may have been evicted meanwhile */
+	/* skip a pool that was evicted meanwhile */
 	if (!cpm_pool_name(pool, &name))
 		return;
 	cpm_json_open(json, NULL);
@@ -116,7 +123,7 @@ write_pool_load(StringInfo json, const LoadWindows *windows, int pool)
 	cpm_json_foreign_text(json, "role", name.role);
 	cpm_json_foreign_text(json, "application", name.application_name);
 	for (int i = CPM_LAST_MINUTE; i <= CPM_LAST_HOUR; i++)
-		write_classes(json, keys[i], &windows->by_pool[i][pool], windows->observed_ms[i]);
+		write_classes(json, window_keys[i], &windows->by_pool[i][pool], windows->observed_ms[i]);
 	cpm_json_close(json);
 }
 
