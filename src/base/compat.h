@@ -78,10 +78,10 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Return the index in the array of PgBackendStatus: cpm_own_status_index() that of the calling
- * process, cpm_status_index() that of the owner of a PGPROC. It is the backend id - 1 up to
- * PostgreSQL 16, and negative while the process has no backend id. Since 17 it is the index of the
- * PGPROC.
+ * Return the index of a process in the array of PgBackendStatus. The process is the caller for
+ * cpm_own_status_index(), and the owner of a PGPROC for cpm_status_index(). The index is that of
+ * the PGPROC since PostgreSQL 17. Up to 16 it is the backend id - 1, and negative while the
+ * process has no backend id.
  */
 static inline int
 cpm_own_status_index(void)

@@ -71,8 +71,7 @@ typedef struct CpmSession
 	uint64		queryid;
 	SockAddr	client_addr;
 
-	char	   *query;			/* set only by CPM_SCAN_QUERIES; palloc'd, and never freed by the
-								 * scan */
+	char	   *query;			/* set only by CPM_SCAN_QUERIES; palloc'd; the visitor may free it */
 
 	/*
 	 * The application of its pool. The scan does not set it; callers of cpm_newest_of_pools() do.

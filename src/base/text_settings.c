@@ -267,9 +267,7 @@ cpm_settings_http_listen(void)
 	return http_listen ? http_listen : &off;
 }
 
-/*
- * A row of the table below. PGC_POSTMASTER stands for the "startup" of cpm_text_settings_define().
- */
+/* A row of the table below. PGC_POSTMASTER stands for cpm_text_settings_define()'s argument. */
 typedef struct StringSetting
 {
 	const char *name;

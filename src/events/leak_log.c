@@ -162,7 +162,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
 		known->since == cpm_suspect_since(session);
 
-	/* a known leak ends with the session's wait, not with a change of leak_age */
+	/* a known leak ends when the session resumes work or ends, not when leak_age is raised */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
 		known->round = leaks->round;
@@ -208,7 +208,7 @@ cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *entry = entry_of_prepared(prepared->xid);
 
-	/* a known leak ends with the transaction, not with a change of leak_age */
+	/* a known leak ends with its transaction, not when leak_age is raised */
 	if (entry == NULL || (!is_leak && entry->kind == CPM_NO_LEAK))
 		return;
 	if (entry->kind == CPM_NO_LEAK)

@@ -50,6 +50,6 @@ cpm_slow_statements_reset(void)
 const CpmFilePart cpm_slow_statements_part = {
 	"slow statements", sizeof(CpmSlowStatement), .ring = &slow_ring,
 	.text = {CPM_TEXT(CpmSlowStatement, session.database),
-	CPM_TEXT(CpmSlowStatement, session.role),
+		CPM_TEXT(CpmSlowStatement, session.role),
 	CPM_TEXT(CpmSlowStatement, session.application_name)}
 };

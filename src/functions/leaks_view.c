@@ -61,12 +61,12 @@ runs_statement(const CpmSession *session)
 static void
 add_queries(CpmRow *row, const CpmSession *session)
 {
-	CpmSlotSession counted = {0};
-	bool		is_counted = cpm_slot_session(session->proc_number, &counted) &&
-		counted.pid == session->pid && counted.started_at == session->connected_at;
+	CpmSlotSession slot = {0};
+	bool		is_counted = cpm_slot_session(session->proc_number, &slot) &&
+		slot.pid == session->pid && slot.started_at == session->connected_at;
 
 	cpm_row_int8_if(row, is_counted,
-					(int64) counted.counts.of[CPM_QUERIES] + runs_statement(session));
+					(int64) slot.counts.of[CPM_QUERIES] + runs_statement(session));
 }
 
 static void

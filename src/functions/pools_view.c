@@ -47,20 +47,20 @@ static void
 count_state(const CpmSession *session, void *arg)
 {
 	StateCounting *counting = arg;
-	CpmSlotSession counted;
+	CpmSlotSession slot;
 	PoolStates *states;
 
-	if (!cpm_slot_session(session->proc_number, &counted) || counted.pid != session->pid ||
-		counted.pool < 0)
+	if (!cpm_slot_session(session->proc_number, &slot) || slot.pid != session->pid ||
+		slot.pool < 0)
 		return;
-	states = &counting->by_pool[counted.pool];
+	states = &counting->by_pool[slot.pool];
 	if (cpm_is_active(session))
 		states->active++;
 	else if (session->state == CPM_STATE_IDLE)
 		states->idle++;
 	else if (cpm_is_idle_in_transaction(session))
 		states->idle_in_transaction++;
-	states->violations |= cpm_session_violations(&counted, session, counting->now);
+	states->violations |= cpm_session_violations(&slot, session, counting->now);
 }
 
 static uint64

@@ -104,7 +104,7 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 /*
  * Read a request target in absolute form, such as "http://host:9188/metrics", which every server
  * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). An invalid
- * target, without a host or with user information, remains the path, which no route has.
+ * target, without a host or with user information, is left unchanged, so that no route matches.
  */
 static void
 read_absolute_target(CpmRequest *request)

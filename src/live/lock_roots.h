@@ -29,7 +29,7 @@ typedef struct CpmLockRoot
 
 /*
  * Read all waits, and find their root blockers. Looks up the blockers of a lock only if a process
- * has waited for it for at least min_age_us, or if a process that blocks such a wait waits for it.
+ * has waited for it for at least min_age_us, or if a blocker of such a process waits for it.
  * Looks up at most 36 locks per call. For each, takes ProcArrayLock and all partition locks of the
  * lock table in shared mode, twice. If no process waits, reads one word of each PGPROC and takes
  * no lock. Keeps memory in proportion to max_connections. Raises an error only if memory runs out.
