@@ -4,8 +4,9 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
--- Users may have created get_connection_stats() and slow_queries themselves, as the document on
--- which this extension is based suggests. If so, fail before creating anything, with a hint.
+-- Users may have created get_connection_stats() and slow_queries themselves, because the guide to
+-- database connections on which this extension is based suggests that. If so, fail with a hint
+-- before anything is created.
 CREATE FUNCTION _connpool_install_check() RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
 SELECT _connpool_install_check();
@@ -24,11 +25,11 @@ LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION get_connection_stats() IS
     'the present value of every metric, its maximum and its status: OK, WARNING or CRITICAL';
 
--- The privileges on a view decide who may read it, as they do for pg_stat_activity. But PostgreSQL
--- checks EXECUTE on the functions in a view against the reader, so EXECUTE on the functions behind
--- the views is granted to PUBLIC. These functions return rows to a caller that presents the pass,
--- or that has SELECT on the whole view. The pass is in this foreign table, which has a row only
--- for views that a superuser owns and is empty for all other queries.
+-- The privileges on a view determine which roles may read it, as they do for pg_stat_activity. But
+-- PostgreSQL checks EXECUTE on the functions in a view against the reader, so EXECUTE on the
+-- functions behind the views is granted to PUBLIC. Such a function returns rows only if its caller
+-- passes it the value in this foreign table (the pass), or has SELECT on the whole view. The table
+-- has its row only for views that a superuser owns, and is empty for all other queries.
 CREATE FUNCTION _connpool_view_pass() RETURNS fdw_handler
 AS 'MODULE_PATHNAME', 'connpool_view_pass_1_0' LANGUAGE C STRICT;
 COMMENT ON FUNCTION _connpool_view_pass() IS
@@ -40,7 +41,7 @@ CREATE SERVER _connpool_view_pass FOREIGN DATA WRAPPER _connpool_view_pass;
 COMMENT ON SERVER _connpool_view_pass IS 'serves only the foreign table of the same name';
 CREATE FOREIGN TABLE _connpool_view_pass (pass bigint) SERVER _connpool_view_pass;
 COMMENT ON FOREIGN TABLE _connpool_view_pass IS
-    'holds the value by which functions recognize a call from a view of the extension; empty for every other query';
+    'contains the value by which functions recognize a call from a view of the extension; empty for every other query';
 
 CREATE FUNCTION connpool_live_sessions(
     for_view text,
@@ -139,7 +140,7 @@ CREATE VIEW connpool_blocked_queries AS
     SELECT * FROM connpool_blocked_queries((SELECT pass FROM _connpool_view_pass)) b
     ORDER BY b.waiting DESC NULLS LAST, b.pid;
 COMMENT ON VIEW connpool_blocked_queries IS
-    'sessions that wait for a heavyweight lock, the sessions that block each, and the one at the root of the chain';
+    'sessions that wait for a heavyweight lock, the processes that block each of them, and the root blocker, which does not wait itself';
 
 CREATE FUNCTION connpool_lock_log(
     pass bigint DEFAULT NULL,
@@ -219,7 +220,7 @@ CREATE VIEW connpool_leaks AS
     SELECT * FROM connpool_leaks((SELECT pass FROM _connpool_view_pass)) l
     ORDER BY l.held DESC NULLS LAST, l.pid;
 COMMENT ON VIEW connpool_leaks IS
-    'sessions and prepared transactions that look forgotten, with how long each has been held, how many sessions it blocks, how many statements it has run (0: never used), its locks and the ages of its xmin and xid';
+    'sessions and prepared transactions that look forgotten: how long each has been idle, waiting or prepared, how many sessions it blocks, how many statements it has run (0: never used), its locks and the ages of its xmin and xid';
 
 CREATE FUNCTION connpool_leak_log(
     pass bigint DEFAULT NULL,
@@ -240,7 +241,7 @@ COMMENT ON FUNCTION connpool_leak_log(bigint) IS
 CREATE VIEW connpool_leak_log AS
     SELECT * FROM connpool_leak_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_leak_log IS
-    'the last 1000 former leak suspects, newest first; outcome is "released" if the session resumed work, "ended" if it never did';
+    'the last 1000 former leak suspects, newest first; outcome is "released" if the session resumed work or the prepared transaction was finished, "ended" if the session ended';
 
 CREATE FUNCTION connpool_leak_stats(
     pass bigint DEFAULT NULL,
@@ -303,7 +304,7 @@ CREATE FUNCTION connpool_history(
 AS 'MODULE_PATHNAME', 'connpool_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
-    'the values of one metric, or of every metric, from since to until; there are no rows for times without samples';
+    'the values of one metric, or of every metric if metric is NULL, from since to until; times without samples have no rows';
 
 CREATE FUNCTION connpool_load_history(
     since timestamptz DEFAULT now() - interval '1 hour',
@@ -318,7 +319,7 @@ CREATE FUNCTION connpool_load_history(
 AS 'MODULE_PATHNAME', 'connpool_load_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 30000;
 COMMENT ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) IS
-    'the average number of busy sessions of the whole server by wait class from since to until; there are no rows for times without samples';
+    'the average number of busy sessions of the whole server, by wait class, from since to until; times without samples have no rows';
 
 CREATE FUNCTION connpool_plot(
     metric text,
@@ -353,7 +354,7 @@ CREATE FUNCTION connpool_session_history(
 AS 'MODULE_PATHNAME', 'connpool_session_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3000;
 COMMENT ON FUNCTION connpool_session_history(timestamptz, timestamptz) IS
-    'the sessions that were not idle, at each sample from since to until, with what they did, for whom and for how long';
+    'the sessions that were not idle in each sample from since to until: their clients, states, waits, statements and ages';
 
 CREATE FUNCTION connpool_load(
     since timestamptz DEFAULT now() - interval '5 minutes',
@@ -372,7 +373,7 @@ CREATE FUNCTION connpool_load(
 AS 'MODULE_PATHNAME', 'connpool_load_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 100;
 COMMENT ON FUNCTION connpool_load(timestamptz, timestamptz) IS
-    'the average number of busy sessions from since to until, by pool, wait and statement, the largest first; their sum is the average number of busy sessions';
+    'the average number of busy sessions from since to until, by pool, wait and statement, the largest first; avg_sessions adds up to the average of the whole server';
 
 CREATE FUNCTION connpool_load_plot(
     since interval DEFAULT interval '1 hour',
@@ -405,7 +406,7 @@ COMMENT ON FUNCTION connpool_alerts(bigint) IS
 CREATE VIEW connpool_alerts AS
     SELECT * FROM connpool_alerts((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alerts IS
-    'the alert of each metric: its status, since when, its values and thresholds, and the main contributor (culprit)';
+    'the alert of each metric: its status and when it began, the values and thresholds of the metric, and the main contributor (culprit)';
 
 CREATE FUNCTION connpool_alert_log(
     pass bigint DEFAULT NULL,
@@ -426,7 +427,7 @@ COMMENT ON FUNCTION connpool_alert_log(bigint) IS
 CREATE VIEW connpool_alert_log AS
     SELECT * FROM connpool_alert_log((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_alert_log IS
-    'the last 1000 status changes of alerts, newest first; seq numbers the changes and is part of each notification; numbers can repeat after a crash';
+    'the last 1000 status changes of alerts, newest first; seq is the number of the change, which its notification contains too; numbers can repeat after a crash';
 
 CREATE FUNCTION connpool_incidents(
     pass bigint DEFAULT NULL,
@@ -450,7 +451,7 @@ COMMENT ON FUNCTION connpool_incidents(bigint) IS
 CREATE VIEW connpool_incidents AS
     SELECT * FROM connpool_incidents((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_incidents IS
-    'the last 50 incidents, newest first: periods in which an alert was not OK or connections were refused for want of a slot; ended_at is NULL while one is on';
+    'the last 50 incidents, newest first: periods in which an alert was not OK or connections were refused because no slot was free; ended_at is NULL while an incident is in progress';
 
 CREATE FUNCTION connpool_incident_sessions(
     pass bigint DEFAULT NULL,
@@ -481,7 +482,7 @@ COMMENT ON FUNCTION connpool_incident_sessions(bigint) IS
 CREATE VIEW connpool_incident_sessions AS
     SELECT * FROM connpool_incident_sessions((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_incident_sessions IS
-    'the sessions in up to 8 snapshots of each incident, newest incident first: one row for each session that was not idle, up to 200, and one for each pool and state of all others, with pid NULL and their number in sessions';
+    'the sessions in up to 8 snapshots of each incident, newest incident first: a row for each of up to 200 sessions that were not idle, and a row with pid NULL for the other sessions of each pool and state, whose number is in sessions';
 
 -- Counters of statements, sessions and failures
 
@@ -508,7 +509,7 @@ COMMENT ON FUNCTION connpool_query_stats(bigint) IS
 CREATE VIEW connpool_query_stats AS
     SELECT * FROM connpool_query_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_query_stats IS
-    'client statements in the last minute, in the last hour and since the reset: how many, how many failed, and their times in milliseconds';
+    'client statements in the last minute, in the last hour and since the reset: their number, the number that failed, and their times in milliseconds';
 
 CREATE FUNCTION connpool_query_histogram(
     pass bigint DEFAULT NULL,
@@ -597,7 +598,7 @@ CREATE VIEW connpool_pools AS
     FROM connpool_pools((SELECT pass FROM _connpool_view_pass)) p
     ORDER BY p.connections DESC, p.queries DESC, p.database, p.role, p.application_name;
 COMMENT ON VIEW connpool_pools IS
-    'one row per pool, that is per database, role and application (grouped by connpool_monitor.application_grouping): its connections, and since the reset how its sessions ended, its statements and their times in milliseconds';
+    'one row per pool, that is, per database, role and application (grouped by connpool_monitor.application_grouping): its connections, how its sessions have ended since the reset, and its statements and their times in milliseconds since the reset';
 
 CREATE FUNCTION connpool_load_stats(
     pass bigint DEFAULT NULL,
@@ -619,7 +620,7 @@ CREATE VIEW connpool_load_stats AS
     ORDER BY array_position(ARRAY['last_minute', 'last_hour', 'since_reset'], l.period),
              l.avg_sessions DESC, l.database, l.role, l.application_name, l.wait_class;
 COMMENT ON VIEW connpool_load_stats IS
-    'for each pool and wait class, in the last minute, in the last hour and since the reset: the average number of busy sessions, and its share (0 to 1) of all busy sessions; cpu means that a session is active and does not wait';
+    'the average number of busy sessions of each pool in each wait class, and its share (0 to 1) of all busy sessions, in the last minute, in the last hour and since the reset; wait class cpu means that a session is active and does not wait';
 
 CREATE FUNCTION connpool_pool_advice(
     pass bigint DEFAULT NULL,
@@ -666,7 +667,7 @@ CREATE VIEW connpool_session_features AS
     SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
-    'for each pool: the session features that transaction pooling breaks and that the pool has used, how often and when last';
+    'for each pool: the session features used since the reset that transaction pooling breaks, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     pass bigint DEFAULT NULL,
@@ -857,7 +858,7 @@ CREATE VIEW connpool_pgbouncer_stats AS
     SELECT * FROM connpool_pgbouncer_stats((SELECT pass FROM _connpool_view_pass)) s
     ORDER BY s.pooler, s.database;
 COMMENT ON VIEW connpool_pgbouncer_stats IS
-    'SHOW STATS of each PgBouncer: totals since it started and averages of its last stats_period; times in microseconds, age is the age of the answer';
+    'SHOW STATS of each PgBouncer: totals since it started and averages of its last stats_period; times are in microseconds, age is the age of the answer';
 
 -- Health, metrics, candidates, the extension itself, and the audit
 
@@ -865,7 +866,7 @@ CREATE FUNCTION connpool_health() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'connpool_health_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_health() IS
-    'whether an ordinary role can connect, and the result of every check: healthy, degraded or unhealthy, with the counts';
+    'the health of the server, healthy, degraded or unhealthy (ordinary roles cannot connect), with the counts of connections and the result of every check';
 
 CREATE FUNCTION connpool_metrics() RETURNS text
 AS 'MODULE_PATHNAME', 'connpool_metrics_1_0'
@@ -896,7 +897,7 @@ CREATE VIEW connpool_batch_candidates AS
     SELECT * FROM connpool_batch_candidates((SELECT pass FROM _connpool_view_pass)) c
     ORDER BY c.confidence, c.total_time DESC, c.queryid;
 COMMENT ON VIEW connpool_batch_candidates IS
-    'statements of pg_stat_statements that look like loops over single rows (N+1), with the evidence; low confidence where independent requests look the same';
+    'statements of pg_stat_statements that look like loops over single rows (N+1), with the evidence; confidence is low if independent requests would look the same';
 
 CREATE FUNCTION connpool_cache_candidates(
     pass bigint DEFAULT NULL,
@@ -945,7 +946,7 @@ CREATE FUNCTION connpool_info(
 AS 'MODULE_PATHNAME', 'connpool_info_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 1;
 COMMENT ON FUNCTION connpool_info() IS
-    'status of the extension itself: whether it is preloaded and samples, the cost of a sample in milliseconds, and problems to fix';
+    'the status of the extension itself: whether it is preloaded, whether the sampler runs, the cost of a sample in milliseconds, and problems to fix';
 
 CREATE FUNCTION connpool_reset(what text DEFAULT 'all') RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_reset_1_0'
@@ -953,15 +954,16 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters", "history", "alerts" or "all" of them';
 
--- The seven practices of the source document, each rated by what the views show. The function
--- reads with the privileges of its caller, who needs those of pg_monitor.
+-- Rate seven practices for database connections by the contents of the views. The function reads
+-- with the privileges of its caller, which needs those of pg_monitor.
 --
--- All names are bound when the extension is created, so the caller's search_path has no effect. A
--- function or operator of a user in the same schema would match better than PostgreSQL's own if it
--- had exactly the types of the arguments. So functions that accept any type are qualified, and
--- other arguments have the types of PostgreSQL's function or operator.
--- Constants in a UNION have names, because PostgreSQL adds names when pg_upgrade restores the
--- function, and its definition would change.
+-- All names are bound when the extension is created, so the caller's search_path has no effect. But
+-- if a user has created a function or operator in the same schema that has exactly the types of the
+-- arguments, PostgreSQL prefers it to its own. So calls of functions that accept any type are
+-- qualified, and all other arguments have exactly the types of PostgreSQL's function or operator.
+--
+-- Constants in a UNION have names, because otherwise PostgreSQL adds names when pg_upgrade restores
+-- the function, which changes its definition.
 CREATE FUNCTION connpool_audit() RETURNS TABLE (
     practice text,
     status text,
@@ -972,7 +974,7 @@ LANGUAGE SQL VOLATILE PARALLEL RESTRICTED ROWS 7
 BEGIN ATOMIC
 WITH info AS (
     SELECT i.samples, i.samples_missed, i.failures_exact,
-           -- the text may name several problems; those of the sampler contain these words
+           -- problem can contain several problems; those of the sampler contain these words
            coalesce(i.problem NOT LIKE '%the sampler %', true) AS is_sampling,
            greatest(extract(epoch FROM clock_timestamp() - i.stats_reset), 0) AS seconds
     FROM connpool_info() i
@@ -980,7 +982,7 @@ WITH info AS (
     SELECT connpool_health() AS document
 ), metric AS (
     SELECT m.metric_name, m.current_value, m.status,
-           -- silent metrics are not among the checks; a threshold that is off is null
+           -- the checks lack silent metrics; a threshold that is off is null
            coalesce(c.metric ->> 'warning', c.metric ->> 'critical') IS NOT NULL AS raises_alerts
     FROM health, get_connection_stats() m,
          LATERAL (SELECT health.document -> 'checks' -> m.metric_name AS metric) c
@@ -1100,18 +1102,18 @@ monitoring AS (
          (SELECT current_setting('connpool_monitor.track_queries')::boolean AS is_on) t
 ),
 
--- The timeouts that a new session of a role in a database would have, for each pair that has had
+-- The timeouts that a new session would have, for each pair of a role and a database that has had
 -- sessions. Excludes superusers, because they can change any setting.
 role_database AS (
     SELECT DISTINCT p.role_oid, r.rolname, p.database_oid, d.datname,
            pg_catalog.format('%I in %I', p.role, p.database) AS label
     FROM pool p
-    -- by OID, because the view replaces characters in names that the client does not have
+    -- join by OID, because in names the view replaces characters that the client's encoding lacks
     JOIN pg_roles r ON r.oid = p.role_oid AND NOT r.rolsuper
     JOIN pg_database d ON d.oid = p.database_oid
     WHERE p.sessions_opened > 0 OR p.connections > 0
 ), timeout (position, name, sqlstate, note) AS (
-    -- the first three are required; cancel requests and NOWAIT raise two of the SQLSTATEs too
+    -- The first three are required. A cancel request raises 57014, too, and NOWAIT raises 55P03.
     VALUES (1, 'statement_timeout', '57014', ' (cancelled statements included)'),
            (2, 'lock_timeout', '55P03', ' (NOWAIT included)'),
            (3, 'idle_in_transaction_session_timeout', '25P03', ''),
@@ -1120,9 +1122,9 @@ role_database AS (
 ), effective AS (
     -- The most specific entry of pg_db_role_setting applies: first that of the role in the
     -- database, then those of the role, of the database and of all roles. Without an entry, the
-    -- server's value applies. The query cannot see that value, and takes it for 0, if such an
-    -- entry or the startup packet has overridden it for the caller's own session. A keepalive
-    -- setting at its default counts as unset, because the operating system then decides.
+    -- server's value applies. If such an entry or the startup packet has overridden the value for
+    -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
+    -- setting at its default counts as unset, because the operating system's setting then applies.
     SELECT p.*, t.position, t.name,
            coalesce(own.value, server.value, '0') !~ '^0+[a-z]*$' AS is_set
     FROM role_database p
@@ -1175,7 +1177,7 @@ role_database AS (
     FROM (SELECT count(*) AS pairs FROM role_database) n, lacking l, leaks
 ),
 
--- The views fail without pg_stat_statements, so they are read only if it can be.
+-- The views of candidates fail if pg_stat_statements cannot be read; read them only if it can be.
 statements AS (
     SELECT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'pg_stat_statements.max')
            AND EXISTS (

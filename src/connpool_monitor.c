@@ -4,8 +4,8 @@
  *		Initializes the library: settings, shared memory, hooks and workers.
  *
  * If loaded by shared_preload_libraries, the library does all of this in the postmaster. If LOAD
- * or a function call loads it into a single session, it only defines its settings, and only the
- * functions that use nothing but PostgreSQL's own shared memory return data.
+ * or a function call loads it into a single session, it only defines its settings. Then only the
+ * functions that read nothing but PostgreSQL's own shared memory and catalogs return data.
  */
 #include "postgres.h"
 
@@ -61,8 +61,8 @@ CPM_MODULE_MAGIC("connpool_monitor", CPM_VERSION);
 PGDLLEXPORT void _PG_init(void);
 
 /*
- * For each area: its name, size and attach function, the name of its LWLock tranche or NULL, and
- * the size of the hash table that the attach function allocates in addition, or NULL.
+ * For each area: its name, the functions that return its size and attach to it, the name of its
+ * LWLock tranche or NULL, and the function that returns the size of its hash table or NULL.
  */
 static const CpmShmemArea areas[] = {
 	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
@@ -115,7 +115,7 @@ _PG_init(void)
 	if (!process_shared_preload_libraries_in_progress)
 		return;
 
-	/* Files are loaded into the areas, so register these first. */
+	/* The files are loaded into the areas, so register the areas first. */
 	cpm_shmem_register(areas, lengthof(areas));
 	cpm_stats_file_install();
 	cpm_history_file_install();
@@ -124,7 +124,7 @@ _PG_init(void)
 	cpm_executor_install();
 	cpm_features_install();
 	cpm_log_messages_install();
-	/* pg_upgrade needs no workers */
+	/* pg_upgrade needs no workers. */
 	if (IsBinaryUpgrade)
 		return;
 	cpm_worker_api_publish();

@@ -361,7 +361,7 @@ poll_session($watcher, <<~'SQL');
 	WHERE metric_name = 'total_connections'
 	SQL
 is( sql($watcher, q{SELECT connpool_health() ->> 'error'}),
-	'a connection was refused for want of a slot within the last 10 seconds',
+	'a connection was refused within the last 10 seconds because no slot was free',
 	'health stays unhealthy for ten seconds after the last refusal');
 
 # connections_per_second counts sessions that opened, and no refused connections

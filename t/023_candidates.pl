@@ -239,14 +239,14 @@ is_absent(
 like(
 	row_of($cache, 'evidence', 'reader', $cached{'without parameters'}),
 	pattern(
-		'^1000 calls of 50\.0 rows and .*; without parameters, so the same',
-		'question every time; rows written to its tables: 50$'),
+		'^1000 calls of 50\.0 rows and .*; no parameters, so every call asks',
+		'the same question; rows written to its tables: 50$'),
 	'the evidence of a read without parameters has the rows written');
 like(
 	row_of($cache, 'evidence', 'reader', $cached{'of partitions'}),
 	pattern(
-		'; its tables have 50 rows in all, so each was asked for 20 times',
-		'on average; rows written to its tables: 50$'),
+		'; its tables have 50 rows in all, so there were 20 calls for each row;',
+		'rows written to its tables: 50$'),
 	'the evidence of a read by key has the rows of the tables');
 is( $node->safe_psql(
 		'postgres',
@@ -266,7 +266,7 @@ run_as('single', 'SELECT name FROM item ORDER BY id', dbname => 'other');
 run_as('single', "$by_id AND id > 0", dbname => 'other');
 like(
 	row_of($cache, 'database, evidence', 'single', 'SELECT name FROM item ORDER BY id'),
-	qr/^other\|1000 calls.*; how often its tables are written is not known$/,
+	qr/^other\|1000 calls.*; the number of writes to its tables is not known$/,
 	'a read without parameters in another database is listed with its evidence');
 is_absent($cache, 'single', "$by_id AND id > 0", 'a read with parameters in another database');
 is(row_of($batch, 'database, confidence', 'single', "$by_id AND id > 0"),
@@ -312,7 +312,7 @@ is(row_of($batch, $columns, 'looper', $by_id),
 	'a loop has low confidence though its role ran as many statements since the reset');
 like(
 	row_of($batch, 'evidence', 'looper', $by_id),
-	qr/; how many transactions these were is not known$/,
+	qr/; the number of transactions is not known$/,
 	'the evidence reports that the number of transactions is unknown');
 $node->stop('fast');
 

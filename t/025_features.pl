@@ -272,7 +272,7 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		FROM connpool_pool_advice
 		WHERE application_name = 'listens'
 		SQL
-	'session|transaction mode would break what its sessions used: listen (once)',
+	'session|transaction mode would break features that its sessions used: listen (once)',
 	'one use of a feature is enough to advise session mode');
 is( $node->safe_psql(
 		'postgres',

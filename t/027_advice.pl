@@ -99,7 +99,7 @@ is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}),
 	't', 'observed is the duration of the load');
 my $law_of_little = qr/(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy/;
 my ($per_second, $each, $law, $sampled) = advice('service', q{array_to_string(reasons, '; ')}) =~
-  /$law_of_little \(Little's law\); sampled were ([\d.]+)/;
+  /$law_of_little \(Little's law\); the mean of the samples is ([\d.]+)/;
 cmp_ok(abs($per_second - $rate),
 	'<', 4, "Little's law: $per_second transactions arrive each second");
 cmp_ok(abs($each - 1000 * $service), '<', 30, "Little's law: a transaction takes $each ms");

@@ -18,7 +18,8 @@
 
 /*
  * Lets the compiler check arguments against a format. pg_attribute_printf() is not used, because
- * it names the archetype of the compiler that built PostgreSQL, which another may not support.
+ * its archetype depends on the compiler that built PostgreSQL, and another compiler may not
+ * support that archetype.
  */
 #if defined(__GNUC__)
 #define CPM_PRINTF(format_, first) __attribute__((format(printf, format_, first)))

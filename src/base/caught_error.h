@@ -12,8 +12,8 @@
 #include "utils/palloc.h"
 
 /*
- * Log the error, release all LWLocks and return to the memory context. Call in PG_CATCH(), in a
- * process that has no transaction to abort.
+ * Log the error, release all LWLocks and switch to the given memory context. Call in PG_CATCH(),
+ * in a process that has no transaction to abort.
  */
 static inline void
 cpm_log_caught_error(MemoryContext context)

@@ -3,8 +3,8 @@
  * compat.h
  *		Hides the differences between PostgreSQL 15 and 19.
  *
- * No other file uses PG_VERSION_NUM; scripts/check-includes enforces this. Headers that exist in
- * some versions only are included here, for all files that need them.
+ * No other file uses PG_VERSION_NUM; scripts/check-includes enforces this. This file therefore
+ * also includes the headers that exist only in some versions; other files get them from here.
  */
 #ifndef CPM_COMPAT_H
 #define CPM_COMPAT_H
@@ -78,9 +78,10 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Return the index, in the array of PgBackendStatus, of the calling process or of the owner of a
- * PGPROC. The array is indexed by backend id up to PostgreSQL 16, and by the index of the PGPROC
- * since 17. Up to 16 the result is negative while the process has no backend id.
+ * Return the index of a process in the array of PgBackendStatus. The process is the caller for
+ * cpm_own_status_index(), and the owner of a PGPROC for cpm_status_index(). The index is that of
+ * the PGPROC since PostgreSQL 17. Up to 16 it is the backend id - 1, and negative while the
+ * process has no backend id.
  */
 static inline int
 cpm_own_status_index(void)
@@ -106,7 +107,7 @@ cpm_status_index(const volatile PGPROC *proc)
 
 /*
  * Return true if the state is that of a session that is authenticating. Always false before
- * PostgreSQL 18, which does not report such a state.
+ * PostgreSQL 18, which introduced that state.
  */
 static inline bool
 cpm_is_starting(BackendState state)
@@ -258,7 +259,7 @@ cpm_create_wait_set(int events)
 #endif
 }
 
-/* Prefetch a cache line that another CPU has probably modified, ahead of reading it in a scan. */
+/* Prefetch a cache line, which another CPU has probably modified, before a scan reads it. */
 #if defined(__GNUC__) || defined(__clang__)
 #define cpm_prefetch(address) __builtin_prefetch((const void *) (address))
 #else

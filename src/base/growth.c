@@ -11,9 +11,9 @@
  * growth that has stopped is not reported. Detects a leak of one connection a minute.
  *
  * fast: the smallest of the last three slopes between ten-second buckets. Detects growth that
- * began within the last minute and would fill the server in two.
+ * began within the last minute and would fill the server within two minutes.
  *
- * Rejected: a regression line, which a single step tilts for five minutes. Pure arithmetic.
+ * A regression line was rejected, because a single step tilts it for five minutes.
  */
 #include "postgres.h"
 

@@ -80,7 +80,7 @@ cpm_segment_resume(CpmSegmentWriter *writer, CpmSegmentReader *reader, char *byt
 	return !reader->is_malformed;
 }
 
-/* Add an entry of that length, of which the caller fills all but the fixed part. */
+/* Append an entry of the given length and set its fixed part; the caller fills in the rest. */
 static void *
 add_entry(CpmSegmentWriter *writer, uint8 kind, uint8 detail, size_t length)
 {
@@ -124,7 +124,7 @@ cpm_segment_add_names(CpmSegmentWriter *writer, const CpmHistoryNames *names)
 	return (uint16) writer->count[CPM_DICTIONARY_NAMES];
 }
 
-/* Return the bytes of the address within a SockAddr, and how many there are; 0 for a socket. */
+/* Set *bytes to the IP address within a SockAddr; returns its length, 0 for a Unix socket. */
 static int
 address_bytes(SockAddr *address, void **bytes)
 {
@@ -267,7 +267,7 @@ cpm_segment_begin(CpmSegmentReader *reader, const char *bytes, uint32 used)
 	memset(reader->count, 0, sizeof(reader->count));
 }
 
-/* Return true if the bytes are exactly that many strings, each terminated by '\0'. */
+/* Return true if the bytes consist of that number of strings, each terminated by '\0'. */
 static bool
 are_strings(const char *bytes, int length, int strings)
 {
@@ -278,9 +278,9 @@ are_strings(const char *bytes, int length, int strings)
 	return strings == 0;
 }
 
-/* Return true if the dictionary entry, whose length is within the segment, can be decoded. */
+/* Return true if a dictionary entry is valid. Its length must be within the segment. */
 static bool
-is_dictionary_entry(const Entry *entry)
+is_valid_dictionary_entry(const Entry *entry)
 {
 	int			length = entry->length;
 
@@ -303,7 +303,7 @@ is_dictionary_entry(const Entry *entry)
 }
 
 static bool
-is_row(const CpmSegmentReader *reader, const CpmHistoryRow *row)
+is_valid_row(const CpmSegmentReader *reader, const CpmHistoryRow *row)
 {
 	return row->names > 0 && row->names <= reader->count[CPM_DICTIONARY_NAMES] &&
 		row->address <= reader->count[CPM_DICTIONARY_ADDRESS] &&
@@ -312,7 +312,7 @@ is_row(const CpmSegmentReader *reader, const CpmHistoryRow *row)
 		row->state < CPM_STATES && row->wait_class < CPM_WAIT_CLASSES;
 }
 
-/* Return true and the sample if the entry, whose length is within the segment, is one. */
+/* Decode a sample; returns false if it is malformed. Its length must be within the segment. */
 static bool
 decode_sample(const CpmSegmentReader *reader, const SampleEntry *entry, CpmHistorySample *sample)
 {
@@ -326,7 +326,7 @@ decode_sample(const CpmSegmentReader *reader, const SampleEntry *entry, CpmHisto
 	sample->count = size / sizeof(CpmHistoryRow);
 	sample->row = entry->row;
 	for (int i = 0; i < sample->count; i++)
-		if (!is_row(reader, &sample->row[i]))
+		if (!is_valid_row(reader, &sample->row[i]))
 			return false;
 	return true;
 }
@@ -361,7 +361,7 @@ cpm_segment_next(CpmSegmentReader *reader, CpmHistorySample *sample)
 			reader->is_malformed = !decode_sample(reader, (const SampleEntry *) entry, sample);
 			return !reader->is_malformed;
 		}
-		if (!is_dictionary_entry(entry))
+		if (!is_valid_dictionary_entry(entry))
 		{
 			reader->is_malformed = true;
 			return false;

@@ -3,11 +3,11 @@
  * history_segment.h
  *		A segment of the session history: a self-contained block of samples.
  *
- * A segment begins with a header. Writers then append two kinds of entries: samples with their
+ * A segment begins with a header. A writer then appends two kinds of entries: samples with their
  * rows, and the dictionary entries to which the rows refer. Each kind of dictionary entry is
- * numbered from 1 in the order of appearance, and precedes its first reference. A sample that does
- * not fit continues in the next segment. So a reader can decode each segment, and each prefix of
- * one that ends between entries, without any other data.
+ * numbered from 1 in the order of appearance. An entry precedes all references to it. A sample
+ * that does not fit continues in the next segment. So a reader can decode a segment, or the
+ * beginning of a segment up to the end of any entry, without other data.
  *
  * Pure functions over memory of the caller, which must be aligned to 8 bytes. Values are in the
  * machine's own byte order. A reader never reads beyond the given size, whatever the bytes are.
@@ -44,8 +44,9 @@ typedef struct CpmSegmentHeader
 	uint32		used;			/* bytes of this header and of all entries */
 	uint64		system_identifier;	/* of the cluster */
 	uint64		sequence;		/* orders the segments; from 1 */
-	TimestampTz first;			/* the earliest time of a sample; the clock may have been set */
-	TimestampTz last;			/* the latest */
+	TimestampTz first;			/* the earliest time of a sample, not necessarily that of the
+								 * first one, because the clock may have been set back */
+	TimestampTz last;			/* the latest time of a sample */
 	uint32		samples;
 	pg_crc32c	data_crc;		/* of the entries */
 	uint32		unused;
@@ -59,8 +60,8 @@ typedef struct CpmHistoryRow
 {
 	int32		pid;
 	int32		root_blocker;	/* as cpm_lock_root() returns it */
-	uint32		state_age;		/* cpm_pack_age(), as xact_age; CPM_NO_AGE: none */
-	uint32		xact_age;
+	uint32		state_age;		/* from cpm_pack_age(); CPM_NO_AGE: none */
+	uint32		xact_age;		/* likewise */
 	uint16		names;			/* never 0 */
 	uint16		address;
 	uint16		queryid;
@@ -115,10 +116,10 @@ typedef struct CpmSegmentReader
 	uint16		offset[CPM_DICTIONARIES][CPM_DICTIONARY_MAX];
 } CpmSegmentReader;
 
-/* At most this many bytes are needed to add a row with all its dictionary entries to a sample. */
+/* The most bytes that a row needs in a segment, with all of its dictionary entries */
 #define CPM_SEGMENT_ROW_MAX 448
 
-/* Bytes needed to add a sample with that many rows, without their dictionary entries */
+/* The bytes that a sample with that number of rows needs, without dictionary entries */
 #define CPM_SEGMENT_SAMPLE_SIZE(rows) (16 + TYPEALIGN(8, (rows) * sizeof(CpmHistoryRow)))
 
 /* Pack an age into 32 bits: milliseconds up to 24 days, then seconds. Negative ages become 0. */
@@ -149,7 +150,7 @@ extern void cpm_segment_init(CpmSegmentWriter *writer, char *bytes, uint64 syste
 extern bool cpm_segment_resume(CpmSegmentWriter *writer, CpmSegmentReader *reader, char *bytes,
 							   uint32 used);
 
-/* Return true if that many bytes can be added. */
+/* Return true if the segment has room for an entry of that size. */
 static inline bool
 cpm_segment_has_room(const CpmSegmentWriter *writer, size_t size)
 {
@@ -177,11 +178,12 @@ extern void cpm_segment_seal(char *bytes, uint32 used);
 
 /*
  * Return NULL if the header is valid, otherwise the reason why not, a constant that continues the
- * message "file is not used: it ...". The second function also verifies the checksum of the
- * entries. It returns false if the size bytes that were read are incomplete or damaged.
+ * message "file is not used: it ...".
  */
 extern const char *cpm_segment_header_problem(const CpmSegmentHeader *header,
 											  uint64 system_identifier);
+
+/* Return true if "size" bytes contain a whole valid segment, with correct checksums. */
 extern bool cpm_segment_is_valid(const char *bytes, size_t size, uint64 system_identifier);
 
 /* The problem of a header whose fields or checksum are wrong; the problem of a foreign header */

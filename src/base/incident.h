@@ -94,7 +94,7 @@ typedef struct CpmIncidentState
 	int64		ended_us;		/* when the last incident ended; after a minute it cannot resume */
 	int64		refused_us;		/* when the last refusal was seen */
 
-	int64		next_worst_us;	/* no snapshot of the worst moment before that time */
+	int64		next_worst_us;	/* earliest time of the next snapshot of the worst moment */
 
 	/* The worst sample of which the incident has a snapshot */
 	uint32		worst_blocked;

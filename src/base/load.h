@@ -24,7 +24,7 @@ cpm_load_add(CpmLoad *sum, const CpmLoad *load)
 		sum->ms[i] += load->ms[i];
 }
 
-/* Subtract modulo 2^64, for sums that may be negative in between. */
+/* Subtract modulo 2^64: a sum may be negative until further loads are added to it. */
 static inline void
 cpm_load_subtract(CpmLoad *sum, const CpmLoad *load)
 {

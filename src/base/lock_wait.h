@@ -22,15 +22,15 @@ typedef struct CpmLockWait
 	int		   *blockers;		/* distinct pids in ascending order; 0: a prepared transaction */
 } CpmLockWait;
 
-/* Replaces the pid of a root blocker if the process does not wait, or has no known root. */
+/* Stands for the pid of a root blocker if the process does not wait, or its root is not known. */
 #define CPM_NO_ROOT_BLOCKER (-1)
 
 /* A wait, as the PGPROC of the waiting process records it. */
 typedef struct CpmProcWait
 {
 	int			pid;
-	int			leader_pid;		/* of its parallel group, by which PostgreSQL names a blocker; pid
-								 * itself without a group */
+	int			leader_pid;		/* of its parallel group, which is the pid that PostgreSQL reports
+								 * for a blocker; its own pid if it has no group */
 	int			proc_number;	/* index of its PGPROC */
 	bool		is_client;		/* a client session */
 	LOCKMODE	mode;

@@ -3,8 +3,8 @@
  * policy.h
  *		The limits that an administrator has set for the pools of a role or database.
  *
- * A plain value, read from the settings pool_max, pool_min and so on. Limits are reported when
- * violated, never enforced.
+ * A plain value, read from the settings pool_max, pool_min and so on. Violations of limits are
+ * reported; limits are never enforced.
  */
 #ifndef CPM_POLICY_H
 #define CPM_POLICY_H

@@ -185,7 +185,7 @@ static void
 replace_numbers(char *pool, const char *name)
 {
 	bool		is_cut = strlen(name) == NAMEDATALEN - 1;
-	bool		after_hash = false; /* only "-" and pod suffixes lie between a hash and this */
+	bool		after_hash = false; /* only "-" and pod suffixes are between a hash and "word" */
 
 	for (const char *word = name; *word != '\0';)
 	{

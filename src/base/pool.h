@@ -19,7 +19,7 @@
 #define CPM_OTHER_POOL 0		/* index of "(other)", which receives the counters of evicted
 								 * pools */
 
-/* The key of hash tables: the bytes after the end of a name must be zero. */
+/* A key of hash tables, so the bytes after the end of each name must be zero. */
 typedef struct CpmPoolName
 {
 	char		database[NAMEDATALEN];
@@ -42,8 +42,8 @@ typedef enum CpmGrouping
 extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
 
 /*
- * Return a hash of the database and the role, ignoring the application. Unlike this owner, an
- * owner in counters/pool_owners is a role in all databases.
+ * Return a hash of the database and the role, by which counters/pool_policies finds a policy. Not
+ * to be confused with the owners of counters/pool_owners, which are roles in all databases.
  */
 static inline uint64
 cpm_pool_owner(const CpmPoolName *name)

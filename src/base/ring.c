@@ -57,7 +57,7 @@ cpm_ring_add(CpmRing *ring, const void *entry)
 	ticket = pg_atomic_fetch_add_u64(&ring->next, 1);
 	slot = ring_slot_of(ring, ticket);
 	previous = pg_atomic_read_u64(&slot->ticket);
-	/* drop the entry if a writer a full round apart is copying to the slot or claims it first */
+	/* drop the entry if another writer, a full round apart, has claimed the slot */
 	if (previous == BUSY ||
 		!pg_atomic_compare_exchange_u64(&slot->ticket, &previous, BUSY))
 		return CPM_NO_TICKET;

@@ -7,9 +7,11 @@
  * allocate or raise an error.
  *
  * A writer takes the next ticket by an atomic addition, marks the ticket's slot as busy, copies
- * the entry and then stores its ticket. If another writer is still copying to that slot, a full
- * round behind, the new entry is dropped, so that two are never mixed. A reader copies the entry
- * and discards the copy unless the slot had the expected ticket both before and after.
+ * the entry and then stores its ticket. If another writer, a full round behind, is still copying
+ * to that slot, the new entry is dropped, so that two entries are never mixed. If a writer is
+ * delayed for a full round before it marks the slot, it overwrites a newer entry, and readers skip
+ * the slot. A reader copies the entry and discards the copy unless the slot had the expected
+ * ticket both before and after.
  */
 #ifndef CPM_RING_H
 #define CPM_RING_H
@@ -20,10 +22,9 @@
 typedef struct CpmRing
 {
 	pg_atomic_uint64 next;		/* ticket of the next entry; any writer increments it */
-	pg_atomic_uint64 first_shown;	/* a reset hides entries with lower tickets; written by
-									 * cpm_ring_reset() */
-	uint32		entries;		/* capacity; constant after cpm_ring_init(), as is entry_size */
-	Size		entry_size;
+	pg_atomic_uint64 first_shown;	/* readers skip lower tickets; cpm_ring_reset() writes it */
+	uint32		entries;		/* capacity; constant after cpm_ring_init() */
+	Size		entry_size;		/* likewise constant */
 	/* the entries follow, each preceded by its ticket */
 } CpmRing;
 
@@ -35,18 +36,20 @@ extern Size cpm_ring_size(int entries, Size entry_size);
 /* Initialize an empty ring in new shared memory. */
 extern void cpm_ring_init(CpmRing *ring, int entries, Size entry_size);
 
+#define CPM_NO_TICKET PG_UINT64_MAX
+
 /*
  * Copy an entry into the ring. Returns its ticket, or CPM_NO_TICKET if the entry was dropped
  * because the ring has no entries or another process was writing to the same slot. Any process;
- * cannot fail.
+ * takes no lock and raises no error.
  */
-#define CPM_NO_TICKET PG_UINT64_MAX
 extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 
 /*
- * Return a pointer into shared memory to the entry with that ticket, or NULL if it has been reset
- * or overwritten. The ring must have entries. Another process may overwrite it at any time, so
- * update only atomics in which a stray update is harmless.
+ * Return a pointer into shared memory to the entry with that ticket; NULL if it has been reset or
+ * overwritten. The capacity of the ring must not be 0. Another process may overwrite the entry at
+ * any time, so the caller may update only its atomics, and only if an update of the wrong entry
+ * does no harm.
  */
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 
@@ -57,8 +60,8 @@ extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 extern uint64 cpm_ring_next(CpmRing *ring, uint64 *first);
 
 /*
- * Copy the entry with that ticket. Returns false if it is not there, or if a writer replaced it
- * meanwhile. Any process; no lock.
+ * Copy the entry with that ticket. Returns false if its slot has another ticket, or if a writer
+ * replaced it meanwhile. Does not skip entries before a reset. Any process; no lock.
  */
 extern bool cpm_ring_copy(CpmRing *ring, uint64 ticket, void *copy);
 

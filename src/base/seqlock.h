@@ -8,8 +8,8 @@
  * returned the same even number.
  *
  * The caller ensures that there is one writer at a time, and that no error is raised between
- * write_begin and write_end: while the counter is odd, readers retry. If a writer ends there all
- * the same, its successor calls cpm_seqlock_repair() before its first write.
+ * write_begin and write_end: while the counter is odd, readers retry. If a writer nevertheless
+ * ends between the two, its successor calls cpm_seqlock_repair() before its first write.
  */
 #ifndef CPM_SEQLOCK_H
 #define CPM_SEQLOCK_H

@@ -16,7 +16,7 @@
 
 typedef enum CpmState
 {
-	CPM_STATE_UNKNOWN,			/* authenticating, or no consistent copy of its status */
+	CPM_STATE_UNKNOWN,			/* not ready for its first statement */
 	CPM_STATE_DISABLED,			/* track_activities is off in that session */
 	CPM_STATE_STARTING,			/* authenticating; reported by PostgreSQL 18 and later */
 	CPM_STATE_IDLE,
@@ -71,7 +71,7 @@ typedef struct CpmSession
 	uint64		queryid;
 	SockAddr	client_addr;
 
-	char	   *query;			/* set by CPM_SCAN_QUERIES; palloc'd, the visitor frees it */
+	char	   *query;			/* set only by CPM_SCAN_QUERIES; palloc'd; the visitor may free it */
 
 	/*
 	 * The application of its pool. The scan does not set it; callers of cpm_newest_of_pools() do.

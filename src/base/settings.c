@@ -5,9 +5,9 @@
  *
  * metric_settings.c defines the settings of metrics, and text_settings.c those that are text.
  *
- * A session may load the library without shared_preload_libraries. PostgreSQL then does not allow
- * PGC_POSTMASTER settings to be defined. They have no effect in such a session, but the
- * configuration file may contain them, so they are defined as PGC_SIGHUP.
+ * If a session loads the library without shared_preload_libraries, PostgreSQL does not allow it to
+ * define PGC_POSTMASTER settings. They have no effect in such a session, but the configuration
+ * file may contain them, so they are defined as PGC_SIGHUP there.
  */
 #include "postgres.h"
 
@@ -102,8 +102,8 @@ ASSIGN_LIMIT(assign_pool_max_uses, CPM_POOL_MAX_USES)
 ASSIGN_LIMIT(assign_pool_connection_timeout, CPM_POOL_CONNECTION_TIMEOUT)
 
 /*
- * A row of the table. The initial value of the variable is the default. PGC_POSTMASTER stands for
- * startup_context().
+ * A row of the table below. The initial value of the variable is the default. PGC_POSTMASTER
+ * stands for startup_context().
  */
 typedef struct IntegerSetting
 {
@@ -130,12 +130,12 @@ static const IntegerSetting integers[] = {
 		&slow_statement_time_ms, 1, INT_MAX, GUC_UNIT_MS, PGC_SUSET, assign_slow_statement_time
 	},
 	{PREFIX ".slow_query_mean_time",
-		"Sets the mean time over which slow_queries lists a statement of pg_stat_statements.",
+		"Sets the mean time above which slow_queries lists a statement of pg_stat_statements.",
 		NULL, &cpm_slow_query_mean_time_ms, 0, INT_MAX, GUC_UNIT_MS, PGC_USERSET, NULL
 	},
 	{PREFIX ".long_transaction_age",
 		"Sets how long a transaction may be open before it counts as long.",
-		"The age is measured from the start of the transaction, be it idle or active.",
+		"The age is measured from the start of the transaction, whether it is idle or active.",
 		&long_transaction_age_ms, 1, INT_MAX, GUC_UNIT_MS, PGC_SIGHUP, NULL
 	},
 	{PREFIX ".leak_age",
@@ -272,8 +272,8 @@ cpm_settings_define(const CpmMetric *catalogue)
 							 NULL, NULL, NULL);
 	DefineCustomBoolVariable(PREFIX ".slow_statement_text",
 							 "Shows the texts of slow statements in connpool_slow_statements.",
-							 "pg_stat_statements keeps them, those of utility statements with their "
-							 "literals. If this is off, the view shows only the queryid.",
+							 "pg_stat_statements keeps the texts, those of utility statements with "
+							 "their literals. If this is off, the view shows only the queryid.",
 							 &cpm_slow_statement_text, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable(PREFIX ".application_grouping",
 							 "Sets how application names are grouped into pools.",

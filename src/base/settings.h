@@ -38,8 +38,8 @@ extern int	cpm_notify_rate;
 extern int	cpm_pgbouncer_interval_ms;
 
 /*
- * Define every setting. The catalogue determines the settings that each metric has; the pointer
- * is kept. Called once, by _PG_init().
+ * Define every setting. The settings of metrics follow from the catalogue, to which this keeps a
+ * pointer. Called once, by _PG_init().
  */
 extern void cpm_settings_define(const CpmMetric *catalogue);
 
@@ -49,10 +49,10 @@ extern CpmAges cpm_settings_ages(void);
 /* Return the pool policy that applies to this session. */
 extern CpmPolicy cpm_settings_policy(void);
 
-/* Set the function that the assign hooks call after the policy changes. It must not fail. */
+/* Set the function to call after the policy has changed. It must not raise an error. */
 extern void cpm_settings_on_policy_change(void (*changed) (void));
 
-/* Set the function to call before application_grouping changes. It must not fail either. */
+/* Set the function to call before application_grouping changes. It must not raise an error. */
 extern void cpm_settings_on_grouping_change(void (*changed) (void));
 
 /* Return how long an exemption lasts, in microseconds. */

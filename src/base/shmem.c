@@ -16,7 +16,7 @@
 
 static const CpmShmemArea *registered;
 static int	registered_count;
-static bool attached;
+static bool is_attached;
 
 static shmem_request_hook_type previous_request_hook;
 static shmem_startup_hook_type previous_startup_hook;
@@ -59,7 +59,7 @@ cpm_shmem_startup(void)
 		registered[i].attach(memory, !found);
 	}
 	LWLockRelease(AddinShmemInitLock);
-	attached = true;
+	is_attached = true;
 }
 
 void
@@ -79,7 +79,7 @@ cpm_shmem_total_size(void)
 {
 	Size		total = 0;
 
-	if (!attached)
+	if (!is_attached)
 		return 0;
 	for (int i = 0; i < registered_count; i++)
 		total = add_size(total, shmem_area_size(&registered[i]));
@@ -89,5 +89,5 @@ cpm_shmem_total_size(void)
 bool
 cpm_is_preloaded(void)
 {
-	return attached;
+	return is_attached;
 }

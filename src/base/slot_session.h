@@ -19,7 +19,7 @@ typedef struct CpmSlotSession
 	int			pool;			/* index in counters/pool_table */
 	CpmQueryCounts counts;		/* of this session only */
 	int64		setup_us;		/* from the start of the process until the session was open */
-	char		role[NAMEDATALEN];	/* of the client, also if it counts in "(other)" */
+	char		role[NAMEDATALEN];	/* the session's own role, even if its pool is "(other)" */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	CpmPolicy	policy;
 } CpmSlotSession;

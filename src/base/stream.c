@@ -7,7 +7,7 @@
 
 #include "base/stream.h"
 
-#define MAX_LINE 64				/* bytes of the line that begins a part */
+#define MAX_LINE 64				/* size of the line that begins a part, with a '\0' */
 #define MAX_RUN 255				/* zeros that are written as one pair of bytes */
 
 void
@@ -63,7 +63,9 @@ cpm_end_part(CpmSink *sink)
 	cpm_put_bytes(sink, ".", 1);
 }
 
-/* Return the next bytes; if there are fewer, fail the source and return NULL. */
+/*
+ * Return the next "size" bytes and advance; if there are fewer, fail the source and return NULL.
+ */
 static const char *
 take_bytes(CpmSource *source, Size size)
 {

@@ -36,19 +36,19 @@ typedef struct CpmSource
 	bool		failed;			/* the data was too short or malformed */
 } CpmSource;
 
-/* A field of a record and its size, or the limit that it must be below. */
+/* A field of a record that is checked before it is loaded. */
 typedef struct CpmFileField
 {
 	Size		offset;
-	Size		size;
+	Size		size;			/* of a text; for a number, the limit that it must be below */
 } CpmFileField;
 
 #define CPM_TEXT(type, field) {offsetof(type, field), sizeof(((type *) 0)->field)}
 #define CPM_BELOW(type, field, limit) {offsetof(type, field), (limit)}
 
 /*
- * A part of the file. Its records are structs without pointers. Set their padding to zero, because
- * it is written too.
+ * A part of the file. Its records are structs without pointers. Their padding must be zero,
+ * because it is written too.
  *
  * All records of the file are checked before the first one is loaded. So load can rely on "text"
  * and "below", and cannot fail. The postmaster calls save at shutdown and load at startup, while
@@ -60,8 +60,8 @@ typedef struct CpmFilePart
 	Size		size;			/* of a record; without its cells, if it has any */
 	void		(*save) (CpmSink *sink);	/* pass each record to cpm_put() */
 	void		(*load) (const void *record);	/* apply one record */
-	struct CpmRing **ring;		/* the records are the entries of this ring: save and load may be
-								 * NULL */
+	struct CpmRing **ring;		/* NULL, or the ring whose entries are the records; then save and
+								 * load may be NULL */
 	CpmFileField text[3];		/* texts, each of which must end within its array */
 	CpmFileField below[2];		/* numbers of 32 bits that must be below a limit */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
@@ -81,10 +81,15 @@ extern void cpm_put(CpmSink *sink, const void *record);
 extern void cpm_end_part(CpmSink *sink);
 
 /*
- * Read the beginning of a part, or read a record. The beginning fails the source if it has another
- * name or size. Return false at the end of the part and once source->failed is set.
+ * Read the beginning of a part. If it has another name or record size, sets source->failed and
+ * returns false.
  */
 extern bool cpm_get_part(CpmSource *source, const char *name, Size record_size);
+
+/*
+ * Read a record. Returns false at the end of the part, and if the data is malformed, which sets
+ * source->failed.
+ */
 extern bool cpm_get(CpmSource *source, void *record, Size record_size);
 
 #endif							/* CPM_STREAM_H */

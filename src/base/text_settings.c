@@ -3,8 +3,8 @@
  * text_settings.c
  *		The settings that are text.
  *
- * Check hooks parse the settings that have a syntax, because each sample needs the result for
- * every session.
+ * Check hooks parse the settings that have a syntax. They reject invalid values, and the sampler
+ * need not parse the settings for every session.
  */
 #include "postgres.h"
 
@@ -25,10 +25,10 @@ static char *silent_metrics_string;
 static char *pgbouncer_string;
 static char *http_listen_string;
 
-/* The extras of the check hooks. */
+/* The results of the check hooks ("extra"), which the assign hooks store here. */
 static const bool *silent_metrics;	/* by CpmMetricId */
 static const char *exempt_applications; /* names, each terminated by '\0', then another '\0' */
-static const CpmPoolerList *poolers;
+static const CpmPoolerList *pooler_list;
 static const CpmListen *http_listen;
 
 /* Set the flag of each metric in the list; returns false with an errdetail for invalid input. */
@@ -229,7 +229,7 @@ static void
 assign_pgbouncer(const char *newval, void *extra)
 {
 	(void) newval;
-	poolers = extra;
+	pooler_list = extra;
 }
 
 const CpmPoolerList *
@@ -237,7 +237,7 @@ cpm_settings_poolers(void)
 {
 	static const CpmPoolerList none;
 
-	return poolers != NULL ? poolers : &none;
+	return pooler_list != NULL ? pooler_list : &none;
 }
 
 static bool
@@ -267,7 +267,7 @@ cpm_settings_http_listen(void)
 	return http_listen ? http_listen : &off;
 }
 
-/* A row of the table. PGC_POSTMASTER stands for the context of settings that need a restart. */
+/* A row of the table below. PGC_POSTMASTER stands for cpm_text_settings_define()'s argument. */
 typedef struct StringSetting
 {
 	const char *name;

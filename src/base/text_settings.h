@@ -15,7 +15,8 @@ extern char *cpm_notify_database;
 extern char *cpm_http_token_file;
 
 /*
- * Define the settings. startup is the context of settings that need a restart. Called once, after
+ * Define the settings. "startup" is the context of settings that need a restart: PGC_POSTMASTER,
+ * or PGC_SIGHUP in a session that loads the library itself. Called once, after
  * cpm_metric_settings_define().
  */
 extern void cpm_text_settings_define(GucContext startup);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * wait_class.c
- *		What a busy session does at the time of a sample: it computes, waits, or is idle in a
+ *		Classifies the activity of a busy session: it computes, waits, or is idle in a
  *		transaction.
  */
 #include "postgres.h"

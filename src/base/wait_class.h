@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * wait_class.h
- *		What a busy session does at the time of a sample: it computes, waits, or is idle in a
+ *		Classifies the activity of a busy session: it computes, waits, or is idle in a
  *		transaction.
  *
  * Pure functions over values that PostgreSQL reports; no locks.
@@ -13,7 +13,7 @@
 
 typedef enum CpmWaitClass
 {
-	CPM_WAIT_CPU,				/* active, and reports no wait */
+	CPM_WAIT_CPU,				/* active without a wait event */
 	CPM_WAIT_LOCK,				/* for a heavyweight lock */
 	CPM_WAIT_LWLOCK,
 	CPM_WAIT_IO,

@@ -3,11 +3,14 @@
  * deadlocks.c
  *		Statements of client sessions that failed because of a deadlock.
  *
- * The session whose statement fails records it in the log hook, so all counts are atomics, and
- * the log is a ring without locks (base/ring). A database claims an entry by compare-and-exchange
- * of its OID and keeps it until a reset. If all are taken, the last entry counts further ones.
+ * The session whose statement fails records it in the log hook, which may take no lock. So all
+ * counts are atomics, and the log is a ring without locks (base/ring). The first deadlock in a
+ * database claims an entry for the database, by compare-and-exchange of its OID; the entry is free
+ * again after a reset. If all entries are taken, the last one counts the deadlocks of all other
+ * databases.
  *
- * A reset does not clear the counts, but records baselines, which readers subtract.
+ * A reset does not clear the counts, because other processes add to them. It records baselines,
+ * which readers subtract.
  */
 #include "postgres.h"
 
@@ -18,10 +21,12 @@
 
 typedef struct DatabaseCount
 {
-	pg_atomic_uint32 database;	/* OID; 0 if free, and in the last entry; set when claimed */
+	pg_atomic_uint32 database;	/* OID, set by the process that claims the entry; 0 if free, and
+								 * in the last entry */
 	pg_atomic_uint64 total;		/* any process adds */
 	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
-	char		name[NAMEDATALEN];	/* written by the process that claims the entry */
+	char		name[NAMEDATALEN];	/* written by the process that claims the entry, without a
+									 * lock, so a reader may see an old or partial name */
 } DatabaseCount;
 
 typedef struct Deadlocks
@@ -57,7 +62,7 @@ cpm_deadlocks_attach(void *memory, bool is_new)
 	cpm_ring_init(deadlock_log, LOG_ENTRIES, sizeof(CpmDeadlock));
 }
 
-/* Return the entry in which a database is counted, claiming one if necessary. */
+/* Return the entry that counts the deadlocks of a database, claiming one if necessary. */
 static DatabaseCount *
 count_of(Oid database, const char *name)
 {

@@ -11,7 +11,7 @@
 #include "datatype/timestamp.h"
 #include "pg_config_manual.h"
 
-#define CPM_DEADLOCK_DATABASES 100	/* with a count of their own */
+#define CPM_DEADLOCK_DATABASES 100	/* databases with a count of their own */
 #define CPM_DEADLOCK_DETAIL_SIZE 1024
 #define CPM_DEADLOCK_OTHER "other"	/* names the count that all other databases share */
 
@@ -38,9 +38,9 @@ extern void cpm_deadlocks_add(const CpmDeadlock *deadlock, const char *database_
 
 /*
  * Copy the name of the database at an index from 0 to CPM_DEADLOCK_DATABASES inclusive, and return
- * its number of deadlocks since the last reset. If that is 0, the name may be that of any
- * database, or empty. Two entries can have the same name, for example if a database was dropped
- * and created again. Any process; takes no lock.
+ * its number of deadlocks since the last reset. The name is meaningless if that is 0, and may be
+ * wrong while a process claims the entry. Two entries can have the same name, for example if a
+ * database was dropped and created again. Any process; takes no lock.
  */
 extern uint64 cpm_deadlocks_get(int index, char *database_name);
 

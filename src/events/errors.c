@@ -3,14 +3,15 @@
  * errors.c
  *		Errors of client sessions by SQLSTATE.
  *
- * Errors are counted also by processes that may take no lock, so an entry must be found without
- * one. PostgreSQL's own codes are put into an open hash table when the server starts, and stay.
- * Users can raise any number of other codes, so these share a few entries after the table: a code
- * claims a free entry by compare-and-exchange and keeps it until a reset. If all are taken,
- * further codes are counted together in the last entry.
+ * Some processes that count errors may take no lock, so they must find an entry without one.
+ * PostgreSQL's own codes are in an open-addressing hash table, which is filled when the server
+ * starts and then never changes. Users can raise any number of other codes, so these share a few
+ * entries after the table: the first error with a code claims a free entry for the code by
+ * compare-and-exchange, and the entry is free again after a reset. If all entries are taken, the
+ * last one counts all further codes.
  *
- * Any process adds to the counters. A reset does not clear them, but records baselines, which
- * readers subtract.
+ * A reset does not clear the counters, because other processes add to them. It records baselines,
+ * which readers subtract.
  */
 #include "postgres.h"
 
@@ -21,7 +22,8 @@
 
 typedef struct ErrorCounter
 {
-	pg_atomic_uint32 sqlstate;	/* 0 if free, and for "other"; written when claimed */
+	pg_atomic_uint32 sqlstate;	/* set by the process that claims the entry; 0 if free, and for
+								 * "other" */
 	pg_atomic_uint64 total;		/* any process adds */
 	pg_atomic_uint64 last_seen; /* a TimestampTz; the last writer wins */
 	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
@@ -40,11 +42,11 @@ cpm_errors_size(void)
 	return sizeof(Errors);
 }
 
-/* Return the entry at which the search for one of PostgreSQL's own codes begins. */
+/* Return the index at which the search for one of PostgreSQL's own codes begins. */
 static uint32
 first_error_entry(uint32 sqlstate)
 {
-	/* the five characters of a code take six bits each: mix their low bits, which differ most */
+	/* each of the five characters has six bits: mix their low bits, which differ most */
 	return (sqlstate ^ (sqlstate >> 11) ^ (sqlstate >> 22)) % CPM_OWN_ERROR_CODES;
 }
 
@@ -89,9 +91,9 @@ cpm_errors_attach(void *memory, bool is_new)
 	}
 }
 
-/* Return true if the entry is the code's, or was free and has been claimed for it. */
+/* Claim the entry for the code; returns false if another code has it. */
 static bool
-claim(ErrorCounter *counter, uint32 sqlstate)
+claim_entry(ErrorCounter *counter, uint32 sqlstate)
 {
 	uint32		expected = 0;
 
@@ -100,7 +102,7 @@ claim(ErrorCounter *counter, uint32 sqlstate)
 		expected == sqlstate;
 }
 
-/* Return the entry in which a code is counted, claiming one if necessary. */
+/* Return the entry that counts the errors with a code, claiming one if necessary. */
 static ErrorCounter *
 counter_of(uint32 sqlstate)
 {
@@ -109,7 +111,7 @@ counter_of(uint32 sqlstate)
 	if (own != NULL && pg_atomic_read_u32(&own->sqlstate) == sqlstate)
 		return own;
 	for (int i = CPM_OWN_ERROR_CODES; i < CPM_ERROR_CODES; i++)
-		if (claim(&errors->counter[i], sqlstate))
+		if (claim_entry(&errors->counter[i], sqlstate))
 			return &errors->counter[i];
 	return &errors->counter[CPM_ERROR_CODES];
 }

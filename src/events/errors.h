@@ -10,8 +10,8 @@
 #include "datatype/timestamp.h"
 
 /*
- * Entries for PostgreSQL's own codes, which suffice for all of them, and for codes that users
- * raise, whose number is unlimited. Codes without an entry are counted together as "other".
+ * The number of entries for PostgreSQL's own codes, which suffices for all of them, and for codes
+ * that only users raise. Errors with codes that find no entry are counted together as "other".
  */
 #define CPM_OWN_ERROR_CODES 384
 #define CPM_OTHER_ERROR_CODES 64
@@ -32,8 +32,8 @@ extern void cpm_errors_attach(void *memory, bool is_new);
 extern void cpm_errors_add(int sqlstate, TimestampTz at);
 
 /*
- * Return an entry, by an index from 0 to CPM_ERROR_CODES inclusive. Its errors are 0 if the entry
- * is free, except for an error that was counted during a reset. Any process; takes no lock.
+ * Return the entry at an index from 0 to CPM_ERROR_CODES inclusive. The number of errors in a free
+ * entry is 0, unless an error was counted while a reset freed it. Any process; takes no lock.
  */
 extern CpmErrorCount cpm_errors_get(int index);
 

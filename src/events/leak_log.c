@@ -4,13 +4,14 @@
  *		Counts suspected leaks, which are forgotten sessions and prepared transactions,
  *		and logs how each ended.
  *
- * A suspected leak is either a prepared transaction, or one period for which a session stays idle,
- * in a transaction or not, or waits for its client. A session that resumes work and stops again
- * is a new suspected leak. Suspected leaks are in a table in shared memory, sessions at the index
- * of their PGPROC, so that a restarted sampler continues with them. When a leak ends, it is
- * counted and appended to a ring.
+ * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
+ * a transaction or not, or waits for its client. A session that resumes work and stops again is a
+ * new suspected leak. The suspected leaks are in a table in shared memory, so that a restarted
+ * sampler continues with them; the index of a session is that of its PGPROC. When a leak ends, the
+ * sampler counts it and appends it to a ring.
  *
- * The sampler is the only writer, except that a reset records baselines, which readers subtract.
+ * The sampler is the only writer, except that a reset records baselines, which readers subtract,
+ * and that the postmaster loads the statistics file. Readers take no lock.
  */
 #include "postgres.h"
 
@@ -25,16 +26,17 @@
 typedef struct Occurrence
 {
 	CpmLeakKind kind;			/* CPM_NO_LEAK if the entry is free */
-	uint32		round;			/* in which it was last observed */
-	int			pid;			/* 0 for a prepared transaction */
+	uint32		round;			/* number of the last round that observed it */
+	int			pid;			/* of the session; 0 for a prepared transaction */
 	TransactionId xid;			/* of the prepared transaction */
 	TimestampTz connected_at;	/* of the session, because pids are reused */
-	TimestampTz since;
+	TimestampTz since;			/* start of the suspected leak */
 	Oid			database;
 	Oid			role;
 	char		application_name[NAMEDATALEN];
 } Occurrence;
 
+/* Written by the sampler. */
 typedef struct LeakCounters
 {
 	pg_atomic_uint64 detected;
@@ -46,21 +48,27 @@ typedef struct LeakCounters
 
 typedef struct LeakLog
 {
-	pg_atomic_uint32 resets;	/* number of resets; each reset increments it */
+	/* written by each reset; the lock of the pools excludes concurrent resets */
+	pg_atomic_uint32 resets;	/* number of resets */
+	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset */
+
+	/* written by the sampler */
 	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
-	uint32		round;			/* number of the sampler's present round */
+	uint32		round;			/* number of its present round */
+	LeakCounters counters[CPM_LEAK_KINDS];
+
+	/* constant after startup */
 	int			sessions;		/* entries for sessions; those for prepared transactions follow */
-	int			entries;		/* all entries; set at startup, as sessions is */
-	LeakCounters counters[CPM_LEAK_KINDS];	/* written by the sampler */
-	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset, which writes them */
+	int			entries;		/* all entries */
+
 	Occurrence	occurrence[FLEXIBLE_ARRAY_MEMBER];	/* written by the sampler */
 } LeakLog;
 
 static LeakLog *leaks;
-static CpmRing *ring;
+static CpmRing *leak_ring;
 
-/* of the sampler's present round */
-static TimestampTz round_at;
+/* Local to the sampler, for its present round. */
+static TimestampTz leak_round_time;
 static CpmLeakVisitor report_end;
 
 static Size
@@ -80,7 +88,7 @@ void
 cpm_leak_log_attach(void *memory, bool is_new)
 {
 	leaks = memory;
-	ring = (CpmRing *) ((char *) memory + table_size());
+	leak_ring = (CpmRing *) ((char *) memory + table_size());
 	if (!is_new)
 		return;
 	memset(leaks, 0, table_size());
@@ -95,10 +103,10 @@ cpm_leak_log_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&leaks->counters[i].last_detected, 0);
 		pg_atomic_init_u64(&leaks->counters[i].longest_us, 0);
 	}
-	cpm_ring_init(ring, LOG_ENTRIES, sizeof(CpmLeakEnd));
+	cpm_ring_init(leak_ring, LOG_ENTRIES, sizeof(CpmLeakEnd));
 }
 
-/* Count, log and report the end of a leak, which was released or whose session ended. */
+/* Count, log and report the end of a leak. was_released is false if its session ended. */
 static void
 close_occurrence(Occurrence *occurrence, bool was_released, TimestampTz at)
 {
@@ -118,7 +126,7 @@ close_occurrence(Occurrence *occurrence, bool was_released, TimestampTz at)
 	pg_atomic_fetch_add_u64(was_released ? &counters->released : &counters->ended, 1);
 	if (pg_atomic_read_u64(&counters->longest_us) < (uint64) leak.held_us)
 		pg_atomic_write_u64(&counters->longest_us, (uint64) leak.held_us);
-	cpm_ring_add(ring, &leak);
+	cpm_ring_add(leak_ring, &leak);
 	if (report_end)
 		report_end(&leak);
 }
@@ -127,7 +135,7 @@ static void
 count_detected(CpmLeakKind kind)
 {
 	pg_atomic_fetch_add_u64(&leaks->counters[kind].detected, 1);
-	pg_atomic_write_u64(&leaks->counters[kind].last_detected, (uint64) round_at);
+	pg_atomic_write_u64(&leaks->counters[kind].last_detected, (uint64) leak_round_time);
 }
 
 void
@@ -135,7 +143,7 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 {
 	uint32		resets = pg_atomic_read_u32(&leaks->resets);
 
-	round_at = now;
+	leak_round_time = now;
 	report_end = visit_end;
 	leaks->round++;
 	if (resets == leaks->resets_seen)
@@ -154,7 +162,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
 		known->since == cpm_suspect_since(session);
 
-	/* keep a known leak even if a changed setting no longer counts it as one */
+	/* a known leak ends when the session resumes work or ends, not when leak_age is raised */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
 		known->round = leaks->round;
@@ -163,7 +171,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	if (known->kind != CPM_NO_LEAK)
 		close_occurrence(known, is_same_session,
 						 is_same_session && session->state_change > known->since ?
-						 session->state_change : round_at);
+						 session->state_change : leak_round_time);
 	if (kind == CPM_NO_LEAK)
 		return;
 	known->pid = session->pid;
@@ -200,7 +208,7 @@ cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *entry = entry_of_prepared(prepared->xid);
 
-	/* keep a known leak even if a changed setting no longer counts it as one */
+	/* a known leak ends with its transaction, not when leak_age is raised */
 	if (entry == NULL || (!is_leak && entry->kind == CPM_NO_LEAK))
 		return;
 	if (entry->kind == CPM_NO_LEAK)
@@ -227,7 +235,7 @@ cpm_leaks_round_end(void)
 		Occurrence *known = &leaks->occurrence[i];
 
 		if (known->kind != CPM_NO_LEAK && known->round != leaks->round)
-			close_occurrence(known, known->kind == CPM_LEAK_PREPARED, round_at);
+			close_occurrence(known, known->kind == CPM_LEAK_PREPARED, leak_round_time);
 	}
 }
 
@@ -265,12 +273,12 @@ cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
 {
 	CpmLeakEnd	copy;
 
-	cpm_ring_scan(ring, &copy, visit, arg);
+	cpm_ring_scan(leak_ring, &copy, visit, arg);
 }
 
 /*
- * Leaks that are suspected now count as detected after the reset, so that "detected" remains the
- * sum of the released, the ended and the open ones.
+ * Count the leaks that are suspected now as detected after the reset, so that the number of
+ * detected leaks remains the sum of those released, ended and still suspected.
  */
 void
 cpm_leak_log_reset(void)
@@ -284,7 +292,7 @@ cpm_leak_log_reset(void)
 		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_open_leaks(i);
 	}
 	pg_atomic_fetch_add_u32(&leaks->resets, 1);
-	cpm_ring_reset(ring);
+	cpm_ring_reset(leak_ring);
 }
 
 static void
@@ -352,7 +360,7 @@ const CpmFilePart cpm_prepared_leaks_part = {
 };
 
 const CpmFilePart cpm_leak_log_part = {
-	"leak log", sizeof(CpmLeakEnd), .ring = &ring,
+	"leak log", sizeof(CpmLeakEnd), .ring = &leak_ring,
 	.text = {CPM_TEXT(CpmLeakEnd, application_name)},
 	.below = {CPM_BELOW(CpmLeakEnd, kind, CPM_LEAK_KINDS)}
 };

@@ -15,26 +15,29 @@
 extern Size cpm_leak_log_size(void);
 extern void cpm_leak_log_attach(void *memory, bool is_new);
 
-/*
- * Process a sample: begin the round, pass each session and prepared transaction with the kind of
- * leak that it is suspected of now, if any, and end the round. Calls visit_end, unless it is NULL,
- * for each leak that has ended. The sampler only; takes no lock and allocates no memory.
- */
 typedef void (*CpmLeakVisitor) (const CpmLeakEnd *leak);
+
+/*
+ * Process a sample: begin the round; pass each session with the kind of leak that it is suspected
+ * of now, and each prepared transaction; end the round. Calls visit_end, unless it is NULL, for
+ * each leak that has ended. The sampler only; takes no lock and allocates no memory.
+ */
 
 extern void cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end);
 extern void cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind);
 extern void cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
 extern void cpm_leaks_round_end(void);
 
-/* Return the counts since the last reset, or the number suspected now. Any process; no lock. */
+/* Return the counts since the last reset. Any process; takes no lock. */
 extern CpmLeakCounts cpm_leak_counts(CpmLeakKind kind);
+
+/* Return the number of leaks suspected now. Any process; takes no lock. */
 extern int	cpm_open_leaks(CpmLeakKind kind);
 
 /* Call visit(CpmLeakEnd, arg) for each logged end, newest first. Any process; takes no lock. */
 extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);
 
-/* Reset counts and log. Resets must not run concurrently. */
+/* Reset counts and log. The caller ensures that no two resets run concurrently. */
 extern void cpm_leak_log_reset(void);
 
 /*

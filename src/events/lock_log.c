@@ -3,13 +3,14 @@
  * lock_log.c
  *		Logs and counts waits for heavyweight locks that lasted longer than blocked_age.
  *
- * A wait is appended to a ring in shared memory when it exceeds blocked_age. While it lasts, its
- * entry is updated at each sample, and a table, also in shared memory, refers to the entry. So a
- * restarted sampler continues with the waits that are open. The table is indexed by PGPROC,
- * because a process waits for one lock at a time.
+ * The sampler appends a wait to a ring in shared memory when the wait exceeds blocked_age. While
+ * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
+ * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
+ * The table is indexed by PGPROC, because a process waits for only one lock at a time.
  *
- * The sampler is the only writer, except that a reset records baselines, which readers subtract.
- * The fields that change are in one word of the entry, so readers get a consistent copy.
+ * The sampler is the only writer, except that a reset records baselines, which readers subtract,
+ * and that the postmaster loads the statistics file. The fields of an entry that change are in one
+ * word, so that readers get a consistent copy.
  */
 #include "postgres.h"
 
@@ -22,19 +23,23 @@
 
 typedef struct LockLog
 {
-	pg_atomic_uint64 waits;		/* the sampler writes these two */
-	pg_atomic_uint64 waited_us;
-	pg_atomic_uint64 waits_baseline;	/* values at the last reset, which writes them */
+	/* written by each reset: the values of waits and waited_us at that time */
+	pg_atomic_uint64 waits_baseline;
 	pg_atomic_uint64 waited_us_baseline;
-	uint32		round;			/* number of the sampler's present round */
-	int			open_count;		/* waits in the table; written by the sampler, as round is */
-	int			entries;		/* of the table; set at startup */
+
+	/* written by the sampler */
+	pg_atomic_uint64 waits;
+	pg_atomic_uint64 waited_us;
+	uint32		round;			/* number of its present round */
+	int			open_count;		/* open waits in the table */
+
+	int			entries;		/* of the table; constant after startup */
 	CpmOpenWait open[FLEXIBLE_ARRAY_MEMBER];	/* written by the sampler */
 } LockLog;
 
 static LockLog *lock_log;
-static CpmRing *ring;
-static TimestampTz round_at;	/* of the sampler's present round */
+static CpmRing *lock_ring;
+static TimestampTz lock_round_time; /* of the present round; local to the sampler */
 
 const char *
 cpm_wait_outcome_name(CpmWaitOutcome outcome)
@@ -71,7 +76,7 @@ void
 cpm_lock_log_attach(void *memory, bool is_new)
 {
 	lock_log = memory;
-	ring = (CpmRing *) ((char *) memory + open_waits_size());
+	lock_ring = (CpmRing *) ((char *) memory + open_waits_size());
 	if (!is_new)
 		return;
 	memset(lock_log, 0, open_waits_size());
@@ -80,15 +85,15 @@ cpm_lock_log_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&lock_log->waits_baseline, 0);
 	pg_atomic_init_u64(&lock_log->waited_us_baseline, 0);
 	lock_log->entries = MaxBackends;
-	cpm_ring_init(ring, LOG_ENTRIES, sizeof(CpmLoggedWait));
+	cpm_ring_init(lock_ring, LOG_ENTRIES, sizeof(CpmLoggedWait));
 }
 
 /*
- * Count the time until "at", and return the new progress of the entry in the log. The time never
- * decreases, even if the clock was set back.
+ * Count the time that the wait has lasted until "at", and return the new progress of its log
+ * entry. That time never decreases, even if the clock is set back.
  */
 static uint64
-advance(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
+count_waited_time(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 {
 	int64		waited_us = Max(at - open->since, open->counted_us);
 
@@ -101,8 +106,8 @@ advance(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 {
-	CpmLoggedWait *entry = cpm_ring_entry(ring, open->ticket);
-	uint64		progress = advance(open, at, outcome);
+	CpmLoggedWait *entry = cpm_ring_entry(lock_ring, open->ticket);
+	uint64		progress = count_waited_time(open, at, outcome);
 
 	if (entry != NULL)
 		pg_atomic_write_u64(&entry->progress, progress);
@@ -111,7 +116,7 @@ update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 void
 cpm_lock_log_begin_round(TimestampTz now)
 {
-	round_at = now;
+	lock_round_time = now;
 	lock_log->round++;
 }
 
@@ -124,7 +129,7 @@ cpm_lock_log_observe(const CpmProcWait *wait)
 		return false;
 	open->since = wait->since;
 	open->round = lock_log->round;
-	update_entry(open, round_at, CPM_WAIT_LASTS);
+	update_entry(open, lock_round_time, CPM_WAIT_LASTS);
 	return true;
 }
 
@@ -136,7 +141,7 @@ cpm_lock_log_end_waits(CpmWaitEndFinder find_end)
 	for (int i = 0; i < lock_log->entries; i++)
 	{
 		CpmOpenWait *open = &lock_log->open[i];
-		TimestampTz ended_at = round_at;
+		TimestampTz ended_at = lock_round_time;
 		CpmWaitOutcome outcome;
 
 		if (open->pid == 0 || open->round == lock_log->round)
@@ -156,8 +161,8 @@ cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry
 	*open = *wait;
 	open->round = lock_log->round;
 	open->counted_us = 0;
-	pg_atomic_init_u64(&entry->progress, advance(open, round_at, CPM_WAIT_LASTS));
-	open->ticket = cpm_ring_add(ring, entry);
+	pg_atomic_init_u64(&entry->progress, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
+	open->ticket = cpm_ring_add(lock_ring, entry);
 	lock_log->open_count++;
 	pg_atomic_fetch_add_u64(&lock_log->waits, 1);
 }
@@ -181,7 +186,7 @@ cpm_lock_log_scan(CpmRingVisitor visit, void *arg)
 {
 	CpmLoggedWait copy;
 
-	cpm_ring_scan(ring, &copy, visit, arg);
+	cpm_ring_scan(lock_ring, &copy, visit, arg);
 }
 
 void
@@ -189,7 +194,7 @@ cpm_lock_log_reset(void)
 {
 	pg_atomic_write_u64(&lock_log->waits_baseline, pg_atomic_read_u64(&lock_log->waits));
 	pg_atomic_write_u64(&lock_log->waited_us_baseline, pg_atomic_read_u64(&lock_log->waited_us));
-	cpm_ring_reset(ring);
+	cpm_ring_reset(lock_ring);
 }
 
 static void
@@ -220,11 +225,11 @@ load_wait(const void *record)
 
 	if (cpm_logged_outcome(&wait) == CPM_WAIT_LASTS)
 		wait.progress.value |= CPM_WAIT_ENDED;
-	cpm_ring_add(ring, &wait);
+	cpm_ring_add(lock_ring, &wait);
 }
 
 const CpmFilePart cpm_lock_log_part = {
-	"lock log", sizeof(CpmLoggedWait), .ring = &ring, .load = load_wait,
+	"lock log", sizeof(CpmLoggedWait), .ring = &lock_ring, .load = load_wait,
 	.text = {CPM_TEXT(CpmLoggedWait, waiter.application_name),
 	CPM_TEXT(CpmLoggedWait, root.application_name)}
 };

@@ -28,8 +28,8 @@ extern const char *cpm_wait_outcome_name(CpmWaitOutcome outcome);
 typedef struct CpmLockParty
 {
 	int			pid;
-	Oid			database;		/* InvalidOid, as the role, if it is not a client session */
-	Oid			role;
+	Oid			database;		/* InvalidOid if it is not a client session */
+	Oid			role;			/* likewise */
 	CpmState	state;
 	uint64		queryid;		/* 0: unknown */
 	char		application_name[NAMEDATALEN];
@@ -37,7 +37,7 @@ typedef struct CpmLockParty
 
 typedef struct CpmLoggedWait
 {
-	pg_atomic_uint64 progress;	/* see cpm_logged_outcome(); the sampler writes it */
+	pg_atomic_uint64 progress;	/* updated by the sampler; see CPM_OUTCOME_BITS */
 
 	/* written once, by the process that appends the entry */
 	TimestampTz started_at;
@@ -47,7 +47,7 @@ typedef struct CpmLoggedWait
 	LOCKMODE	mode;
 } CpmLoggedWait;
 
-/* The outcome is in the lower bits of progress, the microseconds waited so far above them. */
+/* The low bits of progress contain the outcome, the higher bits the microseconds waited so far. */
 #define CPM_OUTCOME_BITS 3
 
 static inline CpmWaitOutcome
@@ -70,50 +70,53 @@ typedef struct CpmOpenWait
 	TimestampTz since;
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
-	uint32		round;			/* in which it was last observed */
+	uint32		round;			/* number of the last round that observed it */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
 extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
- * Process a sample: begin the round; observe each present wait, which returns true if it is open
- * in the log; end the open waits that were not observed; open new ones. The sampler only; takes no
- * lock and allocates no memory.
- *
- * find_end returns the outcome of a wait that is over, and may lower *ended_at, which is the time
- * of the round. The caller of cpm_lock_log_open() sets the pid and both times of the wait, and all
- * fields of the entry but its progress.
+ * Return the outcome of an open wait that is over. *ended_at is the time of the round; the
+ * function may set it to an earlier time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
 											TimestampTz *ended_at);
 
+/*
+ * Process a sample, in this order: begin the round; observe each present wait, which returns true
+ * if the wait is open in the log; end the open waits that were not observed; open new ones. The
+ * caller of cpm_lock_log_open() sets the pid and both times of the wait, and all fields of the
+ * entry except progress. The sampler only; takes no lock and allocates no memory.
+ */
 extern void cpm_lock_log_begin_round(TimestampTz now);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait);
 extern void cpm_lock_log_end_waits(CpmWaitEndFinder find_end);
 extern void cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry);
 
-/*
- * Return the number of logged waits since the last reset, and the time that they have lasted since
- * then, including those that have not ended. Any process; takes no lock.
- */
 typedef struct CpmLockWaitCounts
 {
 	uint64		waits;
 	uint64		waited_us;
 } CpmLockWaitCounts;
 
+/*
+ * Return the number of waits logged since the last reset, and the time that logged waits have
+ * lasted since then, including those that have not ended. Any process; takes no lock.
+ */
 extern CpmLockWaitCounts cpm_lock_wait_counts(void);
 
 /* Call visit(CpmLoggedWait, arg) for each logged wait, newest first. Any process; no lock. */
 extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 
-/* Reset the counts and hide all entries, also of waits that have not ended. */
+/*
+ * Reset the counts and hide all entries, even those of waits that have not ended. Takes no lock.
+ */
 extern void cpm_lock_log_reset(void);
 
 /*
- * A wait that had not ended when the file was saved is loaded as ended, because its session did
- * not survive.
+ * The counts and the log in the statistics file. A wait that had not ended when the file was saved
+ * is loaded with the outcome CPM_WAIT_ENDED, because its session ended with the server.
  */
 extern const CpmFilePart cpm_lock_wait_counts_part;
 extern const CpmFilePart cpm_lock_log_part;

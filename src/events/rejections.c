@@ -3,9 +3,9 @@
  * rejections.c
  *		Refused connections: counters by reason, and a log of the latest.
  *
- * Processes that are about to exit write these, many at the same time, and most of them have no
- * PGPROC. An LWLock would seem to work there until it is contended, and then bring the cluster
- * down. So all counters are atomics, and the log is a ring without locks (base/ring).
+ * The processes that record refusals are about to exit, many do so at the same time, and most have
+ * no PGPROC. Without a PGPROC, an LWLock seems to work until it is contended, and then brings the
+ * cluster down. So all counters are atomics, and the log is a ring without locks (base/ring).
  *
  * A reset does not clear counters, because other processes add to them. It records a baseline,
  * which readers subtract.
@@ -21,12 +21,13 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-#define REPEAT_GROUPS 512		/* with 4 repeats each, twice as many as the log has entries */
+/* The hash table of repetitions has about twice as many entries as the log. */
+#define REPEAT_GROUPS 512
 #define REPEATS_IN_GROUP 4
-#define SOURCES 256				/* hash buckets of addresses and reasons */
+#define SOURCES 256				/* hash buckets for sources: an address and a reason */
 #define MAX_ENTRIES_OF_SOURCE 100	/* a tenth of the log */
-#define SEVERAL "(several)"		/* the names in the entry that further names share */
-#define MAX_PAUSE_US USECS_PER_MINUTE	/* between two attempts of one entry */
+#define SEVERAL "(several)"		/* the names in the entry that a source's further names share */
+#define MAX_REPEAT_PAUSE_US USECS_PER_MINUTE	/* between two attempts in one entry */
 
 typedef struct RefusalCounter
 {
@@ -38,7 +39,9 @@ typedef struct RefusalCounter
 /*
  * Maps the hash of a refused attempt to the log entry that counts its repetitions. Any process
  * writes it without a lock. It is only a hint: processes may overwrite the mappings of other
- * processes, and a repetition that does not find its entry gets a new one.
+ * processes, and a repetition that does not find its entry gets a new one. A mapping whose ticket
+ * does not belong to its hash, because two processes wrote it at the same time, may make one entry
+ * count attempts of another kind.
  */
 typedef struct Repeat
 {
@@ -50,8 +53,9 @@ typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
-	pg_atomic_uint64 source[SOURCES];	/* entries appended, below the minute of the last attempt
-										 * that repeated no entry << 16 */
+	/* any process writes, without a lock */
+	pg_atomic_uint64 source[SOURCES];	/* low 16 bits: entries appended; above: the minute of the
+										 * last attempt that repeated no entry */
 	CpmRing		log;			/* its entries follow the struct */
 } Refusals;
 
@@ -128,13 +132,13 @@ hash_of(const CpmRejected *refused)
 }
 
 /*
- * Return true if the source, an address and a reason, has appended as many entries as it may. The
- * count begins again after a full minute in which every attempt repeated an entry. Concurrent
- * attempts may be counted once, and sources with the same hash share a count, so the limit is only
- * approximate.
+ * Count an entry that the source, an address and a reason, appends to the log; returns false if
+ * the source has appended as many entries as it may. The count begins again after a full minute in
+ * which every attempt repeated an entry. Concurrent attempts may be counted once, and sources with
+ * the same hash share a count, so the limit is only approximate.
  */
 static bool
-has_filled_its_share(const CpmRejected *refused, TimestampTz at)
+source_may_append(const CpmRejected *refused, TimestampTz at)
 {
 	pg_atomic_uint64 *source = &refusals->source[hash_source(refused) % SOURCES];
 	uint64		minute = (uint64) (at / USECS_PER_MINUTE);
@@ -143,7 +147,7 @@ has_filled_its_share(const CpmRejected *refused, TimestampTz at)
 	bool		is_full = entries >= MAX_ENTRIES_OF_SOURCE;
 
 	pg_atomic_write_u64(source, minute << 16 | (is_full ? entries : entries + 1));
-	return is_full;
+	return !is_full;
 }
 
 /* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
@@ -152,7 +156,8 @@ add_to_entry(uint64 ticket, TimestampTz at)
 {
 	CpmRejected *entry = cpm_ring_entry(refusal_log, ticket);
 
-	if (entry == NULL || at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_PAUSE_US)
+	if (entry == NULL ||
+		at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_REPEAT_PAUSE_US)
 		return false;
 	pg_atomic_fetch_add_u64(&entry->attempts, 1);
 	pg_atomic_write_u64(&entry->last_at, (uint64) at);
@@ -160,11 +165,11 @@ add_to_entry(uint64 ticket, TimestampTz at)
 }
 
 /*
- * Count the attempt in the log entry of the one that it repeats. Returns false if there is none,
- * and sets *repeat_of to the place for the hash of a new entry.
+ * Count the attempt in the log entry of the attempt that it repeats. Returns false if there is no
+ * such entry, and sets *replaceable to the mapping to replace by that of a new entry.
  */
 static bool
-count_repetition(uint64 hash, TimestampTz at, Repeat **repeat_of)
+count_repetition(uint64 hash, TimestampTz at, Repeat **replaceable)
 {
 	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
 	Repeat	   *repeat = &group[0];
@@ -181,13 +186,14 @@ count_repetition(uint64 hash, TimestampTz at, Repeat **repeat_of)
 		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&repeat->ticket))
 			repeat = &group[i];
 	}
-	*repeat_of = repeat;
+	*replaceable = repeat;
 	return false;
 }
 
 /*
  * Log an attempt: count a repetition, or append an entry. A client that varies its names must not
- * push all other entries out of the log, so further names of one source share an entry.
+ * push all other entries out of the log. So when a source has appended as many entries as it may,
+ * its attempts with further names share an entry.
  */
 static void
 log_attempt(const CpmRejected *refused, TimestampTz at)
@@ -199,7 +205,7 @@ log_attempt(const CpmRejected *refused, TimestampTz at)
 
 	if (count_repetition(hash, at, &repeat))
 		return;
-	if (has_filled_its_share(&entry, at))
+	if (!source_may_append(&entry, at))
 	{
 		strlcpy(entry.database, SEVERAL, sizeof(entry.database));
 		strlcpy(entry.role, SEVERAL, sizeof(entry.role));

@@ -52,25 +52,31 @@ extern void cpm_rejections_attach(void *memory, bool is_new);
 extern void cpm_rejections_add(const CpmRejected *refused, TimestampTz at);
 
 /*
- * The functions that follow read counters and log. Any process may call them; they take no lock,
- * and return zeros if the library is not preloaded.
+ * Any process may call the functions from here to cpm_rejections_log_scan(). They take no lock. If
+ * the library is not preloaded, no attempts have been refused.
  */
 
 /* Return the number of attempts refused for a reason since the last reset. */
 extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 
 /*
- * Return how many attempts were refused because no connection slot was free (the reasons too_many
- * and reserved), or whether the last one of either reason was after "from" and before "until".
- * Resets affect neither.
+ * Return how many attempts were refused because no connection slot was free, that is, for the
+ * reasons too_many and reserved. Resets have no effect.
  */
 extern uint64 cpm_slot_rejections(void);
+
+/*
+ * Return true if the last refusal for either of these reasons was after "from" and before "until".
+ * Resets have no effect.
+ */
 extern bool cpm_slot_rejected_between(TimestampTz from, TimestampTz until);
 
 /* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 
-/* Reset counters and log. Takes no lock; attempts refused meanwhile count before or after it. */
+/*
+ * Reset counters and log. Takes no lock; an attempt refused meanwhile counts before or after it.
+ */
 extern void cpm_rejections_reset(void);
 
 /* The counters and the log in the statistics file. */

@@ -14,7 +14,7 @@
 typedef struct CpmSlowStatement
 {
 	TimestampTz finished_at;
-	CpmPoolName session;		/* with its ungrouped application_name */
+	CpmPoolName session;		/* with the session's own application_name, not the pool's */
 	int64		elapsed_us;
 	uint64		queryid;		/* 0 if unknown */
 	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 if the statement succeeded */
@@ -29,7 +29,7 @@ extern void cpm_slow_statements_add(const CpmSlowStatement *statement);
 /* Call visit(CpmSlowStatement, arg) for each log entry, newest first. Any process; no lock. */
 extern void cpm_slow_statements_scan(CpmRingVisitor visit, void *arg);
 
-/* Hide all present entries from later scans. */
+/* Hide all present entries from later scans. Takes no lock. */
 extern void cpm_slow_statements_reset(void);
 
 /* The log in the statistics file. */

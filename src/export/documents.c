@@ -35,8 +35,8 @@
 #include "samples/worker_status.h"
 #include "utils/timestamp.h"
 
-#define MAX_POOLS 100			/* pools in the document; "all" is the number that exist */
-#define MAX_LOG_ENTRIES 200
+#define MAX_POOLS 100			/* pools in a document; its field "all" counts every used pool */
+#define MAX_LOG_ENTRIES 200		/* of the alert log, the newest */
 
 /* A pool and the states of its sessions. */
 typedef struct PoolRow
@@ -109,17 +109,17 @@ static void
 write_sessions_json(StringInfo json)
 {
 	static const char *const names[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	uint64		opened = 0;
 	uint64		ended[CPM_SESSION_ENDS] = {0};
 
-	for (int i = 0; i < list.slots; i++)
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		if (!list.is_used[i])
+		if (!snapshot.is_used[i])
 			continue;
-		opened += list.pool[i].opened;
+		opened += snapshot.pool[i].opened;
 		for (int end = 0; end < CPM_SESSION_ENDS; end++)
-			ended[end] += list.pool[i].ended[end];
+			ended[end] += snapshot.pool[i].ended[end];
 	}
 	cpm_json_open(json, "sessions");
 	cpm_json_number(json, "opened", (double) opened);
@@ -228,7 +228,7 @@ count_pool_state(const CpmSession *session, void *arg)
 	rows->row[pool].idle_in_transaction += cpm_is_idle_in_transaction(session);
 }
 
-/* Order by connections, then by statements, the largest first. Rows without a pool go last. */
+/* Order by connections, then by statements, the largest first. Rows without a pool are last. */
 static int
 compare_pool_rows(const void *a, const void *b)
 {
@@ -280,19 +280,19 @@ write_pool(StringInfo json, const PoolRow *row)
 void
 cpm_write_pools(StringInfo json)
 {
-	CpmPoolSnapshot list = cpm_pool_snapshot();
-	PoolRows	rows = {.slots = list.slots};
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	PoolRows	rows = {.slots = snapshot.slots};
 	int			used = 0;
 
-	rows.row = palloc0(list.slots * sizeof(PoolRow));
+	rows.row = palloc0(snapshot.slots * sizeof(PoolRow));
 	(void) cpm_backends_scan(CPM_SCAN_STATES, count_pool_state, &rows);
-	for (int i = 0; i < list.slots; i++)
-		if (list.is_used[i] && was_used(&list.pool[i]))
+	for (int i = 0; i < snapshot.slots; i++)
+		if (snapshot.is_used[i] && was_used(&snapshot.pool[i]))
 		{
-			rows.row[i].pool = &list.pool[i];
+			rows.row[i].pool = &snapshot.pool[i];
 			used++;
 		}
-	qsort(rows.row, list.slots, sizeof(PoolRow), compare_pool_rows);
+	qsort(rows.row, snapshot.slots, sizeof(PoolRow), compare_pool_rows);
 	cpm_json_open(json, NULL);
 	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
 	cpm_json_number(json, "all", used);
@@ -303,16 +303,16 @@ cpm_write_pools(StringInfo json)
 	cpm_json_close(json);
 }
 
-typedef struct LogListing
+typedef struct AlertLogListing
 {
 	StringInfo	json;
-	int			count;
-} LogListing;
+	int			count;			/* entries visited */
+} AlertLogListing;
 
 static void
 write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 {
-	LogListing *listing = arg;
+	AlertLogListing *listing = arg;
 
 	if (listing->count++ >= MAX_LOG_ENTRIES)
 		return;
@@ -326,12 +326,12 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_json_close(listing->json);
 }
 
-/* Omits the culprits, because they contain pids and SQL text. */
+/* Append the alerts and their log without the culprits, which contain pids and SQL text. */
 void
 cpm_write_alerts(StringInfo json)
 {
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
-	LogListing	listing = {.json = json};
+	AlertLogListing listing = {.json = json};
 	int			sources = cpm_sample_sources();
 
 	(void) cpm_alert_board_get(board);
@@ -413,7 +413,7 @@ cpm_write_incidents(StringInfo json)
 	cpm_json_close(json);
 }
 
-/* Append one PgBouncer, without its last_error, which contains addresses and is for SQL only. */
+/* Append one PgBouncer, without its last_error, which contains addresses. */
 static void
 write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer, TimestampTz now)
 {

@@ -3,10 +3,10 @@
  * health_report.c
  *		connpool_health(): the health of the server as a JSON document.
  *
- * The document has only counts, so every role may read it. Its statuses are those of the alerts,
- * so that a value that crosses a threshold only briefly has no effect. If the alerts are not being
- * updated, because the library is not preloaded or the sampler has stopped, the statuses compare
- * the current values with the thresholds.
+ * The document has only counts and statuses, so every role may read it. The statuses are those of
+ * the alerts, so that a value that crosses a threshold only briefly has no effect. If no sampler
+ * updates the alerts, because the library is not preloaded or the sampler has stopped, the
+ * statuses result from comparing the current values with the thresholds.
  */
 #include "postgres.h"
 
@@ -37,16 +37,18 @@ typedef struct HealthFacts
 	CpmWorkerStatus sampler;
 	bool		sampler_failed;
 	bool		recently_refused;	/* a connection was refused because no slot was free */
-	CpmVerdict	verdict[CPM_METRICS];	/* compares the current value with the thresholds */
-	CpmStatus	status[CPM_METRICS];	/* the alert's, or else the verdict's */
+
+	/* by CpmMetricId */
+	CpmVerdict	verdict[CPM_METRICS];	/* of the current value */
+	CpmStatus	status[CPM_METRICS];	/* of the alert if it is updated, else of the verdict */
 	bool		is_checked[CPM_METRICS];	/* the metric exists and is not silent */
 } HealthFacts;
 
 /*
- * Return true if a connection was refused for want of a slot within the last RECENT_REFUSAL_US. A
- * moment more than a second in the future was recorded before the clock was set back, so it is not
- * recent. A moment less than a second in the future may be due to another process that read the
- * clock after this one.
+ * Return true if a connection was refused within the last RECENT_REFUSAL_US because no slot was
+ * free. Accepts a refusal up to a second in the future, because another process may have read the
+ * clock after this one. A refusal further in the future was recorded before the clock was set
+ * back, so it is not recent.
  */
 static bool
 was_recently_refused(TimestampTz now)
@@ -132,7 +134,7 @@ unhealthy_reason(const CpmSample *sample)
 		return psprintf("no connection slot is left for an ordinary role: "
 						"%.0f of %d usable slots are taken",
 						sample->value[CPM_TOTAL_CONNECTIONS], sample->usable_slots);
-	return "a connection was refused for want of a slot within the last 10 seconds";
+	return "a connection was refused within the last 10 seconds because no slot was free";
 }
 
 CpmHealth

@@ -11,8 +11,8 @@
 #include "rules/health.h"
 
 /*
- * Append the health document to json and return its verdict. Copies the sample on which it is
- * based to *sample, unless sample is NULL. Any process that may call cpm_sample_take() may call
+ * Append the health document to json, and return the health that it reports. Copies the underlying
+ * sample to *sample, unless sample is NULL. Any process that may call cpm_sample_take() may call
  * this function; it reads no catalogs.
  */
 extern CpmHealth cpm_health_write(StringInfo json, CpmSample *sample);

@@ -36,7 +36,7 @@ typedef struct Downsampling
 	double		worst;
 } Downsampling;
 
-/* Return the microseconds of a unit in which an age may be given; 0 for an unknown unit. */
+/* Return the microseconds in a unit of an age, such as "5m"; 0 for an unknown unit. */
 static int64
 unit_us(const char *unit)
 {
@@ -56,8 +56,8 @@ unit_us(const char *unit)
 }
 
 /*
- * Return true if the rest of a time is no time zone or UTC. Accepts a space in place of "+",
- * because a "+" that the client did not escape in the URL decodes to a space.
+ * Return true if the rest of a time is empty or the time zone UTC. Accepts a space in place of
+ * "+", because a "+" that the client did not escape in the URL decodes to a space.
  */
 static bool
 is_utc(const char *zone)
@@ -78,7 +78,7 @@ parse_iso(const char *text, TimestampTz *moment)
 	int			end = 0;
 	double		seconds = 0;
 
-	/* each %n that is reached stores how far the text has matched; a mismatch ends the scan */
+	/* a mismatch ends the scan; the last %n before it stores the length that has matched */
 	(void) sscanf(text, "%4d-%2d-%2d%n%*1[T ]%2d:%2d%n:%lf%n",
 				  &tm.tm_year, &tm.tm_mon, &tm.tm_mday,
 				  &end, &tm.tm_hour, &tm.tm_min, &end, &seconds, &end);
@@ -151,8 +151,8 @@ add_json_point(const CpmPoint *point, void *arg)
 }
 
 /*
- * Return the length of a step: the smallest multiple of the rollup's resolution that divides the
- * time into at most MAX_POINTS steps.
+ * Return the length of a step: the smallest multiple of the rollup's resolution with which the
+ * span has at most MAX_POINTS steps.
  */
 static int64
 choose_step_us(CpmRollup rollup, TimestampTz since, TimestampTz until)
@@ -200,8 +200,8 @@ cpm_document_span(StringInfo json, const char *since, const char *until, CpmDocu
 		return cpm_document_reject(json, "since is after until");
 
 	/*
-	 * Omit the time before the oldest rollups, because it has no points and would only make the
-	 * steps longer. A span entirely outside the history becomes empty.
+	 * Omit the time before the oldest rollups, which has no points and would only make the steps
+	 * longer. A span entirely outside the history becomes empty.
 	 */
 	span->since = Max(from, now - (int64) CPM_HOURS_KEPT * USECS_PER_HOUR);
 	span->until = Max(Min(to, now), span->since);

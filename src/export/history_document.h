@@ -20,8 +20,8 @@ typedef struct CpmDocumentSpan
 } CpmDocumentSpan;
 
 /*
- * Set the span from the arguments of a request, as described below. If a time is invalid, appends
- * a document with the error and returns false.
+ * Set the span from the arguments of a request, for which see cpm_write_history(). If a time is
+ * invalid, appends a document with the error instead and returns false.
  */
 extern bool cpm_document_span(StringInfo json, const char *since, const char *until,
 							  CpmDocumentSpan *span);
@@ -35,11 +35,13 @@ extern bool cpm_document_moment(StringInfo json, const char *at, TimestampTz *mo
 /* Append a document with an error. Returns false. */
 extern bool cpm_document_reject(StringInfo json, const char *error);
 
-/* Append since, until and stepMs. */
+/* Append the keys since, until and stepMs. */
 extern void cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span);
 
-/* Return the step to which a time belongs, and the start of a step in milliseconds since 1970. */
+/* Return the number of the step to which a time belongs. */
 extern int64 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at);
+
+/* Return the start of a step, in milliseconds since 1970. */
 extern double cpm_document_step_ms(const CpmDocumentSpan *span, int64 step);
 
 /*

@@ -43,9 +43,12 @@ typedef struct LoadWindows
 	uint64		observed_ms[CPM_LAST_HOUR + 1];
 } LoadWindows;
 
-static const char *const keys[] = {"lastMinute", "lastHour"};
+static const char *const window_keys[] = {
+	[CPM_LAST_MINUTE] = "lastMinute",
+	[CPM_LAST_HOUR] = "lastHour",
+};
 
-/* A pool, to be sorted. */
+/* The load of a pool, by which the pools are sorted. */
 typedef struct LoadRow
 {
 	int			pool;
@@ -99,7 +102,7 @@ write_server_load(StringInfo json, const LoadWindows *windows)
 
 		for (int pool = 0; pool < cpm_pool_slots(); pool++)
 			cpm_load_add(&sum, &windows->by_pool[i][pool]);
-		write_classes(json, keys[i], sum.ms, windows->observed_ms[i]);
+		write_classes(json, window_keys[i], sum.ms, windows->observed_ms[i]);
 	}
 }
 
@@ -130,13 +133,13 @@ write_pool_load(StringInfo json, const LoadWindows *windows, int pool)
 {
 	CpmPoolName name;
 
-	/* it may have been evicted meanwhile */
+	/* skip a pool that was evicted meanwhile */
 	if (!cpm_pool_name(pool, &name))
 		return;
 	cpm_json_open(json, NULL);
 	write_pool_name(json, &name);
 	for (int i = CPM_LAST_MINUTE; i <= CPM_LAST_HOUR; i++)
-		write_classes(json, keys[i], windows->by_pool[i][pool].ms, windows->observed_ms[i]);
+		write_classes(json, window_keys[i], windows->by_pool[i][pool].ms, windows->observed_ms[i]);
 	cpm_json_close(json);
 }
 

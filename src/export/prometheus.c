@@ -3,8 +3,9 @@
  * prometheus.c
  *		Writer for the text formats of Prometheus (0.0.4) and OpenMetrics (1.0).
  *
- * The formats differ in two ways. In OpenMetrics, only the samples of a counter end in _total, not
- * its family, and the text ends with a mark.
+ * The formats differ in two ways. The name of a counter's family ends in _total only in
+ * Prometheus' format, whereas the names of its samples do so in both. An OpenMetrics text ends
+ * with a mark.
  */
 #include "postgres.h"
 
@@ -46,7 +47,7 @@ cpm_sample_begin(CpmExposition *exposition)
 	begin_sample(exposition, exposition->suffix);
 }
 
-/* Append a label's value. Runs of characters that need no escape are appended as a whole. */
+/* Append a label's value, escaped. Appends each run of characters that need no escape at once. */
 static void
 append_escaped(StringInfo text, const char *value)
 {
@@ -64,8 +65,8 @@ append_escaped(StringInfo text, const char *value)
 }
 
 /*
- * Return true if the value needs no cpm_valid_utf8(), which copies: most labels are ASCII without
- * backslashes.
+ * Return true if cpm_valid_utf8() would not change the value: it is ASCII without backslashes, as
+ * most values are. This avoids a copy of them.
  */
 static bool
 is_plain_label(const char *value)
@@ -87,7 +88,7 @@ cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
 	exposition->has_labels = true;
 }
 
-/* Append an integer. Most values are integers, and this is many times faster than %g. */
+/* Append an integer. Most values are integers, for which this is many times faster than %g. */
 static void
 append_integer(StringInfo text, int64 value)
 {
@@ -96,7 +97,7 @@ append_integer(StringInfo text, int64 value)
 	appendBinaryStringInfo(text, digits, pg_lltoa(value, digits));
 }
 
-/* Append a value. A finite one looks as %.15g prints it, but most integers take a faster way. */
+/* Append a value in the format %.15g, for which most integers have a faster equivalent. */
 static void
 append_value(StringInfo text, double value)
 {

@@ -17,7 +17,7 @@
 typedef struct CpmExposition
 {
 	StringInfo	text;			/* the output */
-	bool		openmetrics;	/* write OpenMetrics 1.0, not text format 0.0.4 */
+	bool		openmetrics;	/* write OpenMetrics 1.0 rather than text format 0.0.4 */
 	bool		only_ascii;		/* escape other bytes, because the reader may reject UTF-8 */
 	const char *family;			/* the current family, without the prefix */
 	const char *suffix;			/* of the names of the family's samples */

@@ -38,8 +38,9 @@ http_token_file(void)
 }
 
 /*
- * A worker finds the backend status array only after another process has published its address.
- * A server in recovery accepts no clients before hot standby is active.
+ * Return true if a worker can scan the sessions and the server accepts clients. A worker finds the
+ * backend status array only after another process has published its address. A server in recovery
+ * accepts no clients before hot standby is active.
  */
 static bool
 is_ready(void)
@@ -47,7 +48,7 @@ is_ready(void)
 	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
 }
 
-/* Append a document like that of write_health(), while the server's sessions cannot be scanned. */
+/* Append a document like that of write_health(), which contains no data about sessions. */
 static void
 write_starting_health(StringInfo json)
 {

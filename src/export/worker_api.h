@@ -56,8 +56,8 @@ typedef struct CpmWorkerApi
 	bool		(*is_ready) (void);
 
 	/*
-	 * Append the health document, also while the server starts. Returns false if it is starting
-	 * or unhealthy.
+	 * Append the health document, even while the server starts. Returns false if the server is
+	 * starting or unhealthy.
 	 */
 	bool		(*write_health) (StringInfo json);
 

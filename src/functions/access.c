@@ -40,11 +40,11 @@ cpm_may_see_role_named(const char *role)
 void
 cpm_require_view(FunctionCallInfo fcinfo, const char *view)
 {
-	int			pass = PG_NARGS() - 1;
+	int			last = PG_NARGS() - 1;
 	Oid			schema;
 	Oid			relation;
 
-	if (!PG_ARGISNULL(pass) && cpm_is_view_pass(PG_GETARG_INT64(pass)))
+	if (!PG_ARGISNULL(last) && cpm_is_view_pass(PG_GETARG_INT64(last)))
 		return;
 	schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 	relation = get_relname_relid(view, schema);

@@ -29,9 +29,9 @@ extern bool cpm_may_see_role_named(const char *role);
 /*
  * Check that the caller may read the rows of a view. Returns if the last argument of the function
  * is the view pass (view_pass.h), because then a view calls the function and PostgreSQL has
- * checked the privileges on that view. Otherwise requires SELECT on the whole view, which is
- * looked up by name in the function's schema: fails with 42501 without it, and with 42P01 if there
- * is no such view.
+ * checked the privileges on that view. Otherwise fails with 42501 unless the caller has SELECT on
+ * the whole view, which is looked up by name in the function's schema, and with 42P01 if there is
+ * no such view.
  *
  * This check replaces privileges on the functions. PostgreSQL checks EXECUTE on the functions in a
  * view against the reader, not against the view's owner, so EXECUTE is granted to PUBLIC.

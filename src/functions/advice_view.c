@@ -29,7 +29,9 @@ typedef struct PooledSessions
 {
 	int			poolers;
 	int		   *sessions;		/* [pool * poolers + pooler] */
-	CpmPoolerAnswer *answer;	/* this array and those below are by pooler */
+
+	/* by pooler */
+	CpmPoolerAnswer *answer;
 	bool	   *has_answer;
 	char		(*name)[CPM_POOLER_NAME_SIZE];
 } PooledSessions;
@@ -68,8 +70,8 @@ gather_pooled_sessions(int pools)
 }
 
 /*
- * Set how many sessions of the pool are server connections of a PgBouncer, and the PgBouncer with
- * the most of them; NULL if there are none.
+ * Set the number of the pool's sessions that are server connections of any PgBouncer, and the
+ * PgBouncer that has the most of them; NULL if there are none.
  */
 static void
 set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int pool)
@@ -93,9 +95,9 @@ set_pooler(CpmPoolEvidence *evidence, const PooledSessions *pooled, int pool)
 }
 
 static void
-gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int index)
+gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *snapshot, int index)
 {
-	evidence->pool = &list->pool[index];
+	evidence->pool = &snapshot->pool[index];
 	evidence->is_mixed = index == CPM_OTHER_POOL;
 	if (!cpm_pool_busy_copy(index, &evidence->busy))
 		memset(&evidence->busy, 0, sizeof(evidence->busy));
@@ -104,21 +106,21 @@ gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *list, int inde
 /*
  * Return how many connections all pools together would have if each had its recommended size. A
  * pool without a recommendation counts with its present connections. Uses evidence and advice as
- * scratch space. Needs no pooler in the evidence, because the size does not depend on it.
+ * scratch space. Leaves the pooler of the evidence unset, because the size does not depend on it.
  */
 static int
-total_recommended_size(const CpmPoolSnapshot *list, CpmPoolEvidence *evidence,
+total_recommended_size(const CpmPoolSnapshot *snapshot, CpmPoolEvidence *evidence,
 					   CpmPoolAdvice *advice)
 {
 	int			sum = 0;
 
-	for (int i = 0; i < list->slots; i++)
+	for (int i = 0; i < snapshot->slots; i++)
 	{
-		if (!list->is_used[i])
+		if (!snapshot->is_used[i])
 			continue;
-		gather_evidence(evidence, list, i);
+		gather_evidence(evidence, snapshot, i);
 		cpm_advise(evidence, advice);
-		sum += advice->size > 0 ? advice->size : (int) list->pool[i].connections;
+		sum += advice->size > 0 ? advice->size : (int) snapshot->pool[i].connections;
 	}
 	return sum;
 }
@@ -186,11 +188,13 @@ emit_pool_advice(ReturnSetInfo *result, const CpmPoolEvidence *evidence,
  * only after it has counted a session or a transaction.
  */
 static bool
-has_row(const CpmPoolSnapshot *list, int index)
+has_row(const CpmPoolSnapshot *snapshot, int index)
 {
-	return list->is_used[index] &&
-		(index != CPM_OTHER_POOL || list->pool[index].opened > 0 ||
-		 list->pool[index].connections > 0 || list->pool[index].counts.of[CPM_TRANSACTIONS] > 0);
+	const CpmPool *pool = &snapshot->pool[index];
+
+	return snapshot->is_used[index] &&
+		(index != CPM_OTHER_POOL || pool->opened > 0 || pool->connections > 0 ||
+		 pool->counts.of[CPM_TRANSACTIONS] > 0);
 }
 
 /*
@@ -201,20 +205,20 @@ Datum
 connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pool_advice");
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	PooledSessions pooled;
 	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
 
-	pooled = gather_pooled_sessions(list.slots);
+	pooled = gather_pooled_sessions(snapshot.slots);
 	evidence->processors = cpm_online_processors();
 	evidence->usable_slots = MaxConnections - cpm_reserved_slots();
-	evidence->recommended_total = total_recommended_size(&list, evidence, advice);
-	for (int i = 0; i < list.slots; i++)
+	evidence->recommended_total = total_recommended_size(&snapshot, evidence, advice);
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		if (!has_row(&list, i))
+		if (!has_row(&snapshot, i))
 			continue;
-		gather_evidence(evidence, &list, i);
+		gather_evidence(evidence, &snapshot, i);
 		set_pooler(evidence, &pooled, i);
 		cpm_advise(evidence, advice);
 		emit_pool_advice(result, evidence, advice);
@@ -227,19 +231,19 @@ Datum
 connpool_session_features_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_features");
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	CpmRow		row = {0};
 
-	for (int i = 0; i < list.slots; i++)
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		for (int feature = 0; list.is_used[i] && feature < CPM_FEATURES; feature++)
+		for (int feature = 0; snapshot.is_used[i] && feature < CPM_FEATURES; feature++)
 		{
-			if (list.pool[i].feature[feature] == 0)
+			if (snapshot.pool[i].feature[feature] == 0)
 				continue;
-			add_pool_name(&row, &list.pool[i].name);
+			add_pool_name(&row, &snapshot.pool[i].name);
 			cpm_row_text(&row, cpm_feature_name(feature));
-			cpm_row_int8(&row, (int64) list.pool[i].feature[feature]);
-			cpm_row_timestamptz(&row, list.pool[i].feature_seen[feature]);
+			cpm_row_int8(&row, (int64) snapshot.pool[i].feature[feature]);
+			cpm_row_timestamptz(&row, snapshot.pool[i].feature_seen[feature]);
 			cpm_row_emit(&row, result);
 		}
 	}

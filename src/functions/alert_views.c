@@ -28,12 +28,11 @@ culprit_or_null(const char *culprit)
 	return culprit[0] != '\0' && cpm_may_see_all() ? culprit : NULL;
 }
 
-static const char *
-text_or_null(const char *text)
-{
-	return text[0] != '\0' ? text : NULL;
-}
 
+/*
+ * Columns: metric_name, status, since, current_value, max_value, warning, critical, peak_value,
+ * message, culprit; in the catalogue's order.
+ */
 Datum
 connpool_alerts_1_0(PG_FUNCTION_ARGS)
 {
@@ -75,12 +74,16 @@ emit_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_row_text(&row, cpm_status_name(entry->from_status));
 	cpm_row_text(&row, cpm_status_name(entry->to_status));
 	cpm_row_float8(&row, entry->value);
-	cpm_row_text(&row, text_or_null(entry->message));
+	cpm_row_nonempty_text(&row, entry->message);
 	cpm_row_text(&row, culprit_or_null(entry->culprit));
 	cpm_row_int8(&row, (int64) entry->sequence);
 	cpm_row_emit(&row, arg);
 }
 
+/*
+ * Columns: at, metric_name, from_status, to_status, value, message, culprit, seq. Newest row
+ * first.
+ */
 Datum
 connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 {
@@ -88,7 +91,9 @@ connpool_alert_log_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* _connpool_hint(metric text): the hint of the metric's warnings; NULL for an unknown metric. */
+/*
+ * _connpool_hint(metric text): the HINT of the metric's log messages; NULL for an unknown metric.
+ */
 Datum
 connpool_hint_1_0(PG_FUNCTION_ARGS)
 {

@@ -30,9 +30,9 @@ add_query(CpmRow *row, const CpmSession *session)
 }
 
 /*
- * Add root_state and root_wait_event. Both are NULL if the root is not a client session (root is
- * NULL) or the caller may not see it. A prepared transaction, which has root_pid 0, has the state
- * "prepared".
+ * Add root_state and root_wait_event. The state of a prepared transaction, which has root_pid 0,
+ * is "prepared". Otherwise both columns are NULL if the root is not a client session (root is
+ * NULL) or the caller may not see it.
  */
 static void
 add_root_state(CpmRow *row, const CpmSession *root, int root_pid)

@@ -51,8 +51,8 @@ typedef struct StatementOwner
 		Oid			database;
 		Oid			role;
 	}			key;			/* hash key */
-	int64		calls;			/* counted by pg_stat_statements, top-level statements only */
-	uint64		queries;		/* counted by the pools of this extension */
+	int64		calls;			/* counted by pg_stat_statements; top-level statements only */
+	uint64		queries;		/* counted by this extension, in the owner's pools */
 	uint64		transactions;	/* likewise */
 } StatementOwner;
 
@@ -86,11 +86,11 @@ enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
 	return owner;
 }
 
-/* Add to each owner the counters of all pools that have its role and database. */
+/* Add the counters of all pools to the owners that have their role and database. */
 static void
 add_pool_counters(HTAB *owners)
 {
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	HASH_SEQ_STATUS status;
 	StatementOwner *owner;
 
@@ -100,11 +100,11 @@ add_pool_counters(HTAB *owners)
 		const char *database = get_database_name(owner->key.database);
 		const char *role = GetUserNameFromId(owner->key.role, true);
 
-		for (int i = 0; database && role && i < list.slots; i++)
+		for (int i = 0; database && role && i < snapshot.slots; i++)
 		{
-			const CpmPool *pool = &list.pool[i];
+			const CpmPool *pool = &snapshot.pool[i];
 
-			if (!list.is_used[i] || strcmp(pool->name.database, database) != 0 ||
+			if (!snapshot.is_used[i] || strcmp(pool->name.database, database) != 0 ||
 				strcmp(pool->name.role, role) != 0)
 				continue;
 			owner->queries += pool->counts.of[CPM_QUERIES];
@@ -145,9 +145,10 @@ collect_owners(const CpmStatements *statements, const CpmStatementColumns *colum
  * if the pools have counted for a shorter time than pg_stat_statements.
  *
  * The two are reset independently. If pg_stat_statements was reset earlier than the pools, it has
- * counted more statements, and the ratio would be too high. Tolerate half as many again, because
- * pg_stat_statements counts the query of a cursor in addition to DECLARE and FETCH. The result is
- * also -1 for a role that sessions only assume with SET ROLE, because it has no pool.
+ * counted more statements, and the ratio would be too high. Accept up to one and a half times the
+ * number that the pools counted, because pg_stat_statements counts the query of a cursor in
+ * addition to DECLARE and FETCH. The result is also -1 for a role that sessions only assume with
+ * SET ROLE, because it has no pool.
  */
 static int64
 owner_transactions(const StatementOwner *owner, int64 calls)

@@ -4,8 +4,8 @@
  *		Draws values over time in text: stacked layers, horizontal lines, an axis, a legend.
  *
  * Each column stands for a span of time. A column without a point shows a dot at the bottom, and a
- * column of zero shows the lowest bar. Lines are behind the layers unless they are in front, and
- * are labeled at the axis.
+ * column whose value is zero shows the lowest bar. The layers hide a line behind them unless it is
+ * drawn in front (is_in_front). The mark and the value of each line are at the axis.
  */
 #include "postgres.h"
 
@@ -28,9 +28,11 @@
 
 #define MAX_YEARS 1000			/* far more than the history holds; the result is a valid time */
 
-#define MIN_COLUMNS 8			/* a chart with long labels exceeds its width instead */
+#define MIN_COLUMNS 8			/* with long labels, the chart exceeds its width rather than have
+								 * fewer columns */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
-#define BEYOND 4				/* omit a line that exceeds this multiple of all values */
+#define BEYOND 4				/* omit a line that may be beyond the scale if it is above this
+								 * multiple of the highest value */
 
 #define EIGHTHS 8
 
@@ -104,7 +106,7 @@ begin_columns(CpmChart *chart, int columns)
 		chart->layer[i].top = palloc0(columns * sizeof(double));
 }
 
-/* Means are sums until end_columns() divides them. */
+/* Add a point to a column. A mean is kept as a sum until end_columns() divides it. */
 static void
 add_to_column(CpmChart *chart, int column, const double *tops)
 {
@@ -164,7 +166,10 @@ round_up(double value)
 	return 10 * magnitude;
 }
 
-/* Set the scale and the width of labels so that all values and lines are visible. */
+/*
+ * Set the scale so that all values are visible, and all lines except those that are omitted (see
+ * BEYOND). Set the width of the labels.
+ */
 static void
 set_scale(CpmChart *chart)
 {
@@ -212,7 +217,7 @@ fit_chart(CpmChart *chart, CpmChartScan scan, void *arg)
 	chart->label_width = label_width;
 }
 
-/* Return the line at that row, counted from the bottom; NULL if there is none. */
+/* Return the line in the given row, counted from the bottom; NULL if there is none. */
 static const CpmChartLine *
 line_at(const CpmChart *chart, int row)
 {
@@ -228,9 +233,13 @@ line_at(const CpmChart *chart, int row)
 	return NULL;
 }
 
-/* Return the character of the layer in a cell of which it covers that share; NULL if none. */
+/*
+ * Return the character with which a layer fills a cell; NULL if it does not. "share" is the part
+ * of the cell below the top of the layer: above 1 if the top is above the cell, negative if it is
+ * below.
+ */
 static const char *
-layer_in_cell(const CpmChart *chart, const CpmChartLayer *layer, double share)
+layer_glyph(const CpmChart *chart, const CpmChartLayer *layer, double share)
 {
 	if (layer->style == CPM_LAYER_BAR && share < 1)
 		return share * EIGHTHS >= 1 ? bars[chart->is_ascii][(int) (share * EIGHTHS) - 1] : NULL;
@@ -239,17 +248,17 @@ layer_in_cell(const CpmChart *chart, const CpmChartLayer *layer, double share)
 	return layer->glyph[chart->is_ascii];
 }
 
-/* Return the character of the layers at the given column and row; NULL if none is there. */
+/* Return the character of the layers in the given column and row; NULL if the cell is empty. */
 static const char *
-cell(const CpmChart *chart, int column, int row)
+cell_glyph(const CpmChart *chart, int column, int row)
 {
 	const char *glyph = NULL;
 
 	if (chart->points[column] == 0)
 		return row == 0 ? no_value[chart->is_ascii] : NULL;
 	for (int i = 0; i < chart->layers && glyph == NULL; i++)
-		glyph = layer_in_cell(chart, &chart->layer[i],
-							  chart->layer[i].top[column] / chart->scale * chart->height - row);
+		glyph = layer_glyph(chart, &chart->layer[i],
+							chart->layer[i].top[column] / chart->scale * chart->height - row);
 	/* show a zero as the lowest bar, because a blank would look like a missing value */
 	return glyph == NULL && row == 0 ? bars[chart->is_ascii][0] : glyph;
 }
@@ -267,7 +276,7 @@ append_row(StringInfo out, const CpmChart *chart, int row)
 		appendStringInfo(out, "%*s %s", chart->label_width, "", vertical[chart->is_ascii]);
 	for (int i = 0; i < chart->columns; i++)
 	{
-		const char *glyph = line && line->is_in_front ? NULL : cell(chart, i, row);
+		const char *glyph = line && line->is_in_front ? NULL : cell_glyph(chart, i, row);
 
 		if (glyph == NULL)
 			glyph = line ? line->glyph[chart->is_ascii] : " ";
@@ -334,7 +343,7 @@ layer_is_visible(const CpmChart *chart, int layer)
 	return false;
 }
 
-/* Append the explanation of the characters. */
+/* Append the legend, which explains the characters. */
 static void
 append_legend(StringInfo out, const CpmChart *chart)
 {
@@ -353,7 +362,8 @@ append_legend(StringInfo out, const CpmChart *chart)
 	if (has_gap)
 		appendStringInfo(out, "%s no value  ", no_value[chart->is_ascii]);
 	/* remove the last separator */
-	out->data[out->len -= 2] = '\0';
+	out->len -= 2;
+	out->data[out->len] = '\0';
 }
 
 static void

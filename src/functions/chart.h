@@ -3,9 +3,9 @@
  * chart.h
  *		Draws values over time in text: stacked layers, horizontal lines, an axis, a legend.
  *
- * A function that returns a chart takes the arguments since, width and height, describes its layers
- * and lines, and passes a function that adds the points. The chart calls that function again
- * whenever it needs another number of columns.
+ * A function that returns a chart takes the arguments since, width and height, describes its
+ * layers and lines, and passes a function that adds the points. The chart calls that function
+ * again whenever it needs another number of columns.
  */
 #ifndef CPM_CHART_H
 #define CPM_CHART_H
@@ -47,8 +47,8 @@ typedef struct CpmChartLine
 	const char *mark;			/* one ASCII character, at the axis */
 	CpmGlyph	glyph;
 	double		value;			/* NaN: there is no line */
-	bool		is_in_front;	/* of the layers */
-	bool		may_be_beyond;	/* omit it if all values are below a quarter of it */
+	bool		is_in_front;	/* of the layers, which hide other lines */
+	bool		may_be_beyond;	/* omit it if it is more than four times the highest value */
 } CpmChartLine;
 
 typedef struct CpmChart
@@ -77,8 +77,8 @@ typedef struct CpmChart
 
 /*
  * Initialize the chart from three arguments of the SQL function: since interval, width int and
- * height int, of which the first is argument number first. Fails with 22023 if one is NULL or out
- * of range.
+ * height int. "first" is the number of the first one. Fails with 22023 if one is NULL or out of
+ * range.
  */
 extern void cpm_chart_begin(CpmChart *chart, FunctionCallInfo fcinfo, int first);
 
@@ -88,7 +88,7 @@ extern void cpm_chart_begin(CpmChart *chart, FunctionCallInfo fcinfo, int first)
  */
 extern void cpm_chart_add(CpmChart *chart, TimestampTz at, int64 length_ms, const double *tops);
 
-/* Adds the points from chart->from to chart->to by cpm_chart_add(). */
+/* Pass each point from chart->from to chart->to to cpm_chart_add(). */
 typedef void (*CpmChartScan) (CpmChart *chart, void *arg);
 
 /* Return the chart as the SQL function's rows of text. */

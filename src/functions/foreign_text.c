@@ -67,13 +67,13 @@ convert_character(Oid conversion, const char *source, int length, int source_enc
 				  int target_encoding, char *target)
 {
 	unsigned char *bytes = (unsigned char *) unconstify(char *, source);
-	int			done;
+	int			converted = pg_do_encoding_conversion_buf(conversion, source_encoding,
+														  target_encoding, bytes, length,
+														  (unsigned char *) target,
+														  MAX_CHARACTER_SIZE, true);
 
-	done = pg_do_encoding_conversion_buf(conversion, source_encoding, target_encoding, bytes,
-										 length, (unsigned char *) target, MAX_CHARACTER_SIZE,
-										 true);
-	/* done is the number of source bytes that were converted */
-	return done == length ? (int) strlen(target) : 0;
+	/* the function returns the number of source bytes that it has converted */
+	return converted == length ? (int) strlen(target) : 0;
 }
 
 /*

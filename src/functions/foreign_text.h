@@ -16,16 +16,16 @@ extern int	cpm_database_encoding(Oid database);
 
 /*
  * Return the text in this database's encoding: the text itself if it is ASCII, otherwise a
- * palloc'd copy. Converts from the given encoding if a conversion exists, otherwise takes the
- * bytes for text in this database's encoding. Invalid bytes, and characters that this database
- * cannot hold, become "?". Never raises a conversion error. Needs a transaction.
+ * palloc'd copy. Converts from the given encoding if a conversion exists, and otherwise interprets
+ * the bytes in this database's encoding. Invalid bytes, and characters that this encoding does not
+ * have, become "?". Never raises a conversion error. Needs a transaction.
  */
 extern const char *cpm_text_to_server(const char *text, int encoding);
 
 /*
  * Return the text, or a palloc'd copy with "?" for each invalid byte and for each character that
- * the client's encoding cannot represent, because sending either would fail the whole query. Does
- * not convert to the client's encoding. Never raises a conversion error. Needs a transaction.
+ * the client's encoding does not have: if either were sent, the whole query would fail. Does not
+ * convert to the client's encoding. Never raises a conversion error. Needs a transaction.
  */
 extern const char *cpm_text_for_client(const char *text);
 

@@ -5,8 +5,8 @@
  *
  * An example: "AccessExclusiveLock on public.orders, ExclusiveLock on advisory lock 42; xmin
  * 1234 transactions old". Other sessions may have to wait for these locks, and VACUUM cannot
- * remove rows that died after the xmin. The description omits a transaction's locks on its own
- * ids, because every transaction has them, and predicate locks, because no session waits for them.
+ * remove rows that died after the xmin. The description omits locks on transaction ids, because
+ * every transaction locks its own ids, and predicate locks, because no session waits for them.
  *
  * The lock table is copied once for all rows of a result. Relation names are looked up without a
  * lock. A relation that was dropped meanwhile, is not committed yet or belongs to another database
@@ -192,18 +192,18 @@ append_locks(StringInfo out, HeldLocks *locks)
 }
 
 /*
- * Append the age of xid in transactions, as SQL's age() computes it, unless xid is invalid. A
- * transaction that began after the reader's own counts as 0 old.
+ * Append the age of xid in transactions, as SQL's age() computes it, unless xid is invalid. The
+ * age of a transaction that began after the reader's own transaction is 0.
  */
 static void
-append_age(StringInfo out, const char *separator, const char *what, TransactionId xid)
+append_age(StringInfo out, const char *separator, const char *name, TransactionId xid)
 {
 	int			age;
 
 	if (!TransactionIdIsNormal(xid))
 		return;
 	age = Max(DatumGetInt32(DirectFunctionCall1(xid_age, TransactionIdGetDatum(xid))), 0);
-	appendStringInfo(out, "%s%s %d transaction%s old", out->len > 0 ? separator : "", what, age,
+	appendStringInfo(out, "%s%s %d transaction%s old", out->len > 0 ? separator : "", name, age,
 					 age == 1 ? "" : "s");
 }
 
@@ -231,7 +231,7 @@ cpm_session_held_locks(LockData **table, const CpmSession *session)
 	for (int i = 0; i < all->nelements; i++)
 		if (all->locks[i].pid == session->pid)
 			add_held_modes(&locks, &all->locks[i]);
-	/* xmin and xid are another session's if that has taken over the PGPROC */
+	/* if another session has taken over the PGPROC meanwhile, xmin and xid may belong to it */
 	if (proc->pid != session->pid)
 		xmin = xid = InvalidTransactionId;
 	return describe(&locks, xmin, xid);
@@ -256,8 +256,8 @@ own_lock_of_prepared(const LockData *all, TransactionId xid)
 }
 
 /*
- * The pid does not identify a prepared transaction in the lock table, because all of them have
- * pid 0. Its lock on its own id shows its virtual transaction id, which its other locks share.
+ * In the lock table all prepared transactions have pid 0. So find the lock that this one holds on
+ * its own transaction id; its other locks have the same virtual transaction id.
  */
 const char *
 cpm_prepared_xact_held_locks(LockData **table, const CpmPrepared *prepared)

@@ -25,7 +25,7 @@
 PG_FUNCTION_INFO_V1(connpool_incidents_1_0);
 PG_FUNCTION_INFO_V1(connpool_incident_sessions_1_0);
 
-/* Return all incidents; fails if the sampler was stopped while it changed them. */
+/* Return all incidents; raises an error if the sampler was stopped while it changed them. */
 static CpmIncidents *
 read_incidents(bool with_snapshots)
 {
@@ -84,11 +84,11 @@ typedef struct SnapshotListing
 {
 	ReturnSetInfo *result;
 	const CpmIncidents *incidents;
-	HTAB	   *texts;
+	HTAB	   *texts;			/* of functions/query_texts */
 	CpmRow		row;
 } SnapshotListing;
 
-/* Add the address of a client; NULL if it used a Unix socket, or is not known. */
+/* Add the address of a client; NULL for a Unix socket and for an unknown address. */
 static void
 add_address(CpmRow *row, const CpmAddress *address)
 {
@@ -107,11 +107,6 @@ add_address(CpmRow *row, const CpmAddress *address)
 	cpm_row_address(row, &client);
 }
 
-static const char *
-name_or_null(const char *name)
-{
-	return name[0] != '\0' ? name : NULL;
-}
 
 /* Add the columns from client_addr to query for a session that the caller may see. */
 static void
@@ -121,14 +116,11 @@ add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *ses
 
 	add_address(row, &session->client_addr);
 	cpm_row_state(row, session->state);
-	cpm_row_text(row, name_or_null(session->wait_event_type));
-	cpm_row_text(row, name_or_null(session->wait_event));
+	cpm_row_nonempty_text(row, session->wait_event_type);
+	cpm_row_nonempty_text(row, session->wait_event);
 	cpm_row_age(row, at, session->state_change);
 	cpm_row_age(row, at, session->xact_start);
-	if (session->queryid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, (int64) session->queryid);
+	cpm_row_int8_if(row, session->queryid != 0, (int64) session->queryid);
 	cpm_row_query(row, cpm_query_text(listing->texts, session->database, session->role,
 									  session->queryid), session->database);
 }
@@ -153,31 +145,24 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 {
 	CpmRow	   *row = &listing->row;
 	bool		is_visible = cpm_may_see(session->role);
+	bool		is_group = session->pid == 0;
 
 	cpm_row_int8(row, snapshot->incident);
 	cpm_row_int4(row, number);
 	cpm_row_timestamptz(row, snapshot->at);
-	if (session->pid != 0)
-		cpm_row_int4(row, session->pid);
-	else
-		cpm_row_null(row);
+	cpm_row_int4_if(row, !is_group, session->pid);
 	cpm_row_database(row, session->database);
 	cpm_row_role(row, session->role);
 	/* a group without a database combines several pools, or has sessions without a pool */
-	cpm_row_text(row, session->pid != 0 || OidIsValid(session->database) ?
+	cpm_row_text(row, !is_group || OidIsValid(session->database) ?
 				 session->application_name : NULL);
-	if (session->pid != 0 && is_visible)
+	if (!is_group && is_visible)
 		add_activity(listing, snapshot->at, session);
 	else
 		add_no_activity(row, session, is_visible);
-	if (session->pid == 0 || session->root_blocker == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(row);
-	else
-		cpm_row_int4(row, session->root_blocker);
-	if (session->pid != 0)
-		cpm_row_int4(row, session->blocks);
-	else
-		cpm_row_null(row);
+	cpm_row_int4_if(row, !is_group && session->root_blocker != CPM_NO_ROOT_BLOCKER,
+					session->root_blocker);
+	cpm_row_int4_if(row, !is_group, session->blocks);
 	cpm_row_int4(row, session->sessions);
 	cpm_row_emit(row, listing->result);
 }

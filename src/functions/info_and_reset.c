@@ -165,7 +165,7 @@ reset_counters(void)
 	TimestampTz now = GetCurrentTimestamp();
 	CpmCounters counters;
 
-	/* the lock excludes other resets, and evictions, which would move counts between pools */
+	/* the lock excludes other resets, and evictions, which add counters of a pool to "(other)" */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();

@@ -44,8 +44,8 @@ typedef struct LeakListing
 } LeakListing;
 
 /*
- * Return true if a statement is running. The session can be active without one, while it waits
- * for the next message of the extended protocol. COPY waits for messages while it runs.
+ * Return true if a statement is running. An active session has no running statement while it waits
+ * for the next message of the extended protocol, unless it runs COPY, which reads messages, too.
  */
 static bool
 runs_statement(const CpmSession *session)
@@ -61,12 +61,12 @@ runs_statement(const CpmSession *session)
 static void
 add_queries(CpmRow *row, const CpmSession *session)
 {
-	CpmSlotSession counted = {0};
-	bool		is_counted = cpm_slot_session(session->proc_number, &counted) &&
-		counted.pid == session->pid && counted.started_at == session->connected_at;
+	CpmSlotSession slot = {0};
+	bool		is_counted = cpm_slot_session(session->proc_number, &slot) &&
+		slot.pid == session->pid && slot.started_at == session->connected_at;
 
 	cpm_row_int8_if(row, is_counted,
-					(int64) counted.counts.of[CPM_QUERIES] + runs_statement(session));
+					(int64) slot.counts.of[CPM_QUERIES] + runs_statement(session));
 }
 
 static void
@@ -92,8 +92,8 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 	}
 	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
-	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count, cpm_waits_for_pid,
-											  &session->pid));
+	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count,
+											  cpm_waits_for_pid, &session->pid));
 	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
 	if (visible)
 		add_queries(row, session);
@@ -104,10 +104,10 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 }
 
 /*
- * Return true if the prepared transaction blocks the wait, or cannot be ruled out. The pid of the
- * blocker does not identify it, because all prepared transactions have pid 0. A wait for a row is
- * a wait for a transaction id, which does. A wait for another kind of lock counts for every
- * prepared transaction.
+ * Return true if the prepared transaction blocks the wait, or may block it. The pid of the blocker
+ * does not identify it, because all prepared transactions have pid 0. A session that waits for a
+ * row waits for a transaction id, which identifies the blocker. A wait for any other lock counts
+ * for every prepared transaction.
  */
 static bool
 waits_for_prepared(const CpmLockWait *wait, const void *arg)
@@ -138,8 +138,8 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 
-	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count, waits_for_prepared,
-											  prepared));
+	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count,
+											  waits_for_prepared, prepared));
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */
@@ -148,9 +148,9 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 }
 
 /*
- * Return when the session's pool last opened a session: the later of the time that the pool table
- * records and newest_connected, the start of the newest session that is still connected. Returns 0
- * (unknown) for "(other)", whose sessions belong to different pools.
+ * Return when the session's pool last opened a session: the time in the pool table or, if later,
+ * newest_connected, the start of the newest session that is still connected. Returns 0 (unknown)
+ * for "(other)", whose sessions belong to different applications.
  */
 static TimestampTz
 pool_last_opened(const CpmSession *session, TimestampTz newest_connected)
@@ -169,7 +169,7 @@ emit_leaked_sessions(LeakListing *listing)
 	TimestampTz *newest = palloc((sessions.count + 1) * sizeof(TimestampTz));
 	char	   *applications = palloc((sessions.count + 1) * NAMEDATALEN);
 
-	/* cpm_newest_of_pools() identifies pools by it, and reorders the sessions */
+	/* cpm_newest_of_pools() identifies pools by pool_application, and reorders the sessions */
 	for (int i = 0; i < sessions.count; i++)
 	{
 		sessions.session[i].pool_application = applications + i * NAMEDATALEN;

@@ -46,7 +46,10 @@ emit_load(const LoadListing *listing, const CpmPoolName *name, const char *wait_
 	cpm_row_emit(&row, listing->result);
 }
 
-/* Emit the rows of a window. Counts the load of a pool that was evicted meanwhile in "(other)". */
+/*
+ * Emit the rows of a window. Adds the load of a pool that was evicted meanwhile to "(other)",
+ * whose slot is the first and is therefore emitted last.
+ */
 static void
 emit_window(LoadListing *listing)
 {

@@ -19,7 +19,7 @@ PG_FUNCTION_INFO_V1(connpool_deadlocks_1_0);
 typedef struct LogListing
 {
 	ReturnSetInfo *result;
-	HTAB	   *texts;			/* of statements */
+	HTAB	   *texts;			/* of functions/query_texts */
 	CpmRow		row;
 } LogListing;
 
@@ -30,10 +30,7 @@ add_logged_statement(LogListing *listing, Oid database, Oid role, uint64 queryid
 	CpmRow	   *row = &listing->row;
 	bool		is_visible = cpm_may_see(role);
 
-	if (queryid != 0 && is_visible)
-		cpm_row_int8(row, (int64) queryid);
-	else
-		cpm_row_null(row);
+	cpm_row_int8_if(row, queryid != 0 && is_visible, (int64) queryid);
 	cpm_row_query(row, is_visible ? cpm_query_text(listing->texts, database, role, queryid) :
 				  CPM_HIDDEN_QUERY, database);
 }
@@ -65,7 +62,7 @@ request_texts_of_wait(const void *entry, void *arg)
 							wait->root.queryid);
 }
 
-/* Add the columns of the root blocker. For a process that is no client session, only the pid. */
+/* Add the columns of the root blocker; only the pid if it is not a client session. */
 static void
 add_root(LogListing *listing, const CpmLockParty *root)
 {
@@ -73,10 +70,7 @@ add_root(LogListing *listing, const CpmLockParty *root)
 	bool		is_prepared = root->pid == 0;
 	bool		is_session = !is_prepared && OidIsValid(root->role);
 
-	if (root->pid == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(row);
-	else
-		cpm_row_int4(row, root->pid);
+	cpm_row_int4_if(row, root->pid != CPM_NO_ROOT_BLOCKER, root->pid);
 	cpm_row_database(row, root->database);
 	cpm_row_role(row, root->role);
 	cpm_row_text(row, is_session ? root->application_name : NULL);

@@ -5,8 +5,8 @@
  *		connpool_plot(): the history of a metric.
  *		connpool_load_plot(): the history of the load.
  *
- * Each bar of a metric is solid up to the lower of its mean and its worst value, and shaded from
- * there up to the higher one.
+ * Each bar of a metric shows its mean and its worst value: it is solid up to the lower of the two,
+ * and shaded from there up to the higher.
  */
 #include "postgres.h"
 
@@ -24,7 +24,7 @@
 PG_FUNCTION_INFO_V1(connpool_plot_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_plot_1_0);
 
-/* The characters of the classes of the load. */
+/* The characters of the layers of the load, by CpmWaitClass. */
 static const CpmGlyph load_glyphs[CPM_WAIT_CLASSES] = {
 	[CPM_WAIT_CPU] = {"█", "#"},
 	[CPM_WAIT_LOCK] = {"L", "L"},
@@ -57,7 +57,7 @@ add_points(CpmChart *chart, void *arg)
 					add_point, chart);
 }
 
-/* Return the present thresholds, although others may have applied during the chart's time. */
+/* Return the present thresholds. Others may have applied in the span of the chart. */
 static CpmVerdict
 present_thresholds(CpmMetricId metric)
 {

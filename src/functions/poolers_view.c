@@ -31,11 +31,6 @@ add_number(CpmRow *row, int64 number)
 	cpm_row_int8_if(row, number != CPM_POOLER_NULL, number);
 }
 
-static void
-add_text(CpmRow *row, const char *text)
-{
-	cpm_row_text(row, text[0] != '\0' ? text : NULL);
-}
 
 /*
  * Add an error. Hide it from roles that may not read all settings, because it may name the hosts
@@ -47,7 +42,7 @@ add_error(CpmRow *row, const char *error)
 	if (error[0] != '\0' && !has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS))
 		cpm_row_text(row, CPM_HIDDEN_QUERY);
 	else
-		add_text(row, error);
+		cpm_row_nonempty_text(row, error);
 }
 
 static void
@@ -59,7 +54,7 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 
 	cpm_row_text(&row, state.name);
 	cpm_row_bool(&row, state.up);
-	add_text(&row, has_answer ? answer->version : "");
+	cpm_row_nonempty_text(&row, has_answer ? answer->version : "");
 	cpm_row_timestamptz(&row, state.last_success);
 	/* a console that was never asked has no error of its own */
 	if (state.up || state.last_error[0] != '\0' ||
@@ -69,7 +64,7 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 		add_error(&row, "the worker connpool_monitor pgbouncer is not running");
 	cpm_row_timestamptz(&row, state.retry_at);
 	cpm_row_int8(&row, (int64) state.polls);
-	add_text(&row, has_answer ? answer->pool_mode : "");
+	cpm_row_nonempty_text(&row, has_answer ? answer->pool_mode : "");
 	for (int i = 0; i < CPM_POOLER_SETTINGS; i++)
 		add_number(&row, has_answer ? answer->setting[i] : CPM_POOLER_NULL);
 	add_number(&row, has_answer ? answer->rows_dropped : CPM_POOLER_NULL);
@@ -127,8 +122,8 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 			cpm_row_text(&row, pool->user);
 			for (int j = 0; j < CPM_POOL_NUMBERS; j++)
 				add_number(&row, pool->number[j]);
-			add_text(&row, pool->pool_mode);
-			add_text(&row, pool->load_balance_hosts);
+			cpm_row_nonempty_text(&row, pool->pool_mode);
+			cpm_row_nonempty_text(&row, pool->load_balance_hosts);
 			cpm_row_float8(&row, wait_ms(pool));
 			cpm_row_age(&row, now, answer->asked_at);
 			cpm_row_emit(&row, result);

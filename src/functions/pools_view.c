@@ -28,7 +28,7 @@
 PG_FUNCTION_INFO_V1(connpool_pools_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
 
-/* The number of sessions of a pool in each state, and the limits that any of them violates. */
+/* The number of a pool's sessions in each state, and the violations of all its sessions. */
 typedef struct PoolStates
 {
 	int			active;
@@ -47,20 +47,20 @@ static void
 count_state(const CpmSession *session, void *arg)
 {
 	StateCounting *counting = arg;
-	CpmSlotSession counted;
+	CpmSlotSession slot;
 	PoolStates *states;
 
-	if (!cpm_slot_session(session->proc_number, &counted) || counted.pid != session->pid ||
-		counted.pool < 0)
+	if (!cpm_slot_session(session->proc_number, &slot) || slot.pid != session->pid ||
+		slot.pool < 0)
 		return;
-	states = &counting->by_pool[counted.pool];
+	states = &counting->by_pool[slot.pool];
 	if (cpm_is_active(session))
 		states->active++;
 	else if (session->state == CPM_STATE_IDLE)
 		states->idle++;
 	else if (cpm_is_idle_in_transaction(session))
 		states->idle_in_transaction++;
-	states->violations |= cpm_session_violations(&counted, session, counting->now);
+	states->violations |= cpm_session_violations(&slot, session, counting->now);
 }
 
 static uint64
@@ -102,8 +102,8 @@ add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 
 /*
  * Return the violations of pool_max and pool_min, as bits by CpmViolation. These limits apply to
- * all pools of a role in a database together. A pool without connections violates neither after
- * its role or database has been dropped.
+ * all pools of a role in a database together. Once the role or the database has been dropped, a
+ * pool without connections violates neither.
  */
 static unsigned int
 violations_of_pool(const CpmPool *pool)
@@ -116,7 +116,7 @@ violations_of_pool(const CpmPool *pool)
 	if (pool->connections == 0 && (!OidIsValid(get_role_oid(pool->name.role, true)) ||
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
-	/* a session of the snapshot that ended meanwhile is missing from the slots */
+	/* the slots lack sessions that have ended since the snapshot was taken */
 	role_connections = cpm_slot_count_of_owner(cpm_pool_owner(&pool->name));
 	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
@@ -156,8 +156,8 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 }
 
 /*
- * Return true if the pool has something to show. After a reset, a pool without sessions is empty,
- * but may still violate pool_min.
+ * Return true if the view shows the pool, that is, unless all its counters are zero. A pool
+ * without sessions is shown even after a reset if it violates pool_min.
  */
 static bool
 is_shown(const CpmPool *pool)
@@ -171,17 +171,17 @@ Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pools");
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	StateCounting counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
-	counting.by_pool = palloc0(list.slots * sizeof(PoolStates));
+	counting.by_pool = palloc0(snapshot.slots * sizeof(PoolStates));
 	cpm_backends_scan(CPM_SCAN_STATES, count_state, &counting);
-	for (int i = 0; i < list.slots; i++)
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		if (!list.is_used[i] || !is_shown(&list.pool[i]))
+		if (!snapshot.is_used[i] || !is_shown(&snapshot.pool[i]))
 			continue;
-		add_pool(&row, &list.pool[i], &counting.by_pool[i]);
+		add_pool(&row, &snapshot.pool[i], &counting.by_pool[i]);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -203,20 +203,20 @@ Datum
 connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_stats");
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	CpmPool		sum = {0};
 	CpmHistogram *setup = palloc(sizeof(CpmHistogram));
 	CpmHistogram *duration = palloc(sizeof(CpmHistogram));
 	CpmRow		row = {0};
 
-	for (int i = 0; i < list.slots; i++)
+	for (int i = 0; i < snapshot.slots; i++)
 	{
-		if (!list.is_used[i])
+		if (!snapshot.is_used[i])
 			continue;
-		sum.connections += list.pool[i].connections;
-		sum.opened += list.pool[i].opened;
+		sum.connections += snapshot.pool[i].connections;
+		sum.opened += snapshot.pool[i].opened;
 		for (int j = 0; j < CPM_SESSION_ENDS; j++)
-			sum.ended[j] += list.pool[i].ended[j];
+			sum.ended[j] += snapshot.pool[i].ended[j];
 	}
 	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
 	cpm_row_int4(&row, sum.connections);

@@ -14,8 +14,8 @@
 #include "functions/statements_source.h"
 
 /*
- * The key of a text. It includes the database, because databases created from the same template
- * can give one queryid to different statements.
+ * The key of a text. It includes the database, because in databases created from the same template
+ * different statements can have the same queryid.
  *
  * Each statement has two keys: one with its role and one with InvalidOid, which matches any role.
  * The text of the same role is preferred. The other is needed because after SET ROLE

@@ -130,6 +130,12 @@ cpm_row_text(CpmRow *row, const char *value)
 }
 
 void
+cpm_row_nonempty_text(CpmRow *row, const char *value)
+{
+	cpm_row_text(row, value[0] != '\0' ? value : NULL);
+}
+
+void
 cpm_row_query(CpmRow *row, const char *query, Oid database)
 {
 	cpm_row_text(row, query ? cpm_text_to_server(query, cpm_database_encoding(database)) : NULL);

@@ -64,6 +64,9 @@ extern void cpm_row_bound(CpmRow *row, double value);
  */
 extern void cpm_row_text(CpmRow *row, const char *value);
 
+/* Add text like cpm_row_text(); NULL for an empty string. value must not be a null pointer. */
+extern void cpm_row_nonempty_text(CpmRow *row, const char *value);
+
 /* Add a query that is in the encoding of the given database; NULL for a null pointer. */
 extern void cpm_row_query(CpmRow *row, const char *query, Oid database);
 
@@ -89,9 +92,9 @@ extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 extern void cpm_row_address(CpmRow *row, const SockAddr *address);
 
 /*
- * Add the type of a lock, the name of a mode of it, and the relation that is locked or contains the
- * locked page or row. All are NULL if the lock is unknown, which has the method 0. The relation is
- * NULL too if it belongs to another database, or if another kind of object is locked.
+ * Add the type of a lock, the name of a lock mode, and the relation that is locked or contains the
+ * locked page or row. All are NULL if the lock is unknown, that is, if its method is 0. The
+ * relation is also NULL if it belongs to another database, or if another kind of object is locked.
  */
 extern void cpm_row_lock_type(CpmRow *row, const LOCKTAG *lock);
 extern void cpm_row_lock_mode(CpmRow *row, const LOCKTAG *lock, LOCKMODE mode);

@@ -37,7 +37,7 @@ typedef struct HistoryReading
 	bool		sees_all;		/* the caller may see the sessions of all roles */
 	ReturnSetInfo *result;
 	CpmRow		row;
-	CpmSegmentReader *segment;	/* the present segment */
+	CpmSegmentReader *segment;	/* reads the current segment */
 	MemoryContext context;		/* reset after each segment */
 	HTAB	   *texts;			/* of functions/query_texts */
 } HistoryReading;
@@ -79,7 +79,7 @@ is_visible(const HistoryReading *reading, const CpmHistoryNames *names)
 	return reading->sees_all || cpm_may_see(names->role_oid);
 }
 
-/* Return the names; those that were not recorded are looked up, and empty if that fails. */
+/* Return the recorded names. Looks up missing ones by OID; a name is empty if that fails, too. */
 static CpmHistoryNames
 resolved_names(const CpmSegmentReader *segment, uint16 number)
 {
@@ -93,12 +93,6 @@ resolved_names(const CpmSegmentReader *segment, uint16 number)
 	return names;
 }
 
-/* Add a name; NULL if it is empty. */
-static void
-add_name(CpmRow *row, const char *name)
-{
-	cpm_row_text(row, name[0] != '\0' ? name : NULL);
-}
 
 static void
 add_age(CpmRow *row, uint32 age)
@@ -109,14 +103,6 @@ add_age(CpmRow *row, uint32 age)
 		cpm_row_interval(row, cpm_unpack_age(age));
 }
 
-static void
-add_queryid(CpmRow *row, uint64 queryid)
-{
-	if (queryid == 0)
-		cpm_row_null(row);
-	else
-		cpm_row_int8(row, (int64) queryid);
-}
 
 /* Return the queryid of a row; 0 if it has none. */
 static uint64
@@ -145,13 +131,10 @@ add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded,
 	cpm_row_text(row, event.name);
 	add_age(row, recorded->state_age);
 	add_age(row, recorded->xact_age);
-	add_queryid(row, queryid);
+	cpm_row_int8_if(row, queryid != 0, (int64) queryid);
 	cpm_row_query(row, cpm_query_text(reading->texts, names->database_oid, names->role_oid,
 									  queryid), names->database_oid);
-	if (recorded->root_blocker == CPM_NO_ROOT_BLOCKER)
-		cpm_row_null(row);
-	else
-		cpm_row_int4(row, recorded->root_blocker);
+	cpm_row_int4_if(row, recorded->root_blocker != CPM_NO_ROOT_BLOCKER, recorded->root_blocker);
 }
 
 /* Add the columns from client_addr to root_blocker as pg_stat_activity hides them. */
@@ -172,8 +155,8 @@ emit_recorded_session(HistoryReading *reading, TimestampTz at, const CpmHistoryR
 
 	cpm_row_timestamptz(row, at);
 	cpm_row_int4(row, recorded->pid);
-	add_name(row, names.database);
-	add_name(row, names.role);
+	cpm_row_nonempty_text(row, names.database);
+	cpm_row_nonempty_text(row, names.role);
 	cpm_row_text(row, names.application_name);
 	if (is_visible(reading, &names))
 		add_recorded_activity(reading, recorded, &names);
@@ -250,7 +233,6 @@ key_of_load(const CpmSegmentReader *segment, const CpmHistoryRow *recorded, void
 {
 	const HistoryReading *reading = arg;
 	CpmHistoryNames names = resolved_names(segment, recorded->names);
-	char		application_name[NAMEDATALEN];
 	CpmRecordedLoadKey key;
 
 	memset(&key, 0, sizeof(key));
@@ -259,8 +241,8 @@ key_of_load(const CpmSegmentReader *segment, const CpmHistoryRow *recorded, void
 	key.wait_class = HIDDEN_CLASS;
 	strlcpy(key.pool.database, names.database, NAMEDATALEN);
 	strlcpy(key.pool.role, names.role, NAMEDATALEN);
-	strlcpy(application_name, names.application_name, NAMEDATALEN);
-	cpm_pool_application(key.pool.application_name, application_name, cpm_application_grouping);
+	cpm_pool_application(key.pool.application_name, names.application_name,
+						 cpm_application_grouping);
 	if (!is_visible(reading, &names))
 		return key;
 	key.wait_class = recorded->wait_class;
@@ -280,12 +262,12 @@ emit_recorded_load(HistoryReading *reading, const CpmRecordedLoad *load,
 	const CpmRecordedLoadKey *key = &sum->key;
 	bool		is_hidden = key->wait_class == HIDDEN_CLASS;
 
-	add_name(row, key->pool.database);
-	add_name(row, key->pool.role);
+	cpm_row_nonempty_text(row, key->pool.database);
+	cpm_row_nonempty_text(row, key->pool.role);
 	cpm_row_text(row, key->pool.application_name);
 	cpm_row_text(row, is_hidden ? NULL : cpm_wait_class_name(key->wait_class));
-	add_name(row, key->wait_event);
-	add_queryid(row, key->queryid);
+	cpm_row_nonempty_text(row, key->wait_event);
+	cpm_row_int8_if(row, key->queryid != 0, (int64) key->queryid);
 	if (is_hidden)
 		cpm_row_text(row, CPM_HIDDEN_QUERY);
 	else

@@ -18,7 +18,7 @@ typedef struct CpmSessionList
 /* Return all client sessions with all fields. The array and the queries are palloc'd. */
 extern CpmSessionList cpm_session_list(void);
 
-/* Return the session of that pid; NULL if there is none. */
+/* Return the session with that pid; NULL if there is none. */
 extern const CpmSession *cpm_session_by_pid(const CpmSessionList *list, int pid);
 
 #endif							/* CPM_SESSION_LIST_H */

@@ -5,9 +5,9 @@
  *		connpool_running_queries, connpool_connection_states, connpool_clients.
  *
  * One function returns all sessions, each redacted for the caller as in pg_stat_activity, and the
- * views filter and group the rows in SQL. The function computes the condition of the filter before
- * it redacts. A filtered view therefore shows the same rows to all roles that may read it; only
- * the redacted columns differ.
+ * views filter and group the rows in SQL. The function computes the column by which a view filters
+ * before it redacts a row. A filtered view therefore shows the same rows to all roles that may
+ * read it; only the redacted columns differ.
  */
 #include "postgres.h"
 
@@ -53,15 +53,15 @@ add_pooler(CpmRow *row, const CpmSession *session)
 static void
 add_counters(CpmRow *row, const CpmSession *session, TimestampTz now)
 {
-	CpmSlotSession counted = {0};
-	bool		is_known = cpm_slot_session(session->proc_number, &counted) &&
-		counted.pid == session->pid && counted.started_at == session->connected_at;
+	CpmSlotSession slot = {0};
+	bool		is_known = cpm_slot_session(session->proc_number, &slot) &&
+		slot.pid == session->pid && slot.started_at == session->connected_at;
 	const CpmCount shown[] = {CPM_QUERIES, CPM_FAILED_QUERIES, CPM_TRANSACTIONS};
 
 	for (size_t i = 0; i < lengthof(shown); i++)
-		cpm_row_int8_if(row, is_known, counted.counts.of[shown[i]]);
+		cpm_row_int8_if(row, is_known, slot.counts.of[shown[i]]);
 	add_pooler(row, session);
-	cpm_row_violations(row, is_known ? cpm_session_violations(&counted, session, now) : 0);
+	cpm_row_violations(row, is_known ? cpm_session_violations(&slot, session, now) : 0);
 }
 
 /* Add the columns that are hidden from roles that may not see the session. */

@@ -4,8 +4,8 @@
  *		connpool_slow_statements: the last slow statements, with their normalized text from
  *		pg_stat_statements.
  *
- * The text is NULL if pg_stat_statements is not preloaded, is not installed in this database or
- * has evicted the statement. pg_stat_statements itself hides texts that the caller may not see.
+ * The queryid and the text are NULL if the caller does not have the privileges of the role. See
+ * functions/query_texts.h for other cases in which the text is NULL.
  */
 #include "postgres.h"
 
@@ -59,23 +59,19 @@ emit_slow_statement(const void *entry, void *arg)
 	CpmRow	   *row = &listing->row;
 	Oid			database = slow_database(slow);
 	Oid			role = slow_role(slow);
-	const char *query = NULL;
+
+	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
+	bool		is_visible = slow->queryid != 0 && cpm_may_see(role);
 
 	cpm_row_timestamptz(row, slow->finished_at);
 	cpm_row_text(row, slow->session.database);
 	cpm_row_text(row, slow->session.role);
 	cpm_row_text(row, slow->session.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
-	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
-	if (slow->queryid != 0 && cpm_may_see(role))
-	{
-		query = cpm_query_text(listing->texts, database, role, slow->queryid);
-		cpm_row_int8(row, (int64) slow->queryid);
-	}
-	else
-		cpm_row_null(row);
+	cpm_row_int8_if(row, is_visible, (int64) slow->queryid);
 	cpm_row_text(row, slow->sqlstate ? unpack_sql_state(slow->sqlstate) : "00000");
-	cpm_row_query(row, query, database);
+	cpm_row_query(row, is_visible ? cpm_query_text(listing->texts, database, role, slow->queryid) :
+				  NULL, database);
 	cpm_row_emit(row, listing->result);
 }
 

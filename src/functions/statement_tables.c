@@ -4,8 +4,8 @@
  *		Returns the sizes and write counters of the tables that a statement names.
  *
  * The search_path of the session that ran the statement is unknown, so an unqualified name can be
- * ambiguous. It resolves to a table of pg_catalog if one has that name, otherwise to the only
- * table in the database that has it. If several tables have it, the name is not resolved.
+ * ambiguous. It resolves to the table of pg_catalog with that name, otherwise to the only table in
+ * the database with that name. If several tables have the name, it is not resolved.
  */
 #include "postgres.h"
 
@@ -33,7 +33,7 @@ is_table_like(char kind)
 		kind == RELKIND_SEQUENCE;
 }
 
-/* Return the only table with that name, temporary ones aside; InvalidOid if none or several. */
+/* Return the only permanent table with that name; InvalidOid if there are none or several. */
 static Oid
 only_table_named(const char *name)
 {
@@ -78,8 +78,9 @@ find_table(const RangeVar *name)
 }
 
 /*
- * Add the tuples and writes of one table, without its children. A partitioned table has no rows of
- * its own. Returns false if the relation was dropped, or is of a kind without these statistics.
+ * Add the tuples and writes of one table, without its children; nothing for a partitioned table,
+ * which has no rows of its own. Returns false if the relation was dropped, or is of a kind that
+ * has no such statistics.
  */
 static bool
 add_numbers(Oid table, CpmTableNumbers *sum)

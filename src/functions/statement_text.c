@@ -219,8 +219,8 @@ statement_kind(const Node *statement)
 }
 
 /*
- * Parse the query, if with_constants is true with constants in place of its parameters, and walk
- * over it. Raises the parser's errors.
+ * Parse the query and walk over it. with_constants replaces its parameters by constants first.
+ * Raises the parser's errors.
  */
 static CpmStatementText
 parse_text(const char *query, bool with_constants, const List *extension_objects)
@@ -242,8 +242,8 @@ parse_text(const char *query, bool with_constants, const List *extension_objects
 
 /*
  * Parse like parse_text(), but return false after a syntax error. Discarding the error without a
- * subtransaction is safe, because the raw parser acquires no resources except memory. Raises
- * errors about resources, such as memory, and cancellation again.
+ * subtransaction is safe, because the raw parser acquires no resources except memory. Passes on
+ * cancellation and errors about resources such as memory.
  */
 static bool
 try_parse_text(const char *query, bool with_constants, const List *extension_objects,

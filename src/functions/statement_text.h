@@ -21,9 +21,9 @@ typedef struct CpmStatementText
 
 /*
  * Parse a text from pg_stat_statements. extension_objects lists the names and schemas of this
- * extension's views and functions, as RangeVars. For a utility statement, or if the text cannot
- * be parsed, the kind is CPM_STATEMENT_OTHER and tables is empty. Never raises a syntax error. Allocates
- * about 100 times the length of the text in the current memory context.
+ * extension's views and functions, as RangeVars. For a utility statement, or if the text cannot be
+ * parsed, the kind is CPM_STATEMENT_OTHER and tables is empty. Never raises a syntax error.
+ * Allocates about 100 times the length of the text in the current memory context.
  */
 extern CpmStatementText cpm_read_statement_text(const char *query,
 												const List *extension_objects);

@@ -4,10 +4,10 @@
  *		Reads pg_stat_statements, in whatever schema it is installed.
  *
  * No view or function of this extension depends on those of pg_stat_statements, so that users can
- * update pg_stat_statements or move it to another schema. Each read therefore looks up its
- * function again and calls it directly; it redacts for the current user. Reading the view through
- * SQL was rejected, because it requires USAGE on the schema and fails if the text of another
- * database cannot be converted.
+ * update pg_stat_statements or move it to another schema. Each read therefore looks up the
+ * function pg_stat_statements() again and calls it directly. That function hides the texts that
+ * the current user may not see. Reading the view through SQL was rejected, because it requires
+ * USAGE on the schema and fails if the text of another database cannot be converted.
  */
 #include "postgres.h"
 
@@ -74,9 +74,9 @@ find_function(void)
 
 /*
  * Call pg_stat_statements(). It converts each text to the database encoding, and one text that
- * cannot be converted makes the whole call fail and leak its buffer. It would return the bytes
- * unconverted if the database encoding were SQL_ASCII, so pretend that during the call. This does
- * not damage error messages: they are ASCII, or are sent after the encoding has been restored.
+ * cannot be converted makes the whole call fail and leak its buffer. If the database encoding is
+ * SQL_ASCII, it returns texts unconverted, so set that encoding during the call. This does not
+ * damage error messages: they are ASCII, or are sent after the encoding has been restored.
  */
 static void
 call_function(Oid function, ReturnSetInfo *result)
@@ -138,7 +138,7 @@ cpm_statements_read(CpmStatements *statements)
 	result.econtext = CreateExprContext(estate);
 	call_function(function, &result);
 	copy_rows(&result, statements);
-	/* if the rows did not fit into work_mem, a temporary file has them */
+	/* if the rows did not fit into work_mem, this also removes their temporary file */
 	tuplestore_end(result.setResult);
 	FreeExecutorState(estate);
 	return true;

@@ -80,7 +80,7 @@ emit_load_point(const CpmLoadPoint *point, void *arg)
 	}
 }
 
-/* The part of a history to scan, as connpool_history() and connpool_load_history() take it. */
+/* The part of a history that the arguments of a function select. */
 typedef struct HistorySpan
 {
 	CpmRollup	rollup;
@@ -89,7 +89,7 @@ typedef struct HistorySpan
 	TimestampTz until;
 } HistorySpan;
 
-/* Read the arguments since, until and resolution, the first of which has the given number. */
+/* Read the arguments since, until and resolution, which are those from argument number "first". */
 static HistorySpan
 span_arguments(FunctionCallInfo fcinfo, int first)
 {

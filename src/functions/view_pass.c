@@ -9,9 +9,9 @@
  * function. The table has a row only for a view that a superuser owns. For all other queries it
  * is empty, whatever the privileges of the user, even a superuser's.
  *
- * The pass is random and differs between processes, so that it cannot be guessed, or stored for
- * later. The functions are PARALLEL RESTRICTED, so that they run in the process that generated
- * it. A superuser must not create a view that shows it.
+ * The pass is random, so that it cannot be guessed, and differs between processes, so that a
+ * stored pass is useless. The functions are PARALLEL RESTRICTED, so that they run in the process
+ * that generated it. A superuser must not create a view that shows it.
  */
 #include "postgres.h"
 
@@ -58,8 +58,9 @@ pass_paths(PlannerInfo *root, RelOptInfo *rel, Oid table)
 }
 
 /*
- * Store in the plan the role whose privileges on the table are checked. That is the owner of the
- * view that reads the table; InvalidOid, which stands for the current user, if no view does.
+ * Store in the plan the role whose privileges on the table PostgreSQL checks: the owner of the
+ * view that reads the table, or InvalidOid, which stands for the current user, if no view reads
+ * it.
  */
 static ForeignScan *
 pass_plan(PlannerInfo *root, RelOptInfo *rel, Oid table, ForeignPath *path, List *targets,

@@ -8,9 +8,9 @@
  * whether the server is ready (503). Requests with and without a valid token have separate
  * allowances, so that a flood without a token does not exhaust the allowance of valid requests.
  *
- * The health document contains only numbers, so it needs no token, no allowance and no particular
- * host name. If requests for it exceed PROBES_PER_SECOND, the server sends the last document
- * again.
+ * The health document contains only counts and statuses, so a request for it needs no token, no
+ * allowance and no particular host name. If there are more than PROBES_PER_SECOND such requests,
+ * the server sends the last document again.
  */
 #include "postgres.h"
 
@@ -55,8 +55,8 @@ is_json(const char *type)
 
 /*
  * Replace the answer by a status and a message, as JSON if the route's type is JSON, otherwise as
- * plain text. The message must not need JSON escapes. As JSON, this function uses status 503 only
- * while the database system starts up.
+ * plain text. The message must not need JSON escapes. A JSON answer has status 503 only while the
+ * database system starts up.
  */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)
@@ -105,7 +105,7 @@ answer_health(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *ans
 	appendBinaryStringInfo(&answer->body, last_health.data, last_health.len);
 }
 
-/* Return the quality (q) of one range of an Accept header, in thousandths. */
+/* Return the quality (q) of one media range of an Accept header, in thousandths. */
 static int
 quality(const char *part, size_t length)
 {
@@ -143,7 +143,7 @@ best_quality(const char *accept, const char *type)
 	return best;
 }
 
-/* Return true if the client prefers OpenMetrics, or accepts it as much as plain text. */
+/* Return true if the client prefers OpenMetrics to plain text, or accepts both equally. */
 static bool
 wants_openmetrics(const char *accept)
 {
@@ -228,9 +228,9 @@ find_route(const char *path)
 
 /*
  * Return true if the host of a request is an IP address or localhost. If no token is required, the
- * server rejects requests for other names to prevent DNS rebinding: a foreign web site could let
- * its host name resolve to this machine, and its script in a visitor's browser could then read
- * the documents.
+ * server rejects requests for other names to prevent DNS rebinding: otherwise an attacker's web
+ * site could make its own host name resolve to this machine, and its script in a visitor's browser
+ * could read the documents.
  */
 static bool
 is_address(const char *host)

@@ -19,7 +19,7 @@ typedef struct CpmRequest
 	const char *path;
 	const char *accept;
 	const char *authorization;
-	const char *host;			/* with the port, if any; ends at '/' or at the end of the text */
+	const char *host;			/* with the port, if any; a '/' or the end of the string ends it */
 	int			hosts;			/* number of Host headers */
 	bool		needs_host;		/* true for HTTP/1.1 */
 	const char *metric;			/* argument of /api/history */

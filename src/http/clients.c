@@ -5,8 +5,8 @@
  *
  * libmicrohttpd restarts a connection's timeout with each byte, so a client that sends a byte now
  * and then, or reads slowly, would hold its connection forever. This module starts the timeout of
- * a connection when it opens and restarts it only after a complete answer. The list is in the
- * order of these times, so its head is the connection that has waited longest.
+ * a connection when it opens and restarts it only after a complete answer. The list of connections
+ * is in the order of these times, so the connection at its head is overdue first.
  *
  * This module shuts down an overdue connection rather than closing it, because libmicrohttpd owns
  * the socket. libmicrohttpd detects the shutdown and closes the socket.
@@ -101,7 +101,7 @@ cpm_clients_timeout_ms(int64 now_us)
 	if (dlist_is_empty(&clients))
 		return -1;
 	first = dlist_head_element(Client, node, &clients);
-	/* libmicrohttpd has not removed it yet, so check again soon */
+	/* libmicrohttpd has not closed the connection yet, so check again soon */
 	if (first->is_shut_down)
 		return 100;
 	return (long) Max((first->since_us + CLIENT_TIMEOUT_US - now_us + 999) / 1000, 0);

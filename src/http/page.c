@@ -3,7 +3,7 @@
  * page.c
  *		The page for browsers: page.html, with a nonce in place of each {{nonce}}.
  *
- * The Content-Security-Policy lets a browser run only the style and the script that carry the
+ * The Content-Security-Policy lets a browser apply only styles and run only scripts that carry the
  * nonce. A script in a name that a client chose does not run, because the client cannot know the
  * nonce.
  */

@@ -85,6 +85,7 @@ send_answer(struct MHD_Connection *connection, const CpmAnswer *answer)
 	return result;
 }
 
+/* Return true for methods whose requests have no body. */
 static bool
 is_bodiless(const char *method)
 {
@@ -102,8 +103,8 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 
 /*
  * Read a request target in absolute form, such as "http://host:9188/metrics", which every server
- * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). Leaves an
- * invalid target, without a host or with user information, unchanged: no such path exists.
+ * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). An invalid
+ * target, without a host or with user information, is left unchanged, so that no route matches.
  */
 static void
 read_absolute_target(CpmRequest *request)
@@ -222,7 +223,7 @@ discard_log(void *arg, const char *format, va_list arguments)
 
 /*
  * Exit after libmicrohttpd has detected an internal error. By default libmicrohttpd calls abort(),
- * and the postmaster would then restart the whole server, as after any exit without proc_exit().
+ * and the postmaster would then restart the whole server, as after the crash of any process.
  */
 static void
 on_panic(void *arg, const char *file, unsigned int line, const char *reason)

@@ -114,7 +114,10 @@ cpm_token_is_loaded(void)
 	return token[0] != '\0';
 }
 
-/* Compare all bytes, so that the duration does not reveal how many of them are right. */
+/*
+ * Return true if the candidate is the token. Compares all bytes, so that the duration does not
+ * reveal how many of them are right.
+ */
 static bool
 is_token(const char *candidate, size_t length)
 {
@@ -129,7 +132,10 @@ is_token(const char *candidate, size_t length)
 	return difference == 0 && token[0] != '\0';
 }
 
-/* Check Basic credentials: base64 of any user name, a colon and the token as the password. */
+/*
+ * Return true if the Basic credentials, the base64 encoding of a user name, a colon and a
+ * password, contain the token as the password. Any user name is accepted.
+ */
 static bool
 is_basic(const char *encoded)
 {

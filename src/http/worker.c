@@ -52,7 +52,9 @@ publish_problems(void)
 	api->worker_report_problem(CPM_WORKER_HTTP, problems);
 }
 
-/* Publish the reason why the HTTP server does not run. Log it unless it was logged last. */
+/*
+ * Publish the reason why the HTTP server does not run; log it unless it was the last one logged.
+ */
 static void
 report_problem(const char *problem)
 {
@@ -73,7 +75,10 @@ report_problem(const char *problem)
 					   "The worker tries again every few seconds.")));
 }
 
-/* Return true for a loopback address, or if requests need a token and one has been read. */
+/*
+ * Return true if the server may listen: its address is a loopback address, or requests need a
+ * token and one has been read.
+ */
 static bool
 may_listen(void)
 {
@@ -170,7 +175,7 @@ cpm_http_main(Datum argument)
 	(void) argument;
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	pqsignal(SIGINT, cpm_signal_ignored);	/* no statement that it could cancel */
+	pqsignal(SIGINT, cpm_signal_ignored);	/* there is no statement to cancel */
 	pqsignal(SIGPIPE, cpm_signal_ignored);
 	BackgroundWorkerUnblockSignals();
 

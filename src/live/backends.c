@@ -40,8 +40,11 @@
  */
 #define MAX_READ_TRIES 100000
 
-#define PROCS_AHEAD 4			/* distance of prefetches */
-#define WAITS_AHEAD 32			/* the same, where a step takes less time */
+/*
+ * Distance of prefetches in the scan of sessions, and in that of waits, whose steps are shorter.
+ */
+#define PROCS_AHEAD 4
+#define WAITS_AHEAD 32
 
 typedef struct BackendsArea
 {
@@ -51,13 +54,13 @@ typedef struct BackendsArea
 	 */
 	pg_atomic_uint64 address;
 
-	/* written by the sampler */
-	pg_atomic_uint64 clock_offset_us;	/* system clock less monotonic clock, at its last check */
+	/* written only by the sampler; any process reads them */
+	pg_atomic_uint64 clock_offset_us;	/* system clock minus monotonic clock, at the last check */
 	pg_atomic_uint64 setback_us;	/* by how much the system clock has been set back */
 } BackendsArea;
 
 /* NULL if the library is not preloaded. */
-static BackendsArea *area;
+static BackendsArea *backends;
 
 /* Corrections of the clock that are smaller than this are not a step. */
 #define MIN_CLOCK_STEP_US USECS_PER_SEC
@@ -80,7 +83,7 @@ state_of(const PgBackendStatus *entry)
 		case STATE_DISABLED:
 			return CPM_STATE_DISABLED;
 		default:
-			/* undefined until the session is ready for its first statement */
+			/* a session that is not ready for its first statement has no defined state */
 			return cpm_is_starting(entry->st_state) ? CPM_STATE_STARTING : CPM_STATE_UNKNOWN;
 	}
 }
@@ -166,9 +169,9 @@ read_entry(const volatile PgBackendStatus *entry, CpmScan scan, CpmSession *sess
 }
 
 /*
- * Return the pid of the client session that owns the PGPROC; 0 if there is none. The latch is
- * owned while the PGPROC is in use, whereas a freed PGPROC keeps its pid before version 17. The
- * PGPROCs of client sessions come from freeProcs, and only these count towards max_connections.
+ * Return the pid of the client session that owns the PGPROC; 0 if there is none. Reads the owner
+ * of the latch, because a freed PGPROC keeps its pid before PostgreSQL 17. The PGPROCs of client
+ * sessions come from freeProcs, and only these count towards max_connections.
  */
 static int
 slot_owner(const volatile PGPROC *proc)
@@ -192,8 +195,8 @@ lock_wait_start(const volatile PGPROC *proc)
 
 /*
  * Look up the name of the session's role, and whether the role may read all data; returns false
- * if the role is unknown. Reads the backend slots or, if the library is not preloaded, the
- * catalogs: the caller then is a session, because workers require preloading.
+ * if the role is unknown. Reads the session's slot or, if the library is not preloaded, the
+ * catalogs. Only sessions run without preloading, so the caller can read catalogs then.
  */
 static bool
 role_of(const CpmSession *session, bool *is_trusted, char *role)
@@ -228,10 +231,9 @@ is_exempt(const CpmSession *session)
 }
 
 /*
- * Return a palloc'd copy of a query text without a trailing incomplete character, which
- * truncation may have left. pgstat_clip_activity() is not used because it writes past the end of
- * its copy if the text ends in the first byte of a multibyte character, as text in another
- * encoding may.
+ * Return a palloc'd copy of a query text without the incomplete character that truncation may have
+ * left at its end. pgstat_clip_activity() is not used, because it writes past the end of its copy
+ * if the text ends in the first byte of a multibyte character, as text in another encoding may.
  */
 static char *
 copy_clipped(const char *query)
@@ -252,23 +254,23 @@ void
 cpm_backends_check_clock(void)
 {
 	int64		offset_us = clock_offset_us();
-	int64		step_us = offset_us - (int64) pg_atomic_read_u64(&area->clock_offset_us);
-	int64		setback_us = (int64) pg_atomic_read_u64(&area->setback_us);
+	int64		step_us = offset_us - (int64) pg_atomic_read_u64(&backends->clock_offset_us);
+	int64		setback_us = (int64) pg_atomic_read_u64(&backends->setback_us);
 
-	pg_atomic_write_u64(&area->clock_offset_us, (uint64) offset_us);
+	pg_atomic_write_u64(&backends->clock_offset_us, (uint64) offset_us);
 	if (step_us >= MIN_CLOCK_STEP_US || step_us <= -MIN_CLOCK_STEP_US)
-		pg_atomic_write_u64(&area->setback_us, (uint64) Max(setback_us - step_us, 0));
+		pg_atomic_write_u64(&backends->setback_us, (uint64) Max(setback_us - step_us, 0));
 }
 
 TimestampTz
 cpm_past_timestamp(TimestampTz timestamp, TimestampTz now)
 {
-	int64		setback_us = area ? (int64) pg_atomic_read_u64(&area->setback_us) : 0;
+	int64		setback_us = backends ? (int64) pg_atomic_read_u64(&backends->setback_us) : 0;
 
 	return timestamp > now ? timestamp - setback_us : timestamp;
 }
 
-/* Make the times of a session those of the present clock, if that was set back since. */
+/* Convert the times of a session that were recorded before the clock was set back. */
 static void
 correct_clock(CpmSession *session)
 {
@@ -299,11 +301,11 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 	session->proc_number = cpm_proc_number(proc);
 	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
-	/* not read for idle sessions, because it is in a cache line that nothing else here needs */
+	/* skip it for other sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = reads_activity(scan, session) || cpm_is_active(session) ?
 		proc->wait_event_info : 0;
 	/* last, because it reads most of the fields set above */
-	if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
+	if (backends && unlikely(pg_atomic_read_u64(&backends->setback_us) != 0))
 		correct_clock(session);
 	else
 		session->client_wait_since = cpm_client_wait_since(session);
@@ -316,7 +318,9 @@ status_array(void)
 {
 	if (MyBEEntry)
 		return MyBEEntry - cpm_own_status_index();
-	return area ? (const PgBackendStatus *) (uintptr_t) pg_atomic_read_u64(&area->address) : NULL;
+	if (backends == NULL)
+		return NULL;
+	return (const PgBackendStatus *) (uintptr_t) pg_atomic_read_u64(&backends->address);
 }
 
 Size
@@ -328,25 +332,25 @@ cpm_backends_size(void)
 void
 cpm_backends_attach(void *memory, bool is_new)
 {
-	area = memory;
+	backends = memory;
 	if (!is_new)
 		return;
-	pg_atomic_init_u64(&area->address, 0);
-	pg_atomic_init_u64(&area->clock_offset_us, (uint64) clock_offset_us());
-	pg_atomic_init_u64(&area->setback_us, 0);
+	pg_atomic_init_u64(&backends->address, 0);
+	pg_atomic_init_u64(&backends->clock_offset_us, (uint64) clock_offset_us());
+	pg_atomic_init_u64(&backends->setback_us, 0);
 }
 
 void
 cpm_backends_publish(void)
 {
-	if (MyBEEntry && pg_atomic_read_u64(&area->address) == 0)
-		pg_atomic_write_u64(&area->address, (uint64) (uintptr_t) status_array());
+	if (MyBEEntry && pg_atomic_read_u64(&backends->address) == 0)
+		pg_atomic_write_u64(&backends->address, (uint64) (uintptr_t) status_array());
 }
 
 bool
 cpm_backends_is_published(void)
 {
-	return area && pg_atomic_read_u64(&area->address) != 0;
+	return backends && pg_atomic_read_u64(&backends->address) != 0;
 }
 
 /*
@@ -418,7 +422,7 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
 		wait.since = wait.recorded_since;
-		if (area && unlikely(pg_atomic_read_u64(&area->setback_us) != 0))
+		if (backends && unlikely(pg_atomic_read_u64(&backends->setback_us) != 0))
 			wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
 		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
 		if (wait.recorded_since != 0)

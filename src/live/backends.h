@@ -13,28 +13,28 @@
 typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
 
 /*
- * Visit every client session, in no particular order. Returns the number of connection slots in
- * use, including those of authenticating sessions that have no backend status yet and are not
- * visited.
+ * Visit every client session, in no particular order. "scan" determines which fields are set.
+ * Returns the number of connection slots in use, including those of authenticating sessions that
+ * have no backend status yet and are not visited.
  *
- * Reads what the scan names. Any process with a backend status, or a worker if
- * cpm_backends_is_published(). Takes no lock. Only CPM_SCAN_QUERIES can fail: it may run out of
- * memory.
+ * Any process with a backend status may call this, and a worker if cpm_backends_is_published().
+ * Takes no lock. Raises an error only if CPM_SCAN_QUERIES runs out of memory.
  */
 extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
 
 /*
- * Visit every process that waits for a heavyweight lock, client session or not. Any process; takes
- * no lock and cannot fail. When a wait has just begun, its start may still be that of an earlier
- * wait of the process.
+ * Visit every process that waits for a heavyweight lock, even if it is not a client session. Any
+ * process; takes no lock and cannot fail. When a wait has just begun, its start may still be that
+ * of an earlier wait of the process.
  */
 typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
 
 extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 
 /*
- * Read the client session of a PGPROC, with its details; query is NULL. Returns false if there is
- * none. Any process that may call cpm_backends_scan(); takes no lock; allocates some memory.
+ * Read all fields of the client session of a PGPROC, except that query is NULL. Returns false if
+ * there is no session. Any process that may call cpm_backends_scan(); takes no lock. Allocates
+ * pgstat_track_activity_query_size bytes and frees them.
  */
 extern bool cpm_backends_read(int proc_number, CpmSession *session);
 
@@ -42,8 +42,8 @@ extern Size cpm_backends_size(void);
 extern void cpm_backends_attach(void *memory, bool is_new);
 
 /*
- * Publish the address of the backend status array, for workers that start before PostgreSQL gives
- * them a backend status. The sampler and every session call this; only the first call has an
+ * Publish the address of the backend status array, because workers that have no backend status of
+ * their own cannot compute it. The sampler and every session call this; only the first call has an
  * effect. The library must be preloaded.
  */
 extern void cpm_backends_publish(void);
@@ -52,15 +52,15 @@ extern void cpm_backends_publish(void);
 extern bool cpm_backends_is_published(void);
 
 /*
- * Compare the system clock with the monotonic clock, and record by how much it was set back. The
- * sampler only, before each sample.
+ * Compare the system clock with the monotonic clock, and record by how much the system clock was
+ * set back. The sampler calls this before each sample; no other process may.
  */
 extern void cpm_backends_check_clock(void);
 
 /*
- * Return a timestamp of the past as the present clock would have given it. A timestamp in the
- * future is one from before the clock was set back, and would have no age until the clock has
- * caught up. Any process; takes no lock.
+ * Return a past timestamp, corrected if the clock was set back after it was recorded. Such a
+ * timestamp is later than now, and would have no age until the clock has caught up. The correction
+ * subtracts the recorded setback. Any process; takes no lock.
  */
 extern TimestampTz cpm_past_timestamp(TimestampTz timestamp, TimestampTz now);
 

@@ -4,11 +4,12 @@
  *		Records since when sessions have been waiting for their clients.
  *
  * PostgreSQL shows that an active session waits for its client, but not since when. One sample is
- * not enough: a COPY with a slow client is usually found in ClientRead although it makes
+ * not enough: samples usually find a COPY with a slow client in ClientRead although it makes
  * progress. So the sampler records, for each PGPROC, the first of consecutive samples that found
- * the session waiting, with a hash of everything that changes when the session makes progress:
- * its last message, its transaction, and the bytes that its COPY has processed. A reader that
- * finds the session waiting with the same hash takes that sample as the start of the wait.
+ * the session waiting, with a hash (the signature) of everything that changes when the session
+ * makes progress: the time of its last message, its transaction, and the bytes that its COPY has
+ * processed. If a reader finds the session waiting with the same signature, it takes the time of
+ * that sample for the start of the wait.
  *
  * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how many
  * rows of a SELECT it has sent, so a client that fetches a large result slowly counts as one
@@ -24,8 +25,8 @@
 #include "utils/wait_event.h"
 
 /*
- * The sampler is the only writer. It clears since, then writes the signature, then sets since. A
- * reader reads the signature first. If the signature matches, "since" is the start of this wait,
+ * The sampler is the only writer. It clears "since", then writes the signature, then sets "since".
+ * A reader reads the signature first. If the signature matches, "since" is the start of this wait,
  * or 0, or the start of a later wait that the sampler has recorded meanwhile. So a wait may appear
  * too short, but never too long.
  */
@@ -62,7 +63,7 @@ is_waiting(const CpmSession *session)
 		 session->wait_event_info == WAIT_EVENT_CLIENT_WRITE);
 }
 
-/* Hash all that changes with progress: each Parse, Bind and Execute changes state_change. */
+/* Hash the fields that change with progress: each Parse, Bind and Execute sets state_change. */
 static uint64
 signature_of(const CpmSession *session)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_roots.c
- *		Finds the root blocker of each process that waits for a heavyweight lock, at each sample.
+ *		Finds, at each sample, the root blocker of each process that waits for a heavyweight lock.
  *
  * Calling pg_blocking_pids() for each waiter, as live/lock_waits does, takes time proportional to
  * the square of a queue's length. But all processes that wait for a lock are in one queue behind
@@ -10,9 +10,9 @@
  * later process of the queue may have other roots as well.
  *
  * The result for a queue is kept while the same process waits longest. Meanwhile its direct
- * blockers change only if one of several releases the lock, or another process acquires it too. So
- * each sample renews the four oldest results: with n queues, a result is at most n / 4 samples
- * old. Which blockers wait themselves is determined anew at each sample.
+ * blockers change only if one of several holders releases the lock, or another process acquires it
+ * too. So each sample renews the four oldest results: with n queues, a result is at most n / 4
+ * samples old. Each sample also determines again which of the blockers are waiting.
  */
 #include "postgres.h"
 
@@ -27,48 +27,50 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define MAX_LOOKUPS 32			/* in one sample */
-#define MAX_RENEWALS 4			/* of known results, in one sample */
-#define MAX_BLOCKERS 16			/* that are kept of one queue */
+#define MAX_LOOKUPS 32			/* lookups of new queues in one sample */
+#define MAX_RENEWALS 4			/* lookups that renew results in one sample */
+#define MAX_BLOCKERS 16			/* blockers kept of one queue */
 #define NO_QUEUE (-1)
 
 /* A lock and the queue of processes that wait for it. */
-typedef struct Queue
+typedef struct LockQueue
 {
 	uintptr_t	lock;			/* address of the LOCK */
-	int			first_pid;		/* of the process that has waited longest */
-	TimestampTz first_recorded_since;	/* of its wait, as is first_since */
-	TimestampTz first_since;
+
+	/* the process that has waited longest */
+	int			first_pid;
+	TimestampTz first_recorded_since;	/* start of its wait, as PostgreSQL recorded it */
+	TimestampTz first_since;	/* the same, corrected if the clock was set back */
 	int			clients;		/* client sessions in the queue */
 
-	/* of the last lookup */
-	uint64		looked_up_at;	/* number of the update; 0: never */
+	/* result of the last lookup */
+	uint64		looked_up_at;	/* number of the update that looked it up; 0: none */
 	bool		is_known;		/* false if the wait ended before the lookup */
 	LOCKTAG		tag;
 	int			blocker_count;
-	int			blocker[MAX_BLOCKERS];	/* pids that block it; 0: a prepared transaction */
+	int			blocker[MAX_BLOCKERS];	/* pids of direct blockers; 0: a prepared transaction */
 	Oid			prepared_database;	/* of a direct blocker that is a prepared transaction */
 	Oid			prepared_owner;
 
-	/* of this update */
-	bool		is_scheduled;	/* for a lookup */
+	/* determined by each update */
+	bool		is_scheduled;	/* for a lookup in this update */
 	int			blocker_queue[MAX_BLOCKERS];	/* in which the blocker waits, or NO_QUEUE */
-	int			root_pid;
-	int			root_queue;		/* that the root blocks directly */
-} Queue;
+	int			root_pid;		/* root blocker; CPM_NO_ROOT_BLOCKER if not found */
+	int			root_queue;		/* queue that the root blocks directly */
+} LockQueue;
 
 typedef struct Wait
 {
 	CpmProcWait proc;
-	int			queue;			/* index */
+	int			queue;			/* index in queues */
 } Wait;
 
 /* Local to the sampler; each array has MaxBackends entries, or is NULL until a process waits. */
 static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
 static int	wait_count;
-static Queue *queues;			/* of this update; ordered by lock */
+static LockQueue *queues;		/* of this update; ordered by lock */
 static int	queue_count;
-static Queue *earlier_queues;	/* of the previous update */
+static LockQueue *earlier_queues;	/* of the previous update */
 static int	earlier_queue_count;
 static int *scheduled;			/* indexes of queues to look up, in this order */
 static int	scheduled_count;
@@ -80,9 +82,9 @@ allocate_arrays(void)
 	if (waits == NULL)
 		waits = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Wait));
 	if (queues == NULL)
-		queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Queue));
+		queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(LockQueue));
 	if (earlier_queues == NULL)
-		earlier_queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Queue));
+		earlier_queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(LockQueue));
 	if (scheduled == NULL)
 		scheduled = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(int));
 }
@@ -123,7 +125,7 @@ compare_by_leader(const void *a, const void *b)
 static int
 compare_lock_to_queue(const void *key, const void *element)
 {
-	return COMPARE(*(const uintptr_t *) key, ((const Queue *) element)->lock);
+	return COMPARE(*(const uintptr_t *) key, ((const LockQueue *) element)->lock);
 }
 
 static int
@@ -132,13 +134,16 @@ compare_leader_to_wait(const void *key, const void *element)
 	return COMPARE(*(const int *) key, ((const Wait *) element)->proc.leader_pid);
 }
 
-/* Begin a queue with its first process, and copy the last result of a lookup for that process. */
+/*
+ * Begin a queue with the process that has waited longest, and copy the result of the last lookup
+ * if the same process waited longest in the previous update.
+ */
 static void
 begin_queue(const CpmProcWait *first)
 {
-	Queue	   *queue = &queues[queue_count++];
-	const Queue *earlier = bsearch(&first->lock, earlier_queues, earlier_queue_count,
-								   sizeof(Queue), compare_lock_to_queue);
+	LockQueue  *queue = &queues[queue_count++];
+	const LockQueue *earlier = bsearch(&first->lock, earlier_queues, earlier_queue_count,
+									   sizeof(LockQueue), compare_lock_to_queue);
 
 	if (earlier != NULL && earlier->first_pid == first->pid &&
 		earlier->first_recorded_since == first->recorded_since)
@@ -153,7 +158,7 @@ begin_queue(const CpmProcWait *first)
 	queue->is_scheduled = false;
 }
 
-/* Form the queues, and order the waits by their processes. */
+/* Sort the waits into queues, and then order the waits by their processes. */
 static void
 form_queues(void)
 {
@@ -177,9 +182,9 @@ schedule(int queue)
 	scheduled[scheduled_count++] = queue;
 }
 
-/* Find the blockers of a queue that wait themselves, and schedule the queues that they are in. */
+/* Find which blockers of a queue are waiting, and schedule the queues in which they wait. */
 static void
-follow_blockers(Queue *queue)
+follow_blockers(LockQueue *queue)
 {
 	for (int i = 0; i < queue->blocker_count; i++)
 	{
@@ -198,9 +203,12 @@ compare_by_age(const void *a, const void *b)
 	return COMPARE(queues[*(const int *) a].first_since, queues[*(const int *) b].first_since);
 }
 
-/* Schedule the queues whose first process has waited for long enough, the oldest first. */
+/*
+ * Schedule lookups of the queues without a result: first those whose first process has waited for
+ * long enough, the oldest first, and then those in which blockers of known queues wait.
+ */
 static void
-schedule_old_queues(int64 min_age_us)
+schedule_queues(int64 min_age_us)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -213,9 +221,9 @@ schedule_old_queues(int64 min_age_us)
 			follow_blockers(&queues[i]);
 }
 
-/* Set the lock for which the queue waits, and a prepared transaction that holds it. */
+/* Set the tag of the queue's lock, and the prepared transaction that holds the lock, if any. */
 static void
-read_lock(Queue *queue)
+read_lock(LockQueue *queue)
 {
 	BlockedProcsData *data = GetBlockerStatusData(queue->first_pid);
 
@@ -235,7 +243,7 @@ read_lock(Queue *queue)
 }
 
 static void
-read_blockers(Queue *queue)
+read_blockers(LockQueue *queue)
 {
 	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
 															   Int32GetDatum(queue->first_pid)));
@@ -245,9 +253,9 @@ read_blockers(Queue *queue)
 	memcpy(queue->blocker, pids, queue->blocker_count * sizeof(int));
 }
 
-/* Look up a queue's lock and blockers. Leaves about 100 kB of garbage in the current context. */
+/* Look up a queue's lock and blockers. Leaves about 100 kB in the current memory context. */
 static void
-look_up(Queue *queue)
+look_up(LockQueue *queue)
 {
 	queue->looked_up_at = updates;
 	queue->is_known = false;
@@ -261,11 +269,11 @@ look_up(Queue *queue)
 	queue->is_known = queue->blocker_count > 0;
 }
 
-/* Return the queue whose result is the oldest, except those of this update; NULL if none. */
-static Queue *
+/* Return the queue with the oldest result; NULL if this update has looked up all queues. */
+static LockQueue *
 oldest_result(void)
 {
-	Queue	   *oldest = NULL;
+	LockQueue  *oldest = NULL;
 
 	for (int i = 0; i < queue_count; i++)
 		if (queues[i].looked_up_at != 0 && queues[i].looked_up_at != updates &&
@@ -274,7 +282,10 @@ oldest_result(void)
 	return oldest;
 }
 
-/* Look up the scheduled queues, to which those of their blockers are appended, and renew some. */
+/*
+ * Look up the scheduled queues, and renew the oldest results. Each lookup may schedule further
+ * queues, in which the blockers wait.
+ */
 static void
 look_up_queues(void)
 {
@@ -282,7 +293,7 @@ look_up_queues(void)
 												  "connpool_monitor lock roots",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old_context = MemoryContextSwitchTo(scratch);
-	Queue	   *queue;
+	LockQueue  *queue;
 
 	for (int i = 0; i < Min(scheduled_count, MAX_LOOKUPS); i++)
 	{
@@ -301,9 +312,9 @@ look_up_queues(void)
 	MemoryContextDelete(scratch);
 }
 
-/* Set the queue's root if the pid is lower than the present one; returns true if it changed. */
+/* Set the queue's root if it has none or a higher pid; returns true if the root changed. */
 static bool
-lower_root(Queue *queue, int pid, int root_queue)
+lower_root(LockQueue *queue, int pid, int root_queue)
 {
 	if (pid == CPM_NO_ROOT_BLOCKER ||
 		(queue->root_pid != CPM_NO_ROOT_BLOCKER && queue->root_pid <= pid))
@@ -314,9 +325,9 @@ lower_root(Queue *queue, int pid, int root_queue)
 }
 
 /*
- * Propagate roots from the queues that they block directly to those that wait for processes in
- * these queues, as rules/lock_chains does for single waits. A root is only replaced by a lower
- * one, so the loop ends even if there is a deadlock.
+ * Propagate each root from the queues that it blocks directly to the queues that are blocked by
+ * processes in these queues, as rules/lock_chains does for single waits. A root is replaced only
+ * by one with a lower pid, so the loop ends even if there is a deadlock.
  */
 static void
 find_roots(void)
@@ -330,11 +341,11 @@ find_roots(void)
 		changed = false;
 		for (int i = 0; i < queue_count; i++)
 		{
-			Queue	   *queue = &queues[i];
+			LockQueue  *queue = &queues[i];
 
 			for (int j = 0; j < queue->blocker_count; j++)
 			{
-				const Queue *next = queue->blocker_queue[j] == NO_QUEUE ? NULL :
+				const LockQueue *next = queue->blocker_queue[j] == NO_QUEUE ? NULL :
 					&queues[queue->blocker_queue[j]];
 
 				changed |= next ? lower_root(queue, next->root_pid, next->root_queue) :
@@ -347,7 +358,7 @@ find_roots(void)
 void
 cpm_lock_roots_update(int64 min_age_us)
 {
-	Queue	   *reused = earlier_queues;
+	LockQueue  *reused = earlier_queues;
 
 	earlier_queues = queues;
 	earlier_queue_count = queue_count;
@@ -360,12 +371,12 @@ cpm_lock_roots_update(int64 min_age_us)
 	if (wait_count == 0)
 		return;
 	form_queues();
-	schedule_old_queues(min_age_us);
+	schedule_queues(min_age_us);
 	look_up_queues();
 	find_roots();
 }
 
-/* Return the session's wait; NULL if it does not wait, or began to after the update. */
+/* Return the session's wait; NULL if it does not wait, or if its wait began after the update. */
 static const Wait *
 wait_of_session(const CpmSession *session)
 {
@@ -407,9 +418,9 @@ cpm_lock_roots_wait(int index)
 	return &waits[index].proc;
 }
 
-/* Return true if the chain of a queue has no head although its blockers are known: a deadlock. */
+/* Return true if a queue has no root although its blockers, and those of the first, are known. */
 static bool
-is_circle(const Queue *queue)
+is_deadlocked(const LockQueue *queue)
 {
 	return queue->is_known && queue->root_pid == CPM_NO_ROOT_BLOCKER &&
 		queue->blocker_queue[0] != NO_QUEUE && queues[queue->blocker_queue[0]].is_known;
@@ -418,11 +429,11 @@ is_circle(const Queue *queue)
 bool
 cpm_lock_roots_describe(int index, CpmLockRoot *root)
 {
-	const Queue *queue = &queues[waits[index].queue];
+	const LockQueue *queue = &queues[waits[index].queue];
 
 	memset(root, 0, sizeof(*root));
 	root->pid = queue->root_pid;
-	if (is_circle(queue))
+	if (is_deadlocked(queue))
 		root->pid = queue->blocker[0];
 	else if (root->pid == 0)
 	{

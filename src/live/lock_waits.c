@@ -60,7 +60,7 @@ add_waiting_session(const CpmSession *session, void *arg)
 		add_waiter(arg, session->pid, session->lock_wait_start);
 }
 
-/* Get the lock that the process waits for; returns false if it does not wait any more. */
+/* Get the lock that the process waits for; returns false if it is no longer waiting. */
 static bool
 get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
@@ -90,9 +90,9 @@ compare_pids(const void *a, const void *b)
 }
 
 /*
- * Set the blockers of a wait, allocated in "context". Removes duplicates, which stand for the
- * parallel workers of one leader. pg_blocking_pids() leaves much garbage (arrays sized for all
- * backends) in the current context, which the caller resets.
+ * Set the blockers of a wait, allocated in "context". Removes duplicates: pg_blocking_pids()
+ * returns the leader's pid for each of its parallel workers. It also leaves arrays sized for all
+ * backends in the current memory context, which the caller resets.
  */
 static void
 find_blockers(CpmLockWait *wait, MemoryContext context)
@@ -109,7 +109,7 @@ find_blockers(CpmLockWait *wait, MemoryContext context)
 			wait->blockers[wait->blocker_count++] = pids[i];
 }
 
-/* Append those blockers of a wait that wait themselves and are not listed yet. */
+/* Append the blockers of a wait that are waiting too and are not in the list yet. */
 static void
 add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 {
@@ -148,7 +148,7 @@ compare_starts(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* List the waiting client sessions, limited to those that began to wait first. */
+/* List the waiting client sessions, limited to the max_waits that began to wait first. */
 static void
 list_waiters(WaitList *list, int max_waits)
 {
@@ -160,8 +160,8 @@ list_waiters(WaitList *list, int max_waits)
 }
 
 /*
- * Set the blockers of each wait. This appends waiting blockers to the list while it iterates over
- * it, up to about twice max_waits.
+ * Set the blockers of each wait. Appends blockers that are waiting to the list while iterating
+ * over it, up to about twice max_waits.
  */
 static void
 follow_waits(WaitList *list, int max_waits)

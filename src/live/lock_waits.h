@@ -10,7 +10,7 @@
 
 /*
  * Set *waits to a palloc'd array of waits, ordered by pid, and return their number. The array has
- * the waits of client sessions, limited to those max_waits that began first, and the waits of
+ * the waits of client sessions, limited to the max_waits that began first, and the waits of
  * their blockers, so that callers can follow chains.
  *
  * For each wait, takes ProcArrayLock and all partition locks of the lock table in shared mode two

@@ -38,8 +38,8 @@
 
 /*
  * When the transaction of a dummy PGPROC was prepared. The sampler is the only writer: it clears
- * xid, writes prepared_at, then sets xid. A reader takes prepared_at only if it finds its xid
- * both before and after.
+ * xid, writes prepared_at, then sets xid. A reader uses prepared_at only if xid is that of the
+ * transaction both before and after it reads prepared_at.
  */
 typedef struct PreparedTime
 {
@@ -51,10 +51,10 @@ static PreparedTime *prepared_times;	/* max_prepared_xacts entries in shared mem
 										 * unused so that the area is not empty */
 
 /*
- * By dummy PGPROC, the transaction whose time was already read from its state file, so that the
- * sampler reads each file once. NULL in all processes but the sampler.
+ * By dummy PGPROC, the transaction whose state file the sampler has read, so that it reads each
+ * file only once. NULL in all other processes.
  */
-static TransactionId *settled;
+static TransactionId *file_read_for;
 
 Size
 cpm_prepared_xacts_size(void)
@@ -149,7 +149,7 @@ read_state_file(TransactionId xid)
 	return (bytes_read == sizeof(header) && header.xid == xid) ? header.prepared_at : 0;
 }
 
-/* Copy each prepared transaction to the index of its dummy PGPROC; other entries stay zero. */
+/* Copy each prepared transaction to the list at the index of its dummy PGPROC. */
 static void
 copy_prepared_procs(CpmPrepared *list)
 {
@@ -169,16 +169,16 @@ copy_prepared_procs(CpmPrepared *list)
 
 /* Return the time that the sampler recorded for the transaction; 0 if it has recorded none. */
 static TimestampTz
-recorded_time(int dummy, TransactionId xid)
+recorded_time(int index, TransactionId xid)
 {
 	TimestampTz since;
 
-	if (pg_atomic_read_u32(&prepared_times[dummy].xid) != xid)
+	if (pg_atomic_read_u32(&prepared_times[index].xid) != xid)
 		return 0;
 	pg_read_barrier();
-	since = (TimestampTz) pg_atomic_read_u64(&prepared_times[dummy].prepared_at);
+	since = (TimestampTz) pg_atomic_read_u64(&prepared_times[index].prepared_at);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&prepared_times[dummy].xid) == xid ? since : 0;
+	return pg_atomic_read_u32(&prepared_times[index].xid) == xid ? since : 0;
 }
 
 /*
@@ -186,32 +186,32 @@ recorded_time(int dummy, TransactionId xid)
  * time of another transaction. Sampler only.
  */
 static void
-record_time(int dummy, TransactionId xid, TimestampTz since)
+record_time(int index, TransactionId xid, TimestampTz since)
 {
-	pg_atomic_write_u32(&prepared_times[dummy].xid, InvalidTransactionId);
+	pg_atomic_write_u32(&prepared_times[index].xid, InvalidTransactionId);
 	pg_write_barrier();
-	pg_atomic_write_u64(&prepared_times[dummy].prepared_at, (uint64) since);
+	pg_atomic_write_u64(&prepared_times[index].prepared_at, (uint64) since);
 	pg_write_barrier();
-	pg_atomic_write_u32(&prepared_times[dummy].xid, xid);
+	pg_atomic_write_u32(&prepared_times[index].xid, xid);
 }
 
 /* Return when the transaction was prepared, and record it for other workers. Sampler only. */
 static TimestampTz
-find_and_record_time(int dummy, TransactionId xid)
+find_and_record_time(int index, TransactionId xid)
 {
-	TimestampTz since = recorded_time(dummy, xid);
-	TimestampTz file_time = settled[dummy] != xid ? read_state_file(xid) : 0;
+	TimestampTz since = recorded_time(index, xid);
+	TimestampTz file_time = file_read_for[index] != xid ? read_state_file(xid) : 0;
 
 	if (file_time != 0)
 	{
-		settled[dummy] = xid;
+		file_read_for[index] = xid;
 		since = file_time;
-		record_time(dummy, xid, since);
+		record_time(index, xid, since);
 	}
 	else if (since == 0)
 	{
 		since = GetCurrentTimestamp();
-		record_time(dummy, xid, since);
+		record_time(index, xid, since);
 	}
 	return since;
 }
@@ -221,9 +221,9 @@ find_and_record_time(int dummy, TransactionId xid)
  * has not recorded it yet and it has no state file, return the present time.
  */
 static TimestampTz
-find_time(int dummy, TransactionId xid)
+find_time(int index, TransactionId xid)
 {
-	TimestampTz since = recorded_time(dummy, xid);
+	TimestampTz since = recorded_time(index, xid);
 
 	if (since == 0)
 		since = read_state_file(xid);
@@ -240,7 +240,7 @@ list_in_worker(CpmPrepared *list)
 	{
 		if (!TransactionIdIsValid(list[i].xid))
 			continue;
-		list[i].prepared_at = settled != NULL ? find_and_record_time(i, list[i].xid) :
+		list[i].prepared_at = file_read_for != NULL ? find_and_record_time(i, list[i].xid) :
 			find_time(i, list[i].xid);
 		list[count++] = list[i];
 	}
@@ -267,8 +267,8 @@ void
 cpm_prepared_xacts_begin_writing(void)
 {
 	if (max_prepared_xacts > 0)
-		settled = MemoryContextAllocZero(TopMemoryContext,
-										 max_prepared_xacts * sizeof(TransactionId));
+		file_read_for = MemoryContextAllocZero(TopMemoryContext,
+											   max_prepared_xacts * sizeof(TransactionId));
 }
 
 int

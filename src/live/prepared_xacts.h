@@ -13,10 +13,10 @@ extern Size cpm_prepared_xacts_size(void);
 extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 
 /*
- * Set *list to a palloc'd array of all prepared transactions, and return their number. Sessions
- * get exact times and gids. Processes without a database get no gids, and the time of preparation
- * from the state file or, if there is none yet, the time at which the sampler found the
- * transaction.
+ * Set *list to a palloc'd array of all prepared transactions, and return their number. For
+ * sessions, gids and times are exact. For processes without a database, gids are empty, and each
+ * time is that in the state file or, if there is no such file yet, the time at which the sampler
+ * first found the transaction.
  *
  * Returns 0 and sets *list to NULL while max_prepared_transactions is 0. Otherwise a session
  * briefly takes TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state
@@ -25,14 +25,14 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
 /*
- * Set the database and the owner of the prepared transaction that holds a lock, as returned by
- * GetBlockerStatusData() with pid 0; returns false if there is none any more. Takes no lock.
+ * Set the database and the owner of the prepared transaction that holds a lock, for which
+ * GetBlockerStatusData() returns pid 0. Returns false if the transaction has ended. Takes no lock.
  */
 extern bool cpm_prepared_xact_of_lock(const LockInstanceData *lock, Oid *database, Oid *owner);
 
 /*
- * Make the calling process the one that records when transactions were prepared. The sampler
- * calls this at its start; no other process may.
+ * Claim the role of the process that records when transactions were prepared. The sampler calls
+ * this when it starts; no other process may.
  */
 extern void cpm_prepared_xacts_begin_writing(void);
 

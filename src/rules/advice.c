@@ -3,10 +3,10 @@
  * advice.c
  *		Recommends a pool's size and pooling mode.
  *
- * The recommended size is the 99th percentile of the sampled number of busy connections. It is
- * measured, because a model would have to predict that transactions arrive in bursts and wait for
- * each other. Estimates from models are reported for comparison: Little's law, the number of
- * processors, and the slots that all pools share.
+ * The recommended size is the 99th percentile of the number of busy connections in samples. A
+ * model was rejected, because it would have to predict how transactions arrive in bursts and wait
+ * for each other. The reasons compare the size with Little's law, the number of processors, and
+ * the slots that all pools share.
  *
  * Transaction mode is recommended if no session of the pool used a feature whose effect outlives
  * a transaction. A single use proves that the pool needs session mode; the absence of uses is
@@ -94,19 +94,19 @@ evaluate_features(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 	if (advice->features != 0)
 	{
 		advice->mode = CPM_MODE_SESSION;
-		append_reason(advice, "transaction mode would break what its sessions used: %s",
+		append_reason(advice, "transaction mode would break features that its sessions used: %s",
 					  used_features);
 	}
 	else if (is_enough_evidence(evidence))
 	{
 		advice->mode = CPM_MODE_TRANSACTION;
-		append_reason(advice, "nothing that transaction mode breaks was used in "
+		append_reason(advice, "its sessions used no feature that transaction mode breaks, in "
 					  UINT64_FORMAT " transactions",
 					  transactions_of(evidence));
 	}
 }
 
-/* By Little's law, busy connections = transactions per second * mean duration. */
+/* Compare the samples with Little's law: busy connections = transactions per second * duration. */
 static void
 append_littles_law(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
@@ -115,7 +115,7 @@ append_littles_law(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 	double		busy_ms = (double) evidence->pool->counts.of[CPM_BUSY_TIME_US] / 1000;
 
 	append_reason(advice, "%.1f transactions a second of %.1f ms each keep %.1f connections busy "
-				  "(Little's law); sampled were %.1f",
+				  "(Little's law); the mean of the samples is %.1f",
 				  transactions / seconds, busy_ms / transactions, busy_ms / 1000 / seconds,
 				  cpm_busy_mean(&evidence->busy));
 }
@@ -125,20 +125,20 @@ append_size(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 {
 	const CpmPool *pool = evidence->pool;
 
-	append_reason(advice, "%d connection%s sufficed for 99 %% of the time: busy were %u in the "
-				  "median, %u for 95 %%, %u for 99 %%, %u at most",
+	append_reason(advice, "%d connection%s sufficed for 99 %% of the time: the median of busy "
+				  "connections is %u, the 95th percentile %u, the 99th %u, the maximum %u",
 				  advice->size, advice->size == 1 ? "" : "s", advice->p50, advice->p95,
 				  advice->p99, pool->peak_busy);
 	if (advice->p99 >= pool->peak_connections && pool->peak_connections > 1)
-		append_reason(advice, "all its %u connections were busy at times: clients may have "
+		append_reason(advice, "at times all of its %u connections were busy: clients may have "
 					  "waited, and a larger pool may help",
 					  pool->peak_connections);
 	else if (pool->peak_connections > (uint32) advice->size)
-		append_reason(advice, "it had up to %u connections: %u more than that",
+		append_reason(advice, "it had up to %u connections: %u more than recommended",
 					  pool->peak_connections,
 					  pool->peak_connections - (uint32) advice->size);
 	if (pool->policy.limit[CPM_POOL_MAX] > 0 && pool->policy.limit[CPM_POOL_MAX] < advice->size)
-		append_reason(advice, "its pool_max of %d is less than that",
+		append_reason(advice, "its pool_max of %d is less than the recommended size",
 					  pool->policy.limit[CPM_POOL_MAX]);
 	if (advice->mode == CPM_MODE_SESSION)
 		append_reason(advice, "in session mode a pooler needs a connection for each connected "
@@ -153,9 +153,9 @@ append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 	int			wanted = evidence->recommended_total;
 
 	if (evidence->processors > 0 && advice->size > at_once)
-		append_reason(advice, "%d processors work on some %d statements at once (twice as many "
-					  "and one): beyond that, connections help only while they wait for locks, "
-					  "disks or their client",
+		append_reason(advice, "%d processors work on about %d statements at once (2 * processors "
+					  "+ 1): further connections help only while others wait for locks, disks "
+					  "or their clients",
 					  evidence->processors, at_once);
 	if (wanted > evidence->usable_slots)
 		append_reason(advice, "all pools together would need %d of %d usable slots: too many, "
@@ -170,7 +170,10 @@ append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 					  evidence->usable_slots);
 }
 
-/* Write the settings of a console to text, such as ": pool_mode session", without missing ones. */
+/*
+ * Format the settings of a console, for example as ": pool_mode session". Omits settings that the
+ * console did not report.
+ */
 static void
 format_settings(const CpmPoolerAnswer *answer, char *text, size_t size)
 {
@@ -221,7 +224,8 @@ append_pooler(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 		append_reason(advice, "pool_mode transaction would suffice there, and lets clients share "
 					  "connections");
 	if (advice->size > 0 && pool_size != CPM_POOLER_NULL && pool_size < advice->size)
-		append_reason(advice, "default_pool_size is " INT64_FORMAT " less than it needs",
+		append_reason(advice, "its default_pool_size is " INT64_FORMAT " less than the "
+					  "recommended size",
 					  (int64) advice->size - pool_size);
 }
 

@@ -10,7 +10,7 @@
 #include "base/pool.h"
 #include "base/pooler.h"
 
-/* The minimum for a recommendation, because a 99th percentile needs some hundreds of samples. */
+/* Recommend nothing below these numbers, because a 99th percentile needs hundreds of samples. */
 #define CPM_ADVICE_SAMPLES 300
 #define CPM_ADVICE_TRANSACTIONS 100
 
@@ -26,9 +26,9 @@ typedef struct CpmPoolEvidence
 	int			processors;		/* 0 if unknown */
 	int			usable_slots;
 	int			recommended_total;	/* sum of the sizes recommended for all pools; 0 if unknown */
-	int			pooled;			/* number of the pool's connections that come through a pooler */
-	const char *pooler;			/* name of the pooler that has most of these; NULL if none */
-	const CpmPoolerAnswer *answer;	/* of that pooler's console; NULL if none */
+	int			pooled;			/* number of the pool's connections that come through poolers */
+	const char *pooler;			/* name of the pooler with the most of them; NULL if none */
+	const CpmPoolerAnswer *answer;	/* last answer of its console; NULL if none */
 } CpmPoolEvidence;
 
 typedef enum CpmPoolMode

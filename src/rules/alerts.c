@@ -67,7 +67,7 @@ reset_level(CpmAlert *alert, int level)
 
 /*
  * Reset the levels whose threshold is off, or all levels if the metric is silent. Returns true if
- * the alert was raised and is no longer.
+ * the alert was raised before and is not raised afterwards.
  */
 static bool
 reset_disabled_levels(CpmAlert *alert, const CpmVerdict *verdict, bool is_silent)

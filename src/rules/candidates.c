@@ -17,7 +17,7 @@
 
 #include "rules/candidates.h"
 
-/* Batching helps if the round trip dominates: the statement is fast and handles about one row. */
+/* Batching helps if round trips dominate, that is, if calls are fast and handle about one row. */
 #define MAX_BATCHABLE_ROWS 1.5	/* mean rows per call */
 #define MAX_BATCHABLE_MS 10		/* mean time per call */
 
@@ -43,14 +43,14 @@ static const char *
 describe_ratio(double calls_per_transaction)
 {
 	if (isnan(calls_per_transaction))
-		return "how many transactions these were is not known";
+		return "the number of transactions is not known";
 	if (calls_per_transaction >= LOOP_CALLS)
 		return "in a loop within transactions";
 	if (calls_per_transaction > SINGLE_CALLS)
 		return "small loops within transactions, or a statement that is simply used more than "
 			"once";
-	return "on average each call on its own, as in a loop in autocommit or in many independent "
-		"requests";
+	return "about one call or fewer in each transaction, as in a loop in autocommit mode or in "
+		"many independent requests";
 }
 
 bool
@@ -92,23 +92,24 @@ is_often_written(const CpmStatement *statement)
 }
 
 /*
- * Return true if the calls must have read the same rows repeatedly. The number of returned rows
- * must be sufficient, too, because a statement that finds no rows (before the client inserts
- * them, or in empty tables) repeats nothing.
+ * Return true if the calls must have read the same rows repeatedly. Compares the number of
+ * returned rows, too, because calls that find no rows (before the client inserts them, or in empty
+ * tables) repeat nothing.
  */
 static bool
 is_repeated(const CpmStatement *statement)
 {
+	double		reads = (double) Min(statement->calls, statement->rows);
+
 	return statement->tuples > 0 && statement->writes >= 0 &&
-		(double) Min(statement->calls,
-					 statement->rows) >= MIN_READS_OF_EACH_ROW * statement->tuples;
+		reads >= MIN_READS_OF_EACH_ROW * statement->tuples;
 }
 
 static void
 describe_writes(char *text, size_t size, const CpmStatement *statement)
 {
 	if (statement->writes < 0)
-		snprintf(text, size, "how often its tables are written is not known");
+		snprintf(text, size, "the number of writes to its tables is not known");
 	else
 		snprintf(text, size, "rows written to its tables: " INT64_FORMAT, statement->writes);
 }
@@ -117,10 +118,10 @@ static void
 describe_repetition(char *text, size_t size, const CpmStatement *statement)
 {
 	if (!statement->has_parameters)
-		snprintf(text, size, "without parameters, so the same question every time");
+		snprintf(text, size, "no parameters, so every call asks the same question");
 	else
-		snprintf(text, size, "its tables have %.0f rows in all, so each was asked for %.0f times "
-				 "on average",
+		snprintf(text, size, "its tables have %.0f rows in all, so there were %.0f calls for each "
+				 "row",
 				 statement->tuples, (double) statement->calls / statement->tuples);
 }
 

@@ -151,7 +151,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_REJECTED_CONNECTIONS] = {
 		.name = "rejected_connections",
-		.help = "Connections refused for want of a slot in the last minute.",
+		.help = "Connections refused in the last minute because no slot was free.",
 		.hint = "Clients are being refused. See connpool_rejection_log for these clients and "
 		"connpool_clients for the holders of the slots; free idle ones with "
 		"pg_terminate_backend(pid) and lower the sizes of the pools before raising "
@@ -365,9 +365,9 @@ format_value(char *buffer, size_t size, double value)
 }
 
 /*
- * Write a space and the unit. Removes the plural's "s" for a value of 1 without a maximum, if the
- * unit is one of those before CPM_UNIT_PER_SECOND, which are countable nouns. Writes nothing for
- * seconds, because the names of these metrics contain the unit.
+ * Write a space and the unit, or nothing if the value is not a number or the unit is seconds,
+ * which the names of these metrics contain. A value of 1 without a maximum takes the singular,
+ * without the final "s", if the unit is a countable noun; these precede CPM_UNIT_PER_SECOND.
  */
 static void
 describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)
@@ -408,7 +408,7 @@ cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 	char		threshold[64];
 
 	if (!cpm_is_number(verdict->value))
-		strlcpy(value, isinf(verdict->value) ? "not in sight" : "unknown", sizeof(value));
+		strlcpy(value, isinf(verdict->value) ? "not foreseeable" : "unknown", sizeof(value));
 	else
 		format_value(value, sizeof(value), verdict->value);
 	if (!isnan(verdict->maximum))

@@ -4,21 +4,22 @@
  *		Decides when an incident begins and ends, and when to take a snapshot of it.
  *
  * An incident lasts while an alert is not OK, and for a minute after each connection that was
- * refused because no slot was free. If another incident would begin less than a minute after it
- * ended, it resumes instead. Times are monotonic, so setting the system clock has no effect.
+ * refused because no slot was free. If the next incident would begin less than a minute after an
+ * incident ended, the old incident resumes instead. Times are monotonic, so setting the system
+ * clock has no effect.
  *
- * A snapshot costs more than a sample. So while an incident gets worse, snapshots of its worst
- * moment take at most a hundredth of the time or, if they are expensive, one is taken every ten
- * seconds.
+ * A snapshot costs more than a sample. While an incident gets worse, a snapshot of its worst
+ * moment is therefore taken only after a pause of a hundred times the duration of the previous
+ * snapshot, but of at most ten seconds.
  */
 #include "postgres.h"
 
 #include "rules/incidents.h"
 
-#define COST_FACTOR 100
-#define MAX_PAUSE_US (10 * USECS_PER_SEC)
-#define MAX_POSITION 254		/* in CpmIncident.order: the version that wrote the file may have
-								 * had more metrics */
+#define PAUSE_PER_COST 100
+#define MAX_SNAPSHOT_PAUSE_US (10 * USECS_PER_SEC)
+#define MAX_POSITION 254		/* in CpmIncident.order; above CPM_METRICS, because a version with
+								 * more metrics may have written the file */
 
 void
 cpm_incident_state_init(CpmIncidentState *state)
@@ -68,7 +69,7 @@ void
 cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
 						   int64 cost_us)
 {
-	state->next_worst_us = now_us + Min(COST_FACTOR * cost_us, MAX_PAUSE_US);
+	state->next_worst_us = now_us + Min(PAUSE_PER_COST * cost_us, MAX_SNAPSHOT_PAUSE_US);
 	if (blocked < state->worst_blocked ||
 		(blocked == state->worst_blocked && busy < state->worst_busy))
 		return;
@@ -100,13 +101,13 @@ cpm_incident_metrics(const CpmIncident *incident, CpmMetricId *ids)
 void
 cpm_incident_add_change(CpmIncident *incident, const CpmIncidentChange *change)
 {
-	const int	kept = CPM_INCIDENT_CHANGES / 2;
+	const int	middle = CPM_INCIDENT_CHANGES / 2;
 
 	if (incident->changes == CPM_INCIDENT_CHANGES)
 	{
 		incident->changes--;
-		memmove(&incident->change[kept], &incident->change[kept + 1],
-				(incident->changes - kept) * sizeof(CpmIncidentChange));
+		memmove(&incident->change[middle], &incident->change[middle + 1],
+				(incident->changes - middle) * sizeof(CpmIncidentChange));
 	}
 	incident->change[incident->changes++] = *change;
 }

@@ -8,18 +8,19 @@
 
 #include "base/incident.h"
 
-#define CPM_INCIDENT_PAUSE_US USECS_PER_MINUTE	/* a shorter one does not end an incident */
+/* How long a refusal keeps an incident open, and how long an ended incident can resume. */
+#define CPM_INCIDENT_PAUSE_US USECS_PER_MINUTE
 
 typedef enum CpmIncidentStep
 {
 	CPM_INCIDENT_NONE,
 	CPM_INCIDENT_BEGINS,
-	CPM_INCIDENT_RESUMES,		/* the last one continues, because it has just ended */
+	CPM_INCIDENT_RESUMES,		/* the last incident, which has just ended, is in progress again */
 	CPM_INCIDENT_CONTINUES,
 	CPM_INCIDENT_ENDS
 } CpmIncidentStep;
 
-/* Set the state to that of a server that had no incident. */
+/* Initialize the state of a server that has had no incident. */
 extern void cpm_incident_state_init(CpmIncidentState *state);
 
 /*
@@ -30,25 +31,26 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 										 bool has_refusal, int64 now_us);
 
 /*
- * Return true if the sample is clearly worse than those of which the incident has snapshots: more
- * sessions are blocked, or equally many are blocked and the number of busy ones is more than a
- * tenth higher. Returns false until a pause after the last snapshot has passed. After each
- * snapshot, whatever its reason, the caller calls the second function with the time that it took.
+ * Return true if the incident is clearly worse than in all of its snapshots, and the pause after
+ * the last snapshot is over: more sessions are blocked, or as many are blocked and more than a
+ * tenth more are busy.
  */
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);
+
+/* Record a snapshot, which took cost_us. The caller calls this after every kind of snapshot. */
 extern void cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
 									   int64 now_us, int64 cost_us);
 
-/* Add a metric to those that left OK, unless it is among them. */
+/* Record that the metric's alert left OK; does nothing if that is recorded already. */
 extern void cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id);
 
-/* Set ids[] to the metrics that left OK, in that order, and return their number. */
+/* Set ids[] to the metrics whose alerts left OK, the first one first; returns their number. */
 extern int	cpm_incident_metrics(const CpmIncident *incident, CpmMetricId *ids);
 
 /*
- * Add a change of an alert to the timeline. If the timeline is full, drops an entry from the
- * middle, so that it keeps how the incident began and how it ended.
+ * Add a change of an alert to the timeline. If the timeline is full, drops an entry from its
+ * middle, so that the beginning and the end of the incident remain.
  */
 extern void cpm_incident_add_change(CpmIncident *incident, const CpmIncidentChange *change);
 

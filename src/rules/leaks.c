@@ -4,10 +4,11 @@
  *		Detects sessions that their applications seem to have forgotten.
  *
  * A session is a suspect if it has been idle in transaction, or if a statement in its transaction
- * has waited for the client, for longer than leak_age. To be idle outside a transaction does not
- * suffice, because pools keep idle sessions on purpose. Such a session becomes a suspect when its
- * pool (same database, role and application) opens another one, which the pool would not need if
- * it could still use the idle session.
+ * has waited for the client, for longer than leak_age. A session that is idle outside a
+ * transaction is no suspect by itself, because pools keep idle sessions on purpose. It is one if
+ * it has been idle for longer than leak_idle_age and its pool (same database, role and
+ * application) has opened another session meanwhile, which the pool would not need if it could
+ * still use the idle session.
  *
  * Two exceptions avoid false suspects. While a pool fills, it opens several sessions before it
  * uses any, so sessions opened shortly after this one became idle do not count. A session that
@@ -17,10 +18,12 @@
 
 #include "rules/leaks.h"
 
-#define FILLING_SHARE 20		/* a pool may be filling for 1/20 of leak_idle_age */
-
-/* No allowance below this leak_idle_age, because users set it that low to try the detection. */
-#define MIN_AGE_TO_FILL_US USECS_PER_MINUTE
+/*
+ * A pool may take a twentieth of leak_idle_age to fill. If leak_idle_age is below a minute, it may
+ * take no time, because users set leak_idle_age that low to try the detection.
+ */
+#define FILLING_DIVISOR 20
+#define MIN_IDLE_AGE_TO_FILL_US USECS_PER_MINUTE
 
 /* Order by pool, and within a pool the newest session first. */
 static int
@@ -46,13 +49,13 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return the time, after a session became idle, during which its pool may open others without
- * making it a suspect. In microseconds.
+ * Return for how many microseconds after a session became idle its pool may open other sessions
+ * without making it a suspect.
  */
 static int64
 filling_us(int64 leak_idle_us)
 {
-	return leak_idle_us >= MIN_AGE_TO_FILL_US ? leak_idle_us / FILLING_SHARE : 0;
+	return leak_idle_us >= MIN_IDLE_AGE_TO_FILL_US ? leak_idle_us / FILLING_DIVISOR : 0;
 }
 
 CpmLeakKind

@@ -104,13 +104,20 @@ cpm_count_blocked_waits(const CpmLockWait *waits, int count, CpmWaitsFor waits_f
 	int			before = -1;
 
 	for (int i = 0; i < count; i++)
-		blocked += is_blocked[i] = waits_for(&waits[i], arg);
+	{
+		is_blocked[i] = waits_for(&waits[i], arg);
+		blocked += is_blocked[i];
+	}
 	while (blocked != before)
 	{
 		before = blocked;
 		for (int i = 0; i < count; i++)
-			if (!is_blocked[i])
-				blocked += is_blocked[i] = waits_for_one_of(waits, count, &waits[i], is_blocked);
+		{
+			if (is_blocked[i])
+				continue;
+			is_blocked[i] = waits_for_one_of(waits, count, &waits[i], is_blocked);
+			blocked += is_blocked[i];
+		}
 	}
 	pfree(is_blocked);
 	return blocked;

@@ -16,14 +16,16 @@
  */
 extern void cpm_root_blockers(const CpmLockWait *waits, int count, int *heads);
 
-/* Return the index of the process's wait in an array ordered by pid; -1 if it does not wait. */
+/* Return the index of the process's wait in an array ordered by pid; -1 if there is none. */
 extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
 
-/* Return true if the wait is directly blocked by the subject that arg identifies. */
+/*
+ * Return true if the subject that arg identifies, for example a process, blocks the wait directly.
+ */
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 
 /*
- * Return the number of waits that the subject blocks, directly (as waits_for reports) or
+ * Return the number of waits that the subject blocks directly, which waits_for determines, or
  * indirectly. waits must be ordered by pid. Pure, except that it allocates memory.
  */
 extern int	cpm_count_blocked_waits(const CpmLockWait *waits, int count,

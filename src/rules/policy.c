@@ -11,7 +11,7 @@
 
 #include "rules/policy.h"
 
-/* Return true if the value exceeds the limit; a limit of 0 is none. */
+/* Return true if the value exceeds the limit; false if the limit is 0, which means no limit. */
 static bool
 is_over(int limit, int64 value)
 {
@@ -20,7 +20,7 @@ is_over(int limit, int64 value)
 
 /*
  * Return true if the session violates pool_max_lifetime; false if its state is unknown, because
- * then xact_start says nothing about when it was last idle.
+ * xact_start then does not show when the session was last idle.
  */
 static bool
 has_lived_too_long(int limit_ms, const CpmSession *session, TimestampTz now)
@@ -34,9 +34,9 @@ has_lived_too_long(int limit_ms, const CpmSession *session, TimestampTz now)
 }
 
 unsigned int
-cpm_session_violations(const CpmSlotSession *counted, const CpmSession *session, TimestampTz now)
+cpm_session_violations(const CpmSlotSession *slot, const CpmSession *session, TimestampTz now)
 {
-	const int  *limit = counted->policy.limit;
+	const int  *limit = slot->policy.limit;
 	unsigned int violations = 0;
 
 	if (session->state == CPM_STATE_IDLE &&
@@ -44,9 +44,9 @@ cpm_session_violations(const CpmSlotSession *counted, const CpmSession *session,
 		violations |= 1U << CPM_IDLE_TOO_LONG;
 	if (has_lived_too_long(limit[CPM_POOL_MAX_LIFETIME], session, now))
 		violations |= 1U << CPM_LIVED_TOO_LONG;
-	if (is_over(limit[CPM_POOL_MAX_USES], (int64) counted->counts.of[CPM_TRANSACTIONS]))
+	if (is_over(limit[CPM_POOL_MAX_USES], (int64) slot->counts.of[CPM_TRANSACTIONS]))
 		violations |= 1U << CPM_USED_TOO_OFTEN;
-	if (is_over(limit[CPM_POOL_CONNECTION_TIMEOUT], counted->setup_us / 1000))
+	if (is_over(limit[CPM_POOL_CONNECTION_TIMEOUT], slot->setup_us / 1000))
 		violations |= 1U << CPM_SLOW_TO_CONNECT;
 	return violations;
 }

@@ -30,7 +30,7 @@ extern const char *cpm_violation_name(CpmViolation violation);
  * CPM_UNDER_MIN, which concern all sessions of a role in a database. A value equal to its limit
  * is no violation. Pure.
  */
-extern unsigned int cpm_session_violations(const CpmSlotSession *counted,
+extern unsigned int cpm_session_violations(const CpmSlotSession *slot,
 										   const CpmSession *session, TimestampTz now);
 
 /*
