@@ -45,7 +45,7 @@ extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 
 /*
  * Return a pointer into shared memory to the entry with that ticket, or NULL if it has been reset
- * or overwritten. The ring must have entries. Another process may overwrite it at any time, so
+ * or overwritten, or if the ticket is CPM_NO_TICKET. The ring must have entries. Another process may overwrite it at any time, so
  * update only atomics in which a stray update is harmless.
  */
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
