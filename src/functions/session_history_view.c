@@ -408,11 +408,12 @@ add_segment(const char *bytes, uint32 used, void *arg)
 
 /* Sort the largest load first, and equal ones by their keys. */
 static int
-compare_loads(const void *a, const void *b)
+compare_loads(const void *a, const void *b, void *arg)
 {
 	const Load *first = *(const Load *const *) a;
 	const Load *second = *(const Load *const *) b;
 
+	(void) arg;
 	if (first->busy_us != second->busy_us)
 		return first->busy_us > second->busy_us ? -1 : 1;
 	return memcmp(&first->key, &second->key, sizeof(LoadKey));
@@ -453,14 +454,18 @@ emit_loads(LoadReading *load)
 	hash_seq_init(&status, load->loads);
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
+		CHECK_FOR_INTERRUPTS();
 		sorted[next++] = entry;
 		cpm_query_texts_request(load->reading.texts, entry->key.database, entry->key.role,
 								entry->key.queryid);
 	}
 	cpm_query_texts_read(load->reading.texts);
-	qsort(sorted, count, sizeof(Load *), compare_loads);
+	qsort_interruptible(sorted, count, sizeof(Load *), compare_loads, NULL);
 	for (int64 i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
 		emit_recorded_load(load, sorted[i]);
+	}
 }
 
 /*
