@@ -39,7 +39,6 @@ typedef struct Queue
 	int			first_pid;		/* of the process that has waited longest */
 	TimestampTz first_recorded_since;	/* of its wait, as is first_since */
 	TimestampTz first_since;
-	int			clients;		/* client sessions in the queue */
 
 	/* of the last lookup */
 	uint64		looked_up_at;	/* number of the update; 0: never */
@@ -149,7 +148,6 @@ begin_queue(const CpmProcWait *first)
 	queue->first_pid = first->pid;
 	queue->first_recorded_since = first->recorded_since;
 	queue->first_since = first->since;
-	queue->clients = 0;
 	queue->is_scheduled = false;
 }
 
@@ -163,7 +161,6 @@ form_queues(void)
 		if (i == 0 || waits[i].proc.lock != waits[i - 1].proc.lock)
 			begin_queue(&waits[i].proc);
 		waits[i].queue = queue_count - 1;
-		queues[queue_count - 1].clients += waits[i].proc.is_client;
 	}
 	qsort(waits, wait_count, sizeof(Wait), compare_by_leader);
 }
@@ -385,17 +382,6 @@ cpm_lock_root(const CpmSession *session)
 }
 
 int
-cpm_lock_root_blocks(int root_pid)
-{
-	int			blocked = 0;
-
-	for (int i = 0; i < queue_count; i++)
-		if (queues[i].root_pid == root_pid)
-			blocked += queues[i].clients;
-	return blocked;
-}
-
-int
 cpm_lock_roots_waits(void)
 {
 	return wait_count;
@@ -405,6 +391,12 @@ const CpmProcWait *
 cpm_lock_roots_wait(int index)
 {
 	return &waits[index].proc;
+}
+
+int
+cpm_lock_roots_root(int index)
+{
+	return queues[waits[index].queue].root_pid;
 }
 
 /* Return true if the chain of a queue has no head although its blockers are known: a deadlock. */

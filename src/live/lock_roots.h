@@ -43,12 +43,13 @@ extern void cpm_lock_roots_update(int64 min_age_us);
  */
 extern int	cpm_lock_root(const CpmSession *session);
 
-/* Return the number of client sessions whose root blocker has that pid. Takes no lock. */
-extern int	cpm_lock_root_blocks(int root_pid);
-
-/* Return the number of waits, and a wait by its index, until the next update. */
+/*
+ * Return the number of waits and, by its index, a wait and the pid of its root blocker as above.
+ * They are valid until the next update.
+ */
 extern int	cpm_lock_roots_waits(void);
 extern const CpmProcWait *cpm_lock_roots_wait(int index);
+extern int	cpm_lock_roots_root(int index);
 
 /*
  * Set the root blocker of a wait and the lock that it waits for. In a deadlock, whose processes
