@@ -472,7 +472,10 @@ CREATE FUNCTION connpool_incident_sessions(
     OUT query text,
     OUT root_blocker integer,
     OUT blocks integer,
-    OUT sessions integer
+    OUT sessions integer,
+    OUT opened_10s integer,
+    OUT opened_1min integer,
+    OUT opened_10min integer
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_incident_sessions_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1000;
@@ -1274,6 +1277,62 @@ LANGUAGE C STRICT STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION _connpool_processors() IS
     'the number of processors of the machine that are online';
 
+CREATE FUNCTION _connpool_application(application_name text) RETURNS text
+AS 'MODULE_PATHNAME', 'connpool_application_1_0'
+LANGUAGE C STRICT STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION _connpool_application(text) IS
+    'the application of the pool to which sessions with that application_name belong, by '
+    'application_grouping';
+
+CREATE FUNCTION _connpool_runbook(entry text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE entry
+    WHEN 'cpu_load' THEN
+        'More sessions compute than the machine has processors, or one statement computes for '
+        'long. See the statements of class cpu in connpool_load(): add the index that the '
+        'largest one lacks, or make its pool smaller.'
+    WHEN 'lock_load' THEN
+        'Sessions wait for locks. See "Who blocked whom", and connpool_blocked_queries while it '
+        'lasts: end the session at the head of the queue, and run DDL with lock_timeout.'
+    WHEN 'lwlock_load' THEN
+        'Sessions wait for each other inside PostgreSQL. See wait_event in connpool_load(): '
+        'WALWrite means that the disk of the WAL is slow or that transactions are too small; '
+        'for most others, let fewer sessions of the busiest pool run at once.'
+    WHEN 'io_load' THEN
+        'Sessions wait for the disk. See wait_event and the statements of class io in '
+        'connpool_load(): if they read more than before, look for a lost index or a changed '
+        'plan; if not, examine the disk.'
+    WHEN 'client_load' THEN
+        'Statements wait for their clients, which read their results or send data slowly. See '
+        'the pools of class client in connpool_load(), and the network and processors of their '
+        'machines.'
+    WHEN 'ipc_load' THEN
+        'Sessions wait for other processes of the server. See wait_event in connpool_load(): '
+        'SyncRep means that a synchronous standby is slow or away; BufferIO, a slow disk.'
+    WHEN 'timeout_load' THEN
+        'Sessions sleep inside statements. See the statements of class timeout in '
+        'connpool_load(): an application calls pg_sleep(), or a setting delays them.'
+    WHEN 'other_load' THEN
+        'Sessions wait for something that PostgreSQL does not classify. See wait_event in '
+        'connpool_load(); extensions name their own.'
+    WHEN 'idle_in_transaction_load' THEN
+        'Applications keep transactions open while they do other work. See the pools of class '
+        'idle_in_transaction in connpool_load(), and set idle_in_transaction_session_timeout '
+        'for their roles.'
+    WHEN 'deadlocks' THEN
+        'Transactions took the same locks in different orders. See detail in '
+        'connpool_deadlocks: change the statements so that all take them in one order, for '
+        'instance ordered by key, and let the application retry SQLSTATE 40P01.'
+    WHEN 'new_connections' THEN
+        'Many connections of one pool opened shortly before. If none is older, its application '
+        'or its pooler restarted; if there are old ones too, a second set of instances runs. '
+        'See connpool_clients and the log of the deployment: limit the pool of each instance, '
+        'or let a pooler limit them together.'
+END;
+COMMENT ON FUNCTION _connpool_runbook(text) IS
+    'what to look at after a finding that no alert announces, in short; the runbook in '
+    'doc/incident.md has an entry of that name';
+
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<`\[\\*])', '\\\1', 'g');
@@ -1363,11 +1422,12 @@ CREATE FUNCTION _connpool_is_recorded(since timestamptz, until timestamptz) RETU
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT current_setting('connpool_monitor.session_history_size') <> '0'
+       AND (SELECT i.session_history_since < until FROM connpool_info() i)
        AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
 END;
 COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
-    'false if the session history is off or the server was not sampled in that time, so that a '
-    'load of zero means "unknown"';
+    'true if the server was sampled in that time and the session history reaches back to it; '
+    'otherwise a load of zero means "unknown"';
 
 CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1394,18 +1454,19 @@ CREATE FUNCTION _connpool_snapshot_pools(
     OUT active bigint,
     OUT idle_in_transaction bigint,
     OUT idle bigint,
-    OUT blocked bigint
+    OUT blocked bigint,
+    OUT opened_10min bigint
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT s.database, s.role, s.application_name, sum(coalesce(s.sessions, 1)),
-           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state = 'active'),
-           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state LIKE 'idle in transaction%'),
-           sum(coalesce(s.sessions, 1)) FILTER (WHERE s.state = 'idle'),
-           count(*) FILTER (WHERE s.root_blocker IS NOT NULL)
+    SELECT s.database, s.role, _connpool_application(s.application_name), sum(s.sessions),
+           sum(s.sessions) FILTER (WHERE s.state = 'active'),
+           sum(s.sessions) FILTER (WHERE s.state LIKE 'idle in transaction%'),
+           sum(s.sessions) FILTER (WHERE s.state = 'idle'),
+           count(*) FILTER (WHERE s.root_blocker IS NOT NULL), sum(s.opened_10min)
     FROM connpool_incident_sessions s
     WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
-    GROUP BY s.database, s.role, s.application_name
+    GROUP BY 1, 2, 3
     ORDER BY 4 DESC, 1, 2, 3;
 END;
 COMMENT ON FUNCTION _connpool_snapshot_pools(bigint, integer) IS
@@ -1482,7 +1543,8 @@ BEGIN ATOMIC
                   CASE WHEN sum(d.victims) = 1 THEN '' ELSE 's' END,
                   string_agg(pg_catalog.format('%s (%s)', d.pool, d.victims), ', '
                              ORDER BY d.victims DESC, d.pool))
-    FROM (SELECT _connpool_pool(l.application_name, l.role, l.database) AS pool,
+    FROM (SELECT _connpool_pool(_connpool_application(l.application_name), l.role, l.database)
+                     AS pool,
                  count(*) AS victims
           FROM connpool_deadlocks l WHERE l.at BETWEEN since AND until GROUP BY 1) d
     HAVING sum(d.victims) > 0;
@@ -1499,31 +1561,87 @@ BEGIN ATOMIC
         SELECT d.wait_class, sum(d.avg_sessions) AS sessions
         FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
     ), pool AS (
+        -- the class is NULL if the caller may not see it; then the query is a placeholder
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
                (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
-                    FILTER (WHERE d.query IS NOT NULL))[1] AS query
-        FROM during d JOIN class c USING (wait_class)
+                    FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query
+        FROM during d JOIN class c ON d.wait_class IS NOT DISTINCT FROM c.wait_class
         GROUP BY d.database, d.role, d.application_name ORDER BY 4 DESC LIMIT 1
+    ), event AS (
+        SELECT d.wait_event
+        FROM during d JOIN class c USING (wait_class)
+             JOIN pool p ON ROW (d.database, d.role, d.application_name)
+                            IS NOT DISTINCT FROM ROW (p.database, p.role, p.application_name)
+        WHERE d.wait_event IS NOT NULL
+        GROUP BY d.wait_event ORDER BY sum(d.avg_sessions) DESC LIMIT 1
     )
     SELECT pg_catalog.format(
                   '- On average %s sessions were busy; in the ten minutes before, %s. %s of them '
-                  'were in class %s%s. Most of these were of %s (%s).%s',
+                  '%s%s. Most of these were of %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
                              FROM _connpool_load(since - interval '10 minutes', since) b)
                        ELSE 'an unknown number' END,
-                  round(c.sessions::numeric, 1), c.wait_class,
+                  round(c.sessions::numeric, 1),
+                  coalesce('were in class ' || c.wait_class,
+                           'did what your role may not see'),
                   CASE WHEN c.wait_class = 'cpu' AND c.sessions > _connpool_processors()
                        THEN pg_catalog.format(': **more than the %s processors**',
                                               _connpool_processors()) END,
                   _connpool_pool(p.application_name, p.role, p.database),
                   round(p.sessions::numeric, 1),
+                  (SELECT ', most often ' || e.wait_event FROM event e),
                   ' Their statement with the largest share: ' || _connpool_statement(p.query))
     FROM class c, pool p;
 END;
 COMMENT ON FUNCTION _connpool_finding_load(timestamptz, timestamptz) IS
     'a line on the busy sessions, their most frequent wait class and the pool that has most of it';
+
+CREATE FUNCTION _connpool_raised_load(
+    since timestamptz, until timestamptz, OUT wait_class text, OUT sessions double precision)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT during.wait_class, during.sessions
+    FROM (SELECT l.wait_class, sum(l.avg_sessions) AS sessions
+          FROM _connpool_load(since, until) l GROUP BY l.wait_class) during
+         LEFT JOIN (SELECT l.wait_class, sum(l.avg_sessions) AS sessions
+                    FROM _connpool_load(since - interval '10 minutes', since) l
+                    GROUP BY l.wait_class) before USING (wait_class)
+    WHERE during.wait_class IS NOT NULL
+      AND during.sessions >= 2 AND during.sessions >= 2 * coalesce(before.sessions, 0);
+END;
+COMMENT ON FUNCTION _connpool_raised_load(timestamptz, timestamptz) IS
+    'the wait classes with a load of at least two sessions that is at least twice the load of the '
+    'ten minutes before, as far as that is known';
+
+CREATE FUNCTION _connpool_finding_opened(since timestamptz, until timestamptz)
+RETURNS SETOF text
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT pg_catalog.format('- **%s of the %s connections of %s at %s had opened in the last '
+                             '%s.**',
+                             n.opened, n.connections,
+                             _connpool_pool(n.application, n.role, n.database),
+                             to_char(n.at, 'HH24:MI:SS'), n.span)
+    FROM (SELECT DISTINCT ON (p.database, p.role, p.application) p.*, w.*
+          FROM (SELECT s.at, s.database, s.role,
+                       _connpool_application(s.application_name) AS application,
+                       sum(s.sessions) AS connections, sum(s.opened_10s) AS opened_10s,
+                       sum(s.opened_1min) AS opened_1min, sum(s.opened_10min) AS opened_10min
+                FROM connpool_incident_sessions s
+                WHERE s.at BETWEEN since AND until AND s.role IS NOT NULL
+                GROUP BY s.incident_id, s.snapshot, 1, 2, 3, 4) p,
+               LATERAL (VALUES (p.opened_10s, '10 seconds', 1), (p.opened_1min, 'minute', 2),
+                               (p.opened_10min, 'ten minutes', 3)) w (opened, span, rank)
+          WHERE w.opened >= 5 AND w.opened >= p.connections / 3.0
+          ORDER BY p.database, p.role, p.application, w.rank, w.opened DESC, p.at) n
+    ORDER BY n.rank, n.opened DESC, n.at LIMIT 3;
+END;
+COMMENT ON FUNCTION _connpool_finding_opened(timestamptz, timestamptz) IS
+    'a line for each of three pools that had at least five new connections, and at least a third '
+    'of all its connections, in a snapshot of that time; the pools that opened them fastest first';
 
 CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
@@ -1547,7 +1665,7 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT pg_catalog.format(
                '- Connections: up to %s; in the ten minutes before, %s on average. '
-               'New connections a second: up to %s; before, %s on average.',
+               'New connections a second: up to %s; before, %s on average.%s',
                coalesce(_connpool_history_text('total_connections', true, since, until),
                         'an unknown number'),
                coalesce(_connpool_history_text('total_connections', false,
@@ -1557,17 +1675,26 @@ BEGIN ATOMIC
                         'an unknown number'),
                coalesce(_connpool_history_text('connections_per_second', false,
                                                since - interval '10 minutes', since),
-                        'an unknown number'));
+                        'an unknown number'),
+               -- absent without PgBouncer
+               ' Clients that waited in PgBouncer: up to '
+               || nullif(_connpool_history_text('pool_waiting_clients', true, since, until), '0.0')
+               || '; before, '
+               || coalesce(_connpool_history_text('pool_waiting_clients', false,
+                                                  since - interval '10 minutes', since)
+                           || ' on average', 'an unknown number') || '.');
 END;
 COMMENT ON FUNCTION _connpool_finding_connections(timestamptz, timestamptz) IS
-    'a line on the number of connections and the rate of new ones';
+    'a line on the number of connections, the rate of new ones and the clients that waited in '
+    'PgBouncer';
 
 CREATE FUNCTION _connpool_blocking_tree(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     WITH waits AS MATERIALIZED (
-        SELECT l.*, _connpool_root(l.root_pid, l.root_application_name, l.root_role,
-                                   l.root_database, NULL) AS root
+        SELECT l.*, _connpool_application(l.application_name) AS application,
+               _connpool_root(l.root_pid, l.root_application_name, l.root_role,
+                              l.root_database, NULL) AS root
         FROM connpool_lock_log l
         WHERE l.started_at <= until AND l.started_at + l.waited >= since
     ), roots AS (
@@ -1581,7 +1708,7 @@ BEGIN ATOMIC
         SELECT w.root, min(w.started_at) AS first,
                pg_catalog.format(
                    '  - %s of %s waited for %s%s, up to %s: %s', count(DISTINCT w.pid),
-                   _connpool_pool(w.application_name, w.role, w.database), w.lock_mode,
+                   _connpool_pool(w.application, w.role, w.database), w.lock_mode,
                    coalesce(' on ' || _connpool_escape(w.relation),
                             pg_catalog.format(' (%s)', w.lock_type)),
                    date_trunc('milliseconds', max(w.waited)),
@@ -1592,8 +1719,7 @@ BEGIN ATOMIC
                           FROM pg_catalog.unnest(pg_catalog.array_agg(w.outcome)) u (outcome)
                           GROUP BY u.outcome) o)) AS line
         FROM waits w
-        GROUP BY w.root, w.database, w.role, w.application_name, w.lock_type, w.lock_mode,
-                 w.relation
+        GROUP BY w.root, w.database, w.role, w.application, w.lock_type, w.lock_mode, w.relation
     )
     SELECT tree.line
     FROM (SELECT r.rank, 0 AS level, r.first, r.line FROM roots r WHERE r.rank <= 10
@@ -1624,6 +1750,7 @@ BEGIN ATOMIC
     FROM (SELECT * FROM _connpool_finding_locks(since, until)
           UNION ALL SELECT * FROM _connpool_finding_refusals(since, until, incident)
           UNION ALL SELECT * FROM _connpool_finding_deadlocks(since, until)
+          UNION ALL SELECT * FROM _connpool_finding_opened(since, until)
           UNION ALL SELECT * FROM _connpool_finding_load(since, until)
           UNION ALL SELECT * FROM _connpool_finding_connections(since, until)) f (line);
 END;
@@ -1652,14 +1779,19 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Connections at the worst moment',
         (SELECT pg_catalog.format(
-                       'At %s. "Busy before" is the average number of busy sessions in the ten '
-                       'minutes before the incident; the number of idle ones then is unknown.',
+                       'At %s. "Opened 10min" of the connections had opened within the ten '
+                       'minutes before, so at least the others existed then. "Busy before" is the '
+                       'average number of busy sessions in the ten minutes before the incident. '
+                       'An empty cell is unknown.',
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
         _connpool_table(pg_catalog.json_agg(t)),
         'The snapshots of this incident are not kept any more.')
-    FROM (SELECT p.*,
-                 CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+    FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
+                 p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
+                 -- without names the sessions belong to no pool, or to several
+                 CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
+                       AND _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(b.busy, 0) END AS busy_before
           FROM _connpool_snapshot_pools(
                    incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
@@ -1700,10 +1832,13 @@ BEGIN ATOMIC
     FROM (SELECT wait_class AS class,
                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(before.sessions, 0) END AS ten_minutes_before,
-                 coalesce(during.sessions, 0) AS in_this_time
-          FROM (SELECT l.wait_class, round(sum(l.avg_sessions)::numeric, 2) AS sessions
+                 CASE WHEN _connpool_is_recorded(since, until)
+                      THEN coalesce(during.sessions, 0) END AS in_this_time
+          FROM (SELECT coalesce(l.wait_class, 'not visible to your role') AS wait_class,
+                       round(sum(l.avg_sessions)::numeric, 2) AS sessions
                 FROM _connpool_load(since, until) l GROUP BY l.wait_class) during
-               FULL JOIN (SELECT l.wait_class, round(sum(l.avg_sessions)::numeric, 2) AS sessions
+               FULL JOIN (SELECT coalesce(l.wait_class, 'not visible to your role') AS wait_class,
+                                 round(sum(l.avg_sessions)::numeric, 2) AS sessions
                           FROM _connpool_load(since - interval '10 minutes', since) l
                           GROUP BY l.wait_class) before
                     USING (wait_class)
@@ -1793,17 +1928,28 @@ CREATE FUNCTION _connpool_hints(since timestamptz, until timestamptz) RETURNS te
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('What to look at next', NULL,
-        string_agg(pg_catalog.format('- **%s**: %s', m.metric_name, _connpool_hint(m.metric_name)),
-                   E'\n' ORDER BY m.first),
-        'No alert began in this time.')
-    FROM (SELECT a.metric_name, min(a.seq) AS first
+        string_agg(pg_catalog.format('- **%s**: %s', h.entry, h.hint), E'\n'
+                   ORDER BY h.kind, h.rank),
+        'No alert began in this time, no load rose, and no deadlock occurred.')
+    FROM (SELECT 1 AS kind, min(a.seq)::double precision AS rank, a.metric_name AS entry,
+                 _connpool_hint(a.metric_name) AS hint
           FROM connpool_alert_log a
           WHERE a.at >= since AND a.at <= until AND a.to_status <> 'OK'
-          GROUP BY a.metric_name) m;
+          GROUP BY a.metric_name
+          UNION ALL
+          SELECT 2, -l.sessions, l.wait_class || '_load',
+                 _connpool_runbook(l.wait_class || '_load')
+          FROM _connpool_raised_load(since, until) l
+          UNION ALL
+          SELECT 3, 0, 'deadlocks', _connpool_runbook('deadlocks')
+          WHERE EXISTS (SELECT FROM connpool_deadlocks d WHERE d.at BETWEEN since AND until)
+          UNION ALL
+          SELECT 4, 0, 'new_connections', _connpool_runbook('new_connections')
+          WHERE EXISTS (SELECT FROM _connpool_finding_opened(since, until))) h;
 END;
 COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
     'the section of a report with the hint of each metric that left OK, as its warning in the log '
-    'has it';
+    'has it, and of each load that rose, of deadlocks and of new connections';
 
 CREATE FUNCTION _connpool_sections(since timestamptz, until timestamptz, incident bigint)
 RETURNS text
@@ -1900,7 +2046,8 @@ REVOKE ALL ON FUNCTION
     connpool_load_history(timestamptz, timestamptz, interval),
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
-    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
+    _connpool_hint(text), _connpool_processors(), _connpool_application(text),
+    _connpool_runbook(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
@@ -1909,6 +2056,8 @@ REVOKE ALL ON FUNCTION
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
     _connpool_finding_deadlocks(timestamptz, timestamptz),
     _connpool_finding_load(timestamptz, timestamptz),
+    _connpool_raised_load(timestamptz, timestamptz),
+    _connpool_finding_opened(timestamptz, timestamptz),
     _connpool_finding_connections(timestamptz, timestamptz),
     _connpool_blocking_tree(timestamptz, timestamptz),
     _connpool_history_text(text, boolean, timestamptz, timestamptz),
@@ -1930,7 +2079,8 @@ GRANT EXECUTE ON FUNCTION
     connpool_load_history(timestamptz, timestamptz, interval),
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
-    _connpool_hint(text), _connpool_processors(), _connpool_escape(text),
+    _connpool_hint(text), _connpool_processors(), _connpool_application(text),
+    _connpool_runbook(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
@@ -1939,6 +2089,8 @@ GRANT EXECUTE ON FUNCTION
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
     _connpool_finding_deadlocks(timestamptz, timestamptz),
     _connpool_finding_load(timestamptz, timestamptz),
+    _connpool_raised_load(timestamptz, timestamptz),
+    _connpool_finding_opened(timestamptz, timestamptz),
     _connpool_finding_connections(timestamptz, timestamptz),
     _connpool_blocking_tree(timestamptz, timestamptz),
     _connpool_history_text(text, boolean, timestamptz, timestamptz),

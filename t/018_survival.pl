@@ -2,13 +2,14 @@
 # Counters, history and alerts are complete after a regular stop and restart, and complete up to
 # the last save after a crash. No damaged file keeps the server from starting. Needs servers that
 # stop and crash, and damaged files.
-# scripts/test: slow, 32 s
+# scripts/test: slow, 37 s
 use strict;
 use warnings FATAL => 'all';
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes ();
 use Connpool;
 
 my $settings = <<'CONF';
@@ -159,10 +160,22 @@ foreach my $how ('immediate', 'SIGKILL')
 	eval { $open->quit };
 }
 
-# --- a crash does not undo a reset
-sql($node, "ALTER SYSTEM SET connpool_monitor.save_interval = '1h'");
+# --- a crash does not undo a reset, even if the sampler takes no sample before it
+sql($node, <<'SQL');
+ALTER SYSTEM SET connpool_monitor.save_interval = '1h';
+ALTER SYSTEM SET connpool_monitor.sample_interval = '1min';
+SQL
 $node->reload;
+ok( wait_until(
+		sub {
+			my $samples = sql($node, 'SELECT samples FROM connpool_info()');
+			Time::HiRes::usleep(300_000);
+			return sql($node, 'SELECT samples FROM connpool_info()') == $samples;
+		}),
+	'the sampler waits for its next sample');
+isnt(alert_of($node, 'idle_in_transaction'), 'OK', 'an alert is raised before the reset');
 sql($node, 'SELECT connpool_reset()');
+is(alert_of($node, 'idle_in_transaction'), 'OK', 'a reset clears alerts at once');
 poll_ok(
 	$node,
 	'SELECT last_saved > stats_reset FROM connpool_info()',
@@ -174,11 +187,22 @@ is(sql($node, q{SELECT count(*) FROM connpool_pools WHERE application_name LIKE 
 is( sql($node,
 		q{SELECT count(*) FROM connpool_alert_log WHERE metric_name = 'idle_in_transaction'}),
 	'0',
-	'alerts from before a reset do not return after a crash');
-sql($node, "ALTER SYSTEM RESET connpool_monitor.save_interval");
-$node->reload;
+	'the alert log from before a reset does not return after a crash');
+is(alert_of($node, 'idle_in_transaction'),
+	'OK', 'alerts from before a reset do not return after a crash');
+sql($node, <<'SQL');
+ALTER SYSTEM RESET connpool_monitor.save_interval;
+ALTER SYSTEM RESET connpool_monitor.sample_interval;
+ALTER SYSTEM SET connpool_monitor.blocked_age = '50ms';
+SQL
+$node->restart;
 
 # --- files that the server cannot use
+my ($holder, $waiter) = map { session($node, $_) } 'holder', 'waiter';
+sql($holder, 'SELECT pg_advisory_lock(1)');
+$waiter->query_until(qr/started/, "\\echo started\nSELECT pg_advisory_lock(1);\n");
+poll_ok($node, 'SELECT count(*) > 0 FROM connpool_lock_log', 'a wait for a lock is logged');
+leave($_) foreach $holder, $waiter;
 make_history();
 $node->stop('fast');
 my $whole = slurp_file($file);
@@ -352,6 +376,10 @@ unusable(
 	});
 unusable('with an unknown reason of a refusal',
 	$strange, sub { write_file(sealed(changed('rejection log', 24, "\xff"))) });
+# the states of the waiter and of its root blocker, and the mode of the lock
+unusable("with an unknown number at $_ in a wait for a lock",
+	$strange, sub { write_file(sealed(changed('lock log', $_, "\xff"))) })
+  foreach 28, 116, 208;
 unusable('with records of another size',
 	$strange, sub { write_file(sealed($body =~ s/\.errors 24\n/.errors 32\n/r)) });
 unusable('with a run of zeros that is longer than its record',

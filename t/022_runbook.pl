@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Each metric has an entry in the runbook, doc/incident.md, and a member of pg_monitor can run
-# every query in it. Needs to read that file.
+# Each metric, and each finding for which a report has a hint, has an entry in the runbook,
+# doc/incident.md, and a member of pg_monitor can run every query in it. Needs to read that file.
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,10 +16,20 @@ my ($runbook) = slurp_file("$ENV{TESTDIR}/doc/incident.md") =~ /^## Runbook\n(.*
 BAIL_OUT('doc/incident.md has no runbook') unless $runbook;
 
 my @entries = $runbook =~ /^### (\w+)$/mg;
+my $metrics =
+  $node->safe_psql('postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()});
+my $loads = join ' ', map { "${_}_load" } qw(cpu lock lwlock io client ipc timeout other
+  idle_in_transaction);
 is( join(' ', @entries),
-	$node->safe_psql(
-		'postgres', q{SELECT string_agg(metric_name, ' ') FROM get_connection_stats()}),
-	'the runbook has an entry for each metric, in the order of get_connection_stats()');
+	"$metrics $loads deadlocks new_connections",
+	'the runbook has an entry for each metric, wait class and other finding of reports, in order');
+is( $node->safe_psql('postgres', <<~"SQL"),
+		SELECT count(*) FILTER (WHERE coalesce(_connpool_hint(entry), _connpool_runbook(entry))
+		                              IS NULL)
+		FROM unnest(string_to_array('@entries', ' ')) entry
+		SQL
+	'0',
+	'reports have a hint for each entry of the runbook');
 my @incomplete =
   grep { $_ !~ /^- Causes: .*^- Look: .*^- Do: /ms } $runbook =~ /^### \w+\n(.*?)(?=^###|\z)/msg;
 is(join('', @incomplete), '', 'every entry has causes, queries and a remedy');

@@ -2,7 +2,7 @@
 # If the disk is full, the server keeps running, the file of statistics stays as it was, the error
 # is logged once, and saving succeeds again when there is room. The test restarts itself in a
 # namespace in which the data directory is on a small file system. Needs unshare and mount.
-# scripts/test: slow, 8 s
+# scripts/test: slow, 11 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -31,6 +31,7 @@ use PostgreSQL::Test::Utils;
 use FindBin;
 use lib $FindBin::RealBin;
 use Connpool;
+use Time::HiRes ();
 
 $PostgreSQL::Test::Utils::tmp_check = $ENV{CONNPOOL_SMALL_DISK};
 
@@ -147,5 +148,29 @@ poll_ok(
 is(log_count($node, 'damaged', 0), 0, 'no segment of the session history is damaged');
 is(sql($node, 'SELECT id, snapshots > 0 FROM connpool_incidents'),
 	'1|t', 'an incident outlives a full disk');
+
+# the server crashes while the disk is full, in the middle of an incident
+my @open = map { session($node, "open $_") } 1 .. 8;
+$open[0]->query_safe('BEGIN');
+poll_ok(
+	$node,
+	'SELECT ended_at IS NULL AND peak_connections >= 9 FROM connpool_incidents LIMIT 1',
+	'an incident is in progress');
+my ($incident, $peak) = split /\n/, sql($node, <<~'SQL');
+	SELECT concat_ws('|', id, started_at, message, refused) || E'\n' || peak_connections
+	FROM connpool_incidents LIMIT 1
+	SQL
+my $since = Time::HiRes::time();
+ok(wait_until(sub { ((Time::HiRes::stat($incidents))[9] // 0) > $since }),
+	'the incident in progress is saved');
+fill_disk();
+$node->stop('immediate');
+unlink($filler);
+eval { $_->quit } foreach @open;
+$node->start;
+is(sql($node, 'SELECT id, started_at, message, refused FROM connpool_incidents LIMIT 1'),
+	$incident, 'a crash while the disk is full keeps the incident');
+is(sql($node, "SELECT peak_connections >= $peak, snapshots > 0 FROM connpool_incidents LIMIT 1"),
+	't|t', 'the incident kept its peak and its snapshots');
 $node->stop;
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # The log of waits for locks has each wait longer than blocked_age, its outcome and its root
 # blocker, and hides the details of other roles. The log of deadlocks has each deadlock. Needs
-# sessions that wait for each other, restarts and a standby.
+# sessions that wait for each other, restarts, a standby, and a compiler for the log's ring.
 # scripts/test: slow, 40 s
 use strict;
 use warnings FATAL => 'all';
@@ -13,6 +13,17 @@ use Test::More;
 use Connpool;
 use Http;
 use Wire;
+
+# --- the log's ring, without a server
+{
+	my $ring = compile_unit('ring', 'base/ring');
+	is(`$ring`, <<~'LINES', 'a ticket matches its own entry only, until a reset');
+		- - - - - - -
+		10 11 12 - - - -
+		- - 12 13 14 15 -
+		- - - - - - -
+		LINES
+}
 
 my $port = http_port();
 my $node = new_node('locks', <<"CONF", allows_streaming => 1);
@@ -80,8 +91,10 @@ is( sql($node, <<~'SQL'),
 	  . 'postgres|t|holder|idle in transaction|UPDATE t SET v = v + $1 WHERE i = $2',
 	'a wait that lasts is logged with both sides, their statements without literals');
 is( sql($node, <<~'SQL'),
-		SELECT queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'UPDATE t SET v = $1 %'),
-		       root_queryid = (SELECT queryid FROM pg_stat_statements WHERE query LIKE 'UPDATE t SET v = v%')
+		SELECT queryid = (SELECT queryid FROM pg_stat_statements
+		                  WHERE query LIKE 'UPDATE t SET v = $1 %'),
+		       root_queryid = (SELECT queryid FROM pg_stat_statements
+		                       WHERE query LIKE 'UPDATE t SET v = v%')
 		FROM connpool_lock_log
 		SQL
 	't|t', 'the queryids are those of pg_stat_statements');
@@ -467,7 +480,9 @@ is( sql($node,
 		  WHERE backend_type = 'connpool_monitor sampler'}),
 	't',
 	'the sampler is terminated');
-poll_ok($node, 'SELECT sampler_running FROM connpool_info()',
+poll_ok(
+	$node,
+	'SELECT sampler_running FROM connpool_info()',
 	'the postmaster restarts the sampler');
 wait_samples($node, 3);
 is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),

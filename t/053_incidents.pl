@@ -3,7 +3,7 @@
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
 # Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
 # minutes and thousands of rows.
-# scripts/test: slow, 25 s
+# scripts/test: slow, 32 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -264,6 +264,15 @@ is( sql($watcher, <<~"SQL"), "200|$pid|t|t",
 		FROM connpool_incident_sessions WHERE snapshot = 1
 		SQL
 	'a snapshot has rows for 200 sessions, the oldest transactions, and counts the others');
+
+# --- more waits than a snapshot examines
+$holder->query_safe('SELECT pg_advisory_xact_lock(7)');
+$_->send_message('Q', "SELECT pg_advisory_xact_lock(7)\0") foreach @many[ 0 .. 149 ];
+poll_session($watcher, 'SELECT count(*) = 151 FROM connpool_blocked_queries');
+sql($watcher, q{SELECT connpool_reset('alerts')});
+poll_session($watcher, 'SELECT count(*) > 0 FROM connpool_incident_sessions');
+is(sql($watcher, "SELECT blocks FROM connpool_incident_sessions WHERE pid = $pid LIMIT 1"),
+	'151', 'all waits count in blocks of the root blocker');
 $holder->query_safe('ROLLBACK');
 $late->read_until('Z');
 $_->end foreach @many;
@@ -335,8 +344,22 @@ foreach my $how ('immediate', 'SIGKILL')
 	my $sessions = sql($watcher, 'SELECT count(*) FROM connpool_incident_sessions');
 	ok(wait_saved(Time::HiRes::time()), "$how: the file is written during an incident");
 
+	my $counted = 0;
 	if ($how eq 'immediate')
 	{
+		# the incident changes until the crash
+		my $failing = Wire->connect_to($node, 'failing', user => 'app');
+		my $end = Time::HiRes::time() + 6;
+		my @counts;
+		while (Time::HiRes::time() < $end)
+		{
+			push @counts, [ Time::HiRes::time(), newest('failed_queries') ];
+			$failing->query('SELECT 1/0');
+			Time::HiRes::usleep(100_000);
+		}
+		my $promised = Time::HiRes::time() - 5;
+		$counted = (grep { $_->[0] < $promised } @counts)[-1][1];
+		cmp_ok($counted, '>', 2, 'statements failed until five seconds before the crash');
 		$node->stop('immediate');
 		$node->start;
 	}
@@ -352,6 +375,8 @@ foreach my $how ('immediate', 'SIGKILL')
 	$watcher = session($node, 'watcher');
 	poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
 	is(newest('id, started_at, message'), $began, "$how: a crash keeps the incident");
+	cmp_ok(newest('failed_queries'),
+		'>=', $counted, "$how: a crash keeps what is older than five seconds");
 	is(sql($watcher, "SELECT count(*) >= $sessions FROM connpool_incident_sessions"),
 		't', "$how: a crash keeps the sessions");
 	is(newest('ended_at >= (SELECT max(at) FROM connpool_incident_sessions)'),

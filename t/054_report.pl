@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: PostgreSQL
 # Reports name the cause, the responsible pool, the number of blocked sessions and the time of
 # incidents that the test produces with real clients: a forgotten transaction, DDL behind a report,
-# a leak to exhaustion, saturated processors, deadlocks and reconnecting clients. Needs many
-# sessions at once.
+# a leak to exhaustion, saturated processors, deadlocks, a deployment that doubles a pool, a slow
+# disk, and a PgBouncer that restarts. Ordinary load is no incident. Needs many sessions at once,
+# PgBouncer, and a library that delays reads.
 # scripts/test: slow, 60 s
 use strict;
 use warnings FATAL => 'all';
 
+use Cwd ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use FindBin;
 use lib $FindBin::RealBin;
+use Application;
 use Connpool;
 use Wire;
 
@@ -31,6 +34,9 @@ CREATE ROLE shop LOGIN;
 CREATE ROLE analyst LOGIN;
 CREATE ROLE reader LOGIN IN ROLE pg_monitor;
 CREATE ROLE outsider LOGIN;
+CREATE ROLE partial LOGIN;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA public TO partial;
+GRANT SELECT ON ALL TABLES IN SCHEMA public TO partial;
 CREATE TABLE orders (id int PRIMARY KEY, pieces int);
 INSERT INTO orders SELECT g, 0 FROM generate_series(1, 100) g;
 GRANT ALL ON orders TO shop, analyst;
@@ -38,6 +44,7 @@ GRANT ALL ON orders TO shop, analyst;
 UPDATE orders SET pieces = pieces + 1 WHERE id = 0;
 SQL
 my $watcher = session($node, 'watcher');
+my $begun = now();
 
 sub now { return sql($watcher, 'SELECT clock_timestamp()') }
 
@@ -80,11 +87,13 @@ like(
 	section($report, 'Who blocked whom'),
 	qr/^No session waited for a lock for longer than blocked_age \(300ms\)\.$/m,
 	'a quiet time has no blockers');
-like(section($report, 'Refused connections'),
-	qr/^None is recorded\.$/m, 'a quiet time has no refusals');
+like(
+	section($report, 'Refused connections'),
+	qr/^None is recorded\.$/m,
+	'a quiet time has no refusals');
 like(
 	section($report, 'What to look at next'),
-	qr/^No alert began in this time\.$/m,
+	qr/^No alert began in this time, no load rose, and no deadlock occurred\.$/m,
 	'a quiet time has no hints');
 
 # --- a lock convoy behind a forgotten transaction
@@ -108,11 +117,16 @@ $report = report($since);
 my $findings = section($report, 'Findings');
 like(
 	$findings,
-	qr/^- \*\*Pid $pid of "back\\\|office" \(\S+ in postgres\), idle in transaction, held up 7 sessions from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d\*\*/m,
+	pattern(
+		"(?m)^- \\*\\*Pid $pid of",
+		'"back\\\\\|office" \(\S+ in postgres\), idle in transaction,',
+		'held up 7 sessions from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d\*\*'),
 	'the first finding is the forgotten transaction, its victims and their time');
 like(
 	section($report, 'Who blocked whom'),
-	qr/^- Pid $pid of "back\\\|office".*\n(?:  - \d of web \(shop in postgres\) waited for \w+ .*\n)+/m,
+	pattern(
+		"(?m)^- Pid $pid of",
+		'"back\\\\\|office".*\n(?:  - \d of web \(shop in postgres\) waited for \w+ .*\n)+'),
 	'the tree lists the waiters below the session that blocked them');
 my $tree = section($report, 'Who blocked whom');
 my $total = 0;
@@ -126,8 +140,10 @@ like(
 	section($report, 'What to look at next'),
 	qr/^- \*\*blocked_sessions\*\*: See connpool_blocked_queries/m,
 	'the report has the hint of the alert');
-like(section($report, 'Load'),
-	qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m, 'the load includes lock waits');
+like(
+	section($report, 'Load'),
+	qr/^\| lock \| [\d.]+ \| [\d.]+ \|$/m,
+	'the load includes lock waits');
 
 my $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like($incident, qr/\A# Incident 1: (?:WARNING|CRITICAL)\n/, 'the incident has a report');
@@ -163,7 +179,10 @@ poll_ok($node, <<~"SQL", 'sessions queue behind the migration');
 $findings = section(report($since), 'Findings');
 like(
 	$findings,
-	qr/^- \*\*Pid \d+ of reports \(analyst in postgres\), active, held up 5 sessions .*request for AccessExclusiveLock on orders by deploy \(\S+ in postgres\); later requests queue behind it/m,
+	pattern(
+		'(?m)^- \*\*Pid \d+ of reports \(analyst in postgres\), active, held up 5 sessions',
+		'.*request for AccessExclusiveLock on orders by deploy \(\S+ in postgres\);',
+		'later requests queue behind it'),
 	'the finding has the report at the head and the migration in front of the queue');
 $_->abandon foreach $reader, $migration, @victims;
 
@@ -195,7 +214,9 @@ like(
 $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($incident, 'Findings'),
-	qr/When most connections were open \(\d+\), \d+ of them were of leaky \(shop in postgres\): \d+ idle, 0 idle in transaction\./,
+	pattern(
+		'When most connections were open \(\d+\), \d+ of them were of leaky',
+		'\(shop in postgres\): \d+ idle, 0 idle in transaction\.'),
 	'the largest pool is named');
 $_->abandon foreach @leaked;
 poll_ok(
@@ -210,11 +231,28 @@ my @busy =
   map { start('nightly', 'analyst', 'SELECT count(*) FROM generate_series(1, 300000000)') }
   1 .. $processors + 3;
 wait_samples($node, 30);
-$findings = section(report($since), 'Findings');
+$report = report($since);
 like(
-	$findings,
-	qr/in class cpu: \*\*more than the $processors processors\*\*\. Most of these were of nightly \(analyst in postgres\)/,
+	section($report, 'What to look at next'),
+	qr/^- \*\*cpu_load\*\*: More sessions compute/m,
+	'the report has the hint for a load of computing sessions');
+like(
+	section($report, 'Findings'),
+	pattern(
+		"in class cpu: \\*\\*more than the $processors processors\\*\\*\\.",
+		'Most of these were of nightly \(analyst in postgres\)'),
 	'saturated processors and the pool that saturates them are named');
+$report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'partial' ]);
+like(
+	section($report, 'Findings'),
+	pattern(
+		'(?m)did what your role may not see\. Most of these were of nightly',
+		'\(analyst in postgres\) \([\d.]+\)\.$'),
+	'a role that may not see what the sessions did sees their number and their pool');
+like(
+	section($report, 'Load'),
+	qr/^\| not visible to your role \| \S* \| [\d.]+ \|$/m,
+	'the load that the role may not see has a row');
 $_->abandon foreach @busy;
 sql($watcher,
 	q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'nightly'});
@@ -234,11 +272,21 @@ foreach my $n (1 .. 3)
 $report = report($since);
 like(
 	section($report, 'Findings'),
-	qr/^- \*\*3 deadlocks\.\*\* The cancelled statements were of checkout \(shop in postgres\) \(3\)\.$/m,
+	pattern(
+		'(?m)^- \*\*3 deadlocks\.\*\* The cancelled statements were of checkout',
+		'\(shop in postgres\) \(3\)\.$'),
 	'deadlocks and their pool are a finding');
-like(section($report, 'Deadlocks'),
-	qr/blocked by process \d+/, 'the details of the deadlocks are listed');
-like(section($report, 'Errors'), qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
+like(
+	section($report, 'What to look at next'),
+	qr/^- \*\*deadlocks\*\*: Transactions took the same locks in different orders/m,
+	'the report has the hint for deadlocks');
+like(
+	section($report, 'Deadlocks'),
+	qr/blocked by process \d+/,
+	'the details of the deadlocks are listed');
+like(
+	section($report, 'Errors'),
+	qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
 	'the SQLSTATE of the deadlocks is listed');
 
 # --- privileges
@@ -250,10 +298,28 @@ like(
 	$error,
 	qr/permission denied for function connpool_report/,
 	'other roles may not call connpool_report()');
-is( sql($watcher, q{SELECT connpool_report(now(), now() - interval '1 hour') ~ 'None is recorded'}
-	),
-	't',
-	'a time that ends before it begins has an empty report');
+
+# --- a time that ends before it begins, although all sections of a forward report have rows
+my $forward = sql($watcher, "SELECT connpool_report('$begun', clock_timestamp())");
+my $backward = sql($watcher, "SELECT connpool_report(clock_timestamp(), '$begun')");
+my %empty = (
+	'Timeline' => 'No alert changed its status.',
+	'Who blocked whom' => 'No session waited for a lock for longer than blocked_age (300ms).',
+	map({ $_ => 'None is recorded.' } 'Largest loads',
+		'Refused connections',
+		'Errors', 'Deadlocks', 'Slow statements'),
+	'What to look at next' =>
+	  'No alert began in this time, no load rose, and no deadlock occurred.');
+foreach my $heading (sort keys %empty)
+{
+	like(section($backward, $heading),
+		qr/^\Q$empty{$heading}\E$/m, "a time that ends before it begins has no $heading");
+	unlike(section($forward, $heading), qr/^\Q$empty{$heading}\E$/m, "the other way, it has");
+}
+like(
+	section($backward, 'Load'),
+	qr/^\| \w+ \| [\d.]+ \|  \|$/m,
+	'the load of a time that ends before it begins is unknown');
 
 # --- a time without limits
 foreach my $limits ('NULL, NULL', q{'-infinity', 'infinity'})
@@ -309,5 +375,179 @@ like(
 	section(sql($node, 'SELECT connpool_incident_report()'), 'Refused connections'),
 	qr/\| reserved \| postgres \| shop \| turned_away \|/,
 	'the report of the incident has that refusal');
+$node->stop;
+
+# --- a server with a disk that can become slow, a PgBouncer, and instances of an application
+my $disk = Cwd::realpath(PostgreSQL::Test::Utils::tempdir());
+my $library = "$disk/slow_disk.so";
+is( system($ENV{CC} // 'cc',
+		'-O1', '-Wall', '-shared', '-fPIC', '-o', $library, "$ENV{TESTDIR}/t/unit/slow_disk.c"),
+	0,
+	'the library that delays reads compiles') or BAIL_OUT('no compiler');
+mkdir "$disk/space";
+my $user = getpwuid($<);
+$node = new_node('operations', <<'CONF', stopped => 1);
+max_connections = 160
+superuser_reserved_connections = 3
+shared_buffers = '2MB'
+timezone = 'UTC'
+connpool_monitor.alert_after = 0
+connpool_monitor.alert_clear_after = 0
+connpool_monitor.slow_statement_time = '1s'
+connpool_monitor.pool_waiting_clients_warning = 10
+connpool_monitor.pool_waiting_clients_critical = 100
+connpool_monitor.pgbouncer_interval = '200ms'
+CONF
+my $pooler = start_pooler($node, default_pool_size => 20, max_client_conn => 500);
+END { stop_pooler($pooler) if $pooler }
+my $console = 'main=host=' . $pooler->host . ' port=' . $pooler->port . " user=$user";
+$node->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$console'");
+{
+	# a sanitizer's library must come first
+	local $ENV{LD_PRELOAD} = join ':', grep { $_ } $ENV{LD_PRELOAD}, $library;
+	local $ENV{SLOW_DISK} = $disk;
+	$node->start;
+}
+sql($node, <<"SQL");
+CREATE EXTENSION connpool_monitor CASCADE;
+CREATE ROLE shop LOGIN;
+CREATE TABLE orders (id int PRIMARY KEY, pieces int);
+INSERT INTO orders SELECT g, 0 FROM generate_series(1, 100) g;
+GRANT ALL ON orders TO shop;
+SQL
+sql($node, "CREATE TABLESPACE slow LOCATION '$disk/space'");
+sql($node, <<'SQL');
+CREATE TABLE archive TABLESPACE slow AS SELECT repeat('x', 1000) FROM generate_series(1, 13000);
+GRANT SELECT ON archive TO shop;
+SQL
+sql($node, $_) foreach 'VACUUM archive', 'CHECKPOINT';
+$watcher = session($node, 'watcher');
+
+# Return how many of the incidents that are recorded began and ended between $from and now.
+sub incidents_since
+{
+	my ($from) = @_;
+	return sql($watcher, <<~"SQL");
+		SELECT count(*) FROM connpool_incidents
+		WHERE started_at >= '$from' AND coalesce(ended_at, now()) <= clock_timestamp()
+		SQL
+}
+
+# --- a quiet day: ordinary load is no incident
+$since = now();
+my @instances =
+  map { Wire->connect_to($node, "api - 10.0.0.1:$_", user => 'shop') } 4001 .. 4030;
+my @clients = map { Wire->connect_to($pooler, 'web', user => $user) } 1 .. 200;
+foreach my $round (1 .. 3)
+{
+	$_->query('SELECT pieces FROM orders WHERE id = 1')                  foreach @clients;
+	$_->query("UPDATE orders SET pieces = pieces + 1 WHERE id = $round") foreach @instances;
+}
+# one after the other, so that no clients wait while PgBouncer connects
+$_->query('BEGIN') foreach @clients[ 0 .. 19 ];
+$_->query('COMMIT') foreach @clients[ 0 .. 19 ];
+$instances[0]->query('BEGIN; UPDATE orders SET pieces = 1 WHERE id = 5');
+$instances[1]->send_message('Q', "UPDATE orders SET pieces = 2 WHERE id = 5\0");
+$instances[0]->query('COMMIT');
+$instances[1]->read_until('Z');
+$instances[2]->query('SELECT 1/0');
+wait_samples($node, 10);
+is(sql($watcher, 'SELECT count(*) FROM connpool_incidents'), '0', 'ordinary load is no incident');
+
+# --- the disk becomes slow
+my @readers = map { Wire->connect_to($node, 'history', user => 'shop') } 0 .. 7;
+my $pages = 'SELECT count(*) FROM archive WHERE ctid';
+$readers[0]->query("$pages BETWEEN '(0,1)' AND '(1,1)'");
+$since = now();
+append_to_file("$disk/slow", '');
+foreach my $i (0 .. 7)
+{
+	my ($first, $last) = (200 * $i, 200 * $i + 199);
+	$readers[$i]->send_message('Q', "$pages BETWEEN '($first,1)' AND '($last,1)'\0");
+}
+poll_session($watcher, 'SELECT count(*) = 1 FROM connpool_incidents');
+wait_samples($node, 5);
+unlink "$disk/slow";
+$_->read_until('Z') foreach @readers;
+poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents');
+$report = sql($watcher, 'SELECT connpool_incident_report()');
+like(
+	section($report, 'Findings'),
+	pattern(
+		'in class io\. Most of these were of history \(shop in postgres\)',
+		'\([\d.]+, most often (?:DataFileRead|AioIoCompletion)\)\.',
+		'Their statement with the largest share: `SELECT count\(\*\) FROM archive'),
+	'a slow disk, and the pool and the statement that wait for it, are named');
+like(
+	section($report, 'Connections at the worst moment'),
+	qr/^\| postgres \| shop \| history \| 8 \| 8 \|/m,
+	'all eight sessions that wait for the disk are counted');
+like(
+	section($report, 'What to look at next'),
+	qr/^- \*\*io_load\*\*: Sessions wait for the disk/m,
+	'the report has the hint for a load of sessions that wait for the disk');
+is(incidents_since($since), '1', 'the incident has the time of the slow disk');
+$_->end foreach @readers;
+
+# --- a PgBouncer restarts, and 200 clients connect again
+sql($watcher, q{SELECT connpool_reset('alerts')});
+$since = now();
+stop_pooler($pooler);
+restart_pooler($pooler);
+@clients = map { Wire->connect_to($pooler, 'web', user => $user) } 1 .. 200;
+$_->send_message('Q', "SELECT pg_sleep(0.5)\0") foreach @clients;
+poll_session($watcher, <<~'SQL');
+	SELECT count(*) = 1 FROM connpool_incidents WHERE 'pool_waiting_clients' = ANY (metrics)
+	SQL
+wait_samples($node, 2);
+$report = sql($watcher, 'SELECT connpool_incident_report()');
+$findings = section($report, 'Findings');
+like(
+	$findings,
+	pattern(
+		"(\\d+) of the \\1 connections of web \\($user in postgres\\) at [\\d:]+",
+		'had opened in the last 10 seconds'),
+	'a pool whose connections are all new is named');
+my ($waited) = $findings =~ /Clients that waited in PgBouncer: up to ([\d.]+); before, /;
+cmp_ok($waited // 0, '>=', 20, 'the clients that waited for the restarted PgBouncer are counted');
+cmp_ok($waited // 0, '<=', 200, 'no more clients waited than there are');
+like(
+	section($report, 'Timeline'),
+	qr/\| pool_waiting_clients \| OK to \w+ \| .*\bmain\b/,
+	'the timeline has the queue of PgBouncer');
+like(
+	section($report, 'What to look at next'),
+	qr/^- \*\*new_connections\*\*: .*its pooler restarted/m,
+	'the report has the hint for a pool whose connections are all new');
+is(incidents_since($since), '1', 'the incident has the time of the restart');
+$_->abandon foreach @clients;
+
+# --- a deployment starts a second set of instances before it stops the first one
+poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents');
+poll_session($watcher, <<~'SQL');
+	SELECT max(backend_start) < now() - interval '11 s' FROM pg_stat_activity
+	WHERE application_name LIKE 'api - %'
+	SQL
+stop_pooler($pooler);
+sql($node, 'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 38');
+$node->reload;
+poll_session($watcher, <<~'SQL');
+	SELECT warning BETWEEN 59 AND 60 FROM connpool_alerts WHERE metric_name = 'total_connections'
+	SQL
+poll_session($watcher,
+	q{SELECT count(*) < 40 FROM pg_stat_activity WHERE backend_type = 'client backend'});
+sql($watcher, q{SELECT connpool_reset('alerts')});
+$since = now();
+my @second =
+  map { Wire->connect_to($node, "api - 10.0.0.2:$_", user => 'shop') } 4001 .. 4030;
+poll_session($watcher, 'SELECT snapshots > 0 FROM connpool_incidents');
+$report = sql($watcher, 'SELECT connpool_incident_report()');
+like($report, qr/^- Metrics that left OK: total_connections$/m, 'a deployment is an incident');
+my ($new, $all) = section($report, 'Findings') =~
+  /(\d+) of the (\d+) connections of api \(shop in postgres\) at \S+ had opened in the last 10 s/;
+is($all     // 0, 30 + ($new // 0), 'the pool that grew, and by how much, is named');
+cmp_ok($new // 0, '>=', 20, 'the second set of instances is counted');
+is(incidents_since($since), '1', 'the incident has the time of the deployment');
+$_->end foreach @instances, @second;
 $node->stop;
 done_testing();

@@ -20,6 +20,7 @@
 #define CPM_SNAPSHOT_ROWS (CPM_INCIDENT_ROWS / CPM_INCIDENT_SNAPSHOTS)	/* in one snapshot */
 #define CPM_INCIDENT_CHANGES 64 /* changes of alerts kept of one incident */
 #define CPM_INCIDENT_MESSAGE_SIZE 256
+#define CPM_OPENED_SPANS 3		/* 10 seconds, a minute, 10 minutes */
 
 /* A change of an alert. */
 typedef struct CpmIncidentChange
@@ -65,6 +66,8 @@ typedef struct CpmSnapshotRow
 	int32		sessions;		/* 1 if it is a session */
 	char		application_name[NAMEDATALEN];	/* of a group: that of the pool */
 	uint32		state;			/* CpmState */
+	int32		opened[CPM_OPENED_SPANS];	/* of the sessions, those that had opened in that span
+											 * before the snapshot; 0 while authenticating */
 
 	/* Not set for groups */
 	int32		root_blocker;	/* a pid; 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: none */

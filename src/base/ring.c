@@ -72,7 +72,9 @@ cpm_ring_entry(CpmRing *ring, uint64 ticket)
 {
 	RingSlot   *slot = ring_slot_of(ring, ticket);
 
-	if (ticket < pg_atomic_read_u64(&ring->first_shown) ||
+	/* CPM_NO_TICKET + 1 would match an empty slot */
+	if (ticket == CPM_NO_TICKET ||
+		ticket < pg_atomic_read_u64(&ring->first_shown) ||
 		pg_atomic_read_u64(&slot->ticket) != ticket + 1)
 		return NULL;
 	return slot + 1;

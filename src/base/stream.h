@@ -63,7 +63,7 @@ typedef struct CpmFilePart
 	struct CpmRing **ring;		/* NULL, or the ring whose entries are the records; then save and
 								 * load may be NULL */
 	CpmFileField text[3];		/* texts, each of which must end within its array */
-	CpmFileField below[2];		/* numbers of 32 bits that must be below a limit */
+	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
 								 * longer exist are not loaded */
 	Size		cell;			/* size of the elements of the array by CpmMetricId that ends the

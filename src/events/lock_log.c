@@ -231,5 +231,8 @@ load_wait(const void *record)
 const CpmFilePart cpm_lock_log_part = {
 	"lock log", sizeof(CpmLoggedWait), .ring = &lock_ring, .load = load_wait,
 	.text = {CPM_TEXT(CpmLoggedWait, waiter.application_name),
-	CPM_TEXT(CpmLoggedWait, root.application_name)}
+	CPM_TEXT(CpmLoggedWait, root.application_name)},
+	.below = {CPM_BELOW(CpmLoggedWait, waiter.state, CPM_STATES),
+		CPM_BELOW(CpmLoggedWait, root.state, CPM_STATES),
+	CPM_BELOW(CpmLoggedWait, mode, AccessExclusiveLock + 1)}
 };

@@ -164,6 +164,13 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 					session->root_blocker);
 	cpm_row_int4_if(row, !is_group, session->blocks);
 	cpm_row_int4(row, session->sessions);
+	for (int i = 0; i < CPM_OPENED_SPANS; i++)
+	{
+		if (is_visible)
+			cpm_row_int4(row, session->opened[i]);
+		else
+			cpm_row_null(row);
+	}
 	cpm_row_emit(row, listing->result);
 }
 
@@ -190,7 +197,7 @@ emit_snapshots(SnapshotListing *listing, const CpmIncident *incident)
 /*
  * Columns: incident_id, snapshot, at, pid, database, role, application_name, client_addr, state,
  * wait_event_type, wait_event, state_age, xact_age, queryid, query, root_blocker, blocks,
- * sessions. The newest incident first.
+ * sessions, opened_10s, opened_1min, opened_10min. The newest incident first.
  */
 Datum
 connpool_incident_sessions_1_0(PG_FUNCTION_ARGS)

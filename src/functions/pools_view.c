@@ -2,6 +2,7 @@
 /*
  * pools_view.c
  *		connpool_pools: the counters of each pool. connpool_session_stats: totals of sessions.
+ *		_connpool_application(): the application of the pool of a session.
  */
 #include "postgres.h"
 
@@ -10,6 +11,7 @@
 #include "base/histogram.h"
 #include "base/pool.h"
 #include "base/session.h"
+#include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
@@ -23,10 +25,12 @@
 #include "live/backends.h"
 #include "rules/policy.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_pools_1_0);
 PG_FUNCTION_INFO_V1(connpool_session_stats_1_0);
+PG_FUNCTION_INFO_V1(connpool_application_1_0);
 
 /* The number of a pool's sessions in each state, and the violations of all its sessions. */
 typedef struct PoolStates
@@ -228,4 +232,17 @@ connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 	add_percentiles(&row, duration, USECS_PER_SEC);
 	cpm_row_emit(&row, result);
 	return (Datum) 0;
+}
+
+/*
+ * _connpool_application(application_name text): the application of the pool to which sessions with
+ * that name belong.
+ */
+Datum
+connpool_application_1_0(PG_FUNCTION_ARGS)
+{
+	char		pool[NAMEDATALEN];
+
+	cpm_pool_application(pool, text_to_cstring(PG_GETARG_TEXT_PP(0)), cpm_application_grouping);
+	PG_RETURN_TEXT_P(cstring_to_text(pool));
 }

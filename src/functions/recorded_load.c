@@ -12,6 +12,8 @@
 #include "postgres.h"
 
 #include "functions/recorded_load.h"
+#include "miscadmin.h"
+#include "port.h"
 #include "utils/memutils.h"
 
 /* The sum of the rows of a segment that have the same references */
@@ -24,7 +26,7 @@ typedef struct CpmSegmentLoad
 /* A power of two that is greater than the number of rows in a segment */
 #define SEGMENT_LOADS 4096
 
-StaticAssertDecl(SEGMENT_LOADS > CPM_SEGMENT_SIZE / sizeof(CpmHistoryRow), "too few places");
+StaticAssertDecl(SEGMENT_LOADS > CPM_SEGMENT_SIZE / sizeof(CpmHistoryRow), "too few entries");
 
 void
 cpm_recorded_load_begin(CpmRecordedLoad *load, TimestampTz since, TimestampTz until,
@@ -159,11 +161,12 @@ cpm_recorded_load_add(const char *bytes, uint32 used, void *arg)
 
 /* Sort the largest load first, and equal ones by their keys. */
 static int
-compare_loads(const void *a, const void *b)
+compare_loads(const void *a, const void *b, void *arg)
 {
 	const CpmRecordedLoadSum *first = *(const CpmRecordedLoadSum *const *) a;
 	const CpmRecordedLoadSum *second = *(const CpmRecordedLoadSum *const *) b;
 
+	(void) arg;
 	if (first->busy_us != second->busy_us)
 		return first->busy_us > second->busy_us ? -1 : 1;
 	return memcmp(&first->key, &second->key, sizeof(CpmRecordedLoadKey));
@@ -181,7 +184,10 @@ cpm_recorded_load_sums(const CpmRecordedLoad *load, int64 *count)
 	*count = 0;
 	hash_seq_init(&status, load->sums);
 	while ((sum = hash_seq_search(&status)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
 		sums[(*count)++] = sum;
-	qsort(sums, *count, sizeof(CpmRecordedLoadSum *), compare_loads);
+	}
+	qsort_interruptible(sums, *count, sizeof(CpmRecordedLoadSum *), compare_loads, NULL);
 	return sums;
 }

@@ -41,7 +41,6 @@ typedef struct LockQueue
 	int			first_pid;
 	TimestampTz first_recorded_since;	/* start of its wait, as PostgreSQL recorded it */
 	TimestampTz first_since;	/* the same, corrected if the clock was set back */
-	int			clients;		/* client sessions in the queue */
 
 	/* result of the last lookup */
 	uint64		looked_up_at;	/* number of the update that looked it up; 0: none */
@@ -154,7 +153,6 @@ begin_queue(const CpmProcWait *first)
 	queue->first_pid = first->pid;
 	queue->first_recorded_since = first->recorded_since;
 	queue->first_since = first->since;
-	queue->clients = 0;
 	queue->is_scheduled = false;
 }
 
@@ -168,7 +166,6 @@ form_queues(void)
 		if (i == 0 || waits[i].proc.lock != waits[i - 1].proc.lock)
 			begin_queue(&waits[i].proc);
 		waits[i].queue = queue_count - 1;
-		queues[queue_count - 1].clients += waits[i].proc.is_client;
 	}
 	qsort(waits, wait_count, sizeof(Wait), compare_by_leader);
 }
@@ -396,17 +393,6 @@ cpm_lock_root(const CpmSession *session)
 }
 
 int
-cpm_lock_root_blocks(int root_pid)
-{
-	int			blocked = 0;
-
-	for (int i = 0; i < queue_count; i++)
-		if (queues[i].root_pid == root_pid)
-			blocked += queues[i].clients;
-	return blocked;
-}
-
-int
 cpm_lock_roots_waits(void)
 {
 	return wait_count;
@@ -416,6 +402,12 @@ const CpmProcWait *
 cpm_lock_roots_wait(int index)
 {
 	return &waits[index].proc;
+}
+
+int
+cpm_lock_roots_root(int index)
+{
+	return queues[waits[index].queue].root_pid;
 }
 
 /* Return true if a queue has no root although its blockers, and those of the first, are known. */

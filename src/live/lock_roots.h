@@ -42,14 +42,14 @@ extern void cpm_lock_roots_update(int64 min_age_us);
  */
 extern int	cpm_lock_root(const CpmSession *session);
 
-/* Return the number of client sessions whose root blocker has that pid. Takes no lock. */
-extern int	cpm_lock_root_blocks(int root_pid);
-
 /* Return the number of waits in the last update. */
 extern int	cpm_lock_roots_waits(void);
 
 /* Return the wait at an index from 0. The pointer is valid until the next update. */
 extern const CpmProcWait *cpm_lock_roots_wait(int index);
+
+/* Return the pid of the root blocker of the wait at an index, as from cpm_lock_root(). */
+extern int	cpm_lock_roots_root(int index);
 
 /*
  * Set *root to the root blocker of the wait at an index, and to the lock that the wait is for. In

@@ -4,8 +4,10 @@
  *		The current alert of each metric, and the log of alert transitions.
  *
  * Apart from resets, the sampler is the only writer of both. A sequence lock guards the board:
- * readers copy it whole and retry if the sampler changed it meanwhile. The log is a CpmRing. Both
- * outlive the sampler, so that a restarted sampler continues with the alerts of its predecessor.
+ * readers copy it whole and retry if the sampler changed it meanwhile. A reset only counts: a
+ * board from before the last reset reads as a clear one, also for the saver, until the sampler
+ * replaces it. The log is a CpmRing. Both outlive the sampler, so that a restarted sampler
+ * continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 
@@ -22,7 +24,7 @@ typedef struct AlertState
 {
 	CpmSeqlock	lock;			/* guards board */
 	CpmAlertBoard board;		/* the sampler writes */
-	pg_atomic_uint32 reset_pending; /* any process sets it; the sampler clears it */
+	pg_atomic_uint32 resets;	/* number of resets; any process increments it */
 	uint64		last_sequence;	/* of the newest log entry; the sampler writes and reads */
 	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started; the
 																 * sampler writes */
@@ -37,6 +39,23 @@ typedef struct SavedAlert
 
 static AlertState *shared;
 static CpmRing *alert_log;		/* &shared->log */
+
+/* Set every alert to OK with all values unknown. */
+static void
+clear_board(CpmAlertBoard *board, uint32 resets)
+{
+	memset(board, 0, sizeof(*board));
+	board->resets = resets;
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		CpmAlertRow *row = &board->row[i];
+
+		for (int level = 0; level < 2; level++)
+			row->alert.held_us[level] = row->alert.clear_us[level] = -1;
+		row->alert.peak = NAN;
+		row->value = row->maximum = row->warning = row->critical = NAN;
+	}
+}
 
 Size
 cpm_alert_state_size(void)
@@ -55,40 +74,19 @@ cpm_alert_state_attach(void *memory, bool is_new)
 
 	memset(shared, 0, sizeof(*shared));
 	cpm_seqlock_init(&shared->lock);
-	pg_atomic_init_u32(&shared->reset_pending, 0);
+	pg_atomic_init_u32(&shared->resets, 0);
 	cpm_ring_init(alert_log, CPM_ALERT_LOG_ENTRIES, sizeof(CpmAlertLogEntry));
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (int status = CPM_OK; status <= CPM_CRITICAL; status++)
 			pg_atomic_init_u64(&shared->changes[i][status], 0);
-	cpm_alert_board_clear(&shared->board);
-}
-
-void
-cpm_alert_board_clear(CpmAlertBoard *board)
-{
-	memset(board, 0, sizeof(*board));
-	for (int i = 0; i < CPM_METRICS; i++)
-	{
-		CpmAlertRow *row = &board->row[i];
-
-		for (int level = 0; level < 2; level++)
-			row->alert.held_us[level] = row->alert.clear_us[level] = -1;
-		row->alert.peak = NAN;
-		row->value = row->maximum = row->warning = row->critical = NAN;
-	}
+	clear_board(&shared->board, 0);
 }
 
 void
 cpm_alerts_reset(void)
 {
 	cpm_ring_reset(alert_log);
-	pg_atomic_write_u32(&shared->reset_pending, 1);
-}
-
-bool
-cpm_alerts_reset_pending(void)
-{
-	return pg_atomic_exchange_u32(&shared->reset_pending, 0) != 0;
+	pg_atomic_fetch_add_u32(&shared->resets, 1);
 }
 
 void
@@ -103,9 +101,14 @@ cpm_alert_board_publish(const CpmAlertBoard *board)
 bool
 cpm_alert_board_get(CpmAlertBoard *board)
 {
+	uint32		resets;
+
 	if (shared == NULL)
 		return false;
 	cpm_seqlock_copy(&shared->lock, board, &shared->board, sizeof(*board));
+	resets = pg_atomic_read_u32(&shared->resets);
+	if (board->resets != resets)
+		clear_board(board, resets);
 	return true;
 }
 

@@ -28,6 +28,7 @@ typedef struct CpmAlertRow
 typedef struct CpmAlertBoard
 {
 	CpmAlertRow row[CPM_METRICS];	/* by CpmMetricId */
+	uint32		resets;			/* number of resets that the board reflects */
 } CpmAlertBoard;
 
 typedef struct CpmAlertLogEntry
@@ -48,7 +49,10 @@ typedef void (*CpmAlertLogVisitor) (const CpmAlertLogEntry *entry, void *arg);
 extern Size cpm_alert_state_size(void);
 extern void cpm_alert_state_attach(void *memory, bool is_new);
 
-/* Replace the board that readers see. Sampler only; cannot fail. */
+/*
+ * Replace the board that readers see by one that cpm_alert_board_get() returned and the caller
+ * changed. Sampler only; cannot fail.
+ */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 
 /*
@@ -64,22 +68,16 @@ extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
 /*
- * Copy the board; returns false if the library is not preloaded. Any process; takes no lock, but
- * may wait for up to a second if the sampler was stopped while it wrote.
+ * Copy the board, clear after a reset; returns false if the library is not preloaded. Any process;
+ * takes no lock, but may wait for up to a second if the sampler was stopped while it wrote.
  */
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 
 /*
- * Hide the present log entries, and request that the sampler clear the board at its next sample.
+ * Hide the present log entries, and clear the board: every alert is OK, with all values unknown.
  * Any process, but only if the library is preloaded.
  */
 extern void cpm_alerts_reset(void);
-
-/* Return true, and clear the request, if a reset of the board was requested. Sampler only. */
-extern bool cpm_alerts_reset_pending(void);
-
-/* Set every alert to OK with all values unknown. */
-extern void cpm_alert_board_clear(CpmAlertBoard *board);
 
 /* The board and the log in the statistics file. */
 extern const CpmFilePart cpm_alerts_part;

@@ -266,6 +266,8 @@ void
 cpm_incidents_reset(void)
 {
 	pg_atomic_write_u64(&area->hidden_id, pg_atomic_read_u64(&area->last_id));
+	/* a saver that sees SAVE_NEEDED must see hidden_id too */
+	pg_write_barrier();
 	pg_atomic_write_u32(&area->save_state, SAVE_NEEDED);
 }
 

@@ -132,10 +132,7 @@ cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
 	CpmStatus	before[CPM_METRICS];
 
 	elapsed_us = Min(elapsed_us, MAX_STEP_INTERVALS * interval_us);
-	if (cpm_alerts_reset_pending())
-		cpm_alert_board_clear(&board);
-	else
-		cpm_alert_board_get(&board);
+	cpm_alert_board_get(&board);
 
 	for (int i = 0; i < CPM_METRICS; i++)
 	{

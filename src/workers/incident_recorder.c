@@ -268,6 +268,16 @@ cpm_incidents_start(bool has_crashed)
 	remember_round(progress, cpm_slot_rejections(), cpm_slots_counts().of[CPM_FAILED_QUERIES]);
 }
 
+/*
+ * Return true if the newest incident is on, or may resume, whenever the state says so. Otherwise
+ * the round would resume an earlier incident.
+ */
+static bool
+is_consistent(const CpmIncidentState *state, const CpmIncident *newest)
+{
+	return newest != NULL && (!state->is_on || newest->ended_at == 0);
+}
+
 void
 cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64 now_us)
 {
@@ -278,10 +288,10 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 	read_statuses(sample->sources);
 
 	/*
-	 * Without an incident none can be on, or resume. The state says otherwise after a reset, and
-	 * if the previous sampler ended with an error before it had added the incident.
+	 * The state disagrees with the incidents after a reset, and if the previous sampler ended
+	 * with an error before it had added an incident, which then begins again.
 	 */
-	if (cpm_incidents_remove_reset() || cpm_incidents_newest() == NULL)
+	if (cpm_incidents_remove_reset() || !is_consistent(&progress->state, cpm_incidents_newest()))
 		cpm_incident_state_init(&progress->state);
 	for (int i = 0; i < CPM_METRICS; i++)
 		has_alert |= status[i] != CPM_OK;

@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 
 #include "base/pool.h"
+#include "base/session.h"
 #include "base/settings.h"
 #include "base/wait_class.h"
 #include "live/backends.h"
@@ -24,6 +25,7 @@
 #include "rules/lock_chains.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "workers/incident_snapshot.h"
 
@@ -34,7 +36,8 @@
 typedef struct Blocker
 {
 	int			pid;			/* hash key; 0: all prepared transactions */
-	int			blocks;			/* waits behind it */
+	int			waits;			/* examined waits behind it */
+	int			clients;		/* all client sessions of which it is the root blocker */
 } Blocker;
 
 typedef struct Locks
@@ -64,11 +67,13 @@ typedef struct GroupKey
 typedef struct Group
 {
 	GroupKey	key;			/* hash key */
-	int			sessions;
+	int32		sessions;
+	int32		opened[CPM_OPENED_SPANS];	/* as in CpmSnapshotRow */
 } Group;
 
 typedef struct Snapshot
 {
+	TimestampTz at;
 	Locks		locks;
 	Candidate  *candidate;
 	int			candidates;
@@ -77,15 +82,44 @@ typedef struct Snapshot
 	int			visited;		/* sessions */
 } Snapshot;
 
+static const int64 opened_span_us[CPM_OPENED_SPANS] = {
+	10 * USECS_PER_SEC, USECS_PER_MINUTE, 10 * USECS_PER_MINUTE
+};
+
+/* Return the blocker with that pid, after adding it if it is new. */
+static Blocker *
+enter_blocker(Locks *locks, int pid, bool *found)
+{
+	Blocker    *blocker = hash_search(locks->blockers, &pid, HASH_ENTER, found);
+
+	if (!*found)
+		blocker->waits = blocker->clients = 0;
+	return blocker;
+}
+
 static void
 add_blocker(Locks *locks, int pid)
 {
 	bool		found;
-	Blocker    *blocker = hash_search(locks->blockers, &pid, HASH_ENTER, &found);
+	Blocker    *blocker = enter_blocker(locks, pid, &found);
 
 	if (!found)
-		blocker->blocks = cpm_count_blocked_waits(locks->wait, locks->waits, cpm_waits_for_pid,
-												  &pid);
+		blocker->waits = cpm_count_blocked_waits(locks->wait, locks->waits, cpm_waits_for_pid,
+												 &pid);
+}
+
+/* Count the client sessions behind each root blocker, in time proportional to all waits. */
+static void
+count_clients(Locks *locks)
+{
+	for (int i = 0; i < cpm_lock_roots_waits(); i++)
+	{
+		int			root = cpm_lock_roots_root(i);
+		bool		found;
+
+		if (root != CPM_NO_ROOT_BLOCKER && cpm_lock_roots_wait(i)->is_client)
+			enter_blocker(locks, root, &found)->clients++;
+	}
 }
 
 /* Read the lock waits, and count the waits behind each process that blocks another. */
@@ -103,6 +137,7 @@ read_locks(Locks *locks)
 	for (int i = 0; i < locks->waits; i++)
 		for (int j = 0; j < locks->wait[i].blocker_count; j++)
 			add_blocker(locks, locks->wait[i].blockers[j]);
+	count_clients(locks);
 }
 
 /*
@@ -112,10 +147,9 @@ read_locks(Locks *locks)
 static int
 blocks_of(const Locks *locks, int pid)
 {
-	const Blocker *blocker = locks->waits > 0 ?
-		hash_search(locks->blockers, &pid, HASH_FIND, NULL) : NULL;
+	const Blocker *blocker = hash_search(locks->blockers, &pid, HASH_FIND, NULL);
 
-	return Max(blocker ? blocker->blocks : 0, cpm_lock_root_blocks(pid));
+	return blocker ? Max(blocker->waits, blocker->clients) : 0;
 }
 
 static int
@@ -126,20 +160,27 @@ root_blocker_of(const Locks *locks, const CpmSession *session)
 	return wait >= 0 ? locks->root[wait] : cpm_lock_root(session);
 }
 
-/* Add sessions to the group of their pool and state. */
 static void
-add_to_group(Snapshot *snapshot, Oid database, Oid role, const char *application_name,
-			 CpmState state, int sessions)
+add_sessions(Group *group, int32 sessions, const int32 *opened)
 {
-	GroupKey	key = {.database = database, .role = role, .state = state};
+	group->sessions += sessions;
+	for (int i = 0; i < CPM_OPENED_SPANS; i++)
+		group->opened[i] += opened[i];
+}
+
+/* Add the sessions of a row to the group of their pool and state. */
+static void
+add_to_group(Snapshot *snapshot, const CpmSnapshotRow *row)
+{
+	GroupKey	key = {.database = row->database, .role = row->role, .state = (int) row->state};
 	Group	   *group;
 	bool		found;
 
-	cpm_pool_application(key.application_name, application_name, cpm_application_grouping);
+	cpm_pool_application(key.application_name, row->application_name, cpm_application_grouping);
 	group = hash_search(snapshot->groups, &key, HASH_ENTER, &found);
 	if (!found)
-		group->sessions = 0;
-	group->sessions += sessions;
+		memset((char *) group + sizeof(GroupKey), 0, sizeof(Group) - sizeof(GroupKey));
+	add_sessions(group, row->sessions, row->opened);
 }
 
 static void
@@ -158,19 +199,28 @@ set_address(CpmAddress *address, const SockAddr *client)
 	}
 }
 
+/* Set the fields that a row for a group has as well. */
 static void
-fill_row(CpmSnapshotRow *row, const CpmSession *session, const Locks *locks, int blocks)
+fill_group_fields(CpmSnapshotRow *row, const CpmSession *session, TimestampTz at)
 {
-	const char *wait_event_type = pgstat_get_wait_event_type(session->wait_event_info);
-	const char *wait_event = pgstat_get_wait_event(session->wait_event_info);
-
 	memset(row, 0, sizeof(*row));
-	row->pid = session->pid;
 	row->database = session->database;
 	row->role = session->role;
 	row->sessions = 1;
 	strlcpy(row->application_name, session->application_name, NAMEDATALEN);
 	row->state = (uint32) session->state;
+	for (int i = 0; i < CPM_OPENED_SPANS && session->connected_at != 0; i++)
+		row->opened[i] = cpm_age_us(at, session->connected_at) <= opened_span_us[i];
+}
+
+static void
+fill_session_fields(CpmSnapshotRow *row, const CpmSession *session, const Locks *locks,
+					int blocks)
+{
+	const char *wait_event_type = pgstat_get_wait_event_type(session->wait_event_info);
+	const char *wait_event = pgstat_get_wait_event(session->wait_event_info);
+
+	row->pid = session->pid;
 	set_address(&row->client_addr, &session->client_addr);
 	strlcpy(row->wait_event_type, wait_event_type ? wait_event_type : "",
 			sizeof(row->wait_event_type));
@@ -189,14 +239,16 @@ add_session(const CpmSession *session, void *arg)
 	Snapshot   *snapshot = arg;
 	int			blocks = blocks_of(&snapshot->locks, session->pid);
 	Candidate  *candidate;
+	CpmSnapshotRow row;
 
 	snapshot->visited++;
+	fill_group_fields(&row, session, snapshot->at);
 	if (!cpm_is_busy_state(session->state) && blocks == 0)
 	{
-		add_to_group(snapshot, session->database, session->role, session->application_name,
-					 session->state, 1);
+		add_to_group(snapshot, &row);
 		return;
 	}
+	fill_session_fields(&row, session, &snapshot->locks, blocks);
 	if (snapshot->candidates == snapshot->capacity)
 	{
 		snapshot->capacity *= 2;
@@ -204,7 +256,7 @@ add_session(const CpmSession *session, void *arg)
 											snapshot->capacity * sizeof(Candidate));
 	}
 	candidate = &snapshot->candidate[snapshot->candidates++];
-	fill_row(&candidate->row, session, &snapshot->locks, blocks);
+	candidate->row = row;
 	candidate->since = session->xact_start != 0 ? session->xact_start : session->state_change;
 }
 
@@ -228,18 +280,16 @@ compare_groups(const void *a, const void *b)
 	return (x->sessions < y->sessions) - (x->sessions > y->sessions);
 }
 
-static CpmSnapshotRow
-group_row(const GroupKey *key, int sessions)
+static void
+fill_group_row(CpmSnapshotRow *row, const Group *group)
 {
-	CpmSnapshotRow row = {
-		.database = key->database,
-		.role = key->role,
-		.sessions = sessions,
-		.state = (uint32) key->state,
-	};
-
-	strlcpy(row.application_name, key->application_name, NAMEDATALEN);
-	return row;
+	memset(row, 0, sizeof(*row));
+	row->database = group->key.database;
+	row->role = group->key.role;
+	row->sessions = group->sessions;
+	strlcpy(row->application_name, group->key.application_name, NAMEDATALEN);
+	row->state = (uint32) group->key.state;
+	memcpy(row->opened, group->opened, sizeof(row->opened));
 }
 
 /* Write the rows of groups and return their number. */
@@ -248,7 +298,7 @@ write_groups(HTAB *groups, CpmSnapshotRow *row)
 {
 	int			count = (int) hash_get_num_entries(groups);
 	Group	  **group = palloc((count + 1) * sizeof(Group *));
-	int			merged[CPM_STATES] = {0};
+	Group		merged[CPM_STATES] = {0};
 	HASH_SEQ_STATUS scan;
 	int			rows = 0;
 
@@ -258,15 +308,14 @@ write_groups(HTAB *groups, CpmSnapshotRow *row)
 	hash_seq_term(&scan);
 	qsort(group, count, sizeof(Group *), compare_groups);
 	for (int i = 0; i < Min(count, MAX_GROUPS); i++)
-		row[rows++] = group_row(&group[i]->key, group[i]->sessions);
+		fill_group_row(&row[rows++], group[i]);
 	for (int i = MAX_GROUPS; i < count; i++)
-		merged[group[i]->key.state] += group[i]->sessions;
+		add_sessions(&merged[group[i]->key.state], group[i]->sessions, group[i]->opened);
 	for (int state = 0; state < CPM_STATES; state++)
 	{
-		GroupKey	key = {.state = state};
-
-		if (merged[state] > 0)
-			row[rows++] = group_row(&key, merged[state]);
+		merged[state].key.state = state;
+		if (merged[state].sessions > 0)
+			fill_group_row(&row[rows++], &merged[state]);
 	}
 	return rows;
 }
@@ -285,8 +334,7 @@ write_rows(Snapshot *snapshot, CpmSnapshotRow *row)
 		if (i < rows)
 			row[i] = *candidate;
 		else
-			add_to_group(snapshot, candidate->database, candidate->role,
-						 candidate->application_name, candidate->state, 1);
+			add_to_group(snapshot, candidate);
 	}
 	return rows + write_groups(snapshot->groups, &row[rows]);
 }
@@ -295,7 +343,8 @@ int
 cpm_snapshot_rows(CpmSnapshotRow **rows)
 {
 	HASHCTL		control = {.keysize = sizeof(GroupKey), .entrysize = sizeof(Group)};
-	Snapshot	snapshot = {.capacity = CPM_INCIDENT_SESSIONS};
+	Snapshot	snapshot = {.at = GetCurrentTimestamp(), .capacity = CPM_INCIDENT_SESSIONS};
+	CpmSnapshotRow starting = {.state = CPM_STATE_STARTING};
 	int			slots;
 
 	control.hcxt = CurrentMemoryContext;
@@ -305,9 +354,9 @@ cpm_snapshot_rows(CpmSnapshotRow **rows)
 	read_locks(&snapshot.locks);
 	slots = cpm_backends_scan(CPM_SCAN_ACTIVITY, add_session, &snapshot);
 	/* sessions that authenticate hold slots; the scan does not visit them before PostgreSQL 18 */
-	if (slots > snapshot.visited)
-		add_to_group(&snapshot, InvalidOid, InvalidOid, "", CPM_STATE_STARTING,
-					 slots - snapshot.visited);
+	starting.sessions = slots - snapshot.visited;
+	if (starting.sessions > 0)
+		add_to_group(&snapshot, &starting);
 	*rows = palloc(CPM_SNAPSHOT_ROWS * sizeof(CpmSnapshotRow));
 	return write_rows(&snapshot, *rows);
 }
