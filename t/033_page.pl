@@ -565,7 +565,7 @@ JS
 		'shop,shop,web,' . @web,
 		'the page names the largest pool beside the problem');
 	page_ok(<<'JS', 'the page lists the incident with its metric and message');
-(row => row && row[4].includes('total_connections') && /, still on$/.test(row[2]))(
+(row => row && row[4].includes('total_connections') && /, in progress$/.test(row[2]))(
 	cellsOf('#incidents')[0])
 JS
 	page_is(<<'JS', $watcher->query_safe(<<~'SQL'), 'SQL has the same incidents');
@@ -582,7 +582,7 @@ JS
 	/^\d+ changes?.*\d\d:\d\d:\d\d total_connections OK \u2192 WARNING, value \d+ connections/)
 JS
 	js(q{document.querySelector('#incidents button').click()});
-	page_ok(q{/ Incident \d+ was on\.$/.test(textOf('#moment-text'))},
+	page_ok(q{/ Incident \d+ was in progress\.$/.test(textOf('#moment-text'))},
 		'the time of an incident chooses the moment');
 	js(q{document.getElementById('moment-reset').click()});
 	page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart draws the threshold');
