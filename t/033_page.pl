@@ -601,7 +601,7 @@ JS
 		'shop,shop,web,' . @web,
 		'the page names the largest pool beside the problem');
 	page_ok(<<'JS', 'the page lists the incident with its metric and message');
-(row => row && row[4].includes('total_connections') && / so far$/.test(row[2]))(
+(row => row && row[4].includes('total_connections') && /, in progress$/.test(row[2]))(
 	cellsOf('#incidents')[0])
 JS
 	page_is(<<'JS', $watcher->query_safe(<<~'SQL'), 'SQL has the same incidents');
