@@ -157,7 +157,7 @@ is(row_of($batch, $columns, 'single', $by_id),
 	'1000|1|1|low', 'a loop in autocommit is listed with low confidence');
 like(
 	row_of($batch, 'evidence', 'single', $by_id),
-	qr/; 1\.0 per transaction.*a loop in autocommit or in many independent requests$/,
+	qr/; 1\.0 per transaction.*a loop in autocommit mode or in many independent requests$/,
 	'the evidence of a loop in autocommit names independent requests as another cause');
 is( row_of($batch, 'count(*)', 'batcher', 'UPDATE item SET name = name WHERE id = %d AND id < 0'),
 	'0',
