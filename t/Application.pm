@@ -106,9 +106,9 @@ sub start_pooler
 	PostgreSQL::Test::Utils::append_to_file(
 		"$directory/pgbouncer.ini",
 		join("\n",
-			'[databases]', "* = $server", map({ "$_ = $server dbname=postgres" } @$names),
-			'[pgbouncer]', map({ "$_ = $all{$_}" } sort keys %all),
-			''));
+			'[databases]', "* = $server",
+			map({ "$_ = $server dbname=postgres" } @$names), '[pgbouncer]',
+			map({ "$_ = $all{$_}" } sort keys %all), ''));
 	return restart_pooler(
 		bless { directory => $directory, port => $all{listen_port}, user => $user },
 		'Application::Pooler');

@@ -36,7 +36,7 @@ our @EXPORT =
 				chomp($output, $errors);
 				return $output eq $expected && $errors eq '';
 			});
-		diag("the output of this query did not become \"$expected\":\n$query\n"
+		diag(   "the output of this query did not become \"$expected\":\n$query\n"
 			  . "last output:\n$output\nlast errors:\n$errors");
 		return 0;
 	};
@@ -95,17 +95,18 @@ sub poll_is
 	return is($output, $expected, $name);
 }
 
-# Call the condition every 20 ms until it returns true. Returns false if it does not within the
-# time allowed.
+# Call the condition every 20 ms, after two seconds every 100 ms, until it returns true. Returns
+# false if it does not within the time allowed.
 sub wait_until
 {
 	my ($condition) = @_;
-	my $deadline = Time::HiRes::time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $started = Time::HiRes::time();
 
 	until ($condition->())
 	{
-		return 0 if Time::HiRes::time() > $deadline;
-		Time::HiRes::usleep(20_000);
+		my $waited = Time::HiRes::time() - $started;
+		return 0 if $waited > $PostgreSQL::Test::Utils::timeout_default;
+		Time::HiRes::usleep($waited < 2 ? 20_000 : 100_000);
 	}
 	return 1;
 }
@@ -118,9 +119,9 @@ sub poll_session
 	return;
 }
 
-# Wait, in a node or an open session, until the sampler has completed $count more samples. The first
-# of them may have begun before. So a change is in the second sample, and a reload takes effect
-# with the second sample if it precedes a new connection.
+# Wait, in a node or an open session, until the sampler has completed $count more samples. The
+# first of them may have begun before. So a change is in the second sample, and a reload takes
+# effect with the second sample if a new connection followed it.
 sub wait_samples
 {
 	my ($where, $count) = @_;
@@ -263,8 +264,10 @@ sub extension_members
 sub connects
 {
 	my ($conninfo, $query, $output, $errors) = @_;
-	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', $query // 'SELECT 1' ],
-		'<', '/dev/null', '>', $output // \my $unread, '2>', $errors // \my $ignored);
+	return IPC::Run::run(
+		[ 'psql', '-XAtq', '-d', $conninfo, '-c', $query // 'SELECT 1' ],
+		'<', '/dev/null', '>', $output // \my $unread,
+		'2>', $errors // \my $ignored);
 }
 
 1;

@@ -108,7 +108,7 @@ sub execute
 	return $self->send_message('E', "$portal\0" . pack('N', $rows // 0));
 }
 sub close_portal { my ($self, $portal) = @_; return $self->send_message('C', "P$portal\0") }
-sub flush { my ($self) = @_; return $self->send_message('H', '') }
+sub flush        { my ($self) = @_;          return $self->send_message('H', '') }
 sub sync         { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
 
 # Run a simple query and read its result.
