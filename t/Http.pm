@@ -47,7 +47,8 @@ sub get_as
 	my $answer = raw($port,
 			"GET $path HTTP/1.1\r\n"
 		  . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers)
-		  . "Connection: close\r\n\r\n");
+		  . "Connection: close\r\n\r\n",
+		wait => $PostgreSQL::Test::Utils::timeout_default);
 	return { status => $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 599, content => $answer };
 }
 
