@@ -2,7 +2,7 @@
 # The forecast of exhaustion in real time ignores a step that fills half the slots, recognizes a
 # steady ramp, and raises the alert before the slots are used up. Needs a hundred connections over
 # three minutes, which are bare sockets because processes would cost too much.
-# scripts/test: slow, 150 s
+# scripts/test: slow, 182 s
 use strict;
 use warnings FATAL => 'all';
 
