@@ -2,7 +2,7 @@
 # The server log gets one WARNING when a status rises, nothing while it stays, one LOG when it
 # recovers, and nothing if the value recrosses its threshold before alert_after has passed. Needs
 # many sessions and the server's log.
-# scripts/test: slow, 25 s
+# scripts/test: slow, 22 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,7 +2,7 @@
 # The workers do not obstruct the server: databases can be created, copied and dropped, the server
 # stops as fast as without the workers, a worker that ends is restarted, the server recovers from a
 # crash, and readers do not delay the sampler. Needs servers that stop, crash and are suspended.
-# scripts/test: slow, 24 s
+# scripts/test: slow, 25 s
 use strict;
 use warnings FATAL => 'all';
 

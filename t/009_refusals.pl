@@ -2,7 +2,7 @@
 # Every refused connection counts under its reason, and every error under its SQLSTATE. Needs
 # servers that are full, starting, stopping and misconfigured, and clients that send half of the
 # protocol as fast as they can. CONNPOOL_STORM sets how often they try.
-# scripts/test: slow, 25 s
+# scripts/test: slow, 16 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -5,7 +5,7 @@
 #
 # Sleeps are lower bounds. The upper bounds are times that the client measured, because everything
 # takes longer on a busy machine.
-# scripts/test: slow, 20 s
+# scripts/test: slow, 18 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,7 +2,7 @@
 # The rollups of the history by minute and by hour agree with their samples, times without samples
 # have no rows, and neither a changed sample interval nor a changed system clock corrupts them.
 # Needs libfaketime as the server's clock, so that days pass in seconds.
-# scripts/test: slow, 40 s
+# scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';
 

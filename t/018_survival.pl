@@ -2,7 +2,7 @@
 # Counters, history and alerts are complete after a regular stop and restart, and complete up to
 # the last save after a crash. No damaged file keeps the server from starting. Needs servers that
 # stop and crash, and damaged files.
-# scripts/test: slow, 32 s
+# scripts/test: slow, 36 s
 use strict;
 use warnings FATAL => 'all';
 

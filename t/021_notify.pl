@@ -2,7 +2,7 @@
 # Each transition of an alert reaches all listeners by NOTIFY, as JSON with the contents of the
 # alert. A notification that cannot be sent is retried or counted as dropped, and delays no sample.
 # Needs sessions that listen, a standby, and databases that are dropped.
-# scripts/test: slow, 34 s
+# scripts/test: slow, 33 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -2,7 +2,7 @@
 # Roles and databases have policies that limit pools. The extension reports a violation for each
 # pool of a real application (node-postgres) that exceeds a limit, and for no other pool. Needs
 # applications with connection pools.
-# scripts/test: slow, 16 s
+# scripts/test: slow, 18 s
 use strict;
 use warnings FATAL => 'all';
 

@@ -3,7 +3,7 @@
 # uses them, and in no similar application that does not. As a check, each application also runs
 # through a real PgBouncer in transaction mode: its results must differ there if it uses such a
 # feature, and must be the same if it does not. Needs applications and PgBouncer.
-# scripts/test: slow, 12 s
+# scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';
 

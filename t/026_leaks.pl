@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Each leak of a real application counts once and is logged with its outcome. Sessions that only
 # resemble a leak do not count. Needs applications, sessions that stay open for long, and restarts.
-# scripts/test: slow, 24 s
+# scripts/test: slow, 22 s
 use strict;
 use warnings FATAL => 'all';
 

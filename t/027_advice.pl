@@ -2,7 +2,7 @@
 # The recommended pool size agrees with a simulation of a queue with known arrivals and service
 # times, and suffices when the client's pool is set to it. Needs a load of half a minute, because
 # advice needs 300 samples, and PgBouncer.
-# scripts/test: slow, 45 s
+# scripts/test: slow, 43 s
 use strict;
 use warnings FATAL => 'all';
 
