@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: PostgreSQL
--- The extension as an object: it says where to go when its names are taken,
--- moves between schemas, and is in the way of nothing.
+-- CREATE EXTENSION gives a hint if one of its names is taken. The extension can
+-- change its schema, and leaves nothing behind when it is dropped.
 SET client_min_messages = warning;
 \set SHOW_CONTEXT never
 
--- What these tests need beyond the configuration that the README describes; the last of them,
--- settings, resets it.
+-- All regression tests need these settings besides those that the README describes. The last test,
+-- settings, resets them.
 ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms';
 ALTER SYSTEM SET connpool_monitor.active_connections_max = 100;
 ALTER SYSTEM SET connpool_monitor.idle_connections_max = 50;
@@ -14,7 +14,7 @@ ALTER SYSTEM SET connpool_monitor.failed_query_percent_warning = -1;
 ALTER SYSTEM SET connpool_monitor.failed_query_percent_critical = -1;
 SELECT pg_reload_conf();
 
--- a user of the source document has a function of that name already
+-- users of the source document already have a function of this name
 CREATE FUNCTION get_connection_stats() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP FUNCTION get_connection_stats();
@@ -34,7 +34,7 @@ ALTER EXTENSION pg_stat_statements UPDATE;
 SELECT count(*) > 0 AS finds_statements, bool_and(mean_time > 0) AS have_times
 FROM "Odd schema".slow_queries;
 
--- pg_stat_statements in another schema, then gone
+-- pg_stat_statements moves to another schema, and is then dropped
 CREATE SCHEMA elsewhere;
 ALTER EXTENSION pg_stat_statements SET SCHEMA elsewhere;
 SELECT count(*) > 0 AS finds_statements FROM "Odd schema".slow_queries;
@@ -42,20 +42,20 @@ DROP EXTENSION pg_stat_statements;
 DROP EXTENSION pg_stat_statements CASCADE;
 CREATE EXTENSION connpool_monitor SCHEMA "Odd schema" CASCADE;
 
--- it can move, and its views still find what they check
+-- after a change of schema the views still find their functions
 ALTER EXTENSION connpool_monitor SET SCHEMA elsewhere;
 SELECT count(*) > 0 AS has_rows FROM elsewhere.connpool_sessions;
 ALTER EXTENSION connpool_monitor SET SCHEMA public;
 SELECT count(*) > 0 AS has_rows FROM connpool_sessions;
 
--- every object is documented
+-- every object has a comment
 SELECT pg_describe_object(classid, objid, 0) AS undocumented
 FROM pg_depend
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
   AND deptype = 'e' AND obj_description(objid, classid::regclass::name) IS NULL
   AND classid IN ('pg_class'::regclass, 'pg_proc'::regclass);
 
--- the contract's names, columns and order
+-- names and types of all columns, arguments and results
 SELECT c.relname, string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ', ' ORDER BY a.attnum)
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
 JOIN pg_depend d ON d.objid = c.oid AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'
@@ -66,7 +66,7 @@ FROM pg_proc WHERE proname IN ('get_connection_stats', 'connpool_history', 'conn
                                          'connpool_session_history', 'connpool_load')
 ORDER BY proname;
 
--- and leaves nothing behind
+-- DROP EXTENSION leaves nothing behind
 DROP EXTENSION pg_stat_statements CASCADE;
 DROP SCHEMA elsewhere, "Odd schema";
 SELECT count(*) FROM pg_proc WHERE probin LIKE '%connpool_monitor%';

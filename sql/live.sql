@@ -1,7 +1,18 @@
 -- SPDX-License-Identifier: PostgreSQL
--- get_connection_stats() against the function of the source document, on the
--- same sessions, with its constants as settings (active_connections_max = 100,
--- idle_connections_max = 50).
+-- get_connection_stats() returns the same as the function of the source document
+-- for the same sessions, if the settings have the constants of that function
+-- (active_connections_max = 100, idle_connections_max = 50).
+
+-- the session of the previous test must have ended
+DO $$
+BEGIN
+    FOR i IN 1..600 LOOP
+        EXIT WHEN (SELECT current_value = 1 FROM get_connection_stats()
+                   WHERE metric_name = 'total_connections');
+        PERFORM pg_sleep(0.1);
+    END LOOP;
+END $$;
+
 CREATE FUNCTION source_document_stats()
 RETURNS TABLE (metric_name text, current_value integer, max_value integer, status text) AS $$
 BEGIN
@@ -24,7 +35,7 @@ SELECT * FROM source_document_stats();
 SELECT * FROM get_connection_stats() LIMIT 3;
 SELECT metric_name, max_value, status FROM get_connection_stats();
 
--- fresh at each call, also twice in one transaction and one statement
+-- each call reads the sessions again, also twice in one transaction
 BEGIN;
 SELECT count(*) AS sessions FROM connpool_sessions WHERE application_name = 'renamed within';
 SET LOCAL application_name = 'renamed within';
@@ -38,7 +49,7 @@ WHERE metric_name IN ('active_connections', 'total_connections');
 SELECT state FROM connpool_sessions WHERE pid = pg_backend_pid();
 RESET track_activities;
 
--- the sum over any of the views is the number of sessions
+-- the sum of connections in each view is the number of sessions
 SELECT (SELECT count(*) FROM connpool_sessions) =
        (SELECT sum(connections) FROM connpool_connection_states) AS states_agree,
        (SELECT count(*) FROM connpool_sessions) =
@@ -46,7 +57,7 @@ SELECT (SELECT count(*) FROM connpool_sessions) =
        (SELECT count(*) FROM connpool_sessions) =
        (SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections') AS total_agrees;
 
--- a statement counts as long while it runs, and only then
+-- a statement counts as long only while it is running
 SET connpool_monitor.slow_statement_time = '1s';
 SELECT count(*) AS when_just_begun FROM connpool_running_queries;
 WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: PostgreSQL
--- Counts are for everybody, the rest for who monitors; and of other roles'
--- sessions a caller sees what pg_stat_activity shows, whoever has been granted
--- the views.
+-- Every role can read counts, and members of pg_monitor everything else. A role
+-- that was granted a view sees of other roles' sessions what pg_stat_activity
+-- shows to it.
 CREATE ROLE cpm_plain;
 CREATE ROLE cpm_monitor IN ROLE pg_monitor;
 CREATE ROLE cpm_reader;
@@ -37,7 +37,7 @@ SELECT connpool_incident_report();
 SELECT * FROM connpool_load_stats;
 SELECT * FROM connpool_load_history();
 SELECT * FROM connpool_info();
--- nor by the functions behind the views
+-- the functions behind the views are refused as well
 SELECT * FROM connpool_live_sessions('connpool_sessions');
 SELECT * FROM connpool_live_sessions('pg_stat_statements');
 SELECT * FROM connpool_blocked_queries();
@@ -53,7 +53,7 @@ SELECT * FROM connpool_rejection_log();
 SELECT * FROM connpool_load_stats();
 SELECT connpool_reset();
 
--- a grant on the view is enough, and reveals no more than pg_stat_activity
+-- a grant on a view suffices to read it, and shows no more than pg_stat_activity
 RESET ROLE;
 GRANT SELECT ON connpool_sessions, connpool_clients TO cpm_reader;
 SET ROLE cpm_reader;
@@ -65,7 +65,7 @@ SELECT connections > 0 AS counted, active, idle, idle_in_transaction, oldest_ses
 FROM connpool_clients WHERE role = session_user;
 SELECT DISTINCT query FROM connpool_live_sessions('connpool_sessions') WHERE role = session_user;
 
--- pg_monitor sees all
+-- a member of pg_monitor sees every session
 SET ROLE cpm_monitor;
 SELECT state, connected_at IS NOT NULL AS connected_at, xact_age IS NOT NULL AS xact_age
 FROM connpool_sessions WHERE pid = pg_backend_pid();

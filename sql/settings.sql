@@ -1,15 +1,15 @@
 -- SPDX-License-Identifier: PostgreSQL
--- Settings: defaults as documented, ranges tight, errors clear.
+-- Defaults and ranges of all settings, and the errors for invalid values.
 SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' ORDER BY name;
 SELECT name FROM pg_settings WHERE name LIKE 'connpool\_monitor.%' AND (short_desc IS NULL OR short_desc !~ '\.$');
--- mistakes
+-- invalid values
 ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, nonsense';
 ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections,,';
 ALTER SYSTEM SET connpool_monitor.exempt_applications = 'two words';
 ALTER SYSTEM SET connpool_monitor.exempt_applications = 'pg_dump, /app';
 ALTER SYSTEM SET connpool_monitor.total_connections_warning = -0.5;
 ALTER SYSTEM SET connpool_monitor.active_connections_max = 0;
--- the servers word these differently
+-- the text of these errors depends on the version of PostgreSQL
 \set VERBOSITY sqlstate
 ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1001;
 ALTER SYSTEM SET connpool_monitor.sample_interval = '99ms';
@@ -17,7 +17,7 @@ ALTER SYSTEM SET connpool_monitor.leak_age = 0;
 SET connpool_monitor.sample_interval = '2s';
 SET connpool_monitor.nonsense = 1;
 \set VERBOSITY default
--- units are understood
+-- values can have a unit
 SET connpool_monitor.slow_statement_time = '1.5s';
 SHOW connpool_monitor.slow_statement_time;
 RESET connpool_monitor.slow_statement_time;

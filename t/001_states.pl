@@ -28,9 +28,10 @@ SELECT sum(CASE WHEN name = 'max_connections' THEN setting::int ELSE -setting::i
 FROM pg_settings
 WHERE name IN ('max_connections', 'superuser_reserved_connections', 'reserved_connections')
 SQL
-is(stat_of($node, 'total_connections'),
-	"1|$usable|OK", 'total_connections counts the calling session and no other process');
-is( stat_of($node, 'idle_connections'),
+poll_stat($node, 'total_connections', "1|$usable|OK",
+	'total_connections counts the calling session and no other process');
+poll_stat(
+	$node, 'idle_connections',
 	'0|' . int($usable / 2) . '|OK',
 	'the maximum of idle_connections is half the usable slots, rounded down');
 
@@ -73,7 +74,7 @@ SQL
   or diag $node->safe_psql('postgres', 'table pg_stat_activity');
 
 # compare each metric with pg_stat_activity in one statement
-my $agreement = $node->safe_psql('postgres', <<'SQL');
+my $agreement = <<'SQL';
 WITH a AS MATERIALIZED (SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend'),
      s AS MATERIALIZED (SELECT * FROM get_connection_stats())
 SELECT s.metric_name, s.current_value, e.expected
@@ -85,7 +86,9 @@ FROM s JOIN (VALUES
     ('total_connections', (SELECT count(*) FROM a))
 ) e (metric_name, expected) USING (metric_name)
 SQL
-is( $agreement,
+poll_is(
+	$node,
+	$agreement,
 	"active_connections|5|5\nidle_connections|1|1\ntotal_connections|9|9\nidle_in_transaction|2|2",
 	'the metrics count the client backends of pg_stat_activity in each state, and no other process'
 );
@@ -119,14 +122,13 @@ is( $node->safe_psql(
 		'postgres', q{SELECT state FROM connpool_sessions WHERE application_name = 'untracked'}),
 	'disabled',
 	'connpool_sessions shows a session without track_activities as disabled');
-is( $node->safe_psql('postgres', <<'SQL'),
+poll_is($node, <<'SQL', '', 'connpool_sessions agrees with pg_stat_activity in shared columns');
 SELECT s.pid FROM connpool_sessions s FULL JOIN
     (SELECT * FROM pg_stat_activity WHERE backend_type = 'client backend') a USING (pid)
 WHERE pid <> pg_backend_pid() AND
     (s.database, s.role, s.application_name, s.state, s.connected_at) IS DISTINCT FROM
     (a.datname::text, a.usename::text, a.application_name, a.state, a.backend_start)
 SQL
-	'', 'connpool_sessions agrees with pg_stat_activity in the columns they share');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT lock_mode, root_state, root_wait_event
 		FROM connpool_blocked_queries
@@ -140,7 +142,7 @@ is( $node->safe_psql(
 	"idle_in_transaction|failer|0\nidle_in_transaction|opener|2",
 	'connpool_leaks counts the sessions that each suspect blocks');
 
-# PostgreSQL leaves the start of a wait in shared memory after the wait failed
+# PostgreSQL leaves the start time of a wait in shared memory after the wait failed
 my $impatient = session($node, 'impatient');
 $impatient->query_safe(q{SET lock_timeout = '100ms'});
 $impatient->query('UPDATE t SET i = 4') foreach 1 .. 2;
@@ -155,7 +157,7 @@ poll_ok($node, <<~'SQL', 'blocked_sessions leaves out a session that gave up wai
 	FROM get_connection_stats(), pg_sleep(0.1)
 	WHERE metric_name = 'blocked_sessions'
 	SQL
-$impatient->quit;
+leave($impatient);
 
 # an exempt application has no long transactions, long queries or leak suspects
 $node->safe_psql('postgres', <<~'SQL');
@@ -169,7 +171,7 @@ poll_ok(
 	'leak_suspects leaves out exempt applications');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_leaks}),
 	'0', 'connpool_leaks leaves out exempt applications');
-is(stat_of($node, 'long_queries'), '0|10|OK', 'long_queries leaves out exempt applications');
+poll_stat($node, 'long_queries', '0|10|OK', 'long_queries leaves out exempt applications');
 
 # Any client can set an exempt application_name, so an entry without a role applies only to roles
 # that can read all data anyway, and every exemption ends.
@@ -271,7 +273,7 @@ foreach my $mode ('fast', 'immediate')
 	wait_samples($node, 2);
 	is( $node->safe_psql('postgres', <<~'SQL'),
 			SELECT max(max_value) >= 1.2
-			FROM connpool_history('oldest_transaction_seconds', now() - interval '5 minutes')
+			FROM connpool_history('oldest_transaction_seconds', pg_postmaster_start_time())
 			SQL
 		't',
 		"the sampler records the age of a prepared transaction after a stop in mode $mode");

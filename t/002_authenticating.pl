@@ -7,11 +7,11 @@
 use strict;
 use warnings FATAL => 'all';
 
-use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
+use Wire;
 
 my $node = new_node('authenticating', <<'CONF');
 max_connections = 20
@@ -19,6 +19,7 @@ superuser_reserved_connections = 3
 connpool_monitor.alert_after = '200ms'
 connpool_monitor.alert_clear_after = '200ms'
 connpool_monitor.rejected_connections_critical = -1	# it would last for a minute
+authentication_timeout = 10min
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
@@ -32,25 +33,21 @@ $node->reload;
 
 sub stuck_client
 {
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
+	my $socket = Wire::start_up($node, user => 'app', database => 'postgres')
 	  or die "could not connect: $!";
-	my $body = pack('N', 196608) . "user\0app\0database\0postgres\0\0";
-
-	$socket->syswrite(pack('N', length($body) + 4) . $body);
 	my $answer = '';
 	$socket->sysread($answer, 1);
 	$answer eq 'R' or die "no request for a password but '$answer'";
 	return $socket;
 }
 
+# sessions that have just ended must not hold slots any longer
+poll_session($watcher,
+	q{SELECT current_value = 1 FROM get_connection_stats() WHERE metric_name = 'total_connections'}
+);
 my @stuck = map { stuck_client() } 1 .. 16;
-is( sql($watcher, <<~'SQL'),
-		SELECT current_value, max_value, status
-		FROM get_connection_stats()
-		WHERE metric_name = 'total_connections'
-		SQL
-	'17|17|CRITICAL',
-	'total_connections counts the sixteen clients that have not authenticated');
+is(stat_of($watcher, 'total_connections'),
+	'17|17|CRITICAL', 'total_connections counts the sixteen clients that have not authenticated');
 my $health = q{SELECT connpool_health() ->> };
 is(sql($watcher, $health . q{'status'}),
 	'unhealthy', 'health is unhealthy while no ordinary role can connect');
@@ -64,9 +61,8 @@ is(sql($watcher, <<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no usab
 	WHERE metric_name = 'exhaustion_seconds'
 	SQL
 
-my ($status, undef, $stderr) = $node->psql('postgres', 'SELECT 1',
-	connstr => $node->connstr('postgres') . ' user=app password=secret');
-isnt($status, 0, 'an ordinary role cannot connect');
+my $app = $node->connstr('postgres') . ' user=app password=secret';
+ok(!connects($app, 'SELECT 1', undef, \my $stderr), 'an ordinary role cannot connect');
 like(
 	$stderr,
 	qr/remaining connection slots are reserved/,
@@ -89,20 +85,11 @@ shift(@stuck)->close;
 poll_session($watcher, q{SELECT connpool_health() ->> 'status' <> 'unhealthy'});
 is(sql($watcher, $health . q{'status'}),
 	'degraded', 'health is degraded by the alert, and no longer unhealthy, when one slot is free');
-($status) = $node->psql('postgres', 'SELECT 1',
-	connstr => $node->connstr('postgres') . ' user=app password=secret');
-is($status, 0, 'an ordinary role connects when one slot is free');
+ok(connects($app), 'an ordinary role connects when one slot is free');
 $_->close foreach @stuck;
-poll_session($watcher, <<~'SQL');
-	SELECT current_value = 1
-	FROM get_connection_stats()
-	WHERE metric_name = 'total_connections'
-	SQL
-is( sql($watcher,
-		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
-	'1',
-	'total_connections no longer counts the clients that have left');
+poll_is($watcher,
+	q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'},
+	'1', 'total_connections no longer counts the clients that have left');
 poll_ok(
 	$node,
 	q{SELECT connpool_health() ->> 'status' = 'healthy'},

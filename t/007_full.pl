@@ -23,31 +23,22 @@ CONF
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN');
 my $app = $node->connstr('postgres') . ' user=app';
 
-sub app_works
-{
-	my ($status) = $node->psql('postgres', 'SELECT 1', connstr => $app);
-	return $status == 0;
-}
-
-is(stat_of($node, 'total_connections'),
-	'1|10|OK', 'total_connections has ten usable slots as its maximum');
+poll_stat($node, 'total_connections', '1|10|OK',
+	'total_connections has ten usable slots as its maximum');
 is(stat_of($node, 'long_transactions'),
 	'0|7|OK', 'long_transactions_max sets the maximum of long_transactions');
 is(stat_of($node, 'exhaustion_seconds'),
 	'||OK', 'exhaustion_seconds forecasts nothing before connections grow');
 
 my $watcher = session($node, 'watcher');
-# with pauses, because sessions that open within a twentieth of leak_idle_age belong to one burst
-my @sessions = map { select undef, undef, undef, 0.02; session($node, 'filler') } 1 .. 8;
-is($watcher->query_safe(<<~'SQL'), '9|WARNING', 'nine sessions in ten slots are a WARNING');
-	SELECT current_value, status
-	FROM get_connection_stats()
-	WHERE metric_name = 'total_connections'
-	SQL
-ok(app_works(), 'an ordinary role connects while one slot is free');
+my @sessions = map { session($node, 'filler') } 1 .. 8;
+poll_stat($watcher, 'total_connections', '9|10|WARNING',
+	'nine sessions in ten slots are a WARNING');
+ok(connects($app), 'an ordinary role connects while one slot is free');
 
 # The pool opened newer sessions while these were idle, so all but the last are suspects until they
-# run a statement. The watcher is the only session of its pool and therefore no suspect.
+# run a statement. The watcher is the only session of its pool and therefore no suspect. Return the
+# suspects once all sessions have been idle for longer than leak_idle_age.
 sub idle_leaks
 {
 	$watcher->query_safe('SELECT pg_sleep(0.15)');
@@ -65,34 +56,29 @@ is( $watcher->query_safe(
 	'0',
 	'leak_suspects does not count idle sessions');
 push @sessions, session($node, 'filler');
-is($watcher->query_safe(<<~'SQL'), '10|CRITICAL', 'ten sessions in ten slots are CRITICAL');
-	SELECT current_value, status
-	FROM get_connection_stats()
-	WHERE metric_name = 'total_connections'
-	SQL
+poll_stat($watcher, 'total_connections', '10|10|CRITICAL',
+	'ten sessions in ten slots are CRITICAL');
 is($watcher->query_safe(q{SELECT connpool_health() ->> 'status'}),
 	'unhealthy', 'health is unhealthy while no slot is free');
-ok(!app_works(), 'an ordinary role is refused while no slot is free');
+ok(!connects($app), 'an ordinary role is refused while no slot is free');
 is($watcher->query_safe(<<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no slot is free');
 	SELECT current_value, status
 	FROM get_connection_stats()
 	WHERE metric_name = 'exhaustion_seconds'
 	SQL
 push @sessions, session($node, 'filler');
-is( $watcher->query_safe(
-		q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'}
-	),
-	'11',
-	'total_connections counts a superuser in a reserved slot');
-(pop @sessions)->quit foreach 1 .. 2;
+poll_is($watcher,
+	q{SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections'},
+	'11', 'total_connections counts a superuser in a reserved slot');
+leave(pop @sessions) foreach 1 .. 2;
 poll_session($watcher, q{SELECT connpool_health() ->> 'status' <> 'unhealthy'});
-ok(app_works(), 'an ordinary role connects when a slot is free again');
-(pop @sessions)->quit foreach 1 .. 4;
+ok(connects($app), 'an ordinary role connects when a slot is free again');
+leave(pop @sessions) foreach 1 .. 4;
 
 # the culprit of an old transaction has its pid
 my $open = session($node, 'forgetful');
 my $pid = $open->query_safe('BEGIN; SELECT pg_backend_pid()');
-$watcher->quit;
+leave($watcher);
 $node->safe_psql('postgres',
 	q{ALTER SYSTEM SET connpool_monitor.oldest_transaction_seconds_warning = 1});
 $node->reload;

@@ -6,12 +6,12 @@
 use strict;
 use warnings FATAL => 'all';
 
-use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 use Connpool;
+use Wire;
 
 my $node = new_node('forecast', <<'CONF');
 max_connections = 103
@@ -23,29 +23,28 @@ my @sockets;
 
 sub open_connection
 {
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
-	  or die "could not connect: $!";
-	my $body = pack('N', 196608) . "user\0$user\0database\0postgres\0\0";
-	$socket->syswrite(pack('N', length($body) + 4) . $body);
-	push @sockets, $socket;
+	push @sockets,
+	  Wire::start_up($node, user => $user, database => 'postgres') // die "could not connect: $!";
 	return;
 }
 
+# an open session, because a new psql for each query would keep a processor busy for minutes
+my $watcher = session($node, 'watcher');
 is(stat_of($node, 'exhaustion_seconds'), '||OK', 'exhaustion_seconds forecasts nothing at first');
-wait_samples($node, 100);
+wait_samples($watcher, 100);
 
 # a deployment: 60 connections open at once and stay
 open_connection() foreach 1 .. 60;
 my $forecasts = q{SELECT count(*) FROM connpool_history('exhaustion_seconds')};
 foreach my $half_minute (1, 2)
 {
-	wait_samples($node, 300);
+	wait_samples($watcher, 300);
 }
-is(stat_of($node, 'total_connections'), '61|100|OK', 'sixty connections are open');
+poll_stat($watcher, 'total_connections', '61|100|OK', 'sixty connections are open');
 is($node->safe_psql('postgres', 'SELECT samples > 650 FROM connpool_info()'),
 	't', 'the sixty connections stay open for longer than a minute');
-is(stat_of($node, 'exhaustion_seconds'), '||OK', 'exhaustion_seconds ignores a step');
-is($node->safe_psql('postgres', $forecasts), '0', 'no sample forecasts exhaustion after a step');
+is(stat_of($watcher, 'exhaustion_seconds'), '||OK', 'exhaustion_seconds ignores a step');
+is(sql($watcher, $forecasts), '0', 'no sample forecasts exhaustion after a step');
 
 # a leak: five connections every four seconds, until a tenth of the slots is left
 my $began = time;
@@ -58,14 +57,14 @@ while ($opened < 50)
 	$opened++;
 	last
 	  if $opened > 29
-	  && $node->safe_psql('postgres', $forecasts) ne '0'
-	  && alert_of($node, 'exhaustion_seconds') eq 'CRITICAL';
+	  && sql($watcher, $forecasts) ne '0'
+	  && alert_of($watcher, 'exhaustion_seconds') eq 'CRITICAL';
 }
-my ($seconds, undef, $status) = split /\|/, stat_of($node, 'exhaustion_seconds');
+my ($seconds, undef, $status) = split /\|/, stat_of($watcher, 'exhaustion_seconds');
 my $real = (100 - 60 - $opened) / 1.25;
 is($status, 'CRITICAL',
 	"exhaustion_seconds forecasts steady growth: $seconds s, with $real s left");
-is(alert_of($node, 'exhaustion_seconds'),
+is(alert_of($watcher, 'exhaustion_seconds'),
 	'CRITICAL', 'the sampler raises the alert before the slots are used up');
 cmp_ok($seconds, '<=', $real * 3 + 5, 'the forecast is at most three times the real time');
 cmp_ok($seconds, '>=', $real / 3 - 5, 'the forecast is at least a third of the real time');
@@ -77,12 +76,9 @@ is( $node->safe_psql('postgres',
 	SQL
 
 # the forecast ends some time after the growth
-wait_samples($node, 400);
-poll_ok($node, <<~'SQL', 'the forecast ends after connections stop growing');
-	SELECT current_value IS NULL
-	FROM get_connection_stats()
-	WHERE metric_name = 'exhaustion_seconds'
-	SQL
+poll_stat($watcher, 'exhaustion_seconds', '||OK',
+	'the forecast ends after connections stop growing');
+leave($watcher);
 
 $node->stop('fast');
 done_testing();

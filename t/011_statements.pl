@@ -54,6 +54,7 @@ CREATE PROCEDURE commits() LANGUAGE plpgsql AS $$ BEGIN
 SQL
 
 my $cases = 0;
+my $watcher = session($node, 'watcher');
 
 # Run a case in a session of its own and compare its pool with 'queries|failed|transactions'.
 sub counts_as
@@ -65,16 +66,15 @@ sub counts_as
 
 	$run->($wire);
 	$wire->end;
-	$node->poll_query_until('postgres',
-		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'")
-	  or die "the session of $application does not end";
-	is( sql($node, <<~"SQL"),
+	poll_session($watcher,
+		"SELECT connections = 0 FROM connpool_pools WHERE application_name = '$application'");
+	is( sql($watcher, <<~"SQL"),
 			SELECT queries, failed_queries, transactions, sessions_opened, sessions_closed
 			FROM connpool_pools
 			WHERE application_name = '$application'
 			SQL
 		"$expected|1|1",
-		"$name: statements $queries, failed $failed, transactions $transactions");
+		"$name: $queries statements, $failed of them failed, in $transactions transactions");
 	return;
 }
 
@@ -84,7 +84,7 @@ sub simple_counts_as
 	return counts_as($name, $expected, sub { $_[0]->query($_) foreach @queries });
 }
 
-# Each case has a name, 'queries|failed|transactions', and the statements that it sends.
+# Each case has a name, 'queries|failed|transactions', and the statements that its client sends.
 subtest 'statements of the simple protocol count once' => sub {
 	simple_counts_as('a statement', '1|0|1', 'SELECT 1');
 	simple_counts_as(

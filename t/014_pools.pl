@@ -158,27 +158,32 @@ sql($watcher, "ALTER SYSTEM RESET connpool_monitor.$_") foreach qw(leak_age exem
 $_->end foreach @open;
 wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
 
-# the history and the pool have the peak of a burst between two samples
-$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '2s'});
+# The history and the pool have the peak of a burst between two samples. With the first burst, the
+# sampler may not have applied the long interval yet; then another burst follows.
+sql($watcher, q{ALTER SYSTEM SET connpool_monitor.sample_interval = '1min'});
 $node->reload;
-my $samples = sql($watcher, 'SELECT samples FROM connpool_info()');
-wait_for("(SELECT samples FROM connpool_info()) >= $samples + 2");
-my $since = sql($watcher, 'SELECT clock_timestamp()');
-$samples = sql($watcher, 'SELECT samples FROM connpool_info()');
-my @burst = map { Wire->connect_to($node, 'burst', user => $user) } 1 .. 12;
-$_->end foreach @burst;
-wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
+my ($samples, $since, $burst);
+foreach my $try (1 .. 5)
+{
+	$burst = "burst $try";
+	$samples = sql($watcher, 'SELECT samples FROM connpool_info()');
+	$since = sql($watcher, 'SELECT clock_timestamp()');
+	my @burst = map { Wire->connect_to($node, $burst, user => $user) } 1 .. 12;
+	$_->end foreach @burst;
+	wait_for(q{(SELECT sum(connections) FROM connpool_pools) = 1});
+	last if sql($watcher, 'SELECT samples FROM connpool_info()') eq $samples;
+}
 is(sql($watcher, 'SELECT samples FROM connpool_info()'),
 	$samples, 'the sampler takes no sample during the burst');
+sql($watcher, q{ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms'});
+$node->reload;
 wait_for("(SELECT samples FROM connpool_info()) > $samples");
 is(sql($watcher, <<~"SQL"), 't|t', 'the history has the peak of a burst between two samples');
 	SELECT max(max_value) >= 13, max(avg_value) < 13
 	FROM connpool_history('total_connections', '$since', clock_timestamp())
 	SQL
-is(pool('burst', 'peak_connections, connections, sessions_opened, sessions_closed'),
+is(pool($burst, 'peak_connections, connections, sessions_opened, sessions_closed'),
 	'12|0|12|12', 'the pool has the peak of a burst between two samples');
-$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.sample_interval = '100ms'});
-$node->reload;
 
 # busy sessions, as the sampler counts them
 my @busy = map { Wire->connect_to($node, 'busy', user => $user) } 1 .. 3;
@@ -204,7 +209,9 @@ is( sql($watcher,
 	'0',
 	'sessions add up after a reset');
 is(sql($watcher, <<~'SQL'), 't', 'the last minute does not include the time before the reset');
-	SELECT total_queries BETWEEN 2 AND 12 FROM connpool_query_stats WHERE period = 'last_minute'
+	SELECT total_queries BETWEEN 2 AND (SELECT sum(queries) FROM connpool_pools)
+	FROM connpool_query_stats
+	WHERE period = 'last_minute'
 	SQL
 is(sql($watcher, <<~'SQL'), 't|t|t', 'connpool_session_stats has the sums of all pools');
 	SELECT s.sessions_opened = p.opened, s.connections = p.connections, s.p50_setup_time IS NULL
@@ -214,7 +221,7 @@ is(sql($watcher, <<~'SQL'), 't|t|t', 'connpool_session_stats has the sums of all
 	SQL
 $_->end foreach @busy[ 1, 2 ];
 
-# databases and roles have separate pools
+# each database and each role has pools of its own
 $node->safe_psql('postgres', 'CREATE DATABASE elsewhere; CREATE ROLE somebody LOGIN');
 my @others = (
 	Wire->connect_to($node, 'same', user => $user, database => 'elsewhere'),
@@ -282,7 +289,7 @@ is(sql($watcher, <<~'SQL'), '1|1', 'no two pools have the same name');
 	WHERE database = '(other)' AND role = '(other)' AND application_name = '(other)'
 	SQL
 $named->end;
-$watcher->quit;
+leave($watcher);
 $node->restart;
 is( $node->safe_psql(
 		'postgres',

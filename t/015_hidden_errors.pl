@@ -13,7 +13,10 @@ use Test::More;
 use Connpool;
 use Wire;
 
-my $node = new_node('hidden', "restart_after_crash = on\n");
+my $node = new_node('hidden', <<'CONF');
+restart_after_crash = on
+connpool_monitor.alert_after = '1h'	# so that the log has no alerts
+CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE parent (id int PRIMARY KEY);
@@ -127,13 +130,8 @@ my $pid = $node->safe_psql('postgres',
 	q{SELECT pid FROM connpool_sessions WHERE application_name = 'victim'});
 my $offset = -s $node->logfile;
 kill 'KILL', $pid;
-my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
-
-while (log_count($node, 'database system is ready to accept connections', $offset) == 0
-	&& time < $deadline)
-{
-	select(undef, undef, undef, 0.05);
-}
+wait_until(sub { log_count($node, 'database system is ready to accept connections', $offset) > 0 }
+);
 is(log_count($node, 'terminated by signal 9', $offset), 1, 'the log reports the killed backend');
 poll_ok(
 	$node,

@@ -2,7 +2,7 @@
 # The rollups of the history by minute and by hour agree with their samples, times without samples
 # have no rows, and neither a changed sample interval nor a changed system clock corrupts them.
 # Needs libfaketime as the server's clock, so that days pass in seconds.
-# scripts/test: slow, 15 s
+# scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -19,9 +19,9 @@ BAIL_OUT('libfaketime is not installed') unless $faketime;
 my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
 my $node;
 
-# libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process
-# titles, so that only a young process reads the clock's file. Terminate the sampler to make the
-# next one read it.
+# libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
+# So only a new process reads the clock's file. set_clock() terminates the sampler, because the
+# next one reads the file.
 sub write_clock
 {
 	my ($offset) = @_;
@@ -132,7 +132,7 @@ SQL
 set_clock('+0');
 my @sessions = map { session($node, "held $_") } 1 .. 3;
 wait_samples($node, 10);
-$_->quit foreach splice(@sessions, 0, 2);
+leave($_) foreach splice(@sessions, 0, 2);
 wait_samples($node, 10);
 # the same after a minute without samples
 set_clock('+70');
@@ -201,17 +201,18 @@ foreach my $resolution ('1 second', '2 minutes', '1 day', '0')
 	like($error, qr/22023/, "connpool_history() rejects a resolution of $resolution");
 }
 
-# --- every hour that passes gets a row
-my $seconds = 4 * 86400;
-for my $hour (1 .. 12)
+# --- every hour that passes gets a row. From now on it is half past an hour, so that no hour
+# begins during the test.
+my $seconds = 4 * 86400 + 1800 - time % 3600;
+for my $hour (1 .. 6)
 {
 	$seconds += 3600;
 	set_clock("+$seconds");
 	wait_samples($node, 2);
 }
-is(sql($node, <<~'SQL'), '12', 'each of twelve hours has its row');
+is(sql($node, <<~'SQL'), '6', 'each of six hours has its row');
 	SELECT count(DISTINCT sample_time)
-	FROM connpool_history('total_connections', now() - interval '12.5 hours',
+	FROM connpool_history('total_connections', now() - interval '6.5 hours',
 	  resolution => '1 hour')
 	SQL
 
@@ -272,12 +273,18 @@ is(limit_of_limited(), 3, 'a session that opens while the clock is ahead sets th
 sub health_after_refusal
 {
 	my ($slots, $role) = @_;
-	my $taken = sql($node, <<~'SQL');
-		SELECT count(*)
-		FROM pg_stat_activity
-		WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+	my @fillers = session($node, 'filler');
+	# psql sessions of earlier queries must not hold slots any longer
+	poll_session($fillers[0], <<~'SQL');
+		SELECT current_value = count(pid)
+		FROM get_connection_stats(), pg_stat_activity
+		WHERE metric_name = 'total_connections' AND backend_type = 'client backend'
+		AND application_name <> 'psql'
+		GROUP BY current_value
 		SQL
-	my @fillers = map { session($node, 'filler') } 1 .. $slots - $taken;
+	my $taken = sql($fillers[0],
+		q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'});
+	push @fillers, map { session($node, 'filler') } 1 .. $slots - $taken;
 	ok(!connects($node->connstr('postgres') . " user=$role"), "the server refuses $role");
 	leave($_) foreach @fillers;
 	return health();

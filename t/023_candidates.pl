@@ -141,7 +141,7 @@ is(row_of($batch, $columns, 'looper', $by_id),
 like(
 	row_of($batch, 'evidence', 'looper', $by_id),
 	pattern(
-		'^1200 calls of 1\.0 rows and 0\.\d{3} ms each, \d+ ms in all;',
+		'^1200 calls of 1\.0 rows and \d+\.\d{3} ms each, \d+ ms in all;',
 		'300\.0 per transaction of this role: in a loop within transactions$'),
 	'the evidence of a loop in a transaction has its calls, rows and times');
 is( row_of(

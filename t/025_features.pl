@@ -3,7 +3,7 @@
 # uses them, and in no similar application that does not. As a check, each application also runs
 # through a real PgBouncer in transaction mode: its results must differ there if it uses such a
 # feature, and must be the same if it does not. Needs applications and PgBouncer.
-# scripts/test: slow, 72 s
+# scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -13,7 +13,12 @@ use Test::More;
 use Application;
 use Connpool;
 
-my $node = new_node('features', "wal_level = replica\n");
+# PgBouncer keeps connections of all applications open. With this sample_interval, no pool has
+# enough samples for advice before five minutes have passed.
+my $node = new_node('features', <<'CONF');
+max_connections = 300
+connpool_monitor.sample_interval = '1s'
+CONF
 $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION take_lock() RETURNS void LANGUAGE plpgsql
   AS $$ BEGIN PERFORM pg_advisory_lock(42); END $$;
@@ -23,8 +28,8 @@ SQL
 
 my $my_locks =
   q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()};
+# the feature that an application uses, its name, and its steps
 my @applications = (
-	# feature, name, what it does
 	[ 'set', 'sets', [ q{SET work_mem = '3MB'}, 'SHOW work_mem' ] ],
 	[
 		undef, 'sets_locally',
@@ -206,20 +211,38 @@ push @applications,
   ]
   if pooler_version() >= 121;
 
-# the lock that fails_to_lock does not get
+# the application fails_to_lock does not get this lock
 my $holder = session($node, 'holder');
 $holder->query_safe('SELECT pg_advisory_lock(99)');
 
+# Each application runs first directly, then through PgBouncer. There it has a pool of its own, so
+# that no server connection has the state of another application. After each of its transactions
+# another client takes its server connection.
+my $pooler = start_pooler(
+	$node,
+	default_pool_size => 20,
+	names => [ map { $_->[1] } @applications ]);
+my (@direct, @pooled);
 foreach my $application (@applications)
 {
-	my ($feature, $name, $steps) = @$application;
-	my $direct = application($node, { steps => $steps }, name => $name);
-	my $pooler = start_pooler($node, default_pool_size => 20);
-	my $pooled = application(
-		$pooler,
-		{ steps => $steps, intrude => JSON::PP::true() },
-		name => "pooled_$name");
-	stop_pooler($pooler);
+	my (undef, $name, $steps) = @$application;
+	push @direct, { steps => $steps, as => { name => $name } };
+	push @pooled,
+	  {
+		steps => $steps,
+		intrude => JSON::PP::true(),
+		as => { name => "pooled_$name", database => $name }
+	  };
+}
+my $direct_results = application($node, { jobs => \@direct });
+my $pooled_results = application($pooler, { jobs => \@pooled });
+stop_pooler($pooler);
+
+foreach my $application (@applications)
+{
+	my ($feature, $name) = @$application;
+	my $direct = shift @$direct_results;
+	my $pooled = shift @$pooled_results;
 	my $encode = JSON::PP->new->canonical;
 	my $seen = $node->safe_psql('postgres',
 		"SELECT session_features FROM connpool_pool_advice WHERE application_name = '$name'");
@@ -260,27 +283,27 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	'5', 'a lock counts when it is taken, and not when its session has it already');
 leave($holder);
 
-# number of uses and time of the last, by pool, since the reset
+# each pool has the number of uses since the reset and the time of the last use
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT feature, uses, last_seen > now() - interval '1 hour'
 		FROM connpool_session_features
 		WHERE application_name = 'resets'
 		SQL
-	'set|3|t', 'each use counts, RESET of one setting included');
+	'set|3|t', 'each use of a feature counts, and RESET of a setting is a use');
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT recommended_mode, reasons[1]
 		FROM connpool_pool_advice
 		WHERE application_name = 'listens'
 		SQL
 	'session|transaction mode would break features that its sessions used: listen (once)',
-	'one use of a feature is enough to advise session mode');
+	'one use of a feature suffices to recommend session mode');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_pool_advice WHERE recommended_mode = 'transaction'}),
 	'0',
-	'transaction mode is not advised before enough was observed');
+	'transaction mode is not recommended while too little was observed');
 
-# statements that poolers run when they take a connection back
+# poolers run these statements before another client gets the connection
 my $psql = session($node, 'console');
 $psql->query_safe('DISCARD ALL');
 $psql->query_safe(<<~'SQL');
@@ -296,10 +319,10 @@ is( $node->safe_psql(
 		'postgres',
 		q{SELECT count(*) FROM connpool_session_features WHERE application_name = 'console'}),
 	'0',
-	'statements that poolers run to reset a connection are no feature');
+	'statements with which poolers reset a connection count as no feature');
 leave($psql);
 
-# restart and reset
+# features survive a restart, but not a reset
 my $before = $node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4');
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT * FROM connpool_session_features ORDER BY 3, 4'),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # The recommended pool size agrees with a simulation of a queue with known arrivals and service
-# times, and suffices when the client's pool is set to it. Needs a load of a minute and PgBouncer.
-# scripts/test: slow, 77 s
+# times, and suffices when the client's pool is set to it. Needs a load of half a minute, because
+# advice needs 300 samples, and PgBouncer.
+# scripts/test: slow, 43 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -9,6 +10,7 @@ use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes 'time';
 use Application;
 use Connpool;
 
@@ -25,10 +27,11 @@ sub random
 	return ($state + 1) / 2147483649;
 }
 
-# Simulate transactions that arrive at random and take $service each. Return the number that is
-# not exceeded during 99 % of the time.
+# Simulate transactions that arrive at random and take $seconds each. Return the number of busy
+# connections that is not exceeded during 99 % of the time.
 sub simulated_size
 {
+	my ($seconds) = @_;
 	my ($time, %spent, @ends) = (0);
 	foreach my $arrival (1 .. 200_000)
 	{
@@ -40,7 +43,7 @@ sub simulated_size
 		}
 		$spent{ scalar @ends } += $next - $time;
 		$time = $next;
-		push @ends, $time + $service;
+		push @ends, $time + $seconds;
 	}
 	my ($below, $size) = (0, -1);
 	$below += $spent{ ++$size } // 0 while $below < 0.99 * $time;
@@ -51,21 +54,25 @@ my $node = new_node('advice', "max_connections = 80\n");
 my $script = "$PostgreSQL::Test::Utils::tmp_check/service.sql";
 append_to_file($script, "SELECT pg_sleep($service)\n");
 
-# Run pgbench and return its number of transactions. The schedule is the same each time.
-sub load
+# Start pgbench. Its schedule is the same each time. Its output goes to the reference.
+sub start_load
 {
-	my ($where, $name, $seconds) = @_;
+	my ($where, $name, $seconds, $output) = @_;
 	local $ENV{PGAPPNAME} = $name;
-	my $out = '';
-	IPC::Run::run(
+	return IPC::Run::start(
 		[
 			'pgbench', '-n', '-f', $script, '-c', $clients, '-j', 2, '-T', $seconds, '-R', $rate,
 			'--random-seed=7', '-h', $where->host, '-p', $where->port, 'postgres'
 		],
-		'>',
-		\$out,
-		'2>&1') or die $out;
-	return $out =~ /number of transactions actually processed: (\d+)/ ? $1 : die $out;
+		'>', $output, '2>&1');
+}
+
+# Wait for the end of pgbench, and return its number of transactions.
+sub end_load
+{
+	my ($load, $output) = @_;
+	$load->finish or die $$output;
+	return $$output =~ /number of transactions actually processed: (\d+)/ ? $1 : die $$output;
 }
 
 sub advice
@@ -74,16 +81,35 @@ sub advice
 		"SELECT $_[1] FROM connpool_pool_advice WHERE application_name = '$_[0]'");
 }
 
-my $simulated = simulated_size();
-load($node, 'service', 3);
+my $started = time;
+my $load = start_load($node, 'service', 600, \my $unread);
+$node->poll_query_until('postgres',
+	q{SELECT transactions >= 20 FROM connpool_pools WHERE application_name = 'service'})
+  or die 'the load does not start';
 is(advice('service', 'recommended_size IS NULL, recommended_mode IS NULL'),
-	't|t', 'three seconds of load are not enough for advice');
+	't|t', 'a second of load is not enough for advice');
 like(
 	advice('service', 'reasons[1]'),
 	qr/^not enough observed for a size: \d+ of 300 samples, \d+ of 100 transactions$/,
 	'the reasons report how much was observed and how much is needed');
+# in an open session, because a new psql for each query would keep a processor busy
+my $watcher = session($node, 'watcher');
+poll_is($watcher, <<~'SQL', 't', 'the extension recommends a size after enough load');
+	SELECT recommended_size IS NOT NULL
+	FROM connpool_pool_advice
+	WHERE application_name = 'service'
+	SQL
+$load->kill_kill;
+poll_is($watcher, <<~'SQL', '0', 'the load ends');
+	SELECT connections FROM connpool_pools WHERE application_name = 'service'
+	SQL
+my $pgbench_seconds = time - $started;
+leave($watcher);
 
-load($node, 'service', 45);
+# On a busy machine transactions take longer. PostgreSQL measures by how much.
+my $executed = $node->safe_psql('postgres',
+	q{SELECT mean_exec_time FROM pg_stat_statements WHERE query LIKE 'SELECT pg_sleep(%'});
+my $simulated = simulated_size($executed / 1000);
 my $size = advice('service', 'recommended_size');
 cmp_ok(abs($size - $simulated),
 	'<=', 1, "a pool of $size is within one of the $simulated that the simulation needs");
@@ -95,14 +121,14 @@ is( advice(
 	),
 	't',
 	'the percentiles of busy connections are in order');
-is(advice('service', q{observed BETWEEN '40 s' AND '60 s'}),
+is(advice('service', "observed BETWEEN '29 s' AND interval '1 s' * ($pgbench_seconds + 1)"),
 	't', 'observed is the duration of the load');
 my $law_of_little = qr/(\S+) transactions a second of (\S+) ms each keep (\S+) connections busy/;
 my ($per_second, $each, $law, $sampled) = advice('service', q{array_to_string(reasons, '; ')}) =~
   /$law_of_little \(Little's law\); the mean of the samples is ([\d.]+)/;
 cmp_ok(abs($per_second - $rate),
 	'<', 4, "Little's law: $per_second transactions arrive each second");
-cmp_ok(abs($each - 1000 * $service), '<', 30, "Little's law: a transaction takes $each ms");
+cmp_ok(abs($each - $executed), '<', 30, "Little's law: a transaction takes $each ms");
 cmp_ok(abs($law - $per_second * $each / 1000), '<', 0.2,
 	"Little's law: $law connections are busy");
 cmp_ok(abs($law - $sampled), '<', 0.8, "the sampled number, $sampled, agrees with Little's law");
@@ -113,10 +139,14 @@ like(
 		".*all pools together would need \\d+ of 77 usable slots"),
 	'the reasons compare the size with the usable slots');
 
-# the client's pool set to the recommended size
-my $direct = load($node, 'as_before', 12);
+# The client's pool has the recommended size. Compare it with the same load on a pool without a
+# limit at the same time, so that the speed of the machine is the same.
 my $pooler = start_pooler($node, default_pool_size => $size, max_client_conn => 200);
-my $pooled = load($pooler, 'lowered', 12);
+my @loads = (
+	start_load($pooler, 'lowered', 8, \my $lowered),
+	start_load($node, 'as_before', 8, \my $as_before));
+my $pooled = end_load($loads[0], \$lowered);
+my $direct = end_load($loads[1], \$as_before);
 stop_pooler($pooler);
 cmp_ok(
 	$pooled, '>=',
@@ -124,7 +154,7 @@ cmp_ok(
 	"$size connections do at least 93 % of the transactions of $clients: $pooled of $direct");
 is(advice('lowered', "busy_max <= $size"), 't', 'no more connections are busy than the pool has');
 
-# restart and reset
+# advice survives a restart, but not a reset
 my $before = advice('service',
 	'busy_p50, busy_p95, busy_p99, busy_max, recommended_size, recommended_mode, observed');
 $node->restart;

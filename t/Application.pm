@@ -11,6 +11,7 @@ use POSIX ':sys_wait_h';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Connpool 'wait_until';
 
 use Exporter 'import';
 our @EXPORT =
@@ -32,15 +33,19 @@ sub connection
 	};
 }
 
-# Start an application with a job. Options: user, database, name.
+# Start an application with a job, or with several jobs, each with its options in "as". Options:
+# user, database, name. A job without "for" and "steps" runs until application_end().
 sub application_start
 {
 	my ($where, $job, %options) = @_;
 	my $directory = PostgreSQL::Test::Utils::tempdir_short();
 	my %app = (output => "$directory/output", errors => "$directory/errors");
+	my @jobs = map { { connection => connection($where, %options, %{ $_->{as} // {} }), %$_ } }
+	  @{ $job->{jobs} // [$job] };
 
 	PostgreSQL::Test::Utils::append_to_file("$directory/job",
-		$json->encode({ connection => connection($where, %options), %$job }));
+		$json->encode($job->{jobs} ? { %$job, jobs => \@jobs } : $jobs[0]));
+	$app{is_endless} = !grep { exists $jobs[0]{$_} } qw(for steps);
 	$app{pid} = fork() // die 'cannot fork';
 	if ($app{pid} == 0)
 	{
@@ -52,7 +57,7 @@ sub application_start
 	return \%app;
 }
 
-# Return true if the application still runs.
+# Return true if the application is still running.
 sub application_runs
 {
 	my ($app) = @_;
@@ -66,10 +71,9 @@ sub application_runs
 sub application_end
 {
 	my ($app) = @_;
-	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 
-	select undef, undef, undef, 0.02 while application_runs($app) && time < $deadline;
-	kill 'KILL', $app->{pid} if application_runs($app);
+	kill 'TERM', $app->{pid} if $app->{is_endless};
+	wait_until(sub { return !application_runs($app) }) or kill 'KILL', $app->{pid};
 	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors})
 	  if ($app->{status} // 1) != 0;
 	return $json->decode(PostgreSQL::Test::Utils::slurp_file($app->{output}));
@@ -78,9 +82,11 @@ sub application_end
 sub application { return application_end(application_start(@_)); }
 
 # Start a PgBouncer in front of a cluster. The result has the methods host and port of a cluster.
+# The option "names" lists further names of the database postgres; each has a pool of its own.
 sub start_pooler
 {
 	my ($node, %settings) = @_;
+	my $names = delete $settings{names} // [];
 	my $directory = PostgreSQL::Test::Utils::tempdir_short();
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
 	my $user = getpwuid($<);
@@ -95,14 +101,14 @@ sub start_pooler
 		logfile => "$directory/log",
 		pidfile => "$directory/pid",
 		%settings);
-	my $host = $node->host;
+	my $server = 'host=' . $node->host . ' port=' . $node->port . " user=$user";
 
 	PostgreSQL::Test::Utils::append_to_file(
 		"$directory/pgbouncer.ini",
 		join("\n",
-			'[databases]', "* = host=$host port=" . $node->port . " user=$user",
-			'[pgbouncer]', map({ "$_ = $all{$_}" } sort keys %all),
-			''));
+			'[databases]', "* = $server",
+			map({ "$_ = $server dbname=postgres" } @$names), '[pgbouncer]',
+			map({ "$_ = $all{$_}" } sort keys %all), ''));
 	return restart_pooler(
 		bless { directory => $directory, port => $all{listen_port}, user => $user },
 		'Application::Pooler');
@@ -113,22 +119,19 @@ sub restart_pooler
 {
 	my ($pooler) = @_;
 	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
+	my $directory = $pooler->{directory};
 
 	# without -q PgBouncer reports on standard error why it does not start
-	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$pooler->{directory}/pgbouncer.ini");
+	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$directory/pgbouncer.ini");
 	# the file with its pid, which stop_pooler() needs, appears after its socket
-	select undef, undef, undef, 0.1
-	  until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid")
-	  || !$tries--;
+	wait_until(sub { return -S "$directory/.s.PGSQL.$pooler->{port}" && -s "$directory/pid" })
+	  or die 'PgBouncer does not start';
 	return $pooler;
 }
 
 sub stop_pooler
 {
 	my ($pooler) = @_;
-
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
 	my ($pid) =
 	  -f "$pooler->{directory}/pid"
 	  ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/
@@ -136,7 +139,7 @@ sub stop_pooler
 
 	# a PgBouncer started with -d ignores QUIT, and since 1.23 waits for its clients on TERM
 	kill 'KILL', $pid if $pid;
-	select undef, undef, undef, 0.1 while $pid && kill(0, $pid) && $tries--;
+	wait_until(sub { return !$pid || !kill(0, $pid) });
 	unlink "$pooler->{directory}/pid", "$pooler->{directory}/.s.PGSQL.$pooler->{port}";
 	return;
 }

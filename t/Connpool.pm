@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: PostgreSQL
 # Helpers shared by the TAP tests: a cluster with the extension preloaded, SQL in a node or in
 # an open session, and waiting for a condition or for the sampler's next samples.
+#
+# A test must pass at any speed of the machine. A session that has just ended may still hold its
+# slot, and a sample may be late. So tests poll for a condition instead of reading a value once.
 package Connpool;
 
 use strict;
@@ -14,14 +17,29 @@ use Time::HiRes ();
 
 use Exporter 'import';
 our @EXPORT =
-  qw(new_node sql poll_ok poll_session wait_until wait_samples stat_of alert_of log_count session
-  leave connects pattern compile_unit extension_members);
+  qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples stat_of poll_stat alert_of
+  log_count session leave connects pattern compile_unit extension_members);
 
-# PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files.
-# Poll five times as often.
+# PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
+# limits the number of attempts instead of the time. Poll more often, until the time allowed has
+# passed. Passes the query as connects() does.
 {
-	no warnings qw(redefine prototype);
-	*PostgreSQL::Test::Cluster::usleep = sub { Time::HiRes::usleep($_[0] / 5) };
+	no warnings 'redefine';
+	*PostgreSQL::Test::Cluster::poll_query_until = sub {
+		my ($node, $database, $query, $expected) = @_;
+		$expected //= 't';
+		my ($output, $errors);
+
+		return 1 if wait_until(
+			sub {
+				connects($node->connstr($database), $query, \$output, \$errors);
+				chomp($output, $errors);
+				return $output eq $expected && $errors eq '';
+			});
+		diag(   "the output of this query did not become \"$expected\":\n$query\n"
+			  . "last output:\n$output\nlast errors:\n$errors");
+		return 0;
+	};
 }
 
 # Return a cluster that takes ten samples a second, with the extension in the database postgres and
@@ -62,21 +80,33 @@ sub sql
 sub poll_ok
 {
 	my ($node, $query, $name) = @_;
-	ok($node->poll_query_until('postgres', $query), $name);
-	return;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return ok($node->poll_query_until('postgres', $query), $name);
 }
 
-# Call the condition every 20 ms until it returns true. Returns false if it does not within the
-# time allowed.
+# Assert that the output of the query, in a node or an open session, becomes the expected one
+# within the time allowed.
+sub poll_is
+{
+	my ($where, $query, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $output;
+	wait_until(sub { $output = sql($where, $query); return $output eq $expected });
+	return is($output, $expected, $name);
+}
+
+# Call the condition every 20 ms, after two seconds every 100 ms, until it returns true. Returns
+# false if it does not within the time allowed.
 sub wait_until
 {
 	my ($condition) = @_;
-	my $deadline = Time::HiRes::time() + $PostgreSQL::Test::Utils::timeout_default;
+	my $started = Time::HiRes::time();
 
 	until ($condition->())
 	{
-		return 0 if Time::HiRes::time() > $deadline;
-		Time::HiRes::usleep(20_000);
+		my $waited = Time::HiRes::time() - $started;
+		return 0 if $waited > $PostgreSQL::Test::Utils::timeout_default;
+		Time::HiRes::usleep($waited < 2 ? 20_000 : 100_000);
 	}
 	return 1;
 }
@@ -89,26 +119,42 @@ sub poll_session
 	return;
 }
 
-# Wait until the sampler has taken $count more samples.
+# Wait, in a node or an open session, until the sampler has completed $count more samples. The
+# first of them may have begun before. So a change is in the second sample, and a reload takes
+# effect with the second sample if a new connection followed it.
 sub wait_samples
 {
-	my ($node, $count) = @_;
-	my $target = $node->safe_psql('postgres', "SELECT samples + $count FROM connpool_info()");
+	my ($where, $count) = @_;
+	my $target = sql($where, "SELECT samples + $count FROM connpool_info()");
 
-	$node->poll_query_until('postgres', "SELECT samples >= $target FROM connpool_info()")
+	wait_until(sub { sql($where, "SELECT samples >= $target FROM connpool_info()") eq 't' })
 	  or die 'the sampler takes no samples';
 	return;
+}
+
+sub stat_query
+{
+	my ($metric) = @_;
+	return <<~"SQL";
+		SELECT current_value, max_value, status
+		FROM get_connection_stats()
+		WHERE metric_name = '$metric'
+		SQL
 }
 
 # Return the row of a metric in get_connection_stats() as 'current|max|status'.
 sub stat_of
 {
-	my ($node, $metric) = @_;
-	return sql($node, <<~"SQL");
-		SELECT current_value, max_value, status
-		FROM get_connection_stats()
-		WHERE metric_name = '$metric'
-		SQL
+	my ($where, $metric) = @_;
+	return sql($where, stat_query($metric));
+}
+
+# Assert that this row becomes the expected one within the time allowed.
+sub poll_stat
+{
+	my ($where, $metric, $expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return poll_is($where, stat_query($metric), $expected, $name);
 }
 
 # Return the status of a metric in connpool_alerts.
@@ -127,11 +173,14 @@ sub log_count
 	return $count;
 }
 
-# Return a psql that stays connected, with an application name.
+# Return a psql that stays connected, with an application name. Options: dbname, role.
 sub session
 {
 	my ($node, $application, %options) = @_;
-	my $psql = $node->background_psql($options{dbname} // 'postgres', on_error_stop => 0);
+	my $psql = $node->background_psql(
+		$options{dbname} // 'postgres',
+		on_error_stop => 0,
+		extra_params => $options{role} ? [ '-U', $options{role} ] : []);
 	# the time allowed is for each query, not for all queries of the session
 	$psql->set_query_timer_restart;
 	$psql->query_safe("SET application_name = '$application'");
@@ -209,14 +258,16 @@ sub extension_members
 		SQL
 }
 
-# Return true if psql can connect. Passes the query as an argument, because writing it to the
-# standard input would fail if the server refuses psql, which then exits.
+# Return true if psql can connect and run a query, whose output and errors go to the references.
+# Passes the query as an argument, because writing it to the standard input would fail if the
+# server refuses psql, which then exits.
 sub connects
 {
-	my ($conninfo) = @_;
-	my ($out, $err);
-	return IPC::Run::run([ 'psql', '-XAtq', '-d', $conninfo, '-c', 'SELECT 1' ],
-		'<', '/dev/null', '>', \$out, '2>', \$err);
+	my ($conninfo, $query, $output, $errors) = @_;
+	return IPC::Run::run(
+		[ 'psql', '-XAtq', '-d', $conninfo, '-c', $query // 'SELECT 1' ],
+		'<', '/dev/null', '>', $output // \my $unread,
+		'2>', $errors // \my $ignored);
 }
 
 1;

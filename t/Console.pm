@@ -127,7 +127,8 @@ sub host { return $_[0]{host}; }
 sub port { return $_[0]{port}; }
 sub stop { my ($self) = @_; kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0; return; }
 
-# Serve several clients at a time without waiting for any of them.
+# Serve several clients at a time. A long answer delays the other clients until its client has
+# read it or is gone.
 sub serve
 {
 	my ($socket, $answers) = @_;

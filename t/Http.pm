@@ -12,6 +12,7 @@ use IO::Socket::INET;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Connpool 'wait_until';
 
 our @EXPORT = qw(http_port get get_json metric metric_reaching
   series raw http_connect poll_http worker_pid);
@@ -27,15 +28,15 @@ sub get
 	my ($port, $path, %headers) = @_;
 	my $method = delete $headers{method} // 'GET';
 	return get_as($port, $path, %headers) if exists $headers{Host};
+	my $client = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default);
 	my $answer;
 	# a fast machine exceeds the rate limit
-	while (1)
-	{
-		$answer = HTTP::Tiny->new(timeout => 10)
-		  ->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
-		last if $answer->{status} != 429;
-		select undef, undef, undef, 0.05;
-	}
+	wait_until(
+		sub {
+			$answer =
+			  $client->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
+			return $answer->{status} != 429;
+		});
 	return $answer;
 }
 
@@ -46,7 +47,8 @@ sub get_as
 	my $answer = raw($port,
 			"GET $path HTTP/1.1\r\n"
 		  . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers)
-		  . "Connection: close\r\n\r\n");
+		  . "Connection: close\r\n\r\n",
+		wait => $PostgreSQL::Test::Utils::timeout_default);
 	return { status => $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 599, content => $answer };
 }
 
@@ -79,12 +81,7 @@ sub metric_reaching
 {
 	my ($port, $family, $expected) = @_;
 	my $sum;
-	foreach (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		$sum = metric($port, $family);
-		last if $sum == $expected;
-		select undef, undef, undef, 0.05;
-	}
+	wait_until(sub { $sum = metric($port, $family); return $sum == $expected });
 	return $sum;
 }
 
@@ -119,13 +116,7 @@ sub raw
 sub poll_http
 {
 	my ($port, $path, $wanted, %headers) = @_;
-	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
-	while ($tries--)
-	{
-		return 1 if $wanted->(get($port, $path, %headers));
-		select undef, undef, undef, 0.05;
-	}
-	return 0;
+	return wait_until(sub { return $wanted->(get($port, $path, %headers)) });
 }
 
 # Return the pid of the HTTP worker, which pg_stat_activity does not show.

@@ -9,25 +9,42 @@ use warnings FATAL => 'all';
 
 use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
-use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
+use Socket qw(SOCK_STREAM SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
+
+# Return a socket that is connected to the server, or undef if the server does not listen. A server
+# that does not accept, answer or read fails the test instead of blocking it.
+sub open_socket
+{
+	my ($node) = @_;
+	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM) or die "could not create a socket: $!";
+	my $timeout = pack('q2', $PostgreSQL::Test::Utils::timeout_default, 0);
+	$socket->setsockopt(SOL_SOCKET, $_, $timeout) foreach SO_RCVTIMEO, SO_SNDTIMEO;
+	my $address = Socket::pack_sockaddr_un($node->host . '/.s.PGSQL.' . $node->port);
+	return $socket->connect($address) ? $socket : undef;
+}
+
+# Send a startup packet with these parameters on a new socket, and return the socket or undef.
+sub start_up
+{
+	my ($node, %parameters) = @_;
+	my $socket = open_socket($node) or return;
+	my $body =
+	  pack('N', 196608) . join('', map { "$_\0$parameters{$_}\0" } sort keys %parameters) . "\0";
+
+	$socket->syswrite(pack('N', length($body) + 4) . $body);
+	return $socket;
+}
 
 sub connect_to
 {
 	my ($class, $node, $application, %options) = @_;
-	my $socket = IO::Socket::UNIX->new(Peer => $node->host . '/.s.PGSQL.' . $node->port)
-	  or die "could not connect: $!";
-	# a server that neither answers nor reads fails the test instead of blocking it
-	my $timeout = pack('q2', $PostgreSQL::Test::Utils::timeout_default, 0);
-	$socket->setsockopt(SOL_SOCKET, $_, $timeout) foreach SO_RCVTIMEO, SO_SNDTIMEO;
-	my $self = bless { socket => $socket }, $class;
-	my %startup = (
+	my $socket = start_up(
+		$node,
 		user => $options{user},
 		database => $options{database} // 'postgres',
-		application_name => $application);
-	my $body =
-	  pack('N', 196608) . join('', map { "$_\0$startup{$_}\0" } sort keys %startup) . "\0";
+		application_name => $application) or die "could not connect: $!";
+	my $self = bless { socket => $socket }, $class;
 
-	$socket->syswrite(pack('N', length($body) + 4) . $body);
 	$self->read_until('Z');
 	return $self;
 }
@@ -91,7 +108,7 @@ sub execute
 	return $self->send_message('E', "$portal\0" . pack('N', $rows // 0));
 }
 sub close_portal { my ($self, $portal) = @_; return $self->send_message('C', "P$portal\0") }
-sub flush        { return $_[0]->send_message('H', '') }
+sub flush        { my ($self) = @_;          return $self->send_message('H', '') }
 sub sync         { my ($self) = @_; $self->send_message('S', ''); return $self->read_until('Z') }
 
 # Run a simple query and read its result.
@@ -118,6 +135,6 @@ sub end
 }
 
 # Close the socket without Terminate.
-sub abandon { $_[0]->{socket}->close; return }
+sub abandon { my ($self) = @_; $self->{socket}->close; return }
 
 1;

@@ -3,8 +3,9 @@
  * alerting.c
  *		Advances all alerts by one sample and announces their transitions.
  *
- * A round copies the alert board from shared memory, advances every alert and publishes the board
- * as a whole. Then it writes transitions to the alert log, the server log and the NOTIFY queue.
+ * A round copies the alert board from shared memory, advances every alert and writes transitions
+ * to the alert log, the server log and the NOTIFY queue. Then it publishes the board as a whole, so
+ * that a client that sees a status finds its transition in both logs.
  *
  * Finding the top contributors costs more than a sample, so it happens only for warnings that are
  * about to be logged. If the search raises an error, the warning is logged without contributors,
@@ -140,7 +141,7 @@ cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
 		if (cpm_metric_exists(&cpm_catalogue[i], sample->sources))
 			event[i] = step_metric(i, sample, elapsed_us);
 	}
-	cpm_alert_board_publish(&board);
 	for (int i = 0; i < CPM_METRICS; i++)
 		announce_event(i, event[i], before[i], sample->taken_at, now_us);
+	cpm_alert_board_publish(&board);
 }

@@ -15,6 +15,11 @@
 //
 //   { connection: {…}, slow: ms, for: ms }
 //     Connect through a proxy that delays the first packet, and stay connected.
+//
+//   { jobs: [job, …], at_once: bool }
+//     Run several jobs, one after the other or at once. The result is the array of theirs.
+//
+// Without "for", a job runs until SIGTERM.
 'use strict';
 const net = require('node:net');
 const pg = require('pg');
@@ -72,7 +77,7 @@ async function work(pool, until, rest) {
 
 async function runPool(job) {
 	const pool = new pg.Pool({ ...job.connection, ...job.pool });
-	const until = Date.now() + job.for;
+	const until = job.for ? Date.now() + job.for : Infinity;
 	pool.on('error', () => {});
 	for (let i = 0; i < (job.forget || 0); i++) await (await pool.connect()).query('BEGIN');
 	const done = await Promise.all(Array.from({ length: job.clients }, () => work(pool, until, job.pause ?? 10)));
@@ -90,19 +95,32 @@ async function runSlow({ connection, slow, for: ms }) {
 	await new Promise((resolve) => network.listen(0, '127.0.0.1', resolve));
 	const client = new pg.Client({ ...connection, host: '127.0.0.1', port: network.address().port });
 	await client.connect();
-	await pause(ms);
+	await (ms ? pause(ms) : new Promise(() => {}));
 	await client.end();
 	return {};
 }
 
+async function runJobs({ jobs, at_once }) {
+	if (at_once) return Promise.all(jobs.map(run));
+	const results = [];
+	for (const job of jobs) results.push(await run(job));
+	return results;
+}
+
+function run(job) {
+	if (job.jobs) return runJobs(job);
+	return job.steps ? runSteps(job) : job.slow ? runSlow(job) : runPool(job);
+}
+
+const finish = (result) => process.stdout.write(JSON.stringify(result) + '\n', () => process.exit(0));
+
 async function main() {
 	let text = '';
 	for await (const part of process.stdin) text += part;
-	const job = JSON.parse(text);
-	const result = await (job.steps ? runSteps(job) : job.slow ? runSlow(job) : runPool(job));
-	process.stdout.write(JSON.stringify(result) + '\n', () => process.exit(0));
+	finish(await run(JSON.parse(text)));
 }
 
+process.on('SIGTERM', () => finish({}));
 main().catch((error) => {
 	process.stderr.write(`${error.stack}\n`);
 	process.exit(1);
