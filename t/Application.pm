@@ -12,10 +12,12 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Connpool qw(wait_until);
+
 use Exporter 'import';
 our @EXPORT =
-  qw(application application_start application_runs application_end start_pooler restart_pooler
-  stop_pooler pooler_version);
+  qw(application application_start application_runs application_end application_stop start_pooler
+  restart_pooler stop_pooler pooler_version);
 
 my $json = JSON::PP->new->canonical;
 
@@ -66,13 +68,21 @@ sub application_runs
 sub application_end
 {
 	my ($app) = @_;
-	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 
-	select undef, undef, undef, 0.02 while application_runs($app) && time < $deadline;
+	wait_until(sub { !application_runs($app) });
 	kill 'KILL', $app->{pid} if application_runs($app);
 	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors})
 	  if ($app->{status} // 1) != 0;
 	return $json->decode(PostgreSQL::Test::Utils::slurp_file($app->{output}));
+}
+
+# End an application before its time. It returns no result.
+sub application_stop
+{
+	my ($app) = @_;
+	kill 'TERM', $app->{pid} if application_runs($app);
+	wait_until(sub { !application_runs($app) }) or die 'the application does not end';
+	return;
 }
 
 sub application { return application_end(application_start(@_)); }
@@ -113,22 +123,19 @@ sub restart_pooler
 {
 	my ($pooler) = @_;
 	my $program = -x '/usr/sbin/pgbouncer' ? '/usr/sbin/pgbouncer' : 'pgbouncer';
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
 
 	# without -q PgBouncer reports on standard error why it does not start
 	PostgreSQL::Test::Utils::system_or_bail($program, '-d', "$pooler->{directory}/pgbouncer.ini");
 	# the file with its pid, which stop_pooler() needs, appears after its socket
-	select undef, undef, undef, 0.1
-	  until (-S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid")
-	  || !$tries--;
+	wait_until(
+		sub { -S "$pooler->{directory}/.s.PGSQL.$pooler->{port}" && -s "$pooler->{directory}/pid" }
+	) or die 'PgBouncer does not start';
 	return $pooler;
 }
 
 sub stop_pooler
 {
 	my ($pooler) = @_;
-
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
 	my ($pid) =
 	  -f "$pooler->{directory}/pid"
 	  ? PostgreSQL::Test::Utils::slurp_file("$pooler->{directory}/pid") =~ /(\d+)/
@@ -136,7 +143,7 @@ sub stop_pooler
 
 	# a PgBouncer started with -d ignores QUIT, and since 1.23 waits for its clients on TERM
 	kill 'KILL', $pid if $pid;
-	select undef, undef, undef, 0.1 while $pid && kill(0, $pid) && $tries--;
+	wait_until(sub { !kill(0, $pid) }) if $pid;
 	unlink "$pooler->{directory}/pid", "$pooler->{directory}/.s.PGSQL.$pooler->{port}";
 	return;
 }

@@ -14,8 +14,8 @@ use Time::HiRes ();
 
 use Exporter 'import';
 our @EXPORT =
-  qw(new_node sql poll_ok poll_session wait_until wait_samples stat_of alert_of log_count session
-  leave connects pattern compile_unit extension_members);
+  qw(new_node sql poll_ok poll_session wait_until wait_samples samples_on_time stat_of alert_of
+  log_count session leave connects pattern compile_unit extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files.
 # Poll five times as often.
@@ -98,6 +98,22 @@ sub wait_samples
 	$node->poll_query_until('postgres', "SELECT samples >= $target FROM connpool_info()")
 	  or die 'the sampler takes no samples';
 	return;
+}
+
+# Wait until ten samples in a row were on time. Returns false if that does not happen within the
+# time allowed. A busy machine delays samples now and then, so a test cannot require that no sample
+# is late; but what delays all samples makes this function fail.
+sub samples_on_time
+{
+	my ($node) = @_;
+	my $missed = 'SELECT samples_missed FROM connpool_info()';
+
+	return wait_until(
+		sub {
+			my $before = $node->safe_psql('postgres', $missed);
+			wait_samples($node, 10);
+			return $node->safe_psql('postgres', $missed) == $before;
+		});
 }
 
 # Return the row of a metric in get_connection_stats() as 'current|max|status'.

@@ -12,9 +12,15 @@ use IO::Socket::INET;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
+
+use Connpool qw(wait_until);
 
 our @EXPORT = qw(http_port get get_json metric metric_reaching
   series raw http_connect poll_http worker_pid);
+
+# in seconds; a server that neither answers nor reads fails the test instead of blocking it
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 # Return a free port for http_listen.
 sub http_port
@@ -29,13 +35,12 @@ sub get
 	return get_as($port, $path, %headers) if exists $headers{Host};
 	my $answer;
 	# a fast machine exceeds the rate limit
-	while (1)
-	{
-		$answer = HTTP::Tiny->new(timeout => 10)
-		  ->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
-		last if $answer->{status} != 429;
-		select undef, undef, undef, 0.05;
-	}
+	wait_until(
+		sub {
+			$answer = HTTP::Tiny->new(timeout => $timeout)
+			  ->request($method, "http://127.0.0.1:$port$path", { headers => \%headers });
+			return $answer->{status} != 429;
+		});
 	return $answer;
 }
 
@@ -79,22 +84,22 @@ sub metric_reaching
 {
 	my ($port, $family, $expected) = @_;
 	my $sum;
-	foreach (1 .. 20 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		$sum = metric($port, $family);
-		last if $sum == $expected;
-		select undef, undef, undef, 0.05;
-	}
+	wait_until(sub { $sum = metric($port, $family); return $sum == $expected; });
 	return $sum;
 }
 
 sub http_connect
 {
 	my ($port) = @_;
-	return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10);
+	my $socket =
+	  IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => $timeout)
+	  or return;
+	$socket->setsockopt(SOL_SOCKET, $_, pack('q2', $timeout, 0)) foreach SO_RCVTIMEO, SO_SNDTIMEO;
+	return $socket;
 }
 
-# Send bytes unchanged, and return all bytes until the server closes the connection.
+# Send bytes unchanged, and return all bytes until the server closes the connection. With the
+# option until, stop at bytes that match; with wait, stop when none arrive for that many seconds.
 sub raw
 {
 	my ($port, $bytes, %options) = @_;
@@ -105,7 +110,7 @@ sub raw
 	$socket->syswrite($bytes);
 	shutdown $socket, 1 if $options{half_close};
 	my $select = IO::Select->new($socket);
-	while ($select->can_read($options{wait} // 3))
+	while ($select->can_read($options{wait} // $timeout))
 	{
 		last unless $socket->sysread($part, 65536);
 		$answer .= $part;
@@ -119,13 +124,7 @@ sub raw
 sub poll_http
 {
 	my ($port, $path, $wanted, %headers) = @_;
-	my $tries = 20 * $PostgreSQL::Test::Utils::timeout_default;
-	while ($tries--)
-	{
-		return 1 if $wanted->(get($port, $path, %headers));
-		select undef, undef, undef, 0.05;
-	}
-	return 0;
+	return wait_until(sub { $wanted->(get($port, $path, %headers)) });
 }
 
 # Return the pid of the HTTP worker, which pg_stat_activity does not show.
