@@ -127,7 +127,7 @@ sub host { return $_[0]{host}; }
 sub port { return $_[0]{port}; }
 sub stop { my ($self) = @_; kill 'KILL', $self->{pid}; waitpid $self->{pid}, 0; return; }
 
-# Serve several clients at a time without waiting for any of them.
+# Serve several clients at a time. Only writing a long answer waits for its client.
 sub serve
 {
 	my ($socket, $answers) = @_;
