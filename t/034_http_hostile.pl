@@ -29,8 +29,12 @@ my $worker = worker_pid($node);
 my $start = $node->safe_psql('postgres', 'SELECT pg_postmaster_start_time()');
 
 # without the shared memory that the worker has touched
-sub memory_kb { my ($kb) = slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+)/m; return $kb; }
-sub files     { my @open = glob "/proc/$worker/fd/*"; return scalar @open; }
+sub memory_kb
+{
+	my ($kb) = slurp_file("/proc/$worker/status") =~ /^RssAnon:\s+(\d+)/m;
+	return $kb;
+}
+sub files { my @open = glob "/proc/$worker/fd/*"; return scalar @open; }
 
 # Assert that a valid request is answered, and that it does not wait until the worker gives up the
 # other clients, which happens after 20 seconds. Retry, because the request may be refused.
