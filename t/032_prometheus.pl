@@ -23,7 +23,10 @@ my %port =
   map { $_ => PostgreSQL::Test::Cluster::get_free_port() } qw(prometheus primary standby pooled);
 my $json = JSON::PP->new->utf8;
 # connect to the loopback address without the proxy that the environment may name
-my $http = HTTP::Tiny->new(timeout => 10, proxy => undef, http_proxy => undef);
+my $http = HTTP::Tiny->new(
+	timeout => $PostgreSQL::Test::Utils::timeout_default,
+	proxy => undef,
+	http_proxy => undef);
 my $token = 'only-for-this-test';
 my ($prometheus, $pooler, %node);
 
@@ -43,14 +46,8 @@ sub instance { return "instance=\"127.0.0.1:$port{$_[0]}\""; }
 sub wait_for
 {
 	my ($wanted, $ask) = @_;
-	my $tries = 10 * $PostgreSQL::Test::Utils::timeout_default;
-	my $answer = $ask->();
-
-	while ($answer ne $wanted && $tries--)
-	{
-		select undef, undef, undef, 0.1;
-		$answer = $ask->();
-	}
+	my $answer;
+	wait_until(sub { $answer = $ask->(); return $answer eq $wanted; });
 	return $answer;
 }
 
@@ -86,7 +83,27 @@ sub alert_ok
 	return values_ok("count(ALERTS{alertstate=\"firing\",$labels})", $wanted, $name);
 }
 
-# Return the metrics of a server as it serves them.
+# Assert that an alert with these labels fires, and return it as it was at that time, because it
+# may resolve soon.
+sub alert_fires
+{
+	my ($labels, $name) = @_;
+	my $alert;
+	ok( wait_until(
+			sub {
+				($alert) = grep {
+					my $is = $_;
+					$is->{state} eq 'firing'
+					  && !grep { ($is->{labels}{$_} // '') ne $labels->{$_} }
+					  keys %$labels
+				} @{ api('alerts')->{alerts} };
+				return defined $alert;
+			}),
+		$name);
+	return $alert;
+}
+
+# Return an answer of a server with its metrics.
 sub scrape
 {
 	my ($name, $accept) = @_;
@@ -282,7 +299,7 @@ is( wait_for(
 my %session = (in => '', out => '');
 my $client =
   IPC::Run::start([ 'psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, 'postgres' ],
-	'<', \$session{in}, '>', \$session{out});
+	'<', \$session{in}, '>', \$session{out}, IPC::Run::timeout(600));
 $session{in} .= "BEGIN;\nSELECT 'here';\n";
 $client->pump until $session{out} =~ /here/;
 values_ok('connpool_pgbouncer_client_connections{database="postgres",state="active"}',
@@ -330,16 +347,14 @@ like($said, qr/^all is well$/m, 'monitoring/check succeeds');
 $session{in} .= "ROLLBACK;\n\\q\n";
 $client->finish;
 
-# Alerts fire and resolve: by a threshold,
+# An alert fires and resolves with a threshold.
 my $metric = 'alertname="ConnpoolMetric",metric="total_connections",' . instance('primary');
 alert_ok($metric, 'none', 'no alert fires for total_connections at first');
 $node{primary}->safe_psql('postgres',
 	'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1; SELECT pg_reload_conf()');
-alert_ok("$metric,severity=\"warning\"",
-	'1', 'an alert fires when total_connections reaches its threshold');
-my ($alert) = grep {
-	$_->{labels}{alertname} eq 'ConnpoolMetric' && $_->{labels}{metric} eq 'total_connections'
-} @{ api('alerts')->{alerts} };
+my $alert = alert_fires(
+	{ alertname => 'ConnpoolMetric', metric => 'total_connections', severity => 'warning' },
+	'an alert fires when total_connections reaches its threshold');
 is( $alert->{annotations}{summary},
 	"127.0.0.1:$port{primary}: total_connections is WARNING",
 	'the summary of the alert names server, metric and status');
@@ -347,7 +362,7 @@ $node{primary}->safe_psql('postgres',
 	'ALTER SYSTEM RESET connpool_monitor.total_connections_warning; SELECT pg_reload_conf()');
 alert_ok($metric, 'none', 'the alert resolves when the threshold is reset');
 
-# by connections that are refused for lack of a slot,
+# An alert fires and resolves with connections that are refused for lack of a slot.
 my $script = "$directory/hold.sql";
 append_to_file($script, "SELECT pg_sleep(1)\n");
 my $refusals =
@@ -357,10 +372,13 @@ my $before = $node{pooled}->safe_psql('postgres', $refusals);
   judge('', 'pgbench', '-n', '-f', $script, '-c', 25, '-j', 1, '-t', 1, '-U', 'plain', '-h',
 	$node{pooled}->host, '-p', $node{pooled}->port, 'postgres');
 isnt($status, 0, 'pgbench with more clients than slots fails') or diag($said);
-alert_ok('alertname="ConnpoolConnectionsRefused",severity="critical",' . instance('pooled'),
-	'1', 'an alert fires for refused connections');
-my ($refused) =
-  grep { $_->{labels}{alertname} eq 'ConnpoolConnectionsRefused' } @{ api('alerts')->{alerts} };
+my $refused = alert_fires(
+	{
+		alertname => 'ConnpoolConnectionsRefused',
+		severity => 'critical',
+		instance => "127.0.0.1:$port{pooled}"
+	},
+	'an alert fires for refused connections');
 like(
 	$refused->{annotations}{description},
 	qr/^127\.0\.0\.1:\d+ refused about \d+ connections/,
@@ -375,7 +393,7 @@ values_ok(
 alert_ok('alertname="ConnpoolConnectionsRefused"',
 	'none', 'the alert resolves when no more connections are refused');
 
-# and by a primary that is gone, until its standby is promoted.
+# Alerts fire for a primary that is gone, and one resolves when its standby is promoted.
 leave($_) foreach @idle;
 $node{primary}->stop('fast');
 values_ok('up{' . instance('primary') . '}', '0', 'a server that is stopped is not up');
@@ -402,7 +420,7 @@ alert_ok(
 	'1',
 	'the alert for the stopped server still fires');
 
-# nothing of this disturbed the servers
+# the servers survived all of this
 is( join(
 		',',
 		map {

@@ -31,7 +31,6 @@ connpool_monitor.alert_after = 0
 connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.pgbouncer = 'nobody=host=127.0.0.1 port=1 user=nobody'
 CONF
-my $seconds = $PostgreSQL::Test::Utils::timeout_default;
 my @opened;    # clients and sockets of the current case
 END { finish_all() }
 
@@ -39,8 +38,7 @@ my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
 sub postmaster { return (slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/)[0]; }
 
-# Return the children of the postmaster: pid => title.
-# The postmaster's processes: pid => title.
+# Return the titles of the postmaster's processes by pid.
 sub children
 {
 	my $postmaster = postmaster();
@@ -48,7 +46,7 @@ sub children
 	  `ps -o pid=,args= --ppid $postmaster`;
 }
 
-# Wait without SQL until $check returns a true value, and return it.
+# Wait until $check returns a true value, and return it.
 sub until_true
 {
 	my ($name, $check) = @_;
@@ -150,9 +148,7 @@ sub half_open
 		});
 }
 
-# Assert that all workers run, count, and agree.
-my ($killed, $log_from) = (0, 0);
-
+# Assert that all workers run, that everything counts, and that the sums agree.
 sub all_is_well
 {
 	my ($name) = @_;
@@ -162,31 +158,29 @@ sub all_is_well
 	worker($_) foreach qw(sampler saver http pgbouncer);
 	push @wrong, 'no answer over HTTP'
 	  unless poll_http($port, '/health/database', sub { $_[0]{status} == 200 });
-	my ($failed, $opened) = split /\|/, sql($node, <<~'SQL');
+	my $counted = <<~'SQL';
 		SELECT failed_queries, sessions_opened
 		FROM connpool_query_stats, connpool_session_stats
 		WHERE period = 'since_reset'
 		SQL
+	my ($failed, $opened) = split /\|/, sql($node, $counted);
 	$node->psql('postgres', 'SELECT 1/0') foreach 1 .. 3;
-	my ($failed_after, $opened_after) = split /\|/, sql($node, <<~'SQL');
-		SELECT failed_queries, sessions_opened
-		FROM connpool_query_stats, connpool_session_stats
-		WHERE period = 'since_reset'
-		SQL
+	my ($failed_after, $opened_after) = split /\|/, sql($node, $counted);
 	push @wrong, "$failed and then $failed_after failed" if $failed_after - $failed != 3;
 	push @wrong, "$opened and then $opened_after opened" if $opened_after - $opened != 4;
 	push @wrong, sql($node, <<~'SQL');
 		SELECT 'sessions do not add up: ' || s
 		FROM connpool_session_stats s
 		WHERE sessions_opened <> connections + sessions_closed + sessions_abandoned
-		                         + sessions_failed + sessions_killed
-		SQL
-	push @wrong, sql($node, <<~'SQL');
+		                         + sessions_failed + sessions_killed;
 		SELECT 'pools do not add up: ' || p || ' of ' || total_queries
 		FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
 		WHERE period = 'since_reset' AND total_queries <> p
 		SQL
-	push @wrong, sql($node, q{SELECT problem FROM connpool_info() WHERE problem <> ''});
+	# a worker that has just started has not registered yet
+	my $problem;
+	wait_until(sub { ($problem = sql($node, 'SELECT problem FROM connpool_info()')) eq '' });
+	push @wrong, $problem;
 	is(join('; ', grep { $_ ne '' } @wrong), '', $name);
 	return;
 }

@@ -225,8 +225,10 @@ CONF
 		is($new->safe_psql('postgres', q{SELECT count(*) FROM connpool_alert_log}),
 			0, "$name: the alert log is empty");
 		wait_samples($new, 3);
-		is($new->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-			'', "$name: connpool_info() reports no problem");
+		poll_ok(
+			$new,
+			'SELECT problem IS NULL FROM connpool_info()',
+			"$name: connpool_info() reports no problem");
 		is( $new->safe_psql(
 				'postgres', q{SELECT count(*) > 0 FROM connpool_history('total_connections')}),
 			't',

@@ -31,7 +31,7 @@ $listener->query('LISTEN news');
 is(transactions('listener'), 1, 'LISTEN is one transaction');
 $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 20;
 $listener->read_until('A')                       foreach 1 .. 20;
-is(transactions('listener'), 1, 'the delivery of 20 notifications adds none');
+is(transactions('listener'), 1, 'the delivery of 20 notifications adds no transaction');
 $listener->query('SELECT 1');
 is(transactions('listener'), 2, 'a statement after the notifications adds one transaction');
 $listener->extended('SELECT 1') foreach 1 .. 3;
@@ -39,7 +39,7 @@ is(transactions('listener'),
 	5, 'three statements over the extended protocol are three transactions');
 $watcher->query_safe("NOTIFY news, 'number $_'") foreach 1 .. 5;
 $listener->read_until('A')                       foreach 1 .. 5;
-is(transactions('listener'), 5, 'notifications after them add none');
+is(transactions('listener'), 5, 'notifications after these statements add no transaction');
 $listener->parse('p', 'SELECT 1')->sync;
 is(transactions('listener'), 6, 'a transaction that only prepares a statement counts');
 $watcher->query_safe('NOTIFY news');

@@ -197,13 +197,28 @@ my $pooler = start_pooler(
 	listen_addr => '127.0.0.1',
 	application_name_add_host => 1,
 	default_pool_size => 4);
-my $script = "$PostgreSQL::Test::Utils::tmp_check/briefly.sql";
-append_to_file($script, "SELECT pg_sleep(0.03)\n");
+my $script = "$PostgreSQL::Test::Utils::tmp_check/meet.sql";
+append_to_file($script, "SELECT meet()\n");
+
+# Wait until the function has been called four times. The first four calls therefore run at the
+# same time, each over a server connection of its own.
+sql($node, <<'SQL');
+CREATE SEQUENCE calls;
+CREATE FUNCTION meet() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM nextval('calls');
+	WHILE (SELECT last_value FROM calls) < 4 LOOP
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	PERFORM pg_sleep(0.03);
+END $$;
+SQL
 
 # Run four clients of an application with three statements each.
 sub run_clients
 {
 	my ($application, $host) = @_;
+	sql($node, q{SELECT setval('calls', 1, false)});
 	local $ENV{PGAPPNAME} = $application;
 	command_ok(
 		[
@@ -251,7 +266,7 @@ my $pools_of_web = q{SELECT count(*) FROM connpool_pools WHERE application_name 
 run_clients('web', $_) foreach '127.0.0.1', $pooler->host;
 is(sql($node, $pools_of_web), '1', 'clients at several addresses are one pool');
 is(pool('web', 'connections, peak_connections, queries >= 24'),
-	'4|4|t', 'the pool has their connections and statements');
+	'4|4|t', 'the pool has the connections and statements of all clients');
 is( sql($node,
 		q{SELECT count(*) FROM connpool_sessions WHERE application_name LIKE 'web - unix(%'}),
 	'4',
@@ -288,7 +303,7 @@ $wire{busy}->query('SELECT 1');
 is(pool('busy', 'connections, queries'),
 	'0|1', 'a session leaves its pool with the first statement under the new rule');
 is(pool('busy - 10.0.0.7:51234', 'connections, queries, sessions_opened'),
-	'1|1|0', 'that statement counts in the pool of its full name');
+	'1|1|0', 'the first statement under the new rule counts in the pool of the full name');
 $wire{failing}->query('SELECT 1/0');
 is(pool('failing', 'connections, queries, failed_queries'),
 	'1|2|1', 'a statement that fails does not move its session');
@@ -301,9 +316,9 @@ poll_ok(
 	q{SELECT connections = 0 FROM connpool_pools WHERE application_name = 'idle'},
 	'a session that runs no further statement leaves its pool when it ends');
 is(pool('idle', 'queries, sessions_opened, sessions_closed'),
-	'1|1|0', 'its statements count in the pool in which it ran them');
+	'1|1|0', 'the statements of an ended session count in the pool in which it ran them');
 is(pool('idle - 10.0.0.7:51234', 'queries, sessions_opened, sessions_closed'),
-	'0|0|1', 'its end counts in the pool of its full name');
+	'0|0|1', 'the end of a session counts in the pool of its full name');
 run_clients('web', '127.0.0.1');
 is(sql($node, $pools_of_web), '5', 'each client is a pool with grouping off');
 nothing_lost('after a change of the rule');

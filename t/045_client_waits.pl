@@ -11,6 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
+use List::Util  qw(max);
 use Time::HiRes qw(sleep time);
 use Wire;
 
@@ -24,7 +25,6 @@ my $large = q{SELECT repeat('x', 1000) FROM generate_series(1, 20000)};
 
 sub connect_as { return Wire->connect_to($node, $_[0], user => $user) }
 sub listed     { return sql($node, 'SELECT count(*) FROM connpool_leaks') }
-
 
 # Return a query for columns of the row waiting_for_client of connpool_leak_stats.
 sub stats_query
@@ -65,18 +65,32 @@ SQL
 	return;
 }
 
-# Call $step repeatedly for three times leak_age. Return how often a suspect was listed.
+# Call $step repeatedly for three times leak_age. Return how often a suspect was listed, and how
+# many suspects the sampler detected. If a busy machine lets leak_age pass between two steps, that
+# is a wait: start again.
 sub suspected_while
 {
 	my ($step) = @_;
-	my $until = time + 3;
-	my $seen = 0;
-	while (time < $until)
-	{
-		$step->();
-		$seen++ if listed() > 0;
-	}
-	return $seen;
+	my ($detected, $seen, $longest);
+	wait_until(
+		sub {
+			my $until = time + 3;
+			my $stepped;
+			$step->();
+			$stepped = time;
+			wait_samples($node, 2);
+			($detected, $seen, $longest) = (stats('detected'), 0, 0);
+			while (time < $until)
+			{
+				$step->();
+				$longest = max($longest, time - $stepped);
+				$stepped = time;
+				$seen++ if listed() > 0;
+			}
+			$detected = stats('detected') - $detected;
+			return max($longest, time - $stepped) < 0.9;
+		}) or die 'the machine is too busy';
+	return "$seen $detected";
 }
 
 # COPY FROM STDIN, left alone after a row.
@@ -85,7 +99,7 @@ $loader->send_message('d', "a row\n");
 suspected('loader');
 is( sql($node, <<'SQL'), 'active|t|t|t|COPY t FROM STDIN',
 SELECT state, pid = (SELECT pid FROM pg_stat_activity WHERE application_name = 'loader'),
-       held > '1 s' AND held <= xact_age, xact_age < '1 min', query
+       held > '1 s' AND held <= xact_age, xact_age < '10 min', query
 FROM connpool_leaks
 SQL
 	'the row of a COPY without data has the times of its wait and of its transaction');
@@ -100,31 +114,34 @@ SQL
 
 # data arrives, which is progress, and stops again: a second occurrence
 $loader->send_message('d', "another\n");
-stats_become('suspects = 0 AND released = 1', 'data from its client releases the occurrence');
+stats_become('released = 1', 'data from its client releases the occurrence');
 suspected('loader');
-stats_become('suspects = 1', 'the sampler suspects it again');
+stats_become('suspects = 1 AND detected = 2', 'the sampler suspects it again');
 $loader->send_message('c', '');
-is($loader->read_until('Z'), 'C Z', 'its COPY ends');
+is($loader->read_until('Z'), 'C Z', 'a COPY that waited for its client ends as usual');
 stats_become(
 	'suspects = 0 AND detected = 2 AND released = 2',
 	'the end of the COPY releases the occurrence');
 is( sql($node, <<'SQL'), 'waiting_for_client|released|loader|t|2',
-SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '1 min', count(*)
+SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '10 min', count(*)
 FROM connpool_leak_log GROUP BY 1, 2, 3, 4
 SQL
 	'both occurrences are logged with how long they were held');
-is(log_count($node, 'leak suspect pid \d+ of loader came back to work after \d+ s'),
-	2, 'the server log reports twice that the session resumed work');
+my $resumed = 'leak suspect pid \d+ of loader came back to work after \d+ s';
+wait_until(sub { log_count($node, $resumed) >= 2 });
+is(log_count($node, $resumed), 2, 'the server log reports twice that the session resumed work');
 $loader->end;
 
 # COPY FROM STDIN that makes progress, a row every 50 ms.
 my $slow = begin_copy(connect_as('slow'));
 is(suspected_while(sub { $slow->send_message('d', "a row\n"); sleep 0.05 }),
-	0, 'a COPY that makes progress is no suspect, though its client is slow');
-is(stats('detected'), '2', 'no sample counts a COPY that makes progress');
-is(sql($node, q{SELECT wait_event FROM pg_stat_activity WHERE application_name = 'slow'}),
-	'ClientRead', 'the slow COPY waits for its client between rows');
+	'0 0', 'a COPY that makes progress is no suspect, though its client is slow');
+poll_ok(
+	$node,
+	q{SELECT wait_event = 'ClientRead' FROM pg_stat_activity WHERE application_name = 'slow'},
+	'the slow COPY waits for its client between rows');
 $slow->send_message('c', '')->read_until('Z');
+is(stats('suspects'), '0', 'a COPY that made progress leaves no suspect');
 $slow->end;
 
 # COPY TO STDOUT and a large result, to clients that read nothing; both go on to the end.
@@ -134,7 +151,7 @@ $unload->send_message('Q', "COPY ($large) TO STDOUT\0");
 $report->send_message('Q', "$large\0");
 suspected('unload');
 suspected('report');
-is(sql($node, <<'SQL'), 'ClientWrite|2', 'both wait to write');
+is(sql($node, <<'SQL'), 'ClientWrite|2', 'sessions whose clients read nothing wait to write');
 SELECT wait_event, count(*) FROM pg_stat_activity
 WHERE application_name IN ('unload', 'report') GROUP BY 1
 SQL
@@ -148,7 +165,7 @@ my $reader = connect_as('reader');
 my $endless = q{SELECT repeat('x', 1000), generate_series(1, 1000000000)};
 $reader->send_message('Q', "COPY ($endless) TO STDOUT\0");
 is(suspected_while(sub { $reader->read_exactly(100_000) }),
-	0, 'a COPY to a client that reads slowly is no suspect');
+	'0 0', 'a COPY to a client that reads slowly is no suspect');
 $reader->abandon;
 
 # A pipeline without Sync, in the transaction that its first statement began.
@@ -162,7 +179,7 @@ is( sql($node, 'SELECT queries FROM connpool_leaks'),
 	sql($node, q{SELECT queries FROM connpool_sessions WHERE application_name = 'pipeline'}),
 	'a pipeline that waits for its next message runs no further statement');
 is(suspected_while(sub { execute_without_sync($pipeline); sleep 0.05 }),
-	0, 'a pipeline that sends statement after statement is no suspect');
+	'0 0', 'a pipeline that sends statement after statement is no suspect');
 suspected('pipeline');
 $pipeline->sync;
 is(listed(), '0', 'Sync ends the wait at once');
@@ -203,11 +220,10 @@ $pipeline->query('COMMIT');
 	is(log_count($node, 'came back to work', $offset),
 		0, 'no change of a setting is logged as a return to work');
 
-	sql($node, <<'SQL');
-SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-WHERE backend_type = 'connpool_monitor sampler'
-SQL
-	poll_ok($node, 'SELECT sampler_running FROM connpool_info()', 'the sampler is restarted');
+	my $sampler = q{FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'};
+	my $pid = sql($node, "SELECT pid $sampler");
+	sql($node, "SELECT pg_terminate_backend($pid)");
+	poll_ok($node, "SELECT count(*) = 1 $sampler AND pid <> $pid", 'the sampler is restarted');
 	wait_samples($node, 3);
 	is(stats($counts), $before, 'a new sampler does not count an occurrence again');
 
@@ -230,7 +246,10 @@ SQL
 SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name LIKE 'wait %'
 SQL
 	my @fresh = map { begin_copy(connect_as("fresh $_")) } 1 .. 3;
-	is(listed(), '0', 'sessions that reuse their slots are no suspects');
+	is(sql($node, <<'SQL'), '0', 'sessions that reuse their slots do not inherit their waits');
+SELECT count(*) FROM connpool_leaks l JOIN pg_stat_activity a USING (pid)
+WHERE l.held > clock_timestamp() - a.backend_start
+SQL
 	$_->abandon foreach @fresh;
 }
 $pipeline->end;

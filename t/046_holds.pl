@@ -149,7 +149,8 @@ poll_ok(
 	$node,
 	q{SELECT count(*) = 2 FROM connpool_leaks WHERE kind = 'prepared'},
 	'two prepared transactions are suspects');
-is(sql($node, <<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each has its own locks and no statements');
+is( sql($node,
+		<<'SQL'), <<'ROWS' =~ s/\n\z//r, 'each transaction has its own locks and no statements');
 SELECT query, queries IS NULL, regexp_replace(holds, '; xid \d+ transactions? old$', '; aged')
 FROM connpool_leaks WHERE kind = 'prepared' ORDER BY query
 SQL
@@ -191,12 +192,12 @@ leave($writer);
 		'a COPY on a standby waits for its client');
 	is( $standby->safe_psql('postgres', 'SELECT queries, holds FROM connpool_leaks'),
 		'1|AccessShareLock on public.stock; xmin 0 transactions old',
-		'its first statement counts, and holds a lock and a snapshot');
+		'a COPY on a standby counts as a statement, and holds a lock and a snapshot');
 	sql($node, 'INSERT INTO stock VALUES (4)');
 	$node->wait_for_catchup($standby);
 	is( $standby->safe_psql('postgres', 'SELECT holds FROM connpool_leaks'),
 		'AccessShareLock on public.stock; xmin 1 transaction old',
-		'the age of its snapshot grows with the transactions of the primary');
+		'the age of a snapshot on a standby grows with the transactions of the primary');
 	$unload->abandon;
 	$standby->stop('fast');
 }

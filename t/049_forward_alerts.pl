@@ -12,6 +12,7 @@ use IPC::Run;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Socket qw(SOL_SOCKET SO_RCVTIMEO);
 use Test::More;
 use Connpool;
 
@@ -39,8 +40,12 @@ my $mail = server();
 sub accept_from
 {
 	my ($server) = @_;
-	IO::Select->new($server)->can_read($PostgreSQL::Test::Utils::timeout_default) or return;
-	return $server->accept;
+	my $seconds = $PostgreSQL::Test::Utils::timeout_default;
+	IO::Select->new($server)->can_read($seconds) or return;
+	my $client = $server->accept;
+	# a client that sends nothing fails the test instead of blocking it
+	$client->setsockopt(SOL_SOCKET, SO_RCVTIMEO, pack('q2', $seconds, 0));
+	return $client;
 }
 
 # Answer one request to the webhook with a status. Return the text of the request.

@@ -11,12 +11,12 @@ use POSIX ':sys_wait_h';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Connpool 'wait_until';
+use Connpool qw(wait_until);
 
 use Exporter 'import';
 our @EXPORT =
-  qw(application application_start application_runs application_end start_pooler restart_pooler
-  stop_pooler pooler_version);
+  qw(application application_start application_runs application_end application_stop start_pooler
+  restart_pooler stop_pooler pooler_version);
 
 my $json = JSON::PP->new->canonical;
 
@@ -77,6 +77,15 @@ sub application_end
 	die 'the application failed: ' . PostgreSQL::Test::Utils::slurp_file($app->{errors})
 	  if ($app->{status} // 1) != 0;
 	return $json->decode(PostgreSQL::Test::Utils::slurp_file($app->{output}));
+}
+
+# End an application before its time. It returns no result.
+sub application_stop
+{
+	my ($app) = @_;
+	kill 'TERM', $app->{pid} if application_runs($app);
+	wait_until(sub { !application_runs($app) }) or die 'the application does not end';
+	return;
 }
 
 sub application { return application_end(application_start(@_)); }

@@ -17,8 +17,8 @@ use Time::HiRes ();
 
 use Exporter 'import';
 our @EXPORT =
-  qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples stat_of poll_stat alert_of
-  log_count session leave connects pattern compile_unit extension_members);
+  qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time stat_of
+  poll_stat alert_of log_count session leave connects pattern compile_unit extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
 # limits the number of attempts instead of the time. Poll more often, until the time allowed has
@@ -140,6 +140,22 @@ sub stat_query
 		FROM get_connection_stats()
 		WHERE metric_name = '$metric'
 		SQL
+}
+
+# Wait until ten samples in a row were on time. Returns false if that does not happen within the
+# time allowed. A busy machine delays samples now and then, so a test cannot require that no sample
+# is late; but what delays all samples makes this function fail.
+sub samples_on_time
+{
+	my ($node) = @_;
+	my $missed = 'SELECT samples_missed FROM connpool_info()';
+
+	return wait_until(
+		sub {
+			my $before = $node->safe_psql('postgres', $missed);
+			wait_samples($node, 10);
+			return $node->safe_psql('postgres', $missed) == $before;
+		});
 }
 
 # Return the row of a metric in get_connection_stats() as 'current|max|status'.

@@ -12,10 +12,15 @@ use IO::Socket::INET;
 use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
-use Connpool 'wait_until';
+use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
+
+use Connpool qw(wait_until);
 
 our @EXPORT = qw(http_port get get_json metric metric_reaching
   series raw http_connect poll_http worker_pid);
+
+# in seconds; a server that neither answers nor reads fails the test instead of blocking it
+my $timeout = $PostgreSQL::Test::Utils::timeout_default;
 
 # Return a free port for http_listen.
 sub http_port
@@ -28,7 +33,7 @@ sub get
 	my ($port, $path, %headers) = @_;
 	my $method = delete $headers{method} // 'GET';
 	return get_as($port, $path, %headers) if exists $headers{Host};
-	my $client = HTTP::Tiny->new(timeout => $PostgreSQL::Test::Utils::timeout_default);
+	my $client = HTTP::Tiny->new(timeout => $timeout);
 	my $answer;
 	# a fast machine exceeds the rate limit
 	wait_until(
@@ -48,7 +53,7 @@ sub get_as
 			"GET $path HTTP/1.1\r\n"
 		  . join('', map { "$_: $headers{$_}\r\n" } sort keys %headers)
 		  . "Connection: close\r\n\r\n",
-		wait => $PostgreSQL::Test::Utils::timeout_default);
+		wait => $timeout);
 	return { status => $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 599, content => $answer };
 }
 
@@ -88,10 +93,15 @@ sub metric_reaching
 sub http_connect
 {
 	my ($port) = @_;
-	return IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 10);
+	my $socket =
+	  IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => $timeout)
+	  or return;
+	$socket->setsockopt(SOL_SOCKET, $_, pack('q2', $timeout, 0)) foreach SO_RCVTIMEO, SO_SNDTIMEO;
+	return $socket;
 }
 
-# Send bytes unchanged, and return all bytes until the server closes the connection.
+# Send bytes unchanged, and return all bytes until the server closes the connection. With the
+# option until, stop at bytes that match; with wait, stop when none arrive for that many seconds.
 sub raw
 {
 	my ($port, $bytes, %options) = @_;
@@ -102,7 +112,7 @@ sub raw
 	$socket->syswrite($bytes);
 	shutdown $socket, 1 if $options{half_close};
 	my $select = IO::Select->new($socket);
-	while ($select->can_read($options{wait} // 3))
+	while ($select->can_read($options{wait} // $timeout))
 	{
 		last unless $socket->sysread($part, 65536);
 		$answer .= $part;
