@@ -22,7 +22,7 @@
 #
 # With CONNPOOL_LOAD_SECONDS=600, measures for ten minutes at the default sample_interval, prints
 # the figures, and requires that load and busy_time agree within 5 %.
-# scripts/test: slow, 18 s
+# scripts/test: slow, 14 s
 use strict;
 use warnings FATAL => 'all';
 
