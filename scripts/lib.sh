@@ -333,6 +333,9 @@ free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
 }
 
+# Print the median of the numbers in the input.
+median() { sort -n | awk '{ value[NR] = $1 } END { print value[int((NR + 1) / 2)] }'; }
+
 # Print the result of a query, without headers and alignment.
 sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 
