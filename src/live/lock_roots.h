@@ -22,7 +22,7 @@ typedef struct CpmLockRoot
 {
 	int			pid;			/* 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: all processes
 								 * in the chain wait, or it has not been found yet */
-	Oid			prepared_database;	/* if pid is 0; InvalidOid if the transaction ended meanwhile */
+	Oid			prepared_database;	/* if pid is 0; InvalidOid if pid is not 0 */
 	Oid			prepared_owner;
 	LOCKTAG		lock;			/* for which the process waits */
 } CpmLockRoot;
@@ -30,9 +30,8 @@ typedef struct CpmLockRoot
 /*
  * Read all waits, and find their root blockers. Looks up the blockers of a lock only if a process
  * has waited for it for at least min_age_us, or waits for it and blocks such a process, and at
- * each call for at most 36 locks. For each of these, takes ProcArrayLock and all partition locks
- * of the lock table in shared mode, twice. If nobody waits, reads one word of each PGPROC and
- * takes no lock. Keeps memory in proportion to max_connections. Raises an error only if memory
+ * each call for at most 36 locks. For each of these, takes its partition lock of the lock table in
+ * shared mode. If nobody waits, reads one word of each PGPROC and takes no lock. Keeps memory in proportion to max_connections. Raises an error only if memory
  * runs out.
  */
 extern void cpm_lock_roots_update(int64 min_age_us);
