@@ -59,9 +59,11 @@ typedef struct Slot
 	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
 	 * pool_bucket_base compare the number of transfers instead.
 	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
+	CpmSeqlock	lock;			/* guards pid to pool_base, except policy_sequence and duties */
 	int			pid;			/* 0 if the slot has no session */
 	int			pool;			/* index of counters/pool_table */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty(); in the
+								 * cache line of pid, because each sample reads both */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
@@ -71,7 +73,6 @@ typedef struct Slot
 	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
 	FailedWait	failed_wait[FAILED_WAITS];	/* never reset */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } Slot;
@@ -717,6 +718,13 @@ cpm_slot_prefetch(int proc_number)
 	cpm_prefetch(&slot->pid);
 	cpm_prefetch(slot->pool_base);
 	cpm_prefetch(&slot_counts[proc_number]);
+}
+
+void
+cpm_slot_prefetch_pool(int proc_number)
+{
+	if (slots != NULL && proc_number < slots->total)
+		cpm_prefetch(&slots->slot[proc_number].pid);
 }
 
 /* Return the difference; 0 if a transfer raised the base after the caller read the count. */
