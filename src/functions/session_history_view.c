@@ -246,16 +246,24 @@ connpool_session_history_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A pool, wait and statement; hashed as bytes, without padding. */
-typedef struct LoadKey
+/* A pool of the result; hashed as bytes, without padding. */
+typedef struct LoadPool
 {
-	CpmPoolName pool;
-	char		wait_event[NAMEDATALEN];
-	uint64		queryid;
+	CpmPoolName name;
 	Oid			database;
 	Oid			role;
-	uint32		wait_class;		/* a CpmWaitClass, or HIDDEN_CLASS */
-	uint32		unused;
+} LoadPool;
+
+/*
+ * A pool, wait and statement; hashed as bytes, without padding. Each pool and name of a wait event
+ * is in a hash table once, so that this key is short.
+ */
+typedef struct LoadKey
+{
+	const LoadPool *pool;
+	const char *wait_event;		/* NULL: none */
+	uint64		queryid;
+	uint64		wait_class;		/* a CpmWaitClass, or HIDDEN_CLASS */
 } LoadKey;
 
 #define HIDDEN_CLASS CPM_WAIT_CLASSES	/* the caller may not see what the session did */
@@ -282,6 +290,10 @@ typedef struct LoadReading
 {
 	HistoryReading reading;
 	HTAB	   *loads;			/* of Load */
+	HTAB	   *pools;			/* of LoadPool */
+	HTAB	   *wait_events;	/* of names, each char[NAMEDATALEN] */
+	const LoadPool **pool;		/* by number in the dictionary of the present segment */
+	const char **wait_event;	/* the same */
 	SegmentLoad *of_segment;	/* SEGMENT_LOADS of them, by hash of their references */
 	TimestampTz previous_at;	/* of the previous sample; 0: none */
 	int64		sample_us;		/* the time that the present sample represents */
@@ -333,32 +345,58 @@ observe_sample(LoadReading *load, const CpmHistorySample *sample)
 		load->observed_us += load->sample_us;
 }
 
+/* Return the pool of names of the present segment. */
+static const LoadPool *
+pool_of_names(const LoadReading *load, uint16 number)
+{
+	CpmHistoryNames names = resolved_names(&load->reading, number);
+	char		application_name[NAMEDATALEN];
+	LoadPool	pool;
+
+	memset(&pool, 0, sizeof(pool));
+	pool.database = names.database_oid;
+	pool.role = names.role_oid;
+	strlcpy(pool.name.database, names.database, NAMEDATALEN);
+	strlcpy(pool.name.role, names.role, NAMEDATALEN);
+	strlcpy(application_name, names.application_name, NAMEDATALEN);
+	cpm_pool_application(pool.name.application_name, application_name, cpm_application_grouping);
+	return hash_search(load->pools, &pool, HASH_ENTER, NULL);
+}
+
+static const char *
+name_of_wait_event(const LoadReading *load, uint16 number)
+{
+	char		name[NAMEDATALEN] = {0};
+
+	strlcpy(name, cpm_segment_wait_event(load->reading.segment, number).name, NAMEDATALEN);
+	return hash_search(load->wait_events, name, HASH_ENTER, NULL);
+}
+
+/* Look up the pools and wait events in the dictionary of the present segment. */
+static void
+resolve_dictionary(LoadReading *load)
+{
+	const uint32 *count = load->reading.segment->count;
+
+	for (uint32 i = 1; i <= count[CPM_DICTIONARY_NAMES]; i++)
+		load->pool[i] = pool_of_names(load, (uint16) i);
+	for (uint32 i = 1; i <= count[CPM_DICTIONARY_WAIT_EVENT]; i++)
+		load->wait_event[i] = name_of_wait_event(load, (uint16) i);
+}
+
 /* Return the key in the result of a packed row. */
 static LoadKey
-key_of_load(const HistoryReading *reading, uint64 references)
+key_of_load(const LoadReading *load, uint64 references)
 {
-	CpmHistoryNames names = resolved_names(reading, (uint16) references);
 	uint16		queryid = (uint16) (references >> 16);
-	uint16		wait_event = (uint16) (references >> 32);
-	char		application_name[NAMEDATALEN];
-	LoadKey		key;
+	LoadKey		key = {.pool = load->pool[(uint16) references], .wait_class = HIDDEN_CLASS};
 
-	memset(&key, 0, sizeof(key));
-	key.database = names.database_oid;
-	key.role = names.role_oid;
-	key.wait_class = HIDDEN_CLASS;
-	strlcpy(key.pool.database, names.database, NAMEDATALEN);
-	strlcpy(key.pool.role, names.role, NAMEDATALEN);
-	strlcpy(application_name, names.application_name, NAMEDATALEN);
-	cpm_pool_application(key.pool.application_name, application_name, cpm_application_grouping);
-	if (!is_visible(reading, &names))
+	if (!load->reading.sees_all && !cpm_may_see(key.pool->role))
 		return key;
-	key.wait_class = (uint32) (references >> 48);
+	key.wait_class = references >> 48;
 	if (queryid != 0)
-		key.queryid = cpm_segment_queryid(reading->segment, queryid);
-	if (wait_event != 0)
-		strlcpy(key.wait_event, cpm_segment_wait_event(reading->segment, wait_event).name,
-				NAMEDATALEN);
+		key.queryid = cpm_segment_queryid(load->reading.segment, queryid);
+	key.wait_event = load->wait_event[(uint16) (references >> 32)];
 	return key;
 }
 
@@ -369,6 +407,7 @@ add_segment_loads(LoadReading *load)
 	HistoryReading *reading = &load->reading;
 	MemoryContext old_context = MemoryContextSwitchTo(reading->context);
 
+	resolve_dictionary(load);
 	for (int i = 0; i < SEGMENT_LOADS; i++)
 	{
 		const SegmentLoad *sum = &load->of_segment[i];
@@ -378,7 +417,7 @@ add_segment_loads(LoadReading *load)
 
 		if (sum->references == 0)
 			continue;
-		key = key_of_load(reading, sum->references);
+		key = key_of_load(load, sum->references);
 		entry = hash_search(load->loads, &key, HASH_ENTER, &found);
 		if (!found)
 			entry->busy_us = 0;
@@ -412,10 +451,19 @@ compare_loads(const void *a, const void *b)
 {
 	const Load *first = *(const Load *const *) a;
 	const Load *second = *(const Load *const *) b;
+	int			by_pool;
 
 	if (first->busy_us != second->busy_us)
 		return first->busy_us > second->busy_us ? -1 : 1;
-	return memcmp(&first->key, &second->key, sizeof(LoadKey));
+	by_pool = memcmp(first->key.pool, second->key.pool, sizeof(LoadPool));
+	if (by_pool != 0)
+		return by_pool;
+	if (first->key.queryid != second->key.queryid)
+		return first->key.queryid < second->key.queryid ? -1 : 1;
+	if (first->key.wait_class != second->key.wait_class)
+		return first->key.wait_class < second->key.wait_class ? -1 : 1;
+	return first->key.wait_event == NULL || second->key.wait_event == NULL ? 0 :
+		strcmp(first->key.wait_event, second->key.wait_event);
 }
 
 static void
@@ -425,17 +473,17 @@ emit_recorded_load(LoadReading *load, const Load *entry)
 	const LoadKey *key = &entry->key;
 	bool		is_hidden = key->wait_class == HIDDEN_CLASS;
 
-	add_name(row, key->pool.database);
-	add_name(row, key->pool.role);
-	cpm_row_text(row, key->pool.application_name);
+	add_name(row, key->pool->name.database);
+	add_name(row, key->pool->name.role);
+	cpm_row_text(row, key->pool->name.application_name);
 	cpm_row_text(row, is_hidden ? NULL : cpm_wait_class_name(key->wait_class));
-	add_name(row, key->wait_event);
+	cpm_row_text(row, key->wait_event);
 	add_queryid(row, key->queryid);
 	if (is_hidden)
 		cpm_row_text(row, CPM_HIDDEN_QUERY);
 	else
-		cpm_row_query(row, cpm_query_text(load->reading.texts, key->database, key->role,
-										  key->queryid), key->database);
+		cpm_row_query(row, cpm_query_text(load->reading.texts, key->pool->database, key->pool->role,
+										  key->queryid), key->pool->database);
 	cpm_row_float8(row, (double) entry->busy_us / (double) load->observed_us);
 	cpm_row_float8(row, (double) entry->busy_us / (double) load->busy_us);
 	cpm_row_emit(row, load->reading.result);
@@ -454,13 +502,22 @@ emit_loads(LoadReading *load)
 	while ((entry = hash_seq_search(&status)) != NULL)
 	{
 		sorted[next++] = entry;
-		cpm_query_texts_request(load->reading.texts, entry->key.database, entry->key.role,
-								entry->key.queryid);
+		cpm_query_texts_request(load->reading.texts, entry->key.pool->database,
+								entry->key.pool->role, entry->key.queryid);
 	}
 	cpm_query_texts_read(load->reading.texts);
 	qsort(sorted, count, sizeof(Load *), compare_loads);
 	for (int64 i = 0; i < count; i++)
 		emit_recorded_load(load, sorted[i]);
+}
+
+static HTAB *
+create_table(const char *name, Size key_size, Size entry_size)
+{
+	HASHCTL		control = {.keysize = key_size, .entrysize = entry_size};
+
+	control.hcxt = CurrentMemoryContext;
+	return hash_create(name, 256, &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 }
 
 /*
@@ -471,13 +528,14 @@ Datum
 connpool_load_1_0(PG_FUNCTION_ARGS)
 {
 	LoadReading load = {0};
-	HASHCTL		control = {.keysize = sizeof(LoadKey), .entrysize = sizeof(Load)};
 
 	require_history("connpool_load()");
 	begin_reading(&load.reading, fcinfo);
-	control.hcxt = CurrentMemoryContext;
-	load.loads = hash_create("connpool_monitor load", 256, &control,
-							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	load.loads = create_table("connpool_monitor load", sizeof(LoadKey), sizeof(Load));
+	load.pools = create_table("connpool_monitor load pools", sizeof(LoadPool), sizeof(LoadPool));
+	load.wait_events = create_table("connpool_monitor load waits", NAMEDATALEN, NAMEDATALEN);
+	load.pool = palloc((CPM_DICTIONARY_MAX + 1) * sizeof(LoadPool *));
+	load.wait_event = palloc0((CPM_DICTIONARY_MAX + 1) * sizeof(char *));
 	load.of_segment = palloc(SEGMENT_LOADS * sizeof(SegmentLoad));
 	cpm_session_history_scan(load.reading.since, load.reading.until, add_segment, &load);
 	emit_loads(&load);
