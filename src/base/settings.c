@@ -21,7 +21,8 @@
 
 #define PREFIX "connpool_monitor"
 #define MAX_CONNECTIONS_LIMIT 262143	/* PostgreSQL's MAX_BACKENDS */
-#define MAX_SESSION_HISTORY_MB (16 * 1024)
+#define MIN_SESSION_HISTORY_KB 1024
+#define MAX_SESSION_HISTORY_KB (16 * 1024 * 1024)
 
 CpmStatementSettings cpm_statement_settings CPM_HOT_DATA = {.track_queries = true};
 int			cpm_max_pools = 256;
@@ -34,7 +35,7 @@ int			cpm_alert_after_ms = 30 * 1000;
 int			cpm_alert_clear_after_ms = 60 * 1000;
 int			cpm_alert_repeat_ms = 15 * 60 * 1000;
 int			cpm_save_interval_ms = 60 * 1000;
-int			cpm_session_history_size_mb = 64;
+int			cpm_session_history_size_kb = 64 * 1024;
 int			cpm_notify_rate = 10;
 int			cpm_pgbouncer_interval_ms = 5 * 1000;
 
@@ -83,6 +84,18 @@ assign_application_grouping(int newval, void *extra)
 	(void) extra;
 	if (grouping_changed)
 		grouping_changed();
+}
+
+/* A check hook of session_history_size; the file has at least a header and a few segments. */
+static bool
+check_session_history_size(int *newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*newval == 0 || *newval >= MIN_SESSION_HISTORY_KB)
+		return true;
+	GUC_check_errdetail("The size must be 0 or at least %d kB.", MIN_SESSION_HISTORY_KB);
+	return false;
 }
 
 /* An assign hook is not passed the setting that changes, so each limit needs its own hook. */
@@ -176,11 +189,6 @@ static const IntegerSetting integers[] = {
 		"A crash of the server loses the data since the last save; a shutdown loses none.",
 		&cpm_save_interval_ms, 1000, INT_MAX, GUC_UNIT_MS, PGC_SIGHUP, NULL
 	},
-	{PREFIX ".session_history_size",
-		"Sets the maximum size of the file with the session history.",
-		"The oldest samples are overwritten. 0 turns the session history off.",
-		&cpm_session_history_size_mb, 0, MAX_SESSION_HISTORY_MB, GUC_UNIT_MB, PGC_POSTMASTER, NULL
-	},
 	{PREFIX ".exempt_limit",
 		"Sets how long a session of an exempt application is exempt.",
 		"The time is measured from the start of its transaction or, outside a transaction, from "
@@ -264,6 +272,12 @@ cpm_settings_define(const CpmMetric *catalogue)
 								startup_context() : integers[i].context,
 								integers[i].unit,
 								NULL, integers[i].assign, NULL);
+	DefineCustomIntVariable(PREFIX ".session_history_size",
+							"Sets the maximum size of the file with the session history.",
+							"The oldest samples are overwritten. 0 turns the session history off.",
+							&cpm_session_history_size_kb, cpm_session_history_size_kb,
+							0, MAX_SESSION_HISTORY_KB, startup_context(), GUC_UNIT_KB,
+							check_session_history_size, NULL, NULL);
 	DefineCustomBoolVariable(PREFIX ".track_queries",
 							 "Counts and times the statements of client sessions.",
 							 "If this is off, sessions, transactions, errors and refused "

@@ -33,7 +33,7 @@ extern int	cpm_alert_after_ms;
 extern int	cpm_alert_clear_after_ms;
 extern int	cpm_alert_repeat_ms;
 extern int	cpm_save_interval_ms;
-extern int	cpm_session_history_size_mb;
+extern int	cpm_session_history_size_kb;
 extern int	cpm_notify_rate;
 extern int	cpm_pgbouncer_interval_ms;
 
