@@ -15,10 +15,14 @@
  * index has no lock. A reader that finds an entry in the middle of a change may read a segment
  * unnecessarily. It may also miss the segment that the saver is writing, which is still in the
  * ring, or the oldest segment, which the saver is overwriting.
+ *
+ * After a start of the server the saver fills the index from the file, which takes a second for
+ * some 100 MB to 1 GB. Readers wait for it briefly.
  */
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
@@ -33,6 +37,9 @@
 
 /* Bytes that a sample needs for each session: its row, and its part of the dictionaries. */
 #define BYTES_PER_SESSION 128
+
+/* How long a reader waits until the index is complete */
+#define AWAIT_FILE_MS 1000
 
 /* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
@@ -55,8 +62,8 @@ typedef struct SessionHistory
 	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
 	pg_atomic_uint64 saved;		/* segments with lower numbers are saved; the saver writes it */
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
-	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: none to report; the postmaster sets
-								 * it, and the saver clears it */
+	pg_atomic_uint32 is_complete;	/* true of the index; the saver sets it, or the postmaster */
+	CpmHistoryFile file;		/* the saver writes it, and the postmaster at startup */
 } SessionHistory;
 
 static SessionHistory *history;
@@ -71,13 +78,14 @@ ring_segments(void)
 	int64		sample = (int64) MaxBackends * BYTES_PER_SESSION;
 	int			for_samples = (int) (MIN_RING_SAMPLES * (sample / CPM_SEGMENT_SIZE + 1));
 
-	return cpm_session_history_size_mb > 0 ? Max(MIN_RING_SEGMENTS, for_samples) : 0;
+	return cpm_session_history_size_kb > 0 ? Max(MIN_RING_SEGMENTS, for_samples) : 0;
 }
 
+/* Return the number of segments that fit into the file behind its headers. */
 static int
 file_slots(void)
 {
-	return (int) (cpm_session_history_size_mb * INT64CONST(1024) * 1024 / CPM_SEGMENT_SIZE);
+	return Max(cpm_session_history_size_kb / (CPM_SEGMENT_SIZE / 1024) - 1, 0);
 }
 
 static Size
@@ -112,7 +120,7 @@ cpm_session_history_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&history->visible_from, 0);
 	pg_atomic_init_u64(&history->saved, 0);
 	pg_atomic_init_u64(&history->lost, 0);
-	pg_atomic_init_u32(&history->damaged, 0);
+	pg_atomic_init_u32(&history->is_complete, 0);
 	for (int i = 0; i < history->slots; i++)
 		pg_atomic_init_u64(&index_entries[i].sequence, 0);
 	for (int i = 0; i < history->segments; i++)
@@ -194,6 +202,7 @@ cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used)
 	end.used = bytes != NULL ? used : writer.used;
 	pg_atomic_write_u64(sequence_at(sequence), sequence);
 	pg_atomic_write_u64(&history->saved, sequence);
+	history->file.first = sequence;
 	cpm_session_history_publish(end);
 }
 
@@ -262,6 +271,33 @@ cpm_history_set_slot(int slot, CpmHistorySlot content)
 }
 
 void
+cpm_history_clear_slots(void)
+{
+	static const CpmHistorySlot free_slot;	/* zeros */
+
+	for (int i = 0; i < history->slots; i++)
+		cpm_history_set_slot(i, free_slot);
+}
+
+CpmHistoryFile *
+cpm_history_file(void)
+{
+	return &history->file;
+}
+
+void
+cpm_history_set_complete(void)
+{
+	pg_atomic_write_u32(&history->is_complete, 1);
+}
+
+bool
+cpm_history_is_complete(void)
+{
+	return pg_atomic_read_u32(&history->is_complete) != 0;
+}
+
+void
 cpm_session_history_set_saved(uint64 before)
 {
 	pg_atomic_write_u64(&history->saved, before);
@@ -280,25 +316,59 @@ cpm_session_history_lost(void)
 }
 
 void
-cpm_session_history_set_damaged(int segments)
-{
-	pg_atomic_write_u32(&history->damaged, segments + 1);
-}
-
-bool
-cpm_session_history_take_damaged(int *segments)
-{
-	uint32		damaged = pg_atomic_exchange_u32(&history->damaged, 0);
-
-	*segments = (int) damaged - 1;
-	return damaged != 0;
-}
-
-void
 cpm_session_history_reset(void)
 {
 	if (cpm_session_history_is_on())
 		pg_atomic_write_u64(&history->visible_from, cpm_session_history_end().sequence + 1);
+}
+
+int
+cpm_history_open(int flags, const char **problem)
+{
+	struct stat found = {0};
+	int			file = OpenTransientFile(CPM_HISTORY_FILE, flags | O_NONBLOCK | PG_BINARY);
+	int			open_errno = errno;
+
+	*problem = NULL;
+	if (file >= 0 && fstat(file, &found) == 0 && S_ISREG(found.st_mode) && found.st_size > 0)
+		return file;
+	if (file >= 0)
+	{
+		CloseTransientFile(file);
+		open_errno = S_ISREG(found.st_mode) ? ENOENT : 0;
+	}
+	/* open() does not write to a directory, nor open a socket */
+	else if (open_errno == EISDIR || open_errno == ENXIO)
+		open_errno = 0;
+	if (open_errno == 0)
+		*problem = "is no regular file";
+	else if (open_errno != ENOENT)
+		*problem = psprintf("cannot be opened: %s", strerror(open_errno));
+	errno = open_errno;
+	return -1;
+}
+
+void
+cpm_session_history_await_file(void)
+{
+	const char *problem;
+	int			file;
+
+	for (int i = 0; i < AWAIT_FILE_MS && !cpm_history_is_complete(); i += 10)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(10 * 1000);
+	}
+	file = cpm_history_open(O_RDONLY, &problem);
+	if (file >= 0)
+		CloseTransientFile(file);
+	if (file >= 0 && !cpm_history_is_complete())
+		problem = "has not been read completely since the server started";
+	if (problem != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("connpool_monitor: file \"%s\" %s", CPM_HISTORY_FILE, problem),
+				 errdetail("The result lacks samples.")));
 }
 
 /* A segment to visit. slot is -1 for one that no slot of the file had when the scan began. */
@@ -364,7 +434,7 @@ read_slot(int file, int slot, uint64 sequence, char *buffer)
 
 	if (file < 0 || slot < 0)
 		return 0;
-	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, (off_t) slot * CPM_SEGMENT_SIZE);
+	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, CPM_HISTORY_SLOT_OFFSET(slot));
 	if (size <= 0 || !cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) ||
 		header->sequence != sequence)
 		return 0;
@@ -379,13 +449,10 @@ cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
 	int			count;
 	Candidate  *list = list_segments(since, until, end, &count);
-	int			file = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY);
+	const char *problem;
+	int			file = cpm_history_open(O_RDONLY, &problem);
 	uint64		visited = 0;
 
-	if (file < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
 	for (int i = 0; i < count; i++)
 	{
 		uint64		sequence = list[i].sequence;
