@@ -16,8 +16,8 @@
  * unnecessarily. It may also miss the segment that the saver is writing, which is still in the
  * ring, or the oldest segment, which the saver is overwriting.
  *
- * After a start of the server the saver fills the index from the file, which takes a second for
- * some 100 MB to 1 GB. Readers wait for it briefly.
+ * After a start of the server the saver reads the whole file to fill the index. Readers wait for
+ * that, but not for long.
  */
 #include "postgres.h"
 
