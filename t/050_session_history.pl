@@ -489,6 +489,7 @@ cmp_ok(-s $file, '<=', 1048576, 'the file does not exceed its size');
 is(sql($node, 'SELECT session_history_lost FROM connpool_info()'), '0', 'no sample is lost');
 
 # --- writes that fail while sessions fill more than a segment
+$offset = -s $node->logfile;
 my $busy_rows = 'SELECT count(*) FROM connpool_session_history(NULL, clock_timestamp())
 	WHERE application_name LIKE $$busy%$$';
 foreach ([ 'eio', 'Input/output error', 'when they are tried' ],
@@ -508,6 +509,8 @@ foreach ([ 'eio', 'Input/output error', 'when they are tried' ],
 	mend_disk();
 }
 poll_ok($node, 'SELECT last_save_error IS NULL FROM connpool_info()', 'writes succeed again');
+is(log_count($node, "$warning is not used", $offset),
+	0, 'the server does not take its file for another one after writes have failed');
 $until = clock();
 $rows = digest("NULL, $until") . " WHERE application_name LIKE 'busy%'";
 wait_saved();

@@ -90,7 +90,7 @@ typedef struct CpmHistoryFile
 {
 	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
-	uint64		closed;			/* newest when the file was last closed without an error */
+	uint64		closed;			/* the highest that was in it when a close succeeded */
 	uint64		first;			/* the lowest number that this run of the server writes */
 	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;

@@ -56,6 +56,9 @@ static const CpmHistorySlot free_slot;	/* zeros */
 /* The part of the newest segment that this process has saved */
 static CpmHistoryEnd saved_part;
 
+/* The highest number that the present save has written to the file's header; 0: none */
+static uint64 written_newest;
+
 /* The progress of cpm_history_file_check() in this process */
 static int	next_to_check;		/* slot */
 static int	damaged;			/* number of segments */
@@ -129,6 +132,7 @@ write_file_header(int file, uint64 newest, int slot)
 	if (!write_at(file, (char *) &header, sizeof(header),
 				  CPM_HISTORY_HEADER_OFFSET(newest % CPM_HISTORY_HEADERS)))
 		return false;
+	written_newest = Max(written_newest, newest);
 	if (newest >= known->newest)
 	{
 		known->newest = newest;
@@ -365,6 +369,7 @@ cpm_history_file_save(bool is_all, char *error, size_t size)
 	if (!has_unsaved(end, is_all))
 		return true;
 	file = open_for_save(error, size);
+	written_newest = 0;
 	if (file >= 0)
 	{
 		if (!write_segments(file, end, is_all, &saved))
@@ -373,7 +378,7 @@ cpm_history_file_save(bool is_all, char *error, size_t size)
 			problem = errno;
 		if (problem == 0)
 		{
-			cpm_history_file()->closed = cpm_history_file()->newest;
+			cpm_history_file()->closed = Max(cpm_history_file()->closed, written_newest);
 			cpm_session_history_set_saved(saved);
 			return true;
 		}
