@@ -17,18 +17,7 @@ use Http;
 use Wire;
 
 # --- the format: segments that are whole, cut off, damaged and malformed
-my $program = PostgreSQL::Test::Utils::tempdir() . '/history_segment';
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-chomp(my $libraries = `$ENV{PG_CONFIG} --pkglibdir`);
-is( system($ENV{CC} // 'cc', split(' ', $ENV{COPT} // ''),
-		'-O1', '-I',
-		$include, '-I',
-		"$ENV{TESTDIR}/src", '-o',
-		$program, "$ENV{TESTDIR}/t/unit/history_segment.c",
-		"$ENV{TESTDIR}/src/base/history_segment.c", '-L',
-		$libraries, '-lpgport'),
-	0,
-	'the format compiles without the server') or BAIL_OUT('no compiler');
+my $program = compile_unit('history_segment', 'base/history_segment');
 my $checked = `$program 3000`;
 my ($bytes) = $checked =~ /^cut: (\d+)/m;
 is($checked,
@@ -50,39 +39,28 @@ connpool_monitor.http_listen = '127.0.0.1:$port'
 connpool_monitor.save_interval = '1s'
 CONF
 my $user = getpwuid($<);
+my $broken = PostgreSQL::Test::Utils::tempdir();
+my $broken_disk = "$broken/broken_disk.so";
+is( system($ENV{CC} // 'cc',
+		'-shared', '-fPIC', '-O1', '-o',
+		$broken_disk, "$ENV{TESTDIR}/t/unit/broken_disk.c", '-ldl'),
+	0,
+	'the library with failures of the disk compiles');
 my $file = $node->data_dir . '/pg_stat/connpool_monitor.sessions';
 
 # Return the system clock of the server, as a literal.
 sub clock { return sql($node, 'SELECT quote_literal(clock_timestamp())'); }
 
-# Wait until all samples taken before now are saved. The saver writes the session history after the
-# statistics, for which it sets last_saved, so the next save must have begun too.
+# Wait until all samples taken before now are saved. last_saved changes before the session history
+# is saved, so wait for two saves.
 sub wait_saved
 {
-	foreach (1, 2)
+	foreach (1 .. 2)
 	{
 		my $now = clock();
 		$node->poll_query_until('postgres', "SELECT last_saved > $now FROM connpool_info()")
 		  or die 'nothing is saved';
 	}
-	return;
-}
-
-# Assert that a server records a session that has just begun a transaction. The sessions of psql are
-# too short to be in every sample.
-sub records_sessions
-{
-	my ($server, $name) = @_;
-	my $now = $server->safe_psql('postgres', 'SELECT quote_literal(clock_timestamp())');
-	my $session = Wire->connect_to($server, 'recorded', user => $user);
-
-	$session->query('BEGIN');
-	poll_ok($server, <<~"SQL", $name);
-		SELECT count(*) > 0
-		FROM connpool_session_history($now, clock_timestamp())
-		WHERE application_name = 'recorded'
-		SQL
-	$session->end;
 	return;
 }
 
@@ -221,7 +199,8 @@ foreach my $function ('connpool_session_history', 'connpool_load')
 		't', "$function() takes NULL for no limit");
 }
 is(sql($node, <<'SQL'), 't|0', 'connpool_info() shows the oldest sample and no lost one');
-SELECT session_history_since <= (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
+SELECT session_history_since <=
+         (SELECT min(sample_time) FROM connpool_session_history(NULL, NULL)),
        session_history_lost
 FROM connpool_info()
 SQL
@@ -332,19 +311,42 @@ is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
 $node->stop('fast');
 my $identifier = (`pg_controldata -D '@{[ $node->data_dir ]}'` =~ /system identifier:\s+(\d+)/)[0];
 my $now = (time() - 946684800) * 1_000_000;
-my $count =
-  q{SELECT count(*), count(DISTINCT sample_time) FROM connpool_session_history(NULL, NULL)
+my $written = q{FROM connpool_session_history(NULL, NULL)
 	WHERE application_name IN ('web', 'worker', 'reports', 'batch', 'admin')};
+my $count = "SELECT count(*), count(DISTINCT sample_time) $written";
+
+# Start the server, with a disk that fails as the files in the directory $broken say.
+sub start_broken
+{
+	local %ENV = (%ENV, LD_PRELOAD => $broken_disk, BROKEN_DISK => $broken);
+	$node->start;
+	return;
+}
+
+sub break_disk { append_to_file("$broken/$_[0]", ''); return; }
+
+sub mend_disk
+{
+	unlink(map { "$broken/$_" } qw(eio unwritten slow));
+	return;
+}
+
+sub write_file
+{
+	my ($id) = @_;
+	unlink($file, "$file.unusable");
+	system_or_bail($program, $file, $id // $identifier, 2300, 40, $now);
+	return;
+}
 
 # Start the server with a file that the program wrote and $damage changed.
 sub start_with_file
 {
 	my ($damage, $id) = @_;
-	unlink($file, "$file.unusable");
-	system_or_bail($program, $file, $id // $identifier, 2300, 40, $now);
+	write_file($id);
 	$damage->() if $damage;
 	my $offset = -s $node->logfile;
-	$node->start;
+	start_broken();
 	return $offset;
 }
 
@@ -421,22 +423,17 @@ wait_saved();
 is(log_count($node, 'damaged', $offset), 0, 'no segment is damaged');
 $node->stop('fast');
 
-$offset = start_with_file(sub { change_byte(3 * 65536 + 9000); change_byte(7 * 65536 + 20); });
-poll_ok(
-	$node,
-	'SELECT last_saved > pg_postmaster_start_time() FROM connpool_info()',
-	'the saver has checked the file');
+$offset = start_with_file(
+	sub { change_byte(3 * 65536 + 9000); change_byte(7 * 65536 + 20); change_byte(20); });
 my ($left) = split /\|/, sql($node, $count);
-ok($left > 92000 * 0.93 && $left < 92000, 'two damaged segments are left out, and no others');
-is( log_count(
-		$node,
-		'WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.sessions" has damaged segments: 2',
-		$offset),
-	1,
-	'damaged segments are logged once, with their number');
+ok($left > 92000 * 0.93 && $left < 92000,
+	'two damaged segments are left out, and no others; one of the headers may be damaged');
+my $warning = 'WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.sessions"';
+is(log_count($node, "$warning has damaged segments: 2", $offset),
+	1, 'damaged segments are logged once, with their number');
 $node->stop('fast');
 
-$offset = start_with_file(sub { truncate($file, 39 * 65536 + 1000) });
+$offset = start_with_file(sub { truncate($file, 40 * 65536 + 1000) });
 ($left) = split /\|/, sql($node, $count);
 ok($left > 92000 * 0.94 && $left < 92000, 'a truncated file lacks only its last segment');
 records_sessions($node, 'the history continues after a truncated file');
@@ -449,31 +446,79 @@ foreach (
 		'is damaged, or is not one of connpool_monitor',
 		sub { truncate($file, 0); append_to_file($file, 'Lorem ipsum ' x 100) }
 	],
-	[ 'of a newer version', 'was written by a newer version', sub { change_byte(8) } ],
+	[
+		'of a newer version',
+		'was written by a newer version',
+		sub { change_byte(8); change_byte(4096 + 8) }
+	],
 	[ 'a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) } ],
 	[ 'a directory', 'is no regular file', sub { unlink($file); mkdir($file) } ],
 	[ 'too large', 'is too large', sub { truncate($file, 1 << 40) } ])
 {
 	my ($name, $reason, $damage, $id) = @$_;
 	$offset = start_with_file($damage, $id);
-	is( log_count(
-			$node,
-			qq{WARNING:  connpool_monitor: file "pg_stat/connpool_monitor.sessions" is not used: it $reason},
-			$offset),
-		1,
-		"a file that is $name is logged with the reason");
+	is(log_count($node, "$warning is not used: it $reason", $offset),
+		1, "a file that is $name is logged with the reason");
 	ok(-e "$file.unusable", "a file that is $name is kept");
 	is(sql($node, $count), '0|0', "a file that is $name adds no rows");
 	$node->stop('fast');
 	rmdir("$file.unusable");
 }
 
+# --- a file that can be neither used nor renamed
+write_file($identifier + 1);
+mkdir("$file.unusable") or die $!;
+append_to_file("$file.unusable/obstacle", '');
+my $foreign = slurp_file($file);
+$offset = -s $node->logfile;
+$node->start;
+is(log_count($node, "$warning is not used: it belongs to another cluster", $offset),
+	1, 'a file that cannot be renamed is logged with the reason');
+poll_ok(
+	$node,
+	q{SELECT last_save_error ~ 'another cluster; could not rename it' FROM connpool_info()},
+	'a file that cannot be renamed makes saves fail');
+is(sql($node, $count), '0|0', 'a file that cannot be renamed adds no rows');
+ok(slurp_file($file) eq $foreign, 'a file that cannot be renamed remains as it was');
+unlink("$file.unusable/obstacle");
+rmdir("$file.unusable");
+poll_ok(
+	$node,
+	'SELECT last_save_error IS NULL FROM connpool_info()',
+	'saves succeed once the file can be renamed');
+ok(wait_until(sub { -s $file }), 'the history is then saved to a new file');
+ok(slurp_file("$file.unusable") eq $foreign, 'and the other file is kept');
+$node->stop('fast');
+
+# --- a large file: the postmaster reads a few blocks, and the saver reads it in between its saves
+$node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '16GB'\n");
+start_with_file(sub { truncate($file, 1 << 34) });
+my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+my ($reads) = slurp_file("/proc/$postmaster/io") =~ /^syscr: (\d+)/m;
+cmp_ok($reads, '<', 10_000, 'the postmaster does not read each segment of a file of 16 GB');
+$node->stop('fast');
+$node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '64MB'\n");
+break_disk('slow');
+start_with_file();
+poll_ok(
+	$node,
+	'SELECT last_saved > pg_postmaster_start_time() FROM connpool_info()',
+	'a save succeeds although the disk is slow');
+my $future = q{now() + interval '1 h', now() + interval '2 h'};
+like(
+	($node->psql('postgres', "SELECT connpool_load($future)"))[2],
+	qr/WARNING: .*has not been read completely since the server started/,
+	'a reader warns if the saver has not read the whole file');
+mend_disk();
+poll_ok($node, "SELECT count(*) = 92000 $written", 'the whole file is read at last');
+$node->stop('fast');
+
 # --- size
 $node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '1MB'\n");
 start_with_file();
 my ($kept) = split /\|/, sql($node, $count);
-ok( $kept > 92000 * 0.36 && $kept < 92000 * 0.42,
-	'a smaller size keeps the newest 16 of 40 segments') or diag($kept);
+ok( $kept > 92000 * 0.34 && $kept < 92000 * 0.39,
+	'a smaller size keeps the newest 15 of 40 segments') or diag($kept);
 is(sql($node, <<"SQL"), 't', 'a smaller size keeps the newest sample');
 SELECT max(sample_time) = $newest
 FROM connpool_session_history(NULL, NULL) WHERE application_name = 'web'
@@ -487,6 +532,30 @@ poll_ok(
 wait_saved();
 cmp_ok(-s $file, '<=', 1048576, 'the file does not exceed its size');
 is(sql($node, 'SELECT session_history_lost FROM connpool_info()'), '0', 'no sample is lost');
+
+# --- writes that fail while sessions fill more than a segment
+$offset = -s $node->logfile;
+my $busy_rows = 'SELECT count(*) FROM connpool_session_history(NULL, clock_timestamp())
+	WHERE application_name LIKE $$busy%$$';
+foreach ([ 'eio', 'Input/output error', 'when they are tried' ],
+	[ 'unwritten', 'No space left on device', 'when the file is closed' ])
+{
+	my ($how, $error, $when) = @$_;
+	break_disk($how);
+	poll_ok(
+		$node,
+		"SELECT last_save_error ~ '$error' FROM connpool_info()",
+		"connpool_info() shows that writes fail $when");
+	my $on_disk = sql($node, $count);
+	my $recorded = sql($node, $busy_rows) + 3000;
+	poll_ok($node, "SELECT ($busy_rows) > $recorded", "samples are taken if writes fail $when");
+	is(sql($node, $count), $on_disk, "no segment of the file is lost if writes fail $when")
+	  if $how eq 'eio';
+	mend_disk();
+}
+poll_ok($node, 'SELECT last_save_error IS NULL FROM connpool_info()', 'writes succeed again');
+is(log_count($node, "$warning is not used", $offset),
+	0, 'the server does not take its file for another one after writes have failed');
 $until = clock();
 $rows = digest("NULL, $until") . " WHERE application_name LIKE 'busy%'";
 wait_saved();
@@ -495,7 +564,65 @@ undef @busy;
 $node->stop('immediate');
 $node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = '2MB'\n");
 $node->start;
-is(sql($node, $rows), $before, 'a larger size and a crash keep the history');
+is(sql($node, $rows),
+	$before,
+	'a larger size and a crash keep the history, also what could not be written at first');
+
+# --- a file that is removed or replaced while the server runs
+($saver) = sql($node, <<'SQL');
+SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor saver'
+SQL
+my $begun = sql($node, 'SELECT quote_literal(pg_postmaster_start_time())');
+my $open = session($node, 'open');
+$open->query_safe('BEGIN');
+foreach (
+	[ 'removed', 'was removed or emptied', sub { unlink($file) } ],
+	[ 'emptied', 'was removed or emptied', sub { truncate($file, 0) } ],
+	[
+		'replaced by an older copy',
+		'is not used: it was replaced',
+		sub { unlink($file); system_or_bail($program, $file, $identifier, 100, 40, $now) }
+	],
+	[
+		'replaced by a directory',
+		'is not used: it is no regular file',
+		sub { unlink($file); mkdir($file) }
+	],
+	[
+		'replaced by a pipe',
+		'is not used: it is no regular file',
+		sub { unlink($file); system('mkfifo', $file) }
+	])
+{
+	my ($name, $reason, $change) = @$_;
+	# a directory cannot replace a file
+	unlink("$file.unusable");
+	$offset = -s $node->logfile;
+	wait_saved();
+	kill 'STOP', $saver;
+	$change->();
+	my $is_timed_out = 0;
+	my ($code, $out, $error) = $node->psql(
+		'postgres', 'SELECT count(*) >= 0 FROM connpool_load()',
+		timeout => 60,
+		timed_out => \$is_timed_out);
+	is("$is_timed_out $out", '0 t', "a reader does not wait if the file is $name");
+	like($error, qr/WARNING: .*is no regular file/, "a reader warns if the file is $name")
+	  if $reason =~ /no reg/;
+	kill 'CONT', $saver;
+	ok(wait_until(sub { log_count($node, "$warning $reason", $offset) == 1 }),
+		"the saver warns if the file is $name");
+	ok(wait_until(sub { -f $file && -s $file > 65536 }), "a file that is $name is created again");
+	rmdir("$file.unusable");
+}
+$until = clock();
+$rows = digest("$begun, $until") . q{ WHERE application_name = 'open'};
+wait_saved();
+$before = sql($node, $rows);
+leave($open);
+$node->stop('immediate');
+$node->start;
+is(sql($node, $rows), $before, 'the new file has what was in shared memory');
 
 # --- a standby keeps the history of its primary, and adds its own
 $node->backup('base');

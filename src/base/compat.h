@@ -318,42 +318,37 @@ cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceDat
 }
 
 /*
- * Return true if the virtual transaction of the PGPROC holds or awaits the lock. A prepared
- * transaction keeps the virtual transaction that prepared it.
- */
-static inline bool
-cpm_is_lock_of_proc(const PGPROC *proc, const LockInstanceData *lock)
-{
-#if PG_VERSION_NUM >= 170000
-	return proc->vxid.procNumber == lock->vxid.procNumber &&
-		proc->vxid.lxid == lock->vxid.localTransactionId;
-#else
-	return proc->backendId == lock->backend && proc->lxid == lock->lxid;
-#endif
-}
-
-/*
- * Return the entry after "previous", or the first one if that is NULL, in this process's list of
- * locks in a partition of the lock table; NULL at the end of the list. Hold the partition's lock.
+ * Return the entry after "previous", or the first one if that is NULL, in the list of the locks
+ * that this process holds or awaits in a partition of the lock table, or in the list of the
+ * processes that hold or await a lock; NULL at the end of the list. Hold the partition's lock.
  * PostgreSQL 16 replaced SHM_QUEUE by dlist_head.
  */
-static inline PROCLOCK *
-cpm_next_own_lock(int partition, PROCLOCK *previous)
-{
 #if PG_VERSION_NUM >= 160000
-	dlist_head *list = &MyProc->myProcLocks[partition];
-	dlist_node *node = previous != NULL ? &previous->procLink : &list->head;
-
-	if (dlist_is_empty(list) || !dlist_has_next(list, node))
-		return NULL;
-	return dlist_container(PROCLOCK, procLink, node->next);
-#else
-	SHM_QUEUE  *list = &MyProc->myProcLocks[partition];
-
-	return (PROCLOCK *) SHMQueueNext(list, previous != NULL ? &previous->procLink : list,
-									 offsetof(PROCLOCK, procLink));
-#endif
+#define CPM_NEXT_PROCLOCK(name, parameter, list_, link) \
+static inline PROCLOCK * \
+name(parameter, PROCLOCK *previous) \
+{ \
+	dlist_head *list = list_; \
+	dlist_node *node = previous != NULL ? &previous->link : &list->head; \
+\
+	if (dlist_is_empty(list) || !dlist_has_next(list, node)) \
+		return NULL; \
+	return dlist_container(PROCLOCK, link, node->next); \
 }
+#else
+#define CPM_NEXT_PROCLOCK(name, parameter, list_, link) \
+static inline PROCLOCK * \
+name(parameter, PROCLOCK *previous) \
+{ \
+	SHM_QUEUE  *list = list_; \
+\
+	return (PROCLOCK *) SHMQueueNext(list, previous != NULL ? &previous->link : list, \
+									 offsetof(PROCLOCK, link)); \
+}
+#endif
+
+CPM_NEXT_PROCLOCK(cpm_next_own_lock, int partition, &MyProc->myProcLocks[partition], procLink)
+CPM_NEXT_PROCLOCK(cpm_next_lock_owner, LOCK *lock, &lock->procLocks, lockLink)
 
 #if PG_VERSION_NUM >= 180000
 #define CPM_MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC_EXT(.name = name_, .version = version_)

@@ -23,7 +23,7 @@
 
 #define CPM_SEGMENT_SIZE 65536
 #define CPM_SEGMENT_MAGIC UINT64CONST(0x74736968206d7063)	/* "cpm hist" */
-#define CPM_SEGMENT_FORMAT 1
+#define CPM_SEGMENT_FORMAT 2
 
 /* The kinds of dictionary entries */
 typedef enum CpmDictionary
@@ -49,9 +49,18 @@ typedef struct CpmSegmentHeader
 	TimestampTz last;			/* the latest time of a sample */
 	uint32		samples;
 	pg_crc32c	data_crc;		/* of the entries */
-	uint32		unused;
+	uint32		slot;			/* in a header of the file: of the newest segment; otherwise 0 */
 	pg_crc32c	header_crc;		/* of the fields above */
 } CpmSegmentHeader;
+
+/*
+ * The file begins with two copies of its header, at these offsets. A header of the file is that of
+ * a segment without entries, and has the number and the slot of the newest segment. A new segment
+ * changes the copy with the lower number, so one copy is always intact. Slots for segments follow.
+ */
+#define CPM_HISTORY_HEADERS 2
+#define CPM_HISTORY_HEADER_OFFSET(copy) ((copy) * 4096)
+#define CPM_HISTORY_SLOT_OFFSET(slot) (((slot) + INT64CONST(1)) * CPM_SEGMENT_SIZE)
 
 #define CPM_NO_AGE PG_UINT32_MAX
 

@@ -553,6 +553,13 @@ cpm_slot_prefetch(int proc_number)
 	cpm_prefetch(&cpm_slot_counts[proc_number]);
 }
 
+void
+cpm_slot_prefetch_pool(int proc_number)
+{
+	if (cpm_slot_array != NULL && proc_number < cpm_slot_array->total)
+		cpm_prefetch(&cpm_slot_array->slot[proc_number].pid);
+}
+
 /* Return the difference; 0 if a transfer raised the base after the caller read the count. */
 static uint64
 counted_since(uint64 count, uint64 base)

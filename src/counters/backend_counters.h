@@ -211,6 +211,9 @@ extern int	cpm_backend_slots(void);
  */
 extern void cpm_slot_prefetch(int proc_number);
 
+/* Prefetch what cpm_slot_pool() and cpm_slot_has_duty() read. Any process. */
+extern void cpm_slot_prefetch_pool(int proc_number);
+
 /*
  * Add the counts that the session still holds in its slot to pools_by_index[i], where i is the
  * index of its present pool. To get a sum that is consistent with the pools' own counters, call

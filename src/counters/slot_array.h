@@ -65,9 +65,11 @@ typedef struct CpmSlot
 	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
 	 * pool_bucket_base compare the number of transfers instead.
 	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, but not policy_sequence */
+	CpmSeqlock	lock;			/* guards pid to pool_base, except policy_sequence and duties */
 	int			pid;			/* 0 if the slot has no session */
 	int			pool;			/* index of counters/pool_table */
+	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty(); in the
+								 * cache line of pid, because each sample reads both */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
@@ -77,7 +79,6 @@ typedef struct CpmSlot
 	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty() */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } CpmSlot;

@@ -23,6 +23,7 @@
 #include "functions/rows.h"
 #include "miscadmin.h"
 #include "samples/session_history.h"
+#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -54,6 +55,7 @@ require_history(const char *function)
 						 "and restart the server.")));
 }
 
+/* Wait for the file if the server has just started, and begin. */
 static void
 begin_reading(HistoryReading *reading, FunctionCallInfo fcinfo)
 {
@@ -65,6 +67,7 @@ begin_reading(HistoryReading *reading, FunctionCallInfo fcinfo)
 	reading->context = AllocSetContextCreate(CurrentMemoryContext, "connpool_monitor history",
 											 ALLOCSET_DEFAULT_SIZES);
 	reading->texts = cpm_query_texts_create();
+	cpm_session_history_await_file();
 }
 
 static bool

@@ -354,9 +354,9 @@ cpm_backends_is_published(void)
 }
 
 /*
- * Prefetch the PGPROC 2 * PROCS_AHEAD entries ahead, and the backend status of the PGPROC
- * PROCS_AHEAD entries ahead. The address of the latter depends on its PGPROC, which an earlier
- * call has prefetched.
+ * Prefetch the PGPROC 2 * PROCS_AHEAD entries ahead, and the backend status and the slot of the
+ * PGPROC PROCS_AHEAD entries ahead. The address of the status depends on its PGPROC, which an
+ * earlier call has prefetched.
  */
 static void
 prefetch_ahead(int current, const PgBackendStatus *entries)
@@ -370,6 +370,7 @@ prefetch_ahead(int current, const PgBackendStatus *entries)
 	cpm_prefetch(&second->procLatch);
 	cpm_prefetch(&second->waitLock);
 	cpm_prefetch(&second->waitStart);
+	cpm_slot_prefetch_pool(Min(current + PROCS_AHEAD, last));
 	if (entries == NULL || index < 0 || index >= MaxBackends)
 		return;
 	cpm_prefetch(&entries[index].st_changecount);

@@ -4,10 +4,12 @@
  *		Finds, at each sample, the root blocker of each process that waits for a heavyweight lock.
  *
  * Calling pg_blocking_pids() for each waiter, as live/lock_waits does, takes time proportional to
- * the square of a queue's length. But all processes that wait for a lock are in one queue behind
- * the same holders. So the blockers are looked up only for the process that has waited longest in
- * each queue, and its root is used for all of them. If holders of a lock have different modes, a
- * later process of the queue may have other roots as well.
+ * the square of a queue's length, and all locks of the lock table each time. But all processes that
+ * wait for a lock are in one queue behind the same holders. So the blockers are looked up only for
+ * the process that has waited longest in each queue, in the lock's own list, and its root is used
+ * for all of them. If holders of a lock have different modes, a later process of the queue may
+ * have other roots as well. A process is not found if it blocks only because it waits earlier in
+ * the queue, which is possible once the check for deadlocks has reordered the queue.
  *
  * The result for a queue is kept while the same process waits longest. Meanwhile its direct
  * blockers change only if one of several holders releases the lock, or another process acquires it
@@ -17,13 +19,12 @@
 #include "postgres.h"
 
 #include "base/compat.h"
-#include "fmgr.h"
 #include "live/backends.h"
 #include "live/lock_roots.h"
-#include "live/prepared_xacts.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/fmgrprotos.h"
+#include "port/atomics.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -39,6 +40,7 @@ typedef struct LockQueue
 
 	/* the process that has waited longest */
 	int			first_pid;
+	int			first_proc;		/* index of its PGPROC */
 	TimestampTz first_recorded_since;	/* start of its wait, as PostgreSQL recorded it */
 	TimestampTz first_since;	/* the same, corrected if the clock was set back */
 
@@ -99,26 +101,41 @@ add_wait(const CpmProcWait *wait, void *arg)
 
 #define COMPARE(x, y) (((x) > (y)) - ((x) < (y)))
 
-static int
-compare_by_queue(const void *a, const void *b)
+static inline int
+compare_by_queue(const Wait *a, const Wait *b)
 {
-	const CpmProcWait *x = &((const Wait *) a)->proc;
-	const CpmProcWait *y = &((const Wait *) b)->proc;
-
-	if (x->lock != y->lock)
-		return COMPARE(x->lock, y->lock);
-	return COMPARE(x->recorded_since, y->recorded_since);
+	if (a->proc.lock != b->proc.lock)
+		return COMPARE(a->proc.lock, b->proc.lock);
+	return COMPARE(a->proc.recorded_since, b->proc.recorded_since);
 }
 
-static int
-compare_by_leader(const void *a, const void *b)
+static inline int
+compare_by_leader(const Wait *a, const Wait *b)
 {
-	const CpmProcWait *x = &((const Wait *) a)->proc;
-	const CpmProcWait *y = &((const Wait *) b)->proc;
+	if (a->proc.leader_pid != b->proc.leader_pid)
+		return COMPARE(a->proc.leader_pid, b->proc.leader_pid);
+	return COMPARE(a->proc.pid, b->proc.pid);
+}
 
-	if (x->leader_pid != y->leader_pid)
-		return COMPARE(x->leader_pid, y->leader_pid);
-	return COMPARE(x->pid, y->pid);
+/* qsort() would take a tenth of a sample's time if many processes wait. */
+#define ST_SORT sort_by_queue
+#define ST_ELEMENT_TYPE Wait
+#define ST_COMPARE(a, b) compare_by_queue(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+#define ST_SORT sort_by_leader
+#define ST_ELEMENT_TYPE Wait
+#define ST_COMPARE(a, b) compare_by_leader(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
+
+static int
+compare_wait_to_wait(const void *key, const void *element)
+{
+	return compare_by_leader(key, element);
 }
 
 static int
@@ -151,6 +168,7 @@ begin_queue(const CpmProcWait *first)
 		memset(queue, 0, sizeof(*queue));
 	queue->lock = first->lock;
 	queue->first_pid = first->pid;
+	queue->first_proc = first->proc_number;
 	queue->first_recorded_since = first->recorded_since;
 	queue->first_since = first->since;
 	queue->is_scheduled = false;
@@ -160,14 +178,14 @@ begin_queue(const CpmProcWait *first)
 static void
 form_queues(void)
 {
-	qsort(waits, wait_count, sizeof(Wait), compare_by_queue);
+	sort_by_queue(waits, wait_count);
 	for (int i = 0; i < wait_count; i++)
 	{
 		if (i == 0 || waits[i].proc.lock != waits[i - 1].proc.lock)
 			begin_queue(&waits[i].proc);
 		waits[i].queue = queue_count - 1;
 	}
-	qsort(waits, wait_count, sizeof(Wait), compare_by_leader);
+	sort_by_leader(waits, wait_count);
 }
 
 static void
@@ -218,50 +236,79 @@ schedule_queues(int64 min_age_us)
 			follow_blockers(&queues[i]);
 }
 
-/* Set the tag of the queue's lock, and the prepared transaction that holds the lock, if any. */
-static void
-read_lock(LockQueue *queue)
+/*
+ * Lock the partition of a lock that the process waits for, and return the lock; NULL if the wait
+ * has ended. While the partition is locked, a process in the lock's queue cannot leave it.
+ */
+static LOCK *
+lock_partition(const volatile PGPROC *proc, LWLock **partition)
 {
-	BlockedProcsData *data = GetBlockerStatusData(queue->first_pid);
+	LOCK	   *lock = proc->waitLock;
+	LOCKTAG		tag;
 
-	for (int i = 0; i < data->nlocks; i++)
+	if (lock == NULL)
+		return NULL;
+	/* if the memory has been reused meanwhile, any tag, even a part of one, will do */
+	tag = lock->tag;
+	*partition = LockHashPartitionLock(LockTagHashCode(&tag));
+	LWLockAcquire(*partition, LW_SHARED);
+	if (proc->waitLock == lock)
 	{
-		const LockInstanceData *lock = &data->locks[i];
-
-		if (lock->pid == queue->first_pid && lock->waitLockMode != NoLock)
-		{
-			queue->tag = lock->locktag;
-			queue->is_known = true;
-		}
-		else if (lock->pid == 0 && lock->holdMask != 0)
-			(void) cpm_prepared_xact_of_lock(lock, &queue->prepared_database,
-											 &queue->prepared_owner);
+		pg_read_barrier();
+		if (memcmp(&lock->tag, &tag, sizeof(tag)) == 0)
+			return lock;
 	}
+	LWLockRelease(*partition);
+	return NULL;
 }
 
+/* Add a process that holds the lock for which the queue waits. */
 static void
-read_blockers(LockQueue *queue)
+add_holder(LockQueue *queue, const PROCLOCK *owner)
 {
-	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-															   Int32GetDatum(queue->first_pid)));
-	const int  *pids = (int *) ARR_DATA_PTR(array);
+	const PGPROC *proc = owner->tag.myProc;
 
-	queue->blocker_count = Min(ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array)), MAX_BLOCKERS);
-	memcpy(queue->blocker, pids, queue->blocker_count * sizeof(int));
+	if (queue->blocker_count == MAX_BLOCKERS)
+		return;
+	queue->blocker[queue->blocker_count++] = owner->groupLeader->pid;
+	if (proc->pid != 0)
+		return;
+	queue->prepared_database = proc->databaseId;
+	queue->prepared_owner = proc->roleId;
 }
 
-/* Look up a queue's lock and blockers. Leaves about 100 kB in the current memory context. */
+/* Look up the processes that hold the lock in a mode that conflicts with the one awaited. */
+static void
+read_blockers(LockQueue *queue, const PGPROC *first, LOCK *lock)
+{
+	const PGPROC *leader = first->lockGroupLeader ? first->lockGroupLeader : first;
+	LOCKMASK	conflicts = GetLockTagsMethodTable(&lock->tag)->conflictTab[first->waitLockMode];
+
+	for (PROCLOCK *owner = cpm_next_lock_owner(lock, NULL); owner != NULL;
+		 owner = cpm_next_lock_owner(lock, owner))
+		if ((owner->holdMask & conflicts) != 0 && owner->groupLeader != leader)
+			add_holder(queue, owner);
+}
+
+/* Look up a queue's lock and blockers. */
 static void
 look_up(LockQueue *queue)
 {
+	const PGPROC *first = &ProcGlobal->allProcs[queue->first_proc];
+	LWLock	   *partition;
+	LOCK	   *lock = lock_partition(first, &partition);
+
 	queue->looked_up_at = updates;
-	queue->is_known = false;
 	queue->blocker_count = 0;
 	queue->prepared_database = InvalidOid;
 	queue->prepared_owner = InvalidOid;
-	read_lock(queue);
-	if (queue->is_known)
-		read_blockers(queue);
+	if (lock != NULL && first->pid == queue->first_pid && (uintptr_t) lock == queue->lock)
+	{
+		queue->tag = lock->tag;
+		read_blockers(queue, first, lock);
+	}
+	if (lock != NULL)
+		LWLockRelease(partition);
 	/* a wait that has ended has no blockers */
 	queue->is_known = queue->blocker_count > 0;
 }
@@ -286,10 +333,6 @@ oldest_result(void)
 static void
 look_up_queues(void)
 {
-	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext,
-												  "connpool_monitor lock roots",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext old_context = MemoryContextSwitchTo(scratch);
 	LockQueue  *queue;
 
 	for (int i = 0; i < Min(scheduled_count, MAX_LOOKUPS); i++)
@@ -297,16 +340,12 @@ look_up_queues(void)
 		queue = &queues[scheduled[i]];
 		look_up(queue);
 		follow_blockers(queue);
-		MemoryContextReset(scratch);
 	}
 	for (int i = 0; i < MAX_RENEWALS && (queue = oldest_result()) != NULL; i++)
 	{
 		look_up(queue);
 		follow_blockers(queue);
-		MemoryContextReset(scratch);
 	}
-	MemoryContextSwitchTo(old_context);
-	MemoryContextDelete(scratch);
 }
 
 /* Set the queue's root if it has none or a higher pid; returns true if the root changed. */
@@ -379,7 +418,7 @@ wait_of_session(const CpmSession *session)
 {
 	Wait		key = {.proc = {.pid = session->pid, .leader_pid = session->pid}};
 	const Wait *wait = wait_count == 0 || session->lock_wait_start == 0 ? NULL :
-		bsearch(&key, waits, wait_count, sizeof(Wait), compare_by_leader);
+		bsearch(&key, waits, wait_count, sizeof(Wait), compare_wait_to_wait);
 
 	return wait && wait->proc.since == session->lock_wait_start ? wait : NULL;
 }

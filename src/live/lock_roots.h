@@ -22,7 +22,7 @@ typedef struct CpmLockRoot
 {
 	int			pid;			/* 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: all processes
 								 * in the chain wait, or it has not been found yet */
-	Oid			prepared_database;	/* if pid is 0; InvalidOid if the transaction has ended */
+	Oid			prepared_database;	/* if pid is 0, otherwise InvalidOid */
 	Oid			prepared_owner; /* likewise */
 	LOCKTAG		lock;			/* the lock that the wait is for */
 } CpmLockRoot;
@@ -30,9 +30,9 @@ typedef struct CpmLockRoot
 /*
  * Read all waits, and find their root blockers. Looks up the blockers of a lock only if a process
  * has waited for it for at least min_age_us, or if a blocker of such a process waits for it.
- * Looks up at most 36 locks per call. For each, takes ProcArrayLock and all partition locks of the
- * lock table in shared mode, twice. If no process waits, reads one word of each PGPROC and takes
- * no lock. Keeps memory in proportion to max_connections. Raises an error only if memory runs out.
+ * Looks up at most 36 locks per call. For each, takes the partition lock of the lock table in
+ * shared mode. If no process waits, reads one word of each PGPROC and takes no lock. Keeps memory
+ * in proportion to max_connections. Raises an error only if memory runs out.
  */
 extern void cpm_lock_roots_update(int64 min_age_us);
 

@@ -247,22 +247,6 @@ list_in_worker(CpmPrepared *list)
 	return count;
 }
 
-bool
-cpm_prepared_xact_of_lock(const LockInstanceData *lock, Oid *database, Oid *owner)
-{
-	for (int i = 0; i < max_prepared_xacts; i++)
-	{
-		const PGPROC *proc = &PreparedXactProcs[i];
-
-		if (!TransactionIdIsValid(proc->xid) || !cpm_is_lock_of_proc(proc, lock))
-			continue;
-		*database = proc->databaseId;
-		*owner = proc->roleId;
-		return true;
-	}
-	return false;
-}
-
 void
 cpm_prepared_xacts_begin_writing(void)
 {

@@ -7,7 +7,6 @@
 #define CPM_PREPARED_XACTS_H
 
 #include "base/session.h"
-#include "storage/lock.h"
 
 extern Size cpm_prepared_xacts_size(void);
 extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
@@ -23,12 +22,6 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
  * file, XidGenLock, all in shared mode.
  */
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
-
-/*
- * Set the database and the owner of the prepared transaction that holds a lock, for which
- * GetBlockerStatusData() returns pid 0. Returns false if the transaction has ended. Takes no lock.
- */
-extern bool cpm_prepared_xact_of_lock(const LockInstanceData *lock, Oid *database, Oid *owner);
 
 /*
  * Claim the role of the process that records when transactions were prepared. The sampler calls

@@ -17,11 +17,15 @@
  * ring, or the oldest segment, which the saver is overwriting.
  *
  * The HTTP worker must not wait for the disk. It reads only those segments of the file that the
- * operating system has in its cache, and else lets the saver read them into the cache.
+ * operating system has in its cache, and otherwise lets the saver read them into the cache.
+ *
+ * After a start of the server the saver reads the whole file to fill the index. Other readers wait
+ * for that, for up to a second.
  */
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
@@ -38,6 +42,9 @@
 
 /* Bytes that a sample needs for each session: its row, and its part of the dictionaries. */
 #define BYTES_PER_SESSION 128
+
+/* How long a reader waits until the index is complete */
+#define AWAIT_FILE_MS 1000
 
 /* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
@@ -63,12 +70,12 @@ typedef struct SessionHistory
 	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
 	pg_atomic_uint64 saved;		/* segments with lower numbers are saved; the saver writes it */
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
-	pg_atomic_uint32 damaged;	/* 1 + damaged segments; 0: none to report; the postmaster sets
-								 * it, and the saver clears it */
 	pg_atomic_uint32 is_wanted; /* the saver is to read this span; the HTTP worker sets it and the
 								 * two times, and the saver clears it */
 	pg_atomic_uint64 wanted_since;	/* a TimestampTz */
 	pg_atomic_uint64 wanted_until;
+	pg_atomic_uint32 is_complete;	/* true of the index; the saver sets it, or the postmaster */
+	CpmHistoryFile file;		/* the saver writes it, and the postmaster at startup */
 } SessionHistory;
 
 static SessionHistory *history;
@@ -86,10 +93,11 @@ ring_segments(void)
 	return cpm_session_history_size_mb > 0 ? Max(MIN_RING_SEGMENTS, for_samples) : 0;
 }
 
+/* Return the number of segments that fit into the file behind its headers. */
 static int
 file_slots(void)
 {
-	return (int) (cpm_session_history_size_mb * INT64CONST(1024) * 1024 / CPM_SEGMENT_SIZE);
+	return Max(cpm_session_history_size_mb * (1024 * 1024 / CPM_SEGMENT_SIZE) - 1, 0);
 }
 
 static Size
@@ -124,10 +132,10 @@ cpm_session_history_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&history->visible_from, 0);
 	pg_atomic_init_u64(&history->saved, 0);
 	pg_atomic_init_u64(&history->lost, 0);
-	pg_atomic_init_u32(&history->damaged, 0);
 	pg_atomic_init_u32(&history->is_wanted, 0);
 	pg_atomic_init_u64(&history->wanted_since, 0);
 	pg_atomic_init_u64(&history->wanted_until, 0);
+	pg_atomic_init_u32(&history->is_complete, 0);
 	for (int i = 0; i < history->slots; i++)
 		pg_atomic_init_u64(&index_entries[i].sequence, 0);
 	for (int i = 0; i < history->segments; i++)
@@ -209,6 +217,7 @@ cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used)
 	end.used = bytes != NULL ? used : writer.used;
 	pg_atomic_write_u64(sequence_at(sequence), sequence);
 	pg_atomic_write_u64(&history->saved, sequence);
+	history->file.first = sequence;
 	cpm_session_history_publish(end);
 }
 
@@ -277,6 +286,33 @@ cpm_history_set_slot(int slot, CpmHistorySlot content)
 }
 
 void
+cpm_history_clear_slots(void)
+{
+	static const CpmHistorySlot free_slot;	/* zeros */
+
+	for (int i = 0; i < history->slots; i++)
+		cpm_history_set_slot(i, free_slot);
+}
+
+CpmHistoryFile *
+cpm_history_file(void)
+{
+	return &history->file;
+}
+
+void
+cpm_history_set_complete(void)
+{
+	pg_atomic_write_u32(&history->is_complete, 1);
+}
+
+bool
+cpm_history_is_complete(void)
+{
+	return pg_atomic_read_u32(&history->is_complete) != 0;
+}
+
+void
 cpm_session_history_set_saved(uint64 before)
 {
 	pg_atomic_write_u64(&history->saved, before);
@@ -295,25 +331,59 @@ cpm_session_history_lost(void)
 }
 
 void
-cpm_session_history_set_damaged(int segments)
-{
-	pg_atomic_write_u32(&history->damaged, segments + 1);
-}
-
-bool
-cpm_session_history_take_damaged(int *segments)
-{
-	uint32		damaged = pg_atomic_exchange_u32(&history->damaged, 0);
-
-	*segments = (int) damaged - 1;
-	return damaged != 0;
-}
-
-void
 cpm_session_history_reset(void)
 {
 	if (cpm_session_history_is_on())
 		pg_atomic_write_u64(&history->visible_from, cpm_session_history_end().sequence + 1);
+}
+
+int
+cpm_history_open(int flags, const char **problem)
+{
+	struct stat found = {0};
+	int			file = OpenTransientFile(CPM_HISTORY_FILE, flags | O_NONBLOCK | PG_BINARY);
+	int			open_errno = errno;
+
+	*problem = NULL;
+	if (file >= 0 && fstat(file, &found) == 0 && S_ISREG(found.st_mode) && found.st_size > 0)
+		return file;
+	if (file >= 0)
+	{
+		CloseTransientFile(file);
+		open_errno = S_ISREG(found.st_mode) ? ENOENT : 0;
+	}
+	/* open() does not write to a directory, nor open a socket */
+	else if (open_errno == EISDIR || open_errno == ENXIO)
+		open_errno = 0;
+	if (open_errno == 0)
+		*problem = "is no regular file";
+	else if (open_errno != ENOENT)
+		*problem = psprintf("cannot be opened: %s", strerror(open_errno));
+	errno = open_errno;
+	return -1;
+}
+
+void
+cpm_session_history_await_file(void)
+{
+	const char *problem;
+	int			file;
+
+	for (int i = 0; i < AWAIT_FILE_MS && !cpm_history_is_complete(); i += 10)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(10 * 1000);
+	}
+	file = cpm_history_open(O_RDONLY, &problem);
+	if (file >= 0)
+		CloseTransientFile(file);
+	if (file >= 0 && !cpm_history_is_complete())
+		problem = "has not been read completely since the server started";
+	if (problem != NULL)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("connpool_monitor: file \"%s\" %s", CPM_HISTORY_FILE, problem),
+				 errdetail("The result lacks samples.")));
 }
 
 /* A segment to visit. slot is -1 for one that no slot of the file had when the scan began. */
@@ -371,12 +441,12 @@ list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *coun
 }
 
 /* An open file of the session history, and how it is read */
-typedef struct HistoryFile
+typedef struct OpenFile
 {
 	int			descriptor;		/* below 0: there is no file */
 	bool		may_wait;		/* for the disk */
 	bool		has_missed;		/* something was not in the cache of the operating system */
-} HistoryFile;
+} OpenFile;
 
 /* Read up to size bytes like pread(), but fail with EAGAIN if they are not all in the cache. */
 static ssize_t
@@ -407,10 +477,10 @@ read_cached(int descriptor, char *buffer, size_t size, off_t offset)
 
 /* Read a segment of the file; returns the bytes in use, or 0 if the slot has no such segment. */
 static uint32
-read_slot(HistoryFile *file, int slot, uint64 sequence, char *buffer)
+read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 {
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
-	off_t		offset = (off_t) slot * CPM_SEGMENT_SIZE;
+	off_t		offset = CPM_HISTORY_SLOT_OFFSET(slot);
 	ssize_t		size;
 
 	if (file->descriptor < 0 || slot < 0)
@@ -431,7 +501,7 @@ read_slot(HistoryFile *file, int slot, uint64 sequence, char *buffer)
  * more only if the clock was set back many times.
  */
 static void
-scan_segments(HistoryFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
+scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
 			  void *arg)
 {
 	CpmHistoryEnd end = cpm_session_history_end();
@@ -470,19 +540,18 @@ scan_segments(HistoryFile *file, TimestampTz since, TimestampTz until, CpmSegmen
 	pfree(buffer);
 }
 
-static HistoryFile
+static OpenFile
 open_history_file(bool may_wait)
 {
-	HistoryFile file = {
-		.descriptor = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY),
-		.may_wait = may_wait,
-	};
+	const char *problem;
+	OpenFile	file = {.may_wait = may_wait};
 
+	file.descriptor = cpm_history_open(O_RDONLY, &problem);
 	return file;
 }
 
 static void
-close_history_file(const HistoryFile *file)
+close_history_file(const OpenFile *file)
 {
 	if (file->descriptor >= 0)
 		CloseTransientFile(file->descriptor);
@@ -491,12 +560,8 @@ close_history_file(const HistoryFile *file)
 void
 cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit, void *arg)
 {
-	HistoryFile file = open_history_file(true);
+	OpenFile	file = open_history_file(true);
 
-	if (file.descriptor < 0 && errno != ENOENT)
-		ereport(ERROR,
-				(errcode_for_file_access(),
-				 errmsg("could not open file \"%s\": %m", CPM_HISTORY_FILE)));
 	scan_segments(&file, since, until, visit, arg);
 	close_history_file(&file);
 }
@@ -505,8 +570,11 @@ bool
 cpm_session_history_scan_cached(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
 								void *arg)
 {
-	HistoryFile file = open_history_file(false);
+	OpenFile	file;
 
+	if (!cpm_history_is_complete())
+		return false;
+	file = open_history_file(false);
 	scan_segments(&file, since, until, visit, arg);
 	close_history_file(&file);
 	if (!file.has_missed)
@@ -531,7 +599,7 @@ ignore_segment(const char *bytes, uint32 used, void *arg)
 void
 cpm_session_history_read_wanted(void)
 {
-	HistoryFile file;
+	OpenFile	file;
 
 	if (!cpm_session_history_is_on() || pg_atomic_exchange_u32(&history->is_wanted, 0) == 0)
 		return;

@@ -58,8 +58,9 @@ extern uint64 cpm_session_history_visible_from(void);
 
 /*
  * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file. sequence is 0 in a
- * free slot. Only the saver sets entries, and the postmaster at startup. Any process reads them
- * without a lock, so it must validate the segment that it then reads from the file.
+ * free slot, and in one that the saver has not read since the start of the server. Only the saver
+ * sets entries, and the postmaster at startup. Any process reads them without a lock, so it must
+ * validate the segment that it then reads from the file.
  */
 typedef struct CpmHistorySlot
 {
@@ -71,6 +72,7 @@ typedef struct CpmHistorySlot
 extern int	cpm_history_slots(void);
 extern CpmHistorySlot cpm_history_slot(int slot);
 extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
+extern void cpm_history_clear_slots(void);
 
 /*
  * Set and return the number below which all segments have been saved; only the saver sets it. The
@@ -81,19 +83,48 @@ extern uint64 cpm_session_history_saved(void);
 extern uint64 cpm_session_history_lost(void);
 
 /*
- * Record the number of damaged segments found at startup. The second function returns it once, and
- * returns false when called again.
+ * What is known of the file. The postmaster sets it at startup, and then the saver; no other
+ * process reads it.
  */
-extern void cpm_session_history_set_damaged(int segments);
-extern bool cpm_session_history_take_damaged(int *segments);
+typedef struct CpmHistoryFile
+{
+	uint64		newest;			/* the highest number written to its header; 0: none */
+	uint32		newest_slot;	/* the slot in that header */
+	uint64		closed;			/* the highest that was in it when a close succeeded */
+	uint64		first;			/* the lowest number that this run of the server writes */
+	uint64		removed_before; /* segments with lower numbers were removed after a reset */
+} CpmHistoryFile;
+
+extern CpmHistoryFile *cpm_history_file(void);
+
+/*
+ * Set and return whether the index has all segments of the file. The saver sets it some time after
+ * a start of the server, and the postmaster if there is no file.
+ */
+extern void cpm_history_set_complete(void);
+extern bool cpm_history_is_complete(void);
+
+/*
+ * Open the file with flags of open(); never waits, whatever the file is. If that fails, returns -1
+ * and sets *problem to a phrase that continues "the file ...", or to NULL if there is no file or
+ * an empty one. errno is 0 if it is not a regular file. Any process; close the file with
+ * CloseTransientFile().
+ */
+extern int	cpm_history_open(int flags, const char **problem);
+
+/*
+ * Wait for at most a second until the index is complete. Warn if it is not, or if the file cannot
+ * be opened, because cpm_session_history_scan() then lacks samples. Any backend in a transaction.
+ */
+extern void cpm_session_history_await_file(void);
 
 typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
 
 /*
  * Visit each segment that may have samples from since to until, oldest first, in the file and in
- * shared memory. Skips segments of the file that are damaged. The bytes are valid during the call
- * only. Checks for interrupts, allocates memory for one segment and the index, and raises an error
- * if the file exists and cannot be opened. Any backend in a transaction.
+ * shared memory. Skips segments of the file that are damaged, and all of them if it cannot be
+ * opened. The bytes are valid during the call only. Checks for interrupts, and allocates memory
+ * for one segment and the index. Any backend in a transaction.
  */
 extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);

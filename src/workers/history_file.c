@@ -3,19 +3,18 @@
  * history_file.c
  *		The file that preserves the session history.
  *
- * The file is an array of slots of CPM_SEGMENT_SIZE bytes. Each holds a segment, in any order. A
- * new segment goes to a free slot, or replaces the oldest one, so the file grows up to
- * session_history_size and no further. Nothing is preallocated: if the disk is full, a save fails,
- * is reported and retried, and the rest of the file stays valid.
+ * The file is two copies of a header and an array of slots of CPM_SEGMENT_SIZE bytes. Each slot
+ * holds a segment, in any order. A new segment goes to a free slot, or replaces the oldest one, so
+ * the file grows up to session_history_size and no further. Nothing is preallocated: if the disk
+ * is full, a save fails, is reported and retried, and the rest of the file stays valid.
  *
  * The newest segment is saved before it is complete, and later again with its new entries. The
  * entries are written before the header, whose checksum covers them, so a process that ends
  * between the two leaves the previous state valid. Like the statistics file, it is not synced.
  *
- * The postmaster reads only the headers, so that a large file does not delay the start of the
- * server, and the newest segment, which the sampler continues. The saver then checks everything
- * else. A segment of another cluster makes the whole file unusable, and it is renamed. A standby
- * keeps the segments that its primary recorded before the base backup.
+ * The postmaster reads the header and the newest segment, which the sampler continues. The saver
+ * then reads the whole file, a few segments at a time, and saves in between. At each save it
+ * compares the header with what it last wrote. A file that is not ours is renamed, or not used.
  */
 #include "postgres.h"
 
@@ -24,27 +23,31 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/history_segment.h"
 #include "base/settings.h"
+#include "fmgr.h"
 #include "miscadmin.h"
-#include "postmaster/interrupt.h"
 #include "samples/session_history.h"
 #include "samples/worker_status.h"
 #include "storage/fd.h"
 #include "storage/ipc.h"
+#include "utils/memutils.h"
 #include "workers/history_file.h"
 
 #define UNUSABLE_NAME CPM_HISTORY_FILE ".unusable"
 
-/* A file with more slots is not ours, because the largest session_history_size has 262,144. */
+/* A file with more slots is not ours, because the largest session_history_size has 262,143. */
 #define MAX_SLOTS (1024 * 1024)
 
-/* A valid header that was found at startup */
-typedef struct Found
+#define CHECK_US (50 * 1000)	/* the time that one call of cpm_history_file_check() takes */
+
+/* A segment beyond the end of the file, whose size has been reduced */
+typedef struct Beyond
 {
-	CpmHistorySlot content;
+	uint64		sequence;
 	int			slot;
-} Found;
+} Beyond;
 
 static shmem_startup_hook_type previous_startup_hook;
 
@@ -53,11 +56,15 @@ static const CpmHistorySlot free_slot;	/* zeros */
 /* The part of the newest segment that this process has saved */
 static CpmHistoryEnd saved_part;
 
-static off_t
-offset_of(int slot)
-{
-	return (off_t) slot * CPM_SEGMENT_SIZE;
-}
+/* The highest number that the present save has written to the file's header; 0: none */
+static uint64 written_newest;
+
+/* The progress of cpm_history_file_check() in this process */
+static int	next_to_check;		/* slot */
+static int	damaged;			/* number of segments */
+static Beyond *beyond;			/* NULL: none; allocated for MAX_SLOTS at most */
+static int	beyond_count;
+static int	next_to_move;		/* index into beyond, which is then sorted */
 
 /* Write bytes to the file; returns false and sets errno if that fails. */
 static bool
@@ -83,54 +90,190 @@ write_at(int file, const char *bytes, size_t size, off_t offset)
 	return true;
 }
 
-/* Return the slot that has the segment, or else the slot that it should be written to. */
-static int
-choose_slot(uint64 sequence, bool *is_there)
+static bool
+write_slot(int file, int slot, uint32 from, const char *bytes, size_t size)
 {
-	int			chosen = 0;
-	uint64		oldest = PG_UINT64_MAX;
-
-	*is_there = true;
-	for (int i = 0; i < cpm_history_slots(); i++)
-	{
-		uint64		other = cpm_history_slot(i).sequence;
-
-		if (other == sequence)
-			return i;
-		if (other < oldest)
-		{
-			oldest = other;
-			chosen = i;
-		}
-	}
-	*is_there = false;
-	return chosen;
+	return write_at(file, bytes, size, CPM_HISTORY_SLOT_OFFSET(slot) + from);
 }
 
-/* Free a slot, also in the file, so that its segment does not reappear after a restart. */
+/* Read the intact header with the higher number; returns NULL or the problem of the first. */
+static const char *
+read_file_header(int file, CpmSegmentHeader *header)
+{
+	const char *problem = NULL;
+
+	header->sequence = 0;
+	for (int i = 0; i < CPM_HISTORY_HEADERS; i++)
+	{
+		CpmSegmentHeader copy = {0};
+		const char *copy_problem = CPM_SEGMENT_DAMAGED;
+
+		if (pg_pread(file, &copy, sizeof(copy), CPM_HISTORY_HEADER_OFFSET(i)) == sizeof(copy))
+			copy_problem = cpm_segment_header_problem(&copy, GetSystemIdentifier());
+		if (copy_problem == NULL && copy.sequence > header->sequence)
+			*header = copy;
+		else if (problem == NULL)
+			problem = copy_problem;
+	}
+	return header->sequence > 0 ? NULL : problem;
+}
+
+/* Write a header; returns false and sets errno if that fails. */
+static bool
+write_file_header(int file, uint64 newest, int slot)
+{
+	CpmHistoryFile *known = cpm_history_file();
+	CpmSegmentHeader header;
+	CpmSegmentWriter writer;
+
+	cpm_segment_init(&writer, (char *) &header, GetSystemIdentifier(), newest);
+	header.slot = slot;
+	cpm_segment_seal((char *) &header, sizeof(header));
+	if (!write_at(file, (char *) &header, sizeof(header),
+				  CPM_HISTORY_HEADER_OFFSET(newest % CPM_HISTORY_HEADERS)))
+		return false;
+	written_newest = Max(written_newest, newest);
+	if (newest >= known->newest)
+	{
+		known->newest = newest;
+		known->newest_slot = slot;
+	}
+	return true;
+}
+
+/* Record that the file is empty, so that all of shared memory is saved to it. */
+static void
+forget_file(void)
+{
+	CpmHistoryFile *known = cpm_history_file();
+
+	memset(&saved_part, 0, sizeof(saved_part));
+	known->newest = 0;
+	known->closed = 0;
+	known->removed_before = cpm_session_history_visible_from();
+	cpm_history_clear_slots();
+	cpm_session_history_set_saved(cpm_session_history_oldest(cpm_session_history_end()));
+	cpm_history_set_complete();
+}
+
+/*
+ * Open the file if it is the one that was last read or written, of which the last writes may be
+ * lost if they failed. If not, returns -1 and sets *problem and errno as cpm_history_open() does;
+ * errno is 0 also if it is another file.
+ */
+static int
+open_known_file(const char **problem)
+{
+	const CpmHistoryFile *known = cpm_history_file();
+	CpmSegmentHeader header;
+	int			file = cpm_history_open(O_RDWR, problem);
+
+	if (file < 0)
+		return -1;
+	*problem = read_file_header(file, &header);
+	if (*problem == NULL && header.sequence >= known->closed && header.sequence <= known->newest)
+		return file;
+	if (*problem == NULL)
+		*problem = "was replaced while the server ran";
+	CloseTransientFile(file);
+	errno = 0;
+	return -1;
+}
+
+/* Rename a file that is not used and log a warning; returns false and sets errno on failure. */
+static bool
+set_aside(const char *problem)
+{
+	if (rename(CPM_HISTORY_FILE, UNUSABLE_NAME) != 0)
+		return false;
+	ereport(WARNING,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", CPM_HISTORY_FILE, problem),
+			 errdetail("It is kept as \"%s\".", UNUSABLE_NAME),
+			 errhint("The session history starts empty. The server is not affected.")));
+	return true;
+}
+
+/*
+ * Open the file to write to it. If it is missing, or is not the known one, set it aside and create
+ * it. Returns -1 and sets error if that fails.
+ */
+static int
+open_for_save(char *error, size_t size)
+{
+	const char *problem;
+	int			file = open_known_file(&problem);
+
+	if (file >= 0)
+		return file;
+	if (problem != NULL && errno != 0)
+	{
+		snprintf(error, size, "file \"%s\" %s", CPM_HISTORY_FILE, problem);
+		return -1;
+	}
+	if (problem != NULL && !set_aside(problem))
+	{
+		snprintf(error, size, "file \"%s\" is not used: it %s; could not rename it: %s",
+				 CPM_HISTORY_FILE, problem, strerror(errno));
+		return -1;
+	}
+	if (problem == NULL && cpm_history_file()->closed != 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_FILE),
+				 errmsg("connpool_monitor: file \"%s\" was removed or emptied while the server ran",
+						CPM_HISTORY_FILE),
+				 errdetail("It is created again. The session history has only the samples that "
+						   "were in shared memory.")));
+	forget_file();
+	file = OpenTransientFile(CPM_HISTORY_FILE, O_RDWR | O_CREAT | PG_BINARY);
+	if (file < 0)
+		snprintf(error, size, "could not create file \"%s\": %s", CPM_HISTORY_FILE,
+				 strerror(errno));
+	return file;
+}
+
+/* Return the slot of the oldest segment, or a free one. */
+static int
+oldest_slot(void)
+{
+	int			oldest = 0;
+
+	for (int i = 1; i < cpm_history_slots(); i++)
+		if (cpm_history_slot(i).sequence < cpm_history_slot(oldest).sequence)
+			oldest = i;
+	return oldest;
+}
+
+/* Return the slot that has the segment; -1 if none has it. */
+static int
+slot_of(uint64 sequence)
+{
+	for (int i = 0; i < cpm_history_slots(); i++)
+		if (cpm_history_slot(i).sequence == sequence)
+			return i;
+	return -1;
+}
+
+/* Free a slot in the file, and then in the index; returns false and sets errno if that fails. */
 static bool
 clear_slot(int file, int slot)
 {
 	static const char nothing[sizeof(CpmSegmentHeader)];
 
+	if (!write_slot(file, slot, 0, nothing, sizeof(nothing)))
+		return false;
 	cpm_history_set_slot(slot, free_slot);
-	return write_at(file, nothing, sizeof(nothing), offset_of(slot));
+	return true;
 }
 
-/* Free the slots of segments that a reset has hidden. */
-static bool
-clear_hidden_slots(int file)
+/* Return the slot for a new segment. */
+static int
+choose_slot(void)
 {
-	uint64		visible_from = cpm_session_history_visible_from();
-
-	for (int i = 0; i < cpm_history_slots(); i++)
-	{
-		uint64		sequence = cpm_history_slot(i).sequence;
-
-		if (sequence != 0 && sequence < visible_from && !clear_slot(file, i))
-			return false;
-	}
-	return true;
+	if (cpm_history_is_complete())
+		return oldest_slot();
+	/* most likely the oldest */
+	return (cpm_history_file()->newest_slot + 1) % cpm_history_slots();
 }
 
 /* Write a segment; returns false and sets errno if that fails. */
@@ -139,16 +282,19 @@ write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 {
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) bytes;
 	CpmHistorySlot content = {.sequence = sequence};
-	bool		is_there;
-	int			slot = choose_slot(sequence, &is_there);
-	uint32		from = is_there && saved_part.sequence == sequence ?
-		saved_part.used : sizeof(CpmSegmentHeader);
+	int			known_slot = slot_of(sequence);
+	int			slot = known_slot >= 0 ? known_slot : choose_slot();
+	bool		is_begun = saved_part.sequence == sequence;
+	uint32		from = known_slot >= 0 && is_begun ? saved_part.used : sizeof(CpmSegmentHeader);
 
-	if (!is_there && !clear_slot(file, slot))
+	/* first, so that no crash leaves a segment with a higher number than the file's header has */
+	if (!is_begun && !write_file_header(file, sequence, slot))
+		return false;
+	if (known_slot < 0 && !clear_slot(file, slot))
 		return false;
 	cpm_segment_seal(bytes, used);
-	if (!write_at(file, bytes + from, used - from, offset_of(slot) + from) ||
-		!write_at(file, bytes, sizeof(CpmSegmentHeader), offset_of(slot)))
+	if (!write_slot(file, slot, from, bytes + from, used - from) ||
+		!write_slot(file, slot, 0, bytes, sizeof(CpmSegmentHeader)))
 		return false;
 	content.first = header->first;
 	content.last = header->last;
@@ -158,16 +304,36 @@ write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 	return true;
 }
 
-/* Write the segments up to "end" that are not saved; returns false and sets errno on failure. */
+/* Truncate the file if a reset has hidden what it has; returns false and sets errno on failure. */
 static bool
-write_segments(int file, CpmHistoryEnd end, bool is_all)
+truncate_hidden(int file)
+{
+	CpmHistoryFile *known = cpm_history_file();
+	uint64		visible_from = cpm_session_history_visible_from();
+
+	if (known->removed_before == visible_from)
+		return true;
+	/* no segment with a higher number has been saved yet */
+	if (ftruncate(file, CPM_HISTORY_SLOT_OFFSET(0)) != 0)
+		return false;
+	cpm_history_clear_slots();
+	cpm_history_set_complete();
+	known->removed_before = visible_from;
+	return true;
+}
+
+/*
+ * Write the segments up to "end" that are not saved, and set *saved to the number below which all
+ * are then. Returns false and sets errno on failure.
+ */
+static bool
+write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
 {
 	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
+	bool		is_written = truncate_hidden(file);
 	uint64		sequence = Max(cpm_session_history_saved(), cpm_session_history_oldest(end));
-	bool		is_written = clear_hidden_slots(file);
 
-	if (is_written)
-		cpm_session_history_set_saved(sequence);
+	*saved = Max(sequence, end.sequence);
 	for (; is_written && sequence < end.sequence + is_all; sequence++)
 	{
 		uint32		used = cpm_session_history_copy(sequence, end, buffer);
@@ -175,8 +341,6 @@ write_segments(int file, CpmHistoryEnd end, bool is_all)
 		/* 0: the sampler has overwritten the segment, and counted its samples as lost */
 		if (used > 0)
 			is_written = write_segment(file, sequence, buffer, used);
-		if (is_written && sequence < end.sequence)
-			cpm_session_history_set_saved(sequence + 1);
 	}
 	pfree(buffer);
 	return is_written;
@@ -195,6 +359,7 @@ bool
 cpm_history_file_save(bool is_all, char *error, size_t size)
 {
 	CpmHistoryEnd end;
+	uint64		saved;
 	int			file;
 	int			problem = 0;
 
@@ -203,45 +368,125 @@ cpm_history_file_save(bool is_all, char *error, size_t size)
 	end = cpm_session_history_end();
 	if (!has_unsaved(end, is_all))
 		return true;
-	file = OpenTransientFile(CPM_HISTORY_FILE, O_RDWR | O_CREAT | PG_BINARY);
-	if (file < 0 || !write_segments(file, end, is_all))
-		problem = errno;
-	if (file >= 0 && CloseTransientFile(file) != 0 && problem == 0)
-		problem = errno;
-	if (problem == 0)
-		return true;
-	snprintf(error, size, "could not write file \"%s\": %s", CPM_HISTORY_FILE, strerror(problem));
+	file = open_for_save(error, size);
+	written_newest = 0;
+	if (file >= 0)
+	{
+		if (!write_segments(file, end, is_all, &saved))
+			problem = errno;
+		if (CloseTransientFile(file) != 0 && problem == 0)
+			problem = errno;
+		if (problem == 0)
+		{
+			cpm_history_file()->closed = Max(cpm_history_file()->closed, written_newest);
+			cpm_session_history_set_saved(saved);
+			return true;
+		}
+		snprintf(error, size, "could not write file \"%s\": %s", CPM_HISTORY_FILE,
+				 strerror(problem));
+	}
+	/* some file systems report only at close() that they did not write what they had accepted */
+	memset(&saved_part, 0, sizeof(saved_part));
 	cpm_worker_report_problem(CPM_WORKER_SAVER, error);
 	return false;
 }
 
-void
-cpm_history_file_check(void)
+/* Remember a segment beyond the end of the file. */
+static void
+add_beyond(uint64 sequence, int slot)
 {
-	int			damaged;
-	char	   *buffer;
-	int			file;
+	if (beyond == NULL)
+		beyond = MemoryContextAllocHuge(TopMemoryContext, MAX_SLOTS * sizeof(Beyond));
+	beyond[beyond_count].sequence = sequence;
+	beyond[beyond_count++].slot = slot;
+}
 
-	if (!cpm_session_history_is_on() || !cpm_session_history_take_damaged(&damaged))
+/* Read a slot, and enter its segment into the index if that is intact. */
+static void
+check_slot(int file, int slot, char *buffer)
+{
+	CpmSegmentHeader *header = (CpmSegmentHeader *) buffer;
+	bool		is_beyond = slot >= cpm_history_slots();
+	CpmHistorySlot content;
+	ssize_t		size;
+
+	/* the newest segment at startup, or one that has been saved since */
+	if (!is_beyond && cpm_history_slot(slot).sequence != 0)
 		return;
-	buffer = palloc(CPM_SEGMENT_SIZE);
-	file = OpenTransientFile(CPM_HISTORY_FILE, O_RDONLY | PG_BINARY);
-	for (int i = 0; file >= 0 && i < cpm_history_slots() && !ShutdownRequestPending; i++)
+	memset(header, 0, sizeof(*header));
+	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, CPM_HISTORY_SLOT_OFFSET(slot));
+	if (size >= 0 && header->magic == 0 && header->header_crc == 0)
+		return;					/* a free slot */
+	if (size < 0 || !cpm_segment_is_valid(buffer, size, GetSystemIdentifier()))
 	{
-		ssize_t		size;
-
-		if (cpm_history_slot(i).sequence == 0)
-			continue;
-		CHECK_FOR_INTERRUPTS();
-		size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, offset_of(i));
-		if (size > 0 && cpm_segment_is_valid(buffer, size, GetSystemIdentifier()))
-			continue;
 		damaged++;
-		cpm_history_set_slot(i, free_slot);
+		return;
 	}
-	if (file >= 0)
-		CloseTransientFile(file);
-	pfree(buffer);
+	content.sequence = header->sequence;
+	content.first = header->first;
+	content.last = header->last;
+	if (is_beyond)
+		add_beyond(content.sequence, slot);
+	else if (content.sequence < cpm_history_file()->first)
+		cpm_history_set_slot(slot, content);
+	else
+		/* the machine stopped before the header was written; the number will be used again */
+		(void) clear_slot(file, slot);
+}
+
+/* Sort the newest segments first. */
+static int
+compare_beyond(const void *a, const void *b)
+{
+	uint64		first = ((const Beyond *) a)->sequence;
+	uint64		second = ((const Beyond *) b)->sequence;
+
+	return first > second ? -1 : first < second;
+}
+
+/*
+ * Move a segment from beyond the end of the file to the slot of an older segment; returns false if
+ * all that remain there are older than those in the file.
+ */
+static bool
+move_next(int file, char *buffer)
+{
+	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
+	CpmHistorySlot content;
+	const Beyond *from;
+	int			to = oldest_slot();
+	ssize_t		size;
+
+	if (next_to_move == 0 && beyond_count > 0)
+		qsort(beyond, beyond_count, sizeof(Beyond), compare_beyond);
+	if (next_to_move == beyond_count ||
+		beyond[next_to_move].sequence < cpm_history_slot(to).sequence)
+		return false;
+	from = &beyond[next_to_move++];
+	/* already moved by a server that stopped before it truncated the file */
+	if (slot_of(from->sequence) >= 0)
+		return true;
+	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, CPM_HISTORY_SLOT_OFFSET(from->slot));
+	if (size <= 0 || !cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) ||
+		!clear_slot(file, to) || !write_slot(file, to, 0, buffer, header->used))
+		return true;
+	content.sequence = header->sequence;
+	content.first = header->first;
+	content.last = header->last;
+	cpm_history_set_slot(to, content);
+	return true;
+}
+
+/* Truncate the file to its size, and report what was found in it. */
+static void
+finish_check(int file, int slots_in_file)
+{
+	if (slots_in_file > cpm_history_slots() &&
+		ftruncate(file, CPM_HISTORY_SLOT_OFFSET(cpm_history_slots())) != 0)
+		ereport(WARNING,
+				(errcode_for_file_access(),
+				 errmsg("connpool_monitor: could not truncate file \"%s\": %m",
+						CPM_HISTORY_FILE)));
 	if (damaged > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_DATA_CORRUPTED),
@@ -249,197 +494,125 @@ cpm_history_file_check(void)
 						damaged),
 				 errdetail("The session history lacks the samples in these segments. "
 						   "All others are used.")));
+	cpm_history_set_complete();
+	if (beyond != NULL)
+		pfree(beyond);
+	beyond = NULL;
 }
 
-/*
- * Read the headers in all slots of the file. Returns NULL or the problem, as a phrase that
- * continues "file is not used: it ...". Sets the number of valid segments, and that of damaged
- * ones.
- */
-static const char *
-read_headers(int file, int slots, Found *found, int *count, int *damaged)
+/* Return the number of slots in a file, the last of which may be incomplete. */
+static int64
+count_slots(int file)
 {
-	for (int i = 0; i < slots; i++)
-	{
-		CpmSegmentHeader header = {0};
-		ssize_t		size = pg_pread(file, &header, sizeof(header), offset_of(i));
-		const char *problem;
+	struct stat found = {0};
 
-		if (size < 0)
-			return psprintf("cannot be read: %s", strerror(errno));
-		if (header.magic == 0 && header.header_crc == 0)
-			continue;			/* a free slot */
-		problem = cpm_segment_header_problem(&header, GetSystemIdentifier());
-		if (problem == NULL)
-		{
-			found[*count].content.sequence = header.sequence;
-			found[*count].content.first = header.first;
-			found[*count].content.last = header.last;
-			found[(*count)++].slot = i;
-		}
-		else if (strcmp(problem, CPM_SEGMENT_DAMAGED) == 0)
-			(*damaged)++;
+	(void) fstat(file, &found);
+	return Max((found.st_size + CPM_SEGMENT_SIZE - 1) / CPM_SEGMENT_SIZE - 1, 0);
+}
+
+bool
+cpm_history_file_check(void)
+{
+	const char *problem;
+	char	   *buffer;
+	int			file;
+	int			slots;
+	int64		until_us = cpm_monotonic_us() + CHECK_US;
+	bool		is_done = false;
+
+	if (!cpm_session_history_is_on() || cpm_history_is_complete())
+		return false;
+	file = open_known_file(&problem);
+	if (file < 0)
+		return false;			/* the next save handles that */
+	slots = (int) Min(count_slots(file), MAX_SLOTS);
+	buffer = palloc(CPM_SEGMENT_SIZE);
+	do
+	{
+		if (next_to_check < slots)
+			check_slot(file, next_to_check++, buffer);
 		else
-			return problem;
-	}
-	return *count == 0 && *damaged > 0 ? CPM_SEGMENT_DAMAGED : NULL;
-}
-
-/* Sort the newest segments first. */
-static int
-compare_found(const void *a, const void *b)
-{
-	uint64		first = ((const Found *) a)->content.sequence;
-	uint64		second = ((const Found *) b)->content.sequence;
-
-	return first > second ? -1 : first < second;
-}
-
-/* Remove segments that are in the file twice, because a crash interrupted fill_index(). */
-static void
-remove_duplicates(Found *found, int *count)
-{
-	int			kept = 0;
-
-	for (int i = 0; i < *count; i++)
-		if (i == 0 || found[i].content.sequence != found[i - 1].content.sequence)
-			found[kept++] = found[i];
-	*count = kept;
-}
-
-/* Copy a segment to another slot of the file; returns false if that fails. */
-static bool
-move_segment(int file, int from, int to)
-{
-	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
-	ssize_t		size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, offset_of(from));
-	bool		is_moved = size > 0 && write_at(file, buffer, size, offset_of(to));
-
+			is_done = !move_next(file, buffer);
+	} while (!is_done && cpm_monotonic_us() < until_us);
+	if (is_done)
+		finish_check(file, slots);
+	CloseTransientFile(file);
 	pfree(buffer);
-	return is_moved;
+	return !is_done;
 }
 
 /*
- * Enter the newest segments into the index. If session_history_size was reduced, move those beyond
- * the new end of the file to the slots of older segments, and truncate the file.
+ * Let the sampler continue the newest segment of the file, if it is intact. If it is beyond the
+ * end of the file, it must not grow, because the saver will move it.
  */
 static void
-fill_index(int file, int slots_in_file, const Found *found, int count)
-{
-	int			slots = cpm_history_slots();
-	int			kept = Min(count, slots);
-	int			target = 0;
-
-	for (int i = 0; i < kept; i++)
-		if (found[i].slot < slots)
-			cpm_history_set_slot(found[i].slot, found[i].content);
-	for (int i = 0; i < kept; i++)
-	{
-		if (found[i].slot < slots)
-			continue;
-		while (cpm_history_slot(target).sequence != 0)
-			target++;
-		if (move_segment(file, found[i].slot, target))
-			cpm_history_set_slot(target, found[i].content);
-	}
-	if (slots_in_file > slots && ftruncate(file, offset_of(slots)) != 0)
-		ereport(WARNING,
-				(errcode_for_file_access(),
-				 errmsg("connpool_monitor: could not truncate file \"%s\": %m",
-						CPM_HISTORY_FILE)));
-}
-
-/* Let the sampler continue the newest segment of the file, if it is intact. */
-static void
-continue_newest(int file)
+continue_newest(int file, const CpmSegmentHeader *file_header)
 {
 	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
-	int			newest = 0;
-	uint64		sequence;
-	ssize_t		size;
+	uint64		sequence = file_header->sequence;
+	int64		slot = file_header->slot;
+	ssize_t		size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, CPM_HISTORY_SLOT_OFFSET(slot));
 
-	for (int i = 1; i < cpm_history_slots(); i++)
-		if (cpm_history_slot(i).sequence > cpm_history_slot(newest).sequence)
-			newest = i;
-	sequence = cpm_history_slot(newest).sequence;
-	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, offset_of(newest));
-	if (sequence > 0 && size > 0 && cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) &&
+	if (slot < cpm_history_slots() && size > 0 &&
+		cpm_segment_is_valid(buffer, size, GetSystemIdentifier()) &&
 		header->sequence == sequence)
+	{
+		CpmHistorySlot content = {sequence, header->first, header->last};
+
 		cpm_session_history_start(sequence, buffer, header->used);
+		cpm_history_set_slot((int) slot, content);
+	}
 	else
 		cpm_session_history_start(sequence + 1, NULL, 0);
 	pfree(buffer);
 }
 
-/* Read the index of an open file; returns NULL or the problem, as read_headers() does. */
+/* Read the header of an open file; returns NULL, or the problem as read_file_header() does. */
 static const char *
-read_index(int file)
+load_open_file(int file)
 {
-	struct stat found_file;
-	Found	   *found;
+	CpmHistoryFile *known = cpm_history_file();
+	CpmSegmentHeader header;
 	const char *problem;
-	int64		slots;
-	int			count = 0;
-	int			damaged = 0;
 
-	if (fstat(file, &found_file) != 0)
-		return psprintf("cannot be read: %s", strerror(errno));
-	slots = (found_file.st_size + CPM_SEGMENT_SIZE - 1) / CPM_SEGMENT_SIZE;
-	if (slots > MAX_SLOTS)
+	if (count_slots(file) > MAX_SLOTS)
 		return "is too large for a file of connpool_monitor";
-	found = palloc_extended((slots + 1) * sizeof(Found), MCXT_ALLOC_HUGE);
-	problem = read_headers(file, (int) slots, found, &count, &damaged);
-	if (problem == NULL)
-	{
-		qsort(found, count, sizeof(Found), compare_found);
-		remove_duplicates(found, &count);
-		fill_index(file, (int) slots, found, count);
-		continue_newest(file);
-		cpm_session_history_set_damaged(damaged);
-	}
-	pfree(found);
-	return problem;
+	problem = read_file_header(file, &header);
+	if (problem != NULL)
+		return problem;
+	known->newest = header.sequence;
+	known->newest_slot = header.slot;
+	known->closed = header.sequence;
+	continue_newest(file, &header);
+	return NULL;
 }
 
-/* Rename the file, so that it is not overwritten, and log a warning. */
-static void
-rename_unusable(const char *problem)
-{
-	bool		is_renamed = rename(CPM_HISTORY_FILE, UNUSABLE_NAME) == 0;
-
-	ereport(WARNING,
-			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", CPM_HISTORY_FILE, problem),
-			 is_renamed ? errdetail("It is kept as \"%s\".", UNUSABLE_NAME) :
-			 errdetail("It could not be renamed to \"%s\": %m.", UNUSABLE_NAME),
-			 errhint("The session history starts empty. The server is not affected.")));
-}
-
-/* Read the index of the file if it exists; rename the file if it is unusable. */
+/* Read the header and the newest segment of the file if it exists; rename it if it is unusable. */
 static void
 load_history(void)
 {
-	struct stat found;
 	const char *problem;
-	int			file;
+	int			file = cpm_history_open(O_RDWR, &problem);
 
-	if (stat(CPM_HISTORY_FILE, &found) != 0)
-		problem = errno == ENOENT ? NULL : psprintf("cannot be opened: %s", strerror(errno));
-	/* Open only a regular file, because opening a pipe would wait for a writer. */
-	else if (!S_ISREG(found.st_mode))
-		problem = "is no regular file";
-	else if ((file = OpenTransientFile(CPM_HISTORY_FILE, O_RDWR | PG_BINARY)) < 0)
-		problem = psprintf("cannot be opened: %s", strerror(errno));
-	else
+	if (file >= 0)
 	{
-		problem = read_index(file);
+		problem = load_open_file(file);
 		CloseTransientFile(file);
 	}
-	if (problem != NULL)
-		rename_unusable(problem);
-	if (cpm_session_history_end().sequence == 0)
+	if (problem != NULL && !set_aside(problem))
+		ereport(WARNING,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("connpool_monitor: file \"%s\" is not used: it %s", CPM_HISTORY_FILE,
+						problem),
+				 errdetail("It could not be renamed to \"%s\": %m.", UNUSABLE_NAME),
+				 errhint("Rename or remove the file. Until then the session history is not "
+						 "saved.")));
+	if (cpm_history_file()->newest == 0)
+	{
 		cpm_session_history_start(1, NULL, 0);
+		cpm_history_set_complete();
+	}
 }
 
 /* Exit callback of the postmaster, which runs when no other process is left. */

@@ -9,7 +9,7 @@
 #include "c.h"
 
 /*
- * Install a hook that reads the file's index whenever shared memory is created, and registers the
+ * Install a hook that reads the file's header whenever shared memory is created, and registers the
  * callback that saves the newest segments at shutdown. Call from _PG_init() while libraries are
  * preloaded, after the shared memory areas have been registered.
  */
@@ -22,9 +22,11 @@ extern void cpm_history_file_install(void);
 extern bool cpm_history_file_save(bool is_all, char *error, size_t size);
 
 /*
- * Validate the whole file once after a start of the server: remove damaged segments from the
- * index, and log a warning if there are any. The saver only.
+ * Read the next few segments of the file after a start of the server. Enters those that are intact
+ * into the index, and logs a warning at the end if others are damaged. If session_history_size was
+ * reduced, moves the newest segments into the smaller file and truncates it. Returns true if more
+ * remains to be read. The saver only.
  */
-extern void cpm_history_file_check(void);
+extern bool cpm_history_file_check(void);
 
 #endif							/* CPM_HISTORY_FILE_H */

@@ -7,7 +7,8 @@
  * its own. It is attached to no database. It saves every save_interval, and at once after a
  * reset. In between, the sampler wakes it to save incidents that have changed, and segments of the
  * session history that are complete, and the HTTP worker to read segments into the cache of the
- * operating system.
+ * operating system. After a start of the server it also reads the file of the session history, a
+ * part at a time.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until a save
  * succeeds.
@@ -38,7 +39,7 @@ report_failed_save(const char *error, const char *what)
 	ereport(WARNING,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("connpool_monitor: %s", error),
-			 errdetail("%s not saved. The save is retried every %d ms; further failures are not "
+			 errdetail("%s not saved. The save is retried within %d ms; further failures are not "
 					   "logged.", what, cpm_save_interval_ms),
 			 errhint("A crash of the server loses everything recorded since the last save. "
 					 "See last_save_error in connpool_info().")));
@@ -47,14 +48,16 @@ report_failed_save(const char *error, const char *what)
 /*
  * Save incidents that have changed and complete segments of the session history and, if is_all,
  * everything else. Log the first of successive failures, and the first complete save after them.
+ * Returns true if more of the file of the session history remains to be read.
  */
-static void
+static bool
 save(MemoryContext context, bool is_all)
 {
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	bool		failed_before = cpm_worker_status(CPM_WORKER_SAVER).problem[0] != '\0';
 	char		error[CPM_WORKER_PROBLEM_SIZE];
 	const char *failed = NULL;
+	bool		is_incomplete;
 
 	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
 		failed = "Counters, history and alerts are";
@@ -68,8 +71,10 @@ save(MemoryContext context, bool is_all)
 	else if (failed == NULL && is_all && failed_before)
 		ereport(LOG,
 				(errmsg("connpool_monitor: counters, history and alerts are saved again")));
+	is_incomplete = cpm_history_file_check();
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);
+	return is_incomplete;
 }
 
 static void
@@ -93,14 +98,16 @@ save_forever(uint32 wait_event)
 		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now - saved_at);
 
 		/* If the clock was set back, save at once instead of waiting for it to catch up. */
-		if (cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 || now < saved_at)
+		bool		is_all = cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 ||
+			now < saved_at;
+
+		if (is_all)
 		{
-			save(context, true);
 			saved_at = now;
 			left_us = cpm_save_interval_ms * INT64CONST(1000);
 		}
-		else
-			save(context, false);
+		if (save(context, is_all))
+			left_us = 0;
 		cpm_session_history_read_wanted();
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 (left_us + 999) / 1000, wait_event);
@@ -126,7 +133,6 @@ cpm_saver_main(Datum argument)
 
 	cpm_worker_started(CPM_WORKER_SAVER);
 	before_shmem_exit(saver_exit, 0);
-	cpm_history_file_check();
 	save_forever(cpm_wait_event("ConnpoolMonitorSaver"));
 
 	/* After exit code 0 the postmaster would not restart the worker. */

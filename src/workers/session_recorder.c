@@ -19,6 +19,7 @@
 #include "base/pool.h"
 #include "base/wait_class.h"
 #include "base/worker.h"
+#include "counters/backend_counters.h"
 #include "counters/pool_table.h"
 #include "live/lock_roots.h"
 #include "miscadmin.h"
@@ -153,8 +154,25 @@ find_number(const EntryKey *key)
 }
 
 /*
+ * Copy the name of the session's pool; returns false if it is unknown. If the session is a member
+ * of the pool while the generation does not change, no other pool has taken the slot.
+ */
+static bool
+name_of_pool(const CpmSession *session, int pool, CpmPoolName *name)
+{
+	uint32		before;
+	uint32		after;
+	uint32		connections;
+
+	return pool > CPM_OTHER_POOL && cpm_pool_generation(pool, &before, &connections) &&
+		cpm_slot_pool(session->proc_number, session->pid) == pool && cpm_pool_name(pool, name) &&
+		cpm_pool_generation(pool, &after, &connections) && after == before;
+}
+
+/*
  * Return the number of the session's names. The names of the database and the role are taken from
- * its pool. For a session without a pool or in "(other)" they are unknown, and stored as empty.
+ * its pool. For a session without a pool or in "(other)", and if another pool takes the slot
+ * meanwhile, they are unknown, and stored as empty.
  */
 static uint16
 number_of_names(const CpmSession *session, int pool)
@@ -178,7 +196,7 @@ number_of_names(const CpmSession *session, int pool)
 	entry = find_number(&key);
 	if (entry->number != 0)
 		return entry->number;
-	if (pool > CPM_OTHER_POOL && cpm_pool_name(pool, &pool_name))
+	if (name_of_pool(session, pool, &pool_name))
 	{
 		names.database = pool_name.database;
 		names.role = pool_name.role;

@@ -105,9 +105,9 @@ is_as_written(int sample, int i, const CpmHistoryRow *row)
 	SockAddr	expected = address_of(sample + i);
 	size_t		length = Min(sample % (2 * NAMEDATALEN), NAMEDATALEN - 1);
 
-	return row->pid == sample && row->root_blocker == i - 1 && cpm_unpack_age(row->state_age) == i &&
-		row->xact_age == CPM_NO_AGE && names.database_oid == (Oid) sample &&
-		names.role_oid == (Oid) i && strcmp(names.database, "shop") == 0 &&
+	return row->pid == sample && row->root_blocker == i - 1 &&
+		cpm_unpack_age(row->state_age) == i && row->xact_age == CPM_NO_AGE &&
+		names.database_oid == (Oid) sample && names.role_oid == (Oid) i && strcmp(names.database, "shop") == 0 &&
 		names.role[0] == '\0' && strlen(names.application_name) == length &&
 		strcmp(event.type, "Lock") == 0 && strcmp(event.name, names.application_name) == 0 &&
 		cpm_segment_queryid(&reader, row->queryid) == PG_UINT64_MAX - sample &&
@@ -141,11 +141,27 @@ random_below(size_t limit)
 }
 
 static void
+write_at(FILE *file, int64 offset, const void *bytes, size_t size)
+{
+	if (fseek(file, offset, SEEK_SET) != 0 || fwrite(bytes, 1, size, file) != size)
+		exit(1);
+}
+
+/* Write a segment to the slot of its number, and the header of the file that names it. */
+static void
 write_segment(FILE *file, CpmSegmentWriter *writer)
 {
+	CpmSegmentHeader *segment = (CpmSegmentHeader *) writer->bytes;
+	CpmSegmentHeader header;
+	CpmSegmentWriter unused;
+
+	cpm_segment_init(&unused, (char *) &header, segment->system_identifier, segment->sequence);
+	header.slot = (uint32) segment->sequence - 1;
+	cpm_segment_seal((char *) &header, sizeof(header));
+	write_at(file, CPM_HISTORY_HEADER_OFFSET(segment->sequence % CPM_HISTORY_HEADERS), &header,
+			 sizeof(header));
 	cpm_segment_seal(writer->bytes, writer->used);
-	if (fwrite(writer->bytes, 1, CPM_SEGMENT_SIZE, file) != CPM_SEGMENT_SIZE)
-		exit(1);
+	write_at(file, CPM_HISTORY_SLOT_OFFSET(header.slot), writer->bytes, CPM_SEGMENT_SIZE);
 }
 
 /* Set the row of a session, and add to the segment the dictionary entries that it needs. */
