@@ -1570,8 +1570,10 @@ BEGIN ATOMIC
     ), event AS (
         SELECT d.wait_event
         FROM during d JOIN class c USING (wait_class)
-             JOIN pool p ON ROW (d.database, d.role, d.application_name)
-                            IS NOT DISTINCT FROM ROW (p.database, p.role, p.application_name)
+             -- compare columns, because pg_dump would print a comparison of rows in another form
+             JOIN pool p ON d.database IS NOT DISTINCT FROM p.database
+                            AND d.role IS NOT DISTINCT FROM p.role
+                            AND d.application_name IS NOT DISTINCT FROM p.application_name
         WHERE d.wait_event IS NOT NULL
         GROUP BY d.wait_event ORDER BY sum(d.avg_sessions) DESC LIMIT 1
     )

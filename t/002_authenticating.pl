@@ -61,13 +61,6 @@ is(sql($watcher, <<~'SQL'), '0|CRITICAL', 'exhaustion_seconds is 0 while no usab
 	WHERE metric_name = 'exhaustion_seconds'
 	SQL
 
-my $app = $node->connstr('postgres') . ' user=app password=secret';
-ok(!connects($app, 'SELECT 1', undef, \my $stderr), 'an ordinary role cannot connect');
-like(
-	$stderr,
-	qr/remaining connection slots are reserved/,
-	'PostgreSQL refuses an ordinary role because the free slots are reserved');
-
 # the sampler counts them too, and raises the alert
 poll_session($watcher,
 	q{SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'total_connections'});
@@ -79,6 +72,13 @@ is( log_count(
 		$node, 'WARNING:  connpool_monitor: CRITICAL: total_connections is 17 of 17 connections'),
 	1,
 	'the sampler logs the alert once');
+
+my $app = $node->connstr('postgres') . ' user=app password=secret';
+ok(!connects($app, 'SELECT 1', undef, \my $stderr), 'an ordinary role cannot connect');
+like(
+	$stderr,
+	qr/remaining connection slots are reserved/,
+	'PostgreSQL refuses an ordinary role because the free slots are reserved');
 
 # with one client less, ordinary roles can connect again
 shift(@stuck)->close;

@@ -544,7 +544,7 @@ JS
 };
 
 subtest 'the page shows refusals and statements' => sub {
-	$node->psql($_->[0], 'SELECT 1', extra_params => [ '-U', $_->[1] ])
+	connects($node->connstr($_->[0]) . " user=$_->[1]")
 	  foreach [ 'shopp', 'shop' ], ([ 'billing', 'batch' ]) x 3, [ 'shop', 'nobody' ];
 	my $reasons = $watcher->query_safe(<<~'SQL');
 		SELECT string_agg(reason || ' ' || rejections, ', ' ORDER BY reason)

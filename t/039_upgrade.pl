@@ -195,8 +195,11 @@ CONF
 	$_->append_conf('postgresql.conf', "connpool_monitor.pgbouncer = '$pooler'")
 	  foreach $old, $new;
 	$new->start;
-	is($new->safe_psql('postgres', $catalogue),
-		$was, "$name: the extension equals that of the old cluster");
+	# by lines, so that a failure shows the first one that differs
+	is_deeply(
+		[ split /\n/, $new->safe_psql('postgres', $catalogue) ],
+		[ split /\n/, $was ],
+		"$name: the extension equals that of the old cluster");
 	is($new->safe_psql('postgres', $asked),
 		$answers, "$name: objects and privileges of users are there");
 	is( $new->safe_psql(
