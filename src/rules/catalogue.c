@@ -271,8 +271,8 @@ maximum_of(const CpmMetric *metric, const CpmSample *sample, double setting)
 }
 
 /*
- * Return a threshold in the metric's unit; NaN if it is off. A percentage of 0 is off as well,
- * because any value would meet it.
+ * Return a threshold in the metric's unit; NaN if it is off. A percentage of a maximum of 0 is off
+ * as well, because any value would meet it.
  */
 static double
 threshold_of(const CpmMetric *metric, double maximum, double setting)
