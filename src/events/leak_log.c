@@ -243,14 +243,15 @@ CpmLeakCounts
 cpm_leak_counts(CpmLeakKind kind)
 {
 	LeakCounters *counters = &leaks->counters[kind];
-	const CpmLeakCounts *baseline = &leaks->baseline[kind];
-	CpmLeakCounts counts = {
-		.detected = pg_atomic_read_u64(&counters->detected) - baseline->detected,
-		.released = pg_atomic_read_u64(&counters->released) - baseline->released,
-		.ended = pg_atomic_read_u64(&counters->ended) - baseline->ended,
-		.longest_us = (int64) pg_atomic_read_u64(&counters->longest_us),
-	};
+	CpmLeakCounts baseline = leaks->baseline[kind];
+	CpmLeakCounts counts = {0};
 
+	/* Read the baseline first, so that a reset meanwhile cannot make a difference negative. */
+	pg_read_barrier();
+	counts.detected = pg_atomic_read_u64(&counters->detected) - baseline.detected;
+	counts.released = pg_atomic_read_u64(&counters->released) - baseline.released;
+	counts.ended = pg_atomic_read_u64(&counters->ended) - baseline.ended;
+	counts.longest_us = (int64) pg_atomic_read_u64(&counters->longest_us);
 	if (leaks->resets_seen != pg_atomic_read_u32(&leaks->resets))
 		counts.longest_us = 0;
 	if (counts.detected > 0)
