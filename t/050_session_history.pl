@@ -64,6 +64,24 @@ sub wait_saved
 	return;
 }
 
+# Assert that a server records a session that has just begun a transaction. The sessions of psql are
+# too short to be in every sample.
+sub records_sessions
+{
+	my ($server, $name) = @_;
+	my $now = $server->safe_psql('postgres', 'SELECT quote_literal(clock_timestamp())');
+	my $session = Wire->connect_to($server, 'recorded', user => $user);
+
+	$session->query('BEGIN');
+	poll_ok($server, <<~"SQL", $name);
+		SELECT count(*) > 0
+		FROM connpool_session_history($now, clock_timestamp())
+		WHERE application_name = 'recorded'
+		SQL
+	$session->end;
+	return;
+}
+
 # --- sessions in known states
 sql($node, <<'SQL');
 CREATE TABLE t (i int);
