@@ -1633,7 +1633,7 @@ BEGIN ATOMIC
                        sum(s.sessions) AS connections, sum(s.opened_10s) AS opened_10s,
                        sum(s.opened_1min) AS opened_1min, sum(s.opened_10min) AS opened_10min
                 FROM connpool_incident_sessions s
-                WHERE s.at BETWEEN since AND until AND s.role IS NOT NULL
+                WHERE s.at >= since AND s.at <= until AND s.role IS NOT NULL
                 GROUP BY s.incident_id, s.snapshot, 1, 2, 3, 4) p,
                LATERAL (VALUES (p.opened_10s, '10 seconds', 1), (p.opened_1min, 'minute', 2),
                                (p.opened_10min, 'ten minutes', 3)) w (opened, span, rank)
@@ -1943,10 +1943,10 @@ BEGIN ATOMIC
                  _connpool_runbook(l.wait_class || '_load')
           FROM _connpool_raised_load(since, until) l
           UNION ALL
-          SELECT 3, 0, 'deadlocks', _connpool_runbook('deadlocks')
+          SELECT 3, 0, 'deadlocks' AS entry, _connpool_runbook('deadlocks')
           WHERE EXISTS (SELECT FROM connpool_deadlocks d WHERE d.at BETWEEN since AND until)
           UNION ALL
-          SELECT 4, 0, 'new_connections', _connpool_runbook('new_connections')
+          SELECT 4, 0, 'new_connections' AS entry, _connpool_runbook('new_connections')
           WHERE EXISTS (SELECT FROM _connpool_finding_opened(since, until))) h;
 END;
 COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
