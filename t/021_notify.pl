@@ -73,7 +73,7 @@ sub heard
 }
 
 # Listen until a transition of the metric to the status arrives, whatever arrives before. Return
-# its payload, or undef.
+# its payload. Dies if it does not arrive within the time allowed.
 sub hears
 {
 	my ($listener, $metric, $status) = @_;
@@ -82,7 +82,7 @@ sub hears
 		sub {
 			($found) = grep { $_->{status} eq $status } heard($listener, 1, $metric);
 			return defined $found;
-		});
+		}) or die "no notification that $metric became $status arrives";
 	return $found;
 }
 
@@ -270,6 +270,8 @@ hears($listener, 'idle_in_transaction', 'OK');
 		$node,
 		q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'},
 		'all alerts have cleared');
+	# let the second pass in which these notifications used up the rate
+	wait_samples($node, 15);
 }
 
 # --- from CRITICAL to WARNING the threshold is WARNING's; a notifier ends with its sampler
