@@ -198,7 +198,10 @@ session_name(const CpmSession *session)
 	return cpm_pool_label(&name);
 }
 
-/* Get the oldest prepared transaction; false if there is none or the metric excludes them. */
+/*
+ * Set *oldest to the oldest prepared transaction. Returns false if there is none, or if the metric
+ * does not count prepared transactions.
+ */
 static bool
 oldest_prepared(const ContributorSearch *search, CpmPrepared *oldest)
 {
@@ -292,7 +295,7 @@ describe_root_blocker(char *buffer, size_t size)
 			 session_name(&blocker), at_least, waiters);
 }
 
-/* Append the pools that violate their policy, as in "Against their policy: web (...) over_max". */
+/* Append pools that violate their policy, as in "Against their policy: web (...) over_max". */
 static void
 append_violations(char *buffer, size_t size, TimestampTz now)
 {
