@@ -62,10 +62,11 @@ extern uint64 cpm_session_history_visible_from(void);
 extern uint64 cpm_session_history_oldest(CpmHistoryEnd end);
 
 /*
- * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file, with the times of its
- * first and last sample. sequence is 0 if the slot is free, or if the saver has not read it since
- * the server started. The saver sets entries, and the postmaster at startup. Other processes read
- * them without a lock, so they must validate the segment that they then read from the file.
+ * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file, with the earliest and
+ * the latest time of its samples. sequence is 0 if the slot is free, or if the saver has not read
+ * it since the server started. The saver sets entries, and the postmaster at startup and shutdown.
+ * Other processes read them without a lock, so they must validate the segment that they then read
+ * from the file.
  */
 typedef struct CpmHistorySlot
 {
@@ -97,7 +98,8 @@ typedef struct CpmHistoryFile
 {
 	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
-	uint64		closed;			/* the highest number in its header when close() last succeeded */
+	uint64		closed;			/* the number in its header at startup, or the highest one when
+								 * close() last succeeded */
 	uint64		first;			/* number of the segment set by cpm_session_history_start() */
 	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;

@@ -226,8 +226,8 @@ open_for_save(char *error, size_t size)
 	if (problem == NULL && cpm_history_file()->closed != 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("connpool_monitor: file \"%s\" was removed or emptied while the server ran",
-						CPM_HISTORY_FILE),
+				 errmsg("connpool_monitor: file \"%s\" was removed or emptied while the "
+						"server ran", CPM_HISTORY_FILE),
 				 errdetail("It is created again. The session history has only the samples that "
 						   "were in shared memory.")));
 	forget_file();

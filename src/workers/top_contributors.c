@@ -3,10 +3,10 @@
  * top_contributors.c
  *		Names the sessions or pools that contribute most to a metric.
  *
- * A metric that counts connections names the largest pools; one that depends on an age, the
- * oldest session or prepared transaction; blocked_sessions, the root blocker of most waits;
- * pool_waiting_clients, the longest queues of PgBouncer; slow statements and rates, the pools
- * that caused them. The text contains no SQL.
+ * The metric determines which contributors are named: for a number of connections the largest
+ * pools, for an age the oldest session or prepared transaction, for blocked_sessions the root
+ * blocker of most waits, for pool_waiting_clients the longest queues of PgBouncer, for slow
+ * statements and rates the pools that caused them. The text contains no SQL.
  *
  * A worker has no catalogs, so the names of roles and databases are those that each session stored
  * when it opened.
@@ -254,21 +254,21 @@ find_top_blocker(int *pid, bool *is_limited)
 {
 	CpmLockWait *waits;
 	int			count = cpm_lock_waits(MAX_WAITS, &waits);
-	int		   *heads = palloc((count + 1) * sizeof(int));
+	int		   *roots = palloc((count + 1) * sizeof(int));
 	int			most_waiters = 0;
 
 	*is_limited = count >= MAX_WAITS;
-	cpm_root_blockers(waits, count, heads);
+	cpm_root_blockers(waits, count, roots);
 	for (int i = 0; i < count; i++)
 	{
 		int			waiters = 0;
 
-		for (int j = 0; j < count && heads[i] != CPM_NO_ROOT_BLOCKER; j++)
-			waiters += (heads[j] == heads[i]);
+		for (int j = 0; j < count && roots[i] != CPM_NO_ROOT_BLOCKER; j++)
+			waiters += (roots[j] == roots[i]);
 		if (waiters > most_waiters)
 		{
 			most_waiters = waiters;
-			*pid = heads[i];
+			*pid = roots[i];
 		}
 	}
 	return most_waiters;
