@@ -365,7 +365,7 @@ sub changed
 }
 is(substr((records('leak counts'))[0], 0, 40),
 	"\0" x 40, 'the file counts nothing for sessions that are no leak');
-my $strange = 'has a content that this version cannot read';
+my $strange = 'has contents that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });
 # an alert ends with its culprit, of 640 bytes, and the id of its metric
@@ -387,11 +387,11 @@ unusable('with a run of zeros that is longer than its record',
 	$strange, sub { write_file(sealed($body =~ s/(\.leak counts \d+\n\+\0)./$1\xff/sr)) });
 unusable(
 	'that ends within a part',
-	'has a content that this version cannot read',
+	'has contents that this version cannot read',
 	sub { write_file(sealed(substr($body, 0, -100))) });
 unusable(
 	'with an extra byte',
-	'has a content that this version cannot read',
+	'has contents that this version cannot read',
 	sub { write_file(sealed($body . 'x')) });
 
 # --- a full disk, and a file that the saver cannot write
@@ -414,6 +414,38 @@ poll_ok(
 my $saved_again = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
 wait_until(sub { log_count($node, $saved_again, $offset) });
 is(log_count($node, $saved_again, $offset), 1, 'the saver logs the first save after an error');
+
+my $sessions = $node->data_dir . '/pg_stat/connpool_monitor.sessions';
+my $saver = sql($node, <<'SQL');
+SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor saver'
+SQL
+$offset = -s $node->logfile;
+kill 'STOP', $saver;
+mkdir("$file.tmp");
+mkdir("$sessions.unusable");
+append_to_file("$sessions.unusable/obstacle", '');
+unlink($sessions);
+mkdir($sessions);
+kill 'CONT', $saver;
+poll_ok(
+	$node,
+	q{SELECT last_save_error LIKE '%connpool_monitor.sessions%' FROM connpool_info()},
+	'connpool_info() reports the last of two files that cannot be written');
+is( log_count(
+		$node,
+		'WARNING:  connpool_monitor: could not write file "pg_stat/connpool_monitor.stat.tmp": '
+		  . 'Is a directory',
+		$offset),
+	1,
+	'the saver logs the first of two files that cannot be written');
+rmdir($_) foreach "$file.tmp", $sessions;
+unlink("$sessions.unusable/obstacle");
+rmdir("$sessions.unusable");
+poll_ok(
+	$node,
+	q{SELECT last_save_error IS NULL FROM connpool_info()},
+	'connpool_info() clears the error when both files can be written');
+
 symlink('/dev/full', "$file.tmp");
 wait_until(sub { log_count($node, 'No space left on device', $offset) });
 is( log_count(

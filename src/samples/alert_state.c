@@ -4,10 +4,10 @@
  *		The current alert of each metric, and the log of alert transitions.
  *
  * Apart from resets, the sampler is the only writer of both. A sequence lock guards the board:
- * readers copy it whole and retry if the sampler changed it meanwhile. A reset only counts: a
- * board from before the last reset reads as a clear one, also for the saver, until the sampler
- * replaces it. The log is a CpmRing. Both outlive the sampler, so that a restarted sampler
- * continues with the alerts of its predecessor.
+ * readers copy it whole and retry if the sampler changed it meanwhile. A reset only increments a
+ * counter. Until the sampler publishes a board that reflects the last reset, readers, including
+ * the saver, see a cleared one. The log is a CpmRing. Both outlive the sampler, so that a
+ * restarted sampler continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 
@@ -25,7 +25,7 @@ typedef struct AlertState
 	CpmSeqlock	lock;			/* guards board */
 	CpmAlertBoard board;		/* the sampler writes */
 	pg_atomic_uint32 resets;	/* number of resets; any process increments it */
-	uint64		last_sequence;	/* of the newest log entry; the sampler writes and reads */
+	uint64		last_sequence;	/* of the newest log entry; only the sampler uses it */
 	pg_atomic_uint64 changes[CPM_METRICS][CPM_CRITICAL + 1];	/* since the server started; the
 																 * sampler writes */
 	CpmRing		log;			/* must be last: its entries follow. The sampler appends */

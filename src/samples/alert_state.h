@@ -50,8 +50,8 @@ extern Size cpm_alert_state_size(void);
 extern void cpm_alert_state_attach(void *memory, bool is_new);
 
 /*
- * Replace the board that readers see by one that cpm_alert_board_get() returned and the caller
- * changed. Sampler only; cannot fail.
+ * Replace the board that readers see. The new board is one that cpm_alert_board_get() copied and
+ * the caller then changed. Sampler only; cannot fail.
  */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 
@@ -68,8 +68,9 @@ extern uint64 cpm_alert_log_append(const CpmAlertLogEntry *entry);
 extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 
 /*
- * Copy the board, clear after a reset; returns false if the library is not preloaded. Any process;
- * takes no lock, but may wait for up to a second if the sampler was stopped while it wrote.
+ * Copy the board or, if the sampler has published none since the last reset, a cleared one.
+ * Returns false if the library is not preloaded. Any process; takes no lock. If the sampler was
+ * stopped while it wrote, waits for about a second, and the copy may be inconsistent.
  */
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 

@@ -22,21 +22,22 @@
 #include "port/atomics.h"
 #include "samples/incidents.h"
 
-/* How the file of incidents compares with shared memory */
+/* Whether the file of incidents has what is in shared memory */
 typedef enum SaveState
 {
 	SAVE_DONE,					/* no change since the last save */
 	SAVE_NEEDED,
-	SAVE_BEGUN					/* no change since the copy that is being saved; also if that save
-								 * failed, or its process ended */
+	SAVE_BEGUN					/* no change since a save began, which may still run, may have
+								 * failed, or whose process may have ended */
 } SaveState;
 
 typedef struct IncidentArea
 {
 	pg_atomic_uint64 last_id;	/* of the newest incident; 0: there was none; the sampler writes */
-	uint64		first_id;		/* of the first incident since the server started */
-	pg_atomic_uint64 hidden_id; /* hides incidents up to that id; a reset writes it */
-	CpmIncidentProgress progress;	/* only the sampler reads and writes it */
+	uint64		first_id;		/* that the first incident since the server started has, or will
+								 * have; the postmaster writes it */
+	pg_atomic_uint64 hidden_id; /* the highest hidden id; a reset writes it */
+	CpmIncidentProgress progress;	/* the sampler's own; the postmaster initializes it */
 	pg_atomic_uint32 save_state;	/* a SaveState; the sampler and resets set SAVE_NEEDED, the
 									 * saver the others */
 	CpmSeqlock	lock;			/* guards contents */
@@ -212,7 +213,7 @@ cpm_incidents_have_room(bool is_worst)
 {
 	int			worst = find_worst();
 
-	/* reserve room for the worst moment, which may still be ahead */
+	/* reserve room for a snapshot of the worst moment, which may still follow */
 	return is_worst ? worst >= 0 || newest_incident()->snapshots < CPM_INCIDENT_SNAPSHOTS :
 		newest_incident()->snapshots - (worst >= 0) < CPM_INCIDENT_SNAPSHOTS - 1;
 }
@@ -300,9 +301,9 @@ cpm_incidents_loaded(bool skip_id)
 }
 
 /*
- * The parts of the file. They are written from one copy, so that they agree with each other. The
- * changes of alerts are records of their own, because the loader finds the metric of a record by
- * name.
+ * A record of the file. All parts are written from one copy, so that they agree with each other.
+ * Changes of alerts are records of their own, because the loader can renumber only one metric in a
+ * record.
  */
 typedef struct SavedChange
 {
@@ -362,8 +363,9 @@ save_incidents(CpmSink *sink)
 		CpmIncident *incident = &saved->incident[i];
 
 		/*
-		 * One that is on will have ended with the last sample before the file is loaded. The last
-		 * sample is that of an earlier incident, or 0, if this one has only just begun.
+		 * Save an incident in progress as one that ended with its last sample, because that will
+		 * be true when the file is loaded. If it has only just begun, last_sample is still that
+		 * of an earlier incident, or 0.
 		 */
 		if (incident->ended_at == 0)
 			incident->ended_at = Max(saved->last_sample, incident->started_at);
@@ -378,7 +380,7 @@ load_incident(const void *record)
 		return;
 	area->contents.incidents++;
 	memcpy(newest_incident(), record, offsetof(CpmIncident, changes));
-	/* metrics that the file did not have */
+	/* replace the 0xFF of metrics that the file does not have */
 	for (int i = 0; i < CPM_METRICS; i++)
 		if (newest_incident()->order[i] == PG_UINT8_MAX)
 			newest_incident()->order[i] = 0;

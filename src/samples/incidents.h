@@ -31,21 +31,24 @@ typedef struct CpmIncidentProgress
 	CpmStatus	status[CPM_METRICS];	/* of each alert after the last sample */
 	uint64		refused;		/* counters of the whole server at the last sample */
 	uint64		failed;
-	bool		has_unsaved;	/* changes of incidents since the saver was last woken */
-	bool		has_urgent;		/* the changes are more than new counts */
-	int64		wakeup_us;		/* when the saver was last woken */
+	bool		has_unsaved;	/* incidents have changed since the saver was last woken */
+	bool		has_urgent;		/* at least one of these changes is more than new counts */
+	int64		wakeup_us;		/* when the saver was last woken, by the monotonic clock */
 } CpmIncidentProgress;
 
 extern Size cpm_incidents_size(void);
 extern void cpm_incidents_attach(void *memory, bool is_new);
 
 /*
- * Return the sampler's state; remove the incidents that were reset, and return true if there were
- * any; return the newest incident, or NULL if there is none. The sampler only, like the functions
- * up to cpm_incidents_add_snapshot(). None of them can fail.
+ * Return the sampler's state, which the caller may change. The sampler only, or the postmaster at
+ * startup, like all functions up to cpm_incidents_add_snapshot(). None of them can fail.
  */
 extern CpmIncidentProgress *cpm_incidents_progress(void);
+
+/* Remove the incidents that a reset has hidden; returns true if there were any. */
 extern bool cpm_incidents_remove_reset(void);
+
+/* Return the newest incident; NULL if there is none. */
 extern const CpmIncident *cpm_incidents_newest(void);
 
 /* Add an incident, and set its id. Drops the oldest one if there are CPM_INCIDENTS_KEPT. */
@@ -58,16 +61,17 @@ extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
 extern bool cpm_incidents_have_room(bool is_worst);
 
 /*
- * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. One of the worst moment
- * replaces the incident's previous one. To make room for the rows, drops the snapshots of the
- * oldest incidents.
+ * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. A snapshot of the worst
+ * moment replaces the incident's previous snapshot of that kind. To make room for the rows, drops
+ * the snapshots of the oldest incidents that have any.
  */
 extern void cpm_incidents_add_snapshot(TimestampTz at, bool is_worst, const CpmSnapshotRow *row,
 									   int rows);
 
 /*
- * Return a palloc'd copy, without snapshots unless requested; NULL if the sampler was stopped in
- * the middle of a change. Any process, if the library is preloaded; takes no lock.
+ * Return a palloc'd copy of the incidents, without snapshots unless requested; NULL if the sampler
+ * was stopped in the middle of a change. Any process, if the library is preloaded; takes no lock,
+ * but may wait for about a second.
  */
 extern CpmIncidents *cpm_incidents_read(bool with_snapshots);
 
@@ -78,10 +82,10 @@ extern uint64 cpm_incidents_begun(void);
 extern void cpm_incidents_reset(void);
 
 /*
- * The parts of the file of incidents. Before you write the file, call cpm_incidents_save_begin().
- * It returns false, and the file must not be written, if nothing has changed since the last save
- * or the incidents cannot be read. After a write, call cpm_incidents_save_end(). The saver only,
- * or the postmaster at shutdown.
+ * The parts of the file of incidents. cpm_incidents_save_begin() makes the copy that they write.
+ * If it returns false, nothing has changed since the last save, or the incidents cannot be read;
+ * do not write the file then. Otherwise write it and call cpm_incidents_save_end() with the
+ * result. The saver only, or the postmaster at shutdown.
  */
 extern const CpmFilePart cpm_incidents_part;
 extern const CpmFilePart cpm_incident_changes_part;
@@ -97,8 +101,10 @@ extern void cpm_incidents_save_end(bool is_saved);
 extern const CpmFilePart cpm_incident_id_part;
 
 /*
- * Count the snapshots of each incident that was loaded. If skip_id, leave out an id, because the
- * server crashed and its last incident may not have been saved. Postmaster only, at startup.
+ * Compute what the file does not have: the rows of each snapshot, and the snapshots of each
+ * incident. Drops all snapshots if their rows do not match. If skip_id, leaves one id unused,
+ * because the server crashed and its last incident may not have been saved. Postmaster only, at
+ * startup, after the file has been loaded.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

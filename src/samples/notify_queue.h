@@ -19,7 +19,7 @@ typedef struct CpmNotification
 	CpmStatus	status;
 	double		value;			/* NaN if unknown */
 	double		maximum;		/* NaN if the metric has none */
-	double		threshold;		/* the one that was crossed, up or down; NaN if off */
+	double		threshold;		/* that the value crossed, in either direction; NaN if off */
 	char		message[CPM_MESSAGE_SIZE];
 } CpmNotification;
 
@@ -50,13 +50,16 @@ extern void cpm_notifications_set_failing(bool failing);
  */
 extern bool cpm_notifications_are_failing(void);
 
-/* Return the number of queued notifications. Any process, but only if the library is preloaded. */
+/*
+ * Return the number of queued notifications. Sampler only: elsewhere both ends of the queue might
+ * advance between the reads of them.
+ */
 extern uint64 cpm_notifications_waiting(void);
 
 /*
  * Claim the role of notifier for the process with that pid; returns false if another process
- * holds it. Without the claim there could be two notifiers, because a restarted sampler has no
- * handle for one that its predecessor started.
+ * holds it. Without the claim two notifiers could run, because a restarted sampler cannot detect
+ * that the notifier of its predecessor still runs.
  */
 extern bool cpm_notifier_claim(int pid);
 
@@ -69,10 +72,10 @@ extern void cpm_notifier_release(int pid);
  */
 extern uint64 cpm_notifications_first(void);
 
-/* Copy the notification with that number; returns false if there is none yet. Notifier only. */
+/* Copy the notification with that number; returns false if it is not queued yet. Notifier only. */
 extern bool cpm_notification_get(uint64 number, CpmNotification *notification);
 
-/* Remove all notifications before that number from the queue. Notifier only, after its commit. */
+/* Remove all notifications with lower numbers from the queue. Notifier only, after its commit. */
 extern void cpm_notifications_sent(uint64 number);
 
 /*

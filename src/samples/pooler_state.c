@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_state.c
- *		What the PgBouncer consoles reported, and which sessions are server connections of
- *		which PgBouncer.
+ *		The last answers of the PgBouncer consoles, and the PgBouncer to which each session
+ *		belongs, if any.
  *
  * The PgBouncer worker is the only writer. Each console has an entry guarded by a sequence lock:
- * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark, which
- * names the pooler of the session that was last found to be a server connection there, and
- * identifies that session by its pid and start.
+ * readers copy and retry if the worker changed the entry meanwhile. Each PGPROC has a mark for the
+ * last of its sessions that was found to be a server connection of a pooler. The mark has the
+ * index of the pooler's console, and identifies the session by its pid and the time at which it
+ * connected.
  *
  * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable,
  * because the peer of a connection never changes. A session without a valid mark is known to be
@@ -27,7 +28,7 @@
 #define FRESH_INTERVALS 3
 #define FRESH_MIN_US (3 * USECS_PER_SEC)
 
-/* An answer may not list a session yet that opened less than this before the question. */
+/* An answer may lack a session that connected less than this before the console was queried. */
 #define MARGIN_US USECS_PER_SEC
 
 /*

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_state.h
- *		What the PgBouncer consoles reported, and which sessions are server connections of
- *		which PgBouncer.
+ *		The last answers of the PgBouncer consoles, and the PgBouncer to which each session
+ *		belongs, if any.
  */
 #ifndef CPM_POOLER_STATE_H
 #define CPM_POOLER_STATE_H
@@ -53,8 +53,8 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the console with the oldest answer was asked; 0 if one has
-								 * never answered */
+	TimestampTz oldest;			/* when the query was sent whose answer is the oldest; 0 if a
+								 * console has never answered */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(TimestampTz now);

@@ -36,13 +36,14 @@ typedef struct RollupRing
 	/* The postmaster sets both at startup. */
 	int64		length_us;		/* time that a row covers */
 	int			size;			/* number of rows */
-	CpmSeqlock	lock;			/* guards the rows, summed and the sums; the sampler writes */
+	CpmSeqlock	lock;			/* guards the ring's rows; the sampler writes */
 	pg_atomic_uint64 next;		/* number of rows ever begun; the sampler writes */
 	pg_atomic_uint64 baseline;	/* number of the first visible row; a reset writes */
-	uint64		summed;			/* number of the row that the sums belong to; the sampler writes */
-	double		sum[CPM_METRICS];	/* of the values of that row; updating a float4 mean would
-									 * lose precision. The sampler writes */
-	double		busy_sum[CPM_WAIT_CLASSES]; /* likewise */
+
+	/* Only the sampler reads and writes these. Updating a float4 mean would lose precision. */
+	uint64		summed;			/* number of the row that the sums belong to */
+	double		sum[CPM_METRICS];	/* of the row's finite values */
+	double		busy_sum[CPM_WAIT_CLASSES]; /* of its numbers of busy sessions */
 } RollupRing;
 
 typedef struct Tiers
@@ -64,8 +65,8 @@ typedef struct SavedRollup
 {
 	TimestampTz start;
 	uint32		tier;			/* a CpmRollup */
-	uint32		all_samples;	/* as in CpmRollupRow, as is the next */
-	float4		busy[CPM_WAIT_CLASSES];
+	uint32		all_samples;	/* as in CpmRollupRow */
+	float4		busy[CPM_WAIT_CLASSES]; /* likewise */
 	SavedRollupCell cell[CPM_METRICS];
 } SavedRollup;
 
@@ -120,7 +121,7 @@ first_rollup(RollupRing *ring, uint64 next)
 	return Max(first, pg_atomic_read_u64(&ring->baseline));
 }
 
-/* Return the start of the minute or hour to which that time belongs. */
+/* Return the start of the minute or hour that contains the time. */
 static TimestampTz
 rollup_start(const RollupRing *ring, TimestampTz at)
 {
@@ -130,9 +131,9 @@ rollup_start(const RollupRing *ring, TimestampTz at)
 }
 
 /*
- * Return the number of the row with that start; if none is found, that of the next row to begin.
- * Rows are not in the order of time after the clock was set back, so a new row needs a search of
- * all others. That happens once a minute, and nearly all samples belong to the newest row.
+ * Return the number of the visible row with that start or, if there is none, the number that the
+ * next row will have. Nearly all samples belong to the newest row, where the search begins. The
+ * first sample of a minute or hour searches all rows, because they may not be ordered by time.
  */
 static uint64
 find_row(RollupRing *ring, TimestampTz start)
@@ -283,7 +284,7 @@ cpm_rollups_reset(void)
 	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
 }
 
-/* The destination of a visited row. */
+/* Where save_rollup() writes the rows of a tier */
 typedef struct RollupSave
 {
 	CpmSink    *sink;
@@ -321,7 +322,7 @@ save_rollups(CpmSink *sink)
 	}
 }
 
-/* Needs no sequence lock, because no other process runs yet. */
+/* Load a row. Takes no sequence lock, because no other process runs yet. */
 static void
 load_rollup(const void *record)
 {

@@ -77,8 +77,8 @@ cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 		return;
 
 	/*
-	 * Newest first, so that the loop ends at the first row that is too old. After the clock was
-	 * set back, that may be too early or include rows from the future, which growth ignores.
+	 * Newest first, so that the loop ends at the first row that is too old. If the clock was set
+	 * back, the loop may end too early, or add rows from the future, which growth ignores.
 	 */
 	next = cpm_ring_next(sample_rows, &first);
 	for (uint64 i = next; i > Max(first, samples->loaded); i--)

@@ -54,9 +54,9 @@ extern void cpm_sample_ring_scan(TimestampTz since, TimestampTz until,
 extern void cpm_sample_ring_reset(void);
 
 /*
- * Add one metric of each row within the time span of growth. Omits rows that were loaded at
- * startup, because connections before a restart do not predict the growth after it. Any process;
- * takes no lock.
+ * Add the metric's value in each row of the last CPM_GROWTH_SPAN_US to growth. Omits rows that
+ * were loaded at startup, because connections before a restart do not predict the growth after it.
+ * Any process; takes no lock. Adds nothing if the library is not preloaded.
  */
 extern void cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id);
 

@@ -7,20 +7,18 @@
  * Segment n is in a ring in shared memory, at n modulo the number of segments. Only the sampler
  * appends to the newest one, and makes a sample visible by advancing "end". A reader copies the
  * part of a segment that precedes the end, and discards the copy if the segment's number has
- * changed meanwhile. So the sampler waits for no reader, nor for the saver: it overwrites the
+ * changed meanwhile. So the sampler waits neither for readers nor for the saver: it overwrites the
  * oldest segment, and counts its samples as lost if the saver has not saved them.
  *
- * The saver (workers/history_file) copies segments to the file and records in the index which
- * segment each slot of the file has, so that readers read only the segments that they need. The
- * index has no lock. A reader that finds an entry in the middle of a change may read a segment
- * unnecessarily. It may also miss the segment that the saver is writing, which is still in the
- * ring, or the oldest segment, which the saver is overwriting.
+ * The saver (workers/history_file) copies segments to the file, and keeps an index of its slots,
+ * so that readers read only the segments that they need. After the server started it fills the
+ * index by reading the whole file; backends wait up to a second for that. The index has no lock. A
+ * reader that finds an entry in the middle of a change may read a segment unnecessarily. It may
+ * also miss the segment that the saver is writing, which is still in the ring, or the oldest
+ * segment, which the saver is overwriting.
  *
  * The HTTP worker must not wait for the disk. It reads only those segments of the file that the
- * operating system has in its cache, and otherwise lets the saver read them into the cache.
- *
- * After a start of the server the saver reads the whole file to fill the index. Other readers wait
- * for that, for up to a second.
+ * operating system has in its cache, and requests the saver to read the others into the cache.
  */
 #include "postgres.h"
 
@@ -55,33 +53,43 @@
 /* "end" is a segment's number, shifted by this, plus the bytes in use. */
 #define USED_BITS 17
 
+/* The saver writes, or the postmaster at startup and shutdown. */
 typedef struct IndexEntry
 {
-	pg_atomic_uint64 sequence;	/* 0: free; set after, and cleared before, the times change */
+	pg_atomic_uint64 sequence;	/* 0: free; cleared before the times change, and set after it */
 	TimestampTz first;
 	TimestampTz last;
 } IndexEntry;
 
 typedef struct SessionHistory
 {
-	int			segments;		/* of the ring; 0: the history is off; constant like slots */
-	int			slots;			/* of the file */
-	pg_atomic_uint64 end;		/* the sampler writes, and the postmaster at startup */
+	/* The postmaster sets both at startup. */
+	int			segments;		/* in the ring; 0: the history is off */
+	int			slots;			/* in the file */
+	pg_atomic_uint64 end;		/* the sampler writes it, and the postmaster at startup */
 	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
-	pg_atomic_uint64 saved;		/* segments with lower numbers are saved; the saver writes it */
+	pg_atomic_uint64 saved;		/* segments with lower numbers need no save; the saver writes it,
+								 * and the postmaster at startup and shutdown */
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
-	pg_atomic_uint32 is_wanted; /* the saver is to read this span; the HTTP worker sets it and the
-								 * two times, and the saver clears it */
+
+	/*
+	 * The span that the HTTP worker requests the saver to read. The HTTP worker sets the times
+	 * before is_wanted; the saver clears is_wanted before it reads them. If a new request arrives
+	 * in between, the saver may read a mixed span first, and then reads the new one.
+	 */
+	pg_atomic_uint32 is_wanted;
 	pg_atomic_uint64 wanted_since;	/* a TimestampTz */
 	pg_atomic_uint64 wanted_until;
-	pg_atomic_uint32 is_complete;	/* true of the index; the saver sets it, or the postmaster */
-	CpmHistoryFile file;		/* the saver writes it, and the postmaster at startup */
+	pg_atomic_uint32 is_complete;	/* 1: the index has all segments of the file; the saver or the
+									 * postmaster sets it */
+	CpmHistoryFile file;		/* the saver uses it, or the postmaster at startup and shutdown */
 } SessionHistory;
 
 static SessionHistory *history;
 static IndexEntry *index_entries;	/* by slot of the file */
-static pg_atomic_uint64 *sequences; /* of the segment at each place of the ring; 0: none */
-static char *ring;
+static pg_atomic_uint64 *sequences; /* of the segment in each position of the ring; 0: none. The
+									 * sampler writes, and the postmaster at startup */
+static char *ring;				/* the segments; the same writers */
 
 /* Return the number of segments in the ring; 0 if the history is off. */
 static int
@@ -185,7 +193,7 @@ cpm_session_history_next(uint64 sequence)
 	char	   *bytes = segment_of(sequence);
 	uint64		previous = pg_atomic_read_u64(sequence_at(sequence));
 
-	/* previous is this segment itself if a sampler ended before it published the segment */
+	/* previous is the same segment if a sampler began it and ended before it published it */
 	if (previous != 0 && previous != sequence &&
 		previous >= pg_atomic_read_u64(&history->saved) &&
 		previous >= pg_atomic_read_u64(&history->visible_from))
@@ -352,7 +360,7 @@ cpm_history_open(int flags, const char **problem)
 		CloseTransientFile(file);
 		open_errno = S_ISREG(found.st_mode) ? ENOENT : 0;
 	}
-	/* open() does not write to a directory, nor open a socket */
+	/* open() fails with EISDIR to write to a directory, and with ENXIO for a socket */
 	else if (open_errno == EISDIR || open_errno == ENXIO)
 		open_errno = 0;
 	if (open_errno == 0)
@@ -386,7 +394,7 @@ cpm_session_history_await_file(void)
 				 errdetail("The result lacks samples.")));
 }
 
-/* A segment to visit. slot is -1 for one that no slot of the file had when the scan began. */
+/* A segment to visit, and its slot of the file; -1: it is listed because the ring may have it. */
 typedef struct Candidate
 {
 	uint64		sequence;
@@ -440,15 +448,18 @@ list_segments(TimestampTz since, TimestampTz until, CpmHistoryEnd end, int *coun
 	return list;
 }
 
-/* An open file of the session history, and how it is read */
+/* The open file of the session history, and how it is read */
 typedef struct OpenFile
 {
-	int			descriptor;		/* below 0: there is no file */
+	int			descriptor;		/* negative: the file could not be opened */
 	bool		may_wait;		/* for the disk */
-	bool		has_missed;		/* something was not in the cache of the operating system */
+	bool		has_missed;		/* a segment was not in the cache */
 } OpenFile;
 
-/* Read up to size bytes like pread(), but fail with EAGAIN if they are not all in the cache. */
+/*
+ * Read up to size bytes like pread(), but fail with EAGAIN if any of them are not in the cache of
+ * the operating system.
+ */
 static ssize_t
 read_cached(int descriptor, char *buffer, size_t size, off_t offset)
 {
@@ -471,11 +482,14 @@ read_cached(int descriptor, char *buffer, size_t size, off_t offset)
 	if (done == size)
 		return (ssize_t) done;
 #endif
-	/* neither every system nor every file system can tell what is in its cache */
+	/* the system or the file system cannot read without waiting */
 	return pg_pread(descriptor, buffer, size, offset);
 }
 
-/* Read a segment of the file; returns the bytes in use, or 0 if the slot has no such segment. */
+/*
+ * Read a segment of the file. Returns the bytes in use; 0 if the slot does not have that segment
+ * intact, or if it is not in the cache and must be, which sets has_missed.
+ */
 static uint32
 read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 {
@@ -497,8 +511,9 @@ read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 
 /*
  * Visit the segments as cpm_session_history_scan() does. If the scan may not wait, it ends at the
- * first segment that is not in the cache, and after MAX_CACHED_SEGMENTS: a span of few samples has
- * more only if the clock was set back many times.
+ * first segment that is not in the cache, and in any case after MAX_CACHED_SEGMENTS visits. A span
+ * of about ten samples at the present sample_interval has more segments only if sample_interval
+ * was much shorter then, or if the clock was set back many times.
  */
 static void
 scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,
@@ -587,7 +602,7 @@ cpm_session_history_scan_cached(TimestampTz since, TimestampTz until, CpmSegment
 	return false;
 }
 
-/* A CpmSegmentVisitor: reading a segment has brought it into the cache. */
+/* A CpmSegmentVisitor that does nothing, because reading a segment has put it into the cache. */
 static void
 ignore_segment(const char *bytes, uint32 used, void *arg)
 {

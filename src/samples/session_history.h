@@ -31,18 +31,21 @@ typedef struct CpmHistoryEnd
  */
 extern CpmHistoryEnd cpm_session_history_end(void);
 
-/*
- * Return the memory of the newest segment; begin the next segment and return its memory; publish
- * the end after a complete sample. Complete the previous segment before the next one is published.
- * The sampler only; none of them can fail.
- */
+/* Return the memory of the newest segment. The sampler only, like the next two; none can fail. */
 extern char *cpm_session_history_newest(void);
+
+/*
+ * Begin the segment with that number, the next one, and return its memory. Before the call, set
+ * "used" in the header of the newest segment, which will not change any more.
+ */
 extern char *cpm_session_history_next(uint64 sequence);
+
+/* Publish the end after a complete sample, which makes the sample visible to readers. */
 extern void cpm_session_history_publish(CpmHistoryEnd end);
 
 /*
- * Set the first segment after a start of the server: a copy of a segment from the file or, if
- * bytes is NULL, an empty one. The postmaster only.
+ * Set the segment that the sampler continues after the server started: a copy of the newest
+ * segment of the file or, if bytes is NULL, an empty one. The postmaster only.
  */
 extern void cpm_session_history_start(uint64 sequence, const char *bytes, uint32 used);
 
@@ -52,15 +55,18 @@ extern void cpm_session_history_start(uint64 sequence, const char *bytes, uint32
  */
 extern uint32 cpm_session_history_copy(uint64 sequence, CpmHistoryEnd end, char *buffer);
 
-/* Return the oldest segment that may be in shared memory, or is visible at all since a reset. */
-extern uint64 cpm_session_history_oldest(CpmHistoryEnd end);
+/* Return the number below which a reset has hidden all segments; 0 if there was no reset. */
 extern uint64 cpm_session_history_visible_from(void);
 
+/* Return the number of the oldest visible segment that may still be in shared memory. */
+extern uint64 cpm_session_history_oldest(CpmHistoryEnd end);
+
 /*
- * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file. sequence is 0 in a
- * free slot, and in one that the saver has not read since the start of the server. Only the saver
- * sets entries, and the postmaster at startup. Any process reads them without a lock, so it must
- * validate the segment that it then reads from the file.
+ * The index: the segment in each slot of CPM_SEGMENT_SIZE bytes of the file, with the earliest and
+ * the latest time of its samples. sequence is 0 if the slot is free, or if the saver has not read
+ * it since the server started. The saver sets entries, and the postmaster at startup and shutdown.
+ * Other processes read them without a lock, so they must validate the segment that they then read
+ * from the file.
  */
 typedef struct CpmHistorySlot
 {
@@ -75,46 +81,50 @@ extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
 extern void cpm_history_clear_slots(void);
 
 /*
- * Set and return the number below which all segments have been saved; only the saver sets it. The
- * third function returns the number of samples that the sampler overwrote before they were saved.
+ * Set and return the number below which no segment remains to be saved. Only the saver sets it, or
+ * the postmaster at startup and shutdown.
  */
 extern void cpm_session_history_set_saved(uint64 before);
 extern uint64 cpm_session_history_saved(void);
+
+/* Return the number of samples that the sampler overwrote before they were saved. Any process. */
 extern uint64 cpm_session_history_lost(void);
 
 /*
- * What is known of the file. The postmaster sets it at startup, and then the saver; no other
- * process reads it.
+ * The contents of the file as this server last read or wrote them. The postmaster sets this at
+ * startup, then the saver and, at shutdown, the postmaster use it.
  */
 typedef struct CpmHistoryFile
 {
 	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
-	uint64		closed;			/* the highest that was in it when a close succeeded */
-	uint64		first;			/* the lowest number that this run of the server writes */
+	uint64		closed;			/* the number in its header at startup, or the highest one when
+								 * close() last succeeded */
+	uint64		first;			/* number of the segment set by cpm_session_history_start() */
 	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;
 
 extern CpmHistoryFile *cpm_history_file(void);
 
 /*
- * Set and return whether the index has all segments of the file. The saver sets it some time after
- * a start of the server, and the postmaster if there is no file.
+ * Record, or return, that the index has all segments of the file. The saver records it when it has
+ * read the file after the server started, or the postmaster if there is no file.
  */
 extern void cpm_history_set_complete(void);
 extern bool cpm_history_is_complete(void);
 
 /*
- * Open the file with flags of open(); never waits, whatever the file is. If that fails, returns -1
- * and sets *problem to a phrase that continues "the file ...", or to NULL if there is no file or
- * an empty one. errno is 0 if it is not a regular file. Any process; close the file with
- * CloseTransientFile().
+ * Open the file with these flags of open(). Opening a pipe does not wait for its other end. If
+ * there is no file or it is empty, returns -1 and sets *problem to NULL. After another failure,
+ * returns -1 and sets *problem to a phrase that continues "file ...", and errno, which is 0 if it
+ * is not a regular file. Any process; close the file with CloseTransientFile().
  */
 extern int	cpm_history_open(int flags, const char **problem);
 
 /*
- * Wait for at most a second until the index is complete. Warn if it is not, or if the file cannot
- * be opened, because cpm_session_history_scan() then lacks samples. Any backend in a transaction.
+ * Wait until the index is complete, but at most for a second. Warn if it is still incomplete, or
+ * if the file cannot be opened, because cpm_session_history_scan() then misses samples. Any
+ * backend in a transaction.
  */
 extern void cpm_session_history_await_file(void);
 
@@ -122,23 +132,24 @@ typedef void (*CpmSegmentVisitor) (const char *bytes, uint32 used, void *arg);
 
 /*
  * Visit each segment that may have samples from since to until, oldest first, in the file and in
- * shared memory. Skips segments of the file that are damaged, and all of them if it cannot be
- * opened. The bytes are valid during the call only. Checks for interrupts, and allocates memory
- * for one segment and the index. Any backend in a transaction.
+ * shared memory. Skips damaged segments of the file, and the whole file if it cannot be opened.
+ * The bytes are valid only during a visit. Checks for interrupts, and allocates memory for one
+ * segment and a list of all segments. Any backend in a transaction.
  */
 extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
 
 /*
- * Do the same for a short span without waiting for the disk. If a segment is not in the cache of
- * the operating system, returns false, after some visits, and lets the saver read the span into
- * the cache, so that a later call can succeed. On file systems that cannot tell what is in the
- * cache, it may wait after all. The HTTP worker only.
+ * Do the same for a short span without waiting for the disk, and without its newest segments if it
+ * has more than 256. Returns false if the index is still incomplete, or if a segment is not in the
+ * cache of the operating system. In the second case some segments have been visited, and the saver
+ * reads the span into the cache, so that a later call can succeed. On systems and file systems
+ * that cannot report what is in the cache, the call may wait. The HTTP worker only.
  */
 extern bool cpm_session_history_scan_cached(TimestampTz since, TimestampTz until,
 											CpmSegmentVisitor visit, void *arg);
 
-/* Read the span that a scan has missed last, if there is one. The saver only. */
+/* Read the span of the last cached scan that missed a segment, if there is one. The saver only. */
 extern void cpm_session_history_read_wanted(void);
 
 /* Return the time of the oldest sample; 0 if there is none. Any process. */

@@ -4,8 +4,8 @@
  *		Advances all alerts by one sample and announces their transitions.
  *
  * A round copies the alert board from shared memory, advances every alert and writes transitions
- * to the alert log, the server log and the NOTIFY queue. Then it publishes the board as a whole, so
- * that a client that sees a status finds its transition in both logs.
+ * to the alert log, the server log and the NOTIFY queue. Then it publishes the board as a whole,
+ * so that a client that sees a status finds its transition in both logs.
  *
  * Finding the top contributors costs more than a sample, so it happens only for warnings that are
  * about to be logged. If the search raises an error, the warning is logged without contributors,
@@ -62,7 +62,7 @@ log_transition(CpmMetricId id, const CpmAlertRow *row, CpmStatus from_status, Ti
 	return cpm_alert_log_append(&entry);
 }
 
-/* Call cpm_find_top_contributors(); after an error log it and return an empty text. */
+/* Call cpm_find_top_contributors(). If it raises an error, log that and return an empty text. */
 static void
 find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 {
@@ -80,7 +80,7 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 	PG_END_TRY();
 }
 
-/* Advance one alert by the sample. If there is an event, update the message and contributors. */
+/* Advance one alert by the sample. An event of the alert updates its message and contributors. */
 static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {

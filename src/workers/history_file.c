@@ -3,18 +3,20 @@
  * history_file.c
  *		The file that preserves the session history.
  *
- * The file is two copies of a header and an array of slots of CPM_SEGMENT_SIZE bytes. Each slot
- * holds a segment, in any order. A new segment goes to a free slot, or replaces the oldest one, so
- * the file grows up to session_history_size and no further. Nothing is preallocated: if the disk
- * is full, a save fails, is reported and retried, and the rest of the file stays valid.
+ * The file has two copies of a header and an array of slots of CPM_SEGMENT_SIZE bytes. The
+ * segments are in any order. A new segment goes to a free slot, or replaces the oldest one, so the
+ * file grows up to session_history_size and no further. Nothing is preallocated: if the disk is
+ * full, a save fails, is reported and retried, and the rest of the file stays valid.
  *
  * The newest segment is saved before it is complete, and later again with its new entries. The
- * entries are written before the header, whose checksum covers them, so a process that ends
- * between the two leaves the previous state valid. Like the statistics file, it is not synced.
+ * entries are written before the segment's header, whose checksum covers them, so a process that
+ * ends between the two leaves the previous state valid. The file is not synced, like the
+ * statistics file.
  *
- * The postmaster reads the header and the newest segment, which the sampler continues. The saver
- * then reads the whole file, a few segments at a time, and saves in between. At each save it
- * compares the header with what it last wrote. A file that is not ours is renamed, or not used.
+ * At startup the postmaster reads the file's header and the newest segment, which the sampler
+ * continues. The saver then reads the whole file, a few segments at a time between saves. Each
+ * save first checks by the header that the file is still the same one. Otherwise it renames the
+ * file and creates a new one; if it cannot rename it, nothing is saved.
  */
 #include "postgres.h"
 
@@ -40,9 +42,9 @@
 /* A file with more slots is not ours, because the largest session_history_size has 262,143. */
 #define MAX_SLOTS (1024 * 1024)
 
-#define CHECK_US (50 * 1000)	/* the time that one call of cpm_history_file_check() takes */
+#define CHECK_US (50 * 1000)	/* after which cpm_history_file_check() returns */
 
-/* A segment beyond the end of the file, whose size has been reduced */
+/* A segment in a slot beyond session_history_size, which has been reduced */
 typedef struct Beyond
 {
 	uint64		sequence;
@@ -53,7 +55,7 @@ static shmem_startup_hook_type previous_startup_hook;
 
 static const CpmHistorySlot free_slot;	/* zeros */
 
-/* The part of the newest segment that this process has saved */
+/* The segment that this process saved last, and how much of it; 0 after a failure */
 static CpmHistoryEnd saved_part;
 
 /* The highest number that the present save has written to the file's header; 0: none */
@@ -61,10 +63,10 @@ static uint64 written_newest;
 
 /* The progress of cpm_history_file_check() in this process */
 static int	next_to_check;		/* slot */
-static int	damaged;			/* number of segments */
-static Beyond *beyond;			/* NULL: none; allocated for MAX_SLOTS at most */
+static int	damaged;			/* number of damaged segments found */
+static Beyond *beyond;			/* NULL: none found; otherwise with room for MAX_SLOTS */
 static int	beyond_count;
-static int	next_to_move;		/* index into beyond, which is then sorted */
+static int	next_to_move;		/* index into beyond, sorted by then */
 
 /* Write bytes to the file; returns false and sets errno if that fails. */
 static bool
@@ -96,7 +98,10 @@ write_slot(int file, int slot, uint32 from, const char *bytes, size_t size)
 	return write_at(file, bytes, size, CPM_HISTORY_SLOT_OFFSET(slot) + from);
 }
 
-/* Read the intact header with the higher number; returns NULL or the problem of the first. */
+/*
+ * Set *header to the intact copy of the file's header with the higher number. Returns NULL or, if
+ * neither copy is intact, the problem of the first one.
+ */
 static const char *
 read_file_header(int file, CpmSegmentHeader *header)
 {
@@ -118,7 +123,7 @@ read_file_header(int file, CpmSegmentHeader *header)
 	return header->sequence > 0 ? NULL : problem;
 }
 
-/* Write a header; returns false and sets errno if that fails. */
+/* Write a copy of the file's header; returns false and sets errno if that fails. */
 static bool
 write_file_header(int file, uint64 newest, int slot)
 {
@@ -141,7 +146,7 @@ write_file_header(int file, uint64 newest, int slot)
 	return true;
 }
 
-/* Record that the file is empty, so that all of shared memory is saved to it. */
+/* Record that the file is empty, so that the next save writes all segments in shared memory. */
 static void
 forget_file(void)
 {
@@ -157,9 +162,10 @@ forget_file(void)
 }
 
 /*
- * Open the file if it is the one that was last read or written, of which the last writes may be
- * lost if they failed. If not, returns -1 and sets *problem and errno as cpm_history_open() does;
- * errno is 0 also if it is another file.
+ * Open the file if it is still the one that the server last read or wrote. Its header may have any
+ * number from "closed" to "newest", because writes after the last successful close() may be lost.
+ * If it is another file, returns -1, sets *problem to a phrase that continues "it ..." and errno
+ * to 0. After another failure, returns -1 with *problem and errno from cpm_history_open().
  */
 static int
 open_known_file(const char **problem)
@@ -180,7 +186,7 @@ open_known_file(const char **problem)
 	return -1;
 }
 
-/* Rename a file that is not used and log a warning; returns false and sets errno on failure. */
+/* Rename an unusable file and log a warning; returns false and sets errno if renaming fails. */
 static bool
 set_aside(const char *problem)
 {
@@ -195,8 +201,8 @@ set_aside(const char *problem)
 }
 
 /*
- * Open the file to write to it. If it is missing, or is not the known one, set it aside and create
- * it. Returns -1 and sets error if that fails.
+ * Open the file to write to it. If it is not the known one, rename it. If there is none, create
+ * it. Logs a warning if the known file is gone. Returns -1 and sets error on failure.
  */
 static int
 open_for_save(char *error, size_t size)
@@ -220,8 +226,8 @@ open_for_save(char *error, size_t size)
 	if (problem == NULL && cpm_history_file()->closed != 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_UNDEFINED_FILE),
-				 errmsg("connpool_monitor: file \"%s\" was removed or emptied while the server ran",
-						CPM_HISTORY_FILE),
+				 errmsg("connpool_monitor: file \"%s\" was removed or emptied while the "
+						"server ran", CPM_HISTORY_FILE),
 				 errdetail("It is created again. The session history has only the samples that "
 						   "were in shared memory.")));
 	forget_file();
@@ -232,7 +238,7 @@ open_for_save(char *error, size_t size)
 	return file;
 }
 
-/* Return the slot of the oldest segment, or a free one. */
+/* Return a free slot or, if there is none, that of the oldest segment. */
 static int
 oldest_slot(void)
 {
@@ -266,17 +272,23 @@ clear_slot(int file, int slot)
 	return true;
 }
 
-/* Return the slot for a new segment. */
+/*
+ * Return the slot for a new segment. While the index is incomplete, the slots of the oldest
+ * segments are not known; the one after the newest segment most likely is free or has the oldest
+ * segment.
+ */
 static int
 choose_slot(void)
 {
 	if (cpm_history_is_complete())
 		return oldest_slot();
-	/* most likely the oldest */
 	return (cpm_history_file()->newest_slot + 1) % cpm_history_slots();
 }
 
-/* Write a segment; returns false and sets errno if that fails. */
+/*
+ * Write a segment or, if its beginning has been saved, the rest of it. Returns false and sets
+ * errno if that fails.
+ */
 static bool
 write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 {
@@ -287,7 +299,7 @@ write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 	bool		is_begun = saved_part.sequence == sequence;
 	uint32		from = known_slot >= 0 && is_begun ? saved_part.used : sizeof(CpmSegmentHeader);
 
-	/* first, so that no crash leaves a segment with a higher number than the file's header has */
+	/* Write the file's header first, so that no segment ever has a higher number than it. */
 	if (!is_begun && !write_file_header(file, sequence, slot))
 		return false;
 	if (known_slot < 0 && !clear_slot(file, slot))
@@ -304,7 +316,10 @@ write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 	return true;
 }
 
-/* Truncate the file if a reset has hidden what it has; returns false and sets errno on failure. */
+/*
+ * Remove all segments from the file if there was a reset since the last save. Returns false and
+ * sets errno on failure.
+ */
 static bool
 truncate_hidden(int file)
 {
@@ -313,7 +328,7 @@ truncate_hidden(int file)
 
 	if (known->removed_before == visible_from)
 		return true;
-	/* no segment with a higher number has been saved yet */
+	/* Every segment in the file precedes the reset, because a save begins with this function. */
 	if (ftruncate(file, CPM_HISTORY_SLOT_OFFSET(0)) != 0)
 		return false;
 	cpm_history_clear_slots();
@@ -323,8 +338,9 @@ truncate_hidden(int file)
 }
 
 /*
- * Write the segments up to "end" that are not saved, and set *saved to the number below which all
- * are then. Returns false and sets errno on failure.
+ * Write the complete segments before "end" that are not saved yet and, if is_all, the newest
+ * segment up to "end". Sets *saved to the number below which no segment remains to be saved if all
+ * writes succeed. Returns false and sets errno on failure.
  */
 static bool
 write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
@@ -332,6 +348,7 @@ write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
 	char	   *buffer = palloc(CPM_SEGMENT_SIZE);
 	bool		is_written = truncate_hidden(file);
 	uint64		sequence = Max(cpm_session_history_saved(), cpm_session_history_oldest(end));
+	int			saved_errno;
 
 	*saved = Max(sequence, end.sequence);
 	for (; is_written && sequence < end.sequence + is_all; sequence++)
@@ -342,7 +359,9 @@ write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
 		if (used > 0)
 			is_written = write_segment(file, sequence, buffer, used);
 	}
+	saved_errno = errno;
 	pfree(buffer);
+	errno = saved_errno;
 	return is_written;
 }
 
@@ -385,13 +404,17 @@ cpm_history_file_save(bool is_all, char *error, size_t size)
 		snprintf(error, size, "could not write file \"%s\": %s", CPM_HISTORY_FILE,
 				 strerror(problem));
 	}
-	/* some file systems report only at close() that they did not write what they had accepted */
+
+	/*
+	 * Make the next save write whole segments, because some file systems report only at close()
+	 * that they have lost data.
+	 */
 	memset(&saved_part, 0, sizeof(saved_part));
 	cpm_worker_report_problem(CPM_WORKER_SAVER, error);
 	return false;
 }
 
-/* Remember a segment beyond the end of the file. */
+/* Record a segment beyond session_history_size, for move_next(). */
 static void
 add_beyond(uint64 sequence, int slot)
 {
@@ -401,7 +424,10 @@ add_beyond(uint64 sequence, int slot)
 	beyond[beyond_count++].slot = slot;
 }
 
-/* Read a slot, and enter its segment into the index if that is intact. */
+/*
+ * Read a slot. If it has an intact segment, add that to the index or, if the slot is beyond
+ * session_history_size, to the segments to be moved.
+ */
 static void
 check_slot(int file, int slot, char *buffer)
 {
@@ -410,7 +436,7 @@ check_slot(int file, int slot, char *buffer)
 	CpmHistorySlot content;
 	ssize_t		size;
 
-	/* the newest segment at startup, or one that has been saved since */
+	/* in the index already: the newest segment at startup, or one that was saved since then */
 	if (!is_beyond && cpm_history_slot(slot).sequence != 0)
 		return;
 	memset(header, 0, sizeof(*header));
@@ -430,7 +456,7 @@ check_slot(int file, int slot, char *buffer)
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
-		/* the machine stopped before the header was written; the number will be used again */
+		/* The machine crashed before it wrote the file's header. The number will be reused. */
 		(void) clear_slot(file, slot);
 }
 
@@ -445,8 +471,9 @@ compare_beyond(const void *a, const void *b)
 }
 
 /*
- * Move a segment from beyond the end of the file to the slot of an older segment; returns false if
- * all that remain there are older than those in the file.
+ * Move the newest remaining segment beyond session_history_size to a free slot or that of an older
+ * segment. Returns false if none remains, or if all that remain are older than those within the
+ * size.
  */
 static bool
 move_next(int file, char *buffer)
@@ -477,7 +504,7 @@ move_next(int file, char *buffer)
 	return true;
 }
 
-/* Truncate the file to its size, and report what was found in it. */
+/* Truncate the file to session_history_size, report damage, and mark the index as complete. */
 static void
 finish_check(int file, int slots_in_file)
 {
@@ -524,7 +551,7 @@ cpm_history_file_check(void)
 		return false;
 	file = open_known_file(&problem);
 	if (file < 0)
-		return false;			/* the next save handles that */
+		return false;			/* the next save reports it, or creates a new file */
 	slots = (int) Min(count_slots(file), MAX_SLOTS);
 	buffer = palloc(CPM_SEGMENT_SIZE);
 	do
@@ -542,8 +569,8 @@ cpm_history_file_check(void)
 }
 
 /*
- * Let the sampler continue the newest segment of the file, if it is intact. If it is beyond the
- * end of the file, it must not grow, because the saver will move it.
+ * Let the sampler continue the newest segment of the file. If it is damaged, or is beyond
+ * session_history_size, where the saver will move it, let the sampler begin the next one.
  */
 static void
 continue_newest(int file, const CpmSegmentHeader *file_header)
@@ -588,7 +615,7 @@ load_open_file(int file)
 	return NULL;
 }
 
-/* Read the header and the newest segment of the file if it exists; rename it if it is unusable. */
+/* Read the header and the newest segment of the file, if there is one; rename an unusable file. */
 static void
 load_history(void)
 {

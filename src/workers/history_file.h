@@ -16,16 +16,18 @@
 extern void cpm_history_file_install(void);
 
 /*
- * Save the segments that are complete, and with is_all also the newest one. If that fails, returns
- * false and sets error; the next call tries again. The saver only, or the postmaster at shutdown.
+ * Save the complete segments that are not saved yet and, if is_all, the newest segment as it is.
+ * If that fails, returns false and sets error; the next call retries. The saver only, or the
+ * postmaster at shutdown.
  */
 extern bool cpm_history_file_save(bool is_all, char *error, size_t size);
 
 /*
- * Read the next few segments of the file after a start of the server. Enters those that are intact
- * into the index, and logs a warning at the end if others are damaged. If session_history_size was
- * reduced, moves the newest segments into the smaller file and truncates it. Returns true if more
- * remains to be read. The saver only.
+ * Read the next segments of the file for about 50 ms, to complete the index after the server
+ * started. Adds intact segments to the index, and at the end logs a warning if others were
+ * damaged. If session_history_size was reduced, moves the newest of the segments beyond the new
+ * size into slots within it, and truncates the file. Returns true if more remains to be done. The
+ * saver only.
  */
 extern bool cpm_history_file_check(void);
 

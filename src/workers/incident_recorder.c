@@ -33,18 +33,22 @@
 #include "workers/incident_snapshot.h"
 
 /*
- * Minimum time between two saves if the second one has an important change, or only new counts.
- * Including the duration of a save, a crash loses less than five seconds of an incident.
+ * Minimum time between two wakeups of the saver: URGENT_SAVE_US if an incident began or ended, an
+ * alert changed or a snapshot was taken, otherwise SAVE_US. A crash thus loses less than five
+ * seconds of an incident, including the time that a save takes.
  */
 #define URGENT_SAVE_US (1 * USECS_PER_SEC)
 #define SAVE_US (3 * USECS_PER_SEC)
 
 /* Static, because they are too large for the stack. */
 static CpmAlertBoard board;
-static CpmIncident incident;	/* the newest one while a round changes it */
+static CpmIncident incident;	/* a copy of the newest one, which the round changes */
 static CpmStatus status[CPM_METRICS];	/* of each alert in this round */
 
-/* Copy the newest refusal caused by a lack of slots. Visits the newest entry first. */
+/*
+ * Copy the newest refusal caused by a lack of slots. cpm_rejections_log_scan() passes the newest
+ * entry first.
+ */
 static void
 copy_slot_rejection(const void *entry, void *arg)
 {
@@ -201,7 +205,7 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	return true;
 }
 
-/* Wake the saver if it has something to save and its last save is old enough. */
+/* Wake the saver if incidents have changed and it was last woken long enough ago. */
 static void
 wake_saver(CpmIncidentProgress *progress, int64 now_us)
 {
@@ -269,8 +273,8 @@ cpm_incidents_start(bool has_crashed)
 }
 
 /*
- * Return true if the newest incident is on, or may resume, whenever the state says so. Otherwise
- * the round would resume an earlier incident.
+ * Return false if there is no incident that could resume, or if the state has an incident in
+ * progress but the newest one has ended. Then the round must not continue the newest incident.
  */
 static bool
 is_consistent(const CpmIncidentState *state, const CpmIncident *newest)
@@ -288,8 +292,9 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 	read_statuses(sample->sources);
 
 	/*
-	 * The state disagrees with the incidents after a reset, and if the previous sampler ended
-	 * with an error before it had added an incident, which then begins again.
+	 * The state and the incidents disagree after a reset. They also disagree if an error ended
+	 * the previous sampler after it had changed the state but before it had added the incident;
+	 * then the incident begins in this round.
 	 */
 	if (cpm_incidents_remove_reset() || !is_consistent(&progress->state, cpm_incidents_newest()))
 		cpm_incident_state_init(&progress->state);

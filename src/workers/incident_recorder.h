@@ -12,15 +12,16 @@
 typedef struct CpmRoundCounts
 {
 	uint32		peak_connections;	/* since the previous sample */
-	uint64		refused;		/* cpm_slot_rejections() before the sample, so that the alert of
-								 * rejected_connections is not later than the incident */
+	uint64		refused;		/* cpm_slot_rejections() before the sample was taken, so that the
+								 * sample, and the alert of rejected_connections, includes each
+								 * refusal that begins an incident */
 	uint64		failed;			/* failed statements */
 } CpmRoundCounts;
 
 /*
- * Initialize the state of the first round from the alerts, counters and incidents that were
- * loaded. has_crashed: the last shutdown was not clean. Postmaster only, after it has loaded both
- * files.
+ * Initialize the state before the first round from the alerts, counters and incidents that were
+ * loaded. has_crashed is true if the last shutdown was not clean. Postmaster only, after it has
+ * loaded the statistics file and the file of incidents.
  */
 extern void cpm_incidents_start(bool has_crashed);
 

@@ -4,9 +4,9 @@
  *		Takes a snapshot of all client sessions for an incident.
  *
  * The lock waits are read before the scan of the sessions, so that an idle session that blocks
- * others, for example by an advisory lock, gets a row of its own. If more sessions wait than can
- * be examined exactly, live/lock_roots supplies the root blockers of the others. Sessions without
- * a row of their own are counted by pool and state.
+ * others, for example by an advisory lock, gets a row of its own. At most MAX_WAITS waits are
+ * examined exactly; live/lock_roots supplies the root blockers of any further ones. Sessions
+ * without a row of their own are counted by pool and state.
  *
  * Clients choose the names of pools, so the number of groups is limited too. The smallest groups
  * are merged into one for each state, without the names.
@@ -36,8 +36,8 @@
 typedef struct Blocker
 {
 	int			pid;			/* hash key; 0: all prepared transactions */
-	int			waits;			/* examined waits behind it */
-	int			clients;		/* all client sessions of which it is the root blocker */
+	int			waits;			/* exactly examined waits behind it, direct or indirect */
+	int			clients;		/* client sessions of which it is the root blocker, in all waits */
 } Blocker;
 
 typedef struct Locks
@@ -86,7 +86,7 @@ static const int64 opened_span_us[CPM_OPENED_SPANS] = {
 	10 * USECS_PER_SEC, USECS_PER_MINUTE, 10 * USECS_PER_MINUTE
 };
 
-/* Return the blocker with that pid, after adding it if it is new. */
+/* Return the blocker with that pid; if it is new, add it with zero counts. Sets *found. */
 static Blocker *
 enter_blocker(Locks *locks, int pid, bool *found)
 {
@@ -97,6 +97,7 @@ enter_blocker(Locks *locks, int pid, bool *found)
 	return blocker;
 }
 
+/* Add a blocker, unless it is known, with the number of examined waits behind it. */
 static void
 add_blocker(Locks *locks, int pid)
 {
@@ -199,7 +200,7 @@ set_address(CpmAddress *address, const SockAddr *client)
 	}
 }
 
-/* Set the fields that a row for a group has as well. */
+/* Set the fields that rows of sessions and of groups both have. */
 static void
 fill_group_fields(CpmSnapshotRow *row, const CpmSession *session, TimestampTz at)
 {

@@ -10,10 +10,11 @@
 
 /*
  * Set *rows to a palloc'd array of up to CPM_SNAPSHOT_ROWS rows and return their number. The first
- * rows are up to CPM_INCIDENT_SESSIONS sessions that are not idle or that block others, ordered by
- * the number of sessions that they block, then by the age of the transaction or statement. The
- * other rows are groups of all other sessions by pool and state, the largest first. The sampler
- * only. Raises an error if memory runs out.
+ * rows are up to CPM_INCIDENT_SESSIONS sessions that are busy or that block others: first those
+ * that block the most sessions, then those with the oldest transaction or, without one, the oldest
+ * state. The remaining rows are groups of all other sessions by pool and state, the largest first.
+ * The sampler only, in a memory context that is reset after the round. Takes the locks of
+ * cpm_lock_waits(). Raises an error if memory runs out.
  */
 extern int	cpm_snapshot_rows(CpmSnapshotRow **rows);
 

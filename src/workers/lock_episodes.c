@@ -4,7 +4,7 @@
  *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
  *
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
- * so a backend records the last waits that failed in its slot (counters/backend_counters). If a
+ * so each backend records its last failed waits in its slot (counters/backend_counters). If a
  * sample no longer finds a wait, and it is not among the failed ones, the lock was granted, even
  * if the session has ended since.
  *
@@ -24,7 +24,10 @@
 #include "utils/elog.h"
 #include "workers/lock_episodes.h"
 
-/* A CpmWaitEndFinder. */
+/*
+ * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
+ * change of state, if that was earlier.
+ */
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 {
@@ -52,7 +55,7 @@ describe_session(const CpmSession *session, CpmLockParty *party)
 	strlcpy(party->application_name, session->application_name, NAMEDATALEN);
 }
 
-/* Describe the root blocker. last is the one of the previous call, which is often the same. */
+/* Describe the root blocker in *last, unless the previous call described the same one there. */
 static void
 describe_root(const CpmLockRoot *root, CpmLockParty *last)
 {
@@ -74,7 +77,7 @@ describe_root(const CpmLockRoot *root, CpmLockParty *last)
 		describe_session(&session, last);
 }
 
-/* Log a wait if it exceeds blocked_age. last_root is as in describe_root(). */
+/* Log a wait if it exceeds blocked_age. last_root is for describe_root(). */
 static void
 consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
 {

@@ -36,7 +36,7 @@ static int64 started_us;		/* when the notifier was started */
 static uint64 first_at_start;	/* cpm_notifications_first() when the notifier was started */
 static int64 retry_delay_us;	/* 0 after a success */
 static int64 retry_at_us;		/* time of the next attempt; ignored if retry_delay_us is 0 */
-static char failing_database[NAMEDATALEN];	/* notify_database in the previous round */
+static char previous_database[NAMEDATALEN]; /* notify_database in the previous round */
 
 #define MAX_RATE 1000			/* the maximum of notify_rate */
 
@@ -121,15 +121,15 @@ record_success(void)
 static void
 apply_database_setting(void)
 {
-	if (strncmp(failing_database, cpm_notify_database, NAMEDATALEN - 1) == 0)
+	if (strncmp(previous_database, cpm_notify_database, NAMEDATALEN - 1) == 0)
 		return;
-	strlcpy(failing_database, cpm_notify_database, NAMEDATALEN);
+	strlcpy(previous_database, cpm_notify_database, NAMEDATALEN);
 	record_success();
 }
 
 /*
  * If the notifier has exited, free its handle and record its result: it succeeded if it removed
- * transitions from the queue. Terminate it if it has run for too long.
+ * transitions from the queue. If it has run for too long, terminate it.
  */
 static void
 check_notifier(int64 now_us)

@@ -20,10 +20,10 @@
 extern void cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
 										TimestampTz at, uint64 sequence, int64 now_us);
 
-/* Check on the running notifier, or start one if transitions are queued. Call once in a round. */
+/* Check the running notifier, or start one if transitions are queued. Call once in a round. */
 extern void cpm_notify_launcher_round(int64 now_us);
 
-/* Terminate a running notifier. Call when the sampler ends: no other process would do it. */
+/* Terminate a running notifier. Call when the sampler ends, because no other process does it. */
 extern void cpm_notify_launcher_end(void);
 
 #endif							/* CPM_NOTIFY_LAUNCHER_H */

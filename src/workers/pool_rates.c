@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_rates.c
- *		Computes what each pool contributed to a rate during the last minute.
+ *		Computes the contribution of each pool to a rate during the last minute.
  *
- * A rate shows that sessions connect or fail often, but not in which pools. So the sampler takes
+ * A rate shows that clients connect or fail often, but not in which pools. So the sampler takes
  * a snapshot of the counters of all pools every ten seconds, or at each sample if samples are
  * further apart. When an alert needs the contributions, it subtracts an old snapshot from the
  * present counters.

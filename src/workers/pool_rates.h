@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_rates.h
- *		Computes what each pool contributed to a rate during the last minute.
+ *		Computes the contribution of each pool to a rate during the last minute.
  *
  * Local to the sampler's process.
  */
@@ -21,9 +21,9 @@ extern const char *cpm_pool_rates_unit(CpmMetricId id);
 
 /*
  * Set by_pool[i] to the contribution of the pool at index i of counters/pool_table to the metric
- * during about the last minute. Does not change the entry of "(other)", nor any entry before the
- * first snapshot, so the caller sets them to zero. Call only for metrics for which
- * cpm_pool_rates_unit() is not NULL.
+ * during about the last minute. The caller initializes the array with zeros, because the entry of
+ * "(other)" is not set, and no entry is set before cpm_pool_rates_sample() has kept a snapshot.
+ * Call only for metrics for which cpm_pool_rates_unit() is not NULL.
  */
 extern void cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools);
 

@@ -7,8 +7,8 @@
  * are in libraries of their own. The HTTP worker starts with the postmaster, so that it answers
  * during recovery.
  *
- * After a crash the postmaster terminates all workers. The HTTP worker may run during recovery, but
- * the postmaster does not look for workers to start until recovery ends, unless it receives
+ * After a crash the postmaster terminates all workers. The HTTP worker may run during recovery,
+ * but the postmaster does not look for workers to start until recovery ends, unless it receives
  * PMSIGNAL_BACKGROUND_WORKER_CHANGE. So the startup process sends that signal when it logs the
  * start of redo, unless log_min_messages hides that message.
  */

@@ -7,13 +7,15 @@
  * no other process, except briefly for an LWLock. Rounds are timed by the monotonic clock, so
  * that setting the system clock does not stop them.
  *
- * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups,
- * samples/session_history, samples/alert_state, samples/incidents, counters/minute_counters,
- * counters/stat_windows, counters/pool_load, events/leak_log, events/lock_log, live/client_waits
- * and its own samples/worker_status. An error ends the process. The postmaster restarts it after a
- * second, and it continues with the contents of shared memory.
+ * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
+ * segments in samples/session_history, samples/alert_state, samples/incidents,
+ * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
+ * events/leak_log, events/lock_log, live/client_waits and its entry of samples/worker_status. An
+ * error ends the process. The postmaster restarts it after a second, and it continues with the
+ * contents of shared memory.
  *
- * Attached to no database, so it does not block DROP DATABASE and runs on a standby as well.
+ * The sampler is attached to no database, so it does not block DROP DATABASE. It also runs on a
+ * standby.
  */
 #include "postgres.h"
 
@@ -119,7 +121,7 @@ sampler_exit(int code, Datum argument)
 
 /*
  * Sample until shutdown is requested. A round is due one interval after the previous one was due.
- * Rounds that were missed are counted, but not made up for.
+ * Missed rounds are counted, but not repeated.
  */
 static void
 sample_forever(uint32 wait_event)

@@ -33,8 +33,8 @@
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 /*
- * The metrics of the file that is being loaded, by their position in it, which is the
- * CpmMetricId they had when it was saved: the present id, or -1 if a metric no longer exists.
+ * The present CpmMetricId of each metric of the file that is being loaded; -1 if the metric no
+ * longer exists. The index is the CpmMetricId that the metric had when the file was saved.
  */
 static int	metric_of[MAX_COLUMNS];
 static int	columns;
@@ -210,7 +210,10 @@ get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
 	return !source->failed;
 }
 
-/* Check all parts or, if is_loading, load them; with only_history, load those of the history. */
+/*
+ * Check all parts or, if is_loading, load them; if also only_history, load those of the history
+ * and skip the others. Returns false if the source is invalid.
+ */
 static bool
 get_parts(const CpmSavedFile *file, CpmSource source, bool is_loading, bool only_history)
 {
@@ -244,7 +247,7 @@ load_bytes(const CpmSavedFile *file, const char *bytes, size_t size, CpmLoadedFi
 	loaded->saved_at = header.saved_at;
 	loaded->only_history = !header.on_standby && is_standby();
 	if (!get_metric_names(&source) || !get_parts(file, source, false, loaded->only_history))
-		return "has a content that this version cannot read";
+		return "has contents that this version cannot read";
 	(void) get_parts(file, source, true, loaded->only_history);
 	return NULL;
 }
@@ -265,7 +268,7 @@ may_be_ours(FILE *file)
 	return is_ours;
 }
 
-/* Read and load the file; returns NULL or the problem, as load_bytes() does. */
+/* Read the file into memory and load it; returns NULL or the problem, as load_bytes() does. */
 static const char *
 read_file(const CpmSavedFile *file, FILE *stream, CpmLoadedFile *loaded)
 {

@@ -14,8 +14,8 @@ typedef struct CpmSavedFile
 	const char *name;			/* relative to the data directory */
 	const char *contents;		/* names the data that starts empty if the file is unusable, as
 								 * the subject of a sentence in the plural */
-	const CpmFilePart *const *part; /* in the order of the file, in which the names of the
-									 * metrics precede them */
+	const CpmFilePart *const *part; /* in the order of the file, in which the names of the metrics
+									 * precede them */
 	int			parts;
 } CpmSavedFile;
 
@@ -28,7 +28,7 @@ typedef struct CpmLoadedFile
 
 /*
  * Write the file. If that fails, returns false, sets error and leaves the previous file in place.
- * Raises an error if memory is exhausted. The saver only, or the postmaster at shutdown.
+ * Raises an error if memory runs out. The saver only, or the postmaster at shutdown.
  */
 extern bool cpm_saved_file_write(const CpmSavedFile *file, TimestampTz now, char *error,
 								 size_t size);

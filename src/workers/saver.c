@@ -5,13 +5,13 @@
  *
  * Writing a file can block for long, which must not delay samples, so the saver is a process of
  * its own. It is attached to no database. It saves every save_interval, and at once after a
- * reset. In between, the sampler wakes it to save incidents that have changed, and segments of the
- * session history that are complete, and the HTTP worker to read segments into the cache of the
- * operating system. After a start of the server it also reads the file of the session history, a
- * part at a time.
+ * reset. In between, the sampler wakes it to save changed incidents and complete segments of the
+ * session history. The HTTP worker wakes it to read segments of that history into the cache of the
+ * operating system. After the server started it also reads the whole file of the session history,
+ * for 50 ms at a time between saves.
  *
- * The first of several successive failures is logged; connpool_info() shows the error until a save
- * succeeds.
+ * The first of several successive failures is logged; connpool_info() shows the error until
+ * everything is saved again.
  */
 #include "postgres.h"
 
@@ -33,22 +33,25 @@
 #include "workers/saver.h"
 #include "workers/stats_file.h"
 
+/* Set *failed, and log the failure unless an earlier one was logged. */
 static void
-report_failed_save(const char *error, const char *what)
+report_failed_save(const char *error, const char *what, bool failed_before, bool *failed)
 {
-	ereport(WARNING,
-			(errcode(ERRCODE_IO_ERROR),
-			 errmsg("connpool_monitor: %s", error),
-			 errdetail("%s not saved. The save is retried within %d ms; further failures are not "
-					   "logged.", what, cpm_save_interval_ms),
-			 errhint("A crash of the server loses everything recorded since the last save. "
-					 "See last_save_error in connpool_info().")));
+	if (!failed_before && !*failed)
+		ereport(WARNING,
+				(errcode(ERRCODE_IO_ERROR),
+				 errmsg("connpool_monitor: %s", error),
+				 errdetail("%s not saved. The save is retried within %d ms; further failures are "
+						   "not logged.", what, cpm_save_interval_ms),
+				 errhint("A crash of the server loses everything recorded since the last save. "
+						 "See last_save_error in connpool_info().")));
+	*failed = true;
 }
 
 /*
- * Save incidents that have changed and complete segments of the session history and, if is_all,
- * everything else. Log the first of successive failures, and the first complete save after them.
- * Returns true if more of the file of the session history remains to be read.
+ * Save changed incidents, complete segments of the session history and, if is_all, everything
+ * else. Log the first of successive failures, and the first complete save after them. Then read
+ * the next segments of the file of the session history, and return true if more remain to be read.
  */
 static bool
 save(MemoryContext context, bool is_all)
@@ -56,19 +59,17 @@ save(MemoryContext context, bool is_all)
 	MemoryContext old_context = MemoryContextSwitchTo(context);
 	bool		failed_before = cpm_worker_status(CPM_WORKER_SAVER).problem[0] != '\0';
 	char		error[CPM_WORKER_PROBLEM_SIZE];
-	const char *failed = NULL;
+	bool		failed = false;
 	bool		is_incomplete;
 
 	if (is_all && !cpm_stats_file_save(error, sizeof(error)))
-		failed = "Counters, history and alerts are";
-	/* after the statistics file, because saving that clears the problem in connpool_info() */
-	if (!cpm_incidents_file_save(error, sizeof(error)) && failed == NULL)
-		failed = "Incidents are";
-	if (!cpm_history_file_save(is_all, error, sizeof(error)) && failed == NULL)
-		failed = "The session history is";
-	if (failed != NULL && !failed_before)
-		report_failed_save(error, failed);
-	else if (failed == NULL && is_all && failed_before)
+		report_failed_save(error, "Counters, history and alerts are", failed_before, &failed);
+	/* after the statistics file, because saving that file clears the problem in connpool_info() */
+	if (!cpm_incidents_file_save(error, sizeof(error)))
+		report_failed_save(error, "Incidents are", failed_before, &failed);
+	if (!cpm_history_file_save(is_all, error, sizeof(error)))
+		report_failed_save(error, "The session history is", failed_before, &failed);
+	if (!failed && is_all && failed_before)
 		ereport(LOG,
 				(errmsg("connpool_monitor: counters, history and alerts are saved again")));
 	is_incomplete = cpm_history_file_check();

@@ -4,10 +4,10 @@
  *		Records the busy sessions of each sample in the session history.
  *
  * The rows of a sample are collected and appended to the newest segment when the sample or the
- * segment is complete. Names, addresses, query ids and wait events are appended to the segment
- * when they first occur in it. A hash table, which is emptied with each new segment, finds them
- * again. Most lookups are avoided, because a session usually repeats the entries of its previous
- * sample.
+ * segment is complete. Names, addresses, query ids and wait events become dictionary entries,
+ * which are appended to the segment when they first occur in it. A hash table, which is emptied
+ * when a segment begins, maps them to their numbers. To avoid most lookups, the recorder also
+ * keeps the numbers of each session's previous sample, because most of them do not change.
  *
  * All memory is local to the sampler. A restarted sampler continues the newest segment with an
  * empty hash table, so it repeats dictionary entries, which readers allow.
@@ -47,7 +47,7 @@ typedef struct EntryNumber
 	uint16		number;
 } EntryNumber;
 
-/* The references of a session at its previous sample in the newest segment, by its PGPROC */
+/* The references of the previous row of a session, which are numbers of dictionary entries */
 typedef struct Recent
 {
 	uint64		sequence;		/* of the segment; 0: none */
@@ -64,14 +64,15 @@ typedef struct Recent
 
 static MemoryContext context;	/* of the hash table; NULL before the first sample */
 static HTAB *numbers;			/* of EntryNumber */
-static Recent *recents;			/* by number of the PGPROC */
+static Recent *recents;			/* by number of the session's PGPROC */
 static CpmSegmentWriter writer;
 static uint64 sequence;			/* of the newest segment */
 
 /* The present sample */
 static CpmHistorySample sample;
-static CpmHistoryRow *rows;		/* of the part that belongs to the newest segment */
+static CpmHistoryRow *rows;		/* those that are not in the segment yet */
 
+/* Create the hash table empty, and free the previous one. */
 static void
 forget_numbers(void)
 {
@@ -91,7 +92,10 @@ begin_segment(void)
 	forget_numbers();
 }
 
-/* Continue the newest segment, which an earlier process began. */
+/*
+ * Continue the newest segment, which the postmaster or an earlier sampler began. If it is
+ * malformed, begin the next one.
+ */
 static void
 start_recording(void)
 {
@@ -133,7 +137,7 @@ cpm_recorder_begin(int64 interval_ms)
 		return;
 	if (context == NULL)
 		start_recording();
-	/* after a reset the history begins with a new segment */
+	/* a reset hides whole segments, so the first sample after it begins a segment */
 	if (sequence < cpm_session_history_visible_from() ||
 		!cpm_segment_has_room(&writer, CPM_SEGMENT_SAMPLE_SIZE(0)))
 		finish_segment();
@@ -257,7 +261,7 @@ number_of_wait_event(uint32 wait_event_info)
 	return entry->number;
 }
 
-/* Return the references of the session, made valid for the newest segment. */
+/* Return the session's references to the newest segment, after adding the entries it lacks. */
 static const Recent *
 references_of(const CpmSession *session, int pool)
 {

@@ -9,12 +9,18 @@
 #include "base/session.h"
 
 /*
- * Begin a sample; add a session of the scan with the index of its pool, or -1; end the sample,
- * which makes it visible to readers. Sessions that are not busy are ignored. "at" is the time of
- * the sample. These functions do nothing if the history is off. The sampler only.
+ * Begin a sample that represents interval_ms. The sampler only, like the next two functions; all
+ * three do nothing if the history is off.
  */
 extern void cpm_recorder_begin(int64 interval_ms);
+
+/*
+ * Add a session to the sample, unless it is not busy. pool is the index of its pool, or -1; "at"
+ * is the time of the sample.
+ */
 extern void cpm_recorder_add(const CpmSession *session, int pool, TimestampTz at);
+
+/* End the sample, which makes it visible to readers. */
 extern void cpm_recorder_end(TimestampTz at);
 
 #endif							/* CPM_SESSION_RECORDER_H */

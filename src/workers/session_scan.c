@@ -9,8 +9,8 @@
  * workers/session_recorder), which sessions wait for their clients (live/client_waits) and which
  * look like leaks (events/leak_log).
  *
- * If a leak suspect in a transaction resumes its work, log that, because an alert may have
- * reported it as a leak.
+ * It also logs when a leak suspect in a transaction resumes its work, because an alert may have
+ * reported the session as a leak.
  */
 #include "postgres.h"
 
@@ -36,7 +36,7 @@
 #include "workers/session_scan.h"
 
 #define MAX_LINES_PER_SECOND 5
-#define ROOT_AGE_US (100 * 1000)	/* of a lock wait, before its root blocker is looked up */
+#define ROOT_AGE_US (100 * 1000)	/* minimum age of a lock wait whose root blocker is found */
 
 typedef struct SessionScan
 {
@@ -90,9 +90,10 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * previous_newest includes all of these, whereas the present round has not visited all yet. If
-	 * it belongs to a previous occupant of the slot, it makes no session a suspect, because the
-	 * occupant's sessions connected before any session of this pool entered it and became idle.
+	 * previous_newest covers these, except for those of the present round, which has not visited
+	 * all sessions yet. If the pool has taken the slot since the previous round, the value is
+	 * that of another pool. It makes no session a suspect then, because it is the time of a
+	 * connection before any session of this pool became idle.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

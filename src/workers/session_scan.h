@@ -10,9 +10,9 @@
 
 /*
  * Take a sample. In the same pass over the sessions, record the number and the activity of the
- * busy sessions of each pool, the sessions that wait for their clients, and leak suspects. A
- * sample represents interval_ms of busy time; now_us is the monotonic clock. The sampler only, in
- * a memory context that is reset after the round.
+ * busy sessions of each pool, the sessions that wait for their clients, and leak suspects. Counts
+ * each busy session as busy for interval_ms. now_us is the monotonic clock. The sampler only, in a
+ * memory context that is reset after the round.
  */
 extern void cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us);
 

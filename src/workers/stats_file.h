@@ -14,11 +14,13 @@
 extern void cpm_stats_file_install(void);
 
 /*
- * Save the file of counters, history and alerts, or that of incidents unless it is up to date. If
- * that fails, returns false, sets error and leaves the previous file in place. Raises an error if
- * memory is exhausted. The saver only, or the postmaster at shutdown.
+ * Save counters, history and alerts to the statistics file. If that fails, returns false, sets
+ * error and leaves the previous file in place. Raises an error if memory runs out. The saver only,
+ * or the postmaster at shutdown.
  */
 extern bool cpm_stats_file_save(char *error, size_t size);
+
+/* Do the same for the file of incidents, unless nothing in it has changed. */
 extern bool cpm_incidents_file_save(char *error, size_t size);
 
 #endif							/* CPM_STATS_FILE_H */

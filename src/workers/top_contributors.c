@@ -3,10 +3,10 @@
  * top_contributors.c
  *		Names the sessions or pools that contribute most to a metric.
  *
- * A metric that counts connections names the largest pools; one that depends on an age, the
- * oldest session or prepared transaction; blocked_sessions, the root blocker of most waits;
- * pool_waiting_clients, the longest queues of PgBouncer; slow statements and rates, the pools
- * that caused them. The text contains no SQL.
+ * The metric determines which contributors are named: for a number of connections the largest
+ * pools, for an age the oldest session or prepared transaction, for blocked_sessions the root
+ * blocker of most waits, for pool_waiting_clients the longest queues of PgBouncer, for slow
+ * statements and rates the pools that caused them. The text contains no SQL.
  *
  * A worker has no catalogs, so the names of roles and databases are those that each session stored
  * when it opened.
@@ -198,7 +198,10 @@ session_name(const CpmSession *session)
 	return cpm_pool_label(&name);
 }
 
-/* Get the oldest prepared transaction; false if there is none or the metric excludes them. */
+/*
+ * Set *oldest to the oldest prepared transaction. Returns false if there is none, or if the metric
+ * does not count prepared transactions.
+ */
 static bool
 oldest_prepared(const ContributorSearch *search, CpmPrepared *oldest)
 {
@@ -251,21 +254,21 @@ find_top_blocker(int *pid, bool *is_limited)
 {
 	CpmLockWait *waits;
 	int			count = cpm_lock_waits(MAX_WAITS, &waits);
-	int		   *heads = palloc((count + 1) * sizeof(int));
+	int		   *roots = palloc((count + 1) * sizeof(int));
 	int			most_waiters = 0;
 
 	*is_limited = count >= MAX_WAITS;
-	cpm_root_blockers(waits, count, heads);
+	cpm_root_blockers(waits, count, roots);
 	for (int i = 0; i < count; i++)
 	{
 		int			waiters = 0;
 
-		for (int j = 0; j < count && heads[i] != CPM_NO_ROOT_BLOCKER; j++)
-			waiters += (heads[j] == heads[i]);
+		for (int j = 0; j < count && roots[i] != CPM_NO_ROOT_BLOCKER; j++)
+			waiters += (roots[j] == roots[i]);
 		if (waiters > most_waiters)
 		{
 			most_waiters = waiters;
-			*pid = heads[i];
+			*pid = roots[i];
 		}
 	}
 	return most_waiters;
@@ -292,7 +295,7 @@ describe_root_blocker(char *buffer, size_t size)
 			 session_name(&blocker), at_least, waiters);
 }
 
-/* Append the pools that violate their policy, as in "Against their policy: web (...) over_max". */
+/* Append pools that violate their policy, as in "Against their policy: web (...) over_max". */
 static void
 append_violations(char *buffer, size_t size, TimestampTz now)
 {
