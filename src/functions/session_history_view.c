@@ -55,7 +55,7 @@ require_history(const char *function)
 						 "and restart the server.")));
 }
 
-/* Wait for the file if the server has just started, and begin. */
+/* Initialize the state. If the server has just started, waits for the file, or warns. */
 static void
 begin_reading(HistoryReading *reading, FunctionCallInfo fcinfo)
 {
@@ -96,7 +96,6 @@ resolved_names(const CpmSegmentReader *segment, uint16 number)
 	return names;
 }
 
-
 static void
 add_age(CpmRow *row, uint32 age)
 {
@@ -105,7 +104,6 @@ add_age(CpmRow *row, uint32 age)
 	else
 		cpm_row_interval(row, cpm_unpack_age(age));
 }
-
 
 /* Return the queryid of a row; 0 if it has none. */
 static uint64
