@@ -1649,7 +1649,7 @@ CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- if no row of the history begins within the time, use the minute that contains its start
+    -- if no row of the history begins after since, use the row of the minute that contains since
     SELECT coalesce(
         (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
                       1)
@@ -1790,7 +1790,7 @@ BEGIN ATOMIC
         'The snapshots of this incident are not kept any more.')
     FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
                  p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
-                 -- without names the sessions belong to no pool, or to several
+                 -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
                        AND _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(b.busy, 0) END AS busy_before

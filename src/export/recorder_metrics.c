@@ -85,7 +85,7 @@ static void
 write_pool_busy_seconds(CpmExposition *out, const CpmMonotonicCounters *monotonic)
 {
 	cpm_family_begin(out, "pool_busy_session_seconds", CPM_COUNTER,
-					 "Busy time of sessions by pool and by what they did, of up to 20 pools, each "
+					 "Busy time of sessions by pool and wait class, of up to 20 pools, each "
 					 "counted since its series began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 		if (monotonic->is_named[i])

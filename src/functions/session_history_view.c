@@ -30,7 +30,7 @@
 PG_FUNCTION_INFO_V1(connpool_session_history_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_1_0);
 
-/* The state of reading the history, for both functions; connpool_load() has its own segment */
+/* The state of reading the history, for both functions */
 typedef struct HistoryReading
 {
 	TimestampTz since;
@@ -38,9 +38,11 @@ typedef struct HistoryReading
 	bool		sees_all;		/* the caller may see the sessions of all roles */
 	ReturnSetInfo *result;
 	CpmRow		row;
-	CpmSegmentReader *segment;	/* reads the current segment */
-	MemoryContext context;		/* reset after each segment */
 	HTAB	   *texts;			/* of functions/query_texts */
+
+	/* used by connpool_session_history() only */
+	CpmSegmentReader *segment;	/* reads the current segment */
+	MemoryContext context;		/* reset after each sample */
 } HistoryReading;
 
 static void
