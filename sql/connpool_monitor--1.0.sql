@@ -985,7 +985,7 @@ WITH info AS (
     SELECT connpool_health() AS document
 ), metric AS (
     SELECT m.metric_name, m.current_value, m.status,
-           -- the checks lack silent metrics; a threshold that is off is null
+           -- connpool_health() omits silent metrics; a threshold that is off is null
            coalesce(c.metric ->> 'warning', c.metric ->> 'critical') IS NOT NULL AS raises_alerts
     FROM health, get_connection_stats() m,
          LATERAL (SELECT health.document -> 'checks' -> m.metric_name AS metric) c
@@ -1038,9 +1038,9 @@ pooling AS (
                WHEN w.label IS NOT NULL THEN ARRAY[
                    CASE WHEN c.opens_too_fast OR w.sessions_opened::numeric >= i.seconds
                        THEN 'WARNING' ELSE 'ADVICE' END,
-                   'Let that application keep its connections: a pool in its driver, or PgBouncer '
-                   'in front of it. connpool_pool_advice says how many it needs, and in which '
-                   'mode.']
+                   'Let that application reuse its connections: use a pool in its driver, or '
+                   'PgBouncer in front of the server. connpool_pool_advice shows how many '
+                   'connections it needs, and in which mode.']
                WHEN c.direct >= 10 AND c.direct > c.pooled THEN ARRAY['ADVICE',
                    'Most connections bypass the pooler: see connpool_sessions where pooled_by is '
                    'NULL.']
@@ -1065,16 +1065,16 @@ pooling AS (
 retries AS (
     SELECT CASE WHEN count(*) > 0 THEN
                pg_catalog.format(
-                   '%s errors that trying again could help: %s', sum(e.errors),
+                   '%s errors that a retry could resolve: %s', sum(e.errors),
                    left(string_agg(pg_catalog.format('%s %s %s times', e.sqlstate,
                                                      e.condition_name, e.errors), ', '), 400))
-               ELSE pg_catalog.format('no error that trying again could help in %s s',
+               ELSE pg_catalog.format('no error that a retry could resolve in %s s',
                                       (SELECT round(i.seconds) FROM info i))
            END AS evidence,
            CASE WHEN count(*) > 0 THEN ARRAY['UNKNOWN',
-               'The server cannot see whether clients try again. They should, a few times and '
-               'after growing pauses: whole transactions after 40001 and 40P01, connections after '
-               '53300 and 57P03. Never after a refused password.']
+               'The server cannot see whether clients retry. They should, a few times and with '
+               'growing pauses: the whole transaction after 40001 and 40P01, the connection after '
+               '53300 and 57P03. They should never retry a refused password.']
                ELSE ARRAY['OK', NULL]
            END AS verdict
     FROM error e
@@ -1180,7 +1180,7 @@ role_database AS (
     FROM (SELECT count(*) AS pairs FROM role_database) n, lacking l, leaks
 ),
 
--- The views of candidates fail if pg_stat_statements cannot be read; read them only if it can be.
+-- The views of candidates fail if pg_stat_statements cannot be read, so check that first.
 statements AS (
     SELECT EXISTS (SELECT FROM pg_settings s WHERE s.name = 'pg_stat_statements.max')
            AND EXISTS (
@@ -1192,7 +1192,7 @@ statements AS (
                WHERE e.extname = 'pg_stat_statements' AND p.proname = 'pg_stat_statements'
                  AND has_function_privilege(p.oid, 'EXECUTE')) AS can_be_read
 ), candidates (practice, statements, total_time, pattern, advice) AS (
-    SELECT 'caching', count(*), sum(c.total_time), 'repeated reads of what hardly changes',
+    SELECT 'caching', count(*), sum(c.total_time), 'repeated reads of data that hardly changes',
            'See connpool_cache_candidates: the application could cache their results for a while.'
     FROM connpool_cache_candidates c
     WHERE (SELECT s.can_be_read FROM statements s)
@@ -1232,9 +1232,9 @@ clean_up AS (
                    'connpool_leaks lists them, and how many sessions wait for each. End a session '
                    'with pg_terminate_backend(), a prepared transaction with ROLLBACK PREPARED.']
                WHEN l.detected > 0 THEN ARRAY['ADVICE',
-                   'connpool_leak_log says which applications forgot a connection, and for how '
-                   'long. Release it in a finally block, or where the language has them, by a '
-                   'scope.']
+                   'connpool_leak_log lists the applications that forgot a connection, and for '
+                   'how long. Release connections in a finally block, or at the end of a scope '
+                   'if the language supports that.']
                WHEN p.abandoned >= 10 AND 10 * p.abandoned > p.ended THEN ARRAY['ADVICE',
                    'Clients disappear without closing their connections: see sessions_abandoned '
                    'in connpool_pools. Close pools when the application stops.']
@@ -1330,14 +1330,14 @@ RETURN CASE entry
         'or let a pooler limit them together.'
 END;
 COMMENT ON FUNCTION _connpool_runbook(text) IS
-    'what to look at after a finding that no alert announces, in short; the runbook in '
-    'doc/incident.md has an entry of that name';
+    'short advice on a finding that no alert reports; the runbook in doc/incident.md has an entry '
+    'of the same name';
 
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<`\[\\*])', '\\\1', 'g');
 COMMENT ON FUNCTION _connpool_escape(text) IS
-    'the text in one line, with the characters escaped that have a meaning in Markdown';
+    'the text in one line, with the special characters of Markdown escaped';
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
@@ -1352,7 +1352,7 @@ RETURN _connpool_escape(pg_catalog.format('%s (%s in %s)',
     coalesce(quote_ident(nullif(application_name, '')), 'an unnamed application'),
     quote_ident(role), quote_ident(database)));
 COMMENT ON FUNCTION _connpool_pool(text, text, text) IS
-    'a pool as the messages of the extension name it';
+    'the name of a pool, formatted as in the messages of the extension';
 
 CREATE FUNCTION _connpool_root(
     pid integer, application_name text, role text, database text, state text)
@@ -1361,7 +1361,7 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
     WHEN pid = 0 THEN _connpool_escape(pg_catalog.format('A prepared transaction of %s in %s',
                                                          quote_ident(role), quote_ident(database)))
-    WHEN pid IS NULL THEN 'A session that is not known'
+    WHEN pid IS NULL THEN 'An unknown session'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
     ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database),
                            ', ' || state)
@@ -1408,8 +1408,8 @@ CREATE FUNCTION _connpool_load(
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- connpool_load() fails if the history is off. Its arguments come from a row that exists only
-    -- if it is on; OFFSET keeps the planner from calling it without that row.
+    -- connpool_load() fails if the history is off. So its arguments come from a row that exists
+    -- only if the history is on; OFFSET keeps the planner from calling the function without it.
     SELECT l.*
     FROM (SELECT _connpool_load.since AS from_time, _connpool_load.until AS to_time
           WHERE current_setting('connpool_monitor.session_history_size') <> '0' OFFSET 0) s,
@@ -1426,8 +1426,8 @@ BEGIN ATOMIC
        AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
 END;
 COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
-    'true if the server was sampled in that time and the session history reaches back to it; '
-    'otherwise a load of zero means "unknown"';
+    'true if the server was sampled between the two times and the session history covers a part '
+    'of that time; if false, a load of zero means "unknown"';
 
 CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1441,8 +1441,8 @@ BEGIN ATOMIC
     LIMIT 1;
 END;
 COMMENT ON FUNCTION _connpool_worst_snapshot(bigint) IS
-    'the snapshot of the incident in which most sessions were blocked or, if none was, most were '
-    'busy';
+    'the snapshot of the incident with the most blocked sessions or, if none was blocked, with '
+    'the most busy ones';
 
 CREATE FUNCTION _connpool_snapshot_pools(
     incident bigint,
@@ -1505,7 +1505,7 @@ BEGIN ATOMIC
     ) r;
 END;
 COMMENT ON FUNCTION _connpool_finding_locks(timestamptz, timestamptz) IS
-    'a line for each of the three sessions that blocked most others';
+    'a line for each of the three sessions that blocked the most others';
 
 CREATE FUNCTION _connpool_finding_refusals(since timestamptz, until timestamptz, incident bigint)
 RETURNS SETOF text
@@ -1514,7 +1514,7 @@ BEGIN ATOMIC
     SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s',
                   sum(r.attempts),
                   (SELECT pg_catalog.format(
-                              ' When most connections were open (%s), %s of them were of %s: '
+                              ' When most connections were open (%s), %s of them belonged to %s: '
                               '%s idle, %s idle in transaction.',
                               p.all_connections, p.connections,
                               _connpool_pool(p.application_name, p.role, p.database),
@@ -1538,7 +1538,7 @@ CREATE FUNCTION _connpool_finding_deadlocks(since timestamptz, until timestamptz
 RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s deadlock%s.** The cancelled statements were of %s.',
+    SELECT pg_catalog.format('- **%s deadlock%s.** The cancelled statements belonged to %s.',
                   sum(d.victims),
                   CASE WHEN sum(d.victims) = 1 THEN '' ELSE 's' END,
                   string_agg(pg_catalog.format('%s (%s)', d.pool, d.victims), ', '
@@ -1579,7 +1579,7 @@ BEGIN ATOMIC
     )
     SELECT pg_catalog.format(
                   '- On average %s sessions were busy; in the ten minutes before, %s. %s of them '
-                  '%s%s. Most of these were of %s (%s%s).%s',
+                  '%s%s. Most of these belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
@@ -1587,7 +1587,7 @@ BEGIN ATOMIC
                        ELSE 'an unknown number' END,
                   round(c.sessions::numeric, 1),
                   coalesce('were in class ' || c.wait_class,
-                           'did what your role may not see'),
+                           'did something that your role may not see'),
                   CASE WHEN c.wait_class = 'cpu' AND c.sessions > _connpool_processors()
                        THEN pg_catalog.format(': **more than the %s processors**',
                                               _connpool_processors()) END,
@@ -1598,7 +1598,7 @@ BEGIN ATOMIC
     FROM class c, pool p;
 END;
 COMMENT ON FUNCTION _connpool_finding_load(timestamptz, timestamptz) IS
-    'a line on the busy sessions, their most frequent wait class and the pool that has most of it';
+    'a line on the busy sessions, their most frequent wait class and the pool with most of these';
 
 CREATE FUNCTION _connpool_raised_load(
     since timestamptz, until timestamptz, OUT wait_class text, OUT sessions double precision)
@@ -1615,8 +1615,8 @@ BEGIN ATOMIC
       AND during.sessions >= 2 AND during.sessions >= 2 * coalesce(before.sessions, 0);
 END;
 COMMENT ON FUNCTION _connpool_raised_load(timestamptz, timestamptz) IS
-    'the wait classes with a load of at least two sessions that is at least twice the load of the '
-    'ten minutes before, as far as that is known';
+    'the wait classes with a load of at least two sessions, and at least twice their load in the '
+    'ten minutes before; an unknown load counts as 0';
 
 CREATE FUNCTION _connpool_finding_opened(since timestamptz, until timestamptz)
 RETURNS SETOF text
@@ -1642,14 +1642,14 @@ BEGIN ATOMIC
     ORDER BY n.rank, n.opened DESC, n.at LIMIT 3;
 END;
 COMMENT ON FUNCTION _connpool_finding_opened(timestamptz, timestamptz) IS
-    'a line for each of three pools that had at least five new connections, and at least a third '
-    'of all its connections, in a snapshot of that time; the pools that opened them fastest first';
+    'a line for each of up to three pools in which, in a snapshot of that time, at least five '
+    'connections, and at least a third of all, were new; the pools that opened them fastest first';
 
 CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- if no row of the history begins within the time, use the minute that contains its start
+    -- if no row of the history begins after since, use the row of the minute that contains since
     SELECT coalesce(
         (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
                       1)
@@ -1732,8 +1732,7 @@ BEGIN ATOMIC
     ORDER BY tree.rank, tree.level, tree.first, tree.line;
 END;
 COMMENT ON FUNCTION _connpool_blocking_tree(timestamptz, timestamptz) IS
-    'the heads of lock queues, and below each the sessions that waited behind it, by pool and '
-    'lock';
+    'the root blockers, and below each the sessions that waited behind it, by pool and lock';
 
 CREATE FUNCTION _connpool_section(heading text, note text, contents text, nothing text)
 RETURNS text
@@ -1741,8 +1740,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN pg_catalog.concat_ws(E'\n\n', E'\n## ' || heading, note, coalesce(contents, nothing))
        || E'\n';
 COMMENT ON FUNCTION _connpool_section(text, text, text, text) IS
-    'a section of a report: its heading, a note unless that is NULL, and its contents or, if '
-    'these are NULL, "nothing"';
+    'a section of a report: its heading, its note, which may be NULL, and its contents; if these '
+    'are NULL, the text in the argument "nothing"';
 
 CREATE FUNCTION _connpool_findings(since timestamptz, until timestamptz, incident bigint)
 RETURNS text
@@ -1757,7 +1756,7 @@ BEGIN ATOMIC
           UNION ALL SELECT * FROM _connpool_finding_connections(since, until)) f (line);
 END;
 COMMENT ON FUNCTION _connpool_findings(timestamptz, timestamptz, bigint) IS
-    'the section of a report that sums up what the others show';
+    'the section of a report that summarizes the other sections';
 
 CREATE FUNCTION _connpool_timeline(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1781,17 +1780,17 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Connections at the worst moment',
         (SELECT pg_catalog.format(
-                       'At %s. "Opened 10min" of the connections had opened within the ten '
-                       'minutes before, so at least the others existed then. "Busy before" is the '
-                       'average number of busy sessions in the ten minutes before the incident. '
-                       'An empty cell is unknown.',
+                       'At %s. "Opened 10min" counts the connections that had opened within the '
+                       'ten minutes before; the others are older. "Busy before" is the average '
+                       'number of busy sessions in the ten minutes before the incident. '
+                       'An empty cell means unknown.',
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
         _connpool_table(pg_catalog.json_agg(t)),
         'The snapshots of this incident are not kept any more.')
     FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
                  p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
-                 -- without names the sessions belong to no pool, or to several
+                 -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
                        AND _connpool_is_recorded(since - interval '10 minutes', since)
                       THEN coalesce(b.busy, 0) END AS busy_before
@@ -1827,7 +1826,7 @@ CREATE FUNCTION _connpool_load_by_class(since timestamptz, until timestamptz) RE
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Load',
-        'The average number of busy sessions, by what they did. An empty cell is unknown.',
+        'The average number of busy sessions, by wait class. An empty cell means unknown.',
         _connpool_table(pg_catalog.json_agg(t)),
         CASE WHEN _connpool_is_recorded(since, until) THEN 'No session was busy at a sample.'
              ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
@@ -1884,8 +1883,8 @@ CREATE FUNCTION _connpool_failures(since timestamptz, until timestamptz) RETURNS
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Errors',
-        'The SQLSTATEs whose last error was in this time. Those that came again later are '
-        'missing, and the number counts from the reset.',
+        'The SQLSTATEs whose last error was in this time; those with a later error are missing. '
+        '"Since reset" counts all errors since the counters were reset.',
         _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
     FROM (SELECT e.sqlstate, e.condition_name AS condition, e.errors AS since_reset,
                  to_char(e.last_seen, 'HH24:MI:SS') AS last
@@ -1950,8 +1949,8 @@ BEGIN ATOMIC
           WHERE EXISTS (SELECT FROM _connpool_finding_opened(since, until))) h;
 END;
 COMMENT ON FUNCTION _connpool_hints(timestamptz, timestamptz) IS
-    'the section of a report with the hint of each metric that left OK, as its warning in the log '
-    'has it, and of each load that rose, of deadlocks and of new connections';
+    'the section of a report with advice: the HINT of each metric that left OK, and the runbook '
+    'entries for each load that rose, for deadlocks and for new connections';
 
 CREATE FUNCTION _connpool_sections(since timestamptz, until timestamptz, incident bigint)
 RETURNS text
@@ -1970,7 +1969,7 @@ BEGIN ATOMIC
         _connpool_slowest(since, until),
         _connpool_hints(since, until),
         CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
-             THEN E'\nWhat your role may not see of the sessions of other roles is left out.\n'
+             THEN E'\nThis report omits details of sessions that your role may not see.\n'
              END);
 END;
 COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
@@ -1990,15 +1989,15 @@ BEGIN ATOMIC
                       ELSE coalesce(to_char(s.until, 'YYYY-MM-DD HH24:MI:SS'), s.until::text) END,
                   current_setting('TimeZone'))
            || _connpool_sections(s.since, s.until, NULL)
-    -- Nothing is recorded before 1970. Without this limit, the ten minutes before the first
-    -- timestamp, with which sections compare, would be no valid time.
+    -- Nothing is recorded before 1970. Without this limit, the start of the ten minutes with which
+    -- sections compare could precede the first valid timestamp.
     FROM (SELECT CASE WHEN connpool_report.since >= '1970-01-01 00:00:00+00'
                       THEN connpool_report.since ELSE '-infinity' END AS since,
                  CASE WHEN connpool_report.until < '1970-01-01 00:00:00+00' THEN '-infinity'
                       ELSE coalesce(connpool_report.until, 'infinity') END AS until) s;
 END;
 COMMENT ON FUNCTION connpool_report(timestamptz, timestamptz) IS
-    'what happened from since to until, as Markdown; what the caller may not see is left out';
+    'what happened from since to until, as Markdown; omits data that the caller may not see';
 
 CREATE FUNCTION connpool_incident_report(id bigint DEFAULT NULL) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -2007,7 +2006,8 @@ BEGIN ATOMIC
         (SELECT pg_catalog.format(E'# Incident %s: %s\n\n%s to %s (%s), time zone %s.\n\n',
                        i.id, i.status,
                        to_char(i.started_at, 'YYYY-MM-DD HH24:MI:SS'),
-                       coalesce(to_char(i.ended_at, 'YYYY-MM-DD HH24:MI:SS'), 'now, still on'),
+                       coalesce(to_char(i.ended_at, 'YYYY-MM-DD HH24:MI:SS'),
+                                'now, still in progress'),
                        date_trunc('second', coalesce(i.ended_at, now()) - i.started_at),
                        current_setting('TimeZone'))
                 || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
@@ -2018,7 +2018,7 @@ BEGIN ATOMIC
                           i.peak_connections, i.peak_blocked)
                 || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
-                -- what the first sample of the incident found happened since the sample before
+                -- the first sample of the incident found what had happened since the previous one
                 || _connpool_sections(
                        i.started_at - current_setting('connpool_monitor.sample_interval')::interval,
                        coalesce(i.ended_at, now()), i.id)
@@ -2031,8 +2031,8 @@ BEGIN ATOMIC
                          connpool_incident_report.id) END);
 END;
 COMMENT ON FUNCTION connpool_incident_report(bigint) IS
-    'what happened in an incident, by default the last one, as Markdown; what the caller may not '
-    'see is left out';
+    'what happened in an incident, by default the last one, as Markdown; omits data that the '
+    'caller may not see';
 
 -- Everybody may read counts, through get_connection_stats() and connpool_health(). Names and
 -- statements are for pg_monitor. connpool_reset() is for superusers and the roles to which they

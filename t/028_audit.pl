@@ -93,7 +93,7 @@ $node->psql('postgres', q{DO $$ BEGIN RAISE EXCEPTION 'x' USING errcode = '40001
   foreach 1 .. 3;
 like(
 	audit('retries', 'status, evidence'),
-	qr/^UNKNOWN\|3 errors that trying again could help: 40001 serialization_failure 3 times$/,
+	qr/^UNKNOWN\|3 errors that a retry could resolve: 40001 serialization_failure 3 times$/,
 	'retries lists errors that a retry could solve');
 
 # timeouts: not set, then set by role, for the database, and for the server

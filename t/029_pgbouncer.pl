@@ -196,7 +196,7 @@ poll_ok($node, <<~'SQL', 'the audit counts pooled and direct connections');
 my ($pid) = slurp_file("$pooler{transaction}{directory}/pid") =~ /(\d+)/;
 kill 'STOP', $pid;
 poll_ok($node, <<~'SQL', 'a pooler that does not answer is down');
-	SELECT NOT up AND last_error ~ '^no (whole answer|connection) within its time$'
+	SELECT NOT up AND last_error ~ '^no (complete answer|connection) within the time limit$'
 	       AND retry_at > now()
 	FROM connpool_pgbouncer
 	WHERE pooler = 'transaction'

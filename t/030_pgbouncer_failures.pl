@@ -146,13 +146,13 @@ like(
 	qr/^f invalid .*"nonsense"/,
 	'last_error of an invalid value is the error of libpq');
 is( $said{hang},
-	'f no connection within its time',
+	'f no connection within the time limit',
 	'a console that never completes the login has failed in time');
 is( $said{trickle},
-	'f no connection within its time',
+	'f no connection within the time limit',
 	'a console that sends a byte a second has failed in time');
 is( $said{mute},
-	'f no whole answer within its time',
+	'f no complete answer within the time limit',
 	'a console that never answers a query has failed in time');
 like($said{garbage}, qr/^f ./, 'a console that sends random bytes has failed');
 like(
@@ -160,7 +160,7 @@ like(
 	qr/^f ERROR:  not here/,
 	'last_error of a console that refuses the query is its error');
 is( $said{other},
-	'f it answered nothing that it was asked for: is it PgBouncer?',
+	'f its answer lacks the expected columns: is it PgBouncer?',
 	'a console that answers with another column has failed');
 is( $said{copy},
 	'f it answers with COPY: is it PgBouncer?',
@@ -202,16 +202,16 @@ poll_ok(
 	'consoles that send messages without end have failed');
 errors_are(
 	flood =>
-	  [ 'it answers more than can be read', 'last_error reports that the answer is too long' ],
+	  [ 'it sends more than the limit of 32 MB', 'last_error reports an answer that is too long' ],
 	notifications =>
 	  [ 'it sends notifications: is it PgBouncer?', 'last_error reports notifications' ],
 	parameters => [
 		'it sends more than it was asked for: is it PgBouncer?',
 		'last_error reports too many parameters'
 	],
-	notices => [ 'it answers more than can be read', 'last_error reports too many notices' ],
+	notices => [ 'it sends more than the limit of 32 MB', 'last_error reports too many notices' ],
 	welcome => [
-		'it sends too much before it lets in: is it PgBouncer?',
+		'it sends too much before it accepts the connection: is it PgBouncer?',
 		'last_error reports too many messages before the login'
 	]);
 my $first = memory_of(worker_pid($node));
@@ -357,7 +357,7 @@ poll_ok(
 	'SELECT last_error IS NOT NULL FROM connpool_pgbouncer',
 	'a console that asks for two thousand million iterations has failed');
 is( errors(),
-	'scram|f|no connection within its time',
+	'scram|f|no connection within the time limit',
 	'a console that keeps libpq computing fails at the limit of time');
 my $worker = worker_pid($node);
 my (@child, %proc);

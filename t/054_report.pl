@@ -215,7 +215,7 @@ $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($incident, 'Findings'),
 	pattern(
-		'When most connections were open \(\d+\), \d+ of them were of leaky',
+		'When most connections were open \(\d+\), \d+ of them belonged to leaky',
 		'\(shop in postgres\): \d+ idle, 0 idle in transaction\.'),
 	'the largest pool is named');
 $_->abandon foreach @leaked;
@@ -240,13 +240,13 @@ like(
 	section($report, 'Findings'),
 	pattern(
 		"in class cpu: \\*\\*more than the $processors processors\\*\\*\\.",
-		'Most of these were of nightly \(analyst in postgres\)'),
+		'Most of these belonged to nightly \(analyst in postgres\)'),
 	'saturated processors and the pool that saturates them are named');
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'partial' ]);
 like(
 	section($report, 'Findings'),
 	pattern(
-		'(?m)did what your role may not see\. Most of these were of nightly',
+		'(?m)did something that your role may not see\. Most of these belonged to nightly',
 		'\(analyst in postgres\) \([\d.]+\)\.$'),
 	'a role that may not see what the sessions did sees their number and their pool');
 like(
@@ -273,7 +273,7 @@ $report = report($since);
 like(
 	section($report, 'Findings'),
 	pattern(
-		'(?m)^- \*\*3 deadlocks\.\*\* The cancelled statements were of checkout',
+		'(?m)^- \*\*3 deadlocks\.\*\* The cancelled statements belonged to checkout',
 		'\(shop in postgres\) \(3\)\.$'),
 	'deadlocks and their pool are a finding');
 like(
@@ -291,7 +291,7 @@ like(
 
 # --- privileges
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'reader' ]);
-unlike($report, qr/is left out/, 'a member of pg_monitor sees everything');
+unlike($report, qr/omits details of/, 'a member of pg_monitor sees everything');
 my ($status, undef, $error) =
   $node->psql('postgres', 'SELECT connpool_report(now())', extra_params => [ '-U', 'outsider' ]);
 like(
@@ -474,7 +474,7 @@ $report = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($report, 'Findings'),
 	pattern(
-		'in class io\. Most of these were of history \(shop in postgres\)',
+		'in class io\. Most of these belonged to history \(shop in postgres\)',
 		'\([\d.]+, most often (?:DataFileRead|AioIoCompletion)\)\.',
 		'Their statement with the largest share: `SELECT count\(\*\) FROM archive'),
 	'a slow disk, and the pool and the statement that wait for it, are named');

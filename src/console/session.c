@@ -32,7 +32,7 @@ static const char *const questions[CPM_QUESTIONS] = {
 };
 
 static PGconn *conn;			/* NULL until the first request */
-static int64_t bytes;			/* received in this round, or while connecting before it */
+static int64_t bytes;			/* received in this round or, before it, while connecting */
 static int64_t answer_bytes;	/* memory used by the answers of this round */
 
 static void give_up(const char *message) __attribute__((noreturn));
@@ -144,7 +144,7 @@ open_session(const char *conninfo)
 		status = PQconnectPoll(conn);
 		count_bytes(before);
 		if (bytes > MAX_OTHER_BYTES)
-			give_up("it sends too much before it lets in: is it PgBouncer?");
+			give_up("it sends too much before it accepts the connection: is it PgBouncer?");
 		if (status == PGRES_POLLING_FAILED)
 			fail_to_connect();
 	}
@@ -181,7 +181,7 @@ read_more(void)
 	if (!is_ok)
 		lose_session();
 	if (bytes > CPM_MAX_BYTES)
-		give_up("it answers more than can be read");
+		give_up("it sends more than the limit of 32 MB");
 	if (has_notification())
 		give_up("it sends notifications: is it PgBouncer?");
 }
@@ -230,10 +230,10 @@ ask(const char *question)
 		lose_session();
 	result = read_answer();
 	if (result == NULL)
-		give_up("it answered nothing");
+		give_up("it sent no answer");
 	if (PQresultStatus(result) != PGRES_TUPLES_OK)
 		give_up(PQresultErrorMessage(result)[0] ? PQresultErrorMessage(result) :
-				"it did not answer with rows");
+				"its answer has no rows");
 	/* all other bytes are notices, or parameter values, which libpq stores */
 	answer_bytes += (int64_t) PQresultMemorySize(result);
 	if (bytes - answer_bytes > MAX_OTHER_BYTES)

@@ -61,7 +61,7 @@ static CpmSlot *mine;			/* NULL while this process has no slot */
 static CpmPoolName my_pool;		/* name of the pool that the session is in or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
-static int	last_failed_wait;	/* index in the slot */
+static int	last_failed_wait;	/* index in failed_wait[] of the slot */
 
 static Size
 counts_offset(void)
@@ -114,8 +114,8 @@ cpm_slots_attach(void *memory, bool is_new)
 }
 
 /*
- * Make a pool the session's present one: set the pool's policy, and the base of the session's
- * counts. Call in a transfer.
+ * Record that the session is in a pool from now on: begin a new base of its counts, and pass its
+ * policy on to the pool. Call inside a transfer.
  */
 static void
 set_present_pool(int pool)
@@ -151,8 +151,8 @@ add_buckets_to_pool(void)
 }
 
 /*
- * Add the counts of the session since it entered the pool to the pool. Call in a transfer, and set
- * a new base or close the slot before ending it.
+ * Add to the pool what the session has counted since it entered the pool. Call inside a transfer.
+ * Before the transfer ends, set a new base or close the slot; otherwise readers would count twice.
  */
 static void
 add_counts_to_pool(void)
@@ -179,10 +179,11 @@ remember_pool(CpmPoolRef ref)
 }
 
 /*
- * Begin a transfer, enter the pool named in my_pool and return the pool's index. If that is
- * "present", the session is in the pool already and does not enter it again, because the pool's
- * peak would count the session twice. Sets *locked to true if the caller now holds the lock of
- * counters/pool_table. end_transfer() ends the transfer and releases the lock.
+ * Begin a transfer, enter the pool named in my_pool and return its index. "present" is the index
+ * of the pool that the session is in. If the lookup returns the same pool, the session does not
+ * enter it again, because the pool's peak would count the session twice. Sets *locked to true if
+ * the caller now holds the lock of counters/pool_table. end_transfer() ends the transfer and
+ * releases the lock.
  */
 static int
 begin_transfer_into_pool(int present, bool *locked)
@@ -312,7 +313,7 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* a session in "(other)" continues, because the pool of its name may get a slot now */
+	/* look up an unchanged name too if it had no pool of its own, which may get a slot now */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
@@ -361,9 +362,9 @@ cpm_slot_set_duty(CpmFeature feature, bool is_on)
 }
 
 /*
- * PostgreSQL sets waitStatus to an error when it removes a process from a queue without granting
- * it the lock, whatever the reason, and sets it anew at the next wait. The deadlock timeout begins
- * with the wait, and its time is the start of the wait that other processes see in the PGPROC.
+ * PostgreSQL sets waitStatus to an error when it removes a process from a lock's queue without
+ * granting the lock, whatever the reason. The status lasts until the next wait. The start of the
+ * deadlock timeout is the start of the wait that other processes see in the PGPROC.
  */
 void
 cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
@@ -377,7 +378,7 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 	since = (uint64) get_timeout_start_time(DEADLOCK_TIMEOUT);
 	if (pg_atomic_read_u64(&failed->since) == since)
 	{
-		/* the entry exists: the error was caught and raised again, or this is a later error */
+		/* an exception block caught the error, which may have been raised again */
 		if (pg_atomic_read_u64(&failed->error) == 0)
 			pg_atomic_write_u64(&failed->error, error);
 		return;
@@ -392,9 +393,9 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 }
 
 /*
- * The slot may already hold a longer maximum of this tick, set by its previous session. A
- * statement compares ticks, not epochs. It still notices a reset, because each reset begins a tick
- * and the first statement of a tick calls this function, which reads the epoch.
+ * The slot may already hold a longer maximum of this tick, set by its previous session. Statements
+ * compare only the tick, and this function reads the epoch. That suffices to notice a reset,
+ * because each reset begins a new tick, and the first statement of a tick calls this function.
  */
 void
 cpm_slot_raise_max(uint32 tick, uint64 us)

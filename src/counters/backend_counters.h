@@ -73,8 +73,8 @@ extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
 /*
  * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
  * present error; 0 if an exception block has caught it. is_fatal is true if the error ends the
- * session. Later errors of the session do not change the record. Takes no lock, so callers may
- * hold LWLocks.
+ * session. A recorded SQLSTATE does not change any more. The next error replaces a recorded 0,
+ * because it may be the same error, raised again. Takes no lock, so callers may hold LWLocks.
  */
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
@@ -217,9 +217,9 @@ extern void cpm_slot_prefetch_pool(int proc_number);
 /*
  * Add the counts that the session still holds in its slot to pools_by_index[i], where i is the
  * index of its present pool. To get a sum that is consistent with the pools' own counters, call
- * this between two calls of cpm_transfers_are_done(). The second function adds no histogram and
- * never a negative amount, so callers may use it without that check. The library must be
- * preloaded.
+ * this between two calls of cpm_transfers_are_done(). cpm_slot_add_counts() adds no histogram and
+ * never a negative amount, so callers that accept an inconsistent sum may omit that check. The
+ * library must be preloaded.
  */
 extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
 extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);

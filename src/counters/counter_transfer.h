@@ -27,7 +27,7 @@ extern void cpm_transfer_end(void);
 extern bool cpm_transfers_are_done(uint64 *count);
 
 /*
- * Ask sessions to begin no transfer for up to 20 ms, or end that pause, even if other readers have
+ * Ask sessions to begin no transfer for up to 20 ms; or end the pause, even if another reader has
  * asked for it too. Readers call these if transfers have forced them to retry.
  */
 extern void cpm_transfers_pause(void);

@@ -100,9 +100,10 @@ CpmCounters
 cpm_minute_counters_read(TimestampTz now)
 {
 	uint64		next = pg_atomic_read_u64(&ring->next);
-	CpmCounters oldest = ring->entry[(next - 1) % RING_ENTRIES];
+	CpmCounters oldest;
 
 	pg_read_barrier();
+	oldest = ring->entry[(next - 1) % RING_ENTRIES];
 	for (uint64 i = 0; i < Min(next, RING_ENTRIES - 1); i++)
 	{
 		uint64		number = next - 1 - i;

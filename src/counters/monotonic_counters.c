@@ -3,9 +3,10 @@
  * monotonic_counters.c
  *		Counters that never decrease while the server runs, for clients that compute rates.
  *
- * New pools evict old ones, and only twenty pools have a series of their own. The counts that
- * databases and the series "other" would lose are in counters/pool_retained. A pool's series
- * begins at zero when the pool gets it, so that all series together contain each statement once.
+ * New pools evict old ones, and only twenty pools have a series of their own. Databases and the
+ * series "other" would lose counts when that changes; counters/pool_retained keeps these counts. A
+ * pool's series begins at zero when the pool gets it, so all series together contain each
+ * statement once.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
@@ -13,7 +14,8 @@
  * unused for that long, or that was less than half as active.
  *
  * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
- * zero at a reset, and after a crash, when readers subtract the loaded counts as a base.
+ * zero at a reset and after a crash. After a crash, readers subtract a base: the counts that the
+ * postmaster has loaded.
  */
 #include "postgres.h"
 
@@ -154,8 +156,8 @@ excess(uint64 count, uint64 base)
 }
 
 /*
- * Return the activity of each pool since the mark: its share of all sessions plus its share of all
- * statements. Palloc'd.
+ * Return the activity of each pool since the last mark_pools(): its share of all sessions plus its
+ * share of all statements. Palloc'd.
  */
 static double *
 measure_pools(const CpmMonotonicCounters *monotonic)
@@ -313,7 +315,7 @@ static void
 add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64 queries,
 			 uint64 failed)
 {
-	/* count a database with the name of the series for unknown ones in that series */
+	/* merge a database that has the name of the series for unknown ones into that series */
 	const char *key = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
 	int			index = cpm_find_database(monotonic->database, &monotonic->databases, size, key);
 	CpmDatabaseCounters *database = &monotonic->database[index];
@@ -425,9 +427,9 @@ read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
  * Read all totals, then acquire the lock. Returns false if an eviction, a reset or another read
  * completed in between; the caller retries.
  *
- * A read that completed in between may have returned newer totals than ours, with a higher count
- * in the series "other". If a pool got its series from our older totals, "other" would keep fewer
- * statements of that pool than the other read reported, and so would fall.
+ * A read that completed in between may have used newer totals than ours, and so reported a higher
+ * count in the series "other". If we began the series of a pool with our older totals, "other"
+ * would keep fewer statements of that pool than were reported, and so would fall.
  */
 static bool
 read_and_lock(CpmMonotonicCounters *monotonic)
@@ -482,7 +484,7 @@ cpm_monotonic_restart(void)
 	sum_totals(&list, load, &shared->base);
 	for (int i = 0; i < list.slots; i++)
 	{
-		/* load needs no base, because a series does not show load from before it began */
+		/* hide the loaded load in the series of its pool, or subtract it from "other" */
 		if (pool_at(i)->has_series)
 			pool_at(i)->hidden_load = pool_at(i)->shown_load = load[i];
 		else

@@ -43,7 +43,7 @@ typedef struct PoolEntry
 	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
-	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; same writers and lock */
+	pg_atomic_uint32 has_baseline;	/* 1 once "baseline" is set; written and guarded like it */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */
 	PoolSums	baseline;		/* written by resets and evictions, under the lock of
 								 * counters/pool_table; read without */

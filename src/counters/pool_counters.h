@@ -22,7 +22,10 @@ extern void cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now
 extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
 extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
 
-/* Raise the pool's peak of connections, or of busy sessions. Only the sampler calls the latter. */
+/*
+ * Raise the pool's peak of connections, or of busy sessions. Only the sampler, and the postmaster
+ * at startup, raise that of busy sessions.
+ */
 extern void cpm_pool_raise_peak(int index, uint32 connections);
 extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
 

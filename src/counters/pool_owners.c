@@ -3,12 +3,12 @@
  * pool_owners.c
  *		Owners of pools: roles, with the pools of all databases that they hold.
  *
- * If the pool table is full, a new pool evicts another. If that were the longest unused pool, a
+ * If the pool table is full, a new pool evicts another. If it evicted the longest unused pool, a
  * role that keeps renaming its sessions could evict the pools of all other roles. So the search
- * begins with the role that holds the most pools, summed over all databases. Each list of owners
- * holds those with the same number of pools, and each owner has a list of its pools. The search
- * examines the head of a list, moves it to the end, and stops after a bounded number of pools, so
- * that its cost does not depend on the number of pools.
+ * begins with the role that holds the most pools, summed over all databases. There is a list of
+ * owners for each number of pools, and each owner has a list of its pools. The search examines the
+ * head of a list, moves it to the end, and stops after a bounded number of pools, so that its cost
+ * does not depend on the number of pools.
  *
  * The caller of each function holds the lock of counters/pool_table exclusively.
  */

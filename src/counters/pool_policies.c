@@ -27,7 +27,7 @@ typedef struct PolicyEntry
 	uint64		key;			/* cpm_pool_owner(): the role in the database */
 	int			pools;			/* number of its pools; 0 if the entry is free */
 	int			next_free;		/* NONE at the end */
-	pg_atomic_uint64 sequence;	/* of the policy; written before it */
+	pg_atomic_uint64 sequence;	/* of the policy; sessions write it before the limits */
 	pg_atomic_uint32 limit[CPM_LIMITS]; /* the policy */
 } PolicyEntry;
 

@@ -4,7 +4,9 @@
  *		State that keeps monotonic counters from decreasing: the counts of
  *		evicted pools by database, and the state of each pool's series.
  *
- * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read.
+ * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read. The
+ * postmaster writes without it at startup. The saver reads without it, so the file may be
+ * inconsistent if an eviction or a read of the monotonic counters overlapped the save.
  */
 #ifndef CPM_POOL_RETAINED_H
 #define CPM_POOL_RETAINED_H
@@ -30,9 +32,8 @@ typedef struct CpmRetainedPool
 	uint64		base_failed;
 	uint64		hidden_queries; /* statements before the pool got its series */
 	uint64		shown_queries;	/* all statements when the series was last read */
-	uint64		marked_queries; /* all statements at the mark, where the present comparison of
-								 * pools began */
-	uint64		marked_sessions;	/* CpmPoolUse.sessions at the mark */
+	uint64		marked_queries; /* all statements when the present comparison of pools began */
+	uint64		marked_sessions;	/* CpmPoolUse.sessions at that time */
 	CpmLoad		hidden_load;	/* like hidden_queries */
 	CpmLoad		shown_load;		/* like shown_queries */
 } CpmRetainedPool;

@@ -19,7 +19,7 @@ typedef struct CpmPoolSnapshot
 
 /*
  * Return the counters of all pools since the last reset, as of one moment, so that sums over them
- * agree with each other. Palloc'd. Any process; takes no lock.
+ * agree with each other. Palloc'd. Any process; takes no lock. Processes interrupts.
  *
  * Retries if a transfer of counters overlaps the read, and soon asks sessions to pause transfers.
  * If that does not help, for example because a backend was stopped in mid-transfer, returns after

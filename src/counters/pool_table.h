@@ -56,7 +56,10 @@ extern void cpm_pool_leave(int index, TimestampTz now);
 extern int	cpm_pool_load(const CpmPool *pool);
 extern void cpm_pools_load_evicted(uint64 evicted);
 
-/* Return the TimestampTz at which a session last left the pool; 0 if none has. Takes no lock. */
+/*
+ * Return the TimestampTz at which a session last left the pool or, if none has yet, the previous
+ * pool in its slot; 0 if none ever has. Takes no lock.
+ */
 extern uint64 cpm_pool_last_left(int index);
 
 /*

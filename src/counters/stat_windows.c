@@ -148,7 +148,7 @@ append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSna
 void
 cpm_stat_windows_snapshot(TimestampTz now)
 {
-	static CounterSnapshot snapshot;	/* too large for the stack */
+	static CounterSnapshot snapshot;	/* static because it has over 2 kB */
 	uint64		number = pg_atomic_read_u64(&periods->minute.next);
 	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
@@ -253,7 +253,7 @@ find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max
 										  reset->first_of_hour, reset->counters.at, then, max_us);
 
 	*max_us = Max(*max_us, latest_us);
-	/* the clock was set back, and the hour's ring has no snapshot taken since then */
+	/* use the minute's ring if the hour's has no snapshot from after the clock was set back */
 	if ((is_found ? then->at : reset->counters.at) > now + SNAPSHOT_US && is_in_minute)
 	{
 		*then = *minute;
@@ -323,8 +323,8 @@ save_snapshot(CpmSink *sink, CpmStatWindow window, const CounterSnapshot *snapsh
 }
 
 /*
- * Take a snapshot now, and save it after those with numbers from "first" on. Skips snapshots that
- * the sampler overwrites meanwhile.
+ * Save the snapshots with numbers from "first" on, and after them one taken now. Skips snapshots
+ * that the sampler overwrites meanwhile.
  */
 static void
 save_ring(CpmSink *sink, CpmStatWindow window, uint64 first, const CounterSnapshot *reset,
@@ -361,7 +361,10 @@ save_windows(CpmSink *sink)
 			  Max(latest_us, periods->minute_max_us));
 }
 
-/* The reset becomes the first snapshot of both rings: periods begin there if no other is older. */
+/*
+ * Load a snapshot. That of the reset precedes the others and becomes the first one of both rings:
+ * periods begin there if no later snapshot is old enough.
+ */
 static void
 load_snapshot(const void *record)
 {

@@ -4,8 +4,8 @@
  *		The load by wait class as a JSON document: of the server, of pools, and over time; or
  *		of the server, of pools and of wait events at a past moment.
  *
- * The first document lists the pools with the highest load of the last minute; if that is equal,
- * those with the highest load of the last hour.
+ * The first document lists the pools with the highest load of the last minute. Of pools that are
+ * equal in that, those with the higher load of the last hour come first.
  *
  * The second document is the mean of about ten samples of the session history, so that the time
  * that it takes does not depend on the size of the history. It omits statements.
@@ -209,7 +209,7 @@ write_load_history(StringInfo json, const CpmDocumentSpan *span)
 	cpm_json_close_array(json);
 }
 
-/* Begin a document with what both have. */
+/* Begin a document with the fields that both documents have. */
 static void
 open_document(StringInfo json)
 {

@@ -396,7 +396,7 @@ write_pool_queries(Scrape *scrape)
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
 
 	cpm_family_begin(&scrape->out, "pool_queries", CPM_COUNTER,
-					 "Statements by pool, of up to 20 pools, each counted since it has a series.");
+					 "Statements by pool, of up to 20 pools, each counted since its series began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		if (!monotonic->is_named[i])

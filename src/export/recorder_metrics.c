@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * recorder_metrics.c
- *		The metric families of what the recorder counts: incidents, waits for locks,
- *		deadlocks, and busy time by wait class.
+ *		The metric families of recorded events: incidents, waits for locks, deadlocks,
+ *		and of busy time by wait class.
  */
 #include "postgres.h"
 
@@ -85,8 +85,8 @@ static void
 write_pool_busy_seconds(CpmExposition *out, const CpmMonotonicCounters *monotonic)
 {
 	cpm_family_begin(out, "pool_busy_session_seconds", CPM_COUNTER,
-					 "Busy time of sessions by pool and by what they did, of up to 20 pools, each "
-					 "counted since it has a series.");
+					 "Busy time of sessions by pool and wait class, of up to 20 pools, each "
+					 "counted since its series began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 		if (monotonic->is_named[i])
 			write_busy_seconds_of_pool(out, &monotonic->pools.pool[i].name,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * recorder_metrics.h
- *		The metric families of what the recorder counts.
+ *		The metric families of recorded events and of busy time.
  */
 #ifndef CPM_RECORDER_METRICS_H
 #define CPM_RECORDER_METRICS_H

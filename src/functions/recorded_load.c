@@ -3,8 +3,9 @@
  * recorded_load.c
  *		Sums the load of a span of time from segments of the session history.
  *
- * The rows of a segment are first summed by their references, and these few sums are then added
- * to the result, so that most rows need neither names nor a hash of them.
+ * A row refers to the dictionary of its segment by small numbers. Rows with the same numbers are
+ * summed first, within the segment, and these few sums are then added to the result. So most rows
+ * need no lookup of their names, and no hash of these.
  *
  * A sample represents the time since the previous one, but at most two intervals, so a time
  * without samples (the server was down) counts as unobserved rather than as idle.
@@ -19,7 +20,7 @@
 /* The sum of the rows of a segment that have the same references */
 typedef struct CpmSegmentLoad
 {
-	uint64		references;		/* of a row, never 0; 0: free */
+	uint64		references;		/* from pack_references(); 0: the entry is free */
 	int64		busy_us;
 } CpmSegmentLoad;
 
@@ -51,7 +52,7 @@ cpm_recorded_load_begin(CpmRecordedLoad *load, TimestampTz since, TimestampTz un
 										  ALLOCSET_DEFAULT_SIZES);
 }
 
-/* Pack the references that identify the load of a row within its segment into one word. */
+/* Pack the references of a row, and its class, into one word, which is never 0. */
 static inline uint64
 pack_references(const CpmHistoryRow *row)
 {
@@ -76,18 +77,18 @@ static void
 add_row_load(CpmRecordedLoad *load, const CpmHistoryRow *row)
 {
 	uint64		references = pack_references(row);
-	uint32		place = (uint32) (references * UINT64CONST(0x9E3779B97F4A7C15) >> 52);
+	uint32		entry = (uint32) (references * UINT64CONST(0x9E3779B97F4A7C15) >> 52);
 
-	while (load->of_segment[place].references != references)
+	while (load->of_segment[entry].references != references)
 	{
-		if (load->of_segment[place].references == 0)
+		if (load->of_segment[entry].references == 0)
 		{
-			load->of_segment[place].references = references;
+			load->of_segment[entry].references = references;
 			break;
 		}
-		place = (place + 1) % SEGMENT_LOADS;
+		entry = (entry + 1) % SEGMENT_LOADS;
 	}
-	load->of_segment[place].busy_us += load->sample_us;
+	load->of_segment[entry].busy_us += load->sample_us;
 }
 
 static bool
@@ -96,7 +97,7 @@ is_sample_in_span(const CpmRecordedLoad *load, const CpmHistorySample *sample)
 	return sample->at >= load->since && sample->at <= load->until;
 }
 
-/* Set the time that the sample represents, and add it to the observed time. */
+/* Set the time that the sample represents; if it is in the span, add it to the observed time. */
 static void
 observe_sample(CpmRecordedLoad *load, const CpmHistorySample *sample)
 {

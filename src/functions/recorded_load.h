@@ -12,7 +12,7 @@
 #include "utils/hsearch.h"
 #include "utils/palloc.h"
 
-/* What a load is summed by, for instance a pool, wait and statement; hashed as bytes. */
+/* The key by which load is summed, for instance pool, wait and statement; hashed as bytes. */
 typedef struct CpmRecordedLoadKey
 {
 	CpmPoolName pool;
@@ -31,8 +31,8 @@ typedef struct CpmRecordedLoadSum
 } CpmRecordedLoadSum;
 
 /*
- * Return the key of a row, of which only names, queryid, wait_event and wait_class are set. All
- * bytes of the key must be set. The present memory context is reset after each segment.
+ * Return the key of a row. Only names, queryid, wait_event and wait_class of the row are set. The
+ * function must set all bytes of the key. Its memory context is reset after each segment.
  */
 typedef CpmRecordedLoadKey (*CpmRecordedLoadKeyOf) (const CpmSegmentReader *segment,
 													const CpmHistoryRow *row, void *arg);

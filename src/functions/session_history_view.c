@@ -30,7 +30,7 @@
 PG_FUNCTION_INFO_V1(connpool_session_history_1_0);
 PG_FUNCTION_INFO_V1(connpool_load_1_0);
 
-/* The state of reading the history, for both functions; connpool_load() has its own segment */
+/* The state of reading the history, for both functions */
 typedef struct HistoryReading
 {
 	TimestampTz since;
@@ -38,9 +38,11 @@ typedef struct HistoryReading
 	bool		sees_all;		/* the caller may see the sessions of all roles */
 	ReturnSetInfo *result;
 	CpmRow		row;
-	CpmSegmentReader *segment;	/* reads the current segment */
-	MemoryContext context;		/* reset after each segment */
 	HTAB	   *texts;			/* of functions/query_texts */
+
+	/* used by connpool_session_history() only */
+	CpmSegmentReader *segment;	/* reads the current segment */
+	MemoryContext context;		/* reset after each sample */
 } HistoryReading;
 
 static void
@@ -55,7 +57,7 @@ require_history(const char *function)
 						 "and restart the server.")));
 }
 
-/* Wait for the file if the server has just started, and begin. */
+/* Initialize the state. If the server has just started, waits for the file, or warns. */
 static void
 begin_reading(HistoryReading *reading, FunctionCallInfo fcinfo)
 {
@@ -96,7 +98,6 @@ resolved_names(const CpmSegmentReader *segment, uint16 number)
 	return names;
 }
 
-
 static void
 add_age(CpmRow *row, uint32 age)
 {
@@ -105,7 +106,6 @@ add_age(CpmRow *row, uint32 age)
 	else
 		cpm_row_interval(row, cpm_unpack_age(age));
 }
-
 
 /* Return the queryid of a row; 0 if it has none. */
 static uint64

@@ -53,10 +53,10 @@ static ProcessUtility_hook_type next_process_utility;
  * then it belongs to a statement that returns no rows, or to a cursor.
  *
  * CreatePortal() sets CURSOR_OPT_NO_SCROLL, and DECLARE always sets further options, so a portal
- * with only that option is not a declared cursor. A declared cursor keeps the text of the string
- * with its DECLARE, which may equal debug_query_string. It runs for the client if an Execute
- * message names it, but not while COMMIT makes it holdable, nor while a function in the active
- * unnamed portal fetches from it.
+ * with only that option is not a declared cursor. A declared cursor keeps the text of the query
+ * string that contained its DECLARE, which may equal debug_query_string. It runs for the client if
+ * an Execute message names it, but not while COMMIT makes it holdable, nor while a function in the
+ * active unnamed portal fetches from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)

@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 
 static emit_log_hook_type previous_emit_log_hook;
-static bool is_counting;		/* the hook is running, so messages are its own: ignore them */
+static bool is_counting;		/* the hook is running; it ignores messages that it causes */
 
 static bool
 message_starts_with(const ErrorData *edata, const char *prefix)
@@ -114,8 +114,8 @@ is_client_error(const ErrorData *edata)
 }
 
 /*
- * Log a deadlock. Only the detail that PostgreSQL's deadlock detector writes is free of data: a
- * function may raise the same SQLSTATE with any detail.
+ * Log a deadlock, with the detail only if PostgreSQL's deadlock detector wrote it. A function may
+ * raise the same SQLSTATE with any detail, which may contain users' data.
  */
 static void
 log_deadlock(const ErrorData *edata, TimestampTz at)

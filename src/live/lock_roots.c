@@ -4,17 +4,17 @@
  *		Finds, at each sample, the root blocker of each process that waits for a heavyweight lock.
  *
  * Calling pg_blocking_pids() for each waiter, as live/lock_waits does, takes time proportional to
- * the square of a queue's length, and all locks of the lock table each time. But all processes that
- * wait for a lock are in one queue behind the same holders. So the blockers are looked up only for
- * the process that has waited longest in each queue, in the lock's own list, and its root is used
- * for all of them. If holders of a lock have different modes, a later process of the queue may
- * have other roots as well. A process is not found if it blocks only because it waits earlier in
- * the queue, which is possible once the check for deadlocks has reordered the queue.
+ * the square of a queue's length, and each call locks all partitions of the lock table. But all
+ * processes that wait for a lock are in one queue behind the same holders. So each sample looks up
+ * only the blockers of the process that has waited longest in a queue, in the lock's own list, and
+ * uses its root for the whole queue. Caveats: if holders of a lock have different modes, a later
+ * process of the queue may have further roots. If the deadlock check has reordered the queue, its
+ * longest waiter may be blocked only by a process ahead of it in the queue, which is not found.
  *
- * The result for a queue is kept while the same process waits longest. Meanwhile its direct
- * blockers change only if one of several holders releases the lock, or another process acquires it
- * too. So each sample renews the four oldest results: with n queues, a result is at most n / 4
- * samples old. Each sample also determines again which of the blockers are waiting.
+ * A queue keeps its result while the same process waits longest. Meanwhile its direct blockers
+ * change only if one of several holders releases the lock, or another process acquires it too. So
+ * each sample renews the four oldest results: with n queues, a result is at most about n / 4
+ * samples old. Each sample also determines anew which of the blockers wait.
  */
 #include "postgres.h"
 
@@ -188,6 +188,7 @@ form_queues(void)
 	sort_by_leader(waits, wait_count);
 }
 
+/* Schedule a lookup of a queue, unless it has a result or is scheduled already. */
 static void
 schedule(int queue)
 {
@@ -237,8 +238,9 @@ schedule_queues(int64 min_age_us)
 }
 
 /*
- * Lock the partition of a lock that the process waits for, and return the lock; NULL if the wait
- * has ended. While the partition is locked, a process in the lock's queue cannot leave it.
+ * Acquire the partition lock of the lock for which a process waits, and return that lock; NULL if
+ * the wait has ended. While the caller holds the partition lock, the process cannot leave the
+ * queue, so the lock is not freed.
  */
 static LOCK *
 lock_partition(const volatile PGPROC *proc, LWLock **partition)
@@ -248,7 +250,11 @@ lock_partition(const volatile PGPROC *proc, LWLock **partition)
 
 	if (lock == NULL)
 		return NULL;
-	/* if the memory has been reused meanwhile, any tag, even a part of one, will do */
+
+	/*
+	 * The lock may have been freed by now. Its memory remains a LOCK, so reading it is safe, but
+	 * the tag may be that of another lock, or parts of two. So compare it again under the lock.
+	 */
 	tag = lock->tag;
 	*partition = LockHashPartitionLock(LockTagHashCode(&tag));
 	LWLockAcquire(*partition, LW_SHARED);
@@ -348,7 +354,7 @@ look_up_queues(void)
 	}
 }
 
-/* Set the queue's root if it has none or a higher pid; returns true if the root changed. */
+/* Replace the queue's root if it has none or one with a higher pid; returns true if replaced. */
 static bool
 lower_root(LockQueue *queue, int pid, int root_queue)
 {
@@ -449,7 +455,10 @@ cpm_lock_roots_root(int index)
 	return queues[waits[index].queue].root_pid;
 }
 
-/* Return true if a queue has no root although its blockers, and those of the first, are known. */
+/*
+ * Return true if a queue has no root although its blockers are known, and also those of the queue
+ * in which its first blocker waits.
+ */
 static bool
 is_deadlocked(const LockQueue *queue)
 {

@@ -12,7 +12,7 @@
  * connection of the previous round is lost, PgBouncer has probably restarted, so the round starts
  * again over a new connection and fails only if that fails too.
  *
- * No function blocks; worker.c waits. Times are microseconds of the monotonic clock.
+ * No function waits for a console; worker.c does. Times are microseconds of the monotonic clock.
  */
 #include "postgres.h"
 
@@ -32,7 +32,7 @@
 /* the child reads up to CPM_MAX_BYTES, and its messages are somewhat longer than what it reads */
 #define MAX_ROUND_BYTES (2 * (size_t) CPM_MAX_BYTES)
 
-#define TOO_MUCH "it answers more than can be read"
+#define TOO_MUCH "it sends more than the limit of 32 MB"
 
 /* By CpmQuestion: a column that PgBouncer's answer has in every version. */
 static const char *const needed_columns[CPM_QUESTIONS] = {
@@ -109,7 +109,7 @@ fail_because(CpmConsole *console, const char *message, bool password_refused, in
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("connpool_monitor: PgBouncer \"%s\" does not answer: %s",
 						console->config->name, line),
-				 errdetail("The views keep showing its last answer and the age of that. "
+				 errdetail("The views still show its last answer, with the age of that answer. "
 						   "The worker retries at increasing intervals."),
 				 errhidestmt(true)));
 	console->was_up = false;
@@ -229,7 +229,7 @@ handle_table(CpmConsole *console, int64 now_us)
 	if (!cpm_table_open(table, console->child.body, console->child.header.length))
 		fail(console, "it sent a malformed answer: is it PgBouncer?", now_us);
 	else if (cpm_table_column(table, needed_columns[console->answers]) < 0)
-		fail(console, "it answered nothing that it was asked for: is it PgBouncer?", now_us);
+		fail(console, "its answer lacks the expected columns: is it PgBouncer?", now_us);
 	else if (++console->answers == console->questions)
 		end_round(console, now_us);
 }
@@ -271,7 +271,7 @@ cpm_console_ready(CpmConsole *console, int64 now_us)
 	MemoryContext caller = MemoryContextSwitchTo(console->context);
 
 	if (console->phase == CPM_CONSOLE_IDLE)
-		cpm_child_end(&console->child); /* it sends nothing between rounds, so it has ended */
+		cpm_child_end(&console->child); /* it only sends in a round, so it has probably ended */
 	else
 		switch (cpm_child_receive(&console->child, MAX_ROUND_BYTES - console->bytes))
 		{
@@ -305,7 +305,8 @@ cpm_console_tick(CpmConsole *console, int64 now_us)
 	}
 	else if (console->phase != CPM_CONSOLE_IDLE && now_us >= console->deadline_us)
 		fail(console, console->phase == CPM_CONSOLE_CONNECTING ?
-			 "no connection within its time" : "no whole answer within its time", now_us);
+			 "no connection within the time limit" : "no complete answer within the time limit",
+			 now_us);
 }
 
 int64
