@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: PostgreSQL
 # Clients that choose many application names cannot create an unbounded number of series in
-# /metrics. The right pools get a series and keep it for long enough, the sums are right, and no
-# counter falls. Needs more than twelve hundred samples, for which libfaketime makes the clocks of
-# the server run ten times as fast, and a program compiled from the counters alone.
+# /metrics. Pools that last get a series, and keep it unless larger pools appear; the pools add up
+# to the server, and no counter falls. Needs more than twelve hundred samples, for which libfaketime
+# makes the clocks of the server run ten times as fast, and a program compiled from the counters
+# alone.
 # scripts/test: slow, 35 s
 use strict;
 use warnings FATAL => 'all';
@@ -30,9 +31,9 @@ authentication_timeout = '10min'
 CONF
 
 # Start a server whose sampler is ten times as fast. A server with a sanitizer does not start with
-# libfaketime. Up to 15 the postmaster starts its first workers from a signal handler that
-# interrupts select(). They inherit that libfaketime does not fake time within select(), so the
-# sampler is terminated, and its successor is fast.
+# libfaketime. Up to 15 the postmaster starts its first workers in a signal handler that interrupts
+# select(). Within select(), and so in these workers, libfaketime does not fake the time. Therefore
+# terminate the sampler: its successor is fast.
 sub start
 {
 	my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1')
@@ -60,7 +61,7 @@ sub set_sample_interval
 	my ($interval) = @_;
 	$node->append_conf('postgresql.conf', "connpool_monitor.sample_interval = '$interval'");
 	$node->reload;
-	# of the old interval there may be one more
+	# one more sample may follow the old interval
 	wait_samples($node, 2);
 	return;
 }
@@ -174,7 +175,9 @@ set_sample_interval('100ms');
 is($created, 0, '20 sessions that rename themselves at each of ten scrapes create no series');
 is($scrape->{sum}, $scrape->{total},
 	'the pools add up to the databases while sessions rename themselves');
-cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up while sessions rename themselves');
+cmp_ok(abs($scrape->{load}),
+	'<', 0.01,
+	'the load of the pools adds up to that of the server while sessions rename themselves');
 is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
 
 # names that last: as many get a series as there are slots, and one more in each period
@@ -256,7 +259,8 @@ is( join(' ', sort keys %{ $scrape->{queries} }),
 	join(' ', sort keys %before),
 	'pools keep their series over a reset');
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a reset');
-cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up after a reset');
+cmp_ok(abs($scrape->{load}),
+	'<', 0.01, 'the load of the pools adds up to that of the server after a reset');
 $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
