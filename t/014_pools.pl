@@ -302,7 +302,9 @@ $node->stop('fast');
 
 # without the server: the cost of an eviction, under a lock, does not depend on the number of pools
 my $owners = compile_unit('owners');
-foreach (split /\n/, `$owners`)
+my @searched = split /\n/, `$owners`;
+is(scalar @searched, 3, 'searches end with the only unused pool for three numbers of pools');
+foreach (@searched)
 {
 	my ($pools, $examined, $searches) = split / /;
 	cmp_ok($examined, '<=', 256, "with $pools pools a search examines at most 256");
