@@ -18,8 +18,8 @@ use Time::HiRes ();
 use Exporter 'import';
 our @EXPORT =
   qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time wait_saved
-  worker_pid stat_of poll_stat alert_of log_count session leave connects pattern compile_unit
-  sealed extension_members);
+  worker_pid stat_of poll_stat alert_of log_count session leave connects random_from pattern
+  compile_unit sealed extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
 # limits the number of attempts instead of the time. Poll more often, until the time allowed has
@@ -236,6 +236,16 @@ sub leave
 	$psql->{timeout}->start;
 	$psql->quit;
 	return;
+}
+
+# Return a function that returns random numbers from 0 to below 1, the same numbers in every run.
+sub random_from
+{
+	my ($state) = @_;
+	return sub {
+		$state = ($state * 1103515245 + 12345) % 2147483648;
+		return $state / 2147483648;
+	};
 }
 
 # Return a regular expression of parts, joined by spaces, for texts longer than a line.
