@@ -282,7 +282,9 @@ foreach my $mode ('fast', 'immediate')
 			FROM get_connection_stats()
 			WHERE metric_name = 'oldest_transaction_seconds'
 			SQL
-		't', "get_connection_stats() shows that age after a stop in mode $mode");
+		't',
+		"get_connection_stats() shows the age of a prepared transaction after a stop in mode $mode"
+	);
 }
 $node->safe_psql('postgres', q{ROLLBACK PREPARED 'old'});
 

@@ -18,7 +18,7 @@ max_connections = 20
 superuser_reserved_connections = 3
 connpool_monitor.alert_after = '200ms'
 connpool_monitor.alert_clear_after = '200ms'
-connpool_monitor.rejected_connections_critical = -1	# it would last for a minute
+connpool_monitor.rejected_connections_critical = -1	# this alert would last for a minute
 authentication_timeout = 10min
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');

@@ -70,7 +70,7 @@ wait_samples($node, 10);
 is(log_count($node, $any), 0, 'no message is logged below a threshold');
 
 # Above the warning threshold, below the critical one. Thresholds are off while sessions open, so
-# that the alert has the value of all.
+# that the alert has the number of all sessions.
 set_thresholds(-1, -1);
 push @sessions, map { session($node, 'shop') } 1 .. 4;
 set_thresholds(20, 40);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# The extension replaces an SQL function that the source document publishes. Its first three
-# metrics return the same as that function for the same sessions, on both sides of each threshold:
+# The source document (see doc/pools.md) publishes an SQL function that the extension replaces. The
+# first three metrics equal the result of that function for the same sessions, on both sides of
+# each threshold:
 # 79, 80, 94 and 95 of 100 sessions active, 39 and 40 of 50 idle, one to three long transactions.
 # Needs a hundred sessions.
 # scripts/test: slow, 11 s
@@ -24,7 +25,7 @@ connpool_monitor.alert_after = '100ms'
 CONF
 
 # The document's function, except that it counts client backends only and measures a long
-# transaction from the start of the transaction, as the contract defines them.
+# transaction from the start of the transaction, as doc/pools.md states.
 $node->safe_psql('postgres', <<'SQL');
 CREATE FUNCTION document_stats() RETURNS TABLE (metric text, value int, max int, status text)
   LANGUAGE plpgsql AS $$

@@ -439,7 +439,7 @@ subtest 'statements of the extended protocol count once' => sub {
 		});
 };
 
-subtest 'sessions that end without Terminate count under the right end' => sub {
+subtest 'sessions that end without Terminate count by the way in which they ended' => sub {
 	my $killed = Wire->connect_to($node, 'killed', user => $user);
 	$killed->send_message('Q', "SELECT pg_sleep(60)\0");
 	poll_ok($node, <<~'SQL', 'a session runs pg_sleep()');
@@ -501,7 +501,8 @@ subtest 'sums of sessions and statements agree' => sub {
 		SQL
 		't',
 		'sessions opened are those that ended plus those that are open');
-	is($node->safe_psql('postgres', <<~'SQL'), '0', 'the pools have all statements of the total');
+	is( $node->safe_psql('postgres',
+			<<~'SQL'), '0', 'the statements of the pools add up to the total');
 		SELECT (SELECT sum(queries) FROM connpool_pools) -
 		       (SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset')
 		SQL
@@ -509,7 +510,7 @@ subtest 'sums of sessions and statements agree' => sub {
 	SELECT (SELECT sum(queries) FROM connpool_query_histogram) -
 	       (SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset')
 SQL
-		'0', 'the histogram has all statements of the total');
+		'0', 'the statements of the histogram add up to the total');
 };
 
 $node->stop('fast');

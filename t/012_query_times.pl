@@ -205,8 +205,8 @@ cmp_ok(busy_time('string'), '>=', 590, 'busy_time includes all transactions of o
 cmp_ok(busy_time('string'), '<=', $took + 10,
 	'busy_time includes no transaction of a string twice');
 
-# Assert that the slow statements of an application, of which each takes at least 199 ms, are as
-# many as the messages, in that order, and took no longer than their messages.
+# Assert that each message of an application has one slow statement, of at least 199 ms, and that
+# no statement took longer than its message. @took has the times of the messages, in their order.
 sub times_agree
 {
 	my ($application, $name, @took) = @_;
@@ -219,7 +219,7 @@ sub times_agree
 		ORDER BY finished_at
 		SQL
 	is(scalar(grep { ($times[$_] // 0) > $took[$_] + 10 } 0 .. $#took),
-		0, "$name has a time that its message explains")
+		0, "$name took no longer than its message")
 	  or diag("@times");
 	return;
 }
@@ -397,12 +397,11 @@ foreach my $period ('last_minute', 'last_hour', 'since_reset')
 	ok($rate > 0.9 && $rate < 1, "$period: the success rate is between 90 and 100 percent")
 	  or diag($rate);
 }
-is( $node->safe_psql('postgres',
-		<<~'SQL') >= $short, 1, 'the histogram has the short sleeps in their buckets');
-			SELECT sum(queries)
-			FROM connpool_query_histogram
-			WHERE lower_time >= 4.4 AND upper_time <= 28
-			SQL
+cmp_ok($node->safe_psql('postgres', <<~'SQL'), '>=', $short, 'short sleeps are in short buckets');
+	SELECT sum(queries)
+	FROM connpool_query_histogram
+	WHERE lower_time >= 4.4 AND upper_time <= 28
+	SQL
 is( $node->safe_psql('postgres', <<~'SQL'),
 		SELECT bool_and(upper_time - lower_time <= greatest(lower_time / 8, 0.001) + 1e-9)
 		FROM connpool_query_histogram

@@ -70,14 +70,15 @@ is(pool('first', 'connections, queries'), '1|6', 'set_config() renames a session
 foreach my $request (1 .. 3)
 {
 	$wire->query("SELECT set_config('application_name', 'req$request', true); SELECT 1");
-	is(pool("req$request", 'queries'),
-		'2', "a name that lasts for one message has the statements of message $request");
+	is( pool("req$request", 'queries'),
+		'2',
+		"the pool of a name that lasts for one message counts the statements of message $request");
 }
 $wire->query('SELECT 1');
 $wire->query(q{SELECT set_config('application_name', 'bbbb', false); SELECT 1/0});
 $wire->query(q{SELECT set_config('application_name', 'cccc', false)});
 is(pool('cccc', 'connections, queries'),
-	'1|1', 'a name that follows one that an error rolled back takes effect');
+	'1|1', 'a session can change its name after an error rolled back an earlier change');
 $wire->query(q{SELECT set_config('application_name', 'first', false)});
 is(pool('first', 'connections, queries'), '1|8', 'the session returns to its first pool');
 $wire->query('SELECT 1/0');
@@ -116,7 +117,8 @@ my ($queries_now, $opened_now, $closed_now) = split /\|/, sql($watcher, $sums);
 # by now another pool has evicted that of psql, which created the extension
 my $psql = sql($watcher, q{SELECT queries FROM connpool_pools WHERE application_name = '(other)'});
 cmp_ok($psql, '>=', 6 + $queries, 'the statements of evicted pools count in (other)');
-is($opened_now - $closed_now, 1, 'sessions add up after evictions');
+is($opened_now - $closed_now,
+	1, 'after evictions the sessions opened are those closed and the one that is open');
 
 # if all pools have sessions, sessions of further pools count in (other)
 my @open = map { Wire->connect_to($node, "open $_", user => $user) } 1 .. 10;
@@ -300,7 +302,9 @@ $node->stop('fast');
 
 # without the server: the cost of an eviction, under a lock, does not depend on the number of pools
 my $owners = compile_unit('owners');
-foreach (split /\n/, `$owners`)
+my @searched = split /\n/, `$owners`;
+is(scalar @searched, 3, 'searches end with the only unused pool for three numbers of pools');
+foreach (@searched)
 {
 	my ($pools, $examined, $searches) = split / /;
 	cmp_ok($examined, '<=', 256, "with $pools pools a search examines at most 256");

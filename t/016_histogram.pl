@@ -12,21 +12,20 @@ use Connpool;
 my $input = PostgreSQL::Test::Utils::tempdir() . '/input';
 my $histogram = compile_unit('histogram', 'base/histogram');
 
-# the same numbers in every run
-my $state = 42;
-sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
+my $random = random_from(42);
 
 my %inputs = (
 	constant => [ (1000) x 5000 ],
-	'small' => [ map { int(random() * 20) } 1 .. 5000 ],
-	uniform => [ map { int(random() * 100000) } 1 .. 20000 ],
+	'small' => [ map { int($random->() * 20) } 1 .. 5000 ],
+	uniform => [ map { int($random->() * 100000) } 1 .. 20000 ],
 	bimodal => [
-		map { random() < 0.7 ? 100 + int(random() * 20) : 2_000_000 + int(random() * 50000) }
-		  1 .. 20001
+		map {
+			$random->() < 0.7 ? 100 + int($random->() * 20) : 2_000_000 + int($random->() * 50000)
+		} 1 .. 20001
 	],
-	'heavy-tailed' => [ map { int(50 / (1 - random() * 0.999999)**1.5) } 1 .. 20000 ],
+	'heavy-tailed' => [ map { int(50 / (1 - $random->() * 0.999999)**1.5) } 1 .. 20000 ],
 	'one value' => [123456],
-	'hours' => [ map { int(3_600_000_000 * (1 + 50 * random())) } 1 .. 1000 ],
+	'hours' => [ map { int(3_600_000_000 * (1 + 50 * $random->())) } 1 .. 1000 ],
 	'powers of two' => [ map { (2**$_ - 1, 2**$_, 2**$_ + 1) } 3 .. 36 ]);
 
 foreach my $name (sort keys %inputs)

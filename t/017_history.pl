@@ -11,7 +11,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-plan skip_all => 'a server with both a sanitizer and libfaketime does not come up'
+plan skip_all => 'a server with both a sanitizer and libfaketime does not start'
   if $ENV{CONNPOOL_MONITOR_SANITIZERS};
 my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1');
 BAIL_OUT('libfaketime is not installed') unless $faketime;
@@ -112,7 +112,7 @@ sub set_interval
 	return;
 }
 
-# compare every row of a tier with the samples of its time
+# compare every row of a minute or hour with the samples of that time
 my $differences = <<'SQL';
 SELECT count(*),
        count(*) FILTER (WHERE t.metric_name IS NULL OR s.metric_name IS NULL
@@ -156,7 +156,7 @@ is(sql($node, <<~'SQL'), 't', 'a minute keeps the maximum besides the mean');
 	FROM connpool_history('total_connections', resolution => '1 minute')
 	SQL
 
-# --- gaps, and the tier that answers a request
+# --- gaps, and the resolution that connpool_history() chooses
 set_interval('100ms');
 set_clock('+3d');
 wait_samples($node, 5);
@@ -179,7 +179,7 @@ foreach (
 	[ '2 years', '01:00:00' ])
 {
 	my ($since, $resolution) = @$_;
-	is(sql($node, <<~"SQL"), $resolution, "rows since $since come from the tier of $resolution");
+	is(sql($node, <<~"SQL"), $resolution, "the resolution since $since is $resolution");
 		SELECT string_agg(DISTINCT resolution::text, ' ')
 		FROM connpool_history('total_connections', now() - interval '$since')
 		SQL
@@ -325,7 +325,8 @@ leave($forgotten);
 is(health_after_refusal(17, 'limited'),
 	'unhealthy', 'a refusal for another reason makes the server unhealthy again');
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 1');
-is(limit_of_limited(), 1, 'a later session replaces that policy though its clock reads earlier');
+is(limit_of_limited(), 1,
+	'a later session replaces the policy though its clock shows an earlier time');
 my %periods =
   map { my ($period, $total, $rate) = split /\|/; ($period => { total => $total, rate => $rate }) }
   split /\n/,
@@ -334,7 +335,7 @@ cmp_ok($periods{since_reset}{total},
 	'>=', 50, 'statements since the reset include those counted while the clock was ahead');
 is($periods{since_reset}{rate},
 	'', 'the rate since the reset is NULL while the clock is before the reset');
-cmp_ok($periods{$_}{total}, '<', 50, "$_ begins no earlier than the clock was set")
+cmp_ok($periods{$_}{total}, '<', 50, "$_ counts only statements after the clock was set back")
   foreach 'last_minute', 'last_hour';
 is(sql($node, 'SELECT problem IS NULL FROM connpool_info()'),
 	't', 'a clock that is set back does not make the sampler look stale');

@@ -96,15 +96,6 @@ sub make_history
 	return;
 }
 
-sub wait_saved
-{
-	sql($node, "SELECT pg_sleep(0.01)");
-	my $now = sql($node, 'SELECT clock_timestamp()');
-	$node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()")
-	  or die 'nothing is saved';
-	return;
-}
-
 # --- a regular stop
 make_history();
 my $before = answers();
@@ -128,7 +119,7 @@ foreach my $how ('immediate', 'SIGKILL')
 {
 	make_history();
 	my $open = session($node, 'app open');
-	wait_saved();
+	wait_saved($node);
 	$before = answers();
 	my $start = sql($node, 'SELECT pg_postmaster_start_time()');
 	if ($how eq 'immediate')
@@ -299,17 +290,8 @@ unusable(
 }
 
 # --- metrics that are added or removed: the file identifies columns by name
-sub crc32c
-{
-	my $crc = 0xFFFFFFFF;
-	my @table =
-	  map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
-	$crc = ($crc >> 8) ^ $table[ ($crc ^ ord($_)) & 255 ] foreach split //, $_[0];
-	return $crc ^ 0xFFFFFFFF;
-}
-sub sealed { my $body = shift; return $body . pack('L', crc32c($body)); }
 my $body = substr($whole, 0, -4);
-is(sealed($body), $whole, 'a file with the checksum of the test equals the original');
+is(sealed($body), $whole, 'the checksum that the test computes is that of the saved file');
 # a zero byte precedes the number of zero bytes that end the name
 (my $renamed = $body) =~ s/idle_in_transaction\0(.)/"metric_of_tomorrow\0" . chr(1 + ord $1)/se;
 write_file(sealed($renamed));
@@ -364,7 +346,7 @@ sub changed
 	return $body =~ s/(\.\Q$part\E \d+\n\+)\Q$old\E/$1$new/r;
 }
 is(substr((records('leak counts'))[0], 0, 40),
-	"\0" x 40, 'the file counts nothing for sessions that are no leak');
+	"\0" x 40, 'in the file all counts of sessions that are no leak are zero');
 my $strange = 'has contents that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });

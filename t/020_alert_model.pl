@@ -14,8 +14,7 @@ use Connpool;
 my $input = PostgreSQL::Test::Utils::tempdir() . '/input';
 my $alerts = compile_unit('alerts', 'rules/alerts', 'rules/catalogue');
 
-my $state = 7;
-sub random { $state = ($state * 1103515245 + 12345) % 2147483648; return $state / 2147483648 }
+my $random = random_from(7);
 
 # Return $count samples of a pattern, each as [elapsed, value, warning, critical, silent].
 sub series
@@ -26,21 +25,21 @@ sub series
 	foreach my $i (1 .. $count)
 	{
 		my $value = $level;
-		if    ($kind eq 'spikes') { $value = random() < 0.02 ? 99 : 30 }
+		if    ($kind eq 'spikes') { $value = $random->() < 0.02 ? 99 : 30 }
 		elsif ($kind eq 'steps')
 		{
-			$level = int(random() * 110) if random() < 0.01;
+			$level = int($random->() * 110) if $random->() < 0.01;
 			$value = $level;
 		}
 		elsif ($kind eq 'ramps')    { $value = abs(($i % 400) - 200) / 2 + 5 }
-		elsif ($kind eq 'flapping') { $value = 75 + int(random() * 25) }
+		elsif ($kind eq 'flapping') { $value = 75 + int($random->() * 25) }
 		elsif ($kind eq 'gaps')
 		{
-			$level = int(random() * 110) if random() < 0.02;
-			$value = random() < 0.2 ? 'nan' : random() < 0.05 ? 'inf' : $level;
+			$level = int($random->() * 110) if $random->() < 0.02;
+			$value = $random->() < 0.2 ? 'nan' : $random->() < 0.05 ? 'inf' : $level;
 		}
-		else { $value = int(random() * 110) }
-		my $elapsed = $i == 1 ? 0 : $kind eq 'gaps' && random() < 0.01 ? 10000 : 1000;
+		else { $value = int($random->() * 110) }
+		my $elapsed = $i == 1 ? 0 : $kind eq 'gaps' && $random->() < 0.01 ? 10000 : 1000;
 		my @thresholds = (80, 95, 0);
 		if ($kind eq 'reloads')
 		{
@@ -52,7 +51,7 @@ sub series
 				[ 80, 95, 1 ],
 				[ -1, -1, 0 ],
 				[ 10, 20, 0 ])[$phase]->@*;
-			$value = 60 + int(random() * 40) if int($i / 50) % 2;
+			$value = 60 + int($random->() * 40) if int($i / 50) % 2;
 		}
 		push @series, [ $elapsed, $value, @thresholds ];
 	}

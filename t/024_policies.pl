@@ -19,8 +19,8 @@ connpool_monitor.alert_after = 0
 connpool_monitor.alert_clear_after = 0
 CONF
 
-# One role for each limit. Pools within the limits stay two seconds below those of time, which a
-# busy machine does not exceed.
+# One role for each limit. Pools that observe a limit of time stay nearly two seconds below it, so
+# that a delay of the machine does not violate it.
 my %limits = (
 	most => 'pool_max = 3',
 	least => 'pool_min = 2',

@@ -67,7 +67,7 @@ is( $node->safe_psql(
 	'0',
 	'an application that returns its connections has no occurrence');
 
-# a session that resumes work, twice: two occurrences
+# each time a session resumes work, an occurrence ends
 my $returns = session($node, 'returns');
 foreach my $time (1 .. 2)
 {
@@ -75,9 +75,9 @@ foreach my $time (1 .. 2)
 	poll_ok(
 		$node,
 		q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-		"a session is a suspect for the ${time}. time");
+		"suspect $time of 2: a transaction that is idle for long is a suspect");
 	$returns->query_safe('COMMIT');
-	poll_ok($node, <<~"SQL", 'the occurrence is released for the ${time}. time');
+	poll_ok($node, <<~"SQL", "suspect $time of 2: COMMIT releases the occurrence");
 		SELECT suspects = 0 AND released = $time
 		FROM connpool_leak_stats
 		WHERE kind = 'idle_in_transaction'

@@ -18,14 +18,7 @@ my $rate = 20;        # transactions a second, at random moments
 my $service = 0.2;    # seconds for each
 my $clients = 40;     # more than are ever busy, so that no transaction waits for a connection
 
-# the same random numbers in every run
-my $state = 20261123;
-
-sub random
-{
-	$state = ($state * 1103515245 + 12345) % 2147483648;
-	return ($state + 1) / 2147483649;
-}
+my $random = random_from(20261123);
 
 # Simulate transactions that arrive at random and take $seconds each. Return the number of busy
 # connections that is not exceeded during 99 % of the time.
@@ -35,7 +28,7 @@ sub simulated_size
 	my ($time, %spent, @ends) = (0);
 	foreach my $arrival (1 .. 200_000)
 	{
-		my $next = $time - log(random()) / $rate;
+		my $next = $time - log(1 - $random->()) / $rate;
 		while (@ends && $ends[0] <= $next)
 		{
 			$spent{ scalar @ends } += $ends[0] - $time;

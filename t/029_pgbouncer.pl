@@ -39,7 +39,8 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 like($node->safe_psql('postgres', 'SELECT version FROM connpool_pgbouncer LIMIT 1'),
 	qr/^1\.\d+\.\d+$/, 'connpool_pgbouncer shows the version of PgBouncer');
 
-# load: twelve clients of each pooler share four connections (four in session mode), two are direct
+# Load: twelve clients (in session mode four) share four connections of each pooler, and two
+# sessions are direct.
 my $script = "$PostgreSQL::Test::Utils::tmp_check/hold.sql";
 append_to_file($script, "SELECT pg_sleep(0.4)\n");
 my @direct = map { session($node, 'direct') } 1 .. 2;

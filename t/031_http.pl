@@ -152,9 +152,9 @@ subtest 'requests are limited to a rate that probes do not share' => sub {
 		$answers .= $part while $socket->sysread($part, 65536);
 	}
 	my $refused = () = $answers =~ m{^HTTP/1\.1 429 }mg;
-	ok($refused >= 500, "more than a thousand requests at once are refused ($refused of 4000)");
+	ok($refused >= 500, "at least 500 of 4000 requests at once are refused ($refused)");
 	my $answered = () = $answers =~ m{^HTTP/1\.1 404 }mg;
-	ok($answered >= 900, "a thousand requests at once are answered ($answered)");
+	ok($answered >= 900, "at least 900 of 4000 requests at once are answered ($answered)");
 	like($answers, qr/Retry-After: 1/, 'a refused request gets Retry-After');
 	like(
 		$answers,
@@ -274,6 +274,7 @@ subtest 'HTTP answers while no connection slot is free' => sub {
 			'20 of 17 usable slots are taken"'),
 		'the error of health counts the slots in use');
 	my $before = metric($port, 'connections_rejected_total', 'too_many|reserved');
+	my $refused_since = time;
 	foreach (1 .. 5)
 	{
 		ok(!connects($node->connstr('postgres')), 'psql is refused');
@@ -292,8 +293,12 @@ subtest 'HTTP answers while no connection slot is free' => sub {
 		'the pool of the idle sessions has a series of its own');
 	leave($_) foreach @sessions;
 	ok(no_session(), 'the sessions have ended');
-	is(status('/health/database'), 503, 'health is 503 after a recent refusal');
-
+	my $status = status('/health/database');
+  SKIP:
+	{
+		skip 'no refusal is recent on this slow machine', 1 if time - $refused_since > 8;
+		is($status, 503, 'health is 503 after a recent refusal');
+	}
 	is( metric($port, 'pool_queries_total'),
 		metric($port, 'queries_total'),
 		'the statements of the pools add up to those of the databases');
@@ -330,7 +335,7 @@ subtest 'series are bounded and counters do not fall' => sub {
 		my $now = counters();
 		foreach my $series (keys %$last)
 		{
-			# one of the twenty named pools may have lost its name
+			# one of the twenty pools that have a series may have lost it to another pool
 			next if !exists $now->{$series} && $series =~ /^pool_queries_total/;
 			$fell .= "$series fell from $last->{$series} to $now->{$series} "
 			  if !exists $now->{$series} || $now->{$series} < $last->{$series};
@@ -378,10 +383,10 @@ subtest 'counters continue after a restart' => sub {
 		$other_before + 100,
 		'the series of other pools does not jump with a restart');
 	$node->safe_psql('postgres', 'SELECT connpool_reset($$counters$$)');
-	is(metric($port, 'queries_total') < 5, 1, 'counters start at zero after a reset');
+	cmp_ok(metric($port, 'queries_total'), '<', 5, 'counters start at zero after a reset');
 };
 
-subtest 'names that look like others or are not UTF-8 make no series twice' => sub {
+subtest 'names that look like others or are not UTF-8 make no series appear twice' => sub {
 	$node->safe_psql('postgres', $_)
 	  foreach 'CREATE DATABASE other', 'CREATE DATABASE "(other)"', 'CREATE ROLE other LOGIN',
 	  q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'SQL_ASCII'};
@@ -448,7 +453,7 @@ sub crash_into_recovery
 }
 
 subtest 'health is 503 during crash recovery' => sub {
-	my $http_before = worker_pid($node);
+	my $http_before = worker_pid($node, 'http');
 	my $startup;
 	wait_until(sub { $startup = crash_into_recovery() }) or die 'recovery is too fast to suspend';
 	ok( poll_http(
@@ -460,7 +465,7 @@ subtest 'health is 503 during crash recovery' => sub {
 	kill 'CONT', $startup;
 	ok(poll_http($port, '/health/database', sub { $_[0]{status} == 200 }),
 		'health is 200 after crash recovery');
-	isnt(worker_pid($node), $http_before, 'another worker serves HTTP after a crash');
+	isnt(worker_pid($node, 'http'), $http_before, 'another worker serves HTTP after a crash');
 	cmp_ok(metric($port, 'queries_total'), '<', 20, 'counters start at zero after a crash');
 };
 
@@ -651,7 +656,7 @@ subtest 'requests need the token of http_token_file' => sub {
 	unlink $file;
 	reload_logs('cannot be used: No such file', 'a token file that disappears is reported');
 	is(status('/metrics', Authorization => 'Bearer second-secret'),
-		200, 'the last token stays in force');
+		200, 'the last token stays in force after its file has disappeared');
 	write_token("two words");
 	reload_logs('a token is one line', 'a token of two words is reported');
 
@@ -678,7 +683,7 @@ subtest 'an address that other machines reach needs a token' => sub {
 	$node->restart;
 	my $no_token = 'no HTTP at \*, port \d+: an address that other machines reach needs a token';
 	wait_until(sub { log_count($node, $no_token) });
-	is(log_count($node, $no_token), 1, 'without a token the address is refused in the log');
+	is(log_count($node, $no_token), 1, 'the server logs once that the address needs a token');
 	like(
 		$node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
 		qr/^no HTTP: an address that other machines reach needs a token: .*; the file of/,
@@ -696,7 +701,7 @@ subtest 'an address that other machines reach needs a token' => sub {
 		'nothing listens after the token was removed');
 };
 
-subtest 'at * a port in use for IPv6 is reported' => sub {
+subtest 'with http_listen = * a port that is in use for IPv6 alone is reported' => sub {
 	my $taken = IO::Socket::IP->new(
 		Family => AF_INET6,
 		LocalHost => '::',
@@ -745,7 +750,7 @@ subtest 'connpool_metrics() works without HTTP and needs a privilege' => sub {
 		$stderr,
 		qr/permission denied for function connpool_metrics/,
 		'connpool_metrics() is refused to a role without the privilege');
-	is(worker_pid($node), 0, 'no worker runs without http_listen');
+	is(worker_pid($node, 'http'), 0, 'no worker runs without http_listen');
 };
 $node->stop;
 

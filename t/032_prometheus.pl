@@ -240,13 +240,15 @@ my $in_sql = <<~'SQL';
 	WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 	SQL
 poll_ok($node{primary}, "SELECT ($in_sql) = 4", 'four sessions are open at the primary');
-values_ok('sum(connpool_connections{' . instance('primary') . '})',
-	'4', 'connpool_connections counts them');
+values_ok(
+	'sum(connpool_connections{' . instance('primary') . '})',
+	'4',
+	'connpool_connections counts the four sessions');
 values_ok('connpool_connections{database="postgres",state="idle",' . instance('primary') . '}',
-	'4', 'connpool_connections counts them by state');
+	'4', 'connpool_connections counts the four sessions as idle');
 values_ok(
 	'count(connpool_pool_connections{application=~"shop_.",' . instance('primary') . '} == 1)',
-	'4', 'connpool_pool_connections counts them by application');
+	'4', 'connpool_pool_connections counts one session of each application');
 my $queries = $node{primary}->safe_psql('postgres',
 	q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
 values_ok(

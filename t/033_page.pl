@@ -176,9 +176,9 @@ sub scheme
 		features => [ { name => 'prefers-color-scheme', value => $_[0] } ]);
 }
 
-# In every document: let the page update itself five times as often, note the end of the chart of
-# the load, log violations of the policy, and define functions that read tables. Of the timers only
-# those of the updates have an argument.
+# In every document: let the page update itself five times as often, record the time at which the
+# chart of the load ends, log violations of the policy, and define functions that read tables. The
+# timers of updates are those that are set with an argument.
 browser('Page.addScriptToEvaluateOnNewDocument', source => <<'JS');
 {
 	const set = setTimeout;
@@ -198,7 +198,7 @@ const cellsOf = selector => [...document.querySelectorAll(selector + ' tbody tr'
 	row => [...row.cells].map(cell => cell.textContent));
 const rowOf = (selector, ...names) =>
 	cellsOf(selector).find(row => names.every(name => row.includes(name)));
-// paths with more than that many points
+// the number of charts whose line has more than that many points
 const drawn = points => [...document.querySelectorAll('#grid .mean')].filter(
 	path => path.getAttribute('d').split(/[ML]/).length > points).length;
 const wanted = () => document.querySelectorAll('#grid figure').length;
@@ -276,7 +276,7 @@ subtest 'the page agrees with SQL' => sub {
 	page_ok(q{/Nothing: all \d+ metrics are in order/.test(textOf('#wrong'))},
 		'the page lists no problem');
 
-	# those of the psql that created the databases may not have ended yet
+	# the sessions that created the databases may not have ended yet
 	wait_until(sub { sql_connections() == 6 });
 	is(sql_connections(), 6, 'six sessions are open');
 	page_is($in_use, 6, 'the page shows six connections');
@@ -395,9 +395,9 @@ JS
 		$processors <= 8
 		? q{document.querySelector('#load .limit') && /processors \d/.test(textOf('#load svg'))}
 		: qq{textOf('#load .readout').endsWith('above the chart: processors at $processors')},
-		'the chart has a line of processors, or says that they are above it');
+		'the chart has a line at the number of processors, or reports that it is above the chart');
 
-	# two seconds before and after it, the sessions did the same
+	# for two seconds before and after the moment, the sessions do the same
 	wait_samples($node, 20);
 	my $moment = js('Date.now()');
 	wait_samples($node, 20);
@@ -493,13 +493,14 @@ JS
 	js(q{document.getElementById('moment-reset').click()});
 	page_is(q{textOf('#moment-text')}, 'The last minute.', 'the page returns to the last minute');
 	click_at($moment);
-	page_ok(q{textOf('#moment-pools').startsWith('The session history does not hold the pools')},
-		'the page says so if the session history does not hold the moment');
+	page_ok(
+		q{textOf('#moment-pools').startsWith('The session history does not hold the pools')},
+		'the page reports that the session history does not hold the moment');
 	page_is(q{(rowOf('#moment-waits', 'lock') || [])[1]},
-		2, 'the page then has the waits from the history of the server');
+		2, 'the page shows the waits of such a moment from the history of the server');
 	js(q{fetch = real; document.getElementById('moment-reset').click()});
-	ok((grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } is_quiet('moments')),
-		'the page requests them in whole minutes');
+	ok( (grep { m{/api/load\?since=(\d+)&until=} && $1 % 60 == 0 } is_quiet('moments')),
+		'the page requests the load of whole minutes around the moment');
 };
 
 subtest 'the page shows a busy server' => sub {
@@ -814,8 +815,9 @@ subtest 'the token is accepted as the password of the dialog of the browser' => 
 	page_is('document.body.dataset.status', 'healthy', 'the page opens with Basic credentials');
 	page_is('drawn(1)', 6, 'the page has its charts with Basic credentials');
 	page_ok(q{rowOf('#pools', 'web')}, 'the page has its pools with Basic credentials');
-	is(($_->{text} =~ /^basic connpool_monitor$/i)[0], 1, 'the server asked for Basic credentials')
-	  foreach (happened('challenge'))[0];
+	my ($challenge) = map { $_->{text} } happened('challenge');
+	is(lc($challenge // 'none'), 'basic connpool_monitor',
+		'the server asks for Basic credentials');
 	is_quiet('Basic', refused => 1);
 };
 

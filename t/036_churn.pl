@@ -252,13 +252,14 @@ is(sql($node, q{SELECT string_agg(violation, '; ') FROM broken}),
 	'',
 	'sums never fell, names were those of databases and roles, and pools were at most max_pools');
 is(join(' ', sort keys %odd), '', 'every name over HTTP is that of a database or role');
-is($scrapes, 20, 'HTTP answers each time');
+is($scrapes, 20, 'HTTP answers each of twenty scrapes');
 my $read = sql($node, q{SELECT queries FROM connpool_pools WHERE application_name = 'watcher'});
 poll_ok(
 	$node,
 	"SELECT queries > $read FROM connpool_pools WHERE application_name = 'watcher'",
 	'the client that reads all views still runs');
-# This is one failure, in mid-query or not. A client that is killed might not be one.
+# Terminating the session is one failure, whether a query runs or not. If the client were killed
+# instead, there might be none.
 sql($node, <<~'SQL');
 	SELECT count(pg_terminate_backend(pid))
 	FROM pg_stat_activity
@@ -278,7 +279,7 @@ is( sql($node,
 	't',
 	'older pools were evicted');
 # neither sum has the statement that reads it
-is(sql($node, <<~'SQL'), 0, 'the pools have all statements');
+is(sql($node, <<~'SQL'), 0, 'the statements of the pools add up to the total');
 	SELECT (SELECT sum(queries) FROM connpool_pools) - total_queries
 	FROM connpool_query_stats
 	WHERE period = 'since_reset'
@@ -288,7 +289,7 @@ is(sql($node, <<~'SQL'), 0, 'sessions opened are those that ended plus those tha
 	       sessions_killed - connections
 	FROM connpool_session_stats
 	SQL
-is(sql($node, <<~'SQL'), 0, 'the pools have all sessions');
+is(sql($node, <<~'SQL'), 0, 'the sessions of the pools add up to the total');
 	SELECT sum(p.sessions_opened) - min(s.sessions_opened)
 	FROM connpool_pools p, connpool_session_stats s
 	SQL

@@ -86,27 +86,27 @@ isnt(
 	0,
 	'a statement that needs room fails');
 is(sql($node, q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
-	'53100', 'its error counts as disk_full');
+	'53100', 'the error of a statement that needs room counts as disk_full');
 # fill the room that the statement released
 fill_disk();
 poll_ok($node, <<~'SQL', 'a save fails and connpool_info() reports the error');
 	SELECT last_save_error LIKE 'could not write file%No space left on device'
 	FROM connpool_info()
 	SQL
-# Not earlier, because a save could succeed while the failed statement released its room.
+# Read the files only now, because a save may succeed while the failed statement releases its room.
 my $whole = slurp_file($file);
 my $recorded = slurp_file($incidents);
 my $full_since = sql($node, 'SELECT clock_timestamp()');
 wait_samples($node, 20);
 ok(samples_on_time($node), 'ten samples in a row are on time while the disk is full');
-# A save may have succeeded while the failed statement released its room.
+# If a save did succeed then, the log has another warning and its recovery.
 my $warning = 'WARNING:  connpool_monitor: could not write file .*: No space left on device';
 my $recovery = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
 is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 	1, 'the failed save is logged once');
 ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');
 ok(slurp_file($incidents) eq $recorded, 'the file of incidents is unchanged');
-# each attempt to save writes one and removes it
+# each attempt to save writes a temporary file and removes it
 foreach my $saved ($file, $incidents)
 {
 	ok(wait_until(sub { !-e "$saved.tmp" }), "no temporary file of $saved is left");
@@ -132,12 +132,7 @@ ok( wait_until(
 my $queries = counted();
 my $kept = sql($node, 'SELECT count(*) FROM connpool_session_history(NULL, now())');
 # the saver writes the session history after the statistics, for which it sets last_saved
-foreach (1, 2)
-{
-	$now = sql($node, 'SELECT clock_timestamp()');
-	$node->poll_query_until('postgres', "SELECT last_saved > '$now' FROM connpool_info()")
-	  or die 'nothing is saved';
-}
+wait_saved($node, 2);
 fill_disk();
 $node->stop('fast');
 like(
@@ -181,7 +176,8 @@ eval { $_->quit } foreach @open;
 $node->start;
 is(sql($node, 'SELECT id, started_at, message, refused FROM connpool_incidents LIMIT 1'),
 	$incident, 'a crash while the disk is full keeps the incident');
-is(sql($node, "SELECT peak_connections >= $peak, snapshots > 0 FROM connpool_incidents LIMIT 1"),
-	't|t', 'the incident kept its peak and its snapshots');
+is( sql($node, "SELECT peak_connections >= $peak, snapshots > 0 FROM connpool_incidents LIMIT 1"),
+	't|t',
+	'the incident kept its peak and its snapshots');
 $node->stop;
 done_testing();

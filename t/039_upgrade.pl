@@ -173,12 +173,12 @@ CONF
 			map  { $log{$_} =~ /^(.*(?:$bad).*)$/mg }
 			grep { /pg_upgrade_server/ } sort keys %log),
 		'',
-		"$name: the logs of its servers have no worker and no warning");
+		"$name: the logs of the servers that pg_upgrade starts have no worker and no warning");
 	is( join("\n",
 			map  { $log{$_} =~ /^(.*\b(?:WARNING|ERROR|FATAL|PANIC):.*)$/mg }
 			grep { !/pg_upgrade_server/ } sort keys %log),
 		'',
-		"$name: its other logs have no warning");
+		"$name: the other logs of pg_upgrade have no warning");
 	is(join(' ', map { called($_) } @ears, @taken),
 		'no no no no', "$name: no worker connected during the upgrade");
 	close $_ foreach @ears, @taken;
@@ -201,7 +201,7 @@ CONF
 		[ split /\n/, $was ],
 		"$name: the extension equals that of the old cluster");
 	is($new->safe_psql('postgres', $asked),
-		$answers, "$name: objects and privileges of users are there");
+		$answers, "$name: the new server has the objects and privileges of users");
 	is( $new->safe_psql(
 			'postgres', <<~'SQL',
 					SELECT count(*) > 5 FROM get_connection_stats();

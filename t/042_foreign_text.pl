@@ -243,7 +243,8 @@ is( $node->safe_psql(
 	't|t',
 	'connpool_audit() reports the practices that need pg_stat_statements as UNKNOWN');
 
-my @framers = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
+# application names that look like part of a culprit
+my @imitators = map { Wire->connect_to($node, 'web 900 (shop in shop), x', user => $user) } 1 .. 6;
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 1});
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_after = 0});
 $node->reload;

@@ -44,7 +44,7 @@ my @names = (
 	[ 'web - unix:6432', 'web' ],
 	[ 'web - unix(4711@host.example.com):6432', 'web' ],
 	[ 'web - unix(4711@):6432', undef, 'web - unix(*@):*' ],
-	# two of them, one behind the other
+	# two addresses, one behind the other
 	[ 'web - 10.0.0.7:51234 - 10.0.0.8:40000', 'web' ],
 	[ 'web - unix(1@a):6432 - [::1]:2', 'web' ],
 	# PostgreSQL keeps 63 bytes, which may cut the address

@@ -103,10 +103,11 @@ SELECT state, pid = (SELECT pid FROM pg_stat_activity WHERE application_name = '
 FROM connpool_leaks
 SQL
 	'the row of a COPY without data has the times of its wait and of its transaction');
-is(stat_of($node, 'leak_suspects'), '1|5|WARNING', 'the metric counts the same session');
+is(stat_of($node, 'leak_suspects'),
+	'1|5|WARNING', 'leak_suspects counts the session that waits for its client');
 wait_samples($node, 2);
 is(stats('suspects, detected, released, ended'),
-	'1|1|0|0', 'the statistics count it once, over many samples');
+	'1|1|0|0', 'connpool_leak_stats counts a wait over many samples once');
 poll_ok($node, <<'SQL', 'the alert names the session and the time it has waited');
 SELECT status = 'WARNING' AND culprit ~ 'The oldest is pid \d+ of loader \(.*\), for \d+ s'
 FROM connpool_alerts WHERE metric_name = 'leak_suspects'
@@ -116,7 +117,8 @@ SQL
 $loader->send_message('d', "another\n");
 stats_become('released = 1', 'data from its client releases the occurrence');
 suspected('loader');
-stats_become('suspects = 1 AND detected = 2', 'the sampler suspects it again');
+stats_become('suspects = 1 AND detected = 2',
+	'a COPY whose data stops again is a second occurrence');
 $loader->send_message('c', '');
 is($loader->read_until('Z'), 'C Z', 'a COPY that waited for its client ends as usual');
 stats_become(
@@ -190,7 +192,7 @@ $pipeline->parse('', 'SELECT 1');
 execute_without_sync($pipeline);
 suspected('pipeline');
 $pipeline->sync;
-poll_ok($node, <<'SQL', 'a session that waited and is idle in transaction has the second kind');
+poll_ok($node, <<'SQL', 'a session that waited and is idle in transaction has only that kind');
 SELECT string_agg(kind, ' ') = 'idle_in_transaction' FROM connpool_leaks
 SQL
 $pipeline->query('COMMIT');

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # The privileges on a view of the extension decide which roles can read it, as for PostgreSQL's own
 # views, also by column and through views of users. Calling the functions behind the views directly
-# gives no further access. Needs sessions of several roles.
+# gives no further access: a view shows its function a number, the pass, which only views can read.
+# Needs sessions of several roles.
 # scripts/test: slow, 15 s
 use strict;
 use warnings FATAL => 'all';
@@ -22,7 +23,7 @@ AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor
 SQL
 cmp_ok(scalar @views, '>', 20, 'the extension has more than twenty views');
 
-# Return a call of the function behind a view, with a value for the pass.
+# Return a call of the function behind a view, with $pass as the pass.
 sub call
 {
 	my ($view, $pass) = @_;

@@ -53,16 +53,7 @@ sub clock { return sql($node, 'SELECT quote_literal(clock_timestamp())'); }
 
 # Wait until all samples taken before now are saved. last_saved changes before the session history
 # is saved, so wait for two saves.
-sub wait_saved
-{
-	foreach (1 .. 2)
-	{
-		my $now = clock();
-		$node->poll_query_until('postgres', "SELECT last_saved > $now FROM connpool_info()")
-		  or die 'nothing is saved';
-	}
-	return;
-}
+sub wait_history_saved { return wait_saved($node, 2); }
 
 # Assert that a server records a session that has just begun a transaction. The sessions of psql are
 # too short to be in every sample.
@@ -196,7 +187,7 @@ waiter|lock|transactionid|1.0|UPDATE t SET i = $1
 worker|cpu||1.0|
 ROWS
 is( sql($node,
-		<<"SQL"), 't|t|t', 'loads are sorted, their shares add up to 1, and they to the mean');
+		<<"SQL"), 't|t|t', 'loads are sorted and add up to all sessions, and the shares to 1');
 WITH known (application_name) AS (
 	VALUES ('holder'), ('aborted'), ('waiter'), ('sleeper'), ('worker'))
 SELECT bool_and(avg_sessions <= before), abs(sum(share) - 1) < 1e-9,
@@ -307,7 +298,7 @@ poll_ok(
 	clock_timestamp()) WHERE application_name = 'crashed'}, 'a session is recorded');
 $until = clock();
 $rows = digest("$since, $until");
-wait_saved();
+wait_history_saved();
 $before = sql($node, $rows);
 $node->stop('immediate');
 $running->kill_kill;
@@ -319,7 +310,7 @@ sql($node, q{SELECT connpool_reset('history')});
 is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
 	'0', 'a reset hides the history');
 records_sessions($node, 'the history continues after a reset');
-wait_saved();
+wait_history_saved();
 $node->stop('immediate');
 $node->start;
 is(sql($node, "SELECT count(*) FROM connpool_session_history(NULL, $until)"),
@@ -428,16 +419,18 @@ else
 	like(
 		$cold->{content},
 		qr/^\{"error":"the session history is being read from the disk"\}/,
-		'the answer has the reason');
-	is(get($port, "/api/load?at=$at")->{status}, 503, 'the worker does not read it itself');
+		'an answer of 503 has the reason');
+	is(get($port, "/api/load?at=$at")->{status},
+		503, 'the worker does not read the moment from the disk itself');
 }
-is(get($port, '/health/database')->{status}, 200, 'health is answered meanwhile');
+is(get($port, '/health/database')->{status},
+	200, 'health is answered while a moment is not in the cache');
 kill 'CONT', $saver;
 ok(poll_http($port, "/api/load?at=$at", sub { $_[0]{status} == 200 }),
 	'the moment is answered when the saver has read it');
 is_deeply(get_json($port, "/api/load?at=$at")->{load},
-	$moment->{load}, 'the answer is that from the cache');
-wait_saved();
+	$moment->{load}, 'the moment is the same after the saver has read it');
+wait_history_saved();
 is(log_count($node, 'damaged', $offset), 0, 'no segment is damaged');
 $node->stop('fast');
 
@@ -504,8 +497,8 @@ poll_ok(
 	$node,
 	'SELECT last_save_error IS NULL FROM connpool_info()',
 	'saves succeed once the file can be renamed');
-ok(wait_until(sub { -s $file }), 'the history is then saved to a new file');
-ok(slurp_file("$file.unusable") eq $foreign, 'and the other file is kept');
+ok(wait_until(sub { -s $file }), 'the saver creates a new file once the other one is renamed');
+ok(slurp_file("$file.unusable") eq $foreign, 'a file that can be renamed at last is kept');
 $node->stop('fast');
 
 # --- a large file: the postmaster reads a few blocks, and the saver reads it in between its saves
@@ -547,7 +540,7 @@ $_->query('BEGIN') foreach @busy;
 poll_ok(
 	$node, q{SELECT count(*) > 7000 FROM connpool_session_history(NULL, clock_timestamp())
 	WHERE application_name LIKE 'busy%'}, 'the history fills three segments');
-wait_saved();
+wait_history_saved();
 cmp_ok(-s $file, '<=', 1048576, 'the file does not exceed its size');
 is(sql($node, 'SELECT session_history_lost FROM connpool_info()'), '0', 'no sample is lost');
 
@@ -555,7 +548,7 @@ is(sql($node, 'SELECT session_history_lost FROM connpool_info()'), '0', 'no samp
 $offset = -s $node->logfile;
 my $busy_rows = 'SELECT count(*) FROM connpool_session_history(NULL, clock_timestamp())
 	WHERE application_name LIKE $$busy%$$';
-foreach ([ 'eio', 'Input/output error', 'when they are tried' ],
+foreach ([ 'eio', 'Input/output error', 'at once' ],
 	[ 'unwritten', 'No space left on device', 'when the file is closed' ])
 {
 	my ($how, $error, $when) = @$_;
@@ -571,12 +564,15 @@ foreach ([ 'eio', 'Input/output error', 'when they are tried' ],
 	  if $how eq 'eio';
 	mend_disk();
 }
-poll_ok($node, 'SELECT last_save_error IS NULL FROM connpool_info()', 'writes succeed again');
+poll_ok(
+	$node,
+	'SELECT last_save_error IS NULL FROM connpool_info()',
+	'saves succeed when writes no longer fail');
 is(log_count($node, "$warning is not used", $offset),
 	0, 'the server does not take its file for another one after writes have failed');
 $until = clock();
 $rows = digest("NULL, $until") . " WHERE application_name LIKE 'busy%'";
-wait_saved();
+wait_history_saved();
 $before = sql($node, $rows);
 undef @busy;
 $node->stop('immediate');
@@ -616,7 +612,7 @@ foreach (
 	# a directory cannot replace a file
 	unlink("$file.unusable");
 	$offset = -s $node->logfile;
-	wait_saved();
+	wait_history_saved();
 	kill 'STOP', $saver;
 	$change->();
 	my $is_timed_out = 0;
@@ -635,7 +631,7 @@ foreach (
 }
 $until = clock();
 $rows = digest("$begun, $until") . q{ WHERE application_name = 'open'};
-wait_saved();
+wait_history_saved();
 $before = sql($node, $rows);
 leave($open);
 $node->stop('immediate');
@@ -660,7 +656,8 @@ $node->append_conf('postgresql.conf', "connpool_monitor.session_history_size = 0
 $node->restart;
 ok(poll_http($port, '/api/load?at=1m', sub { $_[0]{status} == 200 }),
 	'/api/load answers if the history is off');
-is(get_json($port, '/api/load?at=1m')->{observedMs}, 0, 'it then has observed nothing');
+is(get_json($port, '/api/load?at=1m')->{observedMs},
+	0, '/api/load has observed nothing if the history is off');
 foreach my $function ('connpool_session_history', 'connpool_load')
 {
 	my ($status, $out, $error) = $node->psql(

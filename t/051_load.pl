@@ -4,9 +4,9 @@
 # columns that pg_stat_activity hides. Needs sessions that wait, a stopped sampler and a standby.
 #
 # If a session stays in one state, every sample finds it there, so its average has no error of
-# sampling; $tight allows for the samples at the ends of a window. A session that changes its state
-# at random times is found in it by a share of n samples that differs from the share of time by
-# sqrt(p * (1 - p) / n); $loose is more than four times that for p = 0.5 and n = 100.
+# sampling; $tight allows for the samples at the ends of a window. If a session is in a state for a
+# share p of the time, at random times, the share of n samples that find it there has a standard
+# error of sqrt(p * (1 - p) / n). $loose is more than four times that for p = 0.5 and n = 100.
 # scripts/test: slow, 24 s
 use strict;
 use warnings FATAL => 'all';
@@ -170,9 +170,9 @@ my $of = $load->{since_reset}{alternator};
 my $busy = 0;
 $busy += $_ foreach values %$of;
 near($of->{timeout} / $busy,
-	$slept, $loose, 'a session that sleeps at random times has that share of timeout');
+	$slept, $loose, 'a session that sleeps at random times has its share of sleep in timeout');
 near($of->{cpu} / $busy,
-	1 - $slept, $loose, 'a session that computes at random times has that share of cpu');
+	1 - $slept, $loose, 'a session that computes at random times has the rest in cpu');
 
 # --- the averages agree with exact counters
 near($node->safe_psql('postgres', <<'SQL'), 1, 0.05, 'load and busy_time agree within 5 %');
@@ -215,7 +215,6 @@ foreach my $argument (
 	  $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT connpool_load_history($argument)");
 	like($error, qr/22023/, "connpool_load_history() refuses $argument");
 }
-
 
 # --- extreme arguments: a result or an error that names the argument
 my @early = ("'-infinity'", "'4713-11-24 00:00:00+00 BC'");
@@ -340,8 +339,8 @@ is_deeply(
 	'/api/load lists the classes');
 my @points = @{ $document->{points} };
 is(scalar(grep { @$_ != 10 } @points), 0, 'each point has a time and a value for each class');
-near($points[-2][2], 2, 2 * $tight, 'the points have the lock waits');
-cmp_ok(scalar @points, '<=', 601, 'there are at most 601 points');
+near($points[-2][2], 2, 2 * $tight, '/api/load has the lock waits in its points');
+cmp_ok(scalar @points, '<=', 601, '/api/load has at most 601 points');
 unlike(get($port, '/api/load')->{content},
 	qr/pg_sleep|COPY|pid|addr/i, '/api/load has no statement, pid or address');
 is(get($port, "/api/load?since=$_")->{status}, 400, "/api/load refuses since=$_")
@@ -356,7 +355,7 @@ my $moment = get_json($port, "/api/load?at=$now_at");
 near($moment->{observedMs}, 1000, 500, 'a moment is the mean of ten samples');
 my %at_moment = map { $_->{application} => $_ } @{ $moment->{pools} };
 is( join(' ',
-		map { "$_->[0] " . $at_moment{ $_->[0] }{load}{ $_->[1] } } [qw(waiter lock)],
+		map { "$_->[0] " . $at_moment{ $_->[0] }{load}{ $_->[1] } }[qw(waiter lock)],
 		[qw(holder idle_in_transaction)],
 		[qw(sleeper timeout)], [qw(copier client)]),
 	'waiter 2 holder 1 sleeper 1 copier 1',
@@ -459,7 +458,7 @@ wait_samples($node, 2);
 my $server_seconds = seconds_of('timeout');
 my $other_seconds = metric($port, 'pool_busy_session_seconds_total', $other_series);
 # The average falls while time passes without this load. Multiply it by the time observed since the
-# reset, which is that of the holder, to get seconds.
+# reset, all of which the holder was idle in transaction, to get seconds.
 my $sleeping =
   load_of($node)->{since_reset}{sleeper}{timeout} * seconds_of('idle_in_transaction');
 # of the same role, because a new pool replaces one of the role that has most pools

@@ -170,7 +170,7 @@ my $migration =
 poll_ok(
 	$node,
 	q{SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'relation'},
-	'a migration waits for it');
+	'a migration waits for the long report');
 @victims = map { start('web', 'shop', 'SELECT * FROM orders WHERE id = 2') } 1 .. 4;
 poll_ok($node, <<~"SQL", 'sessions queue behind the migration');
 	SELECT count(*) = 5 FROM connpool_lock_log
@@ -314,7 +314,8 @@ foreach my $heading (sort keys %empty)
 {
 	like(section($backward, $heading),
 		qr/^\Q$empty{$heading}\E$/m, "a time that ends before it begins has no $heading");
-	unlike(section($forward, $heading), qr/^\Q$empty{$heading}\E$/m, "the other way, it has");
+	unlike(section($forward, $heading),
+		qr/^\Q$empty{$heading}\E$/m, "a report of the whole time has $heading");
 }
 like(
 	section($backward, 'Load'),
@@ -325,7 +326,10 @@ like(
 foreach my $limits ('NULL, NULL', q{'-infinity', 'infinity'})
 {
 	$report = sql($watcher, "SELECT connpool_report($limits)");
-	like($report, qr/\A# The beginning to now\n/, "the heading of a report of $limits");
+	like(
+		$report,
+		qr/\A# The beginning to now\n/,
+		"a report of $limits has a heading without times");
 	like(section($report, 'Who blocked whom'),
 		qr/back\\\|office/, "a report of $limits has everything that is recorded");
 }
@@ -444,7 +448,7 @@ foreach my $round (1 .. 3)
 	$_->query("UPDATE orders SET pieces = pieces + 1 WHERE id = $round") foreach @instances;
 }
 # one after the other, so that no clients wait while PgBouncer connects
-$_->query('BEGIN') foreach @clients[ 0 .. 19 ];
+$_->query('BEGIN')  foreach @clients[ 0 .. 19 ];
 $_->query('COMMIT') foreach @clients[ 0 .. 19 ];
 $instances[0]->query('BEGIN; UPDATE orders SET pieces = 1 WHERE id = 5');
 $instances[1]->send_message('Q', "UPDATE orders SET pieces = 2 WHERE id = 5\0");
@@ -486,7 +490,7 @@ like(
 	section($report, 'What to look at next'),
 	qr/^- \*\*io_load\*\*: Sessions wait for the disk/m,
 	'the report has the hint for a load of sessions that wait for the disk');
-is(incidents_since($since), '1', 'the incident has the time of the slow disk');
+is(incidents_since($since), '1', 'the only incident since the disk became slow has that time');
 $_->end foreach @readers;
 
 # --- a PgBouncer restarts, and 200 clients connect again
@@ -519,7 +523,7 @@ like(
 	section($report, 'What to look at next'),
 	qr/^- \*\*new_connections\*\*: .*its pooler restarted/m,
 	'the report has the hint for a pool whose connections are all new');
-is(incidents_since($since), '1', 'the incident has the time of the restart');
+is(incidents_since($since), '1', 'the only incident since the restart of PgBouncer has that time');
 $_->abandon foreach @clients;
 
 # --- a deployment starts a second set of instances before it stops the first one
@@ -547,7 +551,7 @@ my ($new, $all) = section($report, 'Findings') =~
   /(\d+) of the (\d+) connections of api \(shop in postgres\) at \S+ had opened in the last 10 s/;
 is($all     // 0, 30 + ($new // 0), 'the pool that grew, and by how much, is named');
 cmp_ok($new // 0, '>=', 20, 'the second set of instances is counted');
-is(incidents_since($since), '1', 'the incident has the time of the deployment');
+is(incidents_since($since), '1', 'the only incident since the deployment has that time');
 $_->end foreach @instances, @second;
 $node->stop;
 done_testing();

@@ -5,20 +5,21 @@
 # pg_stat_activity ten times a second, pg_wait_sampling's profile, the times of statements in
 # pg_stat_statements, and busy_time in connpool_pools. Needs concurrent clients.
 #
-# The error. The averages describe the window itself, and the number of sessions in a class varies
-# in it with variance v. If the samples were at independent random times, the standard error of a
-# mean of n samples would be sqrt(v / n). The loop takes one sample at a random time of each tenth
-# of a second, which has no larger error whatever the load does. The sampler's times are evenly
-# spaced. Its error is no larger either if the load at two times is the less alike the further they
-# are apart, as it is with clients that wait for random times. So the likeness of successive
-# samples makes these errors smaller than the formula. It would make them larger as errors of an
-# estimate for a longer time than the window. The figures show that error too, from the means of
+# How far may they differ? Within the window, the number of sessions in a class has variance v. If
+# the samples were at independent random times, the mean of n samples would have a standard error
+# of sqrt(v / n). The loop takes one sample at a random time of each tenth of a second, which has no
+# larger error whatever the load does. The sampler takes samples at even intervals, which has no
+# larger error either, provided that the loads at two times differ more the further these are apart.
+# That holds for clients that wait for random times.
+#
+# An estimate for a longer time than the window would have a larger error, because successive
+# samples are alike. The figures show that error in the column "longer", computed from the means of
 # $batches parts of the window.
 #
-# limit() allows four standard errors, and a second term because classes that few samples found
-# are not normally distributed (Bernstein's inequality). Counted times include statements that are
-# open at the beginning of the window wholly, and those that are open at its end not at all; edge()
-# allows for these.
+# limit() allows four standard errors, and adds a term for classes that few samples found, whose
+# error is not normally distributed (Bernstein's inequality). Counted times include the whole of a
+# statement that was open when the window began, and nothing of one that was open when it ended;
+# edge() allows for these.
 #
 # With CONNPOOL_LOAD_SECONDS=600, measures for ten minutes at the default sample_interval, prints
 # the figures, and requires that load and busy_time agree within 5 %.
@@ -74,7 +75,6 @@ COMMIT;
 \sleep :ms ms
 SQL
 my @roles = sort keys %script;
-my $longest = 0.2;    # seconds that a transaction takes at most
 
 # The statements whose time, in pg_stat_statements, a pool spends in one class
 my %statement = (
@@ -172,11 +172,13 @@ sub limit
 	return 4 * sqrt($variance * $inverse) + 16 / 3 * $inverse;
 }
 
+my %longest;    # by role, in seconds: the longest transaction, at most
+
 # Return by how much a counted time, as an average, may differ because of open transactions.
 sub edge
 {
 	my ($role) = @_;
-	return $longest * ($clients{$role} // $clients) / $seconds;
+	return sum0(map { $longest{$_} * $clients{$_} } $role eq 'all' ? @roles : $role) / $seconds;
 }
 
 # --- the clients and the readers
@@ -248,6 +250,12 @@ my $busy_time = averages($reader, <<~"SQL");
 	SELECT role, 'busy', busy_time / 1000 / extract(epoch FROM $until - ${since}::timestamptz)
 	FROM connpool_pools WHERE role IN ($role_list)
 	SQL
+# the slowest execution of each statement, and the pauses of the client
+%longest = map { split /\|/ } split /\n/, $reader->query_safe(<<~"SQL");
+	SELECT rolname, 0.1 + sum(max_exec_time) / 1000
+	FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid
+	WHERE rolname IN ($role_list) GROUP BY 1
+	SQL
 my %exact;
 foreach my $place (sort keys %statement)
 {
@@ -292,8 +300,8 @@ eval { $_->{run}->finish } foreach $metronome, $reader;
 my $samples = keys %number;
 my ($mean, $variance) = moments(\%seen, $looks);
 my ($of_rows) = moments(\%recorded, $samples);
-cmp_ok($samples, '>=', 30, 'the sampler took enough samples');
-cmp_ok($looks, '>=', 30, 'the loop read pg_stat_activity often enough');
+cmp_ok($samples, '>=', 30, 'the sampler took at least 30 samples');
+cmp_ok($looks, '>=', 30, 'the loop read pg_stat_activity at least 30 times');
 
 my %all = (%$mean, %$stats);
 my @places = sort grep { !/ idle$/ } keys %all;

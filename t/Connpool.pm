@@ -17,8 +17,9 @@ use Time::HiRes ();
 
 use Exporter 'import';
 our @EXPORT =
-  qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time stat_of
-  poll_stat alert_of log_count session leave connects pattern compile_unit extension_members);
+  qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time wait_saved
+  worker_pid stat_of poll_stat alert_of log_count session leave connects random_from pattern
+  compile_unit sealed extension_members);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
 # limits the number of attempts instead of the time. Poll more often, until the time allowed has
@@ -132,19 +133,9 @@ sub wait_samples
 	return;
 }
 
-sub stat_query
-{
-	my ($metric) = @_;
-	return <<~"SQL";
-		SELECT current_value, max_value, status
-		FROM get_connection_stats()
-		WHERE metric_name = '$metric'
-		SQL
-}
-
 # Wait until ten samples in a row were on time. Returns false if that does not happen within the
-# time allowed. A busy machine delays samples now and then, so a test cannot require that no sample
-# is late; but what delays all samples makes this function fail.
+# time allowed. A busy machine delays a sample now and then, so no test may require that all
+# samples are on time. But something that delays every tenth sample makes this function fail.
 sub samples_on_time
 {
 	my ($node) = @_;
@@ -156,6 +147,40 @@ sub samples_on_time
 			wait_samples($node, 10);
 			return $node->safe_psql('postgres', $missed) == $before;
 		});
+}
+
+# Wait until the saver has begun and completed a save, or $count of them.
+sub wait_saved
+{
+	my ($node, $count) = @_;
+
+	foreach (1 .. $count // 1)
+	{
+		my $now = sql($node, 'SELECT quote_literal(clock_timestamp())');
+		wait_until(sub { sql($node, "SELECT last_saved > $now FROM connpool_info()") eq 't' })
+		  or die 'nothing is saved';
+	}
+	return;
+}
+
+# Return the pid of a worker, or 0 if it does not run. Some workers, such as http, are not in
+# pg_stat_activity.
+sub worker_pid
+{
+	my ($node, $name) = @_;
+	my ($postmaster) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
+	my @found = grep { /connpool_monitor $name\b/ } `ps -o pid=,args= --ppid $postmaster`;
+	return @found == 1 && $found[0] =~ /(\d+)/ ? $1 : 0;
+}
+
+sub stat_query
+{
+	my ($metric) = @_;
+	return <<~"SQL";
+		SELECT current_value, max_value, status
+		FROM get_connection_stats()
+		WHERE metric_name = '$metric'
+		SQL
 }
 
 # Return the row of a metric in get_connection_stats() as 'current|max|status'.
@@ -213,6 +238,16 @@ sub leave
 	return;
 }
 
+# Return a function that returns random numbers from 0 to below 1, the same numbers in every run.
+sub random_from
+{
+	my ($state) = @_;
+	return sub {
+		$state = ($state * 1103515245 + 12345) % 2147483648;
+		return $state / 2147483648;
+	};
+}
+
 # Return a regular expression of parts, joined by spaces, for texts longer than a line.
 sub pattern
 {
@@ -239,6 +274,18 @@ sub compile_unit
 		0,
 		"t/unit/$name.c compiles without the server") or BAIL_OUT('no compiler');
 	return $program;
+}
+
+# Append the CRC-32C to the contents of a statistics file.
+sub sealed
+{
+	my ($body) = @_;
+	my @table =
+	  map { my $c = $_; $c = $c & 1 ? ($c >> 1) ^ 0x82F63B78 : $c >> 1 for 1 .. 8; $c } 0 .. 255;
+	my $crc = 0xFFFFFFFF;
+
+	$crc = ($crc >> 8) ^ $table[ ($crc ^ $_) & 255 ] foreach unpack('C*', $body);
+	return $body . pack('L', $crc ^ 0xFFFFFFFF);
 }
 
 # Return a query for the members of the extension in a database: the object, the privileges of

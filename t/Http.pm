@@ -17,7 +17,7 @@ use Socket qw(SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
 use Connpool qw(wait_until);
 
 our @EXPORT = qw(http_port get get_json metric metric_reaching
-  series raw http_connect poll_http worker_pid);
+  series raw http_connect poll_http);
 
 # in seconds; a server that neither answers nor reads fails the test instead of blocking it
 my $timeout = $PostgreSQL::Test::Utils::timeout_default;
@@ -127,16 +127,6 @@ sub poll_http
 {
 	my ($port, $path, $wanted, %headers) = @_;
 	return wait_until(sub { return $wanted->(get($port, $path, %headers)) });
-}
-
-# Return the pid of the HTTP worker, which pg_stat_activity does not show.
-sub worker_pid
-{
-	my ($node) = @_;
-	my ($postmaster) =
-	  PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid') =~ /^(\d+)/;
-	my @found = grep { /connpool_monitor http/ } `ps -o pid=,args= --ppid $postmaster`;
-	return @found == 1 && $found[0] =~ /(\d+)/ ? $1 : 0;
 }
 
 1;

@@ -17,7 +17,7 @@
 //     Connect through a proxy that delays the first packet, and stay connected.
 //
 //   { jobs: [job, …], at_once: bool }
-//     Run several jobs, one after the other or at once. The result is the array of theirs.
+//     Run several jobs, one after the other or at once. The result is an array of their results.
 //
 // Without "for", a job runs until SIGTERM.
 'use strict';

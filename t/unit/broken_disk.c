@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * broken_disk.c
- *		Preloaded into a server, lets access to the file of the session history fail.
+ *		Lets access to the file of the session history fail. LD_PRELOAD loads it into a server.
  *
- * BROKEN_DISK names a directory. Each kind of failure lasts while a file of its name is there:
+ * BROKEN_DISK names a directory. A kind of failure is on while that has a file of its name:
  *
  * eio			writes fail with EIO
  * unwritten	writes seem to succeed, but close() fails with ENOSPC
- * slow			to read a segment takes a second
+ * slow			reading a segment takes a second longer
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,7 +21,7 @@
 #define NAME "/connpool_monitor.sessions"
 #define SEGMENT_SIZE 65536
 
-/* Return true if the file is that of the session history and accesses to it shall so fail. */
+/* Return true if the file is that of the session history and this kind of failure is on. */
 static bool
 fails(int file, const char *how)
 {
