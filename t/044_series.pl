@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Clients that choose many application names cannot create an unbounded number of series in
-# /metrics. The right pools get a series and keep it for long enough, the sums are right, and no
-# counter falls. Needs many scrapes over two minutes, and a program compiled from the counters
-# alone.
+# /metrics. Pools that last get a series, and keep it unless larger pools appear; the pools add up
+# to the server, and no counter falls. Needs many scrapes over two minutes, and a program compiled
+# from the counters alone.
 # scripts/test: slow, 124 s
 use strict;
 use warnings FATAL => 'all';
@@ -130,7 +130,9 @@ while ($longest >= $lasting && $try++ < 10)
 is($created, 0, '20 sessions that rename themselves at each of ten scrapes create no series');
 is($scrape->{sum}, $scrape->{total},
 	'the pools add up to the databases while sessions rename themselves');
-cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up while sessions rename themselves');
+cmp_ok(abs($scrape->{load}),
+	'<', 0.01,
+	'the load of the pools adds up to that of the server while sessions rename themselves');
 is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
 
 # names that last: as many get a series as there are slots, and one more in each period
@@ -211,7 +213,8 @@ is( join(' ', sort keys %{ $scrape->{queries} }),
 	join(' ', sort keys %before),
 	'pools keep their series over a reset');
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a reset');
-cmp_ok(abs($scrape->{load}), '<', 0.01, 'the load adds up after a reset');
+cmp_ok(abs($scrape->{load}),
+	'<', 0.01, 'the load of the pools adds up to that of the server after a reset');
 $node->safe_psql('postgres', 'SELECT 1');
 $scrape = scrape();
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
