@@ -67,7 +67,7 @@ typedef struct LeakLog
 static LeakLog *leaks;
 static CpmRing *leak_ring;
 
-/* Local to the sampler, for its present round. */
+/* The current round of the sampler; process-local. */
 static TimestampTz leak_round_time;
 static CpmLeakVisitor report_end;
 
