@@ -25,8 +25,18 @@ use Wire;
 		LINES
 }
 
+# --- the server loads a library that delays the report of errors
+my $slow_errors = PostgreSQL::Test::Utils::tempdir() . '/slow_errors.so';
+chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
+is( system($ENV{CC} // 'cc',
+		'-O1', '-Wall', '-shared', '-fPIC', '-I', $include, '-o', $slow_errors,
+		"$ENV{TESTDIR}/t/unit/slow_errors.c"),
+	0,
+	'the library that delays errors compiles') or BAIL_OUT('no compiler');
+
 my $port = http_port();
-my $node = new_node('locks', <<"CONF", allows_streaming => 1);
+my $preload = "pg_stat_statements, connpool_monitor, $slow_errors";
+my $node = new_node('locks', <<"CONF", allows_streaming => 1, preload => $preload);
 max_connections = 100
 max_prepared_transactions = 5
 deadlock_timeout = '10s'
@@ -181,6 +191,28 @@ sql($node, "SELECT pg_terminate_backend($terminated_pid)");
 is(outcomes('terminated'), 'ended', 'a wait whose session was terminated is ended');
 $holder->query_safe('COMMIT');
 eval { $terminated->quit };
+
+# A sample between the end of a wait and the report of its error does not know the outcome yet.
+foreach my $case ([ 'slow cancel', 'pg_cancel_backend', 'cancelled' ],
+	[ 'slow end', 'pg_terminate_backend', 'ended' ])
+{
+	my ($application, $function, $outcome) = @$case;
+	my $slow = session($node, $application);
+	$slow->query_safe('SET slow_errors.delay = on');
+	my $slow_pid = $slow->query_safe('SELECT pg_backend_pid()');
+	hold(6);
+	start($slow, 'UPDATE t SET v = 1 WHERE i = 6');
+	wait_logged($application);
+	sql($node, "SELECT $function($slow_pid)");
+	is(outcomes($application), $outcome,
+		"a wait whose error is reported later than the next sample is $outcome");
+	is(sql($node, <<~"SQL"), 't', 'the time of such a wait ends before its error is reported');
+		SELECT clock_timestamp() > started_at + waited + interval '0.5 s'
+		FROM connpool_lock_log WHERE application_name = '$application'
+		SQL
+	$holder->query_safe('COMMIT');
+	eval { $slow->quit };
+}
 
 # errors that log_min_messages hides
 sql($node, q{ALTER SYSTEM SET log_min_messages = 'panic'});

@@ -513,6 +513,16 @@ cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed)
 }
 
 bool
+cpm_slot_failed_wait_after(int proc_number, TimestampTz since)
+{
+	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
+		if (pg_atomic_read_u64(&cpm_slot_array->slot[proc_number].failed_wait[i].since) >
+			(uint64) since)
+			return true;
+	return false;
+}
+
+bool
 cpm_slot_has_duty(int proc_number, int pid)
 {
 	return cpm_slot_pool(proc_number, pid) >= 0 &&

@@ -198,6 +198,9 @@ typedef struct CpmFailedWait
 
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
+/* Return true if a failed wait of that PGPROC that began after "since" has been recorded. */
+extern bool cpm_slot_failed_wait_after(int proc_number, TimestampTz since);
+
 /* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
 extern bool cpm_slot_has_duty(int proc_number, int pid);
 

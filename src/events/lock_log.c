@@ -21,6 +21,12 @@
 
 #define LOG_ENTRIES 1000
 
+/*
+ * How long the outcome of a wait may stay unknown. The outcome is CPM_WAIT_CANCELLED if a session
+ * takes longer to record its failed wait, for example because a debugger has stopped it.
+ */
+#define MAX_UNKNOWN_US (10 * USECS_PER_SEC)
+
 typedef struct LockLog
 {
 	/* written by each reset: the values of waits and waited_us at that time */
@@ -113,6 +119,14 @@ update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 		pg_atomic_write_u64(&entry->progress, progress);
 }
 
+static void
+close_wait(CpmOpenWait *open, CpmWaitOutcome outcome)
+{
+	update_entry(open, open->ended_at, outcome);
+	open->pid = 0;
+	lock_log->open_count--;
+}
+
 void
 cpm_lock_log_begin_round(TimestampTz now)
 {
@@ -129,6 +143,7 @@ cpm_lock_log_observe(const CpmProcWait *wait)
 		return false;
 	open->since = wait->since;
 	open->round = lock_log->round;
+	open->ended_at = 0;
 	update_entry(open, lock_round_time, CPM_WAIT_LASTS);
 	return true;
 }
@@ -141,15 +156,17 @@ cpm_lock_log_end_waits(CpmWaitEndFinder find_end)
 	for (int i = 0; i < lock_log->entries; i++)
 	{
 		CpmOpenWait *open = &lock_log->open[i];
-		TimestampTz ended_at = lock_round_time;
 		CpmWaitOutcome outcome;
 
 		if (open->pid == 0 || open->round == lock_log->round)
 			continue;
-		outcome = find_end(i, open, &ended_at);
-		update_entry(open, ended_at, outcome);
-		open->pid = 0;
-		lock_log->open_count--;
+		if (open->ended_at == 0)
+			open->ended_at = lock_round_time;
+		outcome = find_end(i, open, &open->ended_at);
+		if (outcome != CPM_WAIT_LASTS)
+			close_wait(open, outcome);
+		else if (lock_round_time - open->ended_at > MAX_UNKNOWN_US)
+			close_wait(open, CPM_WAIT_CANCELLED);
 	}
 }
 
@@ -158,7 +175,11 @@ cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry
 {
 	CpmOpenWait *open = &lock_log->open[proc_number];
 
+	/* a session whose wait fails records that before it waits again */
+	if (open->pid != 0)
+		close_wait(open, CPM_WAIT_GRANTED);
 	*open = *wait;
+	open->ended_at = 0;
 	open->round = lock_log->round;
 	open->counted_us = 0;
 	pg_atomic_init_u64(&entry->progress, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));

@@ -71,14 +71,16 @@ typedef struct CpmOpenWait
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
+	TimestampTz ended_at;		/* 0: it lasts; else it has ended with an unknown outcome */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
 extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
- * Return the outcome of an open wait that is over. *ended_at is the time of the round; the
- * function may set it to an earlier time.
+ * Return the outcome of an open wait that is over, or CPM_WAIT_LASTS if it is not known yet. Then
+ * the next round calls the function again. *ended_at is the time of the first round that did not
+ * observe the wait; the function may set it to an earlier time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
 											TimestampTz *ended_at);

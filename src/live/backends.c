@@ -431,6 +431,16 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 	}
 }
 
+bool
+cpm_backends_lock_wait_failed(int proc_number, int pid)
+{
+	const volatile PGPROC *proc = &ProcGlobal->allProcs[proc_number];
+
+	/* PostgreSQL sets waitLock to NULL before it replaces PROC_WAIT_STATUS_WAITING */
+	return proc->pid == pid && proc->waitLock == NULL &&
+		proc->waitStatus != PROC_WAIT_STATUS_OK;
+}
+
 int
 cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg)
 {

@@ -32,6 +32,13 @@ typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
 extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 
 /*
+ * Return true if the process with this PGPROC and pid waits for no heavyweight lock and did not get
+ * the lock for which it last waited. Also returns true at the moment at which the process gets the
+ * lock. Any process; takes no lock.
+ */
+extern bool cpm_backends_lock_wait_failed(int proc_number, int pid);
+
+/*
  * Read all fields of the client session of a PGPROC, except that query is NULL. Returns false if
  * there is no session. Any process that may call cpm_backends_scan(); takes no lock. Allocates
  * pgstat_track_activity_query_size bytes and frees them.

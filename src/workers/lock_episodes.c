@@ -4,9 +4,10 @@
  *		Observes waits for locks at each sample: which exceed blocked_age, and how each ended.
  *
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
- * so each backend records its last failed waits in its slot (counters/backend_counters). If a
- * sample no longer finds a wait, and it is not among the failed ones, the lock was granted, even
- * if the session has ended since.
+ * so each backend records its last failed waits in its slot (counters/backend_counters) when it
+ * reports the error. If a sample no longer finds a wait, and it is not among the failed ones, the
+ * lock was granted, even if the session has ended since. The exception is a session that has not
+ * reported the error yet: its PGPROC has the failure, and the next samples decide.
  *
  * A wait is considered over when the session next changes its state, or at the first sample that
  * does not find it, whichever is earlier. So the logged time may be one sample_interval too long.
@@ -19,6 +20,7 @@
 #include "events/lock_log.h"
 #include "live/backends.h"
 #include "live/lock_roots.h"
+#include "port/atomics.h"
 #include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/elog.h"
@@ -26,19 +28,24 @@
 
 /*
  * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
- * change of state, if that was earlier.
+ * change of state, if that was earlier. If the session's last wait has failed and the session has
+ * recorded no failure since the start of the open wait, the outcome is unknown.
  */
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 {
 	CpmFailedWait failed;
 	CpmSession	session;
+	bool		has_failed = cpm_backends_lock_wait_failed(proc_number, open->pid);
 
+	/* a session that ends after this check has recorded its failed wait before it ended */
+	pg_read_barrier();
 	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
 		session.state_change > open->since)
 		*ended_at = Min(*ended_at, session.state_change);
 	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
-		return CPM_WAIT_GRANTED;
+		return has_failed && !cpm_slot_failed_wait_after(proc_number, open->recorded_since) ?
+			CPM_WAIT_LASTS : CPM_WAIT_GRANTED;
 	if (failed.was_fatal)
 		return CPM_WAIT_ENDED;
 	return failed.sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ?
