@@ -416,7 +416,7 @@ write_statuses(Scrape *scrape)
 	cpm_family_begin(out, "metric_status", CPM_GAUGE,
 					 "The current value against its thresholds: 0 OK, 1 WARNING, 2 CRITICAL.");
 	for (int i = 0; i < CPM_METRICS; i++)
-		if (cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
+		if (cpm_metric_is_available(&cpm_catalogue[i], scrape->sample.sources))
 			cpm_sample_labeled(out, "metric", cpm_catalogue[i].name,
 							   cpm_evaluate_metric(i, &scrape->sample,
 												   cpm_settings_thresholds(i)).status);
@@ -425,7 +425,7 @@ write_statuses(Scrape *scrape)
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (CpmStatus status = CPM_OK; status <= CPM_CRITICAL; status++)
 		{
-			if (!cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
+			if (!cpm_metric_is_available(&cpm_catalogue[i], scrape->sample.sources))
 				continue;
 			cpm_sample_begin(out);
 			cpm_sample_label(out, "metric", cpm_catalogue[i].name);
