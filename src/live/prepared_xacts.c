@@ -248,7 +248,7 @@ list_in_worker(CpmPrepared *list)
 }
 
 void
-cpm_prepared_xacts_begin_writing(void)
+cpm_prepared_xacts_claim_recorder(void)
 {
 	if (max_prepared_xacts > 0)
 		file_read_for = MemoryContextAllocZero(TopMemoryContext,
