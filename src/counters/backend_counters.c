@@ -83,7 +83,7 @@ init_slot(CpmSlot *slot)
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
-	pg_atomic_init_u32(&slot->duties, 0);
+	pg_atomic_init_u32(&slot->idle_reasons, 0);
 	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
 	{
 		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
@@ -270,7 +270,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	memcpy(mine->role, my_pool.role, NAMEDATALEN);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
-	pg_atomic_write_u32(&mine->duties, 0);
+	pg_atomic_write_u32(&mine->idle_reasons, 0);
 	set_present_pool(begin_transfer_into_pool(NO_POOL, &locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
@@ -353,12 +353,12 @@ cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now)
 }
 
 void
-cpm_slot_set_duty(CpmFeature feature, bool is_on)
+cpm_slot_set_idle_reason(CpmFeature feature, bool is_on)
 {
-	uint32		duties = pg_atomic_read_u32(&mine->duties);
+	uint32		idle_reasons = pg_atomic_read_u32(&mine->idle_reasons);
 	uint32		bit = (uint32) 1 << feature;
 
-	pg_atomic_write_u32(&mine->duties, is_on ? duties | bit : duties & ~bit);
+	pg_atomic_write_u32(&mine->idle_reasons, is_on ? idle_reasons | bit : idle_reasons & ~bit);
 }
 
 /*
@@ -513,10 +513,10 @@ cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed)
 }
 
 bool
-cpm_slot_has_duty(int proc_number, int pid)
+cpm_slot_has_idle_reason(int proc_number, int pid)
 {
 	return cpm_slot_pool(proc_number, pid) >= 0 &&
-		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].duties) != 0;
+		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].idle_reasons) != 0;
 }
 
 /* Prefetch the buckets that a session uses. Reads the slot, so prefetch that first. */

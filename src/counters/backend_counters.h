@@ -65,10 +65,10 @@ extern void cpm_slot_set_policy(const CpmPolicy *policy);
 extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now);
 
 /*
- * Record whether the session has a duty: it uses a feature (LISTEN, advisory locks) that is a
- * legitimate reason to keep the session open while it is idle.
+ * Record whether the session uses a feature (LISTEN, advisory locks) that is a legitimate reason
+ * to keep the session open while it is idle.
  */
-extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
+extern void cpm_slot_set_idle_reason(CpmFeature feature, bool is_on);
 
 /*
  * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
@@ -198,8 +198,11 @@ typedef struct CpmFailedWait
 
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
-/* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
-extern bool cpm_slot_has_duty(int proc_number, int pid);
+/*
+ * Return true if the session with that PGPROC and pid has a legitimate reason to be idle; see
+ * cpm_slot_set_idle_reason().
+ */
+extern bool cpm_slot_has_idle_reason(int proc_number, int pid);
 
 /* Return the number of slots. A slot has the number of its PGPROC, and numbers start at 0. */
 extern int	cpm_backend_slots(void);
@@ -211,7 +214,7 @@ extern int	cpm_backend_slots(void);
  */
 extern void cpm_slot_prefetch(int proc_number);
 
-/* Prefetch what cpm_slot_pool() and cpm_slot_has_duty() read. Any process. */
+/* Prefetch what cpm_slot_pool() and cpm_slot_has_idle_reason() read. Any process. */
 extern void cpm_slot_prefetch_pool(int proc_number);
 
 /*

@@ -61,15 +61,17 @@ typedef struct CpmSlot
 
 	/*
 	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
-	 * changes its policy or duties. The seqlock guards copies of a session. Functions that need
-	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
-	 * pool_bucket_base compare the number of transfers instead.
+	 * changes its policy or idle_reasons. The seqlock guards copies of a session. Functions that
+	 * need one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base
+	 * and pool_bucket_base compare the number of transfers instead.
 	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, except policy_sequence and duties */
+	CpmSeqlock	lock;			/* guards pid to pool_base, except idle_reasons and
+								 * policy_sequence */
 	int			pid;			/* 0 if the slot has no session */
 	int			pool;			/* index of counters/pool_table */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty(); in the
-								 * cache line of pid, because each sample reads both */
+	pg_atomic_uint32 idle_reasons;	/* a bit for each CpmFeature that cpm_slot_set_idle_reason()
+									 * recorded; in the cache line of pid, because each sample
+									 * reads both */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
