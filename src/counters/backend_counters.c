@@ -265,7 +265,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
 	mine->policy_sequence = cpm_policy_sequence();
-	mine->owner = cpm_pool_owner(&my_pool);
+	mine->policy_key = cpm_policy_key(&my_pool);
 	mine->is_trusted = is_trusted;
 	memcpy(mine->role, my_pool.role, NAMEDATALEN);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
@@ -481,12 +481,13 @@ cpm_slot_pool(int proc_number, int pid)
 }
 
 int
-cpm_slot_count_of_owner(uint64 owner)
+cpm_slot_sessions_of_policy(uint64 policy_key)
 {
 	int			count = 0;
 
 	for (int i = 0; cpm_slot_array != NULL && i < cpm_slot_array->total; i++)
-		count += cpm_slot_array->slot[i].pid != 0 && cpm_slot_array->slot[i].owner == owner;
+		count += cpm_slot_array->slot[i].pid != 0 &&
+			cpm_slot_array->slot[i].policy_key == policy_key;
 	return count;
 }
 

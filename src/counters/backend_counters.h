@@ -180,10 +180,10 @@ extern int	cpm_slot_pool(int proc_number, int pid);
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /*
- * Return the number of open sessions of an owner (cpm_pool_owner(), a role in a database),
- * including those counted in "(other)". Reads every slot.
+ * Return the number of open sessions that share a policy, that is, all sessions of the role and
+ * database with that cpm_policy_key(), including those counted in "(other)". Reads every slot.
  */
-extern int	cpm_slot_count_of_owner(uint64 owner);
+extern int	cpm_slot_sessions_of_policy(uint64 policy_key);
 
 /*
  * Return true and set *failed if the wait for a heavyweight lock that the given PGPROC began at

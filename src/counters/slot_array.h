@@ -76,7 +76,7 @@ typedef struct CpmSlot
 	int64		setup_us;
 	CpmPolicy	policy;
 	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
-	uint64		owner;			/* cpm_pool_owner() of the role and database */
+	uint64		policy_key;		/* cpm_policy_key() of the role and database */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
