@@ -7,7 +7,7 @@
  * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
  *
  * No session sets a slot's counters back, not even a new occupant of the slot, so their sum over
- * all slots is the server's total. A session's own counts, and those in its present pool, are the
+ * all slots is the server's total. A session's own counts, and those in its current pool, are the
  * difference from a base: the counters when it opened or entered the pool. A session that leaves a
  * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
@@ -151,7 +151,7 @@ add_buckets_to_pool(void)
 }
 
 /*
- * Add to the pool what the session has counted since it entered the pool. Call inside a transfer.
+ * Add the session's counts since it entered the pool to that pool. Call inside a transfer.
  * Before the transfer ends, set a new base or close the slot; otherwise readers would count twice.
  */
 static void
@@ -313,7 +313,7 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* look up an unchanged name too if it had no pool of its own, which may get a slot now */
+	/* a session in "(other)" looks up an unchanged name too, because a slot may be free now */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
