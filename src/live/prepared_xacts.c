@@ -218,7 +218,7 @@ find_and_record_time(int index, TransactionId xid)
 
 /*
  * Return when the transaction was prepared, in a worker other than the sampler. If the sampler
- * has not recorded it yet and it has no state file, return the present time.
+ * has not recorded it yet and it has no state file, return the current time.
  */
 static TimestampTz
 find_time(int index, TransactionId xid)
