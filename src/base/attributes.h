@@ -3,7 +3,7 @@
  * attributes.h
  *		Compiler attributes for symbols of the library and for data of the hot path.
  *
- * PostgreSQL 15 exports every symbol of an extension, so that the library's own accesses go
+ * PostgreSQL 15 exports every symbol of an extension, so even the library's own accesses go
  * through its global offset table. Since 16, symbols are hidden unless they are exported.
  * CPM_INTERNAL hides a symbol in every version.
  */

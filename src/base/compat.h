@@ -318,10 +318,12 @@ cpm_is_same_virtual_transaction(const LockInstanceData *a, const LockInstanceDat
 }
 
 /*
- * Return the entry after "previous", or the first one if that is NULL, in the list of the locks
- * that this process holds or awaits in a partition of the lock table, or in the list of the
- * processes that hold or await a lock; NULL at the end of the list. Hold the partition's lock.
- * PostgreSQL 16 replaced SHM_QUEUE by dlist_head.
+ * Define a function that returns the entry after "previous" in a list of PROCLOCKs, or the first
+ * entry if "previous" is NULL; it returns NULL at the end of the list. Callers hold the lock of
+ * the partition of the lock table. PostgreSQL 16 replaced SHM_QUEUE with dlist_head.
+ *
+ * cpm_next_own_lock() lists the locks that this process holds or awaits in a partition.
+ * cpm_next_lock_owner() lists the processes that hold or await a lock.
  */
 #if PG_VERSION_NUM >= 160000
 #define CPM_NEXT_PROCLOCK(name, parameter, list_, link) \

@@ -49,14 +49,15 @@ typedef struct CpmSegmentHeader
 	TimestampTz last;			/* the latest time of a sample */
 	uint32		samples;
 	pg_crc32c	data_crc;		/* of the entries */
-	uint32		slot;			/* in a header of the file: of the newest segment; otherwise 0 */
+	uint32		slot;			/* of the newest segment, in a header of the file; otherwise 0 */
 	pg_crc32c	header_crc;		/* of the fields above */
 } CpmSegmentHeader;
 
 /*
- * The file begins with two copies of its header, at these offsets. A header of the file is that of
- * a segment without entries, and has the number and the slot of the newest segment. A new segment
- * changes the copy with the lower number, so one copy is always intact. Slots for segments follow.
+ * The file begins with two copies of its header, at these offsets. Slots for segments follow. The
+ * header of the file is a segment header without entries, with the sequence and the slot of the
+ * newest segment. Each new segment overwrites the copy that has the lower sequence, so the other
+ * copy is always intact.
  */
 #define CPM_HISTORY_HEADERS 2
 #define CPM_HISTORY_HEADER_OFFSET(copy) ((copy) * 4096)

@@ -66,8 +66,8 @@ typedef struct CpmSnapshotRow
 	int32		sessions;		/* 1 if it is a session */
 	char		application_name[NAMEDATALEN];	/* of a group: that of the pool */
 	uint32		state;			/* CpmState */
-	int32		opened[CPM_OPENED_SPANS];	/* of the sessions, those that had opened in that span
-											 * before the snapshot; 0 while authenticating */
+	int32		opened[CPM_OPENED_SPANS];	/* number of the sessions that had opened within the
+											 * span before the snapshot; 0 while authenticating */
 
 	/* Not set for groups */
 	int32		root_blocker;	/* a pid; 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: none */

@@ -185,7 +185,7 @@ static void
 replace_numbers(char *pool, const char *name)
 {
 	bool		is_cut = strlen(name) == NAMEDATALEN - 1;
-	bool		after_hash = false; /* only "-" and pod suffixes are between a hash and "word" */
+	bool		after_hash = false; /* only hyphens and pod suffixes have followed a hash */
 
 	for (const char *word = name; *word != '\0';)
 	{

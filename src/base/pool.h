@@ -42,11 +42,11 @@ typedef enum CpmGrouping
 extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
 
 /*
- * Return a hash of the database and the role, by which counters/pool_policies finds a policy. Not
- * to be confused with the owners of counters/pool_owners, which are roles in all databases.
+ * Return a hash of the database and the role, which together have one policy for all of their
+ * pools.
  */
 static inline uint64
-cpm_pool_owner(const CpmPoolName *name)
+cpm_policy_key(const CpmPoolName *name)
 {
 	return DatumGetUInt64(hash_any_extended((const unsigned char *) name,
 											offsetof(CpmPoolName, application_name), 0));

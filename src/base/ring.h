@@ -47,9 +47,9 @@ extern uint64 cpm_ring_add(CpmRing *ring, const void *entry);
 
 /*
  * Return a pointer into shared memory to the entry with that ticket; NULL if it has been reset or
- * overwritten, or if the ticket is CPM_NO_TICKET. The capacity of the ring must not be 0. Another process may overwrite the entry at
- * any time, so the caller may update only its atomics, and only if an update of the wrong entry
- * does no harm.
+ * overwritten, or if the ticket is CPM_NO_TICKET. The capacity of the ring must not be 0. Another
+ * process may overwrite the entry at any time, so the caller may update only its atomics, and only
+ * if an update of the wrong entry does no harm.
  */
 extern void *cpm_ring_entry(CpmRing *ring, uint64 ticket);
 

@@ -40,7 +40,7 @@ typedef struct CpmSource
 typedef struct CpmFileField
 {
 	Size		offset;
-	Size		size;			/* of a text; for a number, the limit that it must be below */
+	Size		size;			/* array size of a text, or exclusive upper limit of a number */
 } CpmFileField;
 
 #define CPM_TEXT(type, field) {offsetof(type, field), sizeof(((type *) 0)->field)}
@@ -66,9 +66,9 @@ typedef struct CpmFilePart
 	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
 								 * longer exist are not loaded */
-	Size		cell;			/* size of the elements of the array by CpmMetricId that ends the
-								 * record; 0: none. For a metric that the file does not have, all
-								 * bytes are 0xFF, which is a NaN in a float4 */
+	Size		cell;			/* size of an element of the array by CpmMetricId at the end of
+								 * the record; 0: no array. Elements of metrics that the file
+								 * lacks are filled with 0xFF, which is a NaN as a float4 */
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
 

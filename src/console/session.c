@@ -32,7 +32,8 @@ static const char *const questions[CPM_QUESTIONS] = {
 };
 
 static PGconn *conn;			/* NULL until the first request */
-static int64_t bytes;			/* received in this round or, before it, while connecting */
+static int64_t bytes;			/* received in this round; before the first round, while
+								 * connecting */
 static int64_t answer_bytes;	/* memory used by the answers of this round */
 
 static void give_up(const char *message) __attribute__((noreturn));

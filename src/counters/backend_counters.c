@@ -7,7 +7,7 @@
  * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
  *
  * No session sets a slot's counters back, not even a new occupant of the slot, so their sum over
- * all slots is the server's total. A session's own counts, and those in its present pool, are the
+ * all slots is the server's total. A session's own counts, and those in its current pool, are the
  * difference from a base: the counters when it opened or entered the pool. A session that leaves a
  * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
@@ -83,7 +83,7 @@ init_slot(CpmSlot *slot)
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
-	pg_atomic_init_u32(&slot->duties, 0);
+	pg_atomic_init_u32(&slot->idle_reasons, 0);
 	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
 	{
 		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
@@ -151,7 +151,7 @@ add_buckets_to_pool(void)
 }
 
 /*
- * Add to the pool what the session has counted since it entered the pool. Call inside a transfer.
+ * Add the session's counts since it entered the pool to that pool. Call inside a transfer.
  * Before the transfer ends, set a new base or close the slot; otherwise readers would count twice.
  */
 static void
@@ -265,12 +265,12 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
 	mine->policy_sequence = cpm_policy_sequence();
-	mine->owner = cpm_pool_owner(&my_pool);
+	mine->policy_key = cpm_policy_key(&my_pool);
 	mine->is_trusted = is_trusted;
 	memcpy(mine->role, my_pool.role, NAMEDATALEN);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
-	pg_atomic_write_u32(&mine->duties, 0);
+	pg_atomic_write_u32(&mine->idle_reasons, 0);
 	set_present_pool(begin_transfer_into_pool(NO_POOL, &locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
 	for (int i = 0; i < CPM_BUCKETS; i++)
@@ -313,7 +313,7 @@ cpm_slot_change_pool(TimestampTz now)
 
 	if (cpm_slot_is_in_its_pool())
 		return;
-	/* look up an unchanged name too if it had no pool of its own, which may get a slot now */
+	/* a session in "(other)" looks up an unchanged name too, because a slot may be free now */
 	if (!name_pool() && left != CPM_OTHER_POOL)
 		return;
 	cpm_transfers_wait_for_pause();
@@ -353,12 +353,12 @@ cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now)
 }
 
 void
-cpm_slot_set_duty(CpmFeature feature, bool is_on)
+cpm_slot_set_idle_reason(CpmFeature feature, bool is_on)
 {
-	uint32		duties = pg_atomic_read_u32(&mine->duties);
+	uint32		idle_reasons = pg_atomic_read_u32(&mine->idle_reasons);
 	uint32		bit = (uint32) 1 << feature;
 
-	pg_atomic_write_u32(&mine->duties, is_on ? duties | bit : duties & ~bit);
+	pg_atomic_write_u32(&mine->idle_reasons, is_on ? idle_reasons | bit : idle_reasons & ~bit);
 }
 
 /*
@@ -481,12 +481,13 @@ cpm_slot_pool(int proc_number, int pid)
 }
 
 int
-cpm_slot_count_of_owner(uint64 owner)
+cpm_slot_sessions_of_policy(uint64 policy_key)
 {
 	int			count = 0;
 
 	for (int i = 0; cpm_slot_array != NULL && i < cpm_slot_array->total; i++)
-		count += cpm_slot_array->slot[i].pid != 0 && cpm_slot_array->slot[i].owner == owner;
+		count += cpm_slot_array->slot[i].pid != 0 &&
+			cpm_slot_array->slot[i].policy_key == policy_key;
 	return count;
 }
 
@@ -523,10 +524,10 @@ cpm_slot_failed_wait_after(int proc_number, TimestampTz since)
 }
 
 bool
-cpm_slot_has_duty(int proc_number, int pid)
+cpm_slot_has_idle_reason(int proc_number, int pid)
 {
 	return cpm_slot_pool(proc_number, pid) >= 0 &&
-		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].duties) != 0;
+		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].idle_reasons) != 0;
 }
 
 /* Prefetch the buckets that a session uses. Reads the slot, so prefetch that first. */

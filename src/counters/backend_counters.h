@@ -65,14 +65,14 @@ extern void cpm_slot_set_policy(const CpmPolicy *policy);
 extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now);
 
 /*
- * Record whether the session has a duty: it uses a feature (LISTEN, advisory locks) that is a
- * legitimate reason to keep the session open while it is idle.
+ * Record whether the session uses a feature (LISTEN, advisory locks) that is a legitimate reason
+ * to keep the session open while it is idle.
  */
-extern void cpm_slot_set_duty(CpmFeature feature, bool is_on);
+extern void cpm_slot_set_idle_reason(CpmFeature feature, bool is_on);
 
 /*
  * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
- * present error; 0 if an exception block has caught it. is_fatal is true if the error ends the
+ * current error; 0 if an exception block has caught it. is_fatal is true if the error ends the
  * session. A recorded SQLSTATE does not change any more. The next error replaces a recorded 0,
  * because it may be the same error, raised again. Takes no lock, so callers may hold LWLocks.
  */
@@ -180,29 +180,34 @@ extern int	cpm_slot_pool(int proc_number, int pid);
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 
 /*
- * Return the number of open sessions of an owner (cpm_pool_owner(), a role in a database),
- * including those counted in "(other)". Reads every slot.
+ * Return the number of open sessions that share a policy, that is, all sessions of the role and
+ * database with that cpm_policy_key(), including those counted in "(other)". Reads every slot.
  */
-extern int	cpm_slot_count_of_owner(uint64 owner);
+extern int	cpm_slot_sessions_of_policy(uint64 policy_key);
 
-/*
- * Return true and set *failed if the wait for a heavyweight lock that the given PGPROC began at
- * "since", as PostgreSQL recorded that time, has failed. A slot keeps its last four failed waits,
- * even after the session has ended. The library must be preloaded.
- */
+/* How a wait for a heavyweight lock failed. */
 typedef struct CpmFailedWait
 {
 	int			sqlstate;		/* 0: an exception block caught the error */
 	bool		was_fatal;		/* the error ended the session */
 } CpmFailedWait;
 
+/*
+ * Find the failed wait for a heavyweight lock that the given PGPROC began at "since", as
+ * PostgreSQL recorded that time, and set *failed. Returns false if the slot has no such wait. A
+ * slot keeps its last four failed waits, even after the session has ended. The library must be
+ * preloaded.
+ */
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
 /* Return true if a failed wait of that PGPROC that began after "since" has been recorded. */
 extern bool cpm_slot_failed_wait_after(int proc_number, TimestampTz since);
 
-/* Return true if the session with that PGPROC and pid has a duty; see cpm_slot_set_duty(). */
-extern bool cpm_slot_has_duty(int proc_number, int pid);
+/*
+ * Return true if the session with that PGPROC and pid has a legitimate reason to be idle; see
+ * cpm_slot_set_idle_reason().
+ */
+extern bool cpm_slot_has_idle_reason(int proc_number, int pid);
 
 /* Return the number of slots. A slot has the number of its PGPROC, and numbers start at 0. */
 extern int	cpm_backend_slots(void);
@@ -214,12 +219,12 @@ extern int	cpm_backend_slots(void);
  */
 extern void cpm_slot_prefetch(int proc_number);
 
-/* Prefetch what cpm_slot_pool() and cpm_slot_has_duty() read. Any process. */
+/* Prefetch the fields that cpm_slot_pool() and cpm_slot_has_idle_reason() read. Any process. */
 extern void cpm_slot_prefetch_pool(int proc_number);
 
 /*
  * Add the counts that the session still holds in its slot to pools_by_index[i], where i is the
- * index of its present pool. To get a sum that is consistent with the pools' own counters, call
+ * index of its current pool. To get a sum that is consistent with the pools' own counters, call
  * this between two calls of cpm_transfers_are_done(). cpm_slot_add_counts() adds no histogram and
  * never a negative amount, so callers that accept an inconsistent sum may omit that check. The
  * library must be preloaded.

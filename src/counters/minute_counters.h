@@ -30,13 +30,13 @@ extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 /* Set the first snapshot to the counters loaded at startup. The postmaster only. */
 extern void cpm_minute_counters_init(const CpmCounters *now);
 
-/* Begin the last minute anew, with the present counters. The caller excludes other resets. */
+/* Restart the last minute at the current counters. The caller excludes other resets. */
 extern void cpm_minute_counters_reset(const CpmCounters *now);
 
 /*
  * Return the newest snapshot that is at least a minute old. If there is none, return the oldest
  * usable snapshot: in the server's first minute, that of its start. If a reset came after the
- * snapshot, the counters are those of the reset. So read the present counters after this call:
+ * snapshot, the counters are those of the reset. So read the current counters after this call:
  * counters read before it could be lower than those of a reset in between. Any process; takes no
  * lock. The library must be preloaded.
  */

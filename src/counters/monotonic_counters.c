@@ -3,10 +3,9 @@
  * monotonic_counters.c
  *		Counters that never decrease while the server runs, for clients that compute rates.
  *
- * New pools evict old ones, and only twenty pools have a series of their own. Databases and the
- * series "other" would lose counts when that changes; counters/pool_retained keeps these counts. A
- * pool's series begins at zero when the pool gets it, so all series together contain each
- * statement once.
+ * Only twenty pools have a series of their own. When a pool is evicted, or gets or loses a series,
+ * its database or the series "other" would lose counts; counters/pool_retained keeps them. Each
+ * series begins at zero, so all series together contain each statement once.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
@@ -484,7 +483,7 @@ cpm_monotonic_restart(void)
 	sum_totals(&list, load, &shared->base);
 	for (int i = 0; i < list.slots; i++)
 	{
-		/* hide the loaded load in the series of its pool, or subtract it from "other" */
+		/* exclude the load from before the crash from the series of its pool, or from "other" */
 		if (pool_at(i)->has_series)
 			pool_at(i)->hidden_load = pool_at(i)->shown_load = load[i];
 		else

@@ -31,7 +31,7 @@ extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
 
 /*
  * Begin a new epoch, in which all peaks are zero. The caller then raises each pool's peak to its
- * present connections.
+ * current connections.
  */
 extern void cpm_pool_counters_reset_peaks(void);
 
@@ -65,9 +65,9 @@ extern uint64 cpm_pool_counted(int index, CpmCount count);
 extern void cpm_pool_counters_load(int index, const CpmPool *pool);
 
 /*
- * Add the counters of one pool to another, raise the peaks and times of the last uses of the
- * other, and clear the first. For evictions: the pool has no session, and the caller holds the
- * lock of counters/pool_table exclusively.
+ * Move the counters of pool "from" to pool "to": add the sums, raise the peaks and the times of
+ * last use in "to", and clear "from". For evictions: "from" has no session, and the caller holds
+ * the lock of counters/pool_table exclusively.
  */
 extern void cpm_pool_counters_transfer(int from, int to);
 

@@ -183,7 +183,7 @@ cpm_pool_load_sample(const CpmBusySession *sessions, int count, int64 now_us, in
 	cpm_seqlock_write_end(&table->lock);
 }
 
-/* Add the buckets of a ring that are not too old. newest is the number of the present bucket. */
+/* Add the buckets of a ring that are not too old. newest is the number of the current bucket. */
 static void
 sum_ring(const CpmLoadBucket *ring, int size, uint32 newest, CpmLoad *sum)
 {

@@ -24,7 +24,7 @@
 
 typedef struct PolicyEntry
 {
-	uint64		key;			/* cpm_pool_owner(): the role in the database */
+	uint64		key;			/* cpm_policy_key() of the role and database */
 	int			pools;			/* number of its pools; 0 if the entry is free */
 	int			next_free;		/* NONE at the end */
 	pg_atomic_uint64 sequence;	/* of the policy; sessions write it before the limits */
@@ -132,7 +132,7 @@ find_entry(uint64 key)
 void
 cpm_pool_policy_add_pool(int pool, const CpmPoolName *name)
 {
-	int			index = find_entry(cpm_pool_owner(name));
+	int			index = find_entry(cpm_policy_key(name));
 
 	if (index == NONE)
 		return;					/* the pool has no policy */

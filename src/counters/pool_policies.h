@@ -24,7 +24,7 @@ extern void cpm_pool_policy_remove_pool(int pool);
 extern uint64 cpm_policy_sequence(void);
 
 /*
- * Set the policy of the pool's role in its database, unless the present policy has a higher
+ * Set the policy of the pool's role in its database, unless the current policy has a higher
  * sequence. If two sessions set policies concurrently, readers may see limits of both. Call only
  * from a session in that pool, or from the postmaster at startup with sequence 0. Takes no lock.
  */

@@ -14,7 +14,11 @@
 #include "base/load.h"
 #include "base/pool.h"
 
-#define CPM_RETAINED_DATABASES 64	/* evicted counts of further databases go to the unknown one */
+/*
+ * The number of databases for which counts of evicted pools are kept. Counts of evicted pools of
+ * further databases are reported for the unknown database.
+ */
+#define CPM_RETAINED_DATABASES 64
 
 /* Counters of the sessions of a database. The name is empty if the database is unknown. */
 typedef struct CpmDatabaseCounters
@@ -32,7 +36,7 @@ typedef struct CpmRetainedPool
 	uint64		base_failed;
 	uint64		hidden_queries; /* statements before the pool got its series */
 	uint64		shown_queries;	/* all statements when the series was last read */
-	uint64		marked_queries; /* all statements when the present comparison of pools began */
+	uint64		marked_queries; /* all statements when the current comparison of pools began */
 	uint64		marked_sessions;	/* CpmPoolUse.sessions at that time */
 	CpmLoad		hidden_load;	/* like hidden_queries */
 	CpmLoad		shown_load;		/* like shown_queries */
@@ -40,9 +44,9 @@ typedef struct CpmRetainedPool
 
 typedef struct CpmRetained
 {
-	uint64		transferred;	/* part of "other": statements of pools before they got their
-								 * series, minus those shown in series that have ended; may be
-								 * negative, modulo 2^64 */
+	uint64		transferred;	/* adjusts the series "other": a pool adds its hidden_queries when
+								 * its series begins, and subtracts its shown_queries when the
+								 * series ends; may be negative, modulo 2^64 */
 	CpmLoad		transferred_load;	/* likewise */
 	uint64		entered;		/* number of pools that ever got a series while fewer than
 								 * CPM_MAX_POOL_SERIES had */

@@ -52,8 +52,8 @@ typedef struct CpmPoolRateCounters
 extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
 
 /*
- * Reset all pools: set their baselines to their present counters, their peaks of connections to
- * the present numbers, and their peaks of busy sessions to zero. Open sessions count as opened
+ * Reset all pools: set their baselines to their current counters, their peaks of connections to
+ * the current numbers, and their peaks of busy sessions to zero. Open sessions count as opened
  * after the reset, so that the number opened remains the sum of those ended and those open. The
  * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
  * a pool before its baseline is written.

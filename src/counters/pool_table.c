@@ -4,19 +4,15 @@
  *		The table of pools: lookup by name, membership and eviction.
  *
  * The table has max_pools slots, and one more for "(other)". A hash table, guarded by a lock, maps
- * names to slots. Of all sessions, only those that open, or that change to a pool in which they
- * have not been lately, take that lock.
+ * names to slots. A session takes that lock only when it opens, or changes to a pool that it has
+ * not used recently. If no slot is free, a new pool evicts one without sessions, chosen by
+ * counters/pool_owners, into "(other)". If all have sessions, the new session counts there.
  *
- * A slot's state holds the generation of its pool and the number of connections in one atomic. A
- * session enters a pool by incrementing the state, which also returns the generation: if that
- * differs from the one in the session's reference, another pool occupies the slot, and the session
- * undoes the increment. Eviction replaces a state without connections with the next generation by
- * compare-and-exchange, and fails if a session has entered meanwhile. So a session never stays in
- * an evicted pool.
- *
- * If all slots are taken, a new pool evicts one without sessions, which counters/pool_owners
- * chooses, and adds its counters to "(other)". If all pools have sessions, the new session counts
- * in "(other)".
+ * A slot's state holds the generation of its pool and the number of connections in one atomic. The
+ * increment by which a session enters also returns the generation. If that differs from the one in
+ * the session's reference, another pool occupies the slot, and the session undoes the increment.
+ * Eviction replaces a state without connections with the next generation by compare-and-exchange,
+ * and fails if a session has entered meanwhile. So a session never stays in an evicted pool.
  */
 #include "postgres.h"
 

@@ -51,9 +51,11 @@ extern void cpm_pool_leave(int index, TimestampTz now);
 
 /*
  * Add counters from before the server started, creating the pool if necessary, and return its
- * index; or add to the number of evictions. The postmaster only, at startup.
+ * index. The postmaster only, at startup.
  */
 extern int	cpm_pool_load(const CpmPool *pool);
+
+/* Add the evictions from before the server started. The postmaster only, at startup. */
 extern void cpm_pools_load_evicted(uint64 evicted);
 
 /*
@@ -81,7 +83,7 @@ extern bool cpm_pool_copy(int index, CpmPool *pool);
  */
 extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
 
-/* Reset peaks of connections to the present number, and peaks of busy sessions to zero. */
+/* Reset peaks of connections to the current number, and peaks of busy sessions to zero. */
 extern void cpm_pools_reset_peaks(void);
 
 /*

@@ -61,22 +61,24 @@ typedef struct CpmSlot
 
 	/*
 	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
-	 * changes its policy or duties. The seqlock guards copies of a session. Functions that need
-	 * one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base and
-	 * pool_bucket_base compare the number of transfers instead.
+	 * changes its policy or idle_reasons. The seqlock guards copies of a session. Functions that
+	 * need one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base
+	 * and pool_bucket_base compare the number of transfers instead.
 	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, except policy_sequence and duties */
+	CpmSeqlock	lock;			/* guards pid to pool_base, except idle_reasons and
+								 * policy_sequence */
 	int			pid;			/* 0 if the slot has no session */
 	int			pool;			/* index of counters/pool_table */
-	pg_atomic_uint32 duties;	/* a bit for each CpmFeature; see cpm_slot_set_duty(); in the
-								 * cache line of pid, because each sample reads both */
+	pg_atomic_uint32 idle_reasons;	/* a bit for each CpmFeature that cpm_slot_set_idle_reason()
+									 * recorded; in the cache line of pid, because each sample
+									 * reads both */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
 	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
-	uint64		owner;			/* cpm_pool_owner() of the role and database */
+	uint64		policy_key;		/* cpm_policy_key() of the role and database */
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
-	char		role[NAMEDATALEN];	/* needed because "(other)" has no name of a role */
+	char		role[NAMEDATALEN];	/* needed because the name of "(other)" contains no role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */

@@ -12,7 +12,7 @@
  *
  * The maximum of a period is not the difference of two maxima. So each snapshot holds the longest
  * statement since the previous one, which backends record by ticks (counters/backend_counters). If
- * a statement ends while the sampler takes a snapshot, its maximum may lack that statement.
+ * a statement ends while the sampler takes a snapshot, the snapshot's maximum may lack it.
  */
 #include "postgres.h"
 
@@ -174,7 +174,7 @@ cpm_stat_windows_snapshot(TimestampTz now)
  * enough, or else the oldest usable one. A snapshot or reset is not usable if its time is in the
  * future: the clock was set back, and its age is unknown. "first" is the number of the first
  * snapshot after the reset; a lower result means that the period begins at the reset. Sets *max_us
- * to the duration of the longest statement of the period, without the present tick.
+ * to the duration of the longest statement of the period, without the current tick.
  */
 static uint64
 beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next,
@@ -239,7 +239,7 @@ cpm_stat_windows_reset_at(void)
 
 /*
  * Copy the snapshot at which the last hour begins; returns false if that is the reset. The hour's
- * ring does not have the maximum of the present minute yet, so take that from the minute's ring.
+ * ring does not have the maximum of the current minute yet, so take that from the minute's ring.
  */
 static bool
 find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max_us)

@@ -54,7 +54,7 @@ typedef struct LeakLog
 
 	/* written by the sampler */
 	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
-	uint32		round;			/* number of its present round */
+	uint32		round;			/* number of its current round */
 	LeakCounters counters[CPM_LEAK_KINDS];
 
 	/* constant after startup */

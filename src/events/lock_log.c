@@ -36,7 +36,7 @@ typedef struct LockLog
 	/* written by the sampler */
 	pg_atomic_uint64 waits;
 	pg_atomic_uint64 waited_us;
-	uint32		round;			/* number of its present round */
+	uint32		round;			/* number of its current round */
 	int			open_count;		/* open waits in the table */
 
 	int			entries;		/* of the table; constant after startup */
@@ -45,7 +45,7 @@ typedef struct LockLog
 
 static LockLog *lock_log;
 static CpmRing *lock_ring;
-static TimestampTz lock_round_time; /* of the present round; local to the sampler */
+static TimestampTz lock_round_time; /* of the current round; local to the sampler */
 
 const char *
 cpm_wait_outcome_name(CpmWaitOutcome outcome)

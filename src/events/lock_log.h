@@ -78,18 +78,19 @@ extern Size cpm_lock_log_size(void);
 extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
- * Return the outcome of an open wait that is over, or CPM_WAIT_LASTS if it is not known yet. Then
- * the next round calls the function again. *ended_at is the time of the first round that did not
- * observe the wait; the function may set it to an earlier time.
+ * Return the outcome of a wait that has ended but is still open in the log, or CPM_WAIT_LASTS if
+ * the outcome is not known yet. Then the next round calls the function again. *ended_at is the time
+ * of the first round that did not observe the wait; the function may set it to an earlier time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
 											TimestampTz *ended_at);
 
 /*
- * Process a sample, in this order: begin the round; observe each present wait, which returns true
- * if the wait is open in the log; end the open waits that were not observed; open new ones. The
- * caller of cpm_lock_log_open() sets the pid and both times of the wait, and all fields of the
- * entry except progress. The sampler only; takes no lock and allocates no memory.
+ * Process a sample, in this order: begin the round; observe each current wait; end the open waits
+ * that were not observed; open the waits that have exceeded blocked_age. cpm_lock_log_observe()
+ * returns true if the wait is open already. The caller of cpm_lock_log_open() sets the pid and
+ * both times of the wait, and all fields of the entry except progress. The sampler only; takes no
+ * lock and allocates no memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait);

@@ -132,10 +132,10 @@ hash_of(const CpmRejected *refused)
 }
 
 /*
- * Count an entry that the source, an address and a reason, appends to the log; returns false if
- * the source has appended as many entries as it may. The count begins again after a full minute in
- * which every attempt repeated an entry. Concurrent attempts may be counted once, and sources with
- * the same hash share a count, so the limit is only approximate.
+ * Return true if the source of an attempt, which is its address and its reason, may append another
+ * entry to the log, and count that entry. The count restarts after a full minute in which no
+ * attempt needed a new entry. Concurrent attempts may be counted once, and sources with the same
+ * hash share a count, so the limit is only approximate.
  */
 static bool
 source_may_append(const CpmRejected *refused, TimestampTz at)

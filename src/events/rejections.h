@@ -53,7 +53,7 @@ extern void cpm_rejections_add(const CpmRejected *refused, TimestampTz at);
 
 /*
  * Any process may call the functions from here to cpm_rejections_log_scan(). They take no lock. If
- * the library is not preloaded, no attempts have been refused.
+ * the library is not preloaded, they report no refused attempts.
  */
 
 /* Return the number of attempts refused for a reason since the last reset. */

@@ -29,7 +29,7 @@ extern void cpm_slow_statements_add(const CpmSlowStatement *statement);
 /* Call visit(CpmSlowStatement, arg) for each log entry, newest first. Any process; no lock. */
 extern void cpm_slow_statements_scan(CpmRingVisitor visit, void *arg);
 
-/* Hide all present entries from later scans. Takes no lock. */
+/* Hide all entries added so far from later scans. Takes no lock. */
 extern void cpm_slow_statements_reset(void);
 
 /* The log in the statistics file. */

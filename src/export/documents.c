@@ -169,7 +169,7 @@ write_metrics_json(StringInfo json, const CpmSample *sample)
 	{
 		CpmVerdict	verdict;
 
-		if (!cpm_metric_exists(&cpm_catalogue[i], sample->sources))
+		if (!cpm_metric_is_available(&cpm_catalogue[i], sample->sources))
 			continue;
 		verdict = cpm_evaluate_metric(i, sample, cpm_settings_thresholds(i));
 		cpm_json_open(json, NULL);
@@ -343,7 +343,7 @@ cpm_write_alerts(StringInfo json)
 		const CpmAlertRow *row = &board->row[i];
 		bool		is_raised = row->alert.status != CPM_OK;
 
-		if (!cpm_metric_exists(&cpm_catalogue[i], sources))
+		if (!cpm_metric_is_available(&cpm_catalogue[i], sources))
 			continue;
 		cpm_json_open(json, NULL);
 		cpm_json_text(json, "metric", cpm_catalogue[i].name);

@@ -41,7 +41,7 @@ typedef struct HealthFacts
 	/* by CpmMetricId */
 	CpmVerdict	verdict[CPM_METRICS];	/* of the current value */
 	CpmStatus	status[CPM_METRICS];	/* of the alert if it is updated, else of the verdict */
-	bool		is_checked[CPM_METRICS];	/* the metric exists and is not silent */
+	bool		is_checked[CPM_METRICS];	/* the metric is available and not silent */
 } HealthFacts;
 
 /*
@@ -74,7 +74,7 @@ gather_facts(HealthFacts *facts)
 		facts->verdict[i] = cpm_evaluate_metric(i, &facts->sample, cpm_settings_thresholds(i));
 		facts->status[i] = alerts_are_updated ? board->row[i].alert.status :
 			facts->verdict[i].status;
-		facts->is_checked[i] = cpm_metric_exists(&cpm_catalogue[i], facts->sample.sources) &&
+		facts->is_checked[i] = cpm_metric_is_available(&cpm_catalogue[i], facts->sample.sources) &&
 			!cpm_settings_is_silent(i);
 	}
 	pfree(board);

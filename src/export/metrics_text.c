@@ -142,8 +142,8 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 
 /*
  * Append the samples of all databases. The loop writes a database when it reaches the first pool
- * of the database, with the sum over all of its pools. The sessions of pools that are named
- * CPM_SERIES_NO_DATABASE are added to the unknown ones, which have the same label.
+ * of the database, with the sum over all of its pools. The sessions of a database that is
+ * named CPM_SERIES_NO_DATABASE are added to the unknown ones, which have the same label.
  */
 static void
 write_states(Scrape *scrape)
@@ -236,7 +236,7 @@ write_queries(Scrape *scrape)
 }
 
 /*
- * Return the label for an SQLSTATE: its class, which is copied to the buffer class, or
+ * Return the label for an SQLSTATE: its class, which is copied to the buffer "class", or
  * CPM_SERIES_OTHER for a class that PostgreSQL does not define. Users can raise any code and could
  * otherwise create any number of series.
  */
@@ -280,9 +280,9 @@ write_errors(Scrape *scrape)
 }
 
 /*
- * Fill in the bounds of a histogram and return their number. Bounds double from lowest to highest;
- * from dense_from to below dense_to, each is followed by one and a half times itself. Both kinds
- * are bounds of a CpmHistogram's buckets if lowest is a power of two.
+ * Fill in the bounds of a histogram and return their number. Each bound is twice the previous one,
+ * from lowest to highest. Between dense_from and dense_to, a further bound lies halfway between
+ * each two of them. All are bounds of a CpmHistogram's buckets if lowest is a power of two.
  */
 static int
 fill_bounds(double *bounds_us, double lowest, double highest, double dense_from, double dense_to)
@@ -379,7 +379,7 @@ write_pool_connections(Scrape *scrape)
 	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
 	StateCounts other = scrape->unknown;
 
-	/* this text and those of the other families of pools contain CPM_MAX_POOL_SERIES */
+	/* the 20 in the help texts of the families of pools is CPM_MAX_POOL_SERIES */
 	cpm_family_begin(&scrape->out, "pool_connections", CPM_GAUGE,
 					 "Sessions by pool and state, of up to 20 pools; the others are summed up.");
 	for (int i = 0; i < pools->slots; i++)
@@ -416,7 +416,7 @@ write_statuses(Scrape *scrape)
 	cpm_family_begin(out, "metric_status", CPM_GAUGE,
 					 "The current value against its thresholds: 0 OK, 1 WARNING, 2 CRITICAL.");
 	for (int i = 0; i < CPM_METRICS; i++)
-		if (cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
+		if (cpm_metric_is_available(&cpm_catalogue[i], scrape->sample.sources))
 			cpm_sample_labeled(out, "metric", cpm_catalogue[i].name,
 							   cpm_evaluate_metric(i, &scrape->sample,
 												   cpm_settings_thresholds(i)).status);
@@ -425,7 +425,7 @@ write_statuses(Scrape *scrape)
 	for (int i = 0; i < CPM_METRICS; i++)
 		for (CpmStatus status = CPM_OK; status <= CPM_CRITICAL; status++)
 		{
-			if (!cpm_metric_exists(&cpm_catalogue[i], scrape->sample.sources))
+			if (!cpm_metric_is_available(&cpm_catalogue[i], scrape->sample.sources))
 				continue;
 			cpm_sample_begin(out);
 			cpm_sample_label(out, "metric", cpm_catalogue[i].name);

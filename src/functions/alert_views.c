@@ -47,7 +47,7 @@ connpool_alerts_1_0(PG_FUNCTION_ARGS)
 	{
 		const CpmAlertRow *alert_row = &board->row[i];
 
-		if (!cpm_metric_exists(&cpm_catalogue[i], sources))
+		if (!cpm_metric_is_available(&cpm_catalogue[i], sources))
 			continue;
 		cpm_row_text(&row, cpm_catalogue[i].name);
 		cpm_row_text(&row, cpm_status_name(alert_row->alert.status));

@@ -181,7 +181,8 @@ emit_leaked_sessions(LeakListing *listing)
 	{
 		const CpmSession *session = &sessions.session[i];
 		CpmLeakKind kind = cpm_leak_kind(session, pool_last_opened(session, newest[i]),
-										 cpm_slot_has_duty(session->proc_number, session->pid),
+										 cpm_slot_has_idle_reason(session->proc_number,
+																  session->pid),
 										 listing->now, &listing->ages);
 
 		if (kind != CPM_NO_LEAK)

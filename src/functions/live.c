@@ -45,7 +45,7 @@ get_connection_stats_1_0(PG_FUNCTION_ARGS)
 		const CpmMetric *metric = &cpm_catalogue[i];
 		CpmVerdict	verdict;
 
-		if (!cpm_metric_exists(metric, sample.sources))
+		if (!cpm_metric_is_available(metric, sample.sources))
 			continue;
 		verdict = cpm_evaluate_metric(i, &sample, cpm_settings_thresholds(i));
 		cpm_row_text(&row, metric->name);

@@ -121,7 +121,7 @@ violations_of_pool(const CpmPool *pool)
 								   !OidIsValid(get_database_oid(pool->name.database, true))))
 		return 0;
 	/* the slots lack sessions that have ended since the snapshot was taken */
-	role_connections = cpm_slot_count_of_owner(cpm_pool_owner(&pool->name));
+	role_connections = cpm_slot_sessions_of_policy(cpm_policy_key(&pool->name));
 	role_connections = Max((int) pool->connections, role_connections);
 	return cpm_pool_violations(&pool->policy, (int) pool->connections, role_connections);
 }

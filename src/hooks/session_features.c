@@ -101,7 +101,7 @@ cpm_features_end_transaction(bool committed)
 	if (committed)
 	{
 		committed_channels = channels;
-		cpm_slot_set_duty(CPM_FEATURE_LISTEN, channels > 0);
+		cpm_slot_set_idle_reason(CPM_FEATURE_LISTEN, channels > 0);
 	}
 	channels = committed_channels;
 	cpm_progress.pending &= ~(CPM_FEATURES_PENDING | CPM_SET_CONFIG_SEEN);
@@ -389,7 +389,7 @@ cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top
 	count = count_advisory_locks();
 	if (count > advisory_locks)
 		count_uses(CPM_FEATURE_ADVISORY_LOCK, count - advisory_locks);
-	cpm_slot_set_duty(CPM_FEATURE_ADVISORY_LOCK, count > 0);
+	cpm_slot_set_idle_reason(CPM_FEATURE_ADVISORY_LOCK, count > 0);
 	advisory_locks = count;
 }
 

@@ -34,7 +34,7 @@ PGDLLEXPORT void cpm_http_main(Datum argument);
 static const CpmWorkerApi *api;
 static char last_problem[PROBLEM_SIZE]; /* why the server does not run; empty while it runs */
 
-/* Publish why the HTTP server does not run, if so, and the problem of the token's file. */
+/* Publish the problem that keeps the HTTP server from running, and that of the token's file. */
 static void
 publish_problems(void)
 {

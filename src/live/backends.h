@@ -22,13 +22,13 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  */
 extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
 
+typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
+
 /*
  * Visit every process that waits for a heavyweight lock, even if it is not a client session. Any
  * process; takes no lock and cannot fail. When a wait has just begun, its start may still be that
  * of an earlier wait of the process.
  */
-typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
-
 extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 
 /*

@@ -8,8 +8,8 @@
  * progress. So the sampler records, for each PGPROC, the first of consecutive samples that found
  * the session waiting, with a hash (the signature) of everything that changes when the session
  * makes progress: the time of its last message, its transaction, and the bytes that its COPY has
- * processed. If a reader finds the session waiting with the same signature, it takes the time of
- * that sample for the start of the wait.
+ * processed. If a reader finds the session waiting with the same signature, it uses the time of
+ * that sample as the start of the wait.
  *
  * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how many
  * rows of a SELECT it has sent, so a client that fetches a large result slowly counts as one

@@ -13,9 +13,9 @@ extern Size cpm_client_waits_size(void);
 extern void cpm_client_waits_attach(void *memory, bool is_new);
 
 /*
- * Return the time of the first sample that found the session in its present wait; 0 if it does not
+ * Return the time of the first sample that found the session in its current wait; 0 if it does not
  * wait, if no sample has found this wait yet, or if the library is not preloaded. The session must
- * come from the caller's present scan, with proc_number and wait_event_info set. Any process;
+ * come from the caller's current scan, with proc_number and wait_event_info set. Any process;
  * takes no lock.
  */
 extern TimestampTz cpm_client_wait_since(const CpmSession *session);

@@ -14,7 +14,7 @@
  * A queue keeps its result while the same process waits longest. Meanwhile its direct blockers
  * change only if one of several holders releases the lock, or another process acquires it too. So
  * each sample renews the four oldest results: with n queues, a result is at most about n / 4
- * samples old. Each sample also determines anew which of the blockers wait.
+ * samples old. Each sample also determines again which of the blockers wait.
  */
 #include "postgres.h"
 

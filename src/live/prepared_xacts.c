@@ -218,7 +218,7 @@ find_and_record_time(int index, TransactionId xid)
 
 /*
  * Return when the transaction was prepared, in a worker other than the sampler. If the sampler
- * has not recorded it yet and it has no state file, return the present time.
+ * has not recorded it yet and it has no state file, return the current time.
  */
 static TimestampTz
 find_time(int index, TransactionId xid)
@@ -248,7 +248,7 @@ list_in_worker(CpmPrepared *list)
 }
 
 void
-cpm_prepared_xacts_begin_writing(void)
+cpm_prepared_xacts_claim_recorder(void)
 {
 	if (max_prepared_xacts > 0)
 		file_read_for = MemoryContextAllocZero(TopMemoryContext,

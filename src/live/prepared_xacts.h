@@ -24,9 +24,9 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
 /*
- * Claim the role of the process that records when transactions were prepared. The sampler calls
- * this when it starts; no other process may.
+ * Claim the role of the recorder: the process that records in shared memory when transactions were
+ * prepared. The sampler calls this when it starts; no other process may.
  */
-extern void cpm_prepared_xacts_begin_writing(void);
+extern void cpm_prepared_xacts_claim_recorder(void);
 
 #endif							/* CPM_PREPARED_XACTS_H */

@@ -29,7 +29,7 @@
 #define MIN_ROUND_US USECS_PER_SEC
 #define MAX_ROUND_US (10 * USECS_PER_SEC)
 #define CONFIG_INTERVAL_US (60 * USECS_PER_SEC)
-/* the child reads up to CPM_MAX_BYTES, and its messages are somewhat longer than what it reads */
+/* the child reads up to CPM_MAX_BYTES, and its messages are somewhat longer than its input */
 #define MAX_ROUND_BYTES (2 * (size_t) CPM_MAX_BYTES)
 
 #define TOO_MUCH "it sends more than the limit of 32 MB"

@@ -6,7 +6,7 @@
  * A matching pid is not sufficient, because the PgBouncer may also connect to other hosts,
  * containers or clusters, whose backends may have the same pids. Over TCP, PgBouncer's local
  * address and port must also be the client address and port of the session. A Unix socket has no
- * client address, so its port must be this server's, and its directory one in which it listens.
+ * client address, so its port and directory must be those of a socket of this server.
  */
 #include "postgres.h"
 

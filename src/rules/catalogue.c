@@ -245,7 +245,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 };
 
 bool
-cpm_metric_exists(const CpmMetric *metric, int sources)
+cpm_metric_is_available(const CpmMetric *metric, int sources)
 {
 	return (metric->source & sources) == metric->source;
 }

@@ -22,7 +22,7 @@ typedef struct CpmVerdict
 } CpmVerdict;
 
 /* Return true if the CPM_SOURCE_… bits include all sources that the metric needs. */
-extern bool cpm_metric_exists(const CpmMetric *metric, int sources);
+extern bool cpm_metric_is_available(const CpmMetric *metric, int sources);
 
 /*
  * Compare the value of a metric with its thresholds. NaN and infinity are OK. Thresholds in

@@ -13,7 +13,7 @@ typedef struct CpmHealthInput
 	const CpmSample *sample;	/* the present state */
 	const CpmStatus *status;	/* by CpmMetricId: the status of the alert or, without a sampler,
 								 * that of the value in the sample */
-	const bool *is_checked;		/* by CpmMetricId: the metric exists and is not silent */
+	const bool *is_checked;		/* by CpmMetricId: the metric is available and not silent */
 	bool		recently_refused;	/* a connection was refused in the last ten seconds because no
 									 * slot was free */
 	bool		sampler_failed; /* the library is preloaded, but the sampler is stale */

@@ -138,7 +138,7 @@ cpm_alerting_round(const CpmSample *sample, int64 elapsed_us, int64 now_us)
 	for (int i = 0; i < CPM_METRICS; i++)
 	{
 		before[i] = board.row[i].alert.status;
-		if (cpm_metric_exists(&cpm_catalogue[i], sample->sources))
+		if (cpm_metric_is_available(&cpm_catalogue[i], sample->sources))
 			event[i] = step_metric(i, sample, elapsed_us);
 	}
 	for (int i = 0; i < CPM_METRICS; i++)

@@ -86,8 +86,8 @@ read_statuses(int sources)
 {
 	(void) cpm_alert_board_get(&board);
 	for (int i = 0; i < CPM_METRICS; i++)
-		status[i] = cpm_metric_exists(&cpm_catalogue[i], sources) ? board.row[i].alert.status :
-			CPM_OK;
+		status[i] = cpm_metric_is_available(&cpm_catalogue[i], sources) ?
+			board.row[i].alert.status : CPM_OK;
 }
 
 /* Begin an incident, with the message of the first alert or, if there is none, of the refusal. */

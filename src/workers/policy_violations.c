@@ -51,7 +51,7 @@ pool_violations(const PolicyScan *scan, int index, const CpmPoolName *name)
 		return 0;
 	return scan->by_pool[index] |
 		cpm_pool_violations(&policy, (int) connections,
-							cpm_slot_count_of_owner(cpm_pool_owner(name)));
+							cpm_slot_sessions_of_policy(cpm_policy_key(name)));
 }
 
 /* Write the pool and its violations to buffer; returns the length, as snprintf() does. */

@@ -169,7 +169,7 @@ cpm_sampler_main(Datum argument)
 
 	cpm_backends_publish();
 	cpm_worker_started(CPM_WORKER_SAMPLER);
-	cpm_prepared_xacts_begin_writing();
+	cpm_prepared_xacts_claim_recorder();
 	before_shmem_exit(sampler_exit, 0);
 	sample_forever(cpm_wait_event("ConnpoolMonitorSampler"));
 

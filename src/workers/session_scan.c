@@ -105,7 +105,8 @@ observe_session(const CpmSession *session, void *arg)
 		record_busy(scan, session, pool);
 	cpm_recorder_add(session, pool, scan->sample->taken_at);
 	cpm_client_wait_record(session, scan->sample->taken_at);
-	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
+	kind = cpm_leak_kind(session, opened,
+						 cpm_slot_has_idle_reason(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
 	cpm_leaks_observe_session(session, kind);
 }
