@@ -22,13 +22,13 @@
 #include "port/atomics.h"
 #include "samples/incidents.h"
 
-/* Whether the file of incidents has what is in shared memory */
+/* Whether the file of incidents reflects shared memory. */
 typedef enum SaveState
 {
 	SAVE_DONE,					/* no change since the last save */
 	SAVE_NEEDED,
-	SAVE_BEGUN					/* no change since a save began, which may still run, may have
-								 * failed, or whose process may have ended */
+	SAVE_BEGUN					/* no change since the last save began, which may still be
+								 * running, or may have failed or been interrupted */
 } SaveState;
 
 typedef struct IncidentArea
