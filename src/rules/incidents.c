@@ -66,8 +66,8 @@ cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy
 }
 
 void
-cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
-						   int64 cost_us)
+cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
+							 int64 cost_us)
 {
 	state->next_worst_us = now_us + Min(PAUSE_PER_COST * cost_us, MAX_SNAPSHOT_PAUSE_US);
 	if (blocked < state->worst_blocked ||

@@ -49,8 +49,8 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return for how many microseconds after a session became idle its pool may open other sessions
- * without making it a suspect.
+ * Return the time that a pool may take to fill, in microseconds. A session that its pool opens
+ * within that time after another session became idle does not make that session a suspect.
  */
 static int64
 filling_us(int64 leak_idle_us)
