@@ -8,9 +8,9 @@
  * incident ended, the old incident resumes instead. Times are monotonic, so setting the system
  * clock has no effect.
  *
- * A snapshot costs more than a sample. While an incident gets worse, a snapshot of its worst
- * moment is therefore taken only after a pause of a hundred times the duration of the previous
- * snapshot, but of at most ten seconds.
+ * A snapshot costs more than a sample. While an incident gets worse, the next snapshot of its
+ * worst moment therefore waits for a hundred times the duration of the previous snapshot, but for
+ * at most ten seconds.
  */
 #include "postgres.h"
 

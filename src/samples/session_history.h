@@ -116,8 +116,8 @@ extern bool cpm_history_is_complete(void);
 /*
  * Open the file with these flags of open(). Opening a pipe does not wait for its other end. If
  * there is no file or it is empty, returns -1 and sets *problem to NULL. After another failure,
- * returns -1 and sets *problem to a phrase that continues "file ...", and errno, which is 0 if it
- * is not a regular file. Any process; close the file with CloseTransientFile().
+ * returns -1, sets *problem to a phrase that continues "file ...", and sets errno, to 0 if it is
+ * not a regular file. Any process; close the file with CloseTransientFile().
  */
 extern int	cpm_history_open(int flags, const char **problem);
 
