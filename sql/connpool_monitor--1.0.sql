@@ -485,7 +485,7 @@ COMMENT ON FUNCTION connpool_incident_sessions(bigint) IS
 CREATE VIEW connpool_incident_sessions AS
     SELECT * FROM connpool_incident_sessions((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_incident_sessions IS
-    'the sessions in up to 8 snapshots of each incident, newest incident first: a row for each of up to 200 sessions that were not idle, and a row with pid NULL for the other sessions of each pool and state, whose number is in sessions';
+    'the sessions in up to 8 snapshots of each incident, newest incident first: a row for each of up to 200 sessions that were not idle, and for each pool and state a row with pid NULL, whose column sessions counts the other sessions';
 
 -- Counters of statements, sessions and failures
 
@@ -696,7 +696,7 @@ COMMENT ON FUNCTION connpool_session_stats(bigint) IS
 CREATE VIEW connpool_session_stats AS
     SELECT * FROM connpool_session_stats((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_session_stats IS
-    'one row: sessions opened and ended since the reset, percentiles of their setup time (milliseconds) and duration (seconds)';
+    'one row: the sessions opened and ended since the reset, and percentiles of their setup time (milliseconds) and duration (seconds)';
 
 CREATE FUNCTION connpool_errors(
     pass bigint DEFAULT NULL,
@@ -869,7 +869,7 @@ CREATE FUNCTION connpool_health() RETURNS jsonb
 AS 'MODULE_PATHNAME', 'connpool_health_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION connpool_health() IS
-    'the health of the server, healthy, degraded or unhealthy (ordinary roles cannot connect), with the counts of connections and the result of every check';
+    'the health of the server: healthy, degraded, or unhealthy if ordinary roles cannot connect; with the numbers of connections and the result of every check';
 
 CREATE FUNCTION connpool_metrics() RETURNS text
 AS 'MODULE_PATHNAME', 'connpool_metrics_1_0'
@@ -961,9 +961,10 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 -- with the privileges of its caller, which needs those of pg_monitor.
 --
 -- All names are bound when the extension is created, so the caller's search_path has no effect. But
--- if a user has created a function or operator in the same schema that has exactly the types of the
--- arguments, PostgreSQL prefers it to its own. So calls of functions that accept any type are
--- qualified, and all other arguments have exactly the types of PostgreSQL's function or operator.
+-- users may have created functions and operators in the same schema, and PostgreSQL would bind one
+-- of these if its argument types matched the call better than those of PostgreSQL's own. So calls
+-- of functions that accept any type are qualified, and the arguments of all other functions and
+-- operators have exactly the declared types.
 --
 -- Constants in a UNION have names, because otherwise PostgreSQL adds names when pg_upgrade restores
 -- the function, which changes its definition.
@@ -1598,7 +1599,8 @@ BEGIN ATOMIC
     FROM class c, pool p;
 END;
 COMMENT ON FUNCTION _connpool_finding_load(timestamptz, timestamptz) IS
-    'a line on the busy sessions, their most frequent wait class and the pool with most of these';
+    'a line on the busy sessions, their most frequent wait class and the pool with the most '
+    'sessions in that class';
 
 CREATE FUNCTION _connpool_raised_load(
     since timestamptz, until timestamptz, OUT wait_class text, OUT sessions double precision)
@@ -1642,8 +1644,8 @@ BEGIN ATOMIC
     ORDER BY n.rank, n.opened DESC, n.at LIMIT 3;
 END;
 COMMENT ON FUNCTION _connpool_finding_opened(timestamptz, timestamptz) IS
-    'a line for each of up to three pools in which, in a snapshot of that time, at least five '
-    'connections, and at least a third of all, were new; the pools that opened them fastest first';
+    'a line for each of up to three pools with many new connections in a snapshot of that time: at '
+    'least five, and at least a third of its connections; the pools that opened them fastest first';
 
 CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
@@ -2018,7 +2020,8 @@ BEGIN ATOMIC
                           i.peak_connections, i.peak_blocked)
                 || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
-                -- the first sample of the incident found what had happened since the previous one
+                -- begin one sample earlier: the first sample of the incident shows the effects of
+                -- events since the previous sample
                 || _connpool_sections(
                        i.started_at - current_setting('connpool_monitor.sample_interval')::interval,
                        coalesce(i.ended_at, now()), i.id)

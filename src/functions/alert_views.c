@@ -28,7 +28,6 @@ culprit_or_null(const char *culprit)
 	return culprit[0] != '\0' && cpm_may_see_all() ? culprit : NULL;
 }
 
-
 /*
  * Columns: metric_name, status, since, current_value, max_value, warning, critical, peak_value,
  * message, culprit; in the catalogue's order.

@@ -31,8 +31,8 @@
 #define MIN_COLUMNS 8			/* with long labels, the chart exceeds its width rather than have
 								 * fewer columns */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
-#define BEYOND 4				/* omit a line that may be beyond the scale if it is above this
-								 * multiple of the highest value */
+#define MAX_LINE_RATIO 4		/* of a line's value to the highest value, for lines that may be
+								 * omitted */
 
 #define EIGHTHS 8
 
@@ -168,7 +168,7 @@ round_up(double value)
 
 /*
  * Set the scale so that all values are visible, and all lines except those that are omitted (see
- * BEYOND). Set the width of the labels.
+ * MAX_LINE_RATIO). Set the width of the labels.
  */
 static void
 set_scale(CpmChart *chart)
@@ -183,7 +183,8 @@ set_scale(CpmChart *chart)
 	highest = highest_value;
 	for (int i = 0; i < chart->lines; i++)
 		if (chart->line[i].value > highest &&
-			!(chart->line[i].may_be_beyond && chart->line[i].value > BEYOND * highest_value))
+			!(chart->line[i].may_be_omitted &&
+			  chart->line[i].value > MAX_LINE_RATIO * highest_value))
 			highest = chart->line[i].value;
 	/* leave room above the highest line */
 	chart->scale = round_up(highest * 1.05);
@@ -195,9 +196,9 @@ set_scale(CpmChart *chart)
 }
 
 /*
- * Fill the chart so that it fits into the width. The width of the labels depends on the highest
- * value, which depends on the number of columns that the labels leave. So start with narrow
- * labels, and retry with fewer columns until the labels fit.
+ * Fill the chart so that it fits into the width. The labels and the columns share the width, but
+ * the width of the labels depends on the highest value, which depends on the number of columns. So
+ * start with narrow labels, and retry with fewer columns until the labels fit.
  */
 static void
 fit_chart(CpmChart *chart, CpmChartScan scan, void *arg)

@@ -16,12 +16,12 @@
 /* A character: [0] in UTF-8, [1] in ASCII. */
 typedef const char *CpmGlyph[2];
 
-/* How a layer is drawn in the highest cell that it reaches. */
+/* How a layer fills the highest cell that it reaches, of which it covers only a part. */
 typedef enum CpmLayerStyle
 {
-	CPM_LAYER_BAR,				/* in eighths of a cell, before any layer above it */
-	CPM_LAYER_SHADE,			/* whole, however little of the cell it covers */
-	CPM_LAYER_AREA				/* whole if it covers the middle of the cell */
+	CPM_LAYER_BAR,				/* with a bar in eighths of the cell, which hides higher layers */
+	CPM_LAYER_SHADE,			/* completely, even if it covers only a small part */
+	CPM_LAYER_AREA				/* completely, if it covers at least half of the cell */
 } CpmLayerStyle;
 
 /* Which value stands for the points of one column. */
@@ -47,8 +47,8 @@ typedef struct CpmChartLine
 	const char *mark;			/* one ASCII character, at the axis */
 	CpmGlyph	glyph;
 	double		value;			/* NaN: there is no line */
-	bool		is_in_front;	/* of the layers, which hide other lines */
-	bool		may_be_beyond;	/* omit it if it is more than four times the highest value */
+	bool		is_in_front;	/* drawn over the layers; other lines are hidden by the layers */
+	bool		may_be_omitted; /* omitted if it is above four times the highest value */
 } CpmChartLine;
 
 typedef struct CpmChart

@@ -10,8 +10,9 @@
 #include "storage/lock.h"
 
 /*
- * Return a palloc'd description of up to ten locks, the strongest first, the number of further
- * locks, and the ages of the xmin and of the transaction id; NULL if there is nothing to describe.
+ * Return a palloc'd text that describes up to ten locks, the strongest first, and then gives the
+ * number of further locks and the ages of the xmin and of the transaction id; NULL if there are
+ * none of these.
  *
  * *table caches the lock table. The caller sets it to NULL before the first call, and that call
  * copies the lock table while holding all lock partition locks in shared mode. Needs a

@@ -107,7 +107,6 @@ add_address(CpmRow *row, const CpmAddress *address)
 	cpm_row_address(row, &client);
 }
 
-
 /* Add the columns from client_addr to query for a session that the caller may see. */
 static void
 add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *session)

@@ -139,7 +139,7 @@ connpool_load_plot_1_0(PG_FUNCTION_ARGS)
 		.glyph = {"━", "-"},
 		.value = processors > 0 ? processors : NAN,
 		.is_in_front = true,
-		.may_be_beyond = true,
+		.may_be_omitted = true,
 	};
 	CpmChart	chart;
 

@@ -31,7 +31,6 @@ add_number(CpmRow *row, int64 number)
 	cpm_row_int8_if(row, number != CPM_POOLER_NULL, number);
 }
 
-
 /*
  * Add an error. Hide it from roles that may not read all settings, because it may name the hosts
  * and users in the setting connpool_monitor.pgbouncer.

@@ -4,8 +4,8 @@
  *		Sums the load of a span of time from segments of the session history.
  *
  * A row refers to the dictionary of its segment by small numbers. Rows with the same numbers are
- * summed first, within the segment, and these few sums are then added to the result. So most rows
- * need no lookup of their names, and no hash of these.
+ * summed first, within the segment, and these few sums are then added to the result. So names are
+ * looked up and hashed only once for each such sum, not for each row.
  *
  * A sample represents the time since the previous one, but at most two intervals, so a time
  * without samples (the server was down) counts as unobserved rather than as idle.

@@ -140,7 +140,7 @@ add_recorded_activity(HistoryReading *reading, const CpmHistoryRow *recorded,
 	cpm_row_int4_if(row, recorded->root_blocker != CPM_NO_ROOT_BLOCKER, recorded->root_blocker);
 }
 
-/* Add the columns from client_addr to root_blocker as pg_stat_activity hides them. */
+/* Add the columns from client_addr to root_blocker, redacted as in pg_stat_activity. */
 static void
 add_hidden_activity(CpmRow *row)
 {

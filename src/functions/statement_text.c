@@ -242,8 +242,8 @@ parse_text(const char *query, bool with_constants, const List *extension_objects
 
 /*
  * Parse like parse_text(), but return false after a syntax error. Discarding the error without a
- * subtransaction is safe, because the raw parser acquires no resources except memory. Passes on
- * cancellation and errors about resources such as memory.
+ * subtransaction is safe, because the raw parser acquires no resources except memory. Rethrows
+ * cancellation, and errors about resources such as memory.
  */
 static bool
 try_parse_text(const char *query, bool with_constants, const List *extension_objects,

@@ -89,7 +89,7 @@ typedef struct HistorySpan
 	TimestampTz until;
 } HistorySpan;
 
-/* Read the arguments since, until and resolution, which are those from argument number "first". */
+/* Read three arguments: since, whose number is "first", until and resolution. */
 static HistorySpan
 span_arguments(FunctionCallInfo fcinfo, int first)
 {

@@ -236,26 +236,26 @@ record_partial_run(QueryDesc *query, uint64 limit)
 {
 	bool		has_more = limit != 0 && query->estate->es_processed >= limit;
 	bool		ran_before = !is_first_run(ActivePortal);
-	CpmSuspendedPortal before = cpm_suspended_portal_take(query);
+	CpmSuspendedPortal suspended = cpm_suspended_portal_take(query);
 	int64		elapsed_us;
 
 	cpm_suspended_portal_set_resumed(NULL);
-	if (before.query != NULL && !ran_before)
+	if (suspended.query != NULL && !ran_before)
 	{
 		/* The entry belongs to a query that was freed; this one has the same address. */
-		cpm_statement_count_suspended(before.elapsed_us, before.queryid);
-		before.elapsed_us = 0;
+		cpm_statement_count_suspended(suspended.elapsed_us, suspended.queryid);
+		suspended.elapsed_us = 0;
 	}
-	else if (before.query == NULL && ran_before)
-		return;					/* counted before: it had returned all its rows, or the table of
-								 * suspended portals was full */
+	else if (suspended.query == NULL && ran_before)
+		return;					/* an earlier run, which returned the last row or found the table
+								 * of suspended portals full, has counted the statement */
 
 	if (!has_more)
 	{
-		count_executed(query->plannedstmt, before.elapsed_us);
+		count_executed(query->plannedstmt, suspended.elapsed_us);
 		return;
 	}
-	elapsed_us = before.elapsed_us + cpm_statement_record_part(protocol_flag(ActivePortal));
+	elapsed_us = suspended.elapsed_us + cpm_statement_record_part(protocol_flag(ActivePortal));
 	if (!suspend_portal(query, elapsed_us))
 		cpm_statement_count_suspended(elapsed_us, query->plannedstmt->queryId);
 }

@@ -32,7 +32,7 @@
 #include "utils/timestamp.h"
 
 static ClientAuthentication_hook_type previous_authentication;
-static bool exit_callback_registered;	/* implies that a client has authenticated */
+static bool exit_callback_registered;	/* true once authentication has succeeded or failed */
 static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
 static bool exit_failure_checked;

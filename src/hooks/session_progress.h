@@ -21,7 +21,7 @@
 #define CPM_PORTALS_SUSPENDED (1 << 1)	/* hooks/suspended_portals has an entry */
 #define CPM_BLOCK_CHAINS (1 << 2)	/* COMMIT or ROLLBACK AND CHAIN was executed */
 #define CPM_FEATURES_PENDING (1 << 3)	/* uses of features, or channels, wait for the commit */
-#define CPM_SET_CONFIG_SEEN (1 << 4)	/* a prepared plan calls set_config() */
+#define CPM_SET_CONFIG_SEEN (1 << 4)	/* the executor has prepared a call of set_config() */
 #define CPM_SESSION_OPENING (1 << 5)	/* the start-up transaction has not begun to commit */
 
 typedef struct CpmProgress

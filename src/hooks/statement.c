@@ -14,9 +14,9 @@
  *
  * PostgreSQL does not report which statement an error belongs to. If the message has executed no
  * statement yet, the error belongs to a new one. Otherwise, in a simple query, it belongs to the
- * deferred statement, whose commit failed, or without one to the next statement of the string. In
- * the extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; without one, the
- * commit at Sync failed, and no statement counts as failed.
+ * deferred statement, whose commit failed; if none is deferred, to the next statement of the
+ * string. In the extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; if none
+ * is deferred, the commit at Sync failed, and no statement counts as failed.
  */
 #include "postgres.h"
 

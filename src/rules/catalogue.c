@@ -365,9 +365,9 @@ format_value(char *buffer, size_t size, double value)
 }
 
 /*
- * Write a space and the unit, or nothing if the value is not a number or the unit is seconds,
- * which the names of these metrics contain. A value of 1 without a maximum takes the singular,
- * without the final "s", if the unit is a countable noun; these precede CPM_UNIT_PER_SECOND.
+ * Write a space and the unit. Writes nothing if the value is not a number, or if the unit is
+ * seconds, because the names of these metrics contain it. Units before CPM_UNIT_PER_SECOND are
+ * nouns: they lose their final "s" after a value of 1 without a maximum.
  */
 static void
 describe_unit(char *buffer, size_t size, CpmUnit unit, const CpmVerdict *verdict)

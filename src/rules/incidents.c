@@ -8,9 +8,9 @@
  * incident ended, the old incident resumes instead. Times are monotonic, so setting the system
  * clock has no effect.
  *
- * A snapshot costs more than a sample. While an incident gets worse, a snapshot of its worst
- * moment is therefore taken only after a pause of a hundred times the duration of the previous
- * snapshot, but of at most ten seconds.
+ * A snapshot costs more than a sample. While an incident gets worse, the next snapshot of its
+ * worst moment therefore waits for a hundred times the duration of the previous snapshot, but for
+ * at most ten seconds.
  */
 #include "postgres.h"
 
@@ -66,8 +66,8 @@ cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy
 }
 
 void
-cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
-						   int64 cost_us)
+cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
+							 int64 cost_us)
 {
 	state->next_worst_us = now_us + Min(PAUSE_PER_COST * cost_us, MAX_SNAPSHOT_PAUSE_US);
 	if (blocked < state->worst_blocked ||

@@ -38,9 +38,9 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);
 
-/* Record a snapshot, which took cost_us. The caller calls this after every kind of snapshot. */
-extern void cpm_incident_took_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
-									   int64 now_us, int64 cost_us);
+/* Record that a snapshot was taken, in cost_us. Call after snapshots of both kinds. */
+extern void cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
+										 int64 now_us, int64 cost_us);
 
 /* Record that the metric's alert left OK; does nothing if that is recorded already. */
 extern void cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id);

@@ -7,8 +7,8 @@
  * has waited for the client, for longer than leak_age. A session that is idle outside a
  * transaction is no suspect by itself, because pools keep idle sessions on purpose. It is one if
  * it has been idle for longer than leak_idle_age and its pool (same database, role and
- * application) has opened another session meanwhile, which the pool would not need if it could
- * still use the idle session.
+ * application) has opened another session meanwhile. The pool would not need that session if it
+ * could still use the idle one.
  *
  * Two exceptions avoid false suspects. While a pool fills, it opens several sessions before it
  * uses any, so sessions opened shortly after this one became idle do not count. A session that
@@ -49,8 +49,8 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return for how many microseconds after a session became idle its pool may open other sessions
- * without making it a suspect.
+ * Return the time that a pool may take to fill, in microseconds. A session that its pool opens
+ * within that time after another session became idle does not make that session a suspect.
  */
 static int64
 filling_us(int64 leak_idle_us)

@@ -25,8 +25,8 @@ extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 
 /*
- * Return the number of waits that the subject blocks directly, which waits_for determines, or
- * indirectly. waits must be ordered by pid. Pure, except that it allocates memory.
+ * Return the number of waits that the subject blocks, directly or indirectly. waits_for determines
+ * the direct ones. waits must be ordered by pid. Pure, except that it allocates memory.
  */
 extern int	cpm_count_blocked_waits(const CpmLockWait *waits, int count,
 									CpmWaitsFor waits_for, const void *arg);

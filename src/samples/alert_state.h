@@ -50,8 +50,9 @@ extern Size cpm_alert_state_size(void);
 extern void cpm_alert_state_attach(void *memory, bool is_new);
 
 /*
- * Replace the board that readers see. The new board is one that cpm_alert_board_get() copied and
- * the caller then changed. Sampler only; cannot fail.
+ * Replace the board that readers see. The caller must have obtained the board from
+ * cpm_alert_board_get(), which sets its number of resets, because readers see a board with an
+ * older number as cleared. Sampler only; cannot fail.
  */
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 

@@ -8,8 +8,8 @@
  * never see half a snapshot.
  *
  * The rows of all snapshots are in one array without gaps. Removing a snapshot moves the rows
- * behind it, up to 2 MB. This is rare, because it happens only when a snapshot or an incident is
- * added or after a reset, and it avoids fragmentation by snapshots of different sizes.
+ * behind it, up to 2 MB. This is rare: it happens only after a reset, or to make room for another
+ * snapshot or incident. It avoids fragmentation by snapshots of different sizes.
  *
  * A reset stores the id up to which incidents are hidden. Readers leave these out at once, and the
  * sampler removes them at its next sample.
@@ -22,13 +22,13 @@
 #include "port/atomics.h"
 #include "samples/incidents.h"
 
-/* Whether the file of incidents has what is in shared memory */
+/* Whether the file of incidents reflects shared memory. */
 typedef enum SaveState
 {
 	SAVE_DONE,					/* no change since the last save */
 	SAVE_NEEDED,
-	SAVE_BEGUN					/* no change since a save began, which may still run, may have
-								 * failed, or whose process may have ended */
+	SAVE_BEGUN					/* no change since the last save began, which may still be
+								 * running, or may have failed or been interrupted */
 } SaveState;
 
 typedef struct IncidentArea

@@ -32,7 +32,7 @@ typedef struct CpmIncidentProgress
 	uint64		refused;		/* counters of the whole server at the last sample */
 	uint64		failed;
 	bool		has_unsaved;	/* incidents have changed since the saver was last woken */
-	bool		has_urgent;		/* at least one of these changes is more than new counts */
+	bool		has_urgent;		/* one of these changes concerns more than counts */
 	int64		wakeup_us;		/* when the saver was last woken, by the monotonic clock */
 } CpmIncidentProgress;
 
@@ -101,10 +101,11 @@ extern void cpm_incidents_save_end(bool is_saved);
 extern const CpmFilePart cpm_incident_id_part;
 
 /*
- * Compute what the file does not have: the rows of each snapshot, and the snapshots of each
- * incident. Drops all snapshots if their rows do not match. If skip_id, leaves one id unused,
- * because the server crashed and its last incident may not have been saved. Postmaster only, at
- * startup, after the file has been loaded.
+ * Compute the fields that the file does not contain: the index of each snapshot's first row, and
+ * the number of each incident's snapshots. Drops all snapshots if their numbers of rows do not add
+ * up to the number of loaded rows. If skip_id, leaves one id unused, because the server crashed and
+ * its last incident may not have been saved. Postmaster only, at startup, after the file has been
+ * loaded.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

@@ -53,7 +53,7 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the query was sent whose answer is the oldest; 0 if a
+	TimestampTz oldest;			/* when the oldest of the last answers was requested; 0 if a
 								 * console has never answered */
 } CpmPoolersFreshness;
 

@@ -18,7 +18,7 @@
  * segment, which the saver is overwriting.
  *
  * The HTTP worker must not wait for the disk. It reads only those segments of the file that the
- * operating system has in its cache, and requests the saver to read the others into the cache.
+ * operating system has in its cache, and requests that the saver read the others into the cache.
  */
 #include "postgres.h"
 
@@ -73,7 +73,7 @@ typedef struct SessionHistory
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
 
 	/*
-	 * The span that the HTTP worker requests the saver to read. The HTTP worker sets the times
+	 * The span that the saver is to read for the HTTP worker. The HTTP worker sets the times
 	 * before is_wanted; the saver clears is_wanted before it reads them. If a new request arrives
 	 * in between, the saver may read a mixed span first, and then reads the new one.
 	 */
@@ -394,11 +394,11 @@ cpm_session_history_await_file(void)
 				 errdetail("The result lacks samples.")));
 }
 
-/* A segment to visit, and its slot of the file; -1: it is listed because the ring may have it. */
+/* A segment to visit. */
 typedef struct Candidate
 {
 	uint64		sequence;
-	int			slot;
+	int			slot;			/* of the file; -1 if listed because the ring may have the segment */
 } Candidate;
 
 static int
@@ -487,8 +487,9 @@ read_cached(int descriptor, char *buffer, size_t size, off_t offset)
 }
 
 /*
- * Read a segment of the file. Returns the bytes in use; 0 if the slot does not have that segment
- * intact, or if it is not in the cache and must be, which sets has_missed.
+ * Read a segment of the file. Returns the bytes in use; 0 if the slot has another segment or a
+ * damaged one. If the scan may not wait and the segment is not in the cache, sets has_missed and
+ * returns 0.
  */
 static uint32
 read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
@@ -511,9 +512,9 @@ read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 
 /*
  * Visit the segments as cpm_session_history_scan() does. If the scan may not wait, it ends at the
- * first segment that is not in the cache, and in any case after MAX_CACHED_SEGMENTS visits. A span
- * of about ten samples at the present sample_interval has more segments only if sample_interval
- * was much shorter then, or if the clock was set back many times.
+ * first segment that is not in the cache, and in any case after MAX_CACHED_SEGMENTS visits. The
+ * HTTP worker requests the time of ten samples, which has more segments only if sample_interval was
+ * much shorter then, or if the clock was set back many times.
  */
 static void
 scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,

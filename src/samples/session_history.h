@@ -81,8 +81,8 @@ extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
 extern void cpm_history_clear_slots(void);
 
 /*
- * Set and return the number below which no segment remains to be saved. Only the saver sets it, or
- * the postmaster at startup and shutdown.
+ * Set, or return, the number below which no segment remains to be saved. Only the saver sets it,
+ * or the postmaster at startup and shutdown.
  */
 extern void cpm_session_history_set_saved(uint64 before);
 extern uint64 cpm_session_history_saved(void);
@@ -116,8 +116,8 @@ extern bool cpm_history_is_complete(void);
 /*
  * Open the file with these flags of open(). Opening a pipe does not wait for its other end. If
  * there is no file or it is empty, returns -1 and sets *problem to NULL. After another failure,
- * returns -1 and sets *problem to a phrase that continues "file ...", and errno, which is 0 if it
- * is not a regular file. Any process; close the file with CloseTransientFile().
+ * returns -1, sets *problem to a phrase that continues "file ...", and sets errno, to 0 if it is
+ * not a regular file. Any process; close the file with CloseTransientFile().
  */
 extern int	cpm_history_open(int flags, const char **problem);
 
@@ -140,11 +140,11 @@ extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
 
 /*
- * Do the same for a short span without waiting for the disk, and without its newest segments if it
- * has more than 256. Returns false if the index is still incomplete, or if a segment is not in the
- * cache of the operating system. In the second case some segments have been visited, and the saver
- * reads the span into the cache, so that a later call can succeed. On systems and file systems
- * that cannot report what is in the cache, the call may wait. The HTTP worker only.
+ * Do the same for a short span without waiting for the disk. Visits at most the 256 oldest segments
+ * of the span. Returns false if the index is still incomplete, or if a segment is not in the cache
+ * of the operating system. In the second case some segments have been visited, and the saver reads
+ * the span into the cache, so that a later call can succeed. The call may wait if the operating
+ * system or the file system does not support reads that use only the cache. The HTTP worker only.
  */
 extern bool cpm_session_history_scan_cached(TimestampTz since, TimestampTz until,
 											CpmSegmentVisitor visit, void *arg);

@@ -17,7 +17,7 @@
  */
 typedef struct CpmSampleObserver
 {
-	CpmScan		scan;			/* what to read of each session */
+	CpmScan		scan;			/* which fields of each session to read */
 	CpmSessionVisitor session;
 	void		(*prepared) (const CpmPrepared *prepared, void *arg);
 	void	   *arg;

@@ -15,8 +15,8 @@
  *
  * At startup the postmaster reads the file's header and the newest segment, which the sampler
  * continues. The saver then reads the whole file, a few segments at a time between saves. Each
- * save first checks by the header that the file is still the same one. Otherwise it renames the
- * file and creates a new one; if it cannot rename it, nothing is saved.
+ * save first checks the header, to detect that the file was replaced. If it was, the save renames
+ * the file and creates a new one; if it cannot rename the file, it saves nothing.
  */
 #include "postgres.h"
 
@@ -45,11 +45,11 @@
 #define CHECK_US (50 * 1000)	/* after which cpm_history_file_check() returns */
 
 /* A segment in a slot beyond session_history_size, which has been reduced */
-typedef struct Beyond
+typedef struct ExcessSegment
 {
 	uint64		sequence;
 	int			slot;
-} Beyond;
+} ExcessSegment;
 
 static shmem_startup_hook_type previous_startup_hook;
 
@@ -64,9 +64,9 @@ static uint64 written_newest;
 /* The progress of cpm_history_file_check() in this process */
 static int	next_to_check;		/* slot */
 static int	damaged;			/* number of damaged segments found */
-static Beyond *beyond;			/* NULL: none found; otherwise with room for MAX_SLOTS */
-static int	beyond_count;
-static int	next_to_move;		/* index into beyond, sorted by then */
+static ExcessSegment *excess;	/* NULL: none found; otherwise with room for MAX_SLOTS */
+static int	excess_count;
+static int	next_to_move;		/* index into excess, which is sorted before the first move */
 
 /* Write bytes to the file; returns false and sets errno if that fails. */
 static bool
@@ -416,12 +416,12 @@ cpm_history_file_save(bool is_all, char *error, size_t size)
 
 /* Record a segment beyond session_history_size, for move_next(). */
 static void
-add_beyond(uint64 sequence, int slot)
+add_excess(uint64 sequence, int slot)
 {
-	if (beyond == NULL)
-		beyond = MemoryContextAllocHuge(TopMemoryContext, MAX_SLOTS * sizeof(Beyond));
-	beyond[beyond_count].sequence = sequence;
-	beyond[beyond_count++].slot = slot;
+	if (excess == NULL)
+		excess = MemoryContextAllocHuge(TopMemoryContext, MAX_SLOTS * sizeof(ExcessSegment));
+	excess[excess_count].sequence = sequence;
+	excess[excess_count++].slot = slot;
 }
 
 /*
@@ -432,12 +432,12 @@ static void
 check_slot(int file, int slot, char *buffer)
 {
 	CpmSegmentHeader *header = (CpmSegmentHeader *) buffer;
-	bool		is_beyond = slot >= cpm_history_slots();
+	bool		is_excess = slot >= cpm_history_slots();
 	CpmHistorySlot content;
 	ssize_t		size;
 
 	/* in the index already: the newest segment at startup, or one that was saved since then */
-	if (!is_beyond && cpm_history_slot(slot).sequence != 0)
+	if (!is_excess && cpm_history_slot(slot).sequence != 0)
 		return;
 	memset(header, 0, sizeof(*header));
 	size = pg_pread(file, buffer, CPM_SEGMENT_SIZE, CPM_HISTORY_SLOT_OFFSET(slot));
@@ -451,8 +451,8 @@ check_slot(int file, int slot, char *buffer)
 	content.sequence = header->sequence;
 	content.first = header->first;
 	content.last = header->last;
-	if (is_beyond)
-		add_beyond(content.sequence, slot);
+	if (is_excess)
+		add_excess(content.sequence, slot);
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
@@ -462,34 +462,34 @@ check_slot(int file, int slot, char *buffer)
 
 /* Sort the newest segments first. */
 static int
-compare_beyond(const void *a, const void *b)
+compare_excess(const void *a, const void *b)
 {
-	uint64		first = ((const Beyond *) a)->sequence;
-	uint64		second = ((const Beyond *) b)->sequence;
+	uint64		first = ((const ExcessSegment *) a)->sequence;
+	uint64		second = ((const ExcessSegment *) b)->sequence;
 
 	return first > second ? -1 : first < second;
 }
 
 /*
- * Move the newest remaining segment beyond session_history_size to a free slot or that of an older
- * segment. Returns false if none remains, or if all that remain are older than those within the
- * size.
+ * Move the newest excess segment that remains to a free slot or to that of an older segment.
+ * Returns false if there is no excess segment left, or if none is newer than the segments in the
+ * slots within session_history_size.
  */
 static bool
 move_next(int file, char *buffer)
 {
 	const CpmSegmentHeader *header = (const CpmSegmentHeader *) buffer;
 	CpmHistorySlot content;
-	const Beyond *from;
+	const ExcessSegment *from;
 	int			to = oldest_slot();
 	ssize_t		size;
 
-	if (next_to_move == 0 && beyond_count > 0)
-		qsort(beyond, beyond_count, sizeof(Beyond), compare_beyond);
-	if (next_to_move == beyond_count ||
-		beyond[next_to_move].sequence < cpm_history_slot(to).sequence)
+	if (next_to_move == 0 && excess_count > 0)
+		qsort(excess, excess_count, sizeof(ExcessSegment), compare_excess);
+	if (next_to_move == excess_count ||
+		excess[next_to_move].sequence < cpm_history_slot(to).sequence)
 		return false;
-	from = &beyond[next_to_move++];
+	from = &excess[next_to_move++];
 	/* already moved by a server that stopped before it truncated the file */
 	if (slot_of(from->sequence) >= 0)
 		return true;
@@ -522,9 +522,9 @@ finish_check(int file, int slots_in_file)
 				 errdetail("The session history lacks the samples in these segments. "
 						   "All others are used.")));
 	cpm_history_set_complete();
-	if (beyond != NULL)
-		pfree(beyond);
-	beyond = NULL;
+	if (excess != NULL)
+		pfree(excess);
+	excess = NULL;
 }
 
 /* Return the number of slots in a file, the last of which may be incomplete. */
@@ -569,8 +569,9 @@ cpm_history_file_check(void)
 }
 
 /*
- * Let the sampler continue the newest segment of the file. If it is damaged, or is beyond
- * session_history_size, where the saver will move it, let the sampler begin the next one.
+ * Let the sampler continue the newest segment of the file. If that segment is damaged, or is in a
+ * slot beyond session_history_size, from which the saver will move it, let the sampler begin the
+ * next one.
  */
 static void
 continue_newest(int file, const CpmSegmentHeader *file_header)

@@ -200,8 +200,8 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	}
 	started_us = cpm_monotonic_us();
 	take_snapshot_safely(sample->taken_at, is_worst);
-	cpm_incident_took_snapshot(&progress->state, blocked, busy, now_us,
-							   cpm_monotonic_us() - started_us);
+	cpm_incident_record_snapshot(&progress->state, blocked, busy, now_us,
+								 cpm_monotonic_us() - started_us);
 	return true;
 }
 
@@ -218,7 +218,7 @@ wake_saver(CpmIncidentProgress *progress, int64 now_us)
 	cpm_worker_wake(CPM_WORKER_SAVER);
 }
 
-/* Update the newest incident by this round. */
+/* Record this round in the newest incident. */
 static void
 record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRoundCounts *counts,
 			 CpmIncidentStep step, int64 now_us)

@@ -84,7 +84,7 @@ describe_root(const CpmLockRoot *root, CpmLockParty *last)
 		describe_session(&session, last);
 }
 
-/* Log a wait if it exceeds blocked_age. last_root is for describe_root(). */
+/* Log a wait if it exceeds blocked_age. *last_root caches the result of describe_root(). */
 static void
 consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
 {

@@ -59,14 +59,15 @@ static size_t
 describe_pool(char *buffer, size_t size, const CpmPoolName *name, unsigned int violations)
 {
 	size_t		used = strlcpy(buffer, cpm_pool_label(name), size);
-	const char *before = " ";
+	const char *separator = " ";
 
 	for (int i = 0; i < CPM_VIOLATIONS && used < size; i++)
 	{
 		if ((violations & (1U << i)) == 0)
 			continue;
-		used += snprintf(buffer + used, size - used, "%s%s", before, cpm_violation_name(i));
-		before = ", ";
+		used += snprintf(buffer + used, size - used, "%s%s", separator,
+						 cpm_violation_name(i));
+		separator = ", ";
 	}
 	return used;
 }

@@ -14,8 +14,8 @@
 extern void cpm_pool_rates_sample(int64 now_us);
 
 /*
- * Return what the metric counts, as in "connections"; NULL if it is not a rate, or if no counter
- * of a pool corresponds to it.
+ * Return the unit of the pools' contributions to the metric, such as "connections"; NULL if the
+ * metric is not a rate, or if no counter of a pool corresponds to it.
  */
 extern const char *cpm_pool_rates_unit(CpmMetricId id);
 

@@ -12,8 +12,8 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* names the data that starts empty if the file is unusable, as
-								 * the subject of a sentence in the plural */
+	const char *contents;		/* such as "Incidents", for the message that they start empty
+								 * because the file is unusable */
 	const CpmFilePart *const *part; /* in the order of the file, in which the names of the metrics
 									 * precede them */
 	int			parts;

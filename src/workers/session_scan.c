@@ -90,10 +90,10 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * previous_newest covers these, except for those of the present round, which has not visited
-	 * all sessions yet. If the pool has taken the slot since the previous round, the value is
-	 * that of another pool. It makes no session a suspect then, because it is the time of a
-	 * connection before any session of this pool became idle.
+	 * previous_newest includes those that the previous round visited. If the pool has taken the
+	 * slot since then, previous_newest is still that of the slot's previous pool. That is
+	 * harmless, because it is earlier than the time at which any session of this pool became
+	 * idle, and only a later time makes an idle session a suspect.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

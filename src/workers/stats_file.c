@@ -136,8 +136,8 @@ cpm_incidents_file_save(char *error, size_t size)
 
 /*
  * Create the marker file, unless a backend died in the middle of a transfer, or the monotonic
- * counters were restarted after a crash. The statistics file does not have the baseline of that
- * restart, so the counters must be restarted at the next start as well.
+ * counters were restarted after a crash. The statistics file does not have the baseline of
+ * restarted counters. Without the marker file, the server restarts them again when it next starts.
  */
 static void
 mark_complete(void)

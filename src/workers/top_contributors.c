@@ -3,10 +3,15 @@
  * top_contributors.c
  *		Names the sessions or pools that contribute most to a metric.
  *
- * The metric determines which contributors are named: for a number of connections the largest
- * pools, for an age the oldest session or prepared transaction, for blocked_sessions the root
- * blocker of most waits, for pool_waiting_clients the longest queues of PgBouncer, for slow
- * statements and rates the pools that caused them. The text contains no SQL.
+ * The metric determines which contributors are named:
+ *
+ *		numbers of connections		the largest pools
+ *		ages						the oldest session or prepared transaction
+ *		blocked_sessions			the root blocker of the most waits
+ *		pool_waiting_clients		the longest queues of PgBouncer
+ *		slow_statements, rates		the pools with the largest contributions
+ *
+ * The text contains no SQL.
  *
  * A worker has no catalogs, so the names of roles and databases are those that each session stored
  * when it opened.
@@ -81,8 +86,8 @@ is_by_age(CpmMetricId id)
 }
 
 /*
- * Return the time from which the metric measures the age of the session. Meaningless, and
- * possibly 0, for metrics that do not depend on an age; these ignore the oldest session.
+ * Return the time from which the metric measures the age of the session. If the metric does not
+ * depend on an age, the result is meaningless, possibly 0, and the oldest session is ignored.
  */
 static TimestampTz
 since_of(const CpmSession *session, CpmMetricId id)
@@ -142,18 +147,18 @@ describe_largest_pools(ContributorSearch *search, const char *prefix, char *buff
 	for (int i = 0; i < MAX_POOLS_NAMED && used < size; i++)
 	{
 		int			pool = largest(search->by_pool, search->pools + 1);
-		const char *before = i == 0 ? prefix : ", ";
+		const char *separator = i == 0 ? prefix : ", ";
 		CpmPoolName name;
 
 		if (pool < 0)
 			break;
 		if (cpm_pool_name(pool, &name))
-			used += snprintf(buffer + used, size - used, "%s%s %d (%s in %s)", before,
+			used += snprintf(buffer + used, size - used, "%s%s %d (%s in %s)", separator,
 							 cpm_application_label(name.application_name), search->by_pool[pool],
 							 quote_identifier(name.role), quote_identifier(name.database));
 		else
 			used += snprintf(buffer + used, size - used, "%ssessions that are not open yet %d",
-							 before, search->by_pool[pool]);
+							 separator, search->by_pool[pool]);
 		search->by_pool[pool] = 0;
 	}
 }

@@ -88,7 +88,7 @@ run_samples(const uint32 samples[][3], int count, int64 cost_us)
 		bool		is_worse = cpm_incident_is_worse(&state, samples[i][1], samples[i][2], now_us);
 
 		if (is_worse)
-			cpm_incident_took_snapshot(&state, samples[i][1], samples[i][2], now_us, cost_us);
+			cpm_incident_record_snapshot(&state, samples[i][1], samples[i][2], now_us, cost_us);
 		putchar(is_worse ? 'w' : '.');
 	}
 	putchar('\n');
