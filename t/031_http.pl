@@ -142,15 +142,25 @@ subtest 'requests can share a connection' => sub {
 		qr/connpool_build_info/, 'HTTP/1.0 is answered on a half-closed connection');
 };
 
-subtest 'requests are limited to a rate that probes do not share' => sub {
+# Send requests for a path over connections, one after the other, and another one at the end of each.
+# Return all answers.
+sub flood
+{
+	my ($port, $path, $connections, $requests, $last_path) = @_;
 	my ($answers, $part) = ('', '');
-	foreach (1 .. 10)
+	foreach (1 .. $connections)
 	{
 		my $socket = http_connect($port);
-		$socket->syswrite("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n" x 400
-			  . "GET /health/database HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+		$socket->syswrite("GET $path HTTP/1.1\r\nHost: localhost\r\n\r\n" x $requests . 'GET '
+			  . ($last_path // $path)
+			  . " HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
 		$answers .= $part while $socket->sysread($part, 65536);
 	}
+	return $answers;
+}
+
+subtest 'requests are limited to a rate that probes do not share' => sub {
+	my $answers = flood($port, '/nothing', 10 => 400, '/health/database');
 	my $refused = () = $answers =~ m{^HTTP/1\.1 429 }mg;
 	ok($refused >= 500, "at least 500 of 4000 requests at once are refused ($refused)");
 	my $answered = () = $answers =~ m{^HTTP/1\.1 404 }mg;
@@ -575,14 +585,7 @@ subtest 'requests need the token of http_token_file' => sub {
 	  foreach '', 'first', 'first-secret2', 'FIRST-SECRET', 'x' x 400;
 	# requests without the token do not use up the rate of those with it, nor of health
 	{
-		my ($refusals, $chunk) = ('', '');
-		foreach (1 .. 5)
-		{
-			my $socket = http_connect($port);
-			$socket->syswrite("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n" x 400
-				  . "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-			$refusals .= $chunk while $socket->sysread($chunk, 65536);
-		}
+		my $refusals = flood($port, '/metrics', 5 => 400);
 		like($refusals, qr{^HTTP/1\.1 401 }m, 'a flood without the token is refused');
 		like(
 			$refusals,
@@ -594,16 +597,7 @@ subtest 'requests need the token of http_token_file' => sub {
 				  . "Authorization: Bearer first-secret\r\nConnection: close\r\n\r\n"),
 			qr{^HTTP/1\.1 200 },
 			'a request with the token is answered during the flood');
-		my $probes = '';
-		foreach (1 .. 5)
-		{
-			my $socket = http_connect($port);
-			$socket->syswrite("GET /health/database HTTP/1.1\r\nHost: localhost\r\n\r\n" x 600
-				  . "GET /health/database HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-			);
-			$probes .= $chunk while $socket->sysread($chunk, 65536);
-		}
-		my $healthy = () = $probes =~ m{^HTTP/1\.1 200 }mg;
+		my $healthy = () = flood($port, '/health/database', 5 => 600) =~ m{^HTTP/1\.1 200 }mg;
 		is($healthy, 5 * 601, 'thousands of probes are answered');
 	}
 	is(status('/metrics', Authorization => 'Bearer first-secret'),
@@ -695,6 +689,14 @@ subtest 'an address that other machines reach needs a token' => sub {
 			$port, '/metrics',
 			sub { $_[0]{status} == 200 }, Authorization => 'Bearer fourth-secret'),
 		'HTTP is served with a token');
+	like(
+		flood($port, '/metrics', 5 => 400),
+		qr{^HTTP/1\.1 429 }m,
+		'an IPv4 address exhausts its rate on an IPv6 socket');
+	my $other =
+	  IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port, LocalHost => '127.0.0.2');
+	$other->syswrite("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+	like(scalar(<$other>), qr{^HTTP/1\.1 401 }, 'another IPv4 address has its own rate');
 	$node->safe_psql('postgres', 'ALTER SYSTEM RESET connpool_monitor.http_token_file');
 	$node->reload;
 	ok(poll_http($port, '/health/database', sub { $_[0]{status} == 599 }),

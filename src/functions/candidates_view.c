@@ -251,14 +251,17 @@ extension_objects(void)
 		bool		is_function = member->classid == ProcedureRelationId;
 		Oid			schema;
 		char	   *name;
+		char	   *schema_name;
 
 		if (!is_function && member->classid != RelationRelationId)
 			continue;
 		schema = is_function ? get_func_namespace(member->objid) :
 			get_rel_namespace(member->objid);
 		name = is_function ? get_func_name(member->objid) : get_rel_name(member->objid);
-		if (name != NULL)
-			objects = lappend(objects, makeRangeVar(get_namespace_name(schema), name, -1));
+		schema_name = get_namespace_name(schema);
+		/* either is NULL if another session has dropped the extension meanwhile */
+		if (name != NULL && schema_name != NULL)
+			objects = lappend(objects, makeRangeVar(schema_name, name, -1));
 	}
 	systable_endscan(scan);
 	table_close(depend, AccessShareLock);

@@ -362,8 +362,8 @@ append_legend(StringInfo out, const CpmChart *chart)
 		has_gap |= chart->points[i] == 0;
 	if (has_gap)
 		appendStringInfo(out, "%s no value  ", no_value[chart->is_ascii]);
-	/* remove the last separator */
-	out->len -= 2;
+	/* remove the last separator; a chart may have nothing to explain */
+	out->len = Max(out->len - 2, 0);
 	out->data[out->len] = '\0';
 }
 

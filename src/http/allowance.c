@@ -36,7 +36,10 @@ typedef struct Peer
 
 static Peer peers[MAX_PEERS];
 
-/* Return a new entry for an address, with full allowances. */
+/*
+ * Return a new entry for an address, with full allowances. An IPv6 socket that also accepts IPv4
+ * reports the address of an IPv4 peer as an IPv6 address that ends with it.
+ */
 static Peer
 make_peer(const struct sockaddr *address)
 {
@@ -49,9 +52,21 @@ make_peer(const struct sockaddr *address)
 	}
 	else if (address != NULL && address->sa_family == AF_INET6)
 	{
-		peer.family = AF_INET6;
-		memcpy(&peer.network, &((const struct sockaddr_in6 *) address)->sin6_addr,
-			   sizeof(peer.network));
+		const struct in6_addr *ipv6 = &((const struct sockaddr_in6 *) address)->sin6_addr;
+
+		if (IN6_IS_ADDR_V4MAPPED(ipv6))
+		{
+			in_addr_t	ipv4;
+
+			memcpy(&ipv4, &ipv6->s6_addr[12], sizeof(ipv4));
+			peer.family = AF_INET;
+			peer.network = ipv4;
+		}
+		else
+		{
+			peer.family = AF_INET6;
+			memcpy(&peer.network, ipv6, sizeof(peer.network));
+		}
 	}
 	return peer;
 }

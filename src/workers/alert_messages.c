@@ -37,7 +37,7 @@ is_over_limit(int64 now_us)
 		ereport(LOG,
 				(errmsg("connpool_monitor: " UINT64_FORMAT " messages of alerts were left out: "
 						"more than %d a second", suppressed, MAX_MESSAGES_PER_SECOND),
-				 errhint("They are in connpool_alert_log. "
+				 errhint("connpool_alert_log has all transitions. "
 						 "Raise connpool_monitor.alert_after and alert_clear_after."),
 				 errhidestmt(true)));
 	suppressed = 0;

@@ -522,9 +522,15 @@ finish_check(int file, int slots_in_file)
 				 errdetail("The session history lacks the samples in these segments. "
 						   "All others are used.")));
 	cpm_history_set_complete();
+}
+
+static void
+free_excess(void)
+{
 	if (excess != NULL)
 		pfree(excess);
 	excess = NULL;
+	excess_count = next_to_move = 0;
 }
 
 /* Return the number of slots in a file, the last of which may be incomplete. */
@@ -548,7 +554,11 @@ cpm_history_file_check(void)
 	bool		is_done = false;
 
 	if (!cpm_session_history_is_on() || cpm_history_is_complete())
+	{
+		/* a reset, or the loss of the file, may have ended an earlier check */
+		free_excess();
 		return false;
+	}
 	file = open_known_file(&problem);
 	if (file < 0)
 		return false;			/* the next save reports it, or creates a new file */
@@ -562,7 +572,10 @@ cpm_history_file_check(void)
 			is_done = !move_next(file, buffer);
 	} while (!is_done && cpm_monotonic_us() < until_us);
 	if (is_done)
+	{
 		finish_check(file, slots);
+		free_excess();
+	}
 	CloseTransientFile(file);
 	pfree(buffer);
 	return !is_done;
