@@ -197,7 +197,8 @@ fetch_node_modules() {
 }
 
 # start_inner ARGUMENTS...: run the inner stage with these arguments, and exit with its status.
-# If the variable with_small_disk is set, mount a small file system for it if root may do so.
+# If the variable with_small_disk is set, mount a small file system for t/038_disk_full.pl, provided
+# that the caller is root and may mount.
 start_inner() {
 	local name command environment status=0
 	copy_project "$run/source"
@@ -410,6 +411,56 @@ callgrind_instructions() {
 
 stop_server() {
 	"$bindir/pg_ctl" -D "$work/data-$1" -m fast -w stop >/dev/null
+}
+
+# ---- inner stage: connections for benchmarks
+
+max_per_pgbench=250	# connections; select() and ulimits often allow 1024 open files
+
+# start_clients NUMBER APPLICATION SCRIPT...: open connections that run the scripts in random order,
+# until end_clients ends them
+start_clients() {
+	local left=$1 name=$2 some files=() script
+	shift 2
+	for script in "$@"; do files+=(-f "$work/$script.sql"); done
+	while [ "$left" -gt 0 ]; do
+		some=$((left < max_per_pgbench ? left : max_per_pgbench))
+		PGAPPNAME=$name pgbench -n -c $some -j 1 -T 3000 "${files[@]}" >>"$work/pgbench.log" 2>&1 &
+		clients+=($!)
+		left=$((left - some))
+	done
+}
+
+# start_idle_clients NUMBER APPLICATION: open connections that run a statement and then stay idle
+start_idle_clients() {
+	[ -e "$work/idle.sql" ] || printf '%s\n' 'SELECT 1;' '\sleep 3000 s' >"$work/idle.sql"
+	start_clients "$1" "$2" idle
+}
+
+# wait_for_idle NUMBER PATTERN: wait until exactly NUMBER connections of applications LIKE PATTERN
+# exist, and all of them are idle
+wait_for_idle() {
+	local deadline=$((SECONDS + 600)) count
+	while true; do
+		count=$(sql "SELECT count(*) FILTER (WHERE state = 'idle') || ' of ' || count(*) FROM pg_stat_activity WHERE application_name LIKE '$2'")
+		[ "$count" != "$1 of $1" ] || return 0
+		[ $SECONDS -lt $deadline ] || { tail -n 3 "$work/pgbench.log" >&2; die "$count connections are idle, not all of $1"; }
+		sleep 0.2
+	done
+}
+
+# name_pools NUMBER [STATEMENTS]: create pools. Eight connections set their application names to
+# "application 0", "application 1" and so on, and run the statements under each name.
+name_pools() {
+	local i
+	for ((i = 0; i < 8; i++)); do
+		awk -v from=$i -v names="$1" -v statements="${2:-}" 'BEGIN {
+			for (n = from; n < names; n += 8) printf "SET application_name = \047application %d\047;\n%s\n", n, statements }' >"$work/names.$i"
+		psql -X -q -o /dev/null -f "$work/names.$i" &
+		clients+=($!)
+	done
+	wait "${clients[@]}"
+	clients=()
 }
 
 if is_inner; then

@@ -621,8 +621,8 @@ is( $node->safe_psql(
 	'bytes that are invalid in the encoding are shown as ?');
 $wild->stop;
 
-# Prometheus rejects a scrape that has a series twice: names that differ only after 63 bytes, a
-# pool in several rows, and a pool that has the name of the series of all others
+# Prometheus rejects a scrape that has a series twice. This console has names that differ only
+# after 63 bytes, a pool in several rows, and a pool with the name of the series of all others.
 my $twins = Console->new(
 	Console::answers(
 		18,

@@ -178,7 +178,7 @@ sub scheme
 
 # In every document: let the page update itself five times as often, record the time at which the
 # chart of the load ends, log violations of the policy, and define functions that read tables. The
-# timers of updates are those that are set with an argument.
+# page passes an argument to the timers of its updates, and to no others.
 browser('Page.addScriptToEvaluateOnNewDocument', source => <<'JS');
 {
 	const set = setTimeout;

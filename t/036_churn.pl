@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# The test creates, uses and drops a thousand roles, a hundred databases (a thousand with
-# CONNPOOL_FAULT_ROUNDS=1000) and, a thousand times, the extension, while the extension samples and
-# is read. Memory does not grow, every statement and session counts, and pools of dropped roles and
-# databases keep their names. Needs thousands of sessions.
+# Clients create, use and drop a thousand roles and a hundred databases (a thousand with
+# CONNPOOL_FAULT_ROUNDS=1000), and create and drop the extension a thousand times. Meanwhile the
+# sampler runs, and a client reads all views. Memory does not grow, every statement and session
+# counts, and pools of dropped roles and databases keep their names. Needs thousands of sessions.
 # scripts/test: slow, 120 s
 use strict;
 use warnings FATAL => 'all';

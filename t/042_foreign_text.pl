@@ -66,7 +66,7 @@ $named->query('SELECT 1');
 # a character that LATIN1 does not have
 my $euro =
   odd_session('postgres', 'euro', "SET client_encoding = 'UTF8'", "BEGIN; SELECT '\xe2\x82\xac'");
-# not by pg_stat_activity, whose function writes beyond its copy of such a text
+# Do not read pg_stat_activity, whose function writes beyond its copy of such a text.
 poll_ok($node, <<~'SQL', 'two statements with invalid bytes run');
 	SELECT count(*) = 2
 	FROM connpool_sessions

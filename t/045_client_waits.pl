@@ -186,13 +186,13 @@ suspected('pipeline');
 $pipeline->sync;
 is(listed(), '0', 'Sync ends the wait at once');
 
-# a session that waited for its client and is idle in transaction has one kind at a time
+# a session that waited for its client and is then idle in transaction is one suspect, not two
 $pipeline->query('BEGIN');
 $pipeline->parse('', 'SELECT 1');
 execute_without_sync($pipeline);
 suspected('pipeline');
 $pipeline->sync;
-poll_ok($node, <<'SQL', 'a session that waited and is idle in transaction has only that kind');
+poll_ok($node, <<'SQL', 'an idle transaction is not listed as waiting for its client too');
 SELECT string_agg(kind, ' ') = 'idle_in_transaction' FROM connpool_leaks
 SQL
 $pipeline->query('COMMIT');

@@ -104,9 +104,9 @@ SQL
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_wait_sampling') if $has_wait_sampling;
 
 # --- counts of sessions by pool and class
-# A measurement is a hash from pool and class to an average. 'busy' is the sum of the classes other
-# than idle, and the pool 'all' the sum of the pools. A series has an array of counts, by number of
-# the sample, in place of an average.
+# A measurement is a hash from "pool class", which this file calls a place, to an average. The
+# class 'busy' is the sum of the classes other than idle, and the pool 'all' the sum of the pools.
+# A series has an array of counts, by number of the sample, instead of an average.
 
 sub class_of
 {
@@ -153,7 +153,7 @@ sub moments
 	return (\%mean, \%variance);
 }
 
-# Return the standard error of the mean of a place as an estimate for a longer time.
+# Return the standard error of the mean of these counts as an estimate for a longer time.
 sub error_for_longer
 {
 	my ($counts, $n) = @_;

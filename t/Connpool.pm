@@ -121,8 +121,8 @@ sub poll_session
 }
 
 # Wait, in a node or an open session, until the sampler has completed $count more samples. The
-# first of them may have begun before. So a change is in the second sample, and a reload takes
-# effect with the second sample if a new connection followed it.
+# first of them may have begun before the call, so only the second one is sure to see a change made
+# before it. The same is true of a reload, if a new connection followed it.
 sub wait_samples
 {
 	my ($where, $count) = @_;

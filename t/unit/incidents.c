@@ -164,7 +164,7 @@ run_storage(void)
 		add_snapshot(50, true);
 	}
 	print_storage();
-	/* the eighth place is reserved for the worst moment, and a worse moment replaces it */
+	/* the eighth snapshot is that of the worst moment, and a worse moment replaces it */
 	begin_incident();
 	for (int i = 0; i < 12; i++)
 		add_snapshot(300, false);

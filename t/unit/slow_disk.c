@@ -3,8 +3,8 @@
  * slow_disk.c
  *		Delays reads of files below a directory, as a slow disk would.
  *
- * To slow down a real disk needs root. LD_PRELOAD loads this library into a server, whose sessions
- * then wait where they would wait for a slow disk. The environment variable SLOW_DISK is the
+ * Only root can slow down a real disk. LD_PRELOAD loads this library into a server, whose sessions
+ * then wait where they would wait for a slow disk. The environment variable SLOW_DISK names the
  * directory; reads take 20 ms longer while it contains a file named "slow". Linux only.
  * t/054_report.pl uses it.
  */
