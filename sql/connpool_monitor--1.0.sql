@@ -1512,7 +1512,7 @@ CREATE FUNCTION _connpool_finding_refusals(since timestamptz, until timestamptz,
 RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s connection attempts were refused for want of a slot.**%s',
+    SELECT pg_catalog.format('- **%s connection attempts were refused because no slot was free.**%s',
                   sum(r.attempts),
                   (SELECT pg_catalog.format(
                               ' When most connections were open (%s), %s of them belonged to %s: '
@@ -2018,7 +2018,7 @@ BEGIN ATOMIC
                                    'none'))
                 || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
                           i.peak_connections, i.peak_blocked)
-                || pg_catalog.format(E'- Refused for want of a slot: %s; failed statements: %s\n',
+                || pg_catalog.format(E'- Refused because no slot was free: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
                 -- begin one sample earlier: the first sample of the incident shows the effects of
                 -- events since the previous sample

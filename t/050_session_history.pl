@@ -462,8 +462,8 @@ foreach (
 		'was written by a newer version',
 		sub { change_byte(8); change_byte(4096 + 8) }
 	],
-	[ 'a pipe', 'is no regular file', sub { unlink($file); system('mkfifo', $file) } ],
-	[ 'a directory', 'is no regular file', sub { unlink($file); mkdir($file) } ],
+	[ 'a pipe', 'is not a regular file', sub { unlink($file); system('mkfifo', $file) } ],
+	[ 'a directory', 'is not a regular file', sub { unlink($file); mkdir($file) } ],
 	[ 'too large', 'is too large', sub { truncate($file, 1 << 40) } ])
 {
 	my ($name, $reason, $damage, $id) = @$_;
@@ -599,12 +599,12 @@ foreach (
 	],
 	[
 		'replaced by a directory',
-		'is not used: it is no regular file',
+		'is not used: it is not a regular file',
 		sub { unlink($file); mkdir($file) }
 	],
 	[
 		'replaced by a pipe',
-		'is not used: it is no regular file',
+		'is not used: it is not a regular file',
 		sub { unlink($file); system('mkfifo', $file) }
 	])
 {
@@ -621,7 +621,7 @@ foreach (
 		timeout => 60,
 		timed_out => \$is_timed_out);
 	is("$is_timed_out $out", '0 t', "a reader does not wait if the file is $name");
-	like($error, qr/WARNING: .*is no regular file/, "a reader warns if the file is $name")
+	like($error, qr/WARNING: .*is not a regular file/, "a reader warns if the file is $name")
 	  if $reason =~ /no reg/;
 	kill 'CONT', $saver;
 	ok(wait_until(sub { log_count($node, "$warning $reason", $offset) == 1 }),

@@ -282,7 +282,7 @@ $late->read_until('Z');
 $_->end foreach @many;
 $node->stop('fast');
 
-# --- refusals for want of a slot, while rejected_connections is silent
+# --- refusals because no slot was free, while rejected_connections is silent
 $node->append_conf('postgresql.conf', <<"CONF");
 max_connections = 10
 connpool_monitor.silent_metrics = '$silent_metrics, rejected_connections'
@@ -297,7 +297,7 @@ poll_session($watcher, 'SELECT count(*) = 1 FROM connpool_incidents');
 poll_session($watcher, 'SELECT refused = 3 FROM connpool_incidents');
 is( newest('status, metrics, message, ended_at IS NULL, peak_connections >= 7'),
 	'CRITICAL|{}|no slot was free for a connection of "Odd name" (app in postgres)|t|t',
-	'a refusal for want of a slot begins an incident');
+	'a refusal because no slot was free begins an incident');
 is( sql($watcher, <<~'SQL'),
 		SELECT sessions FROM connpool_incident_sessions
 		WHERE application_name = 'full' AND state = 'idle' AND snapshot = 1

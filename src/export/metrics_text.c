@@ -225,7 +225,7 @@ write_queries(Scrape *scrape)
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
 	CpmExposition *out = &scrape->out;
 
-	cpm_family_begin(out, "queries", CPM_COUNTER, "Statements of clients, failed ones included.");
+	cpm_family_begin(out, "queries", CPM_COUNTER, "Statements of clients, including failed ones.");
 	for (int i = 0; i < monotonic->databases; i++)
 		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
 						   (double) monotonic->database[i].queries);

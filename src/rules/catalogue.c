@@ -62,9 +62,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 		.name = "total_connections",
 		.help = "Slots of max_connections in use, sessions that are still authenticating "
 		"included.",
-		.hint = "When no slot is left, ordinary roles are refused. See connpool_clients for who "
-		"holds them; free idle ones with pg_terminate_backend(pid) and put a pooler in front "
-		"before raising max_connections.",
+		.hint = "When no slot is left, ordinary roles are refused. connpool_clients shows which "
+		"clients hold them; free idle ones with pg_terminate_backend(pid) and put a pooler in "
+		"front before raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
@@ -114,7 +114,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_OLDEST_TRANSACTION_SECONDS] = {
 		.name = "oldest_transaction_seconds",
-		.help = "Age of the oldest open transaction, prepared ones included.",
+		.help = "Age of the oldest open transaction, including prepared ones.",
 		.hint = "An old transaction keeps VACUUM from removing dead rows. See connpool_sessions "
 		"by xact_age and connpool_leaks; end it, or list its application in "
 		"connpool_monitor.exempt_applications.",

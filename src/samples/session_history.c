@@ -364,7 +364,7 @@ cpm_history_open(int flags, const char **problem)
 	else if (open_errno == EISDIR || open_errno == ENXIO)
 		open_errno = 0;
 	if (open_errno == 0)
-		*problem = "is no regular file";
+		*problem = "is not a regular file";
 	else if (open_errno != ENOENT)
 		*problem = psprintf("cannot be opened: %s", strerror(open_errno));
 	errno = open_errno;

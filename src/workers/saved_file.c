@@ -328,7 +328,7 @@ cpm_saved_file_load(const CpmSavedFile *file, CpmLoadedFile *loaded)
 	}
 	/* Open only a regular file, because opening a pipe would wait for a writer. */
 	else if (!S_ISREG(found.st_mode))
-		problem = "is no regular file";
+		problem = "is not a regular file";
 	else if ((stream = AllocateFile(file->name, PG_BINARY_R)) == NULL)
 		problem = psprintf("cannot be opened: %s", strerror(errno));
 	else

@@ -335,7 +335,8 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 	if (id == CPM_SLOW_STATEMENTS)
 	{
 		cpm_slow_statements_scan(count_slow_statement, &search);
-		describe_largest_pools(&search, "Most of the last minute's from: ", buffer, size);
+		describe_largest_pools(&search, "Most of the last minute's slow statements from: ", buffer,
+							   size);
 		return;
 	}
 	if (cpm_pool_rates_unit(id) != NULL)
