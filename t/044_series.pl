@@ -109,8 +109,17 @@ $scrape = wait_for_series(
 	sub { connects($node->connstr('postgres') . ' application_name=brief') });
 ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets a series');
 
-# Sessions that rename themselves all the time. On a busy machine a name can last for
-# $lasting samples, and its pool gets a series. In that case try again with other names.
+# Sessions that rename themselves all the time. A pool gets a series if its name lasts for $lasting
+# samples, so samples are rare meanwhile. If that is not enough on a busy machine, try again with
+# other names.
+sub set_interval
+{
+	my ($interval) = @_;
+	sql($node, "ALTER SYSTEM SET connpool_monitor.sample_interval = '$interval'");
+	$node->reload;
+	return;
+}
+set_interval('1s');
 my @sessions = map { session($node, "first_$_") } 1 .. 20;
 my ($created, $longest, $try) = (0, $lasting, 0);
 while ($longest >= $lasting && $try++ < 10)
@@ -134,6 +143,7 @@ cmp_ok(abs($scrape->{load}),
 	'<', 0.01,
 	'the load of the pools adds up to that of the server while sessions rename themselves');
 is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
+set_interval('100ms');
 
 # names that last: as many get a series as there are slots, and one more in each period
 foreach my $round (1 .. 3)
