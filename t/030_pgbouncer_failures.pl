@@ -173,10 +173,12 @@ poll_ok($node, "SELECT $is_retried FROM connpool_pgbouncer", 'the pauses between
 is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before),
 	10, 'retries log no further line');
 ok(samples_on_time($node), 'ten samples in a row are on time beside consoles that fail');
-poll_ok(
-	$node,
-	'SELECT problem IS NULL FROM connpool_info()',
-	'connpool_info() reports no problem beside consoles that fail');
+is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+	'no answer from PgBouncer '
+	  . join(', ',
+		map { qq{"$_"} } sort qw(hang trickle mute garbage errors other copy away nobody odd))
+	  . ': see last_error in connpool_pgbouncer',
+	'connpool_info() names the consoles that do not answer');
 $_->stop foreach values %bad, $good;
 
 # rows without end do not fill the memory, and nothing else that libpq queues makes the worker grow

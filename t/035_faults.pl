@@ -177,10 +177,13 @@ sub all_is_well
 		FROM connpool_query_stats, (SELECT sum(queries) AS p FROM connpool_pools) pools
 		WHERE period = 'since_reset' AND total_queries <> p
 		SQL
-	# a worker that has just started has not registered yet
+	# a worker that has just started has not registered yet; nobody listens at the port of PgBouncer
 	my $problem;
-	wait_until(sub { ($problem = sql($node, 'SELECT problem FROM connpool_info()')) eq '' });
-	push @wrong, $problem;
+	wait_until(
+		sub {
+			$problem = sql($node, 'SELECT problem FROM connpool_info()');
+			return $problem =~ /^no answer from PgBouncer "nobody": [^;]*$/;
+		}) or push @wrong, $problem || 'PgBouncer answers';
 	is(join('; ', grep { $_ ne '' } @wrong), '', $name);
 	return;
 }

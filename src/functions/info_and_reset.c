@@ -56,7 +56,7 @@ pg_attribute_printf(2, 3)
 append_problem(StringInfo problems, const char *format,...)
 {
 	va_list		arguments;
-	char		problem[1024];
+	char		problem[2048];
 
 	va_start(arguments, format);
 	vsnprintf(problem, sizeof(problem), format, arguments);
@@ -69,6 +69,27 @@ append_missing_worker(StringInfo problems, const char *problem)
 {
 	append_problem(problems, "%s: if this persists, raise max_worker_processes and restart, "
 				   "or see the server log", problem);
+}
+
+/* Append the names of the PgBouncers that have been queried and do not answer, if any. */
+static void
+append_console_problem(StringInfo problems)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < cpm_poolers_count(); i++)
+	{
+		CpmPoolerState state = cpm_pooler_state(i);
+		bool		was_queried = state.last_error[0] != '\0' || state.last_success != 0;
+
+		if (was_queried && !cpm_pooler_is_fresh(i, now))
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", state.name);
+	}
+	if (names.len > 0)
+		append_problem(problems, "no answer from PgBouncer %s: see last_error in "
+					   "connpool_pgbouncer", names.data);
 }
 
 /* Append the problems of the HTTP and PgBouncer workers, which run only if they are configured. */
@@ -84,6 +105,8 @@ append_optional_worker_problems(StringInfo problems)
 		append_problem(problems, "%s", http.problem);
 	if (cpm_settings_poolers()->count > 0 && cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0)
 		append_missing_worker(problems, "the PgBouncer worker is not running");
+	else
+		append_console_problem(problems);
 }
 
 static void
@@ -113,6 +136,14 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 	if (saver->pid == 0)
 		append_missing_worker(&problems,
 							  "the saver is not running, so a crash would lose all statistics");
+	else if (saver->problem[0] != '\0')
+		append_problem(&problems,
+					   "the last save failed, so a crash would lose all statistics since the one "
+					   "before: see last_save_error");
+	if (cpm_log_min_messages() > FATAL)
+		append_problem(&problems,
+					   "log_min_messages hides FATAL, so refused connections are not counted and "
+					   "raise no alert: lower it");
 	if (cpm_notifications_are_failing())
 		append_problem(&problems,
 					   "NOTIFY fails: check that notify_database exists and that "
@@ -174,7 +205,7 @@ reset_counters(void)
 	cpm_pool_busy_reset();
 	cpm_pool_load_reset();
 	cpm_leak_log_reset();
-	cpm_lock_log_reset();
+	cpm_lock_log_reset(now);
 	cpm_deadlocks_reset();
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();
