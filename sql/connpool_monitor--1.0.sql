@@ -1128,8 +1128,10 @@ role_database AS (
     -- server's value applies. If such an entry or the startup packet has overridden the value for
     -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
     -- setting at its default counts as unset, because the operating system's setting then applies.
+    -- The pattern is that of a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
-           coalesce(own.value, server.value, '0') !~ '^0+[a-z]*$' AS is_set
+           coalesce(own.value, server.value, '0')
+               !~* '^\s*[-+]?(0x)?[0.]+(e[-+]?[0-9]+)?\s*[a-z]*\s*$' AS is_set
     FROM role_database p
     CROSS JOIN timeout t
     LEFT JOIN LATERAL (
