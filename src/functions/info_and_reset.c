@@ -195,13 +195,14 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	CpmCounters counters;
+	CpmPoolSnapshot totals = cpm_pool_snapshot_alloc();
 
 	/* the lock excludes other resets, and evictions, which add counters of a pool to "(other)" */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();
 	cpm_slow_statements_reset();
-	cpm_pools_reset_baselines();
+	cpm_pools_reset_baselines(&totals);
 	cpm_pool_busy_reset();
 	cpm_pool_load_reset();
 	cpm_leak_log_reset();
