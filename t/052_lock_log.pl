@@ -129,10 +129,10 @@ like(
 	sql($node, 'SELECT connpool_metrics()'),
 	qr/^connpool_lock_waits_total 1$/m,
 	'a wait that lasts over a reset counts once after it');
-my ($seconds) =
+my ($counted) =
   sql($node, 'SELECT connpool_metrics()') =~ /^connpool_lock_wait_seconds_total (\S+)$/m;
 is( sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
-	SELECT make_interval(secs => $seconds) <= waited - '$waited' + interval '2 ms'
+	SELECT make_interval(secs => $counted) <= waited - '$waited' + interval '2 ms'
 	FROM connpool_lock_log
 	SQL
 $holder->query_safe('COMMIT');

@@ -184,6 +184,7 @@ open_session(const char *conninfo)
 		if (status == PGRES_POLLING_FAILED)
 			fail_to_connect();
 	}
+	(void) PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
 }
 
 static void
