@@ -211,7 +211,7 @@ SQL
 	my @begin = $text{'doc/numbers.md'} =~ /\b(\w+_)…/g;
 	my @end = grep { !/^_(?:time|seconds)$/ } $text{'doc/numbers.md'} =~ /…(_\w+)/g;
 	my @unexplained;
-	foreach my $object (sort keys %is)
+	foreach my $object (grep { !/^_/ } sort keys %is)
 	{
 		foreach my $name ($object, sort grep { $_ ne '' } keys %{ $is{$object} })
 		{
