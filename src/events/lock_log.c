@@ -24,10 +24,9 @@
 
 typedef struct LockLog
 {
-	/* written by each reset: the values of waits and waited_us at that time, and the time */
+	/* written by each reset: the values of waits and waited_us at that time */
 	pg_atomic_uint64 waits_baseline;
 	pg_atomic_uint64 waited_us_baseline;
-	pg_atomic_uint64 reset_at;
 
 	/* written by the sampler */
 	pg_atomic_uint64 waits;
@@ -86,7 +85,6 @@ cpm_lock_log_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&lock_log->waited_us, 0);
 	pg_atomic_init_u64(&lock_log->waits_baseline, 0);
 	pg_atomic_init_u64(&lock_log->waited_us_baseline, 0);
-	pg_atomic_init_u64(&lock_log->reset_at, 0);
 	lock_log->entries = MaxBackends;
 	cpm_ring_init(lock_ring, LOG_ENTRIES, sizeof(CpmLoggedWait));
 }
@@ -116,7 +114,7 @@ append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
 
 /*
  * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the entry
- * and the wait lasted longer, log it again.
+ * and the wait still lasts, log it again. A wait that is over may have ended before the reset.
  */
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
@@ -127,8 +125,7 @@ update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 
 	if (entry != NULL)
 		pg_atomic_write_u64(&entry->progress, progress);
-	else if (open->ticket != CPM_NO_TICKET &&
-			 at >= (TimestampTz) pg_atomic_read_u64(&lock_log->reset_at) &&
+	else if (outcome == CPM_WAIT_LASTS && open->ticket != CPM_NO_TICKET &&
 			 cpm_ring_copy(lock_ring, open->ticket, &hidden))
 		append_entry(open, &hidden, progress);
 }
@@ -208,9 +205,8 @@ cpm_lock_log_scan(CpmRingVisitor visit, void *arg)
 }
 
 void
-cpm_lock_log_reset(TimestampTz now)
+cpm_lock_log_reset(void)
 {
-	pg_atomic_write_u64(&lock_log->reset_at, (uint64) now);
 	pg_atomic_write_u64(&lock_log->waits_baseline, pg_atomic_read_u64(&lock_log->waits));
 	pg_atomic_write_u64(&lock_log->waited_us_baseline, pg_atomic_read_u64(&lock_log->waited_us));
 	cpm_ring_reset(lock_ring);

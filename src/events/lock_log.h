@@ -113,7 +113,7 @@ extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
  * Reset the counts and hide all entries. At its next round the sampler logs and counts the waits
  * again that have not ended. Takes no lock.
  */
-extern void cpm_lock_log_reset(TimestampTz now);
+extern void cpm_lock_log_reset(void);
 
 /*
  * The counts and the log in the statistics file. A wait that had not ended when the file was saved
