@@ -123,10 +123,10 @@ poll_ok(
 	$node,
 	q{SELECT status = 'OK' AND advice IS NULL FROM connpool_audit() WHERE practice = 'timeouts'},
 	'timeouts is OK if all three are set');
+
 foreach my $zero ('0', '0 s', '0min', ' 0.0ms', '-0', '0x0', '0e3 d')
 {
-	$node->safe_psql('postgres',
-		"ALTER ROLE app IN DATABASE postgres SET lock_timeout = '$zero'");
+	$node->safe_psql('postgres', "ALTER ROLE app IN DATABASE postgres SET lock_timeout = '$zero'");
 	like(
 		audit('timeouts', 'status, evidence'),
 		qr/^ADVICE\|.*lock_timeout is set for 0 of 1/,

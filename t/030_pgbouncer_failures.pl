@@ -336,13 +336,17 @@ like(
 my %fails = map { $_ => Console->new($_) } qw(lose full);
 append_to_file("$directory/any", "*:*:*:*:geheim\n");
 chmod 0600, "$directory/any";
-ask(map { $_ => join ' ',
-		'host=' . $fails{$_}->host, 'port=' . $fails{$_}->port,
-		"user=$user passfile='$directory/any'" } keys %fails);
+ask(map {
+		$_ => join ' ',
+		  'host=' . $fails{$_}->host, 'port=' . $fails{$_}->port,
+		  "user=$user passfile='$directory/any'"
+	} keys %fails);
 poll_ok($node, 'SELECT count(last_error) = 2 FROM connpool_pgbouncer', 'both consoles fail');
-is( $node->safe_psql('postgres', q{SELECT bool_and(retry_at < now() + interval '40 s')
+is( $node->safe_psql(
+		'postgres', q{SELECT bool_and(retry_at < now() + interval '40 s')
 	FROM connpool_pgbouncer}),
-	't', 'a console that does not refuse the password is retried sooner than after a minute');
+	't',
+	'a console that does not refuse the password is retried sooner than after a minute');
 like(
 	errors(),
 	qr/^full\|f\|.* FATAL:  no more connections allowed\nlose\|f\|.*closed the connection/s,

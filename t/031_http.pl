@@ -195,10 +195,8 @@ subtest 'documents agree with SQL' => sub {
 		'/api/pools has database, role and idle sessions of a pool');
 	my $label;
 	ok( poll_http(
-			$port,
-			'/metrics',
-			sub { ($label) = $_[0]{content} =~ /application="(it's \\"(?:[^"\\]|\\.)*)"/ }
-		),
+			$port, '/metrics',
+			sub { ($label) = $_[0]{content} =~ /application="(it's \\"(?:[^"\\]|\\.)*)"/ }),
 		'quotes are escaped in labels');
 	is($label =~ s/\\(.)/$1/gr,
 		$pool->{application}, '/metrics has the application name as in SQL');

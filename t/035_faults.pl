@@ -420,8 +420,8 @@ unlike($log, qr/TRAP:/, 'no assertion failed');
 my $expected = qr/PgBouncer "nobody" does not answer/;
 like($log, qr/WARNING:  connpool_monitor: $expected/, 'the log shows warnings of the extension');
 is( join("\n",
-		grep { !/$expected|: (?:still )?(?:WARNING|CRITICAL): / } $log =~
-		  /WARNING:  (connpool_monitor: .*)/g),
+		grep { !/$expected|: (?:still )?(?:WARNING|CRITICAL): / }
+		  $log =~ /WARNING:  (connpool_monitor: .*)/g),
 	'',
 	'the extension logged no warning about itself');
 

@@ -131,7 +131,7 @@ like(
 	'a wait that lasts over a reset counts once after it');
 my ($counted) =
   sql($node, 'SELECT connpool_metrics()') =~ /^connpool_lock_wait_seconds_total (\S+)$/m;
-is( sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
+is(sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
 	SELECT make_interval(secs => $counted) <= waited - '$waited' + interval '2 ms'
 	FROM connpool_lock_log
 	SQL

@@ -464,12 +464,14 @@ cpm_monotonic_read(void)
 		is_consistent = read_and_lock(monotonic);
 	}
 	if (!is_consistent)
+	{
 		/*
-		 * Read again while the lock prevents evictions, resets and other reads. This waits for 40 ms
-		 * at most: for a session that lost its processor while it left a pool, and for the sampler.
-		 * Without the wait, a counter could fall.
+		 * Read again while the lock prevents evictions, resets and other reads. This waits for 40
+		 * ms at most: for a session that lost its processor while it left a pool, and for the
+		 * sampler. Without the wait, a counter could fall.
 		 */
 		read_pools(monotonic, true);
+	}
 	add_retained(monotonic, retained);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());

@@ -59,8 +59,8 @@ typedef struct Refusals
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
 
 	/*
-	 * Any process writes these, without a lock. Low 16 bits: entries appended; above: the minute of
-	 * the last attempt that repeated no entry.
+	 * Any process writes these, without a lock. Low 16 bits: entries appended; above: the minute
+	 * of the last attempt that repeated no entry.
 	 */
 	pg_atomic_uint64 source[SOURCES];
 	pg_atomic_uint64 reason[CPM_REJECTIONS];

@@ -66,8 +66,10 @@ is_our_directory(const Claiming *claiming, const char *host)
 	if (host[0] != '/' && host[0] != '@')
 		return true;
 	foreach(cell, claiming->directories)
+	{
 		if (strcmp(host, lfirst(cell)) == 0)
 			return true;
+	}
 	return false;
 }
 
