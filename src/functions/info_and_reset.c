@@ -8,10 +8,12 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
+#include "catalog/pg_proc.h"
 #include "counters/minute_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
@@ -30,9 +32,6 @@
 #include "functions/access.h"
 #include "functions/rows.h"
 #include "lib/stringinfo.h"
-#include "nodes/pg_list.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "samples/alert_state.h"
 #include "samples/incidents.h"
 #include "samples/notify_queue.h"
@@ -44,7 +43,9 @@
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_info_1_0);
@@ -260,21 +261,44 @@ refuse_schema(const char *schema, const char *object)
 					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
 }
 
+/* Return true if the schema has a function of that name, whatever its arguments. */
+static bool
+has_function(Oid schema, const char *name)
+{
+	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	bool		found = false;
+
+	for (int i = 0; i < list->n_members && !found; i++)
+		found = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->pronamespace == schema;
+	ReleaseSysCacheList(list);
+	return found;
+}
+
+/* Return true if the schema has a relation or a type of that name. */
+static bool
+has_relation_or_type(Oid schema, const char *name)
+{
+	return OidIsValid(get_relname_relid(name, schema)) ||
+		SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema));
+}
+
 /*
- * Fail with 42710 if the schema already has get_connection_stats() or slow_queries, which users
- * may have created themselves. CREATE EXTENSION would fail anyway, but without a hint.
+ * Fail with 42710 if the schema already has a function get_connection_stats() or slow_queries(), or
+ * a relation or type slow_queries, which users may have created themselves. CREATE EXTENSION would
+ * fail anyway, but without a hint: also because of a function with other arguments, which can make
+ * calls ambiguous.
  */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)
 {
 	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 	const char *schema_name = get_namespace_name(schema);
-	List	   *function = list_make2(makeString(pstrdup(schema_name)),
-									  makeString(pstrdup("get_connection_stats")));
 
-	if (OidIsValid(LookupFuncName(function, 0, NULL, true)))
+	if (has_function(schema, "get_connection_stats"))
 		refuse_schema(schema_name, "a function get_connection_stats()");
-	if (OidIsValid(get_relname_relid("slow_queries", schema)))
-		refuse_schema(schema_name, "a relation slow_queries");
+	if (has_function(schema, "slow_queries"))
+		refuse_schema(schema_name, "a function slow_queries()");
+	if (has_relation_or_type(schema, "slow_queries"))
+		refuse_schema(schema_name, "a relation or type slow_queries");
 	PG_RETURN_VOID();
 }
