@@ -205,8 +205,8 @@ SQL
 	}
 	is_deeply(\%said, \%is, 'the reference lists all objects, columns and types');
 
-	# names such as "cl_…" and "…_setup_time" stand for all columns that begin or end so, but not the
-	# units "…_time" and "…_seconds"
+	# names such as "cl_…" and "…_setup_time" stand for all columns that begin or end so, but not
+	# the units "…_time" and "…_seconds"
 	my %explained = map { $_ => 1 } $text{'doc/numbers.md'} =~ /(\w+)/g;
 	my @begin = $text{'doc/numbers.md'} =~ /\b(\w+_)…/g;
 	my @end = grep { !/^_(?:time|seconds)$/ } $text{'doc/numbers.md'} =~ /…(_\w+)/g;

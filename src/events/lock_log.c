@@ -6,8 +6,8 @@
  * The sampler appends a wait to a ring in shared memory when the wait exceeds blocked_age. While
  * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
  * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
- * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset hides
- * all entries. The sampler then logs the waits again that have not ended.
+ * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
+ * hides all entries. The sampler then logs the waits again that have not ended.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one

@@ -9,8 +9,8 @@
  * that tests with processes meet too rarely. Every run uses the same random numbers.
  *
  * Prints a line for each counter that is lower than in the same client's previous read, and for
- * each allocation while the lock is held. The last line has the numbers of reads, of reads that completed within another one, and of series that
- * began.
+ * each allocation while the lock is held. The last line has the numbers of reads, of reads that
+ * completed within another one, and of series that began.
  * t/044_series.pl checks the output.
  */
 #include "postgres.h"
