@@ -752,7 +752,7 @@ COMMENT ON FUNCTION connpool_rejection_log(bigint) IS
 CREATE VIEW connpool_rejection_log AS
     SELECT * FROM connpool_rejection_log((SELECT pass FROM _connpool_view_pass)) r ORDER BY r.at DESC;
 COMMENT ON VIEW connpool_rejection_log IS
-    'the last 1000 refused connection attempts, newest first, with the names that the clients sent; repeated attempts less than a minute apart share a row, from first_at to at';
+    'the last 500 refused connection attempts for each reason, newest first, with the names that the clients sent; repeated attempts less than a minute apart share a row, from first_at to at';
 
 -- PgBouncer, with the column names of its console
 
@@ -1129,8 +1129,10 @@ role_database AS (
     -- server's value applies. If such an entry or the startup packet has overridden the value for
     -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
     -- setting at its default counts as unset, because the operating system's setting then applies.
+    -- The pattern is that of a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
-           coalesce(own.value, server.value, '0') !~ '^0+[a-z]*$' AS is_set
+           coalesce(own.value, server.value, '0')
+               !~* '^\s*[-+]?(0x)?[0.]+(e[-+]?[0-9]+)?\s*[a-z]*\s*$' AS is_set
     FROM role_database p
     CROSS JOIN timeout t
     LEFT JOIN LATERAL (
@@ -1867,10 +1869,13 @@ CREATE FUNCTION _connpool_refusals(since timestamptz, until timestamptz) RETURNS
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT _connpool_section('Refused connections',
-        (SELECT pg_catalog.format(
-                       'The log of refused connections begins at %s; earlier ones are unknown.',
-                       min(r.at))
-         FROM connpool_rejection_log r HAVING count(*) >= 1000 AND min(r.at) > since),
+        (SELECT string_agg(pg_catalog.format(
+                       'The log of connections refused for %s begins at %s; earlier ones are '
+                       'unknown.', f.reason, f.first), ' ' ORDER BY f.reason)
+         FROM (SELECT r.reason, min(r.at) AS first
+               FROM connpool_rejection_log r
+               GROUP BY r.reason
+               HAVING count(*) >= 500 AND min(r.at) > since) f),
         _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
     FROM (SELECT r.reason, r.database, r.role, r.application_name, r.client_addr, r.attempts,
                  to_char(r.first_at, 'HH24:MI:SS') AS first, to_char(r.at, 'HH24:MI:SS') AS last

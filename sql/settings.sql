@@ -7,6 +7,8 @@ ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections, nonsense'
 ALTER SYSTEM SET connpool_monitor.silent_metrics = 'total_connections,,';
 ALTER SYSTEM SET connpool_monitor.exempt_applications = 'two words';
 ALTER SYSTEM SET connpool_monitor.exempt_applications = 'pg_dump, /app';
+ALTER SYSTEM SET connpool_monitor.exempt_applications = 'app/, pg_dump';
+ALTER SYSTEM SET connpool_monitor.exempt_applications = 'pg_dump, ""';
 ALTER SYSTEM SET connpool_monitor.total_connections_warning = -0.5;
 ALTER SYSTEM SET connpool_monitor.active_connections_max = 0;
 -- the text of these errors depends on the version of PostgreSQL

@@ -13,6 +13,7 @@ use Connpool;
 use Wire;
 
 my $node = new_node('refusals', <<'CONF', allows_streaming => 1);
+listen_addresses = '127.0.0.1'
 max_connections = 12
 superuser_reserved_connections = 3
 log_min_messages = warning
@@ -188,6 +189,30 @@ is( sql($watcher,
 		q{SELECT database, role, application_name, attempts FROM connpool_rejection_log LIMIT 1}),
 	'(several)|(several)|(several)|190',
 	'further attempts of that client share one row, which counts all of them');
+
+# Attempts that are refused for one reason leave the rows of another, from however many addresses.
+sql($watcher, 'SELECT connpool_reset()');
+start_up_refused(user => 'phantom', database => 'postgres');
+foreach my $address (map { "127.0.0.$_" } 1 .. 11)
+{
+	start_up_refused(user => "made_up_$_", database => 'postgres', from => $address)
+	  foreach 1 .. 101;
+}
+is( sql($watcher, <<~'SQL'),
+		SELECT reason, sum(attempts), count(*) = 1 OR count(*) >= 401 AND count(*) <= 420
+		FROM connpool_rejection_log
+		GROUP BY reason
+		ORDER BY reason
+		SQL
+	"authentication|1|t\nhba|1111|t",
+	'a flood from many addresses fills at most 400 rows, and its attempts add up');
+is( sql($watcher, <<~'SQL'),
+		SELECT reason, database, role, application_name, client_addr, attempts > 600
+		FROM connpool_rejection_log
+		WHERE attempts > 1
+		SQL
+	'hba|(several)|(several)|(several)||t',
+	'further attempts of such a flood share one row without an address');
 sql($watcher, 'SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
 like(
@@ -400,13 +425,14 @@ $node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'panic'});
 $node->reload;
 poll_ok(
 	$node,
-	'SELECT NOT refusals_counted FROM connpool_info()',
+	"SELECT NOT refusals_counted AND problem LIKE '%so refused connections are not counted%'
+	FROM connpool_info()",
 	'connpool_info() reports that refusals are not counted if log_min_messages hides FATAL');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'log'});
 $node->reload;
 poll_ok(
 	$node,
-	'SELECT refusals_counted FROM connpool_info()',
+	'SELECT refusals_counted AND problem IS NULL FROM connpool_info()',
 	'connpool_info() reports that refusals are counted with log_min_messages = log');
 attempt("user=$super dbname=nowhere");
 is(sql($watcher, q{SELECT rejections FROM connpool_rejections WHERE reason = 'no_database'}),

@@ -358,7 +358,7 @@ unusable(
 		write_file(sealed(changed('alerts', length((records('alerts'))[0]) - 648, 'x' x 640)));
 	});
 unusable('with an unknown reason of a refusal',
-	$strange, sub { write_file(sealed(changed('rejection log', 24, "\xff"))) });
+	$strange, sub { write_file(sealed(changed('rejection log', 32, "\xff"))) });
 # the states of the waiter and of its root blocker, and the mode of the lock
 unusable("with an unknown number at $_ in a wait for a lock",
 	$strange, sub { write_file(sealed(changed('lock log', $_, "\xff"))) })

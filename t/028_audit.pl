@@ -123,11 +123,15 @@ poll_ok(
 	$node,
 	q{SELECT status = 'OK' AND advice IS NULL FROM connpool_audit() WHERE practice = 'timeouts'},
 	'timeouts is OK if all three are set');
-$node->safe_psql('postgres', q{ALTER ROLE app IN DATABASE postgres SET lock_timeout = 0});
-like(
-	audit('timeouts', 'status, evidence'),
-	qr/^ADVICE\|.*lock_timeout is set for 0 of 1/,
-	'timeouts uses the most specific setting, and 0 counts as not set');
+
+foreach my $zero ('0', '0 s', '0min', ' 0.0ms', '-0', '0x0', '0e3 d')
+{
+	$node->safe_psql('postgres', "ALTER ROLE app IN DATABASE postgres SET lock_timeout = '$zero'");
+	like(
+		audit('timeouts', 'status, evidence'),
+		qr/^ADVICE\|.*lock_timeout is set for 0 of 1/,
+		"timeouts uses the most specific setting, and '$zero' counts as not set");
+}
 $node->safe_psql('postgres', q{ALTER ROLE app IN DATABASE postgres RESET lock_timeout});
 $node->psql('postgres', 'SELECT pg_sleep(60)', extra_params => [ '-U', 'app' ]);
 like(

@@ -173,10 +173,12 @@ poll_ok($node, "SELECT $is_retried FROM connpool_pgbouncer", 'the pauses between
 is(log_count($node, 'WARNING:  connpool_monitor: PgBouncer', $before),
 	10, 'retries log no further line');
 ok(samples_on_time($node), 'ten samples in a row are on time beside consoles that fail');
-poll_ok(
-	$node,
-	'SELECT problem IS NULL FROM connpool_info()',
-	'connpool_info() reports no problem beside consoles that fail');
+is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
+	'no answer from PgBouncer '
+	  . join(', ',
+		map { qq{"$_"} } sort qw(hang trickle mute garbage errors other copy away nobody odd))
+	  . ': see last_error in connpool_pgbouncer',
+	'connpool_info() names the consoles that do not answer');
 $_->stop foreach values %bad, $good;
 
 # rows without end do not fill the memory, and nothing else that libpq queues makes the worker grow
@@ -329,6 +331,27 @@ like(
 	errors(),
 	qr/^none\|f\|.*password.*\nright\|t\|\nwrong\|f\|.*password authentication failed/s,
 	'last_error reports that the password is wrong');
+
+# a console that fails for another reason after it got the password is retried soon
+my %fails = map { $_ => Console->new($_) } qw(lose full);
+append_to_file("$directory/any", "*:*:*:*:geheim\n");
+chmod 0600, "$directory/any";
+ask(map {
+		$_ => join ' ',
+		  'host=' . $fails{$_}->host, 'port=' . $fails{$_}->port,
+		  "user=$user passfile='$directory/any'"
+	} keys %fails);
+poll_ok($node, 'SELECT count(last_error) = 2 FROM connpool_pgbouncer', 'both consoles fail');
+is( $node->safe_psql(
+		'postgres', q{SELECT bool_and(retry_at < now() + interval '40 s')
+	FROM connpool_pgbouncer}),
+	't',
+	'a console that does not refuse the password is retried sooner than after a minute');
+like(
+	errors(),
+	qr/^full\|f\|.* FATAL:  no more connections allowed\nlose\|f\|.*closed the connection/s,
+	'last_error has the reasons');
+$_->stop foreach values %fails;
 unlike(errors() . slurp_file($node->logfile, $log),
 	qr/geheim/, 'neither last_error nor the log has a password');
 stop_pooler($locked);
@@ -643,7 +666,8 @@ is($node->safe_psql('postgres', <<~'SQL'), 't|85', 'each series of a pool appear
 $twins->stop;
 
 # A pid is not enough: the same pids on connections of another server
-my ($our_port, $our_host) = ($node->port, $node->host);
+my ($our_port, $our_link) = ($node->port, PostgreSQL::Test::Utils::tempdir_short() . '/link');
+symlink $node->host, $our_link or die "cannot link $our_link: $!";
 
 # Return a console that shows server connections with the pids of all sessions to come.
 sub shows_every_pid
@@ -659,7 +683,7 @@ sub shows_every_pid
 			servers => [ map { +{ %connection, remote_pid => ($last + $_) % $max } } 1 .. 20000 ],
 			databases => [
 				{ name => 'elsewhere', host => '/another/directory' },
-				{ name => 'here', host => $our_host }
+				{ name => 'here', host => $our_link }
 			]));
 }
 my %others = (

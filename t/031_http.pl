@@ -203,8 +203,13 @@ subtest 'documents agree with SQL' => sub {
 	is( "$pool->{database} $pool->{role} $pool->{idle}",
 		'postgres ' . $node->safe_psql('postgres', 'SELECT current_user') . ' 1',
 		'/api/pools has database, role and idle sessions of a pool');
-	ok(poll_http($port, '/metrics', sub { $_[0]{content} =~ /application="it's \\"<b>\\\\/ }),
-		'quotes and backslashes are escaped in labels');
+	my $label;
+	ok( poll_http(
+			$port, '/metrics',
+			sub { ($label) = $_[0]{content} =~ /application="(it's \\"(?:[^"\\]|\\.)*)"/ }),
+		'quotes are escaped in labels');
+	is($label =~ s/\\(.)/$1/gr,
+		$pool->{application}, '/metrics has the application name as in SQL');
 	my $earliest = time;
 	wait_samples($node, 5);
 	my $history = get_json($port, '/api/history?metric=total_connections&since=60s');
@@ -431,6 +436,11 @@ subtest 'names that look like others or are not UTF-8 make no series appear twic
 		qr/database="caf\\\\xe9"/, 'a byte that is not UTF-8 is escaped in a database label');
 	like(get($port, '/metrics')->{content},
 		qr/database="caf\\\\\\\\xe9"/, 'a backslash that looks like such an escape is doubled');
+	my %listed;
+	$listed{ $_->{database} }++ foreach @{ get_json($port, '/api/pools')->{pools} };
+	is( join(' ', map { "$_ $listed{$_}" } grep { /^caf/ } sort keys %listed),
+		'caf\\\\xe9 1 caf\\xe9 1',
+		'JSON distinguishes the two names in the same way');
 };
 
 # Crash the server, and suspend its recovery after it has begun to read WAL. Returns the pid of the

@@ -91,6 +91,7 @@ is(sql($node, q{SELECT sqlstate FROM connpool_errors WHERE sqlstate = '53100'}),
 fill_disk();
 poll_ok($node, <<~'SQL', 'a save fails and connpool_info() reports the error');
 	SELECT last_save_error LIKE 'could not write file%No space left on device'
+	       AND problem LIKE '%the last save failed%'
 	FROM connpool_info()
 	SQL
 # Read the files only now, because a save may succeed while the failed statement releases its room.

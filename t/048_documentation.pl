@@ -205,6 +205,24 @@ SQL
 	}
 	is_deeply(\%said, \%is, 'the reference lists all objects, columns and types');
 
+	# names such as "cl_…" and "…_setup_time" stand for all columns that begin or end so, but not
+	# the units "…_time" and "…_seconds"
+	my %explained = map { $_ => 1 } $text{'doc/numbers.md'} =~ /(\w+)/g;
+	my @begin = $text{'doc/numbers.md'} =~ /\b(\w+_)…/g;
+	my @end = grep { !/^_(?:time|seconds)$/ } $text{'doc/numbers.md'} =~ /…(_\w+)/g;
+	my @unexplained;
+	foreach my $object (grep { !/^_/ } sort keys %is)
+	{
+		foreach my $name ($object, sort grep { $_ ne '' } keys %{ $is{$object} })
+		{
+			push @unexplained, "$object: $name"
+			  unless $explained{$name}
+			  || grep({ index($name, $_) == 0 } @begin)
+			  || grep { substr($name, -length $_) eq $_ } @end;
+		}
+	}
+	is(join("\n", @unexplained), '', 'doc/numbers.md explains all objects and columns');
+
 	my %settings = map { s/^connpool_monitor\.//r => 1 } split /\n/,
 	  $node->safe_psql('postgres',
 		q{SELECT name FROM pg_settings WHERE name LIKE 'connpool_monitor.%'});

@@ -121,6 +121,34 @@ wait_samples($node, 2);
 is(sql($node, 'SELECT waited FROM connpool_lock_log'),
 	$waited, 'waited no longer changes after the wait has ended');
 
+# A reset hides a wait that lasts; the next sample logs it again, with the time from its start on.
+hold(1);
+start($waiter, 'UPDATE t SET v = 9 WHERE i = 1');
+wait_logged('waiter');
+$waited = sql($node, 'SELECT waited FROM connpool_lock_log WHERE outcome IS NULL');
+sql($node, 'SELECT connpool_reset()');
+wait_logged('waiter');
+is( sql($node, <<~"SQL"),
+		SELECT count(*), bool_and(waited > '$waited'), bool_and(outcome IS NULL),
+		       bool_and(application_name = 'waiter' AND root_application_name = 'holder')
+		FROM connpool_lock_log
+		SQL
+	'1|t|t|t',
+	'a wait that lasts is logged again after a reset');
+like(
+	sql($node, 'SELECT connpool_metrics()'),
+	qr/^connpool_lock_waits_total 1$/m,
+	'a wait that lasts over a reset counts once after it');
+my ($counted) =
+  sql($node, 'SELECT connpool_metrics()') =~ /^connpool_lock_wait_seconds_total (\S+)$/m;
+is(sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
+	SELECT make_interval(secs => $counted) <= waited - '$waited' + interval '2 ms'
+	FROM connpool_lock_log
+	SQL
+$holder->query_safe('COMMIT');
+is(outcomes('waiter'), 'granted', 'the outcome of a wait that lasts over a reset is logged');
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '1', 'such a wait has one row');
+
 # a session that ends as soon as it has got the lock
 hold(1);
 my $brief = IPC::Run::start(

@@ -159,7 +159,13 @@ sub serve
 				trickle($client) if fork() == 0;
 				next;
 			}
-			# the first message is the startup packet; later ones are queries
+			# the first message is the startup packet; later ones are queries, or a password
+			if ($answers eq 'lose' && defined $buffer{$client})
+			{
+				$select->remove($client);
+				close $client;
+				next;
+			}
 			my $reply = reply($bytes, defined $buffer{$client}, $answers);
 			$buffer{$client} = 1;
 			syswrite $client, $reply if defined $reply;
@@ -190,6 +196,8 @@ sub reply
 	return message('R', pack('N', 0))
 	  . message('A', pack('N', 1) . "channel\0" . 'x' x 100 . "\0") x 500000
 	  if $answers eq 'welcome' && !$is_open;
+	return message('R', pack('N', 3)) if $answers =~ /^(?:lose|full)$/ && !$is_open;
+	return message('E', "SFATAL\0C53300\0Mno more connections allowed\0\0") if $answers eq 'full';
 	return message('R', pack('N', 10) . "SCRAM-SHA-256\0\0") if $answers eq 'scram' && !$is_open;
 	# libpq computes two billion hashes in one call
 	return message('R', pack('N', 11) . "r=$1console,s=c2FsdA==,i=2000000000")

@@ -1,33 +1,41 @@
 # SPDX-License-Identifier: PostgreSQL
 # A client that sends single messages of the protocol, which libpq cannot do. It can pause between
 # Execute and Sync, fetch a portal in parts, and name portals that do not exist. It supports only
-# trust authentication over a Unix socket.
+# trust authentication, over a Unix socket unless a start-up packet is sent from an IPv4 address.
 package Wire;
 
 use strict;
 use warnings FATAL => 'all';
 
+use IO::Socket::INET;
 use IO::Socket::UNIX;
 use PostgreSQL::Test::Utils;
 use Socket qw(SOCK_STREAM SOL_SOCKET SO_RCVTIMEO SO_SNDTIMEO);
 
 # Return a socket that is connected to the server, or undef if the server does not listen. A server
-# that does not accept, answer or read fails the test instead of blocking it.
+# that does not accept, answer or read fails the test instead of blocking it. With $source, connect
+# from that IPv4 address.
 sub open_socket
 {
-	my ($node) = @_;
-	my $socket = IO::Socket::UNIX->new(Type => SOCK_STREAM) or die "could not create a socket: $!";
+	my ($node, $source) = @_;
+	my $class = 'IO::Socket::' . ($source ? 'INET' : 'UNIX');
+	my $socket = $class->new(Type => SOCK_STREAM, $source ? (LocalAddr => $source) : ())
+	  or die "could not create a socket: $!";
 	my $timeout = pack('q2', $PostgreSQL::Test::Utils::timeout_default, 0);
 	$socket->setsockopt(SOL_SOCKET, $_, $timeout) foreach SO_RCVTIMEO, SO_SNDTIMEO;
-	my $address = Socket::pack_sockaddr_un($node->host . '/.s.PGSQL.' . $node->port);
+	my $address =
+	  $source
+	  ? Socket::pack_sockaddr_in($node->port, Socket::inet_aton('127.0.0.1'))
+	  : Socket::pack_sockaddr_un($node->host . '/.s.PGSQL.' . $node->port);
 	return $socket->connect($address) ? $socket : undef;
 }
 
-# Send a startup packet with these parameters on a new socket, and return the socket or undef.
+# Send a startup packet with these parameters on a new socket, from the IPv4 address "from" if
+# there is one, and return the socket or undef.
 sub start_up
 {
 	my ($node, %parameters) = @_;
-	my $socket = open_socket($node) or return;
+	my $socket = open_socket($node, delete $parameters{from}) or return;
 	my $body =
 	  pack('N', 196608) . join('', map { "$_\0$parameters{$_}\0" } sort keys %parameters) . "\0";
 

@@ -55,13 +55,34 @@ cpm_json_close_array(StringInfo json)
 	appendStringInfoChar(json, ']');
 }
 
-void
-cpm_json_foreign_text(StringInfo json, const char *key, const char *value)
+/* Append a string of unknown encoding. is_name as in cpm_json_foreign_name(). */
+static void
+append_valid_text(StringInfo json, const char *key, const char *value, bool is_name)
 {
-	char	   *valid = cpm_valid_utf8(value, false, false);
+	char	   *valid = cpm_valid_utf8(value, false, is_name);
 
 	cpm_json_text(json, key, valid);
 	pfree(valid);
+}
+
+void
+cpm_json_foreign_text(StringInfo json, const char *key, const char *value)
+{
+	append_valid_text(json, key, value, false);
+}
+
+void
+cpm_json_foreign_name(StringInfo json, const char *key, const char *value)
+{
+	append_valid_text(json, key, value, true);
+}
+
+void
+cpm_json_pool_name(StringInfo json, const CpmPoolName *name)
+{
+	cpm_json_foreign_name(json, "database", name->database);
+	cpm_json_foreign_name(json, "role", name->role);
+	cpm_json_foreign_text(json, "application", name->application_name);
 }
 
 void

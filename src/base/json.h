@@ -12,6 +12,7 @@
 #ifndef CPM_JSON_H
 #define CPM_JSON_H
 
+#include "base/pool.h"
 #include "datatype/timestamp.h"
 #include "lib/stringinfo.h"
 
@@ -26,9 +27,17 @@ extern void cpm_json_text(StringInfo json, const char *key, const char *value);
 
 /*
  * Append a string of unknown encoding, which must not be NULL; each byte that is not part of valid
- * UTF-8 becomes an escape such as \xe9.
+ * UTF-8 becomes an escape such as \xe9. In a name, a backslash that could be mistaken for part of
+ * such an escape is doubled, so that different names stay different.
  */
 extern void cpm_json_foreign_text(StringInfo json, const char *key, const char *value);
+extern void cpm_json_foreign_name(StringInfo json, const char *key, const char *value);
+
+/*
+ * Append database, role and application. In an application name no backslash is doubled, because
+ * PostgreSQL makes these names ASCII.
+ */
+extern void cpm_json_pool_name(StringInfo json, const CpmPoolName *name);
 
 /* Append a number; NaN and infinity become null. */
 extern void cpm_json_number(StringInfo json, const char *key, double value);

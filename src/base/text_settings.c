@@ -104,30 +104,39 @@ flatten_names(const char *list, List *names)
 		return NULL;
 	foreach(cell, names)
 	{
-		const char *name = lfirst(cell);
-
-		if (name[0] == '\0')
-			continue;
 		/* the longest role/application that can match: PostgreSQL truncates both names */
-		strlcpy(end, name, 2 * NAMEDATALEN);
+		strlcpy(end, lfirst(cell), 2 * NAMEDATALEN);
 		end += strlen(end) + 1;
 	}
 	*end = '\0';
 	return flat;
 }
 
-/* Return true if no entry has an empty role, as in "/app"; otherwise set the error's detail. */
+/* Return the application of an entry "role/application" or "application". */
+static const char *
+application_of(const char *entry)
+{
+	const char *slash = strchr(entry, '/');
+
+	return slash != NULL ? slash + 1 : entry;
+}
+
+/* Return true if no entry lacks a role or application; otherwise set the error's detail. */
 static bool
-check_roles(const List *entries)
+check_entries(const List *entries)
 {
 	ListCell   *cell;
 
 	foreach(cell, entries)
 	{
-		if (((const char *) lfirst(cell))[0] != '/')
+		const char *entry = lfirst(cell);
+
+		if (entry[0] == '/')
+			GUC_check_errdetail("The entry \"%s\" has no role before the slash.", entry);
+		else if (application_of(entry)[0] == '\0')
+			GUC_check_errdetail("The entry \"%s\" has no application.", entry);
+		else
 			continue;
-		GUC_check_errdetail("The entry \"%s\" has no role before the slash.",
-							(const char *) lfirst(cell));
 		return false;
 	}
 	return true;
@@ -146,7 +155,7 @@ check_exempt_applications(char **newval, void **extra, GucSource source)
 		GUC_check_errdetail("List syntax is invalid: applications are separated by commas.");
 		GUC_check_errhint("Put a name with spaces or commas in double quotes.");
 	}
-	else if (check_roles(names))
+	else if (check_entries(names))
 		*extra = flatten_names(*newval, names);
 	list_free(names);
 	pfree(copy);
@@ -158,15 +167,6 @@ assign_exempt_applications(const char *newval, void *extra)
 {
 	(void) newval;
 	exempt_applications = extra;
-}
-
-/* Return the application of an entry "role/application" or "application". */
-static const char *
-application_of(const char *entry)
-{
-	const char *slash = strchr(entry, '/');
-
-	return slash != NULL ? slash + 1 : entry;
 }
 
 bool

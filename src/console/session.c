@@ -7,13 +7,15 @@
  * would exhaust memory. This file therefore counts all received bytes, from the connection attempt
  * on, and exits if there are too many.
  *
- * This file has no timeouts, because a single call of libpq may block: a name lookup, or a SCRAM
- * exchange whose iteration count the console chooses. The worker kills this process instead.
+ * This file has no timeouts, because a single call may block: a name lookup, a SCRAM exchange whose
+ * iteration count the console chooses, or a lookup of a directory that the console names. The
+ * worker kills this process instead.
  */
 #include <errno.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -25,6 +27,7 @@
 										 * in a round that belong to no answer */
 #define LIBPQ_BUFFER_SIZE (16 * 1024)	/* initial size of libpq's input buffer */
 #define MAX_KEYWORDS 64
+#define SQLSTATE_LENGTH 5
 
 /* By CpmQuestion. */
 static const char *const questions[CPM_QUESTIONS] = {
@@ -115,14 +118,46 @@ start_connection(const char *conninfo)
 	return PQconnectStartParams(keywords, values, 0);
 }
 
+/*
+ * Remove the SQLSTATE from the error message of a failed connection, in which it follows the
+ * severity, as in "FATAL:  28P01: password authentication failed", and copy it to sqlstate, which
+ * becomes "" if the message has none. libpq has no function that returns it.
+ */
+static void
+take_sqlstate(char *message, char *sqlstate)
+{
+	static const char digits[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+
+	sqlstate[0] = '\0';
+	for (char *at = strstr(message, ":  "); at != NULL; at = strstr(at + 1, ":  "))
+		if (strspn(at + 3, digits) == SQLSTATE_LENGTH &&
+			strncmp(at + 3 + SQLSTATE_LENGTH, ": ", 2) == 0)
+		{
+			memcpy(sqlstate, at + 3, SQLSTATE_LENGTH);
+			sqlstate[SQLSTATE_LENGTH] = '\0';
+			memmove(at + 3, at + 5 + SQLSTATE_LENGTH, strlen(at + 5 + SQLSTATE_LENGTH) + 1);
+			return;
+		}
+}
+
+/*
+ * Report why the connection failed. The console has rejected the password if it was sent and the
+ * console answered with an error of class 28, or with 08P01, which PgBouncer uses for most errors.
+ * A connection that was lost, or that the console has no place for, is another matter.
+ */
 static void
 fail_to_connect(void)
 {
-	bool		password_refused = PQconnectionUsedPassword(conn) ||
-		PQconnectionNeedsPassword(conn);
+	char	   *message = strdup(PQerrorMessage(conn));
+	char		sqlstate[SQLSTATE_LENGTH + 1];
+	bool		password_refused = PQconnectionNeedsPassword(conn);
 
-	cpm_reply_failure(password_refused ? CPM_MESSAGE_PASSWORD : CPM_MESSAGE_FAILED,
-					  PQerrorMessage(conn));
+	if (message == NULL)
+		give_up("out of memory");
+	take_sqlstate(message, sqlstate);
+	if (PQconnectionUsedPassword(conn))
+		password_refused |= strncmp(sqlstate, "28", 2) == 0 || strcmp(sqlstate, "08P01") == 0;
+	cpm_reply_failure(password_refused ? CPM_MESSAGE_PASSWORD : CPM_MESSAGE_FAILED, message);
 }
 
 static void
@@ -136,6 +171,7 @@ open_session(const char *conninfo)
 	if (PQstatus(conn) == CONNECTION_BAD)
 		fail_to_connect();
 	PQsetNoticeProcessor(conn, ignore_notice, NULL);
+	(void) PQsetErrorVerbosity(conn, PQERRORS_VERBOSE); /* for take_sqlstate() */
 	while (status != PGRES_POLLING_OK)
 	{
 		int			before;
@@ -149,6 +185,7 @@ open_session(const char *conninfo)
 		if (status == PGRES_POLLING_FAILED)
 			fail_to_connect();
 	}
+	(void) PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
 }
 
 static void
@@ -222,12 +259,33 @@ read_answer(void)
 	}
 }
 
+/*
+ * Replace each directory in the column "host" of SHOW DATABASES by its path without symbolic links,
+ * by which the worker recognizes this server's socket directories. The console chooses the paths,
+ * and looking one up may block, for example on a network file system. So this process does it.
+ */
 static void
-ask(const char *question)
+resolve_hosts(PGresult *result)
+{
+	int			column = PQfnumber(result, "host");
+
+	for (int row = 0; column >= 0 && row < PQntuples(result); row++)
+	{
+		const char *host = PQgetvalue(result, row, column);
+		char	   *path = host[0] == '/' ? realpath(host, NULL) : NULL;
+
+		if (path != NULL)
+			(void) PQsetvalue(result, row, column, path, (int) strlen(path));
+		free(path);
+	}
+}
+
+static void
+ask(CpmQuestion question)
 {
 	PGresult   *result;
 
-	if (!PQsendQuery(conn, question))
+	if (!PQsendQuery(conn, questions[question]))
 		lose_session();
 	result = read_answer();
 	if (result == NULL)
@@ -239,6 +297,8 @@ ask(const char *question)
 	answer_bytes += (int64_t) PQresultMemorySize(result);
 	if (bytes - answer_bytes > MAX_OTHER_BYTES)
 		give_up("it sends more than it was asked for: is it PgBouncer?");
+	if (question == CPM_ASK_DATABASES)
+		resolve_hosts(result);
 	cpm_reply_table(result);
 	PQclear(result);
 }
@@ -251,5 +311,5 @@ cpm_session_answer(const CpmRequest *request)
 	bytes = answer_bytes = 0;
 	cpm_reply_asking();
 	for (uint32_t i = 0; i < request->questions; i++)
-		ask(questions[i]);
+		ask(i);
 }

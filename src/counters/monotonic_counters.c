@@ -43,6 +43,7 @@ typedef struct RetainedCopy
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];
 	CpmRetainedPool other;
 	uint64	   *failed;			/* failed statements of each pool above its base, by index */
+	double	   *size;			/* of each pool, for choose_pools() */
 } RetainedCopy;
 
 /*
@@ -155,14 +156,13 @@ excess(uint64 count, uint64 base)
 }
 
 /*
- * Return the activity of each pool since the last mark_pools(): its share of all sessions plus its
- * share of all statements. Palloc'd.
+ * Set size to the activity of each pool since the last mark_pools(): its share of all sessions plus
+ * its share of all statements.
  */
-static double *
-measure_pools(const CpmMonotonicCounters *monotonic)
+static void
+measure_pools(const CpmMonotonicCounters *monotonic, double *size)
 {
 	int			slots = monotonic->pools.slots;
-	double	   *size = palloc0(slots * sizeof(double));
 	double		sessions = 0;
 	double		queries = 0;
 
@@ -179,7 +179,6 @@ measure_pools(const CpmMonotonicCounters *monotonic)
 			excess(monotonic->use[i].sessions, retained->marked_sessions) / Max(sessions, 1) +
 			excess(monotonic->queries[i], retained->marked_queries) / Max(queries, 1);
 	}
-	return size;
 }
 
 /* Begin a new comparison of pools at this sample. */
@@ -283,12 +282,12 @@ replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 s
 
 /* Begin series: immediately until twenty pools have one, and after that one per period. */
 static void
-choose_pools(const CpmMonotonicCounters *monotonic)
+choose_pools(const CpmMonotonicCounters *monotonic, double *size)
 {
 	uint64		sample = cpm_pool_busy_samples();
-	double	   *size = measure_pools(monotonic);
 	int			new_pool;
 
+	measure_pools(monotonic, size);
 	while (cpm_retained()->entered < CPM_MAX_POOL_SERIES &&
 		   (new_pool = largest_without_series(monotonic, size, sample)) >= 0)
 	{
@@ -299,7 +298,6 @@ choose_pools(const CpmMonotonicCounters *monotonic)
 		replace_pool(monotonic, size, sample);
 	if (excess(sample, shared->marked_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		mark_pools(monotonic, sample);
-	pfree(size);
 }
 
 bool
@@ -404,21 +402,21 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 		monotonic->queries[i] = excess(counts[CPM_QUERIES], pool_at(i)->base_queries);
 		retained->failed[i] = excess(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
 	}
-	choose_pools(monotonic);
+	choose_pools(monotonic, retained->size);
 	set_series(monotonic);
 	retained->databases = cpm_retained()->databases;
 	memcpy(retained->database, cpm_retained()->database, sizeof(retained->database));
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that the lock does not guard. */
+/* Set the counters that the lock does not guard. Allocates nothing. */
 static void
-read_pools(CpmMonotonicCounters *monotonic, CpmPoolSnapshot pools)
+read_pools(CpmMonotonicCounters *monotonic, bool nowait)
 {
-	monotonic->pools = pools;
+	cpm_pool_snapshot_read(&monotonic->pools, nowait);
 	(void) cpm_pool_load_read(CPM_SINCE_RESET, monotonic->load);
 	sum_totals(&monotonic->pools, monotonic->load, &monotonic->totals);
-	for (int i = 0; i < pools.slots; i++)
+	for (int i = 0; i < monotonic->pools.slots; i++)
 		monotonic->use[i] = cpm_pool_busy_use(i);
 }
 
@@ -436,7 +434,7 @@ read_and_lock(CpmMonotonicCounters *monotonic)
 	uint64		evicted = cpm_pools_evicted();
 	uint64		reads = shared->reads;
 
-	read_pools(monotonic, cpm_pool_snapshot());
+	read_pools(monotonic, false);
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	return evicted == cpm_pools_evicted() && reads == shared->reads;
 }
@@ -449,6 +447,7 @@ cpm_monotonic_read(void)
 	int			slots = cpm_pool_slots();
 	bool		is_consistent;
 
+	monotonic->pools = cpm_pool_snapshot_alloc();
 	monotonic->use = palloc(slots * sizeof(CpmPoolUse));
 	monotonic->is_named = palloc0(slots * sizeof(bool));
 	monotonic->queries = palloc0(slots * sizeof(uint64));
@@ -456,6 +455,7 @@ cpm_monotonic_read(void)
 	monotonic->load = palloc(slots * sizeof(CpmLoad));
 	monotonic->named_load = palloc0(slots * sizeof(CpmLoad));
 	retained->failed = palloc0(slots * sizeof(uint64));
+	retained->size = palloc(slots * sizeof(double));
 	is_consistent = read_and_lock(monotonic);
 	for (int tries = 0; !is_consistent && tries < MAX_TRIES; tries++)
 	{
@@ -463,8 +463,14 @@ cpm_monotonic_read(void)
 		is_consistent = read_and_lock(monotonic);
 	}
 	if (!is_consistent)
-		/* read again while the lock prevents evictions, resets and other reads */
-		read_pools(monotonic, cpm_pool_snapshot_nowait());
+	{
+		/*
+		 * Read again while the lock prevents evictions, resets and other reads. This waits for 40
+		 * ms at most: for a session that lost its processor while it left a pool, and for the
+		 * sampler. Without the wait, a counter could fall.
+		 */
+		read_pools(monotonic, true);
+	}
 	add_retained(monotonic, retained);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());

@@ -10,7 +10,9 @@
  * are in shared memory, so that a restarted sampler continues them.
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
- * writing it, so one bucket of a copy may include a sample that another bucket lacks.
+ * writing it, so one bucket of a copy may include a sample that another bucket lacks. The sampler
+ * clears an entry only after the slot's generation, or the epoch, has changed, and publishes its
+ * new ones last. So a reader that finds both unchanged after its copy has copied no cleared data.
  */
 #include "postgres.h"
 
@@ -70,15 +72,34 @@ entry_for(int index, uint32 generation)
 	BusyEntry  *entry = &table->entry[index];
 	uint32		epoch = pg_atomic_read_u32(&table->epoch);
 
+	if (entry->generation == generation && entry->epoch == epoch)
+		return entry;
 	if (entry->generation != generation || entry->epoch == 0)
 		memset(&entry->use, 0, sizeof(entry->use));
-	if (entry->generation != generation || entry->epoch != epoch)
-	{
-		memset(&entry->busy, 0, sizeof(entry->busy));
-		entry->generation = generation;
-		entry->epoch = epoch;
-	}
+	memset(&entry->busy, 0, sizeof(entry->busy));
+	pg_write_barrier();
+	entry->generation = generation;
+	entry->epoch = epoch;
 	return entry;
+}
+
+/*
+ * Return true if the entry is about the present occupant of the slot, and set *generation. With
+ * in_epoch, it must also belong to the present epoch.
+ */
+static bool
+is_current(int index, bool in_epoch, uint32 *generation)
+{
+	const volatile BusyEntry *entry = &table->entry[index];
+	uint32		connections;
+	bool		is_used;
+
+	pg_read_barrier();
+	is_used = cpm_pool_generation(index, generation, &connections);
+	is_used = is_used && entry->generation == *generation && entry->epoch != 0 &&
+		(!in_epoch || entry->epoch == pg_atomic_read_u32(&table->epoch));
+	pg_read_barrier();
+	return is_used;
 }
 
 /* Return true if a session has left the pool since the previous sample. */
@@ -118,15 +139,15 @@ cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths)
 CpmPoolUse
 cpm_pool_busy_use(int index)
 {
-	const BusyEntry *entry = &table->entry[index];
 	CpmPoolUse	use = {0};
-	uint32		generation;
-	uint32		connections;
+	CpmPoolUse	copy;
+	uint32		before;
+	uint32		after;
 
-	if (cpm_pool_generation(index, &generation, &connections) &&
-		entry->epoch != 0 && entry->generation == generation)
-		use = entry->use;
-	return use;
+	if (!is_current(index, false, &before))
+		return use;
+	copy = table->entry[index].use;
+	return is_current(index, false, &after) && after == before ? copy : use;
 }
 
 uint64
@@ -138,15 +159,15 @@ cpm_pool_busy_samples(void)
 bool
 cpm_pool_busy_copy(int index, CpmBusy *busy)
 {
-	const BusyEntry *entry = &table->entry[index];
-	uint32		generation;
-	uint32		connections;
+	uint32		epoch = pg_atomic_read_u32(&table->epoch);
+	uint32		before;
+	uint32		after;
 
-	if (!cpm_pool_generation(index, &generation, &connections) ||
-		entry->generation != generation || entry->epoch != pg_atomic_read_u32(&table->epoch))
+	if (!is_current(index, true, &before))
 		return false;
-	*busy = entry->busy;
-	return true;
+	*busy = table->entry[index].busy;
+	return is_current(index, true, &after) && after == before &&
+		pg_atomic_read_u32(&table->epoch) == epoch;
 }
 
 void

@@ -33,7 +33,7 @@ extern void cpm_pool_busy_sample(const uint32 *busy_by_pool, uint32 tenths);
 
 /*
  * Copy the distribution of busy sessions since the last reset; returns false if the pool has not
- * been observed since then. Any process; takes no lock.
+ * been observed since then, in which case *busy is undefined. Any process; takes no lock.
  */
 extern bool cpm_pool_busy_copy(int index, CpmBusy *busy);
 

@@ -21,6 +21,8 @@
 #include "counters/pool_snapshot.h"
 #include "counters/pool_table.h"
 #include "counters/slot_sums.h"
+#include "miscadmin.h"
+#include "storage/lwlock.h"
 
 typedef struct SavedPool
 {
@@ -40,6 +42,25 @@ typedef struct SavedTotals
 	uint64		entered;
 } SavedTotals;
 
+/*
+ * Return a copy of the first bytes of the state in counters/pool_retained. Each part that needs the
+ * state makes a copy, so parts may disagree with each other. That does no harm: a file that the
+ * saver wrote is loaded only after a crash, and cpm_monotonic_restart() then discards all numbers
+ * in that state. At shutdown the postmaster saves, which cannot acquire a lock and needs none.
+ */
+static CpmRetained *
+copy_retained(Size size)
+{
+	CpmRetained *copy = palloc_extended(size, MCXT_ALLOC_HUGE);
+
+	if (IsUnderPostmaster)
+		LWLockAcquire(cpm_pools_lock(), LW_SHARED);
+	memcpy(copy, cpm_retained(), size);
+	if (IsUnderPostmaster)
+		LWLockRelease(cpm_pools_lock());
+	return copy;
+}
+
 /* Count the open sessions of a snapshot as killed, and add their durations to their pools. */
 static void
 end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
@@ -55,9 +76,9 @@ end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 }
 
 static void
-save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load, int index)
+save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load,
+		  const CpmRetainedPool *retained, int index)
 {
-	const CpmRetainedPool *retained = &cpm_retained()->pool[index];
 	SavedPool	saved = {
 		.pool = *pool,
 		.load = *load,
@@ -68,7 +89,8 @@ save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load, int index
 		},
 	};
 
-	(void) cpm_pool_busy_copy(index, &saved.busy);
+	if (!cpm_pool_busy_copy(index, &saved.busy))
+		memset(&saved.busy, 0, sizeof(saved.busy));
 	cpm_put(sink, &saved);
 }
 
@@ -77,11 +99,13 @@ save_pools(CpmSink *sink)
 {
 	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
 	CpmPoolLoad *load = cpm_pool_load_copy();
+	CpmRetained *retained = copy_retained(cpm_retained_size());
 
 	end_open_sessions(&snapshot, sink->now);
 	for (int i = 0; i < snapshot.slots; i++)
 		if (snapshot.is_used[i])
-			save_pool(sink, &snapshot.pool[i], &load[i], i);
+			save_pool(sink, &snapshot.pool[i], &load[i], &retained->pool[i], i);
+	pfree(retained);
 	pfree(load);
 	pfree(snapshot.is_used);
 	pfree(snapshot.pool);
@@ -109,15 +133,17 @@ const CpmFilePart cpm_pools_part = {
 static void
 save_pool_totals(CpmSink *sink)
 {
+	CpmRetained *retained = copy_retained(offsetof(CpmRetained, pool));
 	SavedTotals saved = {
 		.evicted = cpm_pools_evicted(),
 		.max_us = cpm_slots_max_us(),
-		.transferred = cpm_retained()->transferred,
-		.transferred_load = cpm_retained()->transferred_load,
-		.entered = cpm_retained()->entered,
+		.transferred = retained->transferred,
+		.transferred_load = retained->transferred_load,
+		.entered = retained->entered,
 	};
 
 	cpm_put(sink, &saved);
+	pfree(retained);
 }
 
 static void
@@ -139,8 +165,11 @@ const CpmFilePart cpm_pool_totals_part = {
 static void
 save_retained_databases(CpmSink *sink)
 {
-	for (int i = 0; i < cpm_retained()->databases; i++)
-		cpm_put(sink, &cpm_retained()->database[i]);
+	CpmRetained *retained = copy_retained(offsetof(CpmRetained, pool));
+
+	for (int i = 0; i < retained->databases; i++)
+		cpm_put(sink, &retained->database[i]);
+	pfree(retained);
 }
 
 static void

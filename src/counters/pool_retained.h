@@ -5,8 +5,7 @@
  *		evicted pools by database, and the state of each pool's series.
  *
  * Guarded by the lock of counters/pool_table: hold it exclusively to write, shared to read. The
- * postmaster writes without it at startup. The saver reads without it, so the file may be
- * inconsistent if an eviction or a read of the monotonic counters overlapped the save.
+ * postmaster reads and writes without it while no other process exists.
  */
 #ifndef CPM_POOL_RETAINED_H
 #define CPM_POOL_RETAINED_H

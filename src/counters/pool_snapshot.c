@@ -4,8 +4,9 @@
  *		Consistent snapshots of all pools: the counters in the pool table plus those
  *		that open sessions still hold in their backend slots.
  *
- * A reader copies the pools first and the slots after them. If a session transfers its counts to
- * its pool in between, the snapshot lacks them or has them twice. So the reader compares the
+ * A reader copies the pools first, then the slots, then the baselines of the last reset. If a
+ * session transfers its counts to its pool in between, the snapshot lacks them or has them twice;
+ * if a pool is evicted, its counters can be without their baseline. So the reader compares the
  * number of transfers (counters/counter_transfer) before and after, and retries if it has changed.
  */
 #include "postgres.h"
@@ -36,86 +37,6 @@
 
 #define PREFETCH_DISTANCE 12	/* backend slots between the one prefetched and the one read */
 
-static void
-read_once(CpmPoolSnapshot *snapshot)
-{
-	for (int i = 0; i < snapshot->slots; i++)
-		snapshot->is_used[i] = cpm_pool_copy(i, &snapshot->pool[i]);
-	for (int i = 0; i < cpm_backend_slots(); i++)
-	{
-		cpm_slot_prefetch(i + PREFETCH_DISTANCE);
-		cpm_slot_add_to_pool(i, snapshot->pool);
-	}
-}
-
-/* Set negative counts to zero: a read may subtract a slot's new base from an older count. */
-static void
-clamp(CpmPoolSnapshot *snapshot)
-{
-	for (int i = 0; i < snapshot->slots; i++)
-	{
-		CpmPool    *pool = &snapshot->pool[i];
-
-		for (int count = 0; snapshot->is_used[i] && count < CPM_COUNTS; count++)
-			pool->counts.of[count] = (uint64) Max((int64) pool->counts.of[count], 0);
-		for (int bucket = 0; snapshot->is_used[i] && bucket < CPM_BUCKETS; bucket++)
-			pool->histogram.count[bucket] = (uint64) Max((int64) pool->histogram.count[bucket], 0);
-	}
-}
-
-/* Read until no transfer overlaps the read; give up after MAX_READS reads or the last wait. */
-static void
-read_between_transfers(CpmPoolSnapshot *snapshot, bool nowait)
-{
-	int			waits_left = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
-	int			reads = 0;
-	bool		is_paused = false;
-	bool		is_consistent = false;
-
-	while (!is_consistent && reads < MAX_READS)
-	{
-		uint64		before;
-		uint64		after;
-		bool		is_quiescent;
-
-		CHECK_FOR_INTERRUPTS();
-		if (nowait || reads >= READS_BEFORE_PAUSE || waits_left < MAX_WAITS - WAITS_BEFORE_PAUSE)
-		{
-			cpm_transfers_pause();
-			is_paused = true;
-		}
-		is_quiescent = cpm_transfers_are_done(&before);
-		if (!is_quiescent && waits_left > 0)
-		{
-			waits_left--;
-			pg_usleep(WAIT_US);
-			continue;
-		}
-		read_once(snapshot);
-		reads++;
-		is_consistent = is_quiescent && cpm_transfers_are_done(&after) && after == before;
-		/* a transfer that has not ended after all waits will not end during another read */
-		if (waits_left == 0)
-			break;
-	}
-	if (!is_consistent)
-		clamp(snapshot);
-	if (is_paused)
-		cpm_transfers_resume();
-}
-
-/* Return a snapshot of the counters since the server started. */
-static CpmPoolSnapshot
-read_totals(bool nowait)
-{
-	CpmPoolSnapshot snapshot = {.slots = cpm_pool_slots()};
-
-	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
-	snapshot.pool = palloc_extended(snapshot.slots * sizeof(CpmPool), MCXT_ALLOC_HUGE);
-	read_between_transfers(&snapshot, nowait);
-	return snapshot;
-}
-
 /*
  * Return the increase since the baseline, or 0 if a reset wrote the baseline after the caller read
  * the counter. The comparison is signed because the baseline of "opened" is negative in a pool
@@ -141,34 +62,106 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 	cpm_histogram_subtract(&pool->histogram, &earlier->histogram);
 }
 
+/*
+ * Read all pools once. baseline has room for one pool, and is NULL for the counters since the
+ * server started instead of those since the last reset.
+ */
 static void
-subtract_baselines(CpmPoolSnapshot *snapshot)
+read_once(CpmPoolSnapshot *snapshot, CpmPool *baseline)
 {
-	CpmPool    *baseline = palloc(sizeof(CpmPool));
-
 	for (int i = 0; i < snapshot->slots; i++)
+		snapshot->is_used[i] = cpm_pool_copy(i, &snapshot->pool[i]);
+	for (int i = 0; i < cpm_backend_slots(); i++)
+	{
+		cpm_slot_prefetch(i + PREFETCH_DISTANCE);
+		cpm_slot_add_to_pool(i, snapshot->pool);
+	}
+	for (int i = 0; i < snapshot->slots && baseline != NULL; i++)
 	{
 		if (snapshot->is_used[i] && cpm_pool_copy_baseline(i, baseline))
 			subtract(&snapshot->pool[i], baseline);
 	}
-	pfree(baseline);
+}
+
+/* Set negative counts to zero: a read may subtract a slot's new base from an older count. */
+static void
+clamp(CpmPoolSnapshot *snapshot)
+{
+	for (int i = 0; i < snapshot->slots; i++)
+	{
+		CpmPool    *pool = &snapshot->pool[i];
+
+		for (int count = 0; snapshot->is_used[i] && count < CPM_COUNTS; count++)
+			pool->counts.of[count] = (uint64) Max((int64) pool->counts.of[count], 0);
+		for (int bucket = 0; snapshot->is_used[i] && bucket < CPM_BUCKETS; bucket++)
+			pool->histogram.count[bucket] = (uint64) Max((int64) pool->histogram.count[bucket], 0);
+	}
+}
+
+/* Read until no transfer overlaps the read; give up after MAX_READS reads or the last wait. */
+static void
+read_between_transfers(CpmPoolSnapshot *snapshot, CpmPool *baseline, bool nowait)
+{
+	int			waits_left = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
+	int			reads = 0;
+	bool		is_paused = false;
+	bool		is_consistent = false;
+
+	while (!is_consistent && reads < MAX_READS)
+	{
+		uint64		before;
+		uint64		after;
+		bool		is_quiescent;
+
+		CHECK_FOR_INTERRUPTS();
+		if (nowait || reads >= READS_BEFORE_PAUSE || waits_left < MAX_WAITS - WAITS_BEFORE_PAUSE)
+		{
+			cpm_transfers_pause();
+			is_paused = true;
+		}
+		is_quiescent = cpm_transfers_are_done(&before);
+		if (!is_quiescent && waits_left > 0)
+		{
+			waits_left--;
+			pg_usleep(WAIT_US);
+			continue;
+		}
+		read_once(snapshot, baseline);
+		reads++;
+		is_consistent = is_quiescent && cpm_transfers_are_done(&after) && after == before;
+		/* a transfer that has not ended after all waits will not end during another read */
+		if (waits_left == 0)
+			break;
+	}
+	if (!is_consistent)
+		clamp(snapshot);
+	if (is_paused)
+		cpm_transfers_resume();
+}
+
+CpmPoolSnapshot
+cpm_pool_snapshot_alloc(void)
+{
+	CpmPoolSnapshot snapshot = {.slots = cpm_pool_slots()};
+
+	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
+	/* the entry after the last pool is for the baseline that is being subtracted */
+	snapshot.pool = palloc_extended((snapshot.slots + 1) * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	return snapshot;
+}
+
+void
+cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait)
+{
+	read_between_transfers(snapshot, &snapshot->pool[snapshot->slots], nowait);
 }
 
 CpmPoolSnapshot
 cpm_pool_snapshot(void)
 {
-	CpmPoolSnapshot snapshot = read_totals(false);
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc();
 
-	subtract_baselines(&snapshot);
-	return snapshot;
-}
-
-CpmPoolSnapshot
-cpm_pool_snapshot_nowait(void)
-{
-	CpmPoolSnapshot snapshot = read_totals(true);
-
-	subtract_baselines(&snapshot);
+	cpm_pool_snapshot_read(&snapshot, false);
 	return snapshot;
 }
 
@@ -200,18 +193,18 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 }
 
 void
-cpm_pools_reset_baselines(void)
+cpm_pools_reset_baselines(CpmPoolSnapshot *totals)
 {
-	CpmPoolSnapshot snapshot = read_totals(true);
-
-	for (int i = 0; i < snapshot.slots; i++)
+	read_between_transfers(totals, NULL, true);
+	/* a snapshot has all baselines of this reset or none */
+	cpm_transfer_begin();
+	for (int i = 0; i < totals->slots; i++)
 	{
-		if (!snapshot.is_used[i])
+		if (!totals->is_used[i])
 			continue;
-		snapshot.pool[i].opened -= snapshot.pool[i].connections;
-		cpm_pool_set_baseline(i, &snapshot.pool[i]);
+		totals->pool[i].opened -= totals->pool[i].connections;
+		cpm_pool_set_baseline(i, &totals->pool[i]);
 	}
+	cpm_transfer_end();
 	cpm_pools_reset_peaks();
-	pfree(snapshot.is_used);
-	pfree(snapshot.pool);
 }

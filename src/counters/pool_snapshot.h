@@ -25,11 +25,16 @@ typedef struct CpmPoolSnapshot
  * If that does not help, for example because a backend was stopped in mid-transfer, returns after
  * about a second a possibly inconsistent snapshot, clamped at zero.
  *
- * The nowait variant asks for the pause at once and waits for 20 ms at most. Call it while holding
- * the lock of counters/pool_table.
  */
 extern CpmPoolSnapshot cpm_pool_snapshot(void);
-extern CpmPoolSnapshot cpm_pool_snapshot_nowait(void);
+
+/*
+ * The same in two steps, for callers that hold the lock of counters/pool_table: allocate the
+ * snapshot before you acquire the lock, and read into it, as often as necessary. With nowait, asks
+ * for the pause at once and waits for 20 ms at most.
+ */
+extern CpmPoolSnapshot cpm_pool_snapshot_alloc(void);
+extern void cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait);
 
 /*
  * A pool's counters since the server started, to compute rates from two reads. A field has only
@@ -56,8 +61,9 @@ extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
  * the current numbers, and their peaks of busy sessions to zero. Open sessions count as opened
  * after the reset, so that the number opened remains the sum of those ended and those open. The
  * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
- * a pool before its baseline is written.
+ * a pool before its baseline is written. Overwrites the snapshot, which the caller has allocated
+ * before it acquired the lock.
  */
-extern void cpm_pools_reset_baselines(void);
+extern void cpm_pools_reset_baselines(CpmPoolSnapshot *totals);
 
 #endif							/* CPM_POOL_SNAPSHOT_H */

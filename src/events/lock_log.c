@@ -6,7 +6,8 @@
  * The sampler appends a wait to a ring in shared memory when the wait exceeds blocked_age. While
  * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
  * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
- * The table is indexed by PGPROC, because a process waits for only one lock at a time.
+ * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
+ * hides all entries. The sampler then logs the waits again that have not ended.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one
@@ -108,15 +109,31 @@ count_waited_time(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 	return (uint64) waited_us << CPM_OUTCOME_BITS | outcome;
 }
 
-/* Update the entry of an open wait, unless it has been reset or overwritten. */
+/* Append an entry, count it, and let the open wait refer to it. */
+static void
+append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
+{
+	pg_atomic_init_u64(&entry->progress, progress);
+	open->ticket = cpm_ring_add(lock_ring, entry);
+	pg_atomic_fetch_add_u64(&lock_log->waits, 1);
+}
+
+/*
+ * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the entry
+ * and the wait still lasts, log it again. A wait that is over may have ended before the reset.
+ */
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 {
 	CpmLoggedWait *entry = cpm_ring_entry(lock_ring, open->ticket);
 	uint64		progress = count_waited_time(open, at, outcome);
+	CpmLoggedWait hidden;
 
 	if (entry != NULL)
 		pg_atomic_write_u64(&entry->progress, progress);
+	else if (outcome == CPM_WAIT_LASTS && open->ticket != CPM_NO_TICKET &&
+			 cpm_ring_copy(lock_ring, open->ticket, &hidden))
+		append_entry(open, &hidden, progress);
 }
 
 static void
@@ -182,10 +199,8 @@ cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry
 	open->ended_at = 0;
 	open->round = lock_log->round;
 	open->counted_us = 0;
-	pg_atomic_init_u64(&entry->progress, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
-	open->ticket = cpm_ring_add(lock_ring, entry);
+	append_entry(open, entry, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
 	lock_log->open_count++;
-	pg_atomic_fetch_add_u64(&lock_log->waits, 1);
 }
 
 CpmLockWaitCounts

@@ -5,7 +5,9 @@
  *
  * The processes that record refusals are about to exit, many do so at the same time, and most have
  * no PGPROC. Without a PGPROC, an LWLock seems to work until it is contended, and then brings the
- * cluster down. So all counters are atomics, and the log is a ring without locks (base/ring).
+ * cluster down. So all counters are atomics, and the log consists of rings without locks
+ * (base/ring), one for each reason: a flood of attempts that are refused for one reason leaves the
+ * entries of the other reasons.
  *
  * A reset does not clear counters, because other processes add to them. It records a baseline,
  * which readers subtract.
@@ -21,12 +23,14 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-/* The hash table of repetitions has about twice as many entries as the log. */
-#define REPEAT_GROUPS 512
+/* The hash table of repetitions has about as many entries as the log. */
+#define REPEAT_GROUPS 1024
 #define REPEATS_IN_GROUP 4
 #define SOURCES 256				/* hash buckets for sources: an address and a reason */
-#define MAX_ENTRIES_OF_SOURCE 100	/* a tenth of the log */
-#define SEVERAL "(several)"		/* the names in the entry that a source's further names share */
+#define MAX_ENTRIES_OF_SOURCE 100
+#define MAX_ENTRIES_OF_REASON 400	/* of CPM_REJECTION_LOG_ENTRIES, so that a flood leaves others */
+#define FORGOTTEN_IN_MINUTE 5	/* entries of a reason that no longer count */
+#define SEVERAL "(several)"		/* the names in an entry that further names share */
 #define MAX_REPEAT_PAUSE_US USECS_PER_MINUTE	/* between two attempts in one entry */
 
 typedef struct RefusalCounter
@@ -53,31 +57,46 @@ typedef struct Refusals
 {
 	RefusalCounter counter[CPM_REJECTIONS];
 	Repeat		repeat[REPEAT_GROUPS][REPEATS_IN_GROUP];
-	/* any process writes, without a lock */
-	pg_atomic_uint64 source[SOURCES];	/* low 16 bits: entries appended; above: the minute of the
-										 * last attempt that repeated no entry */
-	CpmRing		log;			/* its entries follow the struct */
+
+	/*
+	 * Any process writes these, without a lock. Low 16 bits: entries appended; above: the minute
+	 * of the last attempt that repeated no entry.
+	 */
+	pg_atomic_uint64 source[SOURCES];
+	pg_atomic_uint64 reason[CPM_REJECTIONS];
+
+	pg_atomic_uint64 sequence;	/* of the next entry, in all rings; any process adds */
+	/* the rings follow the struct */
 } Refusals;
 
 static Refusals *refusals;
-static CpmRing *refusal_log;	/* &refusals->log */
+static CpmRing *logs[CPM_REJECTIONS];
+
+static Size
+log_size(void)
+{
+	return cpm_ring_size(CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+}
 
 Size
 cpm_rejections_size(void)
 {
-	return offsetof(Refusals, log) + cpm_ring_size(CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+	return MAXALIGN(sizeof(Refusals)) + CPM_REJECTIONS * log_size();
 }
 
 void
 cpm_rejections_attach(void *memory, bool is_new)
 {
 	refusals = memory;
-	refusal_log = &refusals->log;
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		logs[i] = (CpmRing *) ((char *) memory + MAXALIGN(sizeof(Refusals)) + i * log_size());
 	if (!is_new)
 		return;
 
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
+		cpm_ring_init(logs[i], CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+		pg_atomic_init_u64(&refusals->reason[i], 0);
 		pg_atomic_init_u64(&refusals->counter[i].total, 0);
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
 		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
@@ -92,7 +111,7 @@ cpm_rejections_attach(void *memory, bool is_new)
 			pg_atomic_init_u64(&refusals->repeat[group][i].ticket, 0);
 		}
 	}
-	cpm_ring_init(refusal_log, CPM_REJECTION_LOG_ENTRIES, sizeof(CpmRejected));
+	pg_atomic_init_u64(&refusals->sequence, 0);
 }
 
 static uint64
@@ -132,29 +151,50 @@ hash_of(const CpmRejected *refused)
 }
 
 /*
- * Return true if the source of an attempt, which is its address and its reason, may append another
- * entry to the log, and count that entry. The count restarts after a full minute in which no
- * attempt needed a new entry. Concurrent attempts may be counted once, and sources with the same
- * hash share a count, so the limit is only approximate.
+ * Count an entry in a counter of entries; returns false if it has reached the limit. A reason
+ * forgets FORGOTTEN_IN_MINUTE entries a minute. A source forgets all of its entries after a full
+ * minute in which every attempt repeated an entry.
  */
+static bool
+count_entry(pg_atomic_uint64 *counter, TimestampTz at, uint64 limit, bool is_reason)
+{
+	uint64		minute = (uint64) (at / USECS_PER_MINUTE);
+	uint64		before = pg_atomic_read_u64(counter);
+	uint64		entries;
+
+	do
+	{
+		uint64		passed = Min(minute - (before >> 16), PG_UINT16_MAX);
+
+		entries = before & PG_UINT16_MAX;
+		if (is_reason)
+			entries -= Min(entries, passed * FORGOTTEN_IN_MINUTE);
+		else if (passed > 1)
+			entries = 0;
+	} while (!pg_atomic_compare_exchange_u64(counter, &before, minute << 16 |
+											 (entries < limit ? entries + 1 : entries)));
+	return entries < limit;
+}
+
+/* Sources with the same hash share a counter. */
 static bool
 source_may_append(const CpmRejected *refused, TimestampTz at)
 {
-	pg_atomic_uint64 *source = &refusals->source[hash_source(refused) % SOURCES];
-	uint64		minute = (uint64) (at / USECS_PER_MINUTE);
-	uint64		before = pg_atomic_read_u64(source);
-	uint64		entries = minute - (before >> 16) <= 1 ? before & PG_UINT16_MAX : 0;
-	bool		is_full = entries >= MAX_ENTRIES_OF_SOURCE;
+	return count_entry(&refusals->source[hash_source(refused) % SOURCES], at,
+					   MAX_ENTRIES_OF_SOURCE, false);
+}
 
-	pg_atomic_write_u64(source, minute << 16 | (is_full ? entries : entries + 1));
-	return !is_full;
+static bool
+reason_may_append(const CpmRejected *refused, TimestampTz at)
+{
+	return count_entry(&refusals->reason[refused->reason], at, MAX_ENTRIES_OF_REASON, true);
 }
 
 /* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
 static bool
-add_to_entry(uint64 ticket, TimestampTz at)
+add_to_entry(CpmRejection reason, uint64 ticket, TimestampTz at)
 {
-	CpmRejected *entry = cpm_ring_entry(refusal_log, ticket);
+	CpmRejected *entry = cpm_ring_entry(logs[reason], ticket);
 
 	if (entry == NULL ||
 		at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_REPEAT_PAUSE_US)
@@ -166,64 +206,86 @@ add_to_entry(uint64 ticket, TimestampTz at)
 
 /*
  * Count the attempt in the log entry of the attempt that it repeats. Returns false if there is no
- * such entry, and sets *replaceable to the mapping to replace by that of a new entry.
+ * such entry, and sets *replaceable to the mapping to replace by that of a new entry: that of the
+ * same hash, or else a free one, or else any one.
  */
 static bool
-count_repetition(uint64 hash, TimestampTz at, Repeat **replaceable)
+count_repetition(const CpmRejected *refused, TimestampTz at, Repeat **replaceable)
 {
+	uint64		hash = hash_of(refused);
 	Repeat	   *group = refusals->repeat[hash % REPEAT_GROUPS];
-	Repeat	   *repeat = &group[0];
+	Repeat	   *repeat = &group[hash / REPEAT_GROUPS % REPEATS_IN_GROUP];
 
 	for (int i = 0; i < REPEATS_IN_GROUP; i++)
 	{
-		if (pg_atomic_read_u64(&group[i].hash) == hash)
-		{
+		uint64		found = pg_atomic_read_u64(&group[i].hash);
+
+		if (found == 0)
 			repeat = &group[i];
-			if (add_to_entry(pg_atomic_read_u64(&repeat->ticket), at))
-				return true;
-			break;
-		}
-		if (pg_atomic_read_u64(&group[i].ticket) < pg_atomic_read_u64(&repeat->ticket))
-			repeat = &group[i];
+		if (found != hash)
+			continue;
+		repeat = &group[i];
+		if (add_to_entry(refused->reason, pg_atomic_read_u64(&repeat->ticket), at))
+			return true;
+		break;
 	}
 	*replaceable = repeat;
 	return false;
 }
 
-/*
- * Log an attempt: count a repetition, or append an entry. A client that varies its names must not
- * push all other entries out of the log. So when a source has appended as many entries as it may,
- * its attempts with further names share an entry.
- */
 static void
-log_attempt(const CpmRejected *refused, TimestampTz at)
+append_attempt(CpmRejected *entry, TimestampTz at, Repeat *repeat)
 {
-	CpmRejected entry = *refused;
-	uint64		hash = hash_of(&entry);
-	Repeat	   *repeat;
 	uint64		ticket;
 
-	if (count_repetition(hash, at, &repeat))
-		return;
-	if (!source_may_append(&entry, at))
-	{
-		strlcpy(entry.database, SEVERAL, sizeof(entry.database));
-		strlcpy(entry.role, SEVERAL, sizeof(entry.role));
-		strlcpy(entry.application_name, SEVERAL, sizeof(entry.application_name));
-		hash = hash_of(&entry);
-		if (count_repetition(hash, at, &repeat))
-			return;
-	}
-	entry.first_at = at;
-	pg_atomic_init_u64(&entry.last_at, (uint64) at);
-	pg_atomic_init_u64(&entry.attempts, 1);
-	ticket = cpm_ring_add(refusal_log, &entry);
+	entry->first_at = at;
+	entry->sequence = pg_atomic_fetch_add_u64(&refusals->sequence, 1);
+	pg_atomic_init_u64(&entry->last_at, (uint64) at);
+	pg_atomic_init_u64(&entry->attempts, 1);
+	ticket = cpm_ring_add(logs[entry->reason], entry);
 	if (ticket == CPM_NO_TICKET)
 		return;
 	pg_atomic_write_u64(&repeat->hash, 0);
 	pg_atomic_write_u64(&repeat->ticket, ticket);
 	pg_write_barrier();
-	pg_atomic_write_u64(&repeat->hash, hash);
+	pg_atomic_write_u64(&repeat->hash, hash_of(entry));
+}
+
+static void
+hide_names(CpmRejected *entry)
+{
+	strlcpy(entry->database, SEVERAL, sizeof(entry->database));
+	strlcpy(entry->role, SEVERAL, sizeof(entry->role));
+	strlcpy(entry->application_name, SEVERAL, sizeof(entry->application_name));
+}
+
+/*
+ * Log an attempt: count a repetition, or append an entry. Clients that vary their names must not
+ * push all other entries out of the log. So when a source has appended as many entries as it may,
+ * its attempts with further names share an entry. When all sources together have appended as many
+ * entries for the reason as they may, all attempts with further names share one, without an
+ * address.
+ */
+static void
+log_attempt(const CpmRejected *refused, TimestampTz at)
+{
+	CpmRejected entry = *refused;
+	Repeat	   *repeat;
+	bool		is_repeated = count_repetition(&entry, at, &repeat);
+
+	if (!is_repeated && !source_may_append(&entry, at))
+	{
+		hide_names(&entry);
+		is_repeated = count_repetition(&entry, at, &repeat);
+	}
+	if (!is_repeated && !reason_may_append(&entry, at))
+	{
+		hide_names(&entry);
+		memset(&entry.client_addr, 0, sizeof(entry.client_addr));
+		is_repeated = count_repetition(&entry, at, &repeat);
+	}
+	if (!is_repeated)
+		append_attempt(&entry, at, repeat);
 }
 
 void
@@ -284,8 +346,8 @@ cpm_rejections_log_scan(CpmRingVisitor visit, void *arg)
 {
 	CpmRejected copy;
 
-	if (refusals != NULL)
-		cpm_ring_scan(refusal_log, &copy, visit, arg);
+	for (int i = 0; i < CPM_REJECTIONS && refusals != NULL; i++)
+		cpm_ring_scan(logs[i], &copy, visit, arg);
 }
 
 void
@@ -296,7 +358,11 @@ cpm_rejections_reset(void)
 							pg_atomic_read_u64(&refusals->counter[i].total));
 	for (int i = 0; i < SOURCES; i++)
 		pg_atomic_write_u64(&refusals->source[i], 0);
-	cpm_ring_reset(refusal_log);
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+	{
+		pg_atomic_write_u64(&refusals->reason[i], 0);
+		cpm_ring_reset(logs[i]);
+	}
 }
 
 static void
@@ -326,8 +392,25 @@ const CpmFilePart cpm_rejection_counts_part = {
 	.save = save_refusal_counts, .load = load_refusal_counts
 };
 
+static void
+save_logs(CpmSink *sink)
+{
+	for (int i = 0; i < CPM_REJECTIONS; i++)
+		cpm_ring_save(logs[i], sink);
+}
+
+static void
+load_logged(const void *record)
+{
+	const CpmRejected *entry = record;
+
+	(void) cpm_ring_add(logs[entry->reason], entry);
+	if (entry->sequence >= pg_atomic_read_u64(&refusals->sequence))
+		pg_atomic_write_u64(&refusals->sequence, entry->sequence + 1);
+}
+
 const CpmFilePart cpm_rejection_log_part = {
-	"rejection log", sizeof(CpmRejected), .ring = &refusal_log,
+	"rejection log", sizeof(CpmRejected), .save = save_logs, .load = load_logged,
 	.text = {CPM_TEXT(CpmRejected, database), CPM_TEXT(CpmRejected, role),
 	CPM_TEXT(CpmRejected, application_name)},
 	.below = {CPM_BELOW(CpmRejected, reason, CPM_REJECTIONS)}

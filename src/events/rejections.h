@@ -14,7 +14,7 @@
 #include "pg_config_manual.h"
 #include "port/atomics.h"
 
-#define CPM_REJECTION_LOG_ENTRIES 1000
+#define CPM_REJECTION_LOG_ENTRIES 500	/* for each reason */
 
 typedef struct CpmRejectionCount
 {
@@ -25,7 +25,7 @@ typedef struct CpmRejectionCount
 /*
  * A refused connection attempt, with the names that the client claimed. Identical attempts share
  * an entry if each is made within a minute of the previous one. cpm_rejections_add() sets last_at,
- * attempts and first_at; its caller sets the other fields.
+ * attempts, first_at and sequence; its caller sets the other fields.
  */
 typedef struct CpmRejected
 {
@@ -35,6 +35,7 @@ typedef struct CpmRejected
 
 	/* written by the process that appends the entry */
 	TimestampTz first_at;
+	uint64		sequence;		/* higher than that of each earlier entry */
 	CpmRejection reason;
 	char		database[NAMEDATALEN];
 	char		role[NAMEDATALEN];
@@ -71,7 +72,7 @@ extern uint64 cpm_slot_rejections(void);
  */
 extern bool cpm_slot_rejected_between(TimestampTz from, TimestampTz until);
 
-/* Call visit(CpmRejected, arg) for each log entry, newest first, skipping those being written. */
+/* Call visit(CpmRejected, arg) for each log entry, reason by reason, newest first. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 
 /*

@@ -257,9 +257,7 @@ write_pool(StringInfo json, const PoolRow *row)
 	const uint64 *counts = pool->counts.of;
 
 	cpm_json_open(json, NULL);
-	cpm_json_foreign_text(json, "database", pool->name.database);
-	cpm_json_foreign_text(json, "role", pool->name.role);
-	cpm_json_foreign_text(json, "application", pool->name.application_name);
+	cpm_json_pool_name(json, &pool->name);
 	cpm_json_number(json, "connections", pool->connections);
 	cpm_json_number(json, "active", row->active);
 	cpm_json_number(json, "idle", row->idle);
@@ -443,8 +441,8 @@ write_pooler_pools(StringInfo json, int pooler, CpmPoolerAnswer *answer)
 
 		cpm_json_open(json, NULL);
 		cpm_json_foreign_text(json, "pooler", cpm_pooler_state(pooler).name);
-		cpm_json_foreign_text(json, "database", pool->database);
-		cpm_json_foreign_text(json, "user", pool->user);
+		cpm_json_foreign_name(json, "database", pool->database);
+		cpm_json_foreign_name(json, "user", pool->user);
 		cpm_json_number(json, "clientsActive", (double) Max(number[CPM_CL_ACTIVE], 0));
 		cpm_json_number(json, "clientsWaiting", (double) Max(number[CPM_CL_WAITING], 0));
 		cpm_json_number(json, "serversActive", (double) Max(number[CPM_SV_ACTIVE], 0));

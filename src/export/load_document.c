@@ -121,14 +121,6 @@ compare_load_rows(const void *a, const void *b)
 }
 
 static void
-write_pool_name(StringInfo json, const CpmPoolName *name)
-{
-	cpm_json_foreign_text(json, "database", name->database);
-	cpm_json_foreign_text(json, "role", name->role);
-	cpm_json_foreign_text(json, "application", name->application_name);
-}
-
-static void
 write_pool_load(StringInfo json, const LoadWindows *windows, int pool)
 {
 	CpmPoolName name;
@@ -137,7 +129,7 @@ write_pool_load(StringInfo json, const LoadWindows *windows, int pool)
 	if (!cpm_pool_name(pool, &name))
 		return;
 	cpm_json_open(json, NULL);
-	write_pool_name(json, &name);
+	cpm_json_pool_name(json, &name);
 	for (int i = CPM_LAST_MINUTE; i <= CPM_LAST_HOUR; i++)
 		write_classes(json, window_keys[i], windows->by_pool[i][pool].ms, windows->observed_ms[i]);
 	cpm_json_close(json);
@@ -323,7 +315,7 @@ write_moment_pool(StringInfo json, const MomentLoad *load, const CpmPoolName *na
 		busy[i] = found ? found->busy_us : 0;
 	}
 	cpm_json_open(json, NULL);
-	write_pool_name(json, name);
+	cpm_json_pool_name(json, name);
 	write_classes(json, "load", busy, load->by_pool_class.observed_us);
 	cpm_json_close(json);
 }

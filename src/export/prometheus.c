@@ -76,16 +76,26 @@ is_plain_label(const char *value)
 	return *value == '\0';
 }
 
-void
-cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
+/*
+ * Append a label. PostgreSQL makes application names ASCII, so with is_ascii no byte needs an
+ * escape, and no backslash can be mistaken for part of one.
+ */
+static void
+append_label(CpmExposition *exposition, const char *name, const char *value, bool is_ascii)
 {
 	appendStringInfoChar(exposition->text, exposition->has_labels ? ',' : '{');
 	appendStringInfoString(exposition->text, name);
 	appendStringInfoString(exposition->text, "=\"");
 	append_escaped(exposition->text, is_plain_label(value) ? value :
-				   cpm_valid_utf8(value, exposition->only_ascii, true));
+				   cpm_valid_utf8(value, exposition->only_ascii, !is_ascii));
 	appendStringInfoChar(exposition->text, '"');
 	exposition->has_labels = true;
+}
+
+void
+cpm_sample_label(CpmExposition *exposition, const char *name, const char *value)
+{
+	append_label(exposition, name, value, false);
 }
 
 /* Append an integer. Most values are integers, for which this is many times faster than %g. */
@@ -143,8 +153,8 @@ cpm_pool_sample_begin(CpmExposition *exposition, const CpmPoolName *name)
 	cpm_sample_begin(exposition);
 	cpm_sample_label(exposition, "database", name ? name->database : CPM_SERIES_OTHER);
 	cpm_sample_label(exposition, "role", name ? name->role : CPM_SERIES_OTHER);
-	cpm_sample_label(exposition, "application",
-					 name ? name->application_name : CPM_SERIES_OTHER);
+	append_label(exposition, "application", name ? name->application_name : CPM_SERIES_OTHER,
+				 true);
 }
 
 /* Append microseconds as seconds, with at least one decimal place. */

@@ -8,10 +8,12 @@
 
 #include <math.h>
 
+#include "access/htup_details.h"
 #include "base/compat.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
+#include "catalog/pg_proc.h"
 #include "counters/minute_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
@@ -30,9 +32,6 @@
 #include "functions/access.h"
 #include "functions/rows.h"
 #include "lib/stringinfo.h"
-#include "nodes/pg_list.h"
-#include "nodes/value.h"
-#include "parser/parse_func.h"
 #include "samples/alert_state.h"
 #include "samples/incidents.h"
 #include "samples/notify_queue.h"
@@ -44,7 +43,9 @@
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
+#include "utils/catcache.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_info_1_0);
@@ -56,7 +57,7 @@ pg_attribute_printf(2, 3)
 append_problem(StringInfo problems, const char *format,...)
 {
 	va_list		arguments;
-	char		problem[1024];
+	char		problem[2048];
 
 	va_start(arguments, format);
 	vsnprintf(problem, sizeof(problem), format, arguments);
@@ -69,6 +70,27 @@ append_missing_worker(StringInfo problems, const char *problem)
 {
 	append_problem(problems, "%s: if this persists, raise max_worker_processes and restart, "
 				   "or see the server log", problem);
+}
+
+/* Append the names of the PgBouncers that have been queried and do not answer, if any. */
+static void
+append_console_problem(StringInfo problems)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	StringInfoData names;
+
+	initStringInfo(&names);
+	for (int i = 0; i < cpm_poolers_count(); i++)
+	{
+		CpmPoolerState state = cpm_pooler_state(i);
+		bool		was_queried = state.last_error[0] != '\0' || state.last_success != 0;
+
+		if (was_queried && !cpm_pooler_is_fresh(i, now))
+			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", state.name);
+	}
+	if (names.len > 0)
+		append_problem(problems, "no answer from PgBouncer %s: see last_error in "
+					   "connpool_pgbouncer", names.data);
 }
 
 /* Append the problems of the HTTP and PgBouncer workers, which run only if they are configured. */
@@ -84,6 +106,8 @@ append_optional_worker_problems(StringInfo problems)
 		append_problem(problems, "%s", http.problem);
 	if (cpm_settings_poolers()->count > 0 && cpm_worker_status(CPM_WORKER_PGBOUNCER).pid == 0)
 		append_missing_worker(problems, "the PgBouncer worker is not running");
+	else
+		append_console_problem(problems);
 }
 
 static void
@@ -113,6 +137,14 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 	if (saver->pid == 0)
 		append_missing_worker(&problems,
 							  "the saver is not running, so a crash would lose all statistics");
+	else if (saver->problem[0] != '\0')
+		append_problem(&problems,
+					   "the last save failed, so a crash would lose all statistics since the one "
+					   "before: see last_save_error");
+	if (cpm_log_min_messages() > FATAL)
+		append_problem(&problems,
+					   "log_min_messages hides FATAL, so refused connections are not counted and "
+					   "raise no alert: lower it");
 	if (cpm_notifications_are_failing())
 		append_problem(&problems,
 					   "NOTIFY fails: check that notify_database exists and that "
@@ -164,13 +196,14 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	CpmCounters counters;
+	CpmPoolSnapshot totals = cpm_pool_snapshot_alloc();
 
 	/* the lock excludes other resets, and evictions, which add counters of a pool to "(other)" */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);
 	cpm_rejections_reset();
 	cpm_errors_reset();
 	cpm_slow_statements_reset();
-	cpm_pools_reset_baselines();
+	cpm_pools_reset_baselines(&totals);
 	cpm_pool_busy_reset();
 	cpm_pool_load_reset();
 	cpm_leak_log_reset();
@@ -228,21 +261,44 @@ refuse_schema(const char *schema, const char *object)
 					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
 }
 
+/* Return true if the schema has a function of that name, whatever its arguments. */
+static bool
+has_function(Oid schema, const char *name)
+{
+	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
+	bool		found = false;
+
+	for (int i = 0; i < list->n_members && !found; i++)
+		found = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->pronamespace == schema;
+	ReleaseSysCacheList(list);
+	return found;
+}
+
+/* Return true if the schema has a relation or a type of that name. */
+static bool
+has_relation_or_type(Oid schema, const char *name)
+{
+	return OidIsValid(get_relname_relid(name, schema)) ||
+		SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema));
+}
+
 /*
- * Fail with 42710 if the schema already has get_connection_stats() or slow_queries, which users
- * may have created themselves. CREATE EXTENSION would fail anyway, but without a hint.
+ * Fail with 42710 if the schema already has a function get_connection_stats() or slow_queries(), or
+ * a relation or type slow_queries, which users may have created themselves. CREATE EXTENSION would
+ * fail anyway, but without a hint: also because of a function with other arguments, which can make
+ * calls ambiguous.
  */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)
 {
 	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
 	const char *schema_name = get_namespace_name(schema);
-	List	   *function = list_make2(makeString(pstrdup(schema_name)),
-									  makeString(pstrdup("get_connection_stats")));
 
-	if (OidIsValid(LookupFuncName(function, 0, NULL, true)))
+	if (has_function(schema, "get_connection_stats"))
 		refuse_schema(schema_name, "a function get_connection_stats()");
-	if (OidIsValid(get_relname_relid("slow_queries", schema)))
-		refuse_schema(schema_name, "a relation slow_queries");
+	if (has_function(schema, "slow_queries"))
+		refuse_schema(schema_name, "a function slow_queries()");
+	if (has_relation_or_type(schema, "slow_queries"))
+		refuse_schema(schema_name, "a relation or type slow_queries");
 	PG_RETURN_VOID();
 }

@@ -28,6 +28,7 @@
 #include "counters/backend_counters.h"
 #include "hooks/session_features.h"
 #include "hooks/session_progress.h"
+#include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "nodes/pg_list.h"
@@ -296,7 +297,23 @@ set_config_outlives_transaction(const FuncExpr *call, const QueryDesc *query)
 	return !get_known_value(linitial(call->args), query, &name) || !names_tracked_setting(name);
 }
 
-/* Expression tree walker: record each call of set_config() that counts. */
+/*
+ * Return true if the stack has no room for one more call of expression_tree_walker(), which would
+ * raise an error. It may use more of the stack than this function does, hence the margin.
+ */
+static pg_noinline bool
+stack_is_short(void)
+{
+	volatile char margin[8192];
+
+	margin[0] = 0;
+	return stack_is_too_deep() || margin[0] != 0;
+}
+
+/*
+ * Expression tree walker: record each call of set_config() that counts. Stops rather than raise an
+ * error in the user's statement if the expression is nested too deeply.
+ */
 static bool
 set_config_walker(Node *node, void *arg)
 {
@@ -304,6 +321,8 @@ set_config_walker(Node *node, void *arg)
 
 	if (node == NULL)
 		return false;
+	if (stack_is_short())
+		return true;
 	if (IsA(node, FuncExpr) && ((const FuncExpr *) node)->funcid == F_SET_CONFIG &&
 		list_length(((const FuncExpr *) node)->args) == 3 &&
 		set_config_outlives_transaction((const FuncExpr *) node, query))
@@ -321,7 +340,7 @@ scan_plan(const Plan *plan, const QueryDesc *query)
 	void	   *arg = unconstify(QueryDesc *, query);
 	ListCell   *cell;
 
-	if (plan == NULL)
+	if (plan == NULL || stack_is_short())
 		return;
 	(void) set_config_walker((Node *) plan->targetlist, arg);
 	(void) set_config_walker((Node *) plan->qual, arg);

@@ -10,8 +10,6 @@
  */
 #include "postgres.h"
 
-#include <sys/stat.h>
-
 #include "common/ip.h"
 #include "nodes/pg_list.h"
 #include "pgbouncer/sessions.h"
@@ -24,7 +22,7 @@ typedef struct Claiming
 	const CpmWorkerApi *api;
 	int			pooler;
 	const CpmServerList *servers;	/* sorted by pid */
-	List	   *directories;	/* those in which this server listens */
+	List	   *directories;	/* those in which this server listens, also without symbolic links */
 } Claiming;
 
 static int
@@ -55,18 +53,10 @@ first_with_pid(const CpmServerList *servers, int pid)
 	return low;
 }
 
-static bool
-is_same_directory(const char *x, const char *y)
-{
-	struct stat x_stat;
-	struct stat y_stat;
-
-	return strcmp(x, y) == 0 ||
-		(x[0] == '/' && stat(x, &x_stat) == 0 && stat(y, &y_stat) == 0 &&
-		 x_stat.st_dev == y_stat.st_dev && x_stat.st_ino == y_stat.st_ino);
-}
-
-/* Return true if the host is, or may be, one of this server's socket directories. */
+/*
+ * Return true if the host is, or may be, one of this server's socket directories. Touches no file,
+ * because the console chose the path; its process has already resolved symbolic links.
+ */
 static bool
 is_our_directory(const Claiming *claiming, const char *host)
 {
@@ -76,8 +66,10 @@ is_our_directory(const Claiming *claiming, const char *host)
 	if (host[0] != '/' && host[0] != '@')
 		return true;
 	foreach(cell, claiming->directories)
-		if (is_same_directory(host, lfirst(cell)))
-		return true;
+	{
+		if (strcmp(host, lfirst(cell)) == 0)
+			return true;
+	}
 	return false;
 }
 
@@ -125,14 +117,39 @@ claim_session(const CpmSession *session, void *arg)
 	pfree(session->query);
 }
 
+/* Return the directories in which this server listens, each also without symbolic links. */
+static List *
+our_directories(void)
+{
+	char	   *setting = pstrdup(Unix_socket_directories);
+	List	   *listed;
+	List	   *directories = NIL;
+	ListCell   *cell;
+
+	if (!SplitDirectoriesString(setting, ',', &listed))
+		return NIL;
+	foreach(cell, listed)
+	{
+		char	   *path = realpath(lfirst(cell), NULL);
+
+		directories = lappend(directories, lfirst(cell));
+		if (path != NULL)
+			directories = lappend(directories, pstrdup(path));
+		free(path);
+	}
+	return directories;
+}
+
 void
 cpm_claim_sessions(const CpmWorkerApi *api, int pooler, CpmServerList *servers)
 {
-	Claiming	claiming = {.api = api, .pooler = pooler, .servers = servers};
-	char	   *directories = pstrdup(Unix_socket_directories);
+	Claiming	claiming = {
+		.api = api,
+		.pooler = pooler,
+		.servers = servers,
+		.directories = our_directories(),
+	};
 
-	if (!SplitDirectoriesString(directories, ',', &claiming.directories))
-		claiming.directories = NIL;
 	qsort(servers->server, servers->count, sizeof(CpmPoolerServer), compare_by_pid);
 	api->scan_sessions(CPM_SCAN_QUERIES, claim_session, &claiming);
 }

@@ -45,18 +45,15 @@ static CpmAlertBoard board;
 static CpmIncident incident;	/* a copy of the newest one, which the round changes */
 static CpmStatus status[CPM_METRICS];	/* of each alert in this round */
 
-/*
- * Copy the newest refusal caused by a lack of slots. cpm_rejections_log_scan() passes the newest
- * entry first.
- */
+/* Copy the newest refusal caused by a lack of slots. */
 static void
 copy_slot_rejection(const void *entry, void *arg)
 {
 	const CpmRejected *refused = entry;
 	CpmRejected *newest = arg;
 
-	if (newest->first_at == 0 && (refused->reason == CPM_REJECTED_TOO_MANY ||
-								  refused->reason == CPM_REJECTED_RESERVED))
+	if ((newest->first_at == 0 || refused->sequence > newest->sequence) &&
+		(refused->reason == CPM_REJECTED_TOO_MANY || refused->reason == CPM_REJECTED_RESERVED))
 		memcpy(newest, refused, sizeof(*newest));
 }
 

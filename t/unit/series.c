@@ -8,9 +8,9 @@
  * takes samples at random. So a read can complete while another one waits for the lock, an order
  * that tests with processes meet too rarely. Every run uses the same random numbers.
  *
- * Prints a line for each counter that is lower than in the same client's previous read. The last
- * line has the numbers of reads, of reads that completed within another one, and of series that
- * began.
+ * Prints a line for each counter that is lower than in the same client's previous read, and for
+ * each allocation while the lock is held. The last line has the numbers of reads, of reads that
+ * completed within another one, and of series that began.
  * t/044_series.pl checks the output.
  */
 #include "postgres.h"
@@ -91,6 +91,9 @@ palloc(Size size)
 {
 	char	   *allocated = memory + used_memory;
 
+	/* a failure would leave the lock held, and a large allocation takes long */
+	if (is_locked)
+		printf("%zu bytes are allocated while the lock is held\n", size);
 	used_memory += MAXALIGN(size);
 	if (used_memory > sizeof(memory))
 		abort();
@@ -225,26 +228,35 @@ cpm_pool_busy_use(int index)
 }
 
 CpmPoolSnapshot
-cpm_pool_snapshot_nowait(void)
+cpm_pool_snapshot_alloc(void)
 {
 	CpmPoolSnapshot snapshot = {.slots = MAX_POOLS + 1};
 
 	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
 	snapshot.pool = palloc0(snapshot.slots * sizeof(CpmPool));
-	for (int i = 0; i < snapshot.slots; i++)
-	{
-		snapshot.is_used[i] = true;
-		snapshot.pool[i].name = pools[i].name;
-		snapshot.pool[i].counts.of[CPM_QUERIES] = pools[i].queries;
-	}
 	return snapshot;
+}
+
+void
+cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait)
+{
+	(void) nowait;
+	let_others_act();
+	for (int i = 0; i < snapshot->slots; i++)
+	{
+		snapshot->is_used[i] = true;
+		snapshot->pool[i].name = pools[i].name;
+		snapshot->pool[i].counts.of[CPM_QUERIES] = pools[i].queries;
+	}
 }
 
 CpmPoolSnapshot
 cpm_pool_snapshot(void)
 {
-	let_others_act();
-	return cpm_pool_snapshot_nowait();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc();
+
+	cpm_pool_snapshot_read(&snapshot, false);
+	return snapshot;
 }
 
 LWLock *
