@@ -100,11 +100,11 @@ observe_session(const CpmSession *session, void *arg)
 	CpmLeakKind kind;
 
 	if (pool >= 0)
-		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
+		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->opened_at);
 	if (cpm_is_busy_state(session->state))
 		record_busy(scan, session, pool);
 	cpm_recorder_add(session, pool, scan->sample->taken_at);
-	cpm_client_wait_record(session, scan->sample->taken_at);
+	cpm_client_wait_record(session);
 	kind = cpm_leak_kind(session, opened, cpm_slot_has_duty(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
 	cpm_leaks_observe_session(session, kind);
