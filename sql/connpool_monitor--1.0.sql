@@ -1224,7 +1224,7 @@ statements AS (
 
 clean_up AS (
     SELECT pg_catalog.format(
-               '%s leak suspects in %s s, %s of them came back to work, %s are there now; '
+               '%s leak suspects in %s s, %s of them resumed work, %s are there now; '
                'clients abandoned %s of %s sessions that ended',
                l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
                AS evidence,

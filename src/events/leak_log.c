@@ -208,14 +208,14 @@ entry_of_prepared(TransactionId xid)
 	return free_entry;
 }
 
-void
+bool
 cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *entry = entry_of_prepared(prepared->xid);
 
 	/* a known leak ends with its transaction, not when leak_age is raised */
 	if (entry == NULL || (!is_leak && entry->kind == CPM_NO_LEAK))
-		return;
+		return false;
 	if (entry->kind == CPM_NO_LEAK)
 	{
 		entry->xid = prepared->xid;
@@ -226,6 +226,7 @@ cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 	}
 	entry->since = prepared->prepared_at;
 	entry->round = leaks->round;
+	return true;
 }
 
 /*
