@@ -30,6 +30,7 @@ typedef struct CpmIncidentChange
 	int32		metric;			/* CpmMetricId */
 	int32		from_status;	/* CpmStatus */
 	int32		to_status;
+	int32		by_setting;		/* 1: because a setting changed, not the value */
 } CpmIncidentChange;
 
 typedef struct CpmIncident

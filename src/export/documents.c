@@ -393,6 +393,7 @@ write_incident(StringInfo json, const CpmIncident *incident)
 		cpm_json_text(json, "from", cpm_status_name(change->from_status));
 		cpm_json_text(json, "to", cpm_status_name(change->to_status));
 		cpm_json_number(json, "value", change->value);
+		cpm_json_bool(json, "bySetting", change->by_setting);
 		cpm_json_close(json);
 	}
 	cpm_json_close_array(json);

@@ -171,10 +171,13 @@ cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 
 	if (alert->status != before)
 	{
+		CpmAlertEvent event = is_dropped && alert->status == CPM_OK ? CPM_ALERT_DROPPED :
+			event_of_change(alert, metric, verdict, before);
+
 		alert->since = now;
 		alert->since_reported_us = 0;
-		return is_dropped && alert->status == CPM_OK ? CPM_ALERT_DROPPED :
-			event_of_change(alert, metric, verdict, before);
+		alert->by_setting = event != CPM_ALERT_TRANSITION;
+		return event;
 	}
 	return repeat_is_due(alert, rules, elapsed_us) ? CPM_ALERT_REPEAT : CPM_ALERT_NOTHING;
 }

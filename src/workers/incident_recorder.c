@@ -128,6 +128,7 @@ add_alerts(const CpmIncidentProgress *progress, TimestampTz at)
 		change.metric = i;
 		change.from_status = (int32) progress->status[i];
 		change.to_status = (int32) status[i];
+		change.by_setting = board.row[i].alert.by_setting;
 		cpm_incident_add_change(&incident, &change);
 		has_changed = true;
 	}
