@@ -28,14 +28,15 @@ $node->append_conf('postgresql.conf', <<"CONF");
 connpool_monitor.pgbouncer = 'main=host=${\$pooler->host} port=${\$pooler->port} user=$user'
 connpool_monitor.pgbouncer_interval = '200ms'
 CONF
-set_clock($node, '+7200');
+write_clock('+20000');
 start_with_clock($node);
+set_clock($node, '+20000');
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 sql($node, 'CREATE ROLE barred NOLOGIN; CREATE ROLE early LOGIN');
 sql($node, 'CREATE TABLE t (v int)');
 
-# Set the clock back, and wait for samples after the step.
-sub set_back
+# Set the clock, and wait for samples after the step.
+sub step_clock
 {
 	my ($offset) = @_;
 	set_clock($node, $offset);
@@ -154,7 +155,7 @@ sub test_all
 	return;
 }
 
-set_back('+0');
+step_clock('+12800');
 test_all('set back by two hours');
 ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses the role again');
 is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rejection_log}),
@@ -170,8 +171,10 @@ SELECT extract(epoch FROM xact_age) FROM connpool_sessions WHERE application_nam
 SQL
 wait_samples($node, 2);
 my $passed = sql($node, q{SELECT quote_literal(clock_timestamp() + '1 s')});
-set_back('-4');
-is_age_since(\@later_at, $later_age, 'set back by four seconds: the age of a transaction');
+step_clock('+12700');
+is_age_since(\@later_at, $later_age, 'set back by 100 seconds: the age of a transaction');
+step_clock('+12797');
+is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a transaction');
 poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
 is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
 leave($later);
@@ -200,7 +203,7 @@ is(sql($node, q{SELECT outcome FROM connpool_lock_log}),
 	'granted', 'the lock log has the outcome of a wait that lasted through the step');
 
 # --- an incident that lasts through a step and a restart during which the clock is set back
-set_clock($node, '+0');
+set_clock($node, '+12800');
 sql($node, q{ROLLBACK PREPARED 'orphan'});
 sql($node, q{SELECT connpool_reset()});
 sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 0});
@@ -211,11 +214,11 @@ SELECT count(*), count(ended_at), bool_and(started_at <= clock_timestamp()),
 FROM connpool_incidents
 SQL
 poll_is($node, $incidents, '1|0|t|t', 'an incident begins');
-set_back('-3600');
+step_clock('+9200');
 is(sql($node, $incidents), '1|0|t|t', 'the incident continues when the clock is set back');
 leave($_) foreach $early, $direct, $first, $second;
 $node->stop('fast');
-write_clock('-7200');
+write_clock('+5600');
 start_with_clock($node);
 wait_samples($node, 3);
 is(sql($node, $incidents),

@@ -359,7 +359,8 @@ sub clock_file
 
 # Set the clock of processes that servers start from now on to the present time and an offset.
 # libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
-# So only a new process reads the file.
+# So only a new process reads the file. Offsets must not be negative: libfaketime shows the true
+# time to signal handlers, and the postmaster of PostgreSQL 15 records in one when a worker ended.
 sub write_clock
 {
 	my ($offset) = @_;
@@ -388,7 +389,8 @@ sub set_clock
 }
 
 # Start a server with the clock that was set last. Do not fake the monotonic clock, because setting
-# a real clock does not change it.
+# a real clock does not change it. PostgreSQL 15 starts the first workers in a signal handler, so
+# their clock is true until set_clock() replaces them.
 sub start_with_clock
 {
 	my ($node) = @_;
