@@ -55,6 +55,7 @@ CREATE FUNCTION connpool_live_sessions(
     OUT client_addr inet,
     OUT state text,
     OUT connected_at timestamptz,
+    OUT session_age interval,
     OUT state_age interval,
     OUT xact_age interval,
     OUT query_age interval,
@@ -107,7 +108,7 @@ CREATE VIEW connpool_clients AS
            CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state IN ('active', 'fastpath function call')) END AS active,
            CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state = 'idle') END AS idle,
            CASE WHEN s.visible THEN count(*) FILTER (WHERE s.state IN ('idle in transaction', 'idle in transaction (aborted)')) END AS idle_in_transaction,
-           clock_timestamp() - min(s.connected_at) AS oldest_session
+           max(s.session_age) AS oldest_session
     FROM connpool_live_sessions('connpool_clients', (SELECT pass FROM _connpool_view_pass)) s
     GROUP BY s.client_addr, s.database, s.role, s.visible
     ORDER BY connections DESC, s.client_addr, s.database, s.role;
@@ -1226,7 +1227,7 @@ statements AS (
 
 clean_up AS (
     SELECT pg_catalog.format(
-               '%s leak suspects in %s s, %s of them came back to work, %s are there now; '
+               '%s leak suspects in %s s, %s of them resumed work, %s are there now; '
                'clients abandoned %s of %s sessions that ended',
                l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
                AS evidence,
@@ -2015,7 +2016,8 @@ BEGIN ATOMIC
                        to_char(i.started_at, 'YYYY-MM-DD HH24:MI:SS'),
                        coalesce(to_char(i.ended_at, 'YYYY-MM-DD HH24:MI:SS'),
                                 'now, still in progress'),
-                       date_trunc('second', coalesce(i.ended_at, now()) - i.started_at),
+                       date_trunc('second', greatest(coalesce(i.ended_at, now()), i.started_at)
+                                            - i.started_at),
                        current_setting('TimeZone'))
                 || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
                           _connpool_escape(i.message),

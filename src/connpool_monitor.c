@@ -42,6 +42,7 @@
 #include "live/backends.h"
 #include "live/client_waits.h"
 #include "live/prepared_xacts.h"
+#include "live/set_back.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"
@@ -91,6 +92,7 @@ static const CpmShmemArea areas[] = {
 	{"connpool_monitor monotonic counters", cpm_monotonic_size, cpm_monotonic_attach, NULL, NULL},
 	{"connpool_monitor prepared", cpm_prepared_xacts_size, cpm_prepared_xacts_attach, NULL, NULL},
 	{"connpool_monitor backend activity", cpm_backends_size, cpm_backends_attach, NULL, NULL},
+	{"connpool_monitor clock steps", cpm_set_back_size, cpm_set_back_attach, NULL, NULL},
 	{"connpool_monitor client waits", cpm_client_waits_size, cpm_client_waits_attach, NULL, NULL},
 	{"connpool_monitor slots", cpm_slots_size, cpm_slots_attach, NULL, NULL},
 	{"connpool_monitor statistics windows",

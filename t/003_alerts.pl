@@ -122,10 +122,12 @@ wait_samples($node, 10);
 is(log_count($node, $critical), 1, 'the escalation to CRITICAL logs one warning');
 is(log_count($node, $warning), 1, 'the escalation does not repeat the warning of the lower level');
 
-# A recovery logs one line, after alert_clear_after. A reload lifts both thresholds between two
-# samples; sessions that end one by one might leave the CRITICAL level first.
-set_thresholds(90, 95);
+# A recovery logs one line, after alert_clear_after. A reload lowers alert_clear_after when both
+# levels have been clear for longer; otherwise the CRITICAL level might end first.
+set_delay('alert_clear_after', 3600);
 leave($_) foreach splice(@sessions, 2);
+wait_samples($node, 10);
+set_delay('alert_clear_after', 0.5);
 wait_for_alert('OK');
 wait_samples($node, 10);
 is(log_count($node, $recovery), 1, 'the recovery logs one line');
@@ -228,11 +230,21 @@ $node->reload;
 ok( wait_until(sub { log_count($node, 'still WARNING: total_connections') >= 2 }),
 	'the sampler logs a persisting alert again every alert_repeat');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.alert_repeat = 0});
+$offset = -s $node->logfile;
 set_thresholds(90, -1);
 wait_for_alert('OK');
 is( $node->safe_psql('postgres', q{SELECT from_status, to_status FROM connpool_alert_log LIMIT 1}),
 	'WARNING|OK',
-	'the alert log records a recovery after the threshold was raised');
+	'the alert log records the end of an alert after the threshold was raised');
+my $ended = 'WARNING ended because a setting changed: ';
+is( log_count(
+		$node,
+		"LOG:  connpool_monitor: ${ended}total_connections is \\d+ of 30 connections, "
+		  . 'warning threshold 27 \(with the former settings still WARNING: \d+, threshold 6\)$',
+		$offset),
+	1,
+	'the log reports that a threshold was raised, with the value and the former threshold');
+is(log_count($node, 'recovered', $offset), 0, 'a threshold that was raised is no recovery');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
@@ -244,8 +256,12 @@ set_thresholds(10, -1);
 wait_for_alert('WARNING');
 set_silent("$other_metrics, idle_in_transaction, total_connections");
 wait_for_alert('OK');
-is(log_count($node, 'LOG:  connpool_monitor: no longer watched for WARNING: total_connections'),
-	1, 'the log reports that a metric is no longer watched, and no recovery');
+is( log_count(
+		$node,
+		'LOG:  connpool_monitor: WARNING ended because a setting changed: '
+		  . 'total_connections is .* \(no longer monitored\)'),
+	1,
+	'the log reports that a metric is no longer monitored, and no recovery');
 like(stat_of($node, 'total_connections'),
 	qr/WARNING/, 'get_connection_stats() still shows the status of a silent metric');
 is($node->safe_psql('postgres', q{SELECT connpool_health() ->> 'status'}),
@@ -315,6 +331,77 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	leave($_) foreach @quiet;
 	$node->safe_psql('postgres', "ALTER SYSTEM RESET connpool_monitor.${_}_warning")
 	  foreach keys %expected;
+}
+
+# A session that metrics no longer count because a setting changed has not recovered: each of these
+# settings changes while the session is in the same transaction, statement or wait.
+{
+	my %age = (
+		long_transactions => 'long_transaction_age',
+		leak_suspects => 'leak_age',
+		blocked_sessions => 'blocked_age',
+		long_queries => 'slow_statement_time');
+	my @metrics = (sort(keys %age), 'oldest_transaction_seconds');
+	my $alerts = sub {
+		my ($status, $count, $name) = @_;
+		my $names = join(', ', map { "'$_'" } @metrics);
+		poll_ok($node, <<~"SQL", $name);
+			SELECT count(*) = $count
+			FROM connpool_alerts
+			WHERE status = '$status' AND metric_name IN ($names)
+			SQL
+	};
+	my $set = sub { sql($node, "ALTER SYSTEM SET connpool_monitor.$_[0]"); };
+	$set->($_)
+	  foreach q{silent_metrics = 'total_connections'}, 'alert_after = 0', 'alert_clear_after = 0';
+	$set->("${_}_warning = 1"), $set->("${_}_critical = -1") foreach @metrics;
+	$set->("$_ = '200ms'") foreach values %age;
+	sql($node, 'CREATE TABLE held (v int)');
+	my $keeper = session($node, 'keeper');
+	$keeper->query_safe('BEGIN; LOCK TABLE held');
+	my $waiter = session($node, 'waiter');
+	$waiter->query_until(qr/begun/, "\\echo begun\nTABLE held;\n");
+	$node->reload;
+	$alerts->('WARNING', 5, 'five metrics raise an alert because of a lock that is kept');
+
+	my $from = -s $node->logfile;
+	$set->("$_ = '1h'") foreach values %age;
+	$node->reload;
+	$alerts->('OK', 4, 'four alerts end because their ages are longer');
+	$set->(q{exempt_applications = 'keeper, waiter'});
+	$node->reload;
+	$alerts->('OK', 5, 'an alert ends because its sessions are exempt');
+	foreach my $metric (@metrics)
+	{
+		my $former = 'with the former settings still WARNING: [1-9]\d*(\.\d+)?, threshold 1';
+		is( log_count(
+				$node, "LOG:  connpool_monitor: $ended$metric is \\S+ .* \\($former\\)\$", $from),
+			1,
+			"the log reports that $metric is OK because a setting changed");
+	}
+	is(log_count($node, 'recovered', $from), 0, 'settings that change are no recovery');
+	is(sql($node, <<~'SQL'), '5', 'the alert log has the value with the former settings');
+		SELECT count(*)
+		FROM (SELECT * FROM connpool_alert_log LIMIT 5) log
+		WHERE to_status = 'OK' AND message LIKE '% (with the former settings still WARNING: %'
+		SQL
+	is(sql($node, q{SELECT connpool_incident_report() LIKE '%with the former settings still%'}),
+		't', 'the report of the incident says that its alerts ended because settings changed');
+
+	$set->("$_ = '200ms'") foreach values %age;
+	sql($node, 'ALTER SYSTEM RESET connpool_monitor.exempt_applications');
+	$node->reload;
+	$alerts->('WARNING', 5, 'the alerts rise again with the former settings');
+	$from = -s $node->logfile;
+	leave($keeper);
+	leave($waiter);
+	$alerts->('OK', 5, 'the alerts end with the sessions');
+	is(log_count($node, $ended, $from), 0, 'sessions that end are no change of a setting');
+	cmp_ok(log_count($node, 'recovered from WARNING', $from),
+		'>=', 5, 'the log reports that the alerts recovered');
+	sql($node, "ALTER SYSTEM RESET connpool_monitor.$_")
+	  foreach values %age, 'alert_clear_after',
+	  map { ("${_}_warning", "${_}_critical") } @metrics;
 }
 
 # Names in other encodings, and names cut in the middle of a character, must not make the views

@@ -11,64 +11,12 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Connpool;
 
-plan skip_all => 'a server with both a sanitizer and libfaketime does not start'
-  if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-my ($faketime) = glob('/usr/lib/*/faketime/libfaketime.so.1');
-BAIL_OUT('libfaketime is not installed') unless $faketime;
+skip_without_faketime();
 
-my $clock = PostgreSQL::Test::Utils::tempdir() . '/clock';
-my $node;
-
-# libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
-# So only a new process reads the clock's file. set_clock() terminates the sampler, because the
-# next one reads the file.
-sub write_clock
-{
-	my ($offset) = @_;
-	# by a rename, because libfaketime ends a process that reads an empty file
-	append_to_file("$clock.new", "$offset\n");
-	rename("$clock.new", $clock) or die $!;
-	return;
-}
-
-sub sampler_pid
-{
-	return sql($node,
-		q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
-}
-
-sub set_clock
-{
-	my ($offset) = @_;
-	write_clock($offset);
-	return unless $node && $node->{_pid};
-	my $sampler = sampler_pid();
-	sql($node, "SELECT pg_terminate_backend($sampler)");
-	$node->poll_query_until('postgres', <<~"SQL") or die 'no other sampler starts';
-		SELECT count(*) = 1
-		FROM pg_stat_activity
-		WHERE backend_type = 'connpool_monitor sampler' AND pid <> $sampler
-		SQL
-	return;
-}
-
-# Do not fake the monotonic clock, because setting a real clock does not change it.
-sub start
-{
-	local %ENV = (
-		%ENV,
-		LD_PRELOAD => $faketime,
-		FAKETIME_TIMESTAMP_FILE => $clock,
-		FAKETIME_NO_CACHE => 1,
-		FAKETIME_DONT_FAKE_MONOTONIC => 1);
-	$node->start;
-	return;
-}
-
-set_clock('+0');
-$node =
+my $node =
   new_node('main', "log_timezone = 'UTC'\ntimezone = 'UTC'\nmax_connections = 20\n", stopped => 1);
-start();
+set_clock($node, '+0');
+start_with_clock($node);
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 
 # --- Periods across a restart: statements older than a minute are not in the last minute. Checked
@@ -76,8 +24,8 @@ $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 sql($node, 'SELECT connpool_reset()');
 sql($node, 'SELECT 1') foreach 1 .. 20;
 $node->stop('fast');
-set_clock('+600');
-start();
+set_clock($node, '+600');
+start_with_clock($node);
 my %total = map { split /\|/ } split /\n/,
   sql($node, 'SELECT period, total_queries FROM connpool_query_stats');
 cmp_ok($total{last_minute}, '<', 20,
@@ -87,8 +35,8 @@ cmp_ok($total{last_hour}, '>=', 20,
 cmp_ok($total{since_reset}, '>=', 20,
 	'after ten minutes of downtime the time since the reset has the earlier statements');
 $node->stop('fast');
-set_clock('+4300');
-start();
+set_clock($node, '+4300');
+start_with_clock($node);
 %total = map { split /\|/ } split /\n/,
   sql($node, 'SELECT period, total_queries FROM connpool_query_stats');
 cmp_ok($total{last_hour}, '<', 20,
@@ -96,8 +44,8 @@ cmp_ok($total{last_hour}, '<', 20,
 cmp_ok($total{since_reset}, '>=', 20,
 	'after more than an hour of downtime the time since the reset has the earlier statements');
 $node->stop('fast');
-set_clock('+0');
-start();
+set_clock($node, '+0');
+start_with_clock($node);
 
 # Set sample_interval. With an interval of a minute, the history does not change during the test.
 sub set_interval
@@ -129,13 +77,13 @@ FULL JOIN (SELECT date_trunc('%1$s', sample_time) AS sample_time, metric_name, a
 USING (sample_time, metric_name)
 SQL
 
-set_clock('+0');
+set_clock($node, '+0');
 my @sessions = map { session($node, "held $_") } 1 .. 3;
 wait_samples($node, 10);
 leave($_) foreach splice(@sessions, 0, 2);
 wait_samples($node, 10);
 # the same after a minute without samples
-set_clock('+70');
+set_clock($node, '+70');
 wait_samples($node, 10);
 set_interval('1min');
 foreach my $unit ('minute', 'hour')
@@ -158,7 +106,7 @@ is(sql($node, <<~'SQL'), 't', 'a minute keeps the maximum besides the mean');
 
 # --- gaps, and the resolution that connpool_history() chooses
 set_interval('100ms');
-set_clock('+3d');
+set_clock($node, '+3d');
 wait_samples($node, 5);
 is(sql($node, <<~'SQL'), '0', 'days without samples have no rows');
 	SELECT count(*)
@@ -207,7 +155,7 @@ my $seconds = 4 * 86400 + 1800 - time % 3600;
 for my $hour (1 .. 6)
 {
 	$seconds += 3600;
-	set_clock("+$seconds");
+	set_clock($node, "+$seconds");
 	wait_samples($node, 2);
 }
 is(sql($node, <<~'SQL'), '6', 'each of six hours has its row');
@@ -218,7 +166,7 @@ is(sql($node, <<~'SQL'), '6', 'each of six hours has its row');
 
 # --- the clock is set back: no hour or minute has two rows, and sampling continues
 my $before = sql($node, 'SELECT samples FROM connpool_info()');
-set_clock('+' . ($seconds - 7200));
+set_clock($node, '+' . ($seconds - 7200));
 wait_samples($node, 5);
 is(sql($node, <<~'SQL'), '0', 'no hour has two rows after the clock was set back');
 	SELECT count(*)
@@ -237,9 +185,9 @@ is(sql($node, <<~'SQL'), 't', 'samples continue after the clock was set back');
 	FROM connpool_history('total_connections', now() - interval '10 seconds')
 	SQL
 # a day back, where no minute has a row, and forward to the minutes that have one
-set_clock('+' . ($seconds - 86400));
+set_clock($node, '+' . ($seconds - 86400));
 wait_samples($node, 3);
-set_clock('+' . ($seconds - 7200));
+set_clock($node, '+' . ($seconds - 7200));
 wait_samples($node, 3);
 is(sql($node, <<~'SQL'), '0', 'no minute has two rows after the clock has returned to it');
 	SELECT count(*)
@@ -247,7 +195,7 @@ is(sql($node, <<~'SQL'), '0', 'no minute has two rows after the clock has return
 	  now() - interval '8 days', 'infinity', '1 minute')
 	GROUP BY 1 HAVING count(*) > 1) d
 	SQL
-set_clock("+$seconds");
+set_clock($node, "+$seconds");
 wait_samples($node, 5);
 is(sql($node, <<~'SQL'), '0', 'no hour has two rows after the clock was set forward again');
 	SELECT count(*)
@@ -300,15 +248,21 @@ wait_samples($node, 3);
 # the clock is set back while the sampler hangs
 my $ahead =
   sql($node, q{SELECT total_queries FROM connpool_query_stats WHERE period = 'since_reset'});
-my $sampler = sampler_pid();
+my $sampler = worker_pid($node, 'sampler');
 kill 'STOP', $sampler;
 write_clock('+' . ($seconds - 7200));
 poll_ok(
 	$node,
 	q{SELECT problem LIKE 'the sampler has taken no sample%' FROM connpool_info()},
 	'connpool_info() reports a sampler that hangs while the clock is set back');
+my ($success) = sql($node, 'SELECT connpool_metrics()') =~
+  /^connpool_sampler_last_success_timestamp_seconds (\S+)$/m;
+cmp_ok(
+	$success, '<',
+	sql($node, 'SELECT extract(epoch FROM clock_timestamp())'),
+	'the time of the last sample is not in the future');
 kill 'CONT', $sampler;
-set_clock('+' . ($seconds - 7200));
+set_clock($node, '+' . ($seconds - 7200));
 wait_samples($node, 3);
 isnt(health(), 'unhealthy', 'a refusal before the clock was set back is not recent');
 is( sql($node,
@@ -338,12 +292,14 @@ cmp_ok($periods{since_reset}{total},
 	'>=', $ahead, 'statements since the reset include those counted while the clock was ahead');
 is($periods{since_reset}{rate},
 	'', 'the rate since the reset is NULL while the clock is before the reset');
-cmp_ok($periods{$_}{total}, '<=', $periods{since_reset}{total} - $ahead,
-	"$_ counts only statements after the clock was set back")
-  foreach 'last_minute', 'last_hour';
+cmp_ok(
+	$periods{$_}{total},
+	'<=',
+	$periods{since_reset}{total} - $ahead,
+	"$_ counts only statements after the clock was set back") foreach 'last_minute', 'last_hour';
 is(sql($node, 'SELECT problem IS NULL FROM connpool_info()'),
 	't', 'a clock that is set back does not make the sampler look stale');
-set_clock("+$seconds");
+set_clock($node, "+$seconds");
 wait_samples($node, 5);
 
 # --- a restart during which the clock is set back loses nothing
@@ -352,8 +308,8 @@ my $hours = sql($node, <<~'SQL');
 	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')
 	SQL
 $node->stop('fast');
-set_clock('+' . ($seconds - 3600));
-start();
+set_clock($node, '+' . ($seconds - 3600));
+start_with_clock($node);
 wait_samples($node, 5);
 is(sql($node, <<~'SQL'), $hours, 'a restart with the clock set back keeps the rows of all hours');
 	SELECT count(*)

@@ -64,7 +64,7 @@ sub model
 	my ($low_is_bad, $after, $clear, $repeat, @series) = @_;
 	my ($time, $clock, $status, $since, $said, $peak) = (0, 1000, 0, 0, 0, 'nan');
 	my %up = (1 => 0, 2 => 0);
-	my (%met_since, %clear_since, @lines);
+	my (%met_since, %clear_since, %last_met, @lines);
 	foreach my $sample (@series)
 	{
 		my ($elapsed, $value, $warning, $critical, $silent) = @$sample;
@@ -83,13 +83,20 @@ sub model
 		}
 		my $dropped = $was_up && !$up{1} && !$up{2};
 		$time += $elapsed if $known;
+		my $met = sub {
+			my $t = shift;
+			$number && $t != -1 && ($low_is_bad ? $value <= $t : $value >= $t);
+		};
+		if ($known && !$silent)
+		{
+			my @first = sort { $low_is_bad ? $b <=> $a : $a <=> $b } grep { $_ != -1 } $warning,
+			  $critical;
+			$last_met{1} = $first[0] if @first && $met->($first[0]);
+			$last_met{2} = $critical if $met->($critical);
+		}
 		foreach my $level (1, 2)
 		{
 			next if !$known || $silent || $threshold{$level} == -1;
-			my $met = sub {
-				my $t = shift;
-				$number && $t != -1 && ($low_is_bad ? $value <= $t : $value >= $t);
-			};
 			# a critical value is a warning too, whatever the warning threshold
 			my $is_met = $met->($threshold{$level}) || ($level == 1 && $met->($threshold{2}));
 			if ($is_met) { $met_since{$level} //= $time; delete $clear_since{$level} }
@@ -107,7 +114,11 @@ sub model
 		}
 		if ($now != $status)
 		{
-			$event = $dropped && $now == 0 ? 2 : 1;
+			# a value that would still meet the former threshold has not recovered
+			$event =
+				$dropped && $now == 0 ? 2
+			  : $now < $status && $met->($last_met{$status}) ? 4
+			  : 1;
 			($status, $since, $said) = ($now, $clock, $time);
 		}
 		elsif ($status && $repeat && $time - $said >= $repeat) { $event = 3; $said = $time }
@@ -142,7 +153,7 @@ foreach my $case (
 	my @expected =
 	  model($low_is_bad, $metric eq 'rejected_connections' ? 0 : $after, $clear, $repeat, @series);
 	my ($first) = grep { ($got[$_] // '') ne $expected[$_] } 0 .. $#expected;
-	my $transitions = grep { /^[12]/ } @expected;
+	my $transitions = grep { /^[124]/ } @expected;
 	ok(!defined $first && @got == @expected,
 		"$metric, $kind: $transitions transitions in 100,000 samples agree with the model")
 	  or

@@ -85,7 +85,7 @@ foreach my $time (1 .. 2)
 }
 is(stats('idle_in_transaction'),
 	'0|4|2|2', 'detected occurrences are those released, ended and still suspected');
-cmp_ok(log_count($node, 'leak suspect pid \d+ of returns came back to work after \d+ s'),
+cmp_ok(log_count($node, 'leak suspect pid \d+ of returns resumed work after \d+ s'),
 	'>=', 1, 'the server log reports that a suspect resumed work');
 
 # a session that runs a statement and is idle again in the same transaction
@@ -275,7 +275,7 @@ leave($pg_dump);
 			q{SELECT detected - released FROM connpool_leak_stats WHERE kind = 'prepared'}),
 		'1',
 		'the settings do not release the prepared transaction');
-	is(log_count($node, 'came back to work', $offset), 0, 'no suspect is logged as resuming work');
+	is(log_count($node, 'resumed work', $offset), 0, 'no suspect is logged as resuming work');
 	$node->safe_psql('postgres', q{ROLLBACK PREPARED 'held'});
 	$held->query_safe('COMMIT');
 	poll_ok($node, <<~"SQL", 'the occurrence is released when the session commits');

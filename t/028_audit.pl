@@ -169,7 +169,7 @@ my $app = application_start(
 	name => 'forgets');
 poll_ok($node, <<~'SQL', 'clean-up is WARNING during a leak');
 	SELECT status = 'WARNING' AND evidence LIKE
-	       '1 leak suspects in % s, 0 of them came back to work, 1 are there now;%'
+	       '1 leak suspects in % s, 0 of them resumed work, 1 are there now;%'
 	FROM connpool_audit()
 	WHERE practice = 'resource clean-up'
 	SQL

@@ -129,7 +129,7 @@ SELECT kind, outcome, application_name, held BETWEEN '1 s' AND '10 min', count(*
 FROM connpool_leak_log GROUP BY 1, 2, 3, 4
 SQL
 	'both occurrences are logged with how long they were held');
-my $resumed = 'leak suspect pid \d+ of loader came back to work after \d+ s';
+my $resumed = 'leak suspect pid \d+ of loader resumed work after \d+ s';
 wait_until(sub { log_count($node, $resumed) >= 2 });
 is(log_count($node, $resumed), 2, 'the server log reports twice that the session resumed work');
 $loader->end;
@@ -219,7 +219,7 @@ $pipeline->query('COMMIT');
 		is(stats($counts), $before, "$setting changes no count");
 		is(listed(), $is_listed, "$setting decides whether the session is listed");
 	}
-	is(log_count($node, 'came back to work', $offset),
+	is(log_count($node, 'resumed work', $offset),
 		0, 'no change of a setting is logged as a return to work');
 
 	my $sampler = q{FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'};

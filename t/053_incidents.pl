@@ -180,7 +180,7 @@ is( sql($node, <<~"SQL", extra_params => [ '-U', 'app' ]),
 		FROM connpool_incident_sessions WHERE snapshot <= $known
 		SQL
 	sql($node, <<~"SQL"),
-		SELECT count(*), 0, true
+		SELECT count(state), 0, true
 		FROM connpool_incident_sessions WHERE snapshot <= $known AND role = 'app'
 		SQL
 	'a role sees the activity of its own sessions');
@@ -194,6 +194,8 @@ is( "$shown->{id} $shown->{status} @{$shown->{metrics}} $shown->{peakBlocked}",
 is($shown->{endedAt}, undef, '/api/incidents shows no end of an incident in progress');
 is($shown->{timeline}[0]{from} . $shown->{timeline}[-1]{to},
 	'OKCRITICAL', '/api/incidents has the changes of alerts');
+ok(!$shown->{timeline}[-1]{bySetting},
+	'/api/incidents shows that the value changed, and no setting');
 unlike($answer, qr/UPDATE|$pid|waiter/, '/api/incidents has no statement, pid or session');
 
 # --- the end, and the next alert within a minute
@@ -240,6 +242,22 @@ foreach my $i (1 .. 10)
 is(newest('count(*), max(snapshots) BETWEEN 7 AND 8'),
 	'1|t', 'an incident has up to eight snapshots');
 is(metric($port, 'incidents_total'), 1, 'an incident that continues is counted once');
+
+# --- an alert that ends because a setting changed
+$holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 3');
+my $long = start_statement('long', 'UPDATE t SET j = 2 WHERE i = 3', user => 'app');
+poll_session($watcher, 'SELECT ended_at IS NULL FROM connpool_incidents LIMIT 1');
+sql($watcher, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '1h'});
+$node->reload;
+poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
+($shown) = @{ get_json($port, '/api/incidents')->{incidents} };
+ok($shown->{timeline}[-1]{bySetting},
+	'/api/incidents shows that an alert ended because a setting changed');
+$holder->query_safe('ROLLBACK');
+$long->read_until('Z');
+$long->end;
+sql($watcher, q{ALTER SYSTEM RESET connpool_monitor.blocked_age});
+$node->reload;
 
 # --- a reset
 sql($watcher, q{SELECT connpool_reset('counters')});

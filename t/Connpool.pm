@@ -19,7 +19,8 @@ use Exporter 'import';
 our @EXPORT =
   qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time wait_saved
   worker_pid stat_of poll_stat alert_of log_count session leave connects random_from pattern
-  compile_unit sealed extension_members);
+  compile_unit sealed extension_members skip_without_faketime write_clock set_clock
+  start_with_clock);
 
 # PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
 # limits the number of attempts instead of the time. Poll more often, until the time allowed has
@@ -331,6 +332,76 @@ sub connects
 		[ 'psql', '-XAtq', '-d', $conninfo, '-c', $query // 'SELECT 1' ],
 		'<', '/dev/null', '>', $output // \my $unread,
 		'2>', $errors // \my $ignored);
+}
+
+# Skip the test if libfaketime cannot be the server's clock.
+sub skip_without_faketime
+{
+	plan skip_all => 'a server with both a sanitizer and libfaketime does not start'
+	  if $ENV{CONNPOOL_MONITOR_SANITIZERS};
+	BAIL_OUT('libfaketime is not installed') unless faketime_library();
+	return;
+}
+
+sub faketime_library
+{
+	my ($library) = glob('/usr/lib/*/faketime/libfaketime.so.1');
+	return $library;
+}
+
+# Return the file that contains the offset of the clock.
+my $clock_file;
+
+sub clock_file
+{
+	return $clock_file //= PostgreSQL::Test::Utils::tempdir() . '/clock';
+}
+
+# Set the clock of processes that servers start from now on to the present time and an offset.
+# libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
+# So only a new process reads the file. Offsets must not be negative: libfaketime shows the true
+# time to signal handlers, and the postmaster of PostgreSQL 15 records in one when a worker ended.
+sub write_clock
+{
+	my ($offset) = @_;
+	my $new = clock_file() . '.new';
+	# by a rename, because libfaketime ends a process that reads an empty file
+	append_to_file($new, "$offset\n");
+	rename($new, clock_file()) or die $!;
+	return;
+}
+
+# Set the clock of a server, except that of its present sessions. Terminates the sampler, because
+# the next one reads the file.
+sub set_clock
+{
+	my ($node, $offset) = @_;
+	write_clock($offset);
+	return unless $node->{_pid};
+	my $sampler = worker_pid($node, 'sampler');
+	sql($node, "SELECT pg_terminate_backend($sampler)");
+	$node->poll_query_until('postgres', <<~"SQL") or die 'no other sampler starts';
+		SELECT count(*) = 1
+		FROM pg_stat_activity
+		WHERE backend_type = 'connpool_monitor sampler' AND pid <> $sampler
+		SQL
+	return;
+}
+
+# Start a server with the clock that was set last. Do not fake the monotonic clock, because setting
+# a real clock does not change it. PostgreSQL 15 starts the first workers in a signal handler, so
+# their clock is true until set_clock() replaces them.
+sub start_with_clock
+{
+	my ($node) = @_;
+	local %ENV = (
+		%ENV,
+		LD_PRELOAD => faketime_library(),
+		FAKETIME_TIMESTAMP_FILE => clock_file(),
+		FAKETIME_NO_CACHE => 1,
+		FAKETIME_DONT_FAKE_MONOTONIC => 1);
+	$node->start;
+	return;
 }
 
 1;

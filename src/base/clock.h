@@ -6,7 +6,9 @@
 #ifndef CPM_CLOCK_H
 #define CPM_CLOCK_H
 
+#include "datatype/timestamp.h"
 #include "portability/instr_time.h"
+#include "utils/timestamp.h"
 
 /* Return microseconds since an arbitrary point in time. */
 static inline int64
@@ -16,6 +18,16 @@ cpm_monotonic_us(void)
 
 	INSTR_TIME_SET_CURRENT(now);
 	return INSTR_TIME_GET_MICROSEC(now);
+}
+
+/* Return the time that the system clock, as it is set now, would have shown at a monotonic time. */
+static inline TimestampTz
+cpm_timestamp_of(int64 monotonic_us)
+{
+	/* if the process is interrupted between the readings, the result is too early, never too late */
+	TimestampTz now = GetCurrentTimestamp();
+
+	return now - (cpm_monotonic_us() - monotonic_us);
 }
 
 #endif							/* CPM_CLOCK_H */

@@ -30,6 +30,7 @@ typedef struct CpmIncidentChange
 	int32		metric;			/* CpmMetricId */
 	int32		from_status;	/* CpmStatus */
 	int32		to_status;
+	int32		by_setting;		/* 1: because a setting changed, not the value */
 } CpmIncidentChange;
 
 typedef struct CpmIncident
@@ -42,6 +43,8 @@ typedef struct CpmIncident
 	uint32		status;			/* the worst CpmStatus */
 	uint32		peak_connections;
 	uint32		peak_blocked;	/* the highest value of blocked_sessions */
+	bool		was_interrupted;	/* the server stopped during it, and ended_at is its last
+									 * sample */
 	int			snapshots;		/* number of its snapshots that are kept */
 	char		message[CPM_INCIDENT_MESSAGE_SIZE]; /* of the first alert or refusal */
 	uint8		order[CPM_METRICS]; /* by CpmMetricId: 1 for the first metric that left OK, 2 for
@@ -94,7 +97,8 @@ typedef struct CpmSnapshot
 typedef struct CpmIncidentState
 {
 	bool		is_on;
-	int64		ended_us;		/* when the last incident ended; after a minute it cannot resume */
+	int64		started_us;		/* when the last incident began */
+	int64		ended_us;		/* when it ended; after a minute it cannot resume */
 	int64		refused_us;		/* when the last refusal was seen */
 
 	int64		next_worst_us;	/* earliest time of the next snapshot of the worst moment */

@@ -28,6 +28,13 @@ typedef struct CpmSample
 	 * and infinity clears the alert.
 	 */
 	double		value[CPM_METRICS];
+
+	/*
+	 * By how much settings that changed while an alert may be raised lower a value: the sessions
+	 * and transactions that a metric counted before, and would still count, or the seconds by
+	 * which the oldest of these is older. Only the sampler sets it; otherwise 0.
+	 */
+	double		uncounted[CPM_METRICS];
 	double		pooled_connections; /* connections from a PgBouncer; NaN: unknown */
 	int			busy[CPM_WAIT_CLASSES]; /* busy sessions by CpmWaitClass */
 } CpmSample;

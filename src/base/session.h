@@ -57,12 +57,24 @@ typedef struct CpmSession
 	Oid			role;			/* session_user at login, regardless of SET ROLE */
 	CpmState	state;
 	bool		exempt;			/* in exempt_applications, and not beyond exempt_limit */
+
+	/*
+	 * As PostgreSQL recorded them. They identify the session, its transaction and its state. Do
+	 * not compute ages from them, because the clock may have been set back since.
+	 */
 	TimestampTz connected_at;	/* 0: none; likewise the times below */
+	TimestampTz recorded_xact_start;
+	TimestampTz recorded_state_change;
+
+	/* Corrected if the clock was set back since: for ages, and to compare with each other */
+	TimestampTz opened_at;		/* corrected connected_at */
 	TimestampTz xact_start;
 	TimestampTz query_start;
 	TimestampTz state_change;
 	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock */
 	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
+
+	uint64		client_wait_id; /* identifies that wait; 0: none */
 	int64		copied_bytes;	/* read or written by its running COPY; -1 for none */
 	uint32		wait_event_info;	/* 0: none, or not read */
 	char		application_name[NAMEDATALEN];
@@ -158,6 +170,14 @@ static inline TimestampTz
 cpm_suspect_since(const CpmSession *session)
 {
 	return session->client_wait_since != 0 ? session->client_wait_since : session->state_change;
+}
+
+/* Return what identifies the state or wait, since when the age of a leak suspect is measured. */
+static inline uint64
+cpm_suspect_id(const CpmSession *session)
+{
+	return session->client_wait_id != 0 ? session->client_wait_id :
+		(uint64) session->recorded_state_change;
 }
 
 /* Return true if the metric counts this session; false for metrics that do not count sessions. */

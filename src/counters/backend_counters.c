@@ -272,7 +272,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->idle_reasons, 0);
 	set_present_pool(begin_transfer_into_pool(NO_POOL, &locked));
-	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us, now);
+	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
 	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
@@ -298,14 +298,14 @@ cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 	mine->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
 	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
-	cpm_pool_leave(mine->pool, now);
+	cpm_pool_leave(mine->pool);
 	cpm_transfer_end();
 	cpm_own_slot.counters = NULL;
 	mine = NULL;
 }
 
 void
-cpm_slot_change_pool(TimestampTz now)
+cpm_slot_change_pool(void)
 {
 	int			left = mine->pool;
 	int			entered;
@@ -322,7 +322,7 @@ cpm_slot_change_pool(TimestampTz now)
 	{
 		add_counts_to_pool();
 		set_present_pool(entered);
-		cpm_pool_leave(left, now);
+		cpm_pool_leave(left);
 	}
 	end_transfer(locked);
 }

@@ -50,7 +50,7 @@ extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trus
 extern void cpm_slot_close(TimestampTz now, CpmSessionEnd how);
 
 /* Move the session to the pool of its application_name, if that has changed. */
-extern void cpm_slot_change_pool(TimestampTz now);
+extern void cpm_slot_change_pool(void);
 
 /*
  * Make the next statement look up the session's pool again, because application_grouping has

@@ -12,10 +12,10 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/seqlock.h"
 #include "counters/minute_counters.h"
 #include "port/atomics.h"
-#include "utils/timestamp.h"
 
 #define RING_ENTRIES 128		/* more than a minute of snapshots, and the one being written */
 #define KEEP_EVERY_US (USECS_PER_SEC * 9 / 10)	/* a second, minus a tolerance for samples that
@@ -46,7 +46,7 @@ cpm_minute_counters_attach(void *memory, bool is_new)
 	if (is_new)
 	{
 		memset(ring, 0, sizeof(*ring));
-		ring->entry[0].at = GetCurrentTimestamp();
+		ring->entry[0].at_us = cpm_monotonic_us();
 		pg_atomic_init_u64(&ring->next, 1);
 		cpm_seqlock_init(&ring->reset_lock);
 	}
@@ -62,10 +62,8 @@ void
 cpm_minute_counters_snapshot(const CpmCounters *now)
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
-	TimestampTz newest = ring->entry[(number - 1) % RING_ENTRIES].at;
 
-	/* if the clock was set back, store a snapshot rather than wait until the clock catches up */
-	if (now->at >= newest && now->at - newest < KEEP_EVERY_US)
+	if (now->at_us - ring->entry[(number - 1) % RING_ENTRIES].at_us < KEEP_EVERY_US)
 		return;
 	/* readers must see that "next" passed the oldest entry before they see that entry change */
 	pg_write_barrier();
@@ -97,8 +95,9 @@ raise_to_reset(CpmCounters snapshot)
 }
 
 CpmCounters
-cpm_minute_counters_read(TimestampTz now)
+cpm_minute_counters_read(void)
 {
+	int64		now_us = cpm_monotonic_us();
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	CpmCounters oldest;
 
@@ -112,11 +111,8 @@ cpm_minute_counters_read(TimestampTz now)
 		pg_read_barrier();
 		if (pg_atomic_read_u64(&ring->next) - number >= RING_ENTRIES)
 			break;
-		/* a snapshot from before the clock was set back is of unknown age */
-		if (copy.at > now + KEEP_EVERY_US)
-			break;
 		oldest = copy;
-		if (now - copy.at >= MINUTE_US)
+		if (now_us - copy.at_us >= MINUTE_US)
 			break;
 	}
 	return raise_to_reset(oldest);

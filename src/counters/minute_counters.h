@@ -7,12 +7,11 @@
 #define CPM_MINUTE_COUNTERS_H
 
 #include "base/query_counts.h"
-#include "datatype/timestamp.h"
 
 /* A snapshot of counters. */
 typedef struct CpmCounters
 {
-	TimestampTz at;
+	int64		at_us;			/* by the monotonic clock */
 	uint64		refused_for_slots;
 	uint64		sessions_opened;
 	CpmQueryCounts queries;
@@ -34,12 +33,12 @@ extern void cpm_minute_counters_init(const CpmCounters *now);
 extern void cpm_minute_counters_reset(const CpmCounters *now);
 
 /*
- * Return the newest snapshot that is at least a minute old. If there is none, return the oldest
- * usable snapshot: in the server's first minute, that of its start. If a reset came after the
- * snapshot, the counters are those of the reset. So read the current counters after this call:
+ * Return the newest snapshot that is at least a minute old or, in the server's first minute, that
+ * of its start. If a reset came after the snapshot, the counters are those of the reset. So read
+ * the current counters after this call:
  * counters read before it could be lower than those of a reset in between. Any process; takes no
  * lock. The library must be preloaded.
  */
-extern CpmCounters cpm_minute_counters_read(TimestampTz now);
+extern CpmCounters cpm_minute_counters_read(void);
 
 #endif							/* CPM_MINUTE_COUNTERS_H */

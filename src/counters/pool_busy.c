@@ -27,7 +27,7 @@ typedef struct BusyEntry
 {
 	uint32		generation;		/* of the slot, when the entry was cleared */
 	uint32		epoch;			/* of "busy"; 0 if the entry was never written */
-	uint64		last_left;		/* cpm_pool_last_left() at the previous sample */
+	uint64		last_left_us;	/* cpm_pool_last_left_us() at the previous sample */
 	CpmPoolUse	use;			/* in all epochs */
 	CpmBusy		busy;
 } BusyEntry;
@@ -58,7 +58,7 @@ cpm_pool_busy_attach(void *memory, bool is_new)
 	for (int i = 0; i <= cpm_max_pools; i++)
 	{
 		table->entry[i].epoch = 0;
-		table->entry[i].last_left = 0;
+		table->entry[i].last_left_us = 0;
 	}
 }
 
@@ -106,10 +106,10 @@ is_current(int index, bool in_epoch, uint32 *generation)
 static bool
 was_left(int index)
 {
-	uint64		last_left = cpm_pool_last_left(index);
-	bool		is_changed = last_left != table->entry[index].last_left;
+	uint64		last_left_us = cpm_pool_last_left_us(index);
+	bool		is_changed = last_left_us != table->entry[index].last_left_us;
 
-	table->entry[index].last_left = last_left;
+	table->entry[index].last_left_us = last_left_us;
 	return is_changed;
 }
 

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/histogram.h"
 #include "base/settings.h"
@@ -20,6 +21,7 @@
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
 #include "storage/shmem.h"
+#include "utils/timestamp.h"
 
 /* The counters of a CpmPool that are sums, as atomics. */
 typedef struct PoolSums
@@ -40,7 +42,8 @@ typedef struct PoolEntry
 {
 	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter */
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
-	pg_atomic_uint64 last_opened;	/* a TimestampTz: when a session last opened in the pool */
+	pg_atomic_uint64 last_opened_us;	/* when a session last opened in the pool, by the
+										 * monotonic clock; 0: never */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
 	pg_atomic_uint32 has_baseline;	/* 1 once "baseline" is set; written and guarded like it */
@@ -143,11 +146,11 @@ cpm_pool_add_bucket(int index, int bucket, uint64 amount)
 }
 
 void
-cpm_pool_add_opened(int index, uint64 setup_time_us, TimestampTz now)
+cpm_pool_add_opened(int index, uint64 setup_time_us)
 {
 	PoolEntry  *pool = &shared->pool[index];
 
-	raise_timestamp(&pool->last_opened, (uint64) now);
+	pg_atomic_write_u64(&pool->last_opened_us, (uint64) cpm_monotonic_us());
 	pg_atomic_fetch_add_u64(&pool->total.opened, 1);
 	pg_atomic_fetch_add_u64(&pool->total.setup_time_us, setup_time_us);
 }
@@ -164,14 +167,23 @@ cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us)
 void
 cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now)
 {
+	pg_atomic_uint64 *seen = &shared->pool[index].feature_seen[feature];
+	TimestampTz last = (TimestampTz) pg_atomic_read_u64(seen);
+
 	pg_atomic_fetch_add_u64(&shared->pool[index].total.feature[feature], uses);
-	raise_timestamp(&shared->pool[index].feature_seen[feature], (uint64) now);
+	/* a time in the future is from before the clock was set back */
+	if (last > now && last > GetCurrentTimestamp())
+		pg_atomic_write_u64(seen, (uint64) now);
+	else
+		raise_timestamp(seen, (uint64) now);
 }
 
 TimestampTz
 cpm_pool_last_opened(int index)
 {
-	return (TimestampTz) pg_atomic_read_u64(&shared->pool[index].last_opened);
+	int64		last_opened_us = (int64) pg_atomic_read_u64(&shared->pool[index].last_opened_us);
+
+	return last_opened_us != 0 ? cpm_timestamp_of(last_opened_us) : 0;
 }
 
 static void
@@ -326,5 +338,5 @@ cpm_pool_counters_transfer(int from, int to)
 		pg_atomic_write_u64(&source->feature_seen[i], 0);
 	}
 	/* not merged into the target, because "(other)" has no newest session */
-	pg_atomic_write_u64(&source->last_opened, 0);
+	pg_atomic_write_u64(&source->last_opened_us, 0);
 }

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "counters/counter_transfer.h"
@@ -36,7 +37,7 @@ typedef struct PoolSlot
 	CpmPoolName name;			/* written under the lock, while is_used is 0 */
 	pg_atomic_uint32 is_used;	/* written under the lock */
 	pg_atomic_uint64 state;		/* generation << 32 | connections; sessions and evict() write */
-	pg_atomic_uint64 last_left; /* a TimestampTz; each session that leaves writes it */
+	pg_atomic_uint64 last_left_us;	/* by the monotonic clock; each session that leaves writes it */
 } PoolSlot;
 
 typedef struct PoolTable
@@ -95,7 +96,7 @@ init_table(void)
 	{
 		pg_atomic_init_u32(&table->slot[i].is_used, 0);
 		pg_atomic_init_u64(&table->slot[i].state, 0);
-		pg_atomic_init_u64(&table->slot[i].last_left, 0);
+		pg_atomic_init_u64(&table->slot[i].last_left_us, 0);
 	}
 	memset(other, 0, sizeof(*other));
 	strlcpy(other->database, OTHER, NAMEDATALEN);
@@ -139,9 +140,9 @@ cpm_pool_enter(CpmPoolRef ref)
 }
 
 void
-cpm_pool_leave(int index, TimestampTz now)
+cpm_pool_leave(int index)
 {
-	pg_atomic_write_u64(&table->slot[index].last_left, (uint64) now);
+	pg_atomic_write_u64(&table->slot[index].last_left_us, (uint64) cpm_monotonic_us());
 	pg_atomic_fetch_sub_u64(&table->slot[index].state, 1);
 }
 
@@ -163,7 +164,7 @@ is_unused(int index, uint64 *last_used)
 {
 	PoolSlot   *slot = &table->slot[index];
 
-	*last_used = pg_atomic_read_u64(&slot->last_left);
+	*last_used = pg_atomic_read_u64(&slot->last_left_us);
 	return (uint32) pg_atomic_read_u64(&slot->state) == 0;
 }
 
@@ -270,9 +271,9 @@ cpm_pool_lock_and_find(const CpmPoolName *name)
 }
 
 uint64
-cpm_pool_last_left(int index)
+cpm_pool_last_left_us(int index)
 {
-	return pg_atomic_read_u64(&table->slot[index].last_left);
+	return pg_atomic_read_u64(&table->slot[index].last_left_us);
 }
 
 bool

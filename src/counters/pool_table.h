@@ -47,7 +47,7 @@ extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
 extern bool cpm_pool_enter(CpmPoolRef ref);
 
 /* End the calling session's membership. Call inside a transfer; takes no lock. */
-extern void cpm_pool_leave(int index, TimestampTz now);
+extern void cpm_pool_leave(int index);
 
 /*
  * Add counters from before the server started, creating the pool if necessary, and return its
@@ -59,10 +59,10 @@ extern int	cpm_pool_load(const CpmPool *pool);
 extern void cpm_pools_load_evicted(uint64 evicted);
 
 /*
- * Return the TimestampTz at which a session last left the pool or, if none has yet, the previous
- * pool in its slot; 0 if none ever has. Takes no lock.
+ * Return the time, by the monotonic clock, at which a session last left the pool or, if none has
+ * yet, the previous pool in its slot; 0 if none ever has. Takes no lock.
  */
-extern uint64 cpm_pool_last_left(int index);
+extern uint64 cpm_pool_last_left_us(int index);
 
 /*
  * Return the generation of the slot, which changes when the slot is reused, so that callers can

@@ -27,7 +27,7 @@
 #include "utils/timestamp.h"
 
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early */
+#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early or disordered */
 #define SNAPSHOTS_PER_MINUTE 6
 #define SHORT_RING 24			/* more than a minute of snapshots; each restart appends two */
 #define LONG_RING 96			/* more than an hour of snapshots; each restart appends two */
@@ -172,15 +172,17 @@ cpm_stat_windows_snapshot(TimestampTz now)
 /*
  * Return the number of the snapshot at which the ring's period begins: the newest one that is old
  * enough, or else the oldest usable one. A snapshot or reset is not usable if its time is in the
- * future: the clock was set back, and its age is unknown. "first" is the number of the first
- * snapshot after the reset; a lower result means that the period begins at the reset. Sets *max_us
- * to the duration of the longest statement of the period, without the current tick.
+ * future, or later than that of the next one: the clock was set back, and its age is unknown.
+ * "first" is the number of the first snapshot after the reset; a lower result means that the
+ * period begins at the reset. Sets *max_us to the duration of the longest statement of the period,
+ * without the current tick.
  */
 static uint64
 beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next,
 			 TimestampTz now, uint64 first, TimestampTz reset_at, int64 *max_us)
 {
 	uint64		number = next - 1;
+	TimestampTz latest = now + SNAPSHOT_US; /* a usable snapshot is not later than this */
 
 	*max_us = 0;
 	for (uint64 i = 0; i < Min(next, (uint64) ring->size - 1); i++)
@@ -188,8 +190,9 @@ beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 
 		const CounterSnapshot *snapshot = &snapshots[(next - 1 - i) % ring->size];
 		TimestampTz at = next - 1 - i < first ? reset_at : snapshot->at;
 
-		if (i > 0 && at > now + SNAPSHOT_US)
+		if (i > 0 && at > latest + EARLY_US)
 			break;
+		latest = Min(latest, at);
 		number = next - 1 - i;
 		if (number < first || now - snapshot->at >= ring->length_us)
 			break;

@@ -6,7 +6,9 @@
  *
  * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
  * a transaction or not, or waits for its client. A session that resumes work and stops again is a
- * new suspected leak. The suspected leaks are in a table in shared memory, so that a restarted
+ * new suspected leak. Identifiers tell periods apart that remain the same when the system clock is
+ * set back; the start of a period, which is corrected then, is updated in each round. The suspected
+ * leaks are in a table in shared memory, so that a restarted
  * sampler continues with them; the index of a session is that of its PGPROC. When a leak ends, the
  * sampler counts it and appends it to a ring.
  *
@@ -30,6 +32,7 @@ typedef struct Occurrence
 	int			pid;			/* of the session; 0 for a prepared transaction */
 	TransactionId xid;			/* of the prepared transaction */
 	TimestampTz connected_at;	/* of the session, because pids are reused */
+	uint64		suspect_id;		/* cpm_suspect_id() of the session */
 	TimestampTz since;			/* start of the suspected leak */
 	Oid			database;
 	Oid			role;
@@ -160,11 +163,12 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	bool		is_same_session = known->pid == session->pid &&
 		known->connected_at == session->connected_at;
 	bool		is_same_occurrence = known->kind != CPM_NO_LEAK && is_same_session &&
-		known->since == cpm_suspect_since(session);
+		known->suspect_id == cpm_suspect_id(session);
 
 	/* a known leak ends when the session resumes work or ends, not when leak_age is raised */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
+		known->since = cpm_suspect_since(session);
 		known->round = leaks->round;
 		return;
 	}
@@ -176,6 +180,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 		return;
 	known->pid = session->pid;
 	known->connected_at = session->connected_at;
+	known->suspect_id = cpm_suspect_id(session);
 	known->since = cpm_suspect_since(session);
 	known->database = session->database;
 	known->role = session->role;
@@ -203,24 +208,25 @@ entry_of_prepared(TransactionId xid)
 	return free_entry;
 }
 
-void
+bool
 cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 {
 	Occurrence *entry = entry_of_prepared(prepared->xid);
 
 	/* a known leak ends with its transaction, not when leak_age is raised */
 	if (entry == NULL || (!is_leak && entry->kind == CPM_NO_LEAK))
-		return;
+		return false;
 	if (entry->kind == CPM_NO_LEAK)
 	{
 		entry->xid = prepared->xid;
-		entry->since = prepared->prepared_at;
 		entry->database = prepared->database;
 		entry->role = prepared->owner;
 		entry->kind = CPM_LEAK_PREPARED;
 		count_detected(CPM_LEAK_PREPARED);
 	}
+	entry->since = prepared->prepared_at;
 	entry->round = leaks->round;
+	return true;
 }
 
 /*

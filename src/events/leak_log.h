@@ -20,12 +20,13 @@ typedef void (*CpmLeakVisitor) (const CpmLeakEnd *leak);
 /*
  * Process a sample: begin the round; pass each session with the kind of leak that it is suspected
  * of now, and each prepared transaction; end the round. Calls visit_end, unless it is NULL, for
- * each leak that has ended. The sampler only; takes no lock and allocates no memory.
+ * each leak that has ended. cpm_leaks_observe_prepared() returns true if the transaction is or was
+ * a suspect. The sampler only; takes no lock and allocates no memory.
  */
 
 extern void cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end);
 extern void cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind);
-extern void cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
+extern bool cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak);
 extern void cpm_leaks_round_end(void);
 
 /* Return the counts since the last reset. Any process; takes no lock. */

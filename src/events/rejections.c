@@ -17,6 +17,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "base/clock.h"
 #include "base/ring.h"
 #include "base/stream.h"
 #include "common/hashfn.h"
@@ -32,11 +33,13 @@
 #define FORGOTTEN_IN_MINUTE 5	/* entries of a reason that no longer count */
 #define SEVERAL "(several)"		/* the names in an entry that further names share */
 #define MAX_REPEAT_PAUSE_US USECS_PER_MINUTE	/* between two attempts in one entry */
+#define MAX_DISORDER_US USECS_PER_SEC	/* by which a process may be late to record an attempt */
 
 typedef struct RefusalCounter
 {
 	pg_atomic_uint64 total;		/* since the server started; any process adds */
 	pg_atomic_uint64 last_seen; /* a TimestampTz; the last writer wins */
+	pg_atomic_uint64 last_us;	/* the last one since the start, by the monotonic clock; 0: none */
 	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
 } RefusalCounter;
 
@@ -99,6 +102,7 @@ cpm_rejections_attach(void *memory, bool is_new)
 		pg_atomic_init_u64(&refusals->reason[i], 0);
 		pg_atomic_init_u64(&refusals->counter[i].total, 0);
 		pg_atomic_init_u64(&refusals->counter[i].last_seen, 0);
+		pg_atomic_init_u64(&refusals->counter[i].last_us, 0);
 		pg_atomic_init_u64(&refusals->counter[i].baseline, 0);
 	}
 	for (int i = 0; i < SOURCES; i++)
@@ -190,17 +194,21 @@ reason_may_append(const CpmRejected *refused, TimestampTz at)
 	return count_entry(&refusals->reason[refused->reason], at, MAX_ENTRIES_OF_REASON, true);
 }
 
-/* Count a repeated attempt in its log entry; returns false if the entry is gone or too old. */
+/*
+ * Count a repeated attempt in its log entry; returns false if the entry is gone or too old, or if
+ * the clock was set back since its last attempt. last_at never falls, so it never precedes
+ * first_at.
+ */
 static bool
 add_to_entry(CpmRejection reason, uint64 ticket, TimestampTz at)
 {
 	CpmRejected *entry = cpm_ring_entry(logs[reason], ticket);
+	TimestampTz last_at = entry ? (TimestampTz) pg_atomic_read_u64(&entry->last_at) : 0;
 
-	if (entry == NULL ||
-		at - (TimestampTz) pg_atomic_read_u64(&entry->last_at) > MAX_REPEAT_PAUSE_US)
+	if (entry == NULL || at - last_at > MAX_REPEAT_PAUSE_US || last_at - at > MAX_DISORDER_US)
 		return false;
 	pg_atomic_fetch_add_u64(&entry->attempts, 1);
-	pg_atomic_write_u64(&entry->last_at, (uint64) at);
+	pg_atomic_write_u64(&entry->last_at, (uint64) Max(at, last_at));
 	return true;
 }
 
@@ -294,6 +302,7 @@ cpm_rejections_add(const CpmRejected *refused, TimestampTz at)
 	RefusalCounter *counter = &refusals->counter[refused->reason];
 
 	pg_atomic_write_u64(&counter->last_seen, (uint64) at);
+	pg_atomic_write_u64(&counter->last_us, (uint64) cpm_monotonic_us());
 	pg_atomic_fetch_add_u64(&counter->total, 1);
 	log_attempt(refused, at);
 }
@@ -327,18 +336,18 @@ cpm_slot_rejections(void)
 }
 
 static bool
-was_last_between(CpmRejection reason, TimestampTz from, TimestampTz until)
+was_last_within(CpmRejection reason, int64 age_us)
 {
-	TimestampTz last = (TimestampTz) pg_atomic_read_u64(&refusals->counter[reason].last_seen);
+	int64		last_us = (int64) pg_atomic_read_u64(&refusals->counter[reason].last_us);
 
-	return last > from && last < until;
+	return last_us != 0 && cpm_monotonic_us() - last_us < age_us;
 }
 
 bool
-cpm_slot_rejected_between(TimestampTz from, TimestampTz until)
+cpm_slot_rejected_within(int64 age_us)
 {
-	return refusals != NULL && (was_last_between(CPM_REJECTED_TOO_MANY, from, until) ||
-								was_last_between(CPM_REJECTED_RESERVED, from, until));
+	return refusals != NULL && (was_last_within(CPM_REJECTED_TOO_MANY, age_us) ||
+								was_last_within(CPM_REJECTED_RESERVED, age_us));
 }
 
 void

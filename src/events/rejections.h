@@ -67,10 +67,10 @@ extern CpmRejectionCount cpm_rejections_count(CpmRejection reason);
 extern uint64 cpm_slot_rejections(void);
 
 /*
- * Return true if the last refusal for either of these reasons was after "from" and before "until".
- * Resets have no effect.
+ * Return true if the last refusal for either of these reasons, since the server started, is less
+ * than age_us ago by the monotonic clock. Resets have no effect.
  */
-extern bool cpm_slot_rejected_between(TimestampTz from, TimestampTz until);
+extern bool cpm_slot_rejected_within(int64 age_us);
 
 /* Call visit(CpmRejected, arg) for each log entry, reason by reason, newest first. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);

@@ -9,6 +9,7 @@
 #include <math.h>
 
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/histogram.h"
 #include "base/json.h"
 #include "base/metric_settings.h"
@@ -390,6 +391,7 @@ write_incident(StringInfo json, const CpmIncident *incident)
 		cpm_json_text(json, "from", cpm_status_name(change->from_status));
 		cpm_json_text(json, "to", cpm_status_name(change->to_status));
 		cpm_json_number(json, "value", change->value);
+		cpm_json_bool(json, "bySetting", change->by_setting);
 		cpm_json_close(json);
 	}
 	cpm_json_close_array(json);
@@ -413,18 +415,18 @@ cpm_write_incidents(StringInfo json)
 
 /* Append one PgBouncer, without its last_error, which contains addresses. */
 static void
-write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer, TimestampTz now)
+write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer)
 {
 	CpmPoolerState state = cpm_pooler_state(pooler);
 	bool		has_answer = cpm_pooler_answer(pooler, answer);
 
 	cpm_json_open(json, NULL);
 	cpm_json_foreign_text(json, "name", state.name);
-	cpm_json_bool(json, "up", state.up && cpm_pooler_is_fresh(pooler, now));
+	cpm_json_bool(json, "up", state.up && cpm_pooler_is_fresh(pooler));
 	cpm_json_foreign_text(json, "version", has_answer ? answer->version : "");
 	cpm_json_foreign_text(json, "poolMode", has_answer ? answer->pool_mode : "");
 	cpm_json_number(json, "ageMs", state.last_success != 0 ?
-					floor(Max(now - state.last_success, 0) / 1000.0) : NAN);
+					floor((cpm_monotonic_us() - state.last_success_us) / 1000.0) : NAN);
 	cpm_json_time_or_null(json, "retryAt", state.retry_at);
 	cpm_json_close(json);
 }
@@ -458,13 +460,12 @@ void
 cpm_write_poolers(StringInfo json)
 {
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
-	TimestampTz now = GetCurrentTimestamp();
 
 	cpm_json_open(json, NULL);
-	cpm_json_time(json, "timestamp", now);
+	cpm_json_time(json, "timestamp", GetCurrentTimestamp());
 	cpm_json_open_array(json, "poolers");
 	for (int i = 0; i < cpm_poolers_count(); i++)
-		write_pooler(json, i, answer, now);
+		write_pooler(json, i, answer);
 	cpm_json_close_array(json);
 	cpm_json_open_array(json, "pools");
 	for (int i = 0; i < cpm_poolers_count(); i++)

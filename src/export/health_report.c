@@ -44,18 +44,6 @@ typedef struct HealthFacts
 	bool		is_checked[CPM_METRICS];	/* the metric is available and not silent */
 } HealthFacts;
 
-/*
- * Return true if a connection was refused within the last RECENT_REFUSAL_US because no slot was
- * free. Accepts a refusal up to a second in the future, because another process may have read the
- * clock after this one. A refusal further in the future was recorded before the clock was set
- * back, so it is not recent.
- */
-static bool
-was_recently_refused(TimestampTz now)
-{
-	return cpm_slot_rejected_between(now - RECENT_REFUSAL_US, now + USECS_PER_SEC);
-}
-
 static void
 gather_facts(HealthFacts *facts)
 {
@@ -66,7 +54,7 @@ gather_facts(HealthFacts *facts)
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
 		cpm_sampler_is_stale(&facts->sampler);
-	facts->recently_refused = was_recently_refused(facts->sample.taken_at);
+	facts->recently_refused = cpm_slot_rejected_within(RECENT_REFUSAL_US);
 	alerts_are_updated = cpm_alert_board_get(board) && !facts->sampler_failed;
 
 	for (int i = 0; i < CPM_METRICS; i++)

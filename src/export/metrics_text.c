@@ -557,7 +557,7 @@ write_poolers(Scrape *scrape)
 	for (int i = 0; i < poolers; i++)
 	{
 		CpmPoolerState state = cpm_pooler_state(i);
-		bool		is_fresh = cpm_pooler_is_fresh(i, scrape->sample.taken_at);
+		bool		is_fresh = cpm_pooler_is_fresh(i);
 
 		cpm_sample_labeled(out, "pooler", state.name, is_fresh && state.up);
 		answer[i].pools = 0;
@@ -587,12 +587,13 @@ static void
 write_itself(Scrape *scrape)
 {
 	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
+	TimestampTz last_round = cpm_last_round_at(&sampler);
 	CpmExposition *out = &scrape->out;
 
 	cpm_family_begin(out, "sampler_last_success_timestamp_seconds", CPM_GAUGE,
 					 "Unix time of the last sample.");
-	cpm_sample_unlabeled(out, sampler.last_round != 0 ?
-						 (double) (sampler.last_round + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
+	cpm_sample_unlabeled(out, last_round != 0 ?
+						 (double) (last_round + UNIX_EPOCH_US) / USECS_PER_SEC : 0);
 	cpm_family_begin(out, "sample_duration_seconds", CPM_GAUGE, "Time that the last sample took.");
 	cpm_sample_unlabeled(out, sampler.last_round != 0 ? sampler.cost_ms / 1000 : 0);
 	cpm_family_begin(out, "samples_missed", CPM_COUNTER,

@@ -76,7 +76,6 @@ append_missing_worker(StringInfo problems, const char *problem)
 static void
 append_console_problem(StringInfo problems)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	StringInfoData names;
 
 	initStringInfo(&names);
@@ -85,7 +84,7 @@ append_console_problem(StringInfo problems)
 		CpmPoolerState state = cpm_pooler_state(i);
 		bool		was_queried = state.last_error[0] != '\0' || state.last_success != 0;
 
-		if (was_queried && !cpm_pooler_is_fresh(i, now))
+		if (was_queried && !cpm_pooler_is_fresh(i))
 			appendStringInfo(&names, "%s\"%s\"", names.len > 0 ? ", " : "", state.name);
 	}
 	if (names.len > 0)
@@ -212,7 +211,7 @@ reset_counters(void)
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();
 	cpm_stat_windows_reset(now);
-	counters = cpm_minute_counters_now(now);
+	counters = cpm_minute_counters_now();
 	cpm_minute_counters_reset(&counters);
 	LWLockRelease(cpm_pools_lock());
 }

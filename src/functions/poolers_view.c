@@ -11,6 +11,7 @@
 
 #include <math.h>
 
+#include "base/clock.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "functions/access.h"
@@ -105,7 +106,6 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pgbouncer_pools");
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
-	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
@@ -124,7 +124,7 @@ connpool_pgbouncer_pools_1_0(PG_FUNCTION_ARGS)
 			cpm_row_nonempty_text(&row, pool->pool_mode);
 			cpm_row_nonempty_text(&row, pool->load_balance_hosts);
 			cpm_row_float8(&row, wait_ms(pool));
-			cpm_row_age(&row, now, answer->asked_at);
+			cpm_row_age(&row, GetCurrentTimestamp(), cpm_timestamp_of(answer->asked_us));
 			cpm_row_emit(&row, result);
 		}
 	}
@@ -137,7 +137,6 @@ connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pgbouncer_stats");
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
-	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
@@ -150,7 +149,7 @@ connpool_pgbouncer_stats_1_0(PG_FUNCTION_ARGS)
 			cpm_row_text(&row, answer->stat[i].database);
 			for (int j = 0; j < CPM_STAT_NUMBERS; j++)
 				add_number(&row, answer->stat[i].number[j]);
-			cpm_row_age(&row, now, answer->asked_at);
+			cpm_row_age(&row, GetCurrentTimestamp(), cpm_timestamp_of(answer->asked_us));
 			cpm_row_emit(&row, result);
 		}
 	}

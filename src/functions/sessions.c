@@ -73,6 +73,7 @@ add_private_columns(SessionListing *listing, const CpmSession *session)
 	cpm_row_address(row, &session->client_addr);
 	cpm_row_state(row, session->state);
 	cpm_row_timestamptz(row, session->connected_at);
+	cpm_row_age(row, listing->now, session->opened_at);
 	cpm_row_age(row, listing->now, session->state_change);
 	cpm_row_age(row, listing->now, session->xact_start);
 	cpm_row_age(row, listing->now, session->query_start);
@@ -84,13 +85,13 @@ add_private_columns(SessionListing *listing, const CpmSession *session)
 }
 
 /*
- * Add the redacted form of the columns of add_private_columns(): nine columns, the query, and the
+ * Add the redacted form of the columns of add_private_columns(): ten columns, the query, and the
  * five columns of add_counters().
  */
 static void
 add_hidden_columns(SessionListing *listing)
 {
-	for (int i = 0; i < 9; i++)
+	for (int i = 0; i < 10; i++)
 		cpm_row_null(&listing->row);
 	cpm_row_text(&listing->row, CPM_HIDDEN_QUERY);
 	for (int i = 0; i < 5; i++)

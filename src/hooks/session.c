@@ -103,7 +103,7 @@ close_session(int code, Datum argument)
 		return;
 	cpm_session_count_exit_failure();
 	cpm_statement_end_transaction();
-	cpm_slot_change_pool(now);
+	cpm_slot_change_pool();
 	cpm_session_ended(Max(now - MyStartTimestamp, 0));
 	cpm_progress.nesting_level = 1;
 	cpm_slot_close(now, session_end_cause());

@@ -47,7 +47,7 @@ static pg_attribute_always_inline void
 cpm_statement_count(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampTz now)
 {
 	if (unlikely(!cpm_slot_is_in_its_pool()) && !cpm_statement_is_failing)
-		cpm_slot_change_pool(now);
+		cpm_slot_change_pool();
 	if (unlikely(!cpm_statement_settings.track_queries))
 		return;
 	/* A negative time becomes a large unsigned one, so one comparison finds both rare cases. */

@@ -15,7 +15,6 @@
  */
 #include "postgres.h"
 
-#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/shmem.h"
@@ -26,6 +25,7 @@
 #include "counters/backend_counters.h"
 #include "live/backends.h"
 #include "live/client_waits.h"
+#include "live/set_back.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -53,17 +53,10 @@ typedef struct BackendsArea
 	 * to write it, but all write the same value.
 	 */
 	pg_atomic_uint64 address;
-
-	/* written only by the sampler; any process reads them */
-	pg_atomic_uint64 clock_offset_us;	/* system clock minus monotonic clock, at the last check */
-	pg_atomic_uint64 setback_us;	/* by how much the system clock has been set back */
 } BackendsArea;
 
 /* NULL if the library is not preloaded. */
 static BackendsArea *backends;
-
-/* Corrections of the clock that are smaller than this are not a step. */
-#define MIN_CLOCK_STEP_US USECS_PER_SEC
 
 static CpmState
 state_of(const PgBackendStatus *entry)
@@ -101,10 +94,10 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	session->database = entry->st_databaseid;
 	session->role = entry->st_userid;
 	session->state = state_of(entry);
-	session->connected_at = entry->st_proc_start_timestamp;
-	session->xact_start = entry->st_xact_start_timestamp;
+	session->connected_at = session->opened_at = entry->st_proc_start_timestamp;
+	session->recorded_xact_start = session->xact_start = entry->st_xact_start_timestamp;
 	session->query_start = entry->st_activity_start_timestamp;
-	session->state_change = entry->st_state_start_timestamp;
+	session->recorded_state_change = session->state_change = entry->st_state_start_timestamp;
 	session->copied_bytes = session->state == CPM_STATE_ACTIVE &&
 		entry->st_progress_command == PROGRESS_COMMAND_COPY ?
 		entry->st_progress_param[PROGRESS_COPY_BYTES_PROCESSED] : -1;
@@ -225,7 +218,7 @@ is_exempt(const CpmSession *session)
 	bool		is_trusted;
 
 	return cpm_settings_exempts_application(session->application_name) &&
-		GetCurrentTimestamp() - since <= cpm_settings_exempt_limit_us() &&
+		cpm_age_us(GetCurrentTimestamp(), since) <= cpm_settings_exempt_limit_us() &&
 		role_of(session, &is_trusted, role) &&
 		cpm_settings_is_exempt(session->application_name, role, is_trusted);
 }
@@ -244,43 +237,19 @@ copy_clipped(const char *query)
 	return pnstrdup(query, Min(whole, length));
 }
 
-static int64
-clock_offset_us(void)
-{
-	return GetCurrentTimestamp() - cpm_monotonic_us();
-}
-
-void
-cpm_backends_check_clock(void)
-{
-	int64		offset_us = clock_offset_us();
-	int64		step_us = offset_us - (int64) pg_atomic_read_u64(&backends->clock_offset_us);
-	int64		setback_us = (int64) pg_atomic_read_u64(&backends->setback_us);
-
-	pg_atomic_write_u64(&backends->clock_offset_us, (uint64) offset_us);
-	if (step_us >= MIN_CLOCK_STEP_US || step_us <= -MIN_CLOCK_STEP_US)
-		pg_atomic_write_u64(&backends->setback_us, (uint64) Max(setback_us - step_us, 0));
-}
-
-TimestampTz
-cpm_past_timestamp(TimestampTz timestamp, TimestampTz now)
-{
-	int64		setback_us = backends ? (int64) pg_atomic_read_u64(&backends->setback_us) : 0;
-
-	return timestamp > now ? timestamp - setback_us : timestamp;
-}
-
-/* Convert the times of a session that were recorded before the clock was set back. */
+/* Correct the times of a session that were recorded before the clock was set back. */
 static void
-correct_clock(CpmSession *session)
+correct_times(CpmSession *session)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int			number = session->proc_number;
 
-	session->xact_start = cpm_past_timestamp(session->xact_start, now);
-	session->query_start = cpm_past_timestamp(session->query_start, now);
-	session->state_change = cpm_past_timestamp(session->state_change, now);
-	session->lock_wait_start = cpm_past_timestamp(session->lock_wait_start, now);
-	session->client_wait_since = cpm_past_timestamp(cpm_client_wait_since(session), now);
+	session->opened_at = cpm_corrected_time(number, CPM_TIME_CONNECTED, session->connected_at);
+	session->xact_start = cpm_corrected_time(number, CPM_TIME_XACT_START, session->xact_start);
+	session->query_start = cpm_corrected_time(number, CPM_TIME_QUERY_START, session->query_start);
+	session->state_change = cpm_corrected_time(number, CPM_TIME_STATE_CHANGE,
+											   session->state_change);
+	session->lock_wait_start = cpm_corrected_time(number, CPM_TIME_LOCK_WAIT_START,
+												  session->lock_wait_start);
 }
 
 /*
@@ -299,16 +268,15 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 		return false;
 
 	session->proc_number = cpm_proc_number(proc);
-	session->exempt = is_exempt(session);
 	session->lock_wait_start = lock_wait_start(proc);
 	/* skip it for other sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = reads_activity(scan, session) || cpm_is_active(session) ?
 		proc->wait_event_info : 0;
-	/* last, because it reads most of the fields set above */
-	if (backends && unlikely(pg_atomic_read_u64(&backends->setback_us) != 0))
-		correct_clock(session);
-	else
-		session->client_wait_since = cpm_client_wait_since(session);
+	if (unlikely(cpm_is_set_back()))
+		correct_times(session);
+	/* last, because they read the fields set above */
+	session->exempt = is_exempt(session);
+	session->client_wait_since = cpm_client_wait_since(session, &session->client_wait_id);
 	return true;
 }
 
@@ -336,8 +304,6 @@ cpm_backends_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	pg_atomic_init_u64(&backends->address, 0);
-	pg_atomic_init_u64(&backends->clock_offset_us, (uint64) clock_offset_us());
-	pg_atomic_init_u64(&backends->setback_us, 0);
 }
 
 void
@@ -393,6 +359,40 @@ cpm_backends_read(int proc_number, CpmSession *session)
 }
 
 /*
+ * Record the times of a PGPROC that are from before a step of the clock. Those of a process that
+ * is no client session, except its lock wait, are left out, because no reader needs them.
+ */
+static void
+record_times(int proc_number, const CpmClockStep *step)
+{
+	const volatile PGPROC *proc = &ProcGlobal->allProcs[proc_number];
+	const PgBackendStatus *entries = status_array();
+	int			index = cpm_status_index(proc);
+	TimestampTz recorded[CPM_RECORDED_TIMES] = {0};
+	CpmSession	session;
+
+	recorded[CPM_TIME_LOCK_WAIT_START] = lock_wait_start(proc);
+	if (slot_owner(proc) != 0 && entries != NULL && index >= 0 &&
+		read_entry(&entries[index], CPM_SCAN_STATES, &session, NULL))
+	{
+		recorded[CPM_TIME_CONNECTED] = session.connected_at;
+		recorded[CPM_TIME_XACT_START] = session.xact_start;
+		recorded[CPM_TIME_QUERY_START] = session.query_start;
+		recorded[CPM_TIME_STATE_CHANGE] = session.state_change;
+	}
+	cpm_set_back_record(proc_number, step, recorded);
+}
+
+void
+cpm_backends_check_clock(void)
+{
+	CpmClockStep step = cpm_set_back_check();
+
+	for (int i = 0; step.setback_us > 0 && i < MaxBackends; i++)
+		record_times(i, &step);
+}
+
+/*
  * Return the pid of the leader of the process's parallel group, or its own. A PGPROC is never
  * freed, so the leader's can be read without a lock.
  */
@@ -422,9 +422,7 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.is_client = slot_owner(proc) != 0;
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
-		wait.since = wait.recorded_since;
-		if (backends && unlikely(pg_atomic_read_u64(&backends->setback_us) != 0))
-			wait.since = cpm_past_timestamp(wait.recorded_since, GetCurrentTimestamp());
+		wait.since = cpm_corrected_time(i, CPM_TIME_LOCK_WAIT_START, wait.recorded_since);
 		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
 		if (wait.recorded_since != 0)
 			visit(&wait, arg);

@@ -59,16 +59,10 @@ extern void cpm_backends_publish(void);
 extern bool cpm_backends_is_published(void);
 
 /*
- * Compare the system clock with the monotonic clock, and record by how much the system clock was
- * set back. The sampler calls this before each sample; no other process may.
+ * Detect whether the system clock was set back. If so, record the times from before the step, so
+ * that all later scans correct them. The sampler calls this before each sample; no other process
+ * may.
  */
 extern void cpm_backends_check_clock(void);
-
-/*
- * Return a past timestamp, corrected if the clock was set back after it was recorded. Such a
- * timestamp is later than now, and would have no age until the clock has caught up. The correction
- * subtracts the recorded setback. Any process; takes no lock.
- */
-extern TimestampTz cpm_past_timestamp(TimestampTz timestamp, TimestampTz now);
 
 #endif							/* CPM_BACKENDS_H */

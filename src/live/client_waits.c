@@ -9,7 +9,8 @@
  * the session waiting, with a hash (the signature) of everything that changes when the session
  * makes progress: the time of its last message, its transaction, and the bytes that its COPY has
  * processed. If a reader finds the session waiting with the same signature, it uses the time of
- * that sample as the start of the wait.
+ * that sample as the start of the wait. Times are monotonic, so setting the system clock has no
+ * effect.
  *
  * The wait may have begun up to one sample_interval earlier. PostgreSQL does not publish how many
  * rows of a SELECT it has sent, so a client that fetches a large result slowly counts as one
@@ -17,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "common/hashfn.h"
 #include "live/client_waits.h"
 #include "miscadmin.h"
@@ -25,15 +27,15 @@
 #include "utils/wait_event.h"
 
 /*
- * The sampler is the only writer. It clears "since", then writes the signature, then sets "since".
- * A reader reads the signature first. If the signature matches, "since" is the start of this wait,
- * or 0, or the start of a later wait that the sampler has recorded meanwhile. So a wait may appear
- * too short, but never too long.
+ * The sampler is the only writer. It clears since_us, then writes the signature, then sets
+ * since_us. A reader reads the signature first. If the signature matches, since_us is the start of
+ * this wait, or 0, or the start of a later wait that the sampler has recorded meanwhile. So a wait
+ * may appear too short, but never too long.
  */
 typedef struct ClientWait
 {
 	pg_atomic_uint64 signature; /* of the waiting session; 0 if it does not wait */
-	pg_atomic_uint64 since;		/* a TimestampTz; 0 if unknown */
+	pg_atomic_uint64 since_us;	/* by the monotonic clock; 0 if unknown */
 } ClientWait;
 
 static ClientWait *client_waits;	/* by number of the PGPROC; NULL if not preloaded */
@@ -51,7 +53,7 @@ cpm_client_waits_attach(void *memory, bool is_new)
 	for (int i = 0; is_new && i < MaxBackends; i++)
 	{
 		pg_atomic_init_u64(&client_waits[i].signature, 0);
-		pg_atomic_init_u64(&client_waits[i].since, 0);
+		pg_atomic_init_u64(&client_waits[i].since_us, 0);
 	}
 }
 
@@ -67,38 +69,46 @@ is_waiting(const CpmSession *session)
 static uint64
 signature_of(const CpmSession *session)
 {
-	const int64 progress[] = {session->pid, session->connected_at, session->xact_start,
-	session->state_change, session->copied_bytes};
+	const int64 progress[] = {session->pid, session->connected_at, session->recorded_xact_start,
+	session->recorded_state_change, session->copied_bytes};
 
 	return hash_bytes_extended((const unsigned char *) progress, sizeof(progress), 0);
 }
 
 TimestampTz
-cpm_client_wait_since(const CpmSession *session)
+cpm_client_wait_since(const CpmSession *session, uint64 *id)
 {
 	ClientWait *wait;
+	uint64		signature;
+	int64		since_us;
 
+	*id = 0;
 	if (client_waits == NULL || !is_waiting(session))
 		return 0;
 	wait = &client_waits[session->proc_number];
-	if (pg_atomic_read_u64(&wait->signature) != signature_of(session))
+	signature = signature_of(session);
+	if (pg_atomic_read_u64(&wait->signature) != signature)
 		return 0;
 	pg_read_barrier();
-	return (TimestampTz) pg_atomic_read_u64(&wait->since);
+	since_us = (int64) pg_atomic_read_u64(&wait->since_us);
+	if (since_us == 0)
+		return 0;
+	*id = signature;
+	return cpm_timestamp_of(since_us);
 }
 
 void
-cpm_client_wait_record(const CpmSession *session, TimestampTz sampled_at)
+cpm_client_wait_record(const CpmSession *session)
 {
 	ClientWait *wait = &client_waits[session->proc_number];
 	uint64		signature = is_waiting(session) ? signature_of(session) : 0;
 
 	if (pg_atomic_read_u64(&wait->signature) == signature)
 		return;
-	pg_atomic_write_u64(&wait->since, 0);
+	pg_atomic_write_u64(&wait->since_us, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&wait->signature, signature);
 	pg_write_barrier();
 	if (signature != 0)
-		pg_atomic_write_u64(&wait->since, (uint64) sampled_at);
+		pg_atomic_write_u64(&wait->since_us, (uint64) cpm_monotonic_us());
 }

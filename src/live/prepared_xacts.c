@@ -9,6 +9,9 @@
  * state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then they use
  * the time at which the sampler first found the transaction, at most one sample_interval late.
  * The sampler publishes these times in shared memory, so that all workers show the same age.
+ *
+ * The published times are monotonic. After the system clock has been set back, the times that
+ * PostgreSQL recorded before are too late, or in the future, so the earlier of both is right.
  */
 #include "postgres.h"
 
@@ -19,12 +22,14 @@
 #include "access/transam.h"
 #include "access/twophase.h"
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/compat.h"
+#include "base/shmem.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "live/backends.h"
 #include "live/prepared_xacts.h"
+#include "live/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/fd.h"
@@ -38,13 +43,13 @@
 
 /*
  * When the transaction of a dummy PGPROC was prepared. The sampler is the only writer: it clears
- * xid, writes prepared_at, then sets xid. A reader uses prepared_at only if xid is that of the
- * transaction both before and after it reads prepared_at.
+ * xid, writes prepared_us, then sets xid. A reader uses prepared_us only if xid is that of the
+ * transaction both before and after it reads prepared_us.
  */
 typedef struct PreparedTime
 {
 	pg_atomic_uint32 xid;		/* InvalidTransactionId if none was recorded */
-	pg_atomic_uint64 prepared_at;	/* a TimestampTz */
+	pg_atomic_uint64 prepared_us;	/* by the monotonic clock; negative before that began */
 } PreparedTime;
 
 static PreparedTime *prepared_times;	/* max_prepared_xacts entries in shared memory, and one
@@ -71,7 +76,7 @@ cpm_prepared_xacts_attach(void *memory, bool is_new)
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
 		pg_atomic_init_u32(&prepared_times[i].xid, InvalidTransactionId);
-		pg_atomic_init_u64(&prepared_times[i].prepared_at, 0);
+		pg_atomic_init_u64(&prepared_times[i].prepared_us, 0);
 	}
 }
 
@@ -167,18 +172,22 @@ copy_prepared_procs(CpmPrepared *list)
 	LWLockRelease(ProcArrayLock);
 }
 
-/* Return the time that the sampler recorded for the transaction; 0 if it has recorded none. */
+/*
+ * Return the time that the sampler recorded for the transaction, by the clock as it is set now;
+ * DT_NOEND if it has recorded none.
+ */
 static TimestampTz
 recorded_time(int index, TransactionId xid)
 {
-	TimestampTz since;
+	PreparedTime *entry = &prepared_times[index];
+	int64		prepared_us;
 
-	if (pg_atomic_read_u32(&prepared_times[index].xid) != xid)
-		return 0;
+	if (pg_atomic_read_u32(&entry->xid) != xid)
+		return DT_NOEND;
 	pg_read_barrier();
-	since = (TimestampTz) pg_atomic_read_u64(&prepared_times[index].prepared_at);
+	prepared_us = (int64) pg_atomic_read_u64(&entry->prepared_us);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&prepared_times[index].xid) == xid ? since : 0;
+	return pg_atomic_read_u32(&entry->xid) == xid ? cpm_timestamp_of(prepared_us) : DT_NOEND;
 }
 
 /*
@@ -186,16 +195,19 @@ recorded_time(int index, TransactionId xid)
  * time of another transaction. Sampler only.
  */
 static void
-record_time(int index, TransactionId xid, TimestampTz since)
+record_time(int index, TransactionId xid, TimestampTz prepared_at)
 {
-	pg_atomic_write_u32(&prepared_times[index].xid, InvalidTransactionId);
+	PreparedTime *entry = &prepared_times[index];
+	int64		age_us = GetCurrentTimestamp() - prepared_at;
+
+	pg_atomic_write_u32(&entry->xid, InvalidTransactionId);
 	pg_write_barrier();
-	pg_atomic_write_u64(&prepared_times[index].prepared_at, (uint64) since);
+	pg_atomic_write_u64(&entry->prepared_us, (uint64) (cpm_monotonic_us() - age_us));
 	pg_write_barrier();
-	pg_atomic_write_u32(&prepared_times[index].xid, xid);
+	pg_atomic_write_u32(&entry->xid, xid);
 }
 
-/* Return when the transaction was prepared, and record it for other workers. Sampler only. */
+/* Return when the transaction was prepared, and record it for other processes. Sampler only. */
 static TimestampTz
 find_and_record_time(int index, TransactionId xid)
 {
@@ -203,16 +215,13 @@ find_and_record_time(int index, TransactionId xid)
 	TimestampTz file_time = file_read_for[index] != xid ? read_state_file(xid) : 0;
 
 	if (file_time != 0)
-	{
 		file_read_for[index] = xid;
-		since = file_time;
-		record_time(index, xid, since);
-	}
-	else if (since == 0)
-	{
-		since = GetCurrentTimestamp();
-		record_time(index, xid, since);
-	}
+	if (file_time == 0 && since != DT_NOEND)
+		return since;
+	if (file_time != 0)
+		since = Min(since, file_time);
+	since = Min(since, GetCurrentTimestamp());
+	record_time(index, xid, since);
 	return since;
 }
 
@@ -224,10 +233,11 @@ static TimestampTz
 find_time(int index, TransactionId xid)
 {
 	TimestampTz since = recorded_time(index, xid);
+	TimestampTz file_time = since == DT_NOEND ? read_state_file(xid) : 0;
 
-	if (since == 0)
-		since = read_state_file(xid);
-	return since != 0 ? since : GetCurrentTimestamp();
+	if (file_time != 0)
+		since = file_time;
+	return Min(since, GetCurrentTimestamp());
 }
 
 static int
@@ -255,10 +265,19 @@ cpm_prepared_xacts_claim_recorder(void)
 											   max_prepared_xacts * sizeof(TransactionId));
 }
 
+/* Correct the time of a transaction, as PostgreSQL recorded it, if the clock was set back since. */
+static void
+correct_time(CpmPrepared *prepared)
+{
+	if (!cpm_is_set_back() && prepared->prepared_at <= GetCurrentTimestamp())
+		return;
+	for (int i = 0; cpm_is_preloaded() && i < max_prepared_xacts; i++)
+		prepared->prepared_at = Min(prepared->prepared_at, recorded_time(i, prepared->xid));
+}
+
 int
 cpm_prepared_xacts_list(CpmPrepared **list)
 {
-	TimestampTz now;
 	int			count;
 
 	*list = NULL;
@@ -268,8 +287,7 @@ cpm_prepared_xacts_list(CpmPrepared **list)
 	*list = palloc0(max_prepared_xacts * sizeof(CpmPrepared));
 	count = OidIsValid(MyDatabaseId) ? list_in_session(*list, max_prepared_xacts) :
 		list_in_worker(*list);
-	now = GetCurrentTimestamp();
-	for (int i = 0; i < count; i++)
-		(*list)[i].prepared_at = cpm_past_timestamp((*list)[i].prepared_at, now);
+	for (int i = 0; OidIsValid(MyDatabaseId) && i < count; i++)
+		correct_time(&(*list)[i]);
 	return count;
 }

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
 #include "pgbouncer/console.h"
@@ -136,6 +137,7 @@ send_request(CpmConsole *console)
 
 	strlcpy(request.conninfo, console->config->conninfo, sizeof(request.conninfo));
 	console->asked_at = GetCurrentTimestamp();
+	console->asked_us = cpm_monotonic_us();
 	cpm_child_send(&console->child, &request);
 }
 
@@ -189,6 +191,7 @@ publish_answer(CpmConsole *console)
 	CpmServerList servers;
 
 	answer->asked_at = console->asked_at;
+	answer->asked_us = console->asked_us;
 	answer->rows_dropped = 0;
 	cpm_read_version(&table[CPM_ASK_VERSION], answer);
 	cpm_read_pools(&table[CPM_ASK_POOLS], answer);

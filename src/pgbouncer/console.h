@@ -32,6 +32,7 @@ typedef struct CpmConsole
 	int64		due_us;			/* start of the next round */
 	int64		deadline_us;	/* when the current round fails if it is not complete */
 	TimestampTz asked_at;		/* start of the current round */
+	int64		asked_us;		/* the same by the monotonic clock */
 	int			failures;		/* failed rounds since the last successful one */
 	bool		is_reused;		/* the round uses the connection of the previous one */
 	int			rounds_to_config;	/* rounds until the next SHOW CONFIG */

@@ -92,12 +92,24 @@ update_peak(CpmAlert *alert, const CpmMetric *metric, double value)
 		alert->peak = value;
 }
 
+/* Return the threshold that the value reaches first, of two that may be NaN. */
+static double
+first_threshold(const CpmMetric *metric, const CpmVerdict *verdict)
+{
+	return metric->low_is_bad ? fmax(verdict->warning, verdict->critical) :
+		fmin(verdict->warning, verdict->critical);
+}
+
 static void
 step_levels(CpmAlert *alert, const CpmMetric *metric, const CpmVerdict *verdict,
 			const CpmAlertRules *rules, int64 elapsed_us)
 {
 	int64		after_us = metric->is_immediate ? 0 : rules->after_us;
 
+	if (verdict->status == CPM_CRITICAL)
+		alert->met[LEVEL_CRITICAL] = verdict->critical;
+	if (verdict->status != CPM_OK)
+		alert->met[LEVEL_WARNING] = first_threshold(metric, verdict);
 	if (!isnan(verdict->critical))
 		step_level(alert, LEVEL_CRITICAL, verdict->status == CPM_CRITICAL, rules, after_us,
 				   elapsed_us);
@@ -116,6 +128,26 @@ repeat_is_due(CpmAlert *alert, const CpmAlertRules *rules, int64 elapsed_us)
 		return false;
 	alert->since_reported_us = 0;
 	return true;
+}
+
+double
+cpm_alert_met_threshold(const CpmAlert *alert, CpmStatus status)
+{
+	return alert->met[status == CPM_CRITICAL ? LEVEL_CRITICAL : LEVEL_WARNING];
+}
+
+/*
+ * Return the event of a change from the status "before". If the status is better, but the metric
+ * would still meet the threshold with the former settings, it has not recovered.
+ */
+static CpmAlertEvent
+event_of_change(const CpmAlert *alert, const CpmMetric *metric, const CpmVerdict *verdict,
+				CpmStatus before)
+{
+	return alert->status < before &&
+		cpm_meets_threshold(metric, verdict->former_value,
+							cpm_alert_met_threshold(alert, before)) ?
+		CPM_ALERT_REDEFINED : CPM_ALERT_TRANSITION;
 }
 
 CpmAlertEvent
@@ -139,9 +171,13 @@ cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 
 	if (alert->status != before)
 	{
+		CpmAlertEvent event = is_dropped && alert->status == CPM_OK ? CPM_ALERT_DROPPED :
+			event_of_change(alert, metric, verdict, before);
+
 		alert->since = now;
 		alert->since_reported_us = 0;
-		return is_dropped && alert->status == CPM_OK ? CPM_ALERT_DROPPED : CPM_ALERT_TRANSITION;
+		alert->by_setting = event != CPM_ALERT_TRANSITION;
+		return event;
 	}
 	return repeat_is_due(alert, rules, elapsed_us) ? CPM_ALERT_REPEAT : CPM_ALERT_NOTHING;
 }

@@ -23,7 +23,9 @@ typedef enum CpmAlertEvent
 	CPM_ALERT_TRANSITION,		/* the status has changed */
 	CPM_ALERT_DROPPED,			/* the status is OK because the thresholds were turned off, or the
 								 * metric was silenced */
-	CPM_ALERT_REPEAT			/* the status is still not OK, and a repetition is due */
+	CPM_ALERT_REPEAT,			/* the status is still not OK, and a repetition is due */
+	CPM_ALERT_REDEFINED			/* the status is better because a setting changed: the value would
+								 * still meet the threshold with the former settings */
 } CpmAlertEvent;
 
 /*
@@ -34,5 +36,8 @@ typedef enum CpmAlertEvent
 extern CpmAlertEvent cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 									const CpmAlertRules *rules, TimestampTz now,
 									int64 elapsed_us);
+
+/* Return the threshold that the alert met when it last had the status, or a worse one. */
+extern double cpm_alert_met_threshold(const CpmAlert *alert, CpmStatus status);
 
 #endif							/* CPM_ALERTS_H */

@@ -282,8 +282,8 @@ threshold_of(const CpmMetric *metric, double maximum, double setting)
 	return metric->is_percent ? setting * maximum / 100.0 : setting;
 }
 
-static bool
-is_met(const CpmMetric *metric, double value, double threshold)
+bool
+cpm_meets_threshold(const CpmMetric *metric, double value, double threshold)
 {
 	if (isnan(threshold) || !cpm_is_number(value))
 		return false;
@@ -297,13 +297,14 @@ cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample, CpmThresholds thres
 	CpmVerdict	verdict;
 
 	verdict.value = sample->value[id];
+	verdict.former_value = sample->value[id] + sample->uncounted[id];
 	verdict.maximum = maximum_of(metric, sample, thresholds.maximum);
 	verdict.warning = threshold_of(metric, verdict.maximum, thresholds.warning);
 	verdict.critical = threshold_of(metric, verdict.maximum, thresholds.critical);
 	verdict.status = CPM_OK;
-	if (is_met(metric, verdict.value, verdict.critical))
+	if (cpm_meets_threshold(metric, verdict.value, verdict.critical))
 		verdict.status = CPM_CRITICAL;
-	else if (is_met(metric, verdict.value, verdict.warning))
+	else if (cpm_meets_threshold(metric, verdict.value, verdict.warning))
 		verdict.status = CPM_WARNING;
 	return verdict;
 }
@@ -417,4 +418,18 @@ cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 	describe_threshold(threshold, sizeof(threshold), metric, status, verdict);
 
 	snprintf(buffer, size, "%s is %s%s%s%s", metric->name, value, maximum, unit, threshold);
+}
+
+void
+cpm_describe_former(char *buffer, size_t size, CpmStatus status, const CpmVerdict *verdict,
+					double threshold)
+{
+	size_t		used = strlen(buffer);
+	char		former[32];
+	char		met[32];
+
+	format_value(former, sizeof(former), verdict->former_value);
+	format_value(met, sizeof(met), threshold);
+	snprintf(buffer + used, size - used, " (with the former settings still %s: %s, threshold %s)",
+			 cpm_status_name(status), former, met);
 }

@@ -16,6 +16,7 @@ typedef struct CpmVerdict
 {
 	CpmStatus	status;
 	double		value;			/* NaN if unknown; infinity as in CpmSample */
+	double		former_value;	/* with settings as they were, see CpmSample.uncounted */
 	double		maximum;		/* NaN if the metric has none */
 	double		warning;		/* thresholds in the metric's unit; NaN if off */
 	double		critical;
@@ -30,6 +31,9 @@ extern bool cpm_metric_is_available(const CpmMetric *metric, int sources);
  */
 extern CpmVerdict cpm_evaluate_metric(CpmMetricId id, const CpmSample *sample,
 									  CpmThresholds thresholds);
+
+/* Return true if the value of the metric meets a threshold; false if either is not a number. */
+extern bool cpm_meets_threshold(const CpmMetric *metric, double value, double threshold);
 
 /* Return "OK", "WARNING" or "CRITICAL". */
 extern const char *cpm_status_name(CpmStatus status);
@@ -46,5 +50,12 @@ extern int	cpm_metric_by_name(const char *name);
  */
 extern void cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus status,
 						 const CpmVerdict *verdict);
+
+/*
+ * Append to such a message that the status ended because a setting changed: the metric would still
+ * have the status, by the value and threshold of the former settings. Pure.
+ */
+extern void cpm_describe_former(char *buffer, size_t size, CpmStatus status,
+								const CpmVerdict *verdict, double threshold);
 
 #endif							/* CPM_CATALOGUE_H */

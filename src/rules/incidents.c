@@ -54,6 +54,7 @@ cpm_incident_step(CpmIncidentState *state, bool has_alert, bool has_refusal, int
 	if (is_within_pause(state->ended_us, now_us))
 		return CPM_INCIDENT_RESUMES;
 	state->worst_blocked = state->worst_busy = 0;
+	state->started_us = now_us;
 	return CPM_INCIDENT_BEGINS;
 }
 

@@ -38,7 +38,7 @@ compare_by_pool(const void *a, const void *b)
 		return x->role < y->role ? -1 : 1;
 	if (strcmp(x->pool_application, y->pool_application) != 0)
 		return strcmp(x->pool_application, y->pool_application);
-	return (x->connected_at < y->connected_at) - (x->connected_at > y->connected_at);
+	return (x->opened_at < y->opened_at) - (x->opened_at > y->opened_at);
 }
 
 static bool
@@ -84,7 +84,7 @@ cpm_newest_of_pools(CpmSession *sessions, int count, TimestampTz *newest)
 	{
 		if (!same_pool(&sessions[first], &sessions[i]))
 			first = i;
-		newest[i] = sessions[first].connected_at;
+		newest[i] = sessions[first].opened_at;
 	}
 }
 

@@ -29,8 +29,7 @@ has_lived_too_long(int limit_ms, const CpmSession *session, TimestampTz now)
 	bool		is_known = session->state == CPM_STATE_IDLE || cpm_is_active(session) ||
 		cpm_is_idle_in_transaction(session);
 
-	return is_known && session->connected_at != 0 &&
-		is_over(limit_ms, (last_idle - session->connected_at) / 1000);
+	return is_known && is_over(limit_ms, cpm_age_us(last_idle, session->opened_at) / 1000);
 }
 
 unsigned int

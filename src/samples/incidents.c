@@ -368,7 +368,10 @@ save_incidents(CpmSink *sink)
 		 * of an earlier incident, or 0.
 		 */
 		if (incident->ended_at == 0)
+		{
 			incident->ended_at = Max(saved->last_sample, incident->started_at);
+			incident->was_interrupted = true;
+		}
 		cpm_put(sink, incident);
 	}
 }

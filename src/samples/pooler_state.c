@@ -18,6 +18,7 @@
 
 #include <math.h>
 
+#include "base/clock.h"
 #include "base/seqlock.h"
 #include "base/settings.h"
 #include "base/text_settings.h"
@@ -122,6 +123,7 @@ cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer)
 	entry->has_answer = true;
 	entry->state.up = true;
 	entry->state.last_success = answer->asked_at;
+	entry->state.last_success_us = answer->asked_us;
 	entry->state.last_error[0] = '\0';
 	entry->state.retry_at = 0;
 	entry->state.polls++;
@@ -187,25 +189,27 @@ cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer)
 }
 
 bool
-cpm_pooler_is_fresh(int pooler, TimestampTz now)
+cpm_pooler_is_fresh(int pooler)
 {
 	CpmPoolerState state = cpm_pooler_state(pooler);
 	int64		max_age_us = Max(FRESH_INTERVALS * cpm_pgbouncer_interval_ms * INT64CONST(1000),
 								 FRESH_MIN_US);
 
-	return state.up && now - state.last_success <= max_age_us;
+	return state.up && cpm_monotonic_us() - state.last_success_us <= max_age_us;
 }
 
 CpmPoolersFreshness
-cpm_poolers_freshness(TimestampTz now)
+cpm_poolers_freshness(void)
 {
-	CpmPoolersFreshness freshness = {.all_fresh = cpm_poolers_count() > 0, .oldest = DT_NOEND};
+	CpmPoolersFreshness freshness = {.all_fresh = cpm_poolers_count() > 0};
+	int64		oldest_us = cpm_monotonic_us();
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{
-		freshness.all_fresh = freshness.all_fresh && cpm_pooler_is_fresh(i, now);
-		freshness.oldest = Min(freshness.oldest, cpm_pooler_state(i).last_success);
+		freshness.all_fresh = freshness.all_fresh && cpm_pooler_is_fresh(i);
+		oldest_us = Min(oldest_us, cpm_pooler_state(i).last_success_us);
 	}
+	freshness.oldest = cpm_timestamp_of(oldest_us);
 	return freshness;
 }
 
@@ -228,7 +232,7 @@ cpm_pooling_of(const CpmSession *session, const CpmPoolersFreshness *freshness, 
 		return CPM_POOLING_POOLED;
 	}
 	/* The last answer of each console would have listed a session of its pooler. */
-	return freshness->all_fresh && session->connected_at + MARGIN_US < freshness->oldest ?
+	return freshness->all_fresh && session->opened_at + MARGIN_US < freshness->oldest ?
 		CPM_POOLING_DIRECT : CPM_POOLING_UNKNOWN;
 }
 
@@ -256,13 +260,13 @@ waiting_clients(PoolerEntry *entry)
 }
 
 double
-cpm_poolers_waiting(TimestampTz now)
+cpm_poolers_waiting(void)
 {
 	double		sum = NAN;
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{
-		if (!cpm_pooler_is_fresh(i, now))
+		if (!cpm_pooler_is_fresh(i))
 			continue;
 		sum = (isnan(sum) ? 0 : sum) + (double) waiting_clients(&poolers->entry[i]);
 	}

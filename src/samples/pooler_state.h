@@ -45,7 +45,7 @@ extern bool cpm_pooler_answer(int pooler, CpmPoolerAnswer *answer);
  * Return true if the console is up and its last answer is fresh: at most three polling intervals
  * old, or three seconds if the intervals are shorter. Any process; takes no lock.
  */
-extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
+extern bool cpm_pooler_is_fresh(int pooler);
 
 /*
  * The freshness of all consoles together. Callers compute it once for a pass over many sessions.
@@ -53,11 +53,11 @@ extern bool cpm_pooler_is_fresh(int pooler, TimestampTz now);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the oldest of the last answers was requested; 0 if a
-								 * console has never answered */
+	TimestampTz oldest;			/* when the query was sent whose answer is the oldest, by the
+								 * clock as it is set now; not set unless all_fresh */
 } CpmPoolersFreshness;
 
-extern CpmPoolersFreshness cpm_poolers_freshness(TimestampTz now);
+extern CpmPoolersFreshness cpm_poolers_freshness(void);
 
 typedef enum CpmPooling
 {
@@ -77,6 +77,6 @@ extern CpmPooling cpm_pooling_of(const CpmSession *session, const CpmPoolersFres
  * Return the number of clients that wait for a server connection, summed over the fresh consoles;
  * NaN if none is fresh. Any process; takes no lock.
  */
-extern double cpm_poolers_waiting(TimestampTz now);
+extern double cpm_poolers_waiting(void);
 
 #endif							/* CPM_POOLER_STATE_H */

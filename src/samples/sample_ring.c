@@ -72,21 +72,23 @@ cpm_sample_ring_add_growth(CpmGrowth *growth, CpmMetricId id)
 	uint64		first;
 	uint64		next;
 	CpmSampleRow row;
+	TimestampTz newer = growth->now;
 
 	if (samples == NULL)
 		return;
 
 	/*
-	 * Newest first, so that the loop ends at the first row that is too old. If the clock was set
-	 * back, the loop may end too early, or add rows from the future, which growth ignores.
+	 * Newest first, so that the loop ends at the first row that is too old. It also ends at the
+	 * first row from before the clock was set back, because the age of such rows is unknown.
 	 */
 	next = cpm_ring_next(sample_rows, &first);
 	for (uint64 i = next; i > Max(first, samples->loaded); i--)
 	{
 		if (!cpm_ring_copy(sample_rows, i - 1, &row))
 			continue;
-		if (growth->now - row.at >= CPM_GROWTH_SPAN_US)
+		if (growth->now - row.at >= CPM_GROWTH_SPAN_US || row.at > newer)
 			break;
+		newer = row.at;
 		cpm_growth_add(growth, row.at, row.value[id]);
 	}
 }

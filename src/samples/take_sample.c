@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/growth.h"
 #include "base/query_counts.h"
@@ -110,10 +112,10 @@ forecast_exhaustion(const CpmSample *sample)
 }
 
 CpmCounters
-cpm_minute_counters_now(TimestampTz at)
+cpm_minute_counters_now(void)
 {
 	CpmCounters counters = {
-		.at = at,
+		.at_us = cpm_monotonic_us(),
 		.refused_for_slots = cpm_slot_rejections(),
 		.sessions_opened = cpm_sessions_opened(),
 		.queries = cpm_slots_counts(),
@@ -143,9 +145,9 @@ count_queries(CpmSample *sample, CpmQueryCounts counts, const CpmQueryCounts *th
 static void
 count_last_minute(CpmSample *sample)
 {
-	CpmCounters then = cpm_minute_counters_read(sample->taken_at);
-	CpmCounters now = cpm_minute_counters_now(sample->taken_at);
-	double		seconds = Max((double) (now.at - then.at) / USECS_PER_SEC, 60.0);
+	CpmCounters then = cpm_minute_counters_read();
+	CpmCounters now = cpm_minute_counters_now();
+	double		seconds = Max((double) (now.at_us - then.at_us) / USECS_PER_SEC, 60.0);
 
 	sample->value[CPM_REJECTED_CONNECTIONS] =
 		(double) (now.refused_for_slots - then.refused_for_slots);
@@ -176,7 +178,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 	sample->usable_slots = MaxConnections - cpm_reserved_slots();
 	sample->sources = cpm_sample_sources();
 
-	counting.freshness = cpm_poolers_freshness(sample->taken_at);
+	counting.freshness = cpm_poolers_freshness();
 
 	sample->value[CPM_TOTAL_CONNECTIONS] =
 		cpm_backends_scan(observer ? observer->scan : CPM_SCAN_STATES, count_session, &counting);
@@ -184,7 +186,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 	sample->value[CPM_OLDEST_TRANSACTION_SECONDS] =
 		(double) cpm_age_us(sample->taken_at, counting.oldest_transaction) / USECS_PER_SEC;
 
-	sample->value[CPM_POOL_WAITING_CLIENTS] = cpm_poolers_waiting(sample->taken_at);
+	sample->value[CPM_POOL_WAITING_CLIENTS] = cpm_poolers_waiting();
 	sample->pooled_connections = counting.freshness.all_fresh ? counting.pooled : NAN;
 	if (!counting.freshness.all_fresh)
 		sample->value[CPM_DIRECT_CONNECTIONS] = NAN;

@@ -35,6 +35,6 @@ extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer
 extern int	cpm_sample_sources(void);
 
 /* Return the present values of the counters, labelled with the time "at". Any process; no lock. */
-extern CpmCounters cpm_minute_counters_now(TimestampTz at);
+extern CpmCounters cpm_minute_counters_now(void);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

@@ -153,6 +153,13 @@ cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now)
 	return floor(Max(age_us, cpm_monotonic_us() - status->active_us) / 1000.0);
 }
 
+TimestampTz
+cpm_last_round_at(const CpmWorkerStatus *sampler)
+{
+	return sampler->last_round == 0 ? 0 :
+		Min(sampler->last_round, cpm_timestamp_of(sampler->active_us));
+}
+
 void
 cpm_worker_wake(CpmWorker worker)
 {

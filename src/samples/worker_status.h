@@ -61,6 +61,13 @@ extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now);
 
 /*
+ * Return when the last round of the sampler completed; 0 before the first. If the system clock was
+ * set back since, returns the time that it would have shown then, so the result is never in the
+ * future.
+ */
+extern TimestampTz cpm_last_round_at(const CpmWorkerStatus *sampler);
+
+/*
  * Request that the worker do a round at once. Any process. connpool_reset() requests a save, so
  * that after a crash the old counters are not loaded again. Only the saver responds to a request:
  * it calls cpm_worker_was_requested(), which also clears the request.

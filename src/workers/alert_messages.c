@@ -47,11 +47,16 @@ is_over_limit(int64 now_us)
 static void
 log_recovery(CpmAlertEvent event, CpmStatus before, const CpmAlertRow *row)
 {
-	ereport(LOG,
-			(errmsg("connpool_monitor: %s %s: %s",
-					event == CPM_ALERT_DROPPED ? "no longer watched for" : "recovered from",
-					cpm_status_name(before), row->message),
-			 errhidestmt(true)));
+	if (event == CPM_ALERT_TRANSITION)
+		ereport(LOG,
+				(errmsg("connpool_monitor: recovered from %s: %s", cpm_status_name(before),
+						row->message),
+				 errhidestmt(true)));
+	else
+		ereport(LOG,
+				(errmsg("connpool_monitor: %s ended because a setting changed: %s",
+						cpm_status_name(before), row->message),
+				 errhidestmt(true)));
 }
 
 static char *

@@ -11,7 +11,7 @@
 
 /*
  * Log an alert event other than CPM_ALERT_NOTHING: a WARNING while the alert is raised, a LOG
- * message if it has recovered or its metric no longer raises alerts. row holds the new status,
+ * message if it has recovered or ended because a setting changed. row holds the new status,
  * the message and the main contributors; now_us is the monotonic clock. Messages above the rate
  * limit are suppressed and counted, and their number is logged before the next message. The
  * sampler only.

@@ -80,6 +80,24 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 	PG_END_TRY();
 }
 
+/*
+ * Write the message of an event of an alert. When the alert ends, describe the threshold that it
+ * had exceeded, and whether that is because a setting changed.
+ */
+static void
+describe_event(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmVerdict *verdict)
+{
+	CpmAlertRow *row = &board.row[id];
+
+	cpm_describe(row->message, sizeof(row->message), id,
+				 row->alert.status != CPM_OK ? row->alert.status : before, verdict);
+	if (event == CPM_ALERT_DROPPED)
+		strlcat(row->message, " (no longer monitored)", sizeof(row->message));
+	else if (event == CPM_ALERT_REDEFINED)
+		cpm_describe_former(row->message, sizeof(row->message), before, verdict,
+							cpm_alert_met_threshold(&row->alert, before));
+}
+
 /* Advance one alert by the sample. An event of the alert updates its message and contributors. */
 static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
@@ -97,9 +115,7 @@ step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 	row->critical = verdict.critical;
 	if (event != CPM_ALERT_NOTHING)
 	{
-		/* When an alert ends, describe the threshold that it had exceeded. */
-		cpm_describe(row->message, sizeof(row->message), id,
-					 row->alert.status != CPM_OK ? row->alert.status : before, &verdict);
+		describe_event(id, event, before, &verdict);
 		row->culprit[0] = '\0';
 		if (row->alert.status != CPM_OK)
 			find_top_contributors_safely(id, row->culprit, sizeof(row->culprit));

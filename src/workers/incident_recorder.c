@@ -125,6 +125,7 @@ add_alerts(const CpmIncidentProgress *progress, TimestampTz at)
 		change.metric = i;
 		change.from_status = (int32) progress->status[i];
 		change.to_status = (int32) status[i];
+		change.by_setting = board.row[i].alert.by_setting;
 		cpm_incident_add_change(&incident, &change);
 		has_changed = true;
 	}
@@ -215,6 +216,19 @@ wake_saver(CpmIncidentProgress *progress, int64 now_us)
 	cpm_worker_wake(CPM_WORKER_SAVER);
 }
 
+/*
+ * Correct the incident's start if the clock was set back since, so that the incident does not seem
+ * to end before it began.
+ */
+static void
+correct_start(const CpmIncidentProgress *progress)
+{
+	TimestampTz started_at = cpm_timestamp_of(progress->state.started_us);
+
+	if (incident.started_at - started_at > USECS_PER_SEC)
+		incident.started_at = started_at;
+}
+
 /* Record this round in the newest incident. */
 static void
 record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRoundCounts *counts,
@@ -226,6 +240,8 @@ record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRo
 		begin_incident(sample->taken_at);
 	else
 		incident = *cpm_incidents_newest();
+	correct_start(progress);
+	incident.was_interrupted = false;
 	incident.ended_at = step == CPM_INCIDENT_ENDS ? sample->taken_at : 0;
 	has_changed = add_alerts(progress, sample->taken_at) || step != CPM_INCIDENT_CONTINUES;
 	add_counts(progress, sample, counts);
@@ -245,15 +261,20 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 
 /*
  * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
- * survive a restart, so it may continue with the first sample.
+ * survive a restart, so it may continue with the first sample. If the clock was set back during
+ * the restart, the pause is unknown. Then resume only an incident that the restart interrupted.
  */
 static void
 resume_later(CpmIncidentState *state, const CpmIncident *last)
 {
 	int64		pause_us = GetCurrentTimestamp() - last->ended_at;
 
-	if (pause_us >= 0 && pause_us < CPM_INCIDENT_PAUSE_US)
-		state->ended_us = Max(cpm_monotonic_us() - pause_us, 0);
+	if (last->was_interrupted)
+		pause_us = Max(pause_us, 0);
+	if (pause_us < 0 || pause_us >= CPM_INCIDENT_PAUSE_US)
+		return;
+	state->ended_us = Max(cpm_monotonic_us() - pause_us, 0);
+	state->started_us = state->ended_us - (last->ended_at - last->started_at);
 }
 
 void

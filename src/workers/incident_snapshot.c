@@ -210,8 +210,8 @@ fill_group_fields(CpmSnapshotRow *row, const CpmSession *session, TimestampTz at
 	row->sessions = 1;
 	strlcpy(row->application_name, session->application_name, NAMEDATALEN);
 	row->state = (uint32) session->state;
-	for (int i = 0; i < CPM_OPENED_SPANS && session->connected_at != 0; i++)
-		row->opened[i] = cpm_age_us(at, session->connected_at) <= opened_span_us[i];
+	for (int i = 0; i < CPM_OPENED_SPANS && session->opened_at != 0; i++)
+		row->opened[i] = cpm_age_us(at, session->opened_at) <= opened_span_us[i];
 }
 
 static void

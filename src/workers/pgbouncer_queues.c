@@ -45,14 +45,13 @@ void
 cpm_describe_queues(char *buffer, size_t size)
 {
 	CpmPoolerAnswer *answer = palloc(sizeof(CpmPoolerAnswer));
-	TimestampTz now = GetCurrentTimestamp();
 	Queue		longest[MAX_QUEUES];
 	int			count = 0;
 	size_t		used = 0;
 
 	for (int pooler = 0; pooler < cpm_poolers_count(); pooler++)
 	{
-		bool		is_fresh = cpm_pooler_is_fresh(pooler, now);
+		bool		is_fresh = cpm_pooler_is_fresh(pooler);
 		int			pools = is_fresh && cpm_pooler_answer(pooler, answer) ? answer->pools : 0;
 
 		for (int i = 0; i < pools; i++)

@@ -10,8 +10,8 @@
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
- * events/leak_log, events/lock_log, live/client_waits and its entry of samples/worker_status. An
- * error ends the process. The postmaster restarts it after a second, and it continues with the
+ * events/leak_log, events/lock_log, live/client_waits, live/set_back and its entry of
+ * samples/worker_status. An error ends the process. The postmaster restarts it after a second, and it continues with the
  * contents of shared memory.
  *
  * The sampler is attached to no database, so it does not block DROP DATABASE. It also runs on a
@@ -82,7 +82,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 
 	cpm_backends_check_clock();
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
-	counters = cpm_minute_counters_now(sample.taken_at);
+	counters = cpm_minute_counters_now();
 	cpm_minute_counters_snapshot(&counters);
 	cpm_stat_windows_snapshot(sample.taken_at);
 	counts.peak_connections = cpm_sessions_take_peak();

@@ -15,6 +15,8 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "miscadmin.h"
@@ -91,20 +93,17 @@ save_forever(uint32 wait_event)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "connpool_monitor save",
 												  ALLOCSET_DEFAULT_SIZES);
-	TimestampTz saved_at = GetCurrentTimestamp();
+	int64		saved_us = cpm_monotonic_us();
 
 	while (!ShutdownRequestPending)
 	{
-		TimestampTz now = GetCurrentTimestamp();
-		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now - saved_at);
-
-		/* If the clock was set back, save at once instead of waiting for it to catch up. */
-		bool		is_all = cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0 ||
-			now < saved_at;
+		int64		now_us = cpm_monotonic_us();
+		int64		left_us = cpm_save_interval_ms * INT64CONST(1000) - (now_us - saved_us);
+		bool		is_all = cpm_worker_was_requested(CPM_WORKER_SAVER) || left_us <= 0;
 
 		if (is_all)
 		{
-			saved_at = now;
+			saved_us = now_us;
 			left_us = cpm_save_interval_ms * INT64CONST(1000);
 		}
 		if (save(context, is_all))

@@ -10,7 +10,9 @@
  * look like leaks (events/leak_log).
  *
  * It also logs when a leak suspect in a transaction resumes its work, because an alert may have
- * reported the session as a leak.
+ * reported the session as a leak. And it finds sessions that metrics no longer count only because
+ * a setting changed: sessions that have been in the same transaction, statement or wait since a
+ * metric counted them. Without a change of settings, it would count them still, as ages only grow.
  */
 #include "postgres.h"
 
@@ -40,8 +42,10 @@
 
 typedef struct SessionScan
 {
-	const CpmSample *sample;	/* its taken_at is the time of the scan */
+	CpmSample  *sample;			/* its taken_at is the time of the scan */
 	CpmAges		ages;
+	TimestampTz oldest_uncounted;	/* start of the oldest transaction that
+									 * oldest_transaction_seconds no longer counts; 0: none */
 
 	/* By index of counters/pool_table */
 	uint32	   *busy_by_pool;
@@ -56,6 +60,18 @@ static CpmRateLimit line_limit;
 static TimestampTz *previous_newest;	/* newest_by_pool of the previous round */
 static int64 round_us;			/* when the round began, by the monotonic clock */
 
+/* The metrics that count sessions by an age. */
+static const CpmMetricId age_metrics[] = {
+	CPM_LONG_TRANSACTIONS, CPM_LEAK_SUSPECTS, CPM_BLOCKED_SESSIONS,
+	CPM_OLDEST_TRANSACTION_SECONDS, CPM_LONG_QUERIES
+};
+
+/*
+ * By number of the session's PGPROC: what each of these metrics counted last in it, as
+ * counted_id() identifies it; 0 if nothing. Local to the sampler's process.
+ */
+static uint64 (*last_counted)[lengthof(age_metrics)];
+
 /* Log that a session in a transaction, suspected as a leak, has resumed its work. */
 static void
 log_released_leak(const CpmLeakEnd *leak)
@@ -64,7 +80,7 @@ log_released_leak(const CpmLeakEnd *leak)
 		!cpm_rate_limit_allows(&line_limit, MAX_LINES_PER_SECOND, round_us))
 		return;
 	ereport(LOG,
-			(errmsg("connpool_monitor: leak suspect pid %d of %s came back to work after "
+			(errmsg("connpool_monitor: leak suspect pid %d of %s resumed work after "
 					INT64_FORMAT " s", leak->pid, cpm_application_label(leak->application_name),
 					leak->held_us / USECS_PER_SEC),
 			 errhidestmt(true)));
@@ -79,6 +95,47 @@ record_busy(SessionScan *scan, const CpmSession *session, int pool)
 		scan->busy_by_pool[pool]++;
 	busy->pool = pool;
 	busy->wait_class = cpm_wait_class(session->state, session->wait_event_info);
+}
+
+/* Return what identifies the period of the session whose age the metric measures; 0 if none. */
+static uint64
+counted_id(CpmMetricId id, const CpmSession *session)
+{
+	switch (id)
+	{
+		case CPM_LEAK_SUSPECTS:
+			return cpm_suspect_id(session);
+		case CPM_BLOCKED_SESSIONS:
+			return (uint64) session->lock_wait_start;
+		case CPM_LONG_QUERIES:
+			return cpm_is_active(session) ? (uint64) session->query_start : 0;
+		default:
+			return (uint64) session->xact_start;
+	}
+}
+
+/* Find the metrics that counted the session before, and would still count it but for a setting. */
+static void
+find_uncounted(SessionScan *scan, const CpmSession *session)
+{
+	uint64	   *last = last_counted[session->proc_number];
+
+	for (size_t i = 0; i < lengthof(age_metrics); i++)
+	{
+		CpmMetricId id = age_metrics[i];
+		uint64		counted = counted_id(id, session);
+		bool		counts = id == CPM_OLDEST_TRANSACTION_SECONDS ? !session->exempt :
+			cpm_session_counts(id, session, scan->sample->taken_at, &scan->ages);
+
+		if (counts)
+			last[i] = counted;
+		else if (counted == 0 || counted != last[i])
+			continue;
+		else if (id != CPM_OLDEST_TRANSACTION_SECONDS)
+			scan->sample->uncounted[id]++;
+		else if (scan->oldest_uncounted == 0 || session->xact_start < scan->oldest_uncounted)
+			scan->oldest_uncounted = session->xact_start;
+	}
 }
 
 /* Record one session. cpm_sample_take() calls this for each client session. */
@@ -100,11 +157,14 @@ observe_session(const CpmSession *session, void *arg)
 	CpmLeakKind kind;
 
 	if (pool >= 0)
-		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->connected_at);
+		scan->newest_by_pool[pool] = Max(scan->newest_by_pool[pool], session->opened_at);
 	if (cpm_is_busy_state(session->state))
+	{
 		record_busy(scan, session, pool);
+		find_uncounted(scan, session);
+	}
 	cpm_recorder_add(session, pool, scan->sample->taken_at);
-	cpm_client_wait_record(session, scan->sample->taken_at);
+	cpm_client_wait_record(session);
 	kind = cpm_leak_kind(session, opened,
 						 cpm_slot_has_idle_reason(session->proc_number, session->pid),
 						 scan->sample->taken_at, &scan->ages);
@@ -114,10 +174,11 @@ observe_session(const CpmSession *session, void *arg)
 static void
 observe_prepared(const CpmPrepared *prepared, void *arg)
 {
-	const SessionScan *scan = arg;
+	SessionScan *scan = arg;
+	bool		is_leak = cpm_is_leaked_prepared(prepared, scan->sample->taken_at, &scan->ages);
 
-	cpm_leaks_observe_prepared(prepared, cpm_is_leaked_prepared(prepared, scan->sample->taken_at,
-																&scan->ages));
+	if (cpm_leaks_observe_prepared(prepared, is_leak) && !is_leak)
+		scan->sample->uncounted[CPM_LEAK_SUSPECTS]++;
 }
 
 void
@@ -139,8 +200,12 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 
 	round_us = now_us;
 	if (previous_newest == NULL)
+	{
 		previous_newest = MemoryContextAllocZero(TopMemoryContext,
 												 cpm_pool_slots() * sizeof(TimestampTz));
+		last_counted = MemoryContextAllocZero(TopMemoryContext,
+											  cpm_backend_slots() * sizeof(*last_counted));
+	}
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
 	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
@@ -148,6 +213,9 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 	cpm_sample_take(sample, &observer);
 	cpm_recorder_end(sample->taken_at);
 	cpm_leaks_round_end();
+	sample->uncounted[CPM_OLDEST_TRANSACTION_SECONDS] =
+		Max((double) cpm_age_us(sample->taken_at, scan.oldest_uncounted) / USECS_PER_SEC -
+			sample->value[CPM_OLDEST_TRANSACTION_SECONDS], 0);
 	memcpy(previous_newest, scan.newest_by_pool, cpm_pool_slots() * sizeof(TimestampTz));
 	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (scan.busy_by_pool[i] > 0)

@@ -175,7 +175,8 @@ count_slow_statement(const void *entry, void *arg)
 	CpmPoolName wanted = slow->session;
 	CpmPoolName name;
 
-	if (search->now - slow->finished_at > SLOW_WINDOW_US)
+	/* a statement that ended in the future did so before the clock was set back */
+	if (search->now - slow->finished_at > SLOW_WINDOW_US || slow->finished_at > search->now)
 		return;
 	cpm_pool_application(wanted.application_name, slow->session.application_name,
 						 cpm_application_grouping);
@@ -329,7 +330,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 		cpm_describe_queues(buffer, size);
 		return;
 	}
-	search.freshness = cpm_poolers_freshness(search.now);
+	search.freshness = cpm_poolers_freshness();
 	search.pools = cpm_pool_slots();
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)

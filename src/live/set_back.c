@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * set_back.c
+ *		Corrects times that were recorded before the system clock was set back.
+ *
+ * PostgreSQL records when a session connected, and when its transaction, statement, state and
+ * lock wait began. After the clock has been set back, the ages of these are too low, or negative.
+ * A later time cannot be told from one that was recorded before the step, once the clock has
+ * passed it. So when the sampler detects a step, it records the times of all sessions, with the
+ * size of the step. A reader that finds one of these times unchanged subtracts that size.
+ *
+ * The times recorded between the sampler's last check and the step remain uncorrected if they are
+ * before the time of the detection, because they may have been recorded after the step. A time in
+ * the future that the sampler did not find, for instance because its session was authenticating,
+ * is from before the step too.
+ */
+#include "postgres.h"
+
+#include "base/clock.h"
+#include "live/set_back.h"
+#include "miscadmin.h"
+#include "port/atomics.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+/* Corrections of the clock that are smaller than this are not a step. */
+#define MIN_STEP_US USECS_PER_SEC
+
+/*
+ * The sampler is the only writer: it clears "recorded", writes setback_us, then sets "recorded". A
+ * reader uses setback_us only if "recorded" is its time both before and after it reads setback_us.
+ */
+typedef struct OldTime
+{
+	pg_atomic_uint64 recorded;	/* a TimestampTz; 0: none */
+	pg_atomic_uint64 setback_us;	/* by how much the clock was set back since */
+} OldTime;
+
+/* Written by the sampler. */
+typedef struct SetBack
+{
+	int64		offset_us;		/* system clock minus monotonic clock, at the last check */
+	int64		checked_us;		/* time of the last check, by the monotonic clock */
+	pg_atomic_uint64 total_us;	/* by how much the clock has been set back since the start; 0 if
+								 * it has been set forward by as much since */
+	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
+} SetBack;
+
+static SetBack *set_back;		/* NULL if the library is not preloaded */
+
+static int64
+clock_offset_us(void)
+{
+	return GetCurrentTimestamp() - cpm_monotonic_us();
+}
+
+static int
+old_times(void)
+{
+	return MaxBackends * CPM_RECORDED_TIMES;
+}
+
+Size
+cpm_set_back_size(void)
+{
+	return add_size(offsetof(SetBack, old), mul_size(old_times(), sizeof(OldTime)));
+}
+
+void
+cpm_set_back_attach(void *memory, bool is_new)
+{
+	set_back = memory;
+	if (!is_new)
+		return;
+	set_back->offset_us = clock_offset_us();
+	set_back->checked_us = cpm_monotonic_us();
+	pg_atomic_init_u64(&set_back->total_us, 0);
+	for (int i = 0; i < old_times(); i++)
+	{
+		pg_atomic_init_u64(&set_back->old[i].recorded, 0);
+		pg_atomic_init_u64(&set_back->old[i].setback_us, 0);
+	}
+}
+
+static void
+write_old_time(OldTime *old, TimestampTz recorded, int64 setback_us)
+{
+	pg_atomic_write_u64(&old->recorded, 0);
+	pg_write_barrier();
+	pg_atomic_write_u64(&old->setback_us, (uint64) setback_us);
+	pg_write_barrier();
+	pg_atomic_write_u64(&old->recorded, (uint64) recorded);
+}
+
+/* Take a step forward off all setbacks. */
+static void
+reduce_setbacks(int64 forward_us)
+{
+	for (int i = 0; i < old_times(); i++)
+	{
+		OldTime    *old = &set_back->old[i];
+		int64		setback_us = (int64) pg_atomic_read_u64(&old->setback_us);
+
+		if (setback_us > 0)
+			write_old_time(old, (TimestampTz) pg_atomic_read_u64(&old->recorded),
+						   Max(setback_us - forward_us, 0));
+	}
+}
+
+CpmClockStep
+cpm_set_back_check(void)
+{
+	CpmClockStep step = {.checked_at = cpm_timestamp_of(set_back->checked_us)};
+	int64		offset_us = clock_offset_us();
+	int64		forward_us = offset_us - set_back->offset_us;
+	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
+
+	step.now = GetCurrentTimestamp();
+	set_back->offset_us = offset_us;
+	set_back->checked_us = cpm_monotonic_us();
+	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
+		return step;
+	step.setback_us = Max(-forward_us, 0);
+	if (forward_us > 0)
+		reduce_setbacks(forward_us);
+	pg_atomic_write_u64(&set_back->total_us, (uint64) Max(total_us - forward_us, 0));
+	return step;
+}
+
+void
+cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz *recorded)
+{
+	for (int i = 0; i < CPM_RECORDED_TIMES; i++)
+	{
+		OldTime    *old = &set_back->old[proc_number * CPM_RECORDED_TIMES + i];
+		bool		may_be_new = recorded[i] >= step->checked_at && recorded[i] <= step->now;
+
+		if (recorded[i] == 0)
+			continue;
+		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded[i])
+			write_old_time(old, recorded[i], (int64) pg_atomic_read_u64(&old->setback_us) +
+						   step->setback_us);
+		else if (!may_be_new)
+			write_old_time(old, recorded[i], step->setback_us);
+	}
+}
+
+bool
+cpm_is_set_back(void)
+{
+	return set_back && pg_atomic_read_u64(&set_back->total_us) != 0;
+}
+
+/* Return by how much the clock was set back since the time was recorded. */
+static int64
+setback_since(int proc_number, CpmRecordedTime which, TimestampTz recorded)
+{
+	OldTime    *old = &set_back->old[proc_number * CPM_RECORDED_TIMES + which];
+
+	if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
+	{
+		int64		setback_us;
+
+		pg_read_barrier();
+		setback_us = (int64) pg_atomic_read_u64(&old->setback_us);
+		pg_read_barrier();
+		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
+			return setback_us;
+	}
+	return recorded > GetCurrentTimestamp() ?
+		(int64) pg_atomic_read_u64(&set_back->total_us) : 0;
+}
+
+TimestampTz
+cpm_corrected_time(int proc_number, CpmRecordedTime which, TimestampTz recorded)
+{
+	if (!cpm_is_set_back() || recorded == 0)
+		return recorded;
+	return recorded - setback_since(proc_number, which, recorded);
+}

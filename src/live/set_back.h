@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: PostgreSQL */
+/*
+ * set_back.h
+ *		Corrects times that were recorded before the system clock was set back.
+ */
+#ifndef CPM_SET_BACK_H
+#define CPM_SET_BACK_H
+
+#include "c.h"
+#include "datatype/timestamp.h"
+
+/* The times that PostgreSQL records in a PGPROC and in the backend status of its session. */
+typedef enum CpmRecordedTime
+{
+	CPM_TIME_CONNECTED,
+	CPM_TIME_XACT_START,
+	CPM_TIME_QUERY_START,
+	CPM_TIME_STATE_CHANGE,
+	CPM_TIME_LOCK_WAIT_START
+} CpmRecordedTime;
+
+#define CPM_RECORDED_TIMES (CPM_TIME_LOCK_WAIT_START + 1)
+
+/* A step of the clock, as cpm_set_back_check() detects it. */
+typedef struct CpmClockStep
+{
+	int64		setback_us;		/* by how much the clock was set back; 0: it was not */
+	TimestampTz checked_at;		/* the previous check, by the clock after the step */
+	TimestampTz now;
+} CpmClockStep;
+
+extern Size cpm_set_back_size(void);
+extern void cpm_set_back_attach(void *memory, bool is_new);
+
+/*
+ * Compare the system clock with the monotonic clock. If it was set forward, takes that off the
+ * recorded setbacks. The sampler only, before each sample.
+ */
+extern CpmClockStep cpm_set_back_check(void);
+
+/*
+ * Record that the times of a PGPROC were recorded before the step, except those that were recorded
+ * after it or may have been. The sampler only, after a setback.
+ */
+extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
+								const TimestampTz *recorded);
+
+/*
+ * Return true if the clock has been set back since the server started, by more than it has been
+ * set forward since. Any process; takes no lock.
+ */
+extern bool cpm_is_set_back(void);
+
+/*
+ * Return the time that the clock, as it is set now, would have shown when the time was recorded.
+ * Returns 0 for 0. Any process; takes no lock. Until the sampler has taken a sample after a
+ * setback, the result may be in the future.
+ */
+extern TimestampTz cpm_corrected_time(int proc_number, CpmRecordedTime which,
+									  TimestampTz recorded);
+
+#endif							/* CPM_SET_BACK_H */

@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: PostgreSQL
+# A clock that was ahead and is set back ends no leak and no incident, changes no age, and makes
+# none negative. Needs libfaketime as the server's clock, and PgBouncer.
+# scripts/test: slow, 30 s
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes 'time';
+use Application;
+use Connpool;
+
+skip_without_faketime();
+
+my $node = new_node('clock', <<'CONF', stopped => 1);
+max_prepared_transactions = 5
+connpool_monitor.leak_age = '500ms'
+connpool_monitor.leak_idle_age = '500ms'
+connpool_monitor.blocked_age = '300ms'
+connpool_monitor.alert_after = 0
+connpool_monitor.alert_clear_after = 0
+CONF
+my $user = getpwuid($<);
+my $pooler = start_pooler($node);
+$node->append_conf('postgresql.conf', <<"CONF");
+connpool_monitor.pgbouncer = 'main=host=${\$pooler->host} port=${\$pooler->port} user=$user'
+connpool_monitor.pgbouncer_interval = '200ms'
+CONF
+write_clock('+20000');
+start_with_clock($node);
+set_clock($node, '+20000');
+$node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
+sql($node, 'CREATE ROLE barred NOLOGIN; CREATE ROLE early LOGIN');
+sql($node, 'CREATE TABLE t (v int)');
+
+# Set the clock, and wait for samples after the step.
+sub step_clock
+{
+	my ($offset) = @_;
+	set_clock($node, $offset);
+	wait_samples($node, 3);
+	return;
+}
+
+# Test that a time in seconds is that between two actions of this test, of which each is given by
+# the times at which it began and ended. Allow for a second, because some times are whole seconds.
+sub is_between
+{
+	my ($seconds, $first, $second, $name) = @_;
+	cmp_ok($seconds, '>', $second->[0] - $first->[1] - 1, "$name is not too low");
+	cmp_ok($seconds, '<', $second->[1] - $first->[0] + 1, "$name is not too high");
+	return;
+}
+
+# Test that a query returns the time in seconds since an action. A sample may be in between.
+sub is_age_since
+{
+	my ($first, $query, $name) = @_;
+	my $began = time;
+	wait_samples($node, 2);
+	my $age = sql($node, $query);
+	is_between($age, $first, [ $began, time ], $name);
+	return;
+}
+
+# --- a leak of each kind, a lock wait, refusals and a direct session, while the clock is ahead
+my $leaks = <<'SQL';
+SELECT string_agg(kind || ' ' || suspects || ' ' || detected || ' ' || released || ' ' || ended,
+                  ', ' ORDER BY kind)
+FROM connpool_leak_stats WHERE kind <> 'waiting_for_client'
+SQL
+my @early_at = (time);
+my $early = session($node, 'early', role => 'early');
+push @early_at, time;
+my $direct = session($node, 'direct');
+my $first = session($node, 'pool');
+my $second = session($node, 'pool');
+$first->query_safe('SELECT 1');
+my @forgotten_at = (time);
+my $forgotten = session($node, 'forgotten');
+$forgotten->query_safe('BEGIN; LOCK TABLE t');
+push @forgotten_at, time;
+my @prepared_at = (time);
+sql($node, q{BEGIN; SELECT pg_advisory_xact_lock(1); PREPARE TRANSACTION 'orphan'});
+push @prepared_at, time;
+my @waited_at = (time);
+my $waiter = session($node, 'waiter');
+$waiter->query_until(qr/begun/, "\\echo begun\nTABLE t;\n");
+# $second has been idle since before this session of its pool opened
+my $third = do
+{
+	local $ENV{PGAPPNAME} = 'pool';
+	$node->background_psql('postgres');
+};
+poll_is(
+	$node, $leaks,
+	'idle 2 2 0 0, idle_in_transaction 1 1 0 0, prepared 1 1 0 0',
+	'four leaks are suspected while the clock is ahead');
+leave($third);
+poll_is($node, q{SELECT count(*) FROM connpool_blocked_queries}, '1', 'a session is blocked');
+push @waited_at, time;
+my $direct_connections = <<'SQL';
+SELECT current_value = 6 FROM get_connection_stats() WHERE metric_name = 'direct_connections'
+SQL
+poll_ok($node, $direct_connections, 'direct sessions are counted while the clock is ahead');
+ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses a role') for 1 .. 2;
+my $offset = -s $node->logfile;
+
+# Test everything that may depend on the clock, after it was set back.
+sub test_all
+{
+	my ($when) = @_;
+	is( sql($node, $leaks),
+		'idle 2 2 0 0, idle_in_transaction 1 1 0 0, prepared 1 1 0 0',
+		"$when: no leak ends or begins");
+	is(sql($node, <<~'SQL'), 'idle 2, idle_in_transaction 1, prepared 1', "$when: all are listed");
+		SELECT string_agg(kind || ' ' || count, ', ' ORDER BY kind)
+		FROM (SELECT kind, count(*) FROM connpool_leaks GROUP BY 1) l
+		SQL
+	is(log_count($node, 'resumed work', $offset),
+		0, "$when: no suspect is logged as resuming work");
+	my $age = 'SELECT extract(epoch FROM %s) FROM %s';
+	is_age_since(
+		\@forgotten_at,
+		sprintf($age, 'held', q{connpool_leaks WHERE kind = 'idle_in_transaction'}),
+		"$when: the age of a leak");
+	is_age_since(
+		\@prepared_at,
+		sprintf($age, 'held', q{connpool_leaks WHERE kind = 'prepared'}),
+		"$when: the age of a prepared transaction");
+	is_age_since(\@forgotten_at, <<~'SQL', "$when: oldest_transaction_seconds");
+		SELECT current_value
+		FROM get_connection_stats()
+		WHERE metric_name = 'oldest_transaction_seconds'
+		SQL
+	is_age_since(
+		\@early_at,
+		sprintf($age, 'oldest_session', q{connpool_clients WHERE role = 'early'}),
+		"$when: the age of a session");
+	is_age_since(
+		\@waited_at,
+		sprintf($age, 'waiting', 'connpool_blocked_queries'),
+		"$when: the age of a lock wait");
+	is_age_since(
+		\@waited_at,
+		sprintf($age, 'waited', 'connpool_lock_log'),
+		"$when: the time waited in the lock log");
+	poll_ok($node, $direct_connections, "$when: direct sessions are still counted");
+	is( sql($node, q{SELECT up, age BETWEEN '0' AND '1 min' FROM connpool_pgbouncer,
+			(SELECT max(age) AS age FROM connpool_pgbouncer_stats) s}),
+		't|t',
+		"$when: the console answers, and its age is not negative");
+	return;
+}
+
+step_clock('+12800');
+test_all('set back by two hours');
+ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses the role again');
+is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rejection_log}),
+	'3|t', 'no refusal is logged before the first of its repetitions');
+
+# The clock passes a time that was recorded before it was set back.
+my @later_at = (time);
+my $later = session($node, 'later');
+$later->query_safe('BEGIN');
+push @later_at, time;
+my $later_age = <<'SQL';
+SELECT extract(epoch FROM xact_age) FROM connpool_sessions WHERE application_name = 'later'
+SQL
+wait_samples($node, 2);
+my $passed = sql($node, q{SELECT quote_literal(clock_timestamp() + '1 s')});
+step_clock('+12700');
+is_age_since(\@later_at, $later_age, 'set back by 100 seconds: the age of a transaction');
+step_clock('+12797');
+is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a transaction');
+poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
+is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
+leave($later);
+poll_ok(
+	$node,
+	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
+	'a session that ends is no leak any more');
+$leaks =~ s/kind <> 'waiting_for_client'/kind IN ('idle', 'prepared')/;
+is(sql($node, $leaks), 'idle 2 2 0 0, prepared 1 1 0 0', 'the other leaks remain');
+
+# a leak that ends after the step was held for as long as it lasted
+my @resumed_at = (time);
+$forgotten->query_safe('COMMIT');
+push @resumed_at, time;
+poll_ok($node, <<~'SQL', 'a session that resumes work is released');
+	SELECT count(*) = 1 FROM connpool_leak_log WHERE outcome = 'released'
+	SQL
+is_between(
+	sql($node,
+		q{SELECT extract(epoch FROM held) FROM connpool_leak_log WHERE outcome = 'released'}),
+	\@forgotten_at,
+	\@resumed_at,
+	'the time held in the leak log');
+leave($_) foreach $waiter, $forgotten;
+is(sql($node, q{SELECT outcome FROM connpool_lock_log}),
+	'granted', 'the lock log has the outcome of a wait that lasted through the step');
+
+# --- an incident that lasts through a step and a restart during which the clock is set back
+set_clock($node, '+12800');
+sql($node, q{ROLLBACK PREPARED 'orphan'});
+sql($node, q{SELECT connpool_reset()});
+sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 0});
+$node->reload;
+my $incidents = <<'SQL';
+SELECT count(*), count(ended_at), bool_and(started_at <= clock_timestamp()),
+       bool_and(coalesce(ended_at, clock_timestamp()) >= started_at)
+FROM connpool_incidents
+SQL
+poll_is($node, $incidents, '1|0|t|t', 'an incident begins');
+step_clock('+9200');
+is(sql($node, $incidents), '1|0|t|t', 'the incident continues when the clock is set back');
+leave($_) foreach $early, $direct, $first, $second;
+$node->stop('fast');
+write_clock('+5600');
+start_with_clock($node);
+wait_samples($node, 3);
+is(sql($node, $incidents),
+	'1|0|t|t', 'an incident continues after a restart during which the clock was set back');
+sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 80});
+$node->reload;
+poll_is($node, $incidents, '1|1|t|t', 'the incident does not end before it began');
+like(
+	sql($node, 'SELECT connpool_incident_report()'),
+	qr/ to .* \(00:00:\d\d\), time zone/,
+	'the report has the duration of the incident');
+stop_pooler($pooler);
+$node->stop('fast');
+done_testing();
