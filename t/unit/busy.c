@@ -34,7 +34,7 @@ cpm_pool_slots(void)
 }
 
 uint64
-cpm_pool_last_left(int index)
+cpm_pool_last_left_us(int index)
 {
 	return index == CPM_OTHER_POOL ? 0 : 1;
 }
