@@ -1339,7 +1339,7 @@ COMMENT ON FUNCTION _connpool_runbook(text) IS
 
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<`\[\\*])', '\\\1', 'g');
+RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<&~`\[\\*])', '\\\1', 'g');
 COMMENT ON FUNCTION _connpool_escape(text) IS
     'the text in one line, with the special characters of Markdown escaped';
 
@@ -1820,7 +1820,10 @@ BEGIN ATOMIC
                        min(l.started_at))
          FROM connpool_lock_log l HAVING count(*) >= 1000 AND min(l.started_at) > since),
         string_agg(b.line, E'\n'),
-        pg_catalog.format('No session waited for a lock for longer than blocked_age (%s).',
+        pg_catalog.format('No session%s waited for a lock for longer than blocked_age (%s).',
+               -- the lock log hides the times of other roles' waits
+               (SELECT ' that your role may see'::text
+                WHERE EXISTS (SELECT FROM connpool_lock_log h WHERE h.started_at IS NULL)),
                current_setting('connpool_monitor.blocked_age')))
     FROM _connpool_blocking_tree(since, until) b (line);
 END;
@@ -1939,7 +1942,9 @@ BEGIN ATOMIC
     SELECT _connpool_section('What to look at next', NULL,
         string_agg(pg_catalog.format('- **%s**: %s', h.entry, h.hint), E'\n'
                    ORDER BY h.kind, h.rank),
-        'No alert began in this time, no load rose, and no deadlock occurred.')
+        pg_catalog.format('No alert began in this time, %s, and no deadlock occurred.',
+               CASE WHEN _connpool_is_recorded(since, until) THEN 'no load rose'::text
+                    ELSE 'the load is unknown' END))
     FROM (SELECT 1 AS kind, min(a.seq)::double precision AS rank, a.metric_name AS entry,
                  _connpool_hint(a.metric_name) AS hint
           FROM connpool_alert_log a
@@ -1965,6 +1970,15 @@ RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT pg_catalog.concat(
+        (SELECT pg_catalog.format(
+                    E'\nThe counters and logs begin at %s. Earlier lock waits, deadlocks, refusals, '
+                    'errors and slow statements are unknown.\n',
+                    to_char(i.stats_reset, 'YYYY-MM-DD HH24:MI:SS'))
+         FROM connpool_info() i WHERE i.stats_reset > since),
+        CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
+             THEN E'\nThis report omits what your role may not see. So a section that lists nothing '
+                  'does not mean that nothing happened.\n'
+             END,
         _connpool_findings(since, until, incident),
         _connpool_timeline(since, until),
         CASE WHEN incident IS NOT NULL THEN _connpool_worst_moment(since, incident) END,
@@ -1975,10 +1989,7 @@ BEGIN ATOMIC
         _connpool_failures(since, until),
         _connpool_deadlock_list(since, until),
         _connpool_slowest(since, until),
-        _connpool_hints(since, until),
-        CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
-             THEN E'\nThis report omits details of sessions that your role may not see.\n'
-             END);
+        _connpool_hints(since, until));
 END;
 COMMENT ON FUNCTION _connpool_sections(timestamptz, timestamptz, bigint) IS
     'the sections of a report about an incident or, if that is NULL, about a span of time';
@@ -1996,7 +2007,9 @@ BEGIN ATOMIC
                   CASE s.until WHEN 'infinity' THEN 'now'
                       ELSE coalesce(to_char(s.until, 'YYYY-MM-DD HH24:MI:SS'), s.until::text) END,
                   current_setting('TimeZone'))
-           || _connpool_sections(s.since, s.until, NULL)
+           || CASE WHEN s.since >= s.until
+                   THEN E'\nThis span is empty, because its start is not before its end.\n'
+                   ELSE _connpool_sections(s.since, s.until, NULL) END
     -- Nothing is recorded before 1970. Without this limit, the start of the ten minutes with which
     -- sections compare could precede the first valid timestamp.
     FROM (SELECT CASE WHEN connpool_report.since >= '1970-01-01 00:00:00+00'
