@@ -956,7 +956,7 @@ CREATE FUNCTION connpool_reset(what text DEFAULT 'all') RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_reset_1_0'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
-    'resets "counters", "history", "alerts" or "all" of them';
+    'resets "counters" (with their logs), "history", "alerts" or "all" of them';
 
 -- Rate seven practices for database connections by the contents of the views. The function reads
 -- with the privileges of its caller, which needs those of pg_monitor.
