@@ -156,8 +156,8 @@ excess(uint64 count, uint64 base)
 }
 
 /*
- * Set size to the activity of each pool since the last mark_pools(): its share of all sessions plus
- * its share of all statements.
+ * Set size to the activity of each pool since the last mark_pools(): its share of all sessions
+ * plus its share of all statements.
  */
 static void
 measure_pools(const CpmMonotonicCounters *monotonic, double *size)
@@ -409,7 +409,7 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that the lock does not guard. Allocates no memory: callers may hold the lock. */
+/* Set the counters that the lock does not guard. Allocates no memory: its caller may hold it. */
 static void
 read_pools(CpmMonotonicCounters *monotonic, bool nowait)
 {

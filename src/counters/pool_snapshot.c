@@ -63,8 +63,8 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 }
 
 /*
- * Read all pools once. *baseline is space for the baseline of one pool. If it is NULL, the result is
- * the counters since the server started instead of those since the last reset.
+ * Read all pools once. *baseline is space for the baseline of one pool. If it is NULL, the result
+ * is the counters since the server started instead of those since the last reset.
  */
 static void
 read_once(CpmPoolSnapshot *snapshot, CpmPool *baseline)

@@ -60,8 +60,8 @@ extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
  * the current numbers, and their peaks of busy sessions to zero. Open sessions count as opened
  * after the reset, so that the number opened remains the sum of those ended and those open. The
  * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
- * a pool before its baseline is written. Overwrites *totals, which the caller
- * allocates before it acquires the lock.
+ * a pool before its baseline is written. Overwrites *totals, which the caller allocates before it
+ * acquires the lock.
  */
 extern void cpm_pools_reset_baselines(CpmPoolSnapshot *totals);
 

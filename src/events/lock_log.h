@@ -113,8 +113,8 @@ extern CpmLockWaitCounts cpm_lock_wait_counts(void);
 extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 
 /*
- * Reset the counts and hide all entries. At its next round the sampler logs and counts again
- * each wait that has not ended. Takes no lock.
+ * Reset the counts and hide all entries. At its next round the sampler logs and counts again each
+ * wait that has not ended. Takes no lock.
  */
 extern void cpm_lock_log_reset(void);
 

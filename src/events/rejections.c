@@ -196,7 +196,7 @@ reason_may_append(const CpmRejected *refused, TimestampTz at)
 
 /*
  * Count a repeated attempt in its log entry; returns false if the entry is gone or too old, or if
- * the clock was set back since its last attempt. last_at never goes back, so it never precedes
+ * the clock was set back since its last attempt. last_at never decreases, so it never precedes
  * first_at.
  */
 static bool

@@ -41,8 +41,8 @@ typedef struct SetBack
 {
 	int64		offset_us;		/* system clock minus monotonic clock, at the last check */
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
-	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps
-								 * forward; never below 0 */
+	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
+								 * never below 0 */
 	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
 } SetBack;
 
