@@ -23,7 +23,7 @@ CREATE FUNCTION get_connection_stats() RETURNS TABLE (
 AS 'MODULE_PATHNAME', 'get_connection_stats_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL RESTRICTED ROWS 17;
 COMMENT ON FUNCTION get_connection_stats() IS
-    'the present value of every metric, its maximum and its status: OK, WARNING or CRITICAL';
+    'the current value of every metric, its maximum and its status: OK, WARNING or CRITICAL';
 
 -- The privileges on a view determine which roles may read it, as they do for pg_stat_activity. But
 -- PostgreSQL checks EXECUTE on the functions in a view against the reader, so EXECUTE on the
@@ -331,7 +331,7 @@ CREATE FUNCTION connpool_plot(
 AS 'MODULE_PATHNAME', 'connpool_plot_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 16;
 COMMENT ON FUNCTION connpool_plot(text, interval, integer, integer) IS
-    'the history of a metric as a text chart, with its present thresholds';
+    'the history of a metric as a text chart, with its current thresholds';
 
 CREATE FUNCTION connpool_session_history(
     since timestamptz DEFAULT now() - interval '5 minutes',
@@ -1130,7 +1130,7 @@ role_database AS (
     -- server's value applies. If such an entry or the startup packet has overridden the value for
     -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
     -- setting at its default counts as unset, because the operating system's setting then applies.
-    -- The pattern is that of a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
+    -- The pattern matches a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
            coalesce(own.value, server.value, '0')
                !~* '^\s*[-+]?(0x)?[0.]+(e[-+]?[0-9]+)?\s*[a-z]*\s*$' AS is_set

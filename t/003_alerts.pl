@@ -240,11 +240,11 @@ my $ended = 'WARNING ended because a setting changed: ';
 is( log_count(
 		$node,
 		"LOG:  connpool_monitor: ${ended}total_connections is \\d+ of 30 connections, "
-		  . 'warning threshold 27 \(with the former settings still WARNING: \d+, threshold 6\)$',
+		  . 'warning threshold 27 \(still WARNING with the former settings: \d+, threshold 6\)$',
 		$offset),
 	1,
 	'the log reports that a threshold was raised, with the value and the former threshold');
-is(log_count($node, 'recovered', $offset), 0, 'a threshold that was raised is no recovery');
+is(log_count($node, 'recovered', $offset), 0, 'a raised threshold is not logged as a recovery');
 is( $node->safe_psql(
 		'postgres',
 		q{SELECT warning, critical FROM connpool_alerts WHERE metric_name = 'total_connections'}),
@@ -333,8 +333,8 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	  foreach keys %expected;
 }
 
-# A session that metrics no longer count because a setting changed has not recovered: each of these
-# settings changes while the session is in the same transaction, statement or wait.
+# An alert whose metric no longer counts a session because a setting changed has not recovered.
+# Each of these settings changes while the session is in the same transaction, statement or wait.
 {
 	my %age = (
 		long_transactions => 'long_transaction_age',
@@ -367,26 +367,27 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	my $from = -s $node->logfile;
 	$set->("$_ = '1h'") foreach values %age;
 	$node->reload;
-	$alerts->('OK', 4, 'four alerts end because their ages are longer');
+	$alerts->('OK', 4, 'four alerts end when the ages of their metrics are raised');
 	$set->(q{exempt_applications = 'keeper, waiter'});
 	$node->reload;
 	$alerts->('OK', 5, 'an alert ends because its sessions are exempt');
 	foreach my $metric (@metrics)
 	{
-		my $former = 'with the former settings still WARNING: [1-9]\d*(\.\d+)?, threshold 1';
+		my $former = 'still WARNING with the former settings: [1-9]\d*(\.\d+)?, threshold 1';
 		is( log_count(
 				$node, "LOG:  connpool_monitor: $ended$metric is \\S+ .* \\($former\\)\$", $from),
 			1,
 			"the log reports that $metric is OK because a setting changed");
 	}
-	is(log_count($node, 'recovered', $from), 0, 'settings that change are no recovery');
+	is(log_count($node, 'recovered', $from),
+		0, 'an alert that ends because a setting changed is not logged as recovered');
 	is(sql($node, <<~'SQL'), '5', 'the alert log has the value with the former settings');
 		SELECT count(*)
 		FROM (SELECT * FROM connpool_alert_log LIMIT 5) log
-		WHERE to_status = 'OK' AND message LIKE '% (with the former settings still WARNING: %'
+		WHERE to_status = 'OK' AND message LIKE '% (still WARNING with the former settings: %'
 		SQL
-	is(sql($node, q{SELECT connpool_incident_report() LIKE '%with the former settings still%'}),
-		't', 'the report of the incident says that its alerts ended because settings changed');
+	is(sql($node, q{SELECT connpool_incident_report() LIKE '%still WARNING with the former%'}),
+		't', 'the report of the incident has the status with the former settings');
 
 	$set->("$_ = '200ms'") foreach values %age;
 	sql($node, 'ALTER SYSTEM RESET connpool_monitor.exempt_applications');
@@ -396,7 +397,8 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	leave($keeper);
 	leave($waiter);
 	$alerts->('OK', 5, 'the alerts end with the sessions');
-	is(log_count($node, $ended, $from), 0, 'sessions that end are no change of a setting');
+	is(log_count($node, $ended, $from),
+		0, 'an alert whose sessions ended is not logged as ended by a setting');
 	cmp_ok(log_count($node, 'recovered from WARNING', $from),
 		'>=', 5, 'the log reports that the alerts recovered');
 	sql($node, "ALTER SYSTEM RESET connpool_monitor.$_")

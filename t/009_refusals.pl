@@ -190,7 +190,8 @@ is( sql($watcher,
 	'(several)|(several)|(several)|190',
 	'further attempts of that client share one row, which counts all of them');
 
-# Attempts that are refused for one reason leave the rows of another, from however many addresses.
+# A flood of attempts that are refused for one reason, from many addresses, leaves the rows of
+# others.
 sql($watcher, 'SELECT connpool_reset()');
 start_up_refused(user => 'phantom', database => 'postgres');
 foreach my $address (map { "127.0.0.$_" } 1 .. 11)
@@ -205,7 +206,7 @@ is( sql($watcher, <<~'SQL'),
 		ORDER BY reason
 		SQL
 	"authentication|1|t\nhba|1111|t",
-	'a flood from many addresses fills at most 400 rows, and its attempts add up');
+	'a flood from many addresses fills about 400 rows, and its attempts add up');
 is( sql($watcher, <<~'SQL'),
 		SELECT reason, database, role, application_name, client_addr, attempts > 600
 		FROM connpool_rejection_log

@@ -259,7 +259,8 @@ unusable(
 	sub { my $bad = $whole; substr($bad, 8, 1) = "\x63"; write_file($bad) });
 unusable('that is a directory', 'is not a regular file', sub { unlink($file); mkdir($file) });
 rmdir("$file.unusable");
-unusable('that is a pipe', 'is not a regular file', sub { unlink($file); system('mkfifo', $file) });
+unusable('that is a pipe', 'is not a regular file',
+	sub { unlink($file); system('mkfifo', $file) });
 unusable(
 	'that is large and of another format',
 	'is not one of connpool_monitor',

@@ -350,7 +350,7 @@ is( $node->safe_psql(
 like(
 	errors(),
 	qr/^full\|f\|.* FATAL:  no more connections allowed\nlose\|f\|.*closed the connection/s,
-	'last_error has the reasons');
+	'last_error has the reason of each console');
 $_->stop foreach values %fails;
 unlike(errors() . slurp_file($node->logfile, $log),
 	qr/geheim/, 'neither last_error nor the log has a password');

@@ -55,8 +55,8 @@ sub clock { return sql($node, 'SELECT quote_literal(clock_timestamp())'); }
 # is saved, so wait for two saves.
 sub wait_history_saved { return wait_saved($node, 2); }
 
-# Assert that a server records a session that has just begun a transaction. The sessions of psql are
-# too short to be in every sample.
+# Assert that a server records a session that has just begun a transaction. The sessions of psql
+# are too short to be in every sample.
 sub records_sessions
 {
 	my ($server, $name) = @_;

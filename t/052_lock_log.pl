@@ -25,7 +25,7 @@ use Wire;
 		LINES
 }
 
-# --- the server loads a library that delays the report of errors
+# --- build a library, for the server to load, that delays the report of errors
 my $slow_errors = PostgreSQL::Test::Utils::tempdir() . '/slow_errors.so';
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 is( system($ENV{CC} // 'cc',
@@ -147,7 +147,8 @@ is(sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
 	SQL
 $holder->query_safe('COMMIT');
 is(outcomes('waiter'), 'granted', 'the outcome of a wait that lasts over a reset is logged');
-is(sql($node, 'SELECT count(*) FROM connpool_lock_log'), '1', 'such a wait has one row');
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
+	'1', 'a wait that lasts over a reset has one row');
 
 # a session that ends as soon as it has got the lock
 hold(1);
@@ -220,7 +221,7 @@ is(outcomes('terminated'), 'ended', 'a wait whose session was terminated is ende
 $holder->query_safe('COMMIT');
 eval { $terminated->quit };
 
-# A sample between the end of a wait and the report of its error does not know the outcome yet.
+# A sample between the end of a wait and the report of its error finds no outcome yet.
 foreach my $case ([ 'slow cancel', 'pg_cancel_backend', 'cancelled' ],
 	[ 'slow end', 'pg_terminate_backend', 'ended' ])
 {
@@ -233,7 +234,7 @@ foreach my $case ([ 'slow cancel', 'pg_cancel_backend', 'cancelled' ],
 	wait_logged($application);
 	sql($node, "SELECT $function($slow_pid)");
 	is(outcomes($application), $outcome,
-		"a wait whose error is reported later than the next sample is $outcome");
+		"a wait whose error is reported after the next sample is logged as $outcome");
 	is(sql($node, <<~"SQL"), 't', 'the time of such a wait ends before its error is reported');
 		SELECT clock_timestamp() > started_at + waited + interval '0.5 s'
 		FROM connpool_lock_log WHERE application_name = '$application'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# A clock that was ahead and is set back ends no leak and no incident, changes no age, and makes
-# none negative. Needs libfaketime as the server's clock, and PgBouncer.
+# Setting back a clock that was ahead ends no leak and no incident, and makes no age wrong or
+# negative. Needs libfaketime as the server's clock, and PgBouncer.
 # scripts/test: slow, 30 s
 use strict;
 use warnings FATAL => 'all';
@@ -44,8 +44,8 @@ sub step_clock
 	return;
 }
 
-# Test that a time in seconds is that between two actions of this test, of which each is given by
-# the times at which it began and ended. Allow for a second, because some times are whole seconds.
+# Test that a duration in seconds is that between two actions. An action is an array of the times
+# at which it began and ended. Tolerates a second, because some durations are in whole seconds.
 sub is_between
 {
 	my ($seconds, $first, $second, $name) = @_;
@@ -54,7 +54,7 @@ sub is_between
 	return;
 }
 
-# Test that a query returns the time in seconds since an action. A sample may be in between.
+# Test that a query returns the seconds since an action, or those up to a sample that begins now.
 sub is_age_since
 {
 	my ($first, $query, $name) = @_;
@@ -105,7 +105,8 @@ my $direct_connections = <<'SQL';
 SELECT current_value = 6 FROM get_connection_stats() WHERE metric_name = 'direct_connections'
 SQL
 poll_ok($node, $direct_connections, 'direct sessions are counted while the clock is ahead');
-ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses a role') for 1 .. 2;
+ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses a NOLOGIN role')
+  for 1 .. 2;
 my $offset = -s $node->logfile;
 
 # Test everything that may depend on the clock, after it was set back.
@@ -115,10 +116,12 @@ sub test_all
 	is( sql($node, $leaks),
 		'idle 2 2 0 0, idle_in_transaction 1 1 0 0, prepared 1 1 0 0',
 		"$when: no leak ends or begins");
-	is(sql($node, <<~'SQL'), 'idle 2, idle_in_transaction 1, prepared 1', "$when: all are listed");
-		SELECT string_agg(kind || ' ' || count, ', ' ORDER BY kind)
-		FROM (SELECT kind, count(*) FROM connpool_leaks GROUP BY 1) l
-		SQL
+	is( sql($node, <<~'SQL'),
+			SELECT string_agg(kind || ' ' || count, ', ' ORDER BY kind)
+			FROM (SELECT kind, count(*) FROM connpool_leaks GROUP BY 1) l
+			SQL
+		'idle 2, idle_in_transaction 1, prepared 1',
+		"$when: all leaks are listed");
 	is(log_count($node, 'resumed work', $offset),
 		0, "$when: no suspect is logged as resuming work");
 	my $age = 'SELECT extract(epoch FROM %s) FROM %s';

@@ -357,7 +357,7 @@ sub clock_file
 	return $clock_file //= PostgreSQL::Test::Utils::tempdir() . '/clock';
 }
 
-# Set the clock of processes that servers start from now on to the present time and an offset.
+# Set the clock of processes that servers start from now on to the true time plus an offset.
 # libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
 # So only a new process reads the file. Offsets must not be negative: libfaketime shows the true
 # time to signal handlers, and the postmaster of PostgreSQL 15 records in one when a worker ended.
@@ -371,8 +371,8 @@ sub write_clock
 	return;
 }
 
-# Set the clock of a server, except that of its present sessions. Terminates the sampler, because
-# the next one reads the file.
+# Set the clock of a server, except that of its open sessions. Terminates the sampler, because the
+# next one reads the file.
 sub set_clock
 {
 	my ($node, $offset) = @_;
@@ -390,7 +390,7 @@ sub set_clock
 
 # Start a server with the clock that was set last. Do not fake the monotonic clock, because setting
 # a real clock does not change it. PostgreSQL 15 starts the first workers in a signal handler, so
-# their clock is true until set_clock() replaces them.
+# they show the true time. Call set_clock() to replace the sampler.
 sub start_with_clock
 {
 	my ($node) = @_;

@@ -22,7 +22,7 @@ typedef struct CpmAlert
 	int64		clear_us[2];	/* how long a raised level's threshold has not been met; -1: met
 								 * now, or not raised */
 	int64		since_reported_us;	/* time since the alert was last reported */
-	double		met[2];			/* the threshold that the level met last, in the metric's unit */
+	double		met[2];			/* by level: the threshold last met, in the metric's unit */
 	double		peak;			/* worst value since the status left OK; NaN while OK */
 } CpmAlert;
 

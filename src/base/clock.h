@@ -20,7 +20,7 @@ cpm_monotonic_us(void)
 	return INSTR_TIME_GET_MICROSEC(now);
 }
 
-/* Return the time that the system clock, as it is set now, would have shown at a monotonic time. */
+/* Return the time that the system clock, as set now, would have shown at a monotonic time. */
 static inline TimestampTz
 cpm_timestamp_of(int64 monotonic_us)
 {

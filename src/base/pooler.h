@@ -94,7 +94,7 @@ typedef struct CpmPoolerServer
 typedef struct CpmPoolerAnswer
 {
 	TimestampTz asked_at;
-	int64		asked_us;		/* the same by the monotonic clock, for ages */
+	int64		asked_us;		/* the same by the monotonic clock; ages use it */
 	char		version[32];
 	char		pool_mode[16];	/* the default in its configuration */
 	int64		setting[CPM_POOLER_SETTINGS];
@@ -112,7 +112,7 @@ typedef struct CpmPoolerState
 	char		name[CPM_POOLER_NAME_SIZE];
 	bool		up;				/* the last round succeeded */
 	TimestampTz last_success;	/* when the last successful round began; 0: never */
-	int64		last_success_us;	/* the same by the monotonic clock, for ages */
+	int64		last_success_us;	/* the same by the monotonic clock; ages use it */
 	char		last_error[CPM_POOLER_ERROR_SIZE];	/* empty while up */
 	TimestampTz retry_at;		/* next attempt; 0 while up */
 	uint64		polls;			/* successful rounds */

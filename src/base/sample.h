@@ -30,9 +30,10 @@ typedef struct CpmSample
 	double		value[CPM_METRICS];
 
 	/*
-	 * By how much settings that changed while an alert may be raised lower a value: the sessions
-	 * and transactions that a metric counted before, and would still count, or the seconds by
-	 * which the oldest of these is older. Only the sampler sets it; otherwise 0.
+	 * By how much changes of settings have lowered a value: the number of sessions and
+	 * transactions that the metric counted before and would still count with the former settings,
+	 * or for oldest_transaction_seconds, by how many seconds the oldest of them is older than the
+	 * value. Only the sampler sets it; otherwise 0.
 	 */
 	double		uncounted[CPM_METRICS];
 	double		pooled_connections; /* connections from a PgBouncer; NaN: unknown */

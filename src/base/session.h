@@ -66,7 +66,7 @@ typedef struct CpmSession
 	TimestampTz recorded_xact_start;
 	TimestampTz recorded_state_change;
 
-	/* Corrected if the clock was set back since: for ages, and to compare with each other */
+	/* Corrected if the clock was set back since. Use these for ages and comparisons. */
 	TimestampTz opened_at;		/* corrected connected_at */
 	TimestampTz xact_start;
 	TimestampTz query_start;
@@ -172,7 +172,7 @@ cpm_suspect_since(const CpmSession *session)
 	return session->client_wait_since != 0 ? session->client_wait_since : session->state_change;
 }
 
-/* Return what identifies the state or wait, since when the age of a leak suspect is measured. */
+/* Return an identifier of the state or wait from whose start a leak suspect's age is measured. */
 static inline uint64
 cpm_suspect_id(const CpmSession *session)
 {

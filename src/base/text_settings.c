@@ -121,7 +121,10 @@ application_of(const char *entry)
 	return slash != NULL ? slash + 1 : entry;
 }
 
-/* Return true if no entry lacks a role or application; otherwise set the error's detail. */
+/*
+ * Return true if every entry has an application, and a role if it has a slash; otherwise set the
+ * error's detail.
+ */
 static bool
 check_entries(const List *entries)
 {

@@ -7,9 +7,9 @@
  * would exhaust memory. This file therefore counts all received bytes, from the connection attempt
  * on, and exits if there are too many.
  *
- * This file has no timeouts, because a single call may block: a name lookup, a SCRAM exchange whose
- * iteration count the console chooses, or a lookup of a directory that the console names. The
- * worker kills this process instead.
+ * This file has no timeouts, because a single call may block: a name lookup, a SCRAM exchange
+ * whose iteration count the console chooses, or a lookup of a directory that the console names.
+ * The worker kills this process instead.
  */
 #include <errno.h>
 #include <poll.h>
@@ -119,9 +119,9 @@ start_connection(const char *conninfo)
 }
 
 /*
- * Remove the SQLSTATE from the error message of a failed connection, in which it follows the
- * severity, as in "FATAL:  28P01: password authentication failed", and copy it to sqlstate, which
- * becomes "" if the message has none. libpq has no function that returns it.
+ * Copy the SQLSTATE in the error message of a failed connection, and remove it from the message;
+ * copies "" if there is none. It follows the severity, as in "FATAL:  28P01: password
+ * authentication failed". libpq has no function that returns it.
  */
 static void
 take_sqlstate(char *message, char *sqlstate)
@@ -143,7 +143,7 @@ take_sqlstate(char *message, char *sqlstate)
 /*
  * Report why the connection failed. The console has rejected the password if it was sent and the
  * console answered with an error of class 28, or with 08P01, which PgBouncer uses for most errors.
- * A connection that was lost, or that the console has no place for, is another matter.
+ * A lost connection, or a console that allows no more connections, is no rejected password.
  */
 static void
 fail_to_connect(void)
@@ -260,9 +260,10 @@ read_answer(void)
 }
 
 /*
- * Replace each directory in the column "host" of SHOW DATABASES by its path without symbolic links,
- * by which the worker recognizes this server's socket directories. The console chooses the paths,
- * and looking one up may block, for example on a network file system. So this process does it.
+ * Replace each directory in the column "host" of SHOW DATABASES by its path without symbolic
+ * links, by which the worker recognizes this server's socket directories. The console chooses the
+ * paths, and looking one up may block, for example on a network file system. So this process does
+ * it.
  */
 static void
 resolve_hosts(PGresult *result)

@@ -200,7 +200,7 @@ typedef struct CpmFailedWait
  */
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
-/* Return true if a failed wait of that PGPROC that began after "since" has been recorded. */
+/* Return true if the slot of that PGPROC has a failed wait that began after "since". */
 extern bool cpm_slot_failed_wait_after(int proc_number, TimestampTz since);
 
 /*

@@ -35,9 +35,8 @@ extern void cpm_minute_counters_reset(const CpmCounters *now);
 /*
  * Return the newest snapshot that is at least a minute old or, in the server's first minute, that
  * of its start. If a reset came after the snapshot, the counters are those of the reset. So read
- * the current counters after this call:
- * counters read before it could be lower than those of a reset in between. Any process; takes no
- * lock. The library must be preloaded.
+ * the current counters after this call: counters read before it could be lower than those of a
+ * reset in between. Any process; takes no lock. The library must be preloaded.
  */
 extern CpmCounters cpm_minute_counters_read(void);
 

@@ -156,8 +156,8 @@ excess(uint64 count, uint64 base)
 }
 
 /*
- * Set size to the activity of each pool since the last mark_pools(): its share of all sessions plus
- * its share of all statements.
+ * Set size to the activity of each pool since the last mark_pools(): its share of all sessions
+ * plus its share of all statements.
  */
 static void
 measure_pools(const CpmMonotonicCounters *monotonic, double *size)
@@ -409,7 +409,7 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that the lock does not guard. Allocates nothing. */
+/* Set the counters that the lock does not guard. Allocates no memory: its caller may hold it. */
 static void
 read_pools(CpmMonotonicCounters *monotonic, bool nowait)
 {
@@ -465,9 +465,9 @@ cpm_monotonic_read(void)
 	if (!is_consistent)
 	{
 		/*
-		 * Read again while the lock prevents evictions, resets and other reads. This waits for 40
-		 * ms at most: for a session that lost its processor while it left a pool, and for the
-		 * sampler. Without the wait, a counter could fall.
+		 * Read again while the lock prevents evictions, resets and other reads. This waits up to
+		 * 20 ms for a session that lost the CPU while it left a pool, and up to 20 ms for the
+		 * sampler to finish a write. Without these waits, a counter could fall.
 		 */
 		read_pools(monotonic, true);
 	}

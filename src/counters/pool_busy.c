@@ -11,8 +11,9 @@
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
  * writing it, so one bucket of a copy may include a sample that another bucket lacks. The sampler
- * clears an entry only after the slot's generation, or the epoch, has changed, and publishes its
- * new ones last. So a reader that finds both unchanged after its copy has copied no cleared data.
+ * clears an entry only after the slot's generation or the epoch has changed, and stores the new
+ * generation and epoch last. So an entry was not cleared while a reader copied it if the reader
+ * finds both unchanged afterwards.
  */
 #include "postgres.h"
 
@@ -84,8 +85,8 @@ entry_for(int index, uint32 generation)
 }
 
 /*
- * Return true if the entry is about the present occupant of the slot, and set *generation. With
- * in_epoch, it must also belong to the present epoch.
+ * Return true if the entry is about the current occupant of the slot, and set *generation. With
+ * in_epoch, it must also belong to the current epoch.
  */
 static bool
 is_current(int index, bool in_epoch, uint32 *generation)

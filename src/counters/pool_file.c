@@ -43,10 +43,11 @@ typedef struct SavedTotals
 } SavedTotals;
 
 /*
- * Return a copy of the first bytes of the state in counters/pool_retained. Each part that needs the
- * state makes a copy, so parts may disagree with each other. That does no harm: a file that the
- * saver wrote is loaded only after a crash, and cpm_monotonic_restart() then discards all numbers
- * in that state. At shutdown the postmaster saves, which cannot acquire a lock and needs none.
+ * Return a palloc'd copy of the first "size" bytes of the state in counters/pool_retained. Each
+ * part of the file makes its own copy, so the parts may disagree. That does no harm: a file that
+ * the saver wrote is loaded only after a crash, and cpm_monotonic_restart() then discards all
+ * numbers in that state. At shutdown the postmaster saves; it cannot acquire a lock, and needs
+ * none.
  */
 static CpmRetained *
 copy_retained(Size size)

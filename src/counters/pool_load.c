@@ -210,9 +210,9 @@ sum_window(const CpmPoolLoad *load, CpmStatWindow window, int64 clock_us, CpmLoa
 		cpm_load_add(sum, &load->since_reset);
 }
 
-/* Return the pool to which the time in an entry belongs. */
+/* Return the index of the pool to which the load in an entry belongs. */
 static int
-owner_of(int index)
+pool_of_entry(int index)
 {
 	uint32		generation;
 	uint32		connections;
@@ -234,7 +234,7 @@ read_window_once(CpmStatWindow window, CpmLoad *by_pool)
 		sum_window(&table->observed.load, window, clock_us, &observed);
 	for (int i = 0; i < slots; i++)
 		if (table->pool[i].epoch == epoch)
-			sum_window(&table->pool[i].load, window, clock_us, &by_pool[owner_of(i)]);
+			sum_window(&table->pool[i].load, window, clock_us, &by_pool[pool_of_entry(i)]);
 	return observed.ms[0];
 }
 
@@ -263,7 +263,7 @@ copy_once(CpmPoolLoad *copy)
 	memset(copy, 0, cpm_pool_slots() * sizeof(CpmPoolLoad));
 	for (int i = 0; i < cpm_pool_slots(); i++)
 		if (table->pool[i].epoch == epoch)
-			merge_load(&copy[owner_of(i)], &table->pool[i].load);
+			merge_load(&copy[pool_of_entry(i)], &table->pool[i].load);
 }
 
 CpmPoolLoad *

@@ -64,7 +64,8 @@ policy_table_size(void)
 Size
 cpm_pool_policies_size(void)
 {
-	return add_size(policy_table_size(), mul_size((Size) cpm_max_pools + 1, sizeof(pg_atomic_uint32)));
+	return add_size(policy_table_size(),
+					mul_size((Size) cpm_max_pools + 1, sizeof(pg_atomic_uint32)));
 }
 
 Size

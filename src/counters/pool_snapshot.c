@@ -6,7 +6,7 @@
  *
  * A reader copies the pools first, then the slots, then the baselines of the last reset. If a
  * session transfers its counts to its pool in between, the snapshot lacks them or has them twice;
- * if a pool is evicted, its counters can be without their baseline. So the reader compares the
+ * if a pool is evicted in between, its baseline is not subtracted. So the reader compares the
  * number of transfers (counters/counter_transfer) before and after, and retries if it has changed.
  */
 #include "postgres.h"
@@ -63,8 +63,8 @@ subtract(CpmPool *pool, const CpmPool *earlier)
 }
 
 /*
- * Read all pools once. baseline has room for one pool, and is NULL for the counters since the
- * server started instead of those since the last reset.
+ * Read all pools once. *baseline is space for the baseline of one pool. If it is NULL, the result
+ * is the counters since the server started instead of those since the last reset.
  */
 static void
 read_once(CpmPoolSnapshot *snapshot, CpmPool *baseline)
@@ -145,7 +145,7 @@ cpm_pool_snapshot_alloc(void)
 	CpmPoolSnapshot snapshot = {.slots = cpm_pool_slots()};
 
 	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
-	/* the entry after the last pool is for the baseline that is being subtracted */
+	/* the entry after the last pool is space for a baseline; see read_once() */
 	snapshot.pool = palloc_extended((snapshot.slots + 1) * sizeof(CpmPool), MCXT_ALLOC_HUGE);
 	return snapshot;
 }
@@ -196,7 +196,7 @@ void
 cpm_pools_reset_baselines(CpmPoolSnapshot *totals)
 {
 	read_between_transfers(totals, NULL, true);
-	/* a snapshot has all baselines of this reset or none */
+	/* within a transfer, so that a snapshot subtracts all baselines of this reset or none */
 	cpm_transfer_begin();
 	for (int i = 0; i < totals->slots; i++)
 	{

@@ -24,14 +24,13 @@ typedef struct CpmPoolSnapshot
  * Retries if a transfer of counters overlaps the read, and soon asks sessions to pause transfers.
  * If that does not help, for example because a backend was stopped in mid-transfer, returns after
  * about a second a possibly inconsistent snapshot, clamped at zero.
- *
  */
 extern CpmPoolSnapshot cpm_pool_snapshot(void);
 
 /*
- * The same in two steps, for callers that hold the lock of counters/pool_table: allocate the
- * snapshot before you acquire the lock, and read into it, as often as necessary. With nowait, asks
- * for the pause at once and waits for 20 ms at most.
+ * Do the same in two steps: allocate a snapshot, and read into it, as often as necessary. A caller
+ * that holds the lock of counters/pool_table must allocate before it acquires the lock. With
+ * nowait, requests the pause at once and waits for at most 20 ms.
  */
 extern CpmPoolSnapshot cpm_pool_snapshot_alloc(void);
 extern void cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait);
@@ -61,8 +60,8 @@ extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
  * the current numbers, and their peaks of busy sessions to zero. Open sessions count as opened
  * after the reset, so that the number opened remains the sum of those ended and those open. The
  * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
- * a pool before its baseline is written. Overwrites the snapshot, which the caller has allocated
- * before it acquired the lock.
+ * a pool before its baseline is written. Overwrites *totals, which the caller allocates before it
+ * acquires the lock.
  */
 extern void cpm_pools_reset_baselines(CpmPoolSnapshot *totals);
 

@@ -27,7 +27,7 @@
 #include "utils/timestamp.h"
 
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early or disordered */
+#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early or out of order */
 #define SNAPSHOTS_PER_MINUTE 6
 #define SHORT_RING 24			/* more than a minute of snapshots; each restart appends two */
 #define LONG_RING 96			/* more than an hour of snapshots; each restart appends two */
@@ -172,7 +172,7 @@ cpm_stat_windows_snapshot(TimestampTz now)
 /*
  * Return the number of the snapshot at which the ring's period begins: the newest one that is old
  * enough, or else the oldest usable one. A snapshot or reset is not usable if its time is in the
- * future, or later than that of the next one: the clock was set back, and its age is unknown.
+ * future, or later than that of the next one: the clock was set back, so its age is unknown.
  * "first" is the number of the first snapshot after the reset; a lower result means that the
  * period begins at the reset. Sets *max_us to the duration of the longest statement of the period,
  * without the current tick.

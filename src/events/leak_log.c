@@ -6,11 +6,11 @@
  *
  * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
  * a transaction or not, or waits for its client. A session that resumes work and stops again is a
- * new suspected leak. Identifiers tell periods apart that remain the same when the system clock is
- * set back; the start of a period, which is corrected then, is updated in each round. The suspected
- * leaks are in a table in shared memory, so that a restarted
- * sampler continues with them; the index of a session is that of its PGPROC. When a leak ends, the
- * sampler counts it and appends it to a ring.
+ * new suspected leak. A period has an identifier, which does not change when the system clock is
+ * set back. Each round updates the start of the period, which is then corrected. The suspected
+ * leaks are in a table in shared memory, so that a restarted sampler continues with them; the
+ * index of a session is that of its PGPROC. When a leak ends, the sampler counts it and appends it
+ * to a ring.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. Readers take no lock.

@@ -7,7 +7,7 @@
  * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
  * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
  * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
- * hides all entries. The sampler then logs the waits again that have not ended.
+ * hides all entries. The sampler then logs again each wait that has not ended.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one
@@ -119,8 +119,9 @@ append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
 }
 
 /*
- * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the entry
- * and the wait still lasts, log it again. A wait that is over may have ended before the reset.
+ * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the
+ * entry and the wait still lasts, log it again; a wait that is over may have ended before the
+ * reset.
  */
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
@@ -192,7 +193,7 @@ cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry
 {
 	CpmOpenWait *open = &lock_log->open[proc_number];
 
-	/* a session whose wait fails records that before it waits again */
+	/* a session records a failed wait before it waits again, so the previous one was granted */
 	if (open->pid != 0)
 		close_wait(open, CPM_WAIT_GRANTED);
 	*open = *wait;

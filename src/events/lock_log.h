@@ -71,7 +71,7 @@ typedef struct CpmOpenWait
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
-	TimestampTz ended_at;		/* 0: it lasts; else it has ended with an unknown outcome */
+	TimestampTz ended_at;		/* 0 while it lasts; then set until its outcome is known */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
@@ -79,7 +79,7 @@ extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
  * Return the outcome of a wait that has ended but is still open in the log, or CPM_WAIT_LASTS if
- * the outcome is not known yet. Then the next round calls the function again. *ended_at is the time
+ * the outcome is not known yet. In that case the next round calls it again. *ended_at is the time
  * of the first round that did not observe the wait; the function may set it to an earlier time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
@@ -113,8 +113,8 @@ extern CpmLockWaitCounts cpm_lock_wait_counts(void);
 extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 
 /*
- * Reset the counts and hide all entries. At its next round the sampler logs and counts the waits
- * again that have not ended. Takes no lock.
+ * Reset the counts and hide all entries. At its next round the sampler logs and counts again each
+ * wait that has not ended. Takes no lock.
  */
 extern void cpm_lock_log_reset(void);
 

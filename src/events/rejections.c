@@ -6,8 +6,8 @@
  * The processes that record refusals are about to exit, many do so at the same time, and most have
  * no PGPROC. Without a PGPROC, an LWLock seems to work until it is contended, and then brings the
  * cluster down. So all counters are atomics, and the log consists of rings without locks
- * (base/ring), one for each reason: a flood of attempts that are refused for one reason leaves the
- * entries of the other reasons.
+ * (base/ring), one for each reason, so that a flood of attempts refused for one reason does not
+ * overwrite the entries of the others.
  *
  * A reset does not clear counters, because other processes add to them. It records a baseline,
  * which readers subtract.
@@ -24,16 +24,16 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-/* The hash table of repetitions has about as many entries as the log. */
+/* The hash table of repetitions has about as many entries as all logs together. */
 #define REPEAT_GROUPS 1024
 #define REPEATS_IN_GROUP 4
 #define SOURCES 256				/* hash buckets for sources: an address and a reason */
 #define MAX_ENTRIES_OF_SOURCE 100
-#define MAX_ENTRIES_OF_REASON 400	/* of CPM_REJECTION_LOG_ENTRIES, so that a flood leaves others */
-#define FORGOTTEN_IN_MINUTE 5	/* entries of a reason that no longer count */
-#define SEVERAL "(several)"		/* the names in an entry that further names share */
+#define MAX_ENTRIES_OF_REASON 400	/* fewer than the log has, so that a flood leaves some */
+#define FORGOTTEN_IN_MINUTE 5	/* entries of a reason that stop counting */
+#define SEVERAL "(several)"		/* the names in an entry that attempts with several names share */
 #define MAX_REPEAT_PAUSE_US USECS_PER_MINUTE	/* between two attempts in one entry */
-#define MAX_DISORDER_US USECS_PER_SEC	/* by which a process may be late to record an attempt */
+#define MAX_DISORDER_US USECS_PER_SEC	/* how late a process may record an attempt */
 
 typedef struct RefusalCounter
 {
@@ -155,9 +155,9 @@ hash_of(const CpmRejected *refused)
 }
 
 /*
- * Count an entry in a counter of entries; returns false if it has reached the limit. A reason
- * forgets FORGOTTEN_IN_MINUTE entries a minute. A source forgets all of its entries after a full
- * minute in which every attempt repeated an entry.
+ * Count a new entry of a source or a reason; returns false if its counter has reached the limit.
+ * The counter of a reason falls by FORGOTTEN_IN_MINUTE each minute. That of a source begins again
+ * after a full minute in which every attempt repeated an entry.
  */
 static bool
 count_entry(pg_atomic_uint64 *counter, TimestampTz at, uint64 limit, bool is_reason)
@@ -180,7 +180,7 @@ count_entry(pg_atomic_uint64 *counter, TimestampTz at, uint64 limit, bool is_rea
 	return entries < limit;
 }
 
-/* Sources with the same hash share a counter. */
+/* Count a new entry of the attempt's source. Sources with the same hash share a counter. */
 static bool
 source_may_append(const CpmRejected *refused, TimestampTz at)
 {
@@ -196,7 +196,7 @@ reason_may_append(const CpmRejected *refused, TimestampTz at)
 
 /*
  * Count a repeated attempt in its log entry; returns false if the entry is gone or too old, or if
- * the clock was set back since its last attempt. last_at never falls, so it never precedes
+ * the clock was set back since its last attempt. last_at never decreases, so it never precedes
  * first_at.
  */
 static bool
@@ -214,8 +214,8 @@ add_to_entry(CpmRejection reason, uint64 ticket, TimestampTz at)
 
 /*
  * Count the attempt in the log entry of the attempt that it repeats. Returns false if there is no
- * such entry, and sets *replaceable to the mapping to replace by that of a new entry: that of the
- * same hash, or else a free one, or else any one.
+ * such entry, and sets *replaceable to the mapping that a new entry replaces: the one with the
+ * same hash, or else a free one, or else an arbitrary one.
  */
 static bool
 count_repetition(const CpmRejected *refused, TimestampTz at, Repeat **replaceable)
@@ -271,8 +271,8 @@ hide_names(CpmRejected *entry)
  * Log an attempt: count a repetition, or append an entry. Clients that vary their names must not
  * push all other entries out of the log. So when a source has appended as many entries as it may,
  * its attempts with further names share an entry. When all sources together have appended as many
- * entries for the reason as they may, all attempts with further names share one, without an
- * address.
+ * entries for the reason as they may, all attempts with further names share one entry, which has
+ * no address.
  */
 static void
 log_attempt(const CpmRejected *refused, TimestampTz at)

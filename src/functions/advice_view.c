@@ -105,7 +105,7 @@ gather_evidence(CpmPoolEvidence *evidence, const CpmPoolSnapshot *snapshot, int 
 
 /*
  * Return how many connections all pools together would have if each had its recommended size. A
- * pool without a recommendation counts with its present connections. Uses evidence and advice as
+ * pool without a recommendation counts with its current connections. Uses evidence and advice as
  * scratch space. Leaves the pooler of the evidence unset, because the size does not depend on it.
  */
 static int

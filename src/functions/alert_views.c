@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * alert_views.c
- *		connpool_alerts: the present status of each alert.
+ *		connpool_alerts: the current status of each alert.
  *		connpool_alert_log: the status changes of all alerts.
  */
 #include "postgres.h"

@@ -362,7 +362,7 @@ append_legend(StringInfo out, const CpmChart *chart)
 		has_gap |= chart->points[i] == 0;
 	if (has_gap)
 		appendStringInfo(out, "%s no value  ", no_value[chart->is_ascii]);
-	/* remove the last separator; a chart may have nothing to explain */
+	/* remove the last separator; the legend may be empty */
 	out->len = Max(out->len - 2, 0);
 	out->data[out->len] = '\0';
 }

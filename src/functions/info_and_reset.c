@@ -72,7 +72,7 @@ append_missing_worker(StringInfo problems, const char *problem)
 				   "or see the server log", problem);
 }
 
-/* Append the names of the PgBouncers that have been queried and do not answer, if any. */
+/* Append a problem that names the PgBouncers that have been queried and do not answer. */
 static void
 append_console_problem(StringInfo problems)
 {
@@ -138,8 +138,8 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 							  "the saver is not running, so a crash would lose all statistics");
 	else if (saver->problem[0] != '\0')
 		append_problem(&problems,
-					   "the last save failed, so a crash would lose all statistics since the one "
-					   "before: see last_save_error");
+					   "the last save failed, so a crash would lose all statistics since the "
+					   "previous one: see last_save_error");
 	if (cpm_log_min_messages() > FATAL)
 		append_problem(&problems,
 					   "log_min_messages hides FATAL, so refused connections are not counted and "
@@ -282,10 +282,10 @@ has_relation_or_type(Oid schema, const char *name)
 }
 
 /*
- * Fail with 42710 if the schema already has a function get_connection_stats() or slow_queries(), or
- * a relation or type slow_queries, which users may have created themselves. CREATE EXTENSION would
- * fail anyway, but without a hint: also because of a function with other arguments, which can make
- * calls ambiguous.
+ * Fail with 42710 if the schema already has a function get_connection_stats() or slow_queries(),
+ * or a relation or type slow_queries, which users may have created themselves. CREATE EXTENSION
+ * would fail too, but without a hint: because the name is taken, or because a function with other
+ * arguments makes a call ambiguous.
  */
 Datum
 connpool_install_check_1_0(PG_FUNCTION_ARGS)

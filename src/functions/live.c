@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * live.c
- *		get_connection_stats(): the present value and status of every metric.
+ *		get_connection_stats(): the current value and status of every metric.
  */
 #include "postgres.h"
 

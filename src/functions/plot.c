@@ -57,7 +57,7 @@ add_points(CpmChart *chart, void *arg)
 					add_point, chart);
 }
 
-/* Return the present thresholds. Others may have applied in the span of the chart. */
+/* Return the current thresholds. Others may have applied in the span of the chart. */
 static CpmVerdict
 present_thresholds(CpmMetricId metric)
 {

@@ -53,10 +53,10 @@ typedef struct CpmRecordedLoad
 	struct CpmSegmentLoad *of_segment;
 	MemoryContext context;		/* reset after each segment */
 	TimestampTz previous_at;	/* of the previous sample; 0: none */
-	int64		sample_us;		/* the time that the present sample represents */
+	int64		sample_us;		/* the time that the current sample represents */
 } CpmRecordedLoad;
 
-/* Begin to sum the samples from since to until, in the present memory context. */
+/* Begin to sum the samples from since to until, in the current memory context. */
 extern void cpm_recorded_load_begin(CpmRecordedLoad *load, TimestampTz since, TimestampTz until,
 									CpmRecordedLoadKeyOf key_of, void *arg);
 

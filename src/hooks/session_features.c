@@ -50,7 +50,7 @@ static uint32 pending_uses[CPM_FEATURES];
  * SAVEPOINT undid an UNLISTEN.
  */
 static int	committed_channels; /* as of the last commit */
-static int	channels;			/* after the present transaction, if it commits */
+static int	channels;			/* after the current transaction, if it commits */
 
 static int	advisory_locks;		/* number held by the session at the last count */
 static bool locks_may_have_changed; /* since the last count */
@@ -299,7 +299,7 @@ set_config_outlives_transaction(const FuncExpr *call, const QueryDesc *query)
 
 /*
  * Return true if the stack has no room for one more call of expression_tree_walker(), which would
- * raise an error. It may use more of the stack than this function does, hence the margin.
+ * raise an error. That call may use more of the stack than this function, so allow a margin.
  */
 static pg_noinline bool
 stack_is_short(void)

@@ -359,8 +359,8 @@ cpm_backends_read(int proc_number, CpmSession *session)
 }
 
 /*
- * Record the times of a PGPROC that are from before a step of the clock. Those of a process that
- * is no client session, except its lock wait, are left out, because no reader needs them.
+ * Record the times of a PGPROC that are from before a step of the clock. If it has no client
+ * session, record only the start of its lock wait, because readers need no other time of it.
  */
 static void
 record_times(int proc_number, const CpmClockStep *step)

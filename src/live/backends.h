@@ -32,9 +32,9 @@ typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
 extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 
 /*
- * Return true if the process with this PGPROC and pid waits for no heavyweight lock and did not get
- * the lock for which it last waited. Also returns true at the moment at which the process gets the
- * lock. Any process; takes no lock.
+ * Return true if the process with this PGPROC and pid waits for no heavyweight lock and did not
+ * get the lock for which it last waited. May also return true for a moment while the process is
+ * being granted the lock. Any process; takes no lock.
  */
 extern bool cpm_backends_lock_wait_failed(int proc_number, int pid);
 

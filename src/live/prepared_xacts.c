@@ -10,8 +10,8 @@
  * the time at which the sampler first found the transaction, at most one sample_interval late.
  * The sampler publishes these times in shared memory, so that all workers show the same age.
  *
- * The published times are monotonic. After the system clock has been set back, the times that
- * PostgreSQL recorded before are too late, or in the future, so the earlier of both is right.
+ * The published times are those of the monotonic clock. If the system clock was set back, a time
+ * that PostgreSQL recorded before the step is too late, so readers use the earlier of the two.
  */
 #include "postgres.h"
 
@@ -49,7 +49,7 @@
 typedef struct PreparedTime
 {
 	pg_atomic_uint32 xid;		/* InvalidTransactionId if none was recorded */
-	pg_atomic_uint64 prepared_us;	/* by the monotonic clock; negative before that began */
+	pg_atomic_uint64 prepared_us;	/* by the monotonic clock; may be negative */
 } PreparedTime;
 
 static PreparedTime *prepared_times;	/* max_prepared_xacts entries in shared memory, and one
@@ -265,7 +265,7 @@ cpm_prepared_xacts_claim_recorder(void)
 											   max_prepared_xacts * sizeof(TransactionId));
 }
 
-/* Correct the time of a transaction, as PostgreSQL recorded it, if the clock was set back since. */
+/* Correct the time that PostgreSQL recorded for a transaction if the clock was set back since. */
 static void
 correct_time(CpmPrepared *prepared)
 {

@@ -4,15 +4,15 @@
  *		Corrects times that were recorded before the system clock was set back.
  *
  * PostgreSQL records when a session connected, and when its transaction, statement, state and
- * lock wait began. After the clock has been set back, the ages of these are too low, or negative.
- * A later time cannot be told from one that was recorded before the step, once the clock has
- * passed it. So when the sampler detects a step, it records the times of all sessions, with the
+ * lock wait began. After the clock has been set back, ages computed from these times are too low,
+ * or negative. Once the clock has passed such a time, nothing shows that it was recorded before
+ * the step. So when the sampler detects a step, it records the times of all sessions, with the
  * size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
- * The times recorded between the sampler's last check and the step remain uncorrected if they are
- * before the time of the detection, because they may have been recorded after the step. A time in
- * the future that the sampler did not find, for instance because its session was authenticating,
- * is from before the step too.
+ * A time recorded between the sampler's last check and the step remains uncorrected if it is
+ * before the time of the detection, because it may have been recorded after the step. A time in
+ * the future is from before the step even if the sampler did not find it, for instance because
+ * its session was authenticating.
  */
 #include "postgres.h"
 
@@ -41,8 +41,8 @@ typedef struct SetBack
 {
 	int64		offset_us;		/* system clock minus monotonic clock, at the last check */
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
-	pg_atomic_uint64 total_us;	/* by how much the clock has been set back since the start; 0 if
-								 * it has been set forward by as much since */
+	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
+								 * never below 0 */
 	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
 } SetBack;
 
@@ -92,7 +92,7 @@ write_old_time(OldTime *old, TimestampTz recorded, int64 setback_us)
 	pg_atomic_write_u64(&old->recorded, (uint64) recorded);
 }
 
-/* Take a step forward off all setbacks. */
+/* Subtract a step forward from all recorded setbacks. */
 static void
 reduce_setbacks(int64 forward_us)
 {

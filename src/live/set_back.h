@@ -25,22 +25,24 @@ typedef enum CpmRecordedTime
 typedef struct CpmClockStep
 {
 	int64		setback_us;		/* by how much the clock was set back; 0: it was not */
-	TimestampTz checked_at;		/* the previous check, by the clock after the step */
-	TimestampTz now;
+	TimestampTz checked_at;		/* time of the previous check, by the clock after the step */
+	TimestampTz now;			/* time of this check */
 } CpmClockStep;
 
 extern Size cpm_set_back_size(void);
 extern void cpm_set_back_attach(void *memory, bool is_new);
 
 /*
- * Compare the system clock with the monotonic clock. If it was set forward, takes that off the
- * recorded setbacks. The sampler only, before each sample.
+ * Compare the system clock with the monotonic clock, and return the step since the previous call.
+ * If the clock was set forward, subtracts that step from the recorded setbacks. The sampler only,
+ * before each sample.
  */
 extern CpmClockStep cpm_set_back_check(void);
 
 /*
- * Record that the times of a PGPROC were recorded before the step, except those that were recorded
- * after it or may have been. The sampler only, after a setback.
+ * Record which times of a PGPROC are from before the step. Omits those that may have been recorded
+ * after it. "recorded" is an array by CpmRecordedTime, with 0 for no time. The sampler only, after
+ * a setback.
  */
 extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);

@@ -22,7 +22,7 @@ typedef struct Claiming
 	const CpmWorkerApi *api;
 	int			pooler;
 	const CpmServerList *servers;	/* sorted by pid */
-	List	   *directories;	/* those in which this server listens, also without symbolic links */
+	List	   *directories;	/* in which this server listens; see our_directories() */
 } Claiming;
 
 static int

@@ -92,7 +92,7 @@ update_peak(CpmAlert *alert, const CpmMetric *metric, double value)
 		alert->peak = value;
 }
 
-/* Return the threshold that the value reaches first, of two that may be NaN. */
+/* Return the threshold that a value meets first. Either may be NaN, which means off. */
 static double
 first_threshold(const CpmMetric *metric, const CpmVerdict *verdict)
 {

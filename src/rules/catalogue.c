@@ -430,6 +430,6 @@ cpm_describe_former(char *buffer, size_t size, CpmStatus status, const CpmVerdic
 
 	format_value(former, sizeof(former), verdict->former_value);
 	format_value(met, sizeof(met), threshold);
-	snprintf(buffer + used, size - used, " (with the former settings still %s: %s, threshold %s)",
+	snprintf(buffer + used, size - used, " (still %s with the former settings: %s, threshold %s)",
 			 cpm_status_name(status), former, met);
 }

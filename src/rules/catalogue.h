@@ -16,7 +16,7 @@ typedef struct CpmVerdict
 {
 	CpmStatus	status;
 	double		value;			/* NaN if unknown; infinity as in CpmSample */
-	double		former_value;	/* with settings as they were, see CpmSample.uncounted */
+	double		former_value;	/* with the former settings; see CpmSample.uncounted */
 	double		maximum;		/* NaN if the metric has none */
 	double		warning;		/* thresholds in the metric's unit; NaN if off */
 	double		critical;
@@ -52,8 +52,8 @@ extern void cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus st
 						 const CpmVerdict *verdict);
 
 /*
- * Append to such a message that the status ended because a setting changed: the metric would still
- * have the status, by the value and threshold of the former settings. Pure.
+ * Append to a message of cpm_describe() that the metric would still have the status with the
+ * former settings, and the value and threshold with them. Pure.
  */
 extern void cpm_describe_former(char *buffer, size_t size, CpmStatus status,
 								const CpmVerdict *verdict, double threshold);

@@ -10,7 +10,7 @@
 
 typedef struct CpmHealthInput
 {
-	const CpmSample *sample;	/* the present state */
+	const CpmSample *sample;	/* the current state */
 	const CpmStatus *status;	/* by CpmMetricId: the status of the alert or, without a sampler,
 								 * that of the value in the sample */
 	const bool *is_checked;		/* by CpmMetricId: the metric is available and not silent */

@@ -5,7 +5,7 @@
  *
  * A pool can close a session only while the session is idle. Therefore a session violates
  * pool_max_lifetime only if its pool could have closed it at that age and did not: the session is
- * idle now, or it exceeded that age before its present transaction began.
+ * idle now, or it exceeded that age before its current transaction began.
  */
 #include "postgres.h"
 

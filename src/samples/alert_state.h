@@ -76,7 +76,7 @@ extern uint64 cpm_alert_changes(CpmMetricId metric, CpmStatus to_status);
 extern bool cpm_alert_board_get(CpmAlertBoard *board);
 
 /*
- * Hide the present log entries, and clear the board: every alert is OK, with all values unknown.
+ * Hide the current log entries, and clear the board: every alert is OK, with all values unknown.
  * Any process, but only if the library is preloaded.
  */
 extern void cpm_alerts_reset(void);

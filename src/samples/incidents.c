@@ -9,7 +9,7 @@
  *
  * The rows of all snapshots are in one array without gaps. Removing a snapshot moves the rows
  * behind it, up to 2 MB. This is rare: it happens only after a reset, or to make room for another
- * snapshot or incident. It avoids fragmentation by snapshots of different sizes.
+ * snapshot or incident. Gaps would not fit later snapshots, because their sizes differ.
  *
  * A reset stores the id up to which incidents are hidden. Readers leave these out at once, and the
  * sampler removes them at its next sample.

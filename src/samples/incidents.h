@@ -78,7 +78,7 @@ extern CpmIncidents *cpm_incidents_read(bool with_snapshots);
 /* Return how many incidents have begun since the server started. Any process; takes no lock. */
 extern uint64 cpm_incidents_begun(void);
 
-/* Hide all present incidents. Does not reuse their ids. Any process. */
+/* Hide all incidents. Does not reuse their ids. Any process. */
 extern void cpm_incidents_reset(void);
 
 /*
@@ -103,9 +103,9 @@ extern const CpmFilePart cpm_incident_id_part;
 /*
  * Compute the fields that the file does not contain: the index of each snapshot's first row, and
  * the number of each incident's snapshots. Drops all snapshots if their numbers of rows do not add
- * up to the number of loaded rows. If skip_id, leaves one id unused, because the server crashed and
- * its last incident may not have been saved. Postmaster only, at startup, after the file has been
- * loaded.
+ * up to the number of loaded rows. If skip_id, leaves one id unused, because the server crashed
+ * and its last incident may not have been saved. Postmaster only, at startup, after the file has
+ * been loaded.
  */
 extern void cpm_incidents_loaded(bool skip_id);
 

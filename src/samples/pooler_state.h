@@ -54,7 +54,7 @@ typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
 	TimestampTz oldest;			/* when the query was sent whose answer is the oldest, by the
-								 * clock as it is set now; not set unless all_fresh */
+								 * clock as it is set now; undefined unless all_fresh */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(void);

@@ -52,7 +52,7 @@ extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until
 /* Return the microseconds that a row of the tier covers. Not for CPM_ROLLUP_SAMPLES. */
 extern int64 cpm_rollup_length_us(CpmRollup tier);
 
-/* Hide all present rows from readers. Any process. */
+/* Hide all rows from readers. Any process. */
 extern void cpm_rollups_reset(void);
 
 /* The visible rows of both tiers in the statistics file. */

@@ -50,7 +50,7 @@ extern void cpm_sample_ring_append(const CpmSampleRow *row);
 extern void cpm_sample_ring_scan(TimestampTz since, TimestampTz until,
 								 CpmSampleRowVisitor visit, void *arg);
 
-/* Hide all present rows from readers. Any process. */
+/* Hide all rows from readers. Any process. */
 extern void cpm_sample_ring_reset(void);
 
 /*

@@ -513,8 +513,8 @@ read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 /*
  * Visit the segments as cpm_session_history_scan() does. If the scan may not wait, it ends at the
  * first segment that is not in the cache, and in any case after MAX_CACHED_SEGMENTS visits. The
- * HTTP worker requests the time of ten samples, which has more segments only if sample_interval was
- * much shorter then, or if the clock was set back many times.
+ * HTTP worker requests the time of ten samples, which has more segments only if sample_interval
+ * was much shorter then, or if the clock was set back many times.
  */
 static void
 scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,

@@ -26,7 +26,7 @@ typedef struct CpmHistoryEnd
 } CpmHistoryEnd;
 
 /*
- * Return the present end. All samples before it are complete, so a reader that ignores the bytes
+ * Return the current end. All samples before it are complete, so a reader that ignores the bytes
  * after it never sees a part of a sample. Any process; takes no lock.
  */
 extern CpmHistoryEnd cpm_session_history_end(void);
@@ -140,11 +140,12 @@ extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
 
 /*
- * Do the same for a short span without waiting for the disk. Visits at most the 256 oldest segments
- * of the span. Returns false if the index is still incomplete, or if a segment is not in the cache
- * of the operating system. In the second case some segments have been visited, and the saver reads
- * the span into the cache, so that a later call can succeed. The call may wait if the operating
- * system or the file system does not support reads that use only the cache. The HTTP worker only.
+ * Do the same for a short span without waiting for the disk. Visits at most the 256 oldest
+ * segments of the span. Returns false if the index is still incomplete, or if a segment is not in
+ * the cache of the operating system. In the second case some segments have been visited, and the
+ * saver reads the span into the cache, so that a later call can succeed. The call may wait if the
+ * operating system or the file system does not support reads that use only the cache. The HTTP
+ * worker only.
  */
 extern bool cpm_session_history_scan_cached(TimestampTz since, TimestampTz until,
 											CpmSegmentVisitor visit, void *arg);

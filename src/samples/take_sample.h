@@ -24,7 +24,7 @@ typedef struct CpmSampleObserver
 } CpmSampleObserver;
 
 /*
- * Fill a sample with the present state, and call the observer unless it is NULL; taken_at is set
+ * Fill a sample with the current state, and call the observer unless it is NULL; taken_at is set
  * before the first callback. Any process with a backend status, or a worker if
  * cpm_backends_is_published(). Takes only the locks of cpm_prepared_xacts_list(), and allocates
  * memory only while prepared transactions are enabled.
@@ -34,7 +34,7 @@ extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer
 /* Return the CPM_SOURCE_… bits that a sample taken now would have. */
 extern int	cpm_sample_sources(void);
 
-/* Return the present values of the counters, labelled with the time "at". Any process; no lock. */
+/* Return the current counters, with the monotonic time of the call. Any process; no lock. */
 extern CpmCounters cpm_minute_counters_now(void);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

@@ -56,7 +56,7 @@ extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
 
 /*
  * Return how long ago the last round completed, in milliseconds; NaN before the first. "now" is
- * the present time. If the system clock was set back, the monotonic clock gives the age.
+ * the current time. If the system clock was set back, the monotonic clock gives the age.
  */
 extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz now);
 

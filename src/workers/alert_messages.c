@@ -3,7 +3,7 @@
  * alert_messages.c
  *		Writes alerts to the server log.
  *
- * The message states the problem. DETAIL gives the previous status, or since when the present one
+ * The message states the problem. DETAIL gives the previous status, or since when the current one
  * has lasted, and the main contributors. HINT names the view to examine and the remedy. The
  * number of messages a second is limited, because a value that crosses its threshold at every
  * sample would fill the log. connpool_alert_log records every transition.

@@ -81,8 +81,8 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 }
 
 /*
- * Write the message of an event of an alert. When the alert ends, describe the threshold that it
- * had exceeded, and whether that is because a setting changed.
+ * Write the message of an alert's event. If the alert ends, the message describes the threshold
+ * that it had exceeded. If the status is better because a setting changed, the message adds that.
  */
 static void
 describe_event(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmVerdict *verdict)

@@ -58,7 +58,7 @@ static const CpmHistorySlot free_slot;	/* zeros */
 /* The segment that this process saved last, and how much of it; 0 after a failure */
 static CpmHistoryEnd saved_part;
 
-/* The highest number that the present save has written to the file's header; 0: none */
+/* The highest number that the current save has written to the file's header; 0: none */
 static uint64 written_newest;
 
 /* The progress of cpm_history_file_check() in this process */

@@ -262,7 +262,7 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 /*
  * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
  * survive a restart, so it may continue with the first sample. If the clock was set back during
- * the restart, the pause is unknown. Then resume only an incident that the restart interrupted.
+ * the restart, the pause is unknown: resume only an incident that the restart interrupted.
  */
 static void
 resume_later(CpmIncidentState *state, const CpmIncident *last)

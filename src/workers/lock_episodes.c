@@ -6,8 +6,8 @@
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
  * so each backend records its last failed waits in its slot (counters/backend_counters) when it
  * reports the error. If a sample no longer finds a wait, and it is not among the failed ones, the
- * lock was granted, even if the session has ended since. The exception is a session that has not
- * reported the error yet: its PGPROC has the failure, and the next samples decide.
+ * lock was granted, even if the session has ended since. An exception is a session that has not
+ * reported its error yet: its PGPROC shows that the wait failed, and a later sample finds how.
  *
  * A wait is considered over when the session next changes its state, or at the first sample that
  * does not find it, whichever is earlier. So the logged time may be one sample_interval too long.
@@ -38,7 +38,7 @@ find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 	CpmSession	session;
 	bool		has_failed = cpm_backends_lock_wait_failed(proc_number, open->pid);
 
-	/* a session that ends after this check has recorded its failed wait before it ended */
+	/* read the slot after the PGPROC: a session records its failed wait before it ends */
 	pg_read_barrier();
 	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
 		session.state_change > open->since)

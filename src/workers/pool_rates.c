@@ -6,7 +6,7 @@
  * A rate shows that clients connect or fail often, but not in which pools. So the sampler takes
  * a snapshot of the counters of all pools every ten seconds, or at each sample if samples are
  * further apart. When an alert needs the contributions, it subtracts an old snapshot from the
- * present counters.
+ * current counters.
  *
  * A snapshot keeps only the low 32 bits of each counter, which suffice for a difference over a
  * minute. Snapshots are local to the sampler's process, so after its restart the first minute is

@@ -11,8 +11,8 @@
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
  * events/leak_log, events/lock_log, live/client_waits, live/set_back and its entry of
- * samples/worker_status. An error ends the process. The postmaster restarts it after a second, and it continues with the
- * contents of shared memory.
+ * samples/worker_status. An error ends the process. The postmaster restarts it after a second, and
+ * it continues with the contents of shared memory.
  *
  * The sampler is attached to no database, so it does not block DROP DATABASE. It also runs on a
  * standby.

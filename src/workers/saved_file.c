@@ -33,7 +33,7 @@
 #define MAX_BYTES (INT64CONST(2) * 1024 * 1024 * 1024)
 
 /*
- * The present CpmMetricId of each metric of the file that is being loaded; -1 if the metric no
+ * The current CpmMetricId of each metric of the file that is being loaded; -1 if the metric no
  * longer exists. The index is the CpmMetricId that the metric had when the file was saved.
  */
 static int	metric_of[MAX_COLUMNS];
@@ -163,8 +163,8 @@ is_valid_record(const CpmFilePart *part, const char *record)
 }
 
 /*
- * Copy the cells of a record to the present ids of their metrics, and replace its CpmMetricId by
- * the present one. Returns false if that metric no longer exists.
+ * Copy the cells of a record to the current ids of their metrics, and replace its CpmMetricId by
+ * the current one. Returns false if that metric no longer exists.
  */
 static bool
 renumber_metrics(const CpmFilePart *part, const char *saved, char *record)

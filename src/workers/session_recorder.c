@@ -68,7 +68,7 @@ static Recent *recents;			/* by number of the session's PGPROC */
 static CpmSegmentWriter writer;
 static uint64 sequence;			/* of the newest segment */
 
-/* The present sample */
+/* The current sample */
 static CpmHistorySample sample;
 static CpmHistoryRow *rows;		/* those that are not in the segment yet */
 

@@ -10,9 +10,9 @@
  * look like leaks (events/leak_log).
  *
  * It also logs when a leak suspect in a transaction resumes its work, because an alert may have
- * reported the session as a leak. And it finds sessions that metrics no longer count only because
- * a setting changed: sessions that have been in the same transaction, statement or wait since a
- * metric counted them. Without a change of settings, it would count them still, as ages only grow.
+ * reported the session as a leak. It also finds sessions that a metric no longer counts because a
+ * setting changed: those that have been in the same transaction, statement or wait since the
+ * metric counted them. With unchanged settings it would still count them, because ages only grow.
  */
 #include "postgres.h"
 
@@ -67,8 +67,8 @@ static const CpmMetricId age_metrics[] = {
 };
 
 /*
- * By number of the session's PGPROC: what each of these metrics counted last in it, as
- * counted_id() identifies it; 0 if nothing. Local to the sampler's process.
+ * By number of the PGPROC and index of age_metrics: counted_id() of the session when the metric
+ * last counted it; 0 if it never did. Local to the sampler's process.
  */
 static uint64 (*last_counted)[lengthof(age_metrics)];
 
@@ -97,7 +97,7 @@ record_busy(SessionScan *scan, const CpmSession *session, int pool)
 	busy->wait_class = cpm_wait_class(session->state, session->wait_event_info);
 }
 
-/* Return what identifies the period of the session whose age the metric measures; 0 if none. */
+/* Identify the transaction, statement or wait whose age the metric uses; returns 0 if none. */
 static uint64
 counted_id(CpmMetricId id, const CpmSession *session)
 {
@@ -114,7 +114,7 @@ counted_id(CpmMetricId id, const CpmSession *session)
 	}
 }
 
-/* Find the metrics that counted the session before, and would still count it but for a setting. */
+/* Record the session for each metric that would still count it with the former settings. */
 static void
 find_uncounted(SessionScan *scan, const CpmSession *session)
 {

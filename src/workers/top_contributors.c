@@ -175,7 +175,7 @@ count_slow_statement(const void *entry, void *arg)
 	CpmPoolName wanted = slow->session;
 	CpmPoolName name;
 
-	/* a statement that ended in the future did so before the clock was set back */
+	/* a time in the future is from before the clock was set back */
 	if (search->now - slow->finished_at > SLOW_WINDOW_US || slow->finished_at > search->now)
 		return;
 	cpm_pool_application(wanted.application_name, slow->session.application_name,
