@@ -203,12 +203,15 @@ static bool
 add_to_entry(CpmRejection reason, uint64 ticket, TimestampTz at)
 {
 	CpmRejected *entry = cpm_ring_entry(logs[reason], ticket);
-	TimestampTz last_at = entry ? (TimestampTz) pg_atomic_read_u64(&entry->last_at) : 0;
+	uint64		last = entry ? pg_atomic_read_u64(&entry->last_at) : 0;
 
-	if (entry == NULL || at - last_at > MAX_REPEAT_PAUSE_US || last_at - at > MAX_DISORDER_US)
+	if (entry == NULL || at - (TimestampTz) last > MAX_REPEAT_PAUSE_US ||
+		(TimestampTz) last - at > MAX_DISORDER_US)
 		return false;
 	pg_atomic_fetch_add_u64(&entry->attempts, 1);
-	pg_atomic_write_u64(&entry->last_at, (uint64) Max(at, last_at));
+	while ((TimestampTz) last < at &&
+		   !pg_atomic_compare_exchange_u64(&entry->last_at, &last, (uint64) at))
+		;
 	return true;
 }
 

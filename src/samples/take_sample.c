@@ -10,7 +10,6 @@
 #include "postgres.h"
 
 #include "base/clock.h"
-#include "base/clock.h"
 #include "base/compat.h"
 #include "base/growth.h"
 #include "base/query_counts.h"

@@ -16,7 +16,6 @@
 #include "postgres.h"
 
 #include "base/clock.h"
-#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "miscadmin.h"
