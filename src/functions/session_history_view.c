@@ -24,6 +24,7 @@
 #include "miscadmin.h"
 #include "samples/session_history.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
