@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "base/compat.h"
 #include "base/sample.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
