@@ -181,6 +181,20 @@ is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a tr
 poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
 is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
 leave($later);
+
+# The clock is set forward, and back to the true time.
+my @steady_at = (time);
+my $steady = session($node, 'steady');
+$steady->query_safe('BEGIN');
+push @steady_at, time;
+wait_samples($node, 2);
+step_clock('+20000');
+step_clock('+12797');
+is_age_since(
+	\@steady_at,
+	$later_age =~ s/'later'/'steady'/r,
+	'set forward and back again: the age of a transaction');
+leave($steady);
 poll_ok(
 	$node,
 	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},

@@ -388,7 +388,7 @@ cpm_backends_check_clock(void)
 {
 	CpmClockStep step = cpm_set_back_check();
 
-	for (int i = 0; step.setback_us > 0 && i < MaxBackends; i++)
+	for (int i = 0; step.setback_us != 0 && i < MaxBackends; i++)
 		record_times(i, &step);
 }
 

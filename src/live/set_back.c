@@ -4,15 +4,14 @@
  *		Corrects times that were recorded before the system clock was set back.
  *
  * PostgreSQL records when a session connected, and when its transaction, statement, state and
- * lock wait began. After the clock has been set back, ages computed from these times are too low,
- * or negative. Once the clock has passed such a time, nothing shows that it was recorded before
- * the step. So when the sampler detects a step, it records the times of all sessions, with the
- * size of the step. A reader that finds one of these times unchanged subtracts that size.
+ * lock wait began. After the clock has been set back, ages computed from these times are too low
+ * until the clock has passed them, and then nothing shows that they are from before the step. So
+ * when the sampler detects a step, in either direction, it records the times of all sessions, with
+ * the size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
  * A time recorded between the sampler's last check and the step remains uncorrected if it is
  * before the time of the detection, because it may have been recorded after the step. A time in
- * the future is from before the step even if the sampler did not find it, for instance because
- * its session was authenticating.
+ * the future is always from before the step.
  */
 #include "postgres.h"
 
@@ -33,7 +32,8 @@
 typedef struct OldTime
 {
 	pg_atomic_uint64 recorded;	/* a TimestampTz; 0: none */
-	pg_atomic_uint64 setback_us;	/* by how much the clock was set back since */
+	pg_atomic_uint64 setback_us;	/* by how much the clock was set back since; an int64,
+									 * negative if it was set forward */
 } OldTime;
 
 /* Written by the sampler. */
@@ -92,21 +92,6 @@ write_old_time(OldTime *old, TimestampTz recorded, int64 setback_us)
 	pg_atomic_write_u64(&old->recorded, (uint64) recorded);
 }
 
-/* Subtract a step forward from all recorded setbacks. */
-static void
-reduce_setbacks(int64 forward_us)
-{
-	for (int i = 0; i < old_times(); i++)
-	{
-		OldTime    *old = &set_back->old[i];
-		int64		setback_us = (int64) pg_atomic_read_u64(&old->setback_us);
-
-		if (setback_us > 0)
-			write_old_time(old, (TimestampTz) pg_atomic_read_u64(&old->recorded),
-						   Max(setback_us - forward_us, 0));
-	}
-}
-
 CpmClockStep
 cpm_set_back_check(void)
 {
@@ -120,9 +105,7 @@ cpm_set_back_check(void)
 	set_back->checked_us = cpm_monotonic_us();
 	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
 		return step;
-	step.setback_us = Max(-forward_us, 0);
-	if (forward_us > 0)
-		reduce_setbacks(forward_us);
+	step.setback_us = -forward_us;
 	pg_atomic_write_u64(&set_back->total_us, (uint64) Max(total_us - forward_us, 0));
 	return step;
 }
@@ -165,7 +148,7 @@ setback_since(int proc_number, CpmRecordedTime which, TimestampTz recorded)
 		setback_us = (int64) pg_atomic_read_u64(&old->setback_us);
 		pg_read_barrier();
 		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
-			return setback_us;
+			return Max(setback_us, 0);
 	}
 	return recorded > GetCurrentTimestamp() ?
 		(int64) pg_atomic_read_u64(&set_back->total_us) : 0;

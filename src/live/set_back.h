@@ -24,7 +24,8 @@ typedef enum CpmRecordedTime
 /* A step of the clock, as cpm_set_back_check() detects it. */
 typedef struct CpmClockStep
 {
-	int64		setback_us;		/* by how much the clock was set back; 0: it was not */
+	int64		setback_us;		/* by how much the clock was set back; negative if it was set
+								 * forward; 0: no step */
 	TimestampTz checked_at;		/* time of the previous check, by the clock after the step */
 	TimestampTz now;			/* time of this check */
 } CpmClockStep;
@@ -34,15 +35,14 @@ extern void cpm_set_back_attach(void *memory, bool is_new);
 
 /*
  * Compare the system clock with the monotonic clock, and return the step since the previous call.
- * If the clock was set forward, subtracts that step from the recorded setbacks. The sampler only,
- * before each sample.
+ * The sampler only, before each sample.
  */
 extern CpmClockStep cpm_set_back_check(void);
 
 /*
  * Record which times of a PGPROC are from before the step. Omits those that may have been recorded
  * after it. "recorded" is an array by CpmRecordedTime, with 0 for no time. The sampler only, after
- * a setback.
+ * a step in either direction.
  */
 extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);
