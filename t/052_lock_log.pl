@@ -25,7 +25,7 @@ use Wire;
 		LINES
 }
 
-# --- build a library, for the server to load, that delays the report of errors
+# --- build a library that delays the report of errors; the server preloads it
 my $slow_errors = PostgreSQL::Test::Utils::tempdir() . '/slow_errors.so';
 chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
 is( system($ENV{CC} // 'cc',

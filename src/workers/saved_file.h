@@ -12,8 +12,8 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* such as "Incidents", for the message that they start empty
-								 * because the file is unusable */
+	const char *contents;		/* subject of the logged hint "... start empty", in the plural:
+								 * what an unusable file loses */
 	const CpmFilePart *const *part; /* in the order of the file, in which the names of the metrics
 									 * precede them */
 	int			parts;
