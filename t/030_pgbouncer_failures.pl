@@ -80,15 +80,15 @@ my %refused = (
 	q{main=host=x PASSWORD = 'geheim'} => qr/A password does not belong here/,
 	q{main=host=x dbname='host=y password=geheim'} => qr/dbname must be the plain name/,
 	'main=host=x dbname=postgresql://u:geheim@y/pgbouncer' => qr/dbname must be the plain name/,
-	'main=host=x passwrd=geheim' => qr/Keywords are those of libpq/,
-	'main=host=x service=geheim' => qr/Keywords are those of libpq/,
+	'main=host=x passwrd=geheim' => qr/Only keywords of libpq/,
+	'main=host=x service=geheim' => qr/Only keywords of libpq/,
 	'main=host=x sslpassword=geheim' => qr/A password does not belong here/,
 	('n' x 64) . '=host=geheim' => qr/longer than 63 characters/,
 	'main=host=' . ('x' x 1024) . 'geheim' => qr/longer than 1023 bytes/,
 	'main=postgresql://stats:geheim@localhost/pgbouncer' => qr/are not accepted/,
 	'host=127.0.0.1 geheim' => qr/Each console begins with a name|A console is written as/,
 	'=host=geheim' => qr/Each console begins with a name/,
-	q{main=host='geheim} => qr/A quoted value does not end/,
+	q{main=host='geheim} => qr/A quoted value has no closing quote/,
 	'main=host=geheim; main=host=b' => qr/Two consoles have the same name/,
 	join(';', map { "c$_=host=geheim" } 1 .. 17) => qr/more than 16 consoles/);
 foreach my $value (sort keys %refused)

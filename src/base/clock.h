@@ -20,11 +20,11 @@ cpm_monotonic_us(void)
 	return INSTR_TIME_GET_MICROSEC(now);
 }
 
-/* Return the time that the system clock, as set now, would have shown at a monotonic time. */
+/* Convert a monotonic time to a time of the system clock, as that clock is set now. */
 static inline TimestampTz
 cpm_timestamp_of(int64 monotonic_us)
 {
-	/* if the process is interrupted between the readings, the result is too early, never too late */
+	/* if the process is interrupted between the two readings, the result is too early */
 	TimestampTz now = GetCurrentTimestamp();
 
 	return now - (cpm_monotonic_us() - monotonic_us);

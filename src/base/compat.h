@@ -78,10 +78,8 @@ cpm_proc_number(const volatile PGPROC *proc)
 }
 
 /*
- * Return the index of a process in the array of PgBackendStatus. The process is the caller for
- * cpm_own_status_index(), and the owner of a PGPROC for cpm_status_index(). The index is that of
- * the PGPROC since PostgreSQL 17. Up to 16 it is the backend id - 1, and negative while the
- * process has no backend id.
+ * Return the index of this process in the array of PgBackendStatus. Since PostgreSQL 17 it is the
+ * index of its PGPROC. Up to 16 it is its backend id - 1, and negative while it has no backend id.
  */
 static inline int
 cpm_own_status_index(void)
@@ -93,6 +91,7 @@ cpm_own_status_index(void)
 #endif
 }
 
+/* Return the same index for the process that owns a PGPROC. */
 static inline int
 cpm_status_index(const volatile PGPROC *proc)
 {
@@ -206,8 +205,9 @@ cpm_errors_are_logged(void)
 }
 
 /*
- * Return true if emit_log_hook can count every rejected connection: all are logged, by processes
- * attached to shared memory. With EXEC_BACKEND most are logged before the process is attached.
+ * Return true if emit_log_hook can count every rejected connection. That requires that rejections
+ * are logged, and that the processes that log them are attached to shared memory. With
+ * EXEC_BACKEND, processes log most rejections before they are attached.
  */
 static inline bool
 cpm_rejections_are_logged(void)
@@ -259,7 +259,7 @@ cpm_create_wait_set(int events)
 #endif
 }
 
-/* Prefetch a cache line, which another CPU has probably modified, before a scan reads it. */
+/* Prefetch a cache line before a scan reads it, because another CPU has probably modified it. */
 #if defined(__GNUC__) || defined(__clang__)
 #define cpm_prefetch(address) __builtin_prefetch((const void *) (address))
 #else

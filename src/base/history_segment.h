@@ -49,15 +49,16 @@ typedef struct CpmSegmentHeader
 	TimestampTz last;			/* the latest time of a sample */
 	uint32		samples;
 	pg_crc32c	data_crc;		/* of the entries */
-	uint32		slot;			/* of the newest segment, in a header of the file; otherwise 0 */
+	uint32		slot;			/* in the header of the file, the slot of the newest segment; in
+								 * the header of a segment, 0 */
 	pg_crc32c	header_crc;		/* of the fields above */
 } CpmSegmentHeader;
 
 /*
  * The file begins with two copies of its header, at these offsets. Slots for segments follow. The
  * header of the file is a segment header without entries, with the sequence and the slot of the
- * newest segment. Each new segment overwrites the copy that has the lower sequence, so the other
- * copy is always intact.
+ * newest segment. When a new segment is saved, only the copy with the lower sequence is
+ * overwritten, so the other copy is always intact.
  */
 #define CPM_HISTORY_HEADERS 2
 #define CPM_HISTORY_HEADER_OFFSET(copy) ((copy) * 4096)
@@ -154,7 +155,7 @@ extern void cpm_segment_init(CpmSegmentWriter *writer, char *bytes, uint64 syste
 							 uint64 sequence);
 
 /*
- * Continue a segment after its first used bytes. Returns false if these bytes are malformed.
+ * Prepare to append to a segment that has "used" bytes. Returns false if they are malformed.
  * reader is scratch memory.
  */
 extern bool cpm_segment_resume(CpmSegmentWriter *writer, CpmSegmentReader *reader, char *bytes,
@@ -183,7 +184,7 @@ extern bool cpm_segment_address_key(const SockAddr *address, char *key);
 /* Add a sample with copies of its rows. The segment must have room. */
 extern void cpm_segment_add_sample(CpmSegmentWriter *writer, const CpmHistorySample *sample);
 
-/* Complete the header of a segment that ends after used bytes, with both checksums. */
+/* Complete the header of a segment that has "used" bytes, with both checksums. */
 extern void cpm_segment_seal(char *bytes, uint32 used);
 
 /*
@@ -196,11 +197,13 @@ extern const char *cpm_segment_header_problem(const CpmSegmentHeader *header,
 /* Return true if "size" bytes contain a whole valid segment, with correct checksums. */
 extern bool cpm_segment_is_valid(const char *bytes, size_t size, uint64 system_identifier);
 
-/* The problem of a header whose fields or checksum are wrong; the problem of a foreign header */
+/* The problem of a header in which a field or the checksum is wrong */
 #define CPM_SEGMENT_DAMAGED "is damaged, or is not one of connpool_monitor"
+
+/* The problem of a header with the system identifier of another cluster */
 #define CPM_SEGMENT_FOREIGN "belongs to another cluster"
 
-/* Begin to read the first used bytes of a segment, which must not change meanwhile. */
+/* Begin to read the first "used" bytes of a segment. They must not change meanwhile. */
 extern void cpm_segment_begin(CpmSegmentReader *reader, const char *bytes, uint32 used);
 
 /*
@@ -209,7 +212,7 @@ extern void cpm_segment_begin(CpmSegmentReader *reader, const char *bytes, uint3
  */
 extern bool cpm_segment_next(CpmSegmentReader *reader, CpmHistorySample *sample);
 
-/* Decode the dictionary entry with a number from a row, which is not 0. */
+/* Decode the dictionary entry to which a row refers. The number in the row must not be 0. */
 extern CpmHistoryNames cpm_segment_names(const CpmSegmentReader *reader, uint16 number);
 extern SockAddr cpm_segment_address(const CpmSegmentReader *reader, uint16 number);
 extern uint64 cpm_segment_queryid(const CpmSegmentReader *reader, uint16 number);

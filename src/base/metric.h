@@ -54,7 +54,7 @@ typedef enum CpmUnit
 	CPM_UNIT_SECONDS
 } CpmUnit;
 
-/* The default maximum of a metric, unless its setting <metric>_max overrides it. */
+/* The maximum of a metric while its setting <metric>_max, if it exists, has the default. */
 typedef enum CpmMaximum
 {
 	CPM_MAX_NONE,

@@ -47,8 +47,7 @@ check_maximum(int *newval, void **extra, GucSource source)
 	(void) source;
 	if (*newval != 0)
 		return true;
-	GUC_check_errdetail("A maximum is at least 1, or -1 for the default "
-						"that follows max_connections.");
+	GUC_check_errdetail("A maximum is at least 1, or -1 for the default.");
 	return false;
 }
 
@@ -80,8 +79,8 @@ define_threshold(const CpmMetric *metric, const char *level, double boot,
 	if (metric->is_percent)
 	{
 		const char *long_desc =
-			keep(psprintf("In percent of its maximum; met at or above. -1 turns it off. "
-						  "The metric: %s", metric->help));
+			keep(psprintf("Values at or above this percentage of the metric's maximum meet the "
+						  "threshold. -1 turns it off. The metric: %s", metric->help));
 
 		setting->percent = boot;
 		DefineCustomRealVariable(name, short_desc, long_desc, &setting->percent, boot,
@@ -92,7 +91,7 @@ define_threshold(const CpmMetric *metric, const char *level, double boot,
 		int			time_unit = metric->unit == CPM_UNIT_SECONDS ? GUC_UNIT_S :
 			metric->unit == CPM_UNIT_MILLISECONDS ? GUC_UNIT_MS : 0;
 		const char *long_desc =
-			keep(psprintf("Met at or %s. -1 turns it off. The metric: %s",
+			keep(psprintf("Values at or %s the threshold meet it. -1 turns it off. The metric: %s",
 						  metric->low_is_bad ? "below" : "above", metric->help));
 
 		setting->absolute = (int) boot;

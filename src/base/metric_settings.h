@@ -17,8 +17,8 @@ typedef struct CpmThresholds
 } CpmThresholds;
 
 /*
- * Define the thresholds and maxima of each metric in the catalogue, and keep the pointer to it.
- * Called once.
+ * Define the thresholds and maxima of each metric in the catalogue, and keep a pointer to the
+ * catalogue. Called once.
  */
 extern void cpm_metric_settings_define(const CpmMetric *catalogue);
 

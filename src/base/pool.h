@@ -36,14 +36,14 @@ typedef enum CpmGrouping
 } CpmGrouping;
 
 /*
- * Compute the application in the name of the pool to which sessions with this application_name
- * belong. "pool" receives NAMEDATALEN bytes, padded with zeros. Pure: reads no setting.
+ * Map an application_name to the application in the name of its pool. "pool" receives NAMEDATALEN
+ * bytes, padded with zeros. Pure: reads no setting.
  */
 extern void cpm_pool_application(char *pool, const char *application_name, CpmGrouping grouping);
 
 /*
- * Return a hash of the database and the role, which together have one policy for all of their
- * pools.
+ * Return a hash of the database and the role. All pools of one role in one database have the same
+ * policy.
  */
 static inline uint64
 cpm_policy_key(const CpmPoolName *name)

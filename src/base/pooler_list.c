@@ -7,7 +7,7 @@
  * of quoting (single quotes; a backslash before a quote or a backslash) and rejects keywords that
  * could hold a secret. libpq validates the values when the worker connects.
  *
- * Functions that return a position return NULL after setting *problem.
+ * If the text is malformed, the check_ and parse_ functions set *problem and return NULL.
  */
 #include "postgres.h"
 
@@ -89,18 +89,16 @@ is_plain_name(const char *value, const char *end)
 	return true;
 }
 
-/*
- * Check the value of a keyword and return its end. The keyword has passed is_allowed_keyword(), so
- * comparing its first "length" bytes with "dbname" compares the whole keyword.
- */
+/* Check the value of a keyword, which has "length" bytes, and return the end of the value. */
 static const char *
 check_value(const char *keyword, size_t length, const char *value, const char **problem)
 {
 	const char *end = skip_value(value);
 
 	if (end == NULL)
-		*problem = "A quoted value does not end.";
-	else if (strncmp(keyword, "dbname", length) == 0 && !is_plain_name(value, end))
+		*problem = "A quoted value has no closing quote.";
+	else if (length == strlen("dbname") && strncmp(keyword, "dbname", length) == 0 &&
+			 !is_plain_name(value, end))
 	{
 		*problem = "dbname must be the plain name of the console's database; "
 			"the default is \"pgbouncer\".";
@@ -135,8 +133,8 @@ check_conninfo(const char *text, const char **problem)
 			*problem = "A password does not belong here: "
 				"put it into the password file of the server's operating system user.";
 		else if (!is_allowed_keyword(text, length))
-			*problem = "Keywords are those of libpq that identify a console, such as host, port, "
-				"user, passfile and those of TLS; password, service and options are not accepted.";
+			*problem = "Only keywords of libpq that define how to connect are accepted, such as "
+				"host, port, user, passfile and sslmode; not password, service and options.";
 		else
 		{
 			text = check_value(keyword, length, skip_spaces(skip_spaces(text + length) + 1),

@@ -9,7 +9,7 @@
 
 #define BUSY PG_UINT64_MAX
 
-/* The header of an entry, followed by its bytes. Writers set both without a lock. */
+/* The header of an entry; the bytes of the entry follow. Writers set both without a lock. */
 typedef struct RingSlot
 {
 	pg_atomic_uint64 ticket;	/* the entry's ticket + 1; 0: empty; BUSY: a writer is copying */

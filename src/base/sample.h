@@ -30,10 +30,9 @@ typedef struct CpmSample
 	double		value[CPM_METRICS];
 
 	/*
-	 * By how much changes of settings have lowered a value: the number of sessions and
-	 * transactions that the metric counted before and would still count with the former settings,
-	 * or for oldest_transaction_seconds, by how many seconds the oldest of them is older than the
-	 * value. Only the sampler sets it; otherwise 0.
+	 * How much higher the value would be with the former settings, by CpmMetricId and in the
+	 * metric's unit. The difference is due to sessions and transactions that the metric counted
+	 * until a setting was changed. 0 unless the sampler took the sample.
 	 */
 	double		uncounted[CPM_METRICS];
 	double		pooled_connections; /* connections from a PgBouncer; NaN: unknown */

@@ -172,7 +172,10 @@ cpm_suspect_since(const CpmSession *session)
 	return session->client_wait_since != 0 ? session->client_wait_since : session->state_change;
 }
 
-/* Return an identifier of the state or wait from whose start a leak suspect's age is measured. */
+/*
+ * Return an identifier of the wait or the state that began at cpm_suspect_since(). It does not
+ * change when the system clock is set back.
+ */
 static inline uint64
 cpm_suspect_id(const CpmSession *session)
 {

@@ -157,8 +157,8 @@ static const IntegerSetting integers[] = {
 	{PREFIX ".max_pools",
 		"Sets the maximum number of pools that are counted separately.",
 		"A pool is the sessions of one application (see application_grouping), role and "
-		"database. A new pool replaces the one that has been without sessions for longest, "
-		"whose counters are added to the pool \"(other)\".",
+		"database. Beyond the maximum, a new pool replaces an unused pool of the role that holds "
+		"the most pools. The counters of the replaced pool are added to the pool \"(other)\".",
 		&cpm_max_pools, 1, 65535, 0, PGC_POSTMASTER, NULL
 	},
 	{PREFIX ".slow_statements_kept",
@@ -168,7 +168,8 @@ static const IntegerSetting integers[] = {
 	},
 	{PREFIX ".sample_interval",
 		"Sets the interval between samples.",
-		"The finest tier of the history holds 3660 samples: an hour at one second.",
+		"The history holds the last 3660 samples, which is an hour at an interval of one second. "
+		"It also holds aggregates by minute for a week and by hour for a year.",
 		&cpm_sample_interval_ms, 100, 60 * 1000, GUC_UNIT_MS, PGC_SIGHUP, NULL
 	},
 	{PREFIX ".save_interval",
@@ -272,8 +273,9 @@ cpm_settings_define(const CpmMetric *catalogue)
 							 NULL, NULL, NULL);
 	DefineCustomBoolVariable(PREFIX ".slow_statement_text",
 							 "Shows the texts of slow statements in connpool_slow_statements.",
-							 "pg_stat_statements keeps the texts, those of utility statements with "
-							 "their literals. If this is off, the view shows only the queryid.",
+							 "The view reads the texts from pg_stat_statements. Those of utility "
+							 "statements contain literals. If this is off, the view shows only "
+							 "the queryid.",
 							 &cpm_slow_statement_text, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable(PREFIX ".application_grouping",
 							 "Sets how application names are grouped into pools.",

@@ -38,8 +38,8 @@ extern int	cpm_notify_rate;
 extern int	cpm_pgbouncer_interval_ms;
 
 /*
- * Define every setting. The settings of metrics follow from the catalogue, to which this keeps a
- * pointer. Called once, by _PG_init().
+ * Define every setting. Derives the settings of metrics from the catalogue, and keeps a pointer to
+ * the catalogue. Called once, by _PG_init().
  */
 extern void cpm_settings_define(const CpmMetric *catalogue);
 

@@ -3,8 +3,8 @@
  * text_settings.c
  *		The settings that are text.
  *
- * Check hooks parse the settings that have a syntax. They reject invalid values, and the sampler
- * need not parse the settings for every session.
+ * Check hooks parse the settings that have a syntax. They reject invalid values and keep the
+ * parsed form, so that the sampler need not parse a setting for every session.
  */
 #include "postgres.h"
 
@@ -286,10 +286,10 @@ typedef struct StringSetting
 
 static const StringSetting strings[] = {
 	{PREFIX ".exempt_applications",
-		"Lists the applications whose sessions never count as long transactions, long queries "
+		"Lists the applications whose sessions do not count as long transactions, long queries "
 		"or leaks.",
 		"Separated by commas. Each entry is role/application, or application for superusers and "
-		"members of pg_read_all_data.",
+		"members of pg_read_all_data. An exemption ends after exempt_limit.",
 		&exempt_applications_string, "pg_dump, pg_dumpall", PGC_SIGHUP, GUC_LIST_INPUT,
 		check_exempt_applications, assign_exempt_applications
 	},
@@ -319,8 +319,8 @@ static const StringSetting strings[] = {
 	},
 	{PREFIX ".http_token_file",
 		"Sets the file that contains the bearer token for HTTP requests.",
-		"Only the server's owner may have access to the file. All paths except /health/database "
-		"then require the token.",
+		"If it is set, requests must send the token, except those for /health/database. Only the "
+		"server's owner may have access to the file.",
 		&cpm_http_token_file, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL
 	},
 };
