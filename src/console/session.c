@@ -23,8 +23,12 @@
 #include "console/session.h"
 #include "libpq-fe.h"
 
-#define MAX_OTHER_BYTES (1024 * 1024)	/* limit of bytes received while connecting, and of those
-										 * in a round that belong to no answer */
+/*
+ * The most bytes that the console may send while connecting, and the most that it may send in a
+ * round beyond its answers.
+ */
+#define MAX_OTHER_BYTES (1024 * 1024)
+
 #define LIBPQ_BUFFER_SIZE (16 * 1024)	/* initial size of libpq's input buffer */
 #define MAX_KEYWORDS 64
 #define SQLSTATE_LENGTH 5
@@ -35,8 +39,7 @@ static const char *const questions[CPM_QUESTIONS] = {
 };
 
 static PGconn *conn;			/* NULL until the first request */
-static int64_t bytes;			/* received in this round; before the first round, while
-								 * connecting */
+static int64_t bytes;			/* received while connecting; later, in this round */
 static int64_t answer_bytes;	/* memory used by the answers of this round */
 
 static void give_up(const char *message) __attribute__((noreturn));
@@ -141,9 +144,10 @@ take_sqlstate(char *message, char *sqlstate)
 }
 
 /*
- * Report why the connection failed. The console has rejected the password if it was sent and the
- * console answered with an error of class 28, or with 08P01, which PgBouncer uses for most errors.
- * A lost connection, or a console that allows no more connections, is no rejected password.
+ * Report why the connection failed, and exit. The reason is the password if the console asked for
+ * one and libpq had none, or if libpq sent one and the console answered with an error of class 28
+ * or with 08P01. PgBouncer uses 08P01 for most errors, but reports other problems, such as too
+ * many connections, before it asks for a password.
  */
 static void
 fail_to_connect(void)
