@@ -41,7 +41,8 @@
 #define MAX_READ_TRIES 100000
 
 /*
- * Distance of prefetches in the scan of sessions, and in that of waits, whose steps are shorter.
+ * How many PGPROCs ahead of the current one the scans prefetch. The scan of waits needs a greater
+ * distance, because it spends less time on each PGPROC.
  */
 #define PROCS_AHEAD 4
 #define WAITS_AHEAD 32
@@ -163,8 +164,9 @@ read_entry(const volatile PgBackendStatus *entry, CpmScan scan, CpmSession *sess
 
 /*
  * Return the pid of the client session that owns the PGPROC; 0 if there is none. Reads the owner
- * of the latch, because a freed PGPROC keeps its pid before PostgreSQL 17. The PGPROCs of client
- * sessions come from freeProcs, and only these count towards max_connections.
+ * of the latch, because before PostgreSQL 17 a PGPROC keeps its pid after the process has ended.
+ * The PGPROCs of client sessions come from freeProcs, and only these count towards
+ * max_connections.
  */
 static int
 slot_owner(const volatile PGPROC *proc)
@@ -189,7 +191,8 @@ lock_wait_start(const volatile PGPROC *proc)
 /*
  * Look up the name of the session's role, and whether the role may read all data; returns false
  * if the role is unknown. Reads the session's slot or, if the library is not preloaded, the
- * catalogs. Only sessions run without preloading, so the caller can read catalogs then.
+ * catalogs. In that case the caller is a session, because there are no workers, so it can read
+ * catalogs.
  */
 static bool
 role_of(const CpmSession *session, bool *is_trusted, char *role)
@@ -393,8 +396,8 @@ cpm_backends_check_clock(void)
 }
 
 /*
- * Return the pid of the leader of the process's parallel group, or its own. A PGPROC is never
- * freed, so the leader's can be read without a lock.
+ * Return the pid of the leader of the process's parallel group, or its own. PGPROCs are reused,
+ * but their memory is never freed, so the leader's can be read without a lock.
  */
 static int
 leader_pid(const volatile PGPROC *proc)

@@ -59,9 +59,9 @@ extern void cpm_backends_publish(void);
 extern bool cpm_backends_is_published(void);
 
 /*
- * Detect whether the system clock was set back. If so, record the times from before the step, so
- * that all later scans correct them. The sampler calls this before each sample; no other process
- * may.
+ * Detect whether the system clock was set back or forward since the previous call. If so, record
+ * the times from before the step, so that all later scans correct them. The sampler calls this
+ * before each sample; no other process may.
  */
 extern void cpm_backends_check_clock(void);
 

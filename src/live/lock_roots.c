@@ -221,7 +221,8 @@ compare_by_age(const void *a, const void *b)
 
 /*
  * Schedule lookups of the queues without a result: first those whose first process has waited for
- * long enough, the oldest first, and then those in which blockers of known queues wait.
+ * long enough, in the order in which they began to wait, and then those in which a known blocker
+ * of another queue waits.
  */
 static void
 schedule_queues(int64 min_age_us)
@@ -456,8 +457,8 @@ cpm_lock_roots_root(int index)
 }
 
 /*
- * Return true if a queue has no root although its blockers are known, and also those of the queue
- * in which its first blocker waits.
+ * Return true if the queue has no root because of a deadlock, and not because a lookup is missing:
+ * both its blockers and those of the queue in which its first blocker waits are known.
  */
 static bool
 is_deadlocked(const LockQueue *queue)

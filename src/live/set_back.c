@@ -9,9 +9,9 @@
  * when the sampler detects a step, in either direction, it records the times of all sessions, with
  * the size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
- * A time recorded between the sampler's last check and the step remains uncorrected if it is
- * before the time of the detection, because it may have been recorded after the step. A time in
- * the future is always from before the step.
+ * A time that, by the clock after the step, lies between the last check before the step and the
+ * check that detects it, may have been recorded before the step or after it, so it remains
+ * uncorrected. A time in the future is always from before the step.
  */
 #include "postgres.h"
 

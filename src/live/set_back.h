@@ -54,9 +54,9 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 extern bool cpm_is_set_back(void);
 
 /*
- * Return the time that the clock, as it is set now, would have shown when the time was recorded.
- * Returns 0 for 0. Any process; takes no lock. Until the sampler has taken a sample after a
- * setback, the result may be in the future.
+ * Convert a recorded time to a time of the system clock, as that clock is set now. Returns 0 for
+ * 0. Any process; takes no lock. Until the sampler has taken a sample after a setback, the result
+ * may be in the future.
  */
 extern TimestampTz cpm_corrected_time(int proc_number, CpmRecordedTime which,
 									  TimestampTz recorded);
