@@ -69,16 +69,16 @@ count_of(Oid database, const char *name)
 	for (int i = 0; i < CPM_DEADLOCK_DATABASES; i++)
 	{
 		DatabaseCount *count = &deadlocks->count[i];
-		uint32		present = 0;
+		uint32		expected = 0;
 
 		if (pg_atomic_read_u32(&count->database) == database)
 			return count;
-		if (pg_atomic_compare_exchange_u32(&count->database, &present, database))
+		if (pg_atomic_compare_exchange_u32(&count->database, &expected, database))
 		{
 			strlcpy(count->name, name, NAMEDATALEN);
 			return count;
 		}
-		if (present == database)
+		if (expected == database)
 			return count;
 	}
 	return &deadlocks->count[CPM_DEADLOCK_DATABASES];

@@ -59,9 +59,9 @@ own_entry(uint32 sqlstate)
 	for (uint32 i = 0; i < CPM_OWN_ERROR_CODES; i++)
 	{
 		ErrorCounter *counter = &errors->counter[(start + i) % CPM_OWN_ERROR_CODES];
-		uint32		present = pg_atomic_read_u32(&counter->sqlstate);
+		uint32		found = pg_atomic_read_u32(&counter->sqlstate);
 
-		if (present == sqlstate || present == 0)
+		if (found == sqlstate || found == 0)
 			return counter;
 	}
 	return NULL;

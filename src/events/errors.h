@@ -9,12 +9,9 @@
 #include "base/stream.h"
 #include "datatype/timestamp.h"
 
-/*
- * The number of entries for PostgreSQL's own codes, which suffices for all of them, and for codes
- * that only users raise. Errors with codes that find no entry are counted together as "other".
- */
-#define CPM_OWN_ERROR_CODES 384
-#define CPM_OTHER_ERROR_CODES 64
+/* Errors whose code gets no entry are counted together as "other". */
+#define CPM_OWN_ERROR_CODES 384 /* entries for PostgreSQL's own codes, enough for all of them */
+#define CPM_OTHER_ERROR_CODES 64	/* entries for codes that only users raise */
 #define CPM_ERROR_CODES (CPM_OWN_ERROR_CODES + CPM_OTHER_ERROR_CODES)
 
 typedef struct CpmErrorCount

@@ -120,8 +120,8 @@ append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
 
 /*
  * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the
- * entry and the wait still lasts, log it again; a wait that is over may have ended before the
- * reset.
+ * entry, append it again, but only while the wait lasts, because a wait that is over may have
+ * ended before the reset.
  */
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)

@@ -14,7 +14,7 @@
 
 typedef enum CpmWaitOutcome
 {
-	CPM_WAIT_LASTS,				/* still waiting */
+	CPM_WAIT_LASTS,				/* still waiting, or ended and the outcome is not known yet */
 	CPM_WAIT_GRANTED,
 	CPM_WAIT_CANCELLED,
 	CPM_WAIT_DEADLOCK,

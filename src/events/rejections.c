@@ -29,8 +29,9 @@
 #define REPEATS_IN_GROUP 4
 #define SOURCES 256				/* hash buckets for sources: an address and a reason */
 #define MAX_ENTRIES_OF_SOURCE 100
-#define MAX_ENTRIES_OF_REASON 400	/* fewer than the log has, so that a flood leaves some */
-#define FORGOTTEN_IN_MINUTE 5	/* entries of a reason that stop counting */
+#define MAX_ENTRIES_OF_REASON 400	/* below the capacity of its log, so that a flood does not
+									 * overwrite all older entries */
+#define FORGOTTEN_IN_MINUTE 5	/* by how much the counter of a reason falls each minute */
 #define SEVERAL "(several)"		/* the names in an entry that attempts with several names share */
 #define MAX_REPEAT_PAUSE_US USECS_PER_MINUTE	/* between two attempts in one entry */
 #define MAX_DISORDER_US USECS_PER_SEC	/* how late a process may record an attempt */
@@ -63,7 +64,7 @@ typedef struct Refusals
 
 	/*
 	 * Any process writes these, without a lock. Low 16 bits: entries appended; above: the minute
-	 * of the last attempt that repeated no entry.
+	 * of the last attempt that needed a new entry.
 	 */
 	pg_atomic_uint64 source[SOURCES];
 	pg_atomic_uint64 reason[CPM_REJECTIONS];
@@ -156,8 +157,8 @@ hash_of(const CpmRejected *refused)
 
 /*
  * Count a new entry of a source or a reason; returns false if its counter has reached the limit.
- * The counter of a reason falls by FORGOTTEN_IN_MINUTE each minute. That of a source begins again
- * after a full minute in which every attempt repeated an entry.
+ * The counter of a reason falls by FORGOTTEN_IN_MINUTE each minute. The counter of a source
+ * restarts from 0 after a whole minute in which no attempt of the source needed a new entry.
  */
 static bool
 count_entry(pg_atomic_uint64 *counter, TimestampTz at, uint64 limit, bool is_reason)
