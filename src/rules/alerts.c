@@ -3,11 +3,11 @@
  * alerts.c
  *		The state machine of an alert: when it rises, falls and is repeated.
  *
- * WARNING and CRITICAL are two levels with separate timers. A level rises when its condition has
- * held without interruption for after_us, and falls when the condition has been clear without
- * interruption for clear_after_us. Shorter changes have no effect. The status is the highest
- * raised level. The condition of CRITICAL implies that of WARNING, so a value that exceeds both
- * thresholds raises both levels in the same step, which is one transition.
+ * WARNING and CRITICAL are two levels with separate timers. A level rises when its threshold has
+ * been met without interruption for after_us, and falls when the threshold has not been met for
+ * clear_after_us, also without interruption. Shorter changes have no effect. The status is the
+ * highest raised level. A value that meets the critical threshold also counts towards WARNING, so
+ * both levels can rise in the same step, which is one transition.
  *
  * Timers add up the time between samples instead of reading a clock. They stop while the value is
  * unknown, and setting the system clock has no effect.
@@ -27,8 +27,8 @@ enum
 };
 
 /*
- * Advance a timer, which is -1 while the condition does not hold and 0 in the first sample in
- * which it holds.
+ * Advance the timer of a condition. It is -1 while the condition does not hold, and 0 in the first
+ * sample in which it holds.
  */
 static void
 advance_timer(int64 *timer_us, bool holds, int64 elapsed_us)

@@ -11,8 +11,8 @@
 
 typedef struct CpmAlertRules
 {
-	int64		after_us;		/* a level is raised when its condition has held this long */
-	int64		clear_after_us; /* it is lowered when the condition has been clear this long */
+	int64		after_us;		/* a level rises when its threshold has been met for this long */
+	int64		clear_after_us; /* it falls when its threshold has not been met for this long */
 	int64		repeat_us;		/* interval of repetitions while not OK; 0 for none */
 	bool		is_silent;		/* the metric raises no alerts */
 } CpmAlertRules;
@@ -30,14 +30,14 @@ typedef enum CpmAlertEvent
 
 /*
  * Advance an alert by one sample, and return the event. elapsed_us is the time since the previous
- * sample, 0 for the first. After missed samples the caller must limit elapsed_us, because nobody
- * observed whether the condition held meanwhile. Changes only *alert; cannot fail.
+ * sample, 0 for the first. After missed samples the caller must limit elapsed_us, because it is
+ * unknown whether the thresholds were met meanwhile. Changes only *alert; cannot fail.
  */
 extern CpmAlertEvent cpm_alert_step(CpmAlert *alert, CpmMetricId id, const CpmVerdict *verdict,
 									const CpmAlertRules *rules, TimestampTz now,
 									int64 elapsed_us);
 
-/* Return the threshold that the alert met when it last had the status, or a worse one. */
+/* Return the threshold that the value met when it last had that status or a worse one. */
 extern double cpm_alert_met_threshold(const CpmAlert *alert, CpmStatus status);
 
 #endif							/* CPM_ALERTS_H */

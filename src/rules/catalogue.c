@@ -87,8 +87,8 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_LEAK_SUSPECTS] = {
 		.name = "leak_suspects",
-		.help = "Sessions idle in transaction or kept waiting by their client in one, and "
-		"transactions prepared, for longer than leak_age.",
+		.help = "Transactions that have been idle, have waited for their client or have been "
+		"prepared for longer than leak_age.",
 		.hint = "See connpool_leaks. End a session with pg_terminate_backend(pid), a prepared "
 		"transaction with ROLLBACK PREPARED, and set idle_in_transaction_session_timeout for the "
 		"application's role.",
@@ -165,7 +165,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	},
 	[CPM_CONNECTIONS_PER_SECOND] = {
 		.name = "connections_per_second",
-		.help = "Connections opened, mean over the last minute.",
+		.help = "Mean number of connections opened per second in the last minute.",
 		.hint = "Clients open a connection for every request, and each connection costs a new "
 		"process. Let them keep connections in a pool, or put a pooler such as PgBouncer in "
 		"front.",

@@ -52,8 +52,8 @@ extern void cpm_describe(char *buffer, size_t size, CpmMetricId id, CpmStatus st
 						 const CpmVerdict *verdict);
 
 /*
- * Append to a message of cpm_describe() that the metric would still have the status with the
- * former settings, and the value and threshold with them. Pure.
+ * Append to a message of cpm_describe() that the metric would still have that status with the
+ * former settings. Includes its value with these settings, and the threshold. Pure.
  */
 extern void cpm_describe_former(char *buffer, size_t size, CpmStatus status,
 								const CpmVerdict *verdict, double threshold);

@@ -31,9 +31,9 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 										 bool has_refusal, int64 now_us);
 
 /*
- * Return true if the incident is clearly worse than in all of its snapshots, and the pause after
- * the last snapshot is over: more sessions are blocked, or as many are blocked and more than a
- * tenth more are busy.
+ * Return true if the pause after the last snapshot is over and the incident is clearly worse than
+ * in all of its snapshots. It is worse if more sessions are blocked, or if as many are blocked and
+ * over a tenth more are busy.
  */
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);

@@ -34,7 +34,10 @@ cpm_find_wait(const CpmLockWait *waits, int count, int pid)
 	return wait ? (int) (wait - waits) : -1;
 }
 
-/* Return the lowest head among the wait's blockers and the heads found so far for them. */
+/*
+ * Return the lowest head of the wait found so far: a blocker that does not wait, or the head of a
+ * blocker that waits.
+ */
 static int
 lowest_head(const CpmLockWait *waits, int count, const CpmLockWait *wait, const int *heads)
 {
