@@ -34,8 +34,8 @@ typedef enum SaveState
 typedef struct IncidentArea
 {
 	pg_atomic_uint64 last_id;	/* of the newest incident; 0: there was none; the sampler writes */
-	uint64		first_id;		/* that the first incident since the server started has, or will
-								 * have; the postmaster writes it */
+	uint64		first_id;		/* id of the first incident since the server started, or the id
+								 * that it will have; the postmaster writes it */
 	pg_atomic_uint64 hidden_id; /* the highest hidden id; a reset writes it */
 	CpmIncidentProgress progress;	/* the sampler's own; the postmaster initializes it */
 	pg_atomic_uint32 save_state;	/* a SaveState; the sampler and resets set SAVE_NEEDED, the

@@ -53,8 +53,8 @@ extern bool cpm_pooler_is_fresh(int pooler);
 typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
-	TimestampTz oldest;			/* when the query was sent whose answer is the oldest, by the
-								 * clock as it is set now; undefined unless all_fresh */
+	TimestampTz oldest;			/* when the console with the oldest answer was queried, corrected
+								 * if the clock was set since; undefined unless all_fresh */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(void);

@@ -3,8 +3,8 @@
  * rollups.c
  *		Aggregates of samples: by minute for a week, and by hour for a year.
  *
- * Each tier is a ring of rows. The newest row belongs to the unfinished minute or hour, and every
- * sample updates it. The sampler is the only writer, under one sequence lock for each ring.
+ * Each resolution has a ring of rows. The newest row belongs to the unfinished minute or hour, and
+ * every sample updates it. The sampler is the only writer, under one sequence lock for each ring.
  * Readers copy one row at a time, and retry if the sampler changed the ring meanwhile.
  *
  * If the system clock is set back, samples belong to minutes and hours that may already have
@@ -46,13 +46,13 @@ typedef struct RollupRing
 	double		busy_sum[CPM_WAIT_CLASSES]; /* of its numbers of busy sessions */
 } RollupRing;
 
-typedef struct Tiers
+typedef struct Rollups
 {
 	RollupRing	minutes;
 	RollupRing	hours;
 	CpmRollupRow minute[MINUTE_ROWS];	/* row n is at n % size; the sampler writes */
 	CpmRollupRow hour[HOUR_ROWS];	/* as above */
-} Tiers;
+} Rollups;
 
 typedef struct SavedRollupCell
 {
@@ -64,18 +64,18 @@ typedef struct SavedRollupCell
 typedef struct SavedRollup
 {
 	TimestampTz start;
-	uint32		tier;			/* a CpmRollup */
+	uint32		resolution;		/* a CpmRollup */
 	uint32		all_samples;	/* as in CpmRollupRow */
 	float4		busy[CPM_WAIT_CLASSES]; /* likewise */
 	SavedRollupCell cell[CPM_METRICS];
 } SavedRollup;
 
-static Tiers *tiers;
+static Rollups *rollups;
 
 Size
 cpm_rollups_size(void)
 {
-	return sizeof(Tiers);
+	return sizeof(Rollups);
 }
 
 static void
@@ -92,24 +92,24 @@ init_ring(RollupRing *ring, int64 length_us, int size)
 void
 cpm_rollups_attach(void *memory, bool is_new)
 {
-	tiers = memory;
+	rollups = memory;
 	if (!is_new)
 		return;
-	memset(tiers, 0, sizeof(*tiers));
-	init_ring(&tiers->minutes, 60 * USECS_PER_SEC, MINUTE_ROWS);
-	init_ring(&tiers->hours, 3600 * USECS_PER_SEC, HOUR_ROWS);
+	memset(rollups, 0, sizeof(*rollups));
+	init_ring(&rollups->minutes, 60 * USECS_PER_SEC, MINUTE_ROWS);
+	init_ring(&rollups->hours, 3600 * USECS_PER_SEC, HOUR_ROWS);
 }
 
 static RollupRing *
-ring_of(CpmRollup tier)
+ring_of(CpmRollup resolution)
 {
-	return tier == CPM_ROLLUP_MINUTES ? &tiers->minutes : &tiers->hours;
+	return resolution == CPM_ROLLUP_MINUTES ? &rollups->minutes : &rollups->hours;
 }
 
 static CpmRollupRow *
 row_of(RollupRing *ring, uint64 number)
 {
-	return (ring == &tiers->minutes ? tiers->minute : tiers->hour) + number % ring->size;
+	return (ring == &rollups->minutes ? rollups->minute : rollups->hour) + number % ring->size;
 }
 
 /* Return the number of the oldest visible row. */
@@ -227,8 +227,8 @@ add_sample(RollupRing *ring, const CpmSampleRow *sample, const CpmMetric *catalo
 void
 cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalogue)
 {
-	add_sample(&tiers->minutes, sample, catalogue);
-	add_sample(&tiers->hours, sample, catalogue);
+	add_sample(&rollups->minutes, sample, catalogue);
+	add_sample(&rollups->hours, sample, catalogue);
 }
 
 /*
@@ -264,31 +264,31 @@ scan_ring(RollupRing *ring, TimestampTz since, TimestampTz until, CpmRollupVisit
 }
 
 void
-cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until, CpmRollupVisitor visit,
+cpm_rollup_scan(CpmRollup resolution, TimestampTz since, TimestampTz until, CpmRollupVisitor visit,
 				void *arg)
 {
-	if (tiers != NULL)
-		scan_ring(ring_of(tier), since, until, visit, arg);
+	if (rollups != NULL)
+		scan_ring(ring_of(resolution), since, until, visit, arg);
 }
 
 int64
-cpm_rollup_length_us(CpmRollup tier)
+cpm_rollup_length_us(CpmRollup resolution)
 {
-	return (tier == CPM_ROLLUP_MINUTES ? 60 : 3600) * USECS_PER_SEC;
+	return (resolution == CPM_ROLLUP_MINUTES ? 60 : 3600) * USECS_PER_SEC;
 }
 
 void
 cpm_rollups_reset(void)
 {
-	pg_atomic_write_u64(&tiers->minutes.baseline, pg_atomic_read_u64(&tiers->minutes.next));
-	pg_atomic_write_u64(&tiers->hours.baseline, pg_atomic_read_u64(&tiers->hours.next));
+	pg_atomic_write_u64(&rollups->minutes.baseline, pg_atomic_read_u64(&rollups->minutes.next));
+	pg_atomic_write_u64(&rollups->hours.baseline, pg_atomic_read_u64(&rollups->hours.next));
 }
 
-/* Where save_rollup() writes the rows of a tier */
+/* Where save_rollup() writes the rows of one resolution */
 typedef struct RollupSave
 {
 	CpmSink    *sink;
-	CpmRollup	tier;
+	CpmRollup	resolution;
 } RollupSave;
 
 static void
@@ -297,7 +297,7 @@ save_rollup(const CpmRollupRow *row, void *arg)
 	const RollupSave *save = arg;
 	SavedRollup saved = {
 		.start = row->start,
-		.tier = save->tier,
+		.resolution = save->resolution,
 		.all_samples = row->all_samples,
 	};
 
@@ -314,11 +314,11 @@ save_rollup(const CpmRollupRow *row, void *arg)
 static void
 save_rollups(CpmSink *sink)
 {
-	for (CpmRollup tier = CPM_ROLLUP_MINUTES; tier <= CPM_ROLLUP_HOURS; tier++)
+	for (CpmRollup resolution = CPM_ROLLUP_MINUTES; resolution <= CPM_ROLLUP_HOURS; resolution++)
 	{
-		RollupSave	save = {sink, tier};
+		RollupSave	save = {sink, resolution};
 
-		scan_ring(ring_of(tier), DT_NOBEGIN, DT_NOEND, save_rollup, &save);
+		scan_ring(ring_of(resolution), DT_NOBEGIN, DT_NOEND, save_rollup, &save);
 	}
 }
 
@@ -327,7 +327,7 @@ static void
 load_rollup(const void *record)
 {
 	const SavedRollup *saved = record;
-	RollupRing *ring = ring_of(saved->tier);
+	RollupRing *ring = ring_of(saved->resolution);
 	uint64		number = pg_atomic_read_u64(&ring->next);
 	CpmRollupRow *row = row_of(ring, number);
 

@@ -43,19 +43,19 @@ extern void cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalog
 /*
  * Visit copies of the rows whose start is between since and until (inclusive), among them the
  * unfinished row, in the order in which they were begun. Skips rows that the sampler overwrites
- * meanwhile. Any process; takes no lock and never delays the sampler. Not for CPM_ROLLUP_SAMPLES,
- * see cpm_sample_ring_scan(). Visits nothing if the library is not preloaded.
+ * meanwhile. Any process; takes no lock and never delays the sampler. For CPM_ROLLUP_SAMPLES call
+ * cpm_sample_ring_scan(). Visits nothing if the library is not preloaded.
  */
-extern void cpm_rollup_scan(CpmRollup tier, TimestampTz since, TimestampTz until,
+extern void cpm_rollup_scan(CpmRollup resolution, TimestampTz since, TimestampTz until,
 							CpmRollupVisitor visit, void *arg);
 
-/* Return the microseconds that a row of the tier covers. Not for CPM_ROLLUP_SAMPLES. */
-extern int64 cpm_rollup_length_us(CpmRollup tier);
+/* Return the microseconds that a row of that resolution covers. Not for CPM_ROLLUP_SAMPLES. */
+extern int64 cpm_rollup_length_us(CpmRollup resolution);
 
 /* Hide all rows from readers. Any process. */
 extern void cpm_rollups_reset(void);
 
-/* The visible rows of both tiers in the statistics file. */
+/* The visible rows of minutes and hours in the statistics file. */
 extern const CpmFilePart cpm_rollups_part;
 
 #endif							/* CPM_ROLLUPS_H */

@@ -11,7 +11,7 @@
 #include "base/stream.h"
 #include "base/wait_class.h"
 
-/* One hour, and a minute to spare, at the shortest sample_interval of one second. */
+/* An hour, and a minute to spare, at the default sample_interval of one second. */
 #define CPM_HISTORY_SAMPLES 3660
 
 typedef struct CpmSampleRow

@@ -4,21 +4,16 @@
  *		The session history: its newest segments in shared memory, and an index of the
  *		segments in its file.
  *
- * Segment n is in a ring in shared memory, at n modulo the number of segments. Only the sampler
- * appends to the newest one, and makes a sample visible by advancing "end". A reader copies the
- * part of a segment that precedes the end, and discards the copy if the segment's number has
- * changed meanwhile. So the sampler waits neither for readers nor for the saver: it overwrites the
- * oldest segment, and counts its samples as lost if the saver has not saved them.
+ * The newest segments are in a ring. Only the sampler appends, and makes a sample visible by
+ * advancing "end". A reader copies a segment up to the end, and discards the copy if the segment's
+ * number has changed meanwhile. So the sampler never waits: it overwrites the oldest segment, and
+ * counts its samples as lost if the saver has not saved them.
  *
- * The saver (workers/history_file) copies segments to the file, and keeps an index of its slots,
- * so that readers read only the segments that they need. After the server started it fills the
- * index by reading the whole file; backends wait up to a second for that. The index has no lock. A
- * reader that finds an entry in the middle of a change may read a segment unnecessarily. It may
- * also miss the segment that the saver is writing, which is still in the ring, or the oldest
- * segment, which the saver is overwriting.
- *
- * The HTTP worker must not wait for the disk. It reads only those segments of the file that the
- * operating system has in its cache, and requests that the saver read the others into the cache.
+ * The saver (workers/history_file) copies segments to the file. The index shows readers which
+ * segments of the file they need. The saver fills it from the file after the server has started,
+ * and backends wait up to a second for that. The index has no lock: a reader that finds an entry
+ * in the middle of a change may read a segment unnecessarily, or miss the one that is being
+ * overwritten. The segment that replaces it is still in the ring.
  */
 #include "postgres.h"
 
@@ -89,7 +84,7 @@ static SessionHistory *history;
 static IndexEntry *index_entries;	/* by slot of the file */
 static pg_atomic_uint64 *sequences; /* of the segment in each position of the ring; 0: none. The
 									 * sampler writes, and the postmaster at startup */
-static char *ring;				/* the segments; the same writers */
+static char *ring;				/* segment n is at n % segments; the same writers */
 
 /* Return the number of segments in the ring; 0 if the history is off. */
 static int
@@ -193,7 +188,7 @@ cpm_session_history_next(uint64 sequence)
 	char	   *bytes = segment_of(sequence);
 	uint64		previous = pg_atomic_read_u64(sequence_at(sequence));
 
-	/* previous is the same segment if a sampler began it and ended before it published it */
+	/* the segment is there already if an earlier sampler began it but did not publish it */
 	if (previous != 0 && previous != sequence &&
 		previous >= pg_atomic_read_u64(&history->saved) &&
 		previous >= pg_atomic_read_u64(&history->visible_from))
@@ -398,7 +393,7 @@ cpm_session_history_await_file(void)
 typedef struct Candidate
 {
 	uint64		sequence;
-	int			slot;			/* of the file; -1 if listed because the ring may have the segment */
+	int			slot;			/* of the file; -1: the segment may be in the ring */
 } Candidate;
 
 static int
@@ -512,9 +507,9 @@ read_slot(OpenFile *file, int slot, uint64 sequence, char *buffer)
 
 /*
  * Visit the segments as cpm_session_history_scan() does. If the scan may not wait, it ends at the
- * first segment that is not in the cache, and in any case after MAX_CACHED_SEGMENTS visits. The
- * HTTP worker requests the time of ten samples, which has more segments only if sample_interval
- * was much shorter then, or if the clock was set back many times.
+ * first segment that is not in the cache, or after MAX_CACHED_SEGMENTS visits. These are enough
+ * for the span of ten samples that the HTTP worker requests, unless sample_interval was much
+ * shorter at that time or the clock was set back many times.
  */
 static void
 scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVisitor visit,

@@ -35,7 +35,7 @@ extern CpmHistoryEnd cpm_session_history_end(void);
 extern char *cpm_session_history_newest(void);
 
 /*
- * Begin the segment with that number, the next one, and return its memory. Before the call, set
+ * Begin the next segment, whose number is sequence, and return its memory. Before the call, set
  * "used" in the header of the newest segment, which will not change any more.
  */
 extern char *cpm_session_history_next(uint64 sequence);
@@ -91,15 +91,15 @@ extern uint64 cpm_session_history_saved(void);
 extern uint64 cpm_session_history_lost(void);
 
 /*
- * The contents of the file as this server last read or wrote them. The postmaster sets this at
- * startup, then the saver and, at shutdown, the postmaster use it.
+ * The contents of the file as this server last read or wrote them. Only the saver uses this, and
+ * the postmaster at startup and shutdown.
  */
 typedef struct CpmHistoryFile
 {
 	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
-	uint64		closed;			/* the number in its header at startup, or the highest one when
-								 * close() last succeeded */
+	uint64		closed;			/* the lowest number that its header may have: that at startup, or
+								 * the highest one written before a close() that succeeded */
 	uint64		first;			/* number of the segment set by cpm_session_history_start() */
 	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;
@@ -107,17 +107,17 @@ typedef struct CpmHistoryFile
 extern CpmHistoryFile *cpm_history_file(void);
 
 /*
- * Record, or return, that the index has all segments of the file. The saver records it when it has
- * read the file after the server started, or the postmaster if there is no file.
+ * Record that the index has all segments of the file, or return whether it has. The saver records
+ * it after it has read the file, or the postmaster at startup if there is no file.
  */
 extern void cpm_history_set_complete(void);
 extern bool cpm_history_is_complete(void);
 
 /*
- * Open the file with these flags of open(). Opening a pipe does not wait for its other end. If
- * there is no file or it is empty, returns -1 and sets *problem to NULL. After another failure,
- * returns -1, sets *problem to a phrase that continues "file ...", and sets errno, to 0 if it is
- * not a regular file. Any process; close the file with CloseTransientFile().
+ * Open the file with these flags of open(); close it with CloseTransientFile(). Opening a pipe
+ * does not wait for its other end. After a failure, returns -1 and sets errno, which is 0 if the
+ * file is not a regular one. *problem is then a phrase that continues "file ...", or NULL if there
+ * is no file or it is empty. Any process.
  */
 extern int	cpm_history_open(int flags, const char **problem);
 
@@ -140,12 +140,12 @@ extern void cpm_session_history_scan(TimestampTz since, TimestampTz until,
 									 CpmSegmentVisitor visit, void *arg);
 
 /*
- * Do the same for a short span without waiting for the disk. Visits at most the 256 oldest
- * segments of the span. Returns false if the index is still incomplete, or if a segment is not in
- * the cache of the operating system. In the second case some segments have been visited, and the
- * saver reads the span into the cache, so that a later call can succeed. The call may wait if the
- * operating system or the file system does not support reads that use only the cache. The HTTP
- * worker only.
+ * Do the same for a short span without waiting for the disk, as the HTTP worker must. Visits at
+ * most the 256 oldest segments of the span. Returns false if the index is still incomplete, or if
+ * a segment is not in the cache of the operating system. In the second case some segments have
+ * been visited, and the saver reads the span into the cache, so that a later call can succeed. The
+ * call may wait if the operating system or the file system does not support reads that use only
+ * the cache. The HTTP worker only.
  */
 extern bool cpm_session_history_scan_cached(TimestampTz since, TimestampTz until,
 											CpmSegmentVisitor visit, void *arg);
