@@ -12,10 +12,10 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* a plural that completes the messages "... start empty" and
-								 * "... since the last save are lost" */
-	const CpmFilePart *const *part; /* in the order of the file, which has the names of the metrics
-									 * before its first part */
+	const char *contents;		/* in the plural: what starts empty if the file is unusable, and
+								 * is lost since the last save if saving fails at shutdown */
+	const CpmFilePart *const *part; /* in the order of the file, which has the names of the
+									 * metrics before its first part */
 	int			parts;
 } CpmSavedFile;
 
