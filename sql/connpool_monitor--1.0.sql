@@ -486,7 +486,7 @@ COMMENT ON FUNCTION connpool_incident_sessions(bigint) IS
 CREATE VIEW connpool_incident_sessions AS
     SELECT * FROM connpool_incident_sessions((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_incident_sessions IS
-    'the sessions in up to 8 snapshots of each incident, newest incident first: a row for each of up to 200 sessions that were not idle, and for each pool and state a row with pid NULL, whose column sessions counts the other sessions';
+    'the sessions in up to 8 snapshots of each incident, newest incident first: one row for each of up to 200 sessions that were busy or blocked others; all other sessions are counted by pool and state, in rows with pid NULL';
 
 -- Counters of statements, sessions and failures
 
@@ -959,11 +959,11 @@ COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters" (with their logs), "history", "alerts" or "all" of them';
 
 -- Rate seven practices for database connections by the contents of the views. The function reads
--- with the privileges of its caller, which needs those of pg_monitor.
+-- with the privileges of its caller, which must include those of pg_monitor.
 --
 -- All names are bound when the extension is created, so the caller's search_path has no effect. But
--- users may have created functions and operators in the same schema, and PostgreSQL would bind one
--- of these if its argument types matched the call better than those of PostgreSQL's own. So calls
+-- the schema may contain functions and operators that users have created. PostgreSQL prefers such
+-- a function if its argument types match the call better than those of the built-in one. So calls
 -- of functions that accept any type are qualified, and the arguments of all other functions and
 -- operators have exactly the declared types.
 --
@@ -979,7 +979,7 @@ LANGUAGE SQL VOLATILE PARALLEL RESTRICTED ROWS 7
 BEGIN ATOMIC
 WITH info AS (
     SELECT i.samples, i.samples_missed, i.failures_exact,
-           -- problem can contain several problems; those of the sampler contain these words
+           -- the column may list several problems; each one about the sampler contains these words
            coalesce(i.problem NOT LIKE '%the sampler %', true) AS is_sampling,
            greatest(extract(epoch FROM clock_timestamp() - i.stats_reset), 0) AS seconds
     FROM connpool_info() i
@@ -1113,7 +1113,8 @@ role_database AS (
     SELECT DISTINCT p.role_oid, r.rolname, p.database_oid, d.datname,
            pg_catalog.format('%I in %I', p.role, p.database) AS label
     FROM pool p
-    -- join by OID, because in names the view replaces characters that the client's encoding lacks
+    -- join by OID, because the names in the view have "?" in place of characters that the client's
+    -- encoding lacks
     JOIN pg_roles r ON r.oid = p.role_oid AND NOT r.rolsuper
     JOIN pg_database d ON d.oid = p.database_oid
     WHERE p.sessions_opened > 0 OR p.connections > 0
@@ -1177,9 +1178,9 @@ role_database AS (
                ELSE ARRAY[
                    CASE WHEN l.lacks_idle_in_transaction AND leaks.idle_in_transaction > 0
                        THEN 'WARNING' ELSE 'ADVICE' END,
-                   'Set them by role or database, as in ALTER ROLE app SET statement_timeout = '
-                   '''30s''; lock_timeout and idle_in_transaction_session_timeout likewise. One is '
-                   'missing for ' || l.labels || '.']
+                   'Set statement_timeout, lock_timeout and idle_in_transaction_session_timeout '
+                   'by role or database, as in ALTER ROLE app SET statement_timeout = ''30s''. At '
+                   'least one of the three is missing for ' || l.labels || '.']
            END AS verdict
     FROM (SELECT count(*) AS pairs FROM role_database) n, lacking l, leaks
 ),
@@ -1312,7 +1313,8 @@ RETURN CASE entry
         'machines.'
     WHEN 'ipc_load' THEN
         'Sessions wait for other processes of the server. See wait_event in connpool_load(): '
-        'SyncRep means that a synchronous standby is slow or away; BufferIO, a slow disk.'
+        'SyncRep means that a synchronous standby is slow or unavailable, BufferIO that the disk '
+        'is slow.'
     WHEN 'timeout_load' THEN
         'Sessions sleep inside statements. See the statements of class timeout in '
         'connpool_load(): an application calls pg_sleep(), or a setting delays them.'
@@ -1412,8 +1414,9 @@ CREATE FUNCTION _connpool_load(
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- connpool_load() fails if the history is off. So its arguments come from a row that exists
-    -- only if the history is on; OFFSET keeps the planner from calling the function without it.
+    -- connpool_load() fails if the history is off. So its arguments come from a subquery that
+    -- returns a row only if the history is on. OFFSET keeps the planner from flattening the
+    -- subquery, which would let it call the function in any case.
     SELECT l.*
     FROM (SELECT _connpool_load.since AS from_time, _connpool_load.until AS to_time
           WHERE current_setting('connpool_monitor.session_history_size') <> '0' OFFSET 0) s,
@@ -1518,9 +1521,9 @@ BEGIN ATOMIC
     SELECT pg_catalog.format('- **%s connection attempts were refused because no slot was free.**%s',
                   sum(r.attempts),
                   (SELECT pg_catalog.format(
-                              ' When most connections were open (%s), %s of them belonged to %s: '
-                              '%s idle, %s idle in transaction.',
-                              p.all_connections, p.connections,
+                              ' In the snapshot with the most connections, %s of %s belonged to '
+                              '%s: %s idle, %s idle in transaction.',
+                              p.connections, p.all_connections,
                               _connpool_pool(p.application_name, p.role, p.database),
                               coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
                    FROM (SELECT pools.*, sum(pools.connections) OVER () AS all_connections
@@ -1647,8 +1650,9 @@ BEGIN ATOMIC
     ORDER BY n.rank, n.opened DESC, n.at LIMIT 3;
 END;
 COMMENT ON FUNCTION _connpool_finding_opened(timestamptz, timestamptz) IS
-    'a line for each of up to three pools with many new connections in a snapshot of that time: at '
-    'least five, and at least a third of its connections; the pools that opened them fastest first';
+    'a line for each of up to three pools with many new connections (at least five, and at least '
+    'a third of the pool) in a snapshot of that time; the pools whose connections are newest come '
+    'first';
 
 CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
@@ -1939,7 +1943,7 @@ COMMENT ON FUNCTION _connpool_slowest(timestamptz, timestamptz) IS
 CREATE FUNCTION _connpool_hints(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT _connpool_section('What to look at next', NULL,
+    SELECT _connpool_section('What to examine next', NULL,
         string_agg(pg_catalog.format('- **%s**: %s', h.entry, h.hint), E'\n'
                    ORDER BY h.kind, h.rank),
         pg_catalog.format('No alert began in this time, %s, and no deadlock occurred.',
@@ -2010,8 +2014,8 @@ BEGIN ATOMIC
            || CASE WHEN s.since >= s.until
                    THEN E'\nThis span is empty, because its start is not before its end.\n'
                    ELSE _connpool_sections(s.since, s.until, NULL) END
-    -- Nothing is recorded before 1970. Without this limit, the start of the ten minutes with which
-    -- sections compare could precede the first valid timestamp.
+    -- Nothing is recorded before 1970. Without this limit, since - interval '10 minutes', which
+    -- several sections compute, could be before the first valid timestamp.
     FROM (SELECT CASE WHEN connpool_report.since >= '1970-01-01 00:00:00+00'
                       THEN connpool_report.since ELSE '-infinity' END AS since,
                  CASE WHEN connpool_report.until < '1970-01-01 00:00:00+00' THEN '-infinity'
@@ -2157,6 +2161,7 @@ GRANT EXECUTE ON FUNCTION
     connpool_cache_candidates(bigint)
     TO PUBLIC;
 
--- ALTER VIEW may make an ordinary role the owner of a view. Such a view may read this table and
--- finds it empty, so that its function checks the reader's privileges instead.
+-- ALTER VIEW can make an ordinary role the owner of a view. Without this privilege of its owner,
+-- the view would fail. With it, the view finds the table empty, and its function checks the
+-- reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;

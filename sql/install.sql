@@ -14,7 +14,7 @@ ALTER SYSTEM SET connpool_monitor.failed_query_percent_warning = -1;
 ALTER SYSTEM SET connpool_monitor.failed_query_percent_critical = -1;
 SELECT pg_reload_conf();
 
--- users of the source document already have a function of this name
+-- users of the source document (see doc/pools.md) already have a function of this name
 CREATE FUNCTION get_connection_stats() RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP FUNCTION get_connection_stats();

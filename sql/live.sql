@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: PostgreSQL
--- get_connection_stats() returns the same as the function of the source document
--- for the same sessions, if the settings have the constants of that function
+-- get_connection_stats() replaces a function of the same name from a set-up
+-- guide, the source document (see doc/pools.md). Both return the same for the
+-- same sessions, if the settings have the constants of that function
 -- (active_connections_max = 100, idle_connections_max = 50).
 
 -- the session of the previous test must have ended
@@ -57,7 +58,7 @@ SELECT (SELECT count(*) FROM connpool_sessions) =
        (SELECT count(*) FROM connpool_sessions) =
        (SELECT current_value FROM get_connection_stats() WHERE metric_name = 'total_connections') AS total_agrees;
 
--- a statement counts as long only while it is running
+-- a statement counts as a long query only while it is running
 SET connpool_monitor.slow_statement_time = '1s';
 SELECT count(*) AS when_just_begun FROM connpool_running_queries;
 WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)

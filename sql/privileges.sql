@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: PostgreSQL
--- Every role can read counts, and members of pg_monitor everything else. A role
--- that was granted a view sees of other roles' sessions what pg_stat_activity
--- shows to it.
+-- Every role can read counts, and members of pg_monitor everything else. If
+-- another role is granted a view, the view hides the same details of other roles'
+-- sessions as pg_stat_activity does.
 CREATE ROLE cpm_plain;
 CREATE ROLE cpm_monitor IN ROLE pg_monitor;
 CREATE ROLE cpm_reader;

@@ -310,11 +310,10 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	local $ENV{PGAPPNAME} = 'test';
 	$node->reload;
 	my %expected = (
-		connections_per_second =>
-		  qr/^Most of the last minute's connections from: .*reconnector 10 /,
-		failed_query_percent => qr/^Most of the last minute's failures from: deploy42 40 \(/,
+		connections_per_second => qr/^Most connections in the last minute: .*reconnector 10 /,
+		failed_query_percent => qr/^Most failures in the last minute: deploy42 40 \(/,
 		average_query_time_ms =>
-		  qr/^Most of the last minute's milliseconds from: .*sleeper \d{4,} \(/);
+		  qr/^Most milliseconds of statement time in the last minute: .*sleeper \d{4,} \(/);
 
 	foreach my $metric (sort keys %expected)
 	{

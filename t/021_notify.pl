@@ -367,7 +367,7 @@ foreach my $metric (
 my $all = $narrow->safe_psql('postgres',
 	q{SELECT string_agg(metric_name, ', ') FROM get_connection_stats()});
 my $from = -s $narrow->logfile;
-my $left_out = qr/\d+ messages of alerts were left out/;
+my $left_out = qr/\d+ alert messages were suppressed/;
 my $control = session($narrow, 'control');
 # on a busy machine it takes more changes until more than 20 messages a second are due
 for my $flip (1 .. 200)
@@ -384,6 +384,6 @@ leave($control);
 cmp_ok($transitions, '>', 100, "$transitions transitions are recorded");
 cmp_ok($logged, '<', $transitions, "$logged log lines are fewer than the transitions");
 cmp_ok(log_count($narrow, $left_out, $from),
-	'>', 0, 'the log has the number of messages it left out');
+	'>', 0, 'the log has the number of suppressed messages');
 $narrow->stop('fast');
 done_testing();

@@ -105,7 +105,7 @@ like(audit('timeouts', 'status, evidence'),
 	qr/^ADVICE\|$missing/, 'timeouts reports that none is set');
 like(
 	audit('timeouts', 'advice'),
-	qr/One is missing for app in postgres\.$/,
+	qr/At least one of the three is missing for app in postgres\.$/,
 	'timeouts names the role and database without them');
 $node->safe_psql('postgres', <<~'SQL');
 	ALTER ROLE app SET statement_timeout = '300ms';

@@ -92,7 +92,7 @@ like(
 	qr/^None is recorded\.$/m,
 	'a quiet time has no refusals');
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^No alert began in this time, no load rose, and no deadlock occurred\.$/m,
 	'a quiet time has no hints');
 
@@ -137,7 +137,7 @@ like(
 	qr/\| blocked_sessions \| OK to \w+ \|/,
 	'the timeline has the alert');
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^- \*\*blocked_sessions\*\*: See connpool_blocked_queries/m,
 	'the report has the hint of the alert');
 like(
@@ -215,7 +215,7 @@ $incident = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($incident, 'Findings'),
 	pattern(
-		'When most connections were open \(\d+\), \d+ of them belonged to leaky',
+		'In the snapshot with the most connections, \d+ of \d+ belonged to leaky',
 		'\(shop in postgres\): \d+ idle, 0 idle in transaction\.'),
 	'the largest pool is named');
 $_->abandon foreach @leaked;
@@ -233,7 +233,7 @@ my @busy =
 wait_samples($node, 30);
 $report = report($since);
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^- \*\*cpu_load\*\*: More sessions compute/m,
 	'the report has the hint for a load of computing sessions');
 like(
@@ -277,7 +277,7 @@ like(
 		'\(shop in postgres\) \(3\)\.$'),
 	'deadlocks and their pool are a finding');
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^- \*\*deadlocks\*\*: Transactions took the same locks in different orders/m,
 	'the report has the hint for deadlocks');
 like(
@@ -338,7 +338,7 @@ foreach my $limits ('NULL, NULL', q{'-infinity', 'infinity'})
 like(
 	section(
 		sql($watcher, q{SELECT connpool_report('2001-01-01', '2001-01-02')}),
-		'What to look at next'),
+		'What to examine next'),
 	qr/^No alert began in this time, the load is unknown, and no deadlock occurred\.$/m,
 	'the hints do not deny a load that is unknown');
 
@@ -507,7 +507,7 @@ like(
 	qr/^\| postgres \| shop \| history \| 8 \| 8 \|/m,
 	'all eight sessions that wait for the disk are counted');
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^- \*\*io_load\*\*: Sessions wait for the disk/m,
 	'the report has the hint for a load of sessions that wait for the disk');
 is(incidents_since($since), '1', 'the only incident since the disk became slow has that time');
@@ -540,7 +540,7 @@ like(
 	qr/\| pool_waiting_clients \| OK to \w+ \| .*\bmain\b/,
 	'the timeline has the queue of PgBouncer');
 like(
-	section($report, 'What to look at next'),
+	section($report, 'What to examine next'),
 	qr/^- \*\*new_connections\*\*: .*its pooler restarted/m,
 	'the report has the hint for a pool whose connections are all new');
 is(incidents_since($since), '1', 'the only incident since the restart of PgBouncer has that time');

@@ -26,7 +26,7 @@
 #define MIN_HEIGHT 3
 #define MAX_HEIGHT 200
 
-#define MAX_YEARS 1000			/* far more than the history holds; the result is a valid time */
+#define MAX_YEARS 1000			/* more than the history holds; now() minus that is a valid time */
 
 #define MIN_COLUMNS 8			/* with long labels, the chart exceeds its width rather than have
 								 * fewer columns */

@@ -16,12 +16,13 @@
 /* A character: [0] in UTF-8, [1] in ASCII. */
 typedef const char *CpmGlyph[2];
 
-/* How a layer fills the highest cell that it reaches, of which it covers only a part. */
+/* How the chart draws a layer whose upper edge is inside a cell. */
 typedef enum CpmLayerStyle
 {
-	CPM_LAYER_BAR,				/* with a bar in eighths of the cell, which hides higher layers */
-	CPM_LAYER_SHADE,			/* completely, even if it covers only a small part */
-	CPM_LAYER_AREA				/* completely, if it covers at least half of the cell */
+	CPM_LAYER_BAR,				/* as a bar in eighths of the cell, which hides higher layers */
+	CPM_LAYER_SHADE,			/* as a full cell */
+	CPM_LAYER_AREA				/* as a full cell if the layer covers at least half of it,
+								 * otherwise not at all */
 } CpmLayerStyle;
 
 /* Which value stands for the points of one column. */
@@ -88,7 +89,7 @@ extern void cpm_chart_begin(CpmChart *chart, FunctionCallInfo fcinfo, int first)
  */
 extern void cpm_chart_add(CpmChart *chart, TimestampTz at, int64 length_ms, const double *tops);
 
-/* Pass each point from chart->from to chart->to to cpm_chart_add(). */
+/* Call cpm_chart_add() for each point of the time from chart->from to chart->to. */
 typedef void (*CpmChartScan) (CpmChart *chart, void *arg);
 
 /* Return the chart as the SQL function's rows of text. */

@@ -47,8 +47,8 @@ emit_load(const LoadListing *listing, const CpmPoolName *name, const char *wait_
 }
 
 /*
- * Emit the rows of a window. Adds the load of a pool that was evicted meanwhile to "(other)",
- * whose slot is the first and is therefore emitted last.
+ * Emit the rows of a window. If a pool was evicted meanwhile, adds its load to "(other)". The slot
+ * of "(other)" is the first, so the loop runs backwards to emit it last.
  */
 static void
 emit_window(LoadListing *listing)

@@ -38,7 +38,7 @@ typedef struct PoolStates
 	int			active;
 	int			idle;
 	int			idle_in_transaction;
-	unsigned int violations;	/* bits by CpmViolation */
+	unsigned int violations;	/* bits 1 << CpmViolation */
 } PoolStates;
 
 typedef struct StateCounting
@@ -105,7 +105,7 @@ add_policy(CpmRow *row, const CpmPolicy *policy, unsigned int violations)
 }
 
 /*
- * Return the violations of pool_max and pool_min, as bits by CpmViolation. These limits apply to
+ * Return the violations of pool_max and pool_min, as bits 1 << CpmViolation. These limits apply to
  * all pools of a role in a database together. Once the role or the database has been dropped, a
  * pool without connections violates neither.
  */

@@ -85,7 +85,7 @@ extern void cpm_row_state(CpmRow *row, CpmState state);
 extern void cpm_row_int4_array(CpmRow *row, const int *values, int count);
 extern void cpm_row_text_array(CpmRow *row, const char *const *values, int count);
 
-/* Add an array of the names of the violations, which are bits by CpmViolation. */
+/* Add an array of the names of the violations, which are bits 1 << CpmViolation. */
 extern void cpm_row_violations(CpmRow *row, unsigned int violations);
 
 /* Add an inet; NULL for a Unix socket and for an unknown address. */

@@ -39,10 +39,10 @@ typedef void (*CpmLoadPointVisitor) (const CpmLoadPoint *point, void *arg);
 extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 
 /*
- * Visit the points of one metric, or of all metrics if metric is -1, that start at or after since
- * and at or before until. Omits unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0
- * omits samples that were taken at another interval. Rounds values to thousandths, because they
- * are stored in single precision.
+ * Visit the points from "since" to "until", both inclusive, of one metric, or of all metrics if
+ * metric is -1. Omits unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits
+ * samples that were taken at another interval. Rounds values to thousandths, because they are
+ * stored in single precision.
  */
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);

@@ -58,7 +58,10 @@ require_history(const char *function)
 						 "and restart the server.")));
 }
 
-/* Initialize the state. If the server has just started, waits for the file, or warns. */
+/*
+ * Initialize the state. If the saver is still reading the file after a start of the server, waits
+ * for it up to a second, and warns if samples may still be missing.
+ */
 static void
 begin_reading(HistoryReading *reading, FunctionCallInfo fcinfo)
 {

@@ -5,9 +5,9 @@
  *		connpool_running_queries, connpool_connection_states, connpool_clients.
  *
  * One function returns all sessions, each redacted for the caller as in pg_stat_activity, and the
- * views filter and group the rows in SQL. The function computes the column by which a view filters
- * before it redacts a row. A filtered view therefore shows the same rows to all roles that may
- * read it; only the redacted columns differ.
+ * views filter and group the rows in SQL. The columns by which views filter are computed from the
+ * data before redaction. A filtered view therefore shows the same rows to all roles that may read
+ * it; only the redacted columns differ.
  */
 #include "postgres.h"
 

@@ -82,7 +82,8 @@ find_top_contributors_safely(CpmMetricId id, char *buffer, size_t size)
 
 /*
  * Write the message of an alert's event. If the alert ends, the message describes the threshold
- * that it had exceeded. If the status is better because a setting changed, the message adds that.
+ * that it had exceeded. If a change of a setting improved the status, the message adds that this
+ * was the reason.
  */
 static void
 describe_event(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmVerdict *verdict)
@@ -98,7 +99,10 @@ describe_event(CpmMetricId id, CpmAlertEvent event, CpmStatus before, const CpmV
 							cpm_alert_met_threshold(&row->alert, before));
 }
 
-/* Advance one alert by the sample. An event of the alert updates its message and contributors. */
+/*
+ * Advance one alert by the sample and return its event. If there is one, update the message and
+ * the contributors of the alert.
+ */
 static CpmAlertEvent
 step_metric(CpmMetricId id, const CpmSample *sample, int64 elapsed_us)
 {

@@ -3,20 +3,17 @@
  * history_file.c
  *		The file that preserves the session history.
  *
- * The file has two copies of a header and an array of slots of CPM_SEGMENT_SIZE bytes. The
- * segments are in any order. A new segment goes to a free slot, or replaces the oldest one, so the
- * file grows up to session_history_size and no further. Nothing is preallocated: if the disk is
- * full, a save fails, is reported and retried, and the rest of the file stays valid.
+ * The file has two copies of a header and an array of slots of CPM_SEGMENT_SIZE bytes. A new
+ * segment goes to a free slot or replaces the oldest one, so segments are in any order and the
+ * file grows up to session_history_size. If the disk is full, a save fails and is retried; the
+ * rest of the file stays valid.
  *
- * The newest segment is saved before it is complete, and later again with its new entries. The
- * entries are written before the segment's header, whose checksum covers them, so a process that
- * ends between the two leaves the previous state valid. The file is not synced, like the
- * statistics file.
+ * A segment is saved before it is complete, and again with its new entries. The entries are
+ * written before the segment's header, whose checksum covers them, so a process that ends between
+ * the two leaves the previous state valid. The file is not synced, like the statistics file.
  *
- * At startup the postmaster reads the file's header and the newest segment, which the sampler
- * continues. The saver then reads the whole file, a few segments at a time between saves. Each
- * save first checks the header, to detect that the file was replaced. If it was, the save renames
- * the file and creates a new one; if it cannot rename the file, it saves nothing.
+ * At startup the postmaster reads the file's header and the newest segment, and the saver then
+ * reads the other segments, between saves. Each save first checks that the file was not replaced.
  */
 #include "postgres.h"
 
@@ -58,7 +55,7 @@ static const CpmHistorySlot free_slot;	/* zeros */
 /* The segment that this process saved last, and how much of it; 0 after a failure */
 static CpmHistoryEnd saved_part;
 
-/* The highest number that the current save has written to the file's header; 0: none */
+/* The highest sequence that the current save has written to the file's header; 0: none */
 static uint64 written_newest;
 
 /* The progress of cpm_history_file_check() in this process */
@@ -99,8 +96,8 @@ write_slot(int file, int slot, uint32 from, const char *bytes, size_t size)
 }
 
 /*
- * Set *header to the intact copy of the file's header with the higher number. Returns NULL or, if
- * neither copy is intact, the problem of the first one.
+ * Set *header to the intact copy of the file's header with the higher sequence, which is that of
+ * the newest segment. Returns NULL or, if neither copy is intact, the problem of the first one.
  */
 static const char *
 read_file_header(int file, CpmSegmentHeader *header)
@@ -162,8 +159,9 @@ forget_file(void)
 }
 
 /*
- * Open the file if it is still the one that the server last read or wrote. Its header may have any
- * number from "closed" to "newest", because writes after the last successful close() may be lost.
+ * Open the file if it is still the one that the server last read or wrote. The sequence in its
+ * header may be any from "closed" to "newest", because writes after the last successful close()
+ * may be lost.
  * If it is another file, returns -1, sets *problem to a phrase that continues "it ..." and errno
  * to 0. After another failure, returns -1 with *problem and errno from cpm_history_open().
  */
@@ -195,8 +193,8 @@ set_aside(const char *problem)
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", CPM_HISTORY_FILE, problem),
-			 errdetail("It is kept as \"%s\".", UNUSABLE_NAME),
-			 errhint("The session history starts empty. The server is not affected.")));
+			 errdetail("It is kept as \"%s\". The session history starts empty; everything else "
+					   "works.", UNUSABLE_NAME)));
 	return true;
 }
 
@@ -339,8 +337,8 @@ truncate_hidden(int file)
 
 /*
  * Write the complete segments before "end" that are not saved yet and, if is_all, the newest
- * segment up to "end". Sets *saved to the number below which no segment remains to be saved if all
- * writes succeed. Returns false and sets errno on failure.
+ * segment up to "end". Sets *saved to a sequence: if all writes succeed, all segments before it
+ * are saved. Returns false and sets errno on failure.
  */
 static bool
 write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
@@ -456,7 +454,7 @@ check_slot(int file, int slot, char *buffer)
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
-		/* The machine crashed before it wrote the file's header. The number will be reused. */
+		/* A crash lost the file header with this sequence, so a new segment will reuse it. */
 		(void) clear_slot(file, slot);
 }
 

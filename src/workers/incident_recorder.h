@@ -12,9 +12,9 @@
 typedef struct CpmRoundCounts
 {
 	uint32		peak_connections;	/* since the previous sample */
-	uint64		refused;		/* cpm_slot_rejections(), read before the sample is taken: a
-								 * refusal that begins an incident is then also counted in the
-								 * sample, and by the alert of rejected_connections */
+	uint64		refused;		/* cpm_slot_rejections(), read before the sample is taken, so that
+								 * the sample, and the alert of rejected_connections, include each
+								 * refusal that begins an incident */
 	uint64		failed;			/* failed statements */
 } CpmRoundCounts;
 

@@ -36,8 +36,10 @@
 typedef struct Blocker
 {
 	int			pid;			/* hash key; 0: all prepared transactions */
-	int			waits;			/* exactly examined waits behind it, direct or indirect */
-	int			clients;		/* client sessions of which it is the root blocker, in all waits */
+	int			waits;			/* waits behind it, direct or indirect, among those that
+								 * cpm_lock_waits() returned */
+	int			clients;		/* client sessions behind it, among all that wait; 0 unless it is
+								 * a root blocker */
 } Blocker;
 
 typedef struct Locks

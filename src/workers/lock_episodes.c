@@ -6,8 +6,8 @@
  * A wait is identified by its process and its start. PostgreSQL does not record how a wait ended,
  * so each backend records its last failed waits in its slot (counters/backend_counters) when it
  * reports the error. If a sample no longer finds a wait, and it is not among the failed ones, the
- * lock was granted, even if the session has ended since. An exception is a session that has not
- * reported its error yet: its PGPROC shows that the wait failed, and a later sample finds how.
+ * lock was granted, even if the session has ended since. If a session's PGPROC shows that the wait
+ * failed, but the session has not reported its error yet, a later sample finds the outcome.
  *
  * A wait is considered over when the session next changes its state, or at the first sample that
  * does not find it, whichever is earlier. So the logged time may be one sample_interval too long.
@@ -28,8 +28,9 @@
 
 /*
  * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
- * change of state, if that was earlier. If the session's last wait has failed and the session has
- * recorded no failure since the start of the open wait, the outcome is unknown.
+ * change of state, if that was earlier. If the session's last wait has failed but the session has
+ * recorded no failure since the start of the open wait, returns CPM_WAIT_LASTS, so that the next
+ * round tries again.
  */
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
@@ -62,7 +63,7 @@ describe_session(const CpmSession *session, CpmLockParty *party)
 	strlcpy(party->application_name, session->application_name, NAMEDATALEN);
 }
 
-/* Describe the root blocker in *last, unless the previous call described the same one there. */
+/* Describe the root blocker in *last. Does nothing if *last describes that process already. */
 static void
 describe_root(const CpmLockRoot *root, CpmLockParty *last)
 {
@@ -86,7 +87,7 @@ describe_root(const CpmLockRoot *root, CpmLockParty *last)
 
 /* Log a wait if it exceeds blocked_age. *last_root caches the result of describe_root(). */
 static void
-consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
+log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *last_root)
 {
 	const CpmProcWait *wait = cpm_lock_roots_wait(index);
 	CpmOpenWait open = {
@@ -128,6 +129,6 @@ cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages)
 	cpm_lock_log_end_waits(find_end);
 	for (int i = 0; i < waits; i++)
 		if (!is_open[i])
-			consider_wait(i, now, ages, &last_root);
+			log_long_wait(i, now, ages, &last_root);
 	pfree(is_open);
 }

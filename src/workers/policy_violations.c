@@ -19,7 +19,7 @@ typedef struct PolicyScan
 {
 	TimestampTz now;
 	int			pools;
-	unsigned int *by_pool;		/* violations by each pool's sessions, as bits by CpmViolation */
+	unsigned int *by_pool;		/* violations by each pool's sessions, as bits 1 << CpmViolation */
 } PolicyScan;
 
 /* Add the violations of one session to those of its pool. */
@@ -35,7 +35,7 @@ collect_violations(const CpmSession *session, void *arg)
 }
 
 /*
- * Return the violations of a pool and its sessions, as bits by CpmViolation. Returns 0 for a pool
+ * Return the violations of a pool and its sessions, as bits 1 << CpmViolation; 0 for a pool
  * without sessions, because its role may have been dropped, and a worker without catalogs cannot
  * check that.
  */

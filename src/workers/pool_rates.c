@@ -86,7 +86,7 @@ cpm_pool_rates_unit(CpmMetricId id)
 		case CPM_FAILED_QUERY_PERCENT:
 			return "failures";
 		case CPM_AVERAGE_QUERY_TIME_MS:
-			return "milliseconds";
+			return "milliseconds of statement time";
 		default:
 			return NULL;
 	}

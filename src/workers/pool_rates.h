@@ -10,7 +10,7 @@
 
 #include "base/metric.h"
 
-/* Keep a snapshot of all pools if one is due. Call at each sample; takes no lock. */
+/* Take a snapshot of all pools if one is due. Call at each sample; takes no lock. */
 extern void cpm_pool_rates_sample(int64 now_us);
 
 /*
@@ -22,7 +22,7 @@ extern const char *cpm_pool_rates_unit(CpmMetricId id);
 /*
  * Set by_pool[i] to the contribution of the pool at index i of counters/pool_table to the metric
  * during about the last minute. The caller initializes the array with zeros, because the entry of
- * "(other)" is not set, and no entry is set before cpm_pool_rates_sample() has kept a snapshot.
+ * "(other)" is not set, and no entry is set before cpm_pool_rates_sample() has taken a snapshot.
  * Call only for metrics for which cpm_pool_rates_unit() is not NULL.
  */
 extern void cpm_pool_rates_get(CpmMetricId id, int *by_pool, int pools);

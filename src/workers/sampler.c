@@ -3,19 +3,18 @@
  * sampler.c
  *		The background worker that samples, keeps history and raises alerts.
  *
- * Each round takes a sample, appends it to the history and advances the alerts. A round waits for
- * no other process, except briefly for an LWLock. Rounds are timed by the monotonic clock, so
- * that setting the system clock does not stop them.
+ * Each round takes a sample, appends it to the history and advances the alerts. It waits for other
+ * processes only briefly, for LWLocks. The monotonic clock times the rounds, so setting the system
+ * clock does not stop them.
  *
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
  * events/leak_log, events/lock_log, live/client_waits, live/set_back and its entry of
- * samples/worker_status. An error ends the process. The postmaster restarts it after a second, and
- * it continues with the contents of shared memory.
+ * samples/worker_status. After an error the postmaster restarts the sampler, which continues with
+ * the contents of shared memory.
  *
- * The sampler is attached to no database, so it does not block DROP DATABASE. It also runs on a
- * standby.
+ * It is attached to no database, so it does not block DROP DATABASE. It also runs on a standby.
  */
 #include "postgres.h"
 

@@ -163,8 +163,9 @@ is_valid_record(const CpmFilePart *part, const char *record)
 }
 
 /*
- * Copy the cells of a record to the current ids of their metrics, and replace its CpmMetricId by
- * the current one. Returns false if that metric no longer exists.
+ * Copy each cell of a saved record to the position of its metric's current CpmMetricId. If the
+ * record itself contains a CpmMetricId, replace that by the current one. Returns false if the
+ * metric of the record no longer exists.
  */
 static bool
 renumber_metrics(const CpmFilePart *part, const char *saved, char *record)
@@ -211,8 +212,8 @@ get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
 }
 
 /*
- * Check all parts or, if is_loading, load them; if also only_history, load those of the history
- * and skip the others. Returns false if the source is invalid.
+ * Check all parts, and load them if is_loading; with only_history, load only those of the history.
+ * Returns false if the source is invalid.
  */
 static bool
 get_parts(const CpmSavedFile *file, CpmSource source, bool is_loading, bool only_history)
@@ -307,9 +308,11 @@ rename_unusable_file(const CpmSavedFile *file, const char *problem)
 	ereport(WARNING,
 			(errcode(ERRCODE_DATA_CORRUPTED),
 			 errmsg("connpool_monitor: file \"%s\" is not used: it %s", file->name, problem),
-			 is_renamed ? errdetail("It is kept as \"%s\".", unusable) :
-			 errdetail("It could not be renamed to \"%s\": %m.", unusable),
-			 errhint("%s start empty. The server is not affected.", file->contents)));
+			 is_renamed ?
+			 errdetail("It is kept as \"%s\". %s start empty; everything else works.",
+					   unusable, file->contents) :
+			 errdetail("It could not be renamed to \"%s\": %m. %s start empty; everything else "
+					   "works.", unusable, file->contents)));
 }
 
 bool

@@ -12,10 +12,10 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* subject of the logged hint "... start empty", in the plural:
-								 * what an unusable file loses */
-	const CpmFilePart *const *part; /* in the order of the file, in which the names of the metrics
-									 * precede them */
+	const char *contents;		/* in the plural: what starts empty if the file is unusable, and
+								 * is lost since the last save if saving fails at shutdown */
+	const CpmFilePart *const *part; /* in the order of the file, which has the names of the
+									 * metrics before its first part */
 	int			parts;
 } CpmSavedFile;
 

@@ -174,12 +174,12 @@ name_of_pool(const CpmSession *session, int pool, CpmPoolName *name)
 }
 
 /*
- * Return the number of the session's names. The names of the database and the role are taken from
- * its pool. For a session without a pool or in "(other)", and if another pool takes the slot
- * meanwhile, they are unknown, and stored as empty.
+ * Return the reference to the session's names. Adds their entry if the segment has none. The names
+ * of the database and the role are taken from its pool. For a session without a pool or in
+ * "(other)", and if another pool takes the slot meanwhile, they are unknown, and stored as empty.
  */
 static uint16
-number_of_names(const CpmSession *session, int pool)
+reference_to_names(const CpmSession *session, int pool)
 {
 	EntryKey	key = {
 		.dictionary = CPM_DICTIONARY_NAMES,
@@ -208,9 +208,9 @@ number_of_names(const CpmSession *session, int pool)
 	return entry->number = cpm_segment_add_names(&writer, &names);
 }
 
-/* Return the number of the client's address; 0 for a Unix socket. */
+/* Return the reference to the client's address; 0 for a Unix socket. */
 static uint16
-number_of_address(const SockAddr *address)
+reference_to_address(const SockAddr *address)
 {
 	EntryKey	key = {.dictionary = CPM_DICTIONARY_ADDRESS};
 	EntryNumber *entry;
@@ -224,7 +224,7 @@ number_of_address(const SockAddr *address)
 }
 
 static uint16
-number_of_queryid(uint64 queryid)
+reference_to_queryid(uint64 queryid)
 {
 	EntryKey	key = {.dictionary = CPM_DICTIONARY_QUERYID, .queryid = queryid};
 	EntryNumber *entry;
@@ -238,7 +238,7 @@ number_of_queryid(uint64 queryid)
 }
 
 static uint16
-number_of_wait_event(uint32 wait_event_info)
+reference_to_wait_event(uint32 wait_event_info)
 {
 	EntryKey	key = {
 		.dictionary = CPM_DICTIONARY_WAIT_EVENT,
@@ -261,7 +261,7 @@ number_of_wait_event(uint32 wait_event_info)
 	return entry->number;
 }
 
-/* Return the session's references to the newest segment, after adding the entries it lacks. */
+/* Return the references for the session's row. Adds the entries that the newest segment lacks. */
 static const Recent *
 references_of(const CpmSession *session, int pool)
 {
@@ -276,18 +276,18 @@ references_of(const CpmSession *session, int pool)
 		recent->pid = session->pid;
 		recent->connected_at = session->connected_at;
 		strlcpy(recent->application_name, session->application_name, NAMEDATALEN);
-		recent->names = number_of_names(session, pool);
-		recent->address = number_of_address(&session->client_addr);
+		recent->names = reference_to_names(session, pool);
+		recent->address = reference_to_address(&session->client_addr);
 	}
 	if (recent->queryid != session->queryid)
 	{
 		recent->queryid = session->queryid;
-		recent->queryid_number = number_of_queryid(session->queryid);
+		recent->queryid_number = reference_to_queryid(session->queryid);
 	}
 	if (recent->wait_event_info != session->wait_event_info)
 	{
 		recent->wait_event_info = session->wait_event_info;
-		recent->wait_event_number = number_of_wait_event(session->wait_event_info);
+		recent->wait_event_number = reference_to_wait_event(session->wait_event_info);
 	}
 	return recent;
 }

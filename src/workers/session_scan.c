@@ -147,10 +147,10 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * previous_newest includes those that the previous round visited. If the pool has taken the
-	 * slot since then, previous_newest is still that of the slot's previous pool. That is
-	 * harmless, because it is earlier than the time at which any session of this pool became
-	 * idle, and only a later time makes an idle session a suspect.
+	 * previous_newest includes those that the previous round visited. If another pool had the
+	 * slot in that round, previous_newest is the time of that pool. This does no harm: the
+	 * sessions of this pool have become idle since then, and an idle session is a suspect only if
+	 * its pool has opened a session after it became idle.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

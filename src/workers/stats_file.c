@@ -151,12 +151,12 @@ mark_complete(void)
 }
 
 static void
-warn_at_shutdown(const char *error, const char *lost)
+warn_at_shutdown(const char *error, const CpmSavedFile *file)
 {
 	ereport(WARNING,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("connpool_monitor: %s", error),
-			 errdetail("Everything %s since the last save is lost.", lost)));
+			 errdetail("%s since the last save are lost.", file->contents)));
 }
 
 /*
@@ -174,9 +174,9 @@ save_at_shutdown(int code, Datum argument)
 	if (cpm_stats_file_save(error, sizeof(error)))
 		mark_complete();
 	else
-		warn_at_shutdown(error, "counted");
+		warn_at_shutdown(error, &stats_file);
 	if (!cpm_incidents_file_save(error, sizeof(error)))
-		warn_at_shutdown(error, "recorded of incidents");
+		warn_at_shutdown(error, &incidents_file);
 }
 
 /* shmem_startup_hook. With EXEC_BACKEND it runs in every process; only the postmaster loads. */

@@ -336,14 +336,13 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 	if (id == CPM_SLOW_STATEMENTS)
 	{
 		cpm_slow_statements_scan(count_slow_statement, &search);
-		describe_largest_pools(&search, "Most of the last minute's slow statements from: ", buffer,
-							   size);
+		describe_largest_pools(&search, "Most slow statements in the last minute: ", buffer, size);
 		return;
 	}
 	if (cpm_pool_rates_unit(id) != NULL)
 	{
 		cpm_pool_rates_get(id, search.by_pool, search.pools);
-		describe_largest_pools(&search, psprintf("Most of the last minute's %s from: ",
+		describe_largest_pools(&search, psprintf("Most %s in the last minute: ",
 												 cpm_pool_rates_unit(id)), buffer, size);
 		return;
 	}
