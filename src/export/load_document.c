@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * load_document.c
- *		The load by wait class as a JSON document: of the server, of pools, and over time; or
- *		of the server, of pools and of wait events at a past moment.
+ *		The load by wait class as one of two JSON documents: the recent load with its history,
+ *		or the load at a past moment.
  *
- * The first document lists the pools with the highest load of the last minute. Of pools that are
- * equal in that, those with the higher load of the last hour come first.
+ * The first document has the load of the server and of pools in the last minute and the last hour.
+ * It lists the pools with the highest load of the last minute; the load of the last hour breaks
+ * ties.
  *
- * The second document is the mean of about ten samples of the session history, so that the time
- * that it takes does not depend on the size of the history. It omits statements.
+ * The second document has the load of the server, of pools and of wait events, but not of
+ * statements. It is the mean of about ten samples of the session history, so that the time that it
+ * takes does not depend on the size of the history.
  */
 #include "postgres.h"
 
