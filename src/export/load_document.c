@@ -222,7 +222,7 @@ typedef struct MomentLoad
 	CpmRecordedLoad by_wait;
 } MomentLoad;
 
-/* CpmRecordedLoadKeyOf functions. Names that were not recorded stay empty. */
+/* Return the pool of a row (a CpmRecordedLoadKeyOf). Names that were not recorded stay empty. */
 static CpmRecordedLoadKey
 key_of_pool(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -239,6 +239,7 @@ key_of_pool(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg
 	return key;
 }
 
+/* Return the pool and the wait class of a row. */
 static CpmRecordedLoadKey
 key_of_pool_class(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -248,6 +249,7 @@ key_of_pool_class(const CpmSegmentReader *segment, const CpmHistoryRow *row, voi
 	return key;
 }
 
+/* Return the wait class and the wait event of a row; no event stays empty. */
 static CpmRecordedLoadKey
 key_of_wait(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -262,7 +264,7 @@ key_of_wait(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg
 	return key;
 }
 
-/* A CpmSegmentVisitor. */
+/* Add the rows of a segment to the three sums (a CpmSegmentVisitor). */
 static void
 add_moment_segment(const char *bytes, uint32 used, void *arg)
 {

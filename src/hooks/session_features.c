@@ -455,7 +455,7 @@ handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, vo
 		previous_object_access(access, class, object, sub, arg);
 }
 
-/* object_access_hook. It runs for each function call that is prepared, so it only compares. */
+/* Only compare, because this hook runs for each function call that the executor prepares. */
 static pg_attribute_hot void
 cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {

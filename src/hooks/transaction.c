@@ -239,8 +239,8 @@ handle_rare_event(XactEvent event)
 }
 
 /*
- * Transaction callback. It runs twice for every commit, so it ends the usual transaction in a few
- * instructions. Without pending work these must have the same effect as end_transaction().
+ * End the usual transaction in a few instructions, because this callback runs twice for every
+ * commit. Without pending work they must have the same effect as end_transaction().
  */
 static pg_attribute_hot void
 cpm_xact_callback(XactEvent event, void *arg)
