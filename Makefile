@@ -153,7 +153,7 @@ Scripts (each explains itself with --help):
   scripts/test-installcheck
                         run PostgreSQL's own tests with the extension preloaded
   scripts/test-package  make the archive and the Debian packages and install them in an empty root
-  scripts/test-scripts  test how the scripts themselves end
+  scripts/test-scripts  test that the scripts leave nothing behind, however they end
   bench/run             compare costs with other monitors
 endef
 export HELP

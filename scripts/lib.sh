@@ -402,7 +402,8 @@ start_callgrind() {
 	done
 }
 
-# Print the instructions of a process of that server, which has ended or is about to end.
+# callgrind_instructions PID: print the number of instructions that a process of the server under
+# callgrind has executed. The process has ended or is about to end.
 callgrind_instructions() {
 	local file=$work/callgrind/out.$1
 	until grep -qs '^totals:' "$file"; do sleep 0.2; done

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Builds PostgreSQL from the distribution's source package, with assertions and with the
-# requests that describe its memory contexts to valgrind (USE_VALGRIND). Keeps the build in $cache
-# for the next run. Sourced after lib.sh; needs root.
+# Builds PostgreSQL from the distribution's source package, with assertions and with USE_VALGRIND,
+# which makes memory contexts report each allocation to valgrind. Keeps the build in $cache for the
+# next run. Sourced after lib.sh; needs root.
 
 cache=${CONNPOOL_MONITOR_CASSERT:-/var/cache/connpool_monitor-cassert}
 cppflags=-DUSE_VALGRIND

@@ -499,14 +499,14 @@ CONF
 	$second->start;
 	ok( $second->poll_query_until('postgres', 'SELECT true'),
 		'a second server starts though its port is in use');
-	my $no_port = 'WARNING:  connpool_monitor: no HTTP at 127.0.0.1, port \d+: '
-	  . 'could not bind to it: Address already in use';
+	my $no_port = 'WARNING:  connpool_monitor: HTTP server is not listening at 127.0.0.1, '
+	  . 'port \d+: could not bind to it: Address already in use';
 	wait_until(sub { log_count($second, $no_port) });
 	is(log_count($second, $no_port), 1, 'the second server logs the port in use once');
 	is( $second->safe_psql(
 			'postgres',
 			q{CREATE EXTENSION connpool_monitor CASCADE; SELECT problem FROM connpool_info()}),
-		'no HTTP: could not bind to it: Address already in use',
+		'the HTTP server is not listening: could not bind to it: Address already in use',
 		'connpool_info() reports the port in use');
 	$node->stop;
 	ok( poll_http(
@@ -685,12 +685,13 @@ subtest 'an address that other machines reach needs a token' => sub {
 	unlink $file;
 	$node->append_conf('postgresql.conf', "connpool_monitor.http_listen = '*:$port'");
 	$node->restart;
-	my $no_token = 'no HTTP at \*, port \d+: an address that other machines reach needs a token';
+	my $no_token = 'HTTP server is not listening at \*, port \d+: '
+	  . 'an address that other machines reach needs a token';
 	wait_until(sub { log_count($node, $no_token) });
 	is(log_count($node, $no_token), 1, 'the server logs once that the address needs a token');
 	like(
 		$node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-		qr/^no HTTP: an address that other machines reach needs a token: .*; the file of/,
+		qr/^the HTTP server is not listening: an address that .* needs a token: .*; the file of/,
 		'connpool_info() reports that a token is needed, and why its file is not used');
 	is(status('/health/database'), 599, 'nothing listens without a token');
 	write_token('fourth-secret');
@@ -724,10 +725,10 @@ subtest 'with http_listen = * a port that is in use for IPv6 alone is reported' 
 	my $offset = -s $node->logfile;
 	$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.http_token_file = 'token'});
 	$node->restart;
-	ok(wait_until(sub { log_count($node, 'connpool_monitor: (no )?HTTP at \*', $offset) }),
+	ok(wait_until(sub { log_count($node, 'HTTP server is (not )?listening at \*', $offset) }),
 		'the worker has tried to listen');
 	is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-		'no HTTP: could not bind to it: Address already in use',
+		'the HTTP server is not listening: could not bind to it: Address already in use',
 		'connpool_info() reports the port that is in use for IPv6');
 	is(status('/health/database'), 599, 'the worker does not listen on IPv4 alone');
 	close $taken;

@@ -426,7 +426,7 @@ alert_ok(
 is( join(
 		',',
 		map {
-			log_count($_, 'PANIC|TRAP|terminated by signal|WARNING:.*connpool_monitor: no HTTP')
+			log_count($_, 'PANIC|TRAP|terminated by signal|WARNING:.*HTTP server is not')
 		} @node{qw(primary standby pooled)}),
 	'0,0,0',
 	'no server crashed or lost its listener');

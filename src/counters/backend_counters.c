@@ -12,9 +12,9 @@
  * pool adds that difference to the pool and sets a new base. It does so in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
- * The maximum of a period is not the difference of two maxima. So one word stores a maximum with
- * the number of its period (a tick or the epoch of a reset), and the owner of the slot starts
- * again at zero in a new period.
+ * Unlike its counts, the maximum of a period cannot be computed as a difference. So one word
+ * stores a maximum with the number of its period, which is a tick or the epoch of a reset. The
+ * owner of the slot begins each period at zero.
  */
 #include "postgres.h"
 
@@ -114,11 +114,11 @@ cpm_slots_attach(void *memory, bool is_new)
 }
 
 /*
- * Record that the session is in a pool from now on: begin a new base of its counts, and pass its
- * policy on to the pool. Call inside a transfer.
+ * Record the pool that the session has entered: begin a new base of its counts, and copy its
+ * policy to the pool. Call inside a transfer.
  */
 static void
-set_present_pool(int pool)
+set_current_pool(int pool)
 {
 	cpm_pool_set_policy(pool, &mine->policy, mine->policy_sequence);
 	cpm_seqlock_write_begin(&mine->lock);
@@ -179,14 +179,14 @@ remember_pool(CpmPoolRef ref)
 }
 
 /*
- * Begin a transfer, enter the pool named in my_pool and return its index. "present" is the index
- * of the pool that the session is in. If the lookup returns the same pool, the session does not
- * enter it again, because the pool's peak would count the session twice. Sets *locked to true if
- * the caller now holds the lock of counters/pool_table. end_transfer() ends the transfer and
- * releases the lock.
+ * Begin a transfer, enter the pool named in my_pool and return its index. "current" is the index
+ * of the pool that the session is in, or NO_POOL. If the lookup returns the same pool, the session
+ * does not enter it again, because the pool's peak would count the session twice. Sets *locked to
+ * true if the caller now holds the lock of counters/pool_table. end_transfer() ends the transfer
+ * and releases the lock.
  */
 static int
-begin_transfer_into_pool(int present, bool *locked)
+begin_transfer_into_pool(int current, bool *locked)
 {
 	CpmPoolRef	ref;
 
@@ -207,7 +207,7 @@ begin_transfer_into_pool(int present, bool *locked)
 	ref = cpm_pool_lock_and_find(&my_pool);
 	*locked = true;
 	cpm_transfer_begin();
-	if (ref.index != present)
+	if (ref.index != current)
 		(void) cpm_pool_enter(ref);
 	/* do not remember "(other)", because the pool in my_pool may get a slot next time */
 	if (ref.index != CPM_OTHER_POOL)
@@ -271,7 +271,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&mine->idle_reasons, 0);
-	set_present_pool(begin_transfer_into_pool(NO_POOL, &locked));
+	set_current_pool(begin_transfer_into_pool(NO_POOL, &locked));
 	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
@@ -321,7 +321,7 @@ cpm_slot_change_pool(void)
 	if (entered != left)
 	{
 		add_counts_to_pool();
-		set_present_pool(entered);
+		set_current_pool(entered);
 		cpm_pool_leave(left);
 	}
 	end_transfer(locked);
@@ -378,7 +378,10 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 	since = (uint64) get_timeout_start_time(DEADLOCK_TIMEOUT);
 	if (pg_atomic_read_u64(&failed->since) == since)
 	{
-		/* an exception block caught the error, which may have been raised again */
+		/*
+		 * 0: an exception block caught the error. The current error may be the same one, raised
+		 * again.
+		 */
 		if (pg_atomic_read_u64(&failed->error) == 0)
 			pg_atomic_write_u64(&failed->error, error);
 		return;

@@ -91,7 +91,7 @@ cpm_transfers_are_done(uint64 *count)
 {
 	uint64		done;
 
-	/* done before begun: in the other order, a transfer begun between the two would be missed */
+	/* read "done" first: otherwise a transfer that begins between the reads would be missed */
 	pg_memory_barrier();
 	done = pg_atomic_read_u64(&transfers->done);
 	pg_memory_barrier();

@@ -29,7 +29,7 @@ extern void cpm_minute_counters_snapshot(const CpmCounters *now);
 /* Set the first snapshot to the counters loaded at startup. The postmaster only. */
 extern void cpm_minute_counters_init(const CpmCounters *now);
 
-/* Restart the last minute at the current counters. The caller excludes other resets. */
+/* Record the counters at a reset, so that the last minute begins there. One caller at a time. */
 extern void cpm_minute_counters_reset(const CpmCounters *now);
 
 /*

@@ -3,9 +3,10 @@
  * monotonic_counters.c
  *		Counters that never decrease while the server runs, for clients that compute rates.
  *
- * Only twenty pools have a series of their own. When a pool is evicted, or gets or loses a series,
- * its database or the series "other" would lose counts; counters/pool_retained keeps them. Each
- * series begins at zero, so all series together contain each statement once.
+ * Up to twenty pools have a series of their own, that is, counters with the pool's labels; the
+ * others share the series "other". The eviction of a pool would decrease the counter of its
+ * database, and a new series would decrease "other"; the state in counters/pool_retained prevents
+ * both. Each series begins at zero, so all series together contain each statement once.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,
@@ -13,8 +14,7 @@
  * unused for that long, or that was less than half as active.
  *
  * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
- * zero at a reset and after a crash. After a crash, readers subtract a base: the counts that the
- * postmaster has loaded.
+ * zero at a reset, and after a crash, because readers then subtract a base: the loaded counts.
  */
 #include "postgres.h"
 
@@ -262,13 +262,13 @@ static void
 replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 sample)
 {
 	int			new_pool = largest_without_series(monotonic, size, sample);
-	int			named = 0;
+	int			series = 0;
 
 	if (new_pool < 0)
 		return;
 	for (int i = 0; i < monotonic->pools.slots; i++)
-		named += pool_at(i)->has_series;
-	if (named >= CPM_MAX_POOL_SERIES)
+		series += pool_at(i)->has_series;
+	if (series >= CPM_MAX_POOL_SERIES)
 	{
 		int			old_pool = pool_to_replace(monotonic, size, sample, size[new_pool]);
 
@@ -280,7 +280,7 @@ replace_pool(const CpmMonotonicCounters *monotonic, const double *size, uint64 s
 	shared->replaced_at = sample;
 }
 
-/* Begin series: immediately until twenty pools have one, and after that one per period. */
+/* Begin series: the first twenty immediately, and then at most one in each period. */
 static void
 choose_pools(const CpmMonotonicCounters *monotonic, double *size)
 {
@@ -288,11 +288,11 @@ choose_pools(const CpmMonotonicCounters *monotonic, double *size)
 	int			new_pool;
 
 	measure_pools(monotonic, size);
-	while (cpm_retained()->entered < CPM_MAX_POOL_SERIES &&
+	while (cpm_retained()->immediate_series < CPM_MAX_POOL_SERIES &&
 		   (new_pool = largest_without_series(monotonic, size, sample)) >= 0)
 	{
 		begin_series(monotonic, new_pool);
-		cpm_retained()->entered++;
+		cpm_retained()->immediate_series++;
 	}
 	if (excess(sample, shared->replaced_at) >= CPM_SERIES_PERIOD_SAMPLES)
 		replace_pool(monotonic, size, sample);
@@ -312,7 +312,7 @@ static void
 add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64 queries,
 			 uint64 failed)
 {
-	/* merge a database that has the name of the series for unknown ones into that series */
+	/* a database may have the name of the series for unknown databases: merge the two */
 	const char *key = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
 	int			index = cpm_find_database(monotonic->database, &monotonic->databases, size, key);
 	CpmDatabaseCounters *database = &monotonic->database[index];
@@ -370,16 +370,16 @@ set_series(CpmMonotonicCounters *monotonic)
 	{
 		CpmRetainedPool *retained = pool_at(i);
 
-		monotonic->is_named[i] = retained->has_series;
+		monotonic->has_series[i] = retained->has_series;
 		if (!retained->has_series)
 		{
 			monotonic->other_queries += monotonic->queries[i];
 			cpm_load_add(&monotonic->other_load, &monotonic->load[i]);
 			continue;
 		}
-		monotonic->named_queries[i] = excess(monotonic->queries[i], retained->hidden_queries);
+		monotonic->series_queries[i] = excess(monotonic->queries[i], retained->hidden_queries);
 		retained->shown_queries = monotonic->queries[i];
-		monotonic->named_load[i] = load_excess(&monotonic->load[i], &retained->hidden_load);
+		monotonic->series_load[i] = load_excess(&monotonic->load[i], &retained->hidden_load);
 		retained->shown_load = monotonic->load[i];
 	}
 }
@@ -409,7 +409,7 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that the lock does not guard. Allocates no memory: its caller may hold it. */
+/* Set the counters that the lock does not guard. Must not allocate: one caller holds the lock. */
 static void
 read_pools(CpmMonotonicCounters *monotonic, bool nowait)
 {
@@ -424,9 +424,9 @@ read_pools(CpmMonotonicCounters *monotonic, bool nowait)
  * Read all totals, then acquire the lock. Returns false if an eviction, a reset or another read
  * completed in between; the caller retries.
  *
- * A read that completed in between may have used newer totals than ours, and so reported a higher
- * count in the series "other". If we began the series of a pool with our older totals, "other"
- * would keep fewer statements of that pool than were reported, and so would fall.
+ * Without these retries, the series "other" could fall. Suppose that our totals contain 8
+ * statements of a pool, and that a read that completed in between has reported 10 of them in
+ * "other". If we now began a series for the pool, "other" would keep only 8.
  */
 static bool
 read_and_lock(CpmMonotonicCounters *monotonic)
@@ -449,11 +449,11 @@ cpm_monotonic_read(void)
 
 	monotonic->pools = cpm_pool_snapshot_alloc();
 	monotonic->use = palloc(slots * sizeof(CpmPoolUse));
-	monotonic->is_named = palloc0(slots * sizeof(bool));
+	monotonic->has_series = palloc0(slots * sizeof(bool));
 	monotonic->queries = palloc0(slots * sizeof(uint64));
-	monotonic->named_queries = palloc0(slots * sizeof(uint64));
+	monotonic->series_queries = palloc0(slots * sizeof(uint64));
 	monotonic->load = palloc(slots * sizeof(CpmLoad));
-	monotonic->named_load = palloc0(slots * sizeof(CpmLoad));
+	monotonic->series_load = palloc0(slots * sizeof(CpmLoad));
 	retained->failed = palloc0(slots * sizeof(uint64));
 	retained->size = palloc(slots * sizeof(double));
 	is_consistent = read_and_lock(monotonic);

@@ -55,11 +55,11 @@ typedef struct CpmMonotonicCounters
 
 	/* by index of counters/pool_table, pools.slots entries each */
 	CpmPoolUse *use;
-	bool	   *is_named;		/* the pool has a series */
+	bool	   *has_series;		/* the pool has a series */
 	uint64	   *queries;		/* statements of the pool */
-	uint64	   *named_queries;	/* statements since the pool got its series; 0 without one */
+	uint64	   *series_queries; /* statements since the pool got its series; 0 without one */
 	CpmLoad    *load;			/* of the pool since the last reset */
-	CpmLoad    *named_load;		/* load since the pool got its series; zeros without one */
+	CpmLoad    *series_load;	/* load since the pool got its series; zeros without one */
 
 	uint64		other_queries;	/* statements that are in no pool's series */
 	CpmLoad		other_load;		/* load that is in no pool's series */

@@ -10,10 +10,10 @@
  * are in shared memory, so that a restarted sampler continues them.
  *
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
- * writing it, so one bucket of a copy may include a sample that another bucket lacks. The sampler
- * clears an entry only after the slot's generation or the epoch has changed, and stores the new
- * generation and epoch last. So an entry was not cleared while a reader copied it if the reader
- * finds both unchanged afterwards.
+ * writing it, so one bucket of a copy may include a sample that another bucket lacks. But a copy
+ * never mixes old and cleared data: the sampler clears an entry only if its generation or epoch is
+ * outdated, and updates these afterwards. Readers check before and after they copy an entry that
+ * both are current.
  */
 #include "postgres.h"
 

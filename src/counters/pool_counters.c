@@ -7,7 +7,7 @@
  * slot (counters/backend_counters) when it leaves the pool, inside a transfer
  * (counters/counter_transfer), so that a snapshot contains each count once.
  *
- * A reset does not set counters back, because sessions add to them meanwhile. It records a
+ * A reset does not clear the counters, because sessions add to them meanwhile. It records a
  * baseline, which readers subtract. One word stores a peak with the number of its epoch. A reset
  * begins a new epoch, and a peak of an older epoch counts as zero.
  */
@@ -46,7 +46,7 @@ typedef struct PoolEntry
 										 * monotonic clock; 0: never */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
-	pg_atomic_uint32 has_baseline;	/* 1 once "baseline" is set; written and guarded like it */
+	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; written together with it */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */
 	PoolSums	baseline;		/* written by resets and evictions, under the lock of
 								 * counters/pool_table; read without */

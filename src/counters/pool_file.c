@@ -39,7 +39,7 @@ typedef struct SavedTotals
 	int64		max_us;			/* cpm_slots_max_us() */
 	uint64		transferred;	/* this and the next fields as in CpmRetained */
 	CpmLoad		transferred_load;
-	uint64		entered;
+	uint64		immediate_series;
 } SavedTotals;
 
 /*
@@ -140,7 +140,7 @@ save_pool_totals(CpmSink *sink)
 		.max_us = cpm_slots_max_us(),
 		.transferred = retained->transferred,
 		.transferred_load = retained->transferred_load,
-		.entered = retained->entered,
+		.immediate_series = retained->immediate_series,
 	};
 
 	cpm_put(sink, &saved);
@@ -156,7 +156,7 @@ load_pool_totals(const void *record)
 	cpm_slots_load_max(saved->max_us);
 	cpm_retained()->transferred = saved->transferred;
 	cpm_retained()->transferred_load = saved->transferred_load;
-	cpm_retained()->entered = saved->entered;
+	cpm_retained()->immediate_series = saved->immediate_series;
 }
 
 const CpmFilePart cpm_pool_totals_part = {

@@ -43,8 +43,8 @@ typedef struct LoadTable
 	pg_atomic_uint32 epoch;		/* a reset increments it */
 
 	/* The sampler, and the postmaster at startup, write the fields that follow. */
-	int64		clock_offset_us;	/* our clock less the monotonic clock */
-	int64		sampled_at_ms;	/* our clock at the previous sample; 0: none since the start */
+	int64		clock_offset_us;	/* load clock less monotonic clock; see set_load_clock() */
+	int64		sampled_at_ms;	/* load clock at the previous sample; 0: none since the start */
 	CpmSeqlock	lock;			/* guards the entries */
 	LoadEntry	observed;		/* the time observed, stored as the first wait class */
 	LoadEntry	pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
@@ -59,11 +59,11 @@ cpm_pool_load_size(void)
 }
 
 /*
- * Set our clock, whose time determines the numbers of buckets. It advances with the monotonic
- * clock, so that a change of the system time does not disturb it.
+ * Set the load clock, from whose time the numbers of buckets are computed. It advances with the
+ * monotonic clock, so that a change of the system time does not affect it.
  */
 static void
-set_clock(int64 now_us)
+set_load_clock(int64 now_us)
 {
 	table->clock_offset_us = now_us - cpm_monotonic_us();
 }
@@ -78,7 +78,7 @@ cpm_pool_load_attach(void *memory, bool is_new)
 	pg_atomic_init_u32(&table->epoch, 1);
 	cpm_seqlock_init(&table->lock);
 	/* begin at a time at which bucket 0 is older than any window */
-	set_clock(CPM_HOUR_LOAD_BUCKETS * HOUR_BUCKET_US);
+	set_load_clock(CPM_HOUR_LOAD_BUCKETS * HOUR_BUCKET_US);
 }
 
 static void
@@ -292,7 +292,7 @@ cpm_pool_load_restore(int index, const CpmPoolLoad *saved)
 typedef struct SavedClock
 {
 	TimestampTz saved_at;
-	int64		clock_us;		/* our clock at that time */
+	int64		clock_us;		/* the load clock at that time */
 	CpmPoolLoad observed;
 } SavedClock;
 
@@ -309,13 +309,13 @@ save_clock(CpmSink *sink)
 	cpm_put(sink, &saved);
 }
 
-/* Continue our clock. If the system clock was set back since, continue at the saved time. */
+/* Continue the load clock. If the system clock was set back since, continue at the saved time. */
 static void
 load_clock(const void *record)
 {
 	const SavedClock *saved = record;
 
-	set_clock(saved->clock_us + Max(GetCurrentTimestamp() - saved->saved_at, 0));
+	set_load_clock(saved->clock_us + Max(GetCurrentTimestamp() - saved->saved_at, 0));
 	clear_entry(&table->observed, 0, pg_atomic_read_u32(&table->epoch));
 	table->observed.load = saved->observed;
 }

@@ -63,7 +63,7 @@ extern CpmPoolLoad *cpm_pool_load_copy(void);
 /* Add saved load to that of a pool. The postmaster only, at startup, after cpm_load_clock_part. */
 extern void cpm_pool_load_restore(int index, const CpmPoolLoad *saved);
 
-/* The part of the statistics file with our clock and the time observed. */
+/* The part of the statistics file with the load clock and the time observed. */
 extern const CpmFilePart cpm_load_clock_part;
 
 /* Discard all load; all windows begin now. Any process; takes no lock. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.c
- *		Owners of pools: roles, with the pools of all databases that they hold.
+ *		The pools that each role holds, and the choice of a pool to evict.
  *
  * If the pool table is full, a new pool evicts another. If it evicted the longest unused pool, a
  * role that keeps renaming its sessions could evict the pools of all other roles. So the search

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pool_owners.h
- *		Owners of pools: roles, with the pools of all databases that they hold.
+ *		The pools that each role holds, and the choice of a pool to evict.
  */
 #ifndef CPM_POOL_OWNERS_H
 #define CPM_POOL_OWNERS_H

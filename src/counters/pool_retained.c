@@ -65,7 +65,7 @@ cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 fa
 		retained->database[database].queries += queries - pool->base_queries;
 		retained->database[database].failed += failed - pool->base_failed;
 	}
-	/* "other" now receives all statements of the pool; subtract those that clients have seen */
+	/* "other" now receives all statements of the pool; subtract those that its series has shown */
 	if (pool->has_series)
 	{
 		retained->transferred -= pool->shown_queries;

@@ -47,8 +47,8 @@ typedef struct CpmRetained
 								 * its series begins, and subtracts its shown_queries when the
 								 * series ends; may be negative, modulo 2^64 */
 	CpmLoad		transferred_load;	/* likewise */
-	uint64		entered;		/* number of pools that ever got a series while fewer than
-								 * CPM_MAX_POOL_SERIES had */
+	uint64		immediate_series;	/* number of series that began immediately, without waiting
+									 * for the end of a period: the first CPM_MAX_POOL_SERIES */
 	int			databases;
 	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
 	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */

@@ -5,14 +5,15 @@
  *		last reset.
  *
  * The sampler stores a snapshot of all counters every ten seconds in one ring, and every sixth
- * snapshot in a second ring, which covers an hour. The statistics of a period are the difference
+ * snapshot in a second ring, which covers an hour. The statistics of a window are the difference
  * between the counters now and the newest snapshot that is old enough. The postmaster writes the
  * first snapshots at startup. Readers take no lock: they copy a snapshot and then check
  * whether the sampler has overwritten it meanwhile, as in counters/minute_counters.
  *
- * The maximum of a period is not the difference of two maxima. So each snapshot holds the longest
- * statement since the previous one, which backends record by ticks (counters/backend_counters). If
- * a statement ends while the sampler takes a snapshot, the snapshot's maximum may lack it.
+ * Unlike its counts, the maximum of a window cannot be computed as a difference. So each snapshot
+ * holds the longest statement since the previous one, which backends record by ticks
+ * (counters/backend_counters). If a statement ends while the sampler takes a snapshot, the
+ * snapshot's maximum may lack it.
  */
 #include "postgres.h"
 
@@ -44,7 +45,7 @@ typedef struct CounterSnapshot
 typedef struct SnapshotRing
 {
 	pg_atomic_uint64 next;		/* number of the next snapshot; the sampler writes it */
-	int64		length_us;		/* of the period that it covers; set at startup */
+	int64		length_us;		/* of its window; set at startup */
 	int			size;			/* set at startup */
 } SnapshotRing;
 
@@ -57,7 +58,7 @@ typedef struct Reset
 } Reset;
 
 /* The sampler, and the postmaster at startup, write the snapshots. */
-typedef struct Periods
+typedef struct Windows
 {
 	SnapshotRing minute;
 	CounterSnapshot minute_snapshot[SHORT_RING];
@@ -67,15 +68,15 @@ typedef struct Periods
 								 * the saver reads */
 	CpmSeqlock	reset_lock;		/* guards reset; a lock of the caller excludes other writers */
 	Reset		reset;
-} Periods;
+} Windows;
 
 typedef struct SavedSnapshot
 {
-	uint64		window;			/* a CpmStatWindow: the ring, or CPM_SINCE_RESET for the reset */
+	uint64		window;			/* CpmStatWindow of its ring; CPM_SINCE_RESET: taken at a reset */
 	CounterSnapshot snapshot;
 } SavedSnapshot;
 
-static Periods *periods;
+static Windows *windows;
 
 const char *
 cpm_stat_window_name(CpmStatWindow window)
@@ -95,7 +96,7 @@ cpm_stat_window_name(CpmStatWindow window)
 Size
 cpm_stat_windows_size(void)
 {
-	return sizeof(Periods);
+	return sizeof(Windows);
 }
 
 static void
@@ -113,15 +114,15 @@ cpm_stat_windows_attach(void *memory, bool is_new)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	periods = memory;
+	windows = memory;
 	if (!is_new)
 		return;
-	memset(periods, 0, sizeof(*periods));
-	init_snapshots(&periods->minute, periods->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC,
+	memset(windows, 0, sizeof(*windows));
+	init_snapshots(&windows->minute, windows->minute_snapshot, SHORT_RING, 60 * USECS_PER_SEC,
 				   now);
-	init_snapshots(&periods->hour, periods->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
-	cpm_seqlock_init(&periods->reset_lock);
-	periods->reset.counters.at = now;
+	init_snapshots(&windows->hour, windows->hour_snapshot, LONG_RING, 3600 * USECS_PER_SEC, now);
+	cpm_seqlock_init(&windows->reset_lock);
+	windows->reset.counters.at = now;
 }
 
 static void
@@ -149,8 +150,8 @@ void
 cpm_stat_windows_snapshot(TimestampTz now)
 {
 	static CounterSnapshot snapshot;	/* static because it has over 2 kB */
-	uint64		number = pg_atomic_read_u64(&periods->minute.next);
-	TimestampTz newest = periods->minute_snapshot[(number - 1) % SHORT_RING].at;
+	uint64		number = pg_atomic_read_u64(&windows->minute.next);
+	TimestampTz newest = windows->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
 
 	/* if the clock was set back, store a snapshot rather than wait until the clock catches up */
@@ -158,24 +159,25 @@ cpm_stat_windows_snapshot(TimestampTz now)
 		return;
 	cpm_slots_next_tick();
 	take_snapshot(&snapshot, now, cpm_slots_tick_max_us(tick));
-	append_snapshot(&periods->minute, periods->minute_snapshot, &snapshot);
+	append_snapshot(&windows->minute, windows->minute_snapshot, &snapshot);
 
-	periods->minute_max_us = Max(periods->minute_max_us, snapshot.max_us);
+	windows->minute_max_us = Max(windows->minute_max_us, snapshot.max_us);
 	if (number % SNAPSHOTS_PER_MINUTE == 0)
 	{
-		snapshot.max_us = periods->minute_max_us;
-		append_snapshot(&periods->hour, periods->hour_snapshot, &snapshot);
-		periods->minute_max_us = 0;
+		snapshot.max_us = windows->minute_max_us;
+		append_snapshot(&windows->hour, windows->hour_snapshot, &snapshot);
+		windows->minute_max_us = 0;
 	}
 }
 
 /*
- * Return the number of the snapshot at which the ring's period begins: the newest one that is old
- * enough, or else the oldest usable one. A snapshot or reset is not usable if its time is in the
- * future, or later than that of the next one: the clock was set back, so its age is unknown.
- * "first" is the number of the first snapshot after the reset; a lower result means that the
- * period begins at the reset. Sets *max_us to the duration of the longest statement of the period,
- * without the current tick.
+ * Return the number of the snapshot at which the ring's window begins: the newest one that is old
+ * enough, or else the oldest usable one. "first" is the number of the first snapshot after the
+ * reset. If the result is lower, the window begins at the reset. Sets *max_us to the duration of
+ * the longest statement of the window, without the current tick.
+ *
+ * A snapshot or reset is not usable if the clock was set back after it, because its age is then
+ * unknown. The time of such a snapshot is in the future, or later than that of the next snapshot.
  */
 static uint64
 beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 next,
@@ -202,7 +204,7 @@ beginning_of(const SnapshotRing *ring, const CounterSnapshot *snapshots, uint64 
 }
 
 /*
- * Copy the snapshot at which the ring's period begins; returns false if that is the reset. Retries
+ * Copy the snapshot at which the ring's window begins; returns false if that is the reset. Retries
  * if the sampler has overwritten the snapshot meanwhile.
  */
 static bool
@@ -226,7 +228,7 @@ find_beginning(SnapshotRing *ring, const CounterSnapshot *snapshots, TimestampTz
 static void
 copy_reset(Reset *reset)
 {
-	cpm_seqlock_copy(&periods->reset_lock, reset, &periods->reset, sizeof(*reset));
+	cpm_seqlock_copy(&windows->reset_lock, reset, &windows->reset, sizeof(*reset));
 }
 
 TimestampTz
@@ -234,9 +236,9 @@ cpm_stat_windows_reset_at(void)
 {
 	TimestampTz at;
 
-	if (periods == NULL)
+	if (windows == NULL)
 		return 0;
-	cpm_seqlock_copy(&periods->reset_lock, &at, &periods->reset.counters.at, sizeof(at));
+	cpm_seqlock_copy(&windows->reset_lock, &at, &windows->reset.counters.at, sizeof(at));
 	return at;
 }
 
@@ -249,10 +251,10 @@ find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max
 {
 	CounterSnapshot *minute = palloc(sizeof(CounterSnapshot));
 	int64		latest_us;
-	bool		is_in_minute = find_beginning(&periods->minute, periods->minute_snapshot, now,
+	bool		is_in_minute = find_beginning(&windows->minute, windows->minute_snapshot, now,
 											  reset->first_of_minute, reset->counters.at,
 											  minute, &latest_us);
-	bool		is_found = find_beginning(&periods->hour, periods->hour_snapshot, now,
+	bool		is_found = find_beginning(&windows->hour, windows->hour_snapshot, now,
 										  reset->first_of_hour, reset->counters.at, then, max_us);
 
 	*max_us = Max(*max_us, latest_us);
@@ -268,22 +270,22 @@ find_hour(TimestampTz now, const Reset *reset, CounterSnapshot *then, int64 *max
 }
 
 void
-cpm_stat_window_read(CpmStatWindow period, TimestampTz now, CpmStatWindowCounts *stats)
+cpm_stat_window_read(CpmStatWindow window, TimestampTz now, CpmStatWindowCounts *stats)
 {
 	CounterSnapshot *then = palloc(sizeof(CounterSnapshot));
 	Reset	   *reset = palloc(sizeof(Reset));
 	bool		is_found = false;
 
 	copy_reset(reset);
-	if (period == CPM_LAST_MINUTE)
-		is_found = find_beginning(&periods->minute, periods->minute_snapshot, now,
+	if (window == CPM_LAST_MINUTE)
+		is_found = find_beginning(&windows->minute, windows->minute_snapshot, now,
 								  reset->first_of_minute, reset->counters.at, then, &stats->max_us);
-	else if (period == CPM_LAST_HOUR)
+	else if (window == CPM_LAST_HOUR)
 		is_found = find_hour(now, reset, then, &stats->max_us);
 	if (!is_found)
 		*then = reset->counters;
 
-	/* report the same maximum for all periods that begin at the reset */
+	/* report the same maximum for all windows that begin at the reset */
 	if (then->at == reset->counters.at)
 		stats->max_us = cpm_slots_max_us();
 	else
@@ -303,13 +305,13 @@ cpm_stat_windows_reset(TimestampTz now)
 	Reset	   *reset = palloc(sizeof(Reset));
 
 	cpm_slots_reset_max();
-	reset->first_of_minute = pg_atomic_read_u64(&periods->minute.next);
-	reset->first_of_hour = pg_atomic_read_u64(&periods->hour.next);
+	reset->first_of_minute = pg_atomic_read_u64(&windows->minute.next);
+	reset->first_of_hour = pg_atomic_read_u64(&windows->hour.next);
 	take_snapshot(&reset->counters, now, 0);
-	cpm_seqlock_repair(&periods->reset_lock);
-	cpm_seqlock_write_begin(&periods->reset_lock);
-	periods->reset = *reset;
-	cpm_seqlock_write_end(&periods->reset_lock);
+	cpm_seqlock_repair(&windows->reset_lock);
+	cpm_seqlock_write_begin(&windows->reset_lock);
+	windows->reset = *reset;
+	cpm_seqlock_write_end(&windows->reset_lock);
 	pfree(reset);
 }
 
@@ -333,9 +335,9 @@ static void
 save_ring(CpmSink *sink, CpmStatWindow window, uint64 first, const CounterSnapshot *reset,
 		  int64 latest_max_us)
 {
-	SnapshotRing *ring = window == CPM_LAST_MINUTE ? &periods->minute : &periods->hour;
-	const CounterSnapshot *snapshots = window == CPM_LAST_MINUTE ? periods->minute_snapshot :
-		periods->hour_snapshot;
+	SnapshotRing *ring = window == CPM_LAST_MINUTE ? &windows->minute : &windows->hour;
+	const CounterSnapshot *snapshots = window == CPM_LAST_MINUTE ? windows->minute_snapshot :
+		windows->hour_snapshot;
 	uint64		next = pg_atomic_read_u64(&ring->next);
 	uint64		oldest = next >= (uint64) ring->size ? next - ring->size + 1 : 0;
 	CounterSnapshot copy;
@@ -361,12 +363,12 @@ save_windows(CpmSink *sink)
 	save_snapshot(sink, CPM_SINCE_RESET, &reset.counters, &reset.counters);
 	save_ring(sink, CPM_LAST_MINUTE, reset.first_of_minute, &reset.counters, latest_us);
 	save_ring(sink, CPM_LAST_HOUR, reset.first_of_hour, &reset.counters,
-			  Max(latest_us, periods->minute_max_us));
+			  Max(latest_us, windows->minute_max_us));
 }
 
 /*
- * Load a snapshot. That of the reset precedes the others and becomes the first one of both rings:
- * periods begin there if no later snapshot is old enough.
+ * Load a snapshot. The first one in the file has the counters at the reset. It becomes the first
+ * one of both rings, so that a window begins at the reset if no later snapshot is old enough.
  */
 static void
 load_snapshot(const void *record)
@@ -375,14 +377,14 @@ load_snapshot(const void *record)
 
 	if (saved->window == CPM_SINCE_RESET)
 	{
-		pg_atomic_write_u64(&periods->minute.next, 0);
-		pg_atomic_write_u64(&periods->hour.next, 0);
-		periods->reset.counters.at = saved->snapshot.at;
+		pg_atomic_write_u64(&windows->minute.next, 0);
+		pg_atomic_write_u64(&windows->hour.next, 0);
+		windows->reset.counters.at = saved->snapshot.at;
 	}
 	if (saved->window != CPM_LAST_HOUR)
-		append_snapshot(&periods->minute, periods->minute_snapshot, &saved->snapshot);
+		append_snapshot(&windows->minute, windows->minute_snapshot, &saved->snapshot);
 	if (saved->window != CPM_LAST_MINUTE)
-		append_snapshot(&periods->hour, periods->hour_snapshot, &saved->snapshot);
+		append_snapshot(&windows->hour, windows->hour_snapshot, &saved->snapshot);
 }
 
 const CpmFilePart cpm_stat_windows_part = {
@@ -395,6 +397,6 @@ cpm_stat_windows_resume(void)
 	CounterSnapshot loaded;
 
 	take_snapshot(&loaded, GetCurrentTimestamp(), 0);
-	append_snapshot(&periods->minute, periods->minute_snapshot, &loaded);
-	append_snapshot(&periods->hour, periods->hour_snapshot, &loaded);
+	append_snapshot(&windows->minute, windows->minute_snapshot, &loaded);
+	append_snapshot(&windows->hour, windows->hour_snapshot, &loaded);
 }

@@ -24,20 +24,20 @@ extern void cpm_stat_windows_attach(void *memory, bool is_new);
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
 /*
- * Set *stats to the statistics of a period. Any process; takes no lock. Allocates memory, and may
+ * Set *stats to the statistics of a window. Any process; takes no lock. Allocates memory, and may
  * wait for a second if a process was stopped during a reset.
  */
-extern void cpm_stat_window_read(CpmStatWindow period, TimestampTz now,
+extern void cpm_stat_window_read(CpmStatWindow window, TimestampTz now,
 								 CpmStatWindowCounts *stats);
 
 /*
- * The snapshots in the statistics file, so that periods can begin before a restart. Must precede
+ * The snapshots in the statistics file, so that windows can begin before a restart. Must precede
  * the pools in the file, because no snapshot may be newer than the saved counters.
  */
 extern const CpmFilePart cpm_stat_windows_part;
 
 /*
- * Append a snapshot of the loaded counters, so that periods show no statements for the time in
+ * Append a snapshot of the loaded counters, so that windows contain no statements for the time in
  * which the server was down. Postmaster only, at startup, after it has loaded all parts.
  */
 extern void cpm_stat_windows_resume(void);
@@ -48,7 +48,7 @@ extern void cpm_stat_windows_resume(void);
  */
 extern TimestampTz cpm_stat_windows_reset_at(void);
 
-/* Begin all periods now. The caller holds a lock that excludes other resets. */
+/* Begin all windows now. The caller holds a lock that excludes other resets. */
 extern void cpm_stat_windows_reset(TimestampTz now);
 
 #endif							/* CPM_STAT_WINDOWS_H */

@@ -20,15 +20,15 @@ typedef struct CpmDocumentSpan
 } CpmDocumentSpan;
 
 /*
- * Set the span from the arguments of a request, for which see cpm_write_history(). If a time is
- * invalid, appends a document with the error instead and returns false.
+ * Set the span from the times of a request, in the forms that cpm_write_history() accepts. If a
+ * time is invalid, appends a document with the error instead and returns false.
  */
 extern bool cpm_document_span(StringInfo json, const char *since, const char *until,
 							  CpmDocumentSpan *span);
 
 /*
- * Set the moment to a time in one of the forms described below. If it is invalid or in the future,
- * appends a document with the error and returns false.
+ * Set the moment from the time of a request, in the same forms. If it is invalid or in the future,
+ * appends a document with the error instead and returns false.
  */
 extern bool cpm_document_moment(StringInfo json, const char *at, TimestampTz *moment);
 

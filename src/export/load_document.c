@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * load_document.c
- *		The load by wait class as a JSON document: of the server, of pools, and over time; or
- *		of the server, of pools and of wait events at a past moment.
+ *		The load by wait class as one of two JSON documents: the recent load with its history,
+ *		or the load at a past moment.
  *
- * The first document lists the pools with the highest load of the last minute. Of pools that are
- * equal in that, those with the higher load of the last hour come first.
+ * The first document has the load of the server and of pools in the last minute and the last hour.
+ * It lists the pools with the highest load of the last minute; the load of the last hour breaks
+ * ties.
  *
- * The second document is the mean of about ten samples of the session history, so that the time
- * that it takes does not depend on the size of the history. It omits statements.
+ * The second document has the load of the server, of pools and of wait events, but not of
+ * statements. It is the mean of about ten samples of the session history, so that the time that it
+ * takes does not depend on the size of the history.
  */
 #include "postgres.h"
 
@@ -220,7 +222,7 @@ typedef struct MomentLoad
 	CpmRecordedLoad by_wait;
 } MomentLoad;
 
-/* CpmRecordedLoadKeyOf functions. Names that were not recorded stay empty. */
+/* Return the pool of a row (a CpmRecordedLoadKeyOf). Names that were not recorded stay empty. */
 static CpmRecordedLoadKey
 key_of_pool(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -237,6 +239,7 @@ key_of_pool(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg
 	return key;
 }
 
+/* Return the pool and the wait class of a row. */
 static CpmRecordedLoadKey
 key_of_pool_class(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -246,6 +249,7 @@ key_of_pool_class(const CpmSegmentReader *segment, const CpmHistoryRow *row, voi
 	return key;
 }
 
+/* Return the wait class and the wait event of a row; no event stays empty. */
 static CpmRecordedLoadKey
 key_of_wait(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg)
 {
@@ -260,7 +264,7 @@ key_of_wait(const CpmSegmentReader *segment, const CpmHistoryRow *row, void *arg
 	return key;
 }
 
-/* A CpmSegmentVisitor. */
+/* Add the rows of a segment to the three sums (a CpmSegmentVisitor). */
 static void
 add_moment_segment(const char *bytes, uint32 used, void *arg)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * load_document.h
- *		The load by wait class as a JSON document: of the server, of pools, and over time; or
- *		of the server, of pools and of wait events at a past moment.
+ *		The load by wait class as one of two JSON documents: the recent load with its history,
+ *		or the load at a past moment.
  */
 #ifndef CPM_LOAD_DOCUMENT_H
 #define CPM_LOAD_DOCUMENT_H

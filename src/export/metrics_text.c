@@ -72,8 +72,8 @@ count_visible_session(const CpmSession *session, void *arg)
 }
 
 /*
- * Count as starting the sessions that hold a slot but have no backend status yet. The sample
- * includes them, although the pass did not visit them.
+ * Add to the state "starting" the sessions that hold a connection slot but have no backend status
+ * yet. The sample includes them, although the pass did not visit them.
  */
 static void
 count_hidden_sessions(Scrape *scrape)
@@ -141,9 +141,10 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 }
 
 /*
- * Append the samples of all databases. The loop writes a database when it reaches the first pool
- * of the database, with the sum over all of its pools. The sessions of a database that is
- * named CPM_SERIES_NO_DATABASE are added to the unknown ones, which have the same label.
+ * Append the samples of all databases. At the first pool of each database, the loop appends the
+ * samples of that database, summed over all of its pools. The sessions of a database that is named
+ * CPM_SERIES_NO_DATABASE and those of an unknown database share samples, because their label is
+ * the same.
  */
 static void
 write_states(Scrape *scrape)
@@ -281,8 +282,8 @@ write_errors(Scrape *scrape)
 
 /*
  * Fill in the bounds of a histogram and return their number. Each bound is twice the previous one,
- * from lowest to highest. Between dense_from and dense_to, a further bound lies halfway between
- * each two of them. All are bounds of a CpmHistogram's buckets if lowest is a power of two.
+ * from lowest to highest. From dense_from to dense_to, there is a further bound halfway between
+ * each bound and the next. All are bounds of a CpmHistogram's buckets if lowest is a power of two.
  */
 static int
 fill_bounds(double *bounds_us, double lowest, double highest, double dense_from, double dense_to)
@@ -383,7 +384,7 @@ write_pool_connections(Scrape *scrape)
 	cpm_family_begin(&scrape->out, "pool_connections", CPM_GAUGE,
 					 "Sessions by pool and state, of up to 20 pools; the others are summed up.");
 	for (int i = 0; i < pools->slots; i++)
-		if (scrape->monotonic->is_named[i])
+		if (scrape->monotonic->has_series[i])
 			write_pool_states(&scrape->out, &pools->pool[i].name, &scrape->by_pool[i]);
 		else
 			add_state_counts(&other, &scrape->by_pool[i]);
@@ -399,10 +400,10 @@ write_pool_queries(Scrape *scrape)
 					 "Statements by pool, of up to 20 pools, each counted since its series began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
-		if (!monotonic->is_named[i])
+		if (!monotonic->has_series[i])
 			continue;
 		cpm_pool_sample_begin(&scrape->out, &monotonic->pools.pool[i].name);
-		cpm_sample_end(&scrape->out, (double) monotonic->named_queries[i]);
+		cpm_sample_end(&scrape->out, (double) monotonic->series_queries[i]);
 	}
 	cpm_pool_sample_begin(&scrape->out, NULL);
 	cpm_sample_end(&scrape->out, (double) monotonic->other_queries);
@@ -597,7 +598,7 @@ write_itself(Scrape *scrape)
 	cpm_family_begin(out, "sample_duration_seconds", CPM_GAUGE, "Time that the last sample took.");
 	cpm_sample_unlabeled(out, sampler.last_round != 0 ? sampler.cost_ms / 1000 : 0);
 	cpm_family_begin(out, "samples_missed", CPM_COUNTER,
-					 "Samples skipped because one came an interval or more late.");
+					 "Samples that the sampler skipped because it was an interval or more late.");
 	cpm_sample_unlabeled(out, (double) sampler.missed);
 	cpm_family_begin(out, "build_info", CPM_GAUGE, "Always 1; the labels have the versions.");
 	cpm_sample_begin(out);

@@ -77,8 +77,8 @@ is_plain_label(const char *value)
 }
 
 /*
- * Append a label. PostgreSQL makes application names ASCII, so with is_ascii no byte needs an
- * escape, and no backslash can be mistaken for part of one.
+ * Append a label. PostgreSQL makes application names ASCII, so with is_ascii no byte becomes an
+ * escape, and backslashes need not be doubled to differ from escapes.
  */
 static void
 append_label(CpmExposition *exposition, const char *name, const char *value, bool is_ascii)

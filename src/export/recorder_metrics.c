@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * recorder_metrics.c
- *		The metric families of recorded events: incidents, waits for locks, deadlocks,
- *		and of busy time by wait class.
+ *		The metric families of recorded events (incidents, waits for locks, deadlocks) and of
+ *		busy time by wait class.
  */
 #include "postgres.h"
 
@@ -88,9 +88,9 @@ write_pool_busy_seconds(CpmExposition *out, const CpmMonotonicCounters *monotoni
 					 "Busy time of sessions by pool and wait class, of up to 20 pools, each "
 					 "counted since its series began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
-		if (monotonic->is_named[i])
+		if (monotonic->has_series[i])
 			write_busy_seconds_of_pool(out, &monotonic->pools.pool[i].name,
-									   &monotonic->named_load[i]);
+									   &monotonic->series_load[i]);
 	write_busy_seconds_of_pool(out, NULL, &monotonic->other_load);
 }
 

@@ -92,9 +92,13 @@ cpm_worker_api_find(const char *library)
 	if (api == NULL || api->version != CPM_WORKER_API_VERSION)
 		ereport(FATAL,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("%s needs connpool_monitor of the same version to be preloaded", library),
-				 errhint("Add connpool_monitor to shared_preload_libraries, "
-						 "and restart the server after it was updated.")));
+				 api == NULL ?
+				 errmsg("%s needs connpool_monitor to be preloaded", library) :
+				 errmsg("%s does not match the preloaded connpool_monitor", library),
+				 api == NULL ?
+				 errhint("Add connpool_monitor to shared_preload_libraries "
+						 "and restart the server.") :
+				 errhint("Restart the server, so that it loads the installed version.")));
 	return api;
 }
 

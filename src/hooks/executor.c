@@ -4,10 +4,11 @@
  *		Recognizes the client's own statements and detects the end of each.
  *
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
- * count. These differ in their source text from debug_query_string, which the main loop sets to
- * the text of the portal that it runs, or to a copy. Only the plans within a utility statement
- * (EXPLAIN, COPY, CREATE TABLE AS) have the same text, and nesting_level excludes those. So the
- * executor hooks need no nesting count of their own, which every error would leave wrong.
+ * count. Their source text differs from debug_query_string, which the main loop sets to the text
+ * of the client's portal or, for COMMIT, ROLLBACK and the like, to a copy of that text. Only the
+ * plans within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) have the portal's text, and
+ * nesting_level excludes those. So the executor hooks need no nesting count of their own, which
+ * every error would leave wrong.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with
@@ -54,9 +55,9 @@ static ProcessUtility_hook_type next_process_utility;
  *
  * CreatePortal() sets CURSOR_OPT_NO_SCROLL, and DECLARE always sets further options, so a portal
  * with only that option is not a declared cursor. A declared cursor keeps the text of the query
- * string that contained its DECLARE, which may equal debug_query_string. It runs for the client if
- * an Execute message names it, but not while COMMIT makes it holdable, nor while a function in the
- * active unnamed portal fetches from it.
+ * string that contained its DECLARE, which may equal debug_query_string. Then an Execute message
+ * runs the cursor for the client, except in two cases: COMMIT is making the cursor holdable, or a
+ * function in the active unnamed portal fetches from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)
@@ -190,7 +191,7 @@ count_executed(const PlannedStmt *planned, int64 earlier_us)
 	cpm_statement_count_or_defer(planned->queryId, flags, earlier_us);
 }
 
-/* Return true if the plan is the last into which rules have rewritten the portal's statement. */
+/* Return true if this is the portal's last plan. Rules may turn a statement into several plans. */
 static bool
 is_last_of_portal(const PlannedStmt *planned)
 {
@@ -247,8 +248,8 @@ record_partial_run(QueryDesc *query, uint64 limit)
 		suspended.elapsed_us = 0;
 	}
 	else if (suspended.query == NULL && ran_before)
-		return;					/* an earlier run, which returned the last row or found the table
-								 * of suspended portals full, has counted the statement */
+		return;					/* an earlier run counted the statement: it returned the last row,
+								 * or the table of suspended portals was full */
 
 	if (!has_more)
 	{

@@ -11,11 +11,8 @@
  *
  * Caveats: a set_config() without a plan, such as an assignment in PL/pgSQL, does not count. A use
  * that a rollback would undo counts when the transaction commits, even if ROLLBACK TO SAVEPOINT
- * has undone it.
- *
- * Process-local; the counters are those of the session's pool (counters/backend_counters). The
- * first call of an advisory lock function in a session registers a callback, and a transaction
- * with such a call takes partition locks of the lock table in shared mode when it ends.
+ * has undone it. A transaction that calls an advisory lock function takes partition locks of the
+ * lock table in shared mode when it ends.
  */
 #include "postgres.h"
 
@@ -413,9 +410,9 @@ cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top
 }
 
 /*
- * Let the resource release callback count the session's advisory locks at the end of the
- * transaction. Register it only once a session needs it, because PostgreSQL calls it several times
- * in each transaction.
+ * Make the resource release callback count the session's advisory locks at the end of the
+ * transaction. The first call registers the callback. Other sessions do without it, because
+ * PostgreSQL calls it several times in each transaction.
  */
 static void
 expect_lock_change(void)
@@ -434,7 +431,10 @@ expect_lock_change(void)
 
 StaticAssertDecl(LAST_ADVISORY > FIRST_ADVISORY, "advisory lock OIDs out of order");
 
-/* For an OID below FIRST_ADVISORY the difference wraps around, so one comparison suffices. */
+/*
+ * Return true for a function whose calls this module examines. One comparison tests the range of
+ * OIDs, because the difference wraps around for an OID below FIRST_ADVISORY.
+ */
 static inline bool
 is_tracked_function(Oid function)
 {
@@ -455,7 +455,7 @@ handle_object_access(ObjectAccessType access, Oid class, Oid object, int sub, vo
 		previous_object_access(access, class, object, sub, arg);
 }
 
-/* object_access_hook. It runs for each function call that is prepared, so it only compares. */
+/* Only compare, because this hook runs for each function call that the executor prepares. */
 static pg_attribute_hot void
 cpm_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
 {

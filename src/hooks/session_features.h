@@ -17,7 +17,7 @@ typedef struct CpmFeatureUse
 {
 	bool		uses_feature;
 	int			feature;		/* a CpmFeature; -1 unless uses_feature */
-	int			channels;		/* 1 by LISTEN, -1 by UNLISTEN, -PG_INT32_MAX if it ends all */
+	int			channels;		/* 1: LISTEN; -1: UNLISTEN of a channel; -PG_INT32_MAX: of all */
 	bool		releases_locks; /* DISCARD ALL releases all advisory locks */
 } CpmFeatureUse;
 

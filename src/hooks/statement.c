@@ -11,12 +11,6 @@
  * count is deferred until then, because the commit may fail and a histogram cannot be decremented.
  * The time of a commit runs from the end of execution or, if the commit waited for a Sync, from
  * the Sync.
- *
- * PostgreSQL does not report which statement an error belongs to. If the message has executed no
- * statement yet, the error belongs to a new one. Otherwise, in a simple query, it belongs to the
- * deferred statement, whose commit failed; if none is deferred, to the next statement of the
- * string. In the extended protocol it belongs to a deferred COMMIT or PREPARE TRANSACTION; if none
- * is deferred, the commit at Sync failed, and no statement counts as failed.
  */
 #include "postgres.h"
 
@@ -39,7 +33,7 @@ bool		cpm_statement_is_failing;
 
 /* The deferred statement; valid while CPM_STATEMENT_DEFERRED is set. */
 static uint64 deferred_queryid;
-static int64 deferred_us;		/* its execution time; the end of the commit adds its time */
+static int64 deferred_us;		/* its duration so far; increased when its commit ends */
 static bool deferred_ends_transaction;
 
 static TimestampTz commit_started_at;	/* 0: no commit is being timed */
@@ -109,6 +103,14 @@ is_fastpath(void)
 	return MyBEEntry != NULL && MyBEEntry->st_state == STATE_FASTPATH;
 }
 
+/*
+ * Determine which statement an error belongs to, which PostgreSQL does not report:
+ * - If the message has executed no statement yet, the error belongs to a new one.
+ * - In a simple query, it belongs to the deferred statement, whose commit failed, or, if no
+ *   statement is deferred, to the next one of the string.
+ * - In the extended protocol, it belongs to a deferred COMMIT or PREPARE TRANSACTION. If neither
+ *   is deferred, the commit at Sync failed, and no statement counts as failed.
+ */
 void
 cpm_statement_count_failed(int sqlstate, TimestampTz now)
 {

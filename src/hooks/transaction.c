@@ -64,12 +64,12 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 		case TRANS_STMT_COMMIT:
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
-			/* end_transaction() clears the flag, but does not run again for a failed block */
+			/* not if end_transaction(), which clears the flag, ran when the block failed */
 			if (chain && !(was_aborted && GetCurrentTransactionNestLevel() == 1))
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
 				return true;
-			/* The abort callback ran when the block failed, and usually does not run again. */
+			/* the abort callback has run already, unless the block failed in a savepoint */
 			cpm_progress.in_block = chain;
 			return false;
 		default:
@@ -90,7 +90,7 @@ current_sqlstate(void)
 	}
 	PG_CATCH();
 	{
-		/* geterrcode() found no error, which cannot happen, but must not make the abort fail. */
+		/* geterrcode() found no error. If that ever happens, the abort must still succeed. */
 		MemoryContextSwitchTo(context);
 		FlushErrorState();
 	}
@@ -115,11 +115,11 @@ count_hidden_failure(void)
 }
 
 /*
- * Return true if the main loop is aborting the transaction because of an error. By then it has
- * cleared the query string. That is not sufficient, because the string is also NULL at Sync and in
- * function calls, where an exception handler of PL/pgSQL may abort a subtransaction. Every abort
- * holds off interrupts while it runs the callbacks, but only the main loop has held them off
- * before, so that InterruptHoldoffCount exceeds 1.
+ * Return true if the main loop is aborting the transaction because of an error. It has then
+ * cleared debug_query_string. But that string is also NULL at Sync and in function calls, where an
+ * exception handler of PL/pgSQL may abort a subtransaction. InterruptHoldoffCount distinguishes
+ * the two: every abort increments it before it runs the callbacks, and the main loop has
+ * incremented it once more.
  */
 static bool
 is_error_abort(void)
@@ -239,8 +239,8 @@ handle_rare_event(XactEvent event)
 }
 
 /*
- * Transaction callback. It runs twice for every commit, so it ends the usual transaction in a few
- * instructions. Without pending work these must have the same effect as end_transaction().
+ * End the usual transaction in a few instructions, because this callback runs twice for every
+ * commit. Without pending work they must have the same effect as end_transaction().
  */
 static pg_attribute_hot void
 cpm_xact_callback(XactEvent event, void *arg)

@@ -19,8 +19,8 @@ extern void cpm_client_answered(void *client, int64 now_us);
 extern void cpm_client_disconnected(void *client);
 
 /*
- * Shut down the connections that have gone without a complete answer for too long. If there are
- * too many connections, also shut down those that have gone without one for longest.
+ * Shut down the connections whose timeout has expired and, if there are too many connections,
+ * those whose timeout would expire next.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

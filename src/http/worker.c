@@ -44,8 +44,8 @@ publish_problems(void)
 
 	problems[0] = '\0';
 	if (last_problem[0] != '\0')
-		length = snprintf(problems, sizeof(problems), "no HTTP: %s%s", last_problem,
-						  of_file[0] != '\0' ? "; " : "");
+		length = snprintf(problems, sizeof(problems), "the HTTP server is not listening: %s%s",
+						  last_problem, of_file[0] != '\0' ? "; " : "");
 	if (of_file[0] != '\0')
 		snprintf(problems + length, sizeof(problems) - length,
 				 "the file of http_token_file cannot be used: %s", of_file);
@@ -69,8 +69,8 @@ report_problem(const char *problem)
 		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_CANNOT_CONNECT_NOW),
-			 errmsg("connpool_monitor: no HTTP at %s, port %d: %s", listen->host, listen->port,
-					problem),
+			 errmsg("connpool_monitor: HTTP server is not listening at %s, port %d: %s",
+					listen->host, listen->port, problem),
 			 errdetail("The database server is not affected. "
 					   "The worker tries again every few seconds.")));
 }
@@ -109,7 +109,8 @@ start_listening(void)
 		last_problem[0] = '\0';
 		publish_problems();
 		ereport(LOG,
-				(errmsg("connpool_monitor: HTTP at %s, port %d", listen->host, listen->port)));
+				(errmsg("connpool_monitor: HTTP server is listening at %s, port %d",
+						listen->host, listen->port)));
 	}
 }
 
@@ -126,7 +127,7 @@ reload(void)
 
 /*
  * Serve HTTP until a reload stops the HTTP server or shutdown is requested. If the HTTP server
- * does not run, return after RETRY_MS or when the latch is set, so that the caller retries to
+ * does not run, return after RETRY_MS or when the latch is set, so that the caller tries again to
  * start it. Each call builds a new WaitEventSet, because PostgreSQL cannot remove a socket from
  * an existing one.
  */

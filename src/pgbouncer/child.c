@@ -8,7 +8,8 @@
  * cannot ignore. Only cpm_child_end() blocks, until the process that it has killed has ended.
  *
  * The kernel closes the worker's end of the socket on exec, so that no other child keeps it open.
- * The children therefore read the end of their input, however the worker ends.
+ * A child therefore reads end-of-file on its standard input after the worker has ended, even if a
+ * signal killed the worker.
  */
 #include "postgres.h"
 

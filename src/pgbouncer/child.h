@@ -30,8 +30,8 @@ typedef enum CpmReceived
 extern int	cpm_child_start(CpmChild *child, const char *path, const char *argument);
 
 /*
- * Send a request without blocking. Only logs an error, because the next cpm_child_receive()
- * returns CPM_RECEIVED_END if the process has ended.
+ * Send a request without blocking. Logs an error and does not return it, because the next
+ * cpm_child_receive() returns CPM_RECEIVED_END if the process has ended.
  */
 extern void cpm_child_send(CpmChild *child, const CpmRequest *request);
 

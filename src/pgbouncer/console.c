@@ -128,7 +128,7 @@ send_request(CpmConsole *console)
 {
 	CpmRequest	request = {
 		.questions = console->questions,
-		/* ends a child whose worker was killed and cannot kill it at the deadline */
+		/* after this time the child exits by itself, in case the worker was killed */
 		.seconds = (uint32) (round_limit_us(console) / USECS_PER_SEC) + 2,
 	};
 

@@ -54,8 +54,8 @@ first_with_pid(const CpmServerList *servers, int pid)
 }
 
 /*
- * Return true if the host is, or may be, one of this server's socket directories. Touches no file,
- * because the console chose the path; its process has already resolved symbolic links.
+ * Return true if the host is, or may be, one of this server's socket directories. Accesses no
+ * file, because the console chose the path. The child has already resolved symbolic links in it.
  */
 static bool
 is_our_directory(const Claiming *claiming, const char *host)

@@ -356,10 +356,10 @@ make_reading(const CpmMonotonicCounters *counters)
 	};
 
 	for (int i = 0; i < counters->pools.slots; i++)
-		if (counters->is_named[i])
+		if (counters->has_series[i])
 		{
 			reading.name[reading.series] = atoi(counters->pools.pool[i].name.application_name);
-			reading.named[reading.series++] = counters->named_queries[i];
+			reading.named[reading.series++] = counters->series_queries[i];
 		}
 	memcpy(reading.database, counters->database,
 		   counters->databases * sizeof(CpmDatabaseCounters));
