@@ -237,8 +237,8 @@ $node->safe_psql('postgres', <<~'SQL');
 	SQL
 leave($pg_dump);
 
-# A setting that stops suspecting an occurrence does not end it, and another that suspects it again
-# does not begin a new one: longer leak_age, exemption, and reload of both.
+# A setting can decide that a session is no longer a suspect, or that it is one again. The former
+# does not end the occurrence, and the latter does not begin another one.
 {
 	my $counted = <<~'SQL';
 		SELECT detected, released, ended
