@@ -237,8 +237,8 @@ $node->safe_psql('postgres', <<~'SQL');
 	SQL
 leave($pg_dump);
 
-# A setting can decide that a session is no longer a suspect, or that it is one again. The former
-# does not end the occurrence, and the latter does not begin another one.
+# If a setting changes so that a session is no longer a suspect, its occurrence does not end. If
+# the setting changes back, no other occurrence begins.
 {
 	my $counted = <<~'SQL';
 		SELECT detected, released, ended
