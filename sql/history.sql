@@ -63,8 +63,8 @@ SELECT jsonb_object_keys(connpool_health() -> 'checks' -> 'total_connections') O
 SELECT metric_name, status, since IS NOT NULL AS has_since, message, culprit FROM connpool_alerts;
 SELECT * FROM connpool_alert_log;
 
--- a reset removes all earlier rows, and the history continues. The rows read here are those of
--- samples, because the time of a minute's row, the start of the minute, may be before the reset.
+-- A reset removes all earlier rows, and the history continues. The query reads samples, because a
+-- minute's row has the start of the minute as its time, which may be before the reset.
 SELECT clock_timestamp() - interval '100 ms' AS before_reset \gset
 SELECT connpool_reset('history');
 SELECT count(*) = 0 AS is_gone FROM connpool_history(resolution => current_setting('connpool_monitor.sample_interval')::interval) WHERE sample_time < :'before_reset';

@@ -110,8 +110,9 @@ is( refusals(),
 	'role_limit 1, database_limit 1, authentication 4, hba 1, no_database 1, other 1',
 	'connection limits, missing databases and missing privileges count under their own reasons');
 
-# The end of authentication_timeout counts as a refusal, a client that leaves without an answer
-# does not. Only this client gets the short timeout, which others could exceed on a busy machine.
+# The end of authentication_timeout counts as a refusal. A client that disconnects before the
+# server lets it in or refuses it does not count. Only the first client gets the short timeout,
+# because the others could exceed it on a busy machine.
 sql($watcher, q{ALTER SYSTEM SET authentication_timeout = '1s'});
 $node->reload;
 my ($slow, $answer) = start_up(user => 'app', database => 'postgres');
@@ -136,7 +137,7 @@ poll_session($watcher,
 );
 is( refusals(),
 	'role_limit 1, database_limit 1, authentication 5, hba 1, no_database 1, other 1',
-	'a client that leaves without an answer does not count as refused');
+	'a client that disconnects before it is let in or refused does not count as refused');
 
 # the log shows the names that clients claimed, even if they are invalid in the server's encoding
 start_up_refused(user => "l\xe9on", database => "caf\xe9", application_name => 'shop "1"');
@@ -190,8 +191,8 @@ is( sql($watcher,
 	'(several)|(several)|(several)|190',
 	'further attempts of that client share one row, which counts all of them');
 
-# A flood of attempts that are refused for one reason, from many addresses, leaves the rows of
-# others.
+# A flood of attempts from many addresses that are refused for one reason evicts no rows of other
+# reasons.
 sql($watcher, 'SELECT connpool_reset()');
 start_up_refused(user => 'phantom', database => 'postgres');
 foreach my $address (map { "127.0.0.$_" } 1 .. 11)

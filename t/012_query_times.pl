@@ -175,7 +175,7 @@ cmp_ok(
 	$took - $paused{outside} + 10,
 	'busy_time does not include pauses between transactions');
 
-# the block that ROLLBACK AND CHAIN begins after a failed one ends with its COMMIT
+# after a failed block, ROLLBACK AND CHAIN begins another one, which ends with the COMMIT
 $took = client(
 	'chained',
 	sub {

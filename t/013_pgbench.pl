@@ -115,7 +115,7 @@ is(sql($node, <<~'SQL'), '0|0', 'pools, histogram and total have the same number
 		'2>',
 		\my $errors);
 	my $expected = 200 * $clients;
-	my ($last, $fallen, $disagreed, $looks) = (0, 0, 0, 0);
+	my ($last, $fallen, $disagreed, $reads) = (0, 0, 0, 0);
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	my $of_storm = 0;
 
@@ -131,10 +131,10 @@ is(sql($node, <<~'SQL'), '0|0', 'pools, histogram and total have the same number
 		$disagreed++ if $balance != 0;
 		$last = $queries;
 		$of_storm = $stormed || 0;
-		$looks++;
+		$reads++;
 	}
 	$storm->finish or diag($errors);
-	ok($looks > 10, "the test reads the sums more than ten times ($looks)");
+	ok($reads > 10, "the test reads the sums more than ten times ($reads)");
 	is($fallen, 0, 'the sum of statements never falls');
 	is($disagreed, 0, 'sessions opened are always those that ended plus those that are open');
 	leave($watcher);
@@ -165,11 +165,11 @@ is( $node->safe_psql(
 		'/dev/null',
 		'2>',
 		'/dev/null');
-	my ($first, $last, $last_shown, $fallen, $disagreed, $looks) = (undef, 0, 0, 0, 0, 0);
+	my ($first, $last, $last_shown, $fallen, $disagreed, $reads) = (undef, 0, 0, 0, 0, 0);
 	my $earliest_end = time + 4;
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 
-	while (time < $earliest_end || (($looks <= 10 || $last - $first <= 1000) && time < $deadline))
+	while (time < $earliest_end || (($reads <= 10 || $last - $first <= 1000) && time < $deadline))
 	{
 		my ($queries, $difference) = split /\|/, $watcher->query_safe(<<~'SQL');
 			SELECT sum(queries), sum(sessions_opened - sessions_closed - sessions_abandoned
@@ -184,11 +184,11 @@ is( $node->safe_psql(
 		$fallen++ if $queries < $last || $shown < $last_shown;
 		$disagreed++ if $difference != 0 || $queries > 1e15 || $shown > 1e15;
 		($last, $last_shown) = ($queries, $shown);
-		$looks++;
+		$reads++;
 	}
 	$storm->kill_kill;
-	cmp_ok($looks, '>', 10,
-		"the test reads the sums more than ten times while sessions change pools ($looks)");
+	cmp_ok($reads, '>', 10,
+		"the test reads the sums more than ten times while sessions change pools ($reads)");
 	cmp_ok($last - $first, '>', 1000, 'more than a thousand statements run meanwhile');
 	is($fallen, 0, 'no sum falls while sessions change pools');
 	is($disagreed, 0, 'no sum is wrong while sessions change pools');

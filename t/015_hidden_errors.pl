@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: PostgreSQL
 # A statement that aborts its transaction counts as failed even if log_min_messages hides its error
-# from the log hook. One that the server rejects because its transaction has already failed then
-# does not count, and failures_exact in connpool_info() is false. After a backend was killed in the
-# middle of a statement, the server restarts with the extension. Needs a crash and messages that
-# psql cannot send.
+# from the log hook. While it hides errors, a statement that the server rejects because its
+# transaction has already failed does not count, and failures_exact in connpool_info() is false.
+# After a backend was killed in the middle of a statement, the server restarts with the extension.
+# Needs a crash and messages that psql cannot send.
 use strict;
 use warnings FATAL => 'all';
 

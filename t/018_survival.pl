@@ -347,7 +347,7 @@ sub changed
 	return $body =~ s/(\.\Q$part\E \d+\n\+)\Q$old\E/$1$new/r;
 }
 is(substr((records('leak counts'))[0], 0, 40),
-	"\0" x 40, 'in the file all counts of sessions that are no leak are zero');
+	"\0" x 40, 'in the file the first record of leak counts, that of CPM_NO_LEAK, is zero');
 my $strange = 'has contents that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });

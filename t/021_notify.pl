@@ -53,8 +53,8 @@ sub alert_off
 	return;
 }
 
-# Return the decoded payloads that a listener receives, of one metric or of all, once there are as
-# many as wanted.
+# Wait until a listener has received $wanted notifications, of one metric or of all metrics, and
+# return their decoded payloads.
 sub heard
 {
 	my ($listener, $wanted, $metric) = @_;
@@ -93,8 +93,8 @@ sub samples
 	return split /\|/, sql($which, 'SELECT samples, samples_missed FROM connpool_info()');
 }
 
-# Assert that since samples() returned $taken and $missed, the sampler has missed at most one
-# sample and a tenth of all. A busy machine may cause that many.
+# Assert that the sampler has missed few samples since samples() returned $taken and $missed: at
+# most one, plus a tenth of those that it took. A busy machine can delay that many.
 sub is_on_time
 {
 	my ($which, $taken, $missed, $name) = @_;
@@ -271,7 +271,7 @@ hears($listener, 'idle_in_transaction', 'OK');
 		$node,
 		q{SELECT count(*) = 0 FROM connpool_alerts WHERE status <> 'OK'},
 		'all alerts have cleared');
-	# let the second pass in which these notifications used up the rate
+	# wait until the second in which these notifications used up the rate is over
 	wait_samples($node, 15);
 }
 

@@ -309,7 +309,7 @@ is(row_of($batch, $columns, 'looper', $by_id),
 run_as('looper', 'SELECT 1', calls => 1300, transaction => 1);
 is(row_of($batch, $columns, 'looper', $by_id),
 	'1200|1||low',
-	'a loop has low confidence though its role ran as many statements since the reset');
+	'a loop keeps low confidence after its role has run more statements than the loop');
 like(
 	row_of($batch, 'evidence', 'looper', $by_id),
 	qr/; the number of transactions is not known$/,

@@ -237,8 +237,8 @@ $node->safe_psql('postgres', <<~'SQL');
 	SQL
 leave($pg_dump);
 
-# A setting that stops suspecting an occurrence does not end it, and another that suspects it again
-# does not begin a new one: longer leak_age, exemption, and reload of both.
+# If a setting changes so that a session is no longer a suspect, its occurrence does not end. If
+# the setting changes back, no other occurrence begins.
 {
 	my $counted = <<~'SQL';
 		SELECT detected, released, ended

@@ -669,11 +669,11 @@ $twins->stop;
 my ($our_port, $our_link) = ($node->port, PostgreSQL::Test::Utils::tempdir_short() . '/link');
 symlink $node->host, $our_link or die "cannot link $our_link: $!";
 
-# Return a console that shows server connections with the pids of all sessions to come.
+# Return a console that shows a server connection with each pid that a later session can have.
 sub shows_every_pid
 {
 	my %connection = (type => 'S', user => $user, port => $our_port, @_);
-	# they are soon after that of this session
+	# the kernel assigns pids in ascending order, so they follow that of this session
 	my ($last, $max) = (
 		$node->safe_psql('postgres', 'SELECT pg_backend_pid()'),
 		slurp_file('/proc/sys/kernel/pid_max') + 0);

@@ -280,7 +280,7 @@ is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 is($node->safe_psql('crowded', 'SELECT count(*) FROM connpool_audit()'),
 	'7', 'connpool_audit() calls no function of a user in the same schema');
 
-# texts that do not fit into work_mem, which a temporary file has while they are read
+# connpool_load() keeps texts that do not fit into work_mem in a temporary file
 $node->safe_psql('postgres', 'SELECT /* ' . 'x' x 100_000 . ' */ 1');
 (undef, undef, my $warnings) =
   $node->psql('postgres', q{SET work_mem = '64kB'; SELECT count(*) FROM connpool_load()});

@@ -200,8 +200,8 @@ my $pooler = start_pooler(
 my $script = "$PostgreSQL::Test::Utils::tmp_check/meet.sql";
 append_to_file($script, "SELECT meet()\n");
 
-# Wait until the function has been called four times. The first four calls therefore run at the
-# same time, each over a server connection of its own.
+# A call of meet() does not return before the function has been called four times. So the first
+# four calls run at the same time, each over a server connection of its own.
 sql($node, <<'SQL');
 CREATE SEQUENCE calls;
 CREATE FUNCTION meet() RETURNS void LANGUAGE plpgsql AS $$

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Clients that choose many application names cannot create an unbounded number of series in
-# /metrics. Pools that last get a series, and keep it unless larger pools appear; the pools add up
-# to the server, and no counter falls. Needs many scrapes over two minutes, and a program compiled
-# from the counters alone.
+# /metrics. Pools that stay in use get a series, and keep it unless larger pools appear. The pools
+# add up to the server, and no counter falls. Needs many scrapes over two minutes, and a program
+# compiled from the counters alone.
 # scripts/test: slow, 124 s
 use strict;
 use warnings FATAL => 'all';
@@ -102,7 +102,7 @@ $scrape = scrape();
 is($scrape->{queries}{web}, 1, 'the series counts later statements');
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases when a series counts');
 
-# a pool whose sessions are too short for any sample lasts too
+# a pool is in use even if each of its sessions is too short for any sample
 $scrape = wait_for_series(
 	'brief',
 	20 * $lasting,
@@ -145,7 +145,7 @@ cmp_ok(abs($scrape->{load}),
 is($scrape->{connections}{other}, 20, 'sessions that rename themselves count as other');
 set_interval('100ms');
 
-# names that last: as many get a series as there are slots, and one more in each period
+# names that stay in use: as many get a series as there are slots, and one more in each period
 foreach my $round (1 .. 3)
 {
 	$sessions[$_]->query_safe("SET application_name = 'lasting_${round}_$_'") foreach 0 .. 19;
@@ -153,7 +153,8 @@ foreach my $round (1 .. 3)
 	$scrape = scrape();
 }
 my $allowed = $slots + int(samples() / $period);
-cmp_ok(scalar keys %named, '<=', $allowed, "names that last create at most $allowed series");
+cmp_ok(scalar keys %named,
+	'<=', $allowed, "names that stay in use create at most $allowed series");
 cmp_ok(scalar keys %{ $scrape->{queries} },
 	'<=', $slots + 1, "at most $slots pools have a series at a time");
 ok(exists $scrape->{queries}{$_}, "$_ keeps its series") foreach qw(web worker);

@@ -324,7 +324,7 @@ my $written = q{FROM connpool_session_history(NULL, NULL)
 	WHERE application_name IN ('web', 'worker', 'reports', 'batch', 'admin')};
 my $count = "SELECT count(*), count(DISTINCT sample_time) $written";
 
-# Start the server, with a disk that fails as the files in the directory $broken say.
+# Start the server. Its disk fails in the ways for which the directory $broken has a file.
 sub start_broken
 {
 	local %ENV = (%ENV, LD_PRELOAD => $broken_disk, BROKEN_DISK => $broken);
@@ -409,7 +409,7 @@ my $cold = get($port, "/api/load?at=$at");
 
 if ($cold->{status} == 200)
 {
-	note 'the file system keeps the file in the cache, or cannot tell';
+	note 'the file system keeps the file in the cache, or cannot read from the cache alone';
 }
 else
 {

@@ -434,7 +434,7 @@ is( seen_by('reader'),
 
 my $other_series = qr/application="other",class="timeout"/;
 
-# --- a sampler that stands still: its time remains unobserved
+# --- while the sampler is stopped, no load is observed
 my ($sampler) = $node->safe_psql('postgres', <<'SQL');
 SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'
 SQL

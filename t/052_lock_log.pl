@@ -57,7 +57,7 @@ sub start
 	return;
 }
 
-# Wait until the session is in the log, with a wait that still lasts.
+# Wait until the log has a wait of the application that is still in progress.
 sub wait_logged
 {
 	my ($application, $on) = @_;
@@ -67,7 +67,7 @@ sub wait_logged
 		SQL
 }
 
-# Wait until no logged wait of the application lasts, and return the outcomes, oldest first.
+# Wait until all logged waits of the application have ended. Return their outcomes, oldest first.
 sub outcomes
 {
 	my ($application) = @_;
@@ -99,7 +99,7 @@ is( sql($node, <<~'SQL'),
 		SQL
 	"t|t|$waiter_pid|postgres|t|UPDATE t SET v = \$1 WHERE i = \$2|transactionid|ShareLock||$pid|"
 	  . 'postgres|t|holder|idle in transaction|UPDATE t SET v = v + $1 WHERE i = $2',
-	'a wait that lasts is logged with both sides, their statements without literals');
+	'a wait in progress is logged with both sides, their statements without literals');
 is( sql($node, <<~'SQL'),
 		SELECT queryid = (SELECT queryid FROM pg_stat_statements
 		                  WHERE query LIKE 'UPDATE t SET v = $1 %'),
@@ -121,7 +121,7 @@ wait_samples($node, 2);
 is(sql($node, 'SELECT waited FROM connpool_lock_log'),
 	$waited, 'waited no longer changes after the wait has ended');
 
-# A reset hides a wait that lasts; the next sample logs it again, with the time from its start on.
+# A reset hides a wait in progress. The next sample logs it again, with its original start.
 hold(1);
 start($waiter, 'UPDATE t SET v = 9 WHERE i = 1');
 wait_logged('waiter');
@@ -134,11 +134,11 @@ is( sql($node, <<~"SQL"),
 		FROM connpool_lock_log
 		SQL
 	'1|t|t|t',
-	'a wait that lasts is logged again after a reset');
+	'a wait in progress is logged again after a reset');
 like(
 	sql($node, 'SELECT connpool_metrics()'),
 	qr/^connpool_lock_waits_total 1$/m,
-	'a wait that lasts over a reset counts once after it');
+	'a wait that continues after a reset counts once');
 my ($counted) =
   sql($node, 'SELECT connpool_metrics()') =~ /^connpool_lock_wait_seconds_total (\S+)$/m;
 is(sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
@@ -146,9 +146,9 @@ is(sql($node, <<~"SQL"), 't', 'only the time after the reset is counted');
 	FROM connpool_lock_log
 	SQL
 $holder->query_safe('COMMIT');
-is(outcomes('waiter'), 'granted', 'the outcome of a wait that lasts over a reset is logged');
+is(outcomes('waiter'), 'granted', 'the outcome of a wait that continues after a reset is logged');
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
-	'1', 'a wait that lasts over a reset has one row');
+	'1', 'a wait that continues after a reset has one row');
 
 # a session that ends as soon as it has got the lock
 hold(1);
@@ -364,12 +364,9 @@ is( sql($node,
 	't|ExclusiveLock',
 	'the log names the table whose rows the sessions wait for');
 $metrics = sql($node, 'SELECT connpool_metrics()');
-like(
-	$metrics,
-	qr/^connpool_lock_waits_total 10$/m,
-	'lock_waits_total counts waits that still last');
+like($metrics, qr/^connpool_lock_waits_total 10$/m, 'lock_waits_total counts waits in progress');
 my ($seconds) = $metrics =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
-cmp_ok($seconds, '>', 3, 'lock_wait_seconds_total has the time of the waits that last');
+cmp_ok($seconds, '>', 3, 'lock_wait_seconds_total has the time of waits in progress');
 wait_samples($node, 3);
 my ($more) = get($port, '/metrics')->{content} =~ /^connpool_lock_wait_seconds_total ([\d.]+)$/m;
 cmp_ok($more, '>', $seconds + 1, 'lock_wait_seconds_total grows while the waits last');
@@ -389,7 +386,7 @@ foreach ([ '1h' => 0 ], [ '300ms' => 10 ], [ '1h' => 0 ])
 		SQL
 	wait_samples($node, 3);
 	is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
-		'10|0', "blocked_age = $age: the waits are logged once, and last");
+		'10|0', "blocked_age = $age: the waits are logged once, as in progress");
 	is(sql($node, $starts), $first_starts, "blocked_age = $age: the waits keep their start");
 	my $text = sql($node, 'SELECT connpool_metrics()');
 	like(
@@ -414,7 +411,8 @@ sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '300ms'});
 $node->reload;
 wait_logged('queue 1');
 $holder->query_safe('COMMIT');
-is(outcomes('queue 1'), 'granted granted', 'a lower blocked_age logs waits that last already');
+is(outcomes('queue 1'),
+	'granted granted', 'a lower blocked_age logs a wait that is already in progress');
 leave($_) foreach @queue;
 
 # --- root blockers
@@ -548,7 +546,7 @@ poll_ok(
 	'the postmaster restarts the sampler');
 wait_samples($node, 3);
 is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
-	'1|0', 'a restarted sampler continues with the waits that last');
+	'1|0', 'a restarted sampler continues with the waits in progress');
 my $rows =
   'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
 my $before = sql($node, $rows);

@@ -313,13 +313,13 @@ like(
 like(
 	$report,
 	qr/^This report omits what your role may not see\./m,
-	'the report says at its beginning that it omits data');
+	'the report states at its beginning that it omits data');
 
 # --- a time that ends before it begins
 foreach my $span ("clock_timestamp(), '$begun'", "'infinity', '-infinity'", "'$begun', '$begun'")
 {
 	my $empty = sql($watcher, "SELECT connpool_report($span)");
-	like($empty, qr/^This span is empty/m, "the report of $span says that the span is empty");
+	like($empty, qr/^This span is empty/m, "the report of $span states that the span is empty");
 	unlike($empty, qr/^## /m, "the report of $span has no sections");
 }
 
@@ -374,7 +374,7 @@ sql($watcher, q{SELECT connpool_reset('counters')});
 like(
 	report($since),
 	qr/^The counters and logs begin at \d[-\d]+ [\d:]+\. Earlier lock waits, .* are unknown\.$/m,
-	'the report says that the logs begin at the reset');
+	'the report states that the logs begin at the reset');
 
 # --- the session history is off
 $node->append_conf('postgresql.conf', 'connpool_monitor.session_history_size = 0');

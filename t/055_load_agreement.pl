@@ -104,9 +104,9 @@ SQL
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_wait_sampling') if $has_wait_sampling;
 
 # --- counts of sessions by pool and class
-# A measurement is a hash from "pool class", which this file calls a place, to an average. The
-# class 'busy' is the sum of the classes other than idle, and the pool 'all' the sum of the pools.
-# A series has an array of counts, by number of the sample, instead of an average.
+# A measurement is a hash. A key is a pool and a class, as in "computing cpu"; the value is an
+# average. The class 'busy' is the sum of the classes other than idle, and the pool 'all' the sum
+# of the pools. A series has the same keys; its values are arrays with a count for each sample.
 
 sub class_of
 {
@@ -117,8 +117,8 @@ sub class_of
 	return $type =~ /^(?:lock|lwlock|io|client|ipc|timeout)$/i ? lc $type : 'other';
 }
 
-# Return the places in a measurement to which a count of sessions belongs.
-sub places_of
+# Return the keys of a measurement to which a count of sessions belongs.
+sub keys_of
 {
 	my ($role, $class) = @_;
 	return "$role idle" if $class eq 'idle';
@@ -134,7 +134,7 @@ sub averages
 	foreach my $row (split /\n/, $session->query_safe($query))
 	{
 		my ($role, $class, $average) = split /\|/, $row;
-		$averages{$_} += $average foreach places_of($role, $class);
+		$averages{$_} += $average foreach keys_of($role, $class);
 	}
 	return \%averages;
 }
@@ -144,11 +144,11 @@ sub moments
 {
 	my ($series, $n) = @_;
 	my (%mean, %variance);
-	foreach my $place (keys %$series)
+	foreach my $key (keys %$series)
 	{
-		my @counts = map { $_ // 0 } @{ $series->{$place} };
-		$mean{$place} = sum0(@counts) / $n;
-		$variance{$place} = (sum0(map { $_**2 } @counts) - $n * $mean{$place}**2) / ($n - 1);
+		my @counts = map { $_ // 0 } @{ $series->{$key} };
+		$mean{$key} = sum0(@counts) / $n;
+		$variance{$key} = (sum0(map { $_**2 } @counts) - $n * $mean{$key}**2) / ($n - 1);
 	}
 	return (\%mean, \%variance);
 }
@@ -222,12 +222,12 @@ SQL
 
 # --- the window
 my %seen;
-my $looks = 0;
+my $reads = 0;
 my $from = time;
 foreach my $tenth (0 .. 10 * $seconds - 1)
 {
 	my $wait = $from + ($tenth + rand) / 10 - time;
-	next if $wait < -0.1;    # a late loop leaves tenths out
+	next if $wait < -0.1;    # the loop is late: skip this tenth
 	sleep $wait if $wait > 0;
 	foreach my $row (split /\n/, $reader->query_safe(<<~"SQL"))
 		SELECT usename, state, coalesce(wait_event_type, ''), count(*)
@@ -235,9 +235,9 @@ foreach my $tenth (0 .. 10 * $seconds - 1)
 		SQL
 	{
 		my ($role, $state, $type, $count) = split /\|/, $row;
-		$seen{$_}[$looks] += $count foreach places_of($role, class_of($state, $type));
+		$seen{$_}[$reads] += $count foreach keys_of($role, class_of($state, $type));
 	}
-	$looks++;
+	$reads++;
 }
 my $until = $reader->query_safe('SELECT quote_literal(clock_timestamp())');
 
@@ -257,13 +257,13 @@ my $busy_time = averages($reader, <<~"SQL");
 	WHERE rolname IN ($role_list) GROUP BY 1
 	SQL
 my %exact;
-foreach my $place (sort keys %statement)
+foreach my $key (sort keys %statement)
 {
-	my ($role) = split / /, $place;
-	$exact{$place} = $reader->query_safe(<<~"SQL");
+	my ($role) = split / /, $key;
+	$exact{$key} = $reader->query_safe(<<~"SQL");
 		SELECT sum(total_exec_time) / 1000 / extract(epoch FROM $until - ${since}::timestamptz)
 		FROM pg_stat_statements JOIN pg_roles r ON r.oid = userid
-		WHERE rolname = '$role' AND query LIKE '$statement{$place}'
+		WHERE rolname = '$role' AND query LIKE '$statement{$key}'
 		SQL
 }
 my $profile = $has_wait_sampling ? averages($reader, <<~"SQL") : {};
@@ -289,7 +289,7 @@ foreach my $row (split /\n/, $reader->query_safe(<<~"SQL"))
 	my ($at, $role, $state, $type, $count) = split /\|/, $row;
 	$number{$at} = keys %number unless exists $number{$at};
 	my $i = $number{$at};
-	$recorded{$_}[$i] += $count foreach places_of($role, class_of($state, $type));
+	$recorded{$_}[$i] += $count foreach keys_of($role, class_of($state, $type));
 }
 $_->signal('TERM') foreach @pgbench;
 $_->finish foreach @pgbench;
@@ -298,54 +298,54 @@ eval { $_->{run}->finish } foreach $metronome, $reader;
 
 # --- do they agree?
 my $samples = keys %number;
-my ($mean, $variance) = moments(\%seen, $looks);
+my ($mean, $variance) = moments(\%seen, $reads);
 my ($of_rows) = moments(\%recorded, $samples);
 cmp_ok($samples, '>=', 30, 'the sampler took at least 30 samples');
-cmp_ok($looks, '>=', 30, 'the loop read pg_stat_activity at least 30 times');
+cmp_ok($reads, '>=', 30, 'the loop read pg_stat_activity at least 30 times');
 
 my %all = (%$mean, %$stats);
-my @places = sort grep { !/ idle$/ } keys %all;
+my @keys = sort grep { !/ idle$/ } keys %all;
 my @figures = (
-	"$samples samples, $looks reads of pg_stat_activity, $profiles profiles, $seconds s",
+	"$samples samples, $reads reads of pg_stat_activity, $profiles profiles, $seconds s",
 	sprintf(
 		'%-31s %8s %8s %8s %8s %8s %8s %8s',
 		'', 'stats', 'load()', 'activity', 'profile', 'counted', 'error', 'longer'));
 my @deviations;    # in standard errors
 
-# Assert that the average of a place in connpool_load_stats is that of another measurement.
+# Assert that the average of a key in connpool_load_stats is that of another measurement.
 sub agrees
 {
-	my ($place, $other, $limit, $name) = @_;
-	my $ours = $stats->{$place} // 0;
-	ok(abs($ours - $other) <= $limit, "$place: connpool_load_stats agrees with $name")
+	my ($key, $other, $limit, $name) = @_;
+	my $ours = $stats->{$key} // 0;
+	ok(abs($ours - $other) <= $limit, "$key: connpool_load_stats agrees with $name")
 	  or diag(sprintf '%.4f and %.4f differ by more than %.4f', $ours, $other, $limit);
 	return;
 }
 
-foreach my $place (@places)
+foreach my $key (@keys)
 {
-	my ($role, $class) = split / /, $place;
-	my $v = $variance->{$place} // 0;
-	my $seen = $mean->{$place} // 0;
-	my $counted = $class eq 'busy' ? $busy_time->{$place} : $exact{$place};
-	my $profiled = $class =~ /^(?:lock|lwlock|io|ipc|timeout)$/ ? $profile->{$place} // 0 : undef;
+	my ($role, $class) = split / /, $key;
+	my $v = $variance->{$key} // 0;
+	my $seen = $mean->{$key} // 0;
+	my $counted = $class eq 'busy' ? $busy_time->{$key} : $exact{$key};
+	my $profiled = $class =~ /^(?:lock|lwlock|io|ipc|timeout)$/ ? $profile->{$key} // 0 : undef;
 
-	agrees($place, $seen, limit($v, $samples, $looks), 'a loop over pg_stat_activity');
-	agrees($place, $profiled, limit($v, $samples, $profiles), 'the profile of pg_wait_sampling')
+	agrees($key, $seen, limit($v, $samples, $reads), 'a loop over pg_stat_activity');
+	agrees($key, $profiled, limit($v, $samples, $profiles), 'the profile of pg_wait_sampling')
 	  if $has_wait_sampling && defined $profiled;
-	agrees($place, $counted, edge($role) + limit($v, $samples), 'counted times')
+	agrees($key, $counted, edge($role) + limit($v, $samples), 'counted times')
 	  if defined $counted;
 
 	# a sample more or less at either end of the window
-	agrees($place, $load->{$place}    // 0, 2 * $clients / $samples, 'connpool_load()');
-	agrees($place, $of_rows->{$place} // 0, 2 * $clients / $samples, 'connpool_session_history()');
+	agrees($key, $load->{$key}    // 0, 2 * $clients / $samples, 'connpool_load()');
+	agrees($key, $of_rows->{$key} // 0, 2 * $clients / $samples, 'connpool_session_history()');
 
-	push @deviations, (($stats->{$place} // 0) - $seen) / sqrt($v / $samples + $v / $looks)
+	push @deviations, (($stats->{$key} // 0) - $seen) / sqrt($v / $samples + $v / $reads)
 	  if $v > 0;
-	push @figures, sprintf '%-31s %8.3f %8.3f %8.3f %8s %8s %8.3f %8.3f', $place,
-	  $stats->{$place} // 0, $load->{$place} // 0, $seen,
+	push @figures, sprintf '%-31s %8.3f %8.3f %8.3f %8s %8s %8.3f %8.3f', $key,
+	  $stats->{$key} // 0, $load->{$key} // 0, $seen,
 	  map({ defined $_ ? sprintf('%.3f', $_) : '' } $profiled, $counted), sqrt($v / $samples),
-	  error_for_longer($recorded{$place} // [], $samples);
+	  error_for_longer($recorded{$key} // [], $samples);
 }
 
 # pg_wait_sampling does not distinguish idle sessions from those that wait within a transaction
@@ -357,7 +357,7 @@ if ($has_wait_sampling)
 		my $waiting = sum0(map { $stats->{"$role $_"} // 0 } 'client', 'idle_in_transaction') +
 		  ($mean->{"$role idle"} // 0);
 		my $profiled = $profile->{"$role client"} // 0;
-		my $limit = limit($v, $samples, $looks, $profiles);
+		my $limit = limit($v, $samples, $reads, $profiles);
 		ok(abs($waiting - $profiled) <= $limit, "$role: waits for clients agree with the profile")
 		  or diag(sprintf '%.4f and %.4f differ by more than %.4f', $waiting, $profiled, $limit);
 	}

@@ -54,7 +54,8 @@ sub is_between
 	return;
 }
 
-# Test that a query returns the seconds since an action, or those up to a sample that begins now.
+# Test that a query returns the seconds since an action, counted until now or until a sample that
+# is taken during this call.
 sub is_age_since
 {
 	my ($first, $query, $name) = @_;

@@ -22,9 +22,9 @@ our @EXPORT =
   compile_unit sealed extension_members skip_without_faketime write_clock set_clock
   start_with_clock);
 
-# PostgreSQL::Test::Cluster polls ten times a second, which adds up to minutes over all files, and
-# limits the number of attempts instead of the time. Poll more often, until the time allowed has
-# passed. Passes the query as connects() does.
+# Replace poll_query_until() of PostgreSQL::Test::Cluster. It polls only ten times a second, which
+# adds up to minutes over all files, and it limits the number of attempts. This one polls more
+# often, until the time allowed has passed.
 {
 	no warnings 'redefine';
 	*PostgreSQL::Test::Cluster::poll_query_until = sub {
@@ -121,9 +121,9 @@ sub poll_session
 	return;
 }
 
-# Wait, in a node or an open session, until the sampler has completed $count more samples. The
-# first of them may have begun before the call, so only the second one is sure to see a change made
-# before it. The same is true of a reload, if a new connection followed it.
+# Wait, in a node or an open session, until the sampler has completed $count more samples. To test
+# what a sample finds after a change, wait for two: the first one may have begun before the change.
+# Two suffice for a reload as well, provided that a new connection was opened after it.
 sub wait_samples
 {
 	my ($where, $count) = @_;
@@ -289,10 +289,11 @@ sub sealed
 	return $body . pack('L', $crc ^ 0xFFFFFFFF);
 }
 
-# Return a query for the members of the extension in a database: the object, the privileges of
-# roles other than its owner, its comment, its columns and, with the option definitions, its
-# definition, which only servers of one version print alike. Leaves out row types, which PostgreSQL
-# 17 does not list, and the owner's privileges, to which it added MAINTAIN.
+# Return a query that lists the members of the extension in a database: the object, the privileges
+# of roles other than its owner, its comment and its columns. With the option definitions, adds the
+# definition, whose text depends on the server's version. Leaves out what depends on that too: row
+# types, which are no members since PostgreSQL 17, and the owner's privileges, to which 17 added
+# MAINTAIN.
 sub extension_members
 {
 	my (%options) = @_;
@@ -322,9 +323,9 @@ sub extension_members
 		SQL
 }
 
-# Return true if psql can connect and run a query, whose output and errors go to the references.
-# Passes the query as an argument, because writing it to the standard input would fail if the
-# server refuses psql, which then exits.
+# Return true if psql can connect and run a query. Its output and errors go to the references. The
+# query is an argument of psql, because psql exits if the server refuses it, and writing to its
+# standard input would then fail.
 sub connects
 {
 	my ($conninfo, $query, $output, $errors) = @_;
@@ -359,8 +360,9 @@ sub clock_file
 
 # Set the clock of processes that servers start from now on to the true time plus an offset.
 # libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
-# So only a new process reads the file. Offsets must not be negative: libfaketime shows the true
-# time to signal handlers, and the postmaster of PostgreSQL 15 records in one when a worker ended.
+# So only a new process reads the file. Offsets must not be negative, because libfaketime shows the
+# true time to signal handlers: one in the postmaster of PostgreSQL 15 records when a worker ended,
+# and with a negative offset that would be in the future.
 sub write_clock
 {
 	my ($offset) = @_;

@@ -3,7 +3,7 @@
  * broken_disk.c
  *		Lets access to the file of the session history fail. LD_PRELOAD loads it into a server.
  *
- * BROKEN_DISK names a directory. A kind of failure is on while that has a file of its name:
+ * BROKEN_DISK names a directory. While it has a file with one of these names, that failure occurs:
  *
  * eio			writes fail with EIO
  * unwritten	writes seem to succeed, but close() fails with ENOSPC
@@ -21,7 +21,7 @@
 #define NAME "/connpool_monitor.sessions"
 #define SEGMENT_SIZE 65536
 
-/* Return true if the file is that of the session history and this kind of failure is on. */
+/* Return true if the file is that of the session history and this failure is to occur. */
 static bool
 fails(int file, const char *how)
 {
