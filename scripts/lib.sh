@@ -432,9 +432,10 @@ start_clients() {
 	done
 }
 
-# start_idle_clients NUMBER APPLICATION: open connections that run a statement and then stay idle
+# start_idle_clients NUMBER APPLICATION: open connections that run a statement and then stay idle for
+# 2,000 s. pgbench counts microseconds in 32 bits, so more than 2,147 s would be no sleep at all.
 start_idle_clients() {
-	[ -e "$work/idle.sql" ] || printf '%s\n' 'SELECT 1;' '\sleep 3000 s' >"$work/idle.sql"
+	[ -e "$work/idle.sql" ] || printf '%s\n' 'SELECT 1;' '\sleep 2000 s' >"$work/idle.sql"
 	start_clients "$1" "$2" idle
 }
 

@@ -445,5 +445,12 @@ is( $node->safe_psql(
 	'track_queries = off counts transactions and no statements');
 $wire->end;
 
+# a bucket of a slot that is full
+my $full_bucket = compile_unit('full_bucket');
+chomp(my $counted = `$full_bucket`);
+is( $counted,
+	'in the pool: 5 us 4294967295, 9 us 1; in the slot: 5 us 1, 9 us 0; 1 transfers',
+	'a session adds its buckets to its pool before a statement would overflow one');
+
 $node->stop('fast');
 done_testing();

@@ -8,7 +8,6 @@
 #ifndef CPM_POOL_H
 #define CPM_POOL_H
 
-#include "base/histogram.h"
 #include "base/policy.h"
 #include "base/query_counts.h"
 #include "base/session_feature.h"
@@ -84,7 +83,6 @@ typedef struct CpmPool
 	uint64		session_time_us;	/* total duration of the sessions that have ended */
 	uint64		setup_time_us;	/* total time from process start until a session was open */
 	CpmQueryCounts counts;
-	CpmHistogram histogram;		/* of query times */
 	uint64		feature[CPM_FEATURES];	/* how often its sessions used each CpmFeature */
 	TimestampTz feature_seen[CPM_FEATURES]; /* when each was last used; 0: never */
 	CpmPolicy	policy;			/* shared by all pools of the role in the database; see

@@ -6,10 +6,11 @@
  * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
  * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
  *
- * No session sets a slot's counters back, not even a new occupant of the slot, so their sum over
- * all slots is the server's total. A session's own counts, and those in its current pool, are the
- * difference from a base: the counters when it opened or entered the pool. A session that leaves a
- * pool adds that difference to the pool and sets a new base. It does so in a transfer
+ * No session sets a slot's counts back, not even a new occupant of the slot, so their sum over all
+ * slots is the server's total. A session's own counts, and those in its current pool, are the
+ * difference from a base: the counts when it opened or entered the pool. A session that leaves a
+ * pool adds that difference to the pool and sets a new base. The buckets of its histogram have no
+ * base: it adds them to the pool and clears them. It does both in a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
  * Unlike its counts, the maximum of a period cannot be computed as a difference. So one word
@@ -37,7 +38,6 @@
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
 
-#define BUCKET_PREFETCH_LAG 6	/* slots between prefetching a slot and prefetching its buckets */
 #define RECENT_POOLS 4			/* pools that a session enters again without a lookup */
 #define NO_POOL (-1)
 #define WAIT_WAS_FATAL (UINT64CONST(1) << 31)	/* an SQLSTATE has 30 bits */
@@ -54,10 +54,12 @@ typedef struct RecentPool
 
 CpmSlotArray *cpm_slot_array;
 CpmSlotCounts *cpm_slot_counts;
+CpmSlotOccupant *cpm_slot_occupants;
 
 /* of this process */
 CpmOwnSlot	cpm_own_slot CPM_HOT_DATA;
 static CpmSlot *mine;			/* NULL while this process has no slot */
+static CpmSlotOccupant *my_occupant;	/* of the same slot */
 static CpmPoolName my_pool;		/* name of the pool that the session is in or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
@@ -72,18 +74,18 @@ counts_offset(void)
 Size
 cpm_slots_size(void)
 {
-	return add_size(counts_offset(), mul_size(MaxBackends, sizeof(CpmSlotCounts)));
+	return add_size(counts_offset(),
+					mul_size(MaxBackends, sizeof(CpmSlotCounts) + sizeof(CpmSlotOccupant)));
 }
 
 static void
 init_slot(CpmSlot *slot)
 {
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		pg_atomic_init_u64(&slot->counters.bucket[i], 0);
+		pg_atomic_init_u32(&slot->counters.bucket[i], 0);
 	pg_atomic_init_u64(&slot->counters.max_since_reset, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_tick, 0);
 	pg_atomic_init_u64(&slot->counters.max_of_earlier_tick, 0);
-	pg_atomic_init_u32(&slot->idle_reasons, 0);
 	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
 	{
 		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
@@ -97,6 +99,7 @@ cpm_slots_attach(void *memory, bool is_new)
 {
 	cpm_slot_array = memory;
 	cpm_slot_counts = (CpmSlotCounts *) ((char *) memory + counts_offset());
+	cpm_slot_occupants = (CpmSlotOccupant *) &cpm_slot_counts[MaxBackends];
 	if (!is_new)
 		return;
 	memset(cpm_slot_array, 0, cpm_slots_size());
@@ -107,6 +110,7 @@ cpm_slots_attach(void *memory, bool is_new)
 	for (int i = 0; i < cpm_slot_array->total; i++)
 	{
 		init_slot(&cpm_slot_array->slot[i]);
+		pg_atomic_init_u32(&cpm_slot_occupants[i].idle_reasons, 0);
 		for (int j = 0; j < CPM_COUNTS; j++)
 			pg_atomic_init_u64(&cpm_slot_counts[i].of[j], 0);
 		pg_atomic_init_u64(&cpm_slot_counts[i].of[CPM_TICK_INDEX], 1);
@@ -122,12 +126,13 @@ set_current_pool(int pool)
 {
 	cpm_pool_set_policy(pool, &mine->policy, mine->policy_sequence);
 	cpm_seqlock_write_begin(&mine->lock);
-	mine->pool = pool;
+	my_occupant->pool = pool;
 	for (int i = 0; i < CPM_COUNTS; i++)
-		mine->pool_base[i] = pg_atomic_read_u64(&cpm_own_slot.count[i]);
+		my_occupant->pool_base[i] = pg_atomic_read_u64(&cpm_own_slot.count[i]);
 	cpm_seqlock_write_end(&mine->lock);
 }
 
+/* Add the session's buckets to its pool and clear them. Call inside a transfer. */
 static void
 add_buckets_to_pool(void)
 {
@@ -139,12 +144,12 @@ add_buckets_to_pool(void)
 
 		for (int bucket = first; bucket < first + CPM_SUB_BUCKETS; bucket++)
 		{
-			uint64		count = pg_atomic_read_u64(&mine->counters.bucket[bucket]);
+			uint32		count = pg_atomic_read_u32(&mine->counters.bucket[bucket]);
 
-			if (count == mine->pool_bucket_base[bucket])
+			if (count == 0)
 				continue;
-			cpm_pool_add_bucket(mine->pool, bucket, count - mine->pool_bucket_base[bucket]);
-			mine->pool_bucket_base[bucket] = count;
+			cpm_pool_add_bucket(my_occupant->pool, bucket, count);
+			pg_atomic_write_u32(&mine->counters.bucket[bucket], 0);
 		}
 	}
 	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
@@ -159,10 +164,10 @@ add_counts_to_pool(void)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
-		uint64		amount = pg_atomic_read_u64(&cpm_own_slot.count[i]) - mine->pool_base[i];
+		uint64		amount = pg_atomic_read_u64(&cpm_own_slot.count[i]) - my_occupant->pool_base[i];
 
 		if (amount != 0)
-			cpm_pool_add(mine->pool, i, amount);
+			cpm_pool_add(my_occupant->pool, i, amount);
 	}
 	add_buckets_to_pool();
 }
@@ -261,6 +266,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 
 	cpm_transfers_wait_for_pause();
 	mine = &cpm_slot_array->slot[cpm_proc_number(MyProc)];
+	my_occupant = &cpm_slot_occupants[cpm_proc_number(MyProc)];
 	cpm_own_slot.count = cpm_slot_counts[cpm_proc_number(MyProc)].of;
 	cpm_seqlock_write_begin(&mine->lock);
 	mine->policy = *policy;
@@ -270,18 +276,15 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	memcpy(mine->role, my_pool.role, NAMEDATALEN);
 	mine->setup_us = Max(now - MyStartTimestamp, 0);
 	cpm_seqlock_write_end(&mine->lock);
-	pg_atomic_write_u32(&mine->idle_reasons, 0);
+	pg_atomic_write_u32(&my_occupant->idle_reasons, 0);
 	set_current_pool(begin_transfer_into_pool(NO_POOL, &locked));
-	cpm_pool_add_opened(mine->pool, (uint64) mine->setup_us);
-	for (int i = 0; i < CPM_BUCKETS; i++)
-		mine->pool_bucket_base[i] = pg_atomic_read_u64(&mine->counters.bucket[i]);
-	pg_atomic_write_u64(&cpm_own_slot.count[CPM_TOUCHED_INDEX], 0);
+	cpm_pool_add_opened(my_occupant->pool, (uint64) mine->setup_us);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
 		mine->session_base[i] = pg_atomic_read_u64(&cpm_own_slot.count[i]);
 	mine->started_at = MyStartTimestamp;
-	mine->pid = MyProcPid;
+	my_occupant->pid = MyProcPid;
 	cpm_seqlock_write_end(&mine->lock);
 	end_transfer(locked);
 	cpm_own_slot.last_tick = 0;
@@ -295,19 +298,20 @@ cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 	cpm_transfer_begin();
 	add_counts_to_pool();
 	cpm_seqlock_write_begin(&mine->lock);
-	mine->pid = 0;
+	my_occupant->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
-	cpm_pool_add_ended(mine->pool, how, Max(now - MyStartTimestamp, 0));
-	cpm_pool_leave(mine->pool);
+	cpm_pool_add_ended(my_occupant->pool, how, Max(now - MyStartTimestamp, 0));
+	cpm_pool_leave(my_occupant->pool);
 	cpm_transfer_end();
 	cpm_own_slot.counters = NULL;
 	mine = NULL;
+	my_occupant = NULL;
 }
 
 void
 cpm_slot_change_pool(void)
 {
-	int			left = mine->pool;
+	int			left = my_occupant->pool;
 	int			entered;
 	bool		locked;
 
@@ -343,22 +347,23 @@ cpm_slot_set_policy(const CpmPolicy *policy)
 	mine->policy = *policy;
 	cpm_seqlock_write_end(&mine->lock);
 	mine->policy_sequence = cpm_policy_sequence();
-	cpm_pool_set_policy(mine->pool, policy, mine->policy_sequence);
+	cpm_pool_set_policy(my_occupant->pool, policy, mine->policy_sequence);
 }
 
 void
 cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz now)
 {
-	cpm_pool_add_feature(mine->pool, feature, uses, now);
+	cpm_pool_add_feature(my_occupant->pool, feature, uses, now);
 }
 
 void
 cpm_slot_set_idle_reason(CpmFeature feature, bool is_on)
 {
-	uint32		idle_reasons = pg_atomic_read_u32(&mine->idle_reasons);
+	uint32		idle_reasons = pg_atomic_read_u32(&my_occupant->idle_reasons);
 	uint32		bit = (uint32) 1 << feature;
 
-	pg_atomic_write_u32(&mine->idle_reasons, is_on ? idle_reasons | bit : idle_reasons & ~bit);
+	pg_atomic_write_u32(&my_occupant->idle_reasons,
+						is_on ? idle_reasons | bit : idle_reasons & ~bit);
 }
 
 /*
@@ -419,6 +424,14 @@ cpm_slot_raise_max(uint32 tick, uint64 us)
 	cpm_own_slot.longest_us = raised;
 }
 
+void
+cpm_slot_empty_buckets(void)
+{
+	cpm_transfer_begin();
+	add_buckets_to_pool();
+	cpm_transfer_end();
+}
+
 CpmPoolName
 cpm_slot_session_name(void)
 {
@@ -438,17 +451,19 @@ bool
 cpm_slot_session(int proc_number, CpmSlotSession *session)
 {
 	CpmSlot    *slot;
+	const CpmSlotOccupant *occupant;
 	uint32		before;
 
 	if (cpm_slot_array == NULL || proc_number < 0 || proc_number >= cpm_slot_array->total)
 		return false;
 	slot = &cpm_slot_array->slot[proc_number];
+	occupant = &cpm_slot_occupants[proc_number];
 	for (int tries = 0; tries < 1000; tries++)
 	{
 		before = cpm_seqlock_read_begin(&slot->lock);
-		session->pid = slot->pid;
+		session->pid = occupant->pid;
 		session->started_at = slot->started_at;
-		session->pool = slot->pool;
+		session->pool = occupant->pool;
 		session->setup_us = slot->setup_us;
 		session->policy = slot->policy;
 		session->is_trusted = slot->is_trusted;
@@ -478,9 +493,9 @@ int
 cpm_slot_pool(int proc_number, int pid)
 {
 	if (cpm_slot_array == NULL || proc_number < 0 || proc_number >= cpm_slot_array->total ||
-		cpm_slot_array->slot[proc_number].pid != pid)
+		cpm_slot_occupants[proc_number].pid != pid)
 		return -1;
-	return cpm_slot_array->slot[proc_number].pool;
+	return cpm_slot_occupants[proc_number].pool;
 }
 
 int
@@ -489,7 +504,7 @@ cpm_slot_sessions_of_policy(uint64 policy_key)
 	int			count = 0;
 
 	for (int i = 0; cpm_slot_array != NULL && i < cpm_slot_array->total; i++)
-		count += cpm_slot_array->slot[i].pid != 0 &&
+		count += cpm_slot_occupants[i].pid != 0 &&
 			cpm_slot_array->slot[i].policy_key == policy_key;
 	return count;
 }
@@ -530,94 +545,64 @@ bool
 cpm_slot_has_idle_reason(int proc_number, int pid)
 {
 	return cpm_slot_pool(proc_number, pid) >= 0 &&
-		pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].idle_reasons) != 0;
+		pg_atomic_read_u32(&cpm_slot_occupants[proc_number].idle_reasons) != 0;
 }
 
-/* Prefetch the buckets that a session uses. Reads the slot, so prefetch that first. */
-static void
-prefetch_buckets(int proc_number)
+void
+cpm_slot_prefetch_buckets(int proc_number)
 {
-	const CpmSlot *slot;
 	uint64		touched = 0;
 
-	if (proc_number < 0 || proc_number >= cpm_slot_array->total)
-		return;
-	slot = &cpm_slot_array->slot[proc_number];
-	if (slot->pid != 0)
+	if (proc_number < cpm_slot_array->total && cpm_slot_occupants[proc_number].pid != 0)
 		touched = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
 
-		cpm_prefetch(&slot->counters.bucket[first]);
-		cpm_prefetch(&slot->pool_bucket_base[first]);
+		cpm_prefetch(&cpm_slot_array->slot[proc_number].counters.bucket[first]);
 	}
-}
-
-void
-cpm_slot_prefetch(int proc_number)
-{
-	const CpmSlot *slot;
-
-	prefetch_buckets(proc_number - BUCKET_PREFETCH_LAG);
-	if (proc_number >= cpm_slot_array->total)
-		return;
-	slot = &cpm_slot_array->slot[proc_number];
-	cpm_prefetch(&slot->pid);
-	cpm_prefetch(slot->pool_base);
-	cpm_prefetch(&cpm_slot_counts[proc_number]);
 }
 
 void
 cpm_slot_prefetch_pool(int proc_number)
 {
 	if (cpm_slot_array != NULL && proc_number < cpm_slot_array->total)
-		cpm_prefetch(&cpm_slot_array->slot[proc_number].pid);
+		cpm_prefetch(&cpm_slot_occupants[proc_number]);
 }
 
-/* Return the difference; 0 if a transfer raised the base after the caller read the count. */
-static uint64
-counted_since(uint64 count, uint64 base)
+int
+cpm_slot_pool_index(int proc_number)
 {
-	return count - Min(count, base);
+	const CpmSlotOccupant *occupant = &cpm_slot_occupants[proc_number];
+
+	return occupant->pid != 0 ? occupant->pool : -1;
 }
 
 void
-cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index)
+cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts)
 {
-	const CpmSlot *slot = &cpm_slot_array->slot[proc_number];
-	int			pool = slot->pool;
+	const CpmSlotOccupant *occupant = &cpm_slot_occupants[proc_number];
 
-	if (slot->pid == 0 || pool < 0)
-		return;
 	for (int i = 0; i < CPM_COUNTS; i++)
 	{
 		uint64		count = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[i]);
 
-		counts_by_index[pool].of[i] += counted_since(count, slot->pool_base[i]);
+		/* not less than 0, because a transfer may have raised the base after this read the count */
+		counts->of[i] += count - Min(count, occupant->pool_base[i]);
 	}
 }
 
 void
-cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index)
+cpm_slot_add_buckets(int proc_number, CpmHistogram *histogram)
 {
-	CpmSlot    *slot = &cpm_slot_array->slot[proc_number];
-	CpmSlotCounts *counts = &cpm_slot_counts[proc_number];
-	CpmPool    *pool;
-	uint64		touched;
+	pg_atomic_uint32 *bucket = cpm_slot_array->slot[proc_number].counters.bucket;
+	uint64		touched = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[CPM_TOUCHED_INDEX]);
 
-	if (slot->pid == 0 || slot->pool < 0)
-		return;
-	pool = &pools_by_index[slot->pool];
-	for (int i = 0; i < CPM_COUNTS; i++)
-		pool->counts.of[i] += pg_atomic_read_u64(&counts->of[i]) - slot->pool_base[i];
-	touched = pg_atomic_read_u64(&counts->of[CPM_TOUCHED_INDEX]);
 	for (; touched != 0; touched &= touched - 1)
 	{
 		int			first = pg_rightmost_one_pos64(touched) * CPM_SUB_BUCKETS;
 
 		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
-			pool->histogram.count[i] += pg_atomic_read_u64(&slot->counters.bucket[i]) -
-				slot->pool_bucket_base[i];
+			histogram->count[i] += pg_atomic_read_u32(&bucket[i]);
 	}
 }

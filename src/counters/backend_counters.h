@@ -80,10 +80,11 @@ extern void cpm_slot_set_idle_reason(CpmFeature feature, bool is_on);
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
 /*
- * Record a statement that is the first or the longest of the tick. cpm_slot_count_statement()
- * calls it.
+ * Record a statement that is the first or the longest of the tick, or add all buckets to the pool
+ * because one of them is full. cpm_slot_count_statement() calls both.
  */
 extern void cpm_slot_raise_max(uint32 tick, uint64 us);
+extern void cpm_slot_empty_buckets(void);
 
 static inline bool
 cpm_slot_is_open(void)
@@ -141,8 +142,15 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 	pg_atomic_uint64 *count = cpm_own_slot.count;
 	unsigned int bucket = cpm_bucket_of(elapsed_us);
 	uint32		tick = (uint32) pg_atomic_read_u64(&count[CPM_TICK_INDEX]);
+	pg_atomic_uint32 *in_bucket = &cpm_own_slot.counters->bucket[bucket];
+	uint32		increased = pg_atomic_read_u32(in_bucket) + 1;
 
-	cpm_slot_add(&cpm_own_slot.counters->bucket[bucket], 1);
+	if (unlikely(increased == 0))
+	{
+		cpm_slot_empty_buckets();
+		increased = 1;
+	}
+	pg_atomic_write_u32(in_bucket, increased);
 	pg_atomic_write_u64(&count[CPM_TOUCHED_INDEX], pg_atomic_read_u64(&count[CPM_TOUCHED_INDEX]) |
 						UINT64CONST(1) << (bucket / CPM_SUB_BUCKETS));
 	cpm_slot_add(&count[CPM_QUERIES], 1);
@@ -214,23 +222,22 @@ extern bool cpm_slot_has_idle_reason(int proc_number, int pid);
 extern int	cpm_backend_slots(void);
 
 /*
- * Prefetch a slot that the caller will read soon, and the buckets of a slot that an earlier call
- * prefetched. Call it with ascending numbers; it ignores numbers beyond the last slot. The library
- * must be preloaded.
+ * Prefetch the buckets of a slot that the caller will read soon. Ignores numbers beyond the last
+ * slot. The library must be preloaded.
  */
-extern void cpm_slot_prefetch(int proc_number);
+extern void cpm_slot_prefetch_buckets(int proc_number);
 
 /* Prefetch the fields that cpm_slot_pool() and cpm_slot_has_idle_reason() read. Any process. */
 extern void cpm_slot_prefetch_pool(int proc_number);
 
 /*
- * Add the counts that the session still holds in its slot to pools_by_index[i], where i is the
- * index of its current pool. To get a sum that is consistent with the pools' own counters, call
- * this between two calls of cpm_transfers_are_done(). cpm_slot_add_counts() adds no histogram and
- * never a negative amount, so callers that accept an inconsistent sum may omit that check. The
- * library must be preloaded.
+ * Return the index of the pool of the session in a slot, or -1 if the slot has no session; add the
+ * counts that the session still holds in the slot; or add its buckets. To get sums that are
+ * consistent with the pools' own counters, call these between two calls of
+ * cpm_transfers_are_done(). The library must be preloaded.
  */
-extern void cpm_slot_add_to_pool(int proc_number, CpmPool *pools_by_index);
-extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts_by_index);
+extern int	cpm_slot_pool_index(int proc_number);
+extern void cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts);
+extern void cpm_slot_add_buckets(int proc_number, CpmHistogram *histogram);
 
 #endif							/* CPM_BACKEND_COUNTERS_H */

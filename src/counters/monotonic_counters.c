@@ -118,8 +118,8 @@ sum_totals(const CpmPoolSnapshot *list, const CpmLoad *load, CpmMonotonicTotals 
 		totals->setup_time_us += pool->setup_time_us;
 		for (int count = 0; count < CPM_COUNTS; count++)
 			totals->counts.of[count] += pool->counts.of[count];
-		cpm_histogram_add(&totals->query_times, &pool->histogram);
 	}
+	totals->query_times = list->histogram[0];
 	cpm_session_histograms(&totals->setup_times, &totals->session_times);
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 		totals->refused[i] = cpm_rejections_count(i).count;
@@ -447,7 +447,7 @@ cpm_monotonic_read(void)
 	int			slots = cpm_pool_slots();
 	bool		is_consistent;
 
-	monotonic->pools = cpm_pool_snapshot_alloc();
+	monotonic->pools = cpm_pool_snapshot_alloc(CPM_HISTOGRAM_OF_ALL_POOLS);
 	monotonic->use = palloc(slots * sizeof(CpmPoolUse));
 	monotonic->has_series = palloc0(slots * sizeof(bool));
 	monotonic->queries = palloc0(slots * sizeof(uint64));
@@ -481,7 +481,7 @@ cpm_monotonic_read(void)
 void
 cpm_monotonic_restart(void)
 {
-	CpmPoolSnapshot list = cpm_pool_snapshot();
+	CpmPoolSnapshot list = cpm_pool_snapshot(CPM_HISTOGRAM_OF_ALL_POOLS);
 	CpmLoad    *load = palloc(list.slots * sizeof(CpmLoad));
 
 	cpm_monotonic_reset();
@@ -502,8 +502,7 @@ cpm_monotonic_restart(void)
 	for (size_t i = 0; i < sizeof(shared->base) / sizeof(uint64); i++)
 		shared->was_restarted |= ((const uint64 *) &shared->base)[i] != 0;
 	pfree(load);
-	pfree(list.is_used);
-	pfree(list.pool);
+	cpm_pool_snapshot_free(&list);
 }
 
 bool

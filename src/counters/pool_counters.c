@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/histogram.h"
+#include "base/query_counts.h"
 #include "base/settings.h"
 #include "counters/pool_counters.h"
 #include "port/atomics.h"
@@ -187,7 +188,7 @@ cpm_pool_last_opened(int index)
 }
 
 static void
-copy_sums(PoolSums *sums, uint64 octaves, CpmPool *pool)
+copy_sums(PoolSums *sums, CpmPool *pool)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 		pool->counts.of[i] = pg_atomic_read_u64(&sums->count[i]);
@@ -198,14 +199,6 @@ copy_sums(PoolSums *sums, uint64 octaves, CpmPool *pool)
 	pool->setup_time_us = pg_atomic_read_u64(&sums->setup_time_us);
 	for (int i = 0; i < CPM_FEATURES; i++)
 		pool->feature[i] = pg_atomic_read_u64(&sums->feature[i]);
-	memset(&pool->histogram, 0, sizeof(pool->histogram));
-	for (; octaves != 0; octaves &= octaves - 1)
-	{
-		int			first = pg_rightmost_one_pos64(octaves) * CPM_SUB_BUCKETS;
-
-		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
-			pool->histogram.count[i] = pg_atomic_read_u64(&sums->bucket[i]);
-	}
 }
 
 void
@@ -224,20 +217,72 @@ cpm_pool_counters_copy(int index, CpmPool *copy)
 
 	copy->peak_connections = peak_value(&pool->peak);
 	copy->peak_busy = peak_value(&pool->peak_busy);
-	copy_sums(&pool->total, pg_atomic_read_u64(&pool->octaves), copy);
+	copy_sums(&pool->total, copy);
 	for (int i = 0; i < CPM_FEATURES; i++)
 		copy->feature_seen[i] = (TimestampTz) pg_atomic_read_u64(&pool->feature_seen[i]);
 }
 
-bool
-cpm_pool_copy_baseline(int index, CpmPool *baseline)
+void
+cpm_pool_add_buckets_to(int index, CpmHistogram *histogram)
 {
 	PoolEntry  *pool = &shared->pool[index];
+	uint64		octaves = pg_atomic_read_u64(&pool->octaves);
+
+	for (; octaves != 0; octaves &= octaves - 1)
+	{
+		int			first = pg_rightmost_one_pos64(octaves) * CPM_SUB_BUCKETS;
+
+		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
+			histogram->count[i] += pg_atomic_read_u64(&pool->total.bucket[i]);
+	}
+}
+
+/*
+ * Return the increase since the baseline, or 0 if a reset wrote the baseline after the caller read
+ * the counter. The comparison is signed because the baseline of "opened" is negative in a pool
+ * that sessions have entered by renaming themselves: fewer sessions opened in it than it has now.
+ */
+static uint64
+since(uint64 now, uint64 earlier)
+{
+	return (uint64) Max((int64) (now - earlier), 0);
+}
+
+void
+cpm_pool_subtract_baseline(int index, CpmPool *pool)
+{
+	PoolEntry  *entry = &shared->pool[index];
+	CpmPool		baseline;
+
+	if (pg_atomic_read_u32(&entry->has_baseline) == 0)
+		return;
+	copy_sums(&entry->baseline, &baseline);
+	pool->opened = since(pool->opened, baseline.opened);
+	for (int i = 0; i < CPM_SESSION_ENDS; i++)
+		pool->ended[i] = since(pool->ended[i], baseline.ended[i]);
+	pool->session_time_us = since(pool->session_time_us, baseline.session_time_us);
+	pool->setup_time_us = since(pool->setup_time_us, baseline.setup_time_us);
+	for (int i = 0; i < CPM_FEATURES; i++)
+		pool->feature[i] = since(pool->feature[i], baseline.feature[i]);
+	cpm_query_counts_subtract(&pool->counts, &baseline.counts);
+}
+
+void
+cpm_pool_subtract_bucket_baseline(int index, CpmHistogram *histogram)
+{
+	PoolEntry  *pool = &shared->pool[index];
+	uint64		octaves = pg_atomic_read_u64(&pool->octaves);
 
 	if (pg_atomic_read_u32(&pool->has_baseline) == 0)
-		return false;
-	copy_sums(&pool->baseline, pg_atomic_read_u64(&pool->octaves), baseline);
-	return true;
+		return;
+	for (; octaves != 0; octaves &= octaves - 1)
+	{
+		int			first = pg_rightmost_one_pos64(octaves) * CPM_SUB_BUCKETS;
+
+		for (int i = first; i < first + CPM_SUB_BUCKETS; i++)
+			histogram->count[i] = since(histogram->count[i],
+										pg_atomic_read_u64(&pool->baseline.bucket[i]));
+	}
 }
 
 uint64
@@ -260,7 +305,7 @@ cpm_pool_counted(int index, CpmCount count)
 }
 
 void
-cpm_pool_set_baseline(int index, const CpmPool *from)
+cpm_pool_set_baseline(int index, const CpmPool *from, const CpmHistogram *histogram)
 {
 	PoolEntry  *pool = &shared->pool[index];
 	PoolSums   *baseline = &pool->baseline;
@@ -276,15 +321,15 @@ cpm_pool_set_baseline(int index, const CpmPool *from)
 		pg_atomic_write_u64(&baseline->feature[i], from->feature[i]);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 	{
-		if (from->histogram.count[i] != 0)
+		if (histogram->count[i] != 0)
 			mark_octave(pool, i);
-		pg_atomic_write_u64(&baseline->bucket[i], from->histogram.count[i]);
+		pg_atomic_write_u64(&baseline->bucket[i], histogram->count[i]);
 	}
 	pg_atomic_write_u32(&pool->has_baseline, 1);
 }
 
 void
-cpm_pool_counters_load(int index, const CpmPool *from)
+cpm_pool_counters_load(int index, const CpmPool *from, const CpmHistogram *histogram)
 {
 	PoolSums   *total = &shared->pool[index].total;
 
@@ -298,8 +343,8 @@ cpm_pool_counters_load(int index, const CpmPool *from)
 	for (int i = 0; i < CPM_FEATURES; i++)
 		cpm_pool_add_feature(index, i, from->feature[i], from->feature_seen[i]);
 	for (int i = 0; i < CPM_BUCKETS; i++)
-		if (from->histogram.count[i] != 0)
-			cpm_pool_add_bucket(index, i, from->histogram.count[i]);
+		if (histogram->count[i] != 0)
+			cpm_pool_add_bucket(index, i, histogram->count[i]);
 	cpm_pool_raise_peak(index, from->peak_connections);
 	cpm_pool_raise_busy_peak(index, from->peak_busy);
 }

@@ -9,6 +9,7 @@
 #ifndef CPM_POOL_COUNTERS_H
 #define CPM_POOL_COUNTERS_H
 
+#include "base/histogram.h"
 #include "base/pool.h"
 #include "datatype/timestamp.h"
 
@@ -43,17 +44,21 @@ extern TimestampTz cpm_pool_last_opened(int index);
 
 /*
  * Copy the pool's counters since the server started, and its peaks. Does not set name, connections
- * and policy.
+ * and policy. The second function adds the pool's buckets to a histogram.
  */
 extern void cpm_pool_counters_copy(int index, CpmPool *pool);
+extern void cpm_pool_add_buckets_to(int index, CpmHistogram *histogram);
 
 /*
- * Copy or set the pool's baseline: its counters at the last reset, without peaks. The first
- * function returns false if there was no reset. Call the second with the lock of
- * counters/pool_table held exclusively.
+ * Subtract the pool's baseline: its counters at the last reset, without peaks. A count that is
+ * less than its baseline, because the reset came after the caller had read it, becomes 0.
  */
-extern bool cpm_pool_copy_baseline(int index, CpmPool *baseline);
-extern void cpm_pool_set_baseline(int index, const CpmPool *baseline);
+extern void cpm_pool_subtract_baseline(int index, CpmPool *pool);
+extern void cpm_pool_subtract_bucket_baseline(int index, CpmHistogram *histogram);
+
+/* Set the baseline. The caller holds the lock of counters/pool_table exclusively. */
+extern void cpm_pool_set_baseline(int index, const CpmPool *baseline,
+								  const CpmHistogram *histogram);
 
 /* Copy the statement counts only, and return the number of sessions opened. */
 extern uint64 cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts);
@@ -65,7 +70,7 @@ extern uint64 cpm_pool_counters_copy_counts(int index, CpmQueryCounts *counts);
 extern uint64 cpm_pool_counted(int index, CpmCount count);
 
 /* Add counters from before the server started. Postmaster only, at startup. */
-extern void cpm_pool_counters_load(int index, const CpmPool *pool);
+extern void cpm_pool_counters_load(int index, const CpmPool *pool, const CpmHistogram *histogram);
 
 /*
  * Move the counters of pool "from" to pool "to": add the sums, raise the peaks and the times of

@@ -27,6 +27,7 @@
 typedef struct SavedPool
 {
 	CpmPool		pool;
+	CpmHistogram histogram;		/* of query times */
 	CpmBusy		busy;
 	CpmPoolLoad load;
 	CpmSavedSeries series;
@@ -77,11 +78,12 @@ end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 }
 
 static void
-save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load,
+save_pool(CpmSink *sink, const CpmPoolSnapshot *snapshot, const CpmPoolLoad *load,
 		  const CpmRetainedPool *retained, int index)
 {
 	SavedPool	saved = {
-		.pool = *pool,
+		.pool = snapshot->pool[index],
+		.histogram = snapshot->histogram[index],
 		.load = *load,
 		.series = {
 			.has_series = retained->has_series,
@@ -98,27 +100,26 @@ save_pool(CpmSink *sink, const CpmPool *pool, const CpmPoolLoad *load,
 static void
 save_pools(CpmSink *sink)
 {
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_HISTOGRAM_OF_EACH_POOL);
 	CpmPoolLoad *load = cpm_pool_load_copy();
 	CpmRetained *retained = copy_retained(cpm_retained_size());
 
 	end_open_sessions(&snapshot, sink->now);
 	for (int i = 0; i < snapshot.slots; i++)
 		if (snapshot.is_used[i])
-			save_pool(sink, &snapshot.pool[i], &load[i], &retained->pool[i], i);
+			save_pool(sink, &snapshot, &load[i], &retained->pool[i], i);
 	pfree(retained);
 	pfree(load);
-	pfree(snapshot.is_used);
-	pfree(snapshot.pool);
+	cpm_pool_snapshot_free(&snapshot);
 }
 
 static void
 load_pool(const void *record)
 {
 	const SavedPool *saved = record;
-	int			index = cpm_pool_load(&saved->pool);
+	int			index = cpm_pool_load(&saved->pool, &saved->histogram);
 
-	cpm_slots_load(&saved->pool.counts, &saved->pool.histogram);
+	cpm_slots_load(&saved->pool.counts);
 	cpm_pool_busy_load(index, &saved->busy);
 	cpm_pool_load_restore(index, &saved->load);
 	cpm_retained_load_pool(index, &saved->series, saved->pool.counts.of[CPM_QUERIES],

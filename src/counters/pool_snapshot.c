@@ -37,70 +37,91 @@
 
 #define PREFETCH_DISTANCE 12	/* backend slots between the one prefetched and the one read */
 
-/*
- * Return the increase since the baseline, or 0 if a reset wrote the baseline after the caller read
- * the counter. The comparison is signed because the baseline of "opened" is negative in a pool
- * that sessions have entered by renaming themselves: fewer sessions opened in it than it has now.
- */
-static uint64
-since(uint64 now, uint64 earlier)
+typedef void (*Reader) (void *arg);
+
+static CpmHistogram *
+histogram_of(const CpmPoolSnapshot *snapshot, int index)
 {
-	return (uint64) Max((int64) (now - earlier), 0);
+	return &snapshot->histogram[snapshot->histograms == 1 ? 0 : index];
 }
 
+/* Add what open sessions hold in their slots. */
 static void
-subtract(CpmPool *pool, const CpmPool *earlier)
+add_slots(CpmPoolSnapshot *snapshot)
 {
-	pool->opened = since(pool->opened, earlier->opened);
-	for (int i = 0; i < CPM_SESSION_ENDS; i++)
-		pool->ended[i] = since(pool->ended[i], earlier->ended[i]);
-	pool->session_time_us = since(pool->session_time_us, earlier->session_time_us);
-	pool->setup_time_us = since(pool->setup_time_us, earlier->setup_time_us);
-	for (int i = 0; i < CPM_FEATURES; i++)
-		pool->feature[i] = since(pool->feature[i], earlier->feature[i]);
-	cpm_query_counts_subtract(&pool->counts, &earlier->counts);
-	cpm_histogram_subtract(&pool->histogram, &earlier->histogram);
-}
-
-/*
- * Read all pools once. *baseline is space for the baseline of one pool. If it is NULL, the result
- * is the counters since the server started instead of those since the last reset.
- */
-static void
-read_once(CpmPoolSnapshot *snapshot, CpmPool *baseline)
-{
-	for (int i = 0; i < snapshot->slots; i++)
-		snapshot->is_used[i] = cpm_pool_copy(i, &snapshot->pool[i]);
 	for (int i = 0; i < cpm_backend_slots(); i++)
 	{
-		cpm_slot_prefetch(i + PREFETCH_DISTANCE);
-		cpm_slot_add_to_pool(i, snapshot->pool);
-	}
-	for (int i = 0; i < snapshot->slots && baseline != NULL; i++)
-	{
-		if (snapshot->is_used[i] && cpm_pool_copy_baseline(i, baseline))
-			subtract(&snapshot->pool[i], baseline);
+		int			pool = cpm_slot_pool_index(i);
+
+		if (snapshot->histograms > 0)
+			cpm_slot_prefetch_buckets(i + PREFETCH_DISTANCE);
+		if (pool < 0)
+			continue;
+		cpm_slot_add_counts(i, &snapshot->pool[pool].counts);
+		if (snapshot->histograms > 0)
+			cpm_slot_add_buckets(i, histogram_of(snapshot, pool));
 	}
 }
 
-/* Set negative counts to zero: a read may subtract a slot's new base from an older count. */
+/* Read all counters since the server started; a Reader. */
 static void
-clamp(CpmPoolSnapshot *snapshot)
+read_totals(void *arg)
 {
+	CpmPoolSnapshot *snapshot = arg;
+
+	if (snapshot->histograms == 1)
+		memset(snapshot->histogram, 0, sizeof(CpmHistogram));
 	for (int i = 0; i < snapshot->slots; i++)
 	{
-		CpmPool    *pool = &snapshot->pool[i];
+		snapshot->is_used[i] = cpm_pool_copy(i, &snapshot->pool[i]);
+		if (!snapshot->is_used[i] || snapshot->histograms == 0)
+			continue;
+		if (snapshot->histograms > 1)
+			memset(histogram_of(snapshot, i), 0, sizeof(CpmHistogram));
+		cpm_pool_add_buckets_to(i, histogram_of(snapshot, i));
+	}
+	add_slots(snapshot);
+}
 
-		for (int count = 0; snapshot->is_used[i] && count < CPM_COUNTS; count++)
-			pool->counts.of[count] = (uint64) Max((int64) pool->counts.of[count], 0);
-		for (int bucket = 0; snapshot->is_used[i] && bucket < CPM_BUCKETS; bucket++)
-			pool->histogram.count[bucket] = (uint64) Max((int64) pool->histogram.count[bucket], 0);
+/* Read all counters since the last reset; a Reader. */
+static void
+read_since_reset(void *arg)
+{
+	CpmPoolSnapshot *snapshot = arg;
+
+	read_totals(snapshot);
+	for (int i = 0; i < snapshot->slots; i++)
+	{
+		if (!snapshot->is_used[i])
+			continue;
+		cpm_pool_subtract_baseline(i, &snapshot->pool[i]);
+		if (snapshot->histograms > 0)
+			cpm_pool_subtract_bucket_baseline(i, histogram_of(snapshot, i));
 	}
 }
 
-/* Read until no transfer overlaps the read; give up after MAX_READS reads or the last wait. */
+/* Sum the buckets of all pools and slots; a Reader. */
 static void
-read_between_transfers(CpmPoolSnapshot *snapshot, CpmPool *baseline, bool nowait)
+read_histogram(void *arg)
+{
+	CpmHistogram *histogram = arg;
+
+	memset(histogram, 0, sizeof(*histogram));
+	for (int i = 0; i < cpm_pool_slots(); i++)
+		cpm_pool_add_buckets_to(i, histogram);
+	for (int i = 0; i < cpm_backend_slots(); i++)
+	{
+		cpm_slot_prefetch_buckets(i + PREFETCH_DISTANCE);
+		cpm_slot_add_buckets(i, histogram);
+	}
+}
+
+/*
+ * Call the reader until no transfer overlaps the call; give up after MAX_READS calls or the last
+ * wait.
+ */
+static void
+read_between_transfers(Reader reader, void *arg, bool nowait)
 {
 	int			waits_left = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
 	int			reads = 0;
@@ -126,43 +147,58 @@ read_between_transfers(CpmPoolSnapshot *snapshot, CpmPool *baseline, bool nowait
 			pg_usleep(WAIT_US);
 			continue;
 		}
-		read_once(snapshot, baseline);
+		reader(arg);
 		reads++;
 		is_consistent = is_quiescent && cpm_transfers_are_done(&after) && after == before;
 		/* a transfer that has not ended after all waits will not end during another read */
 		if (waits_left == 0)
 			break;
 	}
-	if (!is_consistent)
-		clamp(snapshot);
 	if (is_paused)
 		cpm_transfers_resume();
 }
 
 CpmPoolSnapshot
-cpm_pool_snapshot_alloc(void)
+cpm_pool_snapshot_alloc(CpmSnapshotHistograms kind)
 {
 	CpmPoolSnapshot snapshot = {.slots = cpm_pool_slots()};
 
+	snapshot.histograms = kind == CPM_HISTOGRAM_OF_EACH_POOL ? snapshot.slots :
+		kind == CPM_HISTOGRAM_OF_ALL_POOLS ? 1 : 0;
 	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
-	/* the entry after the last pool is space for a baseline; see read_once() */
-	snapshot.pool = palloc_extended((snapshot.slots + 1) * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	snapshot.pool = palloc_extended(snapshot.slots * sizeof(CpmPool), MCXT_ALLOC_HUGE);
+	snapshot.histogram = palloc_extended(snapshot.histograms * sizeof(CpmHistogram),
+										 MCXT_ALLOC_HUGE);
 	return snapshot;
+}
+
+void
+cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot)
+{
+	pfree(snapshot->is_used);
+	pfree(snapshot->pool);
+	pfree(snapshot->histogram);
 }
 
 void
 cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait)
 {
-	read_between_transfers(snapshot, &snapshot->pool[snapshot->slots], nowait);
+	read_between_transfers(read_since_reset, snapshot, nowait);
 }
 
 CpmPoolSnapshot
-cpm_pool_snapshot(void)
+cpm_pool_snapshot(CpmSnapshotHistograms kind)
 {
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc(kind);
 
 	cpm_pool_snapshot_read(&snapshot, false);
 	return snapshot;
+}
+
+void
+cpm_pools_histogram(CpmHistogram *histogram, bool nowait)
+{
+	read_between_transfers(read_histogram, histogram, nowait);
 }
 
 void
@@ -181,7 +217,12 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 		for (int i = 0; i < pools; i++)
 			counters[i].opened = (uint32) cpm_pool_counts(i, &counters[i].generation, &counts[i]);
 		for (int i = 0; i < cpm_backend_slots(); i++)
-			cpm_slot_add_counts(i, counts);
+		{
+			int			pool = cpm_slot_pool_index(i);
+
+			if (pool >= 0)
+				cpm_slot_add_counts(i, &counts[pool]);
+		}
 		has_overlap |= !cpm_transfers_are_done(&after) || after != before;
 	}
 	for (int i = 0; i < pools; i++)
@@ -195,7 +236,7 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 void
 cpm_pools_reset_baselines(CpmPoolSnapshot *totals)
 {
-	read_between_transfers(totals, NULL, true);
+	read_between_transfers(read_totals, totals, true);
 	/* within a transfer, so that a snapshot subtracts all baselines of this reset or none */
 	cpm_transfer_begin();
 	for (int i = 0; i < totals->slots; i++)
@@ -203,7 +244,7 @@ cpm_pools_reset_baselines(CpmPoolSnapshot *totals)
 		if (!totals->is_used[i])
 			continue;
 		totals->pool[i].opened -= totals->pool[i].connections;
-		cpm_pool_set_baseline(i, &totals->pool[i]);
+		cpm_pool_set_baseline(i, &totals->pool[i], histogram_of(totals, i));
 	}
 	cpm_transfer_end();
 	cpm_pools_reset_peaks();

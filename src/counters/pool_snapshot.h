@@ -7,14 +7,25 @@
 #ifndef CPM_POOL_SNAPSHOT_H
 #define CPM_POOL_SNAPSHOT_H
 
+#include "base/histogram.h"
 #include "base/pool.h"
 #include "datatype/timestamp.h"
 
+/* The histograms of query times in a snapshot. Each has over 2 kB, so callers choose. */
+typedef enum CpmSnapshotHistograms
+{
+	CPM_NO_HISTOGRAM,
+	CPM_HISTOGRAM_OF_ALL_POOLS, /* the sum over all pools */
+	CPM_HISTOGRAM_OF_EACH_POOL
+} CpmSnapshotHistograms;
+
 typedef struct CpmPoolSnapshot
 {
-	int			slots;			/* length of both arrays */
+	int			slots;			/* length of is_used and pool */
 	bool	   *is_used;		/* by index of counters/pool_table */
 	CpmPool    *pool;			/* by the same index; set only where is_used is true */
+	int			histograms;		/* length of "histogram": 0, 1 or "slots" */
+	CpmHistogram *histogram;	/* the sum, or by the same index */
 } CpmPoolSnapshot;
 
 /*
@@ -25,15 +36,22 @@ typedef struct CpmPoolSnapshot
  * If that does not help, for example because a backend was stopped in mid-transfer, returns after
  * about a second a possibly inconsistent snapshot, clamped at zero.
  */
-extern CpmPoolSnapshot cpm_pool_snapshot(void);
+extern CpmPoolSnapshot cpm_pool_snapshot(CpmSnapshotHistograms kind);
 
 /*
  * Do the same in two steps: allocate a snapshot, and read into it, as often as necessary. A caller
  * that holds the lock of counters/pool_table must allocate before it acquires the lock. With
  * nowait, requests the pause at once and waits for at most 20 ms.
  */
-extern CpmPoolSnapshot cpm_pool_snapshot_alloc(void);
+extern CpmPoolSnapshot cpm_pool_snapshot_alloc(CpmSnapshotHistograms kind);
 extern void cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait);
+extern void cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot);
+
+/*
+ * Set *histogram to the durations of all statements since the server started, plus those loaded at
+ * startup. Retries, waits and gives up like the functions above. The library must be preloaded.
+ */
+extern void cpm_pools_histogram(CpmHistogram *histogram, bool nowait);
 
 /*
  * A pool's counters since the server started, to compute rates from two reads. A field has only
@@ -60,8 +78,8 @@ extern void cpm_pool_rate_counters(CpmPoolRateCounters *counters);
  * the current numbers, and their peaks of busy sessions to zero. Open sessions count as opened
  * after the reset, so that the number opened remains the sum of those ended and those open. The
  * caller holds the lock of counters/pool_table exclusively; otherwise another session could evict
- * a pool before its baseline is written. Overwrites *totals, which the caller allocates before it
- * acquires the lock.
+ * a pool before its baseline is written. Overwrites *totals, which the caller allocates with a
+ * histogram of each pool before it acquires the lock.
  */
 extern void cpm_pools_reset_baselines(CpmPoolSnapshot *totals);
 

@@ -329,11 +329,11 @@ cpm_pool_name(int index, CpmPoolName *name)
 }
 
 int
-cpm_pool_load(const CpmPool *pool)
+cpm_pool_load(const CpmPool *pool, const CpmHistogram *histogram)
 {
 	int			index = find_or_create(&pool->name);
 
-	cpm_pool_counters_load(index, pool);
+	cpm_pool_counters_load(index, pool, histogram);
 	cpm_pool_set_policy(index, &pool->policy, 0);
 	return index;
 }

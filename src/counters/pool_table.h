@@ -6,6 +6,7 @@
 #ifndef CPM_POOL_TABLE_H
 #define CPM_POOL_TABLE_H
 
+#include "base/histogram.h"
 #include "base/pool.h"
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
@@ -53,7 +54,7 @@ extern void cpm_pool_leave(int index);
  * Add counters from before the server started, creating the pool if necessary, and return its
  * index. The postmaster only, at startup.
  */
-extern int	cpm_pool_load(const CpmPool *pool);
+extern int	cpm_pool_load(const CpmPool *pool, const CpmHistogram *histogram);
 
 /* Add the evictions from before the server started. The postmaster only, at startup. */
 extern void cpm_pools_load_evicted(uint64 evicted);
@@ -73,7 +74,7 @@ extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connectio
 
 /*
  * Copy the pool's counters since the server started, without those that open sessions have not
- * added yet; returns false if the slot is free. Any process; takes no lock.
+ * added yet, and without buckets; returns false if the slot is free. Any process; takes no lock.
  */
 extern bool cpm_pool_copy(int index, CpmPool *pool);
 

@@ -6,6 +6,7 @@
 #ifndef CPM_SESSION_COUNTERS_H
 #define CPM_SESSION_COUNTERS_H
 
+#include "base/histogram.h"
 #include "base/stream.h"
 #include "datatype/timestamp.h"
 

@@ -26,12 +26,14 @@
 #define CPM_MAX_US ((UINT64CONST(1) << CPM_PERIOD_SHIFT) - 1)
 
 /*
- * The owner of the slot writes these at every statement; no lock. An octave of buckets fills a
- * cache line.
+ * The owner of the slot writes these at every statement; no lock. The buckets hold the statements
+ * since the session entered its pool, and are zero while the slot has no session. A bucket has 32
+ * bits so that two octaves fill a cache line; before it would overflow, the owner adds all buckets
+ * to the pool.
  */
 typedef struct CpmSlotCounters
 {
-	pg_atomic_uint64 bucket[CPM_BUCKETS];
+	pg_atomic_uint32 bucket[CPM_BUCKETS];
 	pg_atomic_uint64 max_since_reset;
 	pg_atomic_uint64 max_of_tick;	/* of the last tick in which a statement ended */
 	pg_atomic_uint64 max_of_earlier_tick;	/* of the last such tick before that one */
@@ -43,7 +45,7 @@ typedef struct CpmSlotCounters
  */
 #define CPM_TICK_INDEX CPM_COUNTS
 
-/* A word follows with a bit for each octave of buckets used since the session entered its pool. */
+/* A word follows with a bit for each octave of buckets that may not be all zero. */
 #define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 #define CPM_SLOT_FAILED_WAITS 4 /* failed waits for locks that a slot keeps */
@@ -60,18 +62,11 @@ typedef struct CpmSlot
 	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
 
 	/*
-	 * The owner writes the following fields when it opens or closes the slot, changes pools, or
-	 * changes its policy or idle_reasons. The seqlock guards copies of a session. Functions that
-	 * need one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base
-	 * and pool_bucket_base compare the number of transfers instead.
+	 * The owner writes the following fields when it opens or closes the slot, or changes its
+	 * policy. The seqlock guards copies of a session, which include pid and pool of the slot's
+	 * CpmSlotOccupant.
 	 */
-	CpmSeqlock	lock;			/* guards pid to pool_base, except idle_reasons and
-								 * policy_sequence */
-	int			pid;			/* 0 if the slot has no session */
-	int			pool;			/* index of counters/pool_table */
-	pg_atomic_uint32 idle_reasons;	/* a bit for each CpmFeature that cpm_slot_set_idle_reason()
-									 * recorded; in the cache line of pid, because each sample
-									 * reads both */
+	CpmSeqlock	lock;			/* guards started_at to session_base, except policy_sequence */
 	TimestampTz started_at;
 	int64		setup_us;
 	CpmPolicy	policy;
@@ -80,9 +75,7 @@ typedef struct CpmSlot
 	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
 	char		role[NAMEDATALEN];	/* needed because the name of "(other)" contains no role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
-	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */
-	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } CpmSlot;
 
 typedef struct CpmSlotArray
@@ -91,7 +84,6 @@ typedef struct CpmSlotArray
 	pg_atomic_uint32 reset_epoch;	/* resets increment it */
 	int			total;			/* number of slots; this and the loaded_ fields are set at startup */
 	CpmQueryCounts loaded_counts;	/* from before the server started */
-	CpmHistogram loaded_histogram;
 	pg_atomic_uint64 loaded_max;	/* a maximum as in CpmSlotCounters, by reset_epoch */
 	CpmSlot		slot[FLEXIBLE_ARRAY_MEMBER];
 } CpmSlotArray;
@@ -106,11 +98,30 @@ typedef struct CpmSlotCounts
 								 * cpm_slots_next_tick() writes the tick, the owner all others */
 } CpmSlotCounts;
 
+/*
+ * The session in a slot. It fills a cache line, in an array of its own for the same reason. The
+ * owner writes it when it opens or closes the slot, changes pools or changes idle_reasons. The
+ * seqlock of the CpmSlot guards copies of pid and pool together with the fields there. Functions
+ * that need one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base
+ * compare the number of transfers instead.
+ */
+typedef struct CpmSlotOccupant
+{
+	int			pid;			/* 0 if the slot has no session */
+	int			pool;			/* index of counters/pool_table */
+	pg_atomic_uint32 idle_reasons;	/* a bit for each CpmFeature that cpm_slot_set_idle_reason()
+									 * recorded */
+	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
+} CpmSlotOccupant;
+
+StaticAssertDecl(sizeof(CpmSlotOccupant) == 64, "an occupant does not fill a cache line");
+
 /* NULL while the library is not preloaded */
 extern CPM_INTERNAL CpmSlotArray *cpm_slot_array;
 
-/* by slot; follows the slots in shared memory */
+/* by slot; both follow the slots in shared memory */
 extern CPM_INTERNAL CpmSlotCounts *cpm_slot_counts;
+extern CPM_INTERNAL CpmSlotOccupant *cpm_slot_occupants;
 
 /* Return a maximum in microseconds, or 0 if it belongs to another period. */
 static inline int64

@@ -3,7 +3,7 @@
  * slot_sums.c
  *		Sums and maxima of the counters in the slots of all backends.
  *
- * A slot's counters never fall, so their sum over all slots, with the counters that the postmaster
+ * A slot's counts never fall, so their sum over all slots, with the counters that the postmaster
  * loaded when the server started, is the server's total.
  */
 #include "postgres.h"
@@ -25,17 +25,6 @@ cpm_slots_counts(void)
 	return sum;
 }
 
-void
-cpm_slots_histogram(CpmHistogram *histogram)
-{
-	memset(histogram, 0, sizeof(*histogram));
-	if (cpm_slot_array != NULL)
-		*histogram = cpm_slot_array->loaded_histogram;
-	for (int i = 0; cpm_slot_array != NULL && i < cpm_slot_array->total; i++)
-		for (int j = 0; j < CPM_BUCKETS; j++)
-			histogram->count[j] += pg_atomic_read_u64(&cpm_slot_array->slot[i].counters.bucket[j]);
-}
-
 int64
 cpm_slots_max_us(void)
 {
@@ -53,11 +42,10 @@ cpm_slots_max_us(void)
 }
 
 void
-cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram)
+cpm_slots_load(const CpmQueryCounts *counts)
 {
 	for (int i = 0; i < CPM_COUNTS; i++)
 		cpm_slot_array->loaded_counts.of[i] += counts->of[i];
-	cpm_histogram_add(&cpm_slot_array->loaded_histogram, histogram);
 }
 
 void

@@ -9,21 +9,19 @@
 #ifndef CPM_SLOT_SUMS_H
 #define CPM_SLOT_SUMS_H
 
-#include "base/histogram.h"
 #include "base/query_counts.h"
 
 /*
- * Return the counts or the histogram of all sessions since the server started, plus those loaded
- * at startup. They never decrease.
+ * Return the counts of all sessions since the server started, plus those loaded at startup. They
+ * never decrease.
  */
 extern CpmQueryCounts cpm_slots_counts(void);
-extern void cpm_slots_histogram(CpmHistogram *histogram);
 
 /*
  * Add counters from before the server started, or set the longest statement of that time. The
  * postmaster only, at startup.
  */
-extern void cpm_slots_load(const CpmQueryCounts *counts, const CpmHistogram *histogram);
+extern void cpm_slots_load(const CpmQueryCounts *counts);
 extern void cpm_slots_load_max(int64 max_us);
 
 /*

@@ -20,7 +20,7 @@
 #include "base/histogram.h"
 #include "base/query_counts.h"
 #include "base/seqlock.h"
-#include "counters/backend_counters.h"
+#include "counters/pool_snapshot.h"
 #include "counters/slot_sums.h"
 #include "counters/stat_windows.h"
 #include "miscadmin.h"
@@ -130,7 +130,7 @@ take_snapshot(CounterSnapshot *snapshot, TimestampTz now, int64 max_us)
 {
 	snapshot->at = now;
 	snapshot->counts = cpm_slots_counts();
-	cpm_slots_histogram(&snapshot->histogram);
+	cpm_pools_histogram(&snapshot->histogram, true);
 	snapshot->max_us = max_us;
 }
 
@@ -293,7 +293,7 @@ cpm_stat_window_read(CpmStatWindow window, TimestampTz now, CpmStatWindowCounts 
 	stats->since = then->at;
 	stats->counts = cpm_slots_counts();
 	cpm_query_counts_subtract(&stats->counts, &then->counts);
-	cpm_slots_histogram(&stats->histogram);
+	cpm_pools_histogram(&stats->histogram, false);
 	cpm_histogram_subtract(&stats->histogram, &then->histogram);
 	pfree(then);
 	pfree(reset);

@@ -110,7 +110,7 @@ static void
 write_sessions_json(StringInfo json)
 {
 	static const char *const names[CPM_SESSION_ENDS] = {"closed", "abandoned", "failed", "killed"};
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_NO_HISTOGRAM);
 	uint64		opened = 0;
 	uint64		ended[CPM_SESSION_ENDS] = {0};
 
@@ -252,7 +252,7 @@ was_used(const CpmPool *pool)
 }
 
 static void
-write_pool(StringInfo json, const PoolRow *row)
+write_pool(StringInfo json, const PoolRow *row, const CpmHistogram *histogram)
 {
 	const CpmPool *pool = row->pool;
 	const uint64 *counts = pool->counts.of;
@@ -271,15 +271,14 @@ write_pool(StringInfo json, const PoolRow *row)
 	cpm_json_number(json, "transactions", (double) counts[CPM_TRANSACTIONS]);
 	cpm_json_number(json, "meanMs", ratio((double) counts[CPM_QUERY_TIME_US] / 1000,
 										  (double) counts[CPM_QUERIES]));
-	cpm_json_number(json, "p95Ms",
-					cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
+	cpm_json_number(json, "p95Ms", cpm_histogram_percentile_us(histogram, 0.95, NAN) / 1000);
 	cpm_json_close(json);
 }
 
 void
 cpm_write_pools(StringInfo json)
 {
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_HISTOGRAM_OF_EACH_POOL);
 	PoolRows	rows = {.slots = snapshot.slots};
 	int			used = 0;
 
@@ -297,7 +296,7 @@ cpm_write_pools(StringInfo json)
 	cpm_json_number(json, "all", used);
 	cpm_json_open_array(json, "pools");
 	for (int i = 0; i < Min(used, MAX_POOLS); i++)
-		write_pool(json, &rows.row[i]);
+		write_pool(json, &rows.row[i], &snapshot.histogram[rows.row[i].pool - snapshot.pool]);
 	cpm_json_close_array(json);
 	cpm_json_close(json);
 }

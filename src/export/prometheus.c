@@ -20,6 +20,19 @@
 
 #define PREFIX "connpool_"
 
+/* Append a line about a family. Does not use appendStringInfo(), which takes several times longer. */
+static void
+append_metadata(StringInfo text, const char *keyword, const char *name, const char *suffix,
+				const char *value)
+{
+	appendStringInfoString(text, keyword);
+	appendStringInfoString(text, name);
+	appendStringInfoString(text, suffix);
+	appendStringInfoChar(text, ' ');
+	appendStringInfoString(text, value);
+	appendStringInfoChar(text, '\n');
+}
+
 void
 cpm_family_begin(CpmExposition *exposition, const char *name, CpmFamilyType type, const char *help)
 {
@@ -28,8 +41,8 @@ cpm_family_begin(CpmExposition *exposition, const char *name, CpmFamilyType type
 
 	exposition->family = name;
 	exposition->suffix = type == CPM_COUNTER ? "_total" : "";
-	appendStringInfo(exposition->text, "# HELP " PREFIX "%s%s %s\n# TYPE " PREFIX "%s%s %s\n",
-					 name, suffix, help, name, suffix, types[type]);
+	append_metadata(exposition->text, "# HELP " PREFIX, name, suffix, help);
+	append_metadata(exposition->text, "# TYPE " PREFIX, name, suffix, types[type]);
 }
 
 static void
@@ -47,7 +60,7 @@ cpm_sample_begin(CpmExposition *exposition)
 	begin_sample(exposition, exposition->suffix);
 }
 
-/* Append a label's value, escaped. Appends each run of characters that need no escape at once. */
+/* Append valid UTF-8, escaped. Appends each run of characters that need no escape at once. */
 static void
 append_escaped(StringInfo text, const char *value)
 {
@@ -65,13 +78,13 @@ append_escaped(StringInfo text, const char *value)
 }
 
 /*
- * Return true if cpm_valid_utf8() would not change the value: it is ASCII without backslashes, as
- * most values are. This avoids a copy of them.
+ * Return true if the value is printable ASCII without backslashes and quotes, as most values are:
+ * then neither cpm_valid_utf8() nor append_escaped() would change it.
  */
 static bool
 is_plain_label(const char *value)
 {
-	while (*value > 0 && *value <= '~' && *value != '\\')
+	while (*value >= ' ' && *value <= '~' && *value != '\\' && *value != '"')
 		value++;
 	return *value == '\0';
 }
@@ -86,8 +99,11 @@ append_label(CpmExposition *exposition, const char *name, const char *value, boo
 	appendStringInfoChar(exposition->text, exposition->has_labels ? ',' : '{');
 	appendStringInfoString(exposition->text, name);
 	appendStringInfoString(exposition->text, "=\"");
-	append_escaped(exposition->text, is_plain_label(value) ? value :
-				   cpm_valid_utf8(value, exposition->only_ascii, !is_ascii));
+	if (is_plain_label(value))
+		appendStringInfoString(exposition->text, value);
+	else
+		append_escaped(exposition->text,
+					   cpm_valid_utf8(value, exposition->only_ascii, !is_ascii));
 	appendStringInfoChar(exposition->text, '"');
 	exposition->has_labels = true;
 }
@@ -201,8 +217,9 @@ cpm_sample_histogram(CpmExposition *exposition, const CpmHistogram *histogram, u
 	for (int i = 0; i <= bounds; i++)
 	{
 		double		bound_us = i < bounds ? bounds_us[i] : get_float8_infinity();
+		int			end = i < bounds ? (int) cpm_bucket_of((uint64) bound_us) : CPM_BUCKETS;
 
-		while (bucket < CPM_BUCKETS && cpm_bucket_lower_us(bucket) < bound_us)
+		while (bucket < end)
 			count += histogram->count[bucket++];
 		append_bucket(exposition, bound_us, count);
 	}

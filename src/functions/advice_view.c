@@ -205,7 +205,7 @@ Datum
 connpool_pool_advice_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pool_advice");
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_NO_HISTOGRAM);
 	PooledSessions pooled;
 	CpmPoolEvidence *evidence = palloc0(sizeof(CpmPoolEvidence));
 	CpmPoolAdvice *advice = palloc(sizeof(CpmPoolAdvice));
@@ -231,7 +231,7 @@ Datum
 connpool_session_features_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_features");
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_NO_HISTOGRAM);
 	CpmRow		row = {0};
 
 	for (int i = 0; i < snapshot.slots; i++)

@@ -90,7 +90,7 @@ enter_owner(HTAB *owners, HeapTuple tuple, TupleDesc description,
 static void
 add_pool_counters(HTAB *owners)
 {
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_NO_HISTOGRAM);
 	HASH_SEQ_STATUS status;
 	StatementOwner *owner;
 

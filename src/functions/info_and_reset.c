@@ -195,7 +195,7 @@ reset_counters(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	CpmCounters counters;
-	CpmPoolSnapshot totals = cpm_pool_snapshot_alloc();
+	CpmPoolSnapshot totals = cpm_pool_snapshot_alloc(CPM_HISTOGRAM_OF_EACH_POOL);
 
 	/* the lock excludes other resets, and evictions, which add counters of a pool to "(other)" */
 	LWLockAcquire(cpm_pools_lock(), LW_EXCLUSIVE);

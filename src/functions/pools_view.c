@@ -127,7 +127,7 @@ violations_of_pool(const CpmPool *pool)
 }
 
 static void
-add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
+add_pool(CpmRow *row, const CpmPool *pool, const CpmHistogram *histogram, const PoolStates *states)
 {
 	const uint64 *counts = pool->counts.of;
 
@@ -151,7 +151,7 @@ add_pool(CpmRow *row, const CpmPool *pool, const PoolStates *states)
 	cpm_row_int8(row, counts[CPM_FAILED_QUERIES]);
 	cpm_row_int8(row, counts[CPM_TRANSACTIONS]);
 	cpm_row_float8(row, mean(counts[CPM_QUERY_TIME_US], counts[CPM_QUERIES]) / 1000);
-	cpm_row_float8(row, cpm_histogram_percentile_us(&pool->histogram, 0.95, NAN) / 1000);
+	cpm_row_float8(row, cpm_histogram_percentile_us(histogram, 0.95, NAN) / 1000);
 	cpm_row_float8(row, (double) counts[CPM_BUSY_TIME_US] / 1000);
 	add_policy(row, &pool->policy, violations_of_pool(pool) | (visible ? states->violations : 0));
 	cpm_row_float8(row, mean(pool->setup_time_us, pool->opened) / 1000);
@@ -175,7 +175,7 @@ Datum
 connpool_pools_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_pools");
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_HISTOGRAM_OF_EACH_POOL);
 	StateCounting counting = {.now = GetCurrentTimestamp()};
 	CpmRow		row = {0};
 
@@ -185,7 +185,7 @@ connpool_pools_1_0(PG_FUNCTION_ARGS)
 	{
 		if (!snapshot.is_used[i] || !is_shown(&snapshot.pool[i]))
 			continue;
-		add_pool(&row, &snapshot.pool[i], &counting.by_pool[i]);
+		add_pool(&row, &snapshot.pool[i], &snapshot.histogram[i], &counting.by_pool[i]);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -207,7 +207,7 @@ Datum
 connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_session_stats");
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot();
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot(CPM_NO_HISTOGRAM);
 	CpmPool		sum = {0};
 	CpmHistogram *setup = palloc(sizeof(CpmHistogram));
 	CpmHistogram *duration = palloc(sizeof(CpmHistogram));

@@ -228,12 +228,14 @@ cpm_pool_busy_use(int index)
 }
 
 CpmPoolSnapshot
-cpm_pool_snapshot_alloc(void)
+cpm_pool_snapshot_alloc(CpmSnapshotHistograms kind)
 {
 	CpmPoolSnapshot snapshot = {.slots = MAX_POOLS + 1};
 
+	(void) kind;
 	snapshot.is_used = palloc(snapshot.slots * sizeof(bool));
 	snapshot.pool = palloc0(snapshot.slots * sizeof(CpmPool));
+	snapshot.histogram = palloc0(sizeof(CpmHistogram));
 	return snapshot;
 }
 
@@ -250,10 +252,18 @@ cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait)
 	}
 }
 
-CpmPoolSnapshot
-cpm_pool_snapshot(void)
+void
+cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot)
 {
-	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc();
+	pfree(snapshot->is_used);
+	pfree(snapshot->pool);
+	pfree(snapshot->histogram);
+}
+
+CpmPoolSnapshot
+cpm_pool_snapshot(CpmSnapshotHistograms kind)
+{
+	CpmPoolSnapshot snapshot = cpm_pool_snapshot_alloc(kind);
 
 	cpm_pool_snapshot_read(&snapshot, false);
 	return snapshot;
