@@ -1463,18 +1463,28 @@ CREATE FUNCTION _connpool_snapshot_pools(
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT s.database, s.role, _connpool_application(s.application_name), sum(s.sessions),
-           sum(s.sessions) FILTER (WHERE s.state = 'active'),
-           sum(s.sessions) FILTER (WHERE s.state LIKE 'idle in transaction%'),
-           sum(s.sessions) FILTER (WHERE s.state = 'idle'),
-           count(*) FILTER (WHERE s.root_blocker IS NOT NULL), sum(s.opened_10min)
-    FROM connpool_incident_sessions s
-    WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
-    GROUP BY 1, 2, 3
-    ORDER BY 4 DESC, 1, 2, 3;
+    SELECT p.database, p.role, p.application_name, p.connections,
+           CASE WHEN p.is_visible THEN coalesce(p.active, 0) END,
+           CASE WHEN p.is_visible THEN coalesce(p.idle_in_transaction, 0) END,
+           CASE WHEN p.is_visible THEN coalesce(p.idle, 0) END,
+           CASE WHEN p.is_visible THEN p.blocked END,
+           p.opened_10min
+    FROM (SELECT s.database, s.role, _connpool_application(s.application_name) AS application_name,
+                 sum(s.sessions) AS connections,
+                 sum(s.sessions) FILTER (WHERE s.state = 'active') AS active,
+                 sum(s.sessions) FILTER (WHERE s.state LIKE 'idle in transaction%')
+                     AS idle_in_transaction,
+                 sum(s.sessions) FILTER (WHERE s.state = 'idle') AS idle,
+                 count(s.root_blocker) AS blocked, sum(s.opened_10min) AS opened_10min,
+                 count(s.state) > 0 AS is_visible
+          FROM connpool_incident_sessions s
+          WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
+          GROUP BY 1, 2, 3) p
+    ORDER BY p.connections DESC, p.database, p.role, p.application_name;
 END;
 COMMENT ON FUNCTION _connpool_snapshot_pools(bigint, integer) IS
-    'the pools in a snapshot of the incident, the largest first';
+    'the pools in a snapshot of the incident, the largest first; what their sessions did is NULL '
+    'if the caller may not see it';
 
 CREATE FUNCTION _connpool_finding_locks(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1522,7 +1532,8 @@ BEGIN ATOMIC
                               '%s idle, %s idle in transaction.',
                               p.all_connections, p.connections,
                               _connpool_pool(p.application_name, p.role, p.database),
-                              coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
+                              coalesce(p.idle::text, 'an unknown number'),
+                              coalesce(p.idle_in_transaction::text, 'an unknown number'))
                    FROM (SELECT pools.*, sum(pools.connections) OVER () AS all_connections
                          FROM (SELECT s.snapshot FROM connpool_incident_sessions s
                                WHERE s.incident_id = incident GROUP BY s.snapshot

@@ -178,6 +178,9 @@ is( sql($node, <<~"SQL", extra_params => [ '-U', 'reader' ]),
 		SQL
 	"$pid|$user|holder||||||||<insufficient privilege>|t",
 	'a role without pg_read_all_stats does not see the activity of other roles');
+my $blocked = 'SELECT count(root_blocker) > 0 FROM connpool_incident_sessions';
+is(join('', map { sql($node, $blocked, extra_params => [ '-U', $_ ]) } 'reader', 'app', $user),
+	'ftt', 'a role sees the root blockers of its own sessions only');
 is( sql($node, <<~"SQL", extra_params => [ '-U', 'app' ]),
 		SELECT count(state), count(state) FILTER (WHERE role <> 'app'),
 		       bool_or(queryid IS NOT NULL)

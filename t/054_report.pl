@@ -156,6 +156,12 @@ like(
 like(
 	sql($watcher, 'SELECT connpool_incident_report(1)'),
 	qr/\A# Incident 1:/,
+$incident = sql($node, 'SELECT connpool_incident_report()', extra_params => [ '-U', 'partial' ]);
+like(
+	section($incident, 'Connections at the worst moment'),
+	qr/^\| postgres \| shop \| web \| \d+ \|  \|  \|  \|  \|/m,
+	'what sessions did is unknown to a role that may not see it, not zero');
+$incident = sql($watcher, 'SELECT connpool_incident_report()');
 	'an incident is found by its number');
 
 # --- DDL behind a long report
