@@ -964,6 +964,12 @@ COMMENT ON FUNCTION connpool_reset(text) IS
 -- All names are bound when the extension is created, so the caller's search_path has no effect. But
 -- users may have created functions and operators in the same schema, and PostgreSQL would bind one
 -- of these if its argument types matched the call better than those of PostgreSQL's own. So calls
+CREATE FUNCTION _connpool_server_setting(name text) RETURNS integer
+AS 'MODULE_PATHNAME', 'connpool_server_setting_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION _connpool_server_setting(text) IS
+    'the server''s value of a setting that a role, a database or the session may override';
+
 -- of functions that accept any type are qualified, and the arguments of all other functions and
 -- operators have exactly the declared types.
 --
@@ -1104,7 +1110,7 @@ monitoring AS (
     FROM info i,
          (SELECT count(*) AS metrics, count(*) FILTER (WHERE raises_alerts) AS alerting
           FROM metric) m,
-         (SELECT current_setting('connpool_monitor.track_queries')::boolean AS is_on) t
+         (SELECT _connpool_server_setting('connpool_monitor.track_queries') <> 0 AS is_on) t
 ),
 
 -- The timeouts that a new session would have, for each pair of a role and a database that has had
@@ -1127,12 +1133,10 @@ role_database AS (
 ), effective AS (
     -- The most specific entry of pg_db_role_setting applies: first that of the role in the
     -- database, then those of the role, of the database and of all roles. Without an entry, the
-    -- server's value applies. If such an entry or the startup packet has overridden the value for
-    -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
-    -- setting at its default counts as unset, because the operating system's setting then applies.
+    -- server's value applies; 0 of a keepalive setting means that of the operating system.
     -- The pattern matches a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
-           coalesce(own.value, server.value, '0')
+           coalesce(own.value, _connpool_server_setting(t.name)::text)
                !~* '^\s*[-+]?(0x)?[0.]+(e[-+]?[0-9]+)?\s*[a-z]*\s*$' AS is_set
     FROM role_database p
     CROSS JOIN timeout t
@@ -1144,12 +1148,6 @@ role_database AS (
           AND starts_with(c, t.name || '=')
         ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid
         LIMIT 1) own ON true
-    LEFT JOIN LATERAL (
-        SELECT g.reset_val AS value
-        FROM pg_settings g
-        WHERE g.name = t.name
-          AND g.source NOT IN ('global', 'database', 'user', 'database user', 'client')
-          AND NOT (g.source = 'default' AND g.name LIKE 'tcp%')) server ON true
 ), lacking AS (
     SELECT left(string_agg(p.label, ', ' ORDER BY p.rolname, p.datname), 400) AS labels,
            bool_or(p.lacks_idle_in_transaction) AS lacks_idle_in_transaction

@@ -2,6 +2,7 @@
 /*
  * info_and_reset.c
  *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
+ *		_connpool_server_setting(): the server's value of a setting.
  *		_connpool_install_check(): checks for name conflicts early in CREATE EXTENSION.
  */
 #include "postgres.h"
@@ -10,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "base/compat.h"
+#include "base/server_settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
@@ -50,6 +52,7 @@
 
 PG_FUNCTION_INFO_V1(connpool_info_1_0);
 PG_FUNCTION_INFO_V1(connpool_reset_1_0);
+PG_FUNCTION_INFO_V1(connpool_server_setting_1_0);
 PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
 
 static void
@@ -140,7 +143,7 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 		append_problem(&problems,
 					   "the last save failed, so a crash would lose all statistics since the "
 					   "previous one: see last_save_error");
-	if (cpm_log_min_messages() > FATAL)
+	if (cpm_server_setting(CPM_SERVER_LOG_MIN_MESSAGES) > FATAL)
 		append_problem(&problems,
 					   "log_min_messages hides FATAL, so refused connections are not counted and "
 					   "raise no alert: lower it");
@@ -165,6 +168,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	CpmWorkerStatus saver = cpm_worker_status(CPM_WORKER_SAVER);
 	bool		has_sampled = sampler.last_round != 0;
+	int			min_messages = cpm_server_setting(CPM_SERVER_LOG_MIN_MESSAGES);
 	CpmRow		row = {0};
 
 	cpm_row_text(&row, CPM_VERSION);
@@ -175,8 +179,8 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
 	cpm_row_int8(&row, cpm_shmem_total_size());
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged());
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged(min_messages));
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged(min_messages));
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_evicted());
 	cpm_row_int8(&row, cpm_notifications_dropped());
@@ -247,6 +251,17 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	}
 	cpm_worker_request(CPM_WORKER_SAVER);
 	PG_RETURN_VOID();
+}
+
+/* _connpool_server_setting(name text): NULL if the setting is not one of base/server_settings. */
+Datum
+connpool_server_setting_1_0(PG_FUNCTION_ARGS)
+{
+	CpmServerSetting id = cpm_server_setting_named(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+
+	if (id == CPM_SERVER_SETTINGS)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(cpm_server_setting(id));
 }
 
 static void

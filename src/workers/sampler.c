@@ -10,9 +10,9 @@
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
- * events/leak_log, events/lock_log, live/client_waits, live/set_back and its entry of
- * samples/worker_status. An error ends the process. The postmaster restarts it after a second, and
- * it continues with the contents of shared memory.
+ * events/leak_log, events/lock_log, live/client_waits, live/set_back, base/server_settings and its
+ * entry of samples/worker_status. An error ends the process. The postmaster restarts it after a
+ * second, and it continues with the contents of shared memory.
  *
  * The sampler is attached to no database, so it does not block DROP DATABASE. It also runs on a
  * standby.
@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/server_settings.h"
 #include "base/settings.h"
 #include "base/wait_class.h"
 #include "counters/minute_counters.h"
@@ -151,6 +152,7 @@ sample_forever(uint32 wait_event)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cpm_server_settings_publish();
 			/* If the interval became shorter, do not wait for the end of the longer one. */
 			due_us = Min(due_us, cpm_monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
 		}
@@ -167,6 +169,7 @@ cpm_sampler_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
+	cpm_server_settings_publish();
 	cpm_backends_publish();
 	cpm_worker_started(CPM_WORKER_SAMPLER);
 	cpm_prepared_xacts_claim_recorder();
