@@ -6,11 +6,17 @@
 
 -- Users may have created get_connection_stats() and slow_queries themselves, because the guide to
 -- database connections on which this extension is based suggests that. If so, fail with a hint
--- before anything is created.
-CREATE FUNCTION _connpool_install_check() RETURNS void
-AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
-SELECT _connpool_install_check();
-DROP FUNCTION _connpool_install_check();
+-- before anything is created. The end of the script checks other names.
+CREATE FUNCTION _connpool_refuse(object text) RETURNS void
+AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
+SELECT _connpool_refuse(pg_catalog.concat('a function ', p.proname, '()'))
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = current_schema() AND p.proname IN ('get_connection_stats', 'slow_queries');
+SELECT _connpool_refuse('a relation or type slow_queries')
+FROM (SELECT relnamespace AS schema FROM pg_class WHERE relname = 'slow_queries'
+      UNION ALL SELECT typnamespace FROM pg_type WHERE typname = 'slow_queries') taken
+     JOIN pg_namespace n ON n.oid = taken.schema
+WHERE n.nspname = current_schema();
 
 -- Present values
 
@@ -2169,3 +2175,20 @@ GRANT EXECUTE ON FUNCTION
 -- ALTER VIEW may make an ordinary role the owner of a view. Such a view may read this table and
 -- finds it empty, so that its function checks the reader's privileges instead.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
+
+-- Beside a user's function of the same name, calls that omit arguments would be ambiguous. Nobody
+-- calls the functions behind views by name; their last argument is pass.
+WITH member AS (
+    SELECT p.*
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass::oid AND d.objid = p.oid
+         AND d.refclassid = 'pg_extension'::regclass::oid
+    JOIN pg_extension e ON e.oid = d.refobjid
+    WHERE e.extname = 'connpool_monitor'
+)
+SELECT _connpool_refuse(pg_catalog.concat('a function ', m.proname, '()'))
+FROM member m JOIN pg_proc other ON other.proname = m.proname
+              AND other.pronamespace = m.pronamespace
+WHERE m.pronargdefaults > 0 AND 'pass' <> ALL (m.proargnames)
+  AND NOT EXISTS (SELECT FROM member WHERE member.oid = other.oid);
+DROP FUNCTION _connpool_refuse(text);
