@@ -1670,16 +1670,16 @@ CREATE FUNCTION _connpool_history_text(
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     -- if no row of the history begins after since, use the row of the minute that contains since
-    SELECT coalesce(
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
-                      1)
+    SELECT trim_scale(round(coalesce(
+        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
          FROM connpool_history(metric, since, until) h),
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
-                      1)
-         FROM connpool_history(metric, date_trunc('minute', since), until) h))::text;
+        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
+         FROM connpool_history(metric, date_trunc('minute', since), until) h))::numeric,
+        1))::text;
 END;
 COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
-    'the highest or the mean value of a metric in that time; NULL if the history has none';
+    'the highest or the mean value of a metric in that time, with at most one decimal; NULL if the '
+    'history has none';
 
 CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz)
 RETURNS SETOF text
@@ -1700,7 +1700,7 @@ BEGIN ATOMIC
                         'an unknown number'),
                -- absent without PgBouncer
                ' Clients that waited in PgBouncer: up to '
-               || nullif(_connpool_history_text('pool_waiting_clients', true, since, until), '0.0')
+               || nullif(_connpool_history_text('pool_waiting_clients', true, since, until), '0')
                || '; before, '
                || coalesce(_connpool_history_text('pool_waiting_clients', false,
                                                   since - interval '10 minutes', since)

@@ -123,6 +123,10 @@ like(
 		'held up 7 sessions from \d\d:\d\d:\d\d to \d\d:\d\d:\d\d\*\*'),
 	'the first finding is the forgotten transaction, its victims and their time');
 like(
+	$findings,
+	qr/^- Connections: up to \d+; in the ten minutes before, /m,
+	'the highest number of connections has no decimals');
+like(
 	section($report, 'Who blocked whom'),
 	pattern(
 		"(?m)^- Pid $pid of",
@@ -538,7 +542,7 @@ like(
 		"(\\d+) of the \\1 connections of web \\($user in postgres\\) at [\\d:]+",
 		'had opened in the last 10 seconds'),
 	'a pool whose connections are all new is named');
-my ($waited) = $findings =~ /Clients that waited in PgBouncer: up to ([\d.]+); before, /;
+my ($waited) = $findings =~ /Clients that waited in PgBouncer: up to (\d+); before, /;
 cmp_ok($waited // 0, '>=', 20, 'the clients that waited for the restarted PgBouncer are counted');
 cmp_ok($waited // 0, '<=', 200, 'no more clients waited than there are');
 like(
