@@ -964,18 +964,18 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters" (with their logs), "history", "alerts" or "all" of them';
 
--- Rate seven practices for database connections by the contents of the views. The function reads
--- with the privileges of its caller, which needs those of pg_monitor.
---
--- All names are bound when the extension is created, so the caller's search_path has no effect. But
--- users may have created functions and operators in the same schema, and PostgreSQL would bind one
--- of these if its argument types matched the call better than those of PostgreSQL's own. So calls
 CREATE FUNCTION _connpool_server_setting(name text) RETURNS integer
 AS 'MODULE_PATHNAME', 'connpool_server_setting_1_0'
 LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
 COMMENT ON FUNCTION _connpool_server_setting(text) IS
     'the server''s value of a setting that a role, a database or the session may override';
 
+-- Rate seven practices for database connections by the contents of the views. The function reads
+-- with the privileges of its caller, which needs those of pg_monitor.
+--
+-- All names are bound when the extension is created, so the caller's search_path has no effect. But
+-- users may have created functions and operators in the same schema, and PostgreSQL would bind one
+-- of these if its argument types matched the call better than those of PostgreSQL's own. So calls
 -- of functions that accept any type are qualified, and the arguments of all other functions and
 -- operators have exactly the declared types.
 --
@@ -1341,16 +1341,29 @@ COMMENT ON FUNCTION _connpool_runbook(text) IS
     'short advice on a finding that no alert reports; the runbook in doc/incident.md has an entry '
     'of the same name';
 
+CREATE FUNCTION _connpool_code(value text) RETURNS text
+LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.format(
+    '`%s`', translate(regexp_replace(value, '\s+', ' ', 'g'), '`', ''''));
+COMMENT ON FUNCTION _connpool_code(text) IS
+    'the text in one line, as code in Markdown; NULL for NULL';
+
+-- Only code is safe from everything: GitHub replaces @names, issue numbers, addresses and :emoji:
+-- in any other text, even if they are escaped. An underscore within a word has no effect.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<&~`\[\\*])', '\\\1', 'g');
+RETURN CASE
+    WHEN value ~ ('[`*~<&@#$\\[]|://|www\.|GH-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
+                  '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)')
+        THEN _connpool_code(value)
+    ELSE regexp_replace(value, '\s+', ' ', 'g')
+END;
 COMMENT ON FUNCTION _connpool_escape(text) IS
-    'the text in one line, with the special characters of Markdown escaped';
+    'the text in one line, as code if it contains anything that Markdown or GitHub interprets';
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.format(
-    '`%s`', translate(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '`', ''''));
+RETURN _connpool_code(left(regexp_replace(query, '\s+', ' ', 'g'), 300));
 COMMENT ON FUNCTION _connpool_statement(text) IS
     'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
 
@@ -1367,8 +1380,9 @@ CREATE FUNCTION _connpool_root(
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pid = 0 THEN _connpool_escape(pg_catalog.format('A prepared transaction of %s in %s',
-                                                         quote_ident(role), quote_ident(database)))
+    WHEN pid = 0 THEN 'A prepared transaction of '
+        || _connpool_escape(pg_catalog.format('%s in %s', quote_ident(role),
+                                              quote_ident(database)))
     WHEN pid IS NULL THEN 'An unknown session'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
     ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database),
@@ -1392,8 +1406,8 @@ RETURN (
         SELECT position,
                pg_catalog.format(
                    '| %s |',
-                   (SELECT string_agg(coalesce(_connpool_escape(value), ''), ' | '
-                                      ORDER BY number)
+                   (SELECT string_agg(coalesce(replace(_connpool_escape(value), '|', '\|'), ''),
+                                      ' | ' ORDER BY number)
                     FROM json_each_text(fields)
                          WITH ORDINALITY AS cells (key, value, number)))
         FROM json_array_elements(rows) WITH ORDINALITY AS list (fields, position)
@@ -2021,7 +2035,7 @@ BEGIN ATOMIC
                       ELSE coalesce(to_char(s.since, 'YYYY-MM-DD HH24:MI:SS'), s.since::text) END,
                   CASE s.until WHEN 'infinity' THEN 'now'
                       ELSE coalesce(to_char(s.until, 'YYYY-MM-DD HH24:MI:SS'), s.until::text) END,
-                  current_setting('TimeZone'))
+                  _connpool_escape(current_setting('TimeZone')))
            || CASE WHEN s.since >= s.until
                    THEN E'\nThis span is empty, because its start is not before its end.\n'
                    ELSE _connpool_sections(s.since, s.until, NULL) END
@@ -2046,7 +2060,7 @@ BEGIN ATOMIC
                                 'now, still in progress'),
                        date_trunc('second', greatest(coalesce(i.ended_at, now()), i.started_at)
                                             - i.started_at),
-                       current_setting('TimeZone'))
+                       _connpool_escape(current_setting('TimeZone')))
                 || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
                           _connpool_escape(i.message),
                           coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
@@ -2087,7 +2101,8 @@ REVOKE ALL ON FUNCTION
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
     _connpool_hint(text), _connpool_processors(), _connpool_application(text),
-    _connpool_runbook(text), _connpool_escape(text),
+    _connpool_server_setting(text),
+    _connpool_runbook(text), _connpool_code(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
@@ -2120,7 +2135,8 @@ GRANT EXECUTE ON FUNCTION
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
     _connpool_hint(text), _connpool_processors(), _connpool_application(text),
-    _connpool_runbook(text), _connpool_escape(text),
+    _connpool_server_setting(text),
+    _connpool_runbook(text), _connpool_code(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
