@@ -6,11 +6,17 @@
 
 -- Users may have created get_connection_stats() and slow_queries themselves, because the guide to
 -- database connections on which this extension is based suggests that. If so, fail with a hint
--- before anything is created.
-CREATE FUNCTION _connpool_install_check() RETURNS void
-AS 'MODULE_PATHNAME', 'connpool_install_check_1_0' LANGUAGE C STRICT;
-SELECT _connpool_install_check();
-DROP FUNCTION _connpool_install_check();
+-- before anything is created. The end of the script checks other names.
+CREATE FUNCTION _connpool_refuse(object text) RETURNS void
+AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
+SELECT _connpool_refuse(pg_catalog.concat('a function ', p.proname, '()'))
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname = current_schema() AND p.proname IN ('get_connection_stats', 'slow_queries');
+SELECT _connpool_refuse('a relation or type slow_queries')
+FROM (SELECT relnamespace AS schema FROM pg_class WHERE relname = 'slow_queries'
+      UNION ALL SELECT typnamespace FROM pg_type WHERE typname = 'slow_queries') taken
+     JOIN pg_namespace n ON n.oid = taken.schema
+WHERE n.nspname = current_schema();
 
 -- Present values
 
@@ -958,6 +964,12 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION connpool_reset(text) IS
     'resets "counters" (with their logs), "history", "alerts" or "all" of them';
 
+CREATE FUNCTION _connpool_server_setting(name text) RETURNS integer
+AS 'MODULE_PATHNAME', 'connpool_server_setting_1_0'
+LANGUAGE C STRICT VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION _connpool_server_setting(text) IS
+    'the server''s value of a setting that a role, a database or the session may override';
+
 -- Rate seven practices for database connections by the contents of the views. The function reads
 -- with the privileges of its caller, which must include those of pg_monitor.
 --
@@ -1104,7 +1116,7 @@ monitoring AS (
     FROM info i,
          (SELECT count(*) AS metrics, count(*) FILTER (WHERE raises_alerts) AS alerting
           FROM metric) m,
-         (SELECT current_setting('connpool_monitor.track_queries')::boolean AS is_on) t
+         (SELECT _connpool_server_setting('connpool_monitor.track_queries') <> 0 AS is_on) t
 ),
 
 -- The timeouts that a new session would have, for each pair of a role and a database that has had
@@ -1128,12 +1140,10 @@ role_database AS (
 ), effective AS (
     -- The most specific entry of pg_db_role_setting applies: first that of the role in the
     -- database, then those of the role, of the database and of all roles. Without an entry, the
-    -- server's value applies. If such an entry or the startup packet has overridden the value for
-    -- the caller's own session, the query cannot see the server's value and assumes 0. A keepalive
-    -- setting at its default counts as unset, because the operating system's setting then applies.
+    -- server's value applies; 0 of a keepalive setting means that of the operating system.
     -- The pattern matches a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
-           coalesce(own.value, server.value, '0')
+           coalesce(own.value, _connpool_server_setting(t.name)::text)
                !~* '^\s*[-+]?(0x)?[0.]+(e[-+]?[0-9]+)?\s*[a-z]*\s*$' AS is_set
     FROM role_database p
     CROSS JOIN timeout t
@@ -1145,12 +1155,6 @@ role_database AS (
           AND starts_with(c, t.name || '=')
         ORDER BY s.setrole = 0::oid, s.setdatabase = 0::oid
         LIMIT 1) own ON true
-    LEFT JOIN LATERAL (
-        SELECT g.reset_val AS value
-        FROM pg_settings g
-        WHERE g.name = t.name
-          AND g.source NOT IN ('global', 'database', 'user', 'database user', 'client')
-          AND NOT (g.source = 'default' AND g.name LIKE 'tcp%')) server ON true
 ), lacking AS (
     SELECT left(string_agg(p.label, ', ' ORDER BY p.rolname, p.datname), 400) AS labels,
            bool_or(p.lacks_idle_in_transaction) AS lacks_idle_in_transaction
@@ -1339,16 +1343,29 @@ COMMENT ON FUNCTION _connpool_runbook(text) IS
     'short advice on a finding that no alert reports; the runbook in doc/incident.md has an entry '
     'of the same name';
 
+CREATE FUNCTION _connpool_code(value text) RETURNS text
+LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.format(
+    '`%s`', translate(regexp_replace(value, '\s+', ' ', 'g'), '`', ''''));
+COMMENT ON FUNCTION _connpool_code(text) IS
+    'the text in one line, as code in Markdown; NULL for NULL';
+
+-- Only code is safe from everything: GitHub replaces @names, issue numbers, addresses and :emoji:
+-- in any other text, even if they are escaped. An underscore within a word has no effect.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN regexp_replace(regexp_replace(value, '\s+', ' ', 'g'), '([|<&~`\[\\*])', '\\\1', 'g');
+RETURN CASE
+    WHEN value ~ ('[`*~<&@#$\\[]|://|www\.|GH-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
+                  '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)')
+        THEN _connpool_code(value)
+    ELSE regexp_replace(value, '\s+', ' ', 'g')
+END;
 COMMENT ON FUNCTION _connpool_escape(text) IS
-    'the text in one line, with the special characters of Markdown escaped';
+    'the text in one line, as code if it contains anything that Markdown or GitHub interprets';
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.format(
-    '`%s`', translate(left(regexp_replace(query, '\s+', ' ', 'g'), 300), '`', ''''));
+RETURN _connpool_code(left(regexp_replace(query, '\s+', ' ', 'g'), 300));
 COMMENT ON FUNCTION _connpool_statement(text) IS
     'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
 
@@ -1365,8 +1382,9 @@ CREATE FUNCTION _connpool_root(
 RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN pid = 0 THEN _connpool_escape(pg_catalog.format('A prepared transaction of %s in %s',
-                                                         quote_ident(role), quote_ident(database)))
+    WHEN pid = 0 THEN 'A prepared transaction of '
+        || _connpool_escape(pg_catalog.format('%s in %s', quote_ident(role),
+                                              quote_ident(database)))
     WHEN pid IS NULL THEN 'An unknown session'
     WHEN role IS NULL THEN pg_catalog.format('Pid %s, which is not a client session', pid)
     ELSE pg_catalog.format('Pid %s of %s%s', pid, _connpool_pool(application_name, role, database),
@@ -1390,8 +1408,8 @@ RETURN (
         SELECT position,
                pg_catalog.format(
                    '| %s |',
-                   (SELECT string_agg(coalesce(_connpool_escape(value), ''), ' | '
-                                      ORDER BY number)
+                   (SELECT string_agg(coalesce(replace(_connpool_escape(value), '|', '\|'), ''),
+                                      ' | ' ORDER BY number)
                     FROM json_each_text(fields)
                          WITH ORDINALITY AS cells (key, value, number)))
         FROM json_array_elements(rows) WITH ORDINALITY AS list (fields, position)
@@ -1466,18 +1484,28 @@ CREATE FUNCTION _connpool_snapshot_pools(
 ) RETURNS SETOF record
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT s.database, s.role, _connpool_application(s.application_name), sum(s.sessions),
-           sum(s.sessions) FILTER (WHERE s.state = 'active'),
-           sum(s.sessions) FILTER (WHERE s.state LIKE 'idle in transaction%'),
-           sum(s.sessions) FILTER (WHERE s.state = 'idle'),
-           count(*) FILTER (WHERE s.root_blocker IS NOT NULL), sum(s.opened_10min)
-    FROM connpool_incident_sessions s
-    WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
-    GROUP BY 1, 2, 3
-    ORDER BY 4 DESC, 1, 2, 3;
+    SELECT p.database, p.role, p.application_name, p.connections,
+           CASE WHEN p.is_visible THEN coalesce(p.active, 0) END,
+           CASE WHEN p.is_visible THEN coalesce(p.idle_in_transaction, 0) END,
+           CASE WHEN p.is_visible THEN coalesce(p.idle, 0) END,
+           CASE WHEN p.is_visible THEN p.blocked END,
+           p.opened_10min
+    FROM (SELECT s.database, s.role, _connpool_application(s.application_name) AS application_name,
+                 sum(s.sessions) AS connections,
+                 sum(s.sessions) FILTER (WHERE s.state = 'active') AS active,
+                 sum(s.sessions) FILTER (WHERE s.state LIKE 'idle in transaction%')
+                     AS idle_in_transaction,
+                 sum(s.sessions) FILTER (WHERE s.state = 'idle') AS idle,
+                 count(s.root_blocker) AS blocked, sum(s.opened_10min) AS opened_10min,
+                 count(s.state) > 0 AS is_visible
+          FROM connpool_incident_sessions s
+          WHERE s.incident_id = incident AND s.snapshot = _connpool_snapshot_pools.snapshot
+          GROUP BY 1, 2, 3) p
+    ORDER BY p.connections DESC, p.database, p.role, p.application_name;
 END;
 COMMENT ON FUNCTION _connpool_snapshot_pools(bigint, integer) IS
-    'the pools in a snapshot of the incident, the largest first';
+    'the pools in a snapshot of the incident, the largest first; what their sessions did is NULL '
+    'if the caller may not see it';
 
 CREATE FUNCTION _connpool_finding_locks(since timestamptz, until timestamptz) RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1525,7 +1553,8 @@ BEGIN ATOMIC
                               '%s: %s idle, %s idle in transaction.',
                               p.connections, p.all_connections,
                               _connpool_pool(p.application_name, p.role, p.database),
-                              coalesce(p.idle, 0), coalesce(p.idle_in_transaction, 0))
+                              coalesce(p.idle::text, 'an unknown number'),
+                              coalesce(p.idle_in_transaction::text, 'an unknown number'))
                    FROM (SELECT pools.*, sum(pools.connections) OVER () AS all_connections
                          FROM (SELECT s.snapshot FROM connpool_incident_sessions s
                                WHERE s.incident_id = incident GROUP BY s.snapshot
@@ -1659,16 +1688,16 @@ CREATE FUNCTION _connpool_history_text(
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     -- if no row of the history begins after since, use the row of the minute that contains since
-    SELECT coalesce(
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
-                      1)
+    SELECT trim_scale(round(coalesce(
+        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
          FROM connpool_history(metric, since, until) h),
-        (SELECT round(CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END::numeric,
-                      1)
-         FROM connpool_history(metric, date_trunc('minute', since), until) h))::text;
+        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
+         FROM connpool_history(metric, date_trunc('minute', since), until) h))::numeric,
+        1))::text;
 END;
 COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
-    'the highest or the mean value of a metric in that time; NULL if the history has none';
+    'the highest or the mean value of a metric in that time, with at most one decimal; NULL if the '
+    'history has none';
 
 CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz)
 RETURNS SETOF text
@@ -1689,7 +1718,7 @@ BEGIN ATOMIC
                         'an unknown number'),
                -- absent without PgBouncer
                ' Clients that waited in PgBouncer: up to '
-               || nullif(_connpool_history_text('pool_waiting_clients', true, since, until), '0.0')
+               || nullif(_connpool_history_text('pool_waiting_clients', true, since, until), '0')
                || '; before, '
                || coalesce(_connpool_history_text('pool_waiting_clients', false,
                                                   since - interval '10 minutes', since)
@@ -2010,7 +2039,7 @@ BEGIN ATOMIC
                       ELSE coalesce(to_char(s.since, 'YYYY-MM-DD HH24:MI:SS'), s.since::text) END,
                   CASE s.until WHEN 'infinity' THEN 'now'
                       ELSE coalesce(to_char(s.until, 'YYYY-MM-DD HH24:MI:SS'), s.until::text) END,
-                  current_setting('TimeZone'))
+                  _connpool_escape(current_setting('TimeZone')))
            || CASE WHEN s.since >= s.until
                    THEN E'\nThis span is empty, because its start is not before its end.\n'
                    ELSE _connpool_sections(s.since, s.until, NULL) END
@@ -2035,7 +2064,7 @@ BEGIN ATOMIC
                                 'now, still in progress'),
                        date_trunc('second', greatest(coalesce(i.ended_at, now()), i.started_at)
                                             - i.started_at),
-                       current_setting('TimeZone'))
+                       _connpool_escape(current_setting('TimeZone')))
                 || pg_catalog.format(E'- Began with: %s\n- Metrics that left OK: %s\n',
                           _connpool_escape(i.message),
                           coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
@@ -2076,7 +2105,8 @@ REVOKE ALL ON FUNCTION
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
     _connpool_hint(text), _connpool_processors(), _connpool_application(text),
-    _connpool_runbook(text), _connpool_escape(text),
+    _connpool_server_setting(text),
+    _connpool_runbook(text), _connpool_code(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
@@ -2109,7 +2139,8 @@ GRANT EXECUTE ON FUNCTION
     connpool_load_plot(interval, integer, integer), connpool_report(timestamptz, timestamptz),
     connpool_incident_report(bigint),
     _connpool_hint(text), _connpool_processors(), _connpool_application(text),
-    _connpool_runbook(text), _connpool_escape(text),
+    _connpool_server_setting(text),
+    _connpool_runbook(text), _connpool_code(text), _connpool_escape(text),
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
@@ -2165,3 +2196,20 @@ GRANT EXECUTE ON FUNCTION
 -- the view would fail. With it, the view finds the table empty, and its function checks the
 -- reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
+
+-- Beside a user's function of the same name, calls that omit arguments would be ambiguous. Nobody
+-- calls the functions behind views by name; their last argument is pass.
+WITH member AS (
+    SELECT p.*
+    FROM pg_proc p
+    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass::oid AND d.objid = p.oid
+         AND d.refclassid = 'pg_extension'::regclass::oid
+    JOIN pg_extension e ON e.oid = d.refobjid
+    WHERE e.extname = 'connpool_monitor'
+)
+SELECT _connpool_refuse(pg_catalog.concat('a function ', m.proname, '()'))
+FROM member m JOIN pg_proc other ON other.proname = m.proname
+              AND other.pronamespace = m.pronamespace
+WHERE m.pronargdefaults > 0 AND 'pass' <> ALL (m.proargnames)
+  AND NOT EXISTS (SELECT FROM member WHERE member.oid = other.oid);
+DROP FUNCTION _connpool_refuse(text);

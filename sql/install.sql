@@ -27,6 +27,12 @@ DROP DOMAIN slow_queries;
 CREATE VIEW slow_queries AS SELECT 1;
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP VIEW slow_queries;
+CREATE FUNCTION connpool_plot(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION connpool_plot(text);
+CREATE FUNCTION connpool_report(timestamptz) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION connpool_report(timestamptz);
 
 -- an older pg_stat_statements can be updated while the extension is installed
 DROP EXTENSION IF EXISTS pg_stat_statements;

@@ -64,6 +64,7 @@ SELECT count(*) AS when_just_begun FROM connpool_running_queries;
 WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)
 SELECT r.application_name, r.running >= interval '50 ms' AS has_run, r.query LIKE 'WITH slept%' AS is_query
 FROM slept, LATERAL (SELECT *, slept.slept FROM connpool_running_queries) r;
+-- the metric depends on the server's setting, not on the reader's
 WITH slept AS MATERIALIZED (SELECT pg_sleep(1.1) AS slept)
 SELECT s.metric_name, s.current_value, s.max_value, s.status
 FROM slept, LATERAL (SELECT *, slept.slept FROM get_connection_stats()) s WHERE s.metric_name = 'long_queries';

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/server_settings.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/version.h"
@@ -66,6 +67,8 @@ PGDLLEXPORT void _PG_init(void);
  * LWLock tranche or NULL, and the function that returns the size of its hash table or NULL.
  */
 static const CpmShmemArea areas[] = {
+	{"connpool_monitor settings",
+	cpm_server_settings_size, cpm_server_settings_attach, NULL, NULL},
 	{"connpool_monitor workers", cpm_worker_status_size, cpm_worker_status_attach, NULL, NULL},
 	{"connpool_monitor history", cpm_sample_ring_size, cpm_sample_ring_attach, NULL, NULL},
 	{"connpool_monitor rollups", cpm_rollups_size, cpm_rollups_attach, NULL, NULL},

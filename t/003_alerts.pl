@@ -300,20 +300,23 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	my @quiet = map { session($node, 'quiet') } 1 .. 5;
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_")
 	  foreach 'connections_per_second_warning = 0', 'failed_query_percent_warning = 1',
-	  'average_query_time_ms_warning = 0', q{silent_metrics = 'total_connections'};
+	  'average_query_time_ms_warning = 0', 'slow_statements_warning = 1',
+	  q{silent_metrics = 'total_connections'};
 	local $ENV{PGAPPNAME} = 'reconnector';
 	$node->safe_psql('postgres', 'SELECT 1') for 1 .. 10;
 	local $ENV{PGAPPNAME} = 'deploy42';
 	$node->psql('postgres', join("\n", ('SELECT 1/0;') x 40), on_error_stop => 0);
 	local $ENV{PGAPPNAME} = 'sleeper';
-	$node->safe_psql('postgres', 'SELECT pg_sleep(1)');
+	$node->safe_psql('postgres',
+		q{SET connpool_monitor.slow_statement_time = '500ms'; SELECT pg_sleep(1)});
 	local $ENV{PGAPPNAME} = 'test';
 	$node->reload;
 	my %expected = (
 		connections_per_second => qr/^Most connections in the last minute: .*reconnector 10 /,
 		failed_query_percent => qr/^Most failures in the last minute: deploy42 40 \(/,
 		average_query_time_ms =>
-		  qr/^Most milliseconds of statement time in the last minute: .*sleeper \d{4,} \(/);
+		  qr/^Most milliseconds of statement time in the last minute: .*sleeper \d{4,} \(/,
+		slow_statements => qr/^Most slow statements in the last minute: sleeper 1 \(/);
 
 	foreach my $metric (sort keys %expected)
 	{

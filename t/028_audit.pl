@@ -123,6 +123,14 @@ poll_ok(
 	$node,
 	q{SELECT status = 'OK' AND advice IS NULL FROM connpool_audit() WHERE practice = 'timeouts'},
 	'timeouts is OK if all three are set');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		ALTER ROLE CURRENT_USER SET idle_in_transaction_session_timeout = 0;
+		SET idle_in_transaction_session_timeout = 0;
+		SELECT status FROM connpool_audit() WHERE practice = 'timeouts'
+		SQL
+	'OK', 'timeouts does not depend on the setting of the session that reads');
+is(audit('timeouts', 'status'), 'OK', 'timeouts does not depend on the setting of the reader');
+$node->safe_psql('postgres', 'ALTER ROLE CURRENT_USER RESET idle_in_transaction_session_timeout');
 
 foreach my $zero ('0', '0 s', '0min', ' 0.0ms', '-0', '0x0', '0e3 d')
 {
@@ -179,6 +187,11 @@ poll_ok(
 	$node,
 	q{SELECT status = 'WARNING' FROM connpool_audit() WHERE practice = 'timeouts'},
 	'timeouts is WARNING if there are leaks and no timeout against them');
+$node->safe_psql('postgres',
+	q{ALTER ROLE CURRENT_USER SET idle_in_transaction_session_timeout = '1h'});
+is(audit('timeouts', 'status'),
+	'WARNING', 'a timeout of the reader is not taken for one of other roles');
+$node->safe_psql('postgres', 'ALTER ROLE CURRENT_USER RESET idle_in_transaction_session_timeout');
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET idle_in_transaction_session_timeout');
 $node->reload;
 application_stop($app);
@@ -195,6 +208,11 @@ like(
 		'^OK\|\d+ samples taken and \d+ missed since the start;',
 		'12 of 15 metrics raise alerts; statements are counted$'),
 	'monitoring is OK with samples, alerts and counted statements');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SET connpool_monitor.track_queries = off;
+		SELECT status FROM connpool_audit() WHERE practice = 'monitoring'
+		SQL
+	'OK', 'monitoring does not depend on the track_queries of the session that reads');
 $node->append_conf('postgresql.conf', 'connpool_monitor.track_queries = off');
 $node->reload;
 poll_ok($node, <<~'SQL', 'monitoring is ADVICE if statements are not counted');

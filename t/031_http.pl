@@ -235,6 +235,24 @@ subtest 'documents agree with SQL' => sub {
 		},
 		0,
 		'a span before the history has no points');
+
+	foreach my $path (
+		'/api/history?metric=total_connections&since=60s&since=90s',
+		'/api/history?metric=total_connections&metric=total_connections',
+		'/api/load?at=a&at=b',
+		'/api/load?until=1s&since=60s&until',
+		'/api/status?at=1&at=1',
+		'/metrics?since=1&since=2',
+		'/health/database?at=1&%61t=1')
+	{
+		my $answer = get($port, $path);
+		is($answer->{status}, 400, "$path, which repeats an argument, is refused");
+		like(
+			$answer->{content},
+			qr/metric, at, since and until must be given at most once each/,
+			"the answer to $path names the mistake");
+	}
+	is(status('/metrics?match=a&match=b'), 200, 'other arguments may be repeated');
 	like(
 		raw($port, "GET /health/database HTTP/1.1\r\nConnection: close\r\n\r\n"),
 		qr{^HTTP/1\.1 400 },

@@ -150,6 +150,32 @@ is(outcomes('waiter'), 'granted', 'the outcome of a wait that continues after a 
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
 	'1', 'a wait that continues after a reset has one row');
 
+# A reset while a wait that was logged is shorter than blocked_age, which was raised meanwhile
+hold(1);
+start($waiter, 'UPDATE t SET v = 9 WHERE i = 1');
+wait_logged('waiter');
+sql($node, q{ALTER SYSTEM SET connpool_monitor.blocked_age = '1h'});
+$node->reload;
+wait_samples($node, 2);
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log WHERE outcome IS NULL'),
+	'1', 'a wait that was logged stays open when blocked_age is raised');
+sql($node, 'SELECT connpool_reset()');
+wait_samples($node, 3);
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
+	'0', 'after a reset, a wait that is shorter than blocked_age is not logged again');
+like(
+	sql($node, 'SELECT connpool_metrics()'),
+	qr/^connpool_lock_waits_total 0$/m,
+	'after a reset, a wait that is shorter than blocked_age is not counted again');
+sql($node, 'ALTER SYSTEM RESET connpool_monitor.blocked_age');
+$node->reload;
+wait_logged('waiter');
+$holder->query_safe('COMMIT');
+is(outcomes('waiter'),
+	'granted', 'a wait that exceeds blocked_age after the reset is logged with its outcome');
+is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
+	'1', 'a wait that exceeds blocked_age after the reset has one row');
+
 # a session that ends as soon as it has got the lock
 hold(1);
 my $brief = IPC::Run::start(
@@ -222,7 +248,8 @@ $holder->query_safe('COMMIT');
 eval { $terminated->quit };
 
 # A sample between the end of a wait and the report of its error finds no outcome yet.
-foreach my $case ([ 'slow cancel', 'pg_cancel_backend', 'cancelled' ],
+foreach my $case (
+	[ 'slow cancel', 'pg_cancel_backend', 'cancelled' ],
 	[ 'slow end', 'pg_terminate_backend', 'ended' ])
 {
 	my ($application, $function, $outcome) = @$case;

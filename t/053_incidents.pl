@@ -47,6 +47,10 @@ use Wire;
 		45 from 1, 7740 rows, from 1, 2 of the last
 		46 from 1, 9840 rows, from 1, 7 of the last
 		46 from 1, 9938 rows, from 5, 8 of the last
+		wwwwwwwW
+		wwwwwwWc
+		wWcccccc
+		46 from 1, 8163 rows, from 5, 8 of the last
 		47 from 1, 10000 rows, from 47, 8 of the last
 		50 from 18, 10000 rows, from 47, 0 of the last
 		0 incidents
@@ -174,6 +178,9 @@ is( sql($node, <<~"SQL", extra_params => [ '-U', 'reader' ]),
 		SQL
 	"$pid|$user|holder||||||||<insufficient privilege>|t",
 	'a role without pg_read_all_stats does not see the activity of other roles');
+my $blocked = 'SELECT count(root_blocker) > 0 FROM connpool_incident_sessions';
+is(join('', map { sql($node, $blocked, extra_params => [ '-U', $_ ]) } 'reader', 'app', $user),
+	'ftt', 'a role sees the root blockers of its own sessions only');
 is( sql($node, <<~"SQL", extra_params => [ '-U', 'app' ]),
 		SELECT count(state), count(state) FILTER (WHERE role <> 'app'),
 		       bool_or(queryid IS NOT NULL)
@@ -241,6 +248,23 @@ foreach my $i (1 .. 10)
 }
 is(newest('count(*), max(snapshots) BETWEEN 7 AND 8'),
 	'1|t', 'an incident has up to eight snapshots');
+my $eighth = sql($watcher, 'SELECT max(at) FROM connpool_incident_sessions');
+$holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 3');
+my @queue =
+  map { start_statement('short', 'UPDATE t SET j = 2 WHERE i = 3', user => 'app') } 1 .. 3;
+poll_session($watcher, "SELECT max(at) > '$eighth' FROM connpool_incident_sessions");
+is(sql($watcher, "SELECT count(*) FROM connpool_incident_sessions WHERE $last AND blocks > 2"),
+	'1', 'a rise to CRITICAL has a snapshot, even if the incident already has eight');
+is(newest('count(*), max(snapshots) BETWEEN 7 AND 8'),
+	'1|t', 'a rise to CRITICAL takes the place of an earlier snapshot');
+$holder->query_safe('ROLLBACK');
+
+foreach my $waiter (@queue)
+{
+	$waiter->read_until('Z');
+	$waiter->end;
+}
+poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
 is(metric($port, 'incidents_total'), 1, 'an incident that continues is counted once');
 
 # --- an alert that ends because a setting changed

@@ -182,14 +182,14 @@ cpm_wait_event(const char *name)
 
 /*
  * Return this process's log_min_messages, which also limits the messages that emit_log_hook
- * receives. PostgreSQL 19 has a value for each type of backend. In this setting LOG ranks between
- * ERROR and FATAL, although the constant LOG is less than ERROR.
+ * receives. PostgreSQL 19 has a value for each type of backend; returns that of client sessions. In
+ * this setting LOG ranks between ERROR and FATAL, although the constant LOG is less than ERROR.
  */
 static inline int
 cpm_log_min_messages(void)
 {
 #if PG_VERSION_NUM >= 190000
-	return log_min_messages[MyBackendType];
+	return log_min_messages[B_BACKEND];
 #else
 	return log_min_messages;
 #endif
@@ -197,11 +197,9 @@ cpm_log_min_messages(void)
 
 /* Return true if messages of level ERROR are logged, and thus reach emit_log_hook. */
 static inline bool
-cpm_errors_are_logged(void)
+cpm_errors_are_logged(int min_messages)
 {
-	int			level = cpm_log_min_messages();
-
-	return level <= ERROR && level != LOG;
+	return min_messages <= ERROR && min_messages != LOG;
 }
 
 /*
@@ -210,12 +208,13 @@ cpm_errors_are_logged(void)
  * EXEC_BACKEND, processes log most rejections before they are attached.
  */
 static inline bool
-cpm_rejections_are_logged(void)
+cpm_rejections_are_logged(int min_messages)
 {
 #ifdef EXEC_BACKEND
+	(void) min_messages;
 	return false;
 #else
-	return cpm_log_min_messages() <= FATAL;
+	return min_messages <= FATAL;
 #endif
 }
 

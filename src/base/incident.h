@@ -83,12 +83,20 @@ typedef struct CpmSnapshotRow
 	uint64		queryid;		/* 0: unknown */
 } CpmSnapshotRow;
 
+/* Why a snapshot was taken. */
+typedef enum CpmSnapshotReason
+{
+	CPM_AT_WARNING,				/* the incident began, or an alert rose to WARNING */
+	CPM_AT_CRITICAL,			/* an alert rose to CRITICAL */
+	CPM_AT_WORST,				/* the worst moment so far; the next one replaces it */
+	CPM_SNAPSHOT_REASONS
+} CpmSnapshotReason;
+
 typedef struct CpmSnapshot
 {
 	int64		incident;		/* its id */
 	TimestampTz at;
-	bool		is_worst;		/* taken at the worst moment so far; the next one of this kind
-								 * replaces it */
+	uint32		reason;			/* CpmSnapshotReason */
 	int			first_row;
 	int			rows;
 } CpmSnapshot;

@@ -7,7 +7,8 @@
  * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
  * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
  * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
- * hides all entries. The sampler then logs again each wait that has not ended.
+ * hides all entries. The sampler then logs again each wait that has not ended, but one that is no
+ * longer than blocked_age, which was raised meanwhile, only when it exceeds that.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one
@@ -118,31 +119,41 @@ append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
 	pg_atomic_fetch_add_u64(&lock_log->waits, 1);
 }
 
-/*
- * Update the entry of an open wait, unless it has been overwritten. If a reset has hidden the
- * entry, append it again, but only while the wait lasts, because a wait that is over may have
- * ended before the reset.
- */
+/* Update the entry of an open wait, unless it has been hidden or overwritten. */
 static void
 update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
 {
 	CpmLoggedWait *entry = cpm_ring_entry(lock_ring, open->ticket);
 	uint64		progress = count_waited_time(open, at, outcome);
-	CpmLoggedWait hidden;
 
 	if (entry != NULL)
 		pg_atomic_write_u64(&entry->progress, progress);
-	else if (outcome == CPM_WAIT_LASTS && open->ticket != CPM_NO_TICKET &&
-			 cpm_ring_copy(lock_ring, open->ticket, &hidden))
-		append_entry(open, &hidden, progress);
 }
 
+/* Return true if a reset has hidden the entry of an open wait, and copy the entry. */
+static bool
+copy_hidden_entry(const CpmOpenWait *open, CpmLoggedWait *entry)
+{
+	return open->ticket != CPM_NO_TICKET && cpm_ring_entry(lock_ring, open->ticket) == NULL &&
+		cpm_ring_copy(lock_ring, open->ticket, entry);
+}
+
+static void
+remove_wait(CpmOpenWait *open)
+{
+	open->pid = 0;
+	lock_log->open_count--;
+}
+
+/*
+ * If a reset has hidden the entry of a wait that has ended, do not log the wait again, because it
+ * may have ended before the reset.
+ */
 static void
 close_wait(CpmOpenWait *open, CpmWaitOutcome outcome)
 {
 	update_entry(open, open->ended_at, outcome);
-	open->pid = 0;
-	lock_log->open_count--;
+	remove_wait(open);
 }
 
 void
@@ -153,16 +164,25 @@ cpm_lock_log_begin_round(TimestampTz now)
 }
 
 bool
-cpm_lock_log_observe(const CpmProcWait *wait)
+cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us)
 {
 	CpmOpenWait *open = &lock_log->open[wait->proc_number];
+	CpmLoggedWait hidden;
 
 	if (open->pid != wait->pid || open->recorded_since != wait->recorded_since)
 		return false;
 	open->since = wait->since;
 	open->round = lock_log->round;
 	open->ended_at = 0;
-	update_entry(open, lock_round_time, CPM_WAIT_LASTS);
+	if (!copy_hidden_entry(open, &hidden))
+		update_entry(open, lock_round_time, CPM_WAIT_LASTS);
+	else if (cpm_age_us(lock_round_time, wait->since) > blocked_us)
+		append_entry(open, &hidden, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
+	else
+	{
+		remove_wait(open);
+		return false;
+	}
 	return true;
 }
 

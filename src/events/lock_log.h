@@ -88,12 +88,13 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
 /*
  * Process a sample, in this order: begin the round; observe each current wait; end the open waits
  * that were not observed; open the waits that have exceeded blocked_age. cpm_lock_log_observe()
- * returns true if the wait is open already. The caller of cpm_lock_log_open() sets the pid and
- * both times of the wait, and all fields of the entry except progress. The sampler only; takes no
- * lock and allocates no memory.
+ * returns true if the wait is open already; if a reset has hidden the wait, and it is not longer
+ * than blocked_us, it is open no more. The caller of cpm_lock_log_open() sets the pid and both
+ * times of the wait, and all fields of the entry except progress. The sampler only; takes no lock
+ * and allocates no memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now);
-extern bool cpm_lock_log_observe(const CpmProcWait *wait);
+extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);
 extern void cpm_lock_log_end_waits(CpmWaitEndFinder find_end);
 extern void cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry);
 
@@ -114,7 +115,7 @@ extern void cpm_lock_log_scan(CpmRingVisitor visit, void *arg);
 
 /*
  * Reset the counts and hide all entries. At its next round the sampler logs and counts again each
- * wait that has not ended. Takes no lock.
+ * wait that has not ended and is longer than blocked_age. Takes no lock.
  */
 extern void cpm_lock_log_reset(void);
 

@@ -107,7 +107,7 @@ add_address(CpmRow *row, const CpmAddress *address)
 	cpm_row_address(row, &client);
 }
 
-/* Add the columns from client_addr to query for a session that the caller may see. */
+/* Add the columns from client_addr to root_blocker for a session that the caller may see. */
 static void
 add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *session)
 {
@@ -122,6 +122,7 @@ add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *ses
 	cpm_row_int8_if(row, session->queryid != 0, (int64) session->queryid);
 	cpm_row_query(row, cpm_query_text(listing->texts, session->database, session->role,
 									  session->queryid), session->database);
+	cpm_row_int4_if(row, session->root_blocker != CPM_NO_ROOT_BLOCKER, session->root_blocker);
 }
 
 /* Add the same columns for a group, or for a session that the caller may not see. */
@@ -136,6 +137,7 @@ add_no_activity(CpmRow *row, const CpmSnapshotRow *session, bool is_visible)
 	for (int i = 0; i < 5; i++)
 		cpm_row_null(row);
 	cpm_row_text(row, session->pid != 0 ? CPM_HIDDEN_QUERY : NULL);
+	cpm_row_null(row);
 }
 
 static void
@@ -159,8 +161,6 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 		add_activity(listing, snapshot->at, session);
 	else
 		add_no_activity(row, session, is_visible);
-	cpm_row_int4_if(row, !is_group && session->root_blocker != CPM_NO_ROOT_BLOCKER,
-					session->root_blocker);
 	cpm_row_int4_if(row, !is_group, session->blocks);
 	cpm_row_int4(row, session->sessions);
 	for (int i = 0; i < CPM_OPENED_SPANS; i++)

@@ -2,18 +2,18 @@
 /*
  * info_and_reset.c
  *		connpool_info(): the status of the extension itself. connpool_reset(): resets its data.
- *		_connpool_install_check(): checks for name conflicts early in CREATE EXTENSION.
+ *		_connpool_server_setting(): the server's value of a setting.
+ *		_connpool_refuse(): makes CREATE EXTENSION fail because of a name conflict.
  */
 #include "postgres.h"
 
 #include <math.h>
 
-#include "access/htup_details.h"
 #include "base/compat.h"
+#include "base/server_settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
-#include "catalog/pg_proc.h"
 #include "counters/minute_counters.h"
 #include "counters/monotonic_counters.h"
 #include "counters/pool_busy.h"
@@ -43,14 +43,13 @@
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
-#include "utils/catcache.h"
 #include "utils/lsyscache.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_info_1_0);
 PG_FUNCTION_INFO_V1(connpool_reset_1_0);
-PG_FUNCTION_INFO_V1(connpool_install_check_1_0);
+PG_FUNCTION_INFO_V1(connpool_server_setting_1_0);
+PG_FUNCTION_INFO_V1(connpool_refuse_1_0);
 
 static void
 pg_attribute_printf(2, 3)
@@ -140,7 +139,7 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 		append_problem(&problems,
 					   "the last save failed, so a crash would lose all statistics since the "
 					   "previous one: see last_save_error");
-	if (cpm_log_min_messages() > FATAL)
+	if (cpm_server_setting(CPM_SERVER_LOG_MIN_MESSAGES) > FATAL)
 		append_problem(&problems,
 					   "log_min_messages hides FATAL, so refused connections are not counted and "
 					   "raise no alert: lower it");
@@ -165,6 +164,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	CpmWorkerStatus sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	CpmWorkerStatus saver = cpm_worker_status(CPM_WORKER_SAVER);
 	bool		has_sampled = sampler.last_round != 0;
+	int			min_messages = cpm_server_setting(CPM_SERVER_LOG_MIN_MESSAGES);
 	CpmRow		row = {0};
 
 	cpm_row_text(&row, CPM_VERSION);
@@ -175,8 +175,8 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
 	cpm_row_int8(&row, cpm_shmem_total_size());
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged());
-	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged());
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_rejections_are_logged(min_messages));
+	cpm_row_bool(&row, cpm_is_preloaded() && cpm_errors_are_logged(min_messages));
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_evicted());
 	cpm_row_int8(&row, cpm_notifications_dropped());
@@ -249,55 +249,32 @@ connpool_reset_1_0(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static void
-refuse_schema(const char *schema, const char *object)
+/* _connpool_server_setting(name text): NULL if the setting is not one of base/server_settings. */
+Datum
+connpool_server_setting_1_0(PG_FUNCTION_ARGS)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("schema \"%s\" already has %s", schema, object),
-			 errdetail("connpool_monitor would create it too, and does not replace yours."),
-			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; "
-					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
-}
+	CpmServerSetting id = cpm_server_setting_named(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 
-/* Return true if the schema has a function of that name, whatever its arguments. */
-static bool
-has_function(Oid schema, const char *name)
-{
-	CatCList   *list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(name));
-	bool		found = false;
-
-	for (int i = 0; i < list->n_members && !found; i++)
-		found = ((Form_pg_proc) GETSTRUCT(&list->members[i]->tuple))->pronamespace == schema;
-	ReleaseSysCacheList(list);
-	return found;
-}
-
-/* Return true if the schema has a relation or a type of that name. */
-static bool
-has_relation_or_type(Oid schema, const char *name)
-{
-	return OidIsValid(get_relname_relid(name, schema)) ||
-		SearchSysCacheExists2(TYPENAMENSP, CStringGetDatum(name), ObjectIdGetDatum(schema));
+	if (id == CPM_SERVER_SETTINGS)
+		PG_RETURN_NULL();
+	PG_RETURN_INT32(cpm_server_setting(id));
 }
 
 /*
- * Fail with 42710 if the schema already has a function get_connection_stats() or slow_queries(),
- * or a relation or type slow_queries, which users may have created themselves. CREATE EXTENSION
- * would fail too, but without a hint: because the name is taken, or because a function with other
- * arguments makes a call ambiguous.
+ * _connpool_refuse(object text): fail with 42710 because the schema of this function already has
+ * that object, which a user has created. Only the script of the extension calls it.
  */
 Datum
-connpool_install_check_1_0(PG_FUNCTION_ARGS)
+connpool_refuse_1_0(PG_FUNCTION_ARGS)
 {
 	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-	const char *schema_name = get_namespace_name(schema);
 
-	if (has_function(schema, "get_connection_stats"))
-		refuse_schema(schema_name, "a function get_connection_stats()");
-	if (has_function(schema, "slow_queries"))
-		refuse_schema(schema_name, "a function slow_queries()");
-	if (has_relation_or_type(schema, "slow_queries"))
-		refuse_schema(schema_name, "a relation or type slow_queries");
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_OBJECT),
+			 errmsg("schema \"%s\" already has %s", get_namespace_name(schema),
+					text_to_cstring(PG_GETARG_TEXT_PP(0))),
+			 errdetail("connpool_monitor creates an object of that name, and does not replace yours."),
+			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; "
+					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
 	PG_RETURN_VOID();
 }

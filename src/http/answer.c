@@ -4,9 +4,10 @@
  *		Computes the answer to a request from its method, path and headers.
  *
  * Checks, in this order: the peer's allowance (429), the number of Host headers (400), the token
- * (401), the host name if no token is required (403), the path (404), the method (405), and
- * whether the server is ready (503). Requests with and without a valid token have separate
- * allowances, so that a flood without a token does not exhaust the allowance of valid requests.
+ * (401), the host name if no token is required (403), the path (404), the method (405), repeated
+ * arguments (400), and whether the server is ready (503). Requests with and without a valid token
+ * have separate allowances, so that a flood without a token does not exhaust the allowance of
+ * valid requests.
  *
  * The health document contains only counts and statuses, so a request for it needs no token, no
  * allowance and no particular host name. If there are more than PROBES_PER_SECOND such requests,
@@ -281,6 +282,8 @@ answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *an
 					"see /health/database, /metrics, / and /api/status");
 	else if (strcmp(request->method, "GET") != 0 && strcmp(request->method, "HEAD") != 0)
 		answer_text(answer, 405, "the method must be GET or HEAD");
+	else if (request->repeats_argument)
+		answer_text(answer, 400, "metric, at, since and until must be given at most once each");
 	else if (!route->is_always_ready && !api->is_ready())
 	{
 		answer->retry = true;

@@ -26,6 +26,7 @@ typedef struct CpmRequest
 	const char *at;				/* argument of /api/load */
 	const char *since;			/* arguments of /api/history and /api/load */
 	const char *until;
+	bool		repeats_argument;	/* one of these arguments was given more than once */
 	int64		now_us;			/* monotonic time */
 } CpmRequest;
 

@@ -101,6 +101,34 @@ count_host(void *hosts, enum MHD_ValueKind kind, const char *key, const char *va
 	return MHD_YES;
 }
 
+/* Return the field for the argument with that name; NULL if no path has such an argument. */
+static const char **
+argument_field(CpmRequest *request, const char *name)
+{
+	if (strcmp(name, "metric") == 0)
+		return &request->metric;
+	if (strcmp(name, "at") == 0)
+		return &request->at;
+	if (strcmp(name, "since") == 0)
+		return &request->since;
+	if (strcmp(name, "until") == 0)
+		return &request->until;
+	return NULL;
+}
+
+static enum MHD_Result
+read_argument(void *request, enum MHD_ValueKind kind, const char *key, const char *value)
+{
+	const char **field = argument_field(request, key);
+
+	(void) kind;
+	if (field == NULL)
+		return MHD_YES;
+	((CpmRequest *) request)->repeats_argument |= *field != NULL;
+	*field = value != NULL ? value : "";
+	return MHD_YES;
+}
+
 /*
  * Read a request target in absolute form, such as "http://host:9188/metrics", which every server
  * must accept. Its host replaces that of the Host header (RFC 9112, section 3.2.2). An invalid
@@ -137,14 +165,11 @@ make_request(struct MHD_Connection *connection, const char *url, const char *met
 													 "Authorization"),
 		.host = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Host"),
 		.needs_host = strcmp(version, MHD_HTTP_VERSION_1_1) == 0,
-		.metric = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "metric"),
-		.at = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "at"),
-		.since = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "since"),
-		.until = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "until"),
 		.now_us = cpm_monotonic_us(),
 	};
 
 	(void) MHD_get_connection_values(connection, MHD_HEADER_KIND, count_host, &request.hosts);
+	(void) MHD_get_connection_values(connection, MHD_GET_ARGUMENT_KIND, read_argument, &request);
 	read_absolute_target(&request);
 	return request;
 }

@@ -192,49 +192,69 @@ cpm_incidents_update(const CpmIncident *incident, TimestampTz at)
 	write_end();
 }
 
-/* Return the index of the snapshot of the newest incident's worst moment; -1 if there is none. */
+/*
+ * Return the index of the newest incident's last snapshot that was taken for that reason; -1 if
+ * there is none. Skips the incident's first snapshot, unless it is that of the worst moment.
+ */
 static int
-find_worst(void)
+find_last(CpmSnapshotReason reason)
 {
-	for (int i = area->contents.snapshots - 1; i >= 0; i--)
-	{
-		const CpmSnapshot *snapshot = &area->contents.snapshot[i];
+	const CpmIncidents *contents = &area->contents;
+	int			first = contents->snapshots - newest_incident()->snapshots;
 
-		if (snapshot->incident != newest_incident()->id)
-			break;
-		if (snapshot->is_worst)
+	for (int i = contents->snapshots - 1; i >= first; i--)
+		if (contents->snapshot[i].reason == (uint32) reason &&
+			(i > first || reason == CPM_AT_WORST))
 			return i;
-	}
 	return -1;
 }
 
 bool
-cpm_incidents_have_room(bool is_worst)
+cpm_incidents_have_room(CpmSnapshotReason reason)
 {
-	int			worst = find_worst();
+	int			snapshots = newest_incident()->snapshots;
+	bool		has_worst = find_last(CPM_AT_WORST) >= 0;
 
+	if (reason == CPM_AT_CRITICAL)
+		return true;
 	/* reserve room for a snapshot of the worst moment, which may still follow */
-	return is_worst ? worst >= 0 || newest_incident()->snapshots < CPM_INCIDENT_SNAPSHOTS :
-		newest_incident()->snapshots - (worst >= 0) < CPM_INCIDENT_SNAPSHOTS - 1;
+	return reason == CPM_AT_WORST ? has_worst || snapshots < CPM_INCIDENT_SNAPSHOTS :
+		snapshots - has_worst < CPM_INCIDENT_SNAPSHOTS - 1;
+}
+
+/* Return the index of the snapshot that the next one replaces; -1 if it replaces none. */
+static int
+find_replaced(CpmSnapshotReason reason)
+{
+	int			last_warning;
+
+	if (reason == CPM_AT_WORST)
+		return find_last(CPM_AT_WORST);
+	/* only a rise to CRITICAL has a snapshot although there is no room for a rise to WARNING */
+	if (cpm_incidents_have_room(CPM_AT_WARNING))
+		return -1;
+	last_warning = find_last(CPM_AT_WARNING);
+	return last_warning >= 0 ? last_warning : find_last(CPM_AT_CRITICAL);
 }
 
 void
-cpm_incidents_add_snapshot(TimestampTz at, bool is_worst, const CpmSnapshotRow *row, int rows)
+cpm_incidents_add_snapshot(TimestampTz at, CpmSnapshotReason reason, const CpmSnapshotRow *row,
+						   int rows)
 {
 	CpmIncidents *contents = &area->contents;
 	CpmSnapshot *snapshot;
-	int			worst = is_worst ? find_worst() : -1;
+	int			replaced = find_replaced(reason);
 
 	write_begin();
-	if (worst >= 0)
-		remove_snapshot(contents, worst);
+	if (replaced >= 0)
+		remove_snapshot(contents, replaced);
 	while (contents->rows + rows > CPM_INCIDENT_ROWS)
 		remove_oldest_snapshots(contents);
 	snapshot = &contents->snapshot[contents->snapshots++];
 	memset(snapshot, 0, sizeof(*snapshot));
 	snapshot->incident = newest_incident()->id;
 	snapshot->at = at;
-	snapshot->is_worst = is_worst;
+	snapshot->reason = reason;
 	snapshot->first_row = contents->rows;
 	snapshot->rows = rows;
 	memcpy(&contents->row[contents->rows], row, rows * sizeof(CpmSnapshotRow));
@@ -449,7 +469,8 @@ load_incident_snapshot(const void *record)
 const CpmFilePart cpm_snapshots_part = {
 	"incident snapshots", sizeof(CpmSnapshot),
 	.save = save_incident_snapshots, .load = load_incident_snapshot,
-	.below = {CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1)}
+	.below = {CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1),
+	CPM_BELOW(CpmSnapshot, reason, CPM_SNAPSHOT_REASONS)}
 };
 
 static void

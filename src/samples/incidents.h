@@ -57,16 +57,21 @@ extern void cpm_incidents_begin(CpmIncident *incident);
 /* Replace the newest incident, except for its number of snapshots. "at" is the sample's time. */
 extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
 
-/* Return true if the newest incident has room for another snapshot of that kind. */
-extern bool cpm_incidents_have_room(bool is_worst);
+/*
+ * Return true if the newest incident has room for another snapshot taken for that reason, or one
+ * that it may replace. That is always so for CPM_AT_CRITICAL.
+ */
+extern bool cpm_incidents_have_room(CpmSnapshotReason reason);
 
 /*
  * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. A snapshot of the worst
- * moment replaces the incident's previous snapshot of that kind. To make room for the rows, drops
- * the snapshots of the oldest incidents that have any.
+ * moment replaces the incident's previous snapshot of that kind. If there is no room for a rise to
+ * CRITICAL, its snapshot replaces the last one of a rise to WARNING or, if there is none, the last
+ * one of a rise to CRITICAL, but never the incident's first snapshot. To make room for the rows,
+ * drops the snapshots of the oldest incidents that have any.
  */
-extern void cpm_incidents_add_snapshot(TimestampTz at, bool is_worst, const CpmSnapshotRow *row,
-									   int rows);
+extern void cpm_incidents_add_snapshot(TimestampTz at, CpmSnapshotReason reason,
+									   const CpmSnapshotRow *row, int rows);
 
 /*
  * Return a palloc'd copy of the incidents, without snapshots unless requested; NULL if the sampler

@@ -18,6 +18,7 @@
 #include "postgres.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@
 /* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
 
-/* Maximum number of segments of one scan that must not wait */
+/* Maximum number of segments of one scan that must not wait, and of one request to read them */
 #define MAX_CACHED_SEGMENTS 256
 
 /* "end" is a segment's number, shifted by this, plus the bytes in use. */
@@ -448,6 +449,7 @@ typedef struct OpenFile
 {
 	int			descriptor;		/* negative: the file could not be opened */
 	bool		may_wait;		/* for the disk */
+	int			max_visits;		/* segments after which a scan ends */
 	bool		has_missed;		/* a segment was not in the cache */
 } OpenFile;
 
@@ -531,7 +533,7 @@ scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVi
 		CHECK_FOR_INTERRUPTS();
 		if (sequence == visited)
 			continue;
-		if (!file->may_wait && visits == MAX_CACHED_SEGMENTS)
+		if (visits == file->max_visits)
 			break;
 		used = cpm_session_history_copy(sequence, end, buffer);
 		if (used == 0)
@@ -552,10 +554,10 @@ scan_segments(OpenFile *file, TimestampTz since, TimestampTz until, CpmSegmentVi
 }
 
 static OpenFile
-open_history_file(bool may_wait)
+open_history_file(bool may_wait, int max_visits)
 {
 	const char *problem;
-	OpenFile	file = {.may_wait = may_wait};
+	OpenFile	file = {.may_wait = may_wait, .max_visits = max_visits};
 
 	file.descriptor = cpm_history_open(O_RDONLY, &problem);
 	return file;
@@ -571,7 +573,7 @@ close_history_file(const OpenFile *file)
 void
 cpm_session_history_scan(TimestampTz since, TimestampTz until, CpmSegmentVisitor visit, void *arg)
 {
-	OpenFile	file = open_history_file(true);
+	OpenFile	file = open_history_file(true, INT_MAX);
 
 	scan_segments(&file, since, until, visit, arg);
 	close_history_file(&file);
@@ -585,7 +587,7 @@ cpm_session_history_scan_cached(TimestampTz since, TimestampTz until, CpmSegment
 
 	if (!cpm_history_is_complete())
 		return false;
-	file = open_history_file(false);
+	file = open_history_file(false, MAX_CACHED_SEGMENTS);
 	scan_segments(&file, since, until, visit, arg);
 	close_history_file(&file);
 	if (!file.has_missed)
@@ -614,7 +616,8 @@ cpm_session_history_read_wanted(void)
 
 	if (!cpm_session_history_is_on() || pg_atomic_exchange_u32(&history->is_wanted, 0) == 0)
 		return;
-	file = open_history_file(true);
+	/* not more than the scan that requested it visits, because it reads them one after the other */
+	file = open_history_file(true, MAX_CACHED_SEGMENTS);
 	scan_segments(&file, (TimestampTz) pg_atomic_read_u64(&history->wanted_since),
 				  (TimestampTz) pg_atomic_read_u64(&history->wanted_until), ignore_segment, NULL);
 	close_history_file(&file);

@@ -13,6 +13,7 @@
 #include "base/compat.h"
 #include "base/growth.h"
 #include "base/query_counts.h"
+#include "base/server_settings.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/wait_class.h"
@@ -171,6 +172,9 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 		.observer = observer,
 	};
 
+	/* long_queries must not depend on who reads it */
+	counting.ages.slow_statement_us =
+		cpm_server_setting(CPM_SERVER_SLOW_STATEMENT_TIME) * INT64CONST(1000);
 	memset(sample, 0, sizeof(*sample));
 	sample->taken_at = GetCurrentTimestamp();
 	sample->max_connections = MaxConnections;

@@ -9,7 +9,7 @@
  *
  * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. A
  * snapshot costs more than a sample, and reads the lock table if sessions wait, so their number is
- * limited.
+ * limited, except that a rise to CRITICAL always has one.
  *
  * The saver writes incidents to their file. The sampler wakes it when an incident begins or ends,
  * when an alert changes and after each snapshot, and every few seconds during an incident.
@@ -147,19 +147,21 @@ add_counts(const CpmIncidentProgress *progress, const CpmSample *sample,
 								(uint32) sample->value[CPM_BLOCKED_SESSIONS]);
 }
 
-/* Return true if the status of an alert is worse than in the previous round. */
-static bool
-has_risen(const CpmIncidentProgress *progress)
+/* Return the worst status to which an alert has risen since the previous round; CPM_OK if none. */
+static CpmStatus
+worst_rise(const CpmIncidentProgress *progress)
 {
+	CpmStatus	worst = CPM_OK;
+
 	for (int i = 0; i < CPM_METRICS; i++)
 		if (status[i] > progress->status[i])
-			return true;
-	return false;
+			worst = Max(worst, status[i]);
+	return worst;
 }
 
 /* Take a snapshot of the newest incident. If that raises an error, log it. */
 static void
-take_snapshot_safely(TimestampTz at, bool is_worst)
+take_snapshot_safely(TimestampTz at, CpmSnapshotReason reason)
 {
 	MemoryContext context = CurrentMemoryContext;
 
@@ -168,7 +170,7 @@ take_snapshot_safely(TimestampTz at, bool is_worst)
 		CpmSnapshotRow *rows;
 		int			count = cpm_snapshot_rows(&rows);
 
-		cpm_incidents_add_snapshot(at, is_worst, rows, count);
+		cpm_incidents_add_snapshot(at, reason, rows, count);
 	}
 	PG_CATCH();
 	{
@@ -185,19 +187,21 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	uint32		blocked = (uint32) sample->value[CPM_BLOCKED_SESSIONS];
 	uint32		busy = (uint32) (sample->value[CPM_ACTIVE_CONNECTIONS] +
 								 sample->value[CPM_IDLE_IN_TRANSACTION]);
-	bool		is_worst = false;
+	CpmStatus	rise = worst_rise(progress);
+	CpmSnapshotReason reason = rise == CPM_CRITICAL ? CPM_AT_CRITICAL : CPM_AT_WARNING;
 	int64		started_us;
 
 	if (step == CPM_INCIDENT_ENDS)
 		return false;
-	if ((step != CPM_INCIDENT_BEGINS && !has_risen(progress)) || !cpm_incidents_have_room(false))
+	if ((step != CPM_INCIDENT_BEGINS && rise == CPM_OK) || !cpm_incidents_have_room(reason))
 	{
-		is_worst = cpm_incident_is_worse(&progress->state, blocked, busy, now_us);
-		if (!is_worst || !cpm_incidents_have_room(true))
+		reason = CPM_AT_WORST;
+		if (!cpm_incident_is_worse(&progress->state, blocked, busy, now_us) ||
+			!cpm_incidents_have_room(reason))
 			return false;
 	}
 	started_us = cpm_monotonic_us();
-	take_snapshot_safely(sample->taken_at, is_worst);
+	take_snapshot_safely(sample->taken_at, reason);
 	cpm_incident_record_snapshot(&progress->state, blocked, busy, now_us,
 								 cpm_monotonic_us() - started_us);
 	return true;

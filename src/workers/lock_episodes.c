@@ -125,7 +125,7 @@ cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages)
 
 	cpm_lock_log_begin_round(now);
 	for (int i = 0; i < waits; i++)
-		is_open[i] = cpm_lock_log_observe(cpm_lock_roots_wait(i));
+		is_open[i] = cpm_lock_log_observe(cpm_lock_roots_wait(i), ages->blocked_us);
 	cpm_lock_log_end_waits(find_end);
 	for (int i = 0; i < waits; i++)
 		if (!is_open[i])

@@ -10,9 +10,9 @@
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
- * events/leak_log, events/lock_log, live/client_waits, live/set_back and its entry of
- * samples/worker_status. After an error the postmaster restarts the sampler, which continues with
- * the contents of shared memory.
+ * events/leak_log, events/lock_log, live/client_waits, live/set_back, base/server_settings and its
+ * entry of samples/worker_status. After an error the postmaster restarts the sampler, which
+ * continues with the contents of shared memory.
  *
  * It is attached to no database, so it does not block DROP DATABASE. It also runs on a standby.
  */
@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/server_settings.h"
 #include "base/settings.h"
 #include "base/wait_class.h"
 #include "counters/minute_counters.h"
@@ -150,6 +151,7 @@ sample_forever(uint32 wait_event)
 		{
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
+			cpm_server_settings_publish();
 			/* If the interval became shorter, do not wait for the end of the longer one. */
 			due_us = Min(due_us, cpm_monotonic_us() + cpm_sample_interval_ms * INT64CONST(1000));
 		}
@@ -166,6 +168,7 @@ cpm_sampler_main(Datum argument)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 
+	cpm_server_settings_publish();
 	cpm_backends_publish();
 	cpm_worker_started(CPM_WORKER_SAMPLER);
 	cpm_prepared_xacts_claim_recorder();

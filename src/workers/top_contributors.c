@@ -30,6 +30,7 @@
 #include "rules/lock_chains.h"
 #include "samples/pooler_state.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 #include "workers/pgbouncer_queues.h"
 #include "workers/policy_violations.h"
@@ -40,6 +41,12 @@
 #define MAX_WAITS 100			/* lock waits examined; the cost grows with their square */
 #define SLOW_WINDOW_US (60 * USECS_PER_SEC)
 
+typedef struct NamedPool
+{
+	CpmPoolName name;			/* hash key, as bytes */
+	int			index;			/* of counters/pool_table */
+} NamedPool;
+
 typedef struct ContributorSearch
 {
 	CpmMetricId metric;
@@ -48,6 +55,7 @@ typedef struct ContributorSearch
 	int		   *by_pool;		/* contributions by index of counters/pool_table; by_pool[pools]
 								 * is for sessions without a pool */
 	int			pools;
+	HTAB	   *names;			/* of NamedPool; for slow_statements only */
 	CpmPoolersFreshness freshness;	/* of the consoles, to classify sessions */
 	CpmSession	oldest;
 	TimestampTz oldest_since;	/* since_of() the oldest session; 0: none found */
@@ -163,6 +171,26 @@ describe_largest_pools(ContributorSearch *search, const char *prefix, char *buff
 	}
 }
 
+/* Return a hash table of all pools, from CpmPoolName to the index of the pool. Palloc'd. */
+static HTAB *
+index_of_names(int pools)
+{
+	HASHCTL		by_name = {.keysize = sizeof(CpmPoolName), .entrysize = sizeof(NamedPool)};
+	HTAB	   *names;
+
+	by_name.hcxt = CurrentMemoryContext;
+	names = hash_create("connpool_monitor pool names", pools, &by_name,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < pools; i++)
+	{
+		CpmPoolName name;
+
+		if (cpm_pool_name(i, &name))
+			((NamedPool *) hash_search(names, &name, HASH_ENTER, NULL))->index = i;
+	}
+	return names;
+}
+
 /*
  * Add a recent slow statement to the contributions of its pool. The entry in the log has the
  * names of the session but no index, so look up the pool by its names.
@@ -173,21 +201,16 @@ count_slow_statement(const void *entry, void *arg)
 	const CpmSlowStatement *slow = entry;
 	ContributorSearch *search = arg;
 	CpmPoolName wanted = slow->session;
-	CpmPoolName name;
+	const NamedPool *pool;
 
 	/* a time in the future is from before the clock was set back */
 	if (search->now - slow->finished_at > SLOW_WINDOW_US || slow->finished_at > search->now)
 		return;
 	cpm_pool_application(wanted.application_name, slow->session.application_name,
 						 cpm_application_grouping);
-	for (int i = 0; i < search->pools; i++)
-	{
-		if (cpm_pool_name(i, &name) && memcmp(&name, &wanted, sizeof(name)) == 0)
-		{
-			search->by_pool[i]++;
-			return;
-		}
-	}
+	pool = hash_search(search->names, &wanted, HASH_FIND, NULL);
+	if (pool != NULL)
+		search->by_pool[pool->index]++;
 }
 
 /*
@@ -335,6 +358,7 @@ cpm_find_top_contributors(CpmMetricId id, char *buffer, size_t size)
 	search.by_pool = palloc0((search.pools + 1) * sizeof(int));
 	if (id == CPM_SLOW_STATEMENTS)
 	{
+		search.names = index_of_names(search.pools);
 		cpm_slow_statements_scan(count_slow_statement, &search);
 		describe_largest_pools(&search, "Most slow statements in the last minute: ", buffer, size);
 		return;

@@ -132,7 +132,7 @@ print_storage(void)
 
 /* If there is room, add a snapshot whose time and pids are a new number. */
 static void
-add_snapshot(int rows, bool is_worst)
+add_snapshot(int rows, CpmSnapshotReason reason)
 {
 	static CpmSnapshotRow row[CPM_SNAPSHOT_ROWS];
 	static int	number = 0;
@@ -140,8 +140,20 @@ add_snapshot(int rows, bool is_worst)
 	number++;
 	for (int i = 0; i < rows; i++)
 		row[i].pid = number;
-	if (cpm_incidents_have_room(is_worst))
-		cpm_incidents_add_snapshot(number, is_worst, row, rows);
+	if (cpm_incidents_have_room(reason))
+		cpm_incidents_add_snapshot(number, reason, row, rows);
+}
+
+/* Print the reasons of the snapshots of the newest incident: w(arning), c(ritical), W(orst). */
+static void
+print_reasons(void)
+{
+	const CpmIncidents *all = cpm_incidents_read(true);
+
+	for (int i = 0; i < all->snapshots; i++)
+		if (all->snapshot[i].incident == all->incident[all->incidents - 1].id)
+			putchar("wcW"[all->snapshot[i].reason]);
+	putchar('\n');
 }
 
 static void
@@ -160,24 +172,32 @@ run_storage(void)
 	for (int i = 0; i < 45; i++)
 	{
 		begin_incident();
-		add_snapshot(100 + i, false);
-		add_snapshot(50, true);
+		add_snapshot(100 + i, CPM_AT_WARNING);
+		add_snapshot(50, CPM_AT_WORST);
 	}
 	print_storage();
 	/* the eighth snapshot is that of the worst moment, and a worse moment replaces it */
 	begin_incident();
 	for (int i = 0; i < 12; i++)
-		add_snapshot(300, false);
+		add_snapshot(300, CPM_AT_WARNING);
 	print_storage();
 	for (int i = 0; i < 5; i++)
-		add_snapshot(700 + i, true);
+		add_snapshot(700 + i, CPM_AT_WORST);
+	print_storage();
+	/* a rise to CRITICAL replaces the last rise to WARNING, then to CRITICAL, never the first */
+	print_reasons();
+	add_snapshot(1, CPM_AT_CRITICAL);
+	print_reasons();
+	for (int i = 0; i < 9; i++)
+		add_snapshot(2 + i, CPM_AT_CRITICAL);
+	print_reasons();
 	print_storage();
 	/* eight snapshots of the maximum size leave no room for others */
 	begin_incident();
-	add_snapshot(CPM_SNAPSHOT_ROWS, true);
+	add_snapshot(CPM_SNAPSHOT_ROWS, CPM_AT_WORST);
 	for (int i = 0; i < 12; i++)
-		add_snapshot(CPM_SNAPSHOT_ROWS, false);
-	add_snapshot(CPM_SNAPSHOT_ROWS, true);
+		add_snapshot(CPM_SNAPSHOT_ROWS, CPM_AT_WARNING);
+	add_snapshot(CPM_SNAPSHOT_ROWS, CPM_AT_WORST);
 	print_storage();
 	for (int i = 0; i < 20; i++)
 		begin_incident();
@@ -185,7 +205,7 @@ run_storage(void)
 	cpm_incidents_reset();
 	print_storage();
 	begin_incident();
-	add_snapshot(1, false);
+	add_snapshot(1, CPM_AT_WARNING);
 	print_storage();
 	printf("%d", cpm_incidents_remove_reset());
 	printf("%d ", cpm_incidents_remove_reset());
