@@ -60,7 +60,7 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
 	cpm_row_text(row, cpm_stat_window_name(period));
-	cpm_row_timestamptz(row, stats->since);
+	cpm_row_past_time(row, stats->since);
 	cpm_row_int8(row, (int64) total);
 	cpm_row_int8(row, (int64) (total - failed));
 	cpm_row_int8(row, (int64) failed);
