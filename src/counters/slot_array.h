@@ -82,6 +82,8 @@ typedef struct CpmSlot
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */
+	pg_atomic_uint32 failed_waits;	/* number recorded so far; never reset. The next one goes to
+									 * failed_wait[] at this number, modulo its size */
 	uint64		pool_bucket_base[CPM_BUCKETS] pg_attribute_aligned(64); /* as pool_base */
 } CpmSlot;
 
