@@ -204,7 +204,9 @@ is(sql($node, <<~'SQL'), '0', 'no hour has two rows after the clock was set forw
 # --- counters and policies after a clock that was ahead is corrected
 sql($node, 'CREATE ROLE limited LOGIN');
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 3');
+my @reset_at = (time);
 sql($node, q{SELECT connpool_reset('counters')});
+push @reset_at, time;
 
 sub limit_of_limited
 {
@@ -279,15 +281,24 @@ is(health_after_refusal(17, 'limited'),
 sql($node, 'ALTER ROLE limited SET connpool_monitor.pool_max = 1');
 is(limit_of_limited(), 1,
 	'a later session replaces the policy though its clock shows an earlier time');
+my @read_at = (time);
 my %periods =
   map { my ($period, $total, $rate) = split /\|/; ($period => { total => $total, rate => $rate }) }
   split /\n/,
   sql($node, 'SELECT period, total_queries, queries_per_second FROM connpool_query_stats');
+push @read_at, time;
 cmp_ok($ahead, '>=', 50, 'the server counts statements while the clock is ahead');
 cmp_ok($periods{since_reset}{total},
 	'>=', $ahead, 'statements since the reset include those counted while the clock was ahead');
-is($periods{since_reset}{rate},
-	'', 'the rate since the reset is NULL while the clock is before the reset');
+my $seconds_since_reset = $periods{since_reset}{total} / $periods{since_reset}{rate};
+cmp_ok(
+	$seconds_since_reset, '>',
+	$read_at[0] - $reset_at[1] - 1,
+	'the rate since the reset is not too high while the clock is before the reset');
+cmp_ok(
+	$seconds_since_reset, '<',
+	$read_at[1] - $reset_at[0] + 1,
+	'the rate since the reset is not too low while the clock is before the reset');
 cmp_ok(
 	$periods{$_}{total},
 	'<=',
