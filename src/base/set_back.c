@@ -44,7 +44,7 @@ typedef struct OldTime
 /* Written by the sampler. */
 typedef struct SetBack
 {
-	pg_atomic_uint64 offset_us; /* system clock minus monotonic clock, at the last check; an int64 */
+	pg_atomic_uint64 offset_us; /* an int64: system clock minus monotonic clock at the last check */
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
 	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
 								 * never below 0 */

@@ -326,7 +326,8 @@ load_leak_counts(const void *record)
 		pg_atomic_write_u64(&leaks->counters[i].detected, counts[i].detected);
 		pg_atomic_write_u64(&leaks->counters[i].released, counts[i].released);
 		pg_atomic_write_u64(&leaks->counters[i].ended, counts[i].ended);
-		pg_atomic_write_u64(&leaks->counters[i].last_detected, (uint64) cpm_loaded_time(counts[i].last_detected));
+		pg_atomic_write_u64(&leaks->counters[i].last_detected,
+							(uint64) cpm_loaded_time(counts[i].last_detected));
 		pg_atomic_write_u64(&leaks->counters[i].longest_us, (uint64) counts[i].longest_us);
 	}
 }

@@ -47,7 +47,7 @@ typedef struct LockLog
 static LockLog *lock_log;
 static CpmRing *lock_ring;
 
-/* When the current round began, by the system clock and the monotonic clock; local to the sampler */
+/* When the current round began, by both clocks; local to the sampler */
 static TimestampTz lock_round_time;
 static int64 lock_round_us;
 

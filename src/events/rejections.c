@@ -395,7 +395,8 @@ load_refusal_counts(const void *record)
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
 		pg_atomic_write_u64(&refusals->counter[i].total, counts[i].count);
-		pg_atomic_write_u64(&refusals->counter[i].last_seen, (uint64) cpm_loaded_time(counts[i].last_seen));
+		pg_atomic_write_u64(&refusals->counter[i].last_seen,
+							(uint64) cpm_loaded_time(counts[i].last_seen));
 	}
 }
 

@@ -108,7 +108,8 @@ consider_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
 		return;
 	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
-		session.recorded_lock_wait_start != wait->recorded_since || !cpm_is_blocked(&session, now, ages))
+		session.recorded_lock_wait_start != wait->recorded_since ||
+		!cpm_is_blocked(&session, now, ages))
 		return;
 	(void) cpm_lock_roots_describe(index, &root);
 	memset(&entry, 0, sizeof(entry));
