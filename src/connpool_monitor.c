@@ -43,7 +43,7 @@
 #include "live/backends.h"
 #include "live/client_waits.h"
 #include "live/prepared_xacts.h"
-#include "live/set_back.h"
+#include "base/set_back.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"

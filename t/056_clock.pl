@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Setting back a clock that was ahead ends no leak and no incident, and makes no age wrong or
-# negative. Needs libfaketime as the server's clock, and PgBouncer.
+# Setting back a clock that was ahead ends no leak and no incident, makes no age wrong or negative,
+# and leaves no moment in the future. Needs a compiler, for a library that sets the server's clock,
+# and PgBouncer.
 # scripts/test: slow, 30 s
 use strict;
 use warnings FATAL => 'all';
@@ -11,16 +12,25 @@ use Test::More;
 use Time::HiRes 'time';
 use Application;
 use Connpool;
+use Http;
 
-skip_without_faketime();
+build_clock();
 
-my $node = new_node('clock', <<'CONF', stopped => 1);
+# --- a wait whose outcome remains unknown, without a server
+my $lock_log = compile_unit('lock_log', 'events/lock_log', 'base/ring');
+is(`$lock_log`, "...........ccc\n",
+	'a wait whose outcome remains unknown is closed after ten seconds, though the clock is set back'
+);
+
+my $port = http_port();
+my $node = new_node('clock', <<"CONF", stopped => 1);
 max_prepared_transactions = 5
 connpool_monitor.leak_age = '500ms'
 connpool_monitor.leak_idle_age = '500ms'
 connpool_monitor.blocked_age = '300ms'
 connpool_monitor.alert_after = 0
 connpool_monitor.alert_clear_after = 0
+connpool_monitor.http_listen = '127.0.0.1:$port'
 CONF
 my $user = getpwuid($<);
 my $pooler = start_pooler($node);
@@ -28,20 +38,49 @@ $node->append_conf('postgresql.conf', <<"CONF");
 connpool_monitor.pgbouncer = 'main=host=${\$pooler->host} port=${\$pooler->port} user=$user'
 connpool_monitor.pgbouncer_interval = '200ms'
 CONF
-write_clock('+20000');
+set_clock(20000);
 start_with_clock($node);
-set_clock($node, '+20000');
 $node->safe_psql('postgres', 'CREATE EXTENSION connpool_monitor CASCADE');
 sql($node, 'CREATE ROLE barred NOLOGIN; CREATE ROLE early LOGIN');
 sql($node, 'CREATE TABLE t (v int)');
 
-# Set the clock, and wait for samples after the step.
+# Set the clock, and wait until the sampler has taken samples by the new clock.
 sub step_clock
 {
 	my ($offset) = @_;
-	set_clock($node, $offset);
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $stepped_at = time + $offset;
+	set_clock($offset);
 	wait_samples($node, 3);
+	my $until = time + $offset;
+	is(sql($node, <<~"SQL"), 't', "the sampler samples by a clock that is $offset s ahead");
+		SELECT count(*) > 0
+		FROM connpool_history('total_connections', to_timestamp($stepped_at),
+		  to_timestamp($until), '100 ms')
+		SQL
 	return;
+}
+
+# Return the columns of all views of the extension that show a moment in the future.
+sub future_moments
+{
+	my @found;
+	foreach (split /\n/, sql($node, <<~'SQL'))
+		SELECT c.relname, a.attname
+		FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+		     JOIN pg_depend d ON d.objid = c.oid AND d.deptype = 'e'
+		WHERE c.relname LIKE 'connpool%' AND c.relkind = 'v' AND a.attname <> 'retry_at'
+		AND a.atttypid = 'timestamptz'::regtype
+		UNION ALL
+		SELECT 'connpool_info()', unnest(ARRAY['last_sample', 'stats_reset', 'last_saved'])
+		ORDER BY 1, 2
+		SQL
+	{
+		my ($view, $column) = split /\|/;
+		push @found, "$view.$column"
+		  if sql($node, "SELECT count(*) FROM $view WHERE $column > clock_timestamp()") > 0;
+	}
+	return join ' ', @found;
 }
 
 # Test that a duration in seconds is that between two actions. An action is an array of the times
@@ -159,7 +198,15 @@ sub test_all
 	return;
 }
 
-step_clock('+12800');
+# the sampler cannot have detected the step yet
+my $sampler = worker_pid($node, 'sampler');
+kill 'STOP', $sampler;
+set_clock(12800);
+is(sql($node, $direct_connections),
+	't', 'direct sessions are counted before the first sample after the step');
+kill 'CONT', $sampler;
+step_clock(12800);
+is(future_moments(), '', 'no view shows a moment in the future after the clock was set back');
 test_all('set back by two hours');
 ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses the role again');
 is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rejection_log}),
@@ -175,9 +222,9 @@ SELECT extract(epoch FROM xact_age) FROM connpool_sessions WHERE application_nam
 SQL
 wait_samples($node, 2);
 my $passed = sql($node, q{SELECT quote_literal(clock_timestamp() + '1 s')});
-step_clock('+12700');
+step_clock(12700);
 is_age_since(\@later_at, $later_age, 'set back by 100 seconds: the age of a transaction');
-step_clock('+12797');
+step_clock(12797);
 is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a transaction');
 poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
 is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
@@ -189,8 +236,8 @@ my $steady = session($node, 'steady');
 $steady->query_safe('BEGIN');
 push @steady_at, time;
 wait_samples($node, 2);
-step_clock('+20000');
-step_clock('+12797');
+step_clock(20000);
+step_clock(12797);
 is_age_since(
 	\@steady_at,
 	$later_age =~ s/'later'/'steady'/r,
@@ -220,8 +267,55 @@ leave($_) foreach $waiter, $forgotten;
 is(sql($node, q{SELECT outcome FROM connpool_lock_log}),
 	'granted', 'the lock log has the outcome of a wait that lasted through the step');
 
+# --- a wait that was granted before the step, and one that fails before the next sample
+sql($node, q{SELECT connpool_reset()});
+my $holder = session($node, 'holder');
+$holder->query_safe('BEGIN; LOCK TABLE t');
+my $granted = session($node, 'granted');
+$granted->query_until(qr/begun/, "\\echo begun\nTABLE t;\n");
+poll_is($node, q{SELECT count(*) FROM connpool_lock_log}, '1', 'a wait is logged');
+kill 'STOP', $sampler;
+$holder->query_safe('COMMIT');
+$granted->query_safe('SELECT 1');
+set_clock(12700);
+$holder->query_safe('BEGIN; LOCK TABLE t');
+$granted->query(q{SET lock_timeout = '1ms'; TABLE t});
+kill 'CONT', $sampler;
+poll_is(
+	$node, q{SELECT string_agg(outcome, ' ') FROM connpool_lock_log},
+	'granted', 'a wait that fails after the step does not hide that an earlier one was granted');
+leave($_) foreach $holder, $granted;
+
+# --- a setting that changes in the round that detects a step
+sql($node, 'ALTER SYSTEM SET connpool_monitor.long_queries_warning = 1');
+sql($node, q{ALTER SYSTEM SET connpool_monitor.slow_statement_time = '100ms'});
+$node->reload;
+my $long = session($node, 'long');
+$long->query_until(qr/begun/, "\\echo begun\nSELECT pg_sleep(600);\n");
+poll_is($node, q{SELECT status FROM connpool_alerts WHERE metric_name = 'long_queries'},
+	'WARNING', 'a long statement raises an alert');
+kill 'STOP', $sampler;
+sql($node, q{ALTER SYSTEM SET connpool_monitor.slow_statement_time = '1h'});
+$node->reload;
+set_clock(12600);
+kill 'CONT', $sampler;
+poll_is(
+	$node, <<~'SQL',
+		SELECT to_status, message ~ 'still WARNING with the former settings'
+		FROM connpool_alert_log
+		WHERE metric_name = 'long_queries'
+		ORDER BY seq DESC LIMIT 1
+		SQL
+	'OK|t', 'an alert that ends by a setting in the round of a step is not logged as a recovery');
+sql($node, q{SELECT pg_cancel_backend(pid) FROM connpool_sessions
+	WHERE application_name = 'long'});
+leave($long);
+sql($node, 'ALTER SYSTEM RESET connpool_monitor.slow_statement_time');
+sql($node, 'ALTER SYSTEM RESET connpool_monitor.long_queries_warning');
+$node->reload;
+
 # --- an incident that lasts through a step and a restart during which the clock is set back
-set_clock($node, '+12800');
+step_clock(12800);
 sql($node, q{ROLLBACK PREPARED 'orphan'});
 sql($node, q{SELECT connpool_reset()});
 sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 0});
@@ -232,15 +326,74 @@ SELECT count(*), count(ended_at), bool_and(started_at <= clock_timestamp()),
 FROM connpool_incidents
 SQL
 poll_is($node, $incidents, '1|0|t|t', 'an incident begins');
-step_clock('+9200');
-is(sql($node, $incidents), '1|0|t|t', 'the incident continues when the clock is set back');
+$holder = session($node, 'holder');
+$holder->query_safe('BEGIN; LOCK TABLE t');
+my $blocked = session($node, 'blocked');
+$blocked->query_until(qr/begun/, "\\echo begun\nTABLE t;\n");
+poll_is($node, q{SELECT count(*) FROM connpool_lock_log}, '1', 'a wait in the incident is logged');
+leave($_) foreach $holder, $blocked;
+
+# Test that the report and the documents about the incident have what happened in it.
+sub test_incident
+{
+	my ($when) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	is(sql($node, $incidents), '1|0|t|t', "$when: the incident lasts");
+	my $report = sql($node, 'SELECT connpool_incident_report()');
+	like($report, qr/held up 1 session/, "$when: the report has the lock wait");
+	like(
+		$report,
+		qr/\| total_connections \| OK to /,
+		"$when: the report's timeline has the change of the alert");
+	like($report, qr/^- \*\*total_connections\*\*/m, "$when: the report has advice on the alert");
+	my ($shown) = @{ get_json($port, '/api/incidents')->{incidents} };
+	my @at = map { $_->{at} } @{ $shown->{timeline} };
+	my $now = get_json($port, '/api/incidents')->{timestamp};
+	cmp_ok(scalar(@at), '>=', 1, "$when: /api/incidents has changes of alerts");
+	is(scalar(grep { $_ lt $shown->{startedAt} || $_ gt $now } @at),
+		0, "$when: all changes in /api/incidents are within the incident");
+	is( sql($node,
+			<<~'SQL'), '0|0', "$when: all snapshots are within the incident, without new ages");
+		SELECT count(*) FILTER (WHERE s.at NOT BETWEEN i.started_at AND clock_timestamp()),
+		       count(*) FILTER (WHERE s.xact_age > '1 hour' OR s.xact_age < '0')
+		FROM connpool_incident_sessions s JOIN connpool_incidents i ON i.id = s.incident_id
+		SQL
+	return;
+}
+test_incident('before the step');
+step_clock(9200);
+test_incident('when the clock is set back in an incident');
+like(
+	sql($node, 'SELECT connpool_incident_report()'),
+	qr/^The system clock was set back\. Samples of the load/m,
+	'the report warns that samples have times in the future');
+is(future_moments(), '', 'no view shows a moment in the future in the incident');
+# the clock passes the moments that were recorded before the step
+step_clock(12900);
+test_incident('when the clock has caught up');
 leave($_) foreach $early, $direct, $first, $second;
 $node->stop('fast');
-write_clock('+5600');
+set_clock(5600);
 start_with_clock($node);
 wait_samples($node, 3);
-is(sql($node, $incidents),
-	'1|0|t|t', 'an incident continues after a restart during which the clock was set back');
+test_incident('after a restart during which the clock was set back');
+is(future_moments(), '', 'no view shows a moment in the future after such a restart');
+
+# an incident that began before the clock was set forward
+$node->stop('fast');
+set_clock(9200);
+start_with_clock($node);
+sql($node, q{SELECT connpool_reset()});
+my $earliest = time + 9199;
+poll_is($node, $incidents, '1|0|t|t', 'another incident begins');
+step_clock(16400);
+$node->stop('fast');
+set_clock(9200);
+start_with_clock($node);
+wait_samples($node, 3);
+is(sql($node, "SELECT started_at >= to_timestamp($earliest) FROM connpool_incidents"),
+	't',
+	'an incident that began before the clock was set forward does not begin earlier afterwards');
 sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 80});
 $node->reload;
 poll_is($node, $incidents, '1|1|t|t', 'the incident does not end before it began');

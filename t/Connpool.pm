@@ -19,8 +19,7 @@ use Exporter 'import';
 our @EXPORT =
   qw(new_node sql poll_ok poll_is poll_session wait_until wait_samples samples_on_time wait_saved
   worker_pid stat_of poll_stat alert_of log_count session leave connects random_from pattern
-  compile_unit sealed extension_members skip_without_faketime write_clock set_clock
-  start_with_clock);
+  compile_unit sealed extension_members build_clock set_clock start_with_clock);
 
 # Replace poll_query_until() of PostgreSQL::Test::Cluster. It polls only ten times a second, which
 # adds up to minutes over all files, and it limits the number of attempts. This one polls more
@@ -335,73 +334,45 @@ sub connects
 		'2>', $errors // \my $ignored);
 }
 
-# Skip the test if libfaketime cannot be the server's clock.
-sub skip_without_faketime
+# The library that shows a server another system clock (t/unit/clock.c), and the file with its
+# offset.
+my ($clock_library, $clock_file);
+
+# Compile that library, or skip the test if it cannot be loaded.
+sub build_clock
 {
-	plan skip_all => 'a server with both a sanitizer and libfaketime does not start'
+	plan skip_all => 'with a sanitizer, a server cannot preload the library that sets the clock'
 	  if $ENV{CONNPOOL_MONITOR_SANITIZERS};
-	BAIL_OUT('libfaketime is not installed') unless faketime_library();
+	my $directory = PostgreSQL::Test::Utils::tempdir();
+
+	($clock_library, $clock_file) = ("$directory/clock.so", "$directory/clock");
+	is( system($ENV{CC} // 'cc',
+			'-O1', '-Wall', '-shared', '-fPIC', '-o', $clock_library,
+			"$ENV{TESTDIR}/t/unit/clock.c"),
+		0,
+		'the library that sets the clock compiles') or BAIL_OUT('no compiler');
+	set_clock(0);
 	return;
 }
 
-sub faketime_library
-{
-	my ($library) = glob('/usr/lib/*/faketime/libfaketime.so.1');
-	return $library;
-}
-
-# Return the file that contains the offset of the clock.
-my $clock_file;
-
-sub clock_file
-{
-	return $clock_file //= PostgreSQL::Test::Utils::tempdir() . '/clock';
-}
-
-# Set the clock of processes that servers start from now on to the true time plus an offset.
-# libfaketime keeps pointers into the environment, which PostgreSQL overwrites with process titles.
-# So only a new process reads the file. Offsets must not be negative, because libfaketime shows the
-# true time to signal handlers: one in the postmaster of PostgreSQL 15 records when a worker ended,
-# and with a negative offset that would be in the future.
-sub write_clock
-{
-	my ($offset) = @_;
-	my $new = clock_file() . '.new';
-	# by a rename, because libfaketime ends a process that reads an empty file
-	append_to_file($new, "$offset\n");
-	rename($new, clock_file()) or die $!;
-	return;
-}
-
-# Set the clock of a server, except that of its open sessions. Terminates the sampler, because the
-# next one reads the file.
+# Set the clock of all servers that start_with_clock() has started to the true time plus a number
+# of seconds. It changes at once in all processes.
 sub set_clock
 {
-	my ($node, $offset) = @_;
-	write_clock($offset);
-	return unless $node->{_pid};
-	my $sampler = worker_pid($node, 'sampler');
-	sql($node, "SELECT pg_terminate_backend($sampler)");
-	$node->poll_query_until('postgres', <<~"SQL") or die 'no other sampler starts';
-		SELECT count(*) = 1
-		FROM pg_stat_activity
-		WHERE backend_type = 'connpool_monitor sampler' AND pid <> $sampler
-		SQL
+	my ($offset) = @_;
+	# one write, because running processes read the file at any time
+	open my $file, (-e $clock_file ? '+<' : '>'), $clock_file or die $!;
+	syswrite($file, pack('q', $offset)) == 8 or die $!;
+	close $file;
 	return;
 }
 
-# Start a server with the clock that was set last. Do not fake the monotonic clock, because setting
-# a real clock does not change it. PostgreSQL 15 starts the first workers in a signal handler, so
-# they show the true time. Call set_clock() to replace the sampler.
+# Start a server whose clock set_clock() sets.
 sub start_with_clock
 {
 	my ($node) = @_;
-	local %ENV = (
-		%ENV,
-		LD_PRELOAD => faketime_library(),
-		FAKETIME_TIMESTAMP_FILE => clock_file(),
-		FAKETIME_NO_CACHE => 1,
-		FAKETIME_DONT_FAKE_MONOTONIC => 1);
+	local $ENV{LD_PRELOAD} = $clock_library;
+	local $ENV{CLOCK_FILE} = $clock_file;
 	$node->start;
 	return;
 }

@@ -43,8 +43,6 @@ typedef struct CpmIncident
 	uint32		status;			/* the worst CpmStatus */
 	uint32		peak_connections;
 	uint32		peak_blocked;	/* the highest value of blocked_sessions */
-	bool		was_interrupted;	/* the server stopped during it, and ended_at is its last
-									 * sample */
 	int			snapshots;		/* number of its snapshots that are kept */
 	char		message[CPM_INCIDENT_MESSAGE_SIZE]; /* of the first alert or refusal */
 	uint8		order[CPM_METRICS]; /* by CpmMetricId: 1 for the first metric that left OK, 2 for
@@ -78,8 +76,8 @@ typedef struct CpmSnapshotRow
 	CpmAddress	client_addr;
 	char		wait_event_type[16];	/* empty: none */
 	char		wait_event[NAMEDATALEN];
-	TimestampTz state_change;
-	TimestampTz xact_start;		/* 0: none */
+	int64		state_age_us;	/* at the time of the snapshot; -1: none */
+	int64		xact_age_us;	/* likewise */
 	uint64		queryid;		/* 0: unknown */
 } CpmSnapshotRow;
 

@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "base/json.h"
+#include "base/set_back.h"
 #include "base/sample.h"
 #include "base/utf8.h"
 #include "pgtime.h"
@@ -129,6 +130,12 @@ cpm_json_time(StringInfo json, const char *key, TimestampTz value)
 	appendStringInfo(json, "\"%04d-%02d-%02dT%02d:%02d:%02d.%03dZ\"",
 					 tm.tm_year, tm.tm_mon, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
 					 (int) (fsec / 1000));
+}
+
+void
+cpm_json_past_time(StringInfo json, const char *key, TimestampTz value)
+{
+	cpm_json_time_or_null(json, key, cpm_past_time(value));
 }
 
 void

@@ -114,7 +114,7 @@ typedef struct CpmPoolerState
 	TimestampTz last_success;	/* when the last successful round began; 0: never */
 	int64		last_success_us;	/* the same by the monotonic clock; ages use it */
 	char		last_error[CPM_POOLER_ERROR_SIZE];	/* empty while up */
-	TimestampTz retry_at;		/* next attempt; 0 while up */
+	int64		retry_us;		/* next attempt, by the monotonic clock; 0 while up */
 	uint64		polls;			/* successful rounds */
 } CpmPoolerState;
 

@@ -59,12 +59,15 @@ typedef struct CpmSession
 	bool		exempt;			/* in exempt_applications, and not beyond exempt_limit */
 
 	/*
-	 * As PostgreSQL recorded them. They identify the session, its transaction and its state. Do
-	 * not compute ages from them, because the clock may have been set back since.
+	 * As PostgreSQL recorded them. They identify the session, its transaction, its statement, its
+	 * state and its wait. Do not compute ages from them, because the clock may have been set back
+	 * since.
 	 */
 	TimestampTz connected_at;	/* 0: none; likewise the times below */
 	TimestampTz recorded_xact_start;
+	TimestampTz recorded_query_start;
 	TimestampTz recorded_state_change;
+	TimestampTz recorded_lock_wait_start;
 
 	/* Corrected if the clock was set back since. Use these for ages and comparisons. */
 	TimestampTz opened_at;		/* corrected connected_at */

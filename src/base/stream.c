@@ -5,10 +5,28 @@
  */
 #include "postgres.h"
 
+#include "base/set_back.h"
 #include "base/stream.h"
+#include "utils/timestamp.h"
 
 #define MAX_LINE 64				/* size of the line that begins a part, with a '\0' */
 #define MAX_RUN 255				/* zeros that are written as one pair of bytes */
+
+static TimestampTz file_saved_at;
+
+void
+cpm_loading_begin(TimestampTz saved_at)
+{
+	file_saved_at = saved_at;
+}
+
+TimestampTz
+cpm_loaded_time(TimestampTz saved)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return cpm_past(saved, now, Max(file_saved_at - now, 0));
+}
 
 void
 cpm_put_bytes(CpmSink *sink, const void *bytes, Size size)

@@ -40,15 +40,20 @@ typedef struct CpmSource
 typedef struct CpmFileField
 {
 	Size		offset;
-	Size		size;			/* array size of a text, or exclusive upper limit of a number */
+	Size		size;			/* array size of a text, exclusive upper limit of a number, or
+								 * size of a time */
 } CpmFileField;
 
+#define CPM_TIME(type, field) {offsetof(type, field), sizeof(TimestampTz)}
 #define CPM_TEXT(type, field) {offsetof(type, field), sizeof(((type *) 0)->field)}
 #define CPM_BELOW(type, field, limit) {offsetof(type, field), (limit)}
 
 /*
  * A part of the file. Its records are structs without pointers. Their padding must be zero,
  * because it is written too.
+ *
+ * If the clock was set back, a saved time may be in the future when it is loaded. The loader
+ * corrects those in "time". A load function passes the others to cpm_loaded_time().
  *
  * All records of the file are checked before the first one is loaded. So load can rely on "text"
  * and "below", and cannot fail. The postmaster calls save at shutdown and load at startup, while
@@ -64,6 +69,10 @@ typedef struct CpmFilePart
 								 * load may be NULL */
 	CpmFileField text[3];		/* texts, each of which must end within its array */
 	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
+	CpmFileField time[2];		/* times of things that are over: a TimestampTz or an atomic of
+								 * one */
+	int			rings;			/* number of rings that start at "ring" whose times are corrected;
+								 * 0: one */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
 								 * longer exist are not loaded */
 	Size		cell;			/* size of an element of the array by CpmMetricId at the end of
@@ -71,6 +80,15 @@ typedef struct CpmFilePart
 								 * lacks are filled with 0xFF, which is a NaN as a float4 */
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
+
+/* Set the time at which the file was saved that is loaded next. The postmaster only. */
+extern void cpm_loading_begin(TimestampTz saved_at);
+
+/*
+ * Return a saved time of something that is over, at most now. If the file was saved in the future,
+ * the clock was set back by at least as much as that; subtract that from times in the future.
+ */
+extern TimestampTz cpm_loaded_time(TimestampTz saved);
 
 /* Write bytes unchanged. Like the next three functions, does nothing once sink->error is set. */
 extern void cpm_put_bytes(CpmSink *sink, const void *bytes, Size size);

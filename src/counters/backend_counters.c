@@ -63,7 +63,6 @@ static CpmSlotOccupant *my_occupant;	/* of the same slot */
 static CpmPoolName my_pool;		/* name of the pool that the session is in or enters now */
 static RecentPool recent_pools[RECENT_POOLS];
 static int	next_recent;
-static int	last_failed_wait;	/* index in failed_wait[] of the slot */
 
 static Size
 counts_offset(void)
@@ -91,6 +90,7 @@ init_slot(CpmSlot *slot)
 		pg_atomic_init_u64(&slot->failed_wait[i].since, 0);
 		pg_atomic_init_u64(&slot->failed_wait[i].error, 0);
 	}
+	pg_atomic_init_u32(&slot->failed_waits, 0);
 	cpm_seqlock_init(&slot->lock);
 }
 
@@ -374,7 +374,8 @@ cpm_slot_set_idle_reason(CpmFeature feature, bool is_on)
 void
 cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 {
-	CpmSlotFailedWait *failed = &mine->failed_wait[last_failed_wait];
+	uint32		number = pg_atomic_read_u32(&mine->failed_waits);
+	CpmSlotFailedWait *failed = &mine->failed_wait[(number - 1) % CPM_SLOT_FAILED_WAITS];
 	uint64		error = (is_fatal ? WAIT_WAS_FATAL : 0) | (uint32) sqlstate;
 	uint64		since;
 
@@ -391,13 +392,14 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 			pg_atomic_write_u64(&failed->error, error);
 		return;
 	}
-	last_failed_wait = (last_failed_wait + 1) % CPM_SLOT_FAILED_WAITS;
-	failed = &mine->failed_wait[last_failed_wait];
+	failed = &mine->failed_wait[number % CPM_SLOT_FAILED_WAITS];
 	pg_atomic_write_u64(&failed->since, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&failed->error, error);
 	pg_write_barrier();
 	pg_atomic_write_u64(&failed->since, since);
+	pg_write_barrier();
+	pg_atomic_write_u32(&mine->failed_waits, number + 1);
 }
 
 /*
@@ -531,14 +533,10 @@ cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed)
 	return false;
 }
 
-bool
-cpm_slot_failed_wait_after(int proc_number, TimestampTz since)
+uint32
+cpm_slot_failed_waits(int proc_number)
 {
-	for (int i = 0; i < CPM_SLOT_FAILED_WAITS; i++)
-		if (pg_atomic_read_u64(&cpm_slot_array->slot[proc_number].failed_wait[i].since) >
-			(uint64) since)
-			return true;
-	return false;
+	return pg_atomic_read_u32(&cpm_slot_array->slot[proc_number].failed_waits);
 }
 
 bool

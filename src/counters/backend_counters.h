@@ -209,8 +209,8 @@ typedef struct CpmFailedWait
  */
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
-/* Return true if the slot of that PGPROC has a failed wait that began after "since". */
-extern bool cpm_slot_failed_wait_after(int proc_number, TimestampTz since);
+/* Return how many failed waits the slot of that PGPROC has recorded since the server started. */
+extern uint32 cpm_slot_failed_waits(int proc_number);
 
 /*
  * Return true if the session with that PGPROC and pid has a legitimate reason to be idle; see

@@ -18,6 +18,7 @@
 #include "base/histogram.h"
 #include "base/query_counts.h"
 #include "base/settings.h"
+#include "base/stream.h"
 #include "counters/pool_counters.h"
 #include "port/atomics.h"
 #include "port/pg_bitutils.h"
@@ -341,7 +342,8 @@ cpm_pool_counters_load(int index, const CpmPool *from, const CpmHistogram *histo
 	pg_atomic_fetch_add_u64(&total->session_time_us, from->session_time_us);
 	pg_atomic_fetch_add_u64(&total->setup_time_us, from->setup_time_us);
 	for (int i = 0; i < CPM_FEATURES; i++)
-		cpm_pool_add_feature(index, i, from->feature[i], from->feature_seen[i]);
+		cpm_pool_add_feature(index, i, from->feature[i],
+							 cpm_loaded_time(from->feature_seen[i]));
 	for (int i = 0; i < CPM_BUCKETS; i++)
 		if (histogram->count[i] != 0)
 			cpm_pool_add_bucket(index, i, histogram->count[i]);

@@ -76,6 +76,8 @@ typedef struct CpmSlot
 	char		role[NAMEDATALEN];	/* needed because the name of "(other)" contains no role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */
+	pg_atomic_uint32 failed_waits;	/* number recorded so far; never reset. The next one goes to
+									 * failed_wait[] at this number, modulo its size */
 } CpmSlot;
 
 typedef struct CpmSlotArray

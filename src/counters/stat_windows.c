@@ -388,7 +388,8 @@ load_snapshot(const void *record)
 }
 
 const CpmFilePart cpm_stat_windows_part = {
-	"statistics windows", sizeof(SavedSnapshot), .save = save_windows, .load = load_snapshot
+	"statistics windows", sizeof(SavedSnapshot), .save = save_windows, .load = load_snapshot,
+	.time = {CPM_TIME(SavedSnapshot, snapshot.at)}
 };
 
 void

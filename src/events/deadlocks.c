@@ -162,5 +162,6 @@ const CpmFilePart cpm_deadlock_counts_part = {
 
 const CpmFilePart cpm_deadlocks_part = {
 	"deadlocks", sizeof(CpmDeadlock), .ring = &deadlock_log,
+	.time = {CPM_TIME(CpmDeadlock, at)},
 	.text = {CPM_TEXT(CpmDeadlock, application_name), CPM_TEXT(CpmDeadlock, detail)}
 };

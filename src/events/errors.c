@@ -178,5 +178,6 @@ load_error(const void *record)
 }
 
 const CpmFilePart cpm_errors_part = {
-	"errors", sizeof(CpmErrorCount), .save = save_errors, .load = load_error
+	"errors", sizeof(CpmErrorCount), .save = save_errors, .load = load_error,
+	.time = {CPM_TIME(CpmErrorCount, last_seen)}
 };

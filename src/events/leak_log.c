@@ -325,7 +325,8 @@ load_leak_counts(const void *record)
 		pg_atomic_write_u64(&leaks->counters[i].detected, counts[i].detected);
 		pg_atomic_write_u64(&leaks->counters[i].released, counts[i].released);
 		pg_atomic_write_u64(&leaks->counters[i].ended, counts[i].ended);
-		pg_atomic_write_u64(&leaks->counters[i].last_detected, (uint64) counts[i].last_detected);
+		pg_atomic_write_u64(&leaks->counters[i].last_detected,
+							(uint64) cpm_loaded_time(counts[i].last_detected));
 		pg_atomic_write_u64(&leaks->counters[i].longest_us, (uint64) counts[i].longest_us);
 	}
 }
@@ -367,6 +368,7 @@ const CpmFilePart cpm_prepared_leaks_part = {
 
 const CpmFilePart cpm_leak_log_part = {
 	"leak log", sizeof(CpmLeakEnd), .ring = &leak_ring,
+	.time = {CPM_TIME(CpmLeakEnd, at)},
 	.text = {CPM_TEXT(CpmLeakEnd, application_name)},
 	.below = {CPM_BELOW(CpmLeakEnd, kind, CPM_LEAK_KINDS)}
 };

@@ -47,7 +47,10 @@ typedef struct LockLog
 
 static LockLog *lock_log;
 static CpmRing *lock_ring;
-static TimestampTz lock_round_time; /* of the current round; local to the sampler */
+
+/* When the current round began, by both clocks; local to the sampler */
+static TimestampTz lock_round_time;
+static int64 lock_round_us;
 
 const char *
 cpm_wait_outcome_name(CpmWaitOutcome outcome)
@@ -157,9 +160,10 @@ close_wait(CpmOpenWait *open, CpmWaitOutcome outcome)
 }
 
 void
-cpm_lock_log_begin_round(TimestampTz now)
+cpm_lock_log_begin_round(TimestampTz now, int64 now_us)
 {
 	lock_round_time = now;
+	lock_round_us = now_us;
 	lock_log->round++;
 }
 
@@ -199,11 +203,14 @@ cpm_lock_log_end_waits(CpmWaitEndFinder find_end)
 		if (open->pid == 0 || open->round == lock_log->round)
 			continue;
 		if (open->ended_at == 0)
+		{
 			open->ended_at = lock_round_time;
+			open->missed_us = lock_round_us;
+		}
 		outcome = find_end(i, open, &open->ended_at);
 		if (outcome != CPM_WAIT_LASTS)
 			close_wait(open, outcome);
-		else if (lock_round_time - open->ended_at > MAX_UNKNOWN_US)
+		else if (lock_round_us - open->missed_us > MAX_UNKNOWN_US)
 			close_wait(open, CPM_WAIT_CANCELLED);
 	}
 }
@@ -287,6 +294,7 @@ load_wait(const void *record)
 
 const CpmFilePart cpm_lock_log_part = {
 	"lock log", sizeof(CpmLoggedWait), .ring = &lock_ring, .load = load_wait,
+	.time = {CPM_TIME(CpmLoggedWait, started_at)},
 	.text = {CPM_TEXT(CpmLoggedWait, waiter.application_name),
 	CPM_TEXT(CpmLoggedWait, root.application_name)},
 	.below = {CPM_BELOW(CpmLoggedWait, waiter.state, CPM_STATES),

@@ -71,7 +71,10 @@ typedef struct CpmOpenWait
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
+	uint32		failed_before;	/* failed waits that the slot had recorded while this one lasted */
 	TimestampTz ended_at;		/* 0 while it lasts; then set until its outcome is known */
+	int64		missed_us;		/* when the first round did not observe it, by the monotonic
+								 * clock; set with ended_at */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
@@ -87,13 +90,13 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
 
 /*
  * Process a sample, in this order: begin the round; observe each current wait; end the open waits
- * that were not observed; open the waits that have exceeded blocked_age. cpm_lock_log_observe()
- * returns true if the wait is open already; if a reset has hidden the wait, and it is not longer
- * than blocked_us, it is open no more. The caller of cpm_lock_log_open() sets the pid and both
- * times of the wait, and all fields of the entry except progress. The sampler only; takes no lock
- * and allocates no memory.
+ * that were not observed; open the waits that have exceeded blocked_age. now_us is the time by the
+ * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already; if a reset has
+ * hidden the wait, and it is not longer than blocked_us, it is open no more. The caller of
+ * cpm_lock_log_open() sets the pid, failed_before and both times of the wait, and all fields of
+ * the entry except progress. The sampler only; takes no lock and allocates no memory.
  */
-extern void cpm_lock_log_begin_round(TimestampTz now);
+extern void cpm_lock_log_begin_round(TimestampTz now, int64 now_us);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);
 extern void cpm_lock_log_end_waits(CpmWaitEndFinder find_end);
 extern void cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry);

@@ -396,7 +396,8 @@ load_refusal_counts(const void *record)
 	for (int i = 0; i < CPM_REJECTIONS; i++)
 	{
 		pg_atomic_write_u64(&refusals->counter[i].total, counts[i].count);
-		pg_atomic_write_u64(&refusals->counter[i].last_seen, (uint64) counts[i].last_seen);
+		pg_atomic_write_u64(&refusals->counter[i].last_seen,
+							(uint64) cpm_loaded_time(counts[i].last_seen));
 	}
 }
 
@@ -424,6 +425,8 @@ load_logged(const void *record)
 
 const CpmFilePart cpm_rejection_log_part = {
 	"rejection log", sizeof(CpmRejected), .save = save_logs, .load = load_logged,
+	.ring = logs, .rings = CPM_REJECTIONS,
+	.time = {CPM_TIME(CpmRejected, first_at), CPM_TIME(CpmRejected, last_at)},
 	.text = {CPM_TEXT(CpmRejected, database), CPM_TEXT(CpmRejected, role),
 	CPM_TEXT(CpmRejected, application_name)},
 	.below = {CPM_BELOW(CpmRejected, reason, CPM_REJECTIONS)}

@@ -49,6 +49,7 @@ cpm_slow_statements_reset(void)
 
 const CpmFilePart cpm_slow_statements_part = {
 	"slow statements", sizeof(CpmSlowStatement), .ring = &slow_ring,
+	.time = {CPM_TIME(CpmSlowStatement, finished_at)},
 	.text = {CPM_TEXT(CpmSlowStatement, session.database),
 		CPM_TEXT(CpmSlowStatement, session.role),
 	CPM_TEXT(CpmSlowStatement, session.application_name)}

@@ -140,7 +140,7 @@ write_refusals(StringInfo json)
 		cpm_json_open(json, NULL);
 		cpm_json_text(json, "reason", cpm_rejection_name(i));
 		cpm_json_number(json, "count", (double) count.count);
-		cpm_json_time_or_null(json, "lastSeen", count.last_seen);
+		cpm_json_past_time(json, "lastSeen", count.last_seen);
 		cpm_json_close(json);
 	}
 	cpm_json_close_array(json);
@@ -201,7 +201,7 @@ cpm_write_status(StringInfo json)
 	cpm_json_text(json, "serverVersion", PG_VERSION);
 	cpm_json_time(json, "timestamp", sample.taken_at);
 	cpm_json_text(json, "state", RecoveryInProgress() ? "standby" : "running");
-	cpm_json_time(json, "startedAt", cpm_server_started_at());
+	cpm_json_past_time(json, "startedAt", cpm_server_started_at());
 	appendStringInfo(json, ",\"health\":%s", health.data);
 	write_connections_json(json, &sample);
 	cpm_json_open(json, "queries");
@@ -315,7 +315,7 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	if (listing->count++ >= MAX_LOG_ENTRIES)
 		return;
 	cpm_json_open(listing->json, NULL);
-	cpm_json_time(listing->json, "at", entry->at);
+	cpm_json_past_time(listing->json, "at", entry->at);
 	cpm_json_text(listing->json, "metric", cpm_catalogue[entry->metric].name);
 	cpm_json_text(listing->json, "from", cpm_status_name(entry->from_status));
 	cpm_json_text(listing->json, "to", cpm_status_name(entry->to_status));
@@ -347,7 +347,7 @@ cpm_write_alerts(StringInfo json)
 		cpm_json_text(json, "metric", cpm_catalogue[i].name);
 		cpm_json_text(json, "status", cpm_status_name(row->alert.status));
 		cpm_json_number(json, "value", row->value);
-		cpm_json_time_or_null(json, "since", row->alert.since);
+		cpm_json_past_time(json, "since", row->alert.since);
 		cpm_json_foreign_text(json, "message", is_raised ? row->message : "");
 		cpm_json_close(json);
 	}
@@ -366,8 +366,8 @@ write_incident(StringInfo json, const CpmIncident *incident)
 
 	cpm_json_open(json, NULL);
 	cpm_json_number(json, "id", (double) incident->id);
-	cpm_json_time(json, "startedAt", incident->started_at);
-	cpm_json_time_or_null(json, "endedAt", incident->ended_at);
+	cpm_json_past_time(json, "startedAt", incident->started_at);
+	cpm_json_past_time(json, "endedAt", incident->ended_at);
 	cpm_json_text(json, "status", cpm_status_name(incident->status));
 	cpm_json_open_array(json, "metrics");
 	for (int i = 0; i < metrics; i++)
@@ -385,7 +385,7 @@ write_incident(StringInfo json, const CpmIncident *incident)
 		const CpmIncidentChange *change = &incident->change[i];
 
 		cpm_json_open(json, NULL);
-		cpm_json_time(json, "at", change->at);
+		cpm_json_past_time(json, "at", change->at);
 		cpm_json_text(json, "metric", cpm_catalogue[change->metric].name);
 		cpm_json_text(json, "from", cpm_status_name(change->from_status));
 		cpm_json_text(json, "to", cpm_status_name(change->to_status));
@@ -426,7 +426,7 @@ write_pooler(StringInfo json, int pooler, CpmPoolerAnswer *answer)
 	cpm_json_foreign_text(json, "poolMode", has_answer ? answer->pool_mode : "");
 	cpm_json_number(json, "ageMs", state.last_success != 0 ?
 					floor((cpm_monotonic_us() - state.last_success_us) / 1000.0) : NAN);
-	cpm_json_time_or_null(json, "retryAt", state.retry_at);
+	cpm_json_time_or_null(json, "retryAt", cpm_pooler_retry_at(&state));
 	cpm_json_close(json);
 }
 

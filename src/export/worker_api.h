@@ -41,7 +41,7 @@ typedef struct CpmWorkerApi
 	/* samples/pooler_state: only the PgBouncer worker calls these */
 	void		(*pooler_record_answer) (int pooler, const CpmPoolerAnswer *answer);
 	void		(*pooler_claim_session) (int pooler, int proc_number, const CpmSession *session);
-	void		(*pooler_record_failure) (int pooler, const char *error, TimestampTz retry_at);
+	void		(*pooler_record_failure) (int pooler, const char *error, int64 retry_us);
 
 	/* Only the HTTP worker calls the functions from here on. */
 

@@ -243,7 +243,7 @@ connpool_session_features_1_0(PG_FUNCTION_ARGS)
 			add_pool_name(&row, &snapshot.pool[i].name);
 			cpm_row_text(&row, cpm_feature_name(feature));
 			cpm_row_int8(&row, (int64) snapshot.pool[i].feature[feature]);
-			cpm_row_timestamptz(&row, snapshot.pool[i].feature_seen[feature]);
+			cpm_row_past_time(&row, snapshot.pool[i].feature_seen[feature]);
 			cpm_row_emit(&row, result);
 		}
 	}

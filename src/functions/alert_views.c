@@ -50,7 +50,7 @@ connpool_alerts_1_0(PG_FUNCTION_ARGS)
 			continue;
 		cpm_row_text(&row, cpm_catalogue[i].name);
 		cpm_row_text(&row, cpm_status_name(alert_row->alert.status));
-		cpm_row_timestamptz(&row, alert_row->alert.since);
+		cpm_row_past_time(&row, alert_row->alert.since);
 		cpm_row_float8(&row, alert_row->value);
 		cpm_row_float8(&row, alert_row->maximum);
 		cpm_row_float8(&row, alert_row->warning);
@@ -68,7 +68,7 @@ emit_log_entry(const CpmAlertLogEntry *entry, void *arg)
 {
 	CpmRow		row = {0};
 
-	cpm_row_timestamptz(&row, entry->at);
+	cpm_row_past_time(&row, entry->at);
 	cpm_row_text(&row, cpm_catalogue[entry->metric].name);
 	cpm_row_text(&row, cpm_status_name(entry->from_status));
 	cpm_row_text(&row, cpm_status_name(entry->to_status));

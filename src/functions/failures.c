@@ -38,7 +38,7 @@ connpool_errors_1_0(PG_FUNCTION_ARGS)
 		cpm_row_text(&row, cpm_condition_name(sqlstate));
 		cpm_row_int8(&row, count.errors);
 		cpm_row_bool(&row, cpm_is_retryable(sqlstate));
-		cpm_row_timestamptz(&row, count.last_seen);
+		cpm_row_past_time(&row, count.last_seen);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -57,7 +57,7 @@ connpool_rejections_1_0(PG_FUNCTION_ARGS)
 
 		cpm_row_text(&row, cpm_rejection_name(i));
 		cpm_row_int8(&row, count.count);
-		cpm_row_timestamptz(&row, count.last_seen);
+		cpm_row_past_time(&row, count.last_seen);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -69,14 +69,14 @@ emit_rejection(const void *entry, void *arg)
 	const CpmRejected *rejected = entry;
 	CpmRow		row = {0};
 
-	cpm_row_timestamptz(&row, (TimestampTz) rejected->last_at.value);
+	cpm_row_past_time(&row, (TimestampTz) rejected->last_at.value);
 	cpm_row_text(&row, cpm_rejection_name(rejected->reason));
 	cpm_row_text(&row, rejected->database);
 	cpm_row_text(&row, rejected->role);
 	cpm_row_text(&row, rejected->application_name);
 	cpm_row_address(&row, &rejected->client_addr);
 	cpm_row_int8(&row, (int64) rejected->attempts.value);
-	cpm_row_timestamptz(&row, rejected->first_at);
+	cpm_row_past_time(&row, rejected->first_at);
 	cpm_row_emit(&row, arg);
 }
 

@@ -50,8 +50,8 @@ emit_incident(const CpmIncident *incident, ReturnSetInfo *result)
 	for (int i = 0; i < count; i++)
 		metrics[i] = cpm_catalogue[ids[i]].name;
 	cpm_row_int8(&row, incident->id);
-	cpm_row_timestamptz(&row, incident->started_at);
-	cpm_row_timestamptz(&row, incident->ended_at);
+	cpm_row_past_time(&row, incident->started_at);
+	cpm_row_past_time(&row, incident->ended_at);
 	cpm_row_text(&row, cpm_status_name(incident->status));
 	cpm_row_text_array(&row, metrics, count);
 	cpm_row_text(&row, incident->message);
@@ -117,8 +117,8 @@ add_activity(SnapshotListing *listing, TimestampTz at, const CpmSnapshotRow *ses
 	cpm_row_state(row, session->state);
 	cpm_row_nonempty_text(row, session->wait_event_type);
 	cpm_row_nonempty_text(row, session->wait_event);
-	cpm_row_age(row, at, session->state_change);
-	cpm_row_age(row, at, session->xact_start);
+	cpm_row_age(row, at, session->state_age_us >= 0 ? at - session->state_age_us : 0);
+	cpm_row_age(row, at, session->xact_age_us >= 0 ? at - session->xact_age_us : 0);
 	cpm_row_int8_if(row, session->queryid != 0, (int64) session->queryid);
 	cpm_row_query(row, cpm_query_text(listing->texts, session->database, session->role,
 									  session->queryid), session->database);
@@ -150,7 +150,7 @@ emit_snapshot_row(SnapshotListing *listing, const CpmSnapshot *snapshot, int num
 
 	cpm_row_int8(row, snapshot->incident);
 	cpm_row_int4(row, number);
-	cpm_row_timestamptz(row, snapshot->at);
+	cpm_row_past_time(row, snapshot->at);
 	cpm_row_int4_if(row, !is_group, session->pid);
 	cpm_row_database(row, session->database);
 	cpm_row_role(row, session->role);

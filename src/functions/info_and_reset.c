@@ -170,7 +170,7 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_text(&row, CPM_VERSION);
 	cpm_row_bool(&row, cpm_is_preloaded());
 	cpm_row_bool(&row, sampler.pid != 0);
-	cpm_row_timestamptz(&row, sampler.last_round);
+	cpm_row_past_time(&row, sampler.last_round);
 	cpm_row_float8(&row, has_sampled ? sampler.cost_ms : NAN);
 	cpm_row_int8(&row, sampler.rounds);
 	cpm_row_int8(&row, sampler.missed);
@@ -180,11 +180,11 @@ connpool_info_1_0(PG_FUNCTION_ARGS)
 	cpm_row_int4(&row, cpm_pools_used());
 	cpm_row_int8(&row, cpm_pools_evicted());
 	cpm_row_int8(&row, cpm_notifications_dropped());
-	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
-	cpm_row_timestamptz(&row, saver.last_round);
+	cpm_row_past_time(&row, cpm_stat_windows_reset_at());
+	cpm_row_past_time(&row, saver.last_round);
 	cpm_row_text(&row, saver.problem[0] != '\0' ? saver.problem : NULL);
 	cpm_row_text(&row, describe_problems(&sampler, &saver));
-	cpm_row_timestamptz(&row, cpm_session_history_since());
+	cpm_row_past_time(&row, cpm_session_history_since());
 	cpm_row_int8(&row, cpm_session_history_lost());
 	cpm_row_emit(&row, result);
 	return (Datum) 0;

@@ -221,7 +221,7 @@ emit_leak_end(const void *entry, void *arg)
 	bool		visible = cpm_may_see(leak->role);
 	CpmRow		row = {0};
 
-	cpm_row_timestamptz(&row, leak->at);
+	cpm_row_past_time(&row, leak->at);
 	cpm_row_text(&row, cpm_leak_kind_name(leak->kind));
 	cpm_row_text(&row, leak->was_released ? "released" : "ended");
 	cpm_row_int4_if(&row, leak->pid != 0, leak->pid);
@@ -259,7 +259,7 @@ connpool_leak_stats_1_0(PG_FUNCTION_ARGS)
 		cpm_row_int8(&row, (int64) counts.detected);
 		cpm_row_int8(&row, (int64) counts.released);
 		cpm_row_int8(&row, (int64) counts.ended);
-		cpm_row_timestamptz(&row, counts.last_detected);
+		cpm_row_past_time(&row, counts.last_detected);
 		if (counts.released + counts.ended == 0)
 			cpm_row_null(&row);
 		else

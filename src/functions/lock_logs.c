@@ -98,7 +98,7 @@ emit_logged_wait(const void *entry, void *arg)
 	CpmRow	   *row = &listing->row;
 	bool		is_visible = cpm_may_see(waiter->role);
 
-	cpm_row_timestamptz(row, is_visible ? wait->started_at : 0);
+	cpm_row_past_time(row, is_visible ? wait->started_at : 0);
 	if (is_visible)
 		cpm_row_interval(row, cpm_logged_waited_us(wait) / 1000);
 	else
@@ -147,7 +147,7 @@ emit_deadlock(const void *entry, void *arg)
 	CpmRow	   *row = &listing->row;
 	bool		has_detail = deadlock->detail[0] != '\0' && cpm_may_see(deadlock->role);
 
-	cpm_row_timestamptz(row, deadlock->at);
+	cpm_row_past_time(row, deadlock->at);
 	cpm_row_database(row, deadlock->database);
 	cpm_row_role(row, deadlock->role);
 	cpm_row_text(row, deadlock->application_name);

@@ -55,14 +55,14 @@ emit_pooler(ReturnSetInfo *result, int pooler, CpmPoolerAnswer *answer)
 	cpm_row_text(&row, state.name);
 	cpm_row_bool(&row, state.up);
 	cpm_row_nonempty_text(&row, has_answer ? answer->version : "");
-	cpm_row_timestamptz(&row, state.last_success);
+	cpm_row_past_time(&row, state.last_success);
 	/* a console that was never asked has no error of its own */
 	if (state.up || state.last_error[0] != '\0' ||
 		cpm_worker_status(CPM_WORKER_PGBOUNCER).pid != 0)
 		add_error(&row, state.last_error);
 	else
 		add_error(&row, "the worker connpool_monitor pgbouncer is not running");
-	cpm_row_timestamptz(&row, state.retry_at);
+	cpm_row_timestamptz(&row, cpm_pooler_retry_at(&state));
 	cpm_row_int8(&row, (int64) state.polls);
 	cpm_row_nonempty_text(&row, has_answer ? answer->pool_mode : "");
 	for (int i = 0; i < CPM_POOLER_SETTINGS; i++)

@@ -222,7 +222,7 @@ connpool_session_stats_1_0(PG_FUNCTION_ARGS)
 		for (int j = 0; j < CPM_SESSION_ENDS; j++)
 			sum.ended[j] += snapshot.pool[i].ended[j];
 	}
-	cpm_row_timestamptz(&row, cpm_stat_windows_reset_at());
+	cpm_row_past_time(&row, cpm_stat_windows_reset_at());
 	cpm_row_int4(&row, sum.connections);
 	cpm_row_int8(&row, sum.opened);
 	for (int i = 0; i < CPM_SESSION_ENDS; i++)

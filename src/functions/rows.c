@@ -7,6 +7,7 @@
 
 #include "base/compat.h"
 #include "base/sample.h"
+#include "base/set_back.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
 #include "common/ip.h"
@@ -146,6 +147,12 @@ void
 cpm_row_timestamptz(CpmRow *row, TimestampTz value)
 {
 	add_column(row, TimestampTzGetDatum(value), value == 0);
+}
+
+void
+cpm_row_past_time(CpmRow *row, TimestampTz value)
+{
+	cpm_row_timestamptz(row, cpm_past_time(value));
 }
 
 void

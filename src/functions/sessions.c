@@ -72,7 +72,7 @@ add_private_columns(SessionListing *listing, const CpmSession *session)
 
 	cpm_row_address(row, &session->client_addr);
 	cpm_row_state(row, session->state);
-	cpm_row_timestamptz(row, session->connected_at);
+	cpm_row_timestamptz(row, session->opened_at);
 	cpm_row_age(row, listing->now, session->opened_at);
 	cpm_row_age(row, listing->now, session->state_change);
 	cpm_row_age(row, listing->now, session->xact_start);

@@ -63,7 +63,7 @@ emit_slow_statement(const void *entry, void *arg)
 	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
 	bool		is_visible = slow->queryid != 0 && cpm_may_see(role);
 
-	cpm_row_timestamptz(row, slow->finished_at);
+	cpm_row_past_time(row, slow->finished_at);
 	cpm_row_text(row, slow->session.database);
 	cpm_row_text(row, slow->session.role);
 	cpm_row_text(row, slow->session.application_name);

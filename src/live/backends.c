@@ -25,7 +25,7 @@
 #include "counters/backend_counters.h"
 #include "live/backends.h"
 #include "live/client_waits.h"
-#include "live/set_back.h"
+#include "base/set_back.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -58,6 +58,9 @@ typedef struct BackendsArea
 
 /* NULL if the library is not preloaded. */
 static BackendsArea *backends;
+
+/* Whether the times that the current scan reads must be corrected; set when it begins. */
+static bool is_set_back;
 
 static CpmState
 state_of(const PgBackendStatus *entry)
@@ -97,7 +100,7 @@ copy_basics(const volatile PgBackendStatus *shared, CpmSession *session)
 	session->state = state_of(entry);
 	session->connected_at = session->opened_at = entry->st_proc_start_timestamp;
 	session->recorded_xact_start = session->xact_start = entry->st_xact_start_timestamp;
-	session->query_start = entry->st_activity_start_timestamp;
+	session->recorded_query_start = session->query_start = entry->st_activity_start_timestamp;
 	session->recorded_state_change = session->state_change = entry->st_state_start_timestamp;
 	session->copied_bytes = session->state == CPM_STATE_ACTIVE &&
 		entry->st_progress_command == PROGRESS_COMMAND_COPY ?
@@ -271,11 +274,11 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 		return false;
 
 	session->proc_number = cpm_proc_number(proc);
-	session->lock_wait_start = lock_wait_start(proc);
+	session->recorded_lock_wait_start = session->lock_wait_start = lock_wait_start(proc);
 	/* skip it for other sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = reads_activity(scan, session) || cpm_is_active(session) ?
 		proc->wait_event_info : 0;
-	if (unlikely(cpm_is_set_back()))
+	if (unlikely(is_set_back))
 		correct_times(session);
 	/* last, because they read the fields set above */
 	session->exempt = is_exempt(session);
@@ -353,9 +356,11 @@ cpm_backends_read(int proc_number, CpmSession *session)
 	const volatile PGPROC *proc = &ProcGlobal->allProcs[proc_number];
 	int			owner_pid = slot_owner(proc);
 	char	   *query = palloc(pgstat_track_activity_query_size);
-	bool		is_session = owner_pid != 0 &&
-		read_session(proc, owner_pid, status_array(), CPM_SCAN_QUERIES, session, query);
+	bool		is_session;
 
+	is_set_back = cpm_is_set_back();
+	is_session = owner_pid != 0 &&
+		read_session(proc, owner_pid, status_array(), CPM_SCAN_QUERIES, session, query);
 	session->query = NULL;
 	pfree(query);
 	return is_session;
@@ -386,13 +391,14 @@ record_times(int proc_number, const CpmClockStep *step)
 	cpm_set_back_record(proc_number, step, recorded);
 }
 
-void
+CpmClockStep
 cpm_backends_check_clock(void)
 {
 	CpmClockStep step = cpm_set_back_check();
 
 	for (int i = 0; step.setback_us != 0 && i < MaxBackends; i++)
 		record_times(i, &step);
+	return step;
 }
 
 /*
@@ -410,6 +416,8 @@ leader_pid(const volatile PGPROC *proc)
 void
 cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 {
+	bool		must_correct = cpm_is_set_back();
+
 	for (int i = 0; i < MaxBackends; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
@@ -425,7 +433,9 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.is_client = slot_owner(proc) != 0;
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
-		wait.since = cpm_corrected_time(i, CPM_TIME_LOCK_WAIT_START, wait.recorded_since);
+		wait.since = must_correct ?
+			cpm_corrected_time(i, CPM_TIME_LOCK_WAIT_START, wait.recorded_since) :
+			wait.recorded_since;
 		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
 		if (wait.recorded_since != 0)
 			visit(&wait, arg);
@@ -449,6 +459,7 @@ cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg)
 	char	   *query = scan == CPM_SCAN_QUERIES ? palloc(pgstat_track_activity_query_size) : NULL;
 	int			slots_in_use = 0;
 
+	is_set_back = cpm_is_set_back();
 	for (int i = 0; i < MaxBackends; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];

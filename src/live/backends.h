@@ -8,6 +8,7 @@
 
 #include "base/lock_wait.h"
 #include "base/session.h"
+#include "base/set_back.h"
 #include "c.h"
 
 typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
@@ -60,9 +61,9 @@ extern bool cpm_backends_is_published(void);
 
 /*
  * Detect whether the system clock was set back or forward since the previous call. If so, record
- * the times from before the step, so that all later scans correct them. The sampler calls this
- * before each sample; no other process may.
+ * the times from before the step, so that all later scans correct them. Returns the step. The
+ * sampler calls this before each sample; no other process may.
  */
-extern void cpm_backends_check_clock(void);
+extern CpmClockStep cpm_backends_check_clock(void);
 
 #endif							/* CPM_BACKENDS_H */

@@ -29,7 +29,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "live/prepared_xacts.h"
-#include "live/set_back.h"
+#include "base/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/fd.h"

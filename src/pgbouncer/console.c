@@ -104,7 +104,7 @@ fail_because(CpmConsole *console, const char *message, bool password_refused, in
 	console->due_us = now_us + pause_us;
 	console->rounds_to_config = 0;
 	console->failures++;
-	console->api->pooler_record_failure(console->number, line, GetCurrentTimestamp() + pause_us);
+	console->api->pooler_record_failure(console->number, line, console->due_us);
 	if (console->failures == 1)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONNECTION_FAILURE),

@@ -15,6 +15,7 @@
 
 #include "base/ring.h"
 #include "base/seqlock.h"
+#include "base/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/alert_state.h"
@@ -96,6 +97,18 @@ cpm_alert_board_publish(const CpmAlertBoard *board)
 	cpm_seqlock_write_begin(&shared->lock);
 	shared->board = *board;
 	cpm_seqlock_write_end(&shared->lock);
+}
+
+void
+cpm_alert_board_correct_times(TimestampTz now, int64 setback_us)
+{
+	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
+
+	(void) cpm_alert_board_get(board);
+	for (int i = 0; i < CPM_METRICS; i++)
+		board->row[i].alert.since = cpm_past(board->row[i].alert.since, now, setback_us);
+	cpm_alert_board_publish(board);
+	pfree(board);
 }
 
 bool
@@ -183,6 +196,7 @@ const CpmFilePart cpm_alerts_part = {
 	"alerts", sizeof(SavedAlert), .save = save_alerts, .load = load_alert,
 	.text = {CPM_TEXT(SavedAlert, row.message), CPM_TEXT(SavedAlert, row.culprit)},
 	.below = {CPM_BELOW(SavedAlert, row.alert.status, CPM_CRITICAL + 1)},
+	.time = {CPM_TIME(SavedAlert, row.alert.since)},
 	.metric = offsetof(SavedAlert, metric)
 };
 
@@ -200,5 +214,6 @@ const CpmFilePart cpm_alert_log_part = {
 	.text = {CPM_TEXT(CpmAlertLogEntry, message), CPM_TEXT(CpmAlertLogEntry, culprit)},
 	.below = {CPM_BELOW(CpmAlertLogEntry, from_status, CPM_CRITICAL + 1),
 	CPM_BELOW(CpmAlertLogEntry, to_status, CPM_CRITICAL + 1)},
+	.time = {CPM_TIME(CpmAlertLogEntry, at)},
 	.metric = offsetof(CpmAlertLogEntry, metric)
 };

@@ -57,6 +57,12 @@ extern void cpm_alert_state_attach(void *memory, bool is_new);
 extern void cpm_alert_board_publish(const CpmAlertBoard *board);
 
 /*
+ * Correct the times on the board that are in the future, because the clock was set back by
+ * setback_us. Sampler only.
+ */
+extern void cpm_alert_board_correct_times(TimestampTz now, int64 setback_us);
+
+/*
  * Append a transition to the log and count it. Assigns the entry's sequence number and returns
  * it. Sampler only; cannot fail.
  */

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "base/seqlock.h"
+#include "base/set_back.h"
 #include "base/stream.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -263,6 +264,27 @@ cpm_incidents_add_snapshot(TimestampTz at, CpmSnapshotReason reason, const CpmSn
 	write_end();
 }
 
+void
+cpm_incidents_correct_times(TimestampTz now, int64 setback_us)
+{
+	CpmIncidents *contents = &area->contents;
+
+	write_begin();
+	contents->last_sample = cpm_past(contents->last_sample, now, setback_us);
+	for (int i = 0; i < contents->incidents; i++)
+	{
+		CpmIncident *incident = &contents->incident[i];
+
+		incident->started_at = cpm_past(incident->started_at, now, setback_us);
+		incident->ended_at = cpm_past(incident->ended_at, now, setback_us);
+		for (int j = 0; j < incident->changes; j++)
+			incident->change[j].at = cpm_past(incident->change[j].at, now, setback_us);
+	}
+	for (int i = 0; i < contents->snapshots; i++)
+		contents->snapshot[i].at = cpm_past(contents->snapshot[i].at, now, setback_us);
+	write_end();
+}
+
 CpmIncidents *
 cpm_incidents_read(bool with_snapshots)
 {
@@ -388,10 +410,7 @@ save_incidents(CpmSink *sink)
 		 * of an earlier incident, or 0.
 		 */
 		if (incident->ended_at == 0)
-		{
 			incident->ended_at = Max(saved->last_sample, incident->started_at);
-			incident->was_interrupted = true;
-		}
 		cpm_put(sink, incident);
 	}
 }
@@ -413,6 +432,7 @@ const CpmFilePart cpm_incidents_part = {
 	"incidents", offsetof(CpmIncident, order), .save = save_incidents, .load = load_incident,
 	.text = {CPM_TEXT(CpmIncident, message)},
 	.below = {CPM_BELOW(CpmIncident, status, CPM_CRITICAL + 1)},
+	.time = {CPM_TIME(CpmIncident, started_at), CPM_TIME(CpmIncident, ended_at)},
 	.cell = sizeof(uint8)
 };
 
@@ -447,6 +467,7 @@ const CpmFilePart cpm_incident_changes_part = {
 	"incident changes", sizeof(SavedChange), .save = save_changes, .load = load_change,
 	.below = {CPM_BELOW(SavedChange, change.from_status, CPM_CRITICAL + 1),
 	CPM_BELOW(SavedChange, change.to_status, CPM_CRITICAL + 1)},
+	.time = {CPM_TIME(SavedChange, change.at)},
 	.metric = offsetof(SavedChange, change.metric)
 };
 
@@ -470,7 +491,8 @@ const CpmFilePart cpm_snapshots_part = {
 	"incident snapshots", sizeof(CpmSnapshot),
 	.save = save_incident_snapshots, .load = load_incident_snapshot,
 	.below = {CPM_BELOW(CpmSnapshot, rows, CPM_SNAPSHOT_ROWS + 1),
-	CPM_BELOW(CpmSnapshot, reason, CPM_SNAPSHOT_REASONS)}
+	CPM_BELOW(CpmSnapshot, reason, CPM_SNAPSHOT_REASONS)},
+	.time = {CPM_TIME(CpmSnapshot, at)}
 };
 
 static void

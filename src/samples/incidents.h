@@ -74,6 +74,12 @@ extern void cpm_incidents_add_snapshot(TimestampTz at, CpmSnapshotReason reason,
 									   const CpmSnapshotRow *row, int rows);
 
 /*
+ * Correct all times that are in the future, because the clock was set back by setback_us. The
+ * sampler only.
+ */
+extern void cpm_incidents_correct_times(TimestampTz now, int64 setback_us);
+
+/*
  * Return a palloc'd copy of the incidents, without snapshots unless requested; NULL if the sampler
  * was stopped in the middle of a change. Any process, if the library is preloaded; takes no lock,
  * but may wait for about a second.

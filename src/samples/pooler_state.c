@@ -125,7 +125,7 @@ cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer)
 	entry->state.last_success = answer->asked_at;
 	entry->state.last_success_us = answer->asked_us;
 	entry->state.last_error[0] = '\0';
-	entry->state.retry_at = 0;
+	entry->state.retry_us = 0;
 	entry->state.polls++;
 	cpm_seqlock_write_end(&entry->lock);
 }
@@ -141,7 +141,7 @@ cpm_pooler_claim_session(int pooler, int proc_number, const CpmSession *session)
 }
 
 void
-cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at)
+cpm_pooler_record_failure(int pooler, const char *error, int64 retry_us)
 {
 	PoolerEntry *entry = &poolers->entry[pooler];
 
@@ -149,7 +149,7 @@ cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at)
 	cpm_seqlock_write_begin(&entry->lock);
 	entry->state.up = false;
 	strlcpy(entry->state.last_error, error, CPM_POOLER_ERROR_SIZE);
-	entry->state.retry_at = retry_at;
+	entry->state.retry_us = retry_us;
 	cpm_seqlock_write_end(&entry->lock);
 }
 
@@ -196,6 +196,12 @@ cpm_pooler_is_fresh(int pooler)
 								 FRESH_MIN_US);
 
 	return state.up && cpm_monotonic_us() - state.last_success_us <= max_age_us;
+}
+
+TimestampTz
+cpm_pooler_retry_at(const CpmPoolerState *state)
+{
+	return state->retry_us != 0 ? cpm_timestamp_of(state->retry_us) : 0;
 }
 
 CpmPoolersFreshness

@@ -24,7 +24,7 @@ extern int	cpm_poolers_count(void);
  * worker only; takes no lock, cannot fail.
  */
 extern void cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer);
-extern void cpm_pooler_record_failure(int pooler, const char *error, TimestampTz retry_at);
+extern void cpm_pooler_record_failure(int pooler, const char *error, int64 retry_us);
 
 /*
  * Record that the session is a server connection of the pooler. PgBouncer worker only; takes no
@@ -34,6 +34,9 @@ extern void cpm_pooler_claim_session(int pooler, int proc_number, const CpmSessi
 
 /* Return the state of a console. Any process; takes no lock. */
 extern CpmPoolerState cpm_pooler_state(int pooler);
+
+/* Return the time of the next attempt, by the clock as it is set now; 0 while the console is up. */
+extern TimestampTz cpm_pooler_retry_at(const CpmPoolerState *state);
 
 /*
  * Copy the last answer of a console; returns false if there is none, or if the worker was stopped

@@ -245,7 +245,6 @@ record_round(CpmIncidentProgress *progress, const CpmSample *sample, const CpmRo
 	else
 		incident = *cpm_incidents_newest();
 	correct_start(progress);
-	incident.was_interrupted = false;
 	incident.ended_at = step == CPM_INCIDENT_ENDS ? sample->taken_at : 0;
 	has_changed = add_alerts(progress, sample->taken_at) || step != CPM_INCIDENT_CONTINUES;
 	add_counts(progress, sample, counts);
@@ -266,15 +265,13 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 /*
  * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
  * survive a restart, so it may continue with the first sample. If the clock was set back during
- * the restart, the pause is unknown: resume only an incident that the restart interrupted.
+ * the restart, the loader has corrected the times as if the restart had taken no time.
  */
 static void
 resume_later(CpmIncidentState *state, const CpmIncident *last)
 {
 	int64		pause_us = GetCurrentTimestamp() - last->ended_at;
 
-	if (last->was_interrupted)
-		pause_us = Max(pause_us, 0);
 	if (pause_us < 0 || pause_us >= CPM_INCIDENT_PAUSE_US)
 		return;
 	state->ended_us = Max(cpm_monotonic_us() - pause_us, 0);

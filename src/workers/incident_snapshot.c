@@ -217,8 +217,8 @@ fill_group_fields(CpmSnapshotRow *row, const CpmSession *session, TimestampTz at
 }
 
 static void
-fill_session_fields(CpmSnapshotRow *row, const CpmSession *session, const Locks *locks,
-					int blocks)
+fill_session_fields(CpmSnapshotRow *row, const CpmSession *session, TimestampTz at,
+					const Locks *locks, int blocks)
 {
 	const char *wait_event_type = pgstat_get_wait_event_type(session->wait_event_info);
 	const char *wait_event = pgstat_get_wait_event(session->wait_event_info);
@@ -228,8 +228,8 @@ fill_session_fields(CpmSnapshotRow *row, const CpmSession *session, const Locks 
 	strlcpy(row->wait_event_type, wait_event_type ? wait_event_type : "",
 			sizeof(row->wait_event_type));
 	strlcpy(row->wait_event, wait_event ? wait_event : "", sizeof(row->wait_event));
-	row->state_change = session->state_change;
-	row->xact_start = session->xact_start;
+	row->state_age_us = session->state_change != 0 ? cpm_age_us(at, session->state_change) : -1;
+	row->xact_age_us = session->xact_start != 0 ? cpm_age_us(at, session->xact_start) : -1;
 	row->queryid = session->queryid;
 	row->root_blocker = root_blocker_of(locks, session);
 	row->blocks = blocks;
@@ -251,7 +251,7 @@ add_session(const CpmSession *session, void *arg)
 		add_to_group(snapshot, &row);
 		return;
 	}
-	fill_session_fields(&row, session, &snapshot->locks, blocks);
+	fill_session_fields(&row, session, snapshot->at, &snapshot->locks, blocks);
 	if (snapshot->candidates == snapshot->capacity)
 	{
 		snapshot->capacity *= 2;

@@ -28,9 +28,8 @@
 
 /*
  * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
- * change of state, if that was earlier. If the session's last wait has failed but the session has
- * recorded no failure since the start of the open wait, returns CPM_WAIT_LASTS, so that the next
- * round tries again.
+ * change of state, if that was earlier. If the session's last wait has failed and the session has
+ * recorded no failure since it began the open wait, the outcome is unknown.
  */
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
@@ -38,14 +37,20 @@ find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 	CpmFailedWait failed;
 	CpmSession	session;
 	bool		has_failed = cpm_backends_lock_wait_failed(proc_number, open->pid);
+	uint32		failed_waits;
 
-	/* read the slot after the PGPROC: a session records its failed wait before it ends */
+	/*
+	 * Read the slot after the PGPROC, because a session records its failed wait before it ends,
+	 * and the number of its failed waits before the waits themselves.
+	 */
+	pg_read_barrier();
+	failed_waits = cpm_slot_failed_waits(proc_number);
 	pg_read_barrier();
 	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
 		session.state_change > open->since)
 		*ended_at = Min(*ended_at, session.state_change);
 	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
-		return has_failed && !cpm_slot_failed_wait_after(proc_number, open->recorded_since) ?
+		return has_failed && failed_waits == open->failed_before ?
 			CPM_WAIT_LASTS : CPM_WAIT_GRANTED;
 	if (failed.was_fatal)
 		return CPM_WAIT_ENDED;
@@ -94,6 +99,7 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 		.pid = wait->pid,
 		.recorded_since = wait->recorded_since,
 		.since = wait->since,
+		.failed_before = cpm_slot_failed_waits(wait->proc_number),
 	};
 	CpmLoggedWait entry;
 	CpmLockRoot root;
@@ -102,7 +108,8 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
 		return;
 	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
-		session.lock_wait_start != wait->since || !cpm_is_blocked(&session, now, ages))
+		session.recorded_lock_wait_start != wait->recorded_since ||
+		!cpm_is_blocked(&session, now, ages))
 		return;
 	(void) cpm_lock_roots_describe(index, &root);
 	memset(&entry, 0, sizeof(entry));
@@ -117,13 +124,13 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 }
 
 void
-cpm_lock_episodes_round(TimestampTz now, const CpmAges *ages)
+cpm_lock_episodes_round(TimestampTz now, int64 now_us, const CpmAges *ages)
 {
 	int			waits = cpm_lock_roots_waits();
 	bool	   *is_open = palloc0((waits + 1) * sizeof(bool));
 	CpmLockParty last_root = {.pid = CPM_NO_ROOT_BLOCKER};
 
-	cpm_lock_log_begin_round(now);
+	cpm_lock_log_begin_round(now, now_us);
 	for (int i = 0; i < waits; i++)
 		is_open[i] = cpm_lock_log_observe(cpm_lock_roots_wait(i), ages->blocked_us);
 	cpm_lock_log_end_waits(find_end);

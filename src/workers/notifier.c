@@ -44,7 +44,7 @@ build_payload(const CpmNotification *notification)
 	cpm_json_number(&json, "value", notification->value);
 	cpm_json_number(&json, "max", notification->maximum);
 	cpm_json_number(&json, "threshold", notification->threshold);
-	cpm_json_time(&json, "at", notification->at);
+	cpm_json_past_time(&json, "at", notification->at);
 	cpm_json_text(&json, "message", notification->message);
 	cpm_json_number(&json, "seq", (double) notification->sequence);
 	cpm_json_text(&json, "cluster_name", cluster_name);

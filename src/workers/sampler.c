@@ -10,7 +10,7 @@
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
- * events/leak_log, events/lock_log, live/client_waits, live/set_back, base/server_settings and its
+ * events/leak_log, events/lock_log, live/client_waits, base/set_back, base/server_settings and its
  * entry of samples/worker_status. After an error the postmaster restarts the sampler, which
  * continues with the contents of shared memory.
  *
@@ -21,6 +21,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/server_settings.h"
+#include "base/set_back.h"
 #include "base/settings.h"
 #include "base/wait_class.h"
 #include "counters/minute_counters.h"
@@ -34,6 +35,8 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "rules/catalogue.h"
+#include "samples/alert_state.h"
+#include "samples/incidents.h"
 #include "samples/rollups.h"
 #include "samples/sample_ring.h"
 #include "samples/take_sample.h"
@@ -48,6 +51,7 @@
 #include "workers/pool_rates.h"
 #include "workers/sampler.h"
 #include "workers/session_scan.h"
+#include "workers/stats_file.h"
 
 /* Append the sample to the history and to its rollups by minute and hour. */
 static void
@@ -67,6 +71,15 @@ keep_history(const CpmSample *sample, uint32 peak_connections)
 	cpm_rollups_add(&row, cpm_catalogue);
 }
 
+/* Correct the times in logs that are in the future after the clock was set back. */
+static void
+correct_recorded_times(const CpmClockStep *step)
+{
+	cpm_stats_file_correct_logs(step->now, step->setback_us);
+	cpm_alert_board_correct_times(step->now, step->setback_us);
+	cpm_incidents_correct_times(step->now, step->setback_us);
+}
+
 /*
  * Do one round. started_us and previous_us are the times by the monotonic clock at which this
  * round and the previous one began; previous_us is 0 in the first round. missed is the number of
@@ -79,8 +92,10 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	CpmSample	sample;
 	CpmCounters counters;
 	CpmRoundCounts counts = {.refused = cpm_slot_rejections()};
+	CpmClockStep step = cpm_backends_check_clock();
 
-	cpm_backends_check_clock();
+	if (step.setback_us > 0)
+		correct_recorded_times(&step);
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_minute_counters_now();
 	cpm_minute_counters_snapshot(&counters);

@@ -185,6 +185,18 @@ renumber_metrics(const CpmFilePart *part, const char *saved, char *record)
 	return true;
 }
 
+static void
+correct_loaded_times(const CpmFilePart *part, char *record)
+{
+	for (int i = 0; i < (int) lengthof(part->time); i++)
+	{
+		TimestampTz *time = (TimestampTz *) (record + part->time[i].offset);
+
+		if (part->time[i].size > 0)
+			*time = cpm_loaded_time(*time);
+	}
+}
+
 /* Read a part, and check or load its records. Returns false if the source is invalid. */
 static bool
 get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
@@ -199,9 +211,10 @@ get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
 		memcpy(record, saved, part->size);
 		if (!is_valid_record(part, record))
 			source->failed = true;
-		else if (!renumber_metrics(part, saved, record) || !is_loading)
+		if (source->failed || !renumber_metrics(part, saved, record) || !is_loading)
 			continue;
-		else if (part->load != NULL)
+		correct_loaded_times(part, record);
+		if (part->load != NULL)
 			part->load(record);
 		else
 			(void) cpm_ring_add(*part->ring, record);
@@ -246,6 +259,7 @@ load_bytes(const CpmSavedFile *file, const char *bytes, size_t size, CpmLoadedFi
 		return problem;
 	memcpy(&header, bytes, sizeof(header));
 	loaded->saved_at = header.saved_at;
+	cpm_loading_begin(header.saved_at);
 	loaded->only_history = !header.on_standby && is_standby();
 	if (!get_metric_names(&source) || !get_parts(file, source, false, loaded->only_history))
 		return "has contents that this version cannot read";

@@ -97,7 +97,10 @@ record_busy(SessionScan *scan, const CpmSession *session, int pool)
 	busy->wait_class = cpm_wait_class(session->state, session->wait_event_info);
 }
 
-/* Identify the transaction, statement or wait whose age the metric uses; returns 0 if none. */
+/*
+ * Identify the transaction, statement or wait whose age the metric uses; returns 0 if none. Uses
+ * recorded times, because a step of the clock changes corrected ones.
+ */
 static uint64
 counted_id(CpmMetricId id, const CpmSession *session)
 {
@@ -106,11 +109,11 @@ counted_id(CpmMetricId id, const CpmSession *session)
 		case CPM_LEAK_SUSPECTS:
 			return cpm_suspect_id(session);
 		case CPM_BLOCKED_SESSIONS:
-			return (uint64) session->lock_wait_start;
+			return (uint64) session->recorded_lock_wait_start;
 		case CPM_LONG_QUERIES:
-			return cpm_is_active(session) ? (uint64) session->query_start : 0;
+			return cpm_is_active(session) ? (uint64) session->recorded_query_start : 0;
 		default:
-			return (uint64) session->xact_start;
+			return (uint64) session->recorded_xact_start;
 	}
 }
 
@@ -207,7 +210,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 											  cpm_backend_slots() * sizeof(*last_counted));
 	}
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
-	cpm_lock_episodes_round(GetCurrentTimestamp(), &scan.ages);
+	cpm_lock_episodes_round(GetCurrentTimestamp(), now_us, &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_recorder_begin(interval_ms);
 	cpm_sample_take(sample, &observer);

@@ -106,6 +106,26 @@ static const CpmSavedFile incidents_file = {
 	.parts = lengthof(incident_parts),
 };
 
+static void
+correct_ring(const CpmFilePart *part, CpmRing *ring, TimestampTz now, int64 setback_us)
+{
+	for (int i = 0; i < (int) lengthof(part->time); i++)
+		if (part->time[i].size > 0)
+			cpm_ring_correct_times(ring, part->time[i].offset, now, setback_us);
+}
+
+void
+cpm_stats_file_correct_logs(TimestampTz now, int64 setback_us)
+{
+	for (int i = 0; i < (int) lengthof(stats_parts); i++)
+	{
+		const CpmFilePart *part = stats_parts[i];
+
+		for (int j = 0; part->ring != NULL && j < Max(part->rings, 1); j++)
+			correct_ring(part, part->ring[j], now, setback_us);
+	}
+}
+
 bool
 cpm_stats_file_save(char *error, size_t size)
 {
@@ -195,7 +215,7 @@ cpm_stats_file_startup(void)
 	{
 		if (!loaded.only_history)
 			cpm_stat_windows_resume();
-		cpm_worker_completed_round(CPM_WORKER_SAVER, loaded.saved_at, 0, 0);
+		cpm_worker_completed_round(CPM_WORKER_SAVER, cpm_loaded_time(loaded.saved_at), 0, 0);
 	}
 	/* Without the marker file, a crash has lost counters, or this is the first start. */
 	has_crashed = unlink(COMPLETE_NAME) != 0;

@@ -6,6 +6,8 @@
 #ifndef CPM_STATS_FILE_H
 #define CPM_STATS_FILE_H
 
+#include "datatype/timestamp.h"
+
 /*
  * Install a hook that loads the files whenever shared memory is created, and registers the
  * callback that saves them at shutdown. Call from _PG_init() while libraries are preloaded, after
@@ -22,5 +24,11 @@ extern bool cpm_stats_file_save(char *error, size_t size);
 
 /* Do the same for the file of incidents, unless nothing in it has changed. */
 extern bool cpm_incidents_file_save(char *error, size_t size);
+
+/*
+ * Correct the times in all logs of the statistics file, in shared memory, that are in the future
+ * because the clock was set back by setback_us. The sampler only; takes no lock.
+ */
+extern void cpm_stats_file_correct_logs(TimestampTz now, int64 setback_us);
 
 #endif							/* CPM_STATS_FILE_H */

@@ -12,11 +12,16 @@
  * A time that, by the clock after the step, lies between the last check before the step and the
  * check that detects it, may have been recorded before the step or after it, so it remains
  * uncorrected. A time in the future is always from before the step.
+ *
+ * The extension's own records are corrected only if they are in the future, because others may be
+ * from after the step. The sampler rewrites the times in logs when it detects the step. For single
+ * times, such as last_seen, cpm_past_time() does the same when they are shown, until the clock has
+ * caught up with them.
  */
 #include "postgres.h"
 
 #include "base/clock.h"
-#include "live/set_back.h"
+#include "base/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/shmem.h"
@@ -39,7 +44,7 @@ typedef struct OldTime
 /* Written by the sampler. */
 typedef struct SetBack
 {
-	int64		offset_us;		/* system clock minus monotonic clock, at the last check */
+	pg_atomic_uint64 offset_us; /* an int64: system clock minus monotonic clock at the last check */
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
 	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
 								 * never below 0 */
@@ -72,7 +77,7 @@ cpm_set_back_attach(void *memory, bool is_new)
 	set_back = memory;
 	if (!is_new)
 		return;
-	set_back->offset_us = clock_offset_us();
+	pg_atomic_init_u64(&set_back->offset_us, (uint64) clock_offset_us());
 	set_back->checked_us = cpm_monotonic_us();
 	pg_atomic_init_u64(&set_back->total_us, 0);
 	for (int i = 0; i < old_times(); i++)
@@ -97,15 +102,17 @@ cpm_set_back_check(void)
 {
 	CpmClockStep step = {.checked_at = cpm_timestamp_of(set_back->checked_us)};
 	int64		offset_us = clock_offset_us();
-	int64		forward_us = offset_us - set_back->offset_us;
+	int64		forward_us = offset_us - (int64) pg_atomic_read_u64(&set_back->offset_us);
 	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
 
 	step.now = GetCurrentTimestamp();
-	set_back->offset_us = offset_us;
 	set_back->checked_us = cpm_monotonic_us();
+	pg_atomic_write_u64(&set_back->offset_us, (uint64) offset_us);
 	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
 		return step;
 	step.setback_us = -forward_us;
+	/* write the total after the offset, so that no reader subtracts the step twice */
+	pg_write_barrier();
 	pg_atomic_write_u64(&set_back->total_us, (uint64) Max(total_us - forward_us, 0));
 	return step;
 }
@@ -128,10 +135,34 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 	}
 }
 
+/*
+ * Return by how much the clock has been set back since the server started, less the steps forward.
+ * Includes a step that the sampler has not detected yet.
+ */
+static int64
+total_setback_us(void)
+{
+	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
+	int64		undetected_us;
+
+	pg_read_barrier();
+	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
+	return total_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+}
+
 bool
 cpm_is_set_back(void)
 {
-	return set_back && pg_atomic_read_u64(&set_back->total_us) != 0;
+	return set_back && total_setback_us() != 0;
+}
+
+TimestampTz
+cpm_past_time(TimestampTz recorded)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	return likely(recorded <= now) ? recorded :
+		cpm_past(recorded, now, set_back ? total_setback_us() : 0);
 }
 
 /* Return by how much the clock was set back since the time was recorded. */
@@ -150,14 +181,13 @@ setback_since(int proc_number, CpmRecordedTime which, TimestampTz recorded)
 		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
 			return Max(setback_us, 0);
 	}
-	return recorded > GetCurrentTimestamp() ?
-		(int64) pg_atomic_read_u64(&set_back->total_us) : 0;
+	return recorded > GetCurrentTimestamp() ? total_setback_us() : 0;
 }
 
 TimestampTz
 cpm_corrected_time(int proc_number, CpmRecordedTime which, TimestampTz recorded)
 {
-	if (!cpm_is_set_back() || recorded == 0)
-		return recorded;
+	if (recorded == 0)
+		return 0;
 	return recorded - setback_since(proc_number, which, recorded);
 }

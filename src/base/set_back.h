@@ -30,6 +30,16 @@ typedef struct CpmClockStep
 	TimestampTz now;			/* time of this check */
 } CpmClockStep;
 
+/*
+ * Return the time of something that is over, at most now. A recorded time in the future is from
+ * before the clock was set back by setback_us. Returns 0 for 0.
+ */
+static inline TimestampTz
+cpm_past(TimestampTz recorded, TimestampTz now, int64 setback_us)
+{
+	return recorded <= now ? recorded : Min(recorded - setback_us, now);
+}
+
 extern Size cpm_set_back_size(void);
 extern void cpm_set_back_attach(void *memory, bool is_new);
 
@@ -49,14 +59,21 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 
 /*
  * Return true if the clock has been set back since the server started, by more than it has been
- * set forward since. Any process; takes no lock.
+ * set forward since. Reads two clocks. Any process; takes no lock.
  */
 extern bool cpm_is_set_back(void);
 
 /*
+ * Return the time of a past event, as recorded, by the clock as it is set now; at most the current
+ * time. Only a time in the future differs. Returns 0 for 0. Any process, also if the library is
+ * not preloaded; takes no lock.
+ */
+extern TimestampTz cpm_past_time(TimestampTz recorded);
+
+/*
  * Convert a recorded time to a time of the system clock, as that clock is set now. Returns 0 for
- * 0. Any process; takes no lock. Until the sampler has taken a sample after a setback, the result
- * may be in the future.
+ * 0. Any process; takes no lock. Until the sampler has taken a sample after a setback, corrects
+ * only times in the future.
  */
 extern TimestampTz cpm_corrected_time(int proc_number, CpmRecordedTime which,
 									  TimestampTz recorded);
