@@ -6,7 +6,7 @@
  * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
  * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
  *
- * No session sets a slot's counts back, not even a new occupant of the slot, so their sum over all
+ * No session resets a slot's counts, not even a new occupant of the slot, so their sum over all
  * slots is the server's total. A session's own counts, and those in its current pool, are the
  * difference from a base: the counts when it opened or entered the pool. A session that leaves a
  * pool adds that difference to the pool and sets a new base. The buckets of its histogram have no
