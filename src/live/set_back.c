@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "base/clock.h"
+#include "base/lock_wait.h"
 #include "live/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -57,7 +58,7 @@ clock_offset_us(void)
 static int
 old_times(void)
 {
-	return MaxBackends * CPM_RECORDED_TIMES;
+	return CPM_WAITING_PROCS * CPM_RECORDED_TIMES;
 }
 
 Size
