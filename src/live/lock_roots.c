@@ -67,7 +67,9 @@ typedef struct Wait
 	int			queue;			/* index in queues */
 } Wait;
 
-/* Local to the sampler; each array has CPM_WAITING_PROCS entries, or is NULL until a process waits. */
+/*
+ * Local to the sampler. Each array has CPM_WAITING_PROCS entries, or is NULL until a process waits.
+ */
 static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
 static int	wait_count;
 static LockQueue *queues;		/* of this update; ordered by lock */
