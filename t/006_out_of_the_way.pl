@@ -13,7 +13,11 @@ use Test::More;
 use Time::HiRes qw(time);
 use Connpool;
 
-my $node = new_node('out_of_the_way', "restart_after_crash = on\nmax_connections = 30");
+my $node = new_node('out_of_the_way', <<'CONF');
+restart_after_crash = on
+max_connections = 30
+connpool_monitor.save_interval = '1s'
+CONF
 wait_samples($node, 2);
 
 # every database can be a template, and can be dropped, even one that has the extension
@@ -108,20 +112,22 @@ poll_is(
 	$node, 'SELECT sampler_running, problem IS NULL FROM connpool_info()',
 	't|t', 'the sampler runs after the restart, without a problem');
 
-# while the sampler is suspended, health is degraded and the history gets no rows
-my $frozen = $node->safe_psql('postgres',
-	q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'connpool_monitor sampler'});
-kill 'STOP', $frozen;
+# while the sampler and the saver are suspended, health is degraded and the history gets no rows
+my @frozen = map { worker_pid($node, $_) } 'sampler', 'saver';
+kill 'STOP', @frozen;
 my $before = $node->safe_psql('postgres', 'SELECT now()');
 poll_ok(
 	$node,
 	q{SELECT connpool_health() ->> 'status' = 'degraded'},
 	'health is degraded while no samples are taken');
-is( $node->safe_psql('postgres', 'SELECT problem FROM connpool_info()'),
-	'the sampler has taken no sample for ten intervals',
-	'connpool_info() reports that the sampler takes no samples');
+poll_is(
+	$node,
+	'SELECT problem FROM connpool_info()',
+	'the sampler has taken no sample for ten intervals; the saver has saved nothing for ten '
+	  . 'intervals, so a crash would lose all statistics since last_saved',
+	'connpool_info() reports that the sampler and the saver are suspended');
 my $after = $node->safe_psql('postgres', 'SELECT now()');
-kill 'CONT', $frozen;
+kill 'CONT', @frozen;
 wait_samples($node, 2);
 poll_is(
 	$node, q{SELECT connpool_health() ->> 'status'},

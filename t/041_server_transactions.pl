@@ -71,15 +71,30 @@ is( $watcher->query_safe(<<~'SQL'),
 
 SKIP:
 {
-	skip 'login triggers came with 17', 1 if $node->pg_version < 17;
+	skip 'login triggers came with 17', 3 if $node->pg_version < 17;
 	$node->safe_psql('postgres', <<~'SQL');
-		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql
-		  AS $$ BEGIN PERFORM 1; END $$;
+		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN
+		  SET work_mem = '5MB';
+		  PERFORM set_config('lock_timeout', '5s', false);
+		  PERFORM pg_advisory_lock_shared(7);
+		  CREATE TEMP TABLE at_login (a int);
+		  EXECUTE 'PREPARE at_login AS SELECT 1';
+		END $$;
 		CREATE EVENT TRIGGER login ON login EXECUTE FUNCTION on_login();
 		ALTER EVENT TRIGGER login ENABLE ALWAYS
 		SQL
 	my $late = Wire->connect_to($node, 'late', user => $user);
-	$late->query('SELECT 1');
+	my $features = <<~'SQL';
+		SELECT string_agg(feature || ' ' || uses, ', ' ORDER BY feature)
+		FROM connpool_session_features
+		WHERE application_name = 'late'
+		SQL
+	is($watcher->query_safe($features),
+		'', 'features that a login trigger uses do not count as features of the client');
+	$late->query(q{SET work_mem = '6MB'});
+	is($watcher->query_safe($features),
+		'set 1', 'a feature that the client uses after a login trigger counts');
 	is(transactions('late'), 1, 'a login trigger adds no transaction');
 }
 $node->stop('fast');

@@ -600,7 +600,8 @@ eval { $_->quit } foreach $other, $holder;
 $node->backup('backup');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
-$standby->append_conf('postgresql.conf', "connpool_monitor.http_listen = ''");
+$standby->append_conf('postgresql.conf',
+	"connpool_monitor.http_listen = ''\nmax_standby_streaming_delay = -1");
 $standby->start;
 $node->wait_for_catchup($standby);
 $holder = session($standby, 'holder');
@@ -613,7 +614,33 @@ is(sql($standby, 'SELECT lock_type, root_application_name FROM connpool_lock_log
 is(sql($standby, 'SELECT count(*) FROM connpool_deadlocks'),
 	'0', 'a standby begins with an empty log of deadlocks');
 $holder->query_safe('COMMIT');
-leave($_) foreach $holder, $other;
+
+# the replay of an exclusive lock waits for a session, and another session waits for the replay
+sql($node, 'CREATE TABLE replayed (a int)');
+$node->wait_for_catchup($standby);
+$holder->query_safe('BEGIN; TABLE replayed');
+sql($node, 'DROP TABLE replayed');
+poll_ok(
+	$standby,
+	q{SELECT count(*) = 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND NOT granted},
+	'the replay waits for the lock of a session');
+$waiter = session($standby, 'waiter');
+start($waiter, 'TABLE replayed');
+wait_logged('waiter', $standby);
+is( sql($standby, <<~'SQL'),
+		SELECT lock_type, lock_mode, root_application_name, root_state
+		FROM connpool_lock_log WHERE application_name = 'waiter'
+		SQL
+	'relation|AccessShareLock|holder|idle in transaction',
+	'the root of a session behind the replay is the session for which the replay waits');
+is( sql($standby, <<~'SQL'),
+		SELECT b.application_name, s.application_name, b.root_state
+		FROM connpool_blocked_queries b JOIN connpool_sessions s ON s.pid = b.root_blocker
+		SQL
+	'waiter|holder|idle in transaction',
+	'connpool_blocked_queries shows the same root');
+$holder->query_safe('COMMIT');
+leave($_) foreach $holder, $other, $waiter;
 
 $standby->stop('fast');
 $node->stop('fast');

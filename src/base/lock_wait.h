@@ -10,7 +10,16 @@
 #define CPM_LOCK_WAIT_H
 
 #include "datatype/timestamp.h"
+#include "miscadmin.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
+
+/*
+ * Number of PGPROCs of processes, any of which may wait for a heavyweight lock. Of the auxiliary
+ * processes, only the startup process of a standby does: it replays the exclusive locks of the
+ * primary.
+ */
+#define CPM_WAITING_PROCS (MaxBackends + NUM_AUXILIARY_PROCS)
 
 typedef struct CpmLockWait
 {

@@ -21,6 +21,7 @@
 #include "postgres.h"
 
 #include "base/clock.h"
+#include "base/lock_wait.h"
 #include "base/set_back.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -62,7 +63,7 @@ clock_offset_us(void)
 static int
 old_times(void)
 {
-	return MaxBackends * CPM_RECORDED_TIMES;
+	return CPM_WAITING_PROCS * CPM_RECORDED_TIMES;
 }
 
 Size

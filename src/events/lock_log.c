@@ -173,7 +173,7 @@ cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us)
 	CpmOpenWait *open = &lock_log->open[wait->proc_number];
 	CpmLoggedWait hidden;
 
-	if (open->pid != wait->pid || open->recorded_since != wait->recorded_since)
+	if (!wait->is_client || open->pid != wait->pid || open->recorded_since != wait->recorded_since)
 		return false;
 	open->since = wait->since;
 	open->round = lock_log->round;

@@ -14,6 +14,7 @@
 
 #include "base/json.h"
 #include "base/metric_settings.h"
+#include "base/settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "events/rejections.h"
@@ -53,7 +54,7 @@ gather_facts(HealthFacts *facts)
 	cpm_sample_take(&facts->sample, NULL);
 	facts->sampler = cpm_worker_status(CPM_WORKER_SAMPLER);
 	facts->sampler_failed = cpm_is_preloaded() &&
-		cpm_sampler_is_stale(&facts->sampler);
+		cpm_worker_is_stale(&facts->sampler, cpm_sample_interval_ms);
 	facts->recently_refused = cpm_slot_rejected_within(RECENT_REFUSAL_US);
 	alerts_are_updated = cpm_alert_board_get(board) && !facts->sampler_failed;
 

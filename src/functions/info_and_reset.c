@@ -11,6 +11,7 @@
 
 #include "base/compat.h"
 #include "base/server_settings.h"
+#include "base/settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
 #include "base/version.h"
@@ -113,13 +114,29 @@ append_sampler_problem(StringInfo problems, const CpmWorkerStatus *sampler)
 {
 	if (sampler->pid != 0)
 	{
-		if (cpm_sampler_is_stale(sampler))
+		if (cpm_worker_is_stale(sampler, cpm_sample_interval_ms))
 			append_problem(problems, "the sampler has taken no sample for ten intervals");
 	}
 	else if (sampler->rounds > 0)
 		append_problem(problems, "the sampler is not running: see the server log");
 	else
 		append_missing_worker(problems, "the sampler has not started");
+}
+
+static void
+append_saver_problem(StringInfo problems, const CpmWorkerStatus *saver)
+{
+	if (saver->pid == 0)
+		append_missing_worker(problems,
+							  "the saver is not running, so a crash would lose all statistics");
+	else if (saver->problem[0] != '\0')
+		append_problem(problems,
+					   "the last save failed, so a crash would lose all statistics since the "
+					   "previous one: see last_save_error");
+	else if (cpm_worker_is_stale(saver, cpm_save_interval_ms))
+		append_problem(problems,
+					   "the saver has saved nothing for ten intervals, so a crash would lose all "
+					   "statistics since last_saved");
 }
 
 /* Return the problems that an administrator should fix, the most urgent first; NULL if none. */
@@ -132,13 +149,7 @@ describe_problems(const CpmWorkerStatus *sampler, const CpmWorkerStatus *saver)
 		return "connpool_monitor is not in shared_preload_libraries: no history, no alerts";
 	initStringInfo(&problems);
 	append_sampler_problem(&problems, sampler);
-	if (saver->pid == 0)
-		append_missing_worker(&problems,
-							  "the saver is not running, so a crash would lose all statistics");
-	else if (saver->problem[0] != '\0')
-		append_problem(&problems,
-					   "the last save failed, so a crash would lose all statistics since the "
-					   "previous one: see last_save_error");
+	append_saver_problem(&problems, saver);
 	if (cpm_server_setting(CPM_SERVER_LOG_MIN_MESSAGES) > FATAL)
 		append_problem(&problems,
 					   "log_min_messages hides FATAL, so refused connections are not counted and "

@@ -33,6 +33,7 @@
 #include "parser/scansup.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
+#include "utils/backend_status.h"
 #include "utils/fmgroids.h"
 #include "utils/resowner.h"
 
@@ -58,10 +59,16 @@ survives_rollback(CpmFeature feature)
 	return feature == CPM_FEATURE_SQL_PREPARE || feature == CPM_FEATURE_LOAD;
 }
 
+/*
+ * Count uses of a feature, unless a login trigger (PostgreSQL 17 and later) used it. Such a trigger
+ * also runs in the connections that a pooler opens, so transaction mode does not break it. A
+ * session has no state until it is ready for its first statement.
+ */
 static void
 count_uses(CpmFeature feature, uint64 uses)
 {
-	cpm_slot_count_feature(feature, uses, GetCurrentStatementStartTimestamp());
+	if (MyBEEntry->st_state != STATE_UNDEFINED)
+		cpm_slot_count_feature(feature, uses, GetCurrentStatementStartTimestamp());
 }
 
 /* Count a use of a feature, at once or when the transaction commits. */

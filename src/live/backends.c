@@ -396,7 +396,7 @@ cpm_backends_check_clock(void)
 {
 	CpmClockStep step = cpm_set_back_check();
 
-	for (int i = 0; step.setback_us != 0 && i < MaxBackends; i++)
+	for (int i = 0; step.setback_us != 0 && i < CPM_WAITING_PROCS; i++)
 		record_times(i, &step);
 	return step;
 }
@@ -418,12 +418,13 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 {
 	bool		must_correct = cpm_is_set_back();
 
-	for (int i = 0; i < MaxBackends; i++)
+	for (int i = 0; i < CPM_WAITING_PROCS; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		int			ahead = Min(i + WAITS_AHEAD, CPM_WAITING_PROCS - 1);
 		CpmProcWait wait;
 
-		cpm_prefetch(&ProcGlobal->allProcs[Min(i + WAITS_AHEAD, MaxBackends - 1)].waitLock);
+		cpm_prefetch(&ProcGlobal->allProcs[ahead].waitLock);
 		wait.lock = (uintptr_t) proc->waitLock;
 		if (likely(wait.lock == 0))
 			continue;

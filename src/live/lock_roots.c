@@ -19,6 +19,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/lock_wait.h"
 #include "live/backends.h"
 #include "live/lock_roots.h"
 #include "miscadmin.h"
@@ -66,7 +67,9 @@ typedef struct Wait
 	int			queue;			/* index in queues */
 } Wait;
 
-/* Local to the sampler; each array has MaxBackends entries, or is NULL until a process waits. */
+/*
+ * Local to the sampler. Each array has CPM_WAITING_PROCS entries, or is NULL until a process waits.
+ */
 static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
 static int	wait_count;
 static LockQueue *queues;		/* of this update; ordered by lock */
@@ -81,13 +84,13 @@ static void
 allocate_arrays(void)
 {
 	if (waits == NULL)
-		waits = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(Wait));
+		waits = MemoryContextAlloc(TopMemoryContext, CPM_WAITING_PROCS * sizeof(Wait));
 	if (queues == NULL)
-		queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(LockQueue));
+		queues = MemoryContextAlloc(TopMemoryContext, CPM_WAITING_PROCS * sizeof(LockQueue));
 	if (earlier_queues == NULL)
-		earlier_queues = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(LockQueue));
+		earlier_queues = MemoryContextAlloc(TopMemoryContext, CPM_WAITING_PROCS * sizeof(LockQueue));
 	if (scheduled == NULL)
-		scheduled = MemoryContextAlloc(TopMemoryContext, MaxBackends * sizeof(int));
+		scheduled = MemoryContextAlloc(TopMemoryContext, CPM_WAITING_PROCS * sizeof(int));
 }
 
 static void

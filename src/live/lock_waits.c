@@ -7,6 +7,10 @@
  * conflicts and the order of the queue. The lock itself comes from the snapshot function that
  * pg_blocking_pids() uses. The two snapshots differ in time; a wait that ended in between has no
  * blockers and is omitted.
+ *
+ * These functions do not know auxiliary processes. One of these waits for locks: the startup
+ * process of a standby, which replays the exclusive locks of the primary. Its lock and its
+ * blockers, the sessions that hold the lock, come from a copy of the whole lock table.
  */
 #include "postgres.h"
 
@@ -16,6 +20,7 @@
 #include "live/lock_waits.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "utils/array.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -60,24 +65,66 @@ add_waiting_session(const CpmSession *session, void *arg)
 		add_waiter(arg, session->pid, session->lock_wait_start);
 }
 
+static bool
+is_auxiliary(int pid)
+{
+	return AuxiliaryPidGetProc(pid) != NULL;
+}
+
 /* Get the lock that the process waits for; returns false if it is no longer waiting. */
 static bool
 get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
 	BlockedProcsData *data = GetBlockerStatusData(pid);
+	const LockInstanceData *locks = data->locks;
+	int			count = data->nlocks;
 
-	for (int i = 0; i < data->nlocks; i++)
+	if (is_auxiliary(pid))
 	{
-		if (data->locks[i].pid != pid && data->locks[i].leaderPid != pid)
+		const LockData *all = GetLockStatusData();
+
+		locks = all->locks;
+		count = all->nelements;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		if (locks[i].pid != pid && locks[i].leaderPid != pid)
 			continue;
-		if (data->locks[i].waitLockMode == NoLock)
+		if (locks[i].waitLockMode == NoLock)
 			continue;
-		*lock = data->locks[i].locktag;
-		*mode = data->locks[i].waitLockMode;
-		*since = data->locks[i].waitStart;
+		*lock = locks[i].locktag;
+		*mode = locks[i].waitLockMode;
+		*since = locks[i].waitStart;
 		return true;
 	}
 	return false;
+}
+
+/* Set *pids to the processes that hold the awaited lock in a conflicting mode; returns how many. */
+static int
+find_holders(const CpmLockWait *wait, int **pids)
+{
+	const LockData *all = GetLockStatusData();
+	LOCKMASK	conflicts = GetLockTagsMethodTable(&wait->lock)->conflictTab[wait->mode];
+	int			count = 0;
+
+	*pids = palloc((all->nelements + 1) * sizeof(int));
+	for (int i = 0; i < all->nelements; i++)
+		if (all->locks[i].pid != wait->pid && (all->locks[i].holdMask & conflicts) != 0 &&
+			memcmp(&all->locks[i].locktag, &wait->lock, sizeof(LOCKTAG)) == 0)
+			(*pids)[count++] = all->locks[i].leaderPid;
+	return count;
+}
+
+/* The same, from pg_blocking_pids(). It also returns processes that are ahead in the queue. */
+static int
+find_blocking_pids(const CpmLockWait *wait, int **pids)
+{
+	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
+															   Int32GetDatum(wait->pid)));
+
+	*pids = (int *) ARR_DATA_PTR(array);
+	return ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
 }
 
 static int
@@ -90,17 +137,16 @@ compare_pids(const void *a, const void *b)
 }
 
 /*
- * Set the blockers of a wait, allocated in "context". Removes duplicates: pg_blocking_pids()
- * returns the leader's pid for each of its parallel workers. It also leaves arrays sized for all
- * backends in the current memory context, which the caller resets.
+ * Set the blockers of a wait, allocated in "context". Removes duplicates: the leader of a parallel
+ * query stands for each of its workers. Leaves arrays sized for all backends or locks in the
+ * current memory context, which the caller resets.
  */
 static void
 find_blockers(CpmLockWait *wait, MemoryContext context)
 {
-	ArrayType  *array = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids,
-															   Int32GetDatum(wait->pid)));
-	int			count = ArrayGetNItems(ARR_NDIM(array), ARR_DIMS(array));
-	int		   *pids = (int *) ARR_DATA_PTR(array);
+	int		   *pids;
+	int			count = is_auxiliary(wait->pid) ? find_holders(wait, &pids) :
+		find_blocking_pids(wait, &pids);
 
 	qsort(pids, count, sizeof(int), compare_pids);
 	wait->blockers = MemoryContextAlloc(context, (count + 1) * sizeof(int));

@@ -14,7 +14,6 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/seqlock.h"
-#include "base/settings.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/worker_status.h"
@@ -136,11 +135,11 @@ cpm_server_started_at(void)
 }
 
 bool
-cpm_sampler_is_stale(const CpmWorkerStatus *sampler)
+cpm_worker_is_stale(const CpmWorkerStatus *status, int interval_ms)
 {
-	int64		allowed_us = STALE_INTERVALS * (int64) cpm_sample_interval_ms * 1000;
+	int64		allowed_us = STALE_INTERVALS * (int64) interval_ms * 1000;
 
-	return cpm_monotonic_us() - sampler->active_us > Max(allowed_us, STALE_MIN_US);
+	return cpm_monotonic_us() - status->active_us > Max(allowed_us, STALE_MIN_US);
 }
 
 double

@@ -48,11 +48,11 @@ extern CpmWorkerStatus cpm_worker_status(CpmWorker worker);
 extern TimestampTz cpm_server_started_at(void);
 
 /*
- * Return true if more than ten sample intervals, and more than ten seconds, have passed since the
- * latest of the last sample, the sampler's start and the server's start. Uses the monotonic
- * clock, so that setting the system clock has no effect.
+ * Return true if more than ten intervals, and more than ten seconds, have passed since the latest
+ * of the worker's last round, its start and the server's start. interval_ms is the interval
+ * between its rounds. Uses the monotonic clock, so that setting the system clock has no effect.
  */
-extern bool cpm_sampler_is_stale(const CpmWorkerStatus *sampler);
+extern bool cpm_worker_is_stale(const CpmWorkerStatus *status, int interval_ms);
 
 /*
  * Return how long ago the last round completed, in milliseconds; NaN before the first. "now" is

@@ -99,7 +99,6 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 		.pid = wait->pid,
 		.recorded_since = wait->recorded_since,
 		.since = wait->since,
-		.failed_before = cpm_slot_failed_waits(wait->proc_number),
 	};
 	CpmLoggedWait entry;
 	CpmLockRoot root;
@@ -107,6 +106,7 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 
 	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
 		return;
+	open.failed_before = cpm_slot_failed_waits(wait->proc_number);
 	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
 		session.recorded_lock_wait_start != wait->recorded_since ||
 		!cpm_is_blocked(&session, now, ages))
