@@ -182,8 +182,8 @@ cpm_wait_event(const char *name)
 
 /*
  * Return this process's log_min_messages, which also limits the messages that emit_log_hook
- * receives. PostgreSQL 19 has a value for each type of backend; returns that of client sessions. In
- * this setting LOG ranks between ERROR and FATAL, although the constant LOG is less than ERROR.
+ * receives. PostgreSQL 19 has a value for each type of backend; returns that of client sessions.
+ * In this setting LOG ranks between ERROR and FATAL, although the constant LOG is less than ERROR.
  */
 static inline int
 cpm_log_min_messages(void)

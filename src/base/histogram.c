@@ -53,7 +53,7 @@ interpolate_in_bucket(int bucket, uint64 rank, uint64 count)
 	double		lower = cpm_bucket_lower_us(bucket);
 	double		upper = cpm_bucket_lower_us(bucket + 1);
 
-	/* a bucket 1 us wide holds equal durations; the last one has no upper bound */
+	/* a bucket 1 us wide holds equal durations, and the last bucket has no upper bound */
 	if (upper - lower <= 1 || isinf(upper))
 		return lower;
 	return lower + (upper - lower) * ((double) rank - 0.5) / (double) count;

@@ -46,7 +46,7 @@ extern void cpm_json_bool(StringInfo json, const char *key, bool value);
 /* Append a time as ISO 8601 in UTC, with milliseconds and Z. */
 extern void cpm_json_time(StringInfo json, const char *key, TimestampTz value);
 
-/* Append the time of something that is over, corrected by cpm_past_time(); 0 becomes null. */
+/* Append the time of a past event, corrected by cpm_past_time(); 0 becomes null. */
 extern void cpm_json_past_time(StringInfo json, const char *key, TimestampTz value);
 
 /* Append a time that may be in the future; 0 becomes null. */

@@ -15,9 +15,9 @@
 #include "storage/proc.h"
 
 /*
- * Number of PGPROCs of processes, any of which may wait for a heavyweight lock. Of the auxiliary
- * processes, only the startup process of a standby does: it replays the exclusive locks of the
- * primary.
+ * Number of PGPROCs to search for processes that wait for a heavyweight lock. It includes those of
+ * auxiliary processes because of one of them: the startup process of a standby waits for locks
+ * when it replays the exclusive locks of the primary.
  */
 #define CPM_WAITING_PROCS (MaxBackends + NUM_AUXILIARY_PROCS)
 

@@ -9,9 +9,9 @@
  * when the sampler detects a step, in either direction, it records the times of all sessions, with
  * the size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
- * A time that, by the clock after the step, lies between the last check before the step and the
- * check that detects it, may have been recorded before the step or after it, so it remains
- * uncorrected. A time in the future is always from before the step.
+ * The step happened between two checks. If a time is in that period by the clock after the step,
+ * it may have been recorded before the step or after it, so it remains uncorrected. A time in the
+ * future is always from before the step.
  *
  * The extension's own records are corrected only if they are in the future, because others may be
  * from after the step. The sampler rewrites the times in logs when it detects the step. For single
@@ -138,7 +138,7 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 
 /*
  * Return by how much the clock has been set back since the server started, less the steps forward.
- * Includes a step that the sampler has not detected yet.
+ * Includes a step back that the sampler has not detected yet.
  */
 static int64
 total_setback_us(void)

@@ -31,8 +31,8 @@ typedef struct CpmClockStep
 } CpmClockStep;
 
 /*
- * Return the time of something that is over, at most now. A recorded time in the future is from
- * before the clock was set back by setback_us. Returns 0 for 0.
+ * Return the time of a past event, at most now. A recorded time in the future is from before the
+ * clock was set back by setback_us. Returns 0 for 0.
  */
 static inline TimestampTz
 cpm_past(TimestampTz recorded, TimestampTz now, int64 setback_us)
@@ -64,9 +64,9 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 extern bool cpm_is_set_back(void);
 
 /*
- * Return the time of a past event, as recorded, by the clock as it is set now; at most the current
- * time. Only a time in the future differs. Returns 0 for 0. Any process, also if the library is
- * not preloaded; takes no lock.
+ * Return the recorded time of a past event. If it is in the future, because the clock was set back
+ * since, convert it to a time of the clock as it is set now; the result is at most the current
+ * time. Returns 0 for 0. Any process, also if the library is not preloaded; takes no lock.
  */
 extern TimestampTz cpm_past_time(TimestampTz recorded);
 

@@ -69,10 +69,9 @@ typedef struct CpmFilePart
 								 * load may be NULL */
 	CpmFileField text[3];		/* texts, each of which must end within its array */
 	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
-	CpmFileField time[2];		/* times of things that are over: a TimestampTz or an atomic of
-								 * one */
-	int			rings;			/* number of rings that start at "ring" whose times are corrected;
-								 * 0: one */
+	CpmFileField time[2];		/* times of past events, each a TimestampTz or an atomic of one */
+	int			rings;			/* length of an array of rings at "ring", all of whose times are
+								 * corrected after a setback; 0: a single ring */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
 								 * longer exist are not loaded */
 	Size		cell;			/* size of an element of the array by CpmMetricId at the end of
@@ -81,12 +80,12 @@ typedef struct CpmFilePart
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
 
-/* Set the time at which the file was saved that is loaded next. The postmaster only. */
+/* Begin to load a file that was saved at saved_at. The postmaster only. */
 extern void cpm_loading_begin(TimestampTz saved_at);
 
 /*
- * Return a saved time of something that is over, at most now. If the file was saved in the future,
- * the clock was set back by at least as much as that; subtract that from times in the future.
+ * Return the saved time of a past event, at most now. If the file was saved in the future, the
+ * clock was set back by at least the time until then; subtract that time from future times.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
 
