@@ -79,8 +79,8 @@ unread_bytes(void)
 /*
  * Increase "bytes" by a lower bound of the bytes that libpq has just read. "before" is the number
  * of unread bytes before it read. The exact number is unknown, because more bytes may have arrived
- * since. If there are fewer unread bytes now, libpq has read at least the difference. Otherwise it
- * has read at least all that were unread, up to the size of its buffer.
+ * since. If there are fewer unread bytes now, libpq has read at least the difference. If not, the
+ * difference is of no use, but libpq fills its buffer or reads all unread bytes.
  */
 static void
 count_bytes(int before)
