@@ -11,10 +11,10 @@
  * process of the queue may have further roots. If the deadlock check has reordered the queue, its
  * longest waiter may be blocked only by a process ahead of it in the queue, which is not found.
  *
- * A queue keeps its result while the same process waits longest. Meanwhile its direct blockers
- * change only if one of several holders releases the lock, or another process acquires it too. So
- * each sample renews the four oldest results: with n queues, a result is at most about n / 4
- * samples old. Each sample also determines again which of the blockers wait.
+ * A queue keeps its result while the same process waits longest. The result becomes outdated if
+ * one of several holders releases the lock meanwhile, or if another process acquires it too.
+ * Therefore each sample renews the four oldest results: with n queues, a result is at most about
+ * n / 4 samples old. Each sample also determines again which of the blockers wait.
  */
 #include "postgres.h"
 
@@ -68,7 +68,8 @@ typedef struct Wait
 } Wait;
 
 /*
- * Local to the sampler. Each array has CPM_WAITING_PROCS entries, or is NULL until a process waits.
+ * Local to the sampler. Each array has CPM_WAITING_PROCS entries. It is NULL until a process
+ * waits.
  */
 static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
 static int	wait_count;

@@ -8,7 +8,7 @@
  * pg_blocking_pids() uses. The two snapshots differ in time; a wait that ended in between has no
  * blockers and is omitted.
  *
- * These functions do not know auxiliary processes. One of these waits for locks: the startup
+ * Neither function finds auxiliary processes. Only one of these waits for locks: the startup
  * process of a standby, which replays the exclusive locks of the primary. Its lock and its
  * blockers, the sessions that hold the lock, come from a copy of the whole lock table.
  */
@@ -100,7 +100,7 @@ get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 	return false;
 }
 
-/* Set *pids to the processes that hold the awaited lock in a conflicting mode; returns how many. */
+/* Set *pids to the processes that hold the awaited lock in a conflicting mode; return how many. */
 static int
 find_holders(const CpmLockWait *wait, int **pids)
 {

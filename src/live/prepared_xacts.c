@@ -4,11 +4,11 @@
  *		Lists prepared transactions, which hold locks without a session.
  *
  * PostgreSQL shows them only through the function behind the view pg_prepared_xacts, which needs
- * a database. The extension's workers have none. They scan the dummy PGPROCs of prepared
- * transactions (the public array PreparedXactProcs), and read the time of preparation from the
- * state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then they use
- * the time at which the sampler first found the transaction, at most one sample_interval late.
- * The sampler publishes these times in shared memory, so that all workers show the same age.
+ * a connection to a database. Workers that take samples have none. They scan the dummy PGPROCs of
+ * prepared transactions (the public array PreparedXactProcs), and read the time of preparation
+ * from the state file in pg_twophase, which PostgreSQL writes at the next checkpoint. Until then
+ * they use the time at which the sampler first found the transaction, at most one sample_interval
+ * late. The sampler publishes these times in shared memory, so that all workers show the same age.
  *
  * The published times are those of the monotonic clock. If the system clock was set back, a time
  * that PostgreSQL recorded before the step is too late, so readers use the earlier of the two.
