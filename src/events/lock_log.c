@@ -7,8 +7,8 @@
  * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
  * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
  * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
- * hides all entries. The sampler then logs again each wait that has not ended, but one that is no
- * longer than blocked_age, which was raised meanwhile, only when it exceeds that.
+ * hides all entries. The sampler appends each open wait once more as soon as the wait exceeds the
+ * current blocked_age: usually at its next sample, but later if blocked_age was raised.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one
@@ -149,8 +149,8 @@ remove_wait(CpmOpenWait *open)
 }
 
 /*
- * If a reset has hidden the entry of a wait that has ended, do not log the wait again, because it
- * may have ended before the reset.
+ * Complete the entry of a wait that has ended, and remove the wait from the table. If a reset has
+ * hidden the entry, do not append the wait again, because it may have ended before the reset.
  */
 static void
 close_wait(CpmOpenWait *open, CpmWaitOutcome outcome)

@@ -82,8 +82,9 @@ extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
  * Return the outcome of a wait that has ended but is still open in the log, or CPM_WAIT_LASTS if
- * the outcome is not known yet. In that case the next round calls it again. *ended_at is the time
- * of the first round that did not observe the wait; the function may set it to an earlier time.
+ * the outcome is not known yet; then the next round calls the function again. *ended_at is the
+ * time of the first round that did not observe the wait; the function may set it to an earlier
+ * time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
 											TimestampTz *ended_at);
@@ -91,10 +92,11 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
 /*
  * Process a sample, in this order: begin the round; observe each current wait; end the open waits
  * that were not observed; open the waits that have exceeded blocked_age. now_us is the time by the
- * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already; if a reset has
- * hidden the wait, and it is not longer than blocked_us, it is open no more. The caller of
- * cpm_lock_log_open() sets the pid, failed_before and both times of the wait, and all fields of
- * the entry except progress. The sampler only; takes no lock and allocates no memory.
+ * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already. If a reset has
+ * hidden the entry of an open wait, it appends the entry again; but if the wait has not exceeded
+ * blocked_us, it closes the wait and returns false. The caller of cpm_lock_log_open() sets the
+ * pid, failed_before and both times of the wait, and all fields of the entry except progress. The
+ * sampler only; takes no lock and allocates no memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now, int64 now_us);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);

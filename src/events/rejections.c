@@ -24,7 +24,7 @@
 #include "events/rejections.h"
 #include "port/atomics.h"
 
-/* The hash table of repetitions has about as many entries as all logs together. */
+/* The hash table of repetitions has nearly as many entries as all logs together. */
 #define REPEAT_GROUPS 1024
 #define REPEATS_IN_GROUP 4
 #define SOURCES 256				/* hash buckets for sources: an address and a reason */
