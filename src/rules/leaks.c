@@ -49,8 +49,8 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return the time that a pool may take to fill, in microseconds. A session that its pool opens
- * within that time after another session became idle does not make that session a suspect.
+ * Return the time that a pool may take to fill, in microseconds. An idle session is not a suspect
+ * if its pool has opened other sessions only within that time after the session became idle.
  */
 static int64
 filling_us(int64 leak_idle_us)
