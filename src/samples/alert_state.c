@@ -3,11 +3,11 @@
  * alert_state.c
  *		The current alert of each metric, and the log of alert transitions.
  *
- * Apart from resets, the sampler is the only writer of both. A sequence lock guards the board:
- * readers copy it whole and retry if the sampler changed it meanwhile. A reset only increments a
- * counter. Until the sampler publishes a board that reflects the last reset, readers, including
- * the saver, see a cleared one. The log is a CpmRing. Both outlive the sampler, so that a
- * restarted sampler continues with the alerts of its predecessor.
+ * Apart from resets, the sampler is the only writer of both. The current alerts form a board,
+ * which a sequence lock guards: readers copy the whole board and retry if the sampler changed it
+ * meanwhile. A reset only increments a counter. Until the sampler publishes a board that reflects
+ * the last reset, readers, including the saver, see a cleared one. The log is a CpmRing. Both
+ * outlive the sampler, so that a restarted sampler continues with the alerts of its predecessor.
  */
 #include "postgres.h"
 

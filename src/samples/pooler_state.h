@@ -35,7 +35,7 @@ extern void cpm_pooler_claim_session(int pooler, int proc_number, const CpmSessi
 /* Return the state of a console. Any process; takes no lock. */
 extern CpmPoolerState cpm_pooler_state(int pooler);
 
-/* Return the time of the next attempt, by the clock as it is set now; 0 while the console is up. */
+/* Return the next attempt's time, by the clock as it is set now; 0 while the console is up. */
 extern TimestampTz cpm_pooler_retry_at(const CpmPoolerState *state);
 
 /*

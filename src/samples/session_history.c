@@ -43,7 +43,7 @@
 /* Minimum number of samples that fit into the ring if all sessions of the server are busy */
 #define MIN_RING_SAMPLES 4
 
-/* Maximum number of segments of one scan that must not wait, and of one request to read them */
+/* Maximum number of segments that a cached scan visits, and that the saver reads for it */
 #define MAX_CACHED_SEGMENTS 256
 
 /* "end" is a segment's number, shifted by this, plus the bytes in use. */
@@ -616,7 +616,7 @@ cpm_session_history_read_wanted(void)
 
 	if (!cpm_session_history_is_on() || pg_atomic_exchange_u32(&history->is_wanted, 0) == 0)
 		return;
-	/* not more than the scan that requested it visits, because it reads them one after the other */
+	/* reading more segments than the cached scan visits would only delay the saver */
 	file = open_history_file(true, MAX_CACHED_SEGMENTS);
 	scan_segments(&file, (TimestampTz) pg_atomic_read_u64(&history->wanted_since),
 				  (TimestampTz) pg_atomic_read_u64(&history->wanted_until), ignore_segment, NULL);

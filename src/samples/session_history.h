@@ -98,8 +98,8 @@ typedef struct CpmHistoryFile
 {
 	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
-	uint64		closed;			/* the lowest number that its header may have: that at startup, or
-								 * the highest one written before a close() that succeeded */
+	uint64		closed;			/* "newest" at startup or at the last close() that succeeded; an
+								 * intact header never has a lower number */
 	uint64		first;			/* number of the segment set by cpm_session_history_start() */
 	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;
