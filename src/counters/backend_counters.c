@@ -14,8 +14,9 @@
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
  * Unlike its counts, the maximum of a period cannot be computed as a difference. So one word
- * stores a maximum with the number of its period, which is a tick or the epoch of a reset. The
- * owner of the slot begins each period at zero.
+ * stores a maximum with the number of its period. A period is either a tick, which lasts ten
+ * seconds, or an epoch, which lasts from one reset to the next. The owner of the slot begins each
+ * period at zero.
  */
 #include "postgres.h"
 
@@ -585,7 +586,7 @@ cpm_slot_add_counts(int proc_number, CpmQueryCounts *counts)
 	{
 		uint64		count = pg_atomic_read_u64(&cpm_slot_counts[proc_number].of[i]);
 
-		/* not less than 0, because a transfer may have raised the base after this read the count */
+		/* the base may be higher, because a transfer has raised it since the count was read */
 		counts->of[i] += count - Min(count, occupant->pool_base[i]);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * counter_transfer.c
- *		Bracket transfers of counters between a backend slot and its pool, or between
+ *		Brackets transfers of counters between a backend slot and its pool, or between
  *		two pools, so that readers notice them.
  *
  * A backend counts in its own slot and adds these counts to its pool when it leaves the pool.

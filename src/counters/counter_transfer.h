@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * counter_transfer.h
- *		Bracket transfers of counters between a backend slot and its pool, or between
+ *		Brackets transfers of counters between a backend slot and its pool, or between
  *		two pools, so that readers notice them.
  *
  * Any process with shared memory may call these functions; none raises an error.
