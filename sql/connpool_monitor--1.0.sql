@@ -1597,7 +1597,7 @@ BEGIN ATOMIC
         SELECT d.wait_class, sum(d.avg_sessions) AS sessions
         FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
     ), pool AS (
-        -- if the caller may not see the class, it is NULL and the query is not a statement
+        -- if the caller may not see a session, wait_class is NULL and query is only a placeholder
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
                (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
                     FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query
@@ -2202,8 +2202,9 @@ GRANT EXECUTE ON FUNCTION
 -- reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
--- Beside a user's function of the same name, calls that omit arguments would be ambiguous. Nobody
--- calls the functions behind views by name; their last argument is pass.
+-- Fail if a user has created a function with the name of one of this extension's functions that
+-- have optional arguments, because a call that omits them would be ambiguous. Ignore functions
+-- with an argument pass, because only the extension calls them, and it gives all arguments.
 WITH member AS (
     SELECT p.*
     FROM pg_proc p

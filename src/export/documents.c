@@ -324,7 +324,7 @@ write_log_entry(const CpmAlertLogEntry *entry, void *arg)
 	cpm_json_close(listing->json);
 }
 
-/* Append the alerts and their log without the culprits, which contain pids and SQL text. */
+/* Append the alerts and their log without the culprits, which contain pids. */
 void
 cpm_write_alerts(StringInfo json)
 {

@@ -90,8 +90,9 @@ is_plain_label(const char *value)
 }
 
 /*
- * Append a label. PostgreSQL makes application names ASCII, so with is_ascii no byte becomes an
- * escape, and backslashes need not be doubled to differ from escapes.
+ * Append a label. If is_ascii is true, cpm_valid_utf8() replaces no byte of the value by an escape
+ * such as \xff, so it need not double backslashes to distinguish them from escapes. Application
+ * names are ASCII, because PostgreSQL replaces other bytes in them.
  */
 static void
 append_label(CpmExposition *exposition, const char *name, const char *value, bool is_ascii)

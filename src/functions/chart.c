@@ -31,8 +31,8 @@
 #define MIN_COLUMNS 8			/* with long labels, the chart exceeds its width rather than have
 								 * fewer columns */
 #define AXIS_WIDTH 2			/* the axis and the blank before it */
-#define MAX_LINE_RATIO 4		/* of a line's value to the highest value, for lines that may be
-								 * omitted */
+#define MAX_LINE_RATIO 4		/* a line with may_be_omitted is omitted if it is above this
+								 * multiple of the highest value */
 
 #define EIGHTHS 8
 
@@ -74,7 +74,7 @@ since_argument(FunctionCallInfo fcinfo, int argument, TimestampTz now)
 		since = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval,
 														TimestampTzGetDatum(now),
 														PG_GETARG_DATUM(argument)));
-	/* an interval of positive length may still lead to a later time, because months differ */
+	/* '1 month -29 days' compares as one day, but 2026-03-10 minus that is 2026-03-11 */
 	if (since >= now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

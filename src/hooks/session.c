@@ -9,8 +9,8 @@
  *
  * An on_shmem_exit callback closes the session. It runs after the callback that rolls back an
  * open transaction, so that this transaction counts, and before the callback that releases the
- * PGPROC. ClientAuthentication_hook registers it, because an error there merely rejects the
- * connection.
+ * PGPROC. ClientAuthentication_hook registers the callback. If registration fails there, the error
+ * only rejects the connection.
  */
 #include "postgres.h"
 

@@ -43,9 +43,9 @@ static object_access_hook_type previous_object_access;
 static uint32 pending_uses[CPM_FEATURES];
 
 /*
- * Estimates of the number of channels on which the session listens, which is a reason to keep it
- * open while it is idle. Too high if the session repeats a LISTEN, too low if ROLLBACK TO
- * SAVEPOINT undid an UNLISTEN.
+ * Estimates of the number of channels on which the session listens. A session that listens is idle
+ * by design, so it is no leak suspect while it is idle. An estimate is too high if the session
+ * repeats a LISTEN, and too low if ROLLBACK TO SAVEPOINT undid an UNLISTEN.
  */
 static int	committed_channels; /* as of the last commit */
 static int	channels;			/* after the current transaction, if it commits */
@@ -61,8 +61,9 @@ survives_rollback(CpmFeature feature)
 
 /*
  * Count uses of a feature, unless a login trigger (PostgreSQL 17 and later) used it. Such a trigger
- * also runs in the connections that a pooler opens, so transaction mode does not break it. A
- * session has no state until it is ready for its first statement.
+ * also runs in the connections that a pooler opens, so transaction mode does not break it. It runs
+ * while the state of the session is undefined, that is, before the session is ready for its first
+ * statement.
  */
 static void
 count_uses(CpmFeature feature, uint64 uses)

@@ -240,7 +240,8 @@ handle_rare_event(XactEvent event)
 
 /*
  * End the usual transaction in a few instructions, because this callback runs twice for every
- * commit. Without pending work they must have the same effect as end_transaction().
+ * commit. If no work is pending, these instructions must have the same effect as
+ * end_transaction().
  */
 static pg_attribute_hot void
 cpm_xact_callback(XactEvent event, void *arg)

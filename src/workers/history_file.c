@@ -297,7 +297,7 @@ write_segment(int file, uint64 sequence, char *bytes, uint32 used)
 	bool		is_begun = saved_part.sequence == sequence;
 	uint32		from = known_slot >= 0 && is_begun ? saved_part.used : sizeof(CpmSegmentHeader);
 
-	/* Write the file's header first, so that no segment ever has a higher number than it. */
+	/* Write the file's header first, so that its sequence is never below that of a segment. */
 	if (!is_begun && !write_file_header(file, sequence, slot))
 		return false;
 	if (known_slot < 0 && !clear_slot(file, slot))
@@ -337,8 +337,8 @@ truncate_hidden(int file)
 
 /*
  * Write the complete segments before "end" that are not saved yet and, if is_all, the newest
- * segment up to "end". Sets *saved to a sequence: if all writes succeed, all segments before it
- * are saved. Returns false and sets errno on failure.
+ * segment up to "end". If all writes succeed, all segments before *saved, a sequence that this
+ * function sets, are saved. Returns false and sets errno on failure.
  */
 static bool
 write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)

@@ -28,8 +28,9 @@
 
 /*
  * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
- * change of state, if that was earlier. If the session's last wait has failed and the session has
- * recorded no failure since it began the open wait, the outcome is unknown.
+ * change of state, if that was earlier. Returns CPM_WAIT_LASTS if the PGPROC shows a failed wait,
+ * which may be this one, and the session has recorded no failure since this wait began; a later
+ * call finds the outcome.
  */
 static CpmWaitOutcome
 find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
@@ -40,8 +41,9 @@ find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 	uint32		failed_waits;
 
 	/*
-	 * Read the slot after the PGPROC, because a session records its failed wait before it ends,
-	 * and the number of its failed waits before the waits themselves.
+	 * Read in the opposite order to the session's writes. The session records a failed wait in
+	 * its slot and then increments failed_waits. Only later does it exit or wait again, after
+	 * which its PGPROC does not show the failure any more.
 	 */
 	pg_read_barrier();
 	failed_waits = cpm_slot_failed_waits(proc_number);

@@ -158,8 +158,9 @@ find_number(const EntryKey *key)
 }
 
 /*
- * Copy the name of the session's pool; returns false if it is unknown. If the session is a member
- * of the pool while the generation does not change, no other pool has taken the slot.
+ * Copy the name of the session's pool; returns false if it is unknown. Meanwhile the pool may be
+ * evicted, and another pool may take its slot. So accept the name only if the slot has the same
+ * generation before the session's membership is checked and after the name is copied.
  */
 static bool
 name_of_pool(const CpmSession *session, int pool, CpmPoolName *name)

@@ -10,9 +10,9 @@
  * look like leaks (events/leak_log).
  *
  * It also logs when a leak suspect in a transaction resumes its work, because an alert may have
- * reported the session as a leak. It also finds sessions that a metric no longer counts because a
- * setting changed: those that have been in the same transaction, statement or wait since the
- * metric counted them. With unchanged settings it would still count them, because ages only grow.
+ * reported the session as a leak. Finally, it finds the sessions that a metric stopped counting
+ * because a setting changed. Ages only grow, so only such a change explains why the metric does
+ * not count a session that is still in the transaction, statement or wait that made it count.
  */
 #include "postgres.h"
 
@@ -150,10 +150,11 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * previous_newest includes those that the previous round visited. If another pool had the
-	 * slot in that round, previous_newest is the time of that pool. This does no harm: the
-	 * sessions of this pool have become idle since then, and an idle session is a suspect only if
-	 * its pool has opened a session after it became idle.
+	 * previous_newest includes such sessions, if the previous round visited them. If the pool
+	 * took its slot after the previous round, previous_newest is the time of the slot's previous
+	 * occupant. This does no harm: an idle session is a suspect only if "opened" is later than
+	 * the time when it became idle, and every session of the new pool became idle after that
+	 * round.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;
