@@ -142,8 +142,8 @@ subtest 'requests can share a connection' => sub {
 		qr/connpool_build_info/, 'HTTP/1.0 is answered on a half-closed connection');
 };
 
-# Open connections, one after the other. Over each, send requests for a path, and then one for the
-# last path, by default the same. Return all answers.
+# Open $connections, one after the other. Over each, send $requests for $path, and then one for
+# $last_path, which is $path by default. Return all answers.
 sub flood
 {
 	my ($port, $path, $connections, $requests, $last_path) = @_;

@@ -231,7 +231,7 @@ $scrape = scrape();
 is($scrape->{sum}, $scrape->{total}, 'the pools add up to the databases after a later statement');
 $node->stop;
 
-# reads that cross, without the server
+# reads of the counters that overlap other reads, without the server
 my $series = compile_unit('series', 'base/histogram', 'counters/monotonic_counters',
 	'counters/pool_retained');
 my @lines = split /\n/, `$series`;

@@ -7,10 +7,10 @@
 #
 # How far may they differ? Within the window, the number of sessions in a class has variance v. If
 # the samples were at independent random times, the mean of n samples would have a standard error
-# of sqrt(v / n). The loop takes one sample at a random time of each tenth of a second, which has
-# no larger error whatever the load does. The sampler takes samples at even intervals, which has no
-# larger error either, provided that the loads at two times differ more the further these are
-# apart. That holds for clients that wait for random times.
+# of sqrt(v / n). The loop takes one sample at a random time in each tenth of a second; the error of
+# such samples is never larger. The sampler takes samples at even intervals. Their error is not
+# larger either, if the load usually changes more between two distant times than between two close
+# times. That is true of clients that wait for random times.
 #
 # An estimate for a longer time than the window would have a larger error, because successive
 # samples are alike. The figures show that error in the column "longer", computed from the means of
