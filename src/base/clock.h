@@ -6,18 +6,23 @@
 #ifndef CPM_CLOCK_H
 #define CPM_CLOCK_H
 
+#include <time.h>
+
 #include "datatype/timestamp.h"
-#include "portability/instr_time.h"
 #include "utils/timestamp.h"
 
-/* Return microseconds since an arbitrary point in time. */
+/*
+ * Return microseconds since an arbitrary point in time, the same for all processes. Does not use
+ * instr_time, because since PostgreSQL 19 its clock depends on timing_clock_source, which may
+ * differ between processes.
+ */
 static inline int64
 cpm_monotonic_us(void)
 {
-	instr_time	now;
+	struct timespec now;
 
-	INSTR_TIME_SET_CURRENT(now);
-	return INSTR_TIME_GET_MICROSEC(now);
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
 /* Convert a monotonic time to a time of the system clock, as that clock is set now. */
