@@ -120,7 +120,7 @@ read_histogram(void *arg)
  * Call the reader until no transfer overlaps the call; give up after MAX_READS calls or the last
  * wait.
  */
-static void
+static bool
 read_between_transfers(Reader reader, void *arg, bool nowait)
 {
 	int			waits_left = nowait ? MAX_WAITS_NOWAIT : MAX_WAITS;
@@ -156,6 +156,7 @@ read_between_transfers(Reader reader, void *arg, bool nowait)
 	}
 	if (is_paused)
 		cpm_transfers_resume();
+	return is_consistent;
 }
 
 CpmPoolSnapshot
@@ -183,7 +184,7 @@ cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot)
 void
 cpm_pool_snapshot_read(CpmPoolSnapshot *snapshot, bool nowait)
 {
-	read_between_transfers(read_since_reset, snapshot, nowait);
+	(void) read_between_transfers(read_since_reset, snapshot, nowait);
 }
 
 CpmPoolSnapshot
@@ -195,10 +196,10 @@ cpm_pool_snapshot(CpmSnapshotHistograms kind)
 	return snapshot;
 }
 
-void
+bool
 cpm_pools_histogram(CpmHistogram *histogram, bool nowait)
 {
-	read_between_transfers(read_histogram, histogram, nowait);
+	return read_between_transfers(read_histogram, histogram, nowait);
 }
 
 void
@@ -236,7 +237,7 @@ cpm_pool_rate_counters(CpmPoolRateCounters *counters)
 void
 cpm_pools_reset_baselines(CpmPoolSnapshot *totals)
 {
-	read_between_transfers(read_totals, totals, true);
+	(void) read_between_transfers(read_totals, totals, true);
 	/* within a transfer, so that a snapshot subtracts all baselines of this reset or none */
 	cpm_transfer_begin();
 	for (int i = 0; i < totals->slots; i++)

@@ -49,9 +49,10 @@ extern void cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot);
 
 /*
  * Set *histogram to the durations of all statements since the server started, plus those loaded at
- * startup. Retries, waits and gives up like the functions above. The library must be preloaded.
+ * startup. Retries, waits and gives up like the functions above; returns false if it gave up. The
+ * library must be preloaded.
  */
-extern void cpm_pools_histogram(CpmHistogram *histogram, bool nowait);
+extern bool cpm_pools_histogram(CpmHistogram *histogram, bool nowait);
 
 /*
  * A pool's counters since the server started, to compute rates from two reads. A field has only

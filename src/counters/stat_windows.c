@@ -125,13 +125,17 @@ cpm_stat_windows_attach(void *memory, bool is_new)
 	windows->reset.counters.at = now;
 }
 
-static void
+/*
+ * Take a snapshot of the counters. Returns false if its histogram may lack statements, or have them
+ * twice, because a process was stopped while it added statements to a pool.
+ */
+static bool
 take_snapshot(CounterSnapshot *snapshot, TimestampTz now, int64 max_us)
 {
 	snapshot->at = now;
 	snapshot->counts = cpm_slots_counts();
-	cpm_pools_histogram(&snapshot->histogram, true);
 	snapshot->max_us = max_us;
+	return cpm_pools_histogram(&snapshot->histogram, true);
 }
 
 static void
@@ -153,12 +157,17 @@ cpm_stat_windows_snapshot(TimestampTz now)
 	uint64		number = pg_atomic_read_u64(&windows->minute.next);
 	TimestampTz newest = windows->minute_snapshot[(number - 1) % SHORT_RING].at;
 	uint32		tick = cpm_slots_tick();
+	bool		is_consistent;
 
 	/* if the clock was set back, store a snapshot rather than wait until the clock catches up */
 	if (now >= newest && now - newest < SNAPSHOT_US - EARLY_US)
 		return;
+	is_consistent = take_snapshot(&snapshot, now, 0);
+	/* rather wait for the next sample than be wrong for an hour, but not forever */
+	if (!is_consistent && now >= newest && now - newest < 2 * SNAPSHOT_US)
+		return;
 	cpm_slots_next_tick();
-	take_snapshot(&snapshot, now, cpm_slots_tick_max_us(tick));
+	snapshot.max_us = cpm_slots_tick_max_us(tick);
 	append_snapshot(&windows->minute, windows->minute_snapshot, &snapshot);
 
 	windows->minute_max_us = Max(windows->minute_max_us, snapshot.max_us);
@@ -307,7 +316,7 @@ cpm_stat_windows_reset(TimestampTz now)
 	cpm_slots_reset_max();
 	reset->first_of_minute = pg_atomic_read_u64(&windows->minute.next);
 	reset->first_of_hour = pg_atomic_read_u64(&windows->hour.next);
-	take_snapshot(&reset->counters, now, 0);
+	(void) take_snapshot(&reset->counters, now, 0);
 	cpm_seqlock_repair(&windows->reset_lock);
 	cpm_seqlock_write_begin(&windows->reset_lock);
 	windows->reset = *reset;
@@ -349,7 +358,7 @@ save_ring(CpmSink *sink, CpmStatWindow window, uint64 first, const CounterSnapsh
 		if (pg_atomic_read_u64(&ring->next) - i < (uint64) ring->size)
 			save_snapshot(sink, window, &copy, reset);
 	}
-	take_snapshot(&copy, sink->now, latest_max_us);
+	(void) take_snapshot(&copy, sink->now, latest_max_us);
 	save_snapshot(sink, window, &copy, reset);
 }
 
@@ -397,7 +406,7 @@ cpm_stat_windows_resume(void)
 {
 	CounterSnapshot loaded;
 
-	take_snapshot(&loaded, GetCurrentTimestamp(), 0);
+	(void) take_snapshot(&loaded, GetCurrentTimestamp(), 0);
 	append_snapshot(&windows->minute, windows->minute_snapshot, &loaded);
 	append_snapshot(&windows->hour, windows->hour_snapshot, &loaded);
 }

@@ -17,15 +17,16 @@ extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
- * Store a snapshot of the counters if the last one is ten seconds old. Only the sampler calls
- * this, at every sample. Most calls return at once, because summing the buckets of a thousand
- * sessions costs more than a sample.
+ * Store a snapshot of the counters if the last one is ten seconds old, but only a consistent one
+ * until the last one is twenty seconds old. Only the sampler calls this, at every sample. Most
+ * calls return at once, because summing the buckets of a thousand sessions costs more than a
+ * sample. May wait for 20 ms if a process was stopped during a transfer of counters.
  */
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
 /*
  * Set *stats to the statistics of a window. Any process; takes no lock. Allocates memory, and may
- * wait for a second if a process was stopped during a reset.
+ * wait for a second if a process was stopped during a reset or a transfer of counters.
  */
 extern void cpm_stat_window_read(CpmStatWindow window, TimestampTz now,
 								 CpmStatWindowCounts *stats);
