@@ -6,7 +6,6 @@
 #include "postgres.h"
 
 #include "base/ring.h"
-#include "base/set_back.h"
 
 #define BUSY PG_UINT64_MAX
 
@@ -128,7 +127,8 @@ cpm_ring_save(CpmRing *ring, CpmSink *sink)
 }
 
 void
-cpm_ring_correct_times(CpmRing *ring, Size offset, TimestampTz now, int64 setback_us)
+cpm_ring_correct_times(CpmRing *ring, const CpmFileField *time, TimestampTz now,
+					   int64 setback_us)
 {
 	uint64		first;
 	uint64		next = cpm_ring_next(ring, &first);
@@ -136,12 +136,11 @@ cpm_ring_correct_times(CpmRing *ring, Size offset, TimestampTz now, int64 setbac
 	for (uint64 i = first; i < next; i++)
 	{
 		RingSlot   *slot = ring_slot_of(ring, i);
-		TimestampTz *time = (TimestampTz *) ((char *) (slot + 1) + offset);
 		uint64		ticket = i + 1;
 
-		if (*time <= now || !pg_atomic_compare_exchange_u64(&slot->ticket, &ticket, BUSY))
+		if (!pg_atomic_compare_exchange_u64(&slot->ticket, &ticket, BUSY))
 			continue;
-		*time = cpm_past(*time, now, setback_us);
+		cpm_correct_record_times(slot + 1, time, now, setback_us);
 		pg_write_barrier();
 		pg_atomic_write_u64(&slot->ticket, i + 1);
 	}

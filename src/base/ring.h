@@ -78,11 +78,12 @@ extern void cpm_ring_scan(CpmRing *ring, void *buffer, CpmRingVisitor visit, voi
 extern void cpm_ring_save(CpmRing *ring, CpmSink *sink);
 
 /*
- * Correct the time at an offset in each entry that the clock shows to be in the future, because it
- * was set back by setback_us. Skips entries that a writer is replacing. Readers and
- * cpm_ring_entry() do not find an entry while it is corrected. Any process; no lock.
+ * Call cpm_correct_record_times() for each entry, because the clock was set back by setback_us.
+ * Skips entries that a writer is replacing. Readers and cpm_ring_entry() do not find an entry
+ * while it is corrected. Any process; no lock.
  */
-extern void cpm_ring_correct_times(CpmRing *ring, Size offset, TimestampTz now, int64 setback_us);
+extern void cpm_ring_correct_times(CpmRing *ring, const CpmFileField *time, TimestampTz now,
+								   int64 setback_us);
 
 /* Hide all entries added so far from readers. */
 extern void cpm_ring_reset(CpmRing *ring);

@@ -29,6 +29,26 @@ cpm_loaded_time(TimestampTz saved)
 }
 
 void
+cpm_correct_record_times(void *record, const CpmFileField *time, TimestampTz now, int64 setback_us)
+{
+	TimestampTz *first = (TimestampTz *) ((char *) record + time[0].offset);
+	TimestampTz *last = (TimestampTz *) ((char *) record + time[time[1].size > 0].offset);
+
+	if (time[0].size == 0 || *last <= now)
+		return;
+	*first = cpm_past(*first, now, setback_us);
+	*last = Max(cpm_past(*last, now, setback_us), *first);
+}
+
+void
+cpm_correct_loaded_times(void *record, const CpmFileField *time)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	cpm_correct_record_times(record, time, now, Max(file_saved_at - now, 0));
+}
+
+void
 cpm_put_bytes(CpmSink *sink, const void *bytes, Size size)
 {
 	if (sink->error != 0)

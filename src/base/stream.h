@@ -53,7 +53,8 @@ typedef struct CpmFileField
  * because it is written too.
  *
  * If the clock was set back, a saved time may be in the future when it is loaded. The loader
- * corrects those in "time". A load function passes the others to cpm_loaded_time().
+ * corrects the fields in "time". A load function must correct all other times with
+ * cpm_loaded_time().
  *
  * All records of the file are checked before the first one is loaded. So load can rely on "text"
  * and "below", and cannot fail. The postmaster calls save at shutdown and load at startup, while
@@ -69,7 +70,8 @@ typedef struct CpmFilePart
 								 * load may be NULL */
 	CpmFileField text[3];		/* texts, each of which must end within its array */
 	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
-	CpmFileField time[2];		/* times of past events, each a TimestampTz or an atomic of one */
+	CpmFileField time[2];		/* times of past events, the earlier one first, each a TimestampTz
+								 * or an atomic of one */
 	int			rings;			/* length of an array of rings at "ring", all of whose times are
 								 * corrected after a setback; 0: a single ring */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
@@ -88,6 +90,16 @@ extern void cpm_loading_begin(TimestampTz saved_at);
  * clock was set back by at least the time until then; subtract that time from future times.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
+
+/*
+ * Correct the times of a record that are in the future, because the clock was set back by
+ * setback_us. The later one does not become earlier than the other, which may remain as recorded.
+ */
+extern void cpm_correct_record_times(void *record, const CpmFileField *time, TimestampTz now,
+									 int64 setback_us);
+
+/* Do the same for a record of a file that is loaded. */
+extern void cpm_correct_loaded_times(void *record, const CpmFileField *time);
 
 /* Write bytes unchanged. Like the next three functions, does nothing once sink->error is set. */
 extern void cpm_put_bytes(CpmSink *sink, const void *bytes, Size size);

@@ -264,6 +264,18 @@ cpm_incidents_add_snapshot(TimestampTz at, CpmSnapshotReason reason, const CpmSn
 	write_end();
 }
 
+static void
+correct_incident(CpmIncident *incident, TimestampTz now, int64 setback_us)
+{
+	incident->started_at = cpm_past(incident->started_at, now, setback_us);
+	/* the start may remain as recorded, so the corrected end may be before it */
+	if (incident->ended_at != 0)
+		incident->ended_at = Max(cpm_past(incident->ended_at, now, setback_us),
+								 incident->started_at);
+	for (int i = 0; i < incident->changes; i++)
+		incident->change[i].at = cpm_past(incident->change[i].at, now, setback_us);
+}
+
 void
 cpm_incidents_correct_times(TimestampTz now, int64 setback_us)
 {
@@ -272,14 +284,7 @@ cpm_incidents_correct_times(TimestampTz now, int64 setback_us)
 	write_begin();
 	contents->last_sample = cpm_past(contents->last_sample, now, setback_us);
 	for (int i = 0; i < contents->incidents; i++)
-	{
-		CpmIncident *incident = &contents->incident[i];
-
-		incident->started_at = cpm_past(incident->started_at, now, setback_us);
-		incident->ended_at = cpm_past(incident->ended_at, now, setback_us);
-		for (int j = 0; j < incident->changes; j++)
-			incident->change[j].at = cpm_past(incident->change[j].at, now, setback_us);
-	}
+		correct_incident(&contents->incident[i], now, setback_us);
 	for (int i = 0; i < contents->snapshots; i++)
 		contents->snapshot[i].at = cpm_past(contents->snapshot[i].at, now, setback_us);
 	write_end();

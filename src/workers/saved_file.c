@@ -185,18 +185,6 @@ renumber_metrics(const CpmFilePart *part, const char *saved, char *record)
 	return true;
 }
 
-static void
-correct_loaded_times(const CpmFilePart *part, char *record)
-{
-	for (int i = 0; i < (int) lengthof(part->time); i++)
-	{
-		TimestampTz *time = (TimestampTz *) (record + part->time[i].offset);
-
-		if (part->time[i].size > 0)
-			*time = cpm_loaded_time(*time);
-	}
-}
-
 /* Read a part, and check or load its records. Returns false if the source is invalid. */
 static bool
 get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
@@ -213,7 +201,7 @@ get_part(CpmSource *source, const CpmFilePart *part, bool is_loading)
 			source->failed = true;
 		if (source->failed || !renumber_metrics(part, saved, record) || !is_loading)
 			continue;
-		correct_loaded_times(part, record);
+		cpm_correct_loaded_times(record, part->time);
 		if (part->load != NULL)
 			part->load(record);
 		else

@@ -106,14 +106,6 @@ static const CpmSavedFile incidents_file = {
 	.parts = lengthof(incident_parts),
 };
 
-static void
-correct_ring(const CpmFilePart *part, CpmRing *ring, TimestampTz now, int64 setback_us)
-{
-	for (int i = 0; i < (int) lengthof(part->time); i++)
-		if (part->time[i].size > 0)
-			cpm_ring_correct_times(ring, part->time[i].offset, now, setback_us);
-}
-
 void
 cpm_stats_file_correct_logs(TimestampTz now, int64 setback_us)
 {
@@ -122,7 +114,7 @@ cpm_stats_file_correct_logs(TimestampTz now, int64 setback_us)
 		const CpmFilePart *part = stats_parts[i];
 
 		for (int j = 0; part->ring != NULL && j < Max(part->rings, 1); j++)
-			correct_ring(part, part->ring[j], now, setback_us);
+			cpm_ring_correct_times(part->ring[j], part->time, now, setback_us);
 	}
 }
 
