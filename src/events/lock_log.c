@@ -170,10 +170,14 @@ cpm_lock_log_begin_round(TimestampTz now, int64 now_us)
 bool
 cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us)
 {
-	CpmOpenWait *open = &lock_log->open[wait->proc_number];
+	CpmOpenWait *open;
 	CpmLoggedWait hidden;
 
-	if (!wait->is_client || open->pid != wait->pid || open->recorded_since != wait->recorded_since)
+	/* the number of a process that is no client may be higher than that of the last open wait */
+	if (!wait->is_client)
+		return false;
+	open = &lock_log->open[wait->proc_number];
+	if (open->pid != wait->pid || open->recorded_since != wait->recorded_since)
 		return false;
 	open->since = wait->since;
 	open->round = lock_log->round;

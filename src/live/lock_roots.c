@@ -110,7 +110,7 @@ compare_by_queue(const Wait *a, const Wait *b)
 {
 	if (a->proc.lock != b->proc.lock)
 		return COMPARE(a->proc.lock, b->proc.lock);
-	return COMPARE(a->proc.recorded_since, b->proc.recorded_since);
+	return COMPARE(a->proc.since, b->proc.since);
 }
 
 static inline int
@@ -428,10 +428,10 @@ static const Wait *
 wait_of_session(const CpmSession *session)
 {
 	Wait		key = {.proc = {.pid = session->pid, .leader_pid = session->pid}};
-	const Wait *wait = wait_count == 0 || session->lock_wait_start == 0 ? NULL :
+	const Wait *wait = wait_count == 0 || session->recorded_lock_wait_start == 0 ? NULL :
 		bsearch(&key, waits, wait_count, sizeof(Wait), compare_wait_to_wait);
 
-	return wait && wait->proc.since == session->lock_wait_start ? wait : NULL;
+	return wait && wait->proc.recorded_since == session->recorded_lock_wait_start ? wait : NULL;
 }
 
 int
