@@ -677,7 +677,7 @@ CREATE VIEW connpool_session_features AS
     SELECT * FROM connpool_session_features((SELECT pass FROM _connpool_view_pass)) f
     ORDER BY f.database, f.role, f.application_name, f.feature;
 COMMENT ON VIEW connpool_session_features IS
-    'for each pool: the session features used since the reset that transaction pooling breaks, how often and when last';
+    'for each pool: the session features that transaction pooling breaks and that the pool has used since the reset, how often and when last';
 
 CREATE FUNCTION connpool_session_stats(
     pass bigint DEFAULT NULL,
@@ -1350,8 +1350,8 @@ RETURN pg_catalog.format(
 COMMENT ON FUNCTION _connpool_code(text) IS
     'the text in one line, as code in Markdown; NULL for NULL';
 
--- Only code is safe from everything: GitHub replaces @names, issue numbers, addresses and :emoji:
--- in any other text, even if they are escaped. An underscore within a word has no effect.
+-- Such text is set as code, because escapes do not suffice: GitHub replaces @names, issue numbers,
+-- addresses and :emoji: even if they are escaped. An underscore within a word has no effect.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE

@@ -11,6 +11,7 @@
 
 #include "base/compat.h"
 #include "base/server_settings.h"
+#include "base/set_back.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/version.h"
@@ -43,7 +44,6 @@
 #include "live/backends.h"
 #include "live/client_waits.h"
 #include "live/prepared_xacts.h"
-#include "base/set_back.h"
 #include "miscadmin.h"
 #include "rules/catalogue.h"
 #include "samples/alert_state.h"

@@ -8,8 +8,8 @@
 #include <math.h>
 
 #include "base/json.h"
-#include "base/set_back.h"
 #include "base/sample.h"
+#include "base/set_back.h"
 #include "base/utf8.h"
 #include "pgtime.h"
 #include "utils/json.h"

@@ -113,7 +113,8 @@ typedef struct CpmSlotOccupant
 	int			pool;			/* index of counters/pool_table */
 	pg_atomic_uint32 idle_reasons;	/* a bit for each CpmFeature that cpm_slot_set_idle_reason()
 									 * recorded */
-	uint64		pool_base[CPM_COUNTS];	/* counts when the session entered the pool */
+	uint64		pool_base[CPM_COUNTS] pg_attribute_aligned(8);	/* counts when the session entered
+																 * the pool */
 } CpmSlotOccupant;
 
 StaticAssertDecl(sizeof(CpmSlotOccupant) == 64, "an occupant does not fill a cache line");

@@ -20,7 +20,7 @@
 
 #define PREFIX "connpool_"
 
-/* Append a line about a family. Does not use appendStringInfo(), which takes several times longer. */
+/* Append a line about a family. appendStringInfo() would take several times as long. */
 static void
 append_metadata(StringInfo text, const char *keyword, const char *name, const char *suffix,
 				const char *value)

@@ -19,7 +19,7 @@
 #include "lib/stringinfo.h"
 
 #define CPM_WORKER_API_VARIABLE "connpool_monitor_worker_api"
-#define CPM_WORKER_API_VERSION 6	/* increase with every change of the table */
+#define CPM_WORKER_API_VERSION 7	/* increase with every change of the table */
 
 typedef struct CpmWorkerApi
 {

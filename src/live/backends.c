@@ -16,6 +16,7 @@
 #include "postgres.h"
 
 #include "base/compat.h"
+#include "base/set_back.h"
 #include "base/settings.h"
 #include "base/shmem.h"
 #include "base/text_settings.h"
@@ -25,7 +26,6 @@
 #include "counters/backend_counters.h"
 #include "live/backends.h"
 #include "live/client_waits.h"
-#include "base/set_back.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"

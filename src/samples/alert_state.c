@@ -104,6 +104,7 @@ cpm_alert_board_correct_times(TimestampTz now, int64 setback_us)
 {
 	CpmAlertBoard *board = palloc(sizeof(CpmAlertBoard));
 
+	cpm_seqlock_repair(&shared->lock);	/* or the copy would wait for a sampler that died */
 	(void) cpm_alert_board_get(board);
 	for (int i = 0; i < CPM_METRICS; i++)
 		board->row[i].alert.since = cpm_past(board->row[i].alert.since, now, setback_us);
