@@ -345,8 +345,8 @@ JS
 	page_is('wanted()', 6, 'a chart can be removed');
 };
 
-# Click once at a time (milliseconds since 1970) in the chart of the load, which shows five minutes.
-# The text beside the plot is 46 pixels wide on the left, and the margin on the right is 8.
+# Click once at a time (milliseconds since 1970) in the chart of the load, which shows five
+# minutes. The text beside the plot is 46 pixels wide on the left; the margin on the right is 8.
 sub click_at
 {
 	my ($time) = @_;

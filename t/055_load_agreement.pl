@@ -7,8 +7,8 @@
 #
 # How far may they differ? Within the window, the number of sessions in a class has variance v. If
 # the samples were at independent random times, the mean of n samples would have a standard error
-# of sqrt(v / n). The loop takes one sample at a random time in each tenth of a second; the error of
-# such samples is never larger. The sampler takes samples at even intervals. Their error is not
+# of sqrt(v / n). The loop takes one sample at a random time in each tenth of a second; the error
+# of such samples is never larger. The sampler takes samples at even intervals. Their error is not
 # larger either, if the load usually changes more between two distant times than between two close
 # times. That is true of clients that wait for random times.
 #

@@ -126,8 +126,8 @@ cpm_stat_windows_attach(void *memory, bool is_new)
 }
 
 /*
- * Take a snapshot of the counters. Returns false if its histogram may lack statements, or have them
- * twice, because a process was stopped while it added statements to a pool.
+ * Take a snapshot of the counters. Returns false if its histogram may lack statements, or have
+ * them twice, because a process was stopped while it added statements to a pool.
  */
 static bool
 take_snapshot(CounterSnapshot *snapshot, TimestampTz now, int64 max_us)

@@ -60,10 +60,10 @@ survives_rollback(CpmFeature feature)
 }
 
 /*
- * Count uses of a feature, unless a login trigger (PostgreSQL 17 and later) used it. Such a trigger
- * also runs in the connections that a pooler opens, so transaction mode does not break it. It runs
- * while the state of the session is undefined, that is, before the session is ready for its first
- * statement.
+ * Count uses of a feature, unless a login trigger (PostgreSQL 17 and later) used it. Such a
+ * trigger also runs in the connections that a pooler opens, so transaction mode does not break it.
+ * It runs while the state of the session is undefined, that is, before the session is ready for
+ * its first statement.
  */
 static void
 count_uses(CpmFeature feature, uint64 uses)

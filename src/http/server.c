@@ -122,10 +122,10 @@ read_argument(void *request, enum MHD_ValueKind kind, const char *key, const cha
 	const char **field = argument_field(request, key);
 
 	(void) kind;
-	if (field == NULL || value == NULL)
+	if (field == NULL)
 		return MHD_YES;
 	((CpmRequest *) request)->repeats_argument |= *field != NULL;
-	*field = value;
+	*field = value != NULL ? value : "";
 	return MHD_YES;
 }
 
