@@ -1597,7 +1597,7 @@ BEGIN ATOMIC
         SELECT d.wait_class, sum(d.avg_sessions) AS sessions
         FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
     ), pool AS (
-        -- if the caller may not see a session, wait_class is NULL and query is only a placeholder
+        -- if the caller may not see a session, wait_class is NULL and query has no statement
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
                (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
                     FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query

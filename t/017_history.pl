@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # The rollups of the history by minute and by hour agree with their samples, times without samples
 # have no rows, and neither a changed sample interval nor a changed system clock corrupts them.
-# Needs a compiler, for a library that sets the server's clock, so that days pass in seconds.
+# Compiles a library that sets the server's clock, so that days pass in seconds.
 # scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';

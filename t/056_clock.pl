@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Setting back a clock that was ahead ends no leak and no incident, makes no age wrong or negative,
-# and leaves no moment in the future. Needs a compiler, for a library that sets the server's clock,
-# and PgBouncer.
+# and leaves no moment in the future. Needs PgBouncer, and compiles a library that sets the
+# server's clock.
 # scripts/test: slow, 30 s
 use strict;
 use warnings FATAL => 'all';

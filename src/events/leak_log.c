@@ -7,7 +7,7 @@
  * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
  * a transaction or not, or waits for its client. A session that resumes work and stops again is a
  * new suspected leak. A period has an identifier that does not change when the system clock is set
- * back. Its start does change then, so each round stores the start anew. The suspected leaks are
+ * back. Its start does change then, so each round stores the start again. The suspected leaks are
  * in a table in shared memory, so that a restarted sampler continues with them; the index of a
  * session is that of its PGPROC. When a leak ends, the sampler counts it and appends it to a ring.
  *

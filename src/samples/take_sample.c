@@ -172,7 +172,7 @@ cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer)
 		.observer = observer,
 	};
 
-	/* long_queries must not depend on who reads it */
+	/* the server's setting, so that long_queries is the same in every session and in alerts */
 	counting.ages.slow_statement_us =
 		cpm_server_setting(CPM_SERVER_SLOW_STATEMENT_TIME) * INT64CONST(1000);
 	memset(sample, 0, sizeof(*sample));

@@ -3,9 +3,9 @@
  * lock_log.c
  *		Logs a wait for a lock whose outcome remains unknown, without a server.
  *
- * A session whose wait has failed normally records that at once. Prints, for each second after the
- * wait, whether it is still open, while the system clock is set back by an hour. t/056_clock.pl
- * checks the output.
+ * A session normally records a failed wait at once; this one never does. The program sets the
+ * system clock back by an hour after the wait, and prints for each second whether the wait is
+ * still open. t/056_clock.pl checks the output.
  */
 #include "postgres.h"
 
