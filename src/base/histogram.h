@@ -52,9 +52,9 @@ extern void cpm_histogram_add(CpmHistogram *histogram, const CpmHistogram *other
 
 /*
  * Return the percentile for a fraction from 0 to 1, in microseconds: by nearest rank, interpolated
- * linearly within the bucket of that rank. max_us is the longest duration, or NaN if unknown. The
- * result is at most max_us, or the lower bound of the bucket if that is higher. Returns NaN for an
- * empty histogram.
+ * linearly within the bucket of that rank. max_us is the longest duration, or NaN if unknown. It
+ * limits the result, but not to less than the lower bound of the bucket. Returns NaN for an empty
+ * histogram.
  */
 extern double cpm_histogram_percentile_us(const CpmHistogram *histogram, double fraction,
 										  double max_us);

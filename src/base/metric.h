@@ -54,7 +54,7 @@ typedef enum CpmUnit
 	CPM_UNIT_SECONDS
 } CpmUnit;
 
-/* The maximum of a metric while its setting <metric>_max, if it exists, has the default. */
+/* The default maximum of a metric. A setting <metric>_max, if the metric has one, overrides it. */
 typedef enum CpmMaximum
 {
 	CPM_MAX_NONE,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * session.h
- *		A client session as live/backends reads it, and the conditions that metrics count.
+ *		A client session as live/backends reads it, and the conditions by which metrics count it.
  *
  * The conditions are defined here once, so that a view lists exactly the sessions that the metric
  * of the same name counts. Plain values; no locks.

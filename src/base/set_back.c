@@ -13,10 +13,10 @@
  * it may have been recorded before the step or after it, so it remains uncorrected. A time in the
  * future is always from before the step.
  *
- * The extension's own records are corrected only if they are in the future, because others may be
- * from after the step. The sampler rewrites the times in logs when it detects the step. For single
- * times, such as last_seen, cpm_past_time() does the same when they are shown, until the clock has
- * caught up with them.
+ * The times in the extension's own records are corrected only if they are in the future, because a
+ * time in the past may have been recorded after the step. The sampler rewrites the times in logs
+ * when it detects the step. Times outside logs, such as last_seen, stay as recorded until the
+ * clock has passed them, and cpm_past_time() corrects them whenever they are shown.
  */
 #include "postgres.h"
 
@@ -47,8 +47,8 @@ typedef struct SetBack
 {
 	pg_atomic_uint64 offset_us; /* an int64: system clock minus monotonic clock at the last check */
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
-	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
-								 * never below 0 */
+	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less later steps
+								 * forward; never below 0 */
 	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
 } SetBack;
 
@@ -137,8 +137,8 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 }
 
 /*
- * Return by how much the clock has been set back since the server started, less the steps forward.
- * Includes a step back that the sampler has not detected yet.
+ * Return by how much the clock has been set back since the server started, less later steps
+ * forward. Includes a step back that the sampler has not detected yet.
  */
 static int64
 total_setback_us(void)

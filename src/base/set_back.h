@@ -58,8 +58,8 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);
 
 /*
- * Return true if the clock has been set back since the server started, by more than it has been
- * set forward since. Reads two clocks. Any process; takes no lock.
+ * Return true if the clock was set back after the server started, and has not been set forward by
+ * as much since then. Reads two clocks. Any process; takes no lock.
  */
 extern bool cpm_is_set_back(void);
 

@@ -86,14 +86,16 @@ typedef struct CpmFilePart
 extern void cpm_loading_begin(TimestampTz saved_at);
 
 /*
- * Return the saved time of a past event, at most now. If the file was saved in the future, the
- * clock was set back by at least the time until then; subtract that time from future times.
+ * Return the saved time of a past event, at most now. If saved_at is in the future, the clock was
+ * set back by at least the time until saved_at. That span is then subtracted from a saved time in
+ * the future.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
 
 /*
- * Correct the times of a record that are in the future, because the clock was set back by
- * setback_us. The later one does not become earlier than the other, which may remain as recorded.
+ * Correct those of a record's times that are in the future, because the clock was set back by
+ * setback_us. If the earlier time is in the past, it remains as recorded, and the later time does
+ * not become less than it.
  */
 extern void cpm_correct_record_times(void *record, const CpmFileField *time, TimestampTz now,
 									 int64 setback_us);
