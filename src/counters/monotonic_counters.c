@@ -14,7 +14,7 @@
  * unused for that long, or that was less than half as active.
  *
  * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
- * zero at a reset, and after a crash, because readers then subtract a base: the loaded counts.
+ * zero at a reset and, because readers then subtract the loaded counts, after a crash.
  */
 #include "postgres.h"
 

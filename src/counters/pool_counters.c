@@ -240,8 +240,9 @@ cpm_pool_add_buckets_to(int index, CpmHistogram *histogram)
 
 /*
  * Return the increase since the baseline, or 0 if a reset wrote the baseline after the caller read
- * the counter. The comparison is signed because the baseline of "opened" is negative in a pool
- * that sessions have entered by renaming themselves: fewer sessions opened in it than it has now.
+ * the counter. The comparison is signed because a baseline can be negative: a reset sets that of
+ * "opened" to the number opened less the number of connections, and sessions that entered the pool
+ * by renaming themselves did not open in it.
  */
 static uint64
 since(uint64 now, uint64 earlier)

@@ -60,8 +60,8 @@ extern int	cpm_pool_load(const CpmPool *pool, const CpmHistogram *histogram);
 extern void cpm_pools_load_evicted(uint64 evicted);
 
 /*
- * Return the time, by the monotonic clock, at which a session last left the pool or, if none has
- * yet, the previous pool in its slot; 0 if none ever has. Takes no lock.
+ * Return the time, by the monotonic clock, at which a session last left the pool; 0 for never. A
+ * new pool begins with the time of the previous occupant of its slot. Takes no lock.
  */
 extern uint64 cpm_pool_last_left_us(int index);
 

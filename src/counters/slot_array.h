@@ -45,7 +45,7 @@ typedef struct CpmSlotCounters
  */
 #define CPM_TICK_INDEX CPM_COUNTS
 
-/* A word follows with a bit for each octave of buckets that may not be all zero. */
+/* The next word has a bit for each octave. If a bit is 0, all buckets of its octave are zero. */
 #define CPM_TOUCHED_INDEX (CPM_COUNTS + 1)
 
 #define CPM_SLOT_FAILED_WAITS 4 /* failed waits for locks that a slot keeps */

@@ -17,10 +17,10 @@ extern Size cpm_stat_windows_size(void);
 extern void cpm_stat_windows_attach(void *memory, bool is_new);
 
 /*
- * Store a snapshot of the counters if the last one is ten seconds old, but only a consistent one
- * until the last one is twenty seconds old. Only the sampler calls this, at every sample. Most
- * calls return at once, because summing the buckets of a thousand sessions costs more than a
- * sample. May wait for 20 ms if a process was stopped during a transfer of counters.
+ * Store a snapshot of the counters if the previous one is ten seconds old. Stores an inconsistent
+ * snapshot only if the previous one is twenty seconds old. Only the sampler calls this, at every
+ * sample. Most calls return at once, because summing the buckets of a thousand sessions costs more
+ * than a sample. May wait for 20 ms if a process was stopped during a transfer of counters.
  */
 extern void cpm_stat_windows_snapshot(TimestampTz now);
 
