@@ -55,7 +55,7 @@ static ProcessUtility_hook_type next_process_utility;
  *
  * CreatePortal() sets CURSOR_OPT_NO_SCROLL, and DECLARE always sets further options, so a portal
  * with only that option is not a declared cursor. A declared cursor keeps the text of the query
- * string that contained its DECLARE, which may equal debug_query_string. Then an Execute message
+ * string that contained its DECLARE. If that text equals debug_query_string, an Execute message
  * runs the cursor for the client, except in two cases: COMMIT is making the cursor holdable, or a
  * function in the active unnamed portal fetches from it.
  */

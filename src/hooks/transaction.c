@@ -64,7 +64,11 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 		case TRANS_STMT_COMMIT:
 		case TRANS_STMT_ROLLBACK:
 		case TRANS_STMT_PREPARE:
-			/* not if end_transaction(), which clears the flag, ran when the block failed */
+
+			/*
+			 * end_transaction() clears the flag. If the block failed outside savepoints, it has
+			 * already run, so do not set the flag.
+			 */
 			if (chain && !(was_aborted && GetCurrentTransactionNestLevel() == 1))
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
 			if (!was_aborted)
