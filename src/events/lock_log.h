@@ -71,10 +71,10 @@ typedef struct CpmOpenWait
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
-	uint32		failed_before;	/* failed waits that the slot had recorded while this one lasted */
+	uint32		failed_before;	/* failed waits that the slot had recorded before this one */
 	TimestampTz ended_at;		/* 0 while it lasts; then set until its outcome is known */
-	int64		missed_us;		/* when the first round did not observe it, by the monotonic
-								 * clock; set with ended_at */
+	int64		missed_us;		/* time of the first round that did not observe it, by the
+								 * monotonic clock; set with ended_at */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
