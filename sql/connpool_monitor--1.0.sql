@@ -1131,7 +1131,8 @@ role_database AS (
     JOIN pg_database d ON d.oid = p.database_oid
     WHERE p.sessions_opened > 0 OR p.connections > 0
 ), timeout (position, name, sqlstate, note) AS (
-    -- The first three are required. A cancel request raises 57014, too, and NOWAIT raises 55P03.
+    -- The practice requires the first three. A note names another cause of the SQLSTATE: a cancel
+    -- request raises 57014, too, and NOWAIT raises 55P03.
     VALUES (1, 'statement_timeout', '57014', ' (cancelled statements included)'),
            (2, 'lock_timeout', '55P03', ' (NOWAIT included)'),
            (3, 'idle_in_transaction_session_timeout', '25P03', ''),
@@ -1140,7 +1141,7 @@ role_database AS (
 ), effective AS (
     -- The most specific entry of pg_db_role_setting applies: first that of the role in the
     -- database, then those of the role, of the database and of all roles. Without an entry, the
-    -- server's value applies; 0 of a keepalive setting means that of the operating system.
+    -- server's value applies. A keepalive setting of 0 selects the operating system's value.
     -- The pattern matches a zero with or without a unit, such as 0, '0 s' or '0.0ms'.
     SELECT p.*, t.position, t.name,
            coalesce(own.value, _connpool_server_setting(t.name)::text)
@@ -2097,8 +2098,8 @@ COMMENT ON FUNCTION connpool_incident_report(bigint) IS
 
 -- Everybody may read counts, through get_connection_stats() and connpool_health(). Names and
 -- statements are for pg_monitor. connpool_reset() is for superusers and the roles to which they
--- grant it. Functions that begin with an underscore are parts of reports, which run with the
--- privileges of their caller.
+-- grant it. Functions whose names begin with an underscore are parts of the reports and of the
+-- audit, which run with the privileges of their caller.
 
 REVOKE ALL ON FUNCTION
     connpool_reset(text),
@@ -2197,14 +2198,14 @@ GRANT EXECUTE ON FUNCTION
     connpool_cache_candidates(bigint)
     TO PUBLIC;
 
--- ALTER VIEW can make an ordinary role the owner of a view. Without this privilege of its owner,
--- the view would fail. With it, the view finds the table empty, and its function checks the
--- reader's privileges.
+-- ALTER VIEW can make an ordinary role the owner of a view. If that role could not read this
+-- table, the view would fail. With the privilege, the view finds the table empty, and its function
+-- checks the reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
 
--- Fail if a user has created a function with the name of one of this extension's functions that
--- have optional arguments, because a call that omits them would be ambiguous. Ignore functions
--- with an argument pass, because only the extension calls them, and it gives all arguments.
+-- Some functions of this extension have optional arguments. Fail if a user has created a function
+-- of the same name, because a call that omits the arguments could be ambiguous. Functions with an
+-- argument named pass are exempt, because the views that call them give all arguments.
 WITH member AS (
     SELECT p.*
     FROM pg_proc p

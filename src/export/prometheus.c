@@ -90,9 +90,9 @@ is_plain_label(const char *value)
 }
 
 /*
- * Append a label. If is_ascii is true, cpm_valid_utf8() replaces no byte of the value by an escape
- * such as \xff, so it need not double backslashes to distinguish them from escapes. Application
- * names are ASCII, because PostgreSQL replaces other bytes in them.
+ * Append a label. cpm_valid_utf8() replaces invalid bytes by escapes such as \xff, and doubles
+ * backslashes that readers could mistake for parts of an escape. Set is_ascii for an application
+ * name: PostgreSQL has replaced its other bytes, so it needs no escapes and no doubling.
  */
 static void
 append_label(CpmExposition *exposition, const char *name, const char *value, bool is_ascii)

@@ -44,8 +44,8 @@ extern void cpm_sample_label(CpmExposition *exposition, const char *name, const 
 extern void cpm_sample_end(CpmExposition *exposition, double value);
 
 /*
- * Begin a sample with the labels of a pool, or of the series "other", which pools share, if name
- * is NULL.
+ * Begin a sample with the labels of a pool or, if name is NULL, of the series "other", which
+ * several pools share.
  */
 extern void cpm_pool_sample_begin(CpmExposition *exposition, const CpmPoolName *name);
 

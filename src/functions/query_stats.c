@@ -25,10 +25,10 @@ PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 #define MIN_RATE_SECONDS 60.0
 
 /*
- * Return the seconds by which to divide the period's count; NaN if they are unknown because the
- * clock has been set back to before the reset while the server did not run. A sliding window
- * shorter than a minute counts as a minute, because otherwise a few statements just after a reset
- * would give an enormous rate.
+ * Return the seconds by which to divide the period's count; NaN if they are unknown, because the
+ * clock was set back while the server did not run and now shows a time before the reset. A sliding
+ * window shorter than a minute counts as a minute, because otherwise a few statements just after a
+ * reset would give an enormous rate.
  */
 static double
 rate_seconds(CpmStatWindow period, TimestampTz since, TimestampTz now)

@@ -56,8 +56,8 @@ is_json(const char *type)
 
 /*
  * Replace the answer by a status and a message, as JSON if the route's type is JSON, otherwise as
- * plain text. The message must not need JSON escapes. A JSON answer has status 503 only while the
- * database system starts up.
+ * plain text. The message must not need JSON escapes. For a JSON route, pass status 503 only while
+ * the database system starts up, because the document then has the state "starting".
  */
 static void
 answer_text(CpmAnswer *answer, int status, const char *text)

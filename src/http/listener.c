@@ -61,7 +61,8 @@ has_ipv6(void)
 
 /*
  * For "*", listen at ::, which also accepts IPv4 clients. Listen at 0.0.0.0 only on a machine
- * without IPv6: after any other failure it would serve IPv4 clients only, and hide the reason.
+ * without IPv6. After any other failure, a listener at 0.0.0.0 would hide the reason, and IPv6
+ * clients could not connect.
  */
 pgsocket
 cpm_listener_open(const CpmListen *listen, const char **problem)

@@ -38,7 +38,7 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);
 
-/* Record that a snapshot was taken, which took cost_us. Call after snapshots of either kind. */
+/* Record a snapshot that took cost_us. Call after every snapshot, whatever its reason. */
 extern void cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
 										 int64 now_us, int64 cost_us);
 

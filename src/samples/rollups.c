@@ -164,8 +164,8 @@ begin_row(RollupRing *ring, uint64 number, TimestampTz start)
 }
 
 /*
- * Set the ring's sums to those of the row, computed from its means. The sums belong to another
- * row if this one is new or was loaded, or if the clock was set back.
+ * Set the ring's sums to those of the row, computed from its means. Call this if the ring has the
+ * sums of another row, because the row is new or was loaded, or because the clock was set back.
  */
 static void
 restore_sums(RollupRing *ring, uint64 number)

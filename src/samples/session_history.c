@@ -12,8 +12,8 @@
  * The saver (workers/history_file) copies segments to the file. The index shows readers which
  * segments of the file they need. The saver fills it from the file after the server has started,
  * and backends wait up to a second for that. The index has no lock: a reader that finds an entry
- * in the middle of a change may read a segment unnecessarily, or miss the one that is being
- * overwritten. The segment that replaces it is still in the ring.
+ * in the middle of a change may read a segment unnecessarily, or miss the segment that the saver
+ * is overwriting. It does not miss the new segment, which is still in the ring.
  */
 #include "postgres.h"
 
@@ -70,8 +70,9 @@ typedef struct SessionHistory
 
 	/*
 	 * The span that the saver is to read for the HTTP worker. The HTTP worker sets the times
-	 * before is_wanted; the saver clears is_wanted before it reads them. If a new request arrives
-	 * in between, the saver may read a mixed span first, and then reads the new one.
+	 * before is_wanted; the saver clears is_wanted before it reads them. If another request
+	 * arrives while the saver reads the times, the saver may combine a time of each request. It
+	 * then finds is_wanted set again, and reads the new span.
 	 */
 	pg_atomic_uint32 is_wanted;
 	pg_atomic_uint64 wanted_since;	/* a TimestampTz */

@@ -115,9 +115,9 @@ extern bool cpm_history_is_complete(void);
 
 /*
  * Open the file with these flags of open(); close it with CloseTransientFile(). Opening a pipe
- * does not wait for its other end. After a failure, returns -1 and sets errno, which is 0 if the
- * file is not a regular one. *problem is then a phrase that continues "file ...", or NULL if there
- * is no file or it is empty. Any process.
+ * does not wait for its other end. After a failure, returns -1 and sets errno and *problem. errno
+ * is 0 if the file is not a regular one. *problem is a phrase that continues "file ...", or NULL
+ * if the file does not exist or is empty. Any process.
  */
 extern int	cpm_history_open(int flags, const char **problem);
 

@@ -337,8 +337,8 @@ truncate_hidden(int file)
 
 /*
  * Write the complete segments before "end" that are not saved yet and, if is_all, the newest
- * segment up to "end". If all writes succeed, all segments before *saved, a sequence that this
- * function sets, are saved. Returns false and sets errno on failure.
+ * segment up to "end". Sets *saved to the number below which all segments are saved if the writes
+ * succeed. Returns false and sets errno on failure.
  */
 static bool
 write_segments(int file, CpmHistoryEnd end, bool is_all, uint64 *saved)
@@ -469,9 +469,9 @@ compare_excess(const void *a, const void *b)
 }
 
 /*
- * Move the newest excess segment that remains to a free slot or to that of an older segment.
- * Returns false if there is no excess segment left, or if none is newer than the segments in the
- * slots within session_history_size.
+ * Take the newest of the remaining excess segments, and move it to a free slot or to that of an
+ * older segment. Returns false if no excess segment remains, or if none is newer than the segments
+ * in the slots within session_history_size.
  */
 static bool
 move_next(int file, char *buffer)

@@ -292,8 +292,8 @@ cpm_incidents_start(bool has_crashed)
 }
 
 /*
- * Return false if there is no incident that could resume, or if the state has an incident in
- * progress but the newest one has ended. Then the round must not continue the newest incident.
+ * Return true if the newest incident exists and is in progress whenever the state says that one
+ * is. Otherwise the round must neither continue nor resume the newest incident.
  */
 static bool
 is_consistent(const CpmIncidentState *state, const CpmIncident *newest)

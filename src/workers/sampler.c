@@ -10,9 +10,9 @@
  * Apart from resets, the sampler is the only writer of samples/sample_ring, samples/rollups, the
  * segments in samples/session_history, samples/alert_state, samples/incidents,
  * counters/minute_counters, counters/stat_windows, counters/pool_busy, counters/pool_load,
- * events/leak_log, events/lock_log, live/client_waits, base/set_back, base/server_settings and its
- * entry of samples/worker_status. After an error the postmaster restarts the sampler, which
- * continues with the contents of shared memory.
+ * events/leak_log, events/lock_log, live/client_waits, live/prepared_xacts, base/set_back,
+ * base/server_settings and its entry of samples/worker_status. After an error the postmaster
+ * restarts the sampler, which continues with the contents of shared memory.
  *
  * It is attached to no database, so it does not block DROP DATABASE. It also runs on a standby.
  */

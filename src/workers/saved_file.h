@@ -12,8 +12,8 @@
 typedef struct CpmSavedFile
 {
 	const char *name;			/* relative to the data directory */
-	const char *contents;		/* plural noun for the data in the file, with which the messages
-								 * about an unusable file and a failed save begin a sentence */
+	const char *contents;		/* plural noun for the data in the file; sentences in messages
+								 * begin with it, as in "Incidents start empty" */
 	const CpmFilePart *const *part; /* in the order of the file, which has the names of the
 									 * metrics before its first part */
 	int			parts;

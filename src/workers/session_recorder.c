@@ -7,7 +7,7 @@
  * segment is complete. Names, addresses, query ids and wait events become dictionary entries,
  * which are appended to the segment when they first occur in it. A hash table, which is emptied
  * when a segment begins, maps them to their numbers. To avoid most lookups, the recorder also
- * keeps the numbers in each session's previous row, because most of them recur in the next one.
+ * remembers the numbers of each session's previous row, because most recur in its next row.
  *
  * All memory is local to the sampler. A restarted sampler continues the newest segment with an
  * empty hash table, so it repeats dictionary entries, which readers allow.

@@ -11,8 +11,8 @@
  *
  * It also logs when a leak suspect in a transaction resumes its work, because an alert may have
  * reported the session as a leak. Finally, it finds the sessions that a metric stopped counting
- * because a setting changed. Ages only grow, so only such a change explains why the metric does
- * not count a session that is still in the transaction, statement or wait that made it count.
+ * because a setting changed. It recognizes them by the transaction, statement or wait that the
+ * metric counted: while that lasts, its age only grows, so only a setting can end the counting.
  */
 #include "postgres.h"
 
@@ -150,11 +150,10 @@ observe_session(const CpmSession *session, void *arg)
 
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
-	 * previous_newest includes such sessions, if the previous round visited them. If the pool
-	 * took its slot after the previous round, previous_newest is the time of the slot's previous
-	 * occupant. This does no harm: an idle session is a suspect only if "opened" is later than
-	 * the time when it became idle, and every session of the new pool became idle after that
-	 * round.
+	 * previous_newest includes those that the previous round visited. If the pool took its slot
+	 * since that round, previous_newest is from the slot's previous occupant, but cannot make a
+	 * session a suspect: it is earlier than the time at which any session of the new pool became
+	 * idle, and only a later time would.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;
