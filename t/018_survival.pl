@@ -351,7 +351,7 @@ is(substr((records('leak counts'))[0], 0, 40),
 my $strange = 'has contents that this version cannot read';
 unusable('with a name that does not end',
 	$strange, sub { write_file(sealed(changed('pools', 0, 'x' x 64))) });
-# an alert ends with its culprit, of 640 bytes, and the id of its metric
+# the last fields of an alert in the file are its culprit, of 640 bytes, and the id of its metric
 unusable(
 	'with a culprit that does not end',
 	$strange,

@@ -110,8 +110,8 @@ $scrape = wait_for_series(
 ok(exists $scrape->{queries}{brief}, 'a pool of short sessions gets a series');
 
 # Sessions that rename themselves all the time. A pool gets a series if its name lasts for $lasting
-# samples, so samples are rare meanwhile. If that is not enough on a busy machine, try again with
-# other names.
+# samples, so use a longer sample_interval, in which each name lasts for few samples. On a busy
+# machine it may last for more; then try again with other names.
 sub set_interval
 {
 	my ($interval) = @_;

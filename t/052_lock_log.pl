@@ -150,7 +150,7 @@ is(outcomes('waiter'), 'granted', 'the outcome of a wait that continues after a 
 is(sql($node, 'SELECT count(*) FROM connpool_lock_log'),
 	'1', 'a wait that continues after a reset has one row');
 
-# A reset while a wait that was logged is shorter than blocked_age, which was raised meanwhile
+# A wait is logged, then blocked_age is raised above the age of the wait, then counters are reset.
 hold(1);
 start($waiter, 'UPDATE t SET v = 9 WHERE i = 1');
 wait_logged('waiter');
