@@ -303,7 +303,7 @@ $node->stop('fast');
 # without the server: the cost of an eviction, under a lock, does not depend on the number of pools
 my $owners = compile_unit('owners');
 my @searched = split /\n/, `$owners`;
-is(scalar @searched, 3, 'searches end with the only unused pool for three numbers of pools');
+is(scalar @searched, 3, 'the searches find the only unused pool, for each of three numbers of pools');
 foreach (@searched)
 {
 	my ($pools, $examined, $searches) = split / /;

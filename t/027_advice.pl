@@ -165,7 +165,7 @@ my $busy = compile_unit('busy', 'base/busy', 'counters/pool_busy');
 my ($wrong, $wide, $last) = (0, 0, -1);
 my @lines = split /\n/, `$busy`;
 is(pop @lines, 'restart 1',
-	'a pool that a session left before a sampler ended is not in use for the next sampler');
+	'a pool whose session left it before the sampler was restarted is not in use afterwards');
 my (undef, $samples, $weight, $observed, $median, $p99, $mean) = split / /, pop @lines;
 
 foreach my $line (@lines)

@@ -397,7 +397,7 @@ write_pool_queries(Scrape *scrape)
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
 
 	cpm_family_begin(&scrape->out, "pool_queries", CPM_COUNTER,
-					 "Statements by pool, of up to 20 pools, each counted since its series began.");
+					 "Statements by pool, of up to 20 pools, since the series of each pool began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 	{
 		if (!monotonic->has_series[i])

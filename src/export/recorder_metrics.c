@@ -53,7 +53,8 @@ cpm_write_recorded_events(CpmExposition *out, const CpmMonotonicTotals *totals)
 					 "still last; each is counted once.");
 	cpm_sample_unlabeled(out, (double) totals->lock_waits);
 	cpm_family_begin(out, "lock_wait_seconds", CPM_COUNTER,
-					 "Time that sessions have spent in these waits, up to the last sample.");
+					 "Time that sessions have spent in waits for heavyweight locks that exceeded "
+					 "blocked_age, up to the last sample.");
 	cpm_sample_unlabeled(out, (double) totals->lock_wait_us / USECS_PER_SEC);
 	write_deadlocks(out, totals);
 }
@@ -85,8 +86,8 @@ static void
 write_pool_busy_seconds(CpmExposition *out, const CpmMonotonicCounters *monotonic)
 {
 	cpm_family_begin(out, "pool_busy_session_seconds", CPM_COUNTER,
-					 "Busy time of sessions by pool and wait class, of up to 20 pools, each "
-					 "counted since its series began.");
+					 "Busy time of sessions by pool and wait class, of up to 20 pools, since the "
+					 "series of each pool began.");
 	for (int i = 0; i < monotonic->pools.slots; i++)
 		if (monotonic->has_series[i])
 			write_busy_seconds_of_pool(out, &monotonic->pools.pool[i].name,
