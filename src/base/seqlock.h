@@ -73,10 +73,10 @@ cpm_seqlock_read_ok(CpmSeqlock *lock, uint32 before)
 }
 
 /*
- * Copy the guarded data; retry until the copy is consistent. After about a second, because the
- * writer was stopped by a signal or ended during an immediate shutdown, give up and return false;
- * the copy may then be inconsistent. Processes interrupts between retries, so it may raise an
- * error.
+ * Copy the guarded data; retry until the copy is consistent. Gives up after about a second and
+ * returns false, for example if the writer was stopped by a signal or ended during an immediate
+ * shutdown. The copy may then be inconsistent. Processes interrupts between retries, so it may
+ * raise an error.
  */
 static inline bool
 cpm_seqlock_copy(CpmSeqlock *lock, void *copy, const void *guarded, size_t size)

@@ -12,7 +12,7 @@ typedef enum CpmServerSetting
 {
 	CPM_SERVER_LOG_MIN_MESSAGES,	/* as cpm_log_min_messages() returns it */
 	CPM_SERVER_TRACK_QUERIES,	/* 1: on */
-	CPM_SERVER_SLOW_STATEMENT_TIME, /* in milliseconds, as the following */
+	CPM_SERVER_SLOW_STATEMENT_TIME, /* in milliseconds, like the next four */
 	CPM_SERVER_STATEMENT_TIMEOUT,
 	CPM_SERVER_LOCK_TIMEOUT,
 	CPM_SERVER_IDLE_IN_TRANSACTION_SESSION_TIMEOUT,

@@ -4,10 +4,10 @@
  *		Corrects times that were recorded before the system clock was set back.
  *
  * PostgreSQL records when a session connected, and when its transaction, statement, state and
- * lock wait began. After the clock has been set back, ages computed from these times are too low
- * until the clock has passed them, and then nothing shows that they are from before the step. So
- * when the sampler detects a step, in either direction, it records the times of all sessions, with
- * the size of the step. A reader that finds one of these times unchanged subtracts that size.
+ * lock wait began. After the clock has been set back, ages computed from these times are too low.
+ * Once the clock has passed such a time, nothing shows that it is from before the step. So when
+ * the sampler detects a step, in either direction, it records the times of all sessions, with the
+ * size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
  * The step happened between two checks. If a time is in that period by the clock after the step,
  * it may have been recorded before the step or after it, so it remains uncorrected. A time in the
@@ -15,8 +15,8 @@
  *
  * The times in the extension's own records are corrected only if they are in the future, because a
  * time in the past may have been recorded after the step. The sampler rewrites the times in logs
- * when it detects the step. Times outside logs, such as last_seen, stay as recorded until the
- * clock has passed them, and cpm_past_time() corrects them whenever they are shown.
+ * when it detects the step. Times outside logs, such as last_seen, stay as recorded. While such a
+ * time is in the future, cpm_past_time() corrects it whenever it is shown.
  */
 #include "postgres.h"
 

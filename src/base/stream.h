@@ -36,7 +36,7 @@ typedef struct CpmSource
 	bool		failed;			/* the data was too short or malformed */
 } CpmSource;
 
-/* A field of a record that is checked before it is loaded. */
+/* A field of a record. The loader checks texts and numbers, and corrects times. */
 typedef struct CpmFileField
 {
 	Size		offset;
