@@ -3,8 +3,8 @@
  * backend_counters.c
  *		A slot for each backend, in which it counts its statements and transactions.
  *
- * Counting must cost a statement almost nothing. So each backend has a slot that it alone writes,
- * at the index of its PGPROC. To count, it loads, adds and stores. Readers take no lock.
+ * Counting must cost a statement almost nothing. So each backend has a slot, at the index of its
+ * PGPROC, whose counts it alone writes. To count, it loads, adds and stores. Readers take no lock.
  *
  * No session resets a slot's counts, not even a new occupant of the slot, so their sum over all
  * slots is the server's total. A session's own counts, and those in its current pool, are the

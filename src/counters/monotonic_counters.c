@@ -13,8 +13,8 @@
  * at most one pool in CPM_SERIES_PERIOD_SAMPLES samples gets a series. It replaces a pool that was
  * unused for that long, or that was less than half as active.
  *
- * The lock of counters/pool_table guards all state, because evictions hold it. Counters restart at
- * zero at a reset and, because readers then subtract the loaded counts, after a crash.
+ * The lock of counters/pool_table guards all state, because evictions hold it. A reset restarts
+ * the counters at zero. So does a crash: readers then subtract the counts that were loaded.
  */
 #include "postgres.h"
 

@@ -21,8 +21,8 @@
 #include "miscadmin.h"
 
 /*
- * Limits of a reader's waits for transfers in progress. A transfer takes well under a microsecond,
- * but its process may lose the CPU in the middle of it.
+ * Limits of a reader's waits for transfers in progress. A transfer is short, but its process may
+ * lose the CPU in the middle of it.
  */
 #define MAX_WAITS 1000
 #define MAX_WAITS_NOWAIT 20
