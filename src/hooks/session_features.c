@@ -6,8 +6,8 @@
  * This module recognizes utility statements by their parse tree and function calls by
  * object_access_hook. The executor calls that hook when it prepares a call of a function or
  * operator, which may then run many times or never. So this module searches the plan for calls of
- * set_config() that outlive the transaction, and counts advisory locks in the lock table when the
- * transaction has ended.
+ * set_config() whose effect outlives the transaction, and counts advisory locks in the lock table
+ * when the transaction has ended.
  *
  * Caveats: a set_config() without a plan, such as an assignment in PL/pgSQL, does not count. A use
  * that a rollback would undo counts when the transaction commits, even if ROLLBACK TO SAVEPOINT
@@ -419,8 +419,9 @@ cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top
 
 /*
  * Make the resource release callback count the session's advisory locks at the end of the
- * transaction. The first call registers the callback. Other sessions do without it, because
- * PostgreSQL calls it several times in each transaction.
+ * transaction. The first call registers the callback. A session that calls no function for
+ * advisory locks does not register it, because PostgreSQL calls it several times in each
+ * transaction.
  */
 static void
 expect_lock_change(void)

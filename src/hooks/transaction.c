@@ -120,10 +120,10 @@ count_hidden_failure(void)
 
 /*
  * Return true if the main loop is aborting the transaction because of an error. It has then
- * cleared debug_query_string. But that string is also NULL at Sync and in function calls, where an
- * exception handler of PL/pgSQL may abort a subtransaction. InterruptHoldoffCount distinguishes
- * the two: every abort increments it before it runs the callbacks, and the main loop has
- * incremented it once more.
+ * cleared debug_query_string. But that string is also NULL at Sync and during a call by the
+ * function-call protocol, where an exception handler of PL/pgSQL may abort a subtransaction.
+ * InterruptHoldoffCount distinguishes the two: every abort increments it before it runs the
+ * callbacks, and the main loop has incremented it once more.
  */
 static bool
 is_error_abort(void)
