@@ -173,7 +173,7 @@ cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us)
 	CpmOpenWait *open;
 	CpmLoggedWait hidden;
 
-	/* the number of a process that is no client may be higher than that of the last open wait */
+	/* the table has only waits of clients, and no room for the PGPROCs of auxiliary processes */
 	if (!wait->is_client)
 		return false;
 	open = &lock_log->open[wait->proc_number];

@@ -39,7 +39,10 @@ typedef struct CpmLoggedWait
 {
 	pg_atomic_uint64 progress;	/* updated by the sampler; see CPM_OUTCOME_BITS */
 
-	/* written once, by the process that appends the entry */
+	/*
+	 * Written by the process that appends the entry. If the clock is set back, the sampler
+	 * corrects started_at.
+	 */
 	TimestampTz started_at;
 	CpmLockParty waiter;
 	CpmLockParty root;			/* pid 0: a prepared transaction; CPM_NO_ROOT_BLOCKER: unknown */

@@ -25,7 +25,8 @@ typedef struct CpmRejectionCount
 /*
  * A refused connection attempt, with the names that the client claimed. Identical attempts share
  * an entry if each is made within a minute of the previous one. cpm_rejections_add() sets last_at,
- * attempts, first_at and sequence; its caller sets the other fields.
+ * attempts, first_at and sequence; its caller sets the other fields. The sampler corrects both
+ * times if the clock is set back.
  */
 typedef struct CpmRejected
 {
