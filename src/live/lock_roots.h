@@ -28,9 +28,9 @@ typedef struct CpmLockRoot
 } CpmLockRoot;
 
 /*
- * Read all waits, and find their root blockers. Looks up the blockers of a lock only if a process
- * has waited for it for at least min_age_us, or if a blocker of such a process waits for it.
- * Looks up at most 36 locks per call. For each, takes the partition lock of the lock table in
+ * Read all waits, and find their root blockers. Looks up the blockers of a lock only if one of its
+ * waiters has waited for at least min_age_us or blocks, directly or indirectly, a process that
+ * has. Looks up at most 36 locks per call. For each, takes the partition lock of the lock table in
  * shared mode. If no process waits, reads one word of each PGPROC and takes no lock. Keeps memory
  * in proportion to max_connections. Raises an error only if memory runs out.
  */
