@@ -1351,8 +1351,9 @@ RETURN pg_catalog.format(
 COMMENT ON FUNCTION _connpool_code(text) IS
     'the text in one line, as code in Markdown; NULL for NULL';
 
--- Such text is set as code, because escapes do not suffice: GitHub replaces @names, issue numbers,
--- addresses and :emoji: even if they are escaped. An underscore within a word has no effect.
+-- Set text as code if Markdown or GitHub would interpret it. Escapes do not suffice, because
+-- GitHub replaces @names, issue numbers, addresses and :emoji: even if they are escaped. An
+-- underscore within a word has no effect, so it is allowed.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -2099,7 +2100,7 @@ COMMENT ON FUNCTION connpool_incident_report(bigint) IS
 -- Everybody may read counts, through get_connection_stats() and connpool_health(). Names and
 -- statements are for pg_monitor. connpool_reset() is for superusers and the roles to which they
 -- grant it. Functions whose names begin with an underscore are parts of the reports and of the
--- audit, which run with the privileges of their caller.
+-- audit, which run with the privileges of their caller; _connpool_view_pass() is the exception.
 
 REVOKE ALL ON FUNCTION
     connpool_reset(text),

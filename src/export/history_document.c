@@ -109,7 +109,7 @@ parse_moment(const char *text, TimestampTz now, TimestampTz *moment)
 		return false;
 	if (*end == '\0')
 		*moment = (TimestampTz) (number * USECS_PER_SEC) - UNIX_EPOCH_US;
-	/* reject an age that reaches back beyond the year 2000, whose product may overflow */
+	/* reject an age that reaches back beyond the year 2000, because the product may overflow */
 	else if (unit_us(end) == 0 || number * (double) unit_us(end) > (double) now)
 		return false;
 	else

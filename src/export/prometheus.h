@@ -27,7 +27,7 @@ typedef struct CpmExposition
 typedef enum CpmFamilyType
 {
 	CPM_GAUGE,
-	CPM_COUNTER,				/* its samples end in _total */
+	CPM_COUNTER,				/* the names of its samples end in _total */
 	CPM_HISTOGRAM
 } CpmFamilyType;
 

@@ -48,7 +48,7 @@ is_ready(void)
 	return cpm_backends_is_published() && (!RecoveryInProgress() || HotStandbyActive());
 }
 
-/* Append a document like that of write_health(), which contains no data about sessions. */
+/* Append the health document of a server that is starting, whose sessions cannot be scanned. */
 static void
 write_starting_health(StringInfo json)
 {

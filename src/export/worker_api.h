@@ -3,10 +3,10 @@
  * worker_api.h
  *		The functions that the preloaded library offers to the libraries of its workers.
  *
- * The workers for PgBouncer and HTTP live in libraries of their own, because they link
- * libraries that a backend must not load. They cannot link to the preloaded library:
- * PostgreSQL 16 and later hide the symbols of an extension. So the preloaded library
- * publishes a table of functions behind a rendezvous variable.
+ * The workers for PgBouncer and HTTP are in libraries of their own, so that no backend loads their
+ * code, and in particular not libmicrohttpd, which the library of the HTTP worker links. They
+ * cannot link to the preloaded library, because PostgreSQL 16 and later hide the symbols of an
+ * extension. So the preloaded library publishes a table of functions in a rendezvous variable.
  */
 #ifndef CPM_WORKER_API_H
 #define CPM_WORKER_API_H

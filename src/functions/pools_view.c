@@ -160,8 +160,8 @@ add_pool(CpmRow *row, const CpmPool *pool, const CpmHistogram *histogram, const 
 }
 
 /*
- * Return true if the view shows the pool, that is, unless all its counters are zero. A pool
- * without sessions is shown even after a reset if it violates pool_min.
+ * Return true if the view shows the pool. The view omits a pool that has no sessions, and has
+ * counted no session, statement or transaction since the reset, unless it violates pool_min.
  */
 static bool
 is_shown(const CpmPool *pool)

@@ -26,8 +26,8 @@
 
 typedef struct Peer
 {
-	sa_family_t family;			/* 0 in free entries; all peers without an address share the first
-								 * of them */
+	sa_family_t family;			/* 0: the entry is free. All peers without an address share the
+								 * first free entry */
 	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
 	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;

@@ -19,8 +19,8 @@
 #include "rules/leaks.h"
 
 /*
- * A pool may take a twentieth of leak_idle_age to fill. If leak_idle_age is below a minute, it may
- * take no time, because users set leak_idle_age that low to try the detection.
+ * A pool has a twentieth of leak_idle_age to fill. If leak_idle_age is below a minute, the pool
+ * has no time to fill, because users set leak_idle_age that low only to try the detection.
  */
 #define FILLING_DIVISOR 20
 #define MIN_IDLE_AGE_TO_FILL_US USECS_PER_MINUTE
@@ -49,8 +49,8 @@ same_pool(const CpmSession *x, const CpmSession *y)
 }
 
 /*
- * Return the time that a pool may take to fill, in microseconds. An idle session is not a suspect
- * if its pool has opened other sessions only within that time after the session became idle.
+ * Return the time that a pool has to fill, in microseconds. An idle session is not a suspect if
+ * its pool has opened other sessions only within that time after the session became idle.
  */
 static int64
 filling_us(int64 leak_idle_us)

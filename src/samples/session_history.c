@@ -52,7 +52,7 @@
 /* The saver writes, or the postmaster at startup and shutdown. */
 typedef struct IndexEntry
 {
-	pg_atomic_uint64 sequence;	/* 0: free; cleared before the times change, and set after it */
+	pg_atomic_uint64 sequence;	/* 0: the slot is free, or the times are being changed */
 	TimestampTz first;
 	TimestampTz last;
 } IndexEntry;

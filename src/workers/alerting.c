@@ -5,7 +5,8 @@
  *
  * A round copies the alert board from shared memory, advances every alert and writes transitions
  * to the alert log, the server log and the NOTIFY queue. Then it publishes the board as a whole,
- * so that a client that sees a status finds its transition in both logs.
+ * so that a client that sees a status finds its transition in the alert log, and in the server log
+ * unless the rate limit suppressed the message.
  *
  * Finding the top contributors costs more than a sample, so it happens only for warnings that are
  * about to be logged. If the search raises an error, the warning is logged without contributors,

@@ -143,7 +143,7 @@ write_file_header(int file, uint64 newest, int slot)
 	return true;
 }
 
-/* Record that the file is empty, so that the next save writes all segments in shared memory. */
+/* Record that the file is empty, so that all segments in shared memory are written to it. */
 static void
 forget_file(void)
 {
@@ -161,9 +161,9 @@ forget_file(void)
 /*
  * Open the file if it is still the one that the server last read or wrote. The sequence in its
  * header may be any from "closed" to "newest", because writes after the last successful close()
- * may be lost.
- * If it is another file, returns -1, sets *problem to a phrase that continues "it ..." and errno
- * to 0. After another failure, returns -1 with *problem and errno from cpm_history_open().
+ * may be lost. If it is another file, returns -1, sets *problem to a phrase that continues
+ * "it ..." and errno to 0. After another failure, returns -1 with *problem and errno from
+ * cpm_history_open().
  */
 static int
 open_known_file(const char **problem)
@@ -271,9 +271,9 @@ clear_slot(int file, int slot)
 }
 
 /*
- * Return the slot for a new segment. While the index is incomplete, the slots of the oldest
- * segments are not known; the one after the newest segment most likely is free or has the oldest
- * segment.
+ * Return the slot for a new segment. While the index is incomplete, the slot of the oldest segment
+ * is unknown. Then choose the slot after that of the newest segment, because it probably is free
+ * or has the oldest segment.
  */
 static int
 choose_slot(void)
@@ -454,7 +454,7 @@ check_slot(int file, int slot, char *buffer)
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
-		/* A crash lost the file header with this sequence, so a new segment will reuse it. */
+		/* a new segment has or will have this sequence, because a crash lost the file's header */
 		(void) clear_slot(file, slot);
 }
 

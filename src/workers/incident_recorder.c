@@ -292,8 +292,8 @@ cpm_incidents_start(bool has_crashed)
 }
 
 /*
- * Return true if the newest incident exists and is in progress whenever the state says that one
- * is. Otherwise the round must neither continue nor resume the newest incident.
+ * Return false if the round must neither continue nor resume the newest incident: if there is
+ * none, or if it has ended although the state has an incident in progress.
  */
 static bool
 is_consistent(const CpmIncidentState *state, const CpmIncident *newest)

@@ -13,7 +13,8 @@
  * rows are up to CPM_INCIDENT_SESSIONS sessions that are busy or that block others: first those
  * that block the most sessions, then those with the oldest transaction or, without one, the oldest
  * state. The remaining rows are groups of all other sessions by pool and state, the largest first.
- * The sampler only, in a memory context that is reset after the round. Takes the locks of
+ * If there are too many, the smallest are merged into one for each state, after the others. The
+ * sampler only, in a memory context that is reset after the round. Takes the locks of
  * cpm_lock_waits(). Raises an error if memory runs out.
  */
 extern int	cpm_snapshot_rows(CpmSnapshotRow **rows);

@@ -14,8 +14,8 @@
 /*
  * Queue a transition from the status "before" to the status in row. "at" is when the sample was
  * taken; sequence is the transition's number in the alert log. Does nothing if notify_database is
- * empty or the server is in recovery. Drops and counts the transition if more than notify_rate
- * were queued in the last second, or if the queue is full.
+ * empty or the server is in recovery. Drops and counts the transition if notify_rate transitions
+ * were already queued in the last second, or if the queue is full.
  */
 extern void cpm_notify_launcher_enqueue(CpmMetricId id, CpmStatus before, const CpmAlertRow *row,
 										TimestampTz at, uint64 sequence, int64 now_us);

@@ -7,8 +7,8 @@
  * its own. It is attached to no database. It saves every save_interval, and at once after a
  * reset. In between, the sampler wakes it to save changed incidents and complete segments of the
  * session history. The HTTP worker wakes it to read segments of that history into the cache of the
- * operating system. After the server started it also reads the whole file of the session history,
- * for 50 ms at a time between saves.
+ * operating system. After the server has started, the saver also reads the whole file of the
+ * session history, for 50 ms at a time between saves.
  *
  * The first of several successive failures is logged; connpool_info() shows the error until
  * everything is saved again.
