@@ -759,7 +759,7 @@ COMMENT ON FUNCTION connpool_rejection_log(bigint) IS
 CREATE VIEW connpool_rejection_log AS
     SELECT * FROM connpool_rejection_log((SELECT pass FROM _connpool_view_pass)) r ORDER BY r.at DESC;
 COMMENT ON VIEW connpool_rejection_log IS
-    'the last 500 refused connection attempts for each reason, newest first, with the names that the clients sent; repeated attempts less than a minute apart share a row, from first_at to at';
+    'up to 500 rows of refused connection attempts for each reason, newest first, with the names that the clients sent; repeated attempts less than a minute apart share a row, from first_at to at';
 
 -- PgBouncer, with the column names of its console
 

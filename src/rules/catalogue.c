@@ -20,9 +20,9 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_ACTIVE_CONNECTIONS] = {
 		.name = "active_connections",
 		.help = "Connections that are executing a statement.",
-		.hint = "Most usable slots are running statements, probably more than there are cores: "
-		"see connpool_running_queries and connpool_connection_states, and lower the size of the "
-		"busiest pool rather than raising max_connections.",
+		.hint = "Sessions that run statements hold most usable slots, probably more than there "
+		"are cores: see connpool_running_queries and connpool_connection_states, and lower the "
+		"size of the busiest pool rather than raising max_connections.",
 		.unit = CPM_UNIT_CONNECTIONS,
 		.source = CPM_SOURCE_LIVE,
 		.maximum = CPM_MAX_USABLE,
