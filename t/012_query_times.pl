@@ -371,7 +371,7 @@ foreach my $i (0 .. 99)
 }
 @elapsed = sort { $a <=> $b } @elapsed;
 my $short = grep { $_ >= 5 && $_ < 24 } @elapsed;
-# a percentile is the upper bound of a bucket, an eighth wide
+# a percentile lies in the bucket of the exact value, no wider than an eighth of that value
 sub at_most { my ($share) = @_; return $elapsed[ $share * $#elapsed ] * 1.125 + 1; }
 $wire->query('SELECT 1/0') foreach 1 .. 3;
 my $stats = 'FROM connpool_query_stats WHERE period =';

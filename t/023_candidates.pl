@@ -174,13 +174,13 @@ is( $node->safe_psql('postgres', "SELECT string_agg(confidence, ' ') FROM $batch
 # repeated reads
 my %cached = (
 	'without parameters' => 'SELECT name FROM item ORDER BY id',
-	'without parameters, by WITH' =>
+	'of a CTE, without parameters,' =>
 	  'WITH busy AS (SELECT name FROM item) SELECT count(*) FROM busy',
 	'by key, more often than there are rows' => 'SELECT name FROM item WHERE id = %d',
 	'of partitions' => 'SELECT name FROM parted WHERE id = %d',
 	'of a CTE that has the name of another table' =>
 	  'WITH busy AS (SELECT * FROM item) SELECT name FROM busy WHERE id = %d',
-	'with a typed constant, which is shown as no SQL' =>
+	'with a typed constant, of which pg_stat_statements shows "date $2",' =>
 	  q{SELECT name FROM item WHERE id = %d AND date '2020-01-01' < now()},
 	'with a parameter in a comment only' => 'SELECT name /* $1x */ FROM fresh ORDER BY id',
 	'with a dollar sign in a name' => 'SELECT name AS name$1x FROM fresh ORDER BY name',
@@ -196,7 +196,7 @@ my %cached = (
 my %not_cached = (
 	'a large table' => 'SELECT name FROM big WHERE id = %d',
 	'a table that is written often' => 'SELECT name FROM busy WHERE id = %d',
-	'the same without parameters' => 'SELECT name FROM busy ORDER BY id',
+	'a table that is written often, without parameters' => 'SELECT name FROM busy ORDER BY id',
 	'a partition that is written often' => 'SELECT name FROM parted_busy WHERE id = %d',
 	'a table that was never analysed' => 'SELECT name FROM fresh WHERE id = %d',
 	'a CTE that hides its own large table' => 'WITH big AS (SELECT * FROM big) '

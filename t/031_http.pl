@@ -611,7 +611,8 @@ subtest 'requests need the token of http_token_file' => sub {
 	is(status('/metrics', Authorization => "Bearer $_"),
 		401, "/metrics is 401 with the token '$_'")
 	  foreach '', 'first', 'first-secret2', 'FIRST-SECRET', 'x' x 400;
-	# requests without the token do not use up the rate of those with it, nor of health
+	# Requests without the token have an allowance of their own, and health is not limited. So a
+	# flood without the token affects neither requests with it nor probes of health.
 	{
 		my $refusals = flood($port, '/metrics', 5 => 400);
 		like($refusals, qr{^HTTP/1\.1 401 }m, 'a flood without the token is refused');
