@@ -10,8 +10,8 @@
  * slow: the median slope between half-minutes, limited to the slope of the last minute so that
  * growth that has stopped is not reported. Detects a leak of one connection a minute.
  *
- * fast: the smallest of the last three slopes between ten-second buckets. Detects growth that
- * began within the last minute and would fill the server within two minutes.
+ * fast: the smallest of the last three slopes between ten-second buckets, ignored below one
+ * connection in 20 seconds. Detects faster growth within 40 seconds, long before the median does.
  *
  * A regression line was rejected, because a single step tilts it for five minutes.
  */
