@@ -165,8 +165,8 @@ cpm_slot_count_statement(uint64 elapsed_us, bool failed)
 extern CpmPoolName cpm_slot_session_name(void);
 
 /*
- * Any process may call the functions that follow, unless noted otherwise. They take no lock, and
- * those that return counters return zeros if the library is not preloaded.
+ * Any process may call the functions that follow; they take no lock. If the library is not
+ * preloaded, they find no slot and no session. Functions that require a preloaded library say so.
  */
 
 /*
@@ -209,7 +209,10 @@ typedef struct CpmFailedWait
  */
 extern bool cpm_slot_failed_wait(int proc_number, TimestampTz since, CpmFailedWait *failed);
 
-/* Return how many failed waits the slot of that PGPROC has recorded since the server started. */
+/*
+ * Return how many failed waits the slot of that PGPROC has recorded since the server started. The
+ * library must be preloaded.
+ */
 extern uint32 cpm_slot_failed_waits(int proc_number);
 
 /*

@@ -7,8 +7,9 @@
  * copy an entry and then check whether the sampler has overwritten it meanwhile. The postmaster
  * writes the first snapshot when the server starts.
  *
- * A reset must not write the sampler's ring. It records the counters as of the reset, and readers
- * return these where they are higher than those of the snapshot, because counters never fall.
+ * A reset must not write the sampler's ring, so it records the counters separately. Counters never
+ * fall. So if a counter of the reset is higher than that of the snapshot, the reset came later,
+ * and readers return the counter of the reset.
  */
 #include "postgres.h"
 

@@ -385,6 +385,6 @@ cpm_pool_counters_transfer(int from, int to)
 		raise_timestamp(&target->feature_seen[i], pg_atomic_read_u64(&source->feature_seen[i]));
 		pg_atomic_write_u64(&source->feature_seen[i], 0);
 	}
-	/* not merged into the target, because "(other)" has no newest session */
+	/* not merged into "(other)", for which readers do not use this time */
 	pg_atomic_write_u64(&source->last_opened_us, 0);
 }

@@ -25,8 +25,8 @@ extern uint64 cpm_sessions_opened(void);
 
 /*
  * Return the setup times of sessions that have opened, and the durations of sessions that have
- * ended, since the last reset. The second function resets both. Any process; takes no lock, but
- * resets must not run concurrently.
+ * ended, since the last reset. The second function resets both; its caller must exclude other
+ * resets. Any process; takes no lock.
  */
 extern void cpm_session_histograms(CpmHistogram *setup, CpmHistogram *duration);
 extern void cpm_session_counters_reset(void);

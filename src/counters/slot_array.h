@@ -91,8 +91,8 @@ typedef struct CpmSlotArray
 } CpmSlotArray;
 
 /*
- * The counts of a slot fill a cache line. They are in a separate array, because every sample sums
- * them over all slots and then reads consecutive memory.
+ * The counts of a slot fill a cache line. They are in a separate array, so that a sample, which
+ * sums them over all slots, reads consecutive memory.
  */
 typedef struct CpmSlotCounts
 {
@@ -101,11 +101,11 @@ typedef struct CpmSlotCounts
 } CpmSlotCounts;
 
 /*
- * The session in a slot. It fills a cache line, in an array of its own for the same reason. The
- * owner writes it when it opens or closes the slot, changes pools or changes idle_reasons. The
- * seqlock of the CpmSlot guards copies of pid and pool together with the fields there. Functions
- * that need one field, such as cpm_slot_pool(), read it without the seqlock. Readers of pool_base
- * compare the number of transfers instead.
+ * The session in a slot. It fills a cache line of a separate array, so that a sample reads one
+ * line for each session. The owner writes it when it opens or closes the slot, changes pools or
+ * changes idle_reasons. The seqlock of the CpmSlot guards copies of pid and pool together with the
+ * fields there. Functions that need one field, such as cpm_slot_pool(), read it without the
+ * seqlock. Readers of pool_base compare the number of transfers instead.
  */
 typedef struct CpmSlotOccupant
 {

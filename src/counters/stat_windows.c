@@ -163,7 +163,11 @@ cpm_stat_windows_snapshot(TimestampTz now)
 	if (now >= newest && now - newest < SNAPSHOT_US - EARLY_US)
 		return;
 	is_consistent = take_snapshot(&snapshot, now, 0);
-	/* rather wait for the next sample than be wrong for an hour, but not forever */
+
+	/*
+	 * An inconsistent snapshot would make statistics wrong for an hour, so leave it out and try
+	 * again at the next sample. Store it if the previous snapshot is twenty seconds old.
+	 */
 	if (!is_consistent && now >= newest && now - newest < 2 * SNAPSHOT_US)
 		return;
 	cpm_slots_next_tick();
