@@ -98,7 +98,7 @@ cpm_deadlocks_get(int index, char *database_name)
 	uint64		baseline = pg_atomic_read_u64(&count->baseline);
 
 	strlcpy(database_name, count->name, NAMEDATALEN);
-	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
+	/* read the baseline first, so that a reset meanwhile cannot make the difference negative */
 	pg_read_barrier();
 	return pg_atomic_read_u64(&count->total) - baseline;
 }

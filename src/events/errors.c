@@ -133,7 +133,7 @@ cpm_errors_get(int index)
 	uint64		baseline;
 
 	count.sqlstate = pg_atomic_read_u32(&counter->sqlstate);
-	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
+	/* read the baseline first, so that a reset meanwhile cannot make the difference negative */
 	baseline = pg_atomic_read_u64(&counter->baseline);
 	pg_read_barrier();
 	count.errors = pg_atomic_read_u64(&counter->total) - baseline;

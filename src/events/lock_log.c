@@ -242,7 +242,7 @@ cpm_lock_wait_counts(void)
 	uint64		waits_baseline = pg_atomic_read_u64(&lock_log->waits_baseline);
 	uint64		waited_us_baseline = pg_atomic_read_u64(&lock_log->waited_us_baseline);
 
-	/* read the baselines first, so that a concurrent reset cannot exceed the counts */
+	/* read the baselines first, so that a reset meanwhile cannot make a difference negative */
 	pg_read_barrier();
 	counts.waits = pg_atomic_read_u64(&lock_log->waits) - waits_baseline;
 	counts.waited_us = pg_atomic_read_u64(&lock_log->waited_us) - waited_us_baseline;

@@ -321,7 +321,7 @@ cpm_rejections_count(CpmRejection reason)
 	if (refusals == NULL)
 		return count;
 	counter = &refusals->counter[reason];
-	/* read the baseline before the total, so that a concurrent reset cannot exceed the total */
+	/* read the baseline first, so that a reset meanwhile cannot make the difference negative */
 	baseline = pg_atomic_read_u64(&counter->baseline);
 	pg_read_barrier();
 	count.count = pg_atomic_read_u64(&counter->total) - baseline;
