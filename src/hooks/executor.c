@@ -5,10 +5,10 @@
  *
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
  * count. Their source text differs from debug_query_string, which the main loop sets to the text
- * of the client's portal or, for COMMIT, ROLLBACK and the like, to a copy of that text. Only the
- * plans within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) have the portal's text, and
- * nesting_level excludes those. So the executor hooks need no nesting count of their own, which
- * every error would leave wrong.
+ * of the client's portal or, for COMMIT, ROLLBACK and the like, to a copy of that text. Plans
+ * within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) are an exception: they have the
+ * portal's text, and nesting_level excludes them. Therefore the executor hooks need no nesting
+ * count of their own, which every error would leave wrong.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with

@@ -66,8 +66,8 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 		case TRANS_STMT_PREPARE:
 
 			/*
-			 * end_transaction() clears the flag. If the block failed outside savepoints, it has
-			 * already run, so do not set the flag.
+			 * end_transaction() clears the flag. It has already run if the block failed outside
+			 * savepoints, so do not set the flag then.
 			 */
 			if (chain && !(was_aborted && GetCurrentTransactionNestLevel() == 1))
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
@@ -122,8 +122,8 @@ count_hidden_failure(void)
  * Return true if the main loop is aborting the transaction because of an error. It has then
  * cleared debug_query_string. But that string is also NULL at Sync and during a call by the
  * function-call protocol, where an exception handler of PL/pgSQL may abort a subtransaction.
- * InterruptHoldoffCount distinguishes the two: every abort increments it before it runs the
- * callbacks, and the main loop has incremented it once more.
+ * InterruptHoldoffCount distinguishes such an abort from one by the main loop: every abort
+ * increments it once before it runs the callbacks, and the main loop once more before it aborts.
  */
 static bool
 is_error_abort(void)
