@@ -5,9 +5,9 @@
  *
  * Calling pg_blocking_pids() for each waiter, as live/lock_waits does, takes time proportional to
  * the square of a queue's length, and each call locks all partitions of the lock table. But all
- * processes that wait for a lock are in one queue behind the same holders. So each sample looks up
- * only the blockers of the process that has waited longest in a queue, in the lock's own list, and
- * uses its root for the whole queue. Caveats: if holders of a lock have different modes, a later
+ * processes that wait for a lock are in one queue behind the same holders. So each sample reads
+ * from the LOCK only the blockers of the process that has waited longest, and uses the root of
+ * this process for its whole queue. Caveats: if holders of a lock have different modes, a later
  * process of the queue may have further roots. If the deadlock check has reordered the queue, its
  * longest waiter may be blocked only by a process ahead of it in the queue, which is not found.
  *
