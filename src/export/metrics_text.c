@@ -7,7 +7,7 @@
  * that the families agree with each other. Clients choose application names, so the number of
  * series must be bounded: up to CPM_MAX_POOL_SERIES pools have series of their own, and the series
  * "other" is the sum of the remaining pools. Counters come from counters/monotonic_counters,
- * because Prometheus takes a counter that falls for one that was reset to zero.
+ * because Prometheus interprets any decrease of a counter as a reset to zero.
  */
 #include "postgres.h"
 

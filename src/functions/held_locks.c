@@ -80,7 +80,10 @@ is_system_relation(const LOCKTAG *lock)
 	return lock->locktag_type == LOCKTAG_RELATION && lock->locktag_field2 < FirstNormalObjectId;
 }
 
-/* Sort the strongest mode first, and system catalogs, which every statement locks, last. */
+/*
+ * Sort the strongest mode first. Among locks of one mode, sort system catalogs last, because every
+ * statement locks some.
+ */
 static int
 compare_held(const void *a, const void *b)
 {

@@ -5,8 +5,8 @@
  *
  * The recommended size is the 99th percentile of the number of busy connections in samples. A
  * model was rejected, because it would have to predict how transactions arrive in bursts and wait
- * for each other. The reasons compare the size with Little's law, the number of processors, and
- * the slots that all pools share.
+ * for each other. The reasons compare the mean of the samples with Little's law, and the size with
+ * the number of processors and with the slots that all pools share.
  *
  * Transaction mode is recommended if no session of the pool used a feature whose effect outlives
  * a transaction. A single use proves that the pool needs session mode; the absence of uses is

@@ -10,7 +10,10 @@
 #include "base/pool.h"
 #include "base/pooler.h"
 
-/* Recommend nothing below these numbers, because a 99th percentile needs hundreds of samples. */
+/*
+ * Below these numbers, recommend no size, because a 99th percentile needs hundreds of samples, and
+ * do not recommend transaction mode. Session mode needs only a single use of a feature.
+ */
 #define CPM_ADVICE_SAMPLES 300
 #define CPM_ADVICE_TRANSACTIONS 100
 

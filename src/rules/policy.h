@@ -35,7 +35,7 @@ extern unsigned int cpm_session_violations(const CpmSlotSession *slot,
 
 /*
  * Return whether a pool violates CPM_OVER_MAX or CPM_UNDER_MIN, as bits by CpmViolation.
- * connections is the number of the pool's own connections. role_connections is that of all
+ * connections is the number of the pool's own connections. role_connections is the number of all
  * connections of its role to its database, to which the limits apply. A pool without connections
  * never violates the maximum, because it does not contribute to the excess. Pure.
  */

@@ -427,7 +427,7 @@ load_incident(const void *record)
 		return;
 	area->contents.incidents++;
 	memcpy(newest_incident(), record, offsetof(CpmIncident, changes));
-	/* the loader sets the bytes of metrics that the file does not have to 0xFF */
+	/* the loader writes 0xFF for each metric that is missing from the file */
 	for (int i = 0; i < CPM_METRICS; i++)
 		if (newest_incident()->order[i] == PG_UINT8_MAX)
 			newest_incident()->order[i] = 0;

@@ -58,8 +58,8 @@ extern void cpm_incidents_begin(CpmIncident *incident);
 extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
 
 /*
- * Return true if the newest incident has room for another snapshot taken for that reason, or one
- * that it may replace. That is always so for CPM_AT_CRITICAL.
+ * Return true if a snapshot taken for that reason can be added to the newest incident: there is
+ * room for it, or it replaces an earlier snapshot. Always true for CPM_AT_CRITICAL.
  */
 extern bool cpm_incidents_have_room(CpmSnapshotReason reason);
 

@@ -122,9 +122,9 @@ extern bool cpm_history_is_complete(void);
 extern int	cpm_history_open(int flags, const char **problem);
 
 /*
- * Wait until the index is complete, but at most for a second. Warn if the
- * file exists and the index is still incomplete, or the file cannot be opened, because
- * cpm_session_history_scan() then misses samples. Any backend in a transaction.
+ * Wait until the index is complete, but at most for a second. Warn if the file exists and the
+ * index is still incomplete, or if the file cannot be opened, because cpm_session_history_scan()
+ * then misses samples. Any backend in a transaction.
  */
 extern void cpm_session_history_await_file(void);
 

@@ -96,8 +96,9 @@ write_slot(int file, int slot, uint32 from, const char *bytes, size_t size)
 }
 
 /*
- * Set *header to the intact copy of the file's header with the higher sequence, which is that of
- * the newest segment. Returns NULL or, if neither copy is intact, the problem of the first one.
+ * Set *header to the intact copy of the file's header or, if both copies are intact, to the one
+ * with the higher sequence. That sequence is the number of the newest segment. Returns NULL or, if
+ * neither copy is intact, the problem of the first one.
  */
 static const char *
 read_file_header(int file, CpmSegmentHeader *header)

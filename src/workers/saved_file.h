@@ -23,7 +23,7 @@ typedef struct CpmLoadedFile
 {
 	TimestampTz saved_at;
 	bool		only_history;	/* only parts with is_history were loaded, because this server is
-								 * a standby and the file is that of its primary */
+								 * a standby and its primary wrote the file */
 } CpmLoadedFile;
 
 /*
@@ -34,8 +34,8 @@ extern bool cpm_saved_file_write(const CpmSavedFile *file, TimestampTz now, char
 								 size_t size);
 
 /*
- * Load the file, and set *loaded. Returns false if there is none or if it is unusable; then it is
- * renamed and a warning logged. Postmaster only, at startup.
+ * Load the file, and set *loaded. Returns false if there is no file. If the file is unusable,
+ * renames it, logs a warning and returns false. Postmaster only, at startup.
  */
 extern bool cpm_saved_file_load(const CpmSavedFile *file, CpmLoadedFile *loaded);
 

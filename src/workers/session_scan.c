@@ -98,8 +98,8 @@ record_busy(SessionScan *scan, const CpmSession *session, int pool)
 }
 
 /*
- * Identify the transaction, statement or wait whose age the metric uses; returns 0 if none. Uses
- * recorded times, because a step of the clock changes corrected ones.
+ * Identify the transaction, statement or wait whose age the metric uses; returns 0 if none. The
+ * result does not change if the clock is set back. A time corrected for the setback would change.
  */
 static uint64
 counted_id(CpmMetricId id, const CpmSession *session)
