@@ -293,7 +293,8 @@ unusable(
 # --- metrics that are added or removed: the file identifies columns by name
 my $body = substr($whole, 0, -4);
 is(sealed($body), $whole, 'the checksum that the test computes is that of the saved file');
-# a zero byte precedes the number of zero bytes that end the name
+# In the file, a zero byte and a count stand for a run of zero bytes. The new name is one byte
+# shorter, so the run behind it is one byte longer.
 (my $renamed = $body) =~ s/idle_in_transaction\0(.)/"metric_of_tomorrow\0" . chr(1 + ord $1)/se;
 write_file(sealed($renamed));
 $node->start;

@@ -257,9 +257,9 @@ hears($listener, 'idle_in_transaction', 'OK');
 	my @at =
 	  map { $_->{at} =~ /T(\d+):(\d+):([\d.]+)Z/; ($1 * 60 + $2) * 60 + $3 } heard($listener, 11);
 	cmp_ok(scalar @at, '>', 10, 'more than ten notifications are received');
-	# Skip spans over midnight. The sampler counts a second by the monotonic clock at the start of
-	# a round. It reads the clock for "at" later in the round, so six values of "at" may span less
-	# than a second.
+	# Skip spans over midnight. The sampler limits the rate by the monotonic clock, which it reads
+	# at the start of a round. It reads the system clock for "at" later in the round, so six values
+	# of "at" may span less than a second.
 	my @close =
 	  grep { my $span = $at[ $_ + 5 ] - $at[$_]; $span >= 0 && $span < 0.5 } 0 .. $#at - 5;
 	is("@close", '', 'six notifications take at least half a second with a notify_rate of five')

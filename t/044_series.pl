@@ -16,8 +16,9 @@ use lib $FindBin::RealBin;
 use Connpool;
 use Http;
 
-# the rules of doc/reference.md, in samples, of which there are ten a second: a pool gets a series
-# after $lasting, a series can be replaced once in $period, and there are $slots
+# The limits that doc/reference.md states: a pool gets a series after $lasting samples, at most
+# $slots pools have one, and at most one of them is replaced in $period samples. The server takes
+# ten samples a second.
 my ($lasting, $period, $slots) = (30, 600, 20);
 
 my $port = http_port();

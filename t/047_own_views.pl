@@ -33,8 +33,9 @@ sub call
 }
 
 # Role keeper owns views over those of the extension. Role reader was granted keeper's views and
-# nothing else, columnist the first column of each view of the extension, and invoked the views of
-# the extension and keeper's views with security_invoker.
+# nothing else. Role columnist was granted the first column of each view of the extension. Role
+# invoked was granted the views of the extension, and those views of keeper that have
+# security_invoker.
 $node->safe_psql('postgres', <<'SQL');
 CREATE ROLE keeper LOGIN IN ROLE pg_monitor;
 CREATE ROLE reader LOGIN;
