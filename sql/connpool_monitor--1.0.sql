@@ -261,7 +261,7 @@ CREATE FUNCTION connpool_leak_stats(
     OUT longest_held interval
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'connpool_leak_stats_1_0'
-LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3;
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 4;
 COMMENT ON FUNCTION connpool_leak_stats(bigint) IS
     'returns the rows of the view of the same name; fails unless that view calls it or the caller may read the view';
 
@@ -1079,8 +1079,8 @@ pooling AS (
 retries AS (
     SELECT CASE WHEN count(*) > 0 THEN
                pg_catalog.format(
-                   '%s errors that a retry could resolve: %s', sum(e.errors),
-                   left(string_agg(pg_catalog.format('%s %s %s times', e.sqlstate,
+                   'errors that a retry could resolve: %s (%s)', sum(e.errors),
+                   left(string_agg(pg_catalog.format('%s %s: %s', e.sqlstate,
                                                      e.condition_name, e.errors), ', '), 400))
                ELSE pg_catalog.format('no error that a retry could resolve in %s s',
                                       (SELECT round(i.seconds) FROM info i))
@@ -1233,7 +1233,7 @@ statements AS (
 
 clean_up AS (
     SELECT pg_catalog.format(
-               '%s leak suspects in %s s, %s of them resumed work, %s are there now; '
+               'leak suspects: %s in %s s, of which %s resumed work, and %s now; '
                'clients abandoned %s of %s sessions that ended',
                l.detected, round(i.seconds), l.released, l.suspects, p.abandoned, p.ended)
                AS evidence,

@@ -93,7 +93,7 @@ $node->psql('postgres', q{DO $$ BEGIN RAISE EXCEPTION 'x' USING errcode = '40001
   foreach 1 .. 3;
 like(
 	audit('retries', 'status, evidence'),
-	qr/^UNKNOWN\|3 errors that a retry could resolve: 40001 serialization_failure 3 times$/,
+	qr/^UNKNOWN\|errors that a retry could resolve: 3 \(40001 serialization_failure: 3\)$/,
 	'retries lists errors that a retry could solve');
 
 # timeouts: not set, then set by role, for the database, and for the server
@@ -177,7 +177,7 @@ my $app = application_start(
 	name => 'forgets');
 poll_ok($node, <<~'SQL', 'clean-up is WARNING during a leak');
 	SELECT status = 'WARNING' AND evidence LIKE
-	       '1 leak suspects in % s, 0 of them resumed work, 1 are there now;%'
+	       'leak suspects: 1 in % s, of which 0 resumed work, and 1 now;%'
 	FROM connpool_audit()
 	WHERE practice = 'resource clean-up'
 	SQL
@@ -196,7 +196,7 @@ $node->safe_psql('postgres', 'ALTER SYSTEM RESET idle_in_transaction_session_tim
 $node->reload;
 application_stop($app);
 poll_ok($node, <<~'SQL', 'clean-up is ADVICE after a leak');
-	SELECT status = 'ADVICE' AND evidence LIKE '1 leak suspects %, 0 are there now;%'
+	SELECT status = 'ADVICE' AND evidence LIKE 'leak suspects: 1 %, and 0 now;%'
 	FROM connpool_audit()
 	WHERE practice = 'resource clean-up'
 	SQL
