@@ -37,7 +37,7 @@ static const char *const client_addresses[] = {
 	" - D.D.D.D:D", " - [A]:D", " - unix(D@H):D", " - unix:D"
 };
 
-/* Return how many bytes at the start of the text one pattern character matches. */
+/* Return how many leading bytes of the text match a pattern character. */
 static size_t
 span_length(char pattern, const char *text)
 {

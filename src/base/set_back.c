@@ -33,7 +33,8 @@
 
 /*
  * The sampler is the only writer: it clears "recorded", writes setback_us, then sets "recorded". A
- * reader uses setback_us only if "recorded" is its time both before and after it reads setback_us.
+ * reader that corrects a time uses setback_us only if "recorded" equals that time both before and
+ * after it reads setback_us.
  */
 typedef struct OldTime
 {

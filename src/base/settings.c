@@ -102,8 +102,8 @@ ASSIGN_LIMIT(assign_pool_max_uses, CPM_POOL_MAX_USES)
 ASSIGN_LIMIT(assign_pool_connection_timeout, CPM_POOL_CONNECTION_TIMEOUT)
 
 /*
- * A row of the table below. The initial value of the variable is the default. PGC_POSTMASTER
- * stands for startup_context().
+ * A row of the table below. The initial value of the variable is the default. If context is
+ * PGC_POSTMASTER, cpm_settings_define() uses startup_context() instead.
  */
 typedef struct IntegerSetting
 {

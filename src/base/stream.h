@@ -72,8 +72,8 @@ typedef struct CpmFilePart
 	CpmFileField below[3];		/* numbers of 32 bits that must be below a limit */
 	CpmFileField time[2];		/* times of past events, the earlier one first, each a TimestampTz
 								 * or an atomic of one */
-	int			rings;			/* length of an array of rings at "ring", all of whose times are
-								 * corrected after a setback; 0: a single ring */
+	int			rings;			/* number of rings, if "ring" points to an array; 0: a single one.
+								 * After a setback, the sampler corrects the times in every ring */
 	Size		metric;			/* offset of a CpmMetricId; 0: none. Records of metrics that no
 								 * longer exist are not loaded */
 	Size		cell;			/* size of an element of the array by CpmMetricId at the end of

@@ -270,7 +270,10 @@ cpm_settings_http_listen(void)
 	return http_listen ? http_listen : &off;
 }
 
-/* A row of the table below. PGC_POSTMASTER stands for cpm_text_settings_define()'s argument. */
+/*
+ * A row of the table below. If context is PGC_POSTMASTER, cpm_text_settings_define() uses its
+ * argument instead.
+ */
 typedef struct StringSetting
 {
 	const char *name;
