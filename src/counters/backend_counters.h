@@ -80,8 +80,8 @@ extern void cpm_slot_set_idle_reason(CpmFeature feature, bool is_on);
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 
 /*
- * Record a statement that is the first or the longest of the tick, or add all buckets to the pool
- * because one of them is full. cpm_slot_count_statement() calls both.
+ * Record a statement that is the first or the longest of the tick. The second function adds all
+ * buckets to the pool because one of them is full. cpm_slot_count_statement() calls both.
  */
 extern void cpm_slot_raise_max(uint32 tick, uint64 us);
 extern void cpm_slot_empty_buckets(void);
@@ -234,9 +234,9 @@ extern void cpm_slot_prefetch_buckets(int proc_number);
 extern void cpm_slot_prefetch_pool(int proc_number);
 
 /*
- * Return the index of the pool of the session in a slot, or -1 if the slot has no session; add the
- * counts that the session still holds in the slot; or add its buckets. To get sums that are
- * consistent with the pools' own counters, call these between two calls of
+ * Return the index of the pool of the session in a slot; -1 if the slot has no session. The second
+ * function adds the counts that the session still holds in the slot, the third its buckets. To get
+ * sums that are consistent with the pools' own counters, call these between two calls of
  * cpm_transfers_are_done(). The library must be preloaded.
  */
 extern int	cpm_slot_pool_index(int proc_number);

@@ -27,8 +27,8 @@ extern void cpm_transfer_end(void);
 extern bool cpm_transfers_are_done(uint64 *count);
 
 /*
- * Ask sessions to begin no transfer for up to 20 ms; or end the pause, even if another reader has
- * asked for it too. Readers call these if transfers have forced them to retry.
+ * Ask sessions to begin no transfer for up to 20 ms. The second function ends this pause, even if
+ * another reader has asked for it too. Readers call these if transfers have forced them to retry.
  */
 extern void cpm_transfers_pause(void);
 extern void cpm_transfers_resume(void);

@@ -53,8 +53,8 @@ typedef struct RetainedCopy
 typedef struct MonotonicState
 {
 	uint64		reads;			/* number of completed reads and resets */
-	uint64		replaced_at;	/* number of the sample at which a pool last got a series */
-	uint64		marked_at;		/* number of the sample of the last mark_pools() */
+	uint64		replaced_at;	/* the sample at which replace_pool() last began a series */
+	uint64		marked_at;		/* the sample at which mark_pools() was last called */
 	bool		was_restarted;	/* after a crash, with a base other than zero */
 	CpmMonotonicTotals base;	/* loaded after a crash; not part of any counter */
 } MonotonicState;
@@ -409,7 +409,10 @@ add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
 	retained->other = *pool_at(CPM_OTHER_POOL);
 }
 
-/* Set the counters that the lock does not guard. Must not allocate: one caller holds the lock. */
+/*
+ * Set the counters that the lock does not guard. Must not allocate, because cpm_monotonic_read()
+ * also calls it while it holds the lock.
+ */
 static void
 read_pools(CpmMonotonicCounters *monotonic, bool nowait)
 {

@@ -51,7 +51,7 @@ typedef struct PoolEntry
 	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; written together with it */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */
 	PoolSums	baseline;		/* written by resets and evictions, under the lock of
-								 * counters/pool_table; read without */
+								 * counters/pool_table; readers do not take it */
 } PoolEntry;
 
 typedef struct PoolCounters

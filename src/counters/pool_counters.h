@@ -43,8 +43,9 @@ extern void cpm_pool_counters_reset_peaks(void);
 extern TimestampTz cpm_pool_last_opened(int index);
 
 /*
- * Copy the pool's counters since the server started, and its peaks. Does not set name, connections
- * and policy. The second function adds the pool's buckets to a histogram.
+ * Copy the pool's counters since the server started, plus those loaded at startup, and its peaks.
+ * Does not set name, connections and policy. The second function adds the pool's buckets to a
+ * histogram.
  */
 extern void cpm_pool_counters_copy(int index, CpmPool *pool);
 extern void cpm_pool_add_buckets_to(int index, CpmHistogram *histogram);

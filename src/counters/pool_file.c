@@ -3,9 +3,9 @@
  * pool_file.c
  *		The parts of the statistics file that hold the pools.
  *
- * The saver writes all pools from one snapshot. Of the server's counters
- * (counters/backend_counters) it writes only the longest statement, because the postmaster loads
- * the others as sums over the pools.
+ * The saver writes all pools from one snapshot. It does not write the totals of the server
+ * (counters/slot_sums), except the longest statement. When the postmaster loads a pool, it adds
+ * the counts of the pool to these totals.
  */
 #include "postgres.h"
 

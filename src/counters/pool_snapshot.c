@@ -63,7 +63,7 @@ add_slots(CpmPoolSnapshot *snapshot)
 	}
 }
 
-/* Read all counters since the server started; a Reader. */
+/* Read all counters without subtracting baselines; a Reader. */
 static void
 read_totals(void *arg)
 {

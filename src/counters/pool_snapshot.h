@@ -55,7 +55,7 @@ extern void cpm_pool_snapshot_free(CpmPoolSnapshot *snapshot);
 extern bool cpm_pools_histogram(CpmHistogram *histogram, bool nowait);
 
 /*
- * A pool's counters since the server started, to compute rates from two reads. A field has only
+ * A pool's counters, which resets do not affect, to compute rates from two reads. A field has only
  * the low 32 bits of its counter, so compute differences modulo 2^32.
  */
 typedef struct CpmPoolRateCounters

@@ -73,8 +73,9 @@ extern uint64 cpm_pool_last_left_us(int index);
 extern bool cpm_pool_generation(int index, uint32 *generation, uint32 *connections);
 
 /*
- * Copy the pool's counters since the server started, without those that open sessions have not
- * added yet, and without buckets; returns false if the slot is free. Any process; takes no lock.
+ * Copy the pool's counters since the server started, plus those loaded at startup, but without
+ * buckets and without the counts that open sessions have not added yet. Returns false if the slot
+ * is free. Any process; takes no lock.
  */
 extern bool cpm_pool_copy(int index, CpmPool *pool);
 

@@ -18,8 +18,8 @@
 extern CpmQueryCounts cpm_slots_counts(void);
 
 /*
- * Add counters from before the server started, or set the longest statement of that time. The
- * postmaster only, at startup.
+ * Add counters from before the server started. The second function sets the longest statement of
+ * that time. The postmaster only, at startup.
  */
 extern void cpm_slots_load(const CpmQueryCounts *counts);
 extern void cpm_slots_load_max(int64 max_us);
