@@ -3,12 +3,13 @@
  * lock_log.c
  *		Logs and counts waits for heavyweight locks that lasted longer than blocked_age.
  *
- * The sampler appends a wait to a ring in shared memory when the wait exceeds blocked_age. While
- * the wait lasts, it is open: the sampler updates its entry at each sample, and a table, also in
- * shared memory, refers to the entry, so that a restarted sampler continues with the open waits.
- * The table is indexed by PGPROC, because a process waits for only one lock at a time. A reset
- * hides all entries. The sampler appends each open wait once more as soon as the wait exceeds the
- * current blocked_age: usually at its next sample, but later if blocked_age was raised.
+ * The sampler appends a wait to a ring in shared memory when the wait exceeds blocked_age, and
+ * updates the entry at each sample while the wait lasts. The wait is open until its outcome is
+ * known: a table, also in shared memory, refers to its entry, so that a restarted sampler
+ * continues with the open waits. The table is indexed by PGPROC, because a process waits for only
+ * one lock at a time. A reset hides all entries. If a wait lasts beyond the reset, the sampler
+ * appends it once more as soon as it exceeds the current blocked_age: usually at the next sample,
+ * but later if blocked_age was raised.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. The fields of an entry that change are in one

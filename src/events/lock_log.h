@@ -65,7 +65,10 @@ cpm_logged_waited_us(const CpmLoggedWait *wait)
 	return (int64) (wait->progress.value >> CPM_OUTCOME_BITS);
 }
 
-/* A logged wait that has not ended, by the number of the waiting process's PGPROC. */
+/*
+ * An open wait: a logged wait that has not ended, or whose outcome is not known yet. The table of
+ * open waits is indexed by the number of the waiting process's PGPROC.
+ */
 typedef struct CpmOpenWait
 {
 	int			pid;			/* 0 if there is none */

@@ -38,7 +38,7 @@
 
 typedef struct RefusalCounter
 {
-	pg_atomic_uint64 total;		/* since the server started; any process adds */
+	pg_atomic_uint64 total;		/* since the server started, plus those loaded; any process adds */
 	pg_atomic_uint64 last_seen; /* a TimestampTz; the last writer wins */
 	pg_atomic_uint64 last_us;	/* the last one since the start, by the monotonic clock; 0: none */
 	pg_atomic_uint64 baseline;	/* total at the last reset, which writes it */
