@@ -4,8 +4,8 @@
  *		Counts and times the client's own statements in this session.
  *
  * Process-local. Call these functions only while the session's slot is open. They raise no error
- * and allocate nothing. They take no lock, except that those that count a successful statement may
- * take the lock of counters/pool_table to move the session to another pool.
+ * and allocate nothing. They take no lock, with one exception: a function that counts a successful
+ * statement may take the lock of counters/pool_table to move the session to another pool.
  */
 #ifndef CPM_STATEMENT_H
 #define CPM_STATEMENT_H

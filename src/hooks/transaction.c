@@ -66,8 +66,8 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 		case TRANS_STMT_PREPARE:
 
 			/*
-			 * end_transaction() clears the flag. It has already run if the block failed outside
-			 * savepoints, so do not set the flag then.
+			 * end_transaction() clears CPM_BLOCK_CHAINS. If the block failed outside savepoints,
+			 * that function has already run, so do not set the bit.
 			 */
 			if (chain && !(was_aborted && GetCurrentTransactionNestLevel() == 1))
 				cpm_progress.pending |= CPM_BLOCK_CHAINS;
