@@ -326,9 +326,9 @@ cpm_backends_is_published(void)
 }
 
 /*
- * Prefetch the PGPROC 2 * PROCS_AHEAD entries ahead, and the backend status and the slot of the
- * PGPROC PROCS_AHEAD entries ahead. The address of the status depends on its PGPROC, which an
- * earlier call has prefetched.
+ * Prefetch in two steps: a PGPROC when it is 2 * PROCS_AHEAD entries ahead, and its backend status
+ * and slot when it is PROCS_AHEAD entries ahead. The status needs a step of its own, because its
+ * address depends on the PGPROC.
  */
 static void
 prefetch_ahead(int current, const PgBackendStatus *entries)

@@ -243,9 +243,9 @@ schedule_queues(int64 min_age_us)
 }
 
 /*
- * Acquire the partition lock of the lock for which a process waits, and return that lock; NULL if
- * the wait has ended. While the caller holds the partition lock, the process cannot leave the
- * queue, so the lock is not freed.
+ * Return the LOCK for which a process waits, and acquire the LWLock of its partition; return NULL
+ * if the wait has ended. While the caller holds the LWLock, the process cannot leave the queue, so
+ * the LOCK is not freed.
  */
 static LOCK *
 lock_partition(const volatile PGPROC *proc, LWLock **partition)
@@ -257,8 +257,8 @@ lock_partition(const volatile PGPROC *proc, LWLock **partition)
 		return NULL;
 
 	/*
-	 * The lock may have been freed by now. Its memory remains a LOCK, so reading it is safe, but
-	 * the tag may be that of another lock, or parts of two. So compare it again under the lock.
+	 * The LOCK may have been freed by now. Its memory remains a LOCK, so reading it is safe, but
+	 * the tag may be that of another LOCK, or parts of two. So compare it again under the LWLock.
 	 */
 	tag = lock->tag;
 	*partition = LockHashPartitionLock(LockTagHashCode(&tag));

@@ -29,10 +29,11 @@ typedef struct CpmLockRoot
 
 /*
  * Read all waits, and find their root blockers. Looks up the blockers of a lock only if one of its
- * waiters has waited for at least min_age_us or blocks, directly or indirectly, a process that
- * has. Looks up at most 36 locks per call. For each, takes the partition lock of the lock table in
- * shared mode. If no process waits, reads one word of each PGPROC and takes no lock. Keeps memory
- * in proportion to max_connections. Raises an error only if memory runs out.
+ * waiters has waited for at least min_age_us, or blocks, directly or indirectly, another process
+ * that has waited that long. Looks up at most 36 locks per call. For each, takes the partition
+ * lock of the lock table in shared mode. If no process waits, reads one word of each PGPROC and
+ * takes no lock. Keeps memory in proportion to max_connections. Raises an error only if memory
+ * runs out.
  */
 extern void cpm_lock_roots_update(int64 min_age_us);
 

@@ -24,8 +24,8 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
 /*
- * Claim the role of the recorder: the process that records in shared memory when transactions were
- * prepared. The sampler calls this when it starts; no other process may.
+ * Claim the role of the recorder: the process that records the times of preparation in shared
+ * memory. The sampler calls this when it starts; no other process may.
  */
 extern void cpm_prepared_xacts_claim_recorder(void);
 
