@@ -79,9 +79,9 @@ unread_bytes(void)
 /*
  * Increase "bytes" by a lower bound of the bytes that libpq has just read. "before" is the number
  * of unread bytes before it read. The exact number is unknown, because more bytes may have arrived
- * since. If there are fewer unread bytes now, libpq has read at least the difference. Otherwise at
- * least as many have arrived as libpq has read, so use another bound: in one call, libpq fills its
- * buffer or reads all unread bytes.
+ * since. If there are fewer unread bytes now, libpq has read at least the difference. Otherwise
+ * the difference is no bound, but in one call libpq fills its buffer or reads all bytes that were
+ * unread, so add the smaller of these two.
  */
 static void
 count_bytes(int before)
