@@ -9,8 +9,8 @@
  * ties.
  *
  * The second document has the load of the server, of pools and of wait events, but not of
- * statements. It is the mean of about ten samples of the session history, so that the time that it
- * takes does not depend on the size of the history.
+ * statements. This load is the mean of about ten samples of the session history, so that its cost
+ * does not depend on the size of the history.
  */
 #include "postgres.h"
 

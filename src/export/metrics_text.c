@@ -40,7 +40,7 @@
 
 PG_FUNCTION_INFO_V1(connpool_metrics_1_0);
 
-#define MAX_POOLER_POOLS 50		/* series for each PgBouncer, including "other" */
+#define MAX_POOLER_POOLS 50		/* pools of each PgBouncer, including "other" */
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct StateCounts

@@ -92,8 +92,8 @@ is_plain_label(const char *value)
 /*
  * Append a label. cpm_valid_utf8() replaces invalid bytes by escapes such as \xff, and doubles
  * backslashes that readers could mistake for parts of an escape. Set is_ascii for an application
- * name: PostgreSQL has already replaced its bytes outside ASCII, so it needs no escapes, and its
- * backslashes need no doubling here.
+ * name: PostgreSQL has already replaced the bytes outside ASCII, so cpm_valid_utf8() writes no
+ * escapes and need not double backslashes.
  */
 static void
 append_label(CpmExposition *exposition, const char *name, const char *value, bool is_ascii)

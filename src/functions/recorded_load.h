@@ -46,7 +46,7 @@ typedef struct CpmRecordedLoad
 	TimestampTz until;
 	CpmRecordedLoadKeyOf key_of;
 	void	   *arg;			/* of key_of */
-	int64		observed_us;	/* the time of the span that samples represent */
+	int64		observed_us;	/* how much of the span the samples represent */
 	int64		busy_us;		/* of all sums */
 	HTAB	   *sums;			/* of CpmRecordedLoadSum */
 	CpmSegmentReader *segment;

@@ -25,9 +25,9 @@ typedef struct CpmSampleObserver
 
 /*
  * Fill a sample with the current state, and call the observer unless it is NULL; taken_at is set
- * before the first callback. Any process with a backend status, or a worker if
- * cpm_backends_is_published(). Takes only the locks of cpm_prepared_xacts_list(), and allocates
- * memory only while prepared transactions are enabled.
+ * before the first callback. Any process with a backend status may call this; a worker without one
+ * may call it once cpm_backends_is_published() returns true. Takes only the locks of
+ * cpm_prepared_xacts_list(), and allocates memory only while prepared transactions are enabled.
  */
 extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer);
 

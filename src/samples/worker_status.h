@@ -62,8 +62,8 @@ extern double cpm_last_round_age_ms(const CpmWorkerStatus *status, TimestampTz n
 
 /*
  * Return when the last round of the sampler completed; 0 before the first. If the system clock was
- * set back since, returns the time that it would have shown then, so the result is never in the
- * future.
+ * set back since, computes that time from the monotonic clock and the current time, so that the
+ * result is never in the future.
  */
 extern TimestampTz cpm_last_round_at(const CpmWorkerStatus *sampler);
 

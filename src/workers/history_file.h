@@ -9,9 +9,9 @@
 #include "c.h"
 
 /*
- * Install a hook that reads the file's header whenever shared memory is created, and registers the
- * callback that saves the newest segments at shutdown. Call from _PG_init() while libraries are
- * preloaded, after the shared memory areas have been registered.
+ * Install a hook that reads the file's header and its newest segment whenever shared memory is
+ * created, and registers the callback that saves the newest segments at shutdown. Call from
+ * _PG_init() while libraries are preloaded, after the shared memory areas have been registered.
  */
 extern void cpm_history_file_install(void);
 

@@ -15,7 +15,7 @@
 extern void cpm_recorder_begin(int64 interval_ms);
 
 /*
- * Add a session to the sample, unless it is not busy. pool is the index of its pool, or -1; "at"
+ * Add a session to the sample if the session is busy. pool is the index of its pool, or -1; "at"
  * is the time of the sample.
  */
 extern void cpm_recorder_add(const CpmSession *session, int pool, TimestampTz at);

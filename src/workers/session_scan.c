@@ -152,8 +152,8 @@ observe_session(const CpmSession *session, void *arg)
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
 	 * previous_newest includes those that the previous round visited. If the pool took its slot
 	 * since that round, previous_newest is from the slot's previous occupant. That is harmless: an
-	 * idle session is a suspect only if the pool opened another session after it became idle, and
-	 * the sessions of the new pool became idle after the time in previous_newest.
+	 * idle session is a suspect only if "opened" is later than the time at which the session
+	 * became idle, and sessions of the new pool became idle after the time in previous_newest.
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

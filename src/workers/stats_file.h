@@ -26,8 +26,9 @@ extern bool cpm_stats_file_save(char *error, size_t size);
 extern bool cpm_incidents_file_save(char *error, size_t size);
 
 /*
- * Correct the times in all logs of the statistics file, in shared memory, that are in the future
- * because the clock was set back by setback_us. The sampler only; takes no lock.
+ * Correct times that are in the future because the clock was set back by setback_us, in all logs
+ * that the statistics file preserves. Changes shared memory, not the file. The sampler only; takes
+ * no lock.
  */
 extern void cpm_stats_file_correct_logs(TimestampTz now, int64 setback_us);
 

@@ -5,11 +5,12 @@
  *
  * The metric determines which contributors are named:
  *
- *		numbers of connections		the largest pools
  *		ages						the oldest session or prepared transaction
  *		blocked_sessions			the root blocker of the most waits
  *		pool_waiting_clients		the longest queues of PgBouncer
- *		slow_statements, rates		the pools with the largest contributions
+ *		slow_statements				the pools with the most of them
+ *		rates of workers/pool_rates	the pools with the largest contributions
+ *		all others					the largest pools
  *
  * The text contains no SQL.
  *
