@@ -8,8 +8,8 @@
 # does the work in $work as an unprivileged user. When the inner stage ends, or a signal stops
 # the outer stage, the outer stage ends every process of the run and removes the directory.
 #
-# Scripts that always run as root (test-versions, test-package, test-scripts) and scripts that only
-# call others (bench/run) have no inner stage.
+# Scripts that do all their work as root (test-versions, test-package, test-scripts) and scripts
+# that leave it to others (bench/run, test-assertions, test-sanitizers) have no inner stage.
 
 set -euo pipefail
 umask 022

@@ -160,7 +160,7 @@ $incident = sql($node, 'SELECT connpool_incident_report()', extra_params => [ '-
 like(
 	section($incident, 'Connections at the worst moment'),
 	qr/^\| postgres \| shop \| web \| \d+ \|  \|  \|  \|  \|/m,
-	'what sessions did is unknown to a role that may not see it, not zero');
+	'numbers that a role may not see are empty, not zero, at the worst moment');
 $incident = sql($watcher, 'SELECT connpool_incident_report()');
 # the incident may go on meanwhile, so the two reports may differ
 like(
@@ -319,7 +319,7 @@ $report = sql($node, "SELECT connpool_report('$begun')", extra_params => [ '-U',
 like(
 	section($report, 'Who blocked whom'),
 	qr/^No session that your role may see waited for a lock for longer than/m,
-	'the report does not deny waits that the role may not see');
+	'the report states only that no session which the role may see waited');
 like(
 	$report,
 	qr/^This report omits what your role may not see\./m,
@@ -350,7 +350,7 @@ like(
 		sql($watcher, q{SELECT connpool_report('2001-01-01', '2001-01-02')}),
 		'What to examine next'),
 	qr/^No alert began in this time, the load is unknown, and no deadlock occurred\.$/m,
-	'the hints do not deny a load that is unknown');
+	'the hints report an unknown load as unknown, not as low');
 
 # --- names with newlines and characters that have a meaning in Markdown
 $since = now();
@@ -396,7 +396,7 @@ sql($forger, "ROLLBACK; DROP TABLE $name");
 
 # --- a reset of the counters
 unlike(report($since), qr/^The counters and logs begin/m,
-	'logs that reach back are not mentioned');
+	'a report does not state when the logs begin if they reach back to its start');
 sql($watcher, q{SELECT connpool_reset('counters')});
 like(
 	report($since),

@@ -290,9 +290,9 @@ sub sealed
 
 # Return a query that lists the members of the extension in a database: the object, the privileges
 # of roles other than its owner, its comment and its columns. With the option definitions, adds the
-# definition, whose text depends on the server's version. Leaves out what depends on that too: row
-# types, which are no members since PostgreSQL 17, and the owner's privileges, to which 17 added
-# MAINTAIN.
+# definition, whose text depends on the server's version. Two more things depend on the version and
+# are always left out: row types, which are not members of extensions since PostgreSQL 17, and the
+# owner's privileges, to which 17 added MAINTAIN.
 sub extension_members
 {
 	my (%options) = @_;
