@@ -1548,8 +1548,8 @@ CREATE FUNCTION _connpool_finding_refusals(since timestamptz, until timestamptz,
 RETURNS SETOF text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT pg_catalog.format('- **%s connection attempts were refused because no slot was free.**%s',
-                  sum(r.attempts),
+    SELECT pg_catalog.format('- **%s connection attempt%s refused because no slot was free.**%s',
+                  sum(r.attempts), CASE WHEN sum(r.attempts) = 1 THEN ' was' ELSE 's were' END,
                   (SELECT pg_catalog.format(
                               ' In the snapshot with the most connections, %s of %s belonged to '
                               '%s: %s idle, %s idle in transaction.',
@@ -2011,7 +2011,7 @@ BEGIN ATOMIC
                     to_char(i.stats_reset, 'YYYY-MM-DD HH24:MI:SS'))
          FROM connpool_info() i WHERE i.stats_reset > since),
         (SELECT E'\nThe system clock was set back. Samples of the load and of connections that were '
-                'taken before have times in the future, so they are missing here.\n'::text
+                'taken before that have times in the future, so they are missing here.\n'::text
          WHERE EXISTS (SELECT FROM connpool_history('total_connections',
                                                     now() + interval '1 minute', 'infinity',
                                                     '1 minute'))),

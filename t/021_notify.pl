@@ -367,7 +367,7 @@ foreach my $metric (
 my $all = $narrow->safe_psql('postgres',
 	q{SELECT string_agg(metric_name, ', ') FROM get_connection_stats()});
 my $from = -s $narrow->logfile;
-my $left_out = qr/\d+ alert messages were suppressed/;
+my $left_out = qr/\d+ alert messages? (?:was|were) suppressed/;
 my $control = session($narrow, 'control');
 # on a busy machine it takes more changes until more than 20 messages a second are due
 for my $flip (1 .. 200)

@@ -208,8 +208,8 @@ static const IntegerSetting integers[] = {
 	},
 	{PREFIX ".pgbouncer_interval",
 		"Sets how often each console of PgBouncer is queried.",
-		"A console is reported as down if it does not answer within this time, or within 1 s if "
-		"the time is shorter, or within 10 s if it is longer.",
+		"A console is reported as down if it does not answer within this time, but not before "
+		"1 s and not later than 10 s.",
 		&cpm_pgbouncer_interval_ms, 10, 60 * 60 * 1000, GUC_UNIT_MS, PGC_SIGHUP, NULL
 	},
 	{PREFIX ".pool_max",

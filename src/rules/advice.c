@@ -153,10 +153,11 @@ append_bounds(const CpmPoolEvidence *evidence, CpmPoolAdvice *advice)
 	int			wanted = evidence->recommended_total;
 
 	if (evidence->processors > 0 && advice->size > at_once)
-		append_reason(advice, "%d processors work on about %d statements at once (2 * processors "
-					  "+ 1): further connections help only while others wait for locks, disks "
-					  "or their clients",
-					  evidence->processors, at_once);
+		append_reason(advice, "%d processor%s on about %d statements at once (2 * processors + 1): "
+					  "further connections help only while others wait for locks, disks or "
+					  "their clients",
+					  evidence->processors, evidence->processors == 1 ? " works" : "s work",
+					  at_once);
 	if (wanted > evidence->usable_slots)
 		append_reason(advice, "all pools together would need %d of %d usable slots: too many, "
 					  "shorten transactions or raise max_connections",

@@ -115,7 +115,7 @@ const CpmMetric cpm_catalogue[CPM_METRICS] = {
 	[CPM_OLDEST_TRANSACTION_SECONDS] = {
 		.name = "oldest_transaction_seconds",
 		.help = "Age of the oldest open transaction, including prepared ones.",
-		.hint = "An old transaction keeps VACUUM from removing dead rows. See connpool_sessions "
+		.hint = "An old transaction can keep VACUUM from removing dead rows. See connpool_sessions "
 		"by xact_age and connpool_leaks; end it, or list its application in "
 		"connpool_monitor.exempt_applications.",
 		.unit = CPM_UNIT_SECONDS,

@@ -35,8 +35,11 @@ is_over_limit(int64 now_us)
 	}
 	if (suppressed > 0)
 		ereport(LOG,
-				(errmsg("connpool_monitor: " UINT64_FORMAT " alert messages were suppressed: "
-						"more than %d a second", suppressed, MAX_MESSAGES_PER_SECOND),
+				(errmsg_plural("connpool_monitor: " UINT64_FORMAT " alert message was suppressed: "
+							   "more than %d a second",
+							   "connpool_monitor: " UINT64_FORMAT " alert messages were "
+							   "suppressed: more than %d a second",
+							   suppressed, suppressed, MAX_MESSAGES_PER_SECOND),
 				 errhint("connpool_alert_log has all transitions. "
 						 "Raise connpool_monitor.alert_after and alert_clear_after."),
 				 errhidestmt(true)));

@@ -311,18 +311,20 @@ describe_root_blocker(char *buffer, size_t size)
 	bool		is_limited;
 	int			waiters = find_top_blocker(&blocker.pid, &is_limited);
 	const char *at_least = is_limited ? "at least " : "";
+	const char *sessions = waiters == 1 ? "session" : "sessions";
 
 	buffer[0] = '\0';
 	if (waiters == 0)
 		return;
 	if (blocker.pid == 0)
 	{
-		snprintf(buffer, size, "A prepared transaction holds up %s%d sessions", at_least, waiters);
+		snprintf(buffer, size, "A prepared transaction holds up %s%d %s", at_least, waiters,
+				 sessions);
 		return;
 	}
 	cpm_backends_scan(CPM_SCAN_STATES, copy_if_wanted, &blocker);
-	snprintf(buffer, size, "Pid %d of %s holds up %s%d sessions", blocker.pid,
-			 session_name(&blocker), at_least, waiters);
+	snprintf(buffer, size, "Pid %d of %s holds up %s%d %s", blocker.pid,
+			 session_name(&blocker), at_least, waiters, sessions);
 }
 
 /* Append pools that violate their policy, as in "Against their policy: web (...) over_max". */
