@@ -231,7 +231,7 @@ find_replaced(CpmSnapshotReason reason)
 
 	if (reason == CPM_AT_WORST)
 		return find_last(CPM_AT_WORST);
-	/* without room, only a rise to CRITICAL gets here, because cpm_incidents_have_room() failed */
+	/* the caller has checked that there is room, unless this is a rise to CRITICAL */
 	if (cpm_incidents_have_room(CPM_AT_WARNING))
 		return -1;
 	last_warning = find_last(CPM_AT_WARNING);

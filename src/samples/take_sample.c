@@ -48,9 +48,8 @@ update_oldest(Counting *counting, TimestampTz start)
 }
 
 /*
- * Count a session as pooled or direct, or as neither while that is unknown. A session with
- * track_activities off does not count as direct, because total_connections is the only metric
- * that includes it.
+ * Count a session as pooled or direct, or as neither while that is unknown. direct_connections
+ * omits sessions with track_activities off, as do all metrics except total_connections.
  */
 static void
 count_pooling(Counting *counting, const CpmSession *session)
