@@ -149,7 +149,8 @@ cpm_incidents_file_save(char *error, size_t size)
 /*
  * Create the marker file, unless a backend died in the middle of a transfer, or the monotonic
  * counters were restarted after a crash. The statistics file does not have the baseline of
- * restarted counters. Without the marker file, the server restarts them again when it next starts.
+ * restarted counters, so the next start must restart them again. It does so if there is no marker
+ * file.
  */
 static void
 mark_complete(void)
