@@ -145,11 +145,11 @@ collect_owners(const CpmStatements *statements, const CpmStatementColumns *colum
  * if the pools have counted for a shorter time than pg_stat_statements.
  *
  * The two are reset independently. If pg_stat_statements was reset earlier than the pools, it has
- * counted more statements, and the ratio would be too high. Assume that if it counted more calls
- * of this statement than the pools counted statements, or over one and a half times as many calls
- * of all statements. The margin is needed because pg_stat_statements counts the query of a cursor
- * in addition to DECLARE and FETCH. The result is also -1 for a role that sessions only assume
- * with SET ROLE, because it has no pool.
+ * counted more statements, and the ratio would be too high. There are two signs of this: it
+ * counted more calls of this statement than the pools counted statements, or over one and a half
+ * times as many calls of all statements. The margin is needed because pg_stat_statements counts
+ * the query of a cursor in addition to DECLARE and FETCH. The result is also -1 for a role that
+ * sessions only assume with SET ROLE, because it has no pool.
  */
 static int64
 owner_transactions(const StatementOwner *owner, int64 calls)
