@@ -101,7 +101,7 @@ gather(Scrape *scrape)
 
 /*
  * Return the number of sessions in a state. Sessions whose state is unknown count as starting, so
- * that no state is exported that pg_stat_activity does not have.
+ * that the exported states are those of pg_stat_activity in PostgreSQL 18.
  */
 static int
 state_count(const StateCounts *counts, CpmState state)
