@@ -49,7 +49,8 @@ update_oldest(Counting *counting, TimestampTz start)
 
 /*
  * Count a session as pooled or direct, or as neither while that is unknown. direct_connections
- * omits sessions with track_activities off, as do all metrics except total_connections.
+ * omits sessions with track_activities off, as do the other metrics that count open sessions,
+ * except total_connections.
  */
 static void
 count_pooling(Counting *counting, const CpmSession *session)
