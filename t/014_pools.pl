@@ -72,7 +72,7 @@ foreach my $request (1 .. 3)
 	$wire->query("SELECT set_config('application_name', 'req$request', true); SELECT 1");
 	is( pool("req$request", 'queries'),
 		'2',
-		"the pool of a name that lasts for one message counts the statements of message $request");
+		"a name that lasts for one message has a pool with both statements of message $request");
 }
 $wire->query('SELECT 1');
 $wire->query(q{SELECT set_config('application_name', 'bbbb', false); SELECT 1/0});

@@ -65,7 +65,7 @@ is( $node->safe_psql(
 		'postgres', q{SELECT count(*) FROM connpool_leak_log WHERE application_name = 'remembers'}
 	),
 	'0',
-	'an application that returns its connections has no occurrence');
+	'no leak of an application that returns its connections is logged');
 
 # each time a session resumes work, an occurrence ends
 my $returns = session($node, 'returns');

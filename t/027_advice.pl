@@ -183,6 +183,6 @@ cmp_ok($weight, '>=', 7, 'at least one week of samples has weight');
 is($median, 2, 'samples of a month ago hardly count in the median');
 is($p99, 5, 'samples of a month ago still count in the 99th percentile');
 ok($mean > 2 && $mean < 2.5, 'samples of a month ago hardly count in the mean');
-cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'samples is the number of those with weight');
+cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'the number of samples includes only those with weight');
 
 done_testing();

@@ -101,8 +101,8 @@ sub js
 	return $value;
 }
 
-# Evaluate the expression until its value is wanted, and return its last value. A page that is
-# loading has no body, and one that is replaced fails: retry, and die if the last attempt failed.
+# Evaluate the expression until its value equals $wanted, and return its last value. The evaluation
+# fails while a page is loading or is being replaced: retry, and die if the last attempt failed.
 sub page_until
 {
 	my ($expression, $wanted) = @_;
@@ -397,7 +397,7 @@ subtest 'the load is stacked by wait class, and a click chooses a moment' => sub
 	page_ok(
 		q{['lock', 'timeout', 'idle_in_transaction'].every(name => layers().includes(name))},
 		'the chart has layers for lock waits, sleep and an idle transaction');
-	# a short statement may add a class to one of the two first
+	# poll, because a short statement may add a class to the answer before it is in the chart
 	page_ok(<<'JS', 'the chart has as many layers as there are classes with load');
 fetch('api/load?since=300s').then(answer => answer.json()).then(load =>
 	load.classes.filter((name, i) => load.points.some(point => point[i + 1] > 0)).join()

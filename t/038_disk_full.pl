@@ -100,7 +100,7 @@ my $recorded = slurp_file($incidents);
 my $full_since = sql($node, 'SELECT clock_timestamp()');
 wait_samples($node, 20);
 ok(samples_on_time($node), 'ten samples in a row are on time while the disk is full');
-# If a save did succeed then, the log has another warning and its recovery.
+# If a save succeeded before the files were read, the log has its recovery and another warning.
 my $warning = 'WARNING:  connpool_monitor: could not write file .*: No space left on device';
 my $recovery = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
 is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),

@@ -68,8 +68,8 @@ sub open_everything
 {
 	my @open;
 
-	# A database that is dropped before the sessions below open, because a backend that cannot send
-	# would delay the drop.
+	# A database that is dropped. This comes first, because below a backend blocks while it sends to
+	# its client, and such a backend would delay the drop.
 	$node->safe_psql('dropped', 'SELECT 1');
 	$node->safe_psql('postgres', 'DROP DATABASE dropped');
 

@@ -138,7 +138,7 @@ sub pools_of
 	unlink $input;
 	append_to_file($input, join '', map { "$_\n" } @_);
 	my @pools = split /\n/, `$grouping < $input`, -1;
-	is(pop @pools, '', 'the last line ends');
+	is(pop @pools, '', 'the output ends with a newline');
 	return @pools;
 }
 my @pools = pools_of(

@@ -160,7 +160,8 @@ cmp_ok(scalar keys %{ $scrape->{queries} },
 	'<=', $slots + 1, "at most $slots pools have a series at a time");
 ok(exists $scrape->{queries}{$_}, "$_ keeps its series") foreach qw(web worker);
 
-# Two pools do much more, while every pool with a series has a session, except one that is unused.
+# Two pools without a series run far more statements than all others. Each pool with a series has a
+# session, except one that is unused. The two pools must replace the unused pool and a small one.
 my @kept = sort grep { /^lasting/ } keys %{ $scrape->{queries} };
 $sessions[$_]->query_safe("SET application_name = '$kept[$_]'") foreach 0 .. $#kept;
 leave($_) foreach splice @sessions, scalar @kept;

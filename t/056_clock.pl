@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# Setting back a clock that was ahead ends no leak and no incident, makes no age wrong or negative,
-# and leaves no moment in the future. Needs PgBouncer, and compiles a library that sets the
+# After a clock that was ahead has been set back, leaks and incidents continue, ages are right, and
+# no view shows a time in the future. Needs PgBouncer, and compiles a library that sets the
 # server's clock.
 # scripts/test: slow, 30 s
 use strict;
@@ -353,7 +353,7 @@ sub test_incident
 	is(scalar(grep { $_ lt $shown->{startedAt} || $_ gt $now } @at),
 		0, "$when: all changes in /api/incidents are within the incident");
 	is( sql($node,
-			<<~'SQL'), '0|0', "$when: all snapshots are within the incident, without new ages");
+			<<~'SQL'), '0|0', "$when: snapshots are within the incident, no age includes the step");
 		SELECT count(*) FILTER (WHERE s.at NOT BETWEEN i.started_at AND clock_timestamp()),
 		       count(*) FILTER (WHERE s.xact_age > '1 hour' OR s.xact_age < '0')
 		FROM connpool_incident_sessions s JOIN connpool_incidents i ON i.id = s.incident_id

@@ -5,9 +5,10 @@
  *
  * Setting the real clock would affect the whole machine. LD_PRELOAD loads this library into a
  * server. The file that the environment variable CLOCK_FILE names contains the offset, a number of
- * 64 bits. All processes that the server forks share it, also in signal handlers, so that a change
- * of the file sets the clock of all of them at once. The monotonic clock remains true, as it does
- * when somebody sets a real clock. Linux only. t/017_history.pl and t/056_clock.pl use it.
+ * 64 bits. All processes that the server forks share a mapping of the file, so that a change of
+ * the file sets the clock of all of them at once. A signal handler can read the mapping too. The
+ * monotonic clock remains true, as it does when somebody sets a real clock. Linux only.
+ * t/017_history.pl and t/056_clock.pl use it.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>

@@ -67,13 +67,16 @@ static uint64 evicted;
 static int	busiest = 1;		/* the only pool that runs statements, because the growth of other
 								 * pools could hide that the series "other" falls */
 static bool is_locked;
-static int	readers;			/* reads in progress, one of each client */
+static int	readers;			/* reads in progress; each but the first began within another */
 static Reading last_reading[CLIENTS];
 static int	reads;
 static int	crossed;
 static int	begun;
 
-/* A read frees its memory as a whole. A read that began within it has ended by then. */
+/*
+ * The memory of the reads in progress, as a stack. A read that begins within another one also ends
+ * within it, so each read frees all that was allocated since it began.
+ */
 static char memory[64 * 1024 * 1024];
 static size_t used_memory;
 
