@@ -5,8 +5,8 @@
  *
  * Each sample adds its duration to the bucket for the number of busy sessions that it found;
  * percentiles and the mean are weighted by time. Old samples must not dominate: whenever the
- * buckets add up to two weeks, all are halved. observed_tenths is never halved, so that other
- * counters can be divided by it.
+ * buckets add up to two weeks, all are halved. observed_tenths is never halved, because callers
+ * divide other counts of the pool by it to compute rates.
  *
  * Buckets are exact up to 127 sessions. Above that, each power of two has sixteen buckets.
  *

@@ -186,7 +186,10 @@ cpm_suspect_id(const CpmSession *session)
 		(uint64) session->recorded_state_change;
 }
 
-/* Return true if the metric counts this session; false for metrics that do not count sessions. */
+/*
+ * Return true if the metric is one of the cases below and counts this session. Returns false for
+ * all other metrics, even those that count sessions or connections, such as direct_connections.
+ */
 static inline bool
 cpm_session_counts(CpmMetricId metric, const CpmSession *session, TimestampTz now,
 				   const CpmAges *ages)

@@ -16,8 +16,8 @@
 #include "port/atomics.h"
 
 /*
- * State of this process's own slot, in local memory. A statement reads the first cache line and
- * usually only the first word of the second one, because names are short.
+ * State of this process's own slot, in local memory. A statement reads the first cache line of
+ * this struct, and the second one only if application_name has 16 bytes or more.
  */
 typedef struct CpmOwnSlot
 {

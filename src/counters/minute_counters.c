@@ -66,7 +66,12 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 
 	if (now->at_us - ring->entry[(number - 1) % RING_ENTRIES].at_us < KEEP_EVERY_US)
 		return;
-	/* readers must see that "next" passed the oldest entry before they see that entry change */
+
+	/*
+	 * The next write overwrites the oldest entry. A reader discards its copy of that entry if
+	 * "next" has reached "number". Therefore this value of "next", which the previous call stored,
+	 * must be visible before the entry changes.
+	 */
 	pg_write_barrier();
 	ring->entry[number % RING_ENTRIES] = *now;
 	pg_write_barrier();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.c
- *		Counters that never decrease while the server runs, for clients that compute rates.
+ *		Counters that decrease only at a reset or a restart, for clients that compute rates.
  *
  * Up to twenty pools have a series of their own, that is, counters with the pool's labels; the
  * others share the series "other". The eviction of a pool would decrease the counter of its

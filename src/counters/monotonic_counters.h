@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * monotonic_counters.h
- *		Counters that never decrease while the server runs, for clients that compute rates.
+ *		Counters that decrease only at a reset or a restart, for clients that compute rates.
  *
  * If a counter decreases, Prometheus assumes that it restarted at zero, and adds its whole new
  * value to the increase.

@@ -12,8 +12,8 @@
  * The sampler is the only writer and takes no lock. Readers copy an entry while the sampler may be
  * writing it, so one bucket of a copy may include a sample that another bucket lacks. But a copy
  * never mixes old and cleared data: the sampler clears an entry only if its generation or epoch is
- * outdated, and updates these afterwards. Readers check before and after they copy an entry that
- * both are current.
+ * outdated, and updates these afterwards. Before and after copying an entry, readers check that
+ * its generation and epoch are current.
  */
 #include "postgres.h"
 

@@ -40,18 +40,26 @@ typedef struct PoolSums
 #define ATOMICS_OF(sums) ((pg_atomic_uint64 *) (sums))
 #define ATOMICS_IN_SUMS ((int) (sizeof(PoolSums) / sizeof(pg_atomic_uint64)))
 
+/*
+ * The comments below name the usual writers. The postmaster also writes most fields when it loads
+ * the statistics file. An eviction, under the lock of counters/pool_table, transfers the values of
+ * the evicted pool to "(other)".
+ */
 typedef struct PoolEntry
 {
-	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter */
+	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter, and
+								 * resets raise it to the current number */
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
 	pg_atomic_uint64 last_opened_us;	/* when a session last opened in the pool, by the
-										 * monotonic clock; 0: never */
-	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none */
-	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero */
+										 * monotonic clock; 0: never; sessions write it */
+	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none;
+													 * sessions write it */
+	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero; sessions
+								 * and resets set it */
 	pg_atomic_uint32 has_baseline;	/* 1 if "baseline" is set; written together with it */
 	PoolSums	total;			/* sessions add when they open, leave or use a feature */
-	PoolSums	baseline;		/* written by resets and evictions, under the lock of
-								 * counters/pool_table; readers do not take it */
+	PoolSums	baseline;		/* resets write it, under the lock of counters/pool_table; readers
+								 * do not take the lock */
 } PoolEntry;
 
 typedef struct PoolCounters

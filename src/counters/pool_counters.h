@@ -25,7 +25,7 @@ extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, Tim
 
 /*
  * Raise the pool's peak of connections, or of busy sessions. Only the sampler, and the postmaster
- * at startup, raise that of busy sessions.
+ * at startup, call the second function.
  */
 extern void cpm_pool_raise_peak(int index, uint32 connections);
 extern void cpm_pool_raise_busy_peak(int index, uint32 busy);

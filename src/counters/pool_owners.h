@@ -26,10 +26,10 @@ extern void cpm_pool_owner_add(int pool, const CpmPoolName *name);
 extern void cpm_pool_owner_remove(int pool);
 
 /*
- * Return the pool to evict, or -1. Searches owners in groups that hold the same number of pools,
- * the largest number first, and returns the longest unused pool of the first group that has one.
- * Examines a few hundred pools at most, so it can miss an unused one. The caller holds the lock of
- * counters/pool_table exclusively.
+ * Return the pool to evict, or -1. Begins with all owners that hold the largest number of pools,
+ * continues with those that hold the next smaller number, and so on. Returns the longest unused
+ * pool of the first such group that has an unused one. Examines a few hundred pools at most, so it
+ * can miss an unused one. The caller holds the lock of counters/pool_table exclusively.
  */
 extern int	cpm_pool_to_evict(CpmPoolIsUnused is_unused);
 

@@ -11,8 +11,8 @@
  * A slot's state holds the generation of its pool and the number of connections in one atomic. The
  * increment by which a session enters also returns the generation. If that differs from the one in
  * the session's reference, another pool occupies the slot, and the session undoes the increment.
- * Eviction replaces a state without connections with the next generation by compare-and-exchange,
- * and fails if a session has entered meanwhile. So a session never stays in an evicted pool.
+ * Eviction increments the generation by a compare-and-exchange that expects no connections, and
+ * fails if a session has entered meanwhile. So a session never stays in an evicted pool.
  */
 #include "postgres.h"
 

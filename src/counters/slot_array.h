@@ -62,9 +62,9 @@ typedef struct CpmSlot
 	CpmSlotCounters counters pg_attribute_aligned(64);	/* written at every statement */
 
 	/*
-	 * The owner writes the following fields when it opens or closes the slot, or changes its
-	 * policy. The seqlock guards copies of a session, which include pid and pool of the slot's
-	 * CpmSlotOccupant.
+	 * The owner writes the fields up to session_base when it opens or closes the slot, or changes
+	 * its policy, and the last two fields when a wait for a lock has failed. The seqlock guards
+	 * copies of a session, which include pid and pool of the slot's CpmSlotOccupant.
 	 */
 	CpmSeqlock	lock;			/* guards started_at to session_base, except policy_sequence */
 	TimestampTz started_at;

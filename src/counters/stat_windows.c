@@ -143,7 +143,11 @@ append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSna
 {
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
-	/* readers must see that "next" passed the oldest snapshot before they see it change */
+	/*
+	 * The next write overwrites the oldest snapshot. A reader discards its copy of that snapshot
+	 * if "next" has reached "number". Therefore this value of "next", which the previous call
+	 * stored, must be visible before the snapshot changes.
+	 */
 	pg_write_barrier();
 	snapshots[number % ring->size] = *snapshot;
 	pg_write_barrier();

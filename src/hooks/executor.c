@@ -4,11 +4,11 @@
  *		Recognizes the client's own statements and detects the end of each.
  *
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
- * count. Their source text differs from debug_query_string, which the main loop sets to the text
- * of the client's portal or, for COMMIT, ROLLBACK and the like, to a copy of that text. Plans
- * within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) are an exception: they have the
- * portal's text, and nesting_level excludes them. Therefore the executor hooks need no nesting
- * count of their own, which every error would leave wrong.
+ * count. The executor hooks recognize these plans by their source text, because a nesting count of
+ * these hooks would be wrong after every error. Their text differs from debug_query_string, which
+ * the main loop sets to the text of the client's portal or, for COMMIT, ROLLBACK and the like, to
+ * a copy of that text. Only plans within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) have
+ * the portal's own text. nesting_level, which the utility hook increments, excludes them.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with

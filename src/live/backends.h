@@ -19,7 +19,8 @@ typedef void (*CpmSessionVisitor) (const CpmSession *session, void *arg);
  * have no backend status yet and are not visited.
  *
  * Any process with a backend status may call this, and a worker if cpm_backends_is_published().
- * Takes no lock. Raises an error only if CPM_SCAN_QUERIES runs out of memory.
+ * Takes no lock, and raises an error only if CPM_SCAN_QUERIES runs out of memory. But if the
+ * library is not preloaded, reads catalogs to look up the roles of sessions that may be exempt.
  */
 extern int	cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg);
 

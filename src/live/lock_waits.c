@@ -138,8 +138,8 @@ compare_pids(const void *a, const void *b)
 
 /*
  * Set the blockers of a wait, allocated in "context". Removes duplicates: the leader of a parallel
- * query stands for each of its workers. Leaves arrays sized for all backends or locks in the
- * current memory context, which the caller resets.
+ * query stands for each of its workers. In the current memory context, which the caller resets,
+ * allocates temporary arrays with an entry for each backend or each lock.
  */
 static void
 find_blockers(CpmLockWait *wait, MemoryContext context)

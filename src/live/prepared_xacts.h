@@ -17,9 +17,9 @@ extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
  * time is that in the state file or, if there is no such file yet, the time at which the sampler
  * first found the transaction.
  *
- * Returns 0 and sets *list to NULL while max_prepared_transactions is 0. Otherwise a session
- * briefly takes TwoPhaseStateLock, and a worker ProcArrayLock and, to compute the name of a state
- * file, XidGenLock, all in shared mode.
+ * Returns 0 and sets *list to NULL while max_prepared_transactions is 0. Otherwise takes locks
+ * briefly in shared mode: a session takes TwoPhaseStateLock; a worker takes ProcArrayLock and, in
+ * PostgreSQL 17 and later, XidGenLock to compute the name of each state file that it reads.
  */
 extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 
