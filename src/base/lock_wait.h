@@ -24,6 +24,7 @@
 typedef struct CpmLockWait
 {
 	int			pid;
+	bool		is_client;		/* a client session */
 	TimestampTz since;
 	LOCKTAG		lock;
 	LOCKMODE	mode;			/* requested, not yet granted */

@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
@@ -441,6 +442,14 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		if (wait.recorded_since != 0)
 			visit(&wait, arg);
 	}
+}
+
+bool
+cpm_backends_is_client(int pid)
+{
+	const PGPROC *proc = BackendPidGetProc(pid);
+
+	return proc != NULL && slot_owner(proc) == pid;
 }
 
 bool

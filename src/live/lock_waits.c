@@ -45,7 +45,7 @@ add_seen_pid(WaitList *list, int pid)
 }
 
 static void
-add_waiter(WaitList *list, int pid, TimestampTz since)
+add_waiter(WaitList *list, int pid, bool is_client, TimestampTz since)
 {
 	if (list->count == list->capacity)
 	{
@@ -54,6 +54,7 @@ add_waiter(WaitList *list, int pid, TimestampTz since)
 	}
 	memset(&list->wait[list->count], 0, sizeof(CpmLockWait));
 	list->wait[list->count].pid = pid;
+	list->wait[list->count].is_client = is_client;
 	list->wait[list->count].since = since;
 	list->count++;
 }
@@ -62,7 +63,7 @@ static void
 add_waiting_session(const CpmSession *session, void *arg)
 {
 	if (session->lock_wait_start != 0)
-		add_waiter(arg, session->pid, session->lock_wait_start);
+		add_waiter(arg, session->pid, true, session->lock_wait_start);
 }
 
 static bool
@@ -175,7 +176,7 @@ add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch);
 		if (waits)
-			add_waiter(list, pid, since);
+			add_waiter(list, pid, cpm_backends_is_client(pid), since);
 	}
 }
 
