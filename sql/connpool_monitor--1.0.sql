@@ -1618,7 +1618,7 @@ BEGIN ATOMIC
                   '%s%s. Most of these belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
-                       THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
+                       THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0.0)::text
                              FROM _connpool_load(since - interval '10 minutes', since) b)
                        ELSE 'an unknown number' END,
                   round(c.sessions::numeric, 1),
@@ -1831,7 +1831,7 @@ BEGIN ATOMIC
                  -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
                        AND _connpool_is_recorded(since - interval '10 minutes', since)
-                      THEN coalesce(b.busy, 0) END AS busy_before
+                      THEN coalesce(b.busy, 0.0) END AS busy_before
           FROM _connpool_snapshot_pools(
                    incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
                LEFT JOIN (SELECT l.database, l.role, l.application_name,
@@ -1873,9 +1873,9 @@ BEGIN ATOMIC
              ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
     FROM (SELECT wait_class AS class,
                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
-                      THEN coalesce(before.sessions, 0) END AS ten_minutes_before,
+                      THEN coalesce(before.sessions, 0.00) END AS ten_minutes_before,
                  CASE WHEN _connpool_is_recorded(since, until)
-                      THEN coalesce(during.sessions, 0) END AS in_this_time
+                      THEN coalesce(during.sessions, 0.00) END AS in_this_time
           FROM (SELECT coalesce(l.wait_class, 'not visible to your role') AS wait_class,
                        round(sum(l.avg_sessions)::numeric, 2) AS sessions
                 FROM _connpool_load(since, until) l GROUP BY l.wait_class) during
