@@ -1351,12 +1351,14 @@ COMMENT ON FUNCTION _connpool_code(text) IS
     'the text in one line, as code in Markdown; NULL for NULL';
 
 -- Such text is set as code, because escapes do not suffice: GitHub replaces @names, issue numbers,
--- addresses and :emoji: even if they are escaped. An underscore within a word has no effect.
+-- hashes of commits, addresses and :emoji: even if they are escaped. An address may be written in
+-- upper or lower case; each without "://" or "www." that GitHub recognizes contains an @. An
+-- underscore within a word has no effect.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN value ~ ('[`*~<&@#$\\[]|://|www\.|GH-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
-                  '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)')
+    WHEN value ~* ('[`*~<&@#$\\[]|://|www\.|gh-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
+                   '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)|\m(?=[0-9]*[a-f])[0-9a-f]{7,40}\M')
         THEN _connpool_code(value)
     ELSE regexp_replace(value, '\s+', ' ', 'g')
 END;
@@ -1629,7 +1631,7 @@ BEGIN ATOMIC
                                               _connpool_processors()) END,
                   _connpool_pool(p.application_name, p.role, p.database),
                   round(p.sessions::numeric, 1),
-                  (SELECT ', most often ' || e.wait_event FROM event e),
+                  (SELECT ', most often ' || _connpool_escape(e.wait_event) FROM event e),
                   ' Their statement with the largest share: ' || _connpool_statement(p.query))
     FROM class c, pool p;
 END;

@@ -374,7 +374,8 @@ like(
 
 foreach my $word (
 	'&lt;', '~~a~~', '[b](c)', '*d*', '<b>', '_e_', 'f __g__', '@h',
-	'i#1', 'http://j', 'www.k', ':tada:', 'l $m$', 'n\o', 'GH-1')
+	'i#1', 'http://j', 'HTTP://j', 'www.k', 'Www.k', 'mailto:a@b.c', 'XMPP:a@b.c/d',
+	':tada:', 'l $m$', 'n\o', 'GH-1', 'gh-1', 'p 1a2b3c4', 'deploy-' . '0A' x 20)
 {
 	is(sql($watcher, "SELECT _connpool_escape('$word')"),
 		"`$word`", "a name with $word, which GitHub interprets, is code");
@@ -387,7 +388,8 @@ foreach my $word (
 		"the pool of an application called $word is code");
 }
 is(sql($watcher, "SELECT _connpool_escape('$_')"), $_, "$_ is no code")
-  foreach 'blocked_sessions', '12:30:45', 'api - 10.0.0.1', '"a|b" (c in d)', '10.0.0.0/8';
+  foreach 'blocked_sessions', '12:30:45', 'api - 10.0.0.1', '"a|b" (c in d)', '10.0.0.0/8',
+  '12345678', '1a2b3c', 'facades1', 'ab' x 21;
 is( sql($watcher, q{SELECT _connpool_table(json_build_array(json_build_object('x', 'a|b*')))}),
 	"| x |\n|---|\n| `a\\|b*` |",
 	'a name with a vertical bar stays in its cell of a table');
