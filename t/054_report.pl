@@ -373,9 +373,12 @@ like(
 	'the owner of a prepared transaction is code');
 
 foreach my $word (
-	'&lt;', '~~a~~', '[b](c)', '*d*', '<b>', '_e_', 'f __g__', '@h',
-	'i#1', 'http://j', 'HTTP://j', 'www.k', 'Www.k', 'mailto:a@b.c', 'XMPP:a@b.c/d',
-	':tada:', 'l $m$', 'n\o', 'GH-1', 'gh-1', 'p 1a2b3c4', 'deploy-' . '0A' x 20)
+	'&lt;', '~~a~~', '[b](c)', '*d*',
+	'<b>', '_e_', 'f __g__', '@h',
+	'i#1', 'http://j', 'HTTP://j', 'www.k',
+	'Www.k', 'mailto:a@b.c', 'XMPP:a@b.c/d', ':tada:',
+	'l $m$', 'n\o', 'GH-1', 'gh-1',
+	'p 1a2b3c4', 'deploy-' . '0A' x 20)
 {
 	is(sql($watcher, "SELECT _connpool_escape('$word')"),
 		"`$word`", "a name with $word, which GitHub interprets, is code");
