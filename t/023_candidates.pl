@@ -180,7 +180,7 @@ my %cached = (
 	'of partitions' => 'SELECT name FROM parted WHERE id = %d',
 	'of a CTE that has the name of another table' =>
 	  'WITH busy AS (SELECT * FROM item) SELECT name FROM busy WHERE id = %d',
-	'with a typed constant, which is shown as no SQL' =>
+	'with a typed constant, whose normalized text is not valid SQL' =>
 	  q{SELECT name FROM item WHERE id = %d AND date '2020-01-01' < now()},
 	'with a parameter in a comment only' => 'SELECT name /* $1x */ FROM fresh ORDER BY id',
 	'with a dollar sign in a name' => 'SELECT name AS name$1x FROM fresh ORDER BY name',

@@ -542,7 +542,7 @@ like(
 	section($report, 'What to examine next'),
 	qr/^- \*\*io_load\*\*: Sessions wait for the disk/m,
 	'the report has the hint for a load of sessions that wait for the disk');
-is(incidents_since($since), '1', 'the only incident since the disk became slow has that time');
+is(incidents_since($since), '1', 'exactly one incident began after the disk became slow');
 $_->end foreach @readers;
 
 # --- a PgBouncer restarts, and 200 clients connect again
@@ -575,7 +575,7 @@ like(
 	section($report, 'What to examine next'),
 	qr/^- \*\*new_connections\*\*: .*its pooler restarted/m,
 	'the report has the hint for a pool whose connections are all new');
-is(incidents_since($since), '1', 'the only incident since the restart of PgBouncer has that time');
+is(incidents_since($since), '1', 'exactly one incident began after PgBouncer restarted');
 $_->abandon foreach @clients;
 
 # --- a deployment starts a second set of instances before it stops the first one
@@ -603,7 +603,7 @@ my ($new, $all) = section($report, 'Findings') =~
   /(\d+) of the (\d+) connections of api \(shop in postgres\) at \S+ had opened in the last 10 s/;
 is($all     // 0, 30 + ($new // 0), 'the pool that grew, and by how much, is named');
 cmp_ok($new // 0, '>=', 20, 'the second set of instances is counted');
-is(incidents_since($since), '1', 'the only incident since the deployment has that time');
+is(incidents_since($since), '1', 'exactly one incident began after the deployment started');
 $_->end foreach @instances, @second;
 $node->stop;
 done_testing();
