@@ -72,13 +72,17 @@ is_auxiliary(int pid)
 	return AuxiliaryPidGetProc(pid) != NULL;
 }
 
-/* Get the lock that the process waits for; returns false if it is no longer waiting. */
+/*
+ * Get the lock that the process, or one of the parallel workers that it leads, has waited for
+ * longest; returns false if none of them waits any more.
+ */
 static bool
 get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
 	BlockedProcsData *data = GetBlockerStatusData(pid);
 	const LockInstanceData *locks = data->locks;
 	int			count = data->nlocks;
+	bool		waits = false;
 
 	if (is_auxiliary(pid))
 	{
@@ -91,14 +95,14 @@ get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 	{
 		if (locks[i].pid != pid && locks[i].leaderPid != pid)
 			continue;
-		if (locks[i].waitLockMode == NoLock)
+		if (locks[i].waitLockMode == NoLock || (waits && locks[i].waitStart >= *since))
 			continue;
 		*lock = locks[i].locktag;
 		*mode = locks[i].waitLockMode;
 		*since = locks[i].waitStart;
-		return true;
+		waits = true;
 	}
-	return false;
+	return waits;
 }
 
 /* Set *pids to the processes that hold the awaited lock in a conflicting mode; return how many. */
