@@ -1351,14 +1351,15 @@ RETURN pg_catalog.format(
 COMMENT ON FUNCTION _connpool_code(text) IS
     'the text in one line, as code in Markdown; NULL for NULL';
 
--- Set text as code if Markdown or GitHub would interpret it. Escapes do not suffice, because
--- GitHub replaces @names, issue numbers, addresses and :emoji: even if they are escaped. An
--- underscore within a word has no effect, so it is allowed.
+-- Set text as code if Markdown or GitHub would interpret it. Escapes do not suffice, because GitHub
+-- replaces @names, issue numbers, hashes of commits, addresses and :emoji: even if they are escaped.
+-- Addresses may be written in upper or lower case; each one that GitHub recognizes without "://" or
+-- "www." contains an @. An underscore within a word has no effect, so it is allowed.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
-    WHEN value ~ ('[`*~<&@#$\\[]|://|www\.|GH-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
-                  '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)')
+    WHEN value ~* ('[`*~<&@#$\\[]|://|www\.|gh-[0-9]|:[a-z0-9_+-]*[a-z+-][a-z0-9_+-]*:'
+                   '|(^|[^[:alnum:]])_|_([^[:alnum:]]|$)|\m(?=[0-9]*[a-f])[0-9a-f]{7,40}\M')
         THEN _connpool_code(value)
     ELSE regexp_replace(value, '\s+', ' ', 'g')
 END;
@@ -1620,7 +1621,7 @@ BEGIN ATOMIC
                   '%s%s. Most of these belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
-                       THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0)::text
+                       THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0.0)::text
                              FROM _connpool_load(since - interval '10 minutes', since) b)
                        ELSE 'an unknown number' END,
                   round(c.sessions::numeric, 1),
@@ -1631,7 +1632,7 @@ BEGIN ATOMIC
                                               _connpool_processors()) END,
                   _connpool_pool(p.application_name, p.role, p.database),
                   round(p.sessions::numeric, 1),
-                  (SELECT ', most often ' || e.wait_event FROM event e),
+                  (SELECT ', most often ' || _connpool_escape(e.wait_event) FROM event e),
                   ' Their statement with the largest share: ' || _connpool_statement(p.query))
     FROM class c, pool p;
 END;
@@ -1833,7 +1834,7 @@ BEGIN ATOMIC
                  -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
                        AND _connpool_is_recorded(since - interval '10 minutes', since)
-                      THEN coalesce(b.busy, 0) END AS busy_before
+                      THEN coalesce(b.busy, 0.0) END AS busy_before
           FROM _connpool_snapshot_pools(
                    incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
                LEFT JOIN (SELECT l.database, l.role, l.application_name,
@@ -1875,9 +1876,9 @@ BEGIN ATOMIC
              ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
     FROM (SELECT wait_class AS class,
                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
-                      THEN coalesce(before.sessions, 0) END AS ten_minutes_before,
+                      THEN coalesce(before.sessions, 0.00) END AS ten_minutes_before,
                  CASE WHEN _connpool_is_recorded(since, until)
-                      THEN coalesce(during.sessions, 0) END AS in_this_time
+                      THEN coalesce(during.sessions, 0.00) END AS in_this_time
           FROM (SELECT coalesce(l.wait_class, 'not visible to your role') AS wait_class,
                        round(sum(l.avg_sessions)::numeric, 2) AS sessions
                 FROM _connpool_load(since, until) l GROUP BY l.wait_class) during

@@ -18,6 +18,9 @@ $standby->append_conf('postgresql.conf', <<'CONF');
 connpool_monitor.total_connections_warning = 2
 connpool_monitor.alert_after = '200ms'
 connpool_monitor.leak_age = '50ms'
+connpool_monitor.blocked_age = '100ms'
+connpool_monitor.blocked_sessions_warning = 2
+max_standby_streaming_delay = -1
 CONF
 $standby->start;
 
@@ -91,6 +94,47 @@ $primary->wait_for_catchup($standby);
 $sessions[0]->query_safe('SELECT 1');
 is($standby->safe_psql('postgres', 'SELECT count(*) FROM connpool_blocked_queries'),
 	'0', 'no session waits after the prepared transaction was committed');
+
+# if replay waits for a session, other sessions queue behind the startup process
+my $holder = session($standby, 'holder');
+my $holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe('BEGIN; SELECT count(*) FROM locked');
+$primary->safe_psql('postgres', 'BEGIN; LOCK TABLE locked; COMMIT');
+poll_ok($standby, <<~'SQL', 'the startup process waits for a lock of a session');
+	SELECT count(*) = 1
+	FROM pg_locks l
+	JOIN pg_stat_activity a USING (pid)
+	WHERE NOT l.granted AND a.backend_type = 'startup'
+	SQL
+$_->query_until(qr/started/, "\\echo started\nSELECT count(*) FROM locked;\n")
+  foreach @sessions[ 1, 2 ];
+poll_ok($standby, <<~"SQL", 'sessions that queue behind replay have the session as root blocker');
+	SELECT count(*) = 2
+	   AND bool_and(root_blocker = $holder_pid AND blocked_by = ARRAY[$startup])
+	FROM connpool_blocked_queries
+	SQL
+is($standby->safe_psql('postgres', "SELECT blocks FROM connpool_leaks WHERE pid = $holder_pid"),
+	'2', 'connpool_leaks does not count the startup process as a blocked session');
+poll_stat($standby, 'blocked_sessions', '2|10|WARNING',
+	'blocked_sessions does not count the startup process');
+poll_is($standby, <<~'SQL', 't', 'the alert does not count the startup process');
+	SELECT culprit LIKE 'Pid % of holder % holds up 2 sessions'
+	FROM connpool_alerts
+	WHERE metric_name = 'blocked_sessions'
+	SQL
+poll_is($standby, <<~"SQL", '2', 'the snapshot of an incident does not count the startup process');
+	SELECT DISTINCT s.blocks
+	FROM connpool_incident_sessions s
+	WHERE s.pid = $holder_pid
+	  AND 2 = (SELECT count(*)
+	           FROM connpool_incident_sessions w
+	           WHERE (w.incident_id, w.snapshot, w.root_blocker)
+	               = (s.incident_id, s.snapshot, s.pid))
+	SQL
+$holder->query_safe('COMMIT');
+$primary->wait_for_catchup($standby);
+$_->query_safe('SELECT 1') foreach @sessions[ 1, 2 ];
+leave($holder);
 $primary->safe_psql('postgres', q{BEGIN; LOCK TABLE locked; PREPARE TRANSACTION 'kept'});
 $primary->wait_for_catchup($standby);
 

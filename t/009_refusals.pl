@@ -433,13 +433,14 @@ poll_ok(
 $node->safe_psql('postgres', 'ALTER ROLE CURRENT_USER SET log_min_messages = warning');
 my $counted = 'SELECT refusals_counted, failures_exact, problem IS NULL FROM connpool_info()';
 is($node->safe_psql('postgres', $counted),
-	'f|f|f', 'the log_min_messages of the reader does not hide that refusals are not counted');
+	'f|f|f',
+	"connpool_info() uses the server's log_min_messages, not the lower one of its reader");
 $node->safe_psql('postgres', 'ALTER SYSTEM RESET log_min_messages');
 $node->reload;
 $node->safe_psql('postgres', "ALTER $_ SET log_min_messages = panic")
   foreach 'ROLE CURRENT_USER', 'DATABASE postgres';
 poll_is($node, $counted, 't|t|t',
-	'the log_min_messages of the reader does not change whether refusals are counted');
+	"connpool_info() uses the server's log_min_messages, not the higher one of its reader");
 $node->safe_psql('postgres', "ALTER $_ RESET log_min_messages")
   foreach 'ROLE CURRENT_USER', 'DATABASE postgres';
 $node->safe_psql('postgres', q{ALTER SYSTEM SET log_min_messages = 'log'});

@@ -310,7 +310,24 @@ is($node->safe_psql('postgres', $detected),
 	$before, 'a new sampler does not count an occurrence again');
 
 # a reset keeps the suspects
+$node->safe_psql('postgres', q{BEGIN; INSERT INTO t VALUES (3); PREPARE TRANSACTION 'lasts'});
+poll_ok(
+	$node,
+	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'prepared'},
+	'a prepared transaction is a suspect before the reset');
 $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+my $detected_since_reset = <<~'SQL';
+	SELECT string_agg(kind || ' ' || detected, ', ' ORDER BY kind)
+	FROM connpool_leak_stats, connpool_info()
+	WHERE kind IN ('idle_in_transaction', 'prepared') AND last_detected >= stats_reset
+	SQL
+is( $node->safe_psql('postgres', $detected_since_reset),
+	'idle_in_transaction 1, prepared 1',
+	'suspects that last count as detected by the reset');
+wait_samples($node, 2);
+is( $node->safe_psql('postgres', $detected_since_reset),
+	'idle_in_transaction 1, prepared 1',
+	'samples after the reset do not restore an earlier time of detection');
 is(stats('idle_in_transaction'), '1|1|0|0', 'after a reset only the suspects of now count');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_leak_log'),
 	'0', 'a reset clears the log');

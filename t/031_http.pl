@@ -252,7 +252,29 @@ subtest 'documents agree with SQL' => sub {
 			qr/metric, at, since and until must be given at most once each/,
 			"the answer to $path names the mistake");
 	}
-	is(status('/metrics?match=a&match=b'), 200, 'other arguments may be repeated');
+	my $of_load = 'the arguments of this path are at, since and until';
+	my $of_history = 'the arguments of this path are metric, since and until';
+	my %refused = (
+		'/api/load?Since=1h' => $of_load,
+		'/api/load?since=1h&metric' => $of_load,
+		'/api/history?metric=total_connections&%53ince=1h' => $of_history,
+		'/api/history?metric=total_connections&at=1h' => $of_history,
+		'/api/history?x=1' => $of_history,
+		map { $_ => 'this path has no arguments' }
+		  qw(/api/status?since=1h /api/pools?at=5m /api/alerts?until=5m
+		  /api/incidents?metric=total_connections /api/pgbouncer?x));
+	foreach my $path (sort keys %refused)
+	{
+		my $answer = get($port, $path);
+		is($answer->{status}, 400, "$path, which has a wrong argument, is refused");
+		is( $answer->{content},
+			qq({"error":"$refused{$path}"}\n),
+			"the answer to $path names the arguments of the path");
+	}
+	is(status($_), 200, "$_ is served, because its path ignores arguments")
+	  foreach '/metrics?match=a&match=b', '/metrics?since=1h', '/health/database?probe=1', '/?x=1';
+	is(status($_), 200, "$_, which has no argument, is served")
+	  foreach '/api/status?', '/api/load?&since=1h&';
 	like(
 		raw($port, "GET /health/database HTTP/1.1\r\nConnection: close\r\n\r\n"),
 		qr{^HTTP/1\.1 400 },

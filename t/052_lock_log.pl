@@ -2,7 +2,7 @@
 # The log of waits for locks has each wait longer than blocked_age, its outcome and its root
 # blocker, and hides the details of other roles. The log of deadlocks has each deadlock. Needs
 # sessions that wait for each other, restarts, a standby, and a compiler for the log's ring.
-# scripts/test: slow, 40 s
+# scripts/test: slow, 50 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -525,6 +525,134 @@ sql($node, q{SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 	WHERE backend_type = 'autovacuum worker'});
 $node->reload;
 leave($waiter);
+
+# --- parallel workers that wait
+sql($node, <<~'SQL');
+	CREATE TABLE gate (a int);
+	CREATE FUNCTION pass() RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE
+		AS 'BEGIN RETURN count(*) FROM gate; END';
+	CREATE TABLE wide AS SELECT repeat('x', 1000) AS filler FROM generate_series(1, 100);
+	ALTER TABLE wide SET (parallel_workers = 2);
+	SQL
+my $leader = session($node, 'leader');
+my $leader_pid = $leader->query_safe('SELECT pg_backend_pid()');
+$leader->query_safe(<<'SQL');
+SET deadlock_timeout = '1s';
+SET parallel_setup_cost = 0;
+SET parallel_tuple_cost = 0;
+SET parallel_leader_participation = off;
+SET max_parallel_workers = 1;
+SELECT sum(pass()) FROM wide;	-- pg_stat_statements shows its text from now on
+SQL
+
+# Close the gate, and wait until $waiting processes of the parallel query wait for it and the log
+# has the wait.
+sub wait_at_gate
+{
+	my ($waiting, $name) = @_;
+	sql($node, 'SELECT connpool_reset()');
+	$holder->query_safe('BEGIN; LOCK TABLE gate');
+	start($leader, 'SELECT sum(pass()) FROM wide');
+	poll_ok($node, <<~"SQL", "the parallel query waits at the gate: $name");
+		SELECT count(*) = $waiting
+		FROM pg_stat_activity
+		WHERE $leader_pid IN (pid, leader_pid) AND wait_event_type = 'Lock'
+		SQL
+	wait_logged('leader');
+	return;
+}
+
+wait_at_gate(1, 'one worker');
+is(sql($node, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $leader_pid"),
+	'IPC', 'the leader waits for its worker');
+is( sql($node, <<~'SQL'),
+		SELECT pid, lock_type, relation, lock_mode, root_pid, query LIKE 'SELECT sum(pass())%'
+		FROM connpool_lock_log
+		SQL
+	"$leader_pid|relation|gate|AccessShareLock|$pid|t",
+	'the wait of a parallel worker is logged as that of its session');
+is( sql($node, <<~'SQL'),
+		SELECT pid, waiting > '300ms', lock_type, relation, lock_mode, blocked_by, root_blocker,
+		       query LIKE 'SELECT sum(pass())%'
+		FROM connpool_blocked_queries
+		SQL
+	"$leader_pid|t|relation|gate|AccessShareLock|{$pid}|$pid|t",
+	'connpool_blocked_queries has the session whose parallel worker waits');
+poll_stat($node, 'blocked_sessions', '1|10|OK',
+	'blocked_sessions counts the session whose parallel worker waits');
+poll_ok($node, <<~"SQL", 'the session history has its root blocker');
+	SELECT count(*) > 0
+	FROM connpool_session_history()
+	WHERE pid = $leader_pid AND root_blocker = $pid
+	SQL
+
+# a session that waits for the leader has the root blocker of the worker
+sql($node, q{ALTER SYSTEM SET connpool_monitor.leak_age = '1ms'});
+$node->reload;
+my $behind = session($node, 'behind');
+start($behind, 'BEGIN; LOCK TABLE wide');
+wait_logged('behind');
+is(sql($node, 'SELECT DISTINCT root_pid FROM connpool_lock_log'),
+	$pid, 'a session that waits for the leader has the root blocker of its worker');
+is( sql($node, <<~"SQL"),
+		SELECT count(*), bool_and(root_blocker = $pid),
+		       (SELECT blocks FROM connpool_leaks WHERE pid = $pid)
+		FROM connpool_blocked_queries
+		SQL
+	'2|t|2',
+	'the live views agree on the sessions that the root blocks');
+sql($node, 'ALTER SYSTEM RESET connpool_monitor.leak_age');
+$node->reload;
+$holder->query_safe('COMMIT');
+is(outcomes('leader'), 'granted', 'a wait of a parallel worker that got its lock is granted');
+leave($behind);
+
+wait_at_gate(1, 'before it is cancelled');
+sql($node, "SELECT pg_cancel_backend($leader_pid)");
+is(outcomes('leader'), 'cancelled',
+	'a wait of a parallel worker ends as cancelled with its query');
+$holder->query_safe('COMMIT');
+
+$leader->query(q{SET lock_timeout = '1s'});
+foreach my $level (qw(warning panic))
+{
+	sql($node, "ALTER SYSTEM SET log_min_messages = '$level'");
+	$node->reload;
+	sql($node, 'SELECT connpool_reset()');
+	$holder->query_safe('BEGIN; LOCK TABLE gate');
+	$leader->query('SELECT sum(pass()) FROM wide');
+	is(outcomes('leader'), 'cancelled',
+		"log_min_messages = $level: a wait of a worker that lock_timeout ended is cancelled");
+	$holder->query_safe('COMMIT');
+}
+sql($node, 'ALTER SYSTEM RESET log_min_messages');
+$node->reload;
+$leader->query('RESET lock_timeout');
+
+sql($node, 'SELECT connpool_reset()');
+$leader->query('BEGIN; SELECT pg_advisory_xact_lock(60)');
+$holder->query_safe('BEGIN; LOCK TABLE gate');
+start($holder, 'SELECT pg_advisory_xact_lock(60)');
+wait_logged('holder');
+$leader->query('SELECT sum(pass()) FROM wide');
+is(outcomes('leader'), 'deadlock', 'a deadlock that a parallel worker reports ends its wait');
+$leader->query('ROLLBACK');
+$holder->query('COMMIT');
+
+$leader->query('SET parallel_leader_participation = on');
+wait_at_gate(2, 'the leader and a worker');
+wait_samples($node, 5);
+is( sql($node, <<~'SQL'),
+		SELECT (SELECT count(*) FROM connpool_lock_log),
+		       (SELECT count(*) FROM connpool_blocked_queries)
+		SQL
+	'1|1',
+	'a session counts once if it waits itself, too');
+poll_stat($node, 'blocked_sessions', '1|10|OK',
+	'blocked_sessions counts a session once if its parallel worker waits, too');
+$holder->query_safe('COMMIT');
+like(outcomes('leader'), qr/^granted( granted)?$/, 'the waits of both processes are granted');
+leave($leader);
 
 # --- privileges
 sql($node, 'SELECT connpool_reset()');

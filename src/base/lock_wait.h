@@ -24,6 +24,7 @@
 typedef struct CpmLockWait
 {
 	int			pid;
+	bool		is_client;		/* a client session */
 	TimestampTz since;
 	LOCKTAG		lock;
 	LOCKMODE	mode;			/* requested, not yet granted */
@@ -38,10 +39,14 @@ typedef struct CpmLockWait
 typedef struct CpmProcWait
 {
 	int			pid;
-	int			leader_pid;		/* of its parallel group, which is the pid that PostgreSQL reports
-								 * for a blocker; its own pid if it has no group */
 	int			proc_number;	/* index of its PGPROC */
-	bool		is_client;		/* a client session */
+
+	/* of its leader if it is a parallel worker, like the pid of a blocker; otherwise its own */
+	int			leader_pid;
+	int			leader_number;
+
+	bool		is_client;		/* the wait of a client session, which is the longest among those
+								 * of the session and its parallel workers */
 	LOCKMODE	mode;
 	uintptr_t	lock;			/* address of the LOCK, to identify it; never dereference it */
 	TimestampTz recorded_since; /* as PostgreSQL recorded it; with the pid, identifies the wait */

@@ -53,6 +53,7 @@ typedef struct CpmSession
 {
 	int			pid;
 	int			proc_number;	/* index of its PGPROC and of its slot */
+	int			waiter_number;	/* index of the PGPROC to which lock_wait_start belongs */
 	Oid			database;
 	Oid			role;			/* session_user at login, regardless of SET ROLE */
 	CpmState	state;
@@ -74,7 +75,8 @@ typedef struct CpmSession
 	TimestampTz xact_start;
 	TimestampTz query_start;
 	TimestampTz state_change;
-	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock */
+	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock, which may be that of
+									 * a parallel worker */
 	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
 
 	uint64		client_wait_id; /* identifies that wait; 0: none */

@@ -15,7 +15,7 @@
 static TimestampTz file_saved_at;
 
 void
-cpm_loading_begin(TimestampTz saved_at)
+cpm_set_loaded_file_time(TimestampTz saved_at)
 {
 	file_saved_at = saved_at;
 }

@@ -82,8 +82,8 @@ typedef struct CpmFilePart
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
 
-/* Begin to load a file that was saved at saved_at. The postmaster only. */
-extern void cpm_loading_begin(TimestampTz saved_at);
+/* Set when the file that is loaded now was saved, for cpm_loaded_time(). The postmaster only. */
+extern void cpm_set_loaded_file_time(TimestampTz saved_at);
 
 /*
  * Return the saved time of a past event, at most now. If saved_at is in the future, the clock was

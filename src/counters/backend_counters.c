@@ -375,8 +375,10 @@ cpm_slot_set_idle_reason(CpmFeature feature, bool is_on)
 void
 cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 {
-	uint32		number = pg_atomic_read_u32(&mine->failed_waits);
-	CpmSlotFailedWait *failed = &mine->failed_wait[(number - 1) % CPM_SLOT_FAILED_WAITS];
+	/* a parallel worker has no session, but the slot of its PGPROC is free for this */
+	CpmSlot    *slot = mine ? mine : &cpm_slot_array->slot[cpm_proc_number(MyProc)];
+	uint32		number = pg_atomic_read_u32(&slot->failed_waits);
+	CpmSlotFailedWait *failed = &slot->failed_wait[(number - 1) % CPM_SLOT_FAILED_WAITS];
 	uint64		error = (is_fatal ? WAIT_WAS_FATAL : 0) | (uint32) sqlstate;
 	uint64		since;
 
@@ -393,14 +395,14 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 			pg_atomic_write_u64(&failed->error, error);
 		return;
 	}
-	failed = &mine->failed_wait[number % CPM_SLOT_FAILED_WAITS];
+	failed = &slot->failed_wait[number % CPM_SLOT_FAILED_WAITS];
 	pg_atomic_write_u64(&failed->since, 0);
 	pg_write_barrier();
 	pg_atomic_write_u64(&failed->error, error);
 	pg_write_barrier();
 	pg_atomic_write_u64(&failed->since, since);
 	pg_write_barrier();
-	pg_atomic_write_u32(&mine->failed_waits, number + 1);
+	pg_atomic_write_u32(&slot->failed_waits, number + 1);
 }
 
 /*

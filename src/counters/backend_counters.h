@@ -71,11 +71,11 @@ extern void cpm_slot_count_feature(CpmFeature feature, uint64 uses, TimestampTz 
 extern void cpm_slot_set_idle_reason(CpmFeature feature, bool is_on);
 
 /*
- * If the session's last wait for a heavyweight lock failed, record that with the SQLSTATE of the
- * current error, or 0 if an exception block has caught it. is_fatal is true if the error ends the
- * session. If an earlier call recorded 0 for the same wait, replaces the 0, because this may be
- * the same error, raised again. Never replaces an SQLSTATE. Takes no lock, so callers may hold
- * LWLocks.
+ * If the last wait of this session or parallel worker for a heavyweight lock failed, record that
+ * with the SQLSTATE of the current error, or 0 if it is unknown or an exception block has caught
+ * the error. is_fatal is true if the error ends the session. If an earlier call recorded 0 for the
+ * same wait, replaces the 0, because this may be the same error, raised again. Never replaces an
+ * SQLSTATE. Takes no lock, so callers may hold LWLocks.
  */
 extern void cpm_slot_record_failed_wait(int sqlstate, bool is_fatal);
 

@@ -52,10 +52,11 @@ typedef struct LeakLog
 {
 	/* written by each reset; the lock of the pools excludes concurrent resets */
 	pg_atomic_uint32 resets;	/* number of resets */
-	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset */
+	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset, and its time in
+											 * last_detected */
 
 	/* written by the sampler */
-	uint32		resets_seen;	/* value of resets when the sampler last cleared longest_us */
+	uint32		resets_seen;	/* value of resets when the sampler last applied it to counters */
 	uint32		round;			/* number of its current round */
 	LeakCounters counters[CPM_LEAK_KINDS];
 
@@ -150,9 +151,14 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 	leaks->round++;
 	if (resets == leaks->resets_seen)
 		return;
-	leaks->resets_seen = resets;
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
+	{
 		pg_atomic_write_u64(&leaks->counters[i].longest_us, 0);
+		pg_atomic_write_u64(&leaks->counters[i].last_detected,
+							(uint64) leaks->baseline[i].last_detected);
+	}
+	pg_write_barrier();
+	leaks->resets_seen = resets;
 }
 
 void
@@ -249,6 +255,7 @@ cpm_leak_counts(CpmLeakKind kind)
 {
 	LeakCounters *counters = &leaks->counters[kind];
 	CpmLeakCounts baseline = leaks->baseline[kind];
+	bool		is_applied = leaks->resets_seen == pg_atomic_read_u32(&leaks->resets);
 	CpmLeakCounts counts = {0};
 
 	/* Read the baseline first, so that a reset meanwhile cannot make a difference negative. */
@@ -256,11 +263,11 @@ cpm_leak_counts(CpmLeakKind kind)
 	counts.detected = pg_atomic_read_u64(&counters->detected) - baseline.detected;
 	counts.released = pg_atomic_read_u64(&counters->released) - baseline.released;
 	counts.ended = pg_atomic_read_u64(&counters->ended) - baseline.ended;
-	counts.longest_us = (int64) pg_atomic_read_u64(&counters->longest_us);
-	if (leaks->resets_seen != pg_atomic_read_u32(&leaks->resets))
-		counts.longest_us = 0;
+	if (is_applied)
+		counts.longest_us = (int64) pg_atomic_read_u64(&counters->longest_us);
 	if (counts.detected > 0)
-		counts.last_detected = (TimestampTz) pg_atomic_read_u64(&counters->last_detected);
+		counts.last_detected = is_applied ?
+			(TimestampTz) pg_atomic_read_u64(&counters->last_detected) : baseline.last_detected;
 	return counts;
 }
 
@@ -283,11 +290,11 @@ cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
 }
 
 /*
- * Count the leaks that are suspected now as detected after the reset, so that the number of
- * detected leaks remains the sum of those released, ended and still suspected.
+ * Count the leaks that are suspected now as detected by the reset, so that the number of detected
+ * leaks remains the sum of those released, ended and still suspected.
  */
 void
-cpm_leak_log_reset(void)
+cpm_leak_log_reset(TimestampTz now)
 {
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
 	{
@@ -296,6 +303,7 @@ cpm_leak_log_reset(void)
 		baseline->released = pg_atomic_read_u64(&leaks->counters[i].released);
 		baseline->ended = pg_atomic_read_u64(&leaks->counters[i].ended);
 		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_open_leaks(i);
+		baseline->last_detected = now;
 	}
 	pg_atomic_fetch_add_u32(&leaks->resets, 1);
 	cpm_ring_reset(leak_ring);

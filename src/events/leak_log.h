@@ -38,8 +38,11 @@ extern int	cpm_open_leaks(CpmLeakKind kind);
 /* Call visit(CpmLeakEnd, arg) for each logged end, newest first. Any process; takes no lock. */
 extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);
 
-/* Reset counts and log. The caller ensures that no two resets run concurrently. */
-extern void cpm_leak_log_reset(void);
+/*
+ * Reset counts and log. The leaks that are suspected now count as detected at that time. The
+ * caller ensures that no two resets run concurrently.
+ */
+extern void cpm_leak_log_reset(TimestampTz now);
 
 /*
  * The counts, the suspected prepared transactions and the log in the statistics file. Suspected

@@ -216,7 +216,7 @@ reset_counters(void)
 	cpm_pools_reset_baselines(&totals);
 	cpm_pool_busy_reset();
 	cpm_pool_load_reset();
-	cpm_leak_log_reset();
+	cpm_leak_log_reset(now);
 	cpm_lock_log_reset();
 	cpm_deadlocks_reset();
 	cpm_session_counters_reset();

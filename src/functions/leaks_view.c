@@ -92,8 +92,8 @@ emit_session(LeakListing *listing, CpmLeakKind kind, const CpmSession *session)
 	}
 	cpm_row_age(row, listing->now, visible ? cpm_suspect_since(session) : 0);
 	cpm_row_age(row, listing->now, visible ? session->xact_start : 0);
-	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count,
-											  cpm_waits_for_pid, &session->pid));
+	cpm_row_int4(row, cpm_count_blocked_sessions(listing->waits, listing->wait_count,
+												 cpm_waits_for_pid, &session->pid));
 	cpm_row_query(row, visible ? session->query : CPM_HIDDEN_QUERY, session->database);
 	if (visible)
 		add_queries(row, session);
@@ -138,8 +138,8 @@ emit_prepared(LeakListing *listing, const CpmPrepared *prepared)
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 	cpm_row_age(row, listing->now, visible ? prepared->prepared_at : 0);
 
-	cpm_row_int4(row, cpm_count_blocked_waits(listing->waits, listing->wait_count,
-											  waits_for_prepared, prepared));
+	cpm_row_int4(row, cpm_count_blocked_sessions(listing->waits, listing->wait_count,
+												 waits_for_prepared, prepared));
 	cpm_row_text(row, visible ? psprintf("PREPARE TRANSACTION %s",
 										 quote_literal_cstr(prepared->gid)) : CPM_HIDDEN_QUERY);
 	cpm_row_null(row);			/* no statements */

@@ -59,7 +59,7 @@ add_points(CpmChart *chart, void *arg)
 
 /* Return the current thresholds. Others may have applied in the span of the chart. */
 static CpmVerdict
-present_thresholds(CpmMetricId metric)
+current_thresholds(CpmMetricId metric)
 {
 	CpmSample	sample;
 
@@ -98,7 +98,7 @@ connpool_plot_1_0(PG_FUNCTION_ARGS)
 	chart.layer = layers;
 	chart.layers = lengthof(layers);
 
-	thresholds = present_thresholds(metric);
+	thresholds = current_thresholds(metric);
 	lines[0].value = thresholds.warning;
 	lines[1].value = thresholds.critical;
 	chart.line = lines;

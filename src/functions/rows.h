@@ -73,7 +73,7 @@ extern void cpm_row_query(CpmRow *row, const char *query, Oid database);
 /* Add a time; NULL for 0. */
 extern void cpm_row_timestamptz(CpmRow *row, TimestampTz value);
 
-/* Add the time of something that is over, corrected by cpm_past_time(); NULL for 0. */
+/* Add the time of a past event, corrected by cpm_past_time(); NULL for 0. */
 extern void cpm_row_past_time(CpmRow *row, TimestampTz value);
 
 /* Add now - since, at least 0; NULL if since is 0. */

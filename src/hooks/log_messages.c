@@ -17,6 +17,7 @@
  */
 #include "postgres.h"
 
+#include "access/parallel.h"
 #include "base/shmem.h"
 #include "counters/backend_counters.h"
 #include "events/errors.h"
@@ -26,6 +27,7 @@
 #include "hooks/statement.h"
 #include "libpq/libpq-be.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/elog.h"
 #include "utils/timestamp.h"
 
@@ -143,6 +145,9 @@ count_failure(const ErrorData *edata, TimestampTz at)
 static void
 cpm_emit_log(ErrorData *edata)
 {
+	/* only record how the worker's wait for a lock ended, because its leader counts the error */
+	if (IsParallelWorker() && edata->elevel >= ERROR && cpm_is_preloaded() && MyProc != NULL)
+		cpm_slot_record_failed_wait(edata->sqlerrcode, false);
 	if (is_client_error(edata) && !is_counting)
 	{
 		TimestampTz at = GetCurrentTimestamp();

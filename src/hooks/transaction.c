@@ -235,6 +235,8 @@ handle_rare_event(XactEvent event)
 		handle_commit();
 	else if (event == XACT_EVENT_ABORT && cpm_slot_is_open())
 		handle_abort();
+	else if (event == XACT_EVENT_PARALLEL_ABORT)
+		cpm_slot_record_failed_wait(0, false);
 	else if ((event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE) &&
 			 (cpm_progress.pending & CPM_STATEMENT_DEFERRED) != 0 &&
 			 cpm_progress.nesting_level == 0 &&

@@ -5,9 +5,9 @@
  *
  * Checks, in this order: the peer's allowance (429), the number of Host headers (400), the token
  * (401), the host name if no token is required (403), the path (404), the method (405), repeated
- * arguments (400), and whether the server is ready (503). Requests with and without a valid token
- * have separate allowances, so that a flood without a token does not exhaust the allowance of
- * valid requests.
+ * and unknown arguments (400), and whether the server is ready (503). Requests with and without a
+ * valid token have separate allowances, so that a flood without a token does not exhaust the
+ * allowance of valid requests.
  *
  * The health document contains only counts and statuses, so a request for it needs no token, no
  * allowance and no particular host name. If there are more than PROBES_PER_SECOND such requests,
@@ -34,11 +34,17 @@
 
 typedef void (*Writer) (const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *answer);
 
+/*
+ * Browsers, Prometheus and load balancers may add arguments of their own, so the paths that they
+ * request ignore arguments. A path of the API refuses arguments that it does not have, because a
+ * document that ignores a misspelled one would look like the one that was requested.
+ */
 typedef struct Route
 {
 	const char *path;
 	const char *type;			/* Content-Type */
 	Writer		write;
+	const char *arguments;		/* the answer to a wrong argument; NULL: the path ignores them */
 	bool		is_public;		/* needs no token and no allowance */
 	bool		is_always_ready;	/* served while the database system starts up */
 } Route;
@@ -205,17 +211,21 @@ WRITER(write_alerts)
 WRITER(write_incidents)
 WRITER(write_poolers)
 
+#define NO_ARGUMENTS "this path has no arguments"
+#define HISTORY_ARGUMENTS "the arguments of this path are metric, since and until"
+#define LOAD_ARGUMENTS "the arguments of this path are at, since and until"
+
 static const Route routes[] = {
-	{"/health/database", JSON, answer_health, true, true},
-	{"/metrics", PROMETHEUS, answer_metrics, false, false},
-	{"/", "text/html; charset=utf-8", write_page, false, true},
-	{"/api/status", JSON, write_status, false, false},
-	{"/api/history", JSON, write_history, false, false},
-	{"/api/load", JSON, write_load, false, false},
-	{"/api/pools", JSON, write_pools, false, false},
-	{"/api/alerts", JSON, write_alerts, false, false},
-	{"/api/incidents", JSON, write_incidents, false, false},
-	{"/api/pgbouncer", JSON, write_poolers, false, false},
+	{"/health/database", JSON, answer_health, NULL, true, true},
+	{"/metrics", PROMETHEUS, answer_metrics, NULL, false, false},
+	{"/", "text/html; charset=utf-8", write_page, NULL, false, true},
+	{"/api/status", JSON, write_status, NO_ARGUMENTS, false, false},
+	{"/api/history", JSON, write_history, HISTORY_ARGUMENTS, false, false},
+	{"/api/load", JSON, write_load, LOAD_ARGUMENTS, false, false},
+	{"/api/pools", JSON, write_pools, NO_ARGUMENTS, false, false},
+	{"/api/alerts", JSON, write_alerts, NO_ARGUMENTS, false, false},
+	{"/api/incidents", JSON, write_incidents, NO_ARGUMENTS, false, false},
+	{"/api/pgbouncer", JSON, write_poolers, NO_ARGUMENTS, false, false},
 };
 
 static const Route *
@@ -225,6 +235,21 @@ find_route(const char *path)
 		if (strcmp(routes[i].path, path) == 0)
 			return &routes[i];
 	return NULL;
+}
+
+/* Return true if the request has an argument that its route does not have and does not ignore. */
+static bool
+has_wrong_argument(const CpmRequest *request, const Route *route)
+{
+	bool		is_history = route->write == write_history;
+	bool		is_load = route->write == write_load;
+	bool		has_span = request->since != NULL || request->until != NULL;
+
+	return route->arguments != NULL &&
+		(request->has_unknown_argument ||
+		 (request->metric != NULL && !is_history) ||
+		 (request->at != NULL && !is_load) ||
+		 (has_span && !is_history && !is_load));
 }
 
 /*
@@ -284,6 +309,8 @@ answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *an
 		answer_text(answer, 405, "the method must be GET or HEAD");
 	else if (request->repeats_argument)
 		answer_text(answer, 400, "metric, at, since and until must be given at most once each");
+	else if (has_wrong_argument(request, route))
+		answer_text(answer, 400, route->arguments);
 	else if (!route->is_always_ready && !api->is_ready())
 	{
 		answer->retry = true;

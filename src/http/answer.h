@@ -27,6 +27,7 @@ typedef struct CpmRequest
 	const char *since;			/* arguments of /api/history and /api/load */
 	const char *until;
 	bool		repeats_argument;	/* one of these arguments was given more than once */
+	bool		has_unknown_argument;	/* there is an argument with another name */
 	int64		now_us;			/* monotonic time */
 } CpmRequest;
 

@@ -117,15 +117,19 @@ argument_field(CpmRequest *request, const char *name)
 }
 
 static enum MHD_Result
-read_argument(void *request, enum MHD_ValueKind kind, const char *key, const char *value)
+read_argument(void *arg, enum MHD_ValueKind kind, const char *key, const char *value)
 {
+	CpmRequest *request = arg;
 	const char **field = argument_field(request, key);
 
 	(void) kind;
-	if (field == NULL)
-		return MHD_YES;
-	((CpmRequest *) request)->repeats_argument |= *field != NULL;
-	*field = value != NULL ? value : "";
+	if (field != NULL)
+	{
+		request->repeats_argument |= *field != NULL;
+		*field = value != NULL ? value : "";
+	}
+	else if (key[0] != '\0')		/* "?&" has an argument without a name */
+		request->has_unknown_argument = true;
 	return MHD_YES;
 }
 

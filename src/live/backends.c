@@ -29,7 +29,9 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "replication/walsender.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/timestamp.h"
@@ -192,6 +194,31 @@ lock_wait_start(const volatile PGPROC *proc)
 }
 
 /*
+ * Return the PGPROC that has waited longest for a heavyweight lock, among the given one and those
+ * of the parallel workers that it leads; the given one if none waits. PGPROCs are reused, but
+ * their memory is never freed, so those of workers can be read without a lock.
+ */
+static const volatile PGPROC *
+longest_waiter(const volatile PGPROC *leader)
+{
+	const volatile PGPROC *longest = leader;
+	int			end = MaxBackends - max_wal_senders;	/* of the PGPROCs of background workers */
+
+	if (leader->lockGroupLeader != leader)
+		return leader;
+	for (int i = end - max_worker_processes; i < end; i++)
+	{
+		const volatile PGPROC *worker = &ProcGlobal->allProcs[i];
+		TimestampTz since = worker->lockGroupLeader == leader ? lock_wait_start(worker) : 0;
+		TimestampTz longest_since = lock_wait_start(longest);
+
+		if (since != 0 && (longest_since == 0 || since < longest_since))
+			longest = worker;
+	}
+	return longest;
+}
+
+/*
  * Look up the name of the session's role, and whether the role may read all data; returns false
  * if the role is unknown. Reads the session's slot or, if the library is not preloaded, the
  * catalogs. In that case the caller is a session, because there are no workers, so it can read
@@ -254,7 +281,8 @@ correct_times(CpmSession *session)
 	session->query_start = cpm_corrected_time(number, CPM_TIME_QUERY_START, session->query_start);
 	session->state_change = cpm_corrected_time(number, CPM_TIME_STATE_CHANGE,
 											   session->state_change);
-	session->lock_wait_start = cpm_corrected_time(number, CPM_TIME_LOCK_WAIT_START,
+	session->lock_wait_start = cpm_corrected_time(session->waiter_number,
+												  CPM_TIME_LOCK_WAIT_START,
 												  session->lock_wait_start);
 }
 
@@ -266,6 +294,7 @@ static bool
 read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *entries,
 			 CpmScan scan, CpmSession *session, char *query)
 {
+	const volatile PGPROC *waiter;
 	int			index = cpm_status_index(proc);
 
 	if (entries == NULL || index < 0)
@@ -274,10 +303,13 @@ read_session(const volatile PGPROC *proc, int owner_pid, const PgBackendStatus *
 		return false;
 
 	session->proc_number = cpm_proc_number(proc);
-	session->recorded_lock_wait_start = session->lock_wait_start = lock_wait_start(proc);
 	/* skip it for other sessions, because it is in a cache line that nothing else here needs */
 	session->wait_event_info = reads_activity(scan, session) || cpm_is_active(session) ?
 		proc->wait_event_info : 0;
+	/* only an active session leads parallel workers */
+	waiter = cpm_is_active(session) ? longest_waiter(proc) : proc;
+	session->waiter_number = cpm_proc_number(waiter);
+	session->recorded_lock_wait_start = session->lock_wait_start = lock_wait_start(waiter);
 	if (unlikely(is_set_back))
 		correct_times(session);
 	/* last, because they read the fields set above */
@@ -401,18 +433,6 @@ cpm_backends_check_clock(void)
 	return step;
 }
 
-/*
- * Return the pid of the leader of the process's parallel group, or its own. PGPROCs are reused,
- * but their memory is never freed, so the leader's can be read without a lock.
- */
-static int
-leader_pid(const volatile PGPROC *proc)
-{
-	const volatile PGPROC *leader = proc->lockGroupLeader;
-
-	return leader ? leader->pid : proc->pid;
-}
-
 void
 cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 {
@@ -421,6 +441,7 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 	for (int i = 0; i < CPM_WAITING_PROCS; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
+		const volatile PGPROC *leader;
 		int			ahead = Min(i + WAITS_AHEAD, CPM_WAITING_PROCS - 1);
 		CpmProcWait wait;
 
@@ -428,10 +449,14 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.lock = (uintptr_t) proc->waitLock;
 		if (likely(wait.lock == 0))
 			continue;
+		leader = proc->lockGroupLeader;
+		if (leader == NULL)
+			leader = proc;
 		wait.pid = proc->pid;
-		wait.leader_pid = leader_pid(proc);
 		wait.proc_number = i;
-		wait.is_client = slot_owner(proc) != 0;
+		wait.leader_pid = leader->pid;
+		wait.leader_number = cpm_proc_number(leader);
+		wait.is_client = slot_owner(leader) != 0 && longest_waiter(leader) == proc;
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
 		wait.since = must_correct ?
@@ -441,6 +466,14 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		if (wait.recorded_since != 0)
 			visit(&wait, arg);
 	}
+}
+
+bool
+cpm_backends_is_client(int pid)
+{
+	const PGPROC *proc = BackendPidGetProc(pid);
+
+	return proc != NULL && slot_owner(proc) == pid;
 }
 
 bool

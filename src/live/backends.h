@@ -33,6 +33,9 @@ typedef void (*CpmProcWaitVisitor) (const CpmProcWait *wait, void *arg);
  */
 extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 
+/* Return true if the process is a client session. Any process; takes ProcArrayLock (shared). */
+extern bool cpm_backends_is_client(int pid);
+
 /*
  * Return true if the process with this PGPROC and pid waits for no heavyweight lock and did not
  * get the lock for which it last waited. May also return true for a moment while the process is

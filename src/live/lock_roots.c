@@ -71,7 +71,8 @@ typedef struct Wait
  * Local to the sampler. Each array has CPM_WAITING_PROCS entries. It is NULL until a process
  * waits.
  */
-static Wait *waits;				/* of this update; ordered by leader's pid, then by pid */
+static Wait *waits;				/* of this update; ordered by leader's pid, the wait of a client
+								 * session first */
 static int	wait_count;
 static LockQueue *queues;		/* of this update; ordered by lock */
 static int	queue_count;
@@ -118,7 +119,7 @@ compare_by_leader(const Wait *a, const Wait *b)
 {
 	if (a->proc.leader_pid != b->proc.leader_pid)
 		return COMPARE(a->proc.leader_pid, b->proc.leader_pid);
-	return COMPARE(a->proc.pid, b->proc.pid);
+	return COMPARE(b->proc.is_client, a->proc.is_client);
 }
 
 /* qsort() would take a tenth of a sample's time if many processes wait. */
@@ -427,7 +428,7 @@ cpm_lock_roots_update(int64 min_age_us)
 static const Wait *
 wait_of_session(const CpmSession *session)
 {
-	Wait		key = {.proc = {.pid = session->pid, .leader_pid = session->pid}};
+	Wait		key = {.proc = {.leader_pid = session->pid, .is_client = true}};
 	const Wait *wait = wait_count == 0 || session->recorded_lock_wait_start == 0 ? NULL :
 		bsearch(&key, waits, wait_count, sizeof(Wait), compare_wait_to_wait);
 

@@ -45,7 +45,7 @@ add_seen_pid(WaitList *list, int pid)
 }
 
 static void
-add_waiter(WaitList *list, int pid, TimestampTz since)
+add_waiter(WaitList *list, int pid, bool is_client, TimestampTz since)
 {
 	if (list->count == list->capacity)
 	{
@@ -54,6 +54,7 @@ add_waiter(WaitList *list, int pid, TimestampTz since)
 	}
 	memset(&list->wait[list->count], 0, sizeof(CpmLockWait));
 	list->wait[list->count].pid = pid;
+	list->wait[list->count].is_client = is_client;
 	list->wait[list->count].since = since;
 	list->count++;
 }
@@ -62,7 +63,7 @@ static void
 add_waiting_session(const CpmSession *session, void *arg)
 {
 	if (session->lock_wait_start != 0)
-		add_waiter(arg, session->pid, session->lock_wait_start);
+		add_waiter(arg, session->pid, true, session->lock_wait_start);
 }
 
 static bool
@@ -71,13 +72,17 @@ is_auxiliary(int pid)
 	return AuxiliaryPidGetProc(pid) != NULL;
 }
 
-/* Get the lock that the process waits for; returns false if it is no longer waiting. */
+/*
+ * Get the lock that the process, or one of the parallel workers that it leads, has waited for
+ * longest; returns false if none of them waits any more.
+ */
 static bool
 get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 {
 	BlockedProcsData *data = GetBlockerStatusData(pid);
 	const LockInstanceData *locks = data->locks;
 	int			count = data->nlocks;
+	bool		waits = false;
 
 	if (is_auxiliary(pid))
 	{
@@ -90,14 +95,14 @@ get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 	{
 		if (locks[i].pid != pid && locks[i].leaderPid != pid)
 			continue;
-		if (locks[i].waitLockMode == NoLock)
+		if (locks[i].waitLockMode == NoLock || (waits && locks[i].waitStart >= *since))
 			continue;
 		*lock = locks[i].locktag;
 		*mode = locks[i].waitLockMode;
 		*since = locks[i].waitStart;
-		return true;
+		waits = true;
 	}
-	return false;
+	return waits;
 }
 
 /* Set *pids to the processes that hold the awaited lock in a conflicting mode; return how many. */
@@ -175,7 +180,7 @@ add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
 		MemoryContextSwitchTo(old_context);
 		MemoryContextReset(scratch);
 		if (waits)
-			add_waiter(list, pid, since);
+			add_waiter(list, pid, cpm_backends_is_client(pid), since);
 	}
 }
 

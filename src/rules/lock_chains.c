@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.c
- *		Finds the heads of chains of lock waits, and counts the waits behind a process.
+ *		Finds the heads of chains of lock waits, and counts the sessions behind a process.
  *
  * Waits form a graph from each waiting process to its blockers. The graph may have cycles, namely
  * deadlocks that PostgreSQL has not detected yet. Both functions propagate results from heads to
@@ -99,29 +99,28 @@ waits_for_one_of(const CpmLockWait *waits, int count, const CpmLockWait *wait,
 }
 
 int
-cpm_count_blocked_waits(const CpmLockWait *waits, int count, CpmWaitsFor waits_for,
-						const void *arg)
+cpm_count_blocked_sessions(const CpmLockWait *waits, int count, CpmWaitsFor waits_for,
+						   const void *arg)
 {
 	bool	   *is_blocked = palloc0((count + 1) * sizeof(bool));
-	int			blocked = 0;
-	int			before = -1;
+	bool		changed = true;
+	int			sessions = 0;
 
 	for (int i = 0; i < count; i++)
-	{
 		is_blocked[i] = waits_for(&waits[i], arg);
-		blocked += is_blocked[i];
-	}
-	while (blocked != before)
+	while (changed)
 	{
-		before = blocked;
+		changed = false;
 		for (int i = 0; i < count; i++)
 		{
-			if (is_blocked[i])
+			if (is_blocked[i] || !waits_for_one_of(waits, count, &waits[i], is_blocked))
 				continue;
-			is_blocked[i] = waits_for_one_of(waits, count, &waits[i], is_blocked);
-			blocked += is_blocked[i];
+			is_blocked[i] = true;
+			changed = true;
 		}
 	}
+	for (int i = 0; i < count; i++)
+		sessions += is_blocked[i] && waits[i].is_client;
 	pfree(is_blocked);
-	return blocked;
+	return sessions;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_chains.h
- *		Finds the heads of chains of lock waits, and counts the waits behind a process.
+ *		Finds the heads of chains of lock waits, and counts the sessions behind a process.
  */
 #ifndef CPM_LOCK_CHAINS_H
 #define CPM_LOCK_CHAINS_H
@@ -25,11 +25,12 @@ extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 
 /*
- * Return the number of waits that the subject blocks, directly or indirectly. waits_for determines
- * the direct ones. waits must be ordered by pid. Pure, except that it allocates memory.
+ * Return the number of client sessions that the subject blocks, directly or indirectly, also
+ * through other processes, which do not count. waits_for determines the waits that the subject
+ * blocks directly. waits must be ordered by pid. Pure, except that it allocates memory.
  */
-extern int	cpm_count_blocked_waits(const CpmLockWait *waits, int count,
-									CpmWaitsFor waits_for, const void *arg);
+extern int	cpm_count_blocked_sessions(const CpmLockWait *waits, int count,
+									   CpmWaitsFor waits_for, const void *arg);
 
 /* A CpmWaitsFor whose subject is a process; arg points to its pid, an int. */
 extern bool cpm_waits_for_pid(const CpmLockWait *wait, const void *arg);

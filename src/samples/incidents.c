@@ -211,16 +211,17 @@ find_last(CpmSnapshotReason reason)
 }
 
 bool
-cpm_incidents_have_room(CpmSnapshotReason reason)
+cpm_incident_has_room_for(CpmSnapshotReason reason)
 {
-	int			snapshots = newest_incident()->snapshots;
 	bool		has_worst = find_last(CPM_AT_WORST) >= 0;
+	int			others = newest_incident()->snapshots - has_worst;
 
 	if (reason == CPM_AT_CRITICAL)
 		return true;
+	if (reason == CPM_AT_WORST)
+		return has_worst || others < CPM_INCIDENT_SNAPSHOTS;
 	/* reserve room for a snapshot of the worst moment, which may still follow */
-	return reason == CPM_AT_WORST ? has_worst || snapshots < CPM_INCIDENT_SNAPSHOTS :
-		snapshots - has_worst < CPM_INCIDENT_SNAPSHOTS - 1;
+	return others < CPM_INCIDENT_SNAPSHOTS - 1;
 }
 
 /* Return the index of the snapshot that the next one replaces; -1 if it replaces none. */
@@ -232,7 +233,7 @@ find_replaced(CpmSnapshotReason reason)
 	if (reason == CPM_AT_WORST)
 		return find_last(CPM_AT_WORST);
 	/* the caller has checked that there is room, unless this is a rise to CRITICAL */
-	if (cpm_incidents_have_room(CPM_AT_WARNING))
+	if (cpm_incident_has_room_for(CPM_AT_WARNING))
 		return -1;
 	last_warning = find_last(CPM_AT_WARNING);
 	return last_warning >= 0 ? last_warning : find_last(CPM_AT_CRITICAL);

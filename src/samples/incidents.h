@@ -61,7 +61,7 @@ extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
  * Return true if a snapshot taken for that reason can be added to the newest incident: there is
  * room for it, or it replaces an earlier snapshot. Always true for CPM_AT_CRITICAL.
  */
-extern bool cpm_incidents_have_room(CpmSnapshotReason reason);
+extern bool cpm_incident_has_room_for(CpmSnapshotReason reason);
 
 /*
  * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. A snapshot of the worst

@@ -6,8 +6,8 @@
  *
  * The newest segments are in a ring. Only the sampler appends, and makes a sample visible by
  * advancing "end". A reader copies a segment up to the end, and discards the copy if the segment's
- * number has changed meanwhile. So the sampler never waits: it overwrites the oldest segment, and
- * counts its samples as lost if the saver has not saved them.
+ * sequence number has changed meanwhile. So the sampler never waits: it overwrites the oldest
+ * segment, and counts its samples as lost if the saver has not saved them.
  *
  * The saver (workers/history_file) copies segments to the file. The index shows readers which
  * segments of the file they need. The saver fills it from the file after the server has started,
@@ -46,7 +46,7 @@
 /* Maximum number of segments that a cached scan visits, and that the saver reads for it */
 #define MAX_CACHED_SEGMENTS 256
 
-/* "end" is a segment's number, shifted by this, plus the bytes in use. */
+/* "end" is the sequence number of a segment, shifted by this, plus the bytes in use. */
 #define USED_BITS 17
 
 /* The saver writes, or the postmaster at startup and shutdown. */
@@ -63,9 +63,10 @@ typedef struct SessionHistory
 	int			segments;		/* in the ring; 0: the history is off */
 	int			slots;			/* in the file */
 	pg_atomic_uint64 end;		/* the sampler writes it, and the postmaster at startup */
-	pg_atomic_uint64 visible_from;	/* segments with lower numbers are hidden; resets write it */
-	pg_atomic_uint64 saved;		/* segments with lower numbers need no save; the saver writes it,
-								 * and the postmaster at startup and shutdown */
+	pg_atomic_uint64 visible_from;	/* segments with lower sequence numbers are hidden; resets
+									 * write it */
+	pg_atomic_uint64 saved;		/* segments with lower sequence numbers need no save; the saver
+								 * writes it, and the postmaster at startup and shutdown */
 	pg_atomic_uint64 lost;		/* samples overwritten unsaved; the sampler writes it */
 
 	/*

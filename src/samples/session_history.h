@@ -35,7 +35,7 @@ extern CpmHistoryEnd cpm_session_history_end(void);
 extern char *cpm_session_history_newest(void);
 
 /*
- * Begin the next segment, whose number is sequence, and return its memory. Before the call, set
+ * Begin the next segment, with that sequence number, and return its memory. Before the call, set
  * "used" in the header of the newest segment, which will not change any more.
  */
 extern char *cpm_session_history_next(uint64 sequence);
@@ -55,10 +55,14 @@ extern void cpm_session_history_start(uint64 sequence, const char *bytes, uint32
  */
 extern uint32 cpm_session_history_copy(uint64 sequence, CpmHistoryEnd end, char *buffer);
 
-/* Return the number below which a reset has hidden all segments; 0 if there was no reset. */
+/*
+ * Return the sequence number below which a reset has hidden all segments; 0 if there was no reset.
+ */
 extern uint64 cpm_session_history_visible_from(void);
 
-/* Return the number of the oldest visible segment that may still be in shared memory. */
+/*
+ * Return the sequence number of the oldest visible segment that may still be in shared memory.
+ */
 extern uint64 cpm_session_history_oldest(CpmHistoryEnd end);
 
 /*
@@ -81,8 +85,8 @@ extern void cpm_history_set_slot(int slot, CpmHistorySlot content);
 extern void cpm_history_clear_slots(void);
 
 /*
- * Set, or return, the number below which no segment remains to be saved. Only the saver sets it,
- * or the postmaster at startup and shutdown.
+ * Set, or return, the sequence number below which no segment remains to be saved. Only the saver
+ * sets it, or the postmaster at startup and shutdown.
  */
 extern void cpm_session_history_set_saved(uint64 before);
 extern uint64 cpm_session_history_saved(void);
@@ -96,12 +100,13 @@ extern uint64 cpm_session_history_lost(void);
  */
 typedef struct CpmHistoryFile
 {
-	uint64		newest;			/* the highest number written to its header; 0: none */
+	/* sequence numbers of segments, except newest_slot */
+	uint64		newest;			/* the highest one written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
 	uint64		closed;			/* "newest" at startup or at the last close() that succeeded; an
-								 * intact header never has a lower number */
-	uint64		first;			/* number of the segment set by cpm_session_history_start() */
-	uint64		removed_before; /* segments with lower numbers were removed after a reset */
+								 * intact header never has a lower one */
+	uint64		first;			/* of the segment set by cpm_session_history_start() */
+	uint64		removed_before; /* segments with lower ones were removed after a reset */
 } CpmHistoryFile;
 
 extern CpmHistoryFile *cpm_history_file(void);

@@ -193,11 +193,11 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 
 	if (step == CPM_INCIDENT_ENDS)
 		return false;
-	if ((step != CPM_INCIDENT_BEGINS && rise == CPM_OK) || !cpm_incidents_have_room(reason))
+	if ((step != CPM_INCIDENT_BEGINS && rise == CPM_OK) || !cpm_incident_has_room_for(reason))
 	{
 		reason = CPM_AT_WORST;
 		if (!cpm_incident_is_worse(&progress->state, blocked, busy, now_us) ||
-			!cpm_incidents_have_room(reason))
+			!cpm_incident_has_room_for(reason))
 			return false;
 	}
 	started_us = cpm_monotonic_us();

@@ -36,10 +36,9 @@
 typedef struct Blocker
 {
 	int			pid;			/* hash key; 0: all prepared transactions */
-	int			waits;			/* waits behind it, direct or indirect, among those that
-								 * cpm_lock_waits() returned */
-	int			clients;		/* client sessions behind it, among all that wait; 0 unless it is
-								 * a root blocker */
+	int			examined;		/* client sessions behind it, directly or indirectly, among the
+								 * waits that cpm_lock_waits() returned */
+	int			all;			/* the same, among all that wait; 0 unless it is a root blocker */
 } Blocker;
 
 typedef struct Locks
@@ -95,11 +94,11 @@ enter_blocker(Locks *locks, int pid, bool *found)
 	Blocker    *blocker = hash_search(locks->blockers, &pid, HASH_ENTER, found);
 
 	if (!*found)
-		blocker->waits = blocker->clients = 0;
+		blocker->examined = blocker->all = 0;
 	return blocker;
 }
 
-/* Add a blocker, unless it is known, with the number of examined waits behind it. */
+/* Add a blocker, unless it is known, with the number of examined sessions behind it. */
 static void
 add_blocker(Locks *locks, int pid)
 {
@@ -107,8 +106,8 @@ add_blocker(Locks *locks, int pid)
 	Blocker    *blocker = enter_blocker(locks, pid, &found);
 
 	if (!found)
-		blocker->waits = cpm_count_blocked_waits(locks->wait, locks->waits, cpm_waits_for_pid,
-												 &pid);
+		blocker->examined = cpm_count_blocked_sessions(locks->wait, locks->waits,
+													   cpm_waits_for_pid, &pid);
 }
 
 /* Count the client sessions behind each root blocker, in time proportional to all waits. */
@@ -121,11 +120,11 @@ count_clients(Locks *locks)
 		bool		found;
 
 		if (root != CPM_NO_ROOT_BLOCKER && cpm_lock_roots_wait(i)->is_client)
-			enter_blocker(locks, root, &found)->clients++;
+			enter_blocker(locks, root, &found)->all++;
 	}
 }
 
-/* Read the lock waits, and count the waits behind each process that blocks another. */
+/* Read the lock waits, and count the sessions behind each process that blocks another. */
 static void
 read_locks(Locks *locks)
 {
@@ -152,7 +151,7 @@ blocks_of(const Locks *locks, int pid)
 {
 	const Blocker *blocker = hash_search(locks->blockers, &pid, HASH_FIND, NULL);
 
-	return blocker ? Max(blocker->waits, blocker->clients) : 0;
+	return blocker ? Max(blocker->examined, blocker->all) : 0;
 }
 
 static int

@@ -109,7 +109,7 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	if (!wait->is_client || cpm_age_us(now, wait->since) <= ages->blocked_us)
 		return;
 	open.failed_before = cpm_slot_failed_waits(wait->proc_number);
-	if (!cpm_backends_read(wait->proc_number, &session) || session.pid != wait->pid ||
+	if (!cpm_backends_read(wait->leader_number, &session) || session.pid != wait->leader_pid ||
 		session.recorded_lock_wait_start != wait->recorded_since ||
 		!cpm_is_blocked(&session, now, ages))
 		return;
@@ -118,7 +118,7 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	entry.started_at = wait->since;
 	entry.lock = root.lock;
 	entry.mode = wait->mode;
-	entry.waiter.pid = wait->pid;
+	entry.waiter.pid = wait->leader_pid;
 	describe_session(&session, &entry.waiter);
 	describe_root(&root, last_root);
 	entry.root = *last_root;

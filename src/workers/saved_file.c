@@ -247,7 +247,7 @@ load_bytes(const CpmSavedFile *file, const char *bytes, size_t size, CpmLoadedFi
 		return problem;
 	memcpy(&header, bytes, sizeof(header));
 	loaded->saved_at = header.saved_at;
-	cpm_loading_begin(header.saved_at);
+	cpm_set_loaded_file_time(header.saved_at);
 	loaded->only_history = !header.on_standby && is_standby();
 	if (!get_metric_names(&source) || !get_parts(file, source, false, loaded->only_history))
 		return "has contents that this version cannot read";

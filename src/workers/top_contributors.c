@@ -275,7 +275,7 @@ copy_if_wanted(const CpmSession *session, void *arg)
 }
 
 /*
- * Find the root blocker that holds up the most sessions, directly or through other waiters.
+ * Find the root blocker that holds up the most client sessions, directly or through other waiters.
  * Returns the number of these sessions; 0 if there is no blocker. *pid is 0 for a prepared
  * transaction. Sets *is_limited to true if there may be more waits than were examined.
  */
@@ -294,7 +294,7 @@ find_top_blocker(int *pid, bool *is_limited)
 		int			waiters = 0;
 
 		for (int j = 0; j < count && roots[i] != CPM_NO_ROOT_BLOCKER; j++)
-			waiters += (roots[j] == roots[i]);
+			waiters += waits[j].is_client && roots[j] == roots[i];
 		if (waiters > most_waiters)
 		{
 			most_waiters = waiters;

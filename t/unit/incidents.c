@@ -140,7 +140,7 @@ add_snapshot(int rows, CpmSnapshotReason reason)
 	number++;
 	for (int i = 0; i < rows; i++)
 		row[i].pid = number;
-	if (cpm_incidents_have_room(reason))
+	if (cpm_incident_has_room_for(reason))
 		cpm_incidents_add_snapshot(number, reason, row, rows);
 }
 
