@@ -43,7 +43,8 @@ extern void cpm_leak_log_reset(void);
 
 /*
  * The counts, the suspected prepared transactions and the log in the statistics file. Suspected
- * sessions are saved as ended, because they will have ended before the file is loaded.
+ * sessions are counted and logged there as if they ended at the time of the save, because they will
+ * have ended before the file is loaded.
  */
 extern const CpmFilePart cpm_leak_counts_part;
 extern const CpmFilePart cpm_prepared_leaks_part;
