@@ -216,11 +216,11 @@ cpm_incidents_have_room(CpmSnapshotReason reason)
 	int			snapshots = newest_incident()->snapshots;
 	bool		has_worst = find_last(CPM_AT_WORST) >= 0;
 
-	if (reason == CPM_AT_CRITICAL)
-		return true;
+	if (reason == CPM_AT_WORST)
+		return has_worst || snapshots < CPM_INCIDENT_SNAPSHOTS;
 	/* reserve room for a snapshot of the worst moment, which may still follow */
-	return reason == CPM_AT_WORST ? has_worst || snapshots < CPM_INCIDENT_SNAPSHOTS :
-		snapshots - has_worst < CPM_INCIDENT_SNAPSHOTS - 1;
+	return snapshots - has_worst < CPM_INCIDENT_SNAPSHOTS - 1 ||
+		(reason == CPM_AT_CRITICAL && find_last(CPM_AT_WARNING) >= 0);
 }
 
 /* Return the index of the snapshot that the next one replaces; -1 if it replaces none. */

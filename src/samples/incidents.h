@@ -59,13 +59,15 @@ extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
 
 /*
  * Return true if the newest incident has room for another snapshot taken for that reason, or one
- * that it may replace. That is always so for CPM_AT_CRITICAL.
+ * that it replaces: that of the worst moment for CPM_AT_WORST, and one of a rise to WARNING for
+ * CPM_AT_CRITICAL.
  */
 extern bool cpm_incidents_have_room(CpmSnapshotReason reason);
 
 /*
- * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. A snapshot of the worst
- * moment replaces the incident's previous snapshot of that kind. If there is no room for a rise to
+ * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. Unless the reason is
+ * CPM_AT_CRITICAL, the caller has checked that there is room. A snapshot of the worst moment
+ * replaces the incident's previous snapshot of that kind. If there is no room for a rise to
  * CRITICAL, its snapshot replaces the last one of a rise to WARNING or, if there is none, the last
  * one of a rise to CRITICAL, but never the incident's first snapshot. To make room for the rows,
  * drops the snapshots of the oldest incidents that have any.
