@@ -4,13 +4,13 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
--- Users may have created objects with names of this extension; the guide to database connections on
--- which it is based suggests get_connection_stats() and slow_queries. Such an object could make a
--- command of this script fail, or make calls ambiguous. So fail with a hint before anything is
+-- Users may have created objects with names of this extension: the guide to database connections
+-- on which it is based suggests get_connection_stats() and slow_queries. Such an object could make
+-- a command of this script fail, or make calls ambiguous. So fail with a hint before anything is
 -- created, if the schema has one of these:
 -- - a function with the name of one that users call
--- - a function with the name of one behind a view, if a call with the arguments that the view gives,
---   or with none, could mean it
+-- - a function with the name of one behind a view that could be meant by a call with the view's
+--   arguments or with none
 -- - a function whose name begins with _connpool_
 -- - a relation or type with the name of a view
 CREATE FUNCTION _connpool_refuse(object text) RETURNS void

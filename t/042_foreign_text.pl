@@ -280,9 +280,9 @@ is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 is($node->safe_psql('crowded', 'SELECT count(*) FROM connpool_audit()'),
 	'7', 'connpool_audit() calls no function of a user in the same schema');
 
-# Objects of a user that clash. The refusal comes before PostgreSQL's own error, which lacks a hint,
-# for an object with the name and the arguments of any member, and for functions beside which calls
-# of the functions for users would be ambiguous.
+# Objects of a user that clash: one with the name and the arguments of each member, for which
+# PostgreSQL's own error would lack a hint, and functions beside which calls of the functions for
+# users would be ambiguous.
 my $member = <<~'SQL';
 	WITH member AS (
 	    SELECT p.*, c.relname
@@ -322,8 +322,8 @@ is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/
 is(scalar(() = $refusals =~ /HINT:  Rename or drop $object/g),
 	scalar(@clashes), 'each refusal has a hint');
 
-# The script also finds functions in the schema of pg_stat_statements. None matches the arguments of
-# a call better than the extension's own function.
+# The script also finds functions in the schema of pg_stat_statements. None matches the arguments
+# of a call better than the extension's own function.
 my $rivals = $node->safe_psql('postgres', $member . <<~'SQL');
 	SELECT DISTINCT format('CREATE FUNCTION %I(%s) RETURNS int LANGUAGE sql AS %L;', proname,
 	    (SELECT string_agg(CASE WHEN a.i = changed THEN other ELSE format_type(a.type, NULL) END,

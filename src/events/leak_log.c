@@ -109,11 +109,12 @@ cpm_leak_log_attach(void *memory, bool is_new)
 }
 
 /*
- * Describe the end of a leak. was_released is false if its session ended. Sets the padding of *leak
- * to zero, because it is saved.
+ * Describe the end of a leak. was_released is false if its session ended. Sets the padding of
+ * *leak to zero, because it is saved.
  */
 static void
-describe_leak_end(CpmLeakEnd *leak, const Occurrence *occurrence, bool was_released, TimestampTz at)
+describe_leak_end(CpmLeakEnd *leak, const Occurrence *occurrence, bool was_released,
+				  TimestampTz at)
 {
 	memset(leak, 0, sizeof(*leak));
 	leak->at = at;
@@ -395,8 +396,8 @@ const CpmFilePart cpm_prepared_leaks_part = {
 };
 
 /*
- * Save the ring first: a leak that the sampler closes meanwhile may then be missing, until the next
- * save, but is not saved twice.
+ * Save the ring first: a leak that the sampler closes meanwhile may then be missing, until the
+ * next save, but is not saved twice.
  */
 static void
 save_leak_ends(CpmSink *sink)

@@ -154,7 +154,8 @@ print_storage(void)
 }
 
 /*
- * If there is room, or for a rise to CRITICAL, add a snapshot whose time and pids are a new number.
+ * If there is room, or for a rise to CRITICAL, add a snapshot whose time and pids are a new
+ * number.
  */
 static void
 add_snapshot(int rows, CpmSnapshotReason reason)
