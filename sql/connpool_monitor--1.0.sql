@@ -4,19 +4,52 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
--- Users may have created get_connection_stats() and slow_queries themselves, because the guide to
--- database connections on which this extension is based suggests that. If so, fail with a hint
--- before anything is created. The end of the script checks other names.
+-- Users may have created objects with names of this extension: the guide to database connections
+-- on which it is based suggests get_connection_stats() and slow_queries. Such an object could make
+-- a command of this script fail, or make calls ambiguous. So fail with a hint before anything is
+-- created, if the schema has one of these:
+-- - a function with the name of one that users call
+-- - a function with the name of one behind a view that could be meant by a call with the view's
+--   arguments or with none
+-- - a function whose name begins with _connpool_
+-- - a relation or type with the name of a view
 CREATE FUNCTION _connpool_refuse(object text) RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
-SELECT _connpool_refuse(pg_catalog.concat('a function ', p.proname, '()'))
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-WHERE n.nspname = current_schema() AND p.proname IN ('get_connection_stats', 'slow_queries');
-SELECT _connpool_refuse('a relation or type slow_queries')
-FROM (SELECT relnamespace AS schema FROM pg_class WHERE relname = 'slow_queries'
-      UNION ALL SELECT typnamespace FROM pg_type WHERE typname = 'slow_queries') taken
-     JOIN pg_namespace n ON n.oid = taken.schema
+WITH own AS (
+    SELECT '{get_connection_stats, connpool_audit, connpool_health, connpool_history,
+             connpool_incident_report, connpool_info, connpool_load, connpool_load_history,
+             connpool_load_plot, connpool_metrics, connpool_plot, connpool_report, connpool_reset,
+             connpool_session_history}'::name[] AS functions,
+           '{slow_queries, connpool_alert_log, connpool_alerts, connpool_batch_candidates,
+             connpool_blocked_queries, connpool_cache_candidates, connpool_clients,
+             connpool_connection_states, connpool_deadlocks, connpool_errors,
+             connpool_incident_sessions, connpool_incidents, connpool_leak_log,
+             connpool_leak_stats, connpool_leaks, connpool_load_stats, connpool_lock_log,
+             connpool_pgbouncer, connpool_pgbouncer_pools, connpool_pgbouncer_stats,
+             connpool_pool_advice, connpool_pools, connpool_query_histogram,
+             connpool_query_stats, connpool_rejection_log, connpool_rejections,
+             connpool_running_queries, connpool_session_features, connpool_session_stats,
+             connpool_sessions, connpool_slow_statements, _connpool_view_pass}'::name[] AS views
+), taken AS (
+    SELECT pg_catalog.concat('function ', p.oid::regprocedure) AS object, p.pronamespace AS schema
+    FROM own, pg_proc p
+    WHERE p.proname = ANY (own.functions)
+       OR (p.proname = ANY (own.views)
+           AND (p.pronargs = p.pronargdefaults OR p.proargtypes[0] = 'bigint'::regtype::oid))
+       OR (p.proname = 'connpool_live_sessions' AND p.proargtypes[0] = 'text'::regtype::oid)
+       OR (pg_catalog.starts_with(p.proname::text, '_connpool_')
+           AND p.proname <> '_connpool_refuse')
+    UNION ALL
+    SELECT pg_catalog.concat('relation ', c.relname), c.relnamespace
+    FROM own, pg_class c WHERE c.relname = ANY (own.views)
+    UNION ALL
+    SELECT pg_catalog.concat('type ', t.typname), t.typnamespace
+    FROM own, pg_type t WHERE t.typname = ANY (own.views) AND t.typtype <> 'c'
+)
+SELECT _connpool_refuse(t.object)
+FROM taken t JOIN pg_namespace n ON n.oid = t.schema
 WHERE n.nspname = current_schema();
+DROP FUNCTION _connpool_refuse(text);
 
 -- Present values
 
@@ -2050,7 +2083,7 @@ BEGIN ATOMIC
                   _connpool_escape(current_setting('TimeZone')))
            || CASE WHEN s.since >= s.until
                    THEN E'\nThis span is empty, because its start is not before its end.\n'
-                   ELSE _connpool_sections(s.since, s.until, NULL) END
+                   ELSE _connpool_sections(s.since, s.until, NULL::bigint) END
     -- Nothing is recorded before 1970. Without this limit, since - interval '10 minutes', which
     -- several sections compute, could be before the first valid timestamp.
     FROM (SELECT CASE WHEN connpool_report.since >= '1970-01-01 00:00:00+00'
@@ -2204,21 +2237,3 @@ GRANT EXECUTE ON FUNCTION
 -- table, the view would fail. With the privilege, the view finds the table empty, and its function
 -- checks the reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
-
--- Some functions of this extension have optional arguments. Fail if a user has created a function
--- of the same name, because a call that omits the arguments could be ambiguous. Functions with an
--- argument named pass are exempt, because the views that call them give all arguments.
-WITH member AS (
-    SELECT p.*
-    FROM pg_proc p
-    JOIN pg_depend d ON d.classid = 'pg_proc'::regclass::oid AND d.objid = p.oid
-         AND d.refclassid = 'pg_extension'::regclass::oid
-    JOIN pg_extension e ON e.oid = d.refobjid
-    WHERE e.extname = 'connpool_monitor'
-)
-SELECT _connpool_refuse(pg_catalog.concat('a function ', m.proname, '()'))
-FROM member m JOIN pg_proc other ON other.proname = m.proname
-              AND other.pronamespace = m.pronamespace
-WHERE m.pronargdefaults > 0 AND 'pass' <> ALL (m.proargnames)
-  AND NOT EXISTS (SELECT FROM member WHERE member.oid = other.oid);
-DROP FUNCTION _connpool_refuse(text);

@@ -27,12 +27,28 @@ DROP DOMAIN slow_queries;
 CREATE VIEW slow_queries AS SELECT 1;
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP VIEW slow_queries;
+CREATE TABLE connpool_sessions (a int);
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP TABLE connpool_sessions;
+-- a function with other arguments, beside which calls could be ambiguous
 CREATE FUNCTION connpool_plot(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP FUNCTION connpool_plot(text);
 CREATE FUNCTION connpool_report(timestamptz) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE EXTENSION connpool_monitor CASCADE;
 DROP FUNCTION connpool_report(timestamptz);
+CREATE FUNCTION connpool_metrics(text DEFAULT '') RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION connpool_metrics(text);
+CREATE FUNCTION connpool_info(VARIADIC int[]) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION connpool_info(int[]);
+CREATE FUNCTION connpool_leaks(int DEFAULT 0) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION connpool_leaks(int);
+CREATE FUNCTION _connpool_code(text, int DEFAULT 0) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE EXTENSION connpool_monitor CASCADE;
+DROP FUNCTION _connpool_code(text, int);
 
 -- an older pg_stat_statements can be updated while the extension is installed
 DROP EXTENSION IF EXISTS pg_stat_statements;

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # Each leak of a real application counts once and is logged with its outcome. Sessions that only
 # resemble a leak do not count. Needs applications, sessions that stay open for long, and restarts.
-# scripts/test: slow, 22 s
+# scripts/test: slow, 28 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -351,5 +351,52 @@ like(
 	$err,
 	qr/permission denied for view connpool_leak_stats/,
 	'a role that was not granted connpool_leak_stats is refused');
+
+# A suspect may end with the server. A crash loses what happened after the last save, but not the
+# suspects that were open then.
+$node->safe_psql('postgres', 'ALTER SYSTEM SET restart_after_crash = on');
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.save_interval = '1s'});
+$node->reload;
+foreach my $end ('fast stop', 'crash')
+{
+	my $victim = session($node, $end);
+	my $pid = $victim->query_safe('SELECT pg_backend_pid()');
+	my $ended = $node->safe_psql('postgres',
+		q{SELECT ended FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'});
+	$victim->query_safe('BEGIN');
+	poll_ok(
+		$node,
+		q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
+		"$end: a session is a suspect");
+	if ($end eq 'crash')
+	{
+		wait_saved($node);
+		kill 'KILL', $pid;
+	}
+	else
+	{
+		$node->restart;
+	}
+	poll_ok(
+		$node,
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = '$end'",
+		"$end: the server has restarted");
+	eval { leave($victim) };
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT kind, outcome, database, application_name, held > '1 s'
+			FROM connpool_leak_log
+			WHERE pid = $pid
+			SQL
+		"idle_in_transaction|ended|postgres|$end|t",
+		"$end: the suspect is logged with the time it was held");
+	is( $node->safe_psql('postgres', <<~'SQL'),
+			SELECT suspects, ended, detected = released + ended,
+			       longest_held = (SELECT max(held) FROM connpool_leak_log WHERE kind = s.kind)
+			FROM connpool_leak_stats s
+			WHERE kind = 'idle_in_transaction'
+			SQL
+		'0|' . ($ended + 1) . '|t|t',
+		"$end: the suspect counts as ended, and in longest_held");
+}
 
 done_testing();

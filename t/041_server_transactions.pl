@@ -71,7 +71,7 @@ is( $watcher->query_safe(<<~'SQL'),
 
 SKIP:
 {
-	skip 'login triggers came with 17', 3 if $node->pg_version < 17;
+	skip 'login triggers came with 17', 6 if $node->pg_version < 17;
 	$node->safe_psql('postgres', <<~'SQL');
 		CREATE FUNCTION on_login() RETURNS event_trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -96,6 +96,34 @@ SKIP:
 	is($watcher->query_safe($features),
 		'set 1', 'a feature that the client uses after a login trigger counts');
 	is(transactions('late'), 1, 'a login trigger adds no transaction');
+
+	# a login trigger that refuses the session after a while
+	$node->safe_psql('postgres', <<~'SQL');
+		CREATE ROLE unwelcome LOGIN;
+		CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$
+		BEGIN
+		  IF session_user = 'unwelcome' THEN
+		    CREATE TEMP TABLE refused (a int);
+		    PERFORM pg_sleep(0.1);
+		    RAISE EXCEPTION 'not today';
+		  END IF;
+		END $$;
+		CREATE EVENT TRIGGER refuse ON login EXECUTE FUNCTION refuse()
+		SQL
+	my ($output, $errors);
+	ok( !connects(
+			$node->connstr('postgres') . ' user=unwelcome application_name=unwelcome', undef,
+			\$output, \$errors),
+		'a login trigger refuses a session');
+	like($errors, qr/not today/, 'the client gets the error of the login trigger');
+	poll_is(
+		$watcher, <<~'SQL',
+			SELECT connections, transactions, queries, failed_queries, busy_time
+			FROM connpool_pools
+			WHERE role = 'unwelcome'
+			SQL
+		'0|0|0|0|0',
+		'a session that a login trigger refused has no transaction and no busy time');
 }
 $node->stop('fast');
 done_testing();

@@ -280,6 +280,78 @@ is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 is($node->safe_psql('crowded', 'SELECT count(*) FROM connpool_audit()'),
 	'7', 'connpool_audit() calls no function of a user in the same schema');
 
+# Objects of a user that clash: one with the name and the arguments of each member, for which
+# PostgreSQL's own error would lack a hint, and functions beside which calls of the functions for
+# users would be ambiguous.
+my $member = <<~'SQL';
+	WITH member AS (
+	    SELECT p.*, c.relname
+	    FROM pg_depend d
+	    LEFT JOIN pg_proc p ON d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+	    LEFT JOIN pg_class c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
+	    WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+	    AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'connpool_monitor')
+	)
+	SQL
+my @clashes = split /\n/, $node->safe_psql('postgres', $member . <<~'SQL');
+	SELECT format('FUNCTION %s(%s) RETURNS int LANGUAGE sql AS %L', proname, arguments, 'SELECT 1')
+	FROM (SELECT proname, oidvectortypes(proargtypes) AS arguments
+	      FROM member WHERE proname IS NOT NULL
+	      UNION
+	      SELECT proname, unnest('{int DEFAULT 0, VARIADIC int[]}'::text[])
+	      FROM member WHERE proname !~ '^_' AND 'pass' <> ALL (coalesce(proargnames, '{}'))) f
+	UNION ALL
+	SELECT format('TABLE %s (a int)', relname) FROM member WHERE relname IS NOT NULL
+	UNION ALL
+	SELECT format('DOMAIN %s AS int', relname) FROM member WHERE relname IS NOT NULL
+	SQL
+cmp_ok(scalar(@clashes), '>', 150, 'many objects of a user would clash');
+$node->safe_psql('postgres', 'CREATE DATABASE taken');
+$node->safe_psql('taken', 'CREATE EXTENSION pg_stat_statements');
+my (undef, undef, $refusals) = $node->psql(
+	'taken',
+	join("\n",
+		'\set VERBOSITY verbose',
+		map { "BEGIN; CREATE $_;\nCREATE EXTENSION connpool_monitor; ROLLBACK;" } @clashes),
+	on_error_stop => 0);
+is(scalar(() = $refusals =~ /ERROR: /g),
+	scalar(@clashes), 'the extension is created beside none of them');
+my $object = qr/(?:function|relation|type) \w+/;
+is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/g),
+	scalar(@clashes), 'each refusal names the object of the user');
+is(scalar(() = $refusals =~ /HINT:  Rename or drop $object/g),
+	scalar(@clashes), 'each refusal has a hint');
+
+# The script also finds functions in the schema of pg_stat_statements. None matches the arguments
+# of a call better than the extension's own function.
+my $rivals = $node->safe_psql('postgres', $member . <<~'SQL');
+	SELECT DISTINCT format('CREATE FUNCTION %I(%s) RETURNS int LANGUAGE sql AS %L;', proname,
+	    (SELECT string_agg(CASE WHEN a.i = changed THEN other ELSE format_type(a.type, NULL) END,
+	                       ', ' ORDER BY a.i)
+	     FROM unnest(proargtypes::oid[]) WITH ORDINALITY a (type, i) WHERE a.i <= length),
+	    'SELECT 1')
+	FROM member,
+	     generate_series(greatest(pronargs - pronargdefaults, 1), pronargs) length,
+	     generate_series(1, length) changed,
+	     unnest('{text, name, integer, numeric, date, timestamp, json, jsonb}'::text[]) other
+	SQL
+$node->safe_psql('postgres', 'CREATE DATABASE rivals');
+$node->safe_psql('rivals', <<~"SQL");
+	CREATE EXTENSION pg_stat_statements;
+	$rivals
+	CREATE SCHEMA connpool;
+	CREATE EXTENSION connpool_monitor SCHEMA connpool
+	SQL
+is( $node->safe_psql('rivals', <<~'SQL'),
+		SELECT count(*) > 500,
+		       string_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0), ', ')
+		FROM pg_proc p
+		LEFT JOIN pg_depend d ON d.refclassid = 'pg_proc'::regclass AND d.refobjid = p.oid
+		WHERE p.pronamespace = 'public'::regnamespace AND p.prosrc = 'SELECT 1'
+		SQL
+	't|',
+	'no function or view of the extension calls a function of a user in another schema');
+
 # connpool_load() keeps texts that do not fit into work_mem in a temporary file
 $node->safe_psql('postgres', 'SELECT /* ' . 'x' x 100_000 . ' */ 1');
 (undef, undef, my $warnings) =

@@ -3,7 +3,7 @@
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
 # Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
 # minutes and thousands of rows.
-# scripts/test: slow, 32 s
+# scripts/test: slow, 38 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -41,15 +41,17 @@ use Wire;
 		'an expensive snapshot is taken every ten seconds while more sessions are blocked or busy'
 	);
 	is(shift @lines, 'w.w.wwww....ww.', 'a cheap snapshot is taken more often');
+	is(shift @lines, 'c.........c.........c....',
+		'a rise to CRITICAL replaces the snapshot of another after ten seconds');
 	is(join("\n", @lines) . "\n",
 		<<~'LINES', 'snapshots have 10,000 rows, and each incident eight');
 		0 incidents
 		45 from 1, 7740 rows, from 1, 2 of the last
 		46 from 1, 9840 rows, from 1, 7 of the last
 		46 from 1, 9938 rows, from 5, 8 of the last
-		wwwwwwwW
-		wwwwwwWc
-		wWcccccc
+		wwwwwwwW cW
+		wwwwwwWc cW
+		wWcccccc W
 		46 from 1, 8163 rows, from 5, 8 of the last
 		47 from 1, 10000 rows, from 47, 8 of the last
 		50 from 18, 10000 rows, from 47, 0 of the last
@@ -257,14 +259,41 @@ is(sql($watcher, "SELECT count(*) FROM connpool_incident_sessions WHERE $last AN
 	'1', 'a rise to CRITICAL has a snapshot, even if the incident already has eight');
 is(newest('count(*), max(snapshots) BETWEEN 7 AND 8'),
 	'1|t', 'a rise to CRITICAL takes the place of an earlier snapshot');
-$holder->query_safe('ROLLBACK');
 
-foreach my $waiter (@queue)
+sub end_queue
 {
-	$waiter->read_until('Z');
-	$waiter->end;
+	$holder->query_safe('ROLLBACK');
+	$_->read_until('Z') foreach @queue;
+	poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
+	return;
 }
-poll_session($watcher, 'SELECT ended_at IS NOT NULL FROM connpool_incidents LIMIT 1');
+
+# Let the alert rise to CRITICAL again, and return the time of the newest snapshot.
+sub raise_again
+{
+	$holder->query_safe('BEGIN; UPDATE t SET j = 1 WHERE i = 3');
+	$_->send_message('Q', "UPDATE t SET j = 2 WHERE i = 3\0") foreach @queue;
+	poll_session($watcher, <<~'SQL');
+		SELECT status = 'CRITICAL' FROM connpool_alerts WHERE metric_name = 'blocked_sessions'
+		SQL
+	wait_samples($watcher, 1);
+	my $at = sql($watcher, 'SELECT max(at) FROM connpool_incident_sessions');
+	end_queue();
+	return $at;
+}
+
+# first let rises to CRITICAL replace the snapshots of all rises to WARNING
+end_queue();
+my $newest = (map { raise_again() } 1 .. 7)[-1];
+my $rising = Time::HiRes::time();
+my %replacing = map { raise_again() => 1 } 1 .. 4;
+delete $replacing{$newest};
+cmp_ok(
+	scalar(keys %replacing),
+	'<=',
+	1 + int((Time::HiRes::time() - $rising) / 10),
+	'a rise to CRITICAL replaces the snapshot of another at most every ten seconds');
+$_->end foreach @queue;
 is(metric($port, 'incidents_total'), 1, 'an incident that continues is counted once');
 
 # --- an alert that ends because a setting changed

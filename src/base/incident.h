@@ -108,6 +108,7 @@ typedef struct CpmIncidentState
 	int64		refused_us;		/* when the last refusal was seen */
 
 	int64		next_worst_us;	/* earliest time of the next snapshot of the worst moment */
+	int64		critical_us;	/* when a rise to CRITICAL last had a snapshot */
 
 	/* The worst sample of which the incident has a snapshot */
 	uint32		worst_blocked;

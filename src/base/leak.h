@@ -24,7 +24,7 @@ typedef enum CpmLeakKind
 typedef struct CpmLeakEnd
 {
 	TimestampTz at;				/* when the session resumed work, or a sample found that the leak
-								 * had ended */
+								 * had ended; if the server ended, when it last saved */
 	CpmLeakKind kind;
 	bool		was_released;	/* the session resumed work, or the prepared transaction was
 								 * committed or rolled back; false: the session ended */

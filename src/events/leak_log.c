@@ -109,22 +109,33 @@ cpm_leak_log_attach(void *memory, bool is_new)
 	cpm_ring_init(leak_ring, LOG_ENTRIES, sizeof(CpmLeakEnd));
 }
 
-/* Count, log and report the end of a leak. was_released is false if its session ended. */
+/*
+ * Describe the end of a leak. was_released is false if its session ended. Sets the padding of
+ * *leak to zero, because it is saved.
+ */
+static void
+describe_leak_end(CpmLeakEnd *leak, const Occurrence *occurrence, bool was_released,
+				  TimestampTz at)
+{
+	memset(leak, 0, sizeof(*leak));
+	leak->at = at;
+	leak->kind = occurrence->kind;
+	leak->was_released = was_released;
+	leak->pid = occurrence->pid;
+	leak->database = occurrence->database;
+	leak->role = occurrence->role;
+	leak->held_us = Max(at - occurrence->since, 0);
+	strlcpy(leak->application_name, occurrence->application_name, NAMEDATALEN);
+}
+
+/* Count, log and report the end of a leak. */
 static void
 close_occurrence(Occurrence *occurrence, bool was_released, TimestampTz at)
 {
 	LeakCounters *counters = &leaks->counters[occurrence->kind];
-	CpmLeakEnd	leak = {
-		.at = at,
-		.kind = occurrence->kind,
-		.was_released = was_released,
-		.pid = occurrence->pid,
-		.database = occurrence->database,
-		.role = occurrence->role,
-		.held_us = Max(at - occurrence->since, 0),
-	};
+	CpmLeakEnd	leak;
 
-	strlcpy(leak.application_name, occurrence->application_name, NAMEDATALEN);
+	describe_leak_end(&leak, occurrence, was_released, at);
 	occurrence->kind = CPM_NO_LEAK;
 	pg_atomic_fetch_add_u64(was_released ? &counters->released : &counters->ended, 1);
 	if (pg_atomic_read_u64(&counters->longest_us) < (uint64) leak.held_us)
@@ -309,17 +320,35 @@ cpm_leak_log_reset(TimestampTz now)
 	cpm_ring_reset(leak_ring);
 }
 
+/*
+ * Describe the session that is suspected at that index of the table as one that ends now. Returns
+ * false if none is.
+ */
+static bool
+end_suspected_session(int index, TimestampTz now, CpmLeakEnd *leak)
+{
+	Occurrence	copy = leaks->occurrence[index];
+
+	if (copy.kind == CPM_NO_LEAK)
+		return false;
+	describe_leak_end(leak, &copy, false, now);
+	return true;
+}
+
 static void
 save_leak_counts(CpmSink *sink)
 {
 	CpmLeakCounts counts[CPM_LEAK_KINDS] = {0};
+	CpmLeakEnd	leak;
 
 	for (int i = CPM_NO_LEAK + 1; i < CPM_LEAK_KINDS; i++)
-	{
 		counts[i] = cpm_leak_counts(i);
-		if (i != CPM_LEAK_PREPARED)
-			counts[i].ended += cpm_open_leaks(i);
-	}
+	for (int i = 0; i < leaks->sessions; i++)
+		if (end_suspected_session(i, sink->now, &leak))
+		{
+			counts[leak.kind].ended++;
+			counts[leak.kind].longest_us = Max(counts[leak.kind].longest_us, leak.held_us);
+		}
 	cpm_put(sink, counts);
 }
 
@@ -374,8 +403,23 @@ const CpmFilePart cpm_prepared_leaks_part = {
 	.text = {CPM_TEXT(Occurrence, application_name)}
 };
 
+/*
+ * Save the ring first: a leak that the sampler closes meanwhile may then be missing, until the
+ * next save, but is not saved twice.
+ */
+static void
+save_leak_ends(CpmSink *sink)
+{
+	CpmLeakEnd	leak;
+
+	cpm_ring_save(leak_ring, sink);
+	for (int i = 0; i < leaks->sessions; i++)
+		if (end_suspected_session(i, sink->now, &leak))
+			cpm_put(sink, &leak);
+}
+
 const CpmFilePart cpm_leak_log_part = {
-	"leak log", sizeof(CpmLeakEnd), .ring = &leak_ring,
+	"leak log", sizeof(CpmLeakEnd), .save = save_leak_ends, .ring = &leak_ring,
 	.time = {CPM_TIME(CpmLeakEnd, at)},
 	.text = {CPM_TEXT(CpmLeakEnd, application_name)},
 	.below = {CPM_BELOW(CpmLeakEnd, kind, CPM_LEAK_KINDS)}

@@ -273,19 +273,22 @@ connpool_server_setting_1_0(PG_FUNCTION_ARGS)
 
 /*
  * _connpool_refuse(object text): fail with 42710 because the schema of this function already has
- * that object, which a user has created. Only the script of the extension calls it.
+ * that object, a kind and a name, which a user has created. Only the script of the extension calls
+ * it.
  */
 Datum
 connpool_refuse_1_0(PG_FUNCTION_ARGS)
 {
 	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
+	char	   *object = text_to_cstring(PG_GETARG_TEXT_PP(0));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("schema \"%s\" already has %s", get_namespace_name(schema),
-					text_to_cstring(PG_GETARG_TEXT_PP(0))),
-			 errdetail("connpool_monitor creates an object of that name, and does not replace yours."),
-			 errhint("Install into a schema of its own: CREATE SCHEMA connpool; "
-					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;")));
+			 errmsg("schema \"%s\" already has %s", get_namespace_name(schema), object),
+			 errdetail("connpool_monitor creates objects with such names. It does not replace "
+					   "yours, and calls could be ambiguous beside it."),
+			 errhint("Rename or drop %s, or install into a schema of its own: "
+					 "CREATE SCHEMA connpool; "
+					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;", object)));
 	PG_RETURN_VOID();
 }

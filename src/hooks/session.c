@@ -174,3 +174,9 @@ cpm_session_is_open(void)
 {
 	return is_open;
 }
+
+bool
+cpm_session_was_ready(void)
+{
+	return MyBEEntry != NULL && MyBEEntry->st_state != STATE_UNDEFINED;
+}

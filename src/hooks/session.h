@@ -28,6 +28,13 @@ extern void cpm_session_finish_opening(void);
 /* Return true once the start-up transaction of this process has committed. */
 extern bool cpm_session_is_open(void);
 
+/*
+ * Return true once the session has been ready for a statement, which sets the state that
+ * pg_stat_activity shows. Before that, but after the start-up transaction, PostgreSQL 17 and later
+ * run login triggers.
+ */
+extern bool cpm_session_was_ready(void);
+
 /* Record the SQLSTATE of a FATAL error, which is about to end the session. */
 extern void cpm_session_record_fatal(int sqlstate);
 

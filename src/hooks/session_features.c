@@ -23,6 +23,7 @@
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
 #include "counters/backend_counters.h"
+#include "hooks/session.h"
 #include "hooks/session_features.h"
 #include "hooks/session_progress.h"
 #include "miscadmin.h"
@@ -33,7 +34,6 @@
 #include "parser/scansup.h"
 #include "storage/lock.h"
 #include "storage/lwlock.h"
-#include "utils/backend_status.h"
 #include "utils/fmgroids.h"
 #include "utils/resowner.h"
 
@@ -60,15 +60,13 @@ survives_rollback(CpmFeature feature)
 }
 
 /*
- * Count uses of a feature, unless a login trigger (PostgreSQL 17 and later) used it. Such a
- * trigger also runs in the connections that a pooler opens, so transaction mode does not break it.
- * It runs while the state of the session is undefined, that is, before the session is ready for
- * its first statement.
+ * Count uses of a feature, unless a login trigger used it. Such a trigger also runs in the
+ * connections that a pooler opens, so transaction mode does not break it.
  */
 static void
 count_uses(CpmFeature feature, uint64 uses)
 {
-	if (MyBEEntry->st_state != STATE_UNDEFINED)
+	if (cpm_session_was_ready())
 		cpm_slot_count_feature(feature, uses, GetCurrentStatementStartTimestamp());
 }
 

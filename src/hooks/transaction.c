@@ -190,6 +190,8 @@ static pg_noinline void
 handle_abort(void)
 {
 	cpm_features_end_transaction(false);
+	if (!cpm_session_was_ready())
+		return;					/* a login trigger refuses the session */
 	if (proc_exit_inprogress)
 	{
 		cpm_statement_start_busy_time(GetCurrentStatementStartTimestamp());

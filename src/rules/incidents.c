@@ -11,6 +11,10 @@
  * A snapshot costs more than a sample. While an incident gets worse, the next snapshot of its
  * worst moment therefore waits for a hundred times the duration of the previous snapshot, but for
  * at most ten seconds.
+ *
+ * An alert may rise to CRITICAL at every other sample. If no other snapshot is left that the next
+ * one can replace, it replaces that of an earlier rise to CRITICAL, but only after ten seconds,
+ * however cheap snapshots are, because the earlier one is as useful.
  */
 #include "postgres.h"
 
@@ -25,7 +29,7 @@ void
 cpm_incident_state_init(CpmIncidentState *state)
 {
 	memset(state, 0, sizeof(*state));
-	state->ended_us = state->refused_us = -1;
+	state->ended_us = state->refused_us = state->critical_us = -1;
 }
 
 static bool
@@ -66,10 +70,18 @@ cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy
 		 (blocked == state->worst_blocked && busy > state->worst_busy + state->worst_busy / 10));
 }
 
-void
-cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy, int64 now_us,
-							 int64 cost_us)
+bool
+cpm_incident_may_replace_critical(const CpmIncidentState *state, int64 now_us)
 {
+	return state->critical_us < 0 || now_us - state->critical_us >= MAX_SNAPSHOT_PAUSE_US;
+}
+
+void
+cpm_incident_record_snapshot(CpmIncidentState *state, CpmSnapshotReason reason, uint32 blocked,
+							 uint32 busy, int64 now_us, int64 cost_us)
+{
+	if (reason == CPM_AT_CRITICAL)
+		state->critical_us = now_us;
 	state->next_worst_us = now_us + Min(PAUSE_PER_COST * cost_us, MAX_SNAPSHOT_PAUSE_US);
 	if (blocked < state->worst_blocked ||
 		(blocked == state->worst_blocked && busy < state->worst_busy))

@@ -38,9 +38,16 @@ extern CpmIncidentStep cpm_incident_step(CpmIncidentState *state, bool has_alert
 extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked, uint32 busy,
 								  int64 now_us);
 
-/* Record a snapshot that took cost_us. Call after every snapshot, whatever its reason. */
-extern void cpm_incident_record_snapshot(CpmIncidentState *state, uint32 blocked, uint32 busy,
-										 int64 now_us, int64 cost_us);
+/*
+ * Return true if the snapshot of a rise to CRITICAL may replace that of an earlier one. That is so
+ * ten seconds after the last snapshot of such a rise.
+ */
+extern bool cpm_incident_may_replace_critical(const CpmIncidentState *state, int64 now_us);
+
+/* Record that a snapshot was taken for that reason, which took cost_us. */
+extern void cpm_incident_record_snapshot(CpmIncidentState *state, CpmSnapshotReason reason,
+										 uint32 blocked, uint32 busy, int64 now_us,
+										 int64 cost_us);
 
 /* Record that the metric's alert left OK; does nothing if that is recorded already. */
 extern void cpm_incident_add_metric(CpmIncident *incident, CpmMetricId id);

@@ -216,12 +216,11 @@ cpm_incident_has_room_for(CpmSnapshotReason reason)
 	bool		has_worst = find_last(CPM_AT_WORST) >= 0;
 	int			others = newest_incident()->snapshots - has_worst;
 
-	if (reason == CPM_AT_CRITICAL)
-		return true;
 	if (reason == CPM_AT_WORST)
 		return has_worst || others < CPM_INCIDENT_SNAPSHOTS;
 	/* reserve room for a snapshot of the worst moment, which may still follow */
-	return others < CPM_INCIDENT_SNAPSHOTS - 1;
+	return others < CPM_INCIDENT_SNAPSHOTS - 1 ||
+		(reason == CPM_AT_CRITICAL && find_last(CPM_AT_WARNING) >= 0);
 }
 
 /* Return the index of the snapshot that the next one replaces; -1 if it replaces none. */

@@ -58,14 +58,16 @@ extern void cpm_incidents_begin(CpmIncident *incident);
 extern void cpm_incidents_update(const CpmIncident *incident, TimestampTz at);
 
 /*
- * Return true if a snapshot taken for that reason can be added to the newest incident: there is
- * room for it, or it replaces an earlier snapshot. Always true for CPM_AT_CRITICAL.
+ * Return true if the newest incident has room for another snapshot taken for that reason, or if
+ * that snapshot replaces the one of the worst moment (for CPM_AT_WORST) or of a rise to WARNING
+ * (for CPM_AT_CRITICAL).
  */
 extern bool cpm_incident_has_room_for(CpmSnapshotReason reason);
 
 /*
- * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. A snapshot of the worst
- * moment replaces the incident's previous snapshot of that kind. If there is no room for a rise to
+ * Add a snapshot with up to CPM_SNAPSHOT_ROWS rows to the newest incident. Unless the reason is
+ * CPM_AT_CRITICAL, the caller has checked that there is room. A snapshot of the worst moment
+ * replaces the incident's previous snapshot of that kind. If there is no room for a rise to
  * CRITICAL, its snapshot replaces the last one of a rise to WARNING or, if there is none, the last
  * one of a rise to CRITICAL, but never the incident's first snapshot. To make room for the rows,
  * drops the snapshots of the oldest incidents that have any.

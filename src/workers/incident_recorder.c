@@ -9,7 +9,7 @@
  *
  * Snapshots are taken when an incident begins, when an alert rises, and at the worst moment. A
  * snapshot costs more than a sample, and reads the lock table if sessions wait, so their number is
- * limited, except that a rise to CRITICAL always has one.
+ * limited. A rise to CRITICAL can replace an earlier snapshot.
  *
  * The saver writes incidents to their file. The sampler wakes it when an incident begins or ends,
  * when an alert changes and after each snapshot, and every few seconds during an incident.
@@ -179,6 +179,14 @@ take_snapshot_safely(TimestampTz at, CpmSnapshotReason reason)
 	PG_END_TRY();
 }
 
+/* Return true if the incident may have a snapshot of an alert that rises. */
+static bool
+may_record_rise(const CpmIncidentProgress *progress, CpmSnapshotReason reason, int64 now_us)
+{
+	return cpm_incident_has_room_for(reason) ||
+		(reason == CPM_AT_CRITICAL && cpm_incident_may_replace_critical(&progress->state, now_us));
+}
+
 /* Take a snapshot if one is due, and return true if so. */
 static bool
 take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmIncidentStep step,
@@ -193,7 +201,8 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 
 	if (step == CPM_INCIDENT_ENDS)
 		return false;
-	if ((step != CPM_INCIDENT_BEGINS && rise == CPM_OK) || !cpm_incident_has_room_for(reason))
+	if ((step != CPM_INCIDENT_BEGINS && rise == CPM_OK) ||
+		!may_record_rise(progress, reason, now_us))
 	{
 		reason = CPM_AT_WORST;
 		if (!cpm_incident_is_worse(&progress->state, blocked, busy, now_us) ||
@@ -202,7 +211,7 @@ take_due_snapshot(CpmIncidentProgress *progress, const CpmSample *sample, CpmInc
 	}
 	started_us = cpm_monotonic_us();
 	take_snapshot_safely(sample->taken_at, reason);
-	cpm_incident_record_snapshot(&progress->state, blocked, busy, now_us,
+	cpm_incident_record_snapshot(&progress->state, reason, blocked, busy, now_us,
 								 cpm_monotonic_us() - started_us);
 	return true;
 }

@@ -88,8 +88,31 @@ run_samples(const uint32 samples[][3], int count, int64 cost_us)
 		bool		is_worse = cpm_incident_is_worse(&state, samples[i][1], samples[i][2], now_us);
 
 		if (is_worse)
-			cpm_incident_record_snapshot(&state, samples[i][1], samples[i][2], now_us, cost_us);
+			cpm_incident_record_snapshot(&state, CPM_AT_WORST, samples[i][1], samples[i][2],
+										 now_us, cost_us);
 		putchar(is_worse ? 'w' : '.');
+	}
+	putchar('\n');
+}
+
+/*
+ * An alert rises to CRITICAL every second. Print "c" if the rules let a snapshot that takes a
+ * microsecond replace the previous one, otherwise ".".
+ */
+static void
+run_rises(int count)
+{
+	CpmIncidentState state;
+
+	cpm_incident_state_init(&state);
+	for (int i = 0; i < count; i++)
+	{
+		int64		now_us = i * USECS_PER_SEC;
+		bool		may_replace = cpm_incident_may_replace_critical(&state, now_us);
+
+		if (may_replace)
+			cpm_incident_record_snapshot(&state, CPM_AT_CRITICAL, 0, 0, now_us, 1);
+		putchar(may_replace ? 'c' : '.');
 	}
 	putchar('\n');
 }
@@ -130,7 +153,10 @@ print_storage(void)
 		   all->incident[all->incidents - 1].snapshots);
 }
 
-/* If there is room, add a snapshot whose time and pids are a new number. */
+/*
+ * If there is room, or for a rise to CRITICAL, add a snapshot whose time and pids are a new
+ * number.
+ */
 static void
 add_snapshot(int rows, CpmSnapshotReason reason)
 {
@@ -140,11 +166,14 @@ add_snapshot(int rows, CpmSnapshotReason reason)
 	number++;
 	for (int i = 0; i < rows; i++)
 		row[i].pid = number;
-	if (cpm_incident_has_room_for(reason))
+	if (reason == CPM_AT_CRITICAL || cpm_incident_has_room_for(reason))
 		cpm_incidents_add_snapshot(number, reason, row, rows);
 }
 
-/* Print the reasons of the snapshots of the newest incident: w(arning), c(ritical), W(orst). */
+/*
+ * Print the reasons of the snapshots of the newest incident: w(arning), c(ritical), W(orst). Then
+ * print those for which there is room.
+ */
 static void
 print_reasons(void)
 {
@@ -153,6 +182,10 @@ print_reasons(void)
 	for (int i = 0; i < all->snapshots; i++)
 		if (all->snapshot[i].incident == all->incident[all->incidents - 1].id)
 			putchar("wcW"[all->snapshot[i].reason]);
+	putchar(' ');
+	for (int reason = 0; reason < CPM_SNAPSHOT_REASONS; reason++)
+		if (cpm_incident_has_room_for(reason))
+			putchar("wcW"[reason]);
 	putchar('\n');
 }
 
@@ -226,6 +259,7 @@ main(void)
 	run_steps("0a 5r 10o 64.9o 65o 66a");
 	run_samples(samples, lengthof(samples), USECS_PER_SEC);
 	run_samples(samples, lengthof(samples), 10 * 1000);
+	run_rises(25);
 	run_storage();
 	return 0;
 }
