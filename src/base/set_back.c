@@ -16,7 +16,8 @@
  * The extension's own records are corrected only if they are in the future, because others may be
  * from after the step. The sampler rewrites the times in logs when it detects the step. For single
  * times, such as last_seen, cpm_past_time() does the same when they are shown, until the clock has
- * caught up with them.
+ * caught up with them. The statistics file has the size of the steps, so that the loader corrects
+ * those times too.
  */
 #include "postgres.h"
 
@@ -136,16 +137,16 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 	}
 }
 
-/*
- * Return by how much the clock has been set back since the server started, less the steps forward.
- * Includes a step back that the sampler has not detected yet.
- */
-static int64
-total_setback_us(void)
+/* Includes a step back that the sampler has not detected yet. */
+int64
+cpm_total_setback_us(void)
 {
-	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
+	int64		total_us;
 	int64		undetected_us;
 
+	if (set_back == NULL)
+		return 0;
+	total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
 	pg_read_barrier();
 	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
 	return total_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
@@ -154,7 +155,7 @@ total_setback_us(void)
 bool
 cpm_is_set_back(void)
 {
-	return set_back && total_setback_us() != 0;
+	return cpm_total_setback_us() != 0;
 }
 
 TimestampTz
@@ -163,7 +164,7 @@ cpm_past_time(TimestampTz recorded)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return likely(recorded <= now) ? recorded :
-		cpm_past(recorded, now, set_back ? total_setback_us() : 0);
+		cpm_past(recorded, now, cpm_total_setback_us());
 }
 
 /* Return by how much the clock was set back since the time was recorded. */
@@ -182,7 +183,7 @@ setback_since(int proc_number, CpmRecordedTime which, TimestampTz recorded)
 		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
 			return Max(setback_us, 0);
 	}
-	return recorded > GetCurrentTimestamp() ? total_setback_us() : 0;
+	return recorded > GetCurrentTimestamp() ? cpm_total_setback_us() : 0;
 }
 
 TimestampTz

@@ -58,9 +58,10 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);
 
 /*
- * Return true if the clock has been set back since the server started, by more than it has been
- * set forward since. Reads two clocks. Any process; takes no lock.
+ * Return by how much the clock has been set back since the server started, less the steps forward;
+ * or return true if that is not 0. Read two clocks. Any process; take no lock.
  */
+extern int64 cpm_total_setback_us(void);
 extern bool cpm_is_set_back(void);
 
 /*

@@ -26,6 +26,7 @@ typedef struct CpmSink
 	pg_crc32c	crc;			/* of all bytes written */
 	int			error;			/* errno of the first failed write; 0: none */
 	TimestampTz now;			/* when the save began */
+	int64		now_us;			/* the same by the monotonic clock */
 	Size		record_size;	/* of the part that is being written */
 } CpmSink;
 
@@ -82,14 +83,24 @@ typedef struct CpmFilePart
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
 
-/* Begin to load a file that was saved at saved_at. The postmaster only. */
-extern void cpm_loading_begin(TimestampTz saved_at);
+/*
+ * Begin to load a file that was saved at saved_at by a server whose clock had been set back by
+ * setback_us since its start. The postmaster only.
+ */
+extern void cpm_loading_begin(TimestampTz saved_at, int64 setback_us);
 
 /*
- * Return the saved time of a past event, at most now. If the file was saved in the future, the
- * clock was set back by at least the time until then; subtract that time from future times.
+ * Return the saved time of a past event, at most now. If it was in the future when the file was
+ * saved, subtract setback_us. If the file was saved in the future, the clock was set back by at
+ * least the time until then; subtract that time from future times.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
+
+/*
+ * Return the monotonic time of an event that was age_us old when the file was saved. It has become
+ * older by the time since then by the system clock, unless that is negative.
+ */
+extern int64 cpm_loaded_us(int64 age_us);
 
 /*
  * Correct the times of a record that are in the future, because the clock was set back by
