@@ -2,7 +2,7 @@
 # Setting back a clock that was ahead ends no leak and no incident, makes no age wrong or negative,
 # and leaves no moment in the future. Needs PgBouncer, and compiles a library that sets the
 # server's clock.
-# scripts/test: slow, 30 s
+# scripts/test: slow, 45 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -218,6 +218,7 @@ is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rej
 my @later_at = (time);
 my $later = session($node, 'later');
 $later->query_safe('BEGIN');
+sql($node, q{SELECT connpool_reset('counters')});
 push @later_at, time;
 my $later_age = <<'SQL';
 SELECT extract(epoch FROM xact_age) FROM connpool_sessions WHERE application_name = 'later'
@@ -230,6 +231,10 @@ step_clock(12797);
 is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a transaction');
 poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
 is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
+is_age_since(
+	\@later_at,
+	'SELECT extract(epoch FROM clock_timestamp() - stats_reset) FROM connpool_info()',
+	'when the clock has caught up, the age of the last reset');
 leave($later);
 
 # The clock is set forward, and back to the true time.

@@ -50,6 +50,7 @@ typedef struct SetBack
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
 	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less the steps forward;
 								 * never below 0 */
+	pg_atomic_uint64 steps_us;	/* the same, an int64 that may be below 0 */
 	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
 } SetBack;
 
@@ -82,6 +83,7 @@ cpm_set_back_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&set_back->offset_us, (uint64) clock_offset_us());
 	set_back->checked_us = cpm_monotonic_us();
 	pg_atomic_init_u64(&set_back->total_us, 0);
+	pg_atomic_init_u64(&set_back->steps_us, 0);
 	for (int i = 0; i < old_times(); i++)
 	{
 		pg_atomic_init_u64(&set_back->old[i].recorded, 0);
@@ -113,9 +115,11 @@ cpm_set_back_check(void)
 	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
 		return step;
 	step.setback_us = -forward_us;
-	/* write the total after the offset, so that no reader subtracts the step twice */
+	/* write the sums after the offset, so that no reader subtracts the step twice */
 	pg_write_barrier();
 	pg_atomic_write_u64(&set_back->total_us, (uint64) Max(total_us - forward_us, 0));
+	pg_atomic_write_u64(&set_back->steps_us,
+						(uint64) ((int64) pg_atomic_read_u64(&set_back->steps_us) - forward_us));
 	return step;
 }
 
@@ -137,19 +141,28 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 	}
 }
 
-/* Includes a step back that the sampler has not detected yet. */
+/* Return the sum, with a step back that the sampler has not detected yet. */
+static int64
+with_undetected_us(pg_atomic_uint64 *sum)
+{
+	int64		sum_us = (int64) pg_atomic_read_u64(sum);
+	int64		undetected_us;
+
+	pg_read_barrier();
+	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
+	return sum_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+}
+
 int64
 cpm_total_setback_us(void)
 {
-	int64		total_us;
-	int64		undetected_us;
+	return set_back ? with_undetected_us(&set_back->total_us) : 0;
+}
 
-	if (set_back == NULL)
-		return 0;
-	total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
-	pg_read_barrier();
-	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
-	return total_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+int64
+cpm_clock_steps_us(void)
+{
+	return set_back ? with_undetected_us(&set_back->steps_us) : 0;
 }
 
 bool

@@ -58,11 +58,17 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);
 
 /*
- * Return by how much the clock has been set back since the server started, less the steps forward;
- * or return true if that is not 0. Read two clocks. Any process; take no lock.
+ * Return the sum of the steps back since the server started, less the steps forward, which do not
+ * make it less than 0; or return true if it is not 0. Read two clocks. Any process; take no lock.
  */
 extern int64 cpm_total_setback_us(void);
 extern bool cpm_is_set_back(void);
+
+/*
+ * Return that sum if steps forward may make it less than 0. Two results differ by the steps in
+ * between. Reads two clocks. Any process; takes no lock.
+ */
+extern int64 cpm_clock_steps_us(void);
 
 /*
  * Return the recorded time of a past event. If it is in the future, because the clock was set back

@@ -55,7 +55,7 @@ typedef struct SnapshotRing
 typedef struct Reset
 {
 	TimestampTz at;				/* as recorded; see time_of_reset() */
-	int64		setback_us;		/* cpm_total_setback_us() at that time */
+	int64		steps_us;		/* cpm_clock_steps_us() at that time */
 	CounterSnapshot counters;
 	uint64		first_of_minute;
 	uint64		first_of_hour;
@@ -262,7 +262,7 @@ copy_reset(Reset *reset)
 static TimestampTz
 time_of_reset(const Reset *reset)
 {
-	return reset->at - Max(cpm_total_setback_us() - reset->setback_us, 0);
+	return reset->at - Max(cpm_clock_steps_us() - reset->steps_us, 0);
 }
 
 TimestampTz
@@ -325,7 +325,7 @@ cpm_stat_windows_reset(TimestampTz now)
 
 	cpm_slots_reset_max();
 	reset->at = now;
-	reset->setback_us = cpm_total_setback_us();
+	reset->steps_us = cpm_clock_steps_us();
 	reset->first_of_minute = pg_atomic_read_u64(&windows->minute.next);
 	reset->first_of_hour = pg_atomic_read_u64(&windows->hour.next);
 	(void) take_snapshot(&reset->counters, cpm_monotonic_us(), 0);
