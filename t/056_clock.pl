@@ -2,7 +2,7 @@
 # After a clock that was ahead has been set back, leaks and incidents continue, ages are right, and
 # no view shows a time in the future. Needs PgBouncer, and compiles a library that sets the
 # server's clock.
-# scripts/test: slow, 30 s
+# scripts/test: slow, 45 s
 use strict;
 use warnings FATAL => 'all';
 
@@ -16,11 +16,13 @@ use Http;
 
 build_clock();
 
-# --- a wait whose outcome remains unknown, without a server
+# --- waits while the clock is set, without a server
 my $lock_log = compile_unit('lock_log', 'events/lock_log', 'base/ring');
-is(`$lock_log`, "...........ccc\n",
+my ($unknown, $granted_after) = split /\n/, `$lock_log`;
+is($unknown, '...........ccc',
 	'a wait whose outcome remains unknown is closed after ten seconds, though the clock is set back'
 );
+is($granted_after, '2', 'a wait that ends after the clock was set forward lasted no longer');
 
 my $port = http_port();
 my $node = new_node('clock', <<"CONF", stopped => 1);
@@ -216,6 +218,7 @@ is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rej
 my @later_at = (time);
 my $later = session($node, 'later');
 $later->query_safe('BEGIN');
+sql($node, q{SELECT connpool_reset('counters')});
 push @later_at, time;
 my $later_age = <<'SQL';
 SELECT extract(epoch FROM xact_age) FROM connpool_sessions WHERE application_name = 'later'
@@ -228,6 +231,10 @@ step_clock(12797);
 is_age_since(\@later_at, $later_age, 'set forward by 97 seconds: the age of a transaction');
 poll_ok($node, "SELECT clock_timestamp() > $passed", 'the clock catches up');
 is_age_since(\@later_at, $later_age, 'when the clock has caught up, the age of a transaction');
+is_age_since(
+	\@later_at,
+	'SELECT extract(epoch FROM clock_timestamp() - stats_reset) FROM connpool_info()',
+	'when the clock has caught up, the age of the last reset');
 leave($later);
 
 # The clock is set forward, and back to the true time.
@@ -274,9 +281,21 @@ $holder->query_safe('BEGIN; LOCK TABLE t');
 my $granted = session($node, 'granted');
 $granted->query_until(qr/begun/, "\\echo begun\nTABLE t;\n");
 poll_is($node, q{SELECT count(*) FROM connpool_lock_log}, '1', 'a wait is logged');
+my @suspected_at = (time);
+my $suspected = session($node, 'suspected');
+$suspected->query_safe('BEGIN');
+push @suspected_at, time;
+poll_ok($node, <<~'SQL', 'a session is a suspect after three seconds in a transaction');
+	SELECT held > '3 s' AND suspects = 2
+	FROM connpool_leaks, connpool_leak_stats s
+	WHERE application_name = 'suspected' AND s.kind = 'idle_in_transaction'
+	SQL
 kill 'STOP', $sampler;
 $holder->query_safe('COMMIT');
 $granted->query_safe('SELECT 1');
+@resumed_at = (time);
+$suspected->query_safe('COMMIT');
+push @resumed_at, time;
 set_clock(12700);
 $holder->query_safe('BEGIN; LOCK TABLE t');
 $granted->query(q{SET lock_timeout = '1ms'; TABLE t});
@@ -284,7 +303,18 @@ kill 'CONT', $sampler;
 poll_is(
 	$node, q{SELECT string_agg(outcome, ' ') FROM connpool_lock_log},
 	'granted', 'a wait that fails after the step does not hide that an earlier one was granted');
-leave($_) foreach $holder, $granted;
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 FROM connpool_leak_log WHERE application_name = 'suspected'},
+	'a leak that ends between the last sample and the step is logged');
+is_between(
+	sql($node,
+		q{SELECT extract(epoch FROM held) FROM connpool_leak_log
+			WHERE application_name = 'suspected'}),
+	\@suspected_at,
+	\@resumed_at,
+	'the time held of a leak that ends between the last sample and the step');
+leave($_) foreach $holder, $granted, $suspected;
 
 # --- a setting that changes in the round that detects a step
 sql($node, 'ALTER SYSTEM SET connpool_monitor.long_queries_warning = 1');
@@ -371,7 +401,14 @@ is(future_moments(), '', 'no view shows a moment in the future in the incident')
 # the clock passes the moments that were recorded before the step
 step_clock(12900);
 test_incident('when the clock has caught up');
+my @left_at = (time);
 leave($_) foreach $early, $direct, $first, $second;
+poll_is(
+	$node, q{SELECT sum(connections) FROM connpool_pools WHERE role = 'early'},
+	'0', 'the session that connected before all steps ends');
+push @left_at, time;
+is_between(sql($node, q{SELECT max(avg_session_seconds) FROM connpool_pools WHERE role = 'early'}),
+	\@early_at, \@left_at, 'the duration of a session that ends after the clock was set back');
 $node->stop('fast');
 set_clock(5600);
 start_with_clock($node);
@@ -402,5 +439,44 @@ like(
 	qr/ to .* \(00:00:\d\d\), time zone/,
 	'the report has the duration of the incident');
 stop_pooler($pooler);
+
+# --- restarts after the clock was set back keep the ages of a prepared transaction, of the last
+# reset and of an error
+@prepared_at = (time);
+sql($node, q{SELECT connpool_reset()});
+$node->psql('postgres', 'SELECT 1 / 0');
+sql($node, q{BEGIN; SELECT pg_advisory_xact_lock(1); PREPARE TRANSACTION 'kept'});
+push @prepared_at, time;
+my %age_of = (
+	'the prepared transaction' => 'held) FROM connpool_leaks',
+	'the last reset' => 'clock_timestamp() - stats_reset) FROM connpool_info()',
+	'the error' => q{clock_timestamp() - last_seen) FROM connpool_errors WHERE sqlstate = '22012'},
+);
+wait_samples($node, 2);
+step_clock(5600);
+sql($node, 'SELECT pg_sleep(3)');
+
+foreach my $restart ('a restart', 'a second restart')
+{
+	$node->stop('fast');
+	start_with_clock($node);
+	wait_samples($node, 2);
+	is_age_since(
+		\@prepared_at,
+		"SELECT extract(epoch FROM $age_of{$_}",
+		"after the clock was set back and $restart: the age of $_") foreach sort keys %age_of;
+}
+my @rolled_back_at = (time);
+sql($node, q{ROLLBACK PREPARED 'kept'});
+push @rolled_back_at, time;
+poll_ok(
+	$node,
+	q{SELECT count(*) = 1 FROM connpool_leak_log WHERE kind = 'prepared'},
+	'the end of the prepared transaction is logged');
+is_between(
+	sql($node, q{SELECT extract(epoch FROM held) FROM connpool_leak_log WHERE kind = 'prepared'}),
+	\@prepared_at,
+	\@rolled_back_at,
+	'the time held of a prepared transaction that lasted through the restarts');
 $node->stop('fast');
 done_testing();

@@ -35,4 +35,11 @@ cpm_timestamp_of(int64 monotonic_us)
 	return now - (cpm_monotonic_us() - monotonic_us);
 }
 
+/* Convert a time of the system clock, as that clock is set now, to a monotonic time. */
+static inline int64
+cpm_monotonic_of(TimestampTz at)
+{
+	return cpm_monotonic_us() - (GetCurrentTimestamp() - at);
+}
+
 #endif							/* CPM_CLOCK_H */

@@ -12,7 +12,7 @@
 #include "port/pg_crc32c.h"
 
 #define CPM_FILE_MAGIC UINT64CONST(0x74617473206d7063)	/* "cpm stat" */
-#define CPM_FILE_FORMAT 11
+#define CPM_FILE_FORMAT 12
 
 typedef struct CpmFileHeader
 {
@@ -20,6 +20,7 @@ typedef struct CpmFileHeader
 	uint64		format;			/* CPM_FILE_FORMAT: increment it when the layout changes */
 	uint64		system_identifier;	/* of the cluster */
 	TimestampTz saved_at;
+	int64		setback_us;		/* by how much the clock had been set back since the start */
 	uint64		on_standby;		/* 1: saved by a server in standby mode or archive recovery */
 } CpmFileHeader;
 

@@ -16,7 +16,8 @@
  * The times in the extension's own records are corrected only if they are in the future, because a
  * time in the past may have been recorded after the step. The sampler rewrites the times in logs
  * when it detects the step. Times outside logs, such as last_seen, stay as recorded. While such a
- * time is in the future, cpm_past_time() corrects it whenever it is shown.
+ * time is in the future, cpm_past_time() corrects it whenever it is shown. The statistics file has
+ * the size of the steps, so that the loader can correct its times.
  */
 #include "postgres.h"
 
@@ -50,6 +51,7 @@ typedef struct SetBack
 	int64		checked_us;		/* time of the last check, by the monotonic clock */
 	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less later steps
 								 * forward; never below 0 */
+	pg_atomic_uint64 steps_us;	/* sum of all steps back, less all steps forward; an int64 */
 	OldTime		old[FLEXIBLE_ARRAY_MEMBER]; /* CPM_RECORDED_TIMES for each PGPROC */
 } SetBack;
 
@@ -82,6 +84,7 @@ cpm_set_back_attach(void *memory, bool is_new)
 	pg_atomic_init_u64(&set_back->offset_us, (uint64) clock_offset_us());
 	set_back->checked_us = cpm_monotonic_us();
 	pg_atomic_init_u64(&set_back->total_us, 0);
+	pg_atomic_init_u64(&set_back->steps_us, 0);
 	for (int i = 0; i < old_times(); i++)
 	{
 		pg_atomic_init_u64(&set_back->old[i].recorded, 0);
@@ -113,9 +116,11 @@ cpm_set_back_check(void)
 	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
 		return step;
 	step.setback_us = -forward_us;
-	/* write the total after the offset, so that no reader subtracts the step twice */
+	/* write the sums after the offset, so that no reader subtracts the step twice */
 	pg_write_barrier();
 	pg_atomic_write_u64(&set_back->total_us, (uint64) Max(total_us - forward_us, 0));
+	pg_atomic_write_u64(&set_back->steps_us,
+						(uint64) ((int64) pg_atomic_read_u64(&set_back->steps_us) - forward_us));
 	return step;
 }
 
@@ -137,25 +142,34 @@ cpm_set_back_record(int proc_number, const CpmClockStep *step, const TimestampTz
 	}
 }
 
-/*
- * Return by how much the clock has been set back since the server started, less later steps
- * forward. Includes a step back that the sampler has not detected yet.
- */
+/* Return the sum, with a step back that the sampler has not detected yet. */
 static int64
-total_setback_us(void)
+with_undetected_us(pg_atomic_uint64 *sum)
 {
-	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
+	int64		sum_us = (int64) pg_atomic_read_u64(sum);
 	int64		undetected_us;
 
 	pg_read_barrier();
 	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
-	return total_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+	return sum_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+}
+
+int64
+cpm_total_setback_us(void)
+{
+	return set_back ? with_undetected_us(&set_back->total_us) : 0;
+}
+
+int64
+cpm_clock_steps_us(void)
+{
+	return set_back ? with_undetected_us(&set_back->steps_us) : 0;
 }
 
 bool
 cpm_is_set_back(void)
 {
-	return set_back && total_setback_us() != 0;
+	return cpm_total_setback_us() != 0;
 }
 
 TimestampTz
@@ -164,7 +178,7 @@ cpm_past_time(TimestampTz recorded)
 	TimestampTz now = GetCurrentTimestamp();
 
 	return likely(recorded <= now) ? recorded :
-		cpm_past(recorded, now, set_back ? total_setback_us() : 0);
+		cpm_past(recorded, now, cpm_total_setback_us());
 }
 
 /* Return by how much the clock was set back since the time was recorded. */
@@ -183,7 +197,7 @@ setback_since(int proc_number, CpmRecordedTime which, TimestampTz recorded)
 		if ((TimestampTz) pg_atomic_read_u64(&old->recorded) == recorded)
 			return Max(setback_us, 0);
 	}
-	return recorded > GetCurrentTimestamp() ? total_setback_us() : 0;
+	return recorded > GetCurrentTimestamp() ? cpm_total_setback_us() : 0;
 }
 
 TimestampTz

@@ -58,10 +58,20 @@ extern void cpm_set_back_record(int proc_number, const CpmClockStep *step,
 								const TimestampTz *recorded);
 
 /*
- * Return true if the clock was set back after the server started, and has not been set forward by
- * as much since then. Reads two clocks. Any process; takes no lock.
+ * Return by how much the clock has been set back since the server started, less later steps
+ * forward, but at least 0. Reads two clocks. Any process; takes no lock.
  */
+extern int64 cpm_total_setback_us(void);
+
+/* Return true if cpm_total_setback_us() is not 0. */
 extern bool cpm_is_set_back(void);
+
+/*
+ * Return the sum of all steps back since the server started, less all steps forward, which may be
+ * negative. The difference between two results is the size of the steps between the calls. Reads
+ * two clocks. Any process; takes no lock.
+ */
+extern int64 cpm_clock_steps_us(void);
 
 /*
  * Return the recorded time of a past event. If it is in the future, because the clock was set back

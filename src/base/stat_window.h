@@ -23,7 +23,8 @@ typedef enum CpmStatWindow
 /* The statistics of a window that ends now. */
 typedef struct CpmStatWindowCounts
 {
-	TimestampTz since;			/* start of the window */
+	TimestampTz since;			/* start of the window, by the clock as it is set now */
+	int64		length_us;		/* of the window, by the monotonic clock */
 	CpmQueryCounts counts;
 	CpmHistogram histogram;		/* read after counts, so the two may differ by a few statements */
 	int64		max_us;			/* the longest statement; 0: none */

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/set_back.h"
 #include "base/stream.h"
 #include "utils/timestamp.h"
@@ -12,12 +13,17 @@
 #define MAX_LINE 64				/* size of the line that begins a part, with a '\0' */
 #define MAX_RUN 255				/* zeros that are written as one pair of bytes */
 
+/* The file that is being loaded */
 static TimestampTz file_saved_at;
+static int64 file_saved_us;		/* the same by the monotonic clock; may be negative */
+static int64 file_setback_us;	/* by how much the clock had been set back then */
 
 void
-cpm_set_loaded_file_time(TimestampTz saved_at)
+cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us)
 {
 	file_saved_at = saved_at;
+	file_saved_us = cpm_monotonic_us() - Max(GetCurrentTimestamp() - saved_at, 0);
+	file_setback_us = setback_us;
 }
 
 TimestampTz
@@ -25,7 +31,14 @@ cpm_loaded_time(TimestampTz saved)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	return cpm_past(saved, now, Max(file_saved_at - now, 0));
+	return cpm_past(cpm_past(saved, file_saved_at, file_setback_us), now,
+					Max(file_saved_at - now, 0));
+}
+
+int64
+cpm_loaded_us(int64 age_us)
+{
+	return file_saved_us - age_us;
 }
 
 void
@@ -45,6 +58,7 @@ cpm_correct_loaded_times(void *record, const CpmFileField *time)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
+	cpm_correct_record_times(record, time, file_saved_at, file_setback_us);
 	cpm_correct_record_times(record, time, now, Max(file_saved_at - now, 0));
 }
 

@@ -26,6 +26,7 @@ typedef struct CpmSink
 	pg_crc32c	crc;			/* of all bytes written */
 	int			error;			/* errno of the first failed write; 0: none */
 	TimestampTz now;			/* when the save began */
+	int64		now_us;			/* the same by the monotonic clock */
 	Size		record_size;	/* of the part that is being written */
 } CpmSink;
 
@@ -82,15 +83,25 @@ typedef struct CpmFilePart
 	bool		is_history;		/* a standby loads it also from the file of its primary */
 } CpmFilePart;
 
-/* Set when the file that is loaded now was saved, for cpm_loaded_time(). The postmaster only. */
-extern void cpm_set_loaded_file_time(TimestampTz saved_at);
+/*
+ * Set the time at which the file that is loaded now was saved, and by how much the clock had been
+ * set back then, for cpm_loaded_time() and cpm_loaded_us(). The postmaster only.
+ */
+extern void cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us);
 
 /*
- * Return the saved time of a past event, at most now. If saved_at is in the future, the clock was
- * set back by at least the time until saved_at. That span is then subtracted from a saved time in
- * the future.
+ * Return the saved time of a past event, at most now. If it was in the future when the file was
+ * saved, subtracts by how much the clock had been set back then. If the file was saved in the
+ * future, the clock was set back by at least the time until then, which is subtracted from a time
+ * in the future.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
+
+/*
+ * Return the monotonic time of an event that was age_us old when the file was saved. Adds the time
+ * since then by the system clock, unless that is negative.
+ */
+extern int64 cpm_loaded_us(int64 age_us);
 
 /*
  * Correct those of a record's times that are in the future, because the clock was set back by

@@ -293,7 +293,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 }
 
 void
-cpm_slot_close(TimestampTz now, CpmSessionEnd how)
+cpm_slot_close(int64 lasted_us, CpmSessionEnd how)
 {
 	cpm_transfers_wait_for_pause();
 	cpm_transfer_begin();
@@ -301,7 +301,7 @@ cpm_slot_close(TimestampTz now, CpmSessionEnd how)
 	cpm_seqlock_write_begin(&mine->lock);
 	my_occupant->pid = 0;
 	cpm_seqlock_write_end(&mine->lock);
-	cpm_pool_add_ended(my_occupant->pool, how, Max(now - MyStartTimestamp, 0));
+	cpm_pool_add_ended(my_occupant->pool, how, (uint64) lasted_us);
 	cpm_pool_leave(my_occupant->pool);
 	cpm_transfer_end();
 	cpm_own_slot.counters = NULL;

@@ -12,6 +12,7 @@
 #include "base/busy.h"
 #include "base/histogram.h"
 #include "base/pool.h"
+#include "base/set_back.h"
 #include "base/stream.h"
 #include "counters/backend_counters.h"
 #include "counters/pool_busy.h"
@@ -71,7 +72,8 @@ end_open_sessions(CpmPoolSnapshot *snapshot, TimestampTz now)
 
 	for (int i = 0; i < cpm_backend_slots(); i++)
 		if (cpm_slot_session(i, &session) && session.pool >= 0 && session.pool < snapshot->slots)
-			snapshot->pool[session.pool].session_time_us += Max(now - session.started_at, 0);
+			snapshot->pool[session.pool].session_time_us +=
+				Max(now - cpm_corrected_time(i, CPM_TIME_CONNECTED, session.started_at), 0);
 	for (int i = 0; i < snapshot->slots; i++)
 		if (snapshot->is_used[i])
 			snapshot->pool[i].ended[CPM_SESSION_KILLED] += snapshot->pool[i].connections;

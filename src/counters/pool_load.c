@@ -291,18 +291,14 @@ cpm_pool_load_restore(int index, const CpmPoolLoad *saved)
 
 typedef struct SavedClock
 {
-	TimestampTz saved_at;
-	int64		clock_us;		/* the load clock at that time */
+	int64		clock_us;		/* the load clock when the file was saved */
 	CpmPoolLoad observed;
 } SavedClock;
 
 static void
 save_clock(CpmSink *sink)
 {
-	SavedClock	saved = {
-		.saved_at = sink->now,
-		.clock_us = cpm_monotonic_us() + table->clock_offset_us,
-	};
+	SavedClock	saved = {.clock_us = sink->now_us + table->clock_offset_us};
 
 	if (table->observed.epoch == pg_atomic_read_u32(&table->epoch))
 		saved.observed = table->observed.load;
@@ -315,7 +311,7 @@ load_clock(const void *record)
 {
 	const SavedClock *saved = record;
 
-	set_load_clock(saved->clock_us + Max(GetCurrentTimestamp() - saved->saved_at, 0));
+	table->clock_offset_us = saved->clock_us - cpm_loaded_us(0);
 	clear_entry(&table->observed, 0, pg_atomic_read_u32(&table->epoch));
 	table->observed.load = saved->observed;
 }

@@ -9,6 +9,7 @@
 #include "postgres.h"
 
 #include "base/histogram.h"
+#include "base/set_back.h"
 #include "counters/backend_counters.h"
 #include "counters/session_counters.h"
 #include "port/atomics.h"
@@ -122,7 +123,11 @@ add_open_sessions(CpmHistogram *duration, TimestampTz now)
 
 	for (int i = 0; i < cpm_backend_slots(); i++)
 		if (cpm_slot_session(i, &session))
-			duration->count[cpm_bucket_of(Max(now - session.started_at, 0))]++;
+		{
+			TimestampTz since = cpm_corrected_time(i, CPM_TIME_CONNECTED, session.started_at);
+
+			duration->count[cpm_bucket_of(Max(now - since, 0))]++;
+		}
 }
 
 static void

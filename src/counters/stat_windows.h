@@ -22,14 +22,15 @@ extern void cpm_stat_windows_attach(void *memory, bool is_new);
  * sample. Most calls return at once, because summing the buckets of a thousand sessions costs more
  * than a sample. May wait for 20 ms if a process was stopped during a transfer of counters.
  */
-extern void cpm_stat_windows_snapshot(TimestampTz now);
+extern void cpm_stat_windows_snapshot(void);
 
 /*
- * Set *stats to the statistics of a window. Any process; takes no lock. Allocates memory, and may
- * wait for a second if a process was stopped during a reset or a transfer of counters.
+ * Set *stats to the statistics of a window that ends now. A longer window contains all statements
+ * of a shorter one that was read before it, unless a reset came in between. Any process; takes no
+ * lock. Allocates memory, and may wait for a second if a process was stopped during a reset or a
+ * transfer of counters.
  */
-extern void cpm_stat_window_read(CpmStatWindow window, TimestampTz now,
-								 CpmStatWindowCounts *stats);
+extern void cpm_stat_window_read(CpmStatWindow window, CpmStatWindowCounts *stats);
 
 /*
  * The snapshots in the statistics file, so that windows can begin before a restart. Must precede
@@ -44,8 +45,9 @@ extern const CpmFilePart cpm_stat_windows_part;
 extern void cpm_stat_windows_resume(void);
 
 /*
- * Return the time of the last reset, or of the first start if there was none; 0 if the library is
- * not preloaded. Any process; takes no lock.
+ * Return the time of the last reset, or of the first start if there was none, corrected if the
+ * clock was set back since; 0 if the library is not preloaded. Any process; takes no lock, and
+ * allocates memory only temporarily.
  */
 extern TimestampTz cpm_stat_windows_reset_at(void);
 

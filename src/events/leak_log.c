@@ -7,9 +7,9 @@
  * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
  * a transaction or not, or waits for its client. A session that resumes work and stops again is a
  * new suspected leak. A period has an identifier that does not change when the system clock is set
- * back. Its start does change then, so each round stores the start again. The suspected leaks are
- * in a table in shared memory, so that a restarted sampler continues with them; the index of a
- * session is that of its PGPROC. When a leak ends, the sampler counts it and appends it to a ring.
+ * back, and the monotonic clock measures how long it lasts. The suspected leaks are in a table in
+ * shared memory, so that a restarted sampler continues with them; the index of a session is that
+ * of its PGPROC. When a leak ends, the sampler counts it and appends it to a ring.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. Readers take no lock.
@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "access/twophase.h"
+#include "base/clock.h"
 #include "events/leak_log.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -32,7 +33,8 @@ typedef struct Occurrence
 	TransactionId xid;			/* of the prepared transaction */
 	TimestampTz connected_at;	/* of the session, because pids are reused */
 	uint64		suspect_id;		/* cpm_suspect_id() of the session */
-	TimestampTz since;			/* start of the suspected leak */
+	int64		since_us;		/* start of the suspected leak, by the monotonic clock; its age in
+								 * the statistics file */
 	Oid			database;
 	Oid			role;
 	char		application_name[NAMEDATALEN];
@@ -124,7 +126,7 @@ describe_leak_end(CpmLeakEnd *leak, const Occurrence *occurrence, bool was_relea
 	leak->pid = occurrence->pid;
 	leak->database = occurrence->database;
 	leak->role = occurrence->role;
-	leak->held_us = Max(at - occurrence->since, 0);
+	leak->held_us = Max(cpm_monotonic_of(at) - occurrence->since_us, 0);
 	strlcpy(leak->application_name, occurrence->application_name, NAMEDATALEN);
 }
 
@@ -184,20 +186,20 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	/* a known leak ends when the session resumes work or ends, not when leak_age is raised */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
-		known->since = cpm_suspect_since(session);
 		known->round = leaks->round;
 		return;
 	}
 	if (known->kind != CPM_NO_LEAK)
 		close_occurrence(known, is_same_session,
-						 is_same_session && session->state_change > known->since ?
+						 is_same_session &&
+						 cpm_monotonic_of(session->state_change) > known->since_us ?
 						 session->state_change : leak_round_time);
 	if (kind == CPM_NO_LEAK)
 		return;
 	known->pid = session->pid;
 	known->connected_at = session->connected_at;
 	known->suspect_id = cpm_suspect_id(session);
-	known->since = cpm_suspect_since(session);
+	known->since_us = cpm_monotonic_of(cpm_suspect_since(session));
 	known->database = session->database;
 	known->role = session->role;
 	strlcpy(known->application_name, session->application_name, NAMEDATALEN);
@@ -240,7 +242,7 @@ cpm_leaks_observe_prepared(const CpmPrepared *prepared, bool is_leak)
 		entry->kind = CPM_LEAK_PREPARED;
 		count_detected(CPM_LEAK_PREPARED);
 	}
-	entry->since = prepared->prepared_at;
+	entry->since_us = cpm_monotonic_of(prepared->prepared_at);
 	entry->round = leaks->round;
 	return true;
 }
@@ -380,6 +382,7 @@ save_prepared_leaks(CpmSink *sink)
 	{
 		Occurrence	copy = leaks->occurrence[i];
 
+		copy.since_us = sink->now_us - copy.since_us;
 		if (copy.kind != CPM_NO_LEAK)
 			cpm_put(sink, &copy);
 	}
@@ -394,6 +397,7 @@ load_prepared_leak(const void *record)
 	if (entry == NULL)
 		return;					/* max_prepared_transactions was lowered */
 	*entry = *saved;
+	entry->since_us = cpm_loaded_us(saved->since_us);
 	entry->kind = CPM_LEAK_PREPARED;
 	entry->round = 0;
 }

@@ -101,13 +101,13 @@ cpm_lock_log_attach(void *memory, bool is_new)
 }
 
 /*
- * Count the time that the wait has lasted until "at", and return the new progress of its log
- * entry. That time never decreases, even if the clock is set back.
+ * Count the time that the wait has lasted until at_us, and return the new progress of its log
+ * entry. That time never decreases, even if the wait ended before the previous round.
  */
 static uint64
-count_waited_time(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
+count_waited_time(CpmOpenWait *open, int64 at_us, CpmWaitOutcome outcome)
 {
-	int64		waited_us = Max(at - open->since, open->counted_us);
+	int64		waited_us = Max(at_us - open->since_us, open->counted_us);
 
 	pg_atomic_fetch_add_u64(&lock_log->waited_us, (uint64) (waited_us - open->counted_us));
 	open->counted_us = waited_us;
@@ -125,10 +125,10 @@ append_entry(CpmOpenWait *open, CpmLoggedWait *entry, uint64 progress)
 
 /* Update the entry of an open wait, unless it has been hidden or overwritten. */
 static void
-update_entry(CpmOpenWait *open, TimestampTz at, CpmWaitOutcome outcome)
+update_entry(CpmOpenWait *open, int64 at_us, CpmWaitOutcome outcome)
 {
 	CpmLoggedWait *entry = cpm_ring_entry(lock_ring, open->ticket);
-	uint64		progress = count_waited_time(open, at, outcome);
+	uint64		progress = count_waited_time(open, at_us, outcome);
 
 	if (entry != NULL)
 		pg_atomic_write_u64(&entry->progress, progress);
@@ -156,7 +156,7 @@ remove_wait(CpmOpenWait *open)
 static void
 close_wait(CpmOpenWait *open, CpmWaitOutcome outcome)
 {
-	update_entry(open, open->ended_at, outcome);
+	update_entry(open, open->ended_us, outcome);
 	remove_wait(open);
 }
 
@@ -180,13 +180,12 @@ cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us)
 	open = &lock_log->open[wait->proc_number];
 	if (open->pid != wait->pid || open->recorded_since != wait->recorded_since)
 		return false;
-	open->since = wait->since;
 	open->round = lock_log->round;
-	open->ended_at = 0;
+	open->ended_us = 0;
 	if (!copy_hidden_entry(open, &hidden))
-		update_entry(open, lock_round_time, CPM_WAIT_LASTS);
-	else if (cpm_age_us(lock_round_time, wait->since) > blocked_us)
-		append_entry(open, &hidden, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
+		update_entry(open, lock_round_us, CPM_WAIT_LASTS);
+	else if (lock_round_us - open->since_us > blocked_us)
+		append_entry(open, &hidden, count_waited_time(open, lock_round_us, CPM_WAIT_LASTS));
 	else
 	{
 		remove_wait(open);
@@ -207,12 +206,9 @@ cpm_lock_log_end_waits(CpmWaitEndFinder find_end)
 
 		if (open->pid == 0 || open->round == lock_log->round)
 			continue;
-		if (open->ended_at == 0)
-		{
-			open->ended_at = lock_round_time;
-			open->missed_us = lock_round_us;
-		}
-		outcome = find_end(i, open, &open->ended_at);
+		if (open->ended_us == 0)
+			open->ended_us = open->missed_us = lock_round_us;
+		outcome = find_end(i, open, &open->ended_us);
 		if (outcome != CPM_WAIT_LASTS)
 			close_wait(open, outcome);
 		else if (lock_round_us - open->missed_us > MAX_UNKNOWN_US)
@@ -229,10 +225,11 @@ cpm_lock_log_open(int proc_number, const CpmOpenWait *wait, CpmLoggedWait *entry
 	if (open->pid != 0)
 		close_wait(open, CPM_WAIT_GRANTED);
 	*open = *wait;
-	open->ended_at = 0;
+	open->since_us = lock_round_us - (lock_round_time - entry->started_at);
+	open->ended_us = 0;
 	open->round = lock_log->round;
 	open->counted_us = 0;
-	append_entry(open, entry, count_waited_time(open, lock_round_time, CPM_WAIT_LASTS));
+	append_entry(open, entry, count_waited_time(open, lock_round_us, CPM_WAIT_LASTS));
 	lock_log->open_count++;
 }
 

@@ -73,14 +73,15 @@ typedef struct CpmOpenWait
 {
 	int			pid;			/* 0 if there is none */
 	TimestampTz recorded_since; /* with the pid, identifies the wait */
-	TimestampTz since;
+	int64		since_us;		/* the same by the monotonic clock */
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
 	uint32		failed_before;	/* failed waits that the slot had recorded before this one */
-	TimestampTz ended_at;		/* 0 while it lasts; then set until its outcome is known */
+	int64		ended_us;		/* by the monotonic clock; 0 while it lasts; then set until its
+								 * outcome is known */
 	int64		missed_us;		/* time of the first round that did not observe it, by the
-								 * monotonic clock; set with ended_at */
+								 * monotonic clock; set with ended_us */
 } CpmOpenWait;
 
 extern Size cpm_lock_log_size(void);
@@ -88,12 +89,12 @@ extern void cpm_lock_log_attach(void *memory, bool is_new);
 
 /*
  * Return the outcome of a wait that has ended but is still open in the log, or CPM_WAIT_LASTS if
- * the outcome is not known yet; then the next round calls the function again. *ended_at is the
- * time of the first round that did not observe the wait; the function may set it to an earlier
- * time.
+ * the outcome is not known yet; then the next round calls the function again. *ended_us is the
+ * time of the first round that did not observe the wait, by the monotonic clock; the function may
+ * set it to an earlier time.
  */
 typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *open,
-											TimestampTz *ended_at);
+											int64 *ended_us);
 
 /*
  * Process a sample, in this order: begin the round; observe each current wait; end the open waits
@@ -101,8 +102,8 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
  * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already. If a reset has
  * hidden the entry of an open wait, it appends the entry again; but if the wait has not exceeded
  * blocked_us, it closes the wait and returns false. The caller of cpm_lock_log_open() sets the
- * pid, failed_before and both times of the wait, and all fields of the entry except progress. The
- * sampler only; takes no lock and allocates no memory.
+ * pid, recorded_since and failed_before of the wait, and all fields of the entry except progress.
+ * The sampler only; takes no lock and allocates no memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now, int64 now_us);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);

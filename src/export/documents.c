@@ -61,14 +61,14 @@ ratio(double sum, double count)
 }
 
 static void
-write_window(StringInfo json, const char *key, CpmStatWindow window, TimestampTz now)
+write_window(StringInfo json, const char *key, CpmStatWindow window)
 {
 	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
 	const CpmHistogram *histogram = &stats->histogram;
 	double		total;
 	double		max_us;
 
-	cpm_stat_window_read(window, now, stats);
+	cpm_stat_window_read(window, stats);
 	total = (double) cpm_histogram_total(histogram);
 	max_us = stats->max_us > 0 ? (double) stats->max_us : NAN;
 	cpm_json_open(json, key);
@@ -205,9 +205,9 @@ cpm_write_status(StringInfo json)
 	appendStringInfo(json, ",\"health\":%s", health.data);
 	write_connections_json(json, &sample);
 	cpm_json_open(json, "queries");
-	write_window(json, "lastMinute", CPM_LAST_MINUTE, sample.taken_at);
-	write_window(json, "lastHour", CPM_LAST_HOUR, sample.taken_at);
-	write_window(json, "sinceReset", CPM_SINCE_RESET, sample.taken_at);
+	write_window(json, "lastMinute", CPM_LAST_MINUTE);
+	write_window(json, "lastHour", CPM_LAST_HOUR);
+	write_window(json, "sinceReset", CPM_SINCE_RESET);
 	cpm_json_close(json);
 	write_sessions_json(json);
 	write_refusals(json);

@@ -11,7 +11,6 @@
 #include <math.h>
 
 #include "base/histogram.h"
-#include "base/set_back.h"
 #include "counters/stat_windows.h"
 #include "fmgr.h"
 #include "functions/access.h"
@@ -25,18 +24,15 @@ PG_FUNCTION_INFO_V1(connpool_query_histogram_1_0);
 #define MIN_RATE_SECONDS 60.0
 
 /*
- * Return the seconds by which to divide the period's count; NaN if they are unknown, because the
- * clock was set back while the server did not run and now shows a time before the reset. A sliding
- * window shorter than a minute counts as a minute, because otherwise a few statements just after a
- * reset would give an enormous rate.
+ * Return the seconds by which to divide the period's count. A sliding window shorter than a minute
+ * counts as a minute, because otherwise a few statements just after a reset would give an enormous
+ * rate.
  */
 static double
-rate_seconds(CpmStatWindow period, TimestampTz since, TimestampTz now)
+rate_seconds(CpmStatWindow period, int64 length_us)
 {
-	double		seconds = (double) Max(now - since, 1) / USECS_PER_SEC;
+	double		seconds = (double) Max(length_us, 1) / USECS_PER_SEC;
 
-	if (since >= now)
-		return NAN;
 	return period == CPM_SINCE_RESET ? seconds : Max(seconds, MIN_RATE_SECONDS);
 }
 
@@ -49,22 +45,20 @@ add_percentile(CpmRow *row, const CpmStatWindowCounts *stats, double fraction)
 }
 
 static void
-add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
+add_period(CpmRow *row, CpmStatWindow period)
 {
 	CpmStatWindowCounts *stats = palloc(sizeof(CpmStatWindowCounts));
-	TimestampTz since;
 	double		total;
 	double		failed;
 	double		sum_us;
 
-	cpm_stat_window_read(period, now, stats);
-	since = cpm_past_time(stats->since);
+	cpm_stat_window_read(period, stats);
 	total = (double) cpm_histogram_total(&stats->histogram);
 	sum_us = (double) stats->counts.of[CPM_QUERY_TIME_US];
 	failed = Min((double) stats->counts.of[CPM_FAILED_QUERIES], total);
 
 	cpm_row_text(row, cpm_stat_window_name(period));
-	cpm_row_timestamptz(row, since);
+	cpm_row_past_time(row, stats->since);
 	cpm_row_int8(row, (int64) total);
 	cpm_row_int8(row, (int64) (total - failed));
 	cpm_row_int8(row, (int64) failed);
@@ -74,7 +68,7 @@ add_period(CpmRow *row, CpmStatWindow period, TimestampTz now)
 	add_percentile(row, stats, 0.95);
 	add_percentile(row, stats, 0.99);
 	cpm_row_float8(row, total > 0 ? (double) stats->max_us / 1000 : NAN);
-	cpm_row_float8(row, total / rate_seconds(period, since, now));
+	cpm_row_float8(row, total / rate_seconds(period, stats->length_us));
 	pfree(stats);
 }
 
@@ -86,12 +80,11 @@ Datum
 connpool_query_stats_1_0(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *result = cpm_view_begin(fcinfo, "connpool_query_stats");
-	TimestampTz now = GetCurrentTimestamp();
 	CpmRow		row = {0};
 
 	for (int i = 0; i < CPM_STAT_WINDOWS; i++)
 	{
-		add_period(&row, i, now);
+		add_period(&row, i);
 		cpm_row_emit(&row, result);
 	}
 	return (Datum) 0;
@@ -106,7 +99,7 @@ connpool_query_histogram_1_0(PG_FUNCTION_ARGS)
 	CpmRow		row = {0};
 
 	stats = palloc(sizeof(CpmStatWindowCounts));
-	cpm_stat_window_read(CPM_SINCE_RESET, GetCurrentTimestamp(), stats);
+	cpm_stat_window_read(CPM_SINCE_RESET, stats);
 	for (int i = 0; i < CPM_BUCKETS; i++)
 	{
 		if (stats->histogram.count[i] == 0)

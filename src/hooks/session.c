@@ -14,6 +14,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "counters/backend_counters.h"
@@ -35,6 +36,7 @@ static ClientAuthentication_hook_type previous_authentication;
 static bool exit_callback_registered;	/* true once authentication has succeeded or failed */
 static bool is_trusted;			/* superuser or member of pg_read_all_data */
 static bool is_open;
+static int64 started_us;		/* start of the process, by the monotonic clock; set with is_open */
 static bool exit_failure_checked;
 static int	fatal_sqlstate;		/* of the error that ends the session; 0: none was reported */
 static bool fatal_in_statement; /* that error was reported while a statement ran */
@@ -95,7 +97,7 @@ cpm_session_count_exit_failure(void)
 static void
 close_session(int code, Datum argument)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	int64		lasted_us = Max(cpm_monotonic_us() - started_us, 0);
 
 	(void) code;
 	(void) argument;
@@ -104,9 +106,9 @@ close_session(int code, Datum argument)
 	cpm_session_count_exit_failure();
 	cpm_statement_end_transaction();
 	cpm_slot_change_pool();
-	cpm_session_ended(Max(now - MyStartTimestamp, 0));
+	cpm_session_ended(lasted_us);
 	cpm_progress.nesting_level = 1;
-	cpm_slot_close(now, session_end_cause());
+	cpm_slot_close(lasted_us, session_end_cause());
 }
 
 static void
@@ -143,6 +145,7 @@ cpm_session_finish_opening(void)
 	if (MyBackendType != B_BACKEND || !exit_callback_registered)
 		return;
 	now = GetCurrentTimestamp();
+	started_us = cpm_monotonic_of(MyStartTimestamp);
 	cpm_session_opened(Max(now - MyStartTimestamp, 0));
 	policy = cpm_settings_policy();
 	cpm_backends_publish();

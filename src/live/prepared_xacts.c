@@ -10,8 +10,9 @@
  * they use the time at which the sampler first found the transaction, at most one sample_interval
  * late. The sampler publishes these times in shared memory, so that all workers show the same age.
  *
- * The published times are those of the monotonic clock. If the system clock was set back, a time
- * that PostgreSQL recorded before the step is too late, so readers use the earlier of the two.
+ * The published times are those of the monotonic clock, and the statistics file has the ages. If
+ * the system clock was set back, a time that PostgreSQL recorded before the step is too late, also
+ * after a restart, so readers use the earlier of the two.
  */
 #include "postgres.h"
 
@@ -24,7 +25,6 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
-#include "base/set_back.h"
 #include "base/shmem.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -52,8 +52,18 @@ typedef struct PreparedTime
 	pg_atomic_uint64 prepared_us;	/* by the monotonic clock; may be negative */
 } PreparedTime;
 
-static PreparedTime *prepared_times;	/* max_prepared_xacts entries in shared memory, and one
-										 * unused so that the area is not empty */
+/*
+ * An entry for each dummy PGPROC. As many entries follow for the times that the postmaster loads,
+ * because transactions have other dummy PGPROCs after a restart. The sampler's first scan moves
+ * these to the others. A last entry is unused, so that the area is never empty.
+ */
+static PreparedTime *prepared_times;
+
+typedef struct SavedPrepared
+{
+	uint64		xid;
+	int64		age_us;
+} SavedPrepared;
 
 /*
  * By dummy PGPROC, the transaction whose state file the sampler has read, so that it reads each
@@ -64,7 +74,7 @@ static TransactionId *file_read_for;
 Size
 cpm_prepared_xacts_size(void)
 {
-	return mul_size((Size) max_prepared_xacts + 1, sizeof(PreparedTime));
+	return mul_size((Size) max_prepared_xacts * 2 + 1, sizeof(PreparedTime));
 }
 
 void
@@ -73,7 +83,7 @@ cpm_prepared_xacts_attach(void *memory, bool is_new)
 	prepared_times = memory;
 	if (!is_new)
 		return;
-	for (int i = 0; i < max_prepared_xacts; i++)
+	for (int i = 0; i < max_prepared_xacts * 2; i++)
 	{
 		pg_atomic_init_u32(&prepared_times[i].xid, InvalidTransactionId);
 		pg_atomic_init_u64(&prepared_times[i].prepared_us, 0);
@@ -173,66 +183,82 @@ copy_prepared_procs(CpmPrepared *list)
 }
 
 /*
- * Return the time that the sampler recorded for the transaction, by the clock as it is set now;
- * DT_NOEND if it has recorded none.
+ * Copy the transaction and the time of an entry; returns false if it has none, or if the sampler
+ * changes it meanwhile.
  */
-static TimestampTz
-recorded_time(int index, TransactionId xid)
+static bool
+read_prepared_time(int index, TransactionId *xid, int64 *prepared_us)
 {
 	PreparedTime *entry = &prepared_times[index];
-	int64		prepared_us;
 
-	if (pg_atomic_read_u32(&entry->xid) != xid)
-		return DT_NOEND;
+	*xid = pg_atomic_read_u32(&entry->xid);
 	pg_read_barrier();
-	prepared_us = (int64) pg_atomic_read_u64(&entry->prepared_us);
+	*prepared_us = (int64) pg_atomic_read_u64(&entry->prepared_us);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&entry->xid) == xid ? cpm_timestamp_of(prepared_us) : DT_NOEND;
+	return TransactionIdIsValid(*xid) && pg_atomic_read_u32(&entry->xid) == *xid;
 }
 
-/*
- * Record the time of a transaction. Clears xid first, so that no reader pairs an xid with the
- * time of another transaction. Sampler only.
- */
+/* Write an entry; readers ignore it until it is complete. The sampler, or the postmaster. */
 static void
-record_time(int index, TransactionId xid, TimestampTz prepared_at)
+write_prepared_time(int index, TransactionId xid, int64 prepared_us)
 {
 	PreparedTime *entry = &prepared_times[index];
-	int64		age_us = GetCurrentTimestamp() - prepared_at;
 
 	pg_atomic_write_u32(&entry->xid, InvalidTransactionId);
 	pg_write_barrier();
-	pg_atomic_write_u64(&entry->prepared_us, (uint64) (cpm_monotonic_us() - age_us));
+	pg_atomic_write_u64(&entry->prepared_us, (uint64) prepared_us);
 	pg_write_barrier();
 	pg_atomic_write_u32(&entry->xid, xid);
+}
+
+/*
+ * Return the time of the transaction in the "count" entries from "first" on, by the clock as it is
+ * set now; DT_NOEND if none has it. Reads backwards, so that it cannot miss a loaded time that the
+ * sampler moves meanwhile.
+ */
+static TimestampTz
+recorded_time(int first, int count, TransactionId xid)
+{
+	for (int i = first + count - 1; i >= first; i--)
+	{
+		TransactionId found;
+		int64		prepared_us;
+
+		if (read_prepared_time(i, &found, &prepared_us) && found == xid)
+			return cpm_timestamp_of(prepared_us);
+	}
+	return DT_NOEND;
 }
 
 /* Return when the transaction was prepared, and record it for other processes. Sampler only. */
 static TimestampTz
 find_and_record_time(int index, TransactionId xid)
 {
-	TimestampTz since = recorded_time(index, xid);
+	TimestampTz recorded = recorded_time(index, 1, xid);
 	TimestampTz file_time = file_read_for[index] != xid ? read_state_file(xid) : 0;
+	TimestampTz since = recorded;
 
 	if (file_time != 0)
 		file_read_for[index] = xid;
-	if (file_time == 0 && since != DT_NOEND)
-		return since;
+	else if (recorded != DT_NOEND)
+		return recorded;
+	if (recorded == DT_NOEND)
+		since = recorded_time(max_prepared_xacts, max_prepared_xacts, xid);
 	if (file_time != 0)
 		since = Min(since, file_time);
 	since = Min(since, GetCurrentTimestamp());
-	record_time(index, xid, since);
+	write_prepared_time(index, xid, cpm_monotonic_of(since));
 	return since;
 }
 
 /*
- * Return when the transaction was prepared, in a worker other than the sampler. If the sampler
- * has not recorded it yet and it has no state file, return the current time.
+ * Return when the transaction was prepared, in a worker other than the sampler. If no time of it
+ * is recorded yet and it has no state file, return the current time.
  */
 static TimestampTz
-find_time(int index, TransactionId xid)
+find_time(TransactionId xid)
 {
-	TimestampTz since = recorded_time(index, xid);
+	TimestampTz since = recorded_time(0, max_prepared_xacts * 2, xid);
 	TimestampTz file_time = since == DT_NOEND ? read_state_file(xid) : 0;
 
 	if (file_time != 0)
@@ -240,20 +266,38 @@ find_time(int index, TransactionId xid)
 	return Min(since, GetCurrentTimestamp());
 }
 
+/*
+ * Discard the entries of transactions that have ended, and those that were loaded: the others are
+ * recorded for their dummy PGPROCs by now. "is_prepared" is by dummy PGPROC. Sampler only.
+ */
+static void
+discard_entries(const bool *is_prepared)
+{
+	pg_write_barrier();			/* readers must see a moved time before its old entry changes */
+	for (int i = 0; i < max_prepared_xacts * 2; i++)
+		if (i >= max_prepared_xacts || !is_prepared[i])
+			pg_atomic_write_u32(&prepared_times[i].xid, InvalidTransactionId);
+}
+
 static int
 list_in_worker(CpmPrepared *list)
 {
+	bool	   *is_prepared = palloc(max_prepared_xacts * sizeof(bool));
 	int			count = 0;
 
 	copy_prepared_procs(list);
 	for (int i = 0; i < max_prepared_xacts; i++)
 	{
-		if (!TransactionIdIsValid(list[i].xid))
+		is_prepared[i] = TransactionIdIsValid(list[i].xid);
+		if (!is_prepared[i])
 			continue;
 		list[i].prepared_at = file_read_for != NULL ? find_and_record_time(i, list[i].xid) :
-			find_time(i, list[i].xid);
+			find_time(list[i].xid);
 		list[count++] = list[i];
 	}
+	if (file_read_for != NULL)
+		discard_entries(is_prepared);
+	pfree(is_prepared);
 	return count;
 }
 
@@ -265,14 +309,18 @@ cpm_prepared_xacts_claim_recorder(void)
 											   max_prepared_xacts * sizeof(TransactionId));
 }
 
-/* Correct the time that PostgreSQL recorded for a transaction if the clock was set back since. */
+/*
+ * Correct the time that PostgreSQL recorded for a transaction if the clock was set back since. A
+ * smaller difference is not a step of the clock.
+ */
 static void
 correct_time(CpmPrepared *prepared)
 {
-	if (!cpm_is_set_back() && prepared->prepared_at <= GetCurrentTimestamp())
-		return;
-	for (int i = 0; cpm_is_preloaded() && i < max_prepared_xacts; i++)
-		prepared->prepared_at = Min(prepared->prepared_at, recorded_time(i, prepared->xid));
+	TimestampTz recorded = cpm_is_preloaded() ?
+		recorded_time(0, max_prepared_xacts * 2, prepared->xid) : DT_NOEND;
+
+	if (recorded < prepared->prepared_at - USECS_PER_SEC)
+		prepared->prepared_at = recorded;
 }
 
 int
@@ -291,3 +339,41 @@ cpm_prepared_xacts_list(CpmPrepared **list)
 		correct_time(&(*list)[i]);
 	return count;
 }
+
+static void
+save_prepared_times(CpmSink *sink)
+{
+	for (int i = 0; i < max_prepared_xacts * 2; i++)
+	{
+		TransactionId xid;
+		int64		prepared_us;
+
+		if (read_prepared_time(i, &xid, &prepared_us))
+		{
+			SavedPrepared saved = {.xid = xid, .age_us = sink->now_us - prepared_us};
+
+			cpm_put(sink, &saved);
+		}
+	}
+}
+
+/* Load a time into a free entry; into none if max_prepared_transactions was lowered. */
+static void
+load_prepared_time(const void *record)
+{
+	const SavedPrepared *saved = record;
+	TransactionId xid;
+	int64		prepared_us;
+
+	for (int i = max_prepared_xacts; i < max_prepared_xacts * 2; i++)
+		if (!read_prepared_time(i, &xid, &prepared_us))
+		{
+			write_prepared_time(i, (TransactionId) saved->xid, cpm_loaded_us(saved->age_us));
+			return;
+		}
+}
+
+const CpmFilePart cpm_prepared_times_part = {
+	"prepared transactions", sizeof(SavedPrepared),
+	.save = save_prepared_times, .load = load_prepared_time
+};

@@ -7,6 +7,7 @@
 #define CPM_PREPARED_XACTS_H
 
 #include "base/session.h"
+#include "base/stream.h"
 
 extern Size cpm_prepared_xacts_size(void);
 extern void cpm_prepared_xacts_attach(void *memory, bool is_new);
@@ -28,5 +29,11 @@ extern int	cpm_prepared_xacts_list(CpmPrepared **list);
  * memory. The sampler calls this when it starts; no other process may.
  */
 extern void cpm_prepared_xacts_claim_recorder(void);
+
+/*
+ * The ages of prepared transactions in the statistics file, so that a restart loses none that the
+ * system clock does not show, because it was set back.
+ */
+extern const CpmFilePart cpm_prepared_times_part;
 
 #endif							/* CPM_PREPARED_XACTS_H */

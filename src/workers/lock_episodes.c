@@ -11,9 +11,11 @@
  *
  * A wait is considered over when the session next changes its state, or at the first sample that
  * does not find it, whichever is earlier. So the logged time may be one sample_interval too long.
+ * The monotonic clock measures it, because the system clock may be set during the wait.
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/lock_wait.h"
 #include "counters/backend_counters.h"
@@ -27,13 +29,13 @@
 #include "workers/lock_episodes.h"
 
 /*
- * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_at to the session's next
+ * A CpmWaitEndFinder. Returns how the wait ended, and reduces *ended_us to the session's next
  * change of state, if that was earlier. Returns CPM_WAIT_LASTS if the PGPROC shows a failed wait,
  * which may be this one, and the session has recorded no failure since this wait began; a later
  * call finds the outcome.
  */
 static CpmWaitOutcome
-find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
+find_end(int proc_number, const CpmOpenWait *open, int64 *ended_us)
 {
 	CpmFailedWait failed;
 	CpmSession	session;
@@ -49,8 +51,8 @@ find_end(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
 	failed_waits = cpm_slot_failed_waits(proc_number);
 	pg_read_barrier();
 	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
-		session.state_change > open->since)
-		*ended_at = Min(*ended_at, session.state_change);
+		cpm_monotonic_of(session.state_change) > open->since_us)
+		*ended_us = Min(*ended_us, cpm_monotonic_of(session.state_change));
 	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
 		return has_failed && failed_waits == open->failed_before ?
 			CPM_WAIT_LASTS : CPM_WAIT_GRANTED;
@@ -100,7 +102,6 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	CpmOpenWait open = {
 		.pid = wait->pid,
 		.recorded_since = wait->recorded_since,
-		.since = wait->since,
 	};
 	CpmLoggedWait entry;
 	CpmLockRoot root;

@@ -99,7 +99,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
 	counters = cpm_minute_counters_now();
 	cpm_minute_counters_snapshot(&counters);
-	cpm_stat_windows_snapshot(sample.taken_at);
+	cpm_stat_windows_snapshot();
 	counts.peak_connections = cpm_sessions_take_peak();
 	counts.failed = counters.queries.of[CPM_FAILED_QUERIES];
 	keep_history(&sample, counts.peak_connections);

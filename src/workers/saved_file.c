@@ -17,8 +17,10 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/file_header.h"
 #include "base/ring.h"
+#include "base/set_back.h"
 #include "port/pg_crc32c.h"
 #include "rules/catalogue.h"
 #include "storage/fd.h"
@@ -85,6 +87,7 @@ put_contents(const CpmSavedFile *file, CpmSink *sink)
 		.format = CPM_FILE_FORMAT,
 		.system_identifier = GetSystemIdentifier(),
 		.saved_at = sink->now,
+		.setback_us = cpm_total_setback_us(),
 		.on_standby = is_standby(),
 	};
 	pg_crc32c	crc;
@@ -104,7 +107,11 @@ put_contents(const CpmSavedFile *file, CpmSink *sink)
 static int
 write_file(const CpmSavedFile *file, const char *temporary, TimestampTz now)
 {
-	CpmSink		sink = {.file = AllocateFile(temporary, PG_BINARY_W), .now = now};
+	CpmSink		sink = {
+		.file = AllocateFile(temporary, PG_BINARY_W),
+		.now = now,
+		.now_us = cpm_monotonic_us(),
+	};
 
 	if (sink.file == NULL)
 		return errno;
@@ -247,7 +254,7 @@ load_bytes(const CpmSavedFile *file, const char *bytes, size_t size, CpmLoadedFi
 		return problem;
 	memcpy(&header, bytes, sizeof(header));
 	loaded->saved_at = header.saved_at;
-	cpm_set_loaded_file_time(header.saved_at);
+	cpm_set_loaded_file_time(header.saved_at, header.setback_us);
 	loaded->only_history = !header.on_standby && is_standby();
 	if (!get_metric_names(&source) || !get_parts(file, source, false, loaded->only_history))
 		return "has contents that this version cannot read";

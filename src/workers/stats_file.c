@@ -31,6 +31,7 @@
 #include "events/lock_log.h"
 #include "events/rejections.h"
 #include "events/slow_statements.h"
+#include "live/prepared_xacts.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "port/pg_crc32c.h"
@@ -70,6 +71,7 @@ static const CpmFilePart *const stats_parts[] = {
 	&cpm_slow_statements_part,
 	&cpm_session_counters_part,
 	&cpm_stat_windows_part,
+	&cpm_prepared_times_part,
 	&cpm_leak_counts_part,
 	&cpm_prepared_leaks_part,
 	&cpm_leak_log_part,

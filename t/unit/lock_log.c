@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_log.c
- *		Logs a wait for a lock whose outcome remains unknown, without a server.
+ *		Logs two waits for a lock while the system clock is set, without a server.
  *
- * A session normally records a failed wait at once; this one never does. The program sets the
- * system clock back by an hour after the wait, and prints for each second whether the wait is
- * still open. t/056_clock.pl checks the output.
+ * A session normally records a failed wait at once; the first one never does. The program sets the
+ * system clock back by an hour after that wait, and prints for each second whether the wait is
+ * still open. The second wait is granted between a step forward and the next sample. The program
+ * prints how many seconds it lasted. t/056_clock.pl checks the output.
  */
 #include "postgres.h"
 
@@ -27,10 +28,17 @@ add_size(Size a, Size b)
 }
 
 static CpmWaitOutcome
-find_nothing(int proc_number, const CpmOpenWait *open, TimestampTz *ended_at)
+find_nothing(int proc_number, const CpmOpenWait *open, int64 *ended_us)
 {
-	(void) proc_number, (void) open, (void) ended_at;
+	(void) proc_number, (void) open, (void) ended_us;
 	return CPM_WAIT_LASTS;
+}
+
+static CpmWaitOutcome
+find_granted(int proc_number, const CpmOpenWait *open, int64 *ended_us)
+{
+	(void) proc_number, (void) open, (void) ended_us;
+	return CPM_WAIT_GRANTED;
 }
 
 static void
@@ -42,11 +50,19 @@ print_outcome(const void *entry, void *arg)
 	printf("%c", name ? name[0] : '.');
 }
 
+static void
+print_seconds(const void *entry, void *arg)
+{
+	(void) arg;
+	if (cpm_logged_outcome(entry) == CPM_WAIT_GRANTED)
+		printf("%d", (int) (cpm_logged_waited_us(entry) / USECS_PER_SEC));
+}
+
 int
 main(void)
 {
 	TimestampTz start = 10 * USECS_PER_HOUR;
-	CpmOpenWait open = {.pid = 1, .since = start, .recorded_since = start};
+	CpmOpenWait open = {.pid = 1, .recorded_since = start};
 	CpmLoggedWait entry = {.started_at = start};
 
 	cpm_lock_log_attach(calloc(1, cpm_lock_log_size()), true);
@@ -60,6 +76,14 @@ main(void)
 		cpm_lock_log_end_waits(find_nothing);
 		cpm_lock_log_scan(print_outcome, NULL);
 	}
+	printf("\n");
+
+	open.pid = 2;
+	cpm_lock_log_begin_round(start, 20 * USECS_PER_SEC);
+	cpm_lock_log_open(0, &open, &entry);
+	cpm_lock_log_begin_round(start + USECS_PER_HOUR, 22 * USECS_PER_SEC);
+	cpm_lock_log_end_waits(find_granted);
+	cpm_lock_log_scan(print_seconds, NULL);
 	printf("\n");
 	return 0;
 }
