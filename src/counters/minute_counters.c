@@ -69,8 +69,8 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 
 	/*
 	 * The next write overwrites the oldest entry. A reader discards its copy of that entry if
-	 * "next" has reached "number". Therefore this value of "next", which the previous call stored,
-	 * must be visible before the entry changes.
+	 * "next" has reached "number". Therefore this value of "next", which the previous call
+	 * stored, must be visible before the entry changes.
 	 */
 	pg_write_barrier();
 	ring->entry[number % RING_ENTRIES] = *now;
