@@ -254,8 +254,13 @@ poll_ok(
 	$node,
 	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
 	'a session that ends is no leak any more');
-$leaks =~ s/kind <> 'waiting_for_client'/kind IN ('idle', 'prepared')/;
-is(sql($node, $leaks), 'idle 2 2 0 0, prepared 1 1 0 0', 'the other leaks remain');
+# after a step forward, a psql session that is about to exit may be a suspect too
+poll_is($node, <<~'SQL', 'idle 2, prepared 1|0', 'the other leaks remain');
+	SELECT string_agg(kind || ' ' || suspects, ', ' ORDER BY kind),
+	       (SELECT count(*) FROM connpool_leak_log
+	        WHERE application_name = 'pool' OR kind = 'prepared')
+	FROM connpool_leak_stats WHERE kind IN ('idle', 'prepared')
+	SQL
 
 # a leak that ends after the step was held for as long as it lasted
 my @resumed_at = (time);
