@@ -2047,8 +2047,9 @@ BEGIN ATOMIC
         (SELECT E'\nThe system clock was set back. Samples of the load and of connections that were '
                 'taken before that have times in the future, so they are missing here.\n'::text
          WHERE EXISTS (SELECT FROM connpool_history('total_connections',
-                                                    now() + interval '1 minute', 'infinity',
-                                                    '1 minute'))),
+                                                    now() + interval '1 minute',
+                                                    'infinity'::timestamptz,
+                                                    interval '1 minute'))),
         CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
              THEN E'\nThis report omits what your role may not see. So a section that lists nothing '
                   'does not mean that nothing happened.\n'
