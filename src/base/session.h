@@ -75,8 +75,8 @@ typedef struct CpmSession
 	TimestampTz xact_start;
 	TimestampTz query_start;
 	TimestampTz state_change;
-	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock, which may be that of
-									 * a parallel worker */
+	TimestampTz lock_wait_start;	/* start of its wait for a heavyweight lock, which may be that
+									 * of a parallel worker */
 	TimestampTz client_wait_since;	/* start of its wait for its client within a transaction */
 
 	uint64		client_wait_id; /* identifies that wait; 0: none */

@@ -128,7 +128,7 @@ read_argument(void *arg, enum MHD_ValueKind kind, const char *key, const char *v
 		request->repeats_argument |= *field != NULL;
 		*field = value != NULL ? value : "";
 	}
-	else if (key[0] != '\0')		/* "?&" has an argument without a name */
+	else if (key[0] != '\0')	/* "?&" has an argument without a name */
 		request->has_unknown_argument = true;
 	return MHD_YES;
 }
