@@ -78,15 +78,17 @@ is_client_text(const Portal portal)
 }
 
 /*
- * Return true if the active portal runs for the client. Only portals of the client have result
- * formats, so most statements need no comparison of their text.
+ * Return true if the active portal runs for the client. Most statements need no comparison of
+ * their text, because only portals of the client have result formats or, as SPI and DECLARE create
+ * no portals for statements without rows, the strategy PORTAL_MULTI_QUERY.
  */
 static inline bool
 is_client_portal(const Portal portal)
 {
 	if (cpm_progress.nesting_level > 0)
 		return false;
-	return portal->formats != NULL || is_client_text(portal);
+	return portal->formats != NULL || portal->strategy == PORTAL_MULTI_QUERY ||
+		is_client_text(portal);
 }
 
 /* Return true if the query is the portal's own, and the portal runs for the client. */
@@ -344,18 +346,59 @@ cpm_ExecutorRun(CPM_EXECUTOR_RUN_PARAMETERS)
 	record_run(query, count);
 }
 
+static bool
+ends_block(TransactionStmtKind kind)
+{
+	return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_ROLLBACK || kind == TRANS_STMT_PREPARE;
+}
+
+/* Count or defer the client's BEGIN, COMMIT or the like, which has been executed. */
+static void
+count_transaction_command(const PlannedStmt *planned, bool was_aborted)
+{
+	const TransactionStmt *statement = (const TransactionStmt *) planned->utilityStmt;
+	int			flags = protocol_flag(ActivePortal);
+
+	if (cpm_transaction_record_command(statement->kind, statement->chain, was_aborted))
+		flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
+	else if (!was_aborted)
+		flags |= commit_flag(planned, ActivePortal);	/* 0 after BEGIN */
+	cpm_statement_count_or_defer(planned->queryId, flags, 0);
+	if (was_aborted && ends_block(statement->kind))
+		cpm_transaction_end_failed_block();
+}
+
 /*
- * The properties of a utility statement that count_utility() needs. They are copied before the
- * statement runs, because its parse tree may be freed while it runs.
+ * Run BEGIN, COMMIT or the like. It only changes the state of the transaction: it runs no plan,
+ * frees no parse tree and uses no feature, so this does without PG_TRY, which would cost as much
+ * as counting the statement. SPI refuses such statements, so it is the client's own.
+ */
+static void
+run_transaction_command(PlannedStmt *planned, const char *text, bool read_only_tree,
+						ProcessUtilityContext context, ParamListInfo params,
+						QueryEnvironment *environment, DestReceiver *destination,
+						QueryCompletion *completion)
+{
+	bool		is_counted = cpm_progress.nesting_level == 0 && ActivePortal != NULL &&
+		text == ActivePortal->sourceText;
+	bool		was_aborted = is_counted && IsAbortedTransactionBlockState();
+
+	if (is_counted)
+		cpm_progress.awaiting_finish = NULL;
+	next_process_utility(planned, text, read_only_tree, context, params, environment,
+						 destination, completion);
+	if (is_counted)
+		count_transaction_command(planned, was_aborted);
+}
+
+/*
+ * The properties of any other utility statement that count_utility() needs. They are copied before
+ * the statement runs, because its parse tree may be freed while it runs.
  */
 typedef struct UtilityStatement
 {
 	bool		is_counted;		/* the client's own; if false, the other fields are zero */
-	bool		is_transaction;
-	bool		chain;
-	bool		was_aborted;	/* the transaction block had failed before it ran */
 	bool		holds_cursor;	/* DECLARE ... WITH HOLD: the commit runs its query */
-	TransactionStmtKind kind;
 	int			flags;
 	uint64		queryid;
 } UtilityStatement;
@@ -373,51 +416,26 @@ examine_utility(const PlannedStmt *planned, const char *text)
 	cpm_progress.awaiting_finish = NULL;
 	utility.queryid = planned->queryId;
 	utility.flags = protocol_flag(ActivePortal) | commit_flag(planned, ActivePortal);
-	if (IsA(planned->utilityStmt, TransactionStmt))
-	{
-		const TransactionStmt *statement = (const TransactionStmt *) planned->utilityStmt;
-
-		utility.is_transaction = true;
-		utility.kind = statement->kind;
-		utility.chain = statement->chain;
-		utility.was_aborted = IsAbortedTransactionBlockState();
-	}
-	else if (IsA(planned->utilityStmt, DeclareCursorStmt))
+	if (IsA(planned->utilityStmt, DeclareCursorStmt))
 		utility.holds_cursor =
 			(((const DeclareCursorStmt *) planned->utilityStmt)->options & CURSOR_OPT_HOLD) != 0;
 	return utility;
-}
-
-static bool
-ends_block(TransactionStmtKind kind)
-{
-	return kind == TRANS_STMT_COMMIT || kind == TRANS_STMT_ROLLBACK || kind == TRANS_STMT_PREPARE;
 }
 
 /* Count or defer the client's utility statement, which has been executed. */
 static void
 count_utility(UtilityStatement *utility)
 {
-	if (utility->is_transaction)
-	{
-		if (cpm_transaction_record_command(utility->kind, utility->chain, utility->was_aborted))
-			utility->flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
-		/* No commit follows if BEGIN has just opened a block, or if the block had failed. */
-		else if (cpm_progress.in_block || utility->was_aborted)
-			utility->flags &= ~CPM_COMMIT_FOLLOWS;
-	}
-	else if (!commit_matters() && !utility->holds_cursor)
+	if (!commit_matters() && !utility->holds_cursor)
 		utility->flags &= ~CPM_COMMIT_FOLLOWS;
 	cpm_statement_count_or_defer(utility->queryid, utility->flags, 0);
-	if (utility->was_aborted && ends_block(utility->kind))
-		cpm_transaction_end_failed_block();
 }
 
+/* Run a utility statement that may run plans, which must not count. */
 static void
-cpm_ProcessUtility(PlannedStmt *planned, const char *text, bool read_only_tree,
-				   ProcessUtilityContext context, ParamListInfo params,
-				   QueryEnvironment *environment, DestReceiver *destination,
-				   QueryCompletion *completion)
+run_utility(PlannedStmt *planned, const char *text, bool read_only_tree,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *destination, QueryCompletion *completion)
 {
 	UtilityStatement utility = examine_utility(planned, text);
 	CpmFeatureUse use = cpm_features_of_utility(planned->utilityStmt);
@@ -436,6 +454,18 @@ cpm_ProcessUtility(PlannedStmt *planned, const char *text, bool read_only_tree,
 	if (utility.is_counted)
 		count_utility(&utility);
 	cpm_features_count_utility(&use);
+}
+
+static void
+cpm_ProcessUtility(PlannedStmt *planned, const char *text, bool read_only_tree,
+				   ProcessUtilityContext context, ParamListInfo params,
+				   QueryEnvironment *environment, DestReceiver *destination,
+				   QueryCompletion *completion)
+{
+	ProcessUtility_hook_type run = IsA(planned->utilityStmt, TransactionStmt) ?
+		run_transaction_command : run_utility;
+
+	run(planned, text, read_only_tree, context, params, environment, destination, completion);
 }
 
 void
