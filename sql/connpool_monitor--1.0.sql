@@ -4,6 +4,14 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION connpool_monitor CASCADE" to load this file. \quit
 
+-- The calls in views and functions are bound when this script creates them. If another role has
+-- created a function or operator in the schema of the extension, or in that of pg_stat_statements,
+-- whose argument types match a call better than those of the built-in one, the call would run that
+-- role's code with the privileges of every reader. So create all objects in a new schema, in which
+-- no other role can create anything. The end of the script moves them to the extension's schema.
+CREATE SCHEMA _connpool_install;
+SET LOCAL search_path = _connpool_install, pg_temp;
+
 -- Users may have created objects with names of this extension: the guide to database connections
 -- on which it is based suggests get_connection_stats() and slow_queries. Such an object could make
 -- a command of this script fail, or make calls ambiguous. So fail with a hint before anything is
@@ -13,7 +21,7 @@
 --   arguments or with none
 -- - a function whose name begins with _connpool_
 -- - a relation or type with the name of a view
-CREATE FUNCTION _connpool_refuse(object text) RETURNS void
+CREATE FUNCTION _connpool_refuse(schema name, object text) RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
 WITH own AS (
     SELECT '{get_connection_stats, connpool_audit, connpool_health, connpool_history,
@@ -37,8 +45,7 @@ WITH own AS (
        OR (p.proname = ANY (own.views)
            AND (p.pronargs = p.pronargdefaults OR p.proargtypes[0] = 'bigint'::regtype::oid))
        OR (p.proname = 'connpool_live_sessions' AND p.proargtypes[0] = 'text'::regtype::oid)
-       OR (pg_catalog.starts_with(p.proname::text, '_connpool_')
-           AND p.proname <> '_connpool_refuse')
+       OR pg_catalog.starts_with(p.proname::text, '_connpool_')
     UNION ALL
     SELECT pg_catalog.concat('relation ', c.relname), c.relnamespace
     FROM own, pg_class c WHERE c.relname = ANY (own.views)
@@ -46,10 +53,11 @@ WITH own AS (
     SELECT pg_catalog.concat('type ', t.typname), t.typnamespace
     FROM own, pg_type t WHERE t.typname = ANY (own.views) AND t.typtype <> 'c'
 )
-SELECT _connpool_refuse(t.object)
+SELECT _connpool_refuse(n.nspname, t.object)
 FROM taken t JOIN pg_namespace n ON n.oid = t.schema
-WHERE n.nspname = current_schema();
-DROP FUNCTION _connpool_refuse(text);
+             JOIN pg_extension e ON e.extnamespace = t.schema
+WHERE e.extname = 'connpool_monitor';
+DROP FUNCTION _connpool_refuse(name, text);
 
 -- Present values
 
@@ -1006,12 +1014,7 @@ COMMENT ON FUNCTION _connpool_server_setting(text) IS
 -- Rate seven practices for database connections by the contents of the views. The function reads
 -- with the privileges of its caller, which must include those of pg_monitor.
 --
--- All names are bound when the extension is created, so the caller's search_path has no effect. But
--- the schema may contain functions and operators that users have created. PostgreSQL prefers such
--- a function if its argument types match the call better than those of the built-in one. So calls
--- of functions that accept any type are qualified, and the arguments of all other functions and
--- operators have exactly the declared types.
---
+-- All names are bound when the extension is created, so the caller's search_path has no effect.
 -- Constants in a UNION have names, because otherwise PostgreSQL adds names when pg_upgrade restores
 -- the function, which changes its definition.
 CREATE FUNCTION connpool_audit() RETURNS TABLE (
@@ -2238,3 +2241,26 @@ GRANT EXECUTE ON FUNCTION
 -- table, the view would fail. With the privilege, the view finds the table empty, and its function
 -- checks the reader's privileges.
 GRANT SELECT ON _connpool_view_pass TO PUBLIC;
+
+-- Move all objects to the extension's schema.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT pg_catalog.format('ALTER %s %s SET SCHEMA %I', o.kind, o.name, n.nspname)
+        FROM (SELECT 'FUNCTION', p.oid::regprocedure::text
+              FROM pg_proc p WHERE p.pronamespace = '_connpool_install'::regnamespace
+              UNION ALL
+              SELECT CASE c.relkind WHEN 'v' THEN 'VIEW' ELSE 'FOREIGN TABLE' END,
+                     c.oid::regclass::text
+              FROM pg_class c WHERE c.relnamespace = '_connpool_install'::regnamespace)
+             AS o (kind, name),
+             pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = 'connpool_monitor'
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
+DROP SCHEMA _connpool_install;

@@ -263,22 +263,65 @@ $node->safe_psql('crowded', <<~'SQL');
 	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
 	CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'
 	SQL
-# and functions that match the arguments in connpool_audit() better than PostgreSQL's own
+# and functions and operators that match the arguments of many calls in the extension's views and
+# functions better than PostgreSQL's own
 $node->safe_psql('crowded', <<~'SQL');
 	CREATE FUNCTION connpool_pools(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
-	CREATE FUNCTION format(text, text, text, text) RETURNS text LANGUAGE plpgsql
-	  AS $$ BEGIN RAISE 'trapped'; END $$;
-	CREATE FUNCTION unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql
-	  AS $$ BEGIN RAISE 'trapped'; END $$;
-	CREATE FUNCTION trap(bigint, numeric) RETURNS boolean LANGUAGE plpgsql
-	  AS $$ BEGIN RAISE 'trapped'; END $$;
-	CREATE OPERATOR >= (LEFTARG = bigint, RIGHTARG = numeric, FUNCTION = trap);
+	CREATE FUNCTION trap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
+	CREATE FUNCTION create_trap(name text, arguments regtype[]) RETURNS void LANGUAGE plpgsql
+	  AS $$
+	BEGIN
+	    EXECUTE format('CREATE FUNCTION %I(%s) RETURNS boolean LANGUAGE sql AS %L', name,
+	                   array_to_string(arguments, ', '), 'SELECT trap()');
+	END $$;
+	CREATE FUNCTION set_traps(types regtype[]) RETURNS void LANGUAGE plpgsql
+	  AS $$
+	DECLARE
+	    l regtype;
+	    r regtype;
+	    o text;
+	    f text;
+	BEGIN
+	    FOREACH f IN ARRAY '{array_position, array_agg, avg, bool_and, concat, count, date_trunc, format,
+	                         left, lower, max, min, now, replace, round, starts_with, string_agg, sum,
+	                         to_char, unnest}'::text[] LOOP
+	        FOREACH l IN ARRAY types LOOP
+	            PERFORM create_trap(f, ARRAY[l]);
+	            FOREACH r IN ARRAY types LOOP
+	                PERFORM create_trap(f, ARRAY[l, r]);
+	            END LOOP;
+	        END LOOP;
+	    END LOOP;
+	    FOREACH l IN ARRAY types LOOP
+	        FOREACH r IN ARRAY types LOOP
+	            PERFORM create_trap('trap', ARRAY[l, r]);
+	            FOREACH o IN ARRAY '{=, <>, <, <=, >, >=, +, -, *, /, ||, ->, ->>, ~}'::text[] LOOP
+	                EXECUTE format('CREATE OPERATOR %s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = trap)',
+	                               o, l, r);
+	            END LOOP;
+	        END LOOP;
+	    END LOOP;
+	END $$;
+	SELECT set_traps('{smallint, integer, bigint, numeric, double precision, text, name, text[],
+	                   timestamptz, interval, jsonb}');
 	ALTER ROLE app SET statement_timeout = '1h'
 	SQL
 is(($node->psql('crowded', 'CREATE EXTENSION connpool_monitor CASCADE'))[0],
 	0, 'the extension is created beside functions of the same names');
-is($node->safe_psql('crowded', 'SELECT count(*) FROM connpool_audit()'),
-	'7', 'connpool_audit() calls no function of a user in the same schema');
+is( $node->safe_psql('crowded', <<~'SQL'),
+		SELECT count(*) > 4000,
+		       string_agg(DISTINCT pg_describe_object(d.classid, d.objid, 0), ', ')
+		FROM (SELECT 'pg_proc'::regclass AS class, p.oid FROM pg_proc p
+		      WHERE p.prosrc = 'SELECT trap()'
+		      UNION ALL
+		      SELECT 'pg_operator'::regclass, o.oid FROM pg_operator o
+		      WHERE o.oprnamespace = 'public'::regnamespace) AS trap
+		LEFT JOIN pg_depend d ON d.refclassid = trap.class AND d.refobjid = trap.oid
+		     AND d.classid <> 'pg_operator'::regclass
+		SQL
+	't|', 'no view or function of the extension calls a function or operator of a user');
+is($node->safe_psql('crowded', 'SELECT pg_catalog.count(*) FROM connpool_audit()'),
+	'7', 'connpool_audit() works beside functions and operators of a user');
 
 # Objects of a user that clash: one with the name and the arguments of each member, for which
 # PostgreSQL's own error would lack a hint, and functions beside which calls of the functions for

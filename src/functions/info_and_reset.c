@@ -44,7 +44,6 @@
 #include "samples/worker_status.h"
 #include "storage/lwlock.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(connpool_info_1_0);
@@ -272,19 +271,18 @@ connpool_server_setting_1_0(PG_FUNCTION_ARGS)
 }
 
 /*
- * _connpool_refuse(object text): fail with 42710 because the schema of this function already has
- * that object, a kind and a name, which a user has created. Only the script of the extension calls
- * it.
+ * _connpool_refuse(schema name, object text): fail with 42710 because the schema already has that
+ * object, a kind and a name, which a user has created. Only the script of the extension calls it.
  */
 Datum
 connpool_refuse_1_0(PG_FUNCTION_ARGS)
 {
-	Oid			schema = get_func_namespace(fcinfo->flinfo->fn_oid);
-	char	   *object = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *schema = NameStr(*PG_GETARG_NAME(0));
+	char	   *object = text_to_cstring(PG_GETARG_TEXT_PP(1));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
-			 errmsg("schema \"%s\" already has %s", get_namespace_name(schema), object),
+			 errmsg("schema \"%s\" already has %s", schema, object),
 			 errdetail("connpool_monitor creates objects with such names. It does not replace "
 					   "yours, and calls could be ambiguous beside it."),
 			 errhint("Rename or drop %s, or install into a schema of its own: "
