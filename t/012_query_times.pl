@@ -350,6 +350,12 @@ foreach my $name (sort keys %waiting)
 	is(scalar(@slow), 1, "$name: one statement is slow");
 	ok( $slow[0] >= 490 && $slow[0] <= $waited + 10,
 		"$name: the statement has the time of the wait") or diag("$slow[0] of $waited ms");
+	is( $node->safe_psql('postgres', <<~"SQL"),
+			SELECT DISTINCT query FROM connpool_slow_statements
+			WHERE application_name = '$name' AND elapsed_time >= 490
+			SQL
+		$name =~ /commit/ ? 'COMMIT' : 'INSERT INTO t VALUES ($1)',
+		"$name: the slow statement has its text");
 }
 $node->safe_psql('postgres', "ALTER SYSTEM RESET synchronous_standby_names");
 $node->reload;

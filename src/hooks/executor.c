@@ -79,8 +79,9 @@ is_client_text(const Portal portal)
 
 /*
  * Return true if the active portal runs for the client. Most statements need no comparison of
- * their text, because only portals of the client have result formats or, as SPI and DECLARE create
- * no portals for statements without rows, the strategy PORTAL_MULTI_QUERY.
+ * their text: only portals of the client have result formats, and at nesting level 0, only they
+ * have the strategy PORTAL_MULTI_QUERY. SPI and DECLARE create no portal for a statement without
+ * rows, and EXECUTE runs its portal at a higher level.
  */
 static inline bool
 is_client_portal(const Portal portal)
@@ -354,7 +355,7 @@ ends_block(TransactionStmtKind kind)
 
 /* Count or defer the client's BEGIN, COMMIT or the like, which has been executed. */
 static void
-count_transaction_command(const PlannedStmt *planned, bool was_aborted)
+count_transaction_command(const PlannedStmt *planned, uint64 queryid, bool was_aborted)
 {
 	const TransactionStmt *statement = (const TransactionStmt *) planned->utilityStmt;
 	int			flags = protocol_flag(ActivePortal);
@@ -363,15 +364,15 @@ count_transaction_command(const PlannedStmt *planned, bool was_aborted)
 		flags |= CPM_COMMIT_FOLLOWS | CPM_ENDS_TRANSACTION;
 	else if (!was_aborted)
 		flags |= commit_flag(planned, ActivePortal);	/* 0 after BEGIN */
-	cpm_statement_count_or_defer(planned->queryId, flags, 0);
+	cpm_statement_count_or_defer(queryid, flags, 0);
 	if (was_aborted && ends_block(statement->kind))
 		cpm_transaction_end_failed_block();
 }
 
 /*
- * Run BEGIN, COMMIT or the like. It only changes the state of the transaction: it runs no plan,
- * frees no parse tree and uses no feature, so this does without PG_TRY, which would cost as much
- * as counting the statement. SPI refuses such statements, so it is the client's own.
+ * Run BEGIN, COMMIT, COMMIT PREPARED or the like. PG_TRY would cost as much as counting the
+ * statement, and is not needed, because such a statement runs no plan that must not count, frees
+ * no parse tree and uses no feature. SPI refuses it, so it is the client's own.
  */
 static void
 run_transaction_command(PlannedStmt *planned, const char *text, bool read_only_tree,
@@ -382,13 +383,14 @@ run_transaction_command(PlannedStmt *planned, const char *text, bool read_only_t
 	bool		is_counted = cpm_progress.nesting_level == 0 && ActivePortal != NULL &&
 		text == ActivePortal->sourceText;
 	bool		was_aborted = is_counted && IsAbortedTransactionBlockState();
+	uint64		queryid = planned->queryId; /* pg_stat_statements sets it to 0 */
 
 	if (is_counted)
 		cpm_progress.awaiting_finish = NULL;
 	next_process_utility(planned, text, read_only_tree, context, params, environment,
 						 destination, completion);
 	if (is_counted)
-		count_transaction_command(planned, was_aborted);
+		count_transaction_command(planned, queryid, was_aborted);
 }
 
 /*
