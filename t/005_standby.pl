@@ -113,7 +113,8 @@ poll_ok($standby, <<~"SQL", 'sessions that queue behind replay have the session 
 	   AND bool_and(root_blocker = $holder_pid AND blocked_by = ARRAY[$startup])
 	FROM connpool_blocked_queries
 	SQL
-is($standby->safe_psql('postgres', "SELECT blocks FROM connpool_leaks WHERE pid = $holder_pid"),
+poll_is(
+	$standby, "SELECT blocks FROM connpool_leaks WHERE pid = $holder_pid",
 	'2', 'connpool_leaks does not count the startup process as a blocked session');
 poll_stat($standby, 'blocked_sessions', '2|10|WARNING',
 	'blocked_sessions does not count the startup process');
