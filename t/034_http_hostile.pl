@@ -215,6 +215,21 @@ foreach my $case (
 	close $_ foreach $kept, @flood;
 }
 
+# The client with the token connects, and sends its request only after all connections of a client
+# without the token have been answered again and 50 more have opened.
+{
+	my @flood = map { http_connect($port) // () } 1 .. 200;
+	status_on($_, '/health/database', '') foreach @flood;
+	my $new = http_connect($port);
+	status_on($_, '/health/database', '') foreach @flood;
+	push @flood, map { http_connect($port) // () } 1 .. 50;
+	my $served = grep { status_on($_, '/health/database', '') eq '200' } @flood[ -50 .. -1 ];
+	is($served, 50, 'new connections from an address with too many are served');
+	is(status_on($new, '/metrics', $token),
+		200, 'a connection that has not sent its token yet stays open during a flood');
+	close $_ foreach $new, @flood;
+}
+
 # nothing is left
 wait_until(sub { files() <= $files + 5 });
 cmp_ok(files(), '<=', $files + 5, 'the connections are closed');

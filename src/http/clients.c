@@ -25,10 +25,18 @@
 								 * connection before another one is shut down */
 #define CLIENT_TIMEOUT_US (20 * USECS_PER_SEC)
 
+/* The best request that a connection has sent */
+typedef enum Standing
+{
+	NO_REQUEST,
+	UNAUTHORIZED,
+	AUTHORIZED
+} Standing;
+
 typedef struct Group
 {
 	CpmPeer		peer;
-	bool		is_authorized;	/* the connection has sent an authorized request */
+	Standing	standing;
 } Group;
 
 typedef struct Client
@@ -48,7 +56,7 @@ static int	count;				/* length of the first list */
 static bool
 is_member(const Client *client, Group group)
 {
-	return client->group.is_authorized == group.is_authorized &&
+	return client->group.standing == group.standing &&
 		cpm_peers_equal(client->group.peer, group.peer);
 }
 
@@ -73,9 +81,10 @@ count_group(Group group)
 /*
  * Return the connection to shut down when there are too many: of the largest group, the one that
  * has gone longest without an answer. So a client that opens many connections pushes out its own,
- * not those of other clients. The group depends on the peer and on authorization, because a flood
- * without the token may come from the address of a client with the token. If groups have the same
- * size, choose a connection that is not authorized, because a flood may come from many addresses.
+ * not those of other clients. A group has the connections of one peer with the same standing,
+ * because a flood without the token may come from the address of a client with the token, which may
+ * not have sent its request yet. If groups have the same size, choose a connection that is not
+ * authorized, because a flood may come from many addresses.
  */
 static Client *
 most_expendable(void)
@@ -89,7 +98,7 @@ most_expendable(void)
 
 		if (client->group_size > chosen->group_size ||
 			(client->group_size == chosen->group_size &&
-			 chosen->group.is_authorized && !client->group.is_authorized))
+			 chosen->group.standing == AUTHORIZED && client->group.standing != AUTHORIZED))
 			chosen = client;
 	}
 	return chosen;
@@ -117,7 +126,7 @@ cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us)
 	client->fd = fd;
 	client->is_shut_down = false;
 	client->group.peer = cpm_peer(address);
-	client->group.is_authorized = false;
+	client->group.standing = NO_REQUEST;
 	client->since_us = now_us;
 	dlist_push_tail(&clients, &client->node);
 	count++;
@@ -126,15 +135,16 @@ cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us)
 }
 
 void
-cpm_client_authorized(void *arg)
+cpm_client_requested(void *arg, bool is_authorized)
 {
 	Client	   *client = arg;
+	Standing	standing = is_authorized ? AUTHORIZED : UNAUTHORIZED;
 	Group		old;
 
-	if (client == NULL || client->is_shut_down || client->group.is_authorized)
+	if (client == NULL || client->is_shut_down || client->group.standing >= standing)
 		return;
 	old = client->group;
-	client->group.is_authorized = true;
+	client->group.standing = standing;
 	count_group(old);
 	count_group(client->group);
 }

@@ -15,8 +15,8 @@ struct sockaddr;
  */
 extern void *cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us);
 
-/* Record that a connection has sent an authorized request. */
-extern void cpm_client_authorized(void *client);
+/* Record that a connection has sent a request. */
+extern void cpm_client_requested(void *client, bool is_authorized);
 
 /* Record that a connection has received a complete answer. */
 extern void cpm_client_answered(void *client, int64 now_us);

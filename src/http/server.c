@@ -224,8 +224,7 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	request = make_request(connection, url, method, version);
 	old_context = MemoryContextSwitchTo(request_context);
 	cpm_answer(arg, &request, &answer);
-	if (answer.is_authorized)
-		cpm_client_authorized(client_of(connection));
+	cpm_client_requested(client_of(connection), answer.is_authorized);
 	result = send_answer(connection, &answer);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(request_context);
