@@ -1998,11 +1998,11 @@ BEGIN ATOMIC
                              'None is recorded.')
     FROM (SELECT s.database, s.role, s.application_name, count(*) AS statements,
                  round(max(s.elapsed_time)::numeric) AS longest_ms,
-                 left(min(s.query), 200) AS statement
+                 left(s.query, 200) AS statement
           FROM connpool_slow_statements s
           WHERE s.finished_at >= since
             AND s.finished_at - s.elapsed_time * interval '1 millisecond' <= until
-          GROUP BY s.database, s.role, s.application_name, s.queryid
+          GROUP BY s.database, s.role, s.application_name, s.queryid, s.query
           ORDER BY max(s.elapsed_time) DESC LIMIT 10) t;
 END;
 COMMENT ON FUNCTION _connpool_slowest(timestamptz, timestamptz) IS

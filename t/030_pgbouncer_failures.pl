@@ -619,13 +619,19 @@ my $wild = Console->new(
 				{
 					database => "db$_",
 					user => 'u' x 300,
-					cl_active => 'many',
-					cl_waiting => '99999999999999999999',
-					maxwait => -1
+					maxwait => -1,
+					maxwait_us => '9223372036854775807'
 				}
 			} 1 .. 300
 		],
-		stats => [ { database => "\xff\xfe'\"", total_xact_count => '1e5' } ],
+		stats => [
+			{
+				database => "\xff\xfe'\"",
+				total_xact_count => '1e5',
+				total_query_count => -1,
+				total_received => '99999999999999999999'
+			}
+		],
 		servers => [ map { { remote_pid => $_ } } '', -1, 'x', 4294967296, 1 ]));
 ask(wild => $wild);
 poll_ok(
@@ -633,16 +639,54 @@ poll_ok(
 	q{SELECT up AND rows_dropped = 44 FROM connpool_pgbouncer},
 	'rows above the maximum count as dropped');
 is( $node->safe_psql('postgres', <<~'SQL'),
-		SELECT count(*), max(length(role)), count(cl_active), count(cl_waiting)
+		SELECT count(*), max(length(role)), count(maxwait), count(maxwait_us), count(wait_time)
 		FROM connpool_pgbouncer_pools
 		SQL
-	'256|63|0|0',
-	'a value that is not a number is NULL, and a name that is too long is truncated');
-is( $node->safe_psql(
-		'postgres', 'SELECT database, total_xact_count IS NULL FROM connpool_pgbouncer_stats'),
-	q{??'"|t},
-	'bytes that are invalid in the encoding are shown as ?');
+	'256|63|0|0|0',
+	'a wait that is negative or impossibly long is NULL, and a name that is too long is cut');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT database, num_nonnulls(total_xact_count, total_query_count, total_received), total_sent
+		FROM connpool_pgbouncer_stats
+		SQL
+	q{??'"|0|0},
+	'statistics that are negative or not a number are NULL, and invalid bytes are shown as ?');
 $wild->stop;
+
+# counts of clients and connections that PgBouncer cannot have
+my %counts = (
+	huge => [ cl_waiting => '9223372036854775807' ],
+	above => [ cl_active => '2147483648' ],
+	negative => [ cl_waiting => '-3' ],
+	word => [ sv_idle => 'many' ],
+	empty => [ cl_waiting => '' ]);
+my %miscounts =
+  map { $_ => Console->new(Console::answers(18, pools => [ ({ $counts{$_}->@* }) x 2 ])) }
+  keys %counts;
+my $most = Console->new(
+	Console::answers(
+		18, pools => [ map { { database => "db$_", cl_waiting => '2147483647' } } 1, 2 ]));
+ask(%miscounts, most => $most);
+errors_are(
+	map {
+		$_ => [
+			"its answer has an invalid $counts{$_}[0]: is it PgBouncer?",
+			"last_error reports an invalid number of connections: $counts{$_}[1]"
+		]
+	} keys %counts);
+poll_ok(
+	$node,
+	q{SELECT up FROM connpool_pgbouncer WHERE pooler = 'most'},
+	'a console with the highest number of clients is up');
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT sum(cl_waiting),
+		       (SELECT current_value || ' ' || status
+		        FROM get_connection_stats()
+		        WHERE metric_name = 'pool_waiting_clients')
+		FROM connpool_pgbouncer_pools
+		SQL
+	'4294967294|2147483647 CRITICAL',
+	'pool_waiting_clients is its maximum if more clients wait, and invalid numbers do not count');
+$_->stop foreach values %miscounts, $most;
 
 # Prometheus rejects a scrape that has a series twice. This console has names that differ only
 # after 63 bytes, a pool in several rows, and a pool with the name of the series of all others.
@@ -650,7 +694,13 @@ my $twins = Console->new(
 	Console::answers(
 		18,
 		pools => [
-			map({ { database => 'shop', user => 'u' x 63 . $_, cl_waiting => 1 } } 1 .. 3),
+			map({ {
+						database => 'shop',
+						user => 'u' x 63 . $_,
+						cl_waiting => 1,
+						maxwait => $_ % 3,
+						maxwait_us => $_
+			} } 1 .. 3),
 			map({ { database => 'other', user => 'other', cl_waiting => 1 } } 1 .. 2),
 			map({ { database => "db$_", user => 'web', cl_waiting => 1 } } 1 .. 80)
 		]));
@@ -663,6 +713,14 @@ is($node->safe_psql('postgres', <<~'SQL'), 't|85', 'each series of a pool appear
 		      FROM string_to_table(connpool_metrics(), E'\n') line
 		      WHERE line LIKE 'connpool\_pgbouncer\_%') s
 		SQL
+is( $node->safe_psql('postgres', <<~'SQL'),
+		SELECT count(*) = count(DISTINCT (database, role)), sum(cl_waiting),
+		       max(cl_waiting) FILTER (WHERE database = 'shop'),
+		       max(wait_time) FILTER (WHERE database = 'shop'), count(cl_cancel_req)
+		FROM connpool_pgbouncer_pools
+		SQL
+	't|85|3|2000.002|0',
+	'connpool_pgbouncer_pools merges rows with the same names: sums, and the longest wait');
 $twins->stop;
 
 # A pid is not enough: the same pids on connections of another server

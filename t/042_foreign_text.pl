@@ -173,6 +173,76 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 		SQL
 	'1',
 	'statements of copies of one template share a queryid');
+
+# the name of the database of a slow statement may be that of another database later
+my $since = $node->safe_psql('postgres', <<~'SQL');
+	SELECT min(finished_at) FROM connpool_slow_statements WHERE database = 'copy_1'
+	SQL
+
+sub texts_of_copies
+{
+	return $node->safe_psql('postgres', <<~'SQL');
+		SELECT database, query
+		FROM connpool_slow_statements
+		WHERE queryid IN (SELECT queryid
+		                  FROM connpool_slow_statements
+		                  WHERE database = 'copy_2' AND query LIKE '%pg_sleep%')
+		ORDER BY finished_at
+		SQL
+}
+my $text_of = sub { "SELECT pg_sleep(\$1), renamed_$_[0] FROM t" };
+my $texts = join "\n", map { "copy_$_|" . $text_of->($_) } 1, 2;
+is(texts_of_copies(), $texts, 'the copies have one slow statement each');
+$node->safe_psql('postgres', <<~'SQL');
+	ALTER DATABASE copy_1 RENAME TO former_copy_1;
+	ALTER DATABASE copy_2 RENAME TO copy_1
+	SQL
+is(texts_of_copies(), $texts,
+	'slow statements keep their texts when another database takes the name of theirs');
+$node->safe_psql('copy_1', 'SELECT pg_sleep(0.15), renamed_2 FROM t');
+my ($section) = $node->safe_psql('postgres', "SELECT connpool_report('$since')") =~
+  /^## Slow statements\n(.*?)^## /ms;
+is(scalar(() = $section =~ /^\| copy_\d .*renamed_/mg),
+	3, 'a report lists the statements of two databases of one name separately')
+  or diag($section);
+$node->safe_psql('postgres', 'DROP DATABASE copy_1');
+$node->safe_psql('postgres', 'CREATE DATABASE copy_1 TEMPLATE template_of_both');
+$node->safe_psql('copy_1', <<~'SQL');
+	SET connpool_monitor.slow_statement_time = '1h';
+	ALTER TABLE t RENAME COLUMN i TO renamed_3;
+	SELECT pg_sleep(0.001), renamed_3 FROM t
+	SQL
+is( texts_of_copies(),
+	"$texts\ncopy_1|" . $text_of->(2),
+	'slow statements keep their texts when their database is dropped and created again');
+$node->safe_psql('postgres', <<~'SQL');
+	SELECT pg_stat_statements_reset(0, oid, 0) FROM pg_database WHERE datname = 'former_copy_1'
+	SQL
+is( texts_of_copies(),
+	join("\n", 'copy_1|', map { "copy_$_|" . $text_of->(2) } 2, 1),
+	'the text is NULL without an entry of the same database');
+
+# so may the name of a role
+$node->safe_psql('postgres', 'CREATE ROLE renewed LOGIN');
+$node->safe_psql(
+	'postgres',
+	'SELECT pg_sleep(0.15), pg_backend_pid()',
+	extra_params => [ '-U', 'renewed' ]);
+my $seen_by_renewed = q{SELECT queryid IS NOT NULL, query IS NOT NULL
+  FROM connpool_slow_statements WHERE role = 'renewed' ORDER BY finished_at LIMIT 1};
+my $grant = 'GRANT SELECT ON connpool_slow_statements TO renewed';
+$node->safe_psql('postgres', $grant);
+is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
+	't|t', 'a role sees the queryid and the text of its slow statement');
+$node->safe_psql('postgres', <<~"SQL");
+	REVOKE ALL ON connpool_slow_statements FROM renewed;
+	DROP ROLE renewed;
+	CREATE ROLE renewed LOGIN;
+	$grant
+	SQL
+is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
+	'f|f', 'a role does not see those of a dropped role of the same name');
+$node->safe_psql('postgres', 'REVOKE ALL ON connpool_slow_statements FROM renewed');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
 is( $node->safe_psql(
 		'postgres', q{SELECT query FROM connpool_slow_statements WHERE query LIKE '%as_another'}),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler.c
- *		PgBouncer's names for the numbers that its console shows.
+ *		PgBouncer's names for the numbers that its console shows, and the pools of an answer.
  */
 #include "postgres.h"
 
@@ -29,3 +29,40 @@ const char *const cpm_pooler_setting_names[CPM_POOLER_SETTINGS] = {
 	"max_db_connections", "query_wait_timeout", "server_idle_timeout", "server_lifetime",
 	"max_prepared_statements",
 };
+
+CpmPoolerPool *
+cpm_pooler_pool_named(CpmPoolerAnswer *answer, const char *database, const char *user)
+{
+	for (int i = 0; i < answer->pools; i++)
+		if (strcmp(answer->pool[i].database, database) == 0 &&
+			strcmp(answer->pool[i].user, user) == 0)
+			return &answer->pool[i];
+	return NULL;
+}
+
+/*
+ * Add the numbers, any of which may be CPM_POOLER_NULL. The wait is the last two, whole seconds and
+ * microseconds.
+ */
+static void
+merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)
+{
+	for (int i = 0; i < CPM_MAXWAIT; i++)
+		if (pool->number[i] != CPM_POOLER_NULL)
+			into->number[i] = Max(into->number[i], 0) + pool->number[i];
+	if (pool->number[CPM_MAXWAIT] > into->number[CPM_MAXWAIT] ||
+		(pool->number[CPM_MAXWAIT] == into->number[CPM_MAXWAIT] &&
+		 pool->number[CPM_MAXWAIT_US] > into->number[CPM_MAXWAIT_US]))
+		memcpy(&into->number[CPM_MAXWAIT], &pool->number[CPM_MAXWAIT], 2 * sizeof(int64));
+}
+
+void
+cpm_pooler_add_pool(CpmPoolerAnswer *answer, const CpmPoolerPool *pool)
+{
+	CpmPoolerPool *into = cpm_pooler_pool_named(answer, pool->database, pool->user);
+
+	if (into != NULL)
+		merge_pool(into, pool);
+	else
+		answer->pool[answer->pools++] = *pool;
+}

@@ -60,7 +60,10 @@ extern const char *const cpm_pool_number_names[CPM_POOL_NUMBERS];
 extern const char *const cpm_stat_number_names[CPM_STAT_NUMBERS];
 extern const char *const cpm_pooler_setting_names[CPM_POOLER_SETTINGS];
 
-/* A row in SHOW POOLS. */
+/*
+ * A pool in SHOW POOLS. A number of one row is CPM_POOLER_NULL or from 0 to PG_INT32_MAX, so that
+ * sums over all rows of all consoles cannot overflow.
+ */
 typedef struct CpmPoolerPool
 {
 	char		database[CPM_POOLER_TEXT_SIZE]; /* PgBouncer's name, not the server's */
@@ -105,6 +108,17 @@ typedef struct CpmPoolerAnswer
 	CpmPoolerPool pool[CPM_POOLER_ROWS];
 	CpmPoolerStat stat[CPM_POOLER_ROWS];
 } CpmPoolerAnswer;
+
+/* Return the pool with that database and user; NULL if there is none. */
+extern CpmPoolerPool *cpm_pooler_pool_named(CpmPoolerAnswer *answer, const char *database,
+											const char *user);
+
+/*
+ * Append a pool to the answer, which must have room for it. If the answer has a pool with that
+ * database and user, instead add the clients and connections to that pool's, and keep the longer
+ * wait.
+ */
+extern void cpm_pooler_add_pool(CpmPoolerAnswer *answer, const CpmPoolerPool *pool);
 
 /* The status of a console. */
 typedef struct CpmPoolerState

@@ -15,6 +15,7 @@
 
 #include "access/xlog.h"
 #include "base/metric_settings.h"
+#include "base/pooler.h"
 #include "base/rejection.h"
 #include "base/session.h"
 #include "base/sqlstates.h"
@@ -486,59 +487,27 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 }
 
 /*
- * Merge the numbers of a pool into another: add the connections, keep the longer wait. The wait is
- * the last two numbers, whole seconds and microseconds.
- */
-static void
-merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)
-{
-	for (int i = 0; i < CPM_MAXWAIT; i++)
-		into->number[i] = Max(into->number[i], 0) + Max(pool->number[i], 0);
-	if (pool->number[CPM_MAXWAIT] > into->number[CPM_MAXWAIT] ||
-		(pool->number[CPM_MAXWAIT] == into->number[CPM_MAXWAIT] &&
-		 pool->number[CPM_MAXWAIT_US] > into->number[CPM_MAXWAIT_US]))
-		memcpy(&into->number[CPM_MAXWAIT], &pool->number[CPM_MAXWAIT], 2 * sizeof(int64));
-}
-
-static CpmPoolerPool *
-find_pool(CpmPoolerAnswer *answer, int count, const char *database, const char *user)
-{
-	for (int i = 0; i < count; i++)
-		if (strcmp(answer->pool[i].database, database) == 0 &&
-			strcmp(answer->pool[i].user, user) == 0)
-			return &answer->pool[i];
-	return NULL;
-}
-
-/*
- * Merge the pools of an answer that would have the same labels, because Prometheus rejects a
- * scrape that has a series twice. A console can return several rows for one pool, names that
- * differ only after the 63 bytes that are kept, and a pool that is itself called "other". If there
- * are more than MAX_POOLER_POOLS pools, the last ones are merged into the pool "other".
+ * If an answer has more than MAX_POOLER_POOLS pools, merge the last ones into the pool "other", and
+ * into one that is itself called that, because Prometheus rejects a scrape that has a series twice.
  */
 static void
 merge_pools(CpmPoolerAnswer *answer)
 {
-	int			limit = answer->pools > MAX_POOLER_POOLS ? MAX_POOLER_POOLS - 1 : answer->pools;
-	int			count = 0;
+	int			pools = answer->pools;
+	int			limit = pools > MAX_POOLER_POOLS ? MAX_POOLER_POOLS - 1 : pools;
 
-	for (int i = 0; i < answer->pools; i++)
+	answer->pools = 0;
+	for (int i = 0; i < pools; i++)
 	{
-		CpmPoolerPool *pool = &answer->pool[i];
-		CpmPoolerPool *into = find_pool(answer, count, pool->database, pool->user);
+		CpmPoolerPool pool = answer->pool[i];
 
-		if (into == NULL && count >= limit)
+		if (answer->pools >= limit)
 		{
-			strlcpy(pool->database, CPM_SERIES_OTHER, sizeof(pool->database));
-			strlcpy(pool->user, CPM_SERIES_OTHER, sizeof(pool->user));
-			into = find_pool(answer, count, pool->database, pool->user);
+			strlcpy(pool.database, CPM_SERIES_OTHER, sizeof(pool.database));
+			strlcpy(pool.user, CPM_SERIES_OTHER, sizeof(pool.user));
 		}
-		if (into != NULL)
-			merge_pool(into, pool);
-		else
-			answer->pool[count++] = *pool;
+		cpm_pooler_add_pool(answer, &pool);
 	}
-	answer->pools = count;
 }
 
 /*

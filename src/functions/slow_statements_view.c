@@ -4,19 +4,18 @@
  *		connpool_slow_statements: the last slow statements, with their normalized text from
  *		pg_stat_statements.
  *
- * The queryid and the text are NULL if the caller does not have the privileges of the role. See
+ * The names of database and role are those at login. The text and the caller's privileges depend on
+ * their OIDs, because another database or role may have such a name by now. The queryid and the
+ * text are NULL if the caller does not have the privileges of the role. See
  * functions/query_texts.h for other cases in which the text is NULL.
  */
 #include "postgres.h"
 
-#include "catalog/pg_database.h"
-#include "commands/dbcommands.h"
 #include "events/slow_statements.h"
 #include "fmgr.h"
 #include "functions/access.h"
 #include "functions/query_texts.h"
 #include "functions/rows.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/elog.h"
 #include "utils/hsearch.h"
@@ -30,25 +29,13 @@ typedef struct SlowListing
 	CpmRow		row;
 } SlowListing;
 
-static Oid
-slow_database(const CpmSlowStatement *slow)
-{
-	return get_database_oid(slow->session.database, true);
-}
-
-static Oid
-slow_role(const CpmSlowStatement *slow)
-{
-	return get_role_oid(slow->session.role, true);
-}
-
 static void
 request_text(const void *entry, void *arg)
 {
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
 
-	cpm_query_texts_request(listing->texts, slow_database(slow), slow_role(slow), slow->queryid);
+	cpm_query_texts_request(listing->texts, slow->database, slow->role, slow->queryid);
 }
 
 static void
@@ -57,11 +44,9 @@ emit_slow_statement(const void *entry, void *arg)
 	const CpmSlowStatement *slow = entry;
 	SlowListing *listing = arg;
 	CpmRow	   *row = &listing->row;
-	Oid			database = slow_database(slow);
-	Oid			role = slow_role(slow);
 
 	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
-	bool		is_visible = slow->queryid != 0 && cpm_may_see(role);
+	bool		is_visible = slow->queryid != 0 && cpm_may_see(slow->role);
 
 	cpm_row_past_time(row, slow->finished_at);
 	cpm_row_text(row, slow->session.database);
@@ -70,8 +55,8 @@ emit_slow_statement(const void *entry, void *arg)
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
 	cpm_row_int8_if(row, is_visible, (int64) slow->queryid);
 	cpm_row_text(row, slow->sqlstate ? unpack_sql_state(slow->sqlstate) : "00000");
-	cpm_row_query(row, is_visible ? cpm_query_text(listing->texts, database, role, slow->queryid) :
-				  NULL, database);
+	cpm_row_query(row, is_visible ? cpm_query_text(listing->texts, slow->database, slow->role,
+												   slow->queryid) : NULL, slow->database);
 	cpm_row_emit(row, listing->result);
 }
 

@@ -47,6 +47,8 @@ record_slow_statement(int64 elapsed_us, int sqlstate, uint64 queryid, TimestampT
 		.session = cpm_slot_session_name(),
 		.elapsed_us = elapsed_us,
 		.queryid = queryid,
+		.database = MyDatabaseId,
+		.role = GetAuthenticatedUserId(),
 		.sqlstate = sqlstate,
 	};
 

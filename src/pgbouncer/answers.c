@@ -5,7 +5,10 @@
  *
  * This file finds columns by name, because their number and order depend on PgBouncer's version.
  * table.c guarantees that every text ends within the message. This file trusts nothing else:
- * columns may be missing, numbers may be malformed, and there may be too many rows.
+ * columns may be missing, numbers may be malformed, and there may be too many rows. The caller
+ * rejects an answer whose numbers of clients or connections are invalid, because an alert depends
+ * on their sum. Other invalid numbers are read as unknown: after a step of the clock, a genuine
+ * PgBouncer shows negative or enormous times.
  */
 #include "postgres.h"
 
@@ -27,6 +30,7 @@ text_of(const CpmTable *table, const char *column)
 	return text_at(table, cpm_table_column(table, column));
 }
 
+/* Return a number from 0 on; CPM_POOLER_NULL if the text is anything else. */
 static int64
 parse_number(const char *text)
 {
@@ -35,7 +39,16 @@ parse_number(const char *text)
 
 	errno = 0;
 	number = strtoll(text, &end, 10);
-	return end == text || *end != '\0' || errno != 0 ? CPM_POOLER_NULL : number;
+	return end == text || *end != '\0' || errno != 0 || number < 0 ? CPM_POOLER_NULL : number;
+}
+
+/* Do the same with a number that PgBouncer stores in an int, as all of SHOW POOLS. */
+static int64
+parse_pool_number(const char *text)
+{
+	int64		number = parse_number(text);
+
+	return number > PG_INT32_MAX ? CPM_POOLER_NULL : number;
 }
 
 static int64
@@ -85,22 +98,42 @@ cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer)
 	}
 }
 
+const char *
+cpm_invalid_count(CpmTable *pools)
+{
+	const char *invalid = NULL;
+
+	for (int row = 0; row < CPM_POOLER_ROWS && invalid == NULL && cpm_table_next(pools); row++)
+		for (int i = 0; i < CPM_MAXWAIT; i++)
+		{
+			int			column = cpm_table_column(pools, cpm_pool_number_names[i]);
+
+			if (column >= 0 && parse_pool_number(text_at(pools, column)) == CPM_POOLER_NULL)
+				invalid = cpm_pool_number_names[i];
+		}
+	cpm_table_rewind(pools);
+	return invalid;
+}
+
 void
 cpm_read_pools(CpmTable *table, CpmPoolerAnswer *answer)
 {
-	answer->pools = Min(table->rows, CPM_POOLER_ROWS);
-	answer->rows_dropped += table->rows - answer->pools;
-	for (int row = 0; row < answer->pools && cpm_table_next(table); row++)
-	{
-		CpmPoolerPool *pool = &answer->pool[row];
+	int			rows = Min(table->rows, CPM_POOLER_ROWS);
 
-		strlcpy(pool->database, text_of(table, "database"), sizeof(pool->database));
-		strlcpy(pool->user, text_of(table, "user"), sizeof(pool->user));
-		copy_printable(pool->pool_mode, text_of(table, "pool_mode"), sizeof(pool->pool_mode));
-		strlcpy(pool->load_balance_hosts, text_of(table, "load_balance_hosts"),
-				sizeof(pool->load_balance_hosts));
+	answer->pools = 0;
+	answer->rows_dropped += table->rows - rows;
+	for (int row = 0; row < rows && cpm_table_next(table); row++)
+	{
+		CpmPoolerPool pool = {0};
+
+		strlcpy(pool.database, text_of(table, "database"), sizeof(pool.database));
+		strlcpy(pool.user, text_of(table, "user"), sizeof(pool.user));
+		copy_printable(pool.pool_mode, text_of(table, "pool_mode"), sizeof(pool.pool_mode));
+		strlcpy(pool.load_balance_hosts, text_of(table, "load_balance_hosts"),
+				sizeof(pool.load_balance_hosts));
 		for (int i = 0; i < CPM_POOL_NUMBERS; i++)
-			pool->number[i] = number_of(table, cpm_pool_number_names[i]);
+			pool.number[i] = parse_pool_number(text_of(table, cpm_pool_number_names[i]));
+		cpm_pooler_add_pool(answer, &pool);
 	}
 }
 

@@ -17,8 +17,16 @@ typedef struct CpmServerList
 } CpmServerList;
 
 /*
+ * Return the column of a number of clients or server connections that PgBouncer cannot have, in
+ * the rows that cpm_read_pools() reads; NULL if there is none. The table must be at its first row,
+ * and is so afterwards.
+ */
+extern const char *cpm_invalid_count(CpmTable *pools);
+
+/*
  * Copy a table to the answer. The table must be at its first row. If SHOW CONFIG does not return a
- * setting, the answer keeps its previous value.
+ * setting, the answer keeps its previous value. Pools whose names agree in the bytes that are kept
+ * are merged.
  */
 extern void cpm_read_version(CpmTable *table, CpmPoolerAnswer *answer);
 extern void cpm_read_config(CpmTable *table, CpmPoolerAnswer *answer);

@@ -228,11 +228,14 @@ static void
 handle_table(CpmConsole *console, int64 now_us)
 {
 	CpmTable   *table = &console->table[console->answers];
+	const char *column;
 
 	if (!cpm_table_open(table, console->child.body, console->child.header.length))
 		fail(console, "it sent a malformed answer: is it PgBouncer?", now_us);
 	else if (cpm_table_column(table, needed_columns[console->answers]) < 0)
 		fail(console, "its answer lacks the expected columns: is it PgBouncer?", now_us);
+	else if (console->answers == CPM_ASK_POOLS && (column = cpm_invalid_count(table)) != NULL)
+		fail(console, psprintf("its answer has an invalid %s: is it PgBouncer?", column), now_us);
 	else if (++console->answers == console->questions)
 		end_round(console, now_us);
 }
