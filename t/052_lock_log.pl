@@ -611,6 +611,15 @@ wait_at_gate(1, 'before it is cancelled');
 sql($node, "SELECT pg_cancel_backend($leader_pid)");
 is(outcomes('leader'), 'cancelled',
 	'a wait of a parallel worker ends as cancelled with its query');
+poll_ok(
+	$node,
+	"SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $leader_pid",
+	'the leader is idle after its query');
+is(sql($node, <<~'SQL'), 't', 'the time of a wait of a parallel worker ends with its statement');
+	SELECT l.started_at + l.waited <= a.state_change + interval '1 ms'
+	FROM connpool_lock_log l JOIN pg_stat_activity a USING (pid)
+	WHERE l.application_name = 'leader'
+	SQL
 $holder->query_safe('COMMIT');
 
 $leader->query(q{SET lock_timeout = '1s'});

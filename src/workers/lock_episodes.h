@@ -9,7 +9,7 @@
 #include "base/session.h"
 
 /*
- * Log the waits that exceed blocked_age, and the end of those logged earlier. now_us is the time
+ * Log the waits that exceed blocked_age, and the end of those logged earlier. now_us is now
  * by the monotonic clock. The sampler only, after cpm_lock_roots_update(). Allocates memory in
  * proportion to the number of waits. If a wait exceeds blocked_age, takes ProcArrayLock in shared
  * mode.
