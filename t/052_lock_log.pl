@@ -661,6 +661,33 @@ poll_stat($node, 'blocked_sessions', '1|10|OK',
 	'blocked_sessions counts a session once if its parallel worker waits, too');
 $holder->query_safe('COMMIT');
 like(outcomes('leader'), qr/^granted( granted)?$/, 'the waits of both processes are granted');
+
+# the leader and a worker wait for different locks, usually the worker first
+sql($node, <<~'SQL');
+	CREATE TABLE gate_of_workers (a int);
+	CREATE FUNCTION pass_own(leader int) RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+	BEGIN
+		IF pg_backend_pid() = leader THEN
+			PERFORM pg_sleep(1);
+			RETURN count(*) FROM gate;
+		END IF;
+		RETURN count(*) FROM gate_of_workers;
+	END $$;
+	SQL
+$holder->query_safe('BEGIN; LOCK TABLE gate, gate_of_workers');
+start($leader, "SELECT sum(pass_own($leader_pid)) FROM wide");
+poll_ok($node, <<~"SQL", 'the leader and a worker wait for different locks');
+	SELECT count(DISTINCT relation) = 2 AND count(*) = 2 FROM pg_locks
+	WHERE NOT granted AND waitstart IS NOT NULL
+	SQL
+is( sql($node, <<~'SQL'),
+		SELECT b.relation::text = l.relation::regclass::text, b.lock_mode
+		FROM connpool_blocked_queries b,
+		     (SELECT relation FROM pg_locks WHERE NOT granted ORDER BY waitstart LIMIT 1) l
+		SQL
+	't|AccessShareLock',
+	'connpool_blocked_queries has the lock for which a parallel query has waited longest');
+$holder->query_safe('COMMIT');
 leave($leader);
 
 # --- privileges

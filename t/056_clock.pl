@@ -263,7 +263,7 @@ wait_samples($node, 3);
 step_clock(12797);
 my @left_at = (time);
 leave($ahead);
-poll_ok($node, <<~'SQL', 'the end of a leak that was suspected while the clock was ahead is logged');
+poll_ok($node, <<~'SQL', 'the end of a leak suspected while the clock was ahead is logged');
 	SELECT count(*) = 1 FROM connpool_leak_log WHERE application_name = 'ahead'
 	SQL
 push @left_at, time;
