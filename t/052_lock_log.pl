@@ -611,6 +611,15 @@ wait_at_gate(1, 'before it is cancelled');
 sql($node, "SELECT pg_cancel_backend($leader_pid)");
 is(outcomes('leader'), 'cancelled',
 	'a wait of a parallel worker ends as cancelled with its query');
+poll_ok(
+	$node,
+	"SELECT state = 'idle' FROM pg_stat_activity WHERE pid = $leader_pid",
+	'the leader is idle after its query');
+is(sql($node, <<~'SQL'), 't', 'the time of a wait of a parallel worker ends with its statement');
+	SELECT l.started_at + l.waited <= a.state_change + interval '1 ms'
+	FROM connpool_lock_log l JOIN pg_stat_activity a USING (pid)
+	WHERE l.application_name = 'leader'
+	SQL
 $holder->query_safe('COMMIT');
 
 $leader->query(q{SET lock_timeout = '1s'});
@@ -652,6 +661,33 @@ poll_stat($node, 'blocked_sessions', '1|10|OK',
 	'blocked_sessions counts a session once if its parallel worker waits, too');
 $holder->query_safe('COMMIT');
 like(outcomes('leader'), qr/^granted( granted)?$/, 'the waits of both processes are granted');
+
+# the leader and a worker wait for different locks, usually the worker first
+sql($node, <<~'SQL');
+	CREATE TABLE gate_of_workers (a int);
+	CREATE FUNCTION pass_own(leader int) RETURNS bigint LANGUAGE plpgsql PARALLEL SAFE AS $$
+	BEGIN
+		IF pg_backend_pid() = leader THEN
+			PERFORM pg_sleep(1);
+			RETURN count(*) FROM gate;
+		END IF;
+		RETURN count(*) FROM gate_of_workers;
+	END $$;
+	SQL
+$holder->query_safe('BEGIN; LOCK TABLE gate, gate_of_workers');
+start($leader, "SELECT sum(pass_own($leader_pid)) FROM wide");
+poll_ok($node, <<~"SQL", 'the leader and a worker wait for different locks');
+	SELECT count(DISTINCT relation) = 2 AND count(*) = 2 FROM pg_locks
+	WHERE NOT granted AND waitstart IS NOT NULL
+	SQL
+is( sql($node, <<~'SQL'),
+		SELECT b.relation::text = l.relation::regclass::text, b.lock_mode
+		FROM connpool_blocked_queries b,
+		     (SELECT relation FROM pg_locks WHERE NOT granted ORDER BY waitstart LIMIT 1) l
+		SQL
+	't|AccessShareLock',
+	'connpool_blocked_queries has the lock for which a parallel query has waited longest');
+$holder->query_safe('COMMIT');
 leave($leader);
 
 # --- privileges

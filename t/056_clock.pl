@@ -250,6 +250,28 @@ is_age_since(
 	$later_age =~ s/'later'/'steady'/r,
 	'set forward and back again: the age of a transaction');
 leave($steady);
+
+# The same, but the session is first suspected while the clock is ahead.
+kill 'STOP', $sampler;
+my @ahead_at = (time);
+my $ahead = session($node, 'ahead');
+$ahead->query_safe('BEGIN');
+push @ahead_at, time;
+set_clock(20000);
+kill 'CONT', $sampler;
+wait_samples($node, 3);
+step_clock(12797);
+my @left_at = (time);
+leave($ahead);
+poll_ok($node, <<~'SQL', 'the end of a leak suspected while the clock was ahead is logged');
+	SELECT count(*) = 1 FROM connpool_leak_log WHERE application_name = 'ahead'
+	SQL
+push @left_at, time;
+is_between(
+	sql($node, <<~'SQL'), \@ahead_at, \@left_at,
+		SELECT extract(epoch FROM held) FROM connpool_leak_log WHERE application_name = 'ahead'
+		SQL
+	'the time held of a leak that was suspected while the clock was ahead');
 poll_ok(
 	$node,
 	q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},

@@ -39,7 +39,10 @@ cpm_timestamp_of(int64 monotonic_us)
 static inline int64
 cpm_monotonic_of(TimestampTz at)
 {
-	return cpm_monotonic_us() - (GetCurrentTimestamp() - at);
+	/* likewise too early if the process is interrupted */
+	int64		now_us = cpm_monotonic_us();
+
+	return now_us - (GetCurrentTimestamp() - at);
 }
 
 #endif							/* CPM_CLOCK_H */

@@ -73,7 +73,10 @@ typedef struct CpmOpenWait
 {
 	int			pid;			/* 0 if there is none */
 	TimestampTz recorded_since; /* with the pid, identifies the wait */
-	int64		since_us;		/* the same by the monotonic clock */
+	int			leader_pid;		/* of its session: the leader's if it is a parallel worker */
+	int			leader_number;	/* index of its session's PGPROC */
+	TimestampTz recorded_state_change;	/* of its session while it waited */
+	int64		since_us;		/* recorded_since by the monotonic clock */
 	uint64		ticket;			/* of its entry in the log */
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
@@ -102,8 +105,9 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
  * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already. If a reset has
  * hidden the entry of an open wait, it appends the entry again; but if the wait has not exceeded
  * blocked_us, it closes the wait and returns false. The caller of cpm_lock_log_open() sets the
- * pid, recorded_since and failed_before of the wait, and all fields of the entry except progress.
- * The sampler only; takes no lock and allocates no memory.
+ * fields of the wait that identify it and its session, recorded_state_change and failed_before,
+ * and all fields of the entry except progress. The sampler only; takes no lock and allocates no
+ * memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now, int64 now_us);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);

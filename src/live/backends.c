@@ -64,6 +64,13 @@ static BackendsArea *backends;
 /* Whether the times that the current scan reads must be corrected; set when it begins. */
 static bool is_set_back;
 
+/*
+ * The PGPROCs from first_waiting to end_waiting - 1 include those of all parallel workers that
+ * waited for a lock when the current scan began. Usually there are none.
+ */
+static int	first_waiting;
+static int	end_waiting;
+
 static CpmState
 state_of(const PgBackendStatus *entry)
 {
@@ -193,6 +200,36 @@ lock_wait_start(const volatile PGPROC *proc)
 	return (TimestampTz) pg_atomic_read_u64((pg_atomic_uint64 *) &proc->waitStart);
 }
 
+/* Return the same, corrected if the clock was set back. */
+static TimestampTz
+corrected_wait_start(const volatile PGPROC *proc)
+{
+	TimestampTz since = lock_wait_start(proc);
+
+	return unlikely(is_set_back) ?
+		cpm_corrected_time(cpm_proc_number(proc), CPM_TIME_LOCK_WAIT_START, since) : since;
+}
+
+/* Begin a scan: examine once what is the same for all sessions. */
+static void
+begin_scan(void)
+{
+	int			end = MaxBackends - max_wal_senders;	/* of the PGPROCs of background workers */
+
+	is_set_back = cpm_is_set_back();
+	first_waiting = end_waiting = 0;
+	for (int i = end - max_worker_processes; i < end; i++)
+	{
+		const volatile PGPROC *worker = &ProcGlobal->allProcs[i];
+
+		if (likely(worker->waitLock == NULL) || worker->lockGroupLeader == NULL)
+			continue;
+		if (end_waiting == 0)
+			first_waiting = i;
+		end_waiting = i + 1;
+	}
+}
+
 /*
  * Return the PGPROC that has waited longest for a heavyweight lock, among the given one and those
  * of the parallel workers that it leads; the given one if none waits. PGPROCs are reused, but
@@ -202,15 +239,12 @@ static const volatile PGPROC *
 longest_waiter(const volatile PGPROC *leader)
 {
 	const volatile PGPROC *longest = leader;
-	int			end = MaxBackends - max_wal_senders;	/* of the PGPROCs of background workers */
 
-	if (leader->lockGroupLeader != leader)
-		return leader;
-	for (int i = end - max_worker_processes; i < end; i++)
+	for (int i = first_waiting; i < end_waiting; i++)
 	{
 		const volatile PGPROC *worker = &ProcGlobal->allProcs[i];
-		TimestampTz since = worker->lockGroupLeader == leader ? lock_wait_start(worker) : 0;
-		TimestampTz longest_since = lock_wait_start(longest);
+		TimestampTz since = worker->lockGroupLeader == leader ? corrected_wait_start(worker) : 0;
+		TimestampTz longest_since = corrected_wait_start(longest);
 
 		if (since != 0 && (longest_since == 0 || since < longest_since))
 			longest = worker;
@@ -390,7 +424,7 @@ cpm_backends_read(int proc_number, CpmSession *session)
 	char	   *query = palloc(pgstat_track_activity_query_size);
 	bool		is_session;
 
-	is_set_back = cpm_is_set_back();
+	begin_scan();
 	is_session = owner_pid != 0 &&
 		read_session(proc, owner_pid, status_array(), CPM_SCAN_QUERIES, session, query);
 	session->query = NULL;
@@ -436,8 +470,7 @@ cpm_backends_check_clock(void)
 void
 cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 {
-	bool		must_correct = cpm_is_set_back();
-
+	begin_scan();
 	for (int i = 0; i < CPM_WAITING_PROCS; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];
@@ -459,7 +492,7 @@ cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg)
 		wait.is_client = slot_owner(leader) != 0 && longest_waiter(leader) == proc;
 		wait.mode = proc->waitLockMode;
 		wait.recorded_since = lock_wait_start(proc);
-		wait.since = must_correct ?
+		wait.since = is_set_back ?
 			cpm_corrected_time(i, CPM_TIME_LOCK_WAIT_START, wait.recorded_since) :
 			wait.recorded_since;
 		/* the wait may have ended meanwhile, and a wait that just began has no start yet */
@@ -474,6 +507,22 @@ cpm_backends_is_client(int pid)
 	const PGPROC *proc = BackendPidGetProc(pid);
 
 	return proc != NULL && slot_owner(proc) == pid;
+}
+
+bool
+cpm_backends_longest_wait(int pid, int *waiter_pid, TimestampTz *since)
+{
+	const volatile PGPROC *proc = BackendPidGetProc(pid);
+
+	if (proc == NULL)
+		proc = AuxiliaryPidGetProc(pid);
+	if (proc == NULL)
+		return false;
+	begin_scan();
+	proc = longest_waiter(proc);
+	*waiter_pid = proc->pid;
+	*since = corrected_wait_start(proc);
+	return *since != 0;
 }
 
 bool
@@ -493,7 +542,7 @@ cpm_backends_scan(CpmScan scan, CpmSessionVisitor visit, void *arg)
 	char	   *query = scan == CPM_SCAN_QUERIES ? palloc(pgstat_track_activity_query_size) : NULL;
 	int			slots_in_use = 0;
 
-	is_set_back = cpm_is_set_back();
+	begin_scan();
 	for (int i = 0; i < MaxBackends; i++)
 	{
 		const volatile PGPROC *proc = &ProcGlobal->allProcs[i];

@@ -37,6 +37,13 @@ extern void cpm_backends_scan_waits(CpmProcWaitVisitor visit, void *arg);
 extern bool cpm_backends_is_client(int pid);
 
 /*
+ * Among the waits of the process and of the parallel workers that it leads, find the longest one
+ * for a heavyweight lock. Returns false if none of them waits. *since is corrected if the clock
+ * was set back. Any process; takes ProcArrayLock (shared).
+ */
+extern bool cpm_backends_longest_wait(int pid, int *waiter_pid, TimestampTz *since);
+
+/*
  * Return true if the process with this PGPROC and pid waits for no heavyweight lock and did not
  * get the lock for which it last waited. May also return true for a moment while the process is
  * being granted the lock. Any process; takes no lock.

@@ -73,18 +73,25 @@ is_auxiliary(int pid)
 }
 
 /*
- * Get the lock that the process, or one of the parallel workers that it leads, has waited for
- * longest; returns false if none of them waits any more.
+ * Set the lock that the process, or one of the parallel workers that it leads, has waited for
+ * longest; returns false if none of them waits any more. The start of the wait comes from a
+ * PGPROC, because GetBlockerStatusData() does not set waitStart.
  */
 static bool
-get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
+get_awaited_lock(CpmLockWait *wait)
 {
-	BlockedProcsData *data = GetBlockerStatusData(pid);
-	const LockInstanceData *locks = data->locks;
-	int			count = data->nlocks;
-	bool		waits = false;
+	BlockedProcsData *data;
+	const LockInstanceData *locks;
+	int			count;
+	int			waiter_pid;
+	TimestampTz since;
 
-	if (is_auxiliary(pid))
+	if (!cpm_backends_longest_wait(wait->pid, &waiter_pid, &since))
+		return false;
+	data = GetBlockerStatusData(wait->pid);
+	locks = data->locks;
+	count = data->nlocks;
+	if (is_auxiliary(wait->pid))
 	{
 		const LockData *all = GetLockStatusData();
 
@@ -93,16 +100,14 @@ get_awaited_lock(int pid, LOCKTAG *lock, LOCKMODE *mode, TimestampTz *since)
 	}
 	for (int i = 0; i < count; i++)
 	{
-		if (locks[i].pid != pid && locks[i].leaderPid != pid)
+		if (locks[i].pid != waiter_pid || locks[i].waitLockMode == NoLock)
 			continue;
-		if (locks[i].waitLockMode == NoLock || (waits && locks[i].waitStart >= *since))
-			continue;
-		*lock = locks[i].locktag;
-		*mode = locks[i].waitLockMode;
-		*since = locks[i].waitStart;
-		waits = true;
+		wait->lock = locks[i].locktag;
+		wait->mode = locks[i].waitLockMode;
+		wait->since = since;
+		return true;
 	}
-	return waits;
+	return false;
 }
 
 /* Set *pids to the processes that hold the awaited lock in a conflicting mode; return how many. */
@@ -162,24 +167,16 @@ find_blockers(CpmLockWait *wait, MemoryContext context)
 
 /* Append the blockers of a wait that are waiting too and are not in the list yet. */
 static void
-add_blockers_that_wait(WaitList *list, int index, MemoryContext scratch)
+add_blockers_that_wait(WaitList *list, int index)
 {
 	for (int i = 0; i < list->wait[index].blocker_count; i++)
 	{
 		int			pid = list->wait[index].blockers[i];
-		MemoryContext old_context;
-		LOCKTAG		lock;
-		LOCKMODE	mode;
+		int			waiter_pid;
 		TimestampTz since;
-		bool		waits;
 
-		if (pid == 0 || !add_seen_pid(list, pid))
-			continue;
-		old_context = MemoryContextSwitchTo(scratch);
-		waits = get_awaited_lock(pid, &lock, &mode, &since);
-		MemoryContextSwitchTo(old_context);
-		MemoryContextReset(scratch);
-		if (waits)
+		if (pid != 0 && add_seen_pid(list, pid) &&
+			cpm_backends_longest_wait(pid, &waiter_pid, &since))
 			add_waiter(list, pid, cpm_backends_is_client(pid), since);
 	}
 }
@@ -224,18 +221,17 @@ follow_waits(WaitList *list, int max_waits)
 	for (int i = 0; i < list->count; i++)
 	{
 		CpmLockWait *wait = &list->wait[i];
-		TimestampTz since;
 		bool		waits;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextSwitchTo(scratch);
-		waits = get_awaited_lock(wait->pid, &wait->lock, &wait->mode, &since);
+		waits = get_awaited_lock(wait);
 		if (waits)
 			find_blockers(wait, result_context);
 		MemoryContextSwitchTo(result_context);
 		MemoryContextReset(scratch);
 		if (waits && list->count / 2 < max_waits)
-			add_blockers_that_wait(list, i, scratch);
+			add_blockers_that_wait(list, i);
 	}
 	MemoryContextDelete(scratch);
 }

@@ -50,8 +50,8 @@ find_end(int proc_number, const CpmOpenWait *open, int64 *ended_us)
 	pg_read_barrier();
 	failed_waits = cpm_slot_failed_waits(proc_number);
 	pg_read_barrier();
-	if (cpm_backends_read(proc_number, &session) && session.pid == open->pid &&
-		cpm_monotonic_of(session.state_change) > open->since_us)
+	if (cpm_backends_read(open->leader_number, &session) && session.pid == open->leader_pid &&
+		session.recorded_state_change != open->recorded_state_change)
 		*ended_us = Min(*ended_us, cpm_monotonic_of(session.state_change));
 	if (!cpm_slot_failed_wait(proc_number, open->recorded_since, &failed))
 		return has_failed && failed_waits == open->failed_before ?
@@ -102,6 +102,8 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 	CpmOpenWait open = {
 		.pid = wait->pid,
 		.recorded_since = wait->recorded_since,
+		.leader_pid = wait->leader_pid,
+		.leader_number = wait->leader_number,
 	};
 	CpmLoggedWait entry;
 	CpmLockRoot root;
@@ -114,6 +116,7 @@ log_long_wait(int index, TimestampTz now, const CpmAges *ages, CpmLockParty *las
 		session.recorded_lock_wait_start != wait->recorded_since ||
 		!cpm_is_blocked(&session, now, ages))
 		return;
+	open.recorded_state_change = session.recorded_state_change;
 	(void) cpm_lock_roots_describe(index, &root);
 	memset(&entry, 0, sizeof(entry));
 	entry.started_at = wait->since;

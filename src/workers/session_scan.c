@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/pool.h"
 #include "base/rate_limit.h"
 #include "base/session.h"
@@ -210,7 +211,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 											  cpm_backend_slots() * sizeof(*last_counted));
 	}
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
-	cpm_lock_episodes_round(GetCurrentTimestamp(), now_us, &scan.ages);
+	cpm_lock_episodes_round(GetCurrentTimestamp(), cpm_monotonic_us(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
 	cpm_recorder_begin(interval_ms);
 	cpm_sample_take(sample, &observer);
