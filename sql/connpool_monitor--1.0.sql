@@ -39,7 +39,9 @@ WITH own AS (
              connpool_running_queries, connpool_session_features, connpool_session_stats,
              connpool_sessions, connpool_slow_statements, _connpool_view_pass}'::name[] AS views
 ), taken AS (
-    SELECT pg_catalog.concat('function ', p.oid::regprocedure) AS object, p.pronamespace AS schema
+    SELECT pg_catalog.concat('function ', pg_catalog.quote_ident(p.proname), '(',
+                             pg_catalog.oidvectortypes(p.proargtypes), ')') AS object,
+           p.pronamespace AS schema
     FROM own, pg_proc p
     WHERE p.proname = ANY (own.functions)
        OR (p.proname = ANY (own.views)
