@@ -17,8 +17,8 @@ SET LOCAL search_path = _connpool_install, pg_temp;
 -- a command of this script fail, or make calls ambiguous. So fail with a hint before anything is
 -- created, if the schema has one of these:
 -- - a function with the name of one that users call
--- - a function with the name of one behind a view that could be meant by a call with the view's
---   arguments or with none
+-- - a function that has the name of a view's function, and that accepts no argument or a bigint
+-- - a function connpool_live_sessions that accepts a text
 -- - a function whose name begins with _connpool_
 -- - a relation or type with the name of a view
 CREATE FUNCTION _connpool_refuse(schema name, object text) RETURNS void
@@ -39,7 +39,9 @@ WITH own AS (
              connpool_running_queries, connpool_session_features, connpool_session_stats,
              connpool_sessions, connpool_slow_statements, _connpool_view_pass}'::name[] AS views
 ), taken AS (
-    SELECT pg_catalog.concat('function ', p.oid::regprocedure) AS object, p.pronamespace AS schema
+    SELECT pg_catalog.concat('function ', pg_catalog.quote_ident(p.proname), '(',
+                             pg_catalog.oidvectortypes(p.proargtypes), ')') AS object,
+           p.pronamespace AS schema
     FROM own, pg_proc p
     WHERE p.proname = ANY (own.functions)
        OR (p.proname = ANY (own.views)

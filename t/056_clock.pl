@@ -24,6 +24,16 @@ is($unknown, '...........ccc',
 );
 is($granted_after, '2', 'a wait that ends after the clock was set forward lasted no longer');
 
+# --- times that a file has from before the clock was set back, without a server
+my $loaded_times = compile_unit('loaded_times', 'base/stream');
+is(`$loaded_times`, <<~'OUT', 'the loader corrects times, but not those added during the save');
+	-5 -5
+	0 0
+	0 0
+	-3590 -3590
+	0 0
+	OUT
+
 my $port = http_port();
 my $node = new_node('clock', <<"CONF", stopped => 1);
 max_prepared_transactions = 5

@@ -41,12 +41,15 @@ typedef struct CpmProcWait
 	int			pid;
 	int			proc_number;	/* index of its PGPROC */
 
-	/* of its leader if it is a parallel worker, like the pid of a blocker; otherwise its own */
+	/*
+	 * the leader's if the process is a parallel worker, because PostgreSQL reports leaders as
+	 * blockers; otherwise its own
+	 */
 	int			leader_pid;
 	int			leader_number;
 
-	bool		is_client;		/* the wait of a client session, which is the longest among those
-								 * of the session and its parallel workers */
+	bool		is_client;		/* true for the longest wait among a client session and its
+								 * parallel workers */
 	LOCKMODE	mode;
 	uintptr_t	lock;			/* address of the LOCK, to identify it; never dereference it */
 	TimestampTz recorded_since; /* as PostgreSQL recorded it; with the pid, identifies the wait */

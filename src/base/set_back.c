@@ -29,9 +29,6 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
-/* Corrections of the clock that are smaller than this are not a step. */
-#define MIN_STEP_US USECS_PER_SEC
-
 /*
  * The sampler is the only writer: it clears "recorded", writes setback_us, then sets "recorded". A
  * reader that corrects a time uses setback_us only if "recorded" equals that time both before and
@@ -113,7 +110,7 @@ cpm_set_back_check(void)
 	step.now = GetCurrentTimestamp();
 	set_back->checked_us = cpm_monotonic_us();
 	pg_atomic_write_u64(&set_back->offset_us, (uint64) offset_us);
-	if (forward_us < MIN_STEP_US && forward_us > -MIN_STEP_US)
+	if (forward_us < CPM_MIN_STEP_US && forward_us > -CPM_MIN_STEP_US)
 		return step;
 	step.setback_us = -forward_us;
 	/* write the sums after the offset, so that no reader subtracts the step twice */
@@ -151,7 +148,7 @@ with_undetected_us(pg_atomic_uint64 *sum)
 
 	pg_read_barrier();
 	undetected_us = (int64) pg_atomic_read_u64(&set_back->offset_us) - clock_offset_us();
-	return sum_us + (undetected_us >= MIN_STEP_US ? undetected_us : 0);
+	return sum_us + (undetected_us >= CPM_MIN_STEP_US ? undetected_us : 0);
 }
 
 int64

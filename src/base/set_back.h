@@ -9,6 +9,9 @@
 #include "c.h"
 #include "datatype/timestamp.h"
 
+/* Corrections of the clock that are smaller than this are not a step. */
+#define CPM_MIN_STEP_US USECS_PER_SEC
+
 /* The times that PostgreSQL records in a PGPROC and in the backend status of its session. */
 typedef enum CpmRecordedTime
 {

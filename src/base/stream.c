@@ -26,12 +26,23 @@ cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us)
 	file_setback_us = setback_us;
 }
 
+/*
+ * Return the past time of a record, as cpm_past() does. Subtracts nothing from a time less than a
+ * second later than "now", because the record may have been added since the caller read the clock.
+ */
+static TimestampTz
+past_of_record(TimestampTz recorded, TimestampTz now, int64 setback_us)
+{
+	return recorded < now + CPM_MIN_STEP_US ? Min(recorded, now) :
+		cpm_past(recorded, now, setback_us);
+}
+
 TimestampTz
 cpm_loaded_time(TimestampTz saved)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	return cpm_past(cpm_past(saved, file_saved_at, file_setback_us), now,
+	return cpm_past(past_of_record(saved, file_saved_at, file_setback_us), now,
 					Max(file_saved_at - now, 0));
 }
 
@@ -49,8 +60,8 @@ cpm_correct_record_times(void *record, const CpmFileField *time, TimestampTz now
 
 	if (time[0].size == 0 || *last <= now)
 		return;
-	*first = cpm_past(*first, now, setback_us);
-	*last = Max(cpm_past(*last, now, setback_us), *first);
+	*first = past_of_record(*first, now, setback_us);
+	*last = Max(past_of_record(*last, now, setback_us), *first);
 }
 
 void

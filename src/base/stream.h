@@ -90,28 +90,30 @@ typedef struct CpmFilePart
 extern void cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us);
 
 /*
- * Return the saved time of a past event, at most now. If it was in the future when the file was
- * saved, subtracts by how much the clock had been set back then. If the file was saved in the
- * future, the clock was set back by at least the time until then, which is subtracted from a time
- * in the future.
+ * Return the saved time of a past event, at most now. If it was at least a second in the future
+ * when the save began, subtracts by how much the clock had been set back then. An event less than
+ * a second later happened during the save; its time becomes saved_at. If saved_at is in the
+ * future, the clock was set back by at least the difference; subtracts that from a time in the
+ * future.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
 
 /*
  * Return the monotonic time of an event that was age_us old when the file was saved. Adds the time
- * since then by the system clock, unless that is negative.
+ * since then by the system clock, unless the clock shows a time before saved_at.
  */
 extern int64 cpm_loaded_us(int64 age_us);
 
 /*
  * Correct those of a record's times that are in the future, because the clock was set back by
- * setback_us. If the earlier time is in the past, it remains as recorded, and the later time does
- * not become less than it.
+ * setback_us. A time less than a second later than "now" becomes "now", because the record may
+ * have been added since the caller read the clock. If the earlier time is in the past, it remains
+ * as recorded, and the later time does not become less than it.
  */
 extern void cpm_correct_record_times(void *record, const CpmFileField *time, TimestampTz now,
 									 int64 setback_us);
 
-/* Do the same for a record of a file that is loaded. */
+/* Correct the times of a record of the file that is loaded now. */
 extern void cpm_correct_loaded_times(void *record, const CpmFileField *time);
 
 /* Write bytes unchanged. Like the next three functions, does nothing once sink->error is set. */

@@ -30,7 +30,7 @@
 #include "utils/timestamp.h"
 
 #define SNAPSHOT_US (10 * USECS_PER_SEC)
-#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early or out of order */
+#define EARLY_US (USECS_PER_SEC / 2)	/* tolerance for samples that are early */
 #define SNAPSHOTS_PER_MINUTE 6
 #define SHORT_RING 24			/* more than a minute of snapshots; each restart appends two */
 #define LONG_RING 96			/* more than an hour of snapshots; each restart appends two */
@@ -68,7 +68,8 @@ typedef struct Windows
 	CounterSnapshot minute_snapshot[SHORT_RING];
 	SnapshotRing hour;
 	CounterSnapshot hour_snapshot[LONG_RING];
-	pg_atomic_uint64 minute_max_us; /* the maximum since the last hour_snapshot */
+	pg_atomic_uint64 minute_max_us; /* the maximum since the last hour_snapshot; the sampler
+									 * writes it, readers and the saver read it */
 	CpmSeqlock	reset_lock;		/* guards reset; a lock of the caller excludes other writers */
 	Reset		reset;
 } Windows;
@@ -242,7 +243,11 @@ find_beginning(SnapshotRing *ring, const CounterSnapshot *snapshots, int64 now_u
 	return number >= first;
 }
 
-/* Do the same for the last hour, with the maximum since its newest snapshot. */
+/*
+ * Copy the snapshot at which the last hour begins; returns false if that is the reset. Sets
+ * *max_us to the duration of the longest statement since that snapshot, as far as the sampler has
+ * recorded it.
+ */
 static bool
 find_hour(int64 now_us, const Reset *reset, CounterSnapshot *then, int64 *max_us)
 {

@@ -18,6 +18,7 @@
 
 #include "access/twophase.h"
 #include "base/clock.h"
+#include "base/seqlock.h"
 #include "events/leak_log.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
@@ -53,12 +54,13 @@ typedef struct LeakCounters
 typedef struct LeakLog
 {
 	/* written by each reset; the lock of the pools excludes concurrent resets */
-	pg_atomic_uint32 resets;	/* number of resets */
+	CpmSeqlock	reset_lock;		/* guards baseline; each reset changes its counter */
 	CpmLeakCounts baseline[CPM_LEAK_KINDS]; /* counts at the last reset, and its time in
 											 * last_detected */
 
 	/* written by the sampler */
-	uint32		resets_seen;	/* value of resets when the sampler last applied it to counters */
+	uint32		reset_seen;		/* counter of reset_lock when the sampler last applied a reset to
+								 * its counters */
 	uint32		round;			/* number of its current round */
 	LeakCounters counters[CPM_LEAK_KINDS];
 
@@ -97,7 +99,7 @@ cpm_leak_log_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	memset(leaks, 0, table_size());
-	pg_atomic_init_u32(&leaks->resets, 0);
+	cpm_seqlock_init(&leaks->reset_lock);
 	leaks->sessions = MaxBackends;
 	leaks->entries = MaxBackends + max_prepared_xacts;
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
@@ -157,12 +159,13 @@ count_detected(CpmLeakKind kind)
 void
 cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 {
-	uint32		resets = pg_atomic_read_u32(&leaks->resets);
+	uint32		change = cpm_seqlock_read_begin(&leaks->reset_lock);
 
 	leak_round_time = now;
 	report_end = visit_end;
 	leaks->round++;
-	if (resets == leaks->resets_seen)
+	/* apply a reset that is in progress in the next round */
+	if (change == leaks->reset_seen || (change & 1) != 0)
 		return;
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
 	{
@@ -171,7 +174,7 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 							(uint64) leaks->baseline[i].last_detected);
 	}
 	pg_write_barrier();
-	leaks->resets_seen = resets;
+	leaks->reset_seen = change;
 }
 
 void
@@ -265,15 +268,19 @@ cpm_leaks_round_end(void)
 	}
 }
 
-CpmLeakCounts
-cpm_leak_counts(CpmLeakKind kind)
+/*
+ * Return the counts since the reset with that counter of reset_lock. They are inconsistent if
+ * another reset changes the baseline meanwhile.
+ */
+static CpmLeakCounts
+counts_since_reset(CpmLeakKind kind, uint32 change)
 {
 	LeakCounters *counters = &leaks->counters[kind];
 	CpmLeakCounts baseline = leaks->baseline[kind];
-	bool		is_applied = leaks->resets_seen == pg_atomic_read_u32(&leaks->resets);
+	bool		is_applied = leaks->reset_seen == change;
 	CpmLeakCounts counts = {0};
 
-	/* Read the baseline first, so that a reset meanwhile cannot make a difference negative. */
+	/* read the counters last, so that no difference is negative */
 	pg_read_barrier();
 	counts.detected = pg_atomic_read_u64(&counters->detected) - baseline.detected;
 	counts.released = pg_atomic_read_u64(&counters->released) - baseline.released;
@@ -283,6 +290,22 @@ cpm_leak_counts(CpmLeakKind kind)
 	if (counts.detected > 0)
 		counts.last_detected = is_applied ?
 			(TimestampTz) pg_atomic_read_u64(&counters->last_detected) : baseline.last_detected;
+	return counts;
+}
+
+CpmLeakCounts
+cpm_leak_counts(CpmLeakKind kind)
+{
+	CpmLeakCounts counts;
+	uint32		change;
+	int			tries = 0;
+
+	/* a reset changes the baseline within nanoseconds, so this needs no pause */
+	do
+	{
+		change = cpm_seqlock_read_begin(&leaks->reset_lock);
+		counts = counts_since_reset(kind, change);
+	} while (!cpm_seqlock_read_ok(&leaks->reset_lock, change) && ++tries < CPM_SEQLOCK_SPINS);
 	return counts;
 }
 
@@ -311,23 +334,23 @@ cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
 void
 cpm_leak_log_reset(TimestampTz now)
 {
+	CpmLeakCounts baseline[CPM_LEAK_KINDS] = {0};
+
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
 	{
-		CpmLeakCounts *baseline = &leaks->baseline[i];
-
-		baseline->released = pg_atomic_read_u64(&leaks->counters[i].released);
-		baseline->ended = pg_atomic_read_u64(&leaks->counters[i].ended);
-		baseline->detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_open_leaks(i);
-		baseline->last_detected = now;
+		baseline[i].released = pg_atomic_read_u64(&leaks->counters[i].released);
+		baseline[i].ended = pg_atomic_read_u64(&leaks->counters[i].ended);
+		baseline[i].detected = pg_atomic_read_u64(&leaks->counters[i].detected) - cpm_open_leaks(i);
+		baseline[i].last_detected = now;
 	}
-	pg_atomic_fetch_add_u32(&leaks->resets, 1);
+	cpm_seqlock_repair(&leaks->reset_lock);
+	cpm_seqlock_write_begin(&leaks->reset_lock);
+	memcpy(leaks->baseline, baseline, sizeof(baseline));
+	cpm_seqlock_write_end(&leaks->reset_lock);
 	cpm_ring_reset(leak_ring);
 }
 
-/*
- * Describe the session that is suspected at that index of the table as one that ends now. Returns
- * false if none is.
- */
+/* Describe the end, now, of the leak at that index; returns false if there is none. */
 static bool
 end_suspected_session(int index, TimestampTz now, CpmLeakEnd *leak)
 {

@@ -45,9 +45,9 @@ extern void cpm_leak_log_scan(CpmRingVisitor visit, void *arg);
 extern void cpm_leak_log_reset(TimestampTz now);
 
 /*
- * The counts, the suspected prepared transactions and the log in the statistics file. It has
- * suspected sessions as if they ended at the time of the save, because they will have ended before
- * the file is loaded.
+ * The counts, the suspected prepared transactions and the log in the statistics file. Saves
+ * suspected sessions as ended at the time of the save, because they will have ended before the
+ * file is loaded.
  */
 extern const CpmFilePart cpm_leak_counts_part;
 extern const CpmFilePart cpm_prepared_leaks_part;

@@ -284,7 +284,7 @@ connpool_refuse_1_0(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_DUPLICATE_OBJECT),
 			 errmsg("schema \"%s\" already has %s", schema, object),
 			 errdetail("connpool_monitor creates objects with such names. It does not replace "
-					   "yours, and calls could be ambiguous beside it."),
+					   "your object, which could make calls ambiguous."),
 			 errhint("Rename or drop %s, or install into a schema of its own: "
 					 "CREATE SCHEMA connpool; "
 					 "CREATE EXTENSION connpool_monitor SCHEMA connpool CASCADE;", object)));

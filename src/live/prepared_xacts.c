@@ -12,7 +12,7 @@
  *
  * The published times are those of the monotonic clock, and the statistics file has the ages. If
  * the system clock was set back, a time that PostgreSQL recorded before the step is too late, also
- * after a restart, so readers use the earlier of the two.
+ * after a restart. So sessions use the published time if it is at least a second earlier.
  */
 #include "postgres.h"
 
@@ -25,6 +25,7 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/set_back.h"
 #include "base/shmem.h"
 #include "executor/executor.h"
 #include "fmgr.h"
@@ -54,10 +55,17 @@ typedef struct PreparedTime
 
 /*
  * An entry for each dummy PGPROC. As many entries follow for the times that the postmaster loads,
- * because transactions have other dummy PGPROCs after a restart. The sampler's first scan moves
- * these to the others. A last entry is unused, so that the area is never empty.
+ * because transactions have other dummy PGPROCs after a restart. The sampler's first scan copies
+ * each loaded time to the entry of the transaction's dummy PGPROC and discards all loaded entries.
  */
-static PreparedTime *prepared_times;
+typedef struct PreparedTimes
+{
+	bool		were_loaded;	/* times were loaded; constant after startup */
+	pg_atomic_uint32 has_loaded;	/* 1 if there are loaded entries; the sampler clears it */
+	PreparedTime entry[FLEXIBLE_ARRAY_MEMBER];
+} PreparedTimes;
+
+static PreparedTimes *prepared_times;
 
 typedef struct SavedPrepared
 {
@@ -74,7 +82,8 @@ static TransactionId *file_read_for;
 Size
 cpm_prepared_xacts_size(void)
 {
-	return mul_size((Size) max_prepared_xacts * 2 + 1, sizeof(PreparedTime));
+	return add_size(offsetof(PreparedTimes, entry),
+					mul_size((Size) max_prepared_xacts * 2, sizeof(PreparedTime)));
 }
 
 void
@@ -83,10 +92,12 @@ cpm_prepared_xacts_attach(void *memory, bool is_new)
 	prepared_times = memory;
 	if (!is_new)
 		return;
+	prepared_times->were_loaded = false;
+	pg_atomic_init_u32(&prepared_times->has_loaded, 0);
 	for (int i = 0; i < max_prepared_xacts * 2; i++)
 	{
-		pg_atomic_init_u32(&prepared_times[i].xid, InvalidTransactionId);
-		pg_atomic_init_u64(&prepared_times[i].prepared_us, 0);
+		pg_atomic_init_u32(&prepared_times->entry[i].xid, InvalidTransactionId);
+		pg_atomic_init_u64(&prepared_times->entry[i].prepared_us, 0);
 	}
 }
 
@@ -189,7 +200,7 @@ copy_prepared_procs(CpmPrepared *list)
 static bool
 read_prepared_time(int index, TransactionId *xid, int64 *prepared_us)
 {
-	PreparedTime *entry = &prepared_times[index];
+	PreparedTime *entry = &prepared_times->entry[index];
 
 	*xid = pg_atomic_read_u32(&entry->xid);
 	pg_read_barrier();
@@ -202,7 +213,7 @@ read_prepared_time(int index, TransactionId *xid, int64 *prepared_us)
 static void
 write_prepared_time(int index, TransactionId xid, int64 prepared_us)
 {
-	PreparedTime *entry = &prepared_times[index];
+	PreparedTime *entry = &prepared_times->entry[index];
 
 	pg_atomic_write_u32(&entry->xid, InvalidTransactionId);
 	pg_write_barrier();
@@ -230,6 +241,15 @@ recorded_time(int first, int count, TransactionId xid)
 	return DT_NOEND;
 }
 
+/* Return the loaded time of the transaction; DT_NOEND if it has none, or if none are left. */
+static TimestampTz
+loaded_time(TransactionId xid)
+{
+	if (pg_atomic_read_u32(&prepared_times->has_loaded) == 0)
+		return DT_NOEND;
+	return recorded_time(max_prepared_xacts, max_prepared_xacts, xid);
+}
+
 /* Return when the transaction was prepared, and record it for other processes. Sampler only. */
 static TimestampTz
 find_and_record_time(int index, TransactionId xid)
@@ -243,7 +263,7 @@ find_and_record_time(int index, TransactionId xid)
 	else if (recorded != DT_NOEND)
 		return recorded;
 	if (recorded == DT_NOEND)
-		since = recorded_time(max_prepared_xacts, max_prepared_xacts, xid);
+		since = loaded_time(xid);
 	if (file_time != 0)
 		since = Min(since, file_time);
 	since = Min(since, GetCurrentTimestamp());
@@ -252,18 +272,32 @@ find_and_record_time(int index, TransactionId xid)
 }
 
 /*
- * Return when the transaction was prepared, in a worker other than the sampler. If no time of it
- * is recorded yet and it has no state file, return the current time.
+ * Return when the transaction of the dummy PGPROC at that index was prepared, in a worker other
+ * than the sampler. If no time of it is recorded yet and it has no state file, return the current
+ * time.
  */
 static TimestampTz
-find_time(TransactionId xid)
+find_time(int index, TransactionId xid)
 {
-	TimestampTz since = recorded_time(0, max_prepared_xacts * 2, xid);
-	TimestampTz file_time = since == DT_NOEND ? read_state_file(xid) : 0;
+	TimestampTz since = loaded_time(xid);
 
-	if (file_time != 0)
-		since = file_time;
+	pg_read_barrier();			/* a time that is no longer among the loaded ones is at the index */
+	if (since == DT_NOEND)
+		since = recorded_time(index, 1, xid);
+	if (since == DT_NOEND)
+	{
+		TimestampTz file_time = read_state_file(xid);
+
+		if (file_time != 0)
+			since = file_time;
+	}
 	return Min(since, GetCurrentTimestamp());
+}
+
+static void
+discard_entry(int index)
+{
+	pg_atomic_write_u32(&prepared_times->entry[index].xid, InvalidTransactionId);
 }
 
 /*
@@ -273,10 +307,15 @@ find_time(TransactionId xid)
 static void
 discard_entries(const bool *is_prepared)
 {
-	pg_write_barrier();			/* readers must see a moved time before its old entry changes */
-	for (int i = 0; i < max_prepared_xacts * 2; i++)
-		if (i >= max_prepared_xacts || !is_prepared[i])
-			pg_atomic_write_u32(&prepared_times[i].xid, InvalidTransactionId);
+	for (int i = 0; i < max_prepared_xacts; i++)
+		if (!is_prepared[i])
+			discard_entry(i);
+	if (pg_atomic_read_u32(&prepared_times->has_loaded) == 0)
+		return;
+	pg_write_barrier();			/* readers must see a copied time before its old entry changes */
+	pg_atomic_write_u32(&prepared_times->has_loaded, 0);
+	for (int i = max_prepared_xacts; i < max_prepared_xacts * 2; i++)
+		discard_entry(i);
 }
 
 static int
@@ -292,7 +331,7 @@ list_in_worker(CpmPrepared *list)
 		if (!is_prepared[i])
 			continue;
 		list[i].prepared_at = file_read_for != NULL ? find_and_record_time(i, list[i].xid) :
-			find_time(list[i].xid);
+			find_time(i, list[i].xid);
 		list[count++] = list[i];
 	}
 	if (file_read_for != NULL)
@@ -310,16 +349,25 @@ cpm_prepared_xacts_claim_recorder(void)
 }
 
 /*
+ * Return true if PostgreSQL may show a wrong time for a transaction, because the clock was set
+ * back in this run of the server, or in an earlier one.
+ */
+static bool
+may_need_correction(void)
+{
+	return cpm_is_preloaded() && (prepared_times->were_loaded || cpm_is_set_back());
+}
+
+/*
  * Correct the time that PostgreSQL recorded for a transaction if the clock was set back since. A
  * smaller difference is not a step of the clock.
  */
 static void
 correct_time(CpmPrepared *prepared)
 {
-	TimestampTz recorded = cpm_is_preloaded() ?
-		recorded_time(0, max_prepared_xacts * 2, prepared->xid) : DT_NOEND;
+	TimestampTz recorded = recorded_time(0, max_prepared_xacts * 2, prepared->xid);
 
-	if (recorded < prepared->prepared_at - USECS_PER_SEC)
+	if (recorded < prepared->prepared_at - CPM_MIN_STEP_US)
 		prepared->prepared_at = recorded;
 }
 
@@ -333,10 +381,12 @@ cpm_prepared_xacts_list(CpmPrepared **list)
 		return 0;
 
 	*list = palloc0(max_prepared_xacts * sizeof(CpmPrepared));
-	count = OidIsValid(MyDatabaseId) ? list_in_session(*list, max_prepared_xacts) :
-		list_in_worker(*list);
-	for (int i = 0; OidIsValid(MyDatabaseId) && i < count; i++)
-		correct_time(&(*list)[i]);
+	if (!OidIsValid(MyDatabaseId))
+		return list_in_worker(*list);
+	count = list_in_session(*list, max_prepared_xacts);
+	if (may_need_correction())
+		for (int i = 0; i < count; i++)
+			correct_time(&(*list)[i]);
 	return count;
 }
 
@@ -369,6 +419,8 @@ load_prepared_time(const void *record)
 		if (!read_prepared_time(i, &xid, &prepared_us))
 		{
 			write_prepared_time(i, (TransactionId) saved->xid, cpm_loaded_us(saved->age_us));
+			prepared_times->were_loaded = true;
+			pg_atomic_write_u32(&prepared_times->has_loaded, 1);
 			return;
 		}
 }

@@ -31,8 +31,8 @@ extern int	cpm_prepared_xacts_list(CpmPrepared **list);
 extern void cpm_prepared_xacts_claim_recorder(void);
 
 /*
- * The ages of prepared transactions in the statistics file, so that a restart loses none that the
- * system clock does not show, because it was set back.
+ * The ages of prepared transactions in the statistics file. After the clock was set back,
+ * PostgreSQL's times do not show these ages.
  */
 extern const CpmFilePart cpm_prepared_times_part;
 

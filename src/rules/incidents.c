@@ -13,8 +13,8 @@
  * at most ten seconds.
  *
  * An alert may rise to CRITICAL at every other sample. If no other snapshot is left that the next
- * one can replace, it replaces that of an earlier rise to CRITICAL, but only after ten seconds,
- * however cheap snapshots are, because the earlier one is as useful.
+ * one can replace, it replaces that of an earlier rise to CRITICAL, but at most every ten seconds,
+ * because the earlier one is as useful.
  */
 #include "postgres.h"
 

@@ -25,9 +25,10 @@ extern int	cpm_find_wait(const CpmLockWait *waits, int count, int pid);
 typedef bool (*CpmWaitsFor) (const CpmLockWait *wait, const void *arg);
 
 /*
- * Return the number of client sessions that the subject blocks, directly or indirectly, also
- * through other processes, which do not count. waits_for determines the waits that the subject
- * blocks directly. waits must be ordered by pid. Pure, except that it allocates memory.
+ * Return the number of client sessions that the subject blocks, directly or indirectly. Processes
+ * other than client sessions do not count, but the sessions behind them do. waits_for determines
+ * the waits that the subject blocks directly. waits must be ordered by pid. Pure, except that it
+ * allocates memory.
  */
 extern int	cpm_count_blocked_sessions(const CpmLockWait *waits, int count,
 									   CpmWaitsFor waits_for, const void *arg);

@@ -101,12 +101,12 @@ extern uint64 cpm_session_history_lost(void);
 typedef struct CpmHistoryFile
 {
 	/* sequence numbers of segments, except newest_slot */
-	uint64		newest;			/* the highest one written to its header; 0: none */
+	uint64		newest;			/* the highest number written to its header; 0: none */
 	uint32		newest_slot;	/* the slot in that header */
 	uint64		closed;			/* "newest" at startup or at the last close() that succeeded; an
-								 * intact header never has a lower one */
+								 * intact header never has a lower number */
 	uint64		first;			/* of the segment set by cpm_session_history_start() */
-	uint64		removed_before; /* segments with lower ones were removed after a reset */
+	uint64		removed_before; /* segments with lower numbers were removed after a reset */
 } CpmHistoryFile;
 
 extern CpmHistoryFile *cpm_history_file(void);

@@ -105,14 +105,14 @@ put_contents(const CpmSavedFile *file, CpmSink *sink)
 
 /* Write the file and rename it; returns the errno of the first failure, or 0. */
 static int
-write_file(const CpmSavedFile *file, const char *temporary, TimestampTz now)
+write_file(const CpmSavedFile *file, const char *temporary)
 {
-	CpmSink		sink = {
-		.file = AllocateFile(temporary, PG_BINARY_W),
-		.now = now,
-		.now_us = cpm_monotonic_us(),
-	};
+	CpmSink		sink = {0};
 
+	/* read both clocks together, because opening the file may take long */
+	sink.now = GetCurrentTimestamp();
+	sink.now_us = cpm_monotonic_us();
+	sink.file = AllocateFile(temporary, PG_BINARY_W);
 	if (sink.file == NULL)
 		return errno;
 	put_contents(file, &sink);
@@ -126,13 +126,13 @@ write_file(const CpmSavedFile *file, const char *temporary, TimestampTz now)
 }
 
 bool
-cpm_saved_file_write(const CpmSavedFile *file, TimestampTz now, char *error, size_t size)
+cpm_saved_file_write(const CpmSavedFile *file, char *error, size_t size)
 {
 	char		temporary[MAXPGPATH];
 	int			problem;
 
 	snprintf(temporary, sizeof(temporary), "%s" TEMPORARY_SUFFIX, file->name);
-	problem = write_file(file, temporary, now);
+	problem = write_file(file, temporary);
 	errno = problem;
 	if (problem != 0)
 		snprintf(error, size, "could not write file \"%s\": %s", temporary, strerror(problem));

@@ -30,8 +30,7 @@ typedef struct CpmLoadedFile
  * Write the file. If that fails, returns false, sets error and leaves the previous file in place.
  * Raises an error if memory runs out. The saver only, or the postmaster at shutdown.
  */
-extern bool cpm_saved_file_write(const CpmSavedFile *file, TimestampTz now, char *error,
-								 size_t size);
+extern bool cpm_saved_file_write(const CpmSavedFile *file, char *error, size_t size);
 
 /*
  * Load the file, and set *loaded. Returns false if there is no file. If the file is unusable,

@@ -125,7 +125,7 @@ cpm_stats_file_save(char *error, size_t size)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	if (cpm_saved_file_write(&stats_file, now, error, size))
+	if (cpm_saved_file_write(&stats_file, error, size))
 	{
 		cpm_worker_completed_round(CPM_WORKER_SAVER, now, 0, 0);
 		return true;
@@ -141,7 +141,7 @@ cpm_incidents_file_save(char *error, size_t size)
 
 	if (!cpm_incidents_save_begin())
 		return true;
-	is_saved = cpm_saved_file_write(&incidents_file, GetCurrentTimestamp(), error, size);
+	is_saved = cpm_saved_file_write(&incidents_file, error, size);
 	cpm_incidents_save_end(is_saved);
 	if (!is_saved)
 		cpm_worker_report_problem(CPM_WORKER_SAVER, error);
