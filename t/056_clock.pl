@@ -271,14 +271,14 @@ set_clock(20000);
 kill 'CONT', $sampler;
 wait_samples($node, 3);
 step_clock(12797);
-my @left_at = (time);
+my @ahead_until = (time);
 leave($ahead);
 poll_ok($node, <<~'SQL', 'the end of a leak suspected while the clock was ahead is logged');
 	SELECT count(*) = 1 FROM connpool_leak_log WHERE application_name = 'ahead'
 	SQL
-push @left_at, time;
+push @ahead_until, time;
 is_between(
-	sql($node, <<~'SQL'), \@ahead_at, \@left_at,
+	sql($node, <<~'SQL'), \@ahead_at, \@ahead_until,
 		SELECT extract(epoch FROM held) FROM connpool_leak_log WHERE application_name = 'ahead'
 		SQL
 	'the time held of a leak that was suspected while the clock was ahead');
