@@ -156,7 +156,7 @@ cpm_guc_free(void *extra)
 }
 
 /*
- * A signal handler that does nothing, for pqsignal(). SIG_IGN cannot be used: PostgreSQL 19 added
+ * Ignore a signal: a handler for pqsignal(). SIG_IGN cannot be used, because PostgreSQL 19 added
  * an argument to handlers, and clang warns about the cast in its replacement for SIG_IGN.
  */
 static inline void

@@ -56,7 +56,7 @@ cpm_json_close_array(StringInfo json)
 	appendStringInfoChar(json, ']');
 }
 
-/* Append a string of unknown encoding. is_name as in cpm_json_foreign_name(). */
+/* Append a string of unknown encoding. is_name doubles ambiguous backslashes. */
 static void
 append_valid_text(StringInfo json, const char *key, const char *value, bool is_name)
 {

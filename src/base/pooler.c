@@ -41,8 +41,9 @@ cpm_pooler_pool_named(CpmPoolerAnswer *answer, const char *database, const char 
 }
 
 /*
- * Add the numbers, any of which may be CPM_POOLER_NULL. The wait is the last two, whole seconds and
- * microseconds.
+ * Add the numbers of a pool, any of which may be CPM_POOLER_NULL. The last two, seconds and
+ * microseconds, are not added: together they are one duration, the longest wait of a client. Keep
+ * the longer wait of the two pools.
  */
 static void
 merge_pool(CpmPoolerPool *into, const CpmPoolerPool *pool)

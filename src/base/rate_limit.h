@@ -35,8 +35,8 @@ cpm_rate_limit_allows_burst(CpmRateLimit *limit, double per_second, double max_b
 }
 
 /*
- * The same, with a burst of one second's tokens. per_second must be at least 1; below that the
- * bucket never holds a whole token.
+ * Take a token like the function above, with one second's tokens as max_burst. per_second must be
+ * at least 1; below that the bucket never holds a whole token.
  */
 static inline bool
 cpm_rate_limit_allows(CpmRateLimit *limit, double per_second, int64 now_us)

@@ -9,9 +9,9 @@
  * the sampler detects a step, in either direction, it records the times of all sessions, with the
  * size of the step. A reader that finds one of these times unchanged subtracts that size.
  *
- * The step happened between two checks. If a time is in that period by the clock after the step,
- * it may have been recorded before the step or after it, so it remains uncorrected. A time in the
- * future is always from before the step.
+ * A step happens between two checks, whose times the sampler computes by the clock after the step.
+ * A recorded time between these two may be from before the step or from after it, so it remains
+ * uncorrected. A time in the future is always from before the step.
  *
  * The times in the extension's own records are corrected only if they are in the future, because a
  * time in the past may have been recorded after the step. The sampler rewrites the times in logs

@@ -90,11 +90,12 @@ typedef struct CpmFilePart
 extern void cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us);
 
 /*
- * Return the saved time of a past event, at most now. If it was at least a second in the future
- * when the save began, subtracts by how much the clock had been set back then. An event less than
- * a second later happened during the save; its time becomes saved_at. If saved_at is in the
- * future, the clock was set back by at least the difference; subtracts that from a time in the
- * future.
+ * Return the time of a past event that the file contains, corrected if the clock was set back; at
+ * most now. If the time is at least a second later than saved_at, the clock had been set back
+ * before the save, so subtracts the amount of that setback. If it is less than a second later, the
+ * event happened during the save, and its time becomes saved_at. If saved_at itself is in the
+ * future, the clock was set back after the save, by at least saved_at - now. If the time is then
+ * still in the future, subtracts this minimum.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
 
