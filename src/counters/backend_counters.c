@@ -388,8 +388,8 @@ cpm_slot_record_failed_wait(int sqlstate, bool is_fatal)
 	if (pg_atomic_read_u64(&failed->since) == since)
 	{
 		/*
-		 * 0: an exception block caught the error. The current error may be the same one, raised
-		 * again.
+		 * 0 means that the SQLSTATE is unknown, or that an exception block caught the error. The
+		 * current error may be the same one, raised again.
 		 */
 		if (pg_atomic_read_u64(&failed->error) == 0)
 			pg_atomic_write_u64(&failed->error, error);

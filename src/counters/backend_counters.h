@@ -166,7 +166,7 @@ extern CpmPoolName cpm_slot_session_name(void);
 
 /*
  * Any process may call the functions that follow; they take no lock. If the library is not
- * preloaded, they find no slot and no session. Functions that require a preloaded library say so.
+ * preloaded, they find no slot and no session, unless their comment requires a preloaded library.
  */
 
 /*
@@ -197,7 +197,7 @@ extern int	cpm_slot_sessions_of_policy(uint64 policy_key);
 /* How a wait for a heavyweight lock failed. */
 typedef struct CpmFailedWait
 {
-	int			sqlstate;		/* 0: an exception block caught the error */
+	int			sqlstate;		/* 0: unknown, or an exception block caught the error */
 	bool		was_fatal;		/* the error ended the session */
 } CpmFailedWait;
 

@@ -45,7 +45,7 @@ histogram_of(const CpmPoolSnapshot *snapshot, int index)
 	return &snapshot->histogram[snapshot->histograms == 1 ? 0 : index];
 }
 
-/* Add what open sessions hold in their slots. */
+/* Add the counts and buckets that open sessions hold in their slots. */
 static void
 add_slots(CpmPoolSnapshot *snapshot)
 {
