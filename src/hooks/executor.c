@@ -5,10 +5,11 @@
  *
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
  * count. The executor hooks recognize these plans by their source text, because a nesting count of
- * these hooks would be wrong after every error. Their text differs from debug_query_string, which
- * the main loop sets to the text of the client's portal or, for COMMIT, ROLLBACK and the like, to
- * a copy of that text. Only plans within a utility statement (EXPLAIN, COPY, CREATE TABLE AS) have
- * the portal's own text. nesting_level, which the utility hook increments, excludes them.
+ * these hooks would be wrong after every error. The text of a further plan differs from
+ * debug_query_string, which the main loop sets to the text of the client's portal or, for COMMIT,
+ * ROLLBACK and the like, to a copy of that text. A further plan within a utility statement
+ * (EXPLAIN, COPY, CREATE TABLE AS) is an exception, because it has the text of the portal. The
+ * utility hook increments nesting_level, so that such a plan does not count either.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with

@@ -394,8 +394,9 @@ count_advisory_locks(void)
 }
 
 /*
- * Resource release callback. If the session holds more advisory locks than at the last count, add
- * the difference to the uses. By this phase PostgreSQL has released transaction-level locks.
+ * Resource release callback: count the advisory locks that the session holds. If it holds more
+ * than at the last count, add the difference to the uses. PostgreSQL has released
+ * transaction-level locks before the phase RESOURCE_RELEASE_AFTER_LOCKS.
  */
 static void
 cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top_level, void *arg)
