@@ -4,12 +4,12 @@
  *		Counts suspected leaks, which are forgotten sessions and prepared transactions,
  *		and logs how each ended.
  *
- * A suspected leak is either a prepared transaction, or one period in which a session is idle, in
- * a transaction or not, or waits for its client. A session that resumes work and stops again is a
- * new suspected leak. A period has an identifier that does not change when the system clock is set
- * back, and the monotonic clock measures how long it lasts. The suspected leaks are in a table in
- * shared memory, so that a restarted sampler continues with them; the index of a session is that
- * of its PGPROC. When a leak ends, the sampler counts it and appends it to a ring.
+ * A suspected leak is a prepared transaction, or one period in which a session is idle, is idle in
+ * a transaction or waits for its client. When the session resumes work, the period ends; a later
+ * period is a new suspected leak. A period has an identifier that does not change when the system
+ * clock is set back, and the monotonic clock measures how long it lasts. The suspected leaks are
+ * in a table in shared memory, so that a restarted sampler continues with them; the index of a
+ * session is that of its PGPROC. When a leak ends, the sampler counts it and appends it to a ring.
  *
  * The sampler is the only writer, except that a reset records baselines, which readers subtract,
  * and that the postmaster loads the statistics file. Readers take no lock.
@@ -164,7 +164,7 @@ cpm_leaks_round_begin(TimestampTz now, CpmLeakVisitor visit_end)
 	leak_round_time = now;
 	report_end = visit_end;
 	leaks->round++;
-	/* apply a reset that is in progress in the next round */
+	/* if a reset is in progress, leave it to the next round */
 	if (change == leaks->reset_seen || (change & 1) != 0)
 		return;
 	for (int i = 0; i < CPM_LEAK_KINDS; i++)
@@ -269,8 +269,8 @@ cpm_leaks_round_end(void)
 }
 
 /*
- * Return the counts since the reset with that counter of reset_lock. They are inconsistent if
- * another reset changes the baseline meanwhile.
+ * Return the counts since the last reset. "change" is the change counter of reset_lock, which the
+ * caller has read. The counts are inconsistent if another reset changes the baseline meanwhile.
  */
 static CpmLeakCounts
 counts_since_reset(CpmLeakKind kind, uint32 change)
@@ -328,8 +328,9 @@ cpm_leak_log_scan(CpmRingVisitor visit, void *arg)
 }
 
 /*
- * Count the leaks that are suspected now as detected by the reset, so that the number of detected
- * leaks remains the sum of those released, ended and still suspected.
+ * Set the baseline of "detected" so that the leaks that are suspected now count as detected after
+ * the reset. So the number of detected leaks remains the sum of those released, ended and still
+ * suspected.
  */
 void
 cpm_leak_log_reset(TimestampTz now)

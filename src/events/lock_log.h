@@ -81,8 +81,7 @@ typedef struct CpmOpenWait
 	int64		counted_us;		/* the part of the wait that has been counted */
 	uint32		round;			/* number of the last round that observed it */
 	uint32		failed_before;	/* failed waits that the slot had recorded before this one */
-	int64		ended_us;		/* by the monotonic clock; 0 while it lasts; then set until its
-								 * outcome is known */
+	int64		ended_us;		/* end of the wait, by the monotonic clock; 0: it has not ended */
 	int64		missed_us;		/* time of the first round that did not observe it, by the
 								 * monotonic clock; set with ended_us */
 } CpmOpenWait;
