@@ -210,7 +210,7 @@ corrected_wait_start(const volatile PGPROC *proc)
 		cpm_corrected_time(cpm_proc_number(proc), CPM_TIME_LOCK_WAIT_START, since) : since;
 }
 
-/* Begin a scan: examine once what is the same for all sessions. */
+/* Begin a scan: set the variables whose values are the same for all sessions. */
 static void
 begin_scan(void)
 {

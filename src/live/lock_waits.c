@@ -126,7 +126,10 @@ find_holders(const CpmLockWait *wait, int **pids)
 	return count;
 }
 
-/* The same, from pg_blocking_pids(). It also returns processes that are ahead in the queue. */
+/*
+ * Set *pids to the result of pg_blocking_pids(), which also includes processes that are ahead in
+ * the queue; return how many.
+ */
 static int
 find_blocking_pids(const CpmLockWait *wait, int **pids)
 {

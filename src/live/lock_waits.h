@@ -13,11 +13,11 @@
  * the waits of client sessions, limited to the max_waits that began first, and the waits of
  * their blockers, so that callers can follow chains.
  *
- * For each wait, takes ProcArrayLock and all partition locks of the lock table in shared mode
- * twice, as pg_blocking_pids() does, and ProcArrayLock alone once, and up to twice more for each
- * blocker. The time grows with the square of a queue's length. So call this only to name blocked
- * sessions, not for every sample, and limit max_waits in processes that nobody can cancel. Raises
- * an error only if it runs out of memory or is cancelled.
+ * Takes locks in shared mode. For each wait, it takes ProcArrayLock together with all partition
+ * locks of the lock table twice, and ProcArrayLock alone once. For each blocker, it takes
+ * ProcArrayLock alone up to two more times. The time grows with the square of a queue's length. So
+ * call this only to name blocked sessions, not for every sample, and limit max_waits in processes
+ * that nobody can cancel. Raises an error only if it runs out of memory or is cancelled.
  */
 extern int	cpm_lock_waits(int max_waits, CpmLockWait **waits);
 

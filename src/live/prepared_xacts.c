@@ -301,8 +301,9 @@ discard_entry(int index)
 }
 
 /*
- * Discard the entries of transactions that have ended, and those that were loaded: the others are
- * recorded for their dummy PGPROCs by now. "is_prepared" is by dummy PGPROC. Sampler only.
+ * Discard the entries of transactions that have ended, and all loaded entries, because the sampler
+ * has copied their times to the entries of the dummy PGPROCs. "is_prepared" is by dummy PGPROC.
+ * Sampler only.
  */
 static void
 discard_entries(const bool *is_prepared)
