@@ -77,11 +77,11 @@ unread_bytes(void)
 }
 
 /*
- * Increase "bytes" by a lower bound of the bytes that libpq has just read. "before" is the number
- * of unread bytes before it read. The exact number is unknown, because more bytes may have arrived
- * since. If there are fewer unread bytes now, libpq has read at least the difference. Otherwise
- * the difference is no bound, but in one call libpq fills its buffer or reads all bytes that were
- * unread, so add the smaller of these two.
+ * Increase "bytes" by a lower bound of the number of bytes that libpq has just read in one call.
+ * "before" is the number of unread bytes before that call. The exact number is unknown, because
+ * more bytes may have arrived since. If fewer bytes are unread now, libpq has read at least the
+ * difference. Otherwise add the smaller of "before" and the size of libpq's buffer, because a call
+ * of libpq reads all unread bytes or fills its buffer.
  */
 static void
 count_bytes(int before)
