@@ -1391,8 +1391,8 @@ COMMENT ON FUNCTION _connpool_code(text) IS
 
 -- Set text as code if Markdown or GitHub would interpret it. Escapes do not suffice, because GitHub
 -- replaces @names, issue numbers, hashes of commits, addresses and :emoji: even if they are escaped.
--- Addresses may be written in upper or lower case; each one that GitHub recognizes without "://" or
--- "www." contains an @. An underscore within a word has no effect, so it is allowed.
+-- The pattern finds addresses by "://", by "www." in upper or lower case, or by an @. GitHub
+-- recognizes no other addresses. An underscore within a word has no effect, so it is allowed.
 CREATE FUNCTION _connpool_escape(value text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE
@@ -1638,7 +1638,8 @@ BEGIN ATOMIC
         SELECT d.wait_class, sum(d.avg_sessions) AS sessions
         FROM during d GROUP BY d.wait_class ORDER BY 2 DESC LIMIT 1
     ), pool AS (
-        -- if the caller may not see a session, wait_class is NULL and query has no statement
+        -- if the caller may not see a session, wait_class is NULL, and query is not a statement
+        -- but '<insufficient privilege>'
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
                (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
                     FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query

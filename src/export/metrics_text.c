@@ -487,8 +487,9 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 }
 
 /*
- * If an answer has more than MAX_POOLER_POOLS pools, merge the last ones into the pool "other", and
- * into one that is itself called that, because Prometheus rejects a scrape that has a series twice.
+ * If an answer has more than MAX_POOLER_POOLS pools, merge the last ones into a pool whose
+ * database and user are both "other". If the answer has such a pool already, merge them into that
+ * one, because Prometheus rejects a scrape in which a series occurs twice.
  */
 static void
 merge_pools(CpmPoolerAnswer *answer)

@@ -4,10 +4,11 @@
  *		The value by which a function behind a view recognizes a call from that view.
  *
  * PostgreSQL checks privileges on the relations in a view against the view's owner, but EXECUTE
- * on the functions against the reader. A function therefore cannot see whether a view calls it.
- * So each view reads the pass from the foreign table _connpool_view_pass and passes it to its
- * function. The table has a row only for a view that a superuser owns. For all other queries it
- * is empty, whatever the privileges of the user, even a superuser's.
+ * on the functions against the reader. So a reader of a view may also call its function, and the
+ * function runs as the same user in both cases. To distinguish them, each view reads the pass from
+ * the foreign table _connpool_view_pass and passes it to its function. The table has a row only
+ * for a view that a superuser owns. For all other queries it is empty, whatever the privileges of
+ * the user, even a superuser's.
  *
  * The pass is random, so that it cannot be guessed, and differs between processes, so that a
  * stored pass is useless. The functions are PARALLEL RESTRICTED, so that they run in the process

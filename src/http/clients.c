@@ -82,8 +82,9 @@ count_group(Group group)
  * Return the connection to shut down when there are too many: of the largest group, the one that
  * has gone longest without an answer. So a client that opens many connections pushes out its own,
  * not those of other clients. A group has the connections of one peer with the same standing,
- * because a flood without the token may come from the address of a client with the token, which may
- * not have sent its request yet. If groups have the same size, choose a connection that is not
+ * because a flood of requests without the token may come from the address of a client with the
+ * token. Connections that have not sent a request yet are a group of their own, because that
+ * client may just have connected. If groups have the same size, choose a connection that is not
  * authorized, because a flood may come from many addresses.
  */
 static Client *

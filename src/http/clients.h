@@ -26,7 +26,7 @@ extern void cpm_client_disconnected(void *client);
 
 /*
  * Shut down the connections whose timeout has expired and, if there are too many connections,
- * some of those clients that have the most.
+ * some connections of the clients that have the most.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

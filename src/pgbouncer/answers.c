@@ -42,7 +42,7 @@ parse_number(const char *text)
 	return end == text || *end != '\0' || errno != 0 || number < 0 ? CPM_POOLER_NULL : number;
 }
 
-/* Do the same with a number that PgBouncer stores in an int, as all of SHOW POOLS. */
+/* Do the same with a number of SHOW POOLS. PgBouncer stores these numbers in an int. */
 static int64
 parse_pool_number(const char *text)
 {

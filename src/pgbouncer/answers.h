@@ -17,9 +17,9 @@ typedef struct CpmServerList
 } CpmServerList;
 
 /*
- * Return the column of a number of clients or server connections that PgBouncer cannot have, in
- * the rows that cpm_read_pools() reads; NULL if there is none. The table must be at its first row,
- * and is so afterwards.
+ * Check the numbers of clients and server connections in the rows that cpm_read_pools() reads.
+ * Returns the name of a column that has an invalid number; NULL if there is none. The table must
+ * be at its first row, and is at its first row afterwards.
  */
 extern const char *cpm_invalid_count(CpmTable *pools);
 

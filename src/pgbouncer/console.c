@@ -7,10 +7,10 @@
  * connection for the next round. A round fails if it is not complete at its deadline. The worker
  * then kills the child, because the console may hang or keep libpq busy.
  *
- * The pause after a failed round doubles from 1 s up to 60 s, with a jitter of 20 % either way. It
- * is always 60 s after a rejected password, because attempts may lock the user out. If the
- * connection of the previous round is lost, PgBouncer has probably restarted, so the round starts
- * again over a new connection and fails only if that fails too.
+ * The pause after a failed round doubles from 1 s up to 60 s, with a jitter of 20 % either way but
+ * never above 60 s. It is always 60 s after a rejected password, because attempts may lock the
+ * user out. If the connection of the previous round is lost, PgBouncer has probably restarted, so
+ * the round starts again over a new connection and fails only if that fails too.
  *
  * No function waits for a console; worker.c does. Times are microseconds of the monotonic clock.
  */

@@ -28,7 +28,7 @@ typedef struct CpmStatement
 {
 	CpmStatementKind kind;
 	bool		has_tables;		/* it uses tables other than system catalogs */
-	bool		has_parameters; /* includes constants: pg_stat_statements replaces them */
+	bool		has_parameters; /* pg_stat_statements shows constants as parameters */
 	bool		is_pure_read;	/* neither locks nor changes rows, not even in a WITH clause */
 	int64		calls;
 	int64		rows;

@@ -455,7 +455,7 @@ check_slot(int file, int slot, char *buffer)
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
-		/* a crash lost the file's header, so this server gives the sequence to a new segment */
+		/* free the slot: after a crash lost the file's header, this server reuses its sequence */
 		(void) clear_slot(file, slot);
 }
 
