@@ -183,8 +183,8 @@ sub status_on
 }
 
 # A client that opens more connections than the worker keeps loses its own connections. Those of
-# other clients stay open even if they have gone longer without an answer, if only the token
-# distinguishes them from that client, or if it uses many addresses.
+# other clients stay open, although they have gone longer without an answer. The first client may
+# have the address of the other clients but not their token, or it may use many addresses.
 my $token = "Authorization: Bearer secret\r\n";
 append_to_file($node->data_dir . '/token', 'secret');
 chmod 0600, $node->data_dir . '/token' or die "chmod: $!";

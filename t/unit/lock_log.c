@@ -3,10 +3,10 @@
  * lock_log.c
  *		Logs two waits for a lock while the system clock is set, without a server.
  *
- * A session normally records a failed wait at once; the first one never does. The program sets the
- * system clock back by an hour after that wait, and prints for each second whether the wait is
- * still open. The second wait is granted between a step forward and the next sample. The program
- * prints how many seconds it lasted. t/056_clock.pl checks the output.
+ * Normally, a session records at once that its wait failed. The session of the first wait never
+ * does. The program then sets the system clock back by an hour, and prints for each second whether
+ * the log has that wait as still open. The second wait is granted between a step forward and the
+ * next sample. The program prints how many seconds it lasted. t/056_clock.pl checks the output.
  */
 #include "postgres.h"
 

@@ -94,7 +94,7 @@ palloc(Size size)
 {
 	char	   *allocated = memory + used_memory;
 
-	/* a failure would leave the lock held, and a large allocation takes long */
+	/* a failure would leave the lock held, and a large allocation is slow */
 	if (is_locked)
 		printf("%zu bytes are allocated while the lock is held\n", size);
 	used_memory += MAXALIGN(size);
