@@ -218,7 +218,8 @@ leave($_) foreach $listener, $leader, $denied;
 {
 	my $leaks = compile_unit('leaks', 'rules/leaks');
 	is(`$leaks`, "01001000110\n",
-		'an idle session is a suspect if another opened later than a pool takes to fill');
+		'an idle session is a suspect only if another session opened after the time that a pool takes to fill'
+	);
 }
 
 # a long report works; pg_dump may be idle between two tables
@@ -323,12 +324,12 @@ my $detected_since_reset = <<~'SQL';
 	SQL
 is( $node->safe_psql('postgres', $detected_since_reset),
 	'idle_in_transaction 1, prepared 1',
-	'suspects that last count as detected by the reset');
+	'suspects that remain after a reset count as detected at its time');
 wait_samples($node, 2);
 is( $node->safe_psql('postgres', $detected_since_reset),
 	'idle_in_transaction 1, prepared 1',
 	'samples after the reset do not restore an earlier time of detection');
-is(stats('idle_in_transaction'), '1|1|0|0', 'after a reset only the suspects of now count');
+is(stats('idle_in_transaction'), '1|1|0|0', 'after a reset only current suspects count');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM connpool_leak_log'),
 	'0', 'a reset clears the log');
 leave($holder);

@@ -297,7 +297,7 @@ subtest 'the page updates itself' => sub {
 	page_is(q{(rowOf('#pools', 'web') || [])[3]},
 		8, 'the table of pools shows three more sessions');
 	leave(pop @web) foreach 1 .. 4;
-	page_is($in_use, 5, 'the page shows four sessions less');
+	page_is($in_use, 5, 'the page shows four sessions fewer');
 	page_is(
 		q{[...document.querySelectorAll('#bar i')].map(part => part.className).join(' ')},
 		'idle reserved',
@@ -857,7 +857,7 @@ JS
 		browser('Page.navigate', url => 'about:blank');
 		browser('Page.navigate', url => "$origin/");
 		page_is('typeof range === "function" && range()',
-			$range, "the page opens with $range seconds of a history of $age");
+			$range, "a page whose history is $age s long opens with a range of $range s");
 		browser('Page.removeScriptToEvaluateOnNewDocument', identifier => $script->{identifier});
 	}
 };

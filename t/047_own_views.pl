@@ -93,7 +93,7 @@ sub value_for
 
 # --- what the privileges of views allow
 is(failures('reader', map { "TABLE own.$_" } @views),
-	'', 'a role that was granted a view over one of the extension can read it');
+	'', 'a role that was granted a view over a view of the extension can read it');
 is(failures('reader', map { ("PREPARE p_$_ AS TABLE own.$_", ("EXECUTE p_$_") x 7) } @views),
 	'', 'a prepared statement over such a view works with custom and generic plans');
 is(failures('reader', 'CREATE VIEW over AS TABLE own.connpool_leaks', 'TABLE over'),
@@ -131,7 +131,7 @@ is(failures('columnist', map { "TABLE $_" } @views),
 	refused(@views), 'a role that was granted a column of a view cannot read the whole view');
 is(failures('reader', map { "TABLE $_" } @views),
 	refused(@views),
-	'a role that was granted a view over one of the extension cannot read the latter');
+	'a role that was granted only a view of a user cannot read the extension\'s view below it');
 is(failures('reader', map { "TABLE own.invoker_$_" } @views),
 	refused(@views),
 	'a view with security_invoker cannot be read by a role that may not read the view below');
@@ -255,7 +255,7 @@ is( failures('keeper', 'TABLE connpool_leaks', 'SELECT * FROM connpool_leaks()')
 	'a view that was revoked from pg_monitor is refused to its members');
 is( failures('reader', 'TABLE own.connpool_leaks'),
 	refused('connpool_leaks'),
-	'a view over one of the extension is refused once its owner may not read the latter');
+	'a view of a user is refused once its owner may not read the extension\'s view below it');
 $node->safe_psql('postgres', 'GRANT SELECT ON connpool_leaks TO keeper');
 is(failures('reader', 'TABLE own.connpool_leaks'),
 	'', 'a grant to the owner of such a view makes it readable again');

@@ -319,7 +319,8 @@ $report = sql($node, "SELECT connpool_report('$begun')", extra_params => [ '-U',
 like(
 	section($report, 'Who blocked whom'),
 	qr/^No session that your role may see waited for a lock for longer than/m,
-	'the report states only that no session which the role may see waited');
+	'for a role that may not see other sessions, the report claims only that no visible session waited'
+);
 like(
 	$report,
 	qr/^This report omits what your role may not see\./m,
@@ -400,7 +401,9 @@ $victim->abandon;
 sql($forger, "ROLLBACK; DROP TABLE $name");
 
 # --- a reset of the counters
-unlike(report($since), qr/^The counters and logs begin/m,
+unlike(
+	report($since),
+	qr/^The counters and logs begin/m,
 	'a report does not state when the logs begin if they reach back to its start');
 sql($watcher, q{SELECT connpool_reset('counters')});
 like(

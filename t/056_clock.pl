@@ -222,7 +222,7 @@ is(future_moments(), '', 'no view shows a moment in the future after the clock w
 test_all('set back by two hours');
 ok(!connects($node->connstr('postgres') . ' user=barred'), 'the server refuses the role again');
 is(sql($node, q{SELECT sum(attempts), bool_and(first_at <= at) FROM connpool_rejection_log}),
-	'3|t', 'no refusal is logged before the first of its repetitions');
+	'3|t', 'no row of the log of refusals ends before it begins');
 
 # The clock passes a time that was recorded before it was set back.
 my @later_at = (time);
@@ -373,7 +373,8 @@ poll_is(
 		WHERE metric_name = 'long_queries'
 		ORDER BY seq DESC LIMIT 1
 		SQL
-	'OK|t', 'an alert that ends by a setting in the round of a step is not logged as a recovery');
+	'OK|t', 'an alert that a changed setting ends in the round that detects a step is no recovery'
+);
 sql($node, q{SELECT pg_cancel_backend(pid) FROM connpool_sessions
 	WHERE application_name = 'long'});
 leave($long);
@@ -466,8 +467,7 @@ set_clock(9200);
 start_with_clock($node);
 wait_samples($node, 3);
 is(sql($node, "SELECT started_at >= to_timestamp($earliest) FROM connpool_incidents"),
-	't',
-	'an incident that began before the clock was set forward does not begin earlier afterwards');
+	't', 'setting the clock forward and back moves no start of an incident to an earlier time');
 sql($node, q{ALTER SYSTEM SET connpool_monitor.total_connections_warning = 80});
 $node->reload;
 poll_is($node, $incidents, '1|1|t|t', 'the incident does not end before it began');

@@ -110,7 +110,7 @@ fail_because(CpmConsole *console, const char *message, bool password_refused, in
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("connpool_monitor: PgBouncer \"%s\" does not answer: %s",
 						console->config->name, line),
-				 errdetail("The views still show its last answer, with the age of that answer. "
+				 errdetail("The views show its last answer, if there is one, with its age. "
 						   "The worker retries at increasing intervals."),
 				 errhidestmt(true)));
 	console->was_up = false;
