@@ -4,7 +4,8 @@
  *		Limits the rate of HTTP requests of each peer.
  *
  * A client that sends too many requests must not use up the allowance of other clients, so each
- * peer has an allowance of its own.
+ * address has an allowance of its own. IPv6 addresses share one for each /64 network, because a
+ * host can use any address of its network.
  *
  * The table has a fixed size. When it is full, a new peer replaces the peer whose last request is
  * oldest, because that peer has usually regained its full allowance. A replaced peer that returns
@@ -23,25 +24,26 @@
 #define REQUESTS_PER_SECOND 100.0
 #define MAX_BURST 1000.0
 
-typedef struct Allowance
+typedef struct Peer
 {
-	CpmPeer		peer;			/* family 0: the entry is free. All peers without an address share
-								 * the first free entry */
+	sa_family_t family;			/* 0: the entry is free. All peers without an address share the
+								 * first free entry */
+	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
 	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;
 	CpmRateLimit unauthorized;
-} Allowance;
+} Peer;
 
-static Allowance allowances[MAX_PEERS];
+static Peer peers[MAX_PEERS];
 
 /*
- * An IPv6 socket that also accepts IPv4 reports the address of an IPv4 peer as an IPv6 address
- * that ends with it.
+ * Return a new entry for an address, with full allowances. An IPv6 socket that also accepts IPv4
+ * reports the address of an IPv4 peer as an IPv6 address that ends with it.
  */
-CpmPeer
-cpm_peer(const struct sockaddr *address)
+static Peer
+make_peer(const struct sockaddr *address)
 {
-	CpmPeer		peer = {0};
+	Peer		peer = {0};
 
 	if (address != NULL && address->sa_family == AF_INET)
 	{
@@ -69,31 +71,30 @@ cpm_peer(const struct sockaddr *address)
 	return peer;
 }
 
-/* Return the entry of a peer, creating it with full allowances if necessary. */
-static Allowance *
-find_allowance(CpmPeer peer)
+/* Return the entry of an address, creating it if necessary. */
+static Peer *
+find_peer(const struct sockaddr *address)
 {
-	Allowance  *quietest = &allowances[0];
+	Peer		wanted = make_peer(address);
+	Peer	   *quietest = &peers[0];
 
 	for (int i = 0; i < MAX_PEERS; i++)
 	{
-		if (cpm_peers_equal(allowances[i].peer, peer))
-			return &allowances[i];
-		if (allowances[i].last_us < quietest->last_us)
-			quietest = &allowances[i];
+		if (peers[i].family == wanted.family && peers[i].network == wanted.network)
+			return &peers[i];
+		if (peers[i].last_us < quietest->last_us)
+			quietest = &peers[i];
 	}
-	memset(quietest, 0, sizeof(*quietest));
-	quietest->peer = peer;
+	*quietest = wanted;
 	return quietest;
 }
 
 bool
 cpm_allowance_take(const struct sockaddr *address, bool is_authorized, int64 now_us)
 {
-	Allowance  *allowance = find_allowance(cpm_peer(address));
+	Peer	   *peer = find_peer(address);
 
-	allowance->last_us = now_us;
-	return cpm_rate_limit_allows_burst(is_authorized ? &allowance->authorized :
-									   &allowance->unauthorized,
+	peer->last_us = now_us;
+	return cpm_rate_limit_allows_burst(is_authorized ? &peer->authorized : &peer->unauthorized,
 									   REQUESTS_PER_SECOND, MAX_BURST, now_us);
 }

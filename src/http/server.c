@@ -154,32 +154,14 @@ read_absolute_target(CpmRequest *request)
 	request->path = host[length] == '/' ? host + length : "/";
 }
 
-/* Return the address of a connection's client; NULL if it is unknown. */
-static const struct sockaddr *
-client_address(struct MHD_Connection *connection)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-
-	return info ? info->client_addr : NULL;
-}
-
-/* Return what cpm_client_connected() has returned for a connection. */
-static void *
-client_of(struct MHD_Connection *connection)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
-	return info ? info->socket_context : NULL;
-}
-
 static CpmRequest
 make_request(struct MHD_Connection *connection, const char *url, const char *method,
 			 const char *version)
 {
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	CpmRequest	request = {
-		.peer = client_address(connection),
+		.peer = info ? info->client_addr : NULL,
 		.method = method,
 		.path = url,
 		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
@@ -224,7 +206,6 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	request = make_request(connection, url, method, version);
 	old_context = MemoryContextSwitchTo(request_context);
 	cpm_answer(arg, &request, &answer);
-	cpm_client_requested(client_of(connection), answer.is_authorized);
 	result = send_answer(connection, &answer);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(request_context);
@@ -241,8 +222,7 @@ on_connection(void *arg, struct MHD_Connection *connection, void **socket_contex
 		const union MHD_ConnectionInfo *info =
 			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 
-		*socket_context = cpm_client_connected(info->connect_fd, client_address(connection),
-											   cpm_monotonic_us());
+		*socket_context = cpm_client_connected(info->connect_fd, cpm_monotonic_us());
 	}
 	else
 		cpm_client_disconnected(*socket_context);
@@ -252,10 +232,13 @@ static void
 on_completed(void *arg, struct MHD_Connection *connection, void **state,
 			 enum MHD_RequestTerminationCode how)
 {
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
 	(void) arg;
 	(void) state;
-	if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		cpm_client_answered(client_of(connection), cpm_monotonic_us());
+	if (info != NULL && how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		cpm_client_answered(info->socket_context, cpm_monotonic_us());
 }
 
 /* Discard libmicrohttpd's messages, because clients could flood the log with their mistakes. */
