@@ -33,7 +33,7 @@
 bool
 cpm_statements_are_loaded(void)
 {
-	/* without the library, the setting does not exist or is a placeholder that a user has set */
+	/* without the library, the setting does not exist, or a user has made it up with SET */
 	return GetConfigOption("pg_stat_statements.max", true, false) != NULL &&
 		(GetConfigOptionFlags("pg_stat_statements.max", true) & GUC_CUSTOM_PLACEHOLDER) == 0;
 }
