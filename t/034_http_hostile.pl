@@ -171,6 +171,65 @@ is_served('fifty scrapers');
 kill 'KILL', @scrapers;
 waitpid $_, 0 foreach splice @scrapers;
 
+# Send a HEAD request on an open connection. Returns the status; 'closed' if no answer arrives.
+sub status_on
+{
+	my ($socket, $path, $headers) = @_;
+	my ($answer, $part) = ('', '');
+	local $SIG{PIPE} = 'IGNORE';
+	$socket->syswrite("HEAD $path HTTP/1.1\r\nHost: localhost\r\n$headers\r\n");
+	$answer .= $part while $answer !~ /\r\n\r\n\z/ && $socket->sysread($part, 65536);
+	return $answer =~ m{^HTTP/1\.1 (\d+) } ? $1 : 'closed';
+}
+
+# A client that opens more connections than the worker keeps loses its own connections. Those of
+# other clients stay open, although they have gone longer without an answer. The first client may
+# have the address of the other clients but not their token, or it may use many addresses.
+my $token = "Authorization: Bearer secret\r\n";
+append_to_file($node->data_dir . '/token', 'secret');
+chmod 0600, $node->data_dir . '/token' or die "chmod: $!";
+$node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.http_token_file = 'token'});
+$node->reload;
+wait_until(sub { get($port, '/metrics')->{status} == 401 }) or die 'no token is required';
+foreach my $case (
+	[ 'with the token', '/metrics', $token, 'another address', sub { '127.0.0.9' }, '' ],
+	[ 'with the token', '/metrics', $token, 'its own address', sub { '127.0.0.1' }, '' ],
+	[ 'with the token', '/metrics', $token, '250 addresses', sub { "127.0.9.$_[0]" }, '' ],
+	[
+		'without a token', '/health/database', '', 'an address with it',
+		sub { '127.0.0.9' }, $token
+	])
+{
+	my ($kind, $path, $headers, $source, $address, $flood_headers) = @$case;
+	my $kept = http_connect($port);
+	is(status_on($kept, $path, $headers), 200, "a connection $kind is served");
+	my ($served, @flood) = (0);
+	foreach my $number (1 .. 250)
+	{
+		push @flood, http_connect($port, LocalAddr => $address->($number)) // next;
+		$served += status_on($flood[-1], '/health/database', $flood_headers) eq '200';
+	}
+	is($served, 250, "each new connection from $source is served");
+	is(status_on($kept, $path, $headers),
+		200, "a connection $kind stays open during a flood from $source");
+	close $_ foreach $kept, @flood;
+}
+
+# The client with the token connects, and sends its request only after all connections of a client
+# without the token have been answered again and 50 more have opened.
+{
+	my @flood = map { http_connect($port) // () } 1 .. 200;
+	status_on($_, '/health/database', '') foreach @flood;
+	my $new = http_connect($port);
+	status_on($_, '/health/database', '') foreach @flood;
+	push @flood, map { http_connect($port) // () } 1 .. 50;
+	my $served = grep { status_on($_, '/health/database', '') eq '200' } @flood[ -50 .. -1 ];
+	is($served, 50, 'new connections from an address with too many are served');
+	is(status_on($new, '/metrics', $token),
+		200, 'a connection that has not sent its token yet stays open during a flood');
+	close $_ foreach $new, @flood;
+}
+
 # nothing is left
 wait_until(sub { files() <= $files + 5 });
 cmp_ok(files(), '<=', $files + 5, 'the connections are closed');

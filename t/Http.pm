@@ -90,12 +90,15 @@ sub metric_reaching
 	return $sum;
 }
 
+# Connect to the port, with further options of IO::Socket::INET. Returns nothing on failure.
 sub http_connect
 {
-	my ($port) = @_;
-	my $socket =
-	  IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => $timeout)
-	  or return;
+	my ($port, %options) = @_;
+	my $socket = IO::Socket::INET->new(
+		PeerAddr => '127.0.0.1',
+		PeerPort => $port,
+		Timeout => $timeout,
+		%options) or return;
 	$socket->setsockopt(SOL_SOCKET, $_, pack('q2', $timeout, 0)) foreach SO_RCVTIMEO, SO_SNDTIMEO;
 	return $socket;
 }

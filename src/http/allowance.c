@@ -4,8 +4,7 @@
  *		Limits the rate of HTTP requests of each peer.
  *
  * A client that sends too many requests must not use up the allowance of other clients, so each
- * address has an allowance of its own. IPv6 addresses share one for each /64 network, because a
- * host can use any address of its network.
+ * peer has an allowance of its own.
  *
  * The table has a fixed size. When it is full, a new peer replaces the peer whose last request is
  * oldest, because that peer has usually regained its full allowance. A replaced peer that returns
@@ -24,26 +23,25 @@
 #define REQUESTS_PER_SECOND 100.0
 #define MAX_BURST 1000.0
 
-typedef struct Peer
+typedef struct Allowance
 {
-	sa_family_t family;			/* 0: the entry is free. All peers without an address share the
-								 * first free entry */
-	uint64		network;		/* the IPv4 address, or the first 64 bits of the IPv6 address */
+	CpmPeer		peer;			/* family 0: the entry is free. All peers without an address share
+								 * the first free entry */
 	int64		last_us;		/* time of the last request; 0 if there was none */
 	CpmRateLimit authorized;
 	CpmRateLimit unauthorized;
-} Peer;
+} Allowance;
 
-static Peer peers[MAX_PEERS];
+static Allowance allowances[MAX_PEERS];
 
 /*
- * Return a new entry for an address, with full allowances. An IPv6 socket that also accepts IPv4
- * reports the address of an IPv4 peer as an IPv6 address that ends with it.
+ * An IPv6 socket that also accepts IPv4 reports the address of an IPv4 peer as an IPv6 address
+ * that ends with it.
  */
-static Peer
-make_peer(const struct sockaddr *address)
+CpmPeer
+cpm_peer(const struct sockaddr *address)
 {
-	Peer		peer = {0};
+	CpmPeer		peer = {0};
 
 	if (address != NULL && address->sa_family == AF_INET)
 	{
@@ -71,30 +69,31 @@ make_peer(const struct sockaddr *address)
 	return peer;
 }
 
-/* Return the entry of an address, creating it if necessary. */
-static Peer *
-find_peer(const struct sockaddr *address)
+/* Return the entry of a peer, creating it with full allowances if necessary. */
+static Allowance *
+find_allowance(CpmPeer peer)
 {
-	Peer		wanted = make_peer(address);
-	Peer	   *quietest = &peers[0];
+	Allowance  *quietest = &allowances[0];
 
 	for (int i = 0; i < MAX_PEERS; i++)
 	{
-		if (peers[i].family == wanted.family && peers[i].network == wanted.network)
-			return &peers[i];
-		if (peers[i].last_us < quietest->last_us)
-			quietest = &peers[i];
+		if (cpm_peers_equal(allowances[i].peer, peer))
+			return &allowances[i];
+		if (allowances[i].last_us < quietest->last_us)
+			quietest = &allowances[i];
 	}
-	*quietest = wanted;
+	memset(quietest, 0, sizeof(*quietest));
+	quietest->peer = peer;
 	return quietest;
 }
 
 bool
 cpm_allowance_take(const struct sockaddr *address, bool is_authorized, int64 now_us)
 {
-	Peer	   *peer = find_peer(address);
+	Allowance  *allowance = find_allowance(cpm_peer(address));
 
-	peer->last_us = now_us;
-	return cpm_rate_limit_allows_burst(is_authorized ? &peer->authorized : &peer->unauthorized,
+	allowance->last_us = now_us;
+	return cpm_rate_limit_allows_burst(is_authorized ? &allowance->authorized :
+									   &allowance->unauthorized,
 									   REQUESTS_PER_SECOND, MAX_BURST, now_us);
 }

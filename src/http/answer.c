@@ -281,6 +281,7 @@ answer_request(const CpmWorkerApi *api, const CpmRequest *request, CpmAnswer *an
 	bool		is_authorized = !cpm_token_is_required() ||
 		cpm_token_matches(request->authorization);
 
+	answer->is_authorized = is_authorized;
 	answer->status = 200;
 	answer->type = route ? route->type : TEXT;
 	if (!is_public && !cpm_allowance_take(request->peer, is_authorized, request->now_us))

@@ -33,6 +33,7 @@ typedef struct CpmRequest
 
 typedef struct CpmAnswer
 {
+	bool		is_authorized;	/* the request carries the token, or needs none */
 	int			status;
 	const char *type;			/* Content-Type */
 	StringInfoData body;

@@ -6,11 +6,17 @@
 #ifndef CPM_HTTP_CLIENTS_H
 #define CPM_HTTP_CLIENTS_H
 
+struct sockaddr;
+
 /*
- * Record a new connection. Returns a handle for the next two functions; NULL, which they accept,
- * if memory runs out. A connection that is not recorded has only libmicrohttpd's own timeout.
+ * Record a new connection; address may be NULL. Returns a handle for the next three functions;
+ * NULL, which they accept, if memory runs out. A connection that is not recorded has only
+ * libmicrohttpd's own timeout.
  */
-extern void *cpm_client_connected(int fd, int64 now_us);
+extern void *cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us);
+
+/* Record that a connection has sent a request. */
+extern void cpm_client_requested(void *client, bool is_authorized);
 
 /* Record that a connection has received a complete answer. */
 extern void cpm_client_answered(void *client, int64 now_us);
@@ -20,7 +26,7 @@ extern void cpm_client_disconnected(void *client);
 
 /*
  * Shut down the connections whose timeout has expired and, if there are too many connections,
- * those whose timeout would expire next.
+ * some connections of the clients that have the most.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

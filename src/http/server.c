@@ -154,14 +154,42 @@ read_absolute_target(CpmRequest *request)
 	request->path = host[length] == '/' ? host + length : "/";
 }
 
+/*
+ * Return the address of a connection's client; NULL if it is unknown. Since libmicrohttpd 1.0 all
+ * calls of MHD_get_connection_info() for a connection may return the same union, so read it before
+ * the next call.
+ */
+static const struct sockaddr *
+client_address(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+
+	return info ? info->client_addr : NULL;
+}
+
+static pgsocket
+client_socket(struct MHD_Connection *connection)
+{
+	return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
+/* Return what cpm_client_connected() has returned for a connection. */
+static void *
+client_of(struct MHD_Connection *connection)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+	return info ? info->socket_context : NULL;
+}
+
 static CpmRequest
 make_request(struct MHD_Connection *connection, const char *url, const char *method,
 			 const char *version)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
 	CpmRequest	request = {
-		.peer = info ? info->client_addr : NULL,
+		.peer = client_address(connection),
 		.method = method,
 		.path = url,
 		.accept = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Accept"),
@@ -206,6 +234,7 @@ on_request(void *arg, struct MHD_Connection *connection, const char *url, const 
 	request = make_request(connection, url, method, version);
 	old_context = MemoryContextSwitchTo(request_context);
 	cpm_answer(arg, &request, &answer);
+	cpm_client_requested(client_of(connection), answer.is_authorized);
 	result = send_answer(connection, &answer);
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(request_context);
@@ -218,12 +247,8 @@ on_connection(void *arg, struct MHD_Connection *connection, void **socket_contex
 {
 	(void) arg;
 	if (what == MHD_CONNECTION_NOTIFY_STARTED)
-	{
-		const union MHD_ConnectionInfo *info =
-			MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-		*socket_context = cpm_client_connected(info->connect_fd, cpm_monotonic_us());
-	}
+		*socket_context = cpm_client_connected(client_socket(connection),
+											   client_address(connection), cpm_monotonic_us());
 	else
 		cpm_client_disconnected(*socket_context);
 }
@@ -232,13 +257,10 @@ static void
 on_completed(void *arg, struct MHD_Connection *connection, void **state,
 			 enum MHD_RequestTerminationCode how)
 {
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-
 	(void) arg;
 	(void) state;
-	if (info != NULL && how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
-		cpm_client_answered(info->socket_context, cpm_monotonic_us());
+	if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+		cpm_client_answered(client_of(connection), cpm_monotonic_us());
 }
 
 /* Discard libmicrohttpd's messages, because clients could flood the log with their mistakes. */
