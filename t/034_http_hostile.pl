@@ -171,6 +171,21 @@ is_served('fifty scrapers');
 kill 'KILL', @scrapers;
 waitpid $_, 0 foreach splice @scrapers;
 
+# The worker runs out of file descriptors, and then all of its connections are closed at once.
+{
+	my $open = files();
+	my $limit = $open + 40;
+	system('prlimit', '--pid', $worker, "--nofile=$limit:") == 0 or die 'prlimit failed';
+	my @more = map { http_connect($port) // () } 1 .. 60;
+	wait_until(sub { files() >= $limit });
+	cmp_ok(files() - $open, '<', 60, 'the worker has no file descriptors for all connections');
+	kill 'STOP', $worker;
+	close $_ foreach splice @more;
+	kill 'CONT', $worker;
+	is_served('after it had no file descriptor left');
+	system('prlimit', '--pid', $worker, '--nofile=1024:') == 0 or die 'prlimit failed';
+}
+
 # Send a HEAD request on an open connection. Returns the status; 'closed' if no answer arrives.
 sub status_on
 {

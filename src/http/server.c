@@ -28,6 +28,15 @@
 static struct MHD_Daemon *http_daemon;
 static MemoryContext request_context;
 
+/*
+ * True if the last MHD_run() has closed a connection. libmicrohttpd removes its listening socket
+ * from the epoll instance when it cannot accept more connections or lacks file descriptors. It
+ * adds the socket again at the start of the MHD_run() after the one that closed a connection. So
+ * the worker must call MHD_run() again without waiting: if no connection is left, nothing else
+ * would wake the worker.
+ */
+static bool has_closed_connection;
+
 static void
 add_header(struct MHD_Response *response, const char *name, const char *value)
 {
@@ -250,7 +259,10 @@ on_connection(void *arg, struct MHD_Connection *connection, void **socket_contex
 		*socket_context = cpm_client_connected(client_socket(connection),
 											   client_address(connection), cpm_monotonic_us());
 	else
+	{
 		cpm_client_disconnected(*socket_context);
+		has_closed_connection = true;
+	}
 }
 
 static void
@@ -336,6 +348,7 @@ cpm_server_run(void)
 {
 	if (http_daemon == NULL)
 		return;
+	has_closed_connection = false;
 	(void) MHD_run(http_daemon);
 	cpm_clients_shut_down_overdue(cpm_monotonic_us());
 }
@@ -348,6 +361,8 @@ cpm_server_timeout_ms(void)
 
 	if (http_daemon == NULL)
 		return -1;
+	if (has_closed_connection)
+		return 0;
 	clients_ms = cpm_clients_timeout_ms(cpm_monotonic_us());
 	if (MHD_get_timeout(http_daemon, &library_ms) != MHD_YES)
 		return clients_ms;
