@@ -214,26 +214,21 @@ write_sessions(Scrape *scrape)
 		cpm_sample_labeled(out, "reason", cpm_rejection_name(i), (double) totals->refused[i]);
 }
 
-static const char *
-database_label(const CpmDatabaseCounters *database)
-{
-	return database->name[0] != '\0' ? database->name : CPM_SERIES_NO_DATABASE;
-}
-
 static void
 write_queries(Scrape *scrape)
 {
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
+	const CpmDatabaseCounters *database = monotonic->database;
+	bool		has_other = database[CPM_OTHER_DATABASE].queries > 0;
+	int			first = CPM_OTHER_DATABASE + !has_other;
 	CpmExposition *out = &scrape->out;
 
 	cpm_family_begin(out, "queries", CPM_COUNTER, "Statements of clients, including failed ones.");
-	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
-						   (double) monotonic->database[i].queries);
+	for (int i = first; i < monotonic->databases; i++)
+		cpm_sample_labeled(out, "database", database[i].name, (double) database[i].queries);
 	cpm_family_begin(out, "query_errors", CPM_COUNTER, "Statements of clients that failed.");
-	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
-						   (double) monotonic->database[i].failed);
+	for (int i = first; i < monotonic->databases; i++)
+		cpm_sample_labeled(out, "database", database[i].name, (double) database[i].failed);
 }
 
 /*
