@@ -40,7 +40,6 @@
 
 PG_FUNCTION_INFO_V1(connpool_metrics_1_0);
 
-#define MAX_POOLER_POOLS 50		/* pools of each PgBouncer, including "other" */
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct StateCounts
@@ -506,28 +505,27 @@ find_pool(CpmPoolerAnswer *answer, int count, const char *database, const char *
 }
 
 /*
- * Merge the pools of an answer that would have the same labels, because Prometheus rejects a
- * scrape that has a series twice. A console can return several rows for one pool, names that
- * differ only after the 63 bytes that are kept, and a pool that is itself called "other". If there
- * are more than MAX_POOLER_POOLS pools, the last ones are merged into the pool "other".
+ * Merge the pools without a series into the pool "other". Also merge all pools that would have the
+ * same labels, because Prometheus rejects a scrape that has a series twice. A console can return
+ * several rows for one pool, names that differ only after the 63 bytes that are kept, and a pool
+ * that is itself called "other".
  */
 static void
 merge_pools(CpmPoolerAnswer *answer)
 {
-	int			limit = answer->pools > MAX_POOLER_POOLS ? MAX_POOLER_POOLS - 1 : answer->pools;
 	int			count = 0;
 
 	for (int i = 0; i < answer->pools; i++)
 	{
 		CpmPoolerPool *pool = &answer->pool[i];
-		CpmPoolerPool *into = find_pool(answer, count, pool->database, pool->user);
+		CpmPoolerPool *into;
 
-		if (into == NULL && count >= limit)
+		if (!pool->has_series)
 		{
 			strlcpy(pool->database, CPM_SERIES_OTHER, sizeof(pool->database));
 			strlcpy(pool->user, CPM_SERIES_OTHER, sizeof(pool->user));
-			into = find_pool(answer, count, pool->database, pool->user);
 		}
+		into = find_pool(answer, count, pool->database, pool->user);
 		if (into != NULL)
 			merge_pool(into, pool);
 		else
