@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Pools by database, role and application have correct counts when sessions change their
-# application, with more pools or databases than max_pools, for peaks between two samples, and after
-# a reset while sessions are open. Needs several sessions at once and messages that psql cannot send.
+# application, with more pools or databases than max_pools, for peaks between two samples, and
+# after a reset while sessions are open. Needs several sessions at once and messages that psql
+# cannot send.
 # scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';

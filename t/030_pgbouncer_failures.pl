@@ -3,7 +3,7 @@
 # keep libpq busy, with consoles of every version of PgBouncer, with server connections to another
 # cluster, and with a thousand polls. Needs consoles that misbehave, which t/Console.pm
 # simulates.
-# scripts/test: slow, 65 s
+# scripts/test: slow, 70 s
 use strict;
 use warnings FATAL => 'all';
 
