@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: PostgreSQL
 # Pools by database, role and application have correct counts when sessions change their
-# application, with more pools than max_pools, for peaks between two samples, and after a reset
-# while sessions are open. Needs several sessions at once and messages that psql cannot send.
+# application, with more pools or databases than max_pools, for peaks between two samples, and
+# after a reset while sessions are open. Needs several sessions at once and messages that psql
+# cannot send.
 # scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use List::Util qw(sum0);
 use Test::More;
 use Connpool;
+use Http;
 use Wire;
 
 my $node = new_node('pools', <<'CONF');
@@ -281,6 +284,45 @@ foreach my $number (1 .. 4)
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 	'2', 'a role that connects to four databases evicts no pool of another role');
 
+# More databases than max_pools run statements, and evict the pools of each other. Each database
+# counts either under its own name or in (other), so no counter falls or disappears.
+my ($fell, %last) = ('');
+
+# Record counters of databases that fell or disappeared. Return by how many statements their sum is
+# less than that of all pools.
+sub compare_databases
+{
+	my ($where) = @_;
+	my ($sum, $text) = split /\n/, sql($where, <<~'SQL'), 2;
+		SELECT (SELECT sum(queries) FROM connpool_pools) || E'\n' || connpool_metrics()
+		SQL
+	my $now = series($text, 'queries_total');
+	foreach (grep { ($now->{$_} // 0) < $last{$_} } keys %last)
+	{
+		$fell .= "$_ from $last{$_} to " . ($now->{$_} // 'nothing') . '; ';
+	}
+	%last = %$now;
+	return $sum - sum0(values %last);
+}
+sql($watcher, q{SELECT connpool_reset('counters')});
+$node->safe_psql('postgres', join '', map { "CREATE DATABASE spread$_;\n" } 5 .. 9);
+my $missing = 0;
+foreach my $application (qw(a b c))
+{
+	foreach my $number (1 .. 9)
+	{
+		my $wire =
+		  Wire->connect_to($node, $application, user => $user, database => "spread$number");
+		$wire->query('SELECT 1') foreach 1 .. 3;
+		$wire->end;
+		$missing += abs compare_databases($watcher);
+	}
+}
+is($fell, '', 'no counter of a database falls or disappears when its pools are evicted');
+is($missing, 0, 'the counters of databases add up to the statements of all pools');
+is(scalar keys %last,
+	9, 'after a reset the first max_pools databases have counters, and the rest is (other)');
+
 # a pool that users name "(other)" is merged into the pool of evicted pools
 $node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');
 my $named = Wire->connect_to($node, '(other)', user => '(other)', database => '(other)');
@@ -298,6 +340,15 @@ is( $node->safe_psql(
 		q{SELECT count(*) FROM connpool_pools WHERE database = '(other)' AND role = '(other)'}),
 	'1',
 	'after a restart only one pool is named (other)');
+is(compare_databases($node), 0, 'the counters of databases add up after a restart');
+is($fell, '', 'no counter of a database falls or disappears at a restart');
+is(scalar keys %last, 9, 'no further database has a counter after a restart');
+my ($without) = grep { !exists $last{"{database=\"$_\"}"} } map { "spread$_" } 1 .. 9;
+$node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
+$node->safe_psql($without, 'SELECT 1');
+%last = ();
+compare_databases($node);
+is($last{"{database=\"$without\"}"}, 1, 'after a reset another database has a counter');
 $node->stop('fast');
 
 # without the server: the cost of an eviction, under a lock, does not depend on the number of pools

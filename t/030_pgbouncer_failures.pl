@@ -3,17 +3,19 @@
 # keep libpq busy, with consoles of every version of PgBouncer, with server connections to another
 # cluster, and with a thousand polls. Needs consoles that misbehave, which t/Console.pm
 # simulates.
-# scripts/test: slow, 65 s
+# scripts/test: slow, 70 s
 use strict;
 use warnings FATAL => 'all';
 
 use File::Basename;
+use List::Util qw(sum0);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Application;
 use Connpool;
 use Console;
+use Http;
 
 my $user = getpwuid($<);
 my $node = new_node(
@@ -705,9 +707,9 @@ my $twins = Console->new(
 			map({ { database => "db$_", user => 'web', cl_waiting => 1 } } 1 .. 80)
 		]));
 ask(twins => $twins);
-poll_ok($node, q{SELECT up FROM connpool_pgbouncer}, 'the console with equal names is up');
-is($node->safe_psql('postgres', <<~'SQL'), 't|85', 'each series of a pool appears once');
-		SELECT count(*) = count(DISTINCT series), sum(waiting)
+# up to fifty pools have series, one of them called "other"; each has eight, and the console has one
+poll_is($node, <<~'SQL', '401|401|85', 'each series of a pool appears once');
+		SELECT count(*), count(DISTINCT series), sum(waiting)
 		FROM (SELECT (regexp_match(line, '^(connpool_pgbouncer_[^ ]*) '))[1] AS series,
 		             (regexp_match(line, 'state="waiting"\} ([0-9]+)$'))[1]::int AS waiting
 		      FROM string_to_table(connpool_metrics(), E'\n') line
@@ -722,6 +724,49 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 	't|85|3|2000.002|0',
 	'connpool_pgbouncer_pools merges rows with the same names: sums, and the longest wait');
 $twins->stop;
+
+# A console cannot create an unbounded number of series in /metrics. This one returns three pools
+# that stay, and sixty with new names in each answer.
+my $answers = Console::answers(18);
+my $made_up = 0;
+$answers->{'SHOW POOLS'} = sub {
+	my @pools = map { { database => $_, user => 'web', cl_active => 1 } } 'a' .. 'c',
+	  map { 'made_up_' . $made_up++ } 1 .. 60;
+	return Console::table([ Console::pool_columns(18) ], @pools);
+};
+my $inventive = Console->new($answers);
+ask(inventive => $inventive);
+
+sub clients_of
+{
+	return series($node->safe_psql('postgres', 'SELECT connpool_metrics()'),
+		'pgbouncer_client_connections');
+}
+my %seen;
+poll_ok($node, 'SELECT up FROM connpool_pgbouncer', 'the console with new names is up');
+my $polled = $node->safe_psql('postgres', 'SELECT polls FROM connpool_pgbouncer');
+foreach my $more (0 .. 5)
+{
+	$node->poll_query_until('postgres', "SELECT polls >= $polled + $more FROM connpool_pgbouncer");
+	/database="(\w+)"/ and $seen{$1} = 1 foreach keys %{ clients_of() };
+}
+delete $seen{other};
+is(scalar keys %seen, 50, 'a console with new names in each answer creates fifty series');
+is(join(' ', grep { $seen{$_} } 'a' .. 'c'), 'a b c', 'the pools that stay are among them');
+is(sum0(values %{ clients_of() }), 63, 'pools without a series count as other');
+$inventive->stop;
+
+# the same without a server, over many answers
+my $series = compile_unit('pooler_series', 'samples/pooler_state');
+my @cases = split /\n/, `$series`;
+is( $cases[0],
+	'new names in each answer: 20 steady pools with series, 30 others',
+	'only the first fifty pools get a series while others have new names in each answer');
+my ($steady, $created, $allowed) = $cases[1] =~ /(\d+)/g;
+is($steady, 20, 'pools that stay keep their series while others take turns');
+cmp_ok($created, '<=', $allowed, "names that last create at most $allowed series");
+cmp_ok($created, '>', 30, 'a pool that is no longer listed gives its place to another');
+is($cases[2], 'after a pause: 20 steady', 'pools have their series after a pause of the console');
 
 # A pid is not enough: the same pids on connections of another server
 my ($our_port, $our_link) = ($node->port, PostgreSQL::Test::Utils::tempdir_short() . '/link');

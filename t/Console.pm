@@ -103,7 +103,8 @@ sub rows_message
 }
 
 # Start a console that listens on the Unix socket of the methods host and port. $answers is a hash
-# as from answers(), or the name of a fault that reply() and serve() simulate.
+# as from answers(), or the name of a fault that reply() and serve() simulate. An answer may also be
+# a function that returns it.
 sub new
 {
 	my ($class, $answers) = @_;
@@ -223,6 +224,7 @@ sub reply
 	my ($query) = $bytes =~ /^Q....([^\0]*)\0/s;
 	return message('E', "SERROR\0C42601\0Mnot here\0\0") . ready()
 	  if !defined $query || $answers eq 'errors';
+	return rows_message($answers->{$query}->()) if ref $answers->{$query} eq 'CODE';
 	return $messages{$query} //= rows_message($answers->{$query} // [ ['nothing'] ]);
 }
 

@@ -36,16 +36,6 @@
 
 #define MAX_TRIES 3
 
-/* A copy of the state in counters/pool_retained that a read needs after it releases the lock. */
-typedef struct RetainedCopy
-{
-	int			databases;
-	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];
-	CpmRetainedPool other;
-	uint64	   *failed;			/* failed statements of each pool above its base, by index */
-	double	   *size;			/* of each pool, for choose_pools() */
-} RetainedCopy;
-
 /*
  * Written under the lock of counters/pool_table, or by the postmaster at startup. Some readers of
  * "reads" and "was_restarted" do not take the lock.
@@ -78,7 +68,12 @@ cpm_monotonic_attach(void *memory, bool is_new)
 void
 cpm_monotonic_reset(void)
 {
+	CpmPoolName name;
+
 	cpm_retained_reset();
+	for (int i = CPM_OTHER_POOL + 1; i < cpm_pool_slots(); i++)
+		if (cpm_pool_name(i, &name))
+			cpm_retained_add_pool(i, name.database);
 	shared->reads++;
 	shared->was_restarted = false;
 	memset(&shared->base, 0, sizeof(shared->base));
@@ -308,46 +303,40 @@ cpm_monotonic_is_other(const CpmPoolName *name)
 		strcmp(name->application_name, CPM_SERIES_OTHER) == 0;
 }
 
-static void
-add_database(CpmMonotonicCounters *monotonic, int size, const char *name, uint64 queries,
-			 uint64 failed)
-{
-	/* a database may have the name of the series for unknown databases: merge the two */
-	const char *key = strcmp(name, CPM_SERIES_NO_DATABASE) == 0 ? "" : name;
-	int			index = cpm_find_database(monotonic->database, &monotonic->databases, size, key);
-	CpmDatabaseCounters *database = &monotonic->database[index];
-
-	database->queries += queries;
-	database->failed += failed;
-}
-
 /*
- * Sum statements by database. The unknown database receives the statements in "(other)" whose
- * database was not retained.
+ * Sum statements by database: those of evicted pools, and those of the pools. The statements in
+ * "(other)" that belong to no database with counters of its own count for CPM_OTHER_DATABASE. Lock
+ * held.
  */
 static void
-sum_databases(CpmMonotonicCounters *monotonic, const RetainedCopy *retained)
+sum_databases(CpmMonotonicCounters *monotonic)
 {
-	const uint64 *counts = monotonic->pools.pool[CPM_OTHER_POOL].counts.of;
-	uint64		queries = excess(counts[CPM_QUERIES], retained->other.base_queries);
-	uint64		failed = excess(counts[CPM_FAILED_QUERIES], retained->other.base_failed);
-	int			size = monotonic->pools.slots + CPM_RETAINED_DATABASES;
+	const CpmPool *pool = monotonic->pools.pool;
+	CpmDatabaseCounters *database = monotonic->database;
+	CpmDatabaseCounters *other = &database[CPM_OTHER_DATABASE];
 
-	monotonic->database = palloc0(size * sizeof(CpmDatabaseCounters));
-	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
-		if (monotonic->pools.is_used[i])
-			add_database(monotonic, size, monotonic->pools.pool[i].name.database,
-						 monotonic->queries[i], retained->failed[i]);
-	for (int i = 0; i < retained->databases; i++)
+	monotonic->databases = cpm_retained()->databases + 1;
+	memcpy(database, cpm_retained_databases(cpm_retained()),
+		   monotonic->databases * sizeof(CpmDatabaseCounters));
+	strlcpy(other->name, CPM_SERIES_NO_DATABASE, NAMEDATALEN);
+	other->queries = monotonic->queries[CPM_OTHER_POOL];
+	other->failed = excess(pool[CPM_OTHER_POOL].counts.of[CPM_FAILED_QUERIES],
+						   pool_at(CPM_OTHER_POOL)->base_failed);
+	for (int i = CPM_OTHER_DATABASE + 1; i < monotonic->databases; i++)
 	{
-		const CpmDatabaseCounters *database = &retained->database[i];
-
-		add_database(monotonic, size, database->name, database->queries, database->failed);
-		queries = excess(queries, database->queries);
-		failed = excess(failed, database->failed);
+		other->queries = excess(other->queries, database[i].queries);
+		other->failed = excess(other->failed, database[i].failed);
 	}
-	if (queries > 0 || failed > 0)
-		add_database(monotonic, size, "", queries, failed);
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
+	{
+		const CpmRetainedPool *retained = pool_at(i);
+
+		if (!monotonic->pools.is_used[i])
+			continue;
+		database[retained->database].queries += monotonic->queries[i];
+		database[retained->database].failed +=
+			excess(pool[i].counts.of[CPM_FAILED_QUERIES], retained->base_failed);
+	}
 }
 
 static CpmLoad
@@ -385,28 +374,21 @@ set_series(CpmMonotonicCounters *monotonic)
 }
 
 /*
- * Complete the counters with the state in counters/pool_retained, choose the pools that have a
- * series, and copy the state that sum_databases() needs. The caller holds the lock, and no pool
- * was evicted since the caller read the pools.
+ * Complete the counters with the state in counters/pool_retained, and choose the pools that have a
+ * series; size has room for the size of each pool. The caller holds the lock, and no pool was
+ * evicted since the caller read the pools.
  */
 static void
-add_retained(CpmMonotonicCounters *monotonic, RetainedCopy *retained)
+add_retained(CpmMonotonicCounters *monotonic, double *size)
 {
 	subtract_base(&monotonic->totals);
 	for (int i = 0; i < monotonic->pools.slots; i++)
-	{
-		const uint64 *counts = monotonic->pools.pool[i].counts.of;
-
-		if (!monotonic->pools.is_used[i])
-			continue;
-		monotonic->queries[i] = excess(counts[CPM_QUERIES], pool_at(i)->base_queries);
-		retained->failed[i] = excess(counts[CPM_FAILED_QUERIES], pool_at(i)->base_failed);
-	}
-	choose_pools(monotonic, retained->size);
+		if (monotonic->pools.is_used[i])
+			monotonic->queries[i] = excess(monotonic->pools.pool[i].counts.of[CPM_QUERIES],
+										   pool_at(i)->base_queries);
+	choose_pools(monotonic, size);
 	set_series(monotonic);
-	retained->databases = cpm_retained()->databases;
-	memcpy(retained->database, cpm_retained()->database, sizeof(retained->database));
-	retained->other = *pool_at(CPM_OTHER_POOL);
+	sum_databases(monotonic);
 }
 
 /*
@@ -446,8 +428,8 @@ CpmMonotonicCounters *
 cpm_monotonic_read(void)
 {
 	CpmMonotonicCounters *monotonic = palloc0(sizeof(CpmMonotonicCounters));
-	RetainedCopy *retained = palloc0(sizeof(RetainedCopy));
 	int			slots = cpm_pool_slots();
+	double	   *size = palloc(slots * sizeof(double));
 	bool		is_consistent;
 
 	monotonic->pools = cpm_pool_snapshot_alloc(CPM_HISTOGRAM_OF_ALL_POOLS);
@@ -457,8 +439,8 @@ cpm_monotonic_read(void)
 	monotonic->series_queries = palloc0(slots * sizeof(uint64));
 	monotonic->load = palloc(slots * sizeof(CpmLoad));
 	monotonic->series_load = palloc0(slots * sizeof(CpmLoad));
-	retained->failed = palloc0(slots * sizeof(uint64));
-	retained->size = palloc(slots * sizeof(double));
+	/* there are at most as many databases as pools; each list has one more entry, "(other)" */
+	monotonic->database = palloc(slots * sizeof(CpmDatabaseCounters));
 	is_consistent = read_and_lock(monotonic);
 	for (int tries = 0; !is_consistent && tries < MAX_TRIES; tries++)
 	{
@@ -474,10 +456,9 @@ cpm_monotonic_read(void)
 		 */
 		read_pools(monotonic, true);
 	}
-	add_retained(monotonic, retained);
+	add_retained(monotonic, size);
 	shared->reads++;
 	LWLockRelease(cpm_pools_lock());
-	sum_databases(monotonic, retained);
 	return monotonic;
 }
 

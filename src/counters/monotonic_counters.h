@@ -22,8 +22,6 @@
 									 * series */
 #define CPM_SERIES_PERIOD_SAMPLES 600	/* minimum number of samples between two replacements */
 #define CPM_SERIES_OTHER "other"	/* database, role and application of the shared series */
-#define CPM_SERIES_NO_DATABASE "(other)"	/* database of evicted pools if it is unknown, and of
-											 * sessions that are still authenticating */
 
 /*
  * Counters of the whole server. Every field must consist of uint64 counters, because bases are
@@ -63,6 +61,8 @@ typedef struct CpmMonotonicCounters
 
 	uint64		other_queries;	/* statements that are in no pool's series */
 	CpmLoad		other_load;		/* load that is in no pool's series */
+
+	/* that of CPM_OTHER_DATABASE is first */
 	int			databases;
 	CpmDatabaseCounters *database;
 } CpmMonotonicCounters;

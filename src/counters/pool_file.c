@@ -169,20 +169,18 @@ const CpmFilePart cpm_pool_totals_part = {
 static void
 save_retained_databases(CpmSink *sink)
 {
-	CpmRetained *retained = copy_retained(offsetof(CpmRetained, pool));
+	CpmRetained *retained = copy_retained(cpm_retained_size());
+	CpmDatabaseCounters *database = cpm_retained_databases(retained);
 
-	for (int i = 0; i < retained->databases; i++)
-		cpm_put(sink, &retained->database[i]);
+	for (int i = CPM_OTHER_DATABASE + 1; i <= retained->databases; i++)
+		cpm_put(sink, &database[i]);
 	pfree(retained);
 }
 
 static void
 load_database(const void *record)
 {
-	CpmRetained *retained = cpm_retained();
-
-	if (retained->databases < CPM_RETAINED_DATABASES)
-		memcpy(&retained->database[retained->databases++], record, sizeof(CpmDatabaseCounters));
+	cpm_retained_load_database(record);
 }
 
 const CpmFilePart cpm_retained_databases_part = {

@@ -7,11 +7,13 @@
  * New pools evict old ones, and only some have a series of their own in /metrics. Without this
  * state, an eviction would decrease the counter of the pool's database, and a pool that gets a
  * series would decrease the counter of the series "other". So this module sums the counts of
- * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends.
+ * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends. When a
+ * pool is created, its database gets counters of its own here, or never until the next reset.
  */
 #include "postgres.h"
 
 #include "base/load.h"
+#include "base/pool.h"
 #include "base/settings.h"
 #include "counters/pool_retained.h"
 #include "storage/shmem.h"
@@ -22,7 +24,8 @@ Size
 cpm_retained_size(void)
 {
 	return add_size(offsetof(CpmRetained, pool),
-					mul_size(cpm_max_pools + 1, sizeof(CpmRetainedPool)));
+					mul_size(cpm_max_pools + 1,
+							 sizeof(CpmRetainedPool) + sizeof(CpmDatabaseCounters)));
 }
 
 void
@@ -39,32 +42,46 @@ cpm_retained(void)
 	return retained;
 }
 
-int
-cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name)
+CpmDatabaseCounters *
+cpm_retained_databases(CpmRetained *of)
 {
-	for (int i = 0; i < *count; i++)
-		if (strcmp(list[i].name, name) == 0)
+	return (CpmDatabaseCounters *) &of->pool[cpm_max_pools + 1];
+}
+
+/* Return the index of the database's counters, adding them if there are fewer than max_pools. */
+static int
+find_database(const char *name)
+{
+	CpmDatabaseCounters *database = cpm_retained_databases(retained);
+
+	if (name[0] == '\0' || strcmp(name, CPM_SERIES_NO_DATABASE) == 0)
+		return CPM_OTHER_DATABASE;
+	for (int i = CPM_OTHER_DATABASE + 1; i <= retained->databases; i++)
+		if (strcmp(database[i].name, name) == 0)
 			return i;
-	if (*count >= max)
-		return -1;
-	memset(&list[*count], 0, sizeof(list[*count]));
-	strlcpy(list[*count].name, name, NAMEDATALEN);
-	return (*count)++;
+	if (retained->databases >= cpm_max_pools)
+		return CPM_OTHER_DATABASE;
+	retained->databases++;
+	memset(&database[retained->databases], 0, sizeof(CpmDatabaseCounters));
+	strlcpy(database[retained->databases].name, name, NAMEDATALEN);
+	return retained->databases;
 }
 
 void
-cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 failed)
+cpm_retained_add_pool(int index, const char *database)
+{
+	retained->pool[index].database = find_database(database);
+}
+
+void
+cpm_retained_evict(int index, uint64 queries, uint64 failed)
 {
 	CpmRetainedPool *pool = &retained->pool[index];
 	CpmRetainedPool *other = &retained->pool[CPM_OTHER_POOL];
-	int			database = cpm_find_database(retained->database, &retained->databases,
-											 CPM_RETAINED_DATABASES, name->database);
+	CpmDatabaseCounters *database = &cpm_retained_databases(retained)[pool->database];
 
-	if (database >= 0)
-	{
-		retained->database[database].queries += queries - pool->base_queries;
-		retained->database[database].failed += failed - pool->base_failed;
-	}
+	database->queries += queries - pool->base_queries;
+	database->failed += failed - pool->base_failed;
 	/* "other" now receives all statements of the pool; subtract those that its series has shown */
 	if (pool->has_series)
 	{
@@ -92,6 +109,16 @@ cpm_retained_reset(void)
 		memset(&pool->hidden_load, 0, sizeof(pool->hidden_load));
 		memset(&pool->shown_load, 0, sizeof(pool->shown_load));
 	}
+}
+
+void
+cpm_retained_load_database(const CpmDatabaseCounters *saved)
+{
+	CpmDatabaseCounters *database =
+		&cpm_retained_databases(retained)[find_database(saved->name)];
+
+	database->queries += saved->queries;
+	database->failed += saved->failed;
 }
 
 void

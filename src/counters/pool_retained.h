@@ -11,15 +11,16 @@
 #define CPM_POOL_RETAINED_H
 
 #include "base/load.h"
-#include "base/pool.h"
 
 /*
- * The number of databases for which counts of evicted pools are kept. Counts of evicted pools of
- * further databases are reported for the unknown database.
+ * The first max_pools databases that have a pool after a reset have counters of their own until
+ * the next reset. The others never have, because their counters would fall when their pools are
+ * evicted: they share those with this index and name, as do sessions whose database is unknown.
  */
-#define CPM_RETAINED_DATABASES 64
+#define CPM_OTHER_DATABASE 0
+#define CPM_SERIES_NO_DATABASE "(other)"
 
-/* Counters of the sessions of a database. The name is empty if the database is unknown. */
+/* Counters of the sessions of a database. */
 typedef struct CpmDatabaseCounters
 {
 	char		name[NAMEDATALEN];
@@ -31,6 +32,7 @@ typedef struct CpmDatabaseCounters
 typedef struct CpmRetainedPool
 {
 	bool		has_series;
+	int			database;		/* index of the counters of its database */
 	uint64		base_queries;	/* loaded after a crash; not part of any counter */
 	uint64		base_failed;
 	uint64		hidden_queries; /* statements before the pool got its series */
@@ -49,9 +51,9 @@ typedef struct CpmRetained
 	CpmLoad		transferred_load;	/* likewise */
 	uint64		immediate_series;	/* number of series that began immediately, without waiting
 									 * for the end of a period: the first CPM_MAX_POOL_SERIES */
-	int			databases;
-	CpmDatabaseCounters database[CPM_RETAINED_DATABASES];	/* of evicted pools */
-	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table */
+	int			databases;		/* with counters of their own */
+	CpmRetainedPool pool[FLEXIBLE_ARRAY_MEMBER];	/* by index of counters/pool_table, followed
+													 * by the counters of databases */
 } CpmRetained;
 
 extern Size cpm_retained_size(void);
@@ -61,19 +63,25 @@ extern void cpm_retained_attach(void *memory, bool is_new);
 extern CpmRetained *cpm_retained(void);
 
 /*
+ * Return the counters of evicted pools by database, in the struct or in a copy of it. Those of
+ * CPM_OTHER_DATABASE are followed by the "databases" others.
+ */
+extern CpmDatabaseCounters *cpm_retained_databases(CpmRetained *retained);
+
+/* Choose the counters of a new pool's database. The caller holds the lock exclusively. */
+extern void cpm_retained_add_pool(int index, const char *database);
+
+/*
  * Retain the statement counts of a pool that is about to be evicted into "(other)", and end its
  * series. The caller holds the lock exclusively.
  */
-extern void cpm_retained_evict(int index, const CpmPoolName *name, uint64 queries, uint64 failed);
-
-/* Clear all numbers; pools keep their series. The caller holds the lock exclusively. */
-extern void cpm_retained_reset(void);
+extern void cpm_retained_evict(int index, uint64 queries, uint64 failed);
 
 /*
- * Return the index of the database in a list of *count entries, appending it if necessary; -1 if
- * the list already has max entries.
+ * Clear all numbers and databases; pools keep their series. The caller holds the lock exclusively,
+ * and must add all pools again.
  */
-extern int	cpm_find_database(CpmDatabaseCounters *list, int *count, int max, const char *name);
+extern void cpm_retained_reset(void);
 
 /* The state of a pool's series in the statistics file. The fields are as in CpmRetainedPool. */
 typedef struct CpmSavedSeries
@@ -82,6 +90,12 @@ typedef struct CpmSavedSeries
 	uint64		hidden_queries;
 	CpmLoad		hidden_load;
 } CpmSavedSeries;
+
+/*
+ * Restore the saved counters of a database. Load all databases before the first pool. Postmaster
+ * only, at startup.
+ */
+extern void cpm_retained_load_database(const CpmDatabaseCounters *saved);
 
 /*
  * Restore the saved state of a pool, which has "queries" statements and "load". Load the

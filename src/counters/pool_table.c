@@ -182,7 +182,7 @@ evict(int index)
 		return false;
 	cpm_transfer_begin();
 	hash_search(by_name, &slot->name, HASH_REMOVE, NULL);
-	cpm_retained_evict(index, &slot->name, cpm_pool_counted(index, CPM_QUERIES),
+	cpm_retained_evict(index, cpm_pool_counted(index, CPM_QUERIES),
 					   cpm_pool_counted(index, CPM_FAILED_QUERIES));
 	cpm_pool_counters_transfer(index, CPM_OTHER_POOL);
 	cpm_pool_owner_remove(index);
@@ -249,6 +249,7 @@ find_or_create(const CpmPoolName *name)
 	table->slot[index].name = *name;
 	cpm_pool_owner_add(index, name);
 	cpm_pool_policy_add_pool(index, name);
+	cpm_retained_add_pool(index, name->database);
 	/* readers without the lock check is_used before they copy the name */
 	pg_write_barrier();
 	pg_atomic_write_u32(&table->slot[index].is_used, 1);

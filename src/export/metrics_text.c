@@ -41,7 +41,6 @@
 
 PG_FUNCTION_INFO_V1(connpool_metrics_1_0);
 
-#define MAX_POOLER_POOLS 50		/* pools of each PgBouncer, including "other" */
 #define UNIX_EPOCH_US ((POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 typedef struct StateCounts
@@ -215,26 +214,21 @@ write_sessions(Scrape *scrape)
 		cpm_sample_labeled(out, "reason", cpm_rejection_name(i), (double) totals->refused[i]);
 }
 
-static const char *
-database_label(const CpmDatabaseCounters *database)
-{
-	return database->name[0] != '\0' ? database->name : CPM_SERIES_NO_DATABASE;
-}
-
 static void
 write_queries(Scrape *scrape)
 {
 	const CpmMonotonicCounters *monotonic = scrape->monotonic;
+	const CpmDatabaseCounters *database = monotonic->database;
+	bool		has_other = database[CPM_OTHER_DATABASE].queries > 0;
+	int			first = CPM_OTHER_DATABASE + !has_other;
 	CpmExposition *out = &scrape->out;
 
 	cpm_family_begin(out, "queries", CPM_COUNTER, "Statements of clients, including failed ones.");
-	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
-						   (double) monotonic->database[i].queries);
+	for (int i = first; i < monotonic->databases; i++)
+		cpm_sample_labeled(out, "database", database[i].name, (double) database[i].queries);
 	cpm_family_begin(out, "query_errors", CPM_COUNTER, "Statements of clients that failed.");
-	for (int i = 0; i < monotonic->databases; i++)
-		cpm_sample_labeled(out, "database", database_label(&monotonic->database[i]),
-						   (double) monotonic->database[i].failed);
+	for (int i = first; i < monotonic->databases; i++)
+		cpm_sample_labeled(out, "database", database[i].name, (double) database[i].failed);
 }
 
 /*
@@ -487,22 +481,21 @@ write_pooler_wait(CpmExposition *out, const char *pooler, const CpmPoolerAnswer 
 }
 
 /*
- * If an answer has more than MAX_POOLER_POOLS pools, merge the last ones into a pool whose
- * database and user are both "other". If the answer has such a pool already, merge them into that
- * one, because Prometheus rejects a scrape in which a series occurs twice.
+ * Merge the pools without a series into a pool whose database and user are both "other". If the
+ * answer has such a pool already, merge them into that one, because Prometheus rejects a scrape in
+ * which a series occurs twice.
  */
 static void
 merge_pools(CpmPoolerAnswer *answer)
 {
 	int			pools = answer->pools;
-	int			limit = pools > MAX_POOLER_POOLS ? MAX_POOLER_POOLS - 1 : pools;
 
 	answer->pools = 0;
 	for (int i = 0; i < pools; i++)
 	{
 		CpmPoolerPool pool = answer->pool[i];
 
-		if (answer->pools >= limit)
+		if (!pool.has_series)
 		{
 			strlcpy(pool.database, CPM_SERIES_OTHER, sizeof(pool.database));
 			strlcpy(pool.user, CPM_SERIES_OTHER, sizeof(pool.user));

@@ -39,7 +39,7 @@ typedef struct CpmWorkerApi
 	void		(*worker_report_problem) (CpmWorker worker, const char *problem);
 
 	/* samples/pooler_state: only the PgBouncer worker calls these */
-	void		(*pooler_record_answer) (int pooler, const CpmPoolerAnswer *answer);
+	void		(*pooler_record_answer) (int pooler, CpmPoolerAnswer *answer);
 	void		(*pooler_claim_session) (int pooler, int proc_number, const CpmSession *session);
 	void		(*pooler_record_failure) (int pooler, const char *error, int64 retry_us);
 

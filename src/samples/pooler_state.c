@@ -13,6 +13,12 @@
  * A mark stays valid for as long as the session lives, even if the pooler becomes unreachable,
  * because the peer of a connection never changes. A session without a valid mark is known to be
  * direct only if every console has answered since it opened and none has listed it.
+ *
+ * Clients of PgBouncer can choose the names of its pools, and a console can return any names, so
+ * the number of series in /metrics is limited. The first CPM_MAX_POOLER_SERIES pools of a console
+ * get a series at once. As in counters/monotonic_counters, each further pool must have been listed
+ * for CPM_SERIES_MIN_SAMPLES samples, and at most one in CPM_SERIES_PERIOD_SAMPLES samples gets a
+ * series, from a pool unlisted for that long.
  */
 #include "postgres.h"
 
@@ -22,6 +28,8 @@
 #include "base/seqlock.h"
 #include "base/settings.h"
 #include "base/text_settings.h"
+#include "counters/monotonic_counters.h"
+#include "counters/pool_busy.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/pooler_state.h"
@@ -39,13 +47,26 @@
  */
 #define MAX_READ_TRIES 1000
 
+/* The series of a pool in /metrics. */
+typedef struct PoolSeries
+{
+	char		database[CPM_POOLER_TEXT_SIZE];
+	char		user[CPM_POOLER_TEXT_SIZE];
+	uint64		last_listed;	/* the sample at which the last answer listed the pool */
+} PoolSeries;
+
 /* The PgBouncer worker writes everything but the name, which the postmaster sets at startup. */
 typedef struct PoolerEntry
 {
-	CpmSeqlock	lock;			/* guards the other fields */
+	CpmSeqlock	lock;			/* guards the next three fields */
 	CpmPoolerState state;
 	bool		has_answer;
 	CpmPoolerAnswer answer;
+
+	/* The PgBouncer worker only. */
+	int			series_count;
+	uint64		series_began;	/* the sample at which the last series began */
+	PoolSeries	series[CPM_MAX_POOLER_SERIES];
 } PoolerEntry;
 
 /*
@@ -112,11 +133,75 @@ cpm_poolers_count(void)
 	return poolers ? poolers->count : 0;
 }
 
+static PoolSeries *
+find_series(PoolerEntry *entry, const CpmPoolerPool *pool)
+{
+	for (int i = 0; i < entry->series_count; i++)
+		if (strcmp(entry->series[i].database, pool->database) == 0 &&
+			strcmp(entry->series[i].user, pool->user) == 0)
+			return &entry->series[i];
+	return NULL;
+}
+
+/*
+ * Begin the series of a pool. If CPM_MAX_POOLER_SERIES pools have one, end another series, or
+ * return false.
+ */
+static bool
+begin_pool_series(PoolerEntry *entry, const CpmPoolerPool *pool, uint64 sample)
+{
+	PoolSeries *series = &entry->series[0];
+
+	if (entry->series_count < CPM_MAX_POOLER_SERIES)
+		series = &entry->series[entry->series_count++];
+	else
+	{
+		for (int i = 1; i < entry->series_count; i++)
+			if (entry->series[i].last_listed < series->last_listed)
+				series = &entry->series[i];
+		if (sample - pool->listed_since < CPM_SERIES_MIN_SAMPLES ||
+			sample - series->last_listed < CPM_SERIES_PERIOD_SAMPLES ||
+			sample - entry->series_began < CPM_SERIES_PERIOD_SAMPLES)
+			return false;
+	}
+	strlcpy(series->database, pool->database, sizeof(series->database));
+	strlcpy(series->user, pool->user, sizeof(series->user));
+	series->last_listed = entry->series_began = sample;
+	return true;
+}
+
+/* Choose the pools in an answer that have a series. entry->answer is the previous answer. */
+static void
+choose_series(PoolerEntry *entry, CpmPoolerAnswer *answer)
+{
+	uint64		sample = cpm_pool_busy_samples();
+
+	/* first find the series that the answer still lists, so that none of them ends */
+	for (int i = 0; i < answer->pools; i++)
+	{
+		PoolSeries *series = find_series(entry, &answer->pool[i]);
+
+		if (series != NULL)
+			series->last_listed = sample;
+	}
+	for (int i = 0; i < answer->pools; i++)
+	{
+		CpmPoolerPool *pool = &answer->pool[i];
+		const CpmPoolerPool *previous = cpm_pooler_pool_named(&entry->answer, pool->database,
+															  pool->user);
+
+		pool->listed_since = previous ? previous->listed_since : sample;
+		pool->has_series = find_series(entry, pool) != NULL ||
+			begin_pool_series(entry, pool, sample);
+	}
+}
+
 void
-cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer)
+cpm_pooler_record_answer(int pooler, CpmPoolerAnswer *answer)
 {
 	PoolerEntry *entry = &poolers->entry[pooler];
 
+	choose_series(entry, answer);
 	cpm_seqlock_repair(&entry->lock);	/* the previous worker may have died while it wrote */
 	cpm_seqlock_write_begin(&entry->lock);
 	entry->answer = *answer;

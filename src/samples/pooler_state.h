@@ -10,6 +10,9 @@
 #include "base/pooler.h"
 #include "base/session.h"
 
+#define CPM_MAX_POOLER_SERIES 50	/* pools of each PgBouncer with a series in /metrics; the
+									 * others share the series "other" */
+
 extern Size cpm_poolers_size(void);
 extern void cpm_poolers_attach(void *memory, bool is_new);
 
@@ -20,10 +23,11 @@ extern void cpm_poolers_attach(void *memory, bool is_new);
 extern int	cpm_poolers_count(void);
 
 /*
- * Publish a complete answer of a console, or the failure of an attempt to get one. PgBouncer
- * worker only; takes no lock, cannot fail.
+ * Publish a complete answer of a console, or the failure of an attempt to get one. The first
+ * function sets listed_since and has_series of each pool in the answer. PgBouncer worker only;
+ * takes no lock, cannot fail.
  */
-extern void cpm_pooler_record_answer(int pooler, const CpmPoolerAnswer *answer);
+extern void cpm_pooler_record_answer(int pooler, CpmPoolerAnswer *answer);
 extern void cpm_pooler_record_failure(int pooler, const char *error, int64 retry_us);
 
 /*

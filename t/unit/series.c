@@ -8,8 +8,9 @@
  * takes samples at random. So a read can complete while another one waits for the lock, an order
  * that tests with processes meet too rarely. Every run uses the same random numbers.
  *
- * Prints a line for each counter that is lower than in the same client's previous read, and for
- * each allocation while the lock is held. The last line has the numbers of reads, of reads that
+ * Prints a line for each counter that is lower than in the same client's previous read or that
+ * disappears, for each read whose databases do not add up to the total, and for each allocation
+ * while the lock is held. The last line has the numbers of reads, of reads that
  * completed within another one, and of series that began.
  * t/044_series.pl checks the output.
  */
@@ -36,6 +37,7 @@
 
 #define CLIENTS 3
 #define MAX_POOLS 30
+#define DATABASES 100			/* more than have counters of their own */
 #define ROUNDS 10000
 
 typedef struct Pool
@@ -55,7 +57,7 @@ typedef struct Reading
 	int			name[CPM_MAX_POOL_SERIES];
 	uint64		named[CPM_MAX_POOL_SERIES];
 	int			databases;
-	CpmDatabaseCounters database[8];
+	CpmDatabaseCounters database[DATABASES];
 } Reading;
 
 int			cpm_max_pools = MAX_POOLS;
@@ -134,14 +136,15 @@ create_pool(int slot)
 	Pool	   *pool = &pools[slot];
 
 	memset(pool, 0, sizeof(*pool));
-	snprintf(pool->name.database, NAMEDATALEN, "%d", names % 5);
+	snprintf(pool->name.database, NAMEDATALEN, "%d", names % DATABASES);
 	snprintf(pool->name.application_name, NAMEDATALEN, "%d", names++);
+	cpm_retained_add_pool(slot, pool->name.database);
 }
 
 static void
 evict(int slot)
 {
-	cpm_retained_evict(slot, &pools[slot].name, pools[slot].queries, 0);
+	cpm_retained_evict(slot, pools[slot].queries, 0);
 	pools[CPM_OTHER_POOL].queries += pools[slot].queries;
 	evicted++;
 	create_pool(slot);
@@ -383,6 +386,7 @@ static void
 compare(const Reading *before, const Reading *now)
 {
 	char		label[16];
+	uint64		sum = 0;
 
 	check("total", "all", before->total, now->total);
 	check("series", "other", before->other, now->other);
@@ -399,10 +403,19 @@ compare(const Reading *before, const Reading *now)
 			begun++;
 	}
 	for (int i = 0; i < before->databases; i++)
+	{
+		uint64		queries = 0;
+
 		for (int j = 0; j < now->databases; j++)
 			if (strcmp(before->database[i].name, now->database[j].name) == 0)
-				check("database", before->database[i].name, before->database[i].queries,
-					  now->database[j].queries);
+				queries = now->database[j].queries;
+		check("database", before->database[i].name, before->database[i].queries, queries);
+	}
+	for (int i = 0; i < now->databases; i++)
+		sum += now->database[i].queries;
+	if (sum != now->total)
+		printf("the databases have " UINT64_FORMAT " statements of " UINT64_FORMAT "\n", sum,
+			   now->total);
 }
 
 static void
