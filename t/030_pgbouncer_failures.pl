@@ -751,13 +751,14 @@ foreach my $more (0 .. 5)
 	/database="(\w+)"/ and $seen{$1} = 1 foreach keys %{ clients_of() };
 }
 delete $seen{other};
-is(scalar keys %seen, 50, 'a console with new names in each answer creates fifty series');
+cmp_ok(scalar keys %seen,
+	'<=', 50, 'a console with new names in each answer gets at most fifty series');
 is(join(' ', grep { $seen{$_} } 'a' .. 'c'), 'a b c', 'the pools that stay are among them');
 is(sum0(values %{ clients_of() }), 63, 'pools without a series count as other');
 $inventive->stop;
 
 # the same without a server, over many answers
-my $series = compile_unit('pooler_series', 'samples/pooler_state');
+my $series = compile_unit('pooler_series', 'samples/pooler_state', 'base/pooler');
 my @cases = split /\n/, `$series`;
 is( $cases[0],
 	'new names in each answer: 20 steady pools with series, 30 others',
