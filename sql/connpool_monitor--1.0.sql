@@ -1984,8 +1984,11 @@ COMMENT ON FUNCTION _connpool_failures(timestamptz, timestamptz) IS
 CREATE FUNCTION _connpool_deadlock_list(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT _connpool_section('Deadlocks', NULL, _connpool_table(pg_catalog.json_agg(t)),
-                             'None is recorded.')
+    SELECT _connpool_section('Deadlocks',
+        (SELECT pg_catalog.format('The log of deadlocks begins at %s; earlier ones are unknown.',
+                       min(d.at))
+         FROM connpool_deadlocks d HAVING count(*) >= 100 AND min(d.at) > since),
+        _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
     FROM (SELECT to_char(d.at, 'HH24:MI:SS') AS time, d.database, d.role, d.application_name,
                  d.pid, d.detail
           FROM connpool_deadlocks d
@@ -1997,8 +2000,13 @@ COMMENT ON FUNCTION _connpool_deadlock_list(timestamptz, timestamptz) IS
 CREATE FUNCTION _connpool_slowest(since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT _connpool_section('Slow statements', NULL, _connpool_table(pg_catalog.json_agg(t)),
-                             'None is recorded.')
+    SELECT _connpool_section('Slow statements',
+        (SELECT pg_catalog.format('The log of slow statements begins at %s; earlier ones are '
+                       'unknown.', min(s.finished_at))
+         FROM connpool_slow_statements s
+         HAVING count(*) >= current_setting('connpool_monitor.slow_statements_kept')::bigint
+            AND min(s.finished_at) > since),
+        _connpool_table(pg_catalog.json_agg(t)), 'None is recorded.')
     FROM (SELECT s.database, s.role, s.application_name, count(*) AS statements,
                  round(max(s.elapsed_time)::numeric) AS longest_ms,
                  left(s.query, 200) AS statement

@@ -431,6 +431,10 @@ like(
 $wire->query('SELECT pg_sleep(0.16)') foreach 1 .. 15;
 is($node->safe_psql('postgres', q{SELECT count(*) FROM connpool_slow_statements}),
 	'20', 'connpool_slow_statements keeps the last slow_statements_kept statements');
+like(
+	$node->safe_psql('postgres', q{SELECT connpool_report(now() - interval '1 day')}),
+	qr/^The log of slow statements begins at \d+-\d+-\d+ [^;]+; earlier ones are unknown\.$/m,
+	'a report states when a full log of slow statements begins');
 is($node->safe_psql('postgres', <<~'SQL'), 't', 'connpool_slow_statements lists the newest first');
 	SELECT bool_and(finished_at <= before OR before IS NULL)
 	FROM (SELECT finished_at, lag(finished_at) OVER () AS before

@@ -298,6 +298,14 @@ like(
 	section($report, 'Errors'),
 	qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
 	'the SQLSTATE of the deadlocks is listed');
+unlike($report, qr/ begins at /, 'no log begins after the start of this report');
+my $raising = Wire->connect_to($node, 'checkout', user => 'shop');
+$raising->query(q{DO $$BEGIN RAISE SQLSTATE '40P01'; END$$}) foreach 1 .. 100;
+like(
+	section(report($since), 'Deadlocks'),
+	qr/^The log of deadlocks begins at \d+-\d+-\d+ [^;]+; earlier ones are unknown\.$/m,
+	'a report states when a full log of deadlocks begins');
+$raising->end;
 
 # --- privileges
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'reader' ]);

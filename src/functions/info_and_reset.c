@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "base/attributes.h"
 #include "base/compat.h"
 #include "base/server_settings.h"
 #include "base/settings.h"
@@ -52,7 +53,7 @@ PG_FUNCTION_INFO_V1(connpool_server_setting_1_0);
 PG_FUNCTION_INFO_V1(connpool_refuse_1_0);
 
 static void
-pg_attribute_printf(2, 3)
+CPM_PRINTF(2, 3)
 append_problem(StringInfo problems, const char *format,...)
 {
 	va_list		arguments;
