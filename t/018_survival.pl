@@ -395,7 +395,7 @@ poll_ok(
 	$node,
 	q{SELECT last_save_error IS NULL FROM connpool_info()},
 	'connpool_info() clears the error after a save');
-my $saved_again = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
+my $saved_again = 'LOG:  connpool_monitor: everything is saved again';
 wait_until(sub { log_count($node, $saved_again, $offset) });
 is(log_count($node, $saved_again, $offset), 1, 'the saver logs the first save after an error');
 

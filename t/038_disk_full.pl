@@ -102,7 +102,7 @@ wait_samples($node, 20);
 ok(samples_on_time($node), 'ten samples in a row are on time while the disk is full');
 # If a save succeeded before the files were read, the log has its recovery and another warning.
 my $warning = 'WARNING:  connpool_monitor: could not write file .*: No space left on device';
-my $recovery = 'LOG:  connpool_monitor: counters, history and alerts are saved again';
+my $recovery = 'LOG:  connpool_monitor: everything is saved again';
 is(log_count($node, $warning, $offset) - log_count($node, $recovery, $offset),
 	1, 'the failed save is logged once');
 ok(slurp_file($file) eq $whole, 'the file of the last save is unchanged');

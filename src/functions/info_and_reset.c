@@ -222,7 +222,7 @@ reset_counters(void)
 	cpm_session_counters_reset();
 	cpm_monotonic_reset();
 	cpm_stat_windows_reset(now);
-	counters = cpm_minute_counters_now();
+	counters = cpm_sample_counters_now();
 	cpm_minute_counters_reset(&counters);
 	LWLockRelease(cpm_pools_lock());
 }

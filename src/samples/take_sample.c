@@ -112,7 +112,7 @@ forecast_exhaustion(const CpmSample *sample)
 }
 
 CpmCounters
-cpm_minute_counters_now(void)
+cpm_sample_counters_now(void)
 {
 	CpmCounters counters = {
 		.at_us = cpm_monotonic_us(),
@@ -146,7 +146,7 @@ static void
 count_last_minute(CpmSample *sample)
 {
 	CpmCounters then = cpm_minute_counters_read();
-	CpmCounters now = cpm_minute_counters_now();
+	CpmCounters now = cpm_sample_counters_now();
 	double		seconds = Max((double) (now.at_us - then.at_us) / USECS_PER_SEC, 60.0);
 
 	sample->value[CPM_REJECTED_CONNECTIONS] =

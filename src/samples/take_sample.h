@@ -35,6 +35,6 @@ extern void cpm_sample_take(CpmSample *sample, const CpmSampleObserver *observer
 extern int	cpm_sample_sources(void);
 
 /* Return the current counters, with the monotonic time of the call. Any process; no lock. */
-extern CpmCounters cpm_minute_counters_now(void);
+extern CpmCounters cpm_sample_counters_now(void);
 
 #endif							/* CPM_TAKE_SAMPLE_H */

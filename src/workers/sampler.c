@@ -97,7 +97,7 @@ take_round(MemoryContext context, int64 started_us, int64 previous_us, uint64 mi
 	if (step.setback_us > 0)
 		correct_recorded_times(&step);
 	cpm_scan_and_sample(&sample, cpm_sample_interval_ms, started_us);
-	counters = cpm_minute_counters_now();
+	counters = cpm_sample_counters_now();
 	cpm_minute_counters_snapshot(&counters);
 	cpm_stat_windows_snapshot();
 	counts.peak_connections = cpm_sessions_take_peak();

@@ -72,7 +72,7 @@ save(MemoryContext context, bool is_all)
 		report_failed_save(error, "The session history is", failed_before, &failed);
 	if (!failed && is_all && failed_before)
 		ereport(LOG,
-				(errmsg("connpool_monitor: counters, history and alerts are saved again")));
+				(errmsg("connpool_monitor: everything is saved again")));
 	is_incomplete = cpm_history_file_check();
 	MemoryContextSwitchTo(old_context);
 	MemoryContextReset(context);

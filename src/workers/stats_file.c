@@ -216,7 +216,7 @@ cpm_stats_file_startup(void)
 	has_crashed = unlink(COMPLETE_NAME) != 0;
 	if (has_crashed)
 		cpm_monotonic_restart();
-	counters = cpm_minute_counters_now();
+	counters = cpm_sample_counters_now();
 	cpm_minute_counters_init(&counters);
 	(void) cpm_saved_file_load(&incidents_file, &loaded);
 	cpm_incidents_start(has_crashed);
