@@ -248,19 +248,25 @@ server_processes() {
 		done
 }
 
+# Print the pid of each server process that initdb has started.
+initdb_processes() {
+	grep -lzxE -e '--(boot|check|single)' $(printf '/proc/%s/cmdline ' "$@") 2>/dev/null | cut -d/ -f3
+}
+
 # send SIGNAL PID...: signal processes as the user who runs them, so that the signal cannot hit
 # another user's process that has reused a pid
 send() { as_unprivileged bash -c 'kill -s "$0" "$@"' "$@" 2>/dev/null; }
 
 # End the processes of the run: kill everything but servers, so that no new server starts; then
-# stop servers with SIGQUIT, so that they release their shared memory; then kill the rest.
+# stop servers with SIGQUIT, so that they release their shared memory; then kill the rest. Servers
+# that initdb has started have no handler for SIGQUIT, but end when initdb has been killed.
 end_run_processes() {
 	local try servers others
 	for ((try = 0; try < 50; try++)); do
 		servers=$(server_processes)
 		others=$(run_processes | grep -vxF "${servers:-none}")
-		[ -n "$others" ] || break
-		send KILL $others
+		[ -n "$others$(initdb_processes $servers)" ] || break
+		[ -z "$others" ] || send KILL $others
 		sleep 0.05
 	done
 	[ -z "$servers" ] || send QUIT $servers
@@ -343,7 +349,9 @@ sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 
 # Create $work/pg, a copy of the installed PostgreSQL or of that in CONNPOOL_MONITOR_POSTGRESQL,
 # into which install_build can install the extension. Copies the programs and links the other
-# files, because the programs find other files relative to their own path.
+# files, because the programs find other files relative to their own path. Servers keep dynamic
+# shared memory in their data directory, because one that a test kills would leave segments in
+# /dev/shm, and end_run_processes could not tell whose they are.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
 	mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"
@@ -352,6 +360,8 @@ copy_postgresql() {
 	cp -as "$root/$lib/lib" "$work/pg/$lib/"
 	cp -as "$root/$share/." "$work/pg/$share/"
 	ln -s "$root/usr/include/postgresql" "$work/pg/usr/include/"
+	cp --remove-destination "$root/$share/postgresql.conf.sample" "$work/pg/$share/"
+	echo 'dynamic_shared_memory_type = mmap' >>"$work/pg/$share/postgresql.conf.sample"
 	bindir=$work/pg/$lib/bin
 	export PATH=$bindir:$PATH PG_CONFIG=$bindir/pg_config
 }
