@@ -306,6 +306,12 @@ like(
 	qr/^The log of deadlocks begins at \d+-\d+-\d+ [^;]+; earlier ones are unknown\.$/m,
 	'a report states when a full log of deadlocks begins');
 $raising->end;
+$node->psql('postgres', <<~'SQL');
+	SET SESSION AUTHORIZATION shop;
+	DO $$BEGIN RAISE SQLSTATE '40P01'; END$$;
+	SQL
+is( sql($node, 'SELECT role = session_user FROM connpool_deadlocks LIMIT 1'),
+	't', 'connpool_deadlocks has the role at login after SET SESSION AUTHORIZATION');
 
 # --- privileges
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'reader' ]);

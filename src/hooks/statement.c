@@ -158,7 +158,7 @@ cpm_statement_log_deadlock(const char *detail, TimestampTz now)
 	deadlock.at = now;
 	deadlock.pid = MyProcPid;
 	deadlock.database = MyDatabaseId;
-	deadlock.role = GetSessionUserId();
+	deadlock.role = GetAuthenticatedUserId();
 	deadlock.queryid = (uint64) pgstat_get_my_query_id();
 	strlcpy(deadlock.application_name, MyBEEntry->st_appname, NAMEDATALEN);
 	if (detail != NULL)
