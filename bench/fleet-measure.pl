@@ -5,6 +5,7 @@ use strict;
 use warnings FATAL => 'all';
 
 use HTTP::Tiny;
+use IO::Socket::INET;
 use JSON::PP;
 use List::Util  qw(max sum0);
 use POSIX       ();
@@ -33,6 +34,26 @@ sub get
 	my $answer = $http->get("http://$api/$path");
 	die "Prometheus: $answer->{status} $answer->{content}\n" unless $answer->{success};
 	return $answer->{content};
+}
+
+# Send a form and return the status and the first bytes of the answer. Uses a plain socket, because
+# HTTP::Tiny sends the form after the headers, which a delayed acknowledgement makes 40 ms slower.
+sub post
+{
+	my ($path, %form) = @_;
+	my $body = $http->www_form_urlencode(\%form);
+	my $socket = IO::Socket::INET->new(PeerAddr => $api) or die "Prometheus: $@\n";
+	my ($text, $more) = ('', '');
+	$body = join "\r\n", "POST /$path HTTP/1.0", "Host: $api",
+	  'Content-Type: application/x-www-form-urlencoded', 'Content-Length: ' . length $body, '',
+	  $body;
+	while ($body ne '')
+	{
+		substr $body, 0, syswrite($socket, $body) // die("Prometheus: $!\n"), '';
+	}
+	while (sysread $socket, $more, 1 << 17) { $text .= $more if length $text < 1000; }
+	my ($status) = $text =~ m{^HTTP/\S+ (\d+)} or die "Prometheus ended\n";
+	return ($status, substr $text, 0, 1000);
 }
 
 sub data { return $json->decode(get("api/v1/$_[0]"))->{data}; }
@@ -206,19 +227,12 @@ sub measure_panels
 		  or die "queries: $line\n";
 		$query =~ s{\$(\w+)}{$variable{$1} // die "there is no value for the variable $1\n"}ge;
 		my ($path, %times) = $how eq 'range' ? ('query_range', %range) : ('query', time => $end);
+		$panel .= ', now' if $how eq 'instant';
 		push @panels, $panel if !exists $ms{$panel};
 		my $from = time();
-		# without the callback, the answer would be kept in memory
-		my $answer = $http->post_form(
-			"http://$api/api/v1/$path",
-			{ query => $query, %times },
-			{ data_callback => sub { } });
+		my ($status, $text) = post("api/v1/$path", query => $query, %times);
 		$ms{$panel} += 1000 * (time() - $from);
-		$failed{"the panel $panel for "
-			  . @instances
-			  . " servers: $answer->{status} "
-			  . substr($answer->{content}, 0, 200) } = 1
-		  if !$answer->{success};
+		$failed{ "the panel $panel for " . @instances . " servers: $text" } = 1 if $status != 200;
 	}
 	note('all panels, ms', '%.0f', sum0(values %ms));
 	note("  $_", '%.1f', $ms{$_}) foreach @panels;

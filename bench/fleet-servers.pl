@@ -14,7 +14,7 @@ use List::Util qw(min);
 use Socket;
 
 my ($port, $real, $simulated, $pools, $interval, $history) = @ARGV;
-my $part = 660;                # seconds of history in one answer
+my $part = 1095;               # seconds of history in one answer
 my $record_seconds = 30;       # between the two scrapes of a real server
 my $format = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
 my $origin;                    # time at which counters have their first values
