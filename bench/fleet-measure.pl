@@ -147,6 +147,23 @@ sub wait_for_servers
 	die "$up of $count servers are up, and $current have current values\n";
 }
 
+# Let Prometheus free the memory of the answers with history, which real servers do not send. This
+# collects garbage repeatedly, because buffers survive one collection, and waits until the process
+# has returned the memory. Meanwhile the rules run over complete data.
+sub settle
+{
+	my $before = megabytes('VmRSS');
+	foreach my $turn (1 .. 12)
+	{
+		get('debug/pprof/heap?gc=1');
+		sleep $interval;
+		my $now = megabytes('VmRSS');
+		last if $turn > 2 && $now > 0.98 * $before;
+		$before = $now;
+	}
+	return;
+}
+
 # Return the milliseconds that each group of rules has last taken. A rule that fails is a failure.
 sub group_times
 {
@@ -256,8 +273,7 @@ foreach my $step (sort { $a <=> $b } grep { $_ > 0 } keys %steps)
 	write_targets($step);
 	wait_for_servers($count);
 	push @columns, "$count servers";
-	# let the rules run over complete data, and Prometheus free the memory of the large answers
-	sleep 2 * $interval;
+	settle();
 	measure($count);
 	reset_peak();
 	my @instances = @{ data('label/instance/values') };
