@@ -135,6 +135,17 @@ install_optional_packages() {
 	[ ${#available[@]} = 0 ] || install_packages "${available[@]}"
 }
 
+# unpack_package PACKAGE: unless its program of the same name is installed, unpack the package into
+# $run, because installing it would start a service. Called in the outer stage.
+unpack_package() {
+	! command -v "$1" >/dev/null || return 0
+	update_package_lists
+	log_step "fetching $1"
+	mkdir "$run/$1"
+	(cd "$run/$1" && apt-get download -qq "$1" && dpkg-deb -x ./*.deb .) >"$run/$1.log" 2>&1 ||
+		{ cat "$run/$1.log" >&2; die "apt could not download $1"; }
+}
+
 # Set pg_major to PG_MAJOR, the newest PostgreSQL that is installed, or the distribution's
 # default, and install it if necessary.
 choose_postgresql() {
@@ -339,6 +350,19 @@ end_clients() {
 # Print a free TCP port of the loopback interface. Another process may take it at any time.
 free_port() {
 	perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'
+}
+
+# Print the path of a program that is installed or that unpack_package has unpacked.
+path_of() { command -v "$1" || echo "$CONNPOOL_MONITOR_RUN/$1/usr/bin/$1"; }
+
+# wait_for_http URL LOG [SECONDS]: wait until a GET request succeeds. If none does within 30 s, or
+# within SECONDS, print the log and fail.
+wait_for_http() {
+	local deadline=$((SECONDS + ${3:-30}))
+	until perl -MHTTP::Tiny -e 'exit !HTTP::Tiny->new(proxy => undef, http_proxy => undef)->get($ARGV[0])->{success}' "$1"; do
+		[ $SECONDS -lt $deadline ] || { cat "$2" >&2; die "$1 does not answer"; }
+		sleep 0.2
+	done
 }
 
 # Print the median of the numbers in the input.
