@@ -47,7 +47,7 @@ my $node = new_node('advice', "max_connections = 80\n");
 my $script = "$PostgreSQL::Test::Utils::tmp_check/service.sql";
 append_to_file($script, "SELECT pg_sleep($service)\n");
 
-# Start pgbench. Its schedule is the same each time. Its output goes to the reference.
+# Start pgbench, and collect its output in $$output. Its schedule is the same each time.
 sub start_load
 {
 	my ($where, $name, $seconds, $output) = @_;
