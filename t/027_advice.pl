@@ -144,7 +144,8 @@ stop_pooler($pooler);
 cmp_ok(
 	$pooled, '>=',
 	0.93 * $direct,
-	"$size connections do at least 93 % of the transactions of $clients: $pooled of $direct");
+	"a pool of $size connections does at least 93 % of the transactions that $clients direct "
+	  . "connections do: $pooled of $direct");
 is(advice('lowered', "busy_max <= $size"), 't', 'no more connections are busy than the pool has');
 
 # advice survives a restart, but not a reset

@@ -667,7 +667,7 @@ JS
 	is( js( q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
 			cell => cell.textContent).slice(0, 6).join()}),
 		'Status now,Metric,Value now,Alert,Alert since,Alert message',
-		'the columns separate what is now from what belongs to the alert');
+		'the columns separate the current status and value from those of the alert');
 	my $both = q{(row => row && `now ${row[0]}, alert ${row[3]}`)(
 		rowOf('#wrong', 'total_connections'))};
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_->[0] = '$_->[1]'")
@@ -842,7 +842,7 @@ subtest 'the token is accepted as the password of the dialog of the browser' => 
 	is_quiet('Basic', refused => 1);
 };
 
-subtest 'the range that the page opens with holds the history of an hour' => sub {
+subtest 'the page opens with the shortest range that holds the values of the last hour' => sub {
 	foreach ([ 600 => 900 ], [ 3500 => 3600 ])
 	{
 		my ($age, $range) = @$_;
