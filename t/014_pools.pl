@@ -21,7 +21,7 @@ connpool_monitor.failed_query_percent_warning = -1
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-# the test's own statements are in a pool of their own, which keeps its session open
+# runs the test's own queries, and stays open so that its pool is not evicted
 my $watcher = session($node, 'watcher');
 
 sub wait_for
@@ -288,8 +288,8 @@ is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 # counts either under its own name or in (other), so no counter falls or disappears.
 my ($fell, %last) = ('');
 
-# Record counters of databases that fell or disappeared. Return by how many statements their sum is
-# less than that of all pools.
+# Record counters of databases that fell or disappeared. Return by how many statements the counters
+# of all databases are less than those of all pools.
 sub compare_databases
 {
 	my ($where) = @_;

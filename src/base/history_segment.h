@@ -127,7 +127,7 @@ typedef struct CpmSegmentReader
 	uint16		offset[CPM_DICTIONARIES][CPM_DICTIONARY_MAX];
 } CpmSegmentReader;
 
-/* The most bytes that a row needs in a segment, with all of its dictionary entries */
+/* An upper bound of the bytes that a row needs in a segment, with all of its dictionary entries */
 #define CPM_SEGMENT_ROW_MAX 448
 
 /* The bytes that a sample with that number of rows needs, without dictionary entries */
