@@ -43,7 +43,7 @@ $wire->query('SELECT 1');
 $wire->query("SET application_name = 'second'");
 $wire->query('SELECT 1') foreach 1 .. 3;
 is(pool('first', 'connections, queries, sessions_opened'),
-	'0|1|1', 'a session that renames itself leaves its first pool, which keeps its opening');
+	'0|1|1', 'a session that renames itself leaves its first pool, which still counts it as opened');
 is(pool('second', 'connections, queries, sessions_opened, idle'),
 	'1|4|0|1', 'the statement that renames a session and later ones count in the new pool');
 $wire->query("SET application_name = 'first'");

@@ -198,7 +198,7 @@ extern const char *cpm_segment_header_problem(const CpmSegmentHeader *header,
 extern bool cpm_segment_is_valid(const char *bytes, size_t size, uint64 system_identifier);
 
 /* The problem of a header in which a field or the checksum is wrong */
-#define CPM_SEGMENT_DAMAGED "is damaged, or is not one of connpool_monitor"
+#define CPM_SEGMENT_DAMAGED "is damaged, or is not a file of connpool_monitor"
 
 /* The problem of a header with the system identifier of another cluster */
 #define CPM_SEGMENT_FOREIGN "belongs to another cluster"
