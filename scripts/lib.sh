@@ -374,8 +374,8 @@ sql() { psql -X -A -t -q -v ON_ERROR_STOP=1 -c "$1"; }
 # Create $work/pg, a copy of the installed PostgreSQL or of that in CONNPOOL_MONITOR_POSTGRESQL,
 # into which install_build can install the extension. Copies the programs and links the other
 # files, because the programs find other files relative to their own path. Servers keep dynamic
-# shared memory in their data directory, because one that a test kills would leave segments in
-# /dev/shm, and end_run_processes could not tell whose they are.
+# shared memory in their data directory. Otherwise a server that a test kills would leave segments
+# in /dev/shm, and end_run_processes could not determine which of them belong to the run.
 copy_postgresql() {
 	local lib=usr/lib/postgresql/$pg_major share=usr/share/postgresql/$pg_major
 	mkdir -p "$work/pg/$lib" "$work/pg/$share" "$work/pg/usr/include"

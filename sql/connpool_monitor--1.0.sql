@@ -1656,8 +1656,8 @@ BEGIN ATOMIC
         GROUP BY d.wait_event ORDER BY sum(d.avg_sessions) DESC LIMIT 1
     )
     SELECT pg_catalog.format(
-                  '- On average %s sessions were busy; in the ten minutes before, %s. %s of them '
-                  '%s%s. Most of these belonged to %s (%s%s).%s',
+                  '- On average %s sessions were busy (in the ten minutes before: %s). Of these, %s '
+                  '%s%s. Most of them belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
                   CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0.0)::text

@@ -160,9 +160,10 @@ wait_for_alert('WARNING');
 # The value of idle_in_transaction is high while this session is in a transaction.
 my $idler = session($node, 'idler');
 
-# Let the value be high and low in turn until $limit seconds have passed, beginning and ending with
-# $first. Returns false if one of those phases may have lasted for $limit seconds, as on a busy
-# machine. $first is BEGIN or COMMIT.
+# Let the value be high and low in turn for longer than $limit seconds. $first is BEGIN, which
+# begins a high phase, or COMMIT, which begins a low phase. The last phase is of the other kind.
+# Returns false if a phase of the first kind may have lasted for $limit seconds, as on a busy
+# machine.
 sub alternate
 {
 	my ($first, $limit) = @_;
@@ -191,8 +192,8 @@ sub set_delay
 }
 sql($node, q{ALTER SYSTEM SET connpool_monitor.idle_in_transaction_warning = 1});
 
-# A value that crosses the threshold more often than alert_after is never raised. If the machine
-# was too busy, the alert may be raised; start over with a longer time.
+# No alert is raised if the value never meets the threshold for as long as alert_after. If the
+# machine was too busy, the alert may be raised; start over with a longer time.
 my ($offset, $limit) = (0, 1);
 do
 {

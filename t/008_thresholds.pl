@@ -135,8 +135,8 @@ foreach my $step ([ 1, 'WARNING' ], [ 2, 'WARNING' ], [ 3, 'CRITICAL' ])
 }
 end_clients();
 
-# More sessions wait for locks than the search for the largest blocker examines. They wait for two
-# different blockers, so that the number of waiters that it finds for either is below that limit.
+# The search for the largest blocker examines at most 100 waits, and more sessions wait. They wait
+# for two blockers, so that the search finds fewer than 100 waiters of either.
 my @blockers = map { session($node, "blocker_$_") } 1, 2;
 foreach my $i (1, 2)
 {

@@ -131,8 +131,8 @@ my $busy = busy_time('thinker');
 ok( $busy >= $paused{within} - 10 && $busy <= $took - $paused{outside} + 10,
 	'busy_time includes the pauses within transactions, and no others') or diag($busy);
 
-# busy_time starts with the transaction: at Parse or Bind in the extended protocol, which may
-# plan, and once for each transaction in a string.
+# busy_time starts with each transaction, even if one string contains several. In the extended
+# protocol a transaction starts at Parse or Bind, so busy_time includes planning.
 $node->safe_psql('postgres', <<~'SQL');
 	CREATE FUNCTION planned() RETURNS int IMMUTABLE LANGUAGE plpgsql
 	  AS $$BEGIN PERFORM pg_sleep(0.2); RETURN 1; END$$
@@ -455,7 +455,7 @@ is( $node->safe_psql(
 	'track_queries = off counts transactions and no statements');
 $wire->end;
 
-# a bucket of a slot that is full
+# a bucket of a slot overflows
 my $full_bucket = compile_unit('full_bucket');
 chomp(my $counted = `$full_bucket`);
 is( $counted,

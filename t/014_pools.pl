@@ -21,7 +21,7 @@ connpool_monitor.failed_query_percent_warning = -1
 CONF
 my $user = $node->safe_psql('postgres', 'SELECT session_user');
 
-# the test's own statements are in a pool of their own, which keeps its session open
+# runs the test's own queries, and stays open so that its pool is not evicted
 my $watcher = session($node, 'watcher');
 
 sub wait_for
@@ -43,7 +43,7 @@ $wire->query('SELECT 1');
 $wire->query("SET application_name = 'second'");
 $wire->query('SELECT 1') foreach 1 .. 3;
 is(pool('first', 'connections, queries, sessions_opened'),
-	'0|1|1', 'a session that renames itself leaves its first pool, which keeps its opening');
+	'0|1|1', 'a session that renames itself leaves its first pool, which still counts it as opened');
 is(pool('second', 'connections, queries, sessions_opened, idle'),
 	'1|4|0|1', 'the statement that renames a session and later ones count in the new pool');
 $wire->query("SET application_name = 'first'");
@@ -288,8 +288,8 @@ is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 # counts either under its own name or in (other), so no counter falls or disappears.
 my ($fell, %last) = ('');
 
-# Record counters of databases that fell or disappeared. Return by how many statements their sum is
-# less than that of all pools.
+# Record counters of databases that fell or disappeared. Return by how many statements the counters
+# of all databases are less than those of all pools.
 sub compare_databases
 {
 	my ($where) = @_;

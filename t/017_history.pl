@@ -173,8 +173,8 @@ foreach my $resolution ('1 second', '2 minutes', '1 day', '0')
 	like($error, qr/22023/, "connpool_history() rejects a resolution of $resolution");
 }
 
-# --- every hour that passes gets a row. From now on it is half past an hour, so that no hour
-# begins during the test.
+# --- every hour that passes gets a row. From now on the clock is set to half past an hour, so that
+# a new hour begins only when the test sets the clock.
 my $seconds = 4 * 86400 + 1800 - time % 3600;
 for my $hour (1 .. 6)
 {

@@ -251,7 +251,7 @@ unusable(
 	sub { my $bad = $whole; substr($bad, length($bad) / 2, 1) ^= "\x10"; write_file($bad) });
 unusable(
 	'of another format',
-	'is not one of connpool_monitor',
+	'is not a file of connpool_monitor',
 	sub { write_file("Lorem ipsum " x 100) });
 unusable(
 	'of a newer version',
@@ -263,7 +263,7 @@ unusable('that is a pipe', 'is not a regular file',
 	sub { unlink($file); system('mkfifo', $file) });
 unusable(
 	'that is large and of another format',
-	'is not one of connpool_monitor',
+	'is not a file of connpool_monitor',
 	sub {
 		truncate($file, 1 << 40) or die $!;
 		open(my $out, '+<', $file);

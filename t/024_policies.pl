@@ -151,7 +151,7 @@ $node->safe_psql('postgres', q{SELECT connpool_reset('counters')});
 is($node->safe_psql('postgres', violations('least', 'good')),
 	'{under_min}', 'a pool without a session is under its minimum after a reset');
 
-# the total counts the role in the database, over all of its applications
+# pool_max limits all connections of a role to a database together, whatever their application
 my @sessions = map { session($node, "part_$_", role => 'most') } 1 .. 2;
 is($node->safe_psql('postgres', violations('most', 'part_1')),
 	'{}', 'two connections of three are within the maximum');

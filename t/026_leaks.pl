@@ -353,7 +353,7 @@ like(
 	qr/permission denied for view connpool_leak_stats/,
 	'a role that was not granted connpool_leak_stats is refused');
 
-# A suspect may end with the server. A crash loses what happened after the last save, but not the
+# A suspect may end with the server. A crash loses changes since the last save, but not the
 # suspects that were open then.
 $node->safe_psql('postgres', 'ALTER SYSTEM SET restart_after_crash = on');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.save_interval = '1s'});

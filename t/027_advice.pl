@@ -47,7 +47,7 @@ my $node = new_node('advice', "max_connections = 80\n");
 my $script = "$PostgreSQL::Test::Utils::tmp_check/service.sql";
 append_to_file($script, "SELECT pg_sleep($service)\n");
 
-# Start pgbench. Its schedule is the same each time. Its output goes to the reference.
+# Start pgbench, and collect its output in $$output. Its schedule is the same each time.
 sub start_load
 {
 	my ($where, $name, $seconds, $output) = @_;
@@ -144,7 +144,8 @@ stop_pooler($pooler);
 cmp_ok(
 	$pooled, '>=',
 	0.93 * $direct,
-	"$size connections do at least 93 % of the transactions of $clients: $pooled of $direct");
+	"a pool of $size connections does at least 93 % of the transactions that $clients direct "
+	  . "connections do: $pooled of $direct");
 is(advice('lowered', "busy_max <= $size"), 't', 'no more connections are busy than the pool has');
 
 # advice survives a restart, but not a reset

@@ -378,8 +378,8 @@ is( errors(),
 my $worker = worker_pid($node, 'pgbouncer');
 my (@child, %proc);
 
-# Read what a process shows once it is connected to the console. Returns nothing if it has ended,
-# because it lives for a second only.
+# Read the command line, the environment and the open files of a process. Returns nothing before it
+# is connected to the console, and after it has ended, a second later.
 sub look_at
 {
 	my ($pid) = @_;
@@ -521,6 +521,8 @@ system_or_bail(
 	'-subj', '/CN=pooler', '-days', '2', '-keyout', "$directory/key",
 	'-out', "$directory/cert");
 my $port = PostgreSQL::Test::Cluster::get_free_port();
+# Without client_tls_ca_file PgBouncer would use the CA certificates of the machine, which may have
+# none.
 my $tls = start_pooler(
 	$node,
 	listen_addr => '127.0.0.1',
@@ -529,7 +531,7 @@ my $tls = start_pooler(
 	client_tls_key_file => "$directory/key",
 	client_tls_cert_file => "$directory/cert",
 	client_tls_ca_file => "$directory/cert"
-);    # else PgBouncer uses those of the machine, which may have none
+);
 ask(plain => "host=127.0.0.1 port=$port user=$user sslmode=disable",
 	tls => "host=127.0.0.1 port=$port user=$user sslmode=require");
 poll_ok(

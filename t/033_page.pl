@@ -345,8 +345,9 @@ JS
 	page_is('wanted()', 6, 'a chart can be removed');
 };
 
-# Click once at a time (milliseconds since 1970) in the chart of the load, which shows five
-# minutes. The text beside the plot is 46 pixels wide on the left; the margin on the right is 8.
+# In the chart of the load, which shows five minutes, click the point of the given time, in
+# milliseconds since 1970. The text beside the plot is 46 pixels wide on the left; the margin on
+# the right is 8.
 sub click_at
 {
 	my ($time) = @_;
@@ -368,8 +369,8 @@ JS
 	return;
 }
 
-# Click at a time until the page shows a moment. On a busy machine, the page may move between the
-# computation of the point and the click.
+# Click the point of the given time until the page shows a moment. On a busy machine, the page may
+# move between the computation of the point and the click.
 sub choose
 {
 	my ($time) = @_;
@@ -492,7 +493,7 @@ JS
 	ok((grep { m{/api/load\?at=\d+\.\d{3}$} } is_quiet('the load')),
 		'the page requests the load of the moment');
 
-	# a moment that is on the disk, and one that only the history of the server has
+	# a moment that the server must read from the disk, and one that only the rollups hold
 	js(<<'JS');
 globalThis.real = fetch;
 globalThis.answers = 0;
@@ -661,11 +662,12 @@ JS
 	js(q{document.getElementById('moment-reset').click()});
 	page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart draws the threshold');
 
-	# the status and the alert differ while an alert is not yet raised, and not yet cleared
+	# The status and the alert differ from the time the threshold is met until the alert is raised,
+	# and from the time it is no longer met until the alert is cleared.
 	is( js( q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
 			cell => cell.textContent).slice(0, 6).join()}),
 		'Status now,Metric,Value now,Alert,Alert since,Alert message',
-		'the columns separate what is now from what belongs to the alert');
+		'the columns separate the current status and value from those of the alert');
 	my $both = q{(row => row && `now ${row[0]}, alert ${row[3]}`)(
 		rowOf('#wrong', 'total_connections'))};
 	$node->safe_psql('postgres', "ALTER SYSTEM SET connpool_monitor.$_->[0] = '$_->[1]'")
@@ -840,7 +842,7 @@ subtest 'the token is accepted as the password of the dialog of the browser' => 
 	is_quiet('Basic', refused => 1);
 };
 
-subtest 'the range that the page opens with holds the history of an hour' => sub {
+subtest 'the page opens with the shortest range that holds the values of the last hour' => sub {
 	foreach ([ 600 => 900 ], [ 3500 => 3600 ])
 	{
 		my ($age, $range) = @$_;

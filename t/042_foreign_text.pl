@@ -393,9 +393,9 @@ is( $node->safe_psql('crowded', <<~'SQL'),
 is($node->safe_psql('crowded', 'SELECT pg_catalog.count(*) FROM connpool_audit()'),
 	'7', 'connpool_audit() works beside functions and operators of a user');
 
-# Objects of a user that clash: one with the name and the arguments of each member, for which
-# PostgreSQL's own error would lack a hint, and functions beside which calls of the functions for
-# users would be ambiguous.
+# Objects of a user that clash with members of the extension. Most have the name and the arguments
+# of a member, and PostgreSQL's own error for them would lack a hint. The others are functions that
+# would make calls of the extension's functions ambiguous.
 my $member = <<~'SQL';
 	WITH member AS (
 	    SELECT p.*, c.relname

@@ -454,7 +454,7 @@ foreach (
 	[ 'of another cluster', 'belongs to another cluster', sub { }, $identifier + 1 ],
 	[
 		'of another format',
-		'is damaged, or is not one of connpool_monitor',
+		'is damaged, or is not a file of connpool_monitor',
 		sub { truncate($file, 0); append_to_file($file, 'Lorem ipsum ' x 100) }
 	],
 	[

@@ -459,7 +459,8 @@ wait_samples($node, 2);
 my $server_seconds = seconds_of('timeout');
 my $other_seconds = metric($port, 'pool_busy_session_seconds_total', $other_series);
 # The average falls while time passes without this load. Multiply it by the time observed since the
-# reset, all of which the holder was idle in transaction, to get seconds.
+# reset to get seconds. That time is the load of idle_in_transaction in seconds, because the holder
+# has been idle in transaction since before the reset.
 my $sleeping =
   load_of($node)->{since_reset}{sleeper}{timeout} * seconds_of('idle_in_transaction');
 # of the same role, because a new pool replaces one of the role that has most pools

@@ -250,13 +250,13 @@ like(
 	section($report, 'Findings'),
 	pattern(
 		"in class cpu: \\*\\*more than the $processors processors\\*\\*\\.",
-		'Most of these belonged to nightly \(analyst in postgres\)'),
+		'Most of them belonged to nightly \(analyst in postgres\)'),
 	'saturated processors and the pool that saturates them are named');
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'partial' ]);
 like(
 	section($report, 'Findings'),
 	pattern(
-		'(?m)did something that your role may not see\. Most of these belonged to nightly',
+		'(?m)did something that your role may not see\. Most of them belonged to nightly',
 		'\(analyst in postgres\) \([\d.]+\)\.$'),
 	'a role that may not see what the sessions did sees their number and their pool');
 like(
@@ -547,7 +547,7 @@ $report = sql($watcher, 'SELECT connpool_incident_report()');
 like(
 	section($report, 'Findings'),
 	pattern(
-		'in class io\. Most of these belonged to history \(shop in postgres\)',
+		'in class io\. Most of them belonged to history \(shop in postgres\)',
 		'\([\d.]+, most often (?:DataFileRead|AioIoCompletion)\)\.',
 		'Their statement with the largest share: `SELECT count\(\*\) FROM archive'),
 	'a slow disk, and the pool and the statement that wait for it, are named');

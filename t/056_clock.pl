@@ -373,7 +373,8 @@ poll_is(
 		WHERE metric_name = 'long_queries'
 		ORDER BY seq DESC LIMIT 1
 		SQL
-	'OK|t', 'an alert that a changed setting ends in the round that detects a step is no recovery'
+	'OK|t',
+	'in the round that detects a step, an alert that ends because a setting changed is no recovery'
 );
 sql($node, q{SELECT pg_cancel_backend(pid) FROM connpool_sessions
 	WHERE application_name = 'long'});

@@ -26,7 +26,7 @@ typedef struct CpmFileHeader
 
 /* The problem of a file whose magic number is wrong or absent. */
 #define CPM_FILE_WRONG_MAGIC \
-	"is not one of connpool_monitor, or was written on a machine with another byte order"
+	"is not a file of connpool_monitor, or was written on a machine with another byte order"
 
 /*
  * Return NULL if the bytes are a usable file; otherwise the reason why not, a constant that

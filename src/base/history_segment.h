@@ -127,7 +127,7 @@ typedef struct CpmSegmentReader
 	uint16		offset[CPM_DICTIONARIES][CPM_DICTIONARY_MAX];
 } CpmSegmentReader;
 
-/* The most bytes that a row needs in a segment, with all of its dictionary entries */
+/* An upper bound of the bytes that a row needs in a segment, with all of its dictionary entries */
 #define CPM_SEGMENT_ROW_MAX 448
 
 /* The bytes that a sample with that number of rows needs, without dictionary entries */
@@ -198,7 +198,7 @@ extern const char *cpm_segment_header_problem(const CpmSegmentHeader *header,
 extern bool cpm_segment_is_valid(const char *bytes, size_t size, uint64 system_identifier);
 
 /* The problem of a header in which a field or the checksum is wrong */
-#define CPM_SEGMENT_DAMAGED "is damaged, or is not one of connpool_monitor"
+#define CPM_SEGMENT_DAMAGED "is damaged, or is not a file of connpool_monitor"
 
 /* The problem of a header with the system identifier of another cluster */
 #define CPM_SEGMENT_FOREIGN "belongs to another cluster"

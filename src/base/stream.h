@@ -91,11 +91,11 @@ extern void cpm_set_loaded_file_time(TimestampTz saved_at, int64 setback_us);
 
 /*
  * Return the time of a past event that the file contains, corrected if the clock was set back; at
- * most now. If the time is at least a second later than saved_at, the clock had been set back
- * before the save, so subtracts the amount of that setback. If it is less than a second later, the
- * event happened during the save, and its time becomes saved_at. If saved_at itself is in the
- * future, the clock was set back after the save, by at least saved_at - now. If the time is then
- * still in the future, subtracts this minimum.
+ * most now. If the time is at least a second later than saved_at, the clock was set back after the
+ * event and before the save. The function then subtracts the amount of that setback. If the time
+ * is less than a second later, the event happened during the save, and its time becomes saved_at.
+ * If saved_at itself is in the future, the clock was set back after the save, by at least
+ * saved_at - now. The function subtracts this minimum if the time is still in the future.
  */
 extern TimestampTz cpm_loaded_time(TimestampTz saved);
 

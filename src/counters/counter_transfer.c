@@ -75,7 +75,7 @@ cpm_transfers_resume(void)
 void
 cpm_transfers_wait_for_pause(void)
 {
-	/* read once, so that readers who extend the pause do not delay this session further */
+	/* read once, so that readers that extend the pause do not delay this session further */
 	uint64		until = pg_atomic_read_u64(&transfers->pause_until);
 
 	if (likely(until == 0))

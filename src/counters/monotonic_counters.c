@@ -6,7 +6,7 @@
  * Up to twenty pools have a series of their own, that is, counters with the pool's labels; the
  * others share the series "other". The eviction of a pool would decrease the counter of its
  * database, and a new series would decrease "other"; the state in counters/pool_retained prevents
- * both. Each series begins at zero, so all series together contain each statement once.
+ * both. A series begins at zero, because "other" keeps the earlier statements of the pool.
  *
  * Clients choose the names of pools, and each new name would be a new series. So a pool gets a
  * series only after it has been in use for CPM_SERIES_MIN_SAMPLES samples. After the first twenty,

@@ -62,7 +62,7 @@ typedef struct CpmMonotonicCounters
 	uint64		other_queries;	/* statements that are in no pool's series */
 	CpmLoad		other_load;		/* load that is in no pool's series */
 
-	/* that of CPM_OTHER_DATABASE is first */
+	/* the counters of each database, CPM_OTHER_DATABASE first */
 	int			databases;
 	CpmDatabaseCounters *database;
 } CpmMonotonicCounters;

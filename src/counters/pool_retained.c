@@ -7,8 +7,10 @@
  * New pools evict old ones, and only some have a series of their own in /metrics. Without this
  * state, an eviction would decrease the counter of the pool's database, and a pool that gets a
  * series would decrease the counter of the series "other". So this module sums the counts of
- * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends. When a
- * pool is created, its database gets counters of its own here, or never until the next reset.
+ * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends.
+ *
+ * When the first pool of a database since the reset is created, the database gets counters of its
+ * own. If max_pools databases have such counters already, it gets none until the next reset.
  */
 #include "postgres.h"
 

@@ -14,8 +14,9 @@
 
 /*
  * The first max_pools databases that have a pool after a reset have counters of their own until
- * the next reset. The others never have, because their counters would fall when their pools are
- * evicted: they share those with this index and name, as do sessions whose database is unknown.
+ * the next reset. No entry retains the counts of evicted pools of the other databases, so counters
+ * of their own would fall at each eviction. These databases, and sessions whose database is
+ * unknown, share the counters with this index and name.
  */
 #define CPM_OTHER_DATABASE 0
 #define CPM_SERIES_NO_DATABASE "(other)"
@@ -63,8 +64,9 @@ extern void cpm_retained_attach(void *memory, bool is_new);
 extern CpmRetained *cpm_retained(void);
 
 /*
- * Return the counters of evicted pools by database, in the struct or in a copy of it. Those of
- * CPM_OTHER_DATABASE are followed by the "databases" others.
+ * Return the counters of evicted pools by database, in the struct or in a copy of it. The array
+ * begins with the counters of CPM_OTHER_DATABASE; those of the databases that have counters of
+ * their own follow.
  */
 extern CpmDatabaseCounters *cpm_retained_databases(CpmRetained *retained);
 

@@ -39,8 +39,9 @@ extern void cpm_stat_window_read(CpmStatWindow window, CpmStatWindowCounts *stat
 extern const CpmFilePart cpm_stat_windows_part;
 
 /*
- * Append a snapshot of the loaded counters, so that windows contain no statements for the time in
- * which the server was down. Postmaster only, at startup, after it has loaded all parts.
+ * Append a snapshot of the loaded counters, so that a window can begin at the start of the server
+ * and need not include the time in which it was down. Postmaster only, at startup, after it has
+ * loaded all parts.
  */
 extern void cpm_stat_windows_resume(void);
 

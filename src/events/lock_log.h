@@ -103,10 +103,10 @@ typedef CpmWaitOutcome (*CpmWaitEndFinder) (int proc_number, const CpmOpenWait *
  * that were not observed; open the waits that have exceeded blocked_age. now_us is the time by the
  * monotonic clock. cpm_lock_log_observe() returns true if the wait is open already. If a reset has
  * hidden the entry of an open wait, it appends the entry again; but if the wait has not exceeded
- * blocked_us, it closes the wait and returns false. The caller of cpm_lock_log_open() sets the
- * fields of the wait that identify it and its session, recorded_state_change and failed_before,
- * and all fields of the entry except progress. The sampler only; takes no lock and allocates no
- * memory.
+ * blocked_us, it closes the wait and returns false. The caller of cpm_lock_log_open() sets all
+ * fields of the entry except progress. In the wait, it sets recorded_state_change, failed_before,
+ * and the fields that identify the wait and its session. The sampler only; takes no lock and
+ * allocates no memory.
  */
 extern void cpm_lock_log_begin_round(TimestampTz now, int64 now_us);
 extern bool cpm_lock_log_observe(const CpmProcWait *wait, int64 blocked_us);

@@ -73,7 +73,7 @@ extern uint64 cpm_slot_rejections(void);
  */
 extern bool cpm_slot_rejected_within(int64 age_us);
 
-/* Call visit(CpmRejected, arg) for each log entry of each reason, newest first. */
+/* Call visit(CpmRejected, arg) for each log entry: reason by reason, the newest first in each. */
 extern void cpm_rejections_log_scan(CpmRingVisitor visit, void *arg);
 
 /*

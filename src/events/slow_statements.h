@@ -17,8 +17,8 @@ typedef struct CpmSlowStatement
 	CpmPoolName session;		/* with the session's own application_name, not the pool's */
 	int64		elapsed_us;
 	uint64		queryid;		/* 0 if unknown */
-	Oid			database;		/* OIDs, because the names may belong to others later */
-	Oid			role;			/* the session logged in as it */
+	Oid			database;		/* its name may belong to another database later */
+	Oid			role;			/* session_user at login; likewise */
 	int			sqlstate;		/* as packed by MAKE_SQLSTATE; 0 if the statement succeeded */
 } CpmSlowStatement;
 

@@ -125,7 +125,7 @@ append_integer(StringInfo text, int64 value)
 	appendBinaryStringInfo(text, digits, pg_lltoa(value, digits));
 }
 
-/* Append a value in the format %.15g, for which most integers have a faster equivalent. */
+/* Append a value as %.15g formats it, but use the faster append_integer() for integers. */
 static void
 append_value(StringInfo text, double value)
 {

@@ -232,7 +232,7 @@ connpool_session_history_1_0(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-#define HIDDEN_CLASS CPM_WAIT_CLASSES	/* the caller may not see what the session did */
+#define HIDDEN_CLASS CPM_WAIT_CLASSES	/* of sessions that the caller may not see */
 
 /* A CpmRecordedLoadKeyOf, whose argument is a HistoryReading. */
 static CpmRecordedLoadKey

@@ -4,10 +4,10 @@
  *		connpool_slow_statements: the last slow statements, with their normalized text from
  *		pg_stat_statements.
  *
- * The names of database and role are those at login. The text and the caller's privileges depend on
- * their OIDs, because another database or role may have such a name by now. The queryid and the
- * text are NULL if the caller does not have the privileges of the role. See
- * functions/query_texts.h for other cases in which the text is NULL.
+ * The names of database and role are those at login. The text is looked up by their OIDs, and the
+ * OID of the role decides whether the caller may see it (functions/access.h), because another
+ * database or role may have such a name by now. If the caller may not see the text, queryid and
+ * text are NULL. See functions/query_texts.h for other cases in which the text is NULL.
  */
 #include "postgres.h"
 

@@ -371,9 +371,9 @@ count_transaction_command(const PlannedStmt *planned, uint64 queryid, bool was_a
 }
 
 /*
- * Run BEGIN, COMMIT, COMMIT PREPARED or the like. PG_TRY would cost as much as counting the
- * statement, and is not needed, because such a statement runs no plan that must not count, frees
- * no parse tree and uses no feature. SPI refuses it, so it is the client's own.
+ * Run BEGIN, COMMIT, COMMIT PREPARED or the like. Such a statement needs neither nesting_level nor
+ * PG_TRY, which would cost as much as counting the statement: it runs no plan, frees no parse tree
+ * and uses no session feature. SPI refuses it, so it is the client's own.
  */
 static void
 run_transaction_command(PlannedStmt *planned, const char *text, bool read_only_tree,

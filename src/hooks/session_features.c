@@ -11,8 +11,8 @@
  *
  * Caveats: a set_config() without a plan, such as an assignment in PL/pgSQL, does not count. A use
  * that a rollback would undo counts when the transaction commits, even if ROLLBACK TO SAVEPOINT
- * has undone it. A transaction that calls an advisory lock function takes partition locks of the
- * lock table in shared mode when it ends.
+ * has undone it. A transaction that calls a function for session-level advisory locks takes
+ * partition locks of the lock table in shared mode when it ends.
  */
 #include "postgres.h"
 
@@ -419,8 +419,8 @@ cpm_count_advisory_locks(ResourceReleasePhase phase, bool is_commit, bool is_top
 /*
  * Make the resource release callback count the session's advisory locks at the end of the
  * transaction. The first call registers the callback. A session that calls no function for
- * advisory locks does not register it, because PostgreSQL calls it several times in each
- * transaction.
+ * session-level advisory locks does not register it, because PostgreSQL calls it several times in
+ * each transaction.
  */
 static void
 expect_lock_change(void)

@@ -83,8 +83,8 @@ count_group(Group group)
  * has gone longest without an answer. So a client that opens many connections pushes out its own,
  * not those of other clients. A group has the connections of one peer with the same standing,
  * because a flood of requests without the token may come from the address of a client with the
- * token. Connections that have not sent a request yet are a group of their own, because that
- * client may just have connected. If groups have the same size, choose a connection that is not
+ * token. A peer's connections without a request are also a group of their own, because one of them
+ * may be about to send the token. If groups have the same size, choose a connection that is not
  * authorized, because a flood may come from many addresses.
  */
 static Client *

@@ -183,7 +183,7 @@ client_socket(struct MHD_Connection *connection)
 	return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
-/* Return what cpm_client_connected() has returned for a connection. */
+/* Return the handle that cpm_client_connected() returned for a connection; NULL if none. */
 static void *
 client_of(struct MHD_Connection *connection)
 {

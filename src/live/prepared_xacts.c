@@ -12,7 +12,7 @@
  *
  * The published times are those of the monotonic clock, and the statistics file has the ages. If
  * the system clock was set back, a time that PostgreSQL recorded before the step is too late, also
- * after a restart. So sessions use the published time if it is at least a second earlier.
+ * after a restart. So sessions use the published time if it is over a second earlier.
  */
 #include "postgres.h"
 
@@ -281,7 +281,7 @@ find_time(int index, TransactionId xid)
 {
 	TimestampTz since = loaded_time(xid);
 
-	pg_read_barrier();			/* a time that is no longer among the loaded ones is at the index */
+	pg_read_barrier();			/* a loaded entry is discarded only after its time was copied */
 	if (since == DT_NOEND)
 		since = recorded_time(index, 1, xid);
 	if (since == DT_NOEND)
@@ -361,7 +361,7 @@ may_need_correction(void)
 
 /*
  * Correct the time that PostgreSQL recorded for a transaction if the clock was set back since. A
- * smaller difference is not a step of the clock.
+ * published time that is earlier by CPM_MIN_STEP_US or less is no sign of that.
  */
 static void
 correct_time(CpmPrepared *prepared)

@@ -12,9 +12,9 @@
  * worst moment therefore waits for a hundred times the duration of the previous snapshot, but for
  * at most ten seconds.
  *
- * An alert may rise to CRITICAL at every other sample. If an incident has neither room for another
- * snapshot nor one of a rise to WARNING to replace, the snapshot of such a rise replaces that of
- * an earlier one, but at most every ten seconds, because the earlier snapshot is as useful.
+ * If there is no room, the snapshot of a rise to CRITICAL replaces that of a rise to WARNING or,
+ * if none is left, that of an earlier rise to CRITICAL. Alerts may rise to CRITICAL at every other
+ * sample, so the latter happens at most every ten seconds: the earlier snapshot is as useful.
  */
 #include "postgres.h"
 

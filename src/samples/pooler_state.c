@@ -18,7 +18,7 @@
  * the number of series in /metrics is limited. The first CPM_MAX_POOLER_SERIES pools of a console
  * get a series at once. As in counters/monotonic_counters, each further pool must have been listed
  * for CPM_SERIES_MIN_SAMPLES samples, and at most one in CPM_SERIES_PERIOD_SAMPLES samples gets a
- * series, from a pool unlisted for that long.
+ * series. It takes the series of a pool that has not been listed for that long.
  */
 #include "postgres.h"
 

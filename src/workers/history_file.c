@@ -455,7 +455,7 @@ check_slot(int file, int slot, char *buffer)
 	else if (content.sequence < cpm_history_file()->first)
 		cpm_history_set_slot(slot, content);
 	else
-		/* free the slot: after a crash lost the file's header, this server reuses its sequence */
+		/* free the slot: a crash lost the header with this sequence, so a new segment reuses it */
 		(void) clear_slot(file, slot);
 }
 

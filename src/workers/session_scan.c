@@ -152,9 +152,9 @@ observe_session(const CpmSession *session, void *arg)
 	/*
 	 * cpm_pool_last_opened() misses sessions that joined the pool by changing application_name.
 	 * previous_newest includes those that the previous round visited. If the pool has taken its
-	 * slot since that round, previous_newest still has a time of another pool. That time cannot
-	 * make a session a suspect: it is before the round, and all sessions of the new pool became
-	 * idle after the round, but a suspect became idle before "opened".
+	 * slot since that round, previous_newest still has a time of the former pool. This does no
+	 * harm: all sessions of the new pool became idle after that time, and a session is a suspect
+	 * only if it became idle before "opened".
 	 */
 	TimestampTz opened = pool > CPM_OTHER_POOL ?
 		Max(cpm_pool_last_opened(pool), previous_newest[pool]) : 0;

@@ -4,8 +4,8 @@
  *		Counts a statement in a bucket of counters/backend_counters that is full.
  *
  * No test can run 2^32 statements, so this program sets the buckets of a slot, counts a statement
- * of 5 us, and prints what the pool and the slot then hold: "in the pool: 5 us N, 9 us N; in the
- * slot: 5 us N, 9 us N; N transfers". t/012_query_times.pl checks the output.
+ * of 5 us, and prints the counts that the pool and the slot then have: "in the pool: 5 us N,
+ * 9 us N; in the slot: 5 us N, 9 us N; N transfers". t/012_query_times.pl checks the output.
  */
 #include "postgres.h"
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * history_segment.c
- *		Fills segments of the session history and reads them back, whole, cut off, damaged,
- *		and damaged with valid checksums. Writes files of them for other tests.
+ *		Fills segments of the session history and reads them back, whole, cut off and damaged.
+ *		Writes files of them for other tests.
  *
  * Usage: history_segment CHANGES
  *        history_segment FILE SYSTEM_IDENTIFIER SAMPLES SESSIONS UNTIL
  *
- * With one argument, prints whether what was written is read, and how many truncated and changed
- * segments were rejected. The decoder reads from memory of the exact size, so that sanitizers
- * notice a read beyond its end.
+ * With one argument, prints whether the samples read equal those written, and how many truncated
+ * and changed segments were rejected. The decoder, which ignores checksums, also reads damaged
+ * segments. It reads from memory of the exact size, so that sanitizers notice a read beyond its
+ * end.
  *
  * With five, writes a file of SAMPLES samples, one for each second up to UNTIL (microseconds since
  * 2000). Each has SESSIONS sessions, of five applications with twenty statements.
@@ -147,7 +148,7 @@ write_at(FILE *file, int64 offset, const void *bytes, size_t size)
 		exit(1);
 }
 
-/* Write a segment to the slot of its number, and the header of the file that names it. */
+/* Write a segment to the slot of its number, and a header of the file for that segment. */
 static void
 write_segment(FILE *file, CpmSegmentWriter *writer)
 {

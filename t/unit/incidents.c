@@ -217,7 +217,11 @@ run_storage(void)
 	for (int i = 0; i < 5; i++)
 		add_snapshot(700 + i, CPM_AT_WORST);
 	print_storage();
-	/* a rise to CRITICAL replaces the last rise to WARNING, then to CRITICAL, never the first */
+
+	/*
+	 * The snapshot of a rise to CRITICAL replaces that of the last rise to WARNING. If there is
+	 * none, it replaces that of the last rise to CRITICAL, but never the first snapshot.
+	 */
 	print_reasons();
 	add_snapshot(1, CPM_AT_CRITICAL);
 	print_reasons();

@@ -47,8 +47,8 @@ cpm_pool_busy_samples(void)
 }
 
 /*
- * Record an answer in which the other pools have names that last for so many answers. Returns the
- * number of steady pools with series.
+ * Record an answer. The pools that are not steady change their names every "lasting" answers.
+ * Returns the number of steady pools with series.
  */
 static int
 record(int lasting)
