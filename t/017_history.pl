@@ -106,7 +106,7 @@ my @sessions = map { session($node, "held $_") } 1 .. 3;
 wait_samples($node, 10);
 leave($_) foreach splice(@sessions, 0, 2);
 wait_samples($node, 10);
-# the same after a minute without samples
+# more samples, after a minute without any
 set_clock(70);
 wait_samples($node, 10);
 set_interval('1min');
