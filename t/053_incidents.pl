@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Incidents are recorded while they happen: their start and end, their metrics and counts, and the
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
-# Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
-# minutes and thousands of rows.
+# Needs queues of locks, a full server, several servers, and a compiler, because a program tests the
+# rules whose effects take minutes or thousands of rows.
 # scripts/test: slow, 38 s
 use strict;
 use warnings FATAL => 'all';
