@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# HTTP clients that are slow, idle or half closed, that send nonsense, or of which there are too
-# many, do not disturb others: the next valid request is answered, memory does not grow, and the
+# HTTP clients do not disturb others, even if they are slow, idle or half closed, send nonsense, or
+# open too many connections: the next valid request is answered, memory does not grow, and the
 # worker does not end. Needs sockets.
 # scripts/test: slow, 21 s
 use strict;
