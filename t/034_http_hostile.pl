@@ -211,7 +211,7 @@ foreach my $case (
 	[ 'with the token', '/metrics', $token, 'its own address', sub { '127.0.0.1' }, '' ],
 	[ 'with the token', '/metrics', $token, '250 addresses', sub { "127.0.9.$_[0]" }, '' ],
 	[
-		'without a token', '/health/database', '', 'an address with it',
+		'without a token', '/health/database', '', 'an address that has the token',
 		sub { '127.0.0.9' }, $token
 	])
 {

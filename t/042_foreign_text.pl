@@ -241,7 +241,7 @@ $node->safe_psql('postgres', <<~"SQL");
 	$grant
 	SQL
 is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
-	'f|f', 'a role does not see those of a dropped role of the same name');
+	'f|f', 'a role does not see the queryid and the text of a dropped role of the same name');
 $node->safe_psql('postgres', 'REVOKE ALL ON connpool_slow_statements FROM renewed');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
 is( $node->safe_psql(
@@ -428,7 +428,7 @@ my (undef, undef, $refusals) = $node->psql(
 		map { "BEGIN; CREATE $_;\nCREATE EXTENSION connpool_monitor; ROLLBACK;" } @clashes),
 	on_error_stop => 0);
 is(scalar(() = $refusals =~ /ERROR: /g),
-	scalar(@clashes), 'the extension is created beside none of them');
+	scalar(@clashes), 'CREATE EXTENSION fails beside each object that clashes');
 my $object = qr/(?:function|relation|type) \w+/;
 is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/g),
 	scalar(@clashes), 'each refusal names the object of the user');
