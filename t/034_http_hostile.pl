@@ -230,6 +230,27 @@ foreach my $case (
 	close $_ foreach $kept, @flood;
 }
 
+# Several clients that share an address stay connected during a flood from many addresses, of which
+# each opens one connection.
+foreach my $case ([ 'no request', 0 ], [ 'one request without the token', 1 ])
+{
+	my ($kind, $requests) = @$case;
+	my @kept = map { http_connect($port) } 1 .. 3;
+	status_on($_, '/metrics', $token) foreach @kept;
+	my (@flood, @new);
+	foreach my $number (1 .. 250)
+	{
+		push @flood, http_connect($port, LocalAddr => "127.0.8.$number") // next;
+		status_on($flood[-1], '/health/database', '') if $requests;
+		push @new, http_connect($port) if $number > 220 && $number <= 223;
+	}
+	is(scalar(grep { status_on($_, '/metrics', $token) eq '200' } @new),
+		3, "new connections of one address stay open beside 250 others that send $kind");
+	is(scalar(grep { status_on($_, '/metrics', $token) eq '200' } @kept),
+		3, "connections with the token of one address stay open beside 250 that send $kind");
+	close $_ foreach @kept, @new, @flood;
+}
+
 # The client with the token connects, and sends its request only after all connections of a client
 # without the token have been answered again and 50 more have opened.
 {
