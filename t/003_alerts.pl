@@ -122,8 +122,9 @@ wait_samples($node, 10);
 is(log_count($node, $critical), 1, 'the escalation to CRITICAL logs one warning');
 is(log_count($node, $warning), 1, 'the escalation does not repeat the warning of the lower level');
 
-# A recovery logs one line, after alert_clear_after. A reload lowers alert_clear_after when both
-# levels have been clear for longer; otherwise the CRITICAL level might end first.
+# A recovery logs one line, after alert_clear_after. Both levels must end at the same sample. So
+# the test keeps alert_clear_after long until neither threshold has been met for half a second, and
+# then lowers it to half a second.
 set_delay('alert_clear_after', 3600);
 leave($_) foreach splice(@sessions, 2);
 wait_samples($node, 10);

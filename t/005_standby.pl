@@ -76,13 +76,13 @@ my $startup = $standby->safe_psql('postgres', <<~'SQL');
 	SQL
 like($startup, qr/^\d+$/, 'the startup process holds the lock of a prepared transaction');
 $sessions[0]->query_until(qr/started/, "\\echo started\nSELECT count(*) FROM locked;\n");
-poll_ok($standby, <<~"SQL", 'a session that waits for a prepared transaction has startup as root');
+poll_ok($standby, <<~"SQL", "the startup process is the root of a prepared transaction's waiters");
 	SELECT count(*) = 1
 	   AND bool_and(relation = 'locked' AND lock_mode = 'AccessShareLock'
 	                AND root_blocker = $startup AND blocked_by = ARRAY[$startup])
 	FROM connpool_blocked_queries
 	SQL
-poll_ok($standby, <<~"SQL", 'the session history of a standby has startup as root blocker');
+poll_ok($standby, <<~"SQL", 'the history of a standby has the startup process as root blocker');
 	SELECT count(*) > 0 FROM connpool_session_history() WHERE root_blocker = $startup
 	SQL
 is( $standby->safe_psql(

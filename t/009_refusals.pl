@@ -165,7 +165,7 @@ my $errors_of_refusals = join ', ',
 like(sql($watcher, $errors),
 	qr/^$errors_of_refusals$/, 'each refusal counts under its SQLSTATE too');
 
-# only superusers can reset; all counts start at zero
+# a reset clears the counters and logs, and records its time
 sql($watcher, 'SELECT connpool_reset(\'counters\')');
 is(refusals(), '', 'a reset clears the counters of refusals');
 is(sql($watcher, 'SELECT count(*) FROM connpool_rejection_log'),

@@ -93,7 +93,7 @@ foreach my $level ('debug1', 'error', 'log', 'fatal', 'panic')
 	is( $node->safe_psql(
 			'postgres', 'SELECT failures_exact, refusals_counted FROM connpool_info()'),
 		($is_exact ? 't' : 'f') . '|' . ($level eq 'panic' ? 'f' : 't'),
-		"$level: connpool_info() reports whether it counts failures exactly, and refusals");
+		"$level: connpool_info() reports whether failures are exact and refusals are counted");
 }
 is( $node->safe_psql(
 		'postgres', q{SELECT string_agg(sqlstate, ',' ORDER BY sqlstate) FROM connpool_errors}),

@@ -51,7 +51,7 @@ is(sql($node, <<~'SQL'), 't', 'no period has a maximum of a statement that it do
 	SELECT bool_and(max_time <= total_queries * avg_time + 0.001) FROM connpool_query_stats
 	SQL
 is( sql($node,
-		<<~'SQL'), 't', 'each period begins no later than a shorter one, and has its longest statement');
+		<<~'SQL'), 't', 'a longer period begins no later than a shorter one, and its maximum is no lower');
 	SELECT bool_and(since <= shorter_since AND max_time >= shorter_max)
 	FROM (SELECT since, lag(since) OVER periods AS shorter_since,
 	             max_time, lag(max_time) OVER periods AS shorter_max
@@ -106,7 +106,7 @@ my @sessions = map { session($node, "held $_") } 1 .. 3;
 wait_samples($node, 10);
 leave($_) foreach splice(@sessions, 0, 2);
 wait_samples($node, 10);
-# the same after a minute without samples
+# more samples, after a minute without any
 set_clock(70);
 wait_samples($node, 10);
 set_interval('1min');

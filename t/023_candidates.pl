@@ -199,9 +199,9 @@ my %not_cached = (
 	'a table that is written often, without parameters' => 'SELECT name FROM busy ORDER BY id',
 	'a partition that is written often' => 'SELECT name FROM parted_busy WHERE id = %d',
 	'a table that was never analysed' => 'SELECT name FROM fresh WHERE id = %d',
-	'a CTE that hides its own large table' => 'WITH big AS (SELECT * FROM big) '
+	'a CTE that reads a large table of the same name' => 'WITH big AS (SELECT * FROM big) '
 	  . 'SELECT i.name FROM item i JOIN big USING (id) WHERE i.id = %d',
-	'a large table whose name a CTE had before' => 'SELECT i.name FROM item i, '
+	'a large table after a subquery with a CTE of the same name' => 'SELECT i.name FROM item i, '
 	  . '(WITH big AS (SELECT id FROM item) SELECT id FROM big) s JOIN big USING (id) '
 	  . 'WHERE i.id = s.id AND i.id = %d',
 	'an empty table' => 'SELECT name FROM vacant WHERE id = %d',

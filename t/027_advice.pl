@@ -179,11 +179,11 @@ foreach my $line (@lines)
 is("$wrong $wide", '0 0', 'no number of sessions is in a bucket that is too low or too wide');
 is($last, 303, 'the last bucket is that of the largest possible number of sessions');
 is($observed, '90.00', 'the time observed is the sum of all samples');
-cmp_ok($weight, '<=', 14.01, 'at most two weeks of samples have weight');
-cmp_ok($weight, '>=', 7, 'at least one week of samples has weight');
+cmp_ok($weight, '<=', 14.01, 'the samples together weigh at most as much as two weeks');
+cmp_ok($weight, '>=', 7, 'the samples together weigh at least as much as one week');
 is($median, 2, 'samples of a month ago hardly count in the median');
 is($p99, 5, 'samples of a month ago still count in the 99th percentile');
 ok($mean > 2 && $mean < 2.5, 'samples of a month ago hardly count in the mean');
-cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'the number of samples includes only those with weight');
+cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'the number of samples is halved together with their weight');
 
 done_testing();

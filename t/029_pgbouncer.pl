@@ -158,7 +158,7 @@ poll_ok($node, <<~'SQL', 'pool_waiting_clients counts the clients that wait');
 	FROM get_connection_stats()
 	WHERE metric_name = 'pool_waiting_clients'
 	SQL
-poll_ok($node, <<~'SQL', 'wait_time is the time of the first client in milliseconds');
+poll_ok($node, <<~'SQL', 'wait_time is how long the first client has waited, in milliseconds');
 	SELECT wait_time BETWEEN 1 AND 2000 AND wait_time >= maxwait * 1000
 	FROM connpool_pgbouncer_pools
 	WHERE pooler = 'transaction' AND database = 'postgres'

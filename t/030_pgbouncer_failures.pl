@@ -378,8 +378,9 @@ is( errors(),
 my $worker = worker_pid($node, 'pgbouncer');
 my (@child, %proc);
 
-# Read the command line, the environment and the open files of a process. Returns nothing before it
-# is connected to the console, and after it has ended, a second later.
+# Read the command line, the environment and the open files of a process that polls a console.
+# Returns nothing if the process is not connected to the console yet, or if it has ended, which it
+# does after a second.
 sub look_at
 {
 	my ($pid) = @_;
@@ -693,7 +694,8 @@ is( $node->safe_psql('postgres', <<~'SQL'),
 $_->stop foreach values %miscounts, $most;
 
 # Prometheus rejects a scrape that has a series twice. This console has names that differ only
-# after 63 bytes, a pool in several rows, and a pool with the name of the series of all others.
+# after 63 bytes, a pool in several rows, and a pool that is called "other", like the series in
+# which pools without series of their own are counted.
 my $twins = Console->new(
 	Console::answers(
 		18,
@@ -709,7 +711,7 @@ my $twins = Console->new(
 			map({ { database => "db$_", user => 'web', cl_waiting => 1 } } 1 .. 80)
 		]));
 ask(twins => $twins);
-# up to fifty pools have series, one of them called "other"; each has eight, and the console has one
+# at most fifty pools, one of them called "other", have eight series each; the console has one more
 poll_is($node, <<~'SQL', '401|401|85', 'each series of a pool appears once');
 		SELECT count(*), count(DISTINCT series), sum(waiting)
 		FROM (SELECT (regexp_match(line, '^(connpool_pgbouncer_[^ ]*) '))[1] AS series,
@@ -804,7 +806,7 @@ foreach my $connections (\%others, \%ours)
 	my $session = session($node, 'session');
 	foreach my $name (sort keys %$consoles)
 	{
-		# a round that began before may have ended afterwards
+		# a round that began before the session opened may have ended afterwards
 		poll_ok($node, <<~"SQL", "$name: the console was polled after the session opened");
 			SELECT last_success > connected_at + interval '1.1 s'
 			FROM connpool_pgbouncer, connpool_sessions
@@ -845,7 +847,7 @@ poll_ok(
 	'the console was polled three hundred times');
 my @processes = (worker_pid($node, 'pgbouncer'), children(worker_pid($node, 'pgbouncer')));
 my @resident = map { memory_of($_) } @processes;
-# in steps, because the time allowed is for a thousand
+# in steps of a thousand polls, because the time allowed for one wait suffices for no more
 $node->poll_query_until('postgres', "SELECT polls > $_ FROM connpool_pgbouncer")
   foreach map { 1000 * $_ } 1 .. $questions / 1000;
 poll_ok(

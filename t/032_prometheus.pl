@@ -297,7 +297,8 @@ is( wait_for(
 	$odd,
 	'an odd database name is unchanged in Prometheus');
 
-# Both formats of every server, read by other parsers. The families of a pooler need a client.
+# Let other parsers read both formats of every server. Connect a client to PgBouncer first, so that
+# the families of a pooler have samples.
 my %session = (in => '', out => '');
 my $client =
   IPC::Run::start([ 'psql', '-XAtq', '-h', $pooler->host, '-p', $pooler->port, 'postgres' ],
@@ -308,7 +309,7 @@ values_ok('connpool_pgbouncer_client_connections{database="postgres",state="acti
 	'1', 'a client of PgBouncer counts as active');
 values_ok('connpool_pgbouncer_up{pooler="front"}', '1', 'connpool_pgbouncer_up is 1');
 
-# Debian's own python, because Debian's packages are for it
+# run by Debian's own Python, because Debian's packages are installed for it
 my $parser = <<'PYTHON';
 import sys
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
@@ -349,7 +350,7 @@ like($said, qr/^all is well$/m, 'monitoring/check succeeds');
 $session{in} .= "ROLLBACK;\n\\q\n";
 $client->finish;
 
-# An alert fires and resolves with a threshold.
+# An alert fires when a metric reaches its threshold, and resolves when the threshold is reset.
 my $metric = 'alertname="ConnpoolMetric",metric="total_connections",' . instance('primary');
 alert_ok($metric, 'none', 'no alert fires for total_connections at first');
 $node{primary}->safe_psql('postgres',
@@ -364,7 +365,7 @@ $node{primary}->safe_psql('postgres',
 	'ALTER SYSTEM RESET connpool_monitor.total_connections_warning; SELECT pg_reload_conf()');
 alert_ok($metric, 'none', 'the alert resolves when the threshold is reset');
 
-# An alert fires and resolves with connections that are refused for lack of a slot.
+# An alert fires when connections are refused for lack of a slot, and resolves afterwards.
 my $script = "$directory/hold.sql";
 append_to_file($script, "SELECT pg_sleep(1)\n");
 my $refusals =

@@ -177,8 +177,8 @@ sub scheme
 }
 
 # In every document: let the page update itself five times as often, record the time at which the
-# chart of the load ends, log violations of the policy, and define functions that read tables. The
-# page passes an argument to the timers of its updates, and to no others.
+# chart of the load ends, log violations of the policy, and define functions that read tables. A
+# timer is one for an update if it has an argument, because the page sets all others without one.
 browser('Page.addScriptToEvaluateOnNewDocument', source => <<'JS');
 {
 	const set = setTimeout;
@@ -417,7 +417,7 @@ JS
 		: qq{textOf('#load .readout').endsWith('above the chart: processors at $processors')},
 		'the chart has a line at the number of processors, or reports that it is above the chart');
 
-	# for two seconds before and after the moment, the sessions do the same
+	# the sessions keep their states for two seconds before and after the moment
 	wait_samples($node, 20);
 	my $moment = js('Date.now()');
 	wait_samples($node, 20);
@@ -662,8 +662,8 @@ JS
 	js(q{document.getElementById('moment-reset').click()});
 	page_ok(q{document.querySelector('#grid .limit.warning')}, 'the chart draws the threshold');
 
-	# The status and the alert differ from the time the threshold is met until the alert is raised,
-	# and from the time it is no longer met until the alert is cleared.
+	# An alert is raised some time after its threshold is met, and cleared some time after the
+	# threshold is no longer met. Meanwhile its status is not the current one.
 	is( js( q{[...document.querySelectorAll('#wrong .box th[scope=col]')].map(
 			cell => cell.textContent).slice(0, 6).join()}),
 		'Status now,Metric,Value now,Alert,Alert since,Alert message',

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: PostgreSQL
-# HTTP clients that are slow, idle or half closed, that send nonsense, or of which there are too
-# many, do not disturb others: the next valid request is answered, memory does not grow, and the
+# HTTP clients do not disturb others, even if they are slow, idle or half closed, send nonsense, or
+# open too many connections: the next valid request is answered, memory does not grow, and the
 # worker does not end. Needs sockets.
 # scripts/test: slow, 21 s
 use strict;
@@ -211,7 +211,7 @@ foreach my $case (
 	[ 'with the token', '/metrics', $token, 'its own address', sub { '127.0.0.1' }, '' ],
 	[ 'with the token', '/metrics', $token, '250 addresses', sub { "127.0.9.$_[0]" }, '' ],
 	[
-		'without a token', '/health/database', '', 'an address with it',
+		'without a token', '/health/database', '', 'an address that has the token',
 		sub { '127.0.0.9' }, $token
 	])
 {
@@ -228,6 +228,27 @@ foreach my $case (
 	is(status_on($kept, $path, $headers),
 		200, "a connection $kind stays open during a flood from $source");
 	close $_ foreach $kept, @flood;
+}
+
+# Several clients that share an address stay connected during a flood from many addresses, of which
+# each opens one connection.
+foreach my $case ([ 'no request', 0 ], [ 'one request without the token', 1 ])
+{
+	my ($kind, $requests) = @$case;
+	my @kept = map { http_connect($port) } 1 .. 3;
+	status_on($_, '/metrics', $token) foreach @kept;
+	my (@flood, @new);
+	foreach my $number (1 .. 250)
+	{
+		push @flood, http_connect($port, LocalAddr => "127.0.8.$number") // next;
+		status_on($flood[-1], '/health/database', '') if $requests;
+		push @new, http_connect($port) if $number > 220 && $number <= 223;
+	}
+	is(scalar(grep { status_on($_, '/metrics', $token) eq '200' } @new),
+		3, "new connections of one address stay open beside 250 others that send $kind");
+	is(scalar(grep { status_on($_, '/metrics', $token) eq '200' } @kept),
+		3, "connections with the token of one address stay open beside 250 that send $kind");
+	close $_ foreach @kept, @new, @flood;
 }
 
 # The client with the token connects, and sends its request only after all connections of a client

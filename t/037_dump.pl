@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# ALTER EXTENSION UPDATE from each version that has a script, and pg_dump and restore, also to a
-# server that does not preload the library, preserve the extension, objects of users that depend on
-# it, privileges and pool policies. Needs several servers.
+# The extension, objects of users that depend on it, privileges and pool policies survive ALTER
+# EXTENSION UPDATE from each version that has a script. They also survive pg_dump and restore, even
+# on a server that does not preload the library. Needs several servers.
 # scripts/test: slow, 12 s
 use strict;
 use warnings FATAL => 'all';

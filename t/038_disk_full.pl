@@ -8,7 +8,7 @@ use warnings FATAL => 'all';
 
 use Test::More;
 
-# before Test::More duplicates the standard output, which the new process needs
+# The new process needs the standard output, which PostgreSQL::Test::Utils redirects after BEGIN.
 BEGIN
 {
 	if (!$ENV{CONNPOOL_SMALL_DISK})

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
-# pg_upgrade preserves objects, privileges and policies, by copy, by link, to and from a server
-# that does not preload the library, and from older versions of PostgreSQL whose programs are in
-# CONNPOOL_OLD_BINDIRS. No worker may run during the upgrade. Afterwards counters start at zero
-# without a warning.
+# pg_upgrade preserves objects, privileges and policies, whether it copies, links or swaps files,
+# to and from a server that does not preload the library, and from older versions of PostgreSQL
+# whose programs are in CONNPOOL_OLD_BINDIRS. No worker may run during the upgrade. Afterwards
+# counters start at zero without a warning.
 # scripts/test: slow, 27 s
 use strict;
 use warnings FATAL => 'all';

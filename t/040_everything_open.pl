@@ -284,7 +284,7 @@ poll_ok($node, <<~'SQL', 'a transaction is three seconds old');
 read_everything($node, 'primary', $port);
 
 # SQL and HTTP show the same numbers. Compare until they agree, because a session may outlast the
-# psql that opened it. The session that runs the SQL is in its number only.
+# psql that opened it. Only the number from SQL includes the session that runs the SQL.
 sub http_agrees
 {
 	my ($query, $count, $name) = @_;

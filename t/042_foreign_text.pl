@@ -47,8 +47,8 @@ sub odd_session
 	return $wire;
 }
 
-# Statements with the byte E9: a comment in pg_stat_statements' text, an open transaction, a
-# statement that runs, and names.
+# The byte E9 in the text of a statement in pg_stat_statements, in an open transaction, in
+# statements that run, and in names.
 $node->safe_psql('ascii',
 	qq{CREATE ROLE "r\xe9" LOGIN; CREATE DATABASE "d\xe9" ENCODING 'SQL_ASCII' TEMPLATE template0}
 );
@@ -222,7 +222,7 @@ is( texts_of_copies(),
 	join("\n", 'copy_1|', map { "copy_$_|" . $text_of->(2) } 2, 1),
 	'the text is NULL without an entry of the same database');
 
-# so may the name of a role
+# the name of the role of a slow statement may be that of another role later
 $node->safe_psql('postgres', 'CREATE ROLE renewed LOGIN');
 $node->safe_psql(
 	'postgres',
@@ -241,7 +241,7 @@ $node->safe_psql('postgres', <<~"SQL");
 	$grant
 	SQL
 is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
-	'f|f', 'a role does not see those of a dropped role of the same name');
+	'f|f', 'a role does not see the queryid and the text of a dropped role of the same name');
 $node->safe_psql('postgres', 'REVOKE ALL ON connpool_slow_statements FROM renewed');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
 is( $node->safe_psql(
@@ -326,15 +326,15 @@ poll_ok($node, <<~'SQL', 'a culprit quotes names that have punctuation');
 ok(wait_until(sub { log_count($node, 'DETAIL:  .*"web 900 \(shop in shop\), x" 6 \(') }),
 	'the server log quotes names that have punctuation');
 
-# functions of a user with the names of the extension's, and other arguments
+# Functions of a user that have the names of functions of the extension, but other arguments.
 $node->safe_psql('postgres', 'CREATE DATABASE crowded');
 $node->safe_psql('crowded', <<~'SQL');
 	CREATE FUNCTION connpool_leaks(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
 	CREATE FUNCTION connpool_errors(int) RETURNS int LANGUAGE sql AS 'SELECT 1';
 	CREATE FUNCTION connpool_live_sessions(int) RETURNS int LANGUAGE sql AS 'SELECT 1'
 	SQL
-# and functions and operators that match the arguments of many calls in the extension's views and
-# functions better than PostgreSQL's own
+# Functions and operators of a user that match the arguments of many calls in the extension's views
+# and functions better than PostgreSQL's own.
 $node->safe_psql('crowded', <<~'SQL');
 	CREATE FUNCTION connpool_pools(text) RETURNS int LANGUAGE sql AS 'SELECT 1';
 	CREATE FUNCTION trap() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'trapped'; END $$;
@@ -428,15 +428,16 @@ my (undef, undef, $refusals) = $node->psql(
 		map { "BEGIN; CREATE $_;\nCREATE EXTENSION connpool_monitor; ROLLBACK;" } @clashes),
 	on_error_stop => 0);
 is(scalar(() = $refusals =~ /ERROR: /g),
-	scalar(@clashes), 'the extension is created beside none of them');
+	scalar(@clashes), 'CREATE EXTENSION fails beside each object that clashes');
 my $object = qr/(?:function|relation|type) \w+/;
 is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/g),
 	scalar(@clashes), 'each refusal names the object of the user');
 is(scalar(() = $refusals =~ /HINT:  Rename or drop $object/g),
 	scalar(@clashes), 'each refusal has a hint');
 
-# The script also finds functions in the schema of pg_stat_statements. None matches the arguments
-# of a call better than the extension's own function.
+# Functions of a user in the schema of pg_stat_statements. Each has the name and the arguments of a
+# function of the extension, except that one argument may be of another type. The extension must
+# call none of them.
 my $rivals = $node->safe_psql('postgres', $member . <<~'SQL');
 	SELECT DISTINCT format('CREATE FUNCTION %I(%s) RETURNS int LANGUAGE sql AS %L;', proname,
 	    (SELECT string_agg(CASE WHEN a.i = changed THEN other ELSE format_type(a.type, NULL) END,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
-# Application names are grouped into pools by the rule, without the address that PgBouncer appends,
-# and after a reload that changes the rule while sessions are open. Needs PgBouncer, and a program
-# compiled from the rule alone.
+# application_grouping is the rule that groups application names into pools. By default it removes
+# the address that PgBouncer appends. A reload can change the rule while sessions are open. Needs
+# PgBouncer, and a program compiled from the code of the rule alone.
 # scripts/test: slow, 8 s
 use strict;
 use warnings FATAL => 'all';
@@ -292,7 +292,8 @@ is( sql($node,
 	'an address that PostgreSQL has truncated is removed too');
 nothing_lost('by host');
 
-# Sessions are open while the rule changes. A statement counts in the pool in force when it ends.
+# Sessions are open while the rule changes. A statement counts in the pool in which its session is
+# when the statement ends.
 my %wire = map { $_ => Wire->connect_to($node, "$_ - 10.0.0.7:51234", user => $user) }
   qw(busy failing idle);
 $_->query('SELECT 1') foreach values %wire;

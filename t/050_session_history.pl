@@ -622,7 +622,7 @@ foreach (
 		timed_out => \$is_timed_out);
 	is("$is_timed_out $out", '0 t', "a reader does not wait if the file is $name");
 	like($error, qr/WARNING: .*is not a regular file/, "a reader warns if the file is $name")
-	  if $reason =~ /no reg/;
+	  if $reason =~ /not a regular file/;
 	kill 'CONT', $saver;
 	ok(wait_until(sub { log_count($node, "$warning $reason", $offset) == 1 }),
 		"the saver warns if the file is $name");

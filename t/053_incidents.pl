@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: PostgreSQL
 # Incidents are recorded while they happen: their start and end, their metrics and counts, and the
 # sessions at the start, at each rise of an alert and at the worst moment. They survive crashes.
-# Needs queues of locks, a full server, several servers, and a compiler for the rules that concern
-# minutes and thousands of rows.
+# Needs queues of locks, a full server, several servers, and a compiler, because a program tests the
+# rules whose effects take minutes or thousands of rows.
 # scripts/test: slow, 38 s
 use strict;
 use warnings FATAL => 'all';
@@ -44,7 +44,7 @@ use Wire;
 	is(shift @lines, 'c.........c.........c....',
 		'a rise to CRITICAL replaces the snapshot of another after ten seconds');
 	is(join("\n", @lines) . "\n",
-		<<~'LINES', 'snapshots have 10,000 rows, and each incident eight');
+		<<~'LINES', 'all snapshots have at most 10,000 rows, and an incident at most eight snapshots');
 		0 incidents
 		45 from 1, 7740 rows, from 1, 2 of the last
 		46 from 1, 9840 rows, from 1, 7 of the last
@@ -171,7 +171,7 @@ is( sql($watcher, <<~"SQL"),
 		FROM $last_snapshot WHERE application_name = 'pool' AND pid IS NULL
 		SQL
 	'postgres|app|idle|5|||||', 'idle sessions of a pool share a row');
-is(sql($watcher, <<~"SQL"), 't', 'the sessions of a snapshot are all connections');
+is(sql($watcher, <<~"SQL"), 't', 'the sessions of a snapshot add up to all connections');
 	SELECT sum(sessions) BETWEEN 10 AND 12 FROM $last_snapshot
 	SQL
 
@@ -347,7 +347,10 @@ is( sql($watcher, <<~"SQL"), "200|$pid|t|t",
 # --- more waits than a snapshot examines
 $holder->query_safe('SELECT pg_advisory_xact_lock(7)');
 $_->send_message('Q', "SELECT pg_advisory_xact_lock(7)\0") foreach @many[ 0 .. 149 ];
-poll_session($watcher, 'SELECT count(*) = 151 FROM connpool_blocked_queries');
+# the sampler finds root blockers of waits that last 100 ms
+poll_session($watcher, <<~'SQL');
+	SELECT count(*) = 151 AND min(waiting) > '100ms' FROM connpool_blocked_queries
+	SQL
 sql($watcher, q{SELECT connpool_reset('alerts')});
 poll_session($watcher, 'SELECT count(*) > 0 FROM connpool_incident_sessions');
 is(sql($watcher, "SELECT blocks FROM connpool_incident_sessions WHERE pid = $pid LIMIT 1"),

@@ -98,7 +98,7 @@ like(
 
 # --- a lock convoy behind a forgotten transaction
 $since = now();
-my $forgotten = session($node, 'back|office', connection => 'analyst');
+my $forgotten = session($node, 'back|office');
 sql($forgotten, 'BEGIN; UPDATE orders SET pieces = 5 WHERE id = 1');
 my $pid = sql($forgotten, 'SELECT pg_backend_pid()');
 my @victims =
@@ -193,7 +193,7 @@ like(
 		'(?m)^- \*\*Pid \d+ of reports \(analyst in postgres\), active, held up 5 sessions',
 		'.*request for AccessExclusiveLock on orders by deploy \(\S+ in postgres\);',
 		'later requests queue behind it'),
-	'the finding has the report at the head and the migration in front of the queue');
+	'the finding names the report as root, and the migration behind which others queue');
 $_->abandon foreach $reader, $migration, @victims;
 
 # --- a connection leak until no slot is left

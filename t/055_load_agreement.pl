@@ -241,7 +241,7 @@ foreach my $tenth (0 .. 10 * $seconds - 1)
 }
 my $until = $reader->query_safe('SELECT quote_literal(clock_timestamp())');
 
-# --- what the others measured, read at once
+# --- read the other measurements, all at once
 my $stats = averages($reader, <<~"SQL");
 	SELECT role, wait_class, avg_sessions FROM connpool_load_stats
 	WHERE period = 'since_reset' AND role IN ($role_list)

@@ -102,9 +102,9 @@ sub rows_message
 	return $text . message('C', "SHOW\0") . ready();
 }
 
-# Start a console that listens on the Unix socket of the methods host and port. $answers is a hash
-# as from answers(), or the name of a fault that reply() and serve() simulate. An answer may also be
-# a function that returns it.
+# Start a console that listens on a Unix socket, whose directory and port the methods host and port
+# return. $answers is a hash as from answers(), or the name of a fault that reply() and serve()
+# simulate. An answer may also be a function that returns it.
 sub new
 {
 	my ($class, $answers) = @_;

@@ -43,7 +43,7 @@ typedef struct CpmLeakCounts
 								 * rolled back */
 	uint64		ended;			/* the session ended */
 	TimestampTz last_detected;	/* 0: never */
-	int64		longest_us;		/* the longest of those that have ended */
+	int64		longest_us;		/* the longest of the leaks released or ended */
 } CpmLeakCounts;
 
 #endif							/* CPM_LEAK_H */

@@ -15,9 +15,9 @@
 #include "storage/proc.h"
 
 /*
- * Number of PGPROCs to search for processes that wait for a heavyweight lock. It includes those of
- * auxiliary processes because of one of them: the startup process of a standby waits for locks
- * when it replays the exclusive locks of the primary.
+ * Number of PGPROCs to search for processes that wait for a heavyweight lock. It includes the
+ * PGPROCs of auxiliary processes, because the startup process of a standby waits for locks when it
+ * replays the exclusive locks of the primary.
  */
 #define CPM_WAITING_PROCS (MaxBackends + NUM_AUXILIARY_PROCS)
 
@@ -42,8 +42,8 @@ typedef struct CpmProcWait
 	int			proc_number;	/* index of its PGPROC */
 
 	/*
-	 * the leader's if the process is a parallel worker, because PostgreSQL reports leaders as
-	 * blockers; otherwise its own
+	 * Pid and PGPROC of the parallel leader if the process is a parallel worker, because
+	 * PostgreSQL reports leaders as blockers. Otherwise those of the process itself.
 	 */
 	int			leader_pid;
 	int			leader_number;

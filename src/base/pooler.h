@@ -71,8 +71,8 @@ typedef struct CpmPoolerPool
 	char		pool_mode[16];
 	char		load_balance_hosts[16]; /* empty: not set */
 	int64		number[CPM_POOL_NUMBERS];
-	uint64		listed_since;	/* number of a sample (counters/pool_busy); every answer since that
-								 * sample has listed the pool */
+	uint64		listed_since;	/* number of a sample (counters/pool_busy); every answer since
+								 * that sample has listed the pool */
 	bool		has_series;		/* in /metrics; the others share a series */
 } CpmPoolerPool;
 

@@ -265,10 +265,10 @@ read_answer(void)
 }
 
 /*
- * Replace each directory in the column "host" of SHOW DATABASES by its path without symbolic
- * links, by which the worker recognizes this server's socket directories. The console chooses the
- * paths, and looking one up may block, for example on a network file system. So this process does
- * it.
+ * In the column "host" of SHOW DATABASES, replace each directory with its path without symbolic
+ * links. The worker compares these paths with the socket directories of this server. It does not
+ * resolve them itself, because the console chooses them, and a lookup may block, for example on a
+ * network file system.
  */
 static void
 resolve_hosts(PGresult *result)

@@ -10,7 +10,7 @@
  * slots is the server's total. A session's own counts, and those in its current pool, are the
  * difference from a base: the counts when it opened or entered the pool. A session that leaves a
  * pool adds that difference to the pool and sets a new base. The buckets of its histogram have no
- * base: it adds them to the pool and clears them. It does both in a transfer
+ * base: it adds them to the pool and clears them. Every such addition is a transfer
  * (counters/counter_transfer), so that a reader that sums pools and slots meanwhile retries.
  *
  * Unlike its counts, the maximum of a period cannot be computed as a difference. So one word

@@ -68,9 +68,9 @@ cpm_minute_counters_snapshot(const CpmCounters *now)
 		return;
 
 	/*
-	 * The next write overwrites the oldest entry. A reader discards its copy of that entry if
-	 * "next" has reached "number". Therefore this value of "next", which the previous call
-	 * stored, must be visible before the entry changes.
+	 * The next write overwrites the oldest entry. A reader that has copied this entry discards
+	 * the copy if it then finds that "next" is "number" or higher. The previous call set "next"
+	 * to "number"; the barrier makes that visible before the entry changes.
 	 */
 	pg_write_barrier();
 	ring->entry[number % RING_ENTRIES] = *now;

@@ -393,6 +393,6 @@ cpm_pool_counters_transfer(int from, int to)
 		raise_timestamp(&target->feature_seen[i], pg_atomic_read_u64(&source->feature_seen[i]));
 		pg_atomic_write_u64(&source->feature_seen[i], 0);
 	}
-	/* not merged into "(other)", for which readers do not use this time */
+	/* do not add this time to "(other)": no reader uses it there */
 	pg_atomic_write_u64(&source->last_opened_us, 0);
 }

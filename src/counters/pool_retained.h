@@ -14,9 +14,9 @@
 
 /*
  * The first max_pools databases that have a pool after a reset have counters of their own until
- * the next reset. No entry retains the counts of evicted pools of the other databases, so counters
- * of their own would fall at each eviction. These databases, and sessions whose database is
- * unknown, share the counters with this index and name.
+ * the next reset. All other databases, and the sessions whose database is unknown, share one set
+ * of counters, which has this index and name. If such a database had counters of its own, they
+ * would fall at each eviction, because no entry would retain the counts of its evicted pools.
  */
 #define CPM_OTHER_DATABASE 0
 #define CPM_SERIES_NO_DATABASE "(other)"

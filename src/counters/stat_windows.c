@@ -152,9 +152,9 @@ append_snapshot(SnapshotRing *ring, CounterSnapshot *snapshots, const CounterSna
 	uint64		number = pg_atomic_read_u64(&ring->next);
 
 	/*
-	 * The next write overwrites the oldest snapshot. A reader discards its copy of that snapshot
-	 * if "next" has reached "number". Therefore this value of "next", which the previous call
-	 * stored, must be visible before the snapshot changes.
+	 * The next write overwrites the oldest snapshot. A reader that has copied this snapshot
+	 * discards the copy if it then finds that "next" is "number" or higher. The previous call set
+	 * "next" to "number"; the barrier makes that visible before the snapshot changes.
 	 */
 	pg_write_barrier();
 	snapshots[number % ring->size] = *snapshot;

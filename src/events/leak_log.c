@@ -189,7 +189,7 @@ cpm_leaks_observe_session(const CpmSession *session, CpmLeakKind kind)
 	/* a known leak ends when the session resumes work or ends, not when leak_age is raised */
 	if (is_same_occurrence && (kind == CPM_NO_LEAK || kind == known->kind))
 	{
-		/* a time converted while the clock was ahead was too early */
+		/* raise since_us, which was too early if it was computed while the clock was ahead */
 		known->since_us = Max(known->since_us, cpm_monotonic_of(cpm_suspect_since(session)));
 		known->round = leaks->round;
 		return;

@@ -272,8 +272,9 @@ connpool_server_setting_1_0(PG_FUNCTION_ARGS)
 }
 
 /*
- * _connpool_refuse(schema name, object text): fail with 42710 because the schema already has that
- * object, a kind and a name, which a user has created. Only the script of the extension calls it.
+ * _connpool_refuse(schema name, object text): fail with 42710 because the schema already has an
+ * object that conflicts with those of the extension. "object" is its kind and its name. Only the
+ * script of the extension calls this function.
  */
 Datum
 connpool_refuse_1_0(PG_FUNCTION_ARGS)

@@ -21,9 +21,10 @@ extern void cpm_query_texts_request(HTAB *texts, Oid database, Oid role, uint64 
 extern void cpm_query_texts_read(HTAB *texts);
 
 /*
- * Return a text in the encoding of its database, as cpm_row_query() expects it; NULL if it is not
- * known. Prefers the text that pg_stat_statements has recorded for the role. In place of a text
- * that the caller may not see, pg_stat_statements returns "<insufficient privilege>".
+ * Return a text in the encoding of its database, as cpm_row_query() expects it. Prefers the text
+ * that pg_stat_statements has recorded for the role. Returns NULL if the text is not known. A
+ * statement that pg_stat_statements hides from the caller has no known text, because its queryid
+ * is hidden, too.
  */
 extern const char *cpm_query_text(HTAB *texts, Oid database, Oid role, uint64 queryid);
 

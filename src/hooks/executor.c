@@ -6,10 +6,10 @@
  * A client's statement may run further plans, in functions, triggers and cursors, which must not
  * count. The executor hooks recognize these plans by their source text, because a nesting count of
  * these hooks would be wrong after every error. The text of a further plan differs from
- * debug_query_string, which the main loop sets to the text of the client's portal or, for COMMIT,
- * ROLLBACK and the like, to a copy of that text. A further plan within a utility statement
- * (EXPLAIN, COPY, CREATE TABLE AS) is an exception, because it has the text of the portal. The
- * utility hook increments nesting_level, so that such a plan does not count either.
+ * debug_query_string, which the main loop sets to the text of the client's portal or, in the
+ * extended protocol, to a copy of that text. A further plan within a utility statement (EXPLAIN,
+ * COPY, CREATE TABLE AS) is an exception, because it has the text of the portal. The utility hook
+ * increments nesting_level, so that such a plan does not count either.
  *
  * A SELECT ends when ExecutorRun has returned its last row. Waiting for ExecutorFinish would add
  * idle time, because the client may close the portal minutes later. Any other statement ends with
@@ -56,9 +56,9 @@ static ProcessUtility_hook_type next_process_utility;
  *
  * CreatePortal() sets CURSOR_OPT_NO_SCROLL, and DECLARE always sets further options, so a portal
  * with only that option is not a declared cursor. A declared cursor keeps the text of the query
- * string that contained its DECLARE. If that text equals debug_query_string, an Execute message
- * runs the cursor for the client, except in two cases: COMMIT is making the cursor holdable, or a
- * function in the active unnamed portal fetches from it.
+ * string that contained its DECLARE. If that text equals debug_query_string, the client has sent
+ * an Execute message for the cursor, except in two cases: COMMIT is making the cursor holdable, or
+ * a function in the active unnamed portal fetches from it.
  */
 static pg_noinline bool
 is_client_text(const Portal portal)

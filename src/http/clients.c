@@ -13,16 +13,20 @@
  */
 #include "postgres.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include "datatype/timestamp.h"
 #include "http/allowance.h"
 #include "http/clients.h"
 #include "lib/ilist.h"
+#include "port/pg_bswap.h"
 #include "utils/memutils.h"
 
 #define MAX_CLIENTS 200			/* below libmicrohttpd's limit, so that it can accept another
 								 * connection before another one is shut down */
+#define MAX_PROTECTED 100		/* authorized connections that others cannot push out */
+#define MAX_SMALL_GROUP 16
 #define CLIENT_TIMEOUT_US (20 * USECS_PER_SEC)
 
 /* The best request that a connection has sent */
@@ -35,7 +39,7 @@ typedef enum Standing
 
 typedef struct Group
 {
-	CpmPeer		peer;
+	CpmPeer		network;
 	Standing	standing;
 } Group;
 
@@ -53,11 +57,29 @@ static dlist_head clients = DLIST_STATIC_INIT(clients);
 static dlist_head shut_down_clients = DLIST_STATIC_INIT(shut_down_clients);
 static int	count;				/* length of the first list */
 
+/*
+ * Return the network of a peer: the addresses that one client may use. A client on this machine
+ * can use any loopback address, and a site usually has a /48 of IPv6.
+ */
+static CpmPeer
+network_of(CpmPeer peer)
+{
+	const CpmPeer loopback = {.family = AF_INET};
+
+	if (peer.family == AF_INET && pg_ntoh32((uint32) peer.network) >> 24 == IN_LOOPBACKNET)
+		return loopback;
+	if (peer.family == AF_INET6 && peer.network == 0)	/* ::1 */
+		return loopback;
+	if (peer.family == AF_INET6)
+		peer.network &= pg_hton64(~UINT64CONST(0xFFFF));
+	return peer;
+}
+
 static bool
 is_member(const Client *client, Group group)
 {
 	return client->group.standing == group.standing &&
-		cpm_peers_equal(client->group.peer, group.peer);
+		cpm_peers_equal(client->group.network, group.network);
 }
 
 /* Update the size of a group in its members, after one has been added or removed. */
@@ -78,28 +100,48 @@ count_group(Group group)
 	}
 }
 
+static bool
+is_authorized(const Client *client)
+{
+	return client->group.standing == AUTHORIZED;
+}
+
+static int
+count_authorized(void)
+{
+	int			authorized = 0;
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &clients)
+		authorized += is_authorized(dlist_container(Client, node, iter.cur));
+	return authorized;
+}
+
 /*
- * Return the connection to shut down when there are too many: of the largest group, the one that
- * has gone longest without an answer. So a client that opens many connections pushes out its own,
- * not those of other clients. A group has the connections of one peer with the same standing,
- * because a flood of requests without the token may come from the address of a client with the
- * token. A peer's connections without a request are also a group of their own, because one of them
- * may be about to send the token. If groups have the same size, choose a connection that is not
- * authorized, because a flood may come from many addresses.
+ * Return the connection to shut down when there are too many.
+ *
+ * Clients without the token must not push out those with it, so up to MAX_PROTECTED authorized
+ * connections are exempt. Among the others, prefer the largest group, so that a client that opens
+ * many connections pushes out its own. A group has the connections of one network with the same
+ * standing: a client that sends requests all the time has no old connections, and would otherwise
+ * push out those that have not sent a request yet. Groups of up to MAX_SMALL_GROUP connections
+ * count as equal, because a flood may come from many addresses while several scrapers share one.
+ * Among equal groups, choose the connection that has gone longest without an answer.
  */
 static Client *
 most_expendable(void)
 {
-	Client	   *chosen = dlist_head_element(Client, node, &clients);
+	bool		among_authorized = count_authorized() > MAX_PROTECTED;
+	Client	   *chosen = NULL;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &clients)
 	{
 		Client	   *client = dlist_container(Client, node, iter.cur);
 
-		if (client->group_size > chosen->group_size ||
-			(client->group_size == chosen->group_size &&
-			 chosen->group.standing == AUTHORIZED && client->group.standing != AUTHORIZED))
+		if (is_authorized(client) == among_authorized &&
+			(chosen == NULL ||
+			 client->group_size > Max(chosen->group_size, MAX_SMALL_GROUP)))
 			chosen = client;
 	}
 	return chosen;
@@ -126,7 +168,7 @@ cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us)
 		return NULL;
 	client->fd = fd;
 	client->is_shut_down = false;
-	client->group.peer = cpm_peer(address);
+	client->group.network = network_of(cpm_peer(address));
 	client->group.standing = NO_REQUEST;
 	client->since_us = now_us;
 	dlist_push_tail(&clients, &client->node);

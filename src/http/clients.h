@@ -25,8 +25,8 @@ extern void cpm_client_answered(void *client, int64 now_us);
 extern void cpm_client_disconnected(void *client);
 
 /*
- * Shut down the connections whose timeout has expired and, if there are too many connections,
- * some connections of the clients that have the most.
+ * Shut down the connections whose timeout has expired and, if there are too many connections, some
+ * of those without the token, or of the network that has the most.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

@@ -223,9 +223,10 @@ write_prepared_time(int index, TransactionId xid, int64 prepared_us)
 }
 
 /*
- * Return the time of the transaction in the "count" entries from "first" on, by the clock as it is
- * set now; DT_NOEND if none has it. Reads backwards, so that it cannot miss a loaded time that the
- * sampler moves meanwhile.
+ * Return the recorded time of the transaction, converted to the system clock as it is set now.
+ * Searches "count" entries, beginning with the entry "first"; returns DT_NOEND if none of them is
+ * that of the transaction. Reads backwards, so that it cannot miss a loaded time that the sampler
+ * moves meanwhile.
  */
 static TimestampTz
 recorded_time(int first, int count, TransactionId xid)
@@ -241,7 +242,7 @@ recorded_time(int first, int count, TransactionId xid)
 	return DT_NOEND;
 }
 
-/* Return the loaded time of the transaction; DT_NOEND if it has none, or if none are left. */
+/* Return the loaded time of the transaction; DT_NOEND if it has none or it was discarded. */
 static TimestampTz
 loaded_time(TransactionId xid)
 {

@@ -14,7 +14,8 @@
  *
  * If there is no room, the snapshot of a rise to CRITICAL replaces that of a rise to WARNING or,
  * if none is left, that of an earlier rise to CRITICAL. Alerts may rise to CRITICAL at every other
- * sample, so the latter happens at most every ten seconds: the earlier snapshot is as useful.
+ * sample, and a snapshot from seconds before is as useful, so the snapshot of a rise to CRITICAL
+ * replaces that of an earlier one at most every ten seconds.
  */
 #include "postgres.h"
 

@@ -39,8 +39,8 @@ extern bool cpm_incident_is_worse(const CpmIncidentState *state, uint32 blocked,
 								  int64 now_us);
 
 /*
- * Return true if the snapshot of a rise to CRITICAL may replace that of an earlier one. That is so
- * ten seconds after the last snapshot of such a rise.
+ * Return true if the snapshot of a rise to CRITICAL may replace that of an earlier rise to
+ * CRITICAL, because the last snapshot of such a rise was taken at least ten seconds ago.
  */
 extern bool cpm_incident_may_replace_critical(const CpmIncidentState *state, int64 now_us);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * broken_disk.c
- *		Lets access to the file of the session history fail. LD_PRELOAD loads it into a server.
+ *		Makes access to the file of the session history fail, or reads of it slow.
  *
- * BROKEN_DISK names a directory. While it has a file with one of these names, that failure occurs:
+ * LD_PRELOAD loads this library into a server. BROKEN_DISK names a directory. While the directory
+ * contains a file with one of these names, that effect occurs:
  *
  * eio			writes fail with EIO
  * unwritten	writes seem to succeed, but close() fails with ENOSPC
@@ -21,7 +22,7 @@
 #define NAME "/connpool_monitor.sessions"
 #define SEGMENT_SIZE 65536
 
-/* Return true if the file is that of the session history and this failure is to occur. */
+/* Return true if the file is that of the session history and this effect is to occur. */
 static bool
 fails(int file, const char *how)
 {

@@ -7,10 +7,10 @@
  * Usage: history_segment CHANGES
  *        history_segment FILE SYSTEM_IDENTIFIER SAMPLES SESSIONS UNTIL
  *
- * With one argument, prints whether the samples read equal those written, and how many truncated
- * and changed segments were rejected. The decoder, which ignores checksums, also reads damaged
- * segments. It reads from memory of the exact size, so that sanitizers notice a read beyond its
- * end.
+ * With one argument, prints whether decoding returns the samples that were written, and how many
+ * truncated and changed segments were rejected. The decoder, which ignores checksums, also reads
+ * damaged segments. It reads from memory of the exact size, so that sanitizers report a read
+ * beyond its end.
  *
  * With five, writes a file of SAMPLES samples, one for each second up to UNTIL (microseconds since
  * 2000). Each has SESSIONS sessions, of five applications with twenty statements.

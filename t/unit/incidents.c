@@ -50,9 +50,9 @@ cpm_put(CpmSink *sink, const void *record)
 }
 
 /*
- * Run steps like "5a 10o 70r": at second 5 an alert is not OK, at 10 all are, and at 70 the
- * server has refused a connection. For each step, prints the first letter of begins, resumes,
- * continues or ends, or "." for none.
+ * Run steps such as "5a 10o 70r": at second 5 an alert is not OK (a), at second 10 all alerts are
+ * OK (o), and at second 70 the server has refused a connection (r). For each step, prints the
+ * first letter of begins, resumes, continues or ends, or "." for none.
  */
 static void
 run_steps(const char *steps)
@@ -154,8 +154,8 @@ print_storage(void)
 }
 
 /*
- * If there is room, or for a rise to CRITICAL, add a snapshot whose time and pids are a new
- * number.
+ * Add a snapshot if there is room for it, or if it is that of a rise to CRITICAL. Its time and the
+ * pids of its rows are the number of this call.
  */
 static void
 add_snapshot(int rows, CpmSnapshotReason reason)

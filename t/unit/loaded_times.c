@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * loaded_times.c
- *		Corrects the times of a file that was saved after the system clock was set back, without a
- *		server.
+ *		Corrects, without a server, the times of a file that was saved after the system clock was
+ *		set back.
  *
  * The file was saved at 10:00, after the clock was set back by an hour, and is loaded at 12:00.
  * Prints for each saved time the loaded time, in seconds since 10:00: first by cpm_loaded_time(),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * lock_log.c
- *		Logs two waits for a lock while the system clock is set, without a server.
+ *		Logs, without a server, two waits for a lock while the system clock is set.
  *
  * Normally, a session records at once that its wait failed. The session of the first wait never
  * does. The program then sets the system clock back by an hour, and prints for each second whether

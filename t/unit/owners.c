@@ -5,7 +5,7 @@
  *
  * One role holds nine tenths of the pools, and every pool has sessions. Prints a line for each
  * number of pools: that number, the most pools that one search examines and, once a pool of the
- * role has no session, the number of searches until one finds it. t/014_pools.pl checks the
+ * role has no session, the number of searches until that pool is found. t/014_pools.pl checks the
  * output.
  */
 #include "postgres.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: PostgreSQL */
 /*
  * pooler_series.c
- *		Records answers of consoles whose pools have changing names, without a server, and prints
+ *		Records, without a server, answers of consoles whose pools have changing names, and prints
  *		which pools have series.
  *
  * The answers are ten samples apart. Each line has the result of one case, which its printf()

@@ -10,9 +10,8 @@
  *
  * Prints a line for each counter that is lower than in the same client's previous read or that
  * disappears, for each read whose databases do not add up to the total, and for each allocation
- * while the lock is held. The last line has the numbers of reads, of reads that
- * completed within another one, and of series that began.
- * t/044_series.pl checks the output.
+ * while the lock is held. The last line has the numbers of reads, of reads that completed within
+ * another one, and of series that began. t/044_series.pl checks the output.
  */
 #include "postgres.h"
 
