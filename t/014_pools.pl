@@ -284,6 +284,29 @@ foreach my $number (1 .. 4)
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 	'2', 'a role that connects to four databases evicts no pool of another role');
 
+# A role gets the name of another one, whose pool thus gets sessions of both. After a reset without
+# sessions, the pool is that of the next session's role.
+sql($watcher, 'CREATE ROLE heir LOGIN');
+Wire->connect_to($node, 'inherited', user => 'heir')->end;
+wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});
+sql($watcher, <<~'SQL');
+	ALTER ROLE heir RENAME TO testator;
+	CREATE ROLE heir LOGIN;
+	GRANT SELECT ON connpool_pools TO heir;
+	SQL
+foreach my $seen ('hidden', '1')
+{
+	my $heir = Wire->connect_to($node, 'inherited', user => 'heir');
+	wait_for(q{EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir' AND state = 'idle')});
+	sql($watcher, 'SET ROLE heir');
+	is(pool('inherited', q{coalesce(idle::text, 'hidden')}),
+		$seen, "$seen: a role sees the states of a pool unless another role had sessions in it");
+	sql($watcher, 'RESET ROLE');
+	$heir->end;
+	wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});
+	sql($watcher, q{SELECT connpool_reset('counters')});
+}
+
 # More databases than max_pools run statements, and evict the pools of each other. Each database
 # counts either under its own name or in (other), so no counter falls or disappears.
 my ($fell, $differ, %last) = ('', '');
