@@ -243,7 +243,7 @@ COMMENT ON FUNCTION connpool_deadlocks(bigint) IS
 CREATE VIEW connpool_deadlocks AS
     SELECT * FROM connpool_deadlocks((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_deadlocks IS
-    'the last 100 statements that failed because of a deadlock (40P01), newest first, with the processes and locks that the server reported';
+    'the last 100 statements that failed because of a deadlock that PostgreSQL detected, newest first, with the processes and locks that it reported';
 
 CREATE FUNCTION connpool_leaks(
     pass bigint DEFAULT NULL,

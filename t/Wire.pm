@@ -134,6 +134,29 @@ sub extended
 	return $self->parse('', $sql)->bind_to('', '')->execute('', $rows)->sync;
 }
 
+# Let the two sessions of each pair wait for each other's advisory lock until the server cancels
+# the statement of one of them, all pairs at the same time, and roll back.
+sub deadlock
+{
+	my (@pairs) = @_;
+	my $take = 'SELECT pg_advisory_xact_lock';
+	foreach my $i (0 .. $#pairs)
+	{
+		my ($one, $two) = @{ $pairs[$i] };
+		$one->query("BEGIN; $take($i, 1)");
+		$two->query("BEGIN; $take($i, 2)");
+		$one->send_message('Q', "$take($i, 2)\0");
+		$two->send_message('Q', "$take($i, 1)\0");
+	}
+	# one session of each pair gets an error, and so the other one its lock
+	foreach my $session (map { @$_ } @pairs)
+	{
+		$session->read_until('Z');
+		$session->query('ROLLBACK');
+	}
+	return;
+}
+
 sub end
 {
 	my ($self) = @_;

@@ -210,7 +210,7 @@ begin_transfer_into_pool(int current, bool *locked)
 		cpm_transfer_end();
 		recent->is_used = false;
 	}
-	ref = cpm_pool_lock_and_find(&my_pool);
+	ref = cpm_pool_lock_and_find(&my_pool, GetAuthenticatedUserId());
 	*locked = true;
 	cpm_transfer_begin();
 	if (ref.index != current)
