@@ -437,6 +437,21 @@ is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/
 is(scalar(() = $refusals =~ /HINT:  Rename or drop $object/g),
 	scalar(@clashes), 'each refusal has a hint');
 
+# a schema of the name that CREATE EXTENSION uses for its own
+my (undef, undef, $taken) = $node->psql('taken',
+	"\\set VERBOSITY verbose\nCREATE SCHEMA _connpool_install; CREATE EXTENSION connpool_monitor");
+like(
+	$taken,
+	qr/ERROR:  42P06: schema "_connpool_install" already exists\nDETAIL: .*\nHINT:  Drop that schema/,
+	'CREATE EXTENSION fails with a hint beside a schema named _connpool_install');
+is( $node->safe_psql('taken', <<~'SQL'),
+			ALTER SCHEMA _connpool_install RENAME TO other_name;
+			CREATE EXTENSION connpool_monitor;
+			SELECT count(*) FROM pg_namespace WHERE nspname IN ('_connpool_install', 'other_name')
+			SQL
+	'1',
+	'the extension is created after that schema has another name, and drops its own');
+
 # Functions of a user in the schema of pg_stat_statements. Each has the name and the arguments of a
 # function of the extension, except that one argument may be of another type. The extension must
 # call none of them.
