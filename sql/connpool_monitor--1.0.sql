@@ -9,7 +9,16 @@
 -- whose argument types match a call better than those of the built-in one, the call would run that
 -- role's code with the privileges of every reader. So create all objects in a new schema, in which
 -- no other role can create anything. The end of the script moves them to the extension's schema.
-CREATE SCHEMA _connpool_install;
+DO $$
+BEGIN
+    CREATE SCHEMA _connpool_install;
+EXCEPTION WHEN duplicate_schema OR unique_violation THEN
+    RAISE duplicate_schema USING
+        MESSAGE = 'schema "_connpool_install" already exists',
+        DETAIL = 'CREATE EXTENSION connpool_monitor creates a schema of this name and drops it again.',
+        HINT = 'Drop that schema, or rename it: ALTER SCHEMA _connpool_install RENAME TO other_name;';
+END
+$$;
 SET LOCAL search_path = _connpool_install, pg_temp;
 
 -- Users may have created objects with names of this extension: the guide to database connections
@@ -2231,6 +2240,23 @@ GRANT SELECT ON
     connpool_cache_candidates, connpool_pgbouncer, connpool_pgbouncer_pools,
     connpool_pgbouncer_stats
     TO pg_monitor;
+
+-- Default privileges of the role that creates the extension may have granted EXECUTE on
+-- connpool_reset(), which erases what is recorded, to roles that should only read.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure,
+                                 a.grantee::regrole)
+        FROM pg_proc p, aclexplode(p.proacl) a
+        WHERE p.oid = 'connpool_reset(text)'::regprocedure AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
 
 -- The functions behind views check their callers themselves. Grant EXECUTE explicitly, because
 -- ALTER DEFAULT PRIVILEGES may have removed the default.

@@ -183,8 +183,8 @@ extern int	cpm_slot_pool(int proc_number, int pid);
 
 /*
  * Copy the name of the session's role to role, which has NAMEDATALEN bytes, and set *is_trusted to
- * true if the role is a superuser or a member of pg_read_all_data. Returns false if the session
- * has no slot.
+ * true if the role is a superuser or has the privileges of pg_read_all_data. Returns false if the
+ * session has no slot.
  */
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 

@@ -34,7 +34,7 @@
 
 static ClientAuthentication_hook_type previous_authentication;
 static bool exit_callback_registered;	/* true once authentication has succeeded or failed */
-static bool is_trusted;			/* superuser or member of pg_read_all_data */
+static bool is_trusted;			/* superuser, or has the privileges of pg_read_all_data */
 static bool is_open;
 static int64 started_us;		/* start of the process, by the monotonic clock; set with is_open */
 static bool exit_failure_checked;
