@@ -279,7 +279,7 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&my_occupant->idle_reasons, 0);
 	set_current_pool(begin_transfer_into_pool(NO_POOL, &locked));
-	cpm_pool_add_opened(my_occupant->pool, (uint64) mine->setup_us);
+	cpm_pool_add_opened(my_occupant->pool, now, (uint64) mine->setup_us);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)
