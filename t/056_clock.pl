@@ -402,6 +402,24 @@ $node->reload;
 	leave($_) foreach @lonely;
 }
 
+# --- sessions that the console has not been asked about
+{
+	my $direct_now = $direct_connections =~ s/ = 6//r;
+	poll_is($node, $direct_now, '4', 'the sessions that the console does not list are direct');
+	sql($node, q{ALTER SYSTEM SET connpool_monitor.pgbouncer_interval = '10s'});
+	$node->reload;
+	my $worker = worker_pid($node, 'pgbouncer');
+	kill 'STOP', $worker;
+	my $new = session($node, 'new');
+	set_clock(19800);
+	is(sql($node, $direct_now),
+		'4', 'a step forward makes no session direct that the console has not been asked about');
+	kill 'CONT', $worker;
+	sql($node, 'ALTER SYSTEM RESET connpool_monitor.pgbouncer_interval');
+	$node->reload;
+	leave($new);
+}
+
 # --- an incident that lasts through a step and a restart during which the clock is set back
 step_clock(12800);
 sql($node, q{ROLLBACK PREPARED 'orphan'});
