@@ -13,6 +13,7 @@ use Time::HiRes 'time';
 use Application;
 use Connpool;
 use Http;
+use Wire;
 
 build_clock();
 
@@ -418,6 +419,38 @@ $node->reload;
 	sql($node, 'ALTER SYSTEM RESET connpool_monitor.pgbouncer_interval');
 	$node->reload;
 	leave($new);
+}
+
+# --- sessions whose start-up packets arrive after a step
+foreach my $case ('forward', 'back', 'undetected forward', 'undetected back')
+{
+	my $name = "a step $case before the start-up packet";
+	my $offset = $case =~ /forward/ ? 23400 : 19800;
+	my $before = time;
+	kill 'STOP', $sampler if $case =~ /undetected/;
+	my $late = Wire->connect_to(
+		$node, $case,
+		user => $user,
+		before_packet => sub {
+			sql($node, 'SELECT pg_sleep(1.5)');
+			$case =~ /undetected/ ? set_clock($offset) : step_clock($offset);
+		});
+	my $setup = sql($node, <<~"SQL");
+		SELECT avg_setup_time / 1000 FROM connpool_pools WHERE application_name = '$case'
+		SQL
+	my $after = time;
+	kill 'CONT', $sampler;
+	cmp_ok($setup, '>', 1, "$name: the setup time includes the time before the step");
+	cmp_ok($setup, '<', $after - $before, "$name: the setup time does not include the step");
+	$late->{socket}->close;
+	poll_is($node, "SELECT connections FROM connpool_pools WHERE application_name = '$case'",
+		'0', "$name: the session ends");
+	cmp_ok(
+		sql($node,
+			<<~"SQL"), '<', time - $before, "$name: its duration does not include the step");
+		SELECT avg_session_seconds FROM connpool_pools WHERE application_name = '$case'
+		SQL
+	wait_samples($node, 2);
 }
 
 # --- an incident that lasts through a step and a restart during which the clock is set back

@@ -157,11 +157,11 @@ cpm_pool_add_bucket(int index, int bucket, uint64 amount)
 }
 
 void
-cpm_pool_add_opened(int index, TimestampTz now, uint64 setup_time_us)
+cpm_pool_add_opened(int index, uint64 setup_time_us)
 {
 	PoolEntry  *pool = &shared->pool[index];
 
-	pg_atomic_write_u64(&pool->last_opened, (uint64) now);
+	pg_atomic_write_u64(&pool->last_opened, (uint64) GetCurrentTimestamp());
 	pg_atomic_write_u64(&pool->last_opened_us, (uint64) cpm_monotonic_us());
 	pg_atomic_fetch_add_u64(&pool->total.opened, 1);
 	pg_atomic_fetch_add_u64(&pool->total.setup_time_us, setup_time_us);

@@ -19,7 +19,7 @@ extern void cpm_pool_counters_attach(void *memory, bool is_new);
 /* Add to the counters of the pool that the calling session is in. */
 extern void cpm_pool_add(int index, CpmCount count, uint64 amount);
 extern void cpm_pool_add_bucket(int index, int bucket, uint64 amount);
-extern void cpm_pool_add_opened(int index, TimestampTz now, uint64 setup_time_us);
+extern void cpm_pool_add_opened(int index, uint64 setup_time_us);
 extern void cpm_pool_add_ended(int index, CpmSessionEnd how, uint64 session_time_us);
 extern void cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now);
 
