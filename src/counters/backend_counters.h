@@ -46,7 +46,7 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  * the slot and changing pools may take the lock of counters/pool_table. Opening, changing pools
  * and closing may wait for up to 20 ms (cpm_transfers_wait_for_pause()).
  */
-extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
+extern void cpm_slot_open(int64 setup_us, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(int64 lasted_us, CpmSessionEnd how);
 
 /* Move the session to the pool of its application_name, if that has changed. */
