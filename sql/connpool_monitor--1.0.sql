@@ -1886,7 +1886,10 @@ BEGIN ATOMIC
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
         _connpool_table(pg_catalog.json_agg(t)),
-        'The snapshots of this incident are not kept any more.')
+        CASE WHEN EXISTS (SELECT FROM connpool_incidents i
+                          WHERE i.id = incident AND i.snapshots > 0)
+             THEN 'No client was connected when the snapshots were taken.'::text
+             ELSE 'The snapshots of this incident are not kept any more.' END)
     FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
                  p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
                  -- sessions without names belong to no pool, or to several
