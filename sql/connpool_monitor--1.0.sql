@@ -2148,8 +2148,10 @@ BEGIN ATOMIC
                           _connpool_escape(i.message),
                           coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
                                    'none'))
-                || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
-                          i.peak_connections, i.peak_blocked)
+                || pg_catalog.format(E'- Peak: %s connection%s, %s blocked session%s\n',
+                          i.peak_connections,
+                          CASE WHEN i.peak_connections = 1 THEN '' ELSE 's' END,
+                          i.peak_blocked, CASE WHEN i.peak_blocked = 1 THEN '' ELSE 's' END)
                 || pg_catalog.format(E'- Refused because no slot was free: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
                 -- begin one sample earlier: the first sample of the incident shows the effects of
