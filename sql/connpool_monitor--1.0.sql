@@ -363,7 +363,7 @@ CREATE FUNCTION connpool_history(
 AS 'MODULE_PATHNAME', 'connpool_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
-    'the values of one metric, or of every metric if metric is NULL, from since to until; times without samples have no rows';
+    'the values of one metric, or of every metric if metric is NULL, from since to until, with the whole minute or hour that contains since; times without samples have no rows';
 
 CREATE FUNCTION connpool_load_history(
     since timestamptz DEFAULT now() - interval '1 hour',
@@ -378,7 +378,7 @@ CREATE FUNCTION connpool_load_history(
 AS 'MODULE_PATHNAME', 'connpool_load_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 30000;
 COMMENT ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) IS
-    'the average number of busy sessions of the whole server, by wait class, from since to until; times without samples have no rows';
+    'the average number of busy sessions of the whole server, by wait class, from since to until, with the whole minute or hour that contains since; times without samples have no rows';
 
 CREATE FUNCTION connpool_plot(
     metric text,
@@ -1498,11 +1498,27 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT current_setting('connpool_monitor.session_history_size') <> '0'
        AND (SELECT i.session_history_since < until FROM connpool_info() i)
-       AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
+       AND EXISTS (SELECT FROM connpool_history('total_connections', since, until) h
+                   WHERE h.sample_time < until);
 END;
 COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
     'true if the server was sampled between the two times and the session history covers a part '
     'of that time; if false, a load of zero means "unknown"';
+
+CREATE FUNCTION _connpool_is_recorded_before(since timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    -- a minute or hour that contains since may have been sampled only after it
+    SELECT _connpool_is_recorded(since - interval '10 minutes', since)
+       AND (EXISTS (SELECT FROM connpool_history('total_connections',
+                                                 since - interval '10 minutes', since) h
+                    WHERE h.sample_time >= since - interval '10 minutes'
+                      AND h.sample_time + h.resolution <= since)
+            OR EXISTS (SELECT FROM _connpool_load(since - interval '10 minutes', since)));
+END;
+COMMENT ON FUNCTION _connpool_is_recorded_before(timestamptz) IS
+    'true if the server was sampled in the ten minutes before that time and the session history '
+    'covers a part of them; if false, a load of zero means "unknown"';
 
 CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1668,7 +1684,7 @@ BEGIN ATOMIC
                   '- On average %s sessions were busy (in the ten minutes before: %s). Of these, %s '
                   '%s%s. Most of them belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
-                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                  CASE WHEN _connpool_is_recorded_before(since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0.0)::text
                              FROM _connpool_load(since - interval '10 minutes', since) b)
                        ELSE 'an unknown number' END,
@@ -1738,17 +1754,20 @@ CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- if no row of the history begins after since, use the row of the minute that contains since
-    SELECT trim_scale(round(coalesce(
-        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
-         FROM connpool_history(metric, since, until) h),
-        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
-         FROM connpool_history(metric, date_trunc('minute', since), until) h))::numeric,
-        1))::text;
+    -- A minute or hour that is only partly in that time may contain its peak, but the rest of that
+    -- minute or hour must not change the mean. A row that starts at the end of that time, at a whole
+    -- minute, is a minute or hour after it, not a sample.
+    SELECT trim_scale(round(CASE WHEN is_peak THEN max(h.max_value)
+                                 ELSE avg(h.avg_value)
+                                      FILTER (WHERE h.sample_time >= since
+                                                AND h.sample_time + h.resolution <= until)
+                            END::numeric, 1))::text
+    FROM connpool_history(metric, since, until) h
+    WHERE h.sample_time < until OR until > date_trunc('minute', until);
 END;
 COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
-    'the highest or the mean value of a metric in that time, with at most one decimal; NULL if the '
-    'history has none';
+    'the highest value of a metric in the samples, minutes or hours that overlap that time, or the '
+    'mean of those that lie in it, with at most one decimal; NULL if the history has none';
 
 CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz)
 RETURNS SETOF text
@@ -1876,12 +1895,15 @@ BEGIN ATOMIC
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
         _connpool_table(pg_catalog.json_agg(t)),
-        'The snapshots of this incident are not kept any more.')
+        CASE WHEN EXISTS (SELECT FROM connpool_incidents i
+                          WHERE i.id = incident AND i.snapshots > 0)
+             THEN 'No client was connected when the snapshots were taken.'::text
+             ELSE 'The snapshots of this incident are not kept any more.' END)
     FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
                  p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
                  -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
-                       AND _connpool_is_recorded(since - interval '10 minutes', since)
+                       AND _connpool_is_recorded_before(since)
                       THEN coalesce(b.busy, 0.0) END AS busy_before
           FROM _connpool_snapshot_pools(
                    incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
@@ -1923,7 +1945,7 @@ BEGIN ATOMIC
         CASE WHEN _connpool_is_recorded(since, until) THEN 'No session was busy at a sample.'
              ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
     FROM (SELECT wait_class AS class,
-                 CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                 CASE WHEN _connpool_is_recorded_before(since)
                       THEN coalesce(before.sessions, 0.00) END AS ten_minutes_before,
                  CASE WHEN _connpool_is_recorded(since, until)
                       THEN coalesce(during.sessions, 0.00) END AS in_this_time
@@ -2072,7 +2094,8 @@ BEGIN ATOMIC
          WHERE EXISTS (SELECT FROM connpool_history('total_connections',
                                                     now() + interval '1 minute',
                                                     'infinity'::timestamptz,
-                                                    interval '1 minute'))),
+                                                    interval '1 minute') h
+                       WHERE h.sample_time > now() + interval '1 minute')),
         CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
              THEN E'\nThis report omits what your role may not see. So a section that lists nothing '
                   'does not mean that nothing happened.\n'
@@ -2134,8 +2157,10 @@ BEGIN ATOMIC
                           _connpool_escape(i.message),
                           coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
                                    'none'))
-                || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
-                          i.peak_connections, i.peak_blocked)
+                || pg_catalog.format(E'- Peak: %s connection%s, %s blocked session%s\n',
+                          i.peak_connections,
+                          CASE WHEN i.peak_connections = 1 THEN '' ELSE 's' END,
+                          i.peak_blocked, CASE WHEN i.peak_blocked = 1 THEN '' ELSE 's' END)
                 || pg_catalog.format(E'- Refused because no slot was free: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
                 -- begin one sample earlier: the first sample of the incident shows the effects of
@@ -2175,6 +2200,7 @@ REVOKE ALL ON FUNCTION
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_is_recorded_before(timestamptz),
     _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
     _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
@@ -2209,6 +2235,7 @@ GRANT EXECUTE ON FUNCTION
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_is_recorded_before(timestamptz),
     _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
     _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),

@@ -480,6 +480,7 @@ sub test_incident
 	is(sql($node, $incidents), '1|0|t|t', "$when: the incident lasts");
 	my $report = sql($node, 'SELECT connpool_incident_report()');
 	like($report, qr/held up 1 session/, "$when: the report has the lock wait");
+	like($report, qr/, 1 blocked session$/m, "$when: the report has a peak of one blocked session");
 	like(
 		$report,
 		qr/\| total_connections \| OK to /,

@@ -222,7 +222,7 @@ cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span)
 int64
 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at)
 {
-	return (at - span->since) / span->step_us;
+	return Max(at - span->since, 0) / span->step_us;
 }
 
 double
