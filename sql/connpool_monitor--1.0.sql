@@ -29,7 +29,7 @@ SET LOCAL search_path = _connpool_install, pg_temp;
 -- - a function that has the name of a view's function, and that accepts no argument or a bigint
 -- - a function connpool_live_sessions that accepts a text
 -- - a function whose name begins with _connpool_
--- - a relation or type with the name of a view
+-- - a relation or type with the name of a view, or with that of its array type
 CREATE FUNCTION _connpool_refuse(schema name, object text) RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
 WITH own AS (
@@ -61,8 +61,11 @@ WITH own AS (
     SELECT pg_catalog.concat('relation ', c.relname), c.relnamespace
     FROM own, pg_class c WHERE c.relname = ANY (own.views)
     UNION ALL
-    SELECT pg_catalog.concat('type ', t.typname), t.typnamespace
-    FROM own, pg_type t WHERE t.typname = ANY (own.views) AND t.typtype <> 'c'
+    SELECT pg_catalog.concat(CASE t.typtype WHEN 'c' THEN 'relation ' ELSE 'type ' END, t.typname),
+           t.typnamespace
+    FROM own, pg_catalog.unnest(own.views) AS v (name), pg_type t
+    WHERE (t.typname = v.name AND t.typtype <> 'c')
+       OR (t.typname::text = pg_catalog.concat('_', v.name) AND t.typcategory <> 'A')
 )
 SELECT _connpool_refuse(n.nspname, t.object)
 FROM taken t JOIN pg_namespace n ON n.oid = t.schema
