@@ -529,5 +529,16 @@ like(
 	qr/ Last statement: `SELECT \/\* (?:\xc3\xa9){290}`/,
 	'a report shows the first 300 characters of a long text');
 
+# With a text of 1 GB in its file, pg_stat_statements() would fail.
+my $texts_file = $node->data_dir . '/pg_stat_tmp/pgss_query_texts.stat';
+truncate($texts_file, 1 << 30) or die "$texts_file: $!";
+foreach my $view ('slow_queries', 'connpool_slow_statements', 'connpool_load()')
+{
+	is($node->safe_psql('postgres', "SELECT count(queryid) > 0, count(query) FROM $view"),
+		't|0', "with a huge text in pg_stat_statements, the texts are NULL: $view");
+}
+# shortens the file, which the server would read when it stops
+$node->safe_psql('postgres', 'SELECT extensions.pg_stat_statements_reset()');
+
 $node->stop('fast');
 done_testing();

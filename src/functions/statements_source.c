@@ -14,6 +14,8 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
+
 #include "access/htup_details.h"
 #include "base/compat.h"
 #include "catalog/dependency.h"
@@ -29,15 +31,21 @@
 #include "functions/statements_source.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
 
 /* Maximum length of a text in bytes, in the encoding of the statement's database */
 #define MAX_TEXT_LENGTH 65536
+
+/* Where pg_stat_statements keeps the texts, and the size from which one may be too long for a row */
+#define TEXT_FILE PG_STAT_TMP_DIR "/pgss_query_texts.stat"
+#define MAX_TEXT_FILE_SIZE (MaxAllocSize - 1024 * 1024)
 
 bool
 cpm_statements_are_loaded(void)
@@ -82,6 +90,18 @@ find_function(void)
 }
 
 /*
+ * Return false if the texts must not be read. If one of them is too long for a row, the call fails
+ * and leaks its buffer, which holds the whole file.
+ */
+static bool
+texts_are_readable(void)
+{
+	struct stat file;
+
+	return stat(TEXT_FILE, &file) != 0 || file.st_size < (off_t) MAX_TEXT_FILE_SIZE;
+}
+
+/*
  * Call pg_stat_statements(). It converts each text to the database encoding, and one text that
  * cannot be converted makes the whole call fail and leak its buffer. If the database encoding is
  * SQL_ASCII, it returns texts unconverted, so set that encoding during the call. This does not
@@ -96,7 +116,7 @@ call_function(Oid function, ReturnSetInfo *result)
 
 	fmgr_info(function, &info);
 	InitFunctionCallInfoData(*fcinfo, &info, 1, InvalidOid, NULL, (Node *) result);
-	fcinfo->args[0].value = BoolGetDatum(true);
+	fcinfo->args[0].value = BoolGetDatum(texts_are_readable());
 	fcinfo->args[0].isnull = false;
 	SetDatabaseEncoding(PG_SQL_ASCII);
 	PG_TRY();
