@@ -1418,7 +1418,7 @@ COMMENT ON FUNCTION _connpool_escape(text) IS
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
-RETURN _connpool_code(left(regexp_replace(query, '\s+', ' ', 'g'), 300));
+RETURN _connpool_code(left(regexp_replace(left(query, 4000), '\s+', ' ', 'g'), 300));
 COMMENT ON FUNCTION _connpool_statement(text) IS
     'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
 
@@ -1592,7 +1592,7 @@ BEGIN ATOMIC
     FROM (
         SELECT w.root_pid, w.root_database, w.root_role, w.root_application_name,
                (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1] AS state,
-               (pg_catalog.array_agg(w.root_query ORDER BY w.started_at)
+               (pg_catalog.array_agg(left(w.root_query, 4000) ORDER BY w.started_at)
                     FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
                count(DISTINCT w.pid) AS victims,
                min(w.started_at) AS first, max(w.started_at + w.waited) AS last,
@@ -1669,7 +1669,7 @@ BEGIN ATOMIC
         -- if the caller may not see a session, wait_class is NULL, and query is not a statement
         -- but '<insufficient privilege>'
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
-               (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
+               (pg_catalog.array_agg(left(d.query, 4000) ORDER BY d.avg_sessions DESC)
                     FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query
         FROM during d JOIN class c ON d.wait_class IS NOT DISTINCT FROM c.wait_class
         GROUP BY d.database, d.role, d.application_name ORDER BY 4 DESC LIMIT 1
@@ -2047,7 +2047,7 @@ BEGIN ATOMIC
           FROM connpool_slow_statements s
           WHERE s.finished_at >= since
             AND s.finished_at - s.elapsed_time * interval '1 millisecond' <= until
-          GROUP BY s.database, s.role, s.application_name, s.queryid, s.query
+          GROUP BY s.database, s.role, s.application_name, s.queryid, left(s.query, 200)
           ORDER BY max(s.elapsed_time) DESC LIMIT 10) t;
 END;
 COMMENT ON FUNCTION _connpool_slowest(timestamptz, timestamptz) IS
