@@ -413,11 +413,14 @@ $node->reload;
 	kill 'STOP', $worker;
 	my $new = session($node, 'new');
 	set_clock(19800);
-	is(sql($node, $direct_now),
-		'4', 'a step forward makes no session direct that the console has not been asked about');
+	# fewer are direct if the sampler has already corrected the times of the other sessions
+	cmp_ok(sql($node, $direct_now),
+		'<=', 4,
+		'a step forward makes no session direct that the console has not been asked about');
 	kill 'CONT', $worker;
 	sql($node, 'ALTER SYSTEM RESET connpool_monitor.pgbouncer_interval');
 	$node->reload;
+	poll_is($node, $direct_now, '5', 'the new session is direct once the console has answered');
 	leave($new);
 }
 
