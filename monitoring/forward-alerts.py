@@ -3,12 +3,21 @@
 # Forwards alerts of connpool_monitor to a webhook (Slack, Mattermost) or by mail, as doc/alerts.md
 # shows. Notifications only wake it: it reads the changes from connpool_alert_log, which no client
 # can imitate, and sends again what could not be sent.
-import email.message, json, os, select, smtplib, sys, time, urllib.request
+import email.message, html, json, os, re, select, smtplib, sys, time, urllib.request
 import psycopg2
+
+# Clients choose the names in a culprit. Replace line breaks and other invisible characters.
+def visible(text):
+    return ''.join(c if c.isprintable() else '?' for c in text)
+
+# Keep names from being markup: links and mentions of Slack, and of Mattermost (in which a
+# zero-width space prevents them).
+def without_markup(text):
+    return re.sub(r'(?<!\w)@|\](?=\()', '\\g<0>\u200b', html.escape(text, quote=False))
 
 def send(text):
     if url := os.environ.get('WEBHOOK_URL'):
-        body = json.dumps({'text': text}).encode()
+        body = json.dumps({'text': without_markup(text)}).encode()
         request = urllib.request.Request(url, body, {'Content-Type': 'application/json'})
         urllib.request.urlopen(request, timeout=10).close()
     if to := os.environ.get('MAIL_TO'):
@@ -24,6 +33,7 @@ while True:
     try:
         connection = psycopg2.connect(os.environ.get('ALERTS_FROM', 'dbname=postgres'))
         connection.autocommit = True
+        connection.set_client_encoding('UTF8')      # a database can have none (SQL_ASCII)
         cursor = connection.cursor()
         cursor.execute('LISTEN connpool_alerts')
         cursor.execute('SELECT coalesce(max(seq), 0) FROM connpool_alert_log')
@@ -33,11 +43,11 @@ while True:
             cursor.execute('SELECT seq, to_status, message, culprit FROM connpool_alert_log'
                            ' WHERE seq > %s ORDER BY seq', (last,))
             for seq, status, message, culprit in cursor.fetchall():
-                send(f'{status}: {message}\n{culprit or ""}')
+                send(f'{status}: {visible(message)}\n{visible(culprit or "")}')
                 last = seq
             select.select([connection], [], [], 60)
             connection.poll()
             connection.notifies.clear()
-    except (psycopg2.Error, OSError, smtplib.SMTPException) as error:
+    except Exception as error:      # whatever failed, ending would lose alerts
         print(error, file=sys.stderr, flush=True)
         time.sleep(5)

@@ -9,7 +9,16 @@
 -- whose argument types match a call better than those of the built-in one, the call would run that
 -- role's code with the privileges of every reader. So create all objects in a new schema, in which
 -- no other role can create anything. The end of the script moves them to the extension's schema.
-CREATE SCHEMA _connpool_install;
+DO $$
+BEGIN
+    CREATE SCHEMA _connpool_install;
+EXCEPTION WHEN duplicate_schema OR unique_violation THEN
+    RAISE duplicate_schema USING
+        MESSAGE = 'schema "_connpool_install" already exists',
+        DETAIL = 'CREATE EXTENSION connpool_monitor creates a schema of this name and drops it again.',
+        HINT = 'Drop that schema, or rename it: ALTER SCHEMA _connpool_install RENAME TO other_name;';
+END
+$$;
 SET LOCAL search_path = _connpool_install, pg_temp;
 
 -- Users may have created objects with names of this extension: the guide to database connections
@@ -20,7 +29,7 @@ SET LOCAL search_path = _connpool_install, pg_temp;
 -- - a function that has the name of a view's function, and that accepts no argument or a bigint
 -- - a function connpool_live_sessions that accepts a text
 -- - a function whose name begins with _connpool_
--- - a relation or type with the name of a view
+-- - a relation or type with the name of a view, or with that of its array type
 CREATE FUNCTION _connpool_refuse(schema name, object text) RETURNS void
 AS 'MODULE_PATHNAME', 'connpool_refuse_1_0' LANGUAGE C STRICT;
 WITH own AS (
@@ -52,8 +61,11 @@ WITH own AS (
     SELECT pg_catalog.concat('relation ', c.relname), c.relnamespace
     FROM own, pg_class c WHERE c.relname = ANY (own.views)
     UNION ALL
-    SELECT pg_catalog.concat('type ', t.typname), t.typnamespace
-    FROM own, pg_type t WHERE t.typname = ANY (own.views) AND t.typtype <> 'c'
+    SELECT pg_catalog.concat(CASE t.typtype WHEN 'c' THEN 'relation ' ELSE 'type ' END, t.typname),
+           t.typnamespace
+    FROM own, pg_catalog.unnest(own.views) AS v (name), pg_type t
+    WHERE (t.typname = v.name AND t.typtype <> 'c')
+       OR (t.typname::text = pg_catalog.concat('_', v.name) AND t.typcategory <> 'A')
 )
 SELECT _connpool_refuse(n.nspname, t.object)
 FROM taken t JOIN pg_namespace n ON n.oid = t.schema
@@ -243,7 +255,7 @@ COMMENT ON FUNCTION connpool_deadlocks(bigint) IS
 CREATE VIEW connpool_deadlocks AS
     SELECT * FROM connpool_deadlocks((SELECT pass FROM _connpool_view_pass));
 COMMENT ON VIEW connpool_deadlocks IS
-    'the last 100 statements that failed because of a deadlock (40P01), newest first, with the processes and locks that the server reported';
+    'the last 100 statements that failed because of a deadlock that PostgreSQL detected, newest first, with the processes and locks that it reported';
 
 CREATE FUNCTION connpool_leaks(
     pass bigint DEFAULT NULL,
@@ -354,7 +366,7 @@ CREATE FUNCTION connpool_history(
 AS 'MODULE_PATHNAME', 'connpool_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 3600;
 COMMENT ON FUNCTION connpool_history(text, timestamptz, timestamptz, interval) IS
-    'the values of one metric, or of every metric if metric is NULL, from since to until; times without samples have no rows';
+    'the values of one metric, or of every metric if metric is NULL, from since to until, with the whole minute or hour that contains since; times without samples have no rows';
 
 CREATE FUNCTION connpool_load_history(
     since timestamptz DEFAULT now() - interval '1 hour',
@@ -369,7 +381,7 @@ CREATE FUNCTION connpool_load_history(
 AS 'MODULE_PATHNAME', 'connpool_load_history_1_0'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 30000;
 COMMENT ON FUNCTION connpool_load_history(timestamptz, timestamptz, interval) IS
-    'the average number of busy sessions of the whole server, by wait class, from since to until; times without samples have no rows';
+    'the average number of busy sessions of the whole server, by wait class, from since to until, with the whole minute or hour that contains since; times without samples have no rows';
 
 CREATE FUNCTION connpool_plot(
     metric text,
@@ -1406,7 +1418,7 @@ COMMENT ON FUNCTION _connpool_escape(text) IS
 
 CREATE FUNCTION _connpool_statement(query text) RETURNS text
 LANGUAGE sql STRICT IMMUTABLE PARALLEL SAFE
-RETURN _connpool_code(left(regexp_replace(query, '\s+', ' ', 'g'), 300));
+RETURN _connpool_code(left(regexp_replace(left(query, 4000), '\s+', ' ', 'g'), 300));
 COMMENT ON FUNCTION _connpool_statement(text) IS
     'the beginning of a statement in one line, as code in Markdown; NULL for NULL';
 
@@ -1489,11 +1501,27 @@ LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     SELECT current_setting('connpool_monitor.session_history_size') <> '0'
        AND (SELECT i.session_history_since < until FROM connpool_info() i)
-       AND EXISTS (SELECT FROM connpool_history('total_connections', since, until));
+       AND EXISTS (SELECT FROM connpool_history('total_connections', since, until) h
+                   WHERE h.sample_time < until);
 END;
 COMMENT ON FUNCTION _connpool_is_recorded(timestamptz, timestamptz) IS
     'true if the server was sampled between the two times and the session history covers a part '
     'of that time; if false, a load of zero means "unknown"';
+
+CREATE FUNCTION _connpool_is_recorded_before(since timestamptz) RETURNS boolean
+LANGUAGE sql VOLATILE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    -- a minute or hour that contains since may have been sampled only after it
+    SELECT _connpool_is_recorded(since - interval '10 minutes', since)
+       AND (EXISTS (SELECT FROM connpool_history('total_connections',
+                                                 since - interval '10 minutes', since) h
+                    WHERE h.sample_time >= since - interval '10 minutes'
+                      AND h.sample_time + h.resolution <= since)
+            OR EXISTS (SELECT FROM _connpool_load(since - interval '10 minutes', since)));
+END;
+COMMENT ON FUNCTION _connpool_is_recorded_before(timestamptz) IS
+    'true if the server was sampled in the ten minutes before that time and the session history '
+    'covers a part of them; if false, a load of zero means "unknown"';
 
 CREATE FUNCTION _connpool_worst_snapshot(incident bigint, OUT snapshot integer, OUT at timestamptz)
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
@@ -1564,7 +1592,7 @@ BEGIN ATOMIC
     FROM (
         SELECT w.root_pid, w.root_database, w.root_role, w.root_application_name,
                (pg_catalog.array_agg(w.root_state ORDER BY w.started_at))[1] AS state,
-               (pg_catalog.array_agg(w.root_query ORDER BY w.started_at)
+               (pg_catalog.array_agg(left(w.root_query, 4000) ORDER BY w.started_at)
                     FILTER (WHERE w.root_query IS NOT NULL))[1] AS query,
                count(DISTINCT w.pid) AS victims,
                min(w.started_at) AS first, max(w.started_at + w.waited) AS last,
@@ -1641,7 +1669,7 @@ BEGIN ATOMIC
         -- if the caller may not see a session, wait_class is NULL, and query is not a statement
         -- but '<insufficient privilege>'
         SELECT d.database, d.role, d.application_name, sum(d.avg_sessions) AS sessions,
-               (pg_catalog.array_agg(d.query ORDER BY d.avg_sessions DESC)
+               (pg_catalog.array_agg(left(d.query, 4000) ORDER BY d.avg_sessions DESC)
                     FILTER (WHERE d.query IS NOT NULL AND d.wait_class IS NOT NULL))[1] AS query
         FROM during d JOIN class c ON d.wait_class IS NOT DISTINCT FROM c.wait_class
         GROUP BY d.database, d.role, d.application_name ORDER BY 4 DESC LIMIT 1
@@ -1659,7 +1687,7 @@ BEGIN ATOMIC
                   '- On average %s sessions were busy (in the ten minutes before: %s). Of these, %s '
                   '%s%s. Most of them belonged to %s (%s%s).%s',
                   (SELECT round(sum(d.avg_sessions)::numeric, 1) FROM during d),
-                  CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                  CASE WHEN _connpool_is_recorded_before(since)
                        THEN (SELECT coalesce(round(sum(b.avg_sessions)::numeric, 1), 0.0)::text
                              FROM _connpool_load(since - interval '10 minutes', since) b)
                        ELSE 'an unknown number' END,
@@ -1729,17 +1757,20 @@ CREATE FUNCTION _connpool_history_text(
     metric text, is_peak boolean, since timestamptz, until timestamptz) RETURNS text
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    -- if no row of the history begins after since, use the row of the minute that contains since
-    SELECT trim_scale(round(coalesce(
-        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
-         FROM connpool_history(metric, since, until) h),
-        (SELECT CASE WHEN is_peak THEN max(h.max_value) ELSE avg(h.avg_value) END
-         FROM connpool_history(metric, date_trunc('minute', since), until) h))::numeric,
-        1))::text;
+    -- A minute or hour that is only partly in that time may contain its peak, but the rest of that
+    -- minute or hour must not change the mean. A row that starts at the end of that time, at a whole
+    -- minute, is a minute or hour after it, not a sample.
+    SELECT trim_scale(round(CASE WHEN is_peak THEN max(h.max_value)
+                                 ELSE avg(h.avg_value)
+                                      FILTER (WHERE h.sample_time >= since
+                                                AND h.sample_time + h.resolution <= until)
+                            END::numeric, 1))::text
+    FROM connpool_history(metric, since, until) h
+    WHERE h.sample_time < until OR until > date_trunc('minute', until);
 END;
 COMMENT ON FUNCTION _connpool_history_text(text, boolean, timestamptz, timestamptz) IS
-    'the highest or the mean value of a metric in that time, with at most one decimal; NULL if the '
-    'history has none';
+    'the highest value of a metric in the samples, minutes or hours that overlap that time, or the '
+    'mean of those that lie in it, with at most one decimal; NULL if the history has none';
 
 CREATE FUNCTION _connpool_finding_connections(since timestamptz, until timestamptz)
 RETURNS SETOF text
@@ -1867,12 +1898,15 @@ BEGIN ATOMIC
                        to_char(w.at, 'HH24:MI:SS'))
          FROM _connpool_worst_snapshot(incident) w WHERE w.at IS NOT NULL),
         _connpool_table(pg_catalog.json_agg(t)),
-        'The snapshots of this incident are not kept any more.')
+        CASE WHEN EXISTS (SELECT FROM connpool_incidents i
+                          WHERE i.id = incident AND i.snapshots > 0)
+             THEN 'No client was connected when the snapshots were taken.'::text
+             ELSE 'The snapshots of this incident are not kept any more.' END)
     FROM (SELECT p.database, p.role, p.application_name, p.connections, p.active,
                  p.idle_in_transaction, p.idle, p.blocked, p.opened_10min,
                  -- sessions without names belong to no pool, or to several
                  CASE WHEN p.database IS NOT NULL AND p.role IS NOT NULL
-                       AND _connpool_is_recorded(since - interval '10 minutes', since)
+                       AND _connpool_is_recorded_before(since)
                       THEN coalesce(b.busy, 0.0) END AS busy_before
           FROM _connpool_snapshot_pools(
                    incident, (SELECT w.snapshot FROM _connpool_worst_snapshot(incident) w)) p
@@ -1914,7 +1948,7 @@ BEGIN ATOMIC
         CASE WHEN _connpool_is_recorded(since, until) THEN 'No session was busy at a sample.'
              ELSE 'Unknown: the session history is off, or the server was not sampled.' END)
     FROM (SELECT wait_class AS class,
-                 CASE WHEN _connpool_is_recorded(since - interval '10 minutes', since)
+                 CASE WHEN _connpool_is_recorded_before(since)
                       THEN coalesce(before.sessions, 0.00) END AS ten_minutes_before,
                  CASE WHEN _connpool_is_recorded(since, until)
                       THEN coalesce(during.sessions, 0.00) END AS in_this_time
@@ -2013,7 +2047,7 @@ BEGIN ATOMIC
           FROM connpool_slow_statements s
           WHERE s.finished_at >= since
             AND s.finished_at - s.elapsed_time * interval '1 millisecond' <= until
-          GROUP BY s.database, s.role, s.application_name, s.queryid, s.query
+          GROUP BY s.database, s.role, s.application_name, s.queryid, left(s.query, 200)
           ORDER BY max(s.elapsed_time) DESC LIMIT 10) t;
 END;
 COMMENT ON FUNCTION _connpool_slowest(timestamptz, timestamptz) IS
@@ -2063,7 +2097,8 @@ BEGIN ATOMIC
          WHERE EXISTS (SELECT FROM connpool_history('total_connections',
                                                     now() + interval '1 minute',
                                                     'infinity'::timestamptz,
-                                                    interval '1 minute'))),
+                                                    interval '1 minute') h
+                       WHERE h.sample_time > now() + interval '1 minute')),
         CASE WHEN NOT pg_has_role('pg_read_all_stats', 'USAGE')
              THEN E'\nThis report omits what your role may not see. So a section that lists nothing '
                   'does not mean that nothing happened.\n'
@@ -2125,8 +2160,10 @@ BEGIN ATOMIC
                           _connpool_escape(i.message),
                           coalesce(nullif(pg_catalog.array_to_string(i.metrics, ', '), ''),
                                    'none'))
-                || pg_catalog.format(E'- Peak: %s connections, %s blocked sessions\n',
-                          i.peak_connections, i.peak_blocked)
+                || pg_catalog.format(E'- Peak: %s connection%s, %s blocked session%s\n',
+                          i.peak_connections,
+                          CASE WHEN i.peak_connections = 1 THEN '' ELSE 's' END,
+                          i.peak_blocked, CASE WHEN i.peak_blocked = 1 THEN '' ELSE 's' END)
                 || pg_catalog.format(E'- Refused because no slot was free: %s; failed statements: %s\n',
                           i.refused, i.failed_queries)
                 -- begin one sample earlier: the first sample of the incident shows the effects of
@@ -2166,6 +2203,7 @@ REVOKE ALL ON FUNCTION
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_is_recorded_before(timestamptz),
     _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
     _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
@@ -2200,6 +2238,7 @@ GRANT EXECUTE ON FUNCTION
     _connpool_statement(text), _connpool_pool(text, text, text),
     _connpool_root(integer, text, text, text, text), _connpool_table(json),
     _connpool_load(timestamptz, timestamptz), _connpool_is_recorded(timestamptz, timestamptz),
+    _connpool_is_recorded_before(timestamptz),
     _connpool_worst_snapshot(bigint), _connpool_snapshot_pools(bigint, integer),
     _connpool_finding_locks(timestamptz, timestamptz),
     _connpool_finding_refusals(timestamptz, timestamptz, bigint),
@@ -2231,6 +2270,23 @@ GRANT SELECT ON
     connpool_cache_candidates, connpool_pgbouncer, connpool_pgbouncer_pools,
     connpool_pgbouncer_stats
     TO pg_monitor;
+
+-- Default privileges of the role that creates the extension may have granted EXECUTE on
+-- connpool_reset(), which erases what is recorded, to roles that should only read.
+DO $$
+DECLARE
+    command text;
+BEGIN
+    FOR command IN
+        SELECT pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM %s', p.oid::regprocedure,
+                                 a.grantee::regrole)
+        FROM pg_proc p, aclexplode(p.proacl) a
+        WHERE p.oid = 'connpool_reset(text)'::regprocedure AND a.grantee <> p.proowner
+    LOOP
+        EXECUTE command;
+    END LOOP;
+END
+$$;
 
 -- The functions behind views check their callers themselves. Grant EXECUTE explicitly, because
 -- ALTER DEFAULT PRIVILEGES may have removed the default.

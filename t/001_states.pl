@@ -195,7 +195,7 @@ my $suspected = <<~'SQL';
 poll_ok(
 	$node,
 	"SELECT ($suspected) = 'app pg_dump, dumper night job'",
-	'an exemption applies to its role or, without a role, to members of pg_read_all_data');
+	'an exemption without a role applies to roles with the privileges of pg_read_all_data');
 is(stat_of($node, 'leak_suspects'),
 	'2|5|WARNING', 'get_connection_stats() counts the two leak suspects');
 $node->safe_psql('postgres', q{ALTER SYSTEM SET connpool_monitor.exempt_limit = '1s'});

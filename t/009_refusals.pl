@@ -215,6 +215,12 @@ is( sql($watcher, <<~'SQL'),
 		SQL
 	'hba|(several)|(several)|(several)||t',
 	'further attempts of such a flood share one row without an address');
+sql($watcher, 'GRANT SELECT ON connpool_rejection_log TO two');
+my $addresses = 'SELECT count(*) > 400, count(client_addr) FROM connpool_rejection_log';
+like(sql($watcher, $addresses),
+	qr/^t\|4\d\d$/, 'a superuser sees the addresses of refused clients');
+is($node->safe_psql('postgres', $addresses, extra_params => [ '-U', 'two' ]),
+	't|0', 'a role with only SELECT on the log sees no addresses');
 sql($watcher, 'SELECT connpool_reset()');
 my ($status, undef, $stderr) = $node->psql('postgres', q{SELECT connpool_reset('nonsense')});
 like(

@@ -284,12 +284,46 @@ foreach my $number (1 .. 4)
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 	'2', 'a role that connects to four databases evicts no pool of another role');
 
+# A role gets the name of another one, whose pool thus gets sessions of both. After a reset without
+# sessions, the pool is that of the next session's role.
+sql($watcher, 'CREATE ROLE heir LOGIN');
+Wire->connect_to($node, 'inherited', user => 'heir')->end;
+wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});
+sql($watcher, <<~'SQL');
+	ALTER ROLE heir RENAME TO testator;
+	CREATE ROLE heir LOGIN;
+	GRANT SELECT ON connpool_pools TO heir;
+	SQL
+foreach my $seen ('hidden', '1')
+{
+	my $heir = Wire->connect_to($node, 'inherited', user => 'heir');
+	wait_for(q{EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir' AND state = 'idle')});
+	sql($watcher, 'SET ROLE heir');
+	is(pool('inherited', q{coalesce(idle::text, 'hidden')}),
+		$seen, "$seen: a role sees the states of a pool unless another role had sessions in it");
+	sql($watcher, 'RESET ROLE');
+	$heir->end;
+	wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});
+	sql($watcher, q{SELECT connpool_reset('counters')});
+}
+
 # More databases than max_pools run statements, and evict the pools of each other. Each database
 # counts either under its own name or in (other), so no counter falls or disappears.
-my ($fell, %last) = ('');
+my ($fell, $differ, %last) = ('', '');
 
-# Record counters of databases that fell or disappeared. Return by how many statements the counters
-# of all databases are less than those of all pools.
+# Return the sum over each database of the series of a family.
+sub by_database
+{
+	my ($text, $family) = @_;
+	my $series = series($text, $family);
+	my %sum;
+	/database="([^"]*)"/ and $sum{$1} += $series->{$_} foreach keys %$series;
+	return %sum;
+}
+
+# Record counters of databases that fell or disappeared, and databases whose sessions have a series
+# and whose statements have none, or vice versa. Return by how many statements the counters of all
+# databases are less than those of all pools.
 sub compare_databases
 {
 	my ($where) = @_;
@@ -302,6 +336,11 @@ sub compare_databases
 		$fell .= "$_ from $last{$_} to " . ($now->{$_} // 'nothing') . '; ';
 	}
 	%last = %$now;
+	my %sessions = by_database($text, 'connections');
+	my %queries = by_database($text, 'queries_total');
+	$differ .= "$_; "
+	  foreach grep { $_ ne '(other)' && exists $sessions{$_} != exists $queries{$_} }
+	  keys %{ { %sessions, %queries } };
 	return $sum - sum0(values %last);
 }
 sql($watcher, q{SELECT connpool_reset('counters')});
@@ -322,6 +361,15 @@ is($fell, '', 'no counter of a database falls or disappears when its pools are e
 is($missing, 0, 'the counters of databases add up to the statements of all pools');
 is(scalar keys %last,
 	9, 'after a reset the first max_pools databases have counters, and the rest is (other)');
+is($differ, '',
+	'exactly the databases with counters have series of their sessions, also without sessions');
+my @spread =
+  map { Wire->connect_to($node, 'open', user => $user, database => "spread$_") } 1 .. 9;
+wait_for('(SELECT count(*) FROM connpool_sessions) = 10');
+my %sessions = by_database(sql($watcher, 'SELECT connpool_metrics()'), 'connections');
+is(sum0(values %sessions), 10, 'the series of databases add up to all sessions');
+cmp_ok(scalar keys %sessions, '<=', 9, 'at most max_pools databases and (other) have such series');
+$_->end foreach @spread;
 
 # a pool that users name "(other)" is merged into the pool of evicted pools
 $node->safe_psql('postgres', 'CREATE DATABASE "(other)"; CREATE ROLE "(other)" LOGIN');

@@ -355,6 +355,68 @@ is(sql($node, <<~'SQL'), '1', 'a reset of the history clears all hours but the c
 	FROM connpool_history('total_connections', '-infinity', 'infinity', '1 hour')
 	SQL
 
+# --- a report of a span does not change when only the minutes reach back to it
+# Set the clock to five seconds after the start of a minute.
+sub start_minute
+{
+	my ($minutes) = @_;
+	$seconds += 60 * $minutes - (time + $seconds) % 60 + 5;
+	set_clock($seconds);
+	return;
+}
+start_minute(20);
+wait_samples($node, 5);
+start_minute(2);
+my $asking = session($node, 'reader');
+my $since = sql($asking, 'SELECT clock_timestamp()');
+my @burst = map { session($node, 'burst') } 1 .. 10;
+wait_samples($node, 3);
+my $until = sql($asking, 'SELECT clock_timestamp()');
+leave($_) foreach @burst;
+
+sub compared_lines
+{
+	my $report = sql($asking, "SELECT connpool_report('$since', '$until')");
+	return join "\n", $report =~ /^(- Connections: .*)$/m, $report =~ /^## Load\n(.*?)^## /ms;
+}
+my $lines = compared_lines();
+my ($most, $mean) =
+  $lines =~ /^- Connections: up to (\d+); in the ten minutes before, ([\d.]+) on average\./;
+cmp_ok($most // 0, '>=', 11, 'a report has the highest number of connections of a span');
+cmp_ok($mean // 99, '<', 5, 'the mean of the ten minutes before a span omits the span');
+start_minute(20);
+is(compared_lines(), $lines,
+	'a report of a span in the middle of a minute is the same twenty minutes later');
+is(sql($asking, <<~"SQL"), 't', 'the history has the minute that contains the start of a span');
+	SELECT count(*) = 1 AND max(max_value) = $most
+	FROM connpool_history('total_connections', '$since', '$until', '1 minute')
+	SQL
+is(sql($asking, <<~"SQL"), '9', 'the history of the load has that minute, too');
+	SELECT count(*) FROM connpool_load_history('$since', '$until', '1 minute')
+	SQL
+like(
+	sql($asking,
+		"SELECT connpool_report('$until', date_trunc('minute', '$until'::timestamptz)"
+		  . " + interval '1 minute')"),
+	qr/^- Connections: up to $most; in the ten minutes before, [0-4][\d.]* on average\./m,
+	'the minute that contains the start of a span does not count in the mean before it');
+unlike(
+	sql($asking,
+		"SELECT connpool_report('$since'::timestamptz - interval '5 minutes',"
+		  . " date_trunc('minute', '$since'::timestamptz))"),
+	qr/^- Connections: up to \d\d/m,
+	'a minute that starts at the end of a span does not count in its peak');
+
+# --- nothing is known about the time before the first sample
+sql($asking, q{SELECT connpool_reset('history')});
+$since = sql($asking, 'SELECT clock_timestamp()');
+wait_samples($node, 3);
+like(
+	sql($asking, "SELECT connpool_report('$since', clock_timestamp())"),
+	qr/^- Connections: up to \d+; in the ten minutes before, an unknown number on average\./m,
+	'a report does not compare a span that begins with the first sample with itself');
+leave($asking);
+
 # --- charts
 sub plot
 {

@@ -255,6 +255,18 @@ is( $node->safe_psql(
 	't',
 	'cache candidates are ordered by total time');
 
+# The views cut long texts, and the beginning of one may be a statement with another meaning.
+my $cut = "SELECT name FROM item WHERE id = %d" . ' ' x 65_536 . 'LIMIT 1';
+run_as('single', $cut);
+my $is_cut = q{query LIKE 'SELECT name FROM item WHERE id = $1    %'};
+is( $node->safe_psql('postgres', <<~"SQL"),
+		SELECT (SELECT calls FROM pg_stat_statements WHERE $is_cut),
+		       (SELECT count(*) FROM $batch WHERE $is_cut),
+		       (SELECT count(*) FROM $cache WHERE $is_cut)
+		SQL
+	'1000|0|0',
+	'a statement whose text is cut is no candidate');
+
 # statements in another database, whose tables this database cannot examine
 $node->safe_psql('postgres', 'CREATE DATABASE other');
 $node->safe_psql('other', <<~'SQL');

@@ -271,6 +271,27 @@ subtest 'documents agree with SQL' => sub {
 			qq({"error":"$refused{$path}"}\n),
 			"the answer to $path names the arguments of the path");
 	}
+	my %encoded_zero = (
+		'/metrics%00x' => 404,
+		'/health/database%00' => 404,
+		'/api/status?%00' => 400,
+		'/api/load?since%00=5m' => 400,
+		'/api/load?at=5m%00' => 400,
+		'/api/history?metric=total_connections%00' => 400,
+		'/api/history?metric=total%5Fconnections%00x' => 400,
+		'/api/history?metric=total_connections&since=5m%00' => 400,
+		'/api/history?metric=total_connections&until=5m%00&since=10m' => 400);
+	is(status($_), $encoded_zero{$_}, "$_, which has an encoded zero byte, is refused")
+	  foreach sort keys %encoded_zero;
+	is(status('/api/history?metric=total%5Fconnections&sinc%65=5%6d'),
+		200, 'other encoded bytes are decoded');
+	foreach my $path ('/api/load?until=2d', '/api/history?metric=total_connections&until=2d')
+	{
+		like(
+			get($port, $path)->{content},
+			qr/^\{"error":"until is before the default of since, an hour ago"\}/,
+			"the answer to $path does not blame an argument that was not given");
+	}
 	is(status($_), 200, "$_ is served, because its path ignores arguments")
 	  foreach '/metrics?match=a&match=b', '/metrics?since=1h', '/health/database?probe=1', '/?x=1';
 	is(status($_), 200, "$_, which has no argument, is served")

@@ -127,6 +127,25 @@ foreach my $view (split /\n/, in_source('strict', <<~'SQL'))
 		"$view cannot be read by an ordinary role");
 }
 in_source('postgres', 'DROP DATABASE strict');
+
+in_source('postgres', 'CREATE DATABASE generous');
+in_source('generous', <<~'SQL');
+	CREATE EXTENSION pg_stat_statements;
+	CREATE ROLE "a reader";
+	ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO outsider, "a reader" WITH GRANT OPTION;
+	ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO outsider;
+	CREATE EXTENSION connpool_monitor
+	SQL
+is( in_source('generous', <<~'SQL'),
+		SELECT p.proacl::text !~ 'outsider|reader', p.proacl = i.initprivs,
+		       has_table_privilege('outsider', 'connpool_pools', 'SELECT')
+		FROM pg_proc p JOIN pg_init_privs i ON i.objoid = p.oid AND i.classoid = 'pg_proc'::regclass
+		WHERE p.proname = 'connpool_reset'
+		SQL
+	't|t|t',
+	'default privileges open views, as of any extension, but not connpool_reset()');
+in_source('postgres', 'DROP DATABASE generous');
+in_source('postgres', 'DROP ROLE "a reader"');
 in_source('postgres', 'DROP ROLE outsider; DROP ROLE watcher');
 
 # --- dumps of a database with the extension in its own schema and objects that depend on it

@@ -228,20 +228,22 @@ $node->safe_psql(
 	'postgres',
 	'SELECT pg_sleep(0.15), pg_backend_pid()',
 	extra_params => [ '-U', 'renewed' ]);
-my $seen_by_renewed = q{SELECT queryid IS NOT NULL, query IS NOT NULL
+my $seen_by_renewed = q{SELECT queryid IS NOT NULL, query
   FROM connpool_slow_statements WHERE role = 'renewed' ORDER BY finished_at LIMIT 1};
 my $grant = 'GRANT SELECT ON connpool_slow_statements TO renewed';
 $node->safe_psql('postgres', $grant);
-is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
-	't|t', 'a role sees the queryid and the text of its slow statement');
+is( $node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
+	't|SELECT pg_sleep($1), pg_backend_pid()',
+	'a role sees the queryid and the text of its slow statement');
 $node->safe_psql('postgres', <<~"SQL");
 	REVOKE ALL ON connpool_slow_statements FROM renewed;
 	DROP ROLE renewed;
 	CREATE ROLE renewed LOGIN;
 	$grant
 	SQL
-is($node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
-	'f|f', 'a role does not see the queryid and the text of a dropped role of the same name');
+is( $node->safe_psql('postgres', $seen_by_renewed, extra_params => [ '-U', 'renewed' ]),
+	'f|<insufficient privilege>',
+	'a role does not see the queryid and the text of a dropped role of the same name');
 $node->safe_psql('postgres', 'REVOKE ALL ON connpool_slow_statements FROM renewed');
 $node->safe_psql('postgres', q{SET ROLE app; SELECT pg_sleep(0.15) AS as_another});
 is( $node->safe_psql(
@@ -417,6 +419,10 @@ my @clashes = split /\n/, $node->safe_psql('postgres', $member . <<~'SQL');
 	SELECT format('TABLE %s (a int)', relname) FROM member WHERE relname IS NOT NULL
 	UNION ALL
 	SELECT format('DOMAIN %s AS int', relname) FROM member WHERE relname IS NOT NULL
+	UNION ALL
+	SELECT format('TABLE _%s (a int)', relname) FROM member WHERE relname IS NOT NULL
+	UNION ALL
+	SELECT format('TYPE _%s AS ENUM ()', relname) FROM member WHERE relname IS NOT NULL
 	SQL
 cmp_ok(scalar(@clashes), '>', 150, 'many objects of a user would clash');
 $node->safe_psql('postgres', 'CREATE DATABASE taken');
@@ -434,6 +440,21 @@ is(scalar(() = $refusals =~ /ERROR:  42710: schema "public" already has $object/
 	scalar(@clashes), 'each refusal names the object of the user');
 is(scalar(() = $refusals =~ /HINT:  Rename or drop $object/g),
 	scalar(@clashes), 'each refusal has a hint');
+
+# a schema of the name that CREATE EXTENSION uses for its own
+my (undef, undef, $taken) = $node->psql('taken',
+	"\\set VERBOSITY verbose\nCREATE SCHEMA _connpool_install; CREATE EXTENSION connpool_monitor");
+like(
+	$taken,
+	qr/ERROR:  42P06: schema "_connpool_install" already exists\nDETAIL: .*\nHINT:  Drop that schema/,
+	'CREATE EXTENSION fails with a hint beside a schema named _connpool_install');
+is( $node->safe_psql('taken', <<~'SQL'),
+			ALTER SCHEMA _connpool_install RENAME TO other_name;
+			CREATE EXTENSION connpool_monitor;
+			SELECT count(*) FROM pg_namespace WHERE nspname IN ('_connpool_install', 'other_name')
+			SQL
+	'1',
+	'the extension is created after that schema has another name, and drops its own');
 
 # Functions of a user in the schema of pg_stat_statements. Each has the name and the arguments of a
 # function of the extension, except that one argument may be of another type. The extension must
@@ -471,6 +492,74 @@ $node->safe_psql('postgres', 'SELECT /* ' . 'x' x 100_000 . ' */ 1');
 (undef, undef, my $warnings) =
   $node->psql('postgres', q{SET work_mem = '64kB'; SELECT count(*) FROM connpool_load()});
 is($warnings, '', 'reading long texts leaves no temporary file behind');
+
+# Texts are cut after 65,536 bytes. In the first one, the character at that place has two bytes. The
+# session that holds the lock and the one that waits run it, so each view shows it.
+my $long = "SELECT  /* " . "\xc3\xa9" x 40_000 . ' */ pg_advisory_lock(2)';
+my $long_holder = odd_session('postgres', 'long', $long);
+my $long_waiter = odd_session('postgres', 'long');
+$long_waiter->send_message('Q', "$long\0");
+wait_samples($node, 5);
+$long_holder->query('SELECT pg_advisory_unlock(2)');
+$long_waiter->read_until('Z');
+poll_ok(
+	$node,
+	q{SELECT outcome = 'granted' FROM connpool_lock_log WHERE application_name = 'long'},
+	'a session with a long statement gets its lock');
+odd_session(
+	'latin', 'long',
+	"SET client_encoding = 'LATIN1'",
+	"SELECT  /* " . "\xe9" x 70_000 . ' */ pg_sleep(0.15)');
+
+sub lengths_in
+{
+	my ($source) = @_;
+	return $node->safe_psql('postgres', <<~"SQL");
+		SELECT DISTINCT octet_length(text), right(text, 1)
+		FROM (SELECT $source) texts (text)
+		WHERE text LIKE 'SELECT  /* %'
+		ORDER BY 1
+		SQL
+}
+foreach my $source (
+	q{query FROM slow_queries WHERE database = 'postgres'},
+	q{query FROM connpool_slow_statements WHERE database = 'postgres'},
+	q{query FROM connpool_session_history() WHERE database = 'postgres'},
+	q{query FROM connpool_load() WHERE database = 'postgres'},
+	'query FROM connpool_lock_log',
+	'root_query FROM connpool_lock_log')
+{
+	is(lengths_in($source), "65535|\xc3\xa9", "a long text is cut before a character: $source");
+}
+foreach my $view ('slow_queries', 'connpool_slow_statements')
+{
+	is(lengths_in("query FROM $view WHERE database = 'latin'"),
+		"131061|\xc3\xa9", "a long text of a LATIN1 database is cut before its conversion: $view");
+}
+foreach my $encoding ('LATIN1', 'EUC_JP')
+{
+	is( scalar(() = $node->safe_psql('postgres', <<~"SQL") =~ /^SELECT  /mg),
+			SET client_encoding = '$encoding';
+			SELECT query FROM connpool_slow_statements
+			SQL
+		2,
+		"a client with encoding $encoding receives each text that was cut");
+}
+like(
+	$node->safe_psql('postgres', 'SELECT connpool_report()'),
+	qr/ Last statement: `SELECT \/\* (?:\xc3\xa9){290}`/,
+	'a report shows the first 300 characters of a long text');
+
+# With a text of 1 GB in its file, pg_stat_statements() would fail.
+my $texts_file = $node->data_dir . '/pg_stat_tmp/pgss_query_texts.stat';
+truncate($texts_file, 1 << 30) or die "$texts_file: $!";
+foreach my $view ('slow_queries', 'connpool_slow_statements', 'connpool_load()')
+{
+	is($node->safe_psql('postgres', "SELECT count(queryid) > 0, count(query) FROM $view"),
+		't|0', "with a huge text in pg_stat_statements, the texts are NULL: $view");
+}
+# shortens the file, which the server would read when it stops
+$node->safe_psql('postgres', 'SELECT extensions.pg_stat_statements_reset()');
 
 $node->stop('fast');
 done_testing();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: PostgreSQL
 # monitoring/forward-alerts.py delivers each transition of an alert to a webhook and a mail server,
-# even if these or the database were unavailable for a time. Needs Python, and servers that accept
-# what it sends.
+# even if these or the database were unavailable for a time. No name of a client's choice becomes
+# markup, a line of its own or an error. Needs Python, and servers that accept what it sends.
 # scripts/test: slow, 20 s
 use strict;
 use warnings FATAL => 'all';
@@ -15,6 +15,7 @@ use PostgreSQL::Test::Utils;
 use Socket qw(SOL_SOCKET SO_RCVTIMEO);
 use Test::More;
 use Connpool;
+use Wire;
 
 # another python in the PATH may lack the modules of the distribution
 my ($python) =
@@ -126,9 +127,13 @@ like(
 	qr/^OK: idle_in_transaction is 1 /,
 	'the webhook receives the end of the alert');
 like(
-	post('200 OK'),
+	post('garbage'),
 	qr/^OK: idle_in_transaction is 1 /,
 	'a message that the webhook refused is sent again');
+like(
+	post('200 OK'),
+	qr/^OK: idle_in_transaction is 1 /,
+	'a message is sent again if the answer of the webhook was invalid');
 $node->restart;
 $idler = session($node, 'idler');
 $idler->query_safe('BEGIN');
@@ -143,14 +148,49 @@ poll_ok(
 	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'monitor'},
 	'the listener has ended');
 
-start_listener(MAIL_TO => 'dba@example.com', SMTP_HOST => '127.0.0.1:' . $mail->sockport);
+# Names with markup of Slack and Mattermost, a line break and an invalid byte, read in a database
+# without an encoding. The server replaces only some of these characters itself.
 threshold(-1);
+$node->safe_psql('postgres', <<~'SQL');
+	CREATE DATABASE ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LC_COLLATE 'C' LC_CTYPE 'C';
+	ALTER SYSTEM SET connpool_monitor.notify_database = 'ascii'
+	SQL
+$node->reload;
+$node->safe_psql('ascii', 'CREATE EXTENSION connpool_monitor CASCADE');
+$node->safe_psql('ascii', qq{CREATE ROLE "r\xe9\x{c3}\x{a9}\nOK: \x{e2}\x{80}\x{a8}forged" LOGIN});
+my $forger = Wire->connect_to(
+	$node,
+	'<!channel> @all a@b [Open](https://e) &',
+	user => "r\xe9\x{c3}\x{a9}\nOK: \x{e2}\x{80}\x{a8}forged",
+	database => 'ascii');
+$forger->query('BEGIN');
+$idler->quit;
+poll_ok(
+	$node,
+	q{SELECT status = 'OK' FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'},
+	'the alert has ended');
+
+start_listener(
+	ALERTS_FROM => $node->connstr('ascii') . ' user=monitor',
+	WEBHOOK_URL => 'http://127.0.0.1:' . $webhook->sockport . '/hook',
+	MAIL_TO => 'dba@example.com',
+	SMTP_HOST => '127.0.0.1:' . $mail->sockport);
+threshold(1);
+my $posted = post('200 OK');
+my $role = "r?\x{e9}?OK: ?forged";
+like(
+	$posted,
+	qr/"&lt;!channel&gt; \@\x{200b}all a\@b \[Open\]\x{200b}\(https:\/\/e\) &amp;" 1 \("\Q$role\E"/,
+	'names in the text for the webhook are not markup, and invalid bytes do not lose the alert'
+) or diag($log);
+is(scalar(() = $posted =~ /\v/g), 1, 'a line break in a name does not begin a line');
 my $received = receive();
 like($received, qr/^To: dba\@example\.com$/m, 'a mail is sent to its recipient');
 like(
 	$received,
-	qr/^Subject: OK: idle_in_transaction is 1 /m,
+	qr/^Subject:\s+WARNING: idle_in_transaction is 1 /m,
 	'the subject of the mail is the message');
+unlike($received, qr/^OK: /m, 'a line break in a name does not begin a line of the mail');
 $listener->kill_kill;
 undef $listener;
 $node->stop('fast');

@@ -433,6 +433,42 @@ is( seen_by('reader'),
 	'holder hidden, sleeper hidden',
 	'a role without pools sees the load of pools, but not its classes');
 
+# the role's name belongs to another role now
+sql($node, <<~'SQL');
+	ALTER ROLE app RENAME TO former;
+	CREATE ROLE app LOGIN;
+	GRANT SELECT ON connpool_load_stats TO app;
+	GRANT SELECT ON connpool_pools TO app, former;
+	SQL
+
+sub states_seen_by
+{
+	my ($role) = @_;
+	return $node->safe_psql('postgres', <<~'SQL', extra_params => [ '-U', $role ]);
+		SELECT coalesce(active::text, 'hidden') FROM connpool_pools
+		WHERE role = 'app' AND application_name = 'sleeper'
+		SQL
+}
+is(seen_by('former'), 'holder hidden, sleeper timeout', 'a renamed role sees its earlier pools');
+is(states_seen_by('former'), '1', 'a renamed role sees the states of its earlier pools');
+is( seen_by('app'),
+	'holder hidden, sleeper hidden',
+	'a role does not see the classes of another role that had its name');
+is(states_seen_by('app'), 'hidden',
+	'a role does not see the states of another role that had its name');
+ok(connects($node->connstr('postgres') . ' user=app application_name=sleeper'),
+	'the new role connects');
+foreach my $role (qw(app former))
+{
+	is( seen_by($role),
+		'holder hidden, sleeper hidden',
+		"$role does not see the classes of a pool in which two roles had sessions");
+}
+is( seen_by('watcher'),
+	'holder idle_in_transaction, sleeper timeout',
+	'a member of pg_monitor sees the classes of such a pool');
+sql($node, 'DROP OWNED BY app; DROP ROLE app; ALTER ROLE former RENAME TO app');
+
 my $other_series = qr/application="other",class="timeout"/;
 
 # --- while the sampler is stopped, no load is observed

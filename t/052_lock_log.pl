@@ -324,25 +324,8 @@ my @pairs = map {
 	my %options = (user => $user, database => $_ % 2 ? 'postgres' : 'Other');
 	[ map { Wire->connect_to($node, $_, %options) } 'first', 'second' ]
 } 1 .. 10;
-my $take = 'SELECT pg_advisory_xact_lock';
-foreach my $round (1, 2)
-{
-	foreach my $i (0 .. $#pairs)
-	{
-		my ($first, $second) = @{ $pairs[$i] };
-		$_->query(q{SET deadlock_timeout = '100ms'}) foreach $first, $second;
-		$first->query("BEGIN; $take($i, 1)");
-		$second->query("BEGIN; $take($i, 2)");
-		$first->send_message('Q', "$take($i, 2)\0");
-		$second->send_message('Q', "$take($i, 1)\0");
-	}
-	# one session of each pair gets an error, and so the other one its lock
-	foreach my $session (map { @$_ } @pairs)
-	{
-		$session->read_until('Z');
-		$session->query('ROLLBACK');
-	}
-}
+$_->query(q{SET deadlock_timeout = '100ms'}) foreach map { @$_ } @pairs;
+Wire::deadlock(@pairs) foreach 1, 2;
 poll_ok(
 	$node,
 	'SELECT count(*) = 20 FROM connpool_deadlocks',
@@ -366,14 +349,99 @@ poll_ok($node, <<~'SQL', 'PostgreSQL counts the same 20 deadlocks and the earlie
 	SELECT sum(deadlocks) = 21 FROM pg_stat_database WHERE datname IN ('Other', 'postgres')
 	SQL
 
-# a client can raise the SQLSTATE with any detail
+# the ways in which the error of a deadlock reaches the client, or does not
+sql($node, <<~'SQL');
+	CREATE FUNCTION take_2() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM pg_advisory_xact_lock(2);
+		RETURN NULL;
+	END $$;
+	CREATE TABLE at_commit (a int);
+	CREATE CONSTRAINT TRIGGER take_2 AFTER INSERT ON at_commit
+	INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION take_2();
+	SQL
+my ($loser, $winner) = map { Wire->connect_to($node, $_, user => $user) } qw(loser winner);
+$loser->query(q{SET deadlock_timeout = '10ms'});
+$winner->query(q{SET deadlock_timeout = '1h'});
+
+# Run a statement that takes the advisory lock 2 in a deadlock. Return the number of logged
+# deadlocks, that of those with a detail, that of counted ones, and that of errors.
+sub lose
+{
+	my ($statement, $protocol) = @_;
+	sql($node, 'SELECT connpool_reset()');
+	$loser->query('BEGIN; SELECT pg_advisory_xact_lock(1)');
+	$winner->query('BEGIN; SELECT pg_advisory_xact_lock(2)');
+	$winner->send_message('Q', "SELECT pg_advisory_xact_lock(1)\0");
+	$node->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted})
+	  or die 'the winner does not wait';
+	$loser->$protocol($statement);
+	$loser->query('ROLLBACK');
+	$winner->read_until('Z');
+	$winner->query('ROLLBACK');
+	return counted_deadlocks();
+}
+
+sub counted_deadlocks
+{
+	return sql($node, <<~'SQL');
+		SELECT (SELECT count(*) FROM connpool_deadlocks),
+		       (SELECT count(*) FROM connpool_deadlocks
+		        WHERE detail LIKE 'Process % waits for % blocked by process %'),
+		       coalesce(substring(connpool_metrics() from 'connpool_deadlocks_total\S* (\d+)'), '0'),
+		       (SELECT coalesce(sum(errors), 0) FROM connpool_errors WHERE sqlstate = '40P01')
+		SQL
+}
+
+my $take_2 = 'pg_advisory_xact_lock(2)';
+foreach my $level (qw(warning panic))
+{
+	sql($node, "ALTER SYSTEM SET log_min_messages = '$level'");
+	$node->reload;
+	poll_ok(
+		$node,
+		"SELECT current_setting('log_min_messages') = '$level'",
+		"the server uses log_min_messages = $level");
+	is(lose("SELECT $take_2", 'query'), '1|1|1|1', "$level: a deadlock is logged with its detail");
+	is(lose("SELECT $take_2", 'extended'),
+		'1|1|1|1', "$level: a deadlock in the extended protocol is logged");
+	is(lose("SAVEPOINT s; SELECT $take_2", 'query'),
+		'1|1|1|1', "$level: a deadlock after a savepoint is logged");
+	is(lose("DO \$\$ BEGIN PERFORM $take_2; END \$\$", 'query'),
+		'1|1|1|1', "$level: a deadlock in a function is logged");
+	is(lose('INSERT INTO at_commit VALUES (1); COMMIT', 'query'),
+		'1|1|1|1', "$level: a deadlock that makes a commit fail is logged");
+	my $catch = "DO \$\$ BEGIN PERFORM $take_2; EXCEPTION WHEN deadlock_detected THEN";
+	is(lose("$catch RAISE; END \$\$", 'query'),
+		'1|1|1|1', "$level: a deadlock that an exception block throws again unchanged is logged");
+	is(lose("$catch NULL; END \$\$", 'query'),
+		'0|0|0|0', "$level: a deadlock that an exception block catches is not logged");
+	is( lose("$catch RAISE SQLSTATE '40P01' USING DETAIL = 'secret'; END \$\$", 'query'),
+		'0|0|0|1', "$level: an error that a function raises instead of a deadlock is not logged");
+	$loser->query(q{DO $$ BEGIN RAISE SQLSTATE '40P01' USING DETAIL = 'secret'; END $$});
+	is(counted_deadlocks(), '0|0|0|2',
+		"$level: an error with SQLSTATE 40P01 that a function raises counts as an error only");
+}
+sql($node, 'ALTER SYSTEM RESET log_min_messages');
+$node->reload;
+$_->end foreach $loser, $winner;
+
 sql($node, 'SELECT connpool_reset()');
-my $raises = session($node, 'raises');
-$raises->query(
-	q{DO $$ BEGIN RAISE 'my deadlock' USING ERRCODE = '40P01', DETAIL = 'secret'; END $$});
-is(sql($node, 'SELECT application_name, detail FROM connpool_deadlocks'),
-	'raises|', 'the detail of an error that a function raised is not stored');
-leave($raises);
+hold(12);
+my $claims = session($node, 'claims');
+$claims->query_safe("SET lock_timeout = '1s'");
+$claims->query(<<~'SQL');
+	DO $$ BEGIN
+		UPDATE t SET v = 1 WHERE i = 12;
+	EXCEPTION WHEN lock_not_available THEN
+		RAISE SQLSTATE '40P01';
+	END $$
+	SQL
+is(outcomes('claims'), 'cancelled',
+	'a wait that lock_timeout ended is cancelled, even if the session then raises 40P01');
+$holder->query_safe('COMMIT');
+leave($claims);
 
 # --- a queue of ten behind one forgotten transaction
 sql($node, 'SELECT connpool_reset()');
@@ -645,6 +713,8 @@ start($holder, 'SELECT pg_advisory_xact_lock(60)');
 wait_logged('holder');
 $leader->query('SELECT sum(pass()) FROM wide');
 is(outcomes('leader'), 'deadlock', 'a deadlock that a parallel worker reports ends its wait');
+is(sql($node, 'SELECT application_name, detail IS NOT NULL FROM connpool_deadlocks'),
+	'leader|t', 'a deadlock that a parallel worker reports is logged with its detail');
 $leader->query('ROLLBACK');
 $holder->query('COMMIT');
 
@@ -741,18 +811,19 @@ is(sql($node, 'SELECT count(*), count(outcome) FROM connpool_lock_log'),
 my $rows =
   'SELECT started_at, pid, role, application_name, relation, root_pid FROM connpool_lock_log';
 my $before = sql($node, $rows);
-$raises = session($node, 'raises');
-$raises->query(q{DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$});
-leave($raises);
+my @pair = map { Wire->connect_to($node, 'checkout', user => $user) } 1, 2;
+$_->query(q{SET deadlock_timeout = '10ms'}) foreach @pair;	# ends waits before blocked_age
+Wire::deadlock(\@pair);
+$_->end foreach @pair;
 $node->restart;
 is(sql($node, $rows), $before, 'the log survives a restart');
 is(outcomes('other'), 'ended', 'a wait that lasted until a restart has ended with it');
 is(sql($node, 'SELECT application_name FROM connpool_deadlocks'),
-	'raises', 'the log of deadlocks survives a restart');
+	'checkout', 'the log of deadlocks survives a restart');
 is( sql($node,
 		'SELECT application_name, queryid IS NULL, query, detail IS NULL FROM connpool_deadlocks',
 		extra_params => [ '-U', 'viewer' ]),
-	'raises|t|<insufficient privilege>|t',
+	'checkout|t|<insufficient privilege>|t',
 	'a role that may not see the session sees no statement of a deadlock');
 like(
 	sql($node, 'SELECT connpool_metrics()'),

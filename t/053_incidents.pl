@@ -533,4 +533,67 @@ is(sql($standby, q{SELECT id FROM connpool_incidents}),
 	'1', 'a promoted standby keeps its incidents');
 $standby->stop('fast');
 $primary->stop('fast');
+
+# --- alerts that survive more than a minute of downtime
+build_clock();
+$node = new_node('downtime', <<'CONF', stopped => 1);
+connpool_monitor.alert_after = 0
+connpool_monitor.alert_clear_after = '1h'
+connpool_monitor.idle_in_transaction_warning = 1
+connpool_monitor.silent_metrics = 'exhaustion_seconds, connections_per_second'
+CONF
+start_with_clock($node);
+sql($node, 'CREATE EXTENSION connpool_monitor CASCADE');
+
+sub restart_after_downtime
+{
+	my ($clock) = @_;
+	$node->stop('fast');
+	set_clock($clock);
+	start_with_clock($node);
+	return;
+}
+my $idle = session($node, 'idle');
+$idle->query_safe('BEGIN; SELECT 1');
+poll_ok($node, 'SELECT count(*) = 1 FROM connpool_incidents', 'an incident before the downtime');
+leave($idle);
+restart_after_downtime(70);
+wait_samples($node, 3);
+is(sql($node, 'SELECT count(*), count(ended_at) FROM connpool_incidents'),
+	'1|1', 'an alert that survives a minute of downtime begins no incident if it is not met');
+is(sql($node, q{SELECT status FROM connpool_alerts WHERE metric_name = 'idle_in_transaction'}),
+	'WARNING', 'that alert lasts for alert_clear_after');
+my @others = map { session($node, "other $_") } 1 .. 4;
+sql($node, 'ALTER SYSTEM SET connpool_monitor.total_connections_warning = 0');
+$node->reload;
+poll_ok($node, 'SELECT count(*) = 2 FROM connpool_incidents', 'another alert begins an incident');
+my $described = q{metrics, substring(message FROM '^\w+ is') FROM connpool_incidents LIMIT 1};
+is( sql($node, "SELECT $described"),
+	'{total_connections}|total_connections is',
+	'the incident has the other alert and its message');
+$others[0]->query_safe('BEGIN; SELECT 1');
+poll_ok(
+	$node,
+	q{SELECT metrics = '{total_connections,idle_in_transaction}' FROM connpool_incidents LIMIT 1},
+	'an alert that survived counts once its condition is met');
+leave($_) foreach @others;
+# The first sample after the start finds no session. The next one follows after two seconds.
+sql($node, q{ALTER SYSTEM SET connpool_monitor.sample_interval = '2s'});
+restart_after_downtime(140);
+my $empty = sql($node, 'SELECT connpool_incident_report()');
+is(sql($node, 'SELECT count(*), max(id) FROM connpool_incidents'),
+	'3|3', 'an alert whose condition is met after the downtime begins an incident');
+like(
+	$empty,
+	qr/^- Began with: total_connections is [01] of \d+ connections, warning threshold 0$/m,
+	'the incident has a message with the value after the downtime');
+like(
+	$empty,
+	qr/^- Metrics that left OK: total_connections$/m,
+	'the incident omits the alert whose condition is not met');
+like(
+	$empty,
+	qr/^No client was connected when the snapshots were taken\.$/m,
+	'the report of an incident whose snapshot is empty says so');
+$node->stop('fast');
 done_testing();

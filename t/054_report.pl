@@ -299,19 +299,23 @@ like(
 	qr/^\| 40P01 \| deadlock_detected \| 3 \|/m,
 	'the SQLSTATE of the deadlocks is listed');
 unlike($report, qr/ begins at /, 'no log begins after the start of this report');
-my $raising = Wire->connect_to($node, 'checkout', user => 'shop');
-$raising->query(q{DO $$BEGIN RAISE SQLSTATE '40P01'; END$$}) foreach 1 .. 100;
+my $superuser = sql($node, 'SELECT session_user');
+my @pairs =
+  map {
+	[ map { Wire->connect_to($node, 'checkout', user => $superuser) } 1, 2 ]
+  } 1 .. 10;
+$_->query(q{SET deadlock_timeout = '10ms'}) foreach map { @$_ } @pairs;
+Wire::deadlock(@pairs) foreach 1 .. 10;
 like(
 	section(report($since), 'Deadlocks'),
 	qr/^The log of deadlocks begins at \d+-\d+-\d+ [^;]+; earlier ones are unknown\.$/m,
 	'a report states when a full log of deadlocks begins');
-$raising->end;
-$node->psql('postgres', <<~'SQL');
-	SET SESSION AUTHORIZATION shop;
-	DO $$BEGIN RAISE SQLSTATE '40P01'; END$$;
-	SQL
-is( sql($node, 'SELECT role = session_user FROM connpool_deadlocks LIMIT 1'),
-	't', 'connpool_deadlocks has the role at login after SET SESSION AUTHORIZATION');
+$_->query(q{SET application_name = 'switched'; SET SESSION AUTHORIZATION shop})
+  foreach @{ $pairs[0] };
+Wire::deadlock($pairs[0]);
+$_->end foreach map { @$_ } @pairs;
+is( sql($node, 'SELECT application_name, role = session_user FROM connpool_deadlocks LIMIT 1'),
+	'switched|t', 'connpool_deadlocks has the role at login after SET SESSION AUTHORIZATION');
 
 # --- privileges
 $report = sql($node, "SELECT connpool_report('$since')", extra_params => [ '-U', 'reader' ]);

@@ -31,14 +31,17 @@ sub open_socket
 }
 
 # Send a startup packet with these parameters on a new socket, from the IPv4 address "from" if
-# there is one, and return the socket or undef.
+# there is one, and return the socket or undef. Call "before_packet", if it is given, as soon as the
+# socket is connected.
 sub start_up
 {
 	my ($node, %parameters) = @_;
+	my $before_packet = delete $parameters{before_packet};
 	my $socket = open_socket($node, delete $parameters{from}) or return;
 	my $body =
 	  pack('N', 196608) . join('', map { "$_\0$parameters{$_}\0" } sort keys %parameters) . "\0";
 
+	$before_packet->() if $before_packet;
 	$socket->syswrite(pack('N', length($body) + 4) . $body);
 	return $socket;
 }
@@ -50,6 +53,7 @@ sub connect_to
 		$node,
 		user => $options{user},
 		database => $options{database} // 'postgres',
+		before_packet => $options{before_packet},
 		application_name => $application) or die "could not connect: $!";
 	my $self = bless { socket => $socket }, $class;
 
@@ -132,6 +136,29 @@ sub extended
 {
 	my ($self, $sql, $rows) = @_;
 	return $self->parse('', $sql)->bind_to('', '')->execute('', $rows)->sync;
+}
+
+# Let the two sessions of each pair wait for each other's advisory lock until the server cancels
+# the statement of one of them, all pairs at the same time, and roll back.
+sub deadlock
+{
+	my (@pairs) = @_;
+	my $take = 'SELECT pg_advisory_xact_lock';
+	foreach my $i (0 .. $#pairs)
+	{
+		my ($one, $two) = @{ $pairs[$i] };
+		$one->query("BEGIN; $take($i, 1)");
+		$two->query("BEGIN; $take($i, 2)");
+		$one->send_message('Q', "$take($i, 2)\0");
+		$two->send_message('Q', "$take($i, 1)\0");
+	}
+	# one session of each pair gets an error, and so the other one its lock
+	foreach my $session (map { @$_ } @pairs)
+	{
+		$session->read_until('Z');
+		$session->query('ROLLBACK');
+	}
+	return;
 }
 
 sub end

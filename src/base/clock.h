@@ -35,6 +35,17 @@ cpm_timestamp_of(int64 monotonic_us)
 	return now - (cpm_monotonic_us() - monotonic_us);
 }
 
+/*
+ * Return the time of an event that was recorded by both clocks, corrected if the system clock was
+ * set back since. Compare it with the times of sessions, which are corrected in the same way: a
+ * step forward does not change them.
+ */
+static inline TimestampTz
+cpm_comparable_time(TimestampTz at, int64 monotonic_us)
+{
+	return Min(at, cpm_timestamp_of(monotonic_us));
+}
+
 /* Convert a time of the system clock, as that clock is set now, to a monotonic time. */
 static inline int64
 cpm_monotonic_of(TimestampTz at)

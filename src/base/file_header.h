@@ -12,7 +12,7 @@
 #include "port/pg_crc32c.h"
 
 #define CPM_FILE_MAGIC UINT64CONST(0x74617473206d7063)	/* "cpm stat" */
-#define CPM_FILE_FORMAT 13
+#define CPM_FILE_FORMAT 14
 
 typedef struct CpmFileHeader
 {

@@ -71,6 +71,9 @@ typedef enum CpmSessionEnd
 
 #define CPM_SESSION_ENDS (CPM_SESSION_KILLED + 1)
 
+/* CpmPool.role_oid, if roles with different OIDs have had the pool's role name; no role's OID */
+#define CPM_SEVERAL_ROLES ((Oid) PG_UINT32_MAX)
+
 /* A snapshot of a pool. Counters start at the last reset. */
 typedef struct CpmPool
 {
@@ -78,6 +81,7 @@ typedef struct CpmPool
 	uint32		connections;	/* now */
 	uint32		peak_connections;
 	uint32		peak_busy;		/* the highest number of busy sessions in a sample */
+	Oid			role_oid;		/* of its sessions; 0: none has been in it; CPM_SEVERAL_ROLES */
 	uint64		opened;			/* sessions that opened in this pool */
 	uint64		ended[CPM_SESSION_ENDS];	/* sessions that ended in it, by CpmSessionEnd */
 	uint64		session_time_us;	/* total duration of the sessions that have ended */

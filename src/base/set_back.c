@@ -18,6 +18,9 @@
  * when it detects the step. Times outside logs, such as last_seen, stay as recorded. While such a
  * time is in the future, cpm_past_time() corrects it whenever it is shown. The statistics file has
  * the size of the steps, so that the loader can correct its times.
+ *
+ * A session is open long after its process has started, and the clock may be set meanwhile. The
+ * start in monotonic time is found by the offset of the clocks before the last step or after it.
  */
 #include "postgres.h"
 
@@ -45,7 +48,9 @@ typedef struct OldTime
 typedef struct SetBack
 {
 	pg_atomic_uint64 offset_us; /* an int64: system clock minus monotonic clock at the last check */
-	int64		checked_us;		/* time of the last check, by the monotonic clock */
+	pg_atomic_uint64 checked_us;	/* an int64: time of the last check, by the monotonic clock */
+	pg_atomic_uint64 former_offset_us;	/* an int64: offset_us before the last step */
+	pg_atomic_uint64 stepped_after_us;	/* an int64: checked_us before the last step; 0: none */
 	pg_atomic_uint64 total_us;	/* sum of the steps back since the start, less later steps
 								 * forward; never below 0 */
 	pg_atomic_uint64 steps_us;	/* sum of all steps back, less all steps forward; an int64 */
@@ -58,6 +63,12 @@ static int64
 clock_offset_us(void)
 {
 	return GetCurrentTimestamp() - cpm_monotonic_us();
+}
+
+static bool
+is_step(int64 forward_us)
+{
+	return forward_us >= CPM_MIN_STEP_US || forward_us <= -CPM_MIN_STEP_US;
 }
 
 static int
@@ -79,7 +90,9 @@ cpm_set_back_attach(void *memory, bool is_new)
 	if (!is_new)
 		return;
 	pg_atomic_init_u64(&set_back->offset_us, (uint64) clock_offset_us());
-	set_back->checked_us = cpm_monotonic_us();
+	pg_atomic_init_u64(&set_back->checked_us, (uint64) cpm_monotonic_us());
+	pg_atomic_init_u64(&set_back->former_offset_us, 0);
+	pg_atomic_init_u64(&set_back->stepped_after_us, 0);
 	pg_atomic_init_u64(&set_back->total_us, 0);
 	pg_atomic_init_u64(&set_back->steps_us, 0);
 	for (int i = 0; i < old_times(); i++)
@@ -102,15 +115,25 @@ write_old_time(OldTime *old, TimestampTz recorded, int64 setback_us)
 CpmClockStep
 cpm_set_back_check(void)
 {
-	CpmClockStep step = {.checked_at = cpm_timestamp_of(set_back->checked_us)};
+	int64		checked_us = (int64) pg_atomic_read_u64(&set_back->checked_us);
+	CpmClockStep step = {.checked_at = cpm_timestamp_of(checked_us)};
+	int64		former_us = (int64) pg_atomic_read_u64(&set_back->offset_us);
 	int64		offset_us = clock_offset_us();
-	int64		forward_us = offset_us - (int64) pg_atomic_read_u64(&set_back->offset_us);
+	int64		forward_us = offset_us - former_us;
 	int64		total_us = (int64) pg_atomic_read_u64(&set_back->total_us);
+	bool		has_stepped = is_step(forward_us);
 
 	step.now = GetCurrentTimestamp();
-	set_back->checked_us = cpm_monotonic_us();
+	if (has_stepped)
+	{
+		pg_atomic_write_u64(&set_back->former_offset_us, (uint64) former_us);
+		pg_atomic_write_u64(&set_back->stepped_after_us, (uint64) checked_us);
+		/* cpm_process_started_us() reads these two after the offset */
+		pg_write_barrier();
+	}
+	pg_atomic_write_u64(&set_back->checked_us, (uint64) cpm_monotonic_us());
 	pg_atomic_write_u64(&set_back->offset_us, (uint64) offset_us);
-	if (forward_us < CPM_MIN_STEP_US && forward_us > -CPM_MIN_STEP_US)
+	if (!has_stepped)
 		return step;
 	step.setback_us = -forward_us;
 	/* write the sums after the offset, so that no reader subtracts the step twice */
@@ -167,6 +190,34 @@ bool
 cpm_is_set_back(void)
 {
 	return cpm_total_setback_us() != 0;
+}
+
+/*
+ * Convert started_at by the current offset of the clocks. If the result is in the future or before
+ * the last step, the process started before the step, so convert by the offset before it. But if
+ * the clock was set forward and then back, that result is earlier, and the first one is right.
+ */
+int64
+cpm_process_started_us(TimestampTz started_at)
+{
+	int64		now_us = cpm_monotonic_us();
+	int64		offset_us = clock_offset_us();
+	int64		former_us = (int64) pg_atomic_read_u64(&set_back->offset_us);
+	int64		stepped_after_us = (int64) pg_atomic_read_u64(&set_back->checked_us);
+	int64		started_us = started_at - offset_us;
+
+	/* unless the last step is one that the sampler has not detected yet */
+	if (!is_step(offset_us - former_us))
+	{
+		pg_read_barrier();
+		former_us = (int64) pg_atomic_read_u64(&set_back->former_offset_us);
+		stepped_after_us = (int64) pg_atomic_read_u64(&set_back->stepped_after_us);
+	}
+	if (started_us > now_us + CPM_MIN_STEP_US)
+		started_us = started_at - former_us;
+	else if (started_us < stepped_after_us)
+		started_us = Max(started_us, started_at - former_us);
+	return Min(started_us, now_us);
 }
 
 TimestampTz

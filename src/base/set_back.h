@@ -77,6 +77,13 @@ extern bool cpm_is_set_back(void);
 extern int64 cpm_clock_steps_us(void);
 
 /*
+ * Convert the start of a process to a monotonic time, which is at most the current one. The result
+ * is also right if the clock was set once since that start. Call this only while a session opens,
+ * because earlier steps are not considered. The library must be preloaded; takes no lock.
+ */
+extern int64 cpm_process_started_us(TimestampTz started_at);
+
+/*
  * Return the recorded time of a past event. If it is in the future, because the clock was set back
  * since, convert it to a time of the clock as it is set now; the result is at most the current
  * time. Returns 0 for 0. Any process, also if the library is not preloaded; takes no lock.

@@ -20,7 +20,8 @@ typedef struct CpmSlotSession
 	CpmQueryCounts counts;		/* of this session only */
 	int64		setup_us;		/* from the start of the process until the session was open */
 	char		role[NAMEDATALEN];	/* the session's own role, even if its pool is "(other)" */
-	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
+	bool		is_trusted;		/* the role is a superuser or has the privileges of
+								 * pg_read_all_data */
 	CpmPolicy	policy;
 } CpmSlotSession;
 

@@ -292,7 +292,8 @@ static const StringSetting strings[] = {
 		"Lists the applications whose sessions do not count as long transactions, long queries "
 		"or leaks.",
 		"Separated by commas. Each entry is role/application. An entry without a role applies to "
-		"superusers and members of pg_read_all_data. An exemption ends after exempt_limit.",
+		"superusers and roles with the privileges of pg_read_all_data. An exemption ends after "
+		"exempt_limit.",
 		&exempt_applications_string, "pg_dump, pg_dumpall", PGC_SIGHUP, GUC_LIST_INPUT,
 		check_exempt_applications, assign_exempt_applications
 	},

@@ -32,8 +32,8 @@ extern bool cpm_settings_exempts_application(const char *application_name);
 
 /*
  * Return true if exempt_applications exempts this application for this role. An entry without a
- * role applies only if is_trusted: the role is a superuser or a member of pg_read_all_data.
- * role may be NULL; then only entries without a role can match.
+ * role applies only if is_trusted: the role is a superuser or has the privileges of
+ * pg_read_all_data. role may be NULL; then only entries without a role can match.
  */
 extern bool cpm_settings_is_exempt(const char *application_name, const char *role,
 								   bool is_trusted);

@@ -210,7 +210,7 @@ begin_transfer_into_pool(int current, bool *locked)
 		cpm_transfer_end();
 		recent->is_used = false;
 	}
-	ref = cpm_pool_lock_and_find(&my_pool);
+	ref = cpm_pool_lock_and_find(&my_pool, GetAuthenticatedUserId());
 	*locked = true;
 	cpm_transfer_begin();
 	if (ref.index != current)
@@ -256,7 +256,7 @@ name_pool(void)
 }
 
 void
-cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
+cpm_slot_open(int64 setup_us, const CpmPolicy *policy, bool is_trusted)
 {
 	bool		locked;
 
@@ -275,11 +275,11 @@ cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted)
 	mine->policy_key = cpm_policy_key(&my_pool);
 	mine->is_trusted = is_trusted;
 	memcpy(mine->role, my_pool.role, NAMEDATALEN);
-	mine->setup_us = Max(now - MyStartTimestamp, 0);
+	mine->setup_us = setup_us;
 	cpm_seqlock_write_end(&mine->lock);
 	pg_atomic_write_u32(&my_occupant->idle_reasons, 0);
 	set_current_pool(begin_transfer_into_pool(NO_POOL, &locked));
-	cpm_pool_add_opened(my_occupant->pool, (uint64) mine->setup_us);
+	cpm_pool_add_opened(my_occupant->pool, (uint64) setup_us);
 
 	cpm_seqlock_write_begin(&mine->lock);
 	for (int i = 0; i < CPM_COUNTS; i++)

@@ -46,7 +46,7 @@ extern void cpm_slots_attach(void *memory, bool is_new);
  * the slot and changing pools may take the lock of counters/pool_table. Opening, changing pools
  * and closing may wait for up to 20 ms (cpm_transfers_wait_for_pause()).
  */
-extern void cpm_slot_open(TimestampTz now, const CpmPolicy *policy, bool is_trusted);
+extern void cpm_slot_open(int64 setup_us, const CpmPolicy *policy, bool is_trusted);
 extern void cpm_slot_close(int64 lasted_us, CpmSessionEnd how);
 
 /* Move the session to the pool of its application_name, if that has changed. */
@@ -183,8 +183,8 @@ extern int	cpm_slot_pool(int proc_number, int pid);
 
 /*
  * Copy the name of the session's role to role, which has NAMEDATALEN bytes, and set *is_trusted to
- * true if the role is a superuser or a member of pg_read_all_data. Returns false if the session
- * has no slot.
+ * true if the role is a superuser or has the privileges of pg_read_all_data. Returns false if the
+ * session has no slot.
  */
 extern bool cpm_slot_role(int proc_number, int pid, bool *is_trusted, char *role);
 

@@ -331,6 +331,7 @@ sum_databases(CpmMonotonicCounters *monotonic)
 	{
 		const CpmRetainedPool *retained = pool_at(i);
 
+		monotonic->database_of_pool[i] = retained->database;
 		if (!monotonic->pools.is_used[i])
 			continue;
 		database[retained->database].queries += monotonic->queries[i];
@@ -441,6 +442,7 @@ cpm_monotonic_read(void)
 	monotonic->series_load = palloc0(slots * sizeof(CpmLoad));
 	/* there are at most as many databases as pools; each list has one more entry, "(other)" */
 	monotonic->database = palloc(slots * sizeof(CpmDatabaseCounters));
+	monotonic->database_of_pool = palloc0(slots * sizeof(int));
 	is_consistent = read_and_lock(monotonic);
 	for (int tries = 0; !is_consistent && tries < MAX_TRIES; tries++)
 	{

@@ -65,6 +65,7 @@ typedef struct CpmMonotonicCounters
 	/* the counters of each database, CPM_OTHER_DATABASE first */
 	int			databases;
 	CpmDatabaseCounters *database;
+	int		   *database_of_pool;	/* index of its database, by index of the pool */
 } CpmMonotonicCounters;
 
 extern Size cpm_monotonic_size(void);

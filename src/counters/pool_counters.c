@@ -50,8 +50,9 @@ typedef struct PoolEntry
 	pg_atomic_uint64 peak;		/* epoch << 32 | connections; sessions raise it as they enter, and
 								 * resets raise it to the current number */
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
-	pg_atomic_uint64 last_opened_us;	/* when a session last opened in the pool, by the
-										 * monotonic clock; 0: never; sessions write it */
+	pg_atomic_uint64 last_opened;	/* TimestampTz at which a session last opened in the pool; 0:
+									 * never; sessions write it */
+	pg_atomic_uint64 last_opened_us;	/* the same by the monotonic clock */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none;
 													 * sessions write it */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero; sessions
@@ -160,6 +161,7 @@ cpm_pool_add_opened(int index, uint64 setup_time_us)
 {
 	PoolEntry  *pool = &shared->pool[index];
 
+	pg_atomic_write_u64(&pool->last_opened, (uint64) GetCurrentTimestamp());
 	pg_atomic_write_u64(&pool->last_opened_us, (uint64) cpm_monotonic_us());
 	pg_atomic_fetch_add_u64(&pool->total.opened, 1);
 	pg_atomic_fetch_add_u64(&pool->total.setup_time_us, setup_time_us);
@@ -191,9 +193,10 @@ cpm_pool_add_feature(int index, CpmFeature feature, uint64 uses, TimestampTz now
 TimestampTz
 cpm_pool_last_opened(int index)
 {
-	int64		last_opened_us = (int64) pg_atomic_read_u64(&shared->pool[index].last_opened_us);
+	PoolEntry  *pool = &shared->pool[index];
 
-	return last_opened_us != 0 ? cpm_timestamp_of(last_opened_us) : 0;
+	return cpm_comparable_time((TimestampTz) pg_atomic_read_u64(&pool->last_opened),
+							   (int64) pg_atomic_read_u64(&pool->last_opened_us));
 }
 
 static void
@@ -394,5 +397,5 @@ cpm_pool_counters_transfer(int from, int to)
 		pg_atomic_write_u64(&source->feature_seen[i], 0);
 	}
 	/* do not add this time to "(other)": no reader uses it there */
-	pg_atomic_write_u64(&source->last_opened_us, 0);
+	pg_atomic_write_u64(&source->last_opened, 0);
 }

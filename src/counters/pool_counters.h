@@ -37,8 +37,8 @@ extern void cpm_pool_raise_busy_peak(int index, uint32 busy);
 extern void cpm_pool_counters_reset_peaks(void);
 
 /*
- * Return the time at which a session last opened in the pool, by the clock as it is set now; 0 if
- * none did.
+ * Return the time at which a session last opened in the pool, corrected if the clock was set back
+ * since; 0 if none did.
  */
 extern TimestampTz cpm_pool_last_opened(int index);
 

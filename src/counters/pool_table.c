@@ -37,6 +37,7 @@ typedef struct PoolSlot
 	CpmPoolName name;			/* written under the lock, while is_used is 0 */
 	pg_atomic_uint32 is_used;	/* written under the lock */
 	pg_atomic_uint64 state;		/* generation << 32 | connections; sessions and evict() write */
+	pg_atomic_uint32 role;		/* CpmPool.role_oid; written under the lock, which may be shared */
 	pg_atomic_uint64 last_left_us;	/* by the monotonic clock; each session that leaves writes it */
 } PoolSlot;
 
@@ -96,6 +97,7 @@ init_table(void)
 	{
 		pg_atomic_init_u32(&table->slot[i].is_used, 0);
 		pg_atomic_init_u64(&table->slot[i].state, 0);
+		pg_atomic_init_u32(&table->slot[i].role, InvalidOid);
 		pg_atomic_init_u64(&table->slot[i].last_left_us, 0);
 	}
 	memset(other, 0, sizeof(*other));
@@ -247,6 +249,7 @@ find_or_create(const CpmPoolName *name)
 	}
 	entry->index = index;
 	table->slot[index].name = *name;
+	pg_atomic_write_u32(&table->slot[index].role, InvalidOid);
 	cpm_pool_owner_add(index, name);
 	cpm_pool_policy_add_pool(index, name);
 	cpm_retained_add_pool(index, name->database);
@@ -257,18 +260,39 @@ find_or_create(const CpmPoolName *name)
 	return index;
 }
 
+/*
+ * Record that a session of the role is about to enter the pool. Pools are found by names, and
+ * another role may have had this role's name until it was renamed or dropped. Lock held.
+ */
+static void
+record_role(int index, Oid role)
+{
+	uint32		expected = InvalidOid;
+
+	if (index != CPM_OTHER_POOL &&
+		!pg_atomic_compare_exchange_u32(&table->slot[index].role, &expected, role) &&
+		expected != role)
+		pg_atomic_write_u32(&table->slot[index].role, CPM_SEVERAL_ROLES);
+}
+
 CpmPoolRef
-cpm_pool_lock_and_find(const CpmPoolName *name)
+cpm_pool_lock_and_find(const CpmPoolName *name, Oid role)
 {
 	PoolIndexEntry *entry;
+	int			index;
 
 	LWLockAcquire(lock, LW_SHARED);
 	entry = hash_search(by_name, name, HASH_FIND, NULL);
 	if (entry != NULL)
-		return ref_of(entry->index);
-	LWLockRelease(lock);
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	return ref_of(find_or_create(name));
+		index = entry->index;
+	else
+	{
+		LWLockRelease(lock);
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+		index = find_or_create(name);
+	}
+	record_role(index, role);
+	return ref_of(index);
 }
 
 uint64
@@ -304,6 +328,7 @@ cpm_pool_copy(int index, CpmPool *pool)
 	cpm_pool_counters_copy(index, pool);
 	/* a session raises the peak only after it has entered */
 	pool->peak_connections = Max(pool->peak_connections, pool->connections);
+	pool->role_oid = cpm_pool_role(index);
 	(void) cpm_pool_policy(index, &pool->policy);
 	return true;
 }
@@ -329,11 +354,19 @@ cpm_pool_name(int index, CpmPoolName *name)
 	return true;
 }
 
+Oid
+cpm_pool_role(int index)
+{
+	return pg_atomic_read_u32(&table->slot[index].role);
+}
+
 int
 cpm_pool_load(const CpmPool *pool, const CpmHistogram *histogram)
 {
 	int			index = find_or_create(&pool->name);
 
+	if (index != CPM_OTHER_POOL)
+		pg_atomic_write_u32(&table->slot[index].role, pool->role_oid);
 	cpm_pool_counters_load(index, pool, histogram);
 	cpm_pool_set_policy(index, &pool->policy, 0);
 	return index;
@@ -350,8 +383,16 @@ cpm_pools_reset_peaks(void)
 {
 	cpm_pool_counters_reset_peaks();
 	for (int i = 0; i < table->slots; i++)
-		if (pg_atomic_read_u32(&table->slot[i].is_used) != 0)
-			cpm_pool_raise_peak(i, (uint32) pg_atomic_read_u64(&table->slot[i].state));
+	{
+		PoolSlot   *slot = &table->slot[i];
+		uint32		connections = (uint32) pg_atomic_read_u64(&slot->state);
+
+		if (pg_atomic_read_u32(&slot->is_used) == 0)
+			continue;
+		cpm_pool_raise_peak(i, connections);
+		if (connections == 0)
+			pg_atomic_write_u32(&slot->role, InvalidOid);
+	}
 }
 
 int

@@ -34,11 +34,12 @@ extern int	cpm_pool_slots(void);
 
 /*
  * Acquire the lock, exclusively if the pool is new, and return the pool with the name, creating it
- * if necessary, or "(other)" if no slot can be freed. The caller releases the lock; until then no
- * session can evict the pool. Do not call inside a transfer, because the holder of the lock may be
- * waiting for transfers to end. Raises no error.
+ * if necessary, or "(other)" if no slot can be freed. Records that a session of the role with this
+ * OID enters the pool. The caller releases the lock; until then no session can evict the pool. Do
+ * not call inside a transfer, because the holder of the lock may be waiting for transfers to end.
+ * Raises no error.
  */
-extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name);
+extern CpmPoolRef cpm_pool_lock_and_find(const CpmPoolName *name, Oid role);
 
 /*
  * Make the calling session a member of the pool, which protects the pool from eviction until the
@@ -85,7 +86,10 @@ extern bool cpm_pool_copy(int index, CpmPool *pool);
  */
 extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
 
-/* Reset peaks of connections to the current number, and peaks of busy sessions to zero. */
+/*
+ * Reset peaks of connections to the current number, and peaks of busy sessions to zero. Forget the
+ * roles of pools without sessions. The caller holds the lock exclusively.
+ */
 extern void cpm_pools_reset_peaks(void);
 
 /*
@@ -93,6 +97,9 @@ extern void cpm_pools_reset_peaks(void);
  * meanwhile, the name may be that of the other pool, or parts of both. Any process; takes no lock.
  */
 extern bool cpm_pool_name(int index, CpmPoolName *name);
+
+/* Return CpmPool.role_oid of a pool. Any process; takes no lock. */
+extern Oid	cpm_pool_role(int index);
 
 /*
  * Return the number of pools, not counting "(other)". The second function returns the number of

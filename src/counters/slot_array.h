@@ -72,7 +72,8 @@ typedef struct CpmSlot
 	CpmPolicy	policy;
 	uint64		policy_sequence;	/* of the last change of the policy; read by the owner only */
 	uint64		policy_key;		/* cpm_policy_key() of the role and database */
-	bool		is_trusted;		/* the role is a superuser or a member of pg_read_all_data */
+	bool		is_trusted;		/* the role is a superuser or has the privileges of
+								 * pg_read_all_data */
 	char		role[NAMEDATALEN];	/* needed because the name of "(other)" contains no role */
 	uint64		session_base[CPM_COUNTS];	/* counts when the session opened */
 	CpmSlotFailedWait failed_wait[CPM_SLOT_FAILED_WAITS];	/* never reset */

@@ -197,7 +197,8 @@ cpm_document_span(StringInfo json, const char *since, const char *until, CpmDocu
 	if ((since && !parse_moment(since, now, &from)) || (until && !parse_moment(until, now, &to)))
 		return cpm_document_reject(json, "since and until must be " TIME_FORMATS);
 	if (from > to)
-		return cpm_document_reject(json, "since is after until");
+		return cpm_document_reject(json, since ? "since is after until" :
+								   "until is before the default of since, an hour ago");
 
 	/*
 	 * Omit the time before the oldest rollups, which has no points and would only make the steps
@@ -221,7 +222,7 @@ cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span)
 int64
 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at)
 {
-	return (at - span->since) / span->step_us;
+	return Max(at - span->since, 0) / span->step_us;
 }
 
 double

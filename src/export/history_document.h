@@ -38,7 +38,10 @@ extern bool cpm_document_reject(StringInfo json, const char *error);
 /* Append the keys since, until and stepMs. */
 extern void cpm_document_write_span(StringInfo json, const CpmDocumentSpan *span);
 
-/* Return the number of the step to which a time belongs. */
+/*
+ * Return the number of the step to which the start of a point belongs. The first step includes the
+ * point of the minute or hour that contains "since" and therefore starts before it.
+ */
 extern int64 cpm_document_step(const CpmDocumentSpan *span, TimestampTz at);
 
 /* Return the start of a step, in milliseconds since 1970. */

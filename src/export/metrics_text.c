@@ -141,37 +141,23 @@ add_state_counts(StateCounts *sum, const StateCounts *counts)
 }
 
 /*
- * Append the samples of all databases. At the first pool of each database, the loop appends the
- * samples of that database, summed over all of its pools. The sessions of a database that is named
- * CPM_SERIES_NO_DATABASE and those of an unknown database share samples, because their label is
- * the same.
+ * Append the samples of the databases that write_queries() names, so that the number of series is
+ * bounded; the sessions of all others count in CPM_SERIES_NO_DATABASE. Includes databases without
+ * sessions, because an average over time would omit the times without a sample.
  */
 static void
 write_states(Scrape *scrape)
 {
-	const CpmPoolSnapshot *pools = &scrape->monotonic->pools;
-	StateCounts unknown = scrape->unknown;
+	const CpmMonotonicCounters *monotonic = scrape->monotonic;
+	StateCounts *sum = palloc0(monotonic->databases * sizeof(StateCounts));
 
-	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
-	{
-		const char *database = pools->pool[i].name.database;
-		StateCounts sum = {.total = 0};
-		bool		is_first = pools->is_used[i] && strcmp(database, CPM_SERIES_NO_DATABASE) != 0;
-
-		for (int j = CPM_OTHER_POOL + 1; j < i && is_first; j++)
-			is_first = !pools->is_used[j] || strcmp(pools->pool[j].name.database, database) != 0;
-		if (!is_first)
-			continue;
-		for (int j = i; j < pools->slots; j++)
-			if (pools->is_used[j] && strcmp(pools->pool[j].name.database, database) == 0)
-				add_state_counts(&sum, &scrape->by_pool[j]);
-		write_database_states(&scrape->out, database, &sum);
-	}
-	for (int i = CPM_OTHER_POOL + 1; i < pools->slots; i++)
-		if (pools->is_used[i] && strcmp(pools->pool[i].name.database, CPM_SERIES_NO_DATABASE) == 0)
-			add_state_counts(&unknown, &scrape->by_pool[i]);
-	if (unknown.total > 0)
-		write_database_states(&scrape->out, CPM_SERIES_NO_DATABASE, &unknown);
+	sum[CPM_OTHER_DATABASE] = scrape->unknown;
+	for (int i = CPM_OTHER_POOL + 1; i < monotonic->pools.slots; i++)
+		add_state_counts(&sum[monotonic->database_of_pool[i]], &scrape->by_pool[i]);
+	for (int i = 0; i < monotonic->databases; i++)
+		if (i != CPM_OTHER_DATABASE || sum[i].total > 0 || monotonic->database[i].queries > 0)
+			write_database_states(&scrape->out, monotonic->database[i].name, &sum[i]);
+	pfree(sum);
 }
 
 static void

@@ -26,17 +26,6 @@ cpm_may_see(Oid role)
 	return cpm_may_see_all() || has_privs_of_role(GetUserId(), role);
 }
 
-bool
-cpm_may_see_role_named(const char *role)
-{
-	Oid			oid;
-
-	if (cpm_may_see_all())
-		return true;
-	oid = get_role_oid(role, true);
-	return OidIsValid(oid) && cpm_may_see(oid);
-}
-
 void
 cpm_require_view(FunctionCallInfo fcinfo, const char *view)
 {

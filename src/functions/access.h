@@ -21,12 +21,6 @@ extern bool cpm_may_see(Oid role);
 extern bool cpm_may_see_all(void);
 
 /*
- * Return cpm_may_see() of the role with that name. If there is no such role, as for the pool
- * "(other)", return cpm_may_see_all().
- */
-extern bool cpm_may_see_role_named(const char *role);
-
-/*
  * Check that the caller may read the rows of a view. Returns if the last argument of the function
  * is the view pass (view_pass.h), because then a view calls the function and PostgreSQL has
  * checked the privileges on that view. Otherwise fails with 42501 unless the caller has SELECT on

@@ -6,7 +6,8 @@
  *
  * The views omit statements inside functions (pg_stat_statements.track = all), because no client
  * sends them or receives their rows. They also omit statements on system catalogs or on this
- * extension's objects, and statements whose text the caller may not see.
+ * extension's objects, and statements whose text the caller may not see. Finally they omit
+ * statements whose text is cut, because its beginning may be a statement with another meaning.
  */
 #include "postgres.h"
 
@@ -177,7 +178,7 @@ fill_counters(Candidate *candidate)
 
 /*
  * Fill in the properties of the statement's text and of its tables. Returns false if the
- * statement cannot be a candidate: its text is hidden, or it uses this extension's objects.
+ * statement cannot be a candidate: its text is hidden or cut, or it uses this extension's objects.
  */
 static bool
 fill_text_and_tables(Candidate *candidate)
@@ -191,7 +192,7 @@ fill_text_and_tables(Candidate *candidate)
 	CpmStatementText text;
 	CpmTableNumbers numbers = {.tuples = -1, .writes = -1};
 
-	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0)
+	if (query == NULL || strcmp(query, CPM_HIDDEN_QUERY) == 0 || cpm_statement_text_is_cut(query))
 		return false;
 	text = cpm_read_statement_text(cpm_text_to_server(query, cpm_database_encoding(database)),
 								   candidate->extension_objects);

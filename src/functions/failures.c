@@ -74,7 +74,11 @@ emit_rejection(const void *entry, void *arg)
 	cpm_row_text(&row, rejected->database);
 	cpm_row_text(&row, rejected->role);
 	cpm_row_text(&row, rejected->application_name);
-	cpm_row_address(&row, &rejected->client_addr);
+	/* the role is only the client's claim, so that it gives a reader no right to see the address */
+	if (cpm_may_see_all())
+		cpm_row_address(&row, &rejected->client_addr);
+	else
+		cpm_row_null(&row);
 	cpm_row_int8(&row, (int64) rejected->attempts.value);
 	cpm_row_past_time(&row, rejected->first_at);
 	cpm_row_emit(&row, arg);

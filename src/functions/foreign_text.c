@@ -130,6 +130,7 @@ cpm_text_for_client(const char *text)
 	int			client = pg_get_client_encoding();
 	Oid			conversion;
 	char		converted[MAX_CHARACTER_SIZE];
+	size_t		left;
 	char	   *copy;
 	char	   *next;
 
@@ -144,9 +145,10 @@ cpm_text_for_client(const char *text)
 	if (!OidIsValid(conversion))
 		return text;
 	copy = next = pstrdup(text);
-	while (*text != '\0')
+	left = strlen(text);
+	while (left > 0)
 	{
-		int			length = pg_encoding_verifymbchar(server, text, (int) strlen(text));
+		int			length = pg_encoding_verifymbchar(server, text, (int) left);
 
 		if (convert_character(conversion, text, length, server, client, converted) > 0)
 		{
@@ -156,6 +158,7 @@ cpm_text_for_client(const char *text)
 		else
 			*next++ = REPLACEMENT;
 		text += length;
+		left -= length;
 	}
 	*next = '\0';
 	return copy;

@@ -68,7 +68,7 @@ emit_window(LoadListing *listing)
 			continue;
 		if (!cpm_pool_name(i, &name))
 			cpm_load_add(&listing->by_pool[CPM_OTHER_POOL], load);
-		else if (!cpm_may_see_role_named(name.role))
+		else if (!cpm_may_see(cpm_pool_role(i)))
 			emit_load(listing, &name, NULL, cpm_load_total(load));
 		else
 			for (int class = 0; class < CPM_WAIT_CLASSES; class++)

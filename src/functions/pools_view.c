@@ -132,7 +132,7 @@ add_pool(CpmRow *row, const CpmPool *pool, const CpmHistogram *histogram, const 
 	const uint64 *counts = pool->counts.of;
 
 	/* whether the caller may see the states of the pool's sessions, as in pg_stat_activity */
-	bool		visible = cpm_may_see_role_named(pool->name.role);
+	bool		visible = cpm_may_see(pool->role_oid);
 
 	cpm_row_text(row, pool->name.database);
 	cpm_row_text(row, pool->name.role);

@@ -14,7 +14,7 @@
  * show, then read all of them in one pass over pg_stat_statements. Requests for queryid 0 or an
  * invalid database are ignored; an invalid role matches the statements of every role. Texts remain
  * NULL if slow_statement_text is off, or if pg_stat_statements is not preloaded, is not installed
- * in this database, may not be read by the caller or has evicted the statement.
+ * in this database, may not be read by the caller, has evicted the statement or has 1 GB of texts.
  */
 extern HTAB *cpm_query_texts_create(void);
 extern void cpm_query_texts_request(HTAB *texts, Oid database, Oid role, uint64 queryid);

@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/tupdesc.h"
 #include "base/compat.h"
 #include "base/sample.h"
 #include "base/set_back.h"
@@ -21,6 +22,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
@@ -55,6 +57,9 @@ cpm_row_emit(CpmRow *row, ReturnSetInfo *result)
 	/* results may be long, so let the user cancel */
 	CHECK_FOR_INTERRUPTS();
 	tuplestore_putvalues(result->setResult, result->setDesc, row->values, row->nulls);
+	for (int i = 0; i < row->count; i++)
+		if (!row->nulls[i] && !TupleDescAttr(result->setDesc, i)->attbyval)
+			pfree(DatumGetPointer(row->values[i]));
 	row->count = 0;
 }
 
@@ -140,7 +145,22 @@ cpm_row_nonempty_text(CpmRow *row, const char *value)
 void
 cpm_row_query(CpmRow *row, const char *query, Oid database)
 {
-	cpm_row_text(row, query ? cpm_text_to_server(query, cpm_database_encoding(database)) : NULL);
+	MemoryContext context;
+	MemoryContext old_context;
+
+	if (query == NULL)
+	{
+		cpm_row_null(row);
+		return;
+	}
+	/* free the copies in between, because a query may be long and occur in many rows */
+	context = AllocSetContextCreate(CurrentMemoryContext, "connpool_monitor query",
+									ALLOCSET_DEFAULT_SIZES);
+	old_context = MemoryContextSwitchTo(context);
+	query = cpm_text_for_client(cpm_text_to_server(query, cpm_database_encoding(database)));
+	MemoryContextSwitchTo(old_context);
+	add_column(row, CStringGetTextDatum(query), false);
+	MemoryContextDelete(context);
 }
 
 void

@@ -39,8 +39,8 @@ typedef void (*CpmLoadPointVisitor) (const CpmLoadPoint *point, void *arg);
 extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 
 /*
- * Visit the points from "since" to "until", both inclusive, of one metric, or of all metrics if
- * metric is -1. Omits unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits
+ * Visit the points of one metric, or of all metrics if metric is -1, from "since" to "until", both
+ * inclusive. A minute or hour that contains "since" has a point that starts before it. Omits unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits
  * samples that were taken at another interval. Rounds values to thousandths, because they are
  * stored in single precision.
  */

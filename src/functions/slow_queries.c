@@ -22,11 +22,14 @@ emit_statement(ReturnSetInfo *result, HeapTuple tuple, TupleDesc description,
 {
 	CpmRow		row = {0};
 	double		mean_time = cpm_statement_float8(tuple, description, columns->mean_time);
+	char	   *query;
 
 	if (isnan(mean_time) || mean_time <= cpm_slow_query_mean_time_ms)
 		return;
-	cpm_row_query(&row, cpm_statement_text(tuple, description, columns->query),
-				  cpm_statement_oid(tuple, description, columns->dbid));
+	query = cpm_statement_text(tuple, description, columns->query);
+	cpm_row_query(&row, query, cpm_statement_oid(tuple, description, columns->dbid));
+	if (query != NULL)
+		pfree(query);
 	cpm_row_float8(&row, mean_time);
 	cpm_row_statement_int8(&row, tuple, description, columns->calls);
 	cpm_row_float8(&row, cpm_statement_float8(tuple, description, columns->total_time));

@@ -7,7 +7,7 @@
  * The names of database and role are those at login. The text is looked up by their OIDs, and the
  * OID of the role decides whether the caller may see it (functions/access.h), because another
  * database or role may have such a name by now. If the caller may not see the text, queryid and
- * text are NULL. See functions/query_texts.h for other cases in which the text is NULL.
+ * text are hidden. See functions/query_texts.h for the cases in which the text is NULL.
  */
 #include "postgres.h"
 
@@ -46,17 +46,18 @@ emit_slow_statement(const void *entry, void *arg)
 	CpmRow	   *row = &listing->row;
 
 	/* as in pg_stat_statements, hide queryid and text, but not the role, from other roles */
-	bool		is_visible = slow->queryid != 0 && cpm_may_see(slow->role);
+	bool		is_visible = cpm_may_see(slow->role);
 
 	cpm_row_past_time(row, slow->finished_at);
 	cpm_row_text(row, slow->session.database);
 	cpm_row_text(row, slow->session.role);
 	cpm_row_text(row, slow->session.application_name);
 	cpm_row_float8(row, (double) slow->elapsed_us / 1000);
-	cpm_row_int8_if(row, is_visible, (int64) slow->queryid);
+	cpm_row_int8_if(row, slow->queryid != 0 && is_visible, (int64) slow->queryid);
 	cpm_row_text(row, slow->sqlstate ? unpack_sql_state(slow->sqlstate) : "00000");
 	cpm_row_query(row, is_visible ? cpm_query_text(listing->texts, slow->database, slow->role,
-												   slow->queryid) : NULL, slow->database);
+												   slow->queryid) : CPM_HIDDEN_QUERY,
+				  slow->database);
 	cpm_row_emit(row, listing->result);
 }
 

@@ -8,8 +8,13 @@
  * function pg_stat_statements() again and calls it directly. That function hides the texts that
  * the current user may not see. Reading the view through SQL was rejected, because it requires
  * USAGE on the schema and fails if the text of another database cannot be converted.
+ *
+ * A text may have up to 1 GB, and a view may show it in thousands of rows. So only the beginning of
+ * a long text is kept.
  */
 #include "postgres.h"
+
+#include <sys/stat.h>
 
 #include "access/htup_details.h"
 #include "base/compat.h"
@@ -21,14 +26,26 @@
 #include "executor/tuptable.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "functions/foreign_text.h"
+#include "functions/statement_rows.h"
 #include "functions/statements_source.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pgstat.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/tuplestore.h"
+
+/* Maximum length of a text in bytes, in the encoding of the statement's database */
+#define MAX_TEXT_LENGTH 65536
+
+/* Where pg_stat_statements keeps the texts, and the size from which one may be too long for a row */
+#define TEXT_FILE PG_STAT_TMP_DIR "/pgss_query_texts.stat"
+#define MAX_TEXT_FILE_SIZE (MaxAllocSize - 1024 * 1024)
 
 bool
 cpm_statements_are_loaded(void)
@@ -73,6 +90,18 @@ find_function(void)
 }
 
 /*
+ * Return false if the texts must not be read. If one of them is too long for a row, the call fails
+ * and leaks its buffer, which holds the whole file.
+ */
+static bool
+texts_are_readable(void)
+{
+	struct stat file;
+
+	return stat(TEXT_FILE, &file) != 0 || file.st_size < (off_t) MAX_TEXT_FILE_SIZE;
+}
+
+/*
  * Call pg_stat_statements(). It converts each text to the database encoding, and one text that
  * cannot be converted makes the whole call fail and leak its buffer. If the database encoding is
  * SQL_ASCII, it returns texts unconverted, so set that encoding during the call. This does not
@@ -87,7 +116,7 @@ call_function(Oid function, ReturnSetInfo *result)
 
 	fmgr_info(function, &info);
 	InitFunctionCallInfoData(*fcinfo, &info, 1, InvalidOid, NULL, (Node *) result);
-	fcinfo->args[0].value = BoolGetDatum(true);
+	fcinfo->args[0].value = BoolGetDatum(texts_are_readable());
 	fcinfo->args[0].isnull = false;
 	SetDatabaseEncoding(PG_SQL_ASCII);
 	PG_TRY();
@@ -103,13 +132,49 @@ call_function(Oid function, ReturnSetInfo *result)
 		elog(ERROR, "connpool_monitor: could not read pg_stat_statements");
 }
 
+/* Return a palloc'd copy of the beginning of a long text. Does not split a character. */
+static text *
+cut_text(Datum query, Oid database)
+{
+	const char *start = VARDATA_ANY(DatumGetPointer(query));
+	int			length = VARSIZE_ANY_EXHDR(DatumGetPointer(query));
+
+	length = pg_encoding_mbcliplen(cpm_database_encoding(database), start, length,
+								   MAX_TEXT_LENGTH);
+	return cstring_to_text_with_len(start, length);
+}
+
+/* Copy a row into the current memory context, with its text cut if it is too long. */
+static HeapTuple
+copy_row(TupleTableSlot *slot, const CpmStatementColumns *columns)
+{
+	Datum	   *query = &slot->tts_values[columns->query - 1];
+	text	   *cut = NULL;
+	HeapTuple	row;
+
+	slot_getallattrs(slot);
+	if (!slot->tts_isnull[columns->query - 1] &&
+		VARSIZE_ANY_EXHDR(DatumGetPointer(*query)) > MAX_TEXT_LENGTH)
+	{
+		cut = cut_text(*query, DatumGetObjectId(slot->tts_values[columns->dbid - 1]));
+		*query = PointerGetDatum(cut);
+	}
+	row = heap_form_tuple(slot->tts_tupleDescriptor, slot->tts_values, slot->tts_isnull);
+	if (cut != NULL)
+		pfree(cut);
+	return row;
+}
+
 /* Copy the rows into the current memory context. */
 static void
 copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
 {
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+	CpmStatementColumns columns = cpm_statement_columns(result->setDesc);
 	uint64		capacity = 1024;
 
+	if (columns.query == 0 || columns.dbid == 0)
+		elog(ERROR, "connpool_monitor: pg_stat_statements lacks a column");
 	statements->description = CreateTupleDescCopy(result->setDesc);
 	statements->count = 0;
 	statements->row = palloc(capacity * sizeof(HeapTuple));
@@ -120,7 +185,7 @@ copy_rows(const ReturnSetInfo *result, CpmStatements *statements)
 			capacity *= 2;
 			statements->row = repalloc(statements->row, capacity * sizeof(HeapTuple));
 		}
-		statements->row[statements->count++] = ExecCopySlotHeapTuple(slot);
+		statements->row[statements->count++] = copy_row(slot, &columns);
 	}
 	ExecDropSingleTupleTableSlot(slot);
 }
@@ -156,4 +221,10 @@ cpm_statements_require(CpmStatements *statements)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"pg_stat_statements\" does not exist in this database"),
 				 errhint("Run CREATE EXTENSION pg_stat_statements.")));
+}
+
+bool
+cpm_statement_text_is_cut(const char *query)
+{
+	return strlen(query) > MAX_TEXT_LENGTH - MAX_MULTIBYTE_CHAR_LEN;
 }

@@ -26,8 +26,9 @@ typedef struct CpmStatements
 /*
  * Read all rows, redacted for the caller, into the current memory context. Returns false if the
  * extension is not installed in this database or the caller may not execute its function; needs
- * no privilege on its schema. Each text is in the encoding of the statement's database. Call only
- * if pg_stat_statements is preloaded, because its function fails otherwise.
+ * no privilege on its schema. Each text is in the encoding of the statement's database, and cut
+ * after 65,536 bytes. All texts are NULL while the file of pg_stat_statements has 1 GB or more. Call
+ * only if pg_stat_statements is preloaded, because its function fails otherwise.
  */
 extern bool cpm_statements_read(CpmStatements *statements);
 
@@ -36,5 +37,11 @@ extern bool cpm_statements_read(CpmStatements *statements);
  * this database, and with 42501 if the caller may not execute its function.
  */
 extern void cpm_statements_require(CpmStatements *statements);
+
+/*
+ * Return true if the text has been cut. Also true for a text that is complete and at most three
+ * bytes below the limit.
+ */
+extern bool cpm_statement_text_is_cut(const char *query);
 
 #endif							/* CPM_STATEMENTS_SOURCE_H */

@@ -115,19 +115,6 @@ is_client_error(const ErrorData *edata)
 		!(cpm_session_is_open() && MyBackendType == B_WAL_SENDER);
 }
 
-/*
- * Log a deadlock, with the detail only if PostgreSQL's deadlock detector wrote it. A function may
- * raise the same SQLSTATE with any detail, which may contain users' data.
- */
-static void
-log_deadlock(const ErrorData *edata, TimestampTz at)
-{
-	bool		is_detected = edata->funcname != NULL &&
-		strcmp(edata->funcname, "DeadLockReport") == 0;
-
-	cpm_statement_log_deadlock(is_detected ? edata->detail : NULL, at);
-}
-
 /* Count a failed statement, or record a FATAL error for the exit callback, which counts it. */
 static void
 count_failure(const ErrorData *edata, TimestampTz at)
@@ -136,8 +123,7 @@ count_failure(const ErrorData *edata, TimestampTz at)
 		cpm_session_record_fatal(edata->sqlerrcode);
 	else if (cpm_slot_is_open())
 	{
-		if (edata->sqlerrcode == ERRCODE_T_R_DEADLOCK_DETECTED)
-			log_deadlock(edata, at);
+		cpm_statement_log_deadlock(edata, at);
 		cpm_statement_count_failed(edata->sqlerrcode, at);
 	}
 }

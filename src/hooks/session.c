@@ -15,6 +15,7 @@
 #include "postgres.h"
 
 #include "base/clock.h"
+#include "base/set_back.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
 #include "counters/backend_counters.h"
@@ -34,7 +35,7 @@
 
 static ClientAuthentication_hook_type previous_authentication;
 static bool exit_callback_registered;	/* true once authentication has succeeded or failed */
-static bool is_trusted;			/* superuser or member of pg_read_all_data */
+static bool is_trusted;			/* superuser, or has the privileges of pg_read_all_data */
 static bool is_open;
 static int64 started_us;		/* start of the process, by the monotonic clock; set with is_open */
 static bool exit_failure_checked;
@@ -135,7 +136,7 @@ cpm_session_begin_opening(void)
 void
 cpm_session_finish_opening(void)
 {
-	TimestampTz now;
+	int64		setup_us;
 	CpmPolicy	policy;
 
 	if (is_open)
@@ -144,12 +145,12 @@ cpm_session_finish_opening(void)
 	/* A process that has not registered the exit callback could not release a slot. */
 	if (MyBackendType != B_BACKEND || !exit_callback_registered)
 		return;
-	now = GetCurrentTimestamp();
-	started_us = cpm_monotonic_of(MyStartTimestamp);
-	cpm_session_opened(Max(now - MyStartTimestamp, 0));
+	started_us = cpm_process_started_us(MyStartTimestamp);
+	setup_us = cpm_monotonic_us() - started_us;
+	cpm_session_opened(setup_us);
 	policy = cpm_settings_policy();
 	cpm_backends_publish();
-	cpm_slot_open(now, &policy, is_trusted);
+	cpm_slot_open(setup_us, &policy, is_trusted);
 	cpm_progress.nesting_level = 0;
 }
 

@@ -129,7 +129,9 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
 
-	cpm_slot_record_failed_wait(sqlstate, proc_exit_inprogress);
+	/* any role can raise the SQLSTATE of a deadlock; cpm_statement_log_deadlock() records one */
+	cpm_slot_record_failed_wait(sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ? 0 : sqlstate,
+								proc_exit_inprogress);
 	cpm_progress.awaiting_finish = NULL;
 	failed_message_at = message_at;
 	cpm_statement_is_failing = true;
@@ -150,10 +152,16 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 }
 
 void
-cpm_statement_log_deadlock(const char *detail, TimestampTz now)
+cpm_statement_log_deadlock(const ErrorData *error, TimestampTz now)
 {
 	CpmDeadlock deadlock;
+	const char *detail = error->detail;
 
+	/* any role can raise this SQLSTATE, but only PostgreSQL reports errors from that function */
+	if (error->sqlerrcode != ERRCODE_T_R_DEADLOCK_DETECTED || error->funcname == NULL ||
+		strcmp(error->funcname, "DeadLockReport") != 0)
+		return;
+	cpm_slot_record_failed_wait(error->sqlerrcode, false);
 	memset(&deadlock, 0, sizeof(deadlock));
 	deadlock.at = now;
 	deadlock.pid = MyProcPid;

@@ -138,10 +138,10 @@ extern void cpm_statement_count_suspended(int64 elapsed_us, uint64 queryid);
 extern void cpm_statement_count_failed(int sqlstate, TimestampTz now);
 
 /*
- * Log a statement that failed because of a deadlock. Call before the statement counts as failed.
- * detail is the DETAIL of the error, in the encoding of the database, or NULL if unknown.
+ * If PostgreSQL's deadlock detector reported the error, log and count the deadlock, and record
+ * that it ended the session's wait. Call before the statement counts as failed.
  */
-extern void cpm_statement_log_deadlock(const char *detail, TimestampTz now);
+extern void cpm_statement_log_deadlock(const ErrorData *error, TimestampTz now);
 
 /* Start timing the commit that ends the deferred statement. Repeated calls have no effect. */
 extern void cpm_statement_start_commit_time(void);

@@ -81,21 +81,28 @@ cpm_transaction_record_command(TransactionStmtKind kind, bool chain, bool was_ab
 	}
 }
 
-/* Return the SQLSTATE of the error that the main loop is handling and has not flushed yet. */
+/*
+ * Return the SQLSTATE of the error that the main loop is handling and has not flushed yet. Log the
+ * error if it is a deadlock.
+ */
 static int
-current_sqlstate(void)
+current_sqlstate(TimestampTz now)
 {
 	MemoryContext context = CurrentMemoryContext;
+	uint32		holdoff_count = InterruptHoldoffCount;
 	volatile int sqlstate = ERRCODE_INTERNAL_ERROR;
 
 	PG_TRY();
 	{
 		sqlstate = geterrcode();
+		if (sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED)
+			cpm_statement_log_deadlock(CopyErrorData(), now);
 	}
 	PG_CATCH();
 	{
-		/* geterrcode() found no error. If that ever happens, the abort must still succeed. */
+		/* There is no error, or no memory for a copy of it. The abort must still succeed. */
 		MemoryContextSwitchTo(context);
+		InterruptHoldoffCount = holdoff_count;
 		FlushErrorState();
 	}
 	PG_END_TRY();
@@ -111,10 +118,8 @@ count_hidden_failure(void)
 
 	if (cpm_statement_failure_was_counted())
 		return;
-	sqlstate = current_sqlstate();
+	sqlstate = current_sqlstate(now);
 	cpm_errors_add(sqlstate, now);
-	if (sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED)
-		cpm_statement_log_deadlock(NULL, now);
 	cpm_statement_count_failed(sqlstate, now);
 }
 

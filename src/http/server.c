@@ -275,6 +275,19 @@ on_completed(void *arg, struct MHD_Connection *connection, void **state,
 		cpm_client_answered(client_of(connection), cpm_monotonic_us());
 }
 
+/*
+ * Decode a path, or the name or value of an argument, in place, and return its length. Leave text
+ * with an encoded zero byte as it is, so that it matches no path and is no valid argument. Decoded,
+ * it would look like the part before that byte, because libmicrohttpd passes C strings.
+ */
+static size_t
+unescape(void *arg, struct MHD_Connection *connection, char *text)
+{
+	(void) arg;
+	(void) connection;
+	return strstr(text, "%00") != NULL ? strlen(text) : MHD_http_unescape(text);
+}
+
 /* Discard libmicrohttpd's messages, because clients could flood the log with their mistakes. */
 static void
 discard_log(void *arg, const char *format, va_list arguments)
@@ -307,6 +320,7 @@ cpm_server_start(const CpmWorkerApi *api, pgsocket listener)
 	http_daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_ERROR_LOG, 0, NULL, NULL,
 								   on_request, unconstify(CpmWorkerApi *, api),
 								   MHD_OPTION_EXTERNAL_LOGGER, discard_log, NULL,
+								   MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
 								   MHD_OPTION_LISTEN_SOCKET, listener,
 								   MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MAX_CONNECTIONS,
 								   MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) MAX_HEADER_BYTES,

@@ -28,7 +28,9 @@ typedef struct CpmIncidents
 typedef struct CpmIncidentProgress
 {
 	CpmIncidentState state;
-	CpmStatus	status[CPM_METRICS];	/* of each alert after the last sample */
+	CpmStatus	status[CPM_METRICS];	/* of each alert after the last sample; OK if it is stale */
+	bool		is_stale[CPM_METRICS];	/* the alert is from before the start, and its condition
+										 * has not been met since */
 	uint64		refused;		/* counters of the whole server at the last sample */
 	uint64		failed;
 	bool		has_unsaved;	/* incidents have changed since the saver was last woken */

@@ -33,6 +33,7 @@
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "samples/pooler_state.h"
+#include "utils/timestamp.h"
 
 #define FRESH_INTERVALS 3
 #define FRESH_MIN_US (3 * USECS_PER_SEC)
@@ -292,15 +293,19 @@ cpm_pooler_retry_at(const CpmPoolerState *state)
 CpmPoolersFreshness
 cpm_poolers_freshness(void)
 {
-	CpmPoolersFreshness freshness = {.all_fresh = cpm_poolers_count() > 0};
-	int64		oldest_us = cpm_monotonic_us();
+	CpmPoolersFreshness freshness = {
+		.all_fresh = cpm_poolers_count() > 0,
+		.oldest = GetCurrentTimestamp(),
+	};
 
 	for (int i = 0; i < cpm_poolers_count(); i++)
 	{
+		CpmPoolerState state = cpm_pooler_state(i);
+
 		freshness.all_fresh = freshness.all_fresh && cpm_pooler_is_fresh(i);
-		oldest_us = Min(oldest_us, cpm_pooler_state(i).last_success_us);
+		freshness.oldest = Min(freshness.oldest,
+							   cpm_comparable_time(state.last_success, state.last_success_us));
 	}
-	freshness.oldest = cpm_timestamp_of(oldest_us);
 	return freshness;
 }
 

@@ -61,7 +61,7 @@ typedef struct CpmPoolersFreshness
 {
 	bool		all_fresh;		/* at least one console is configured and all are fresh */
 	TimestampTz oldest;			/* when the console with the oldest answer was queried, corrected
-								 * if the clock was set since; undefined unless all_fresh */
+								 * if the clock was set back since; undefined unless all_fresh */
 } CpmPoolersFreshness;
 
 extern CpmPoolersFreshness cpm_poolers_freshness(void);

@@ -259,7 +259,8 @@ scan_ring(RollupRing *ring, TimestampTz since, TimestampTz until, CpmRollupVisit
 	CpmRollupRow row;
 
 	for (uint64 i = first_rollup(ring, next); i < next; i++)
-		if (copy_rollup(ring, i, &row) && row.start >= since && row.start <= until)
+		if (copy_rollup(ring, i, &row) && row.start + ring->length_us > since &&
+			row.start <= until)
 			visit(&row, arg);
 }
 

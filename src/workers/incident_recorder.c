@@ -16,8 +16,11 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "base/caught_error.h"
 #include "base/clock.h"
+#include "base/metric_settings.h"
 #include "base/pool.h"
 #include "counters/backend_counters.h"
 #include "counters/slot_sums.h"
@@ -75,16 +78,44 @@ describe_refusal(char *buffer, size_t size)
 }
 
 /*
- * Set status[] to the status of each alert. If a metric no longer exists, because the last
- * PgBouncer was removed from the settings, its alert keeps its status, which counts as OK here.
+ * Set status[] to the status of each alert that counts. If a metric no longer exists, because the
+ * last PgBouncer was removed from the settings, its alert keeps its status, which counts as OK
+ * here. So does the status of a stale alert.
  */
 static void
-read_statuses(int sources)
+read_statuses(const CpmIncidentProgress *progress, int sources)
 {
-	(void) cpm_alert_board_get(&board);
 	for (int i = 0; i < CPM_METRICS; i++)
-		status[i] = cpm_metric_is_available(&cpm_catalogue[i], sources) ?
-			board.row[i].alert.status : CPM_OK;
+		status[i] = cpm_metric_is_available(&cpm_catalogue[i], sources) &&
+			!progress->is_stale[i] ? board.row[i].alert.status : CPM_OK;
+}
+
+/* Return true if the value of the last sample met a threshold. */
+static bool
+is_met(const CpmAlertRow *row)
+{
+	/* an unknown value leaves the timers as they were, perhaps since before a restart */
+	return !isnan(row->value) && (row->alert.held_us[0] >= 0 || row->alert.held_us[1] >= 0);
+}
+
+/*
+ * Let stale alerts count again that have ended or whose condition is met. The message of a stale
+ * alert is from before the restart, so replace it in the copy of the board.
+ */
+static void
+refresh_stale_alerts(CpmIncidentProgress *progress, const CpmSample *sample)
+{
+	for (int i = 0; i < CPM_METRICS; i++)
+	{
+		CpmAlertRow *row = &board.row[i];
+		CpmVerdict	verdict;
+
+		if (!progress->is_stale[i] || (row->alert.status != CPM_OK && !is_met(row)))
+			continue;
+		progress->is_stale[i] = false;
+		verdict = cpm_evaluate_metric(i, sample, cpm_settings_thresholds(i));
+		cpm_describe(row->message, sizeof(row->message), i, row->alert.status, &verdict);
+	}
 }
 
 /* Begin an incident, with the message of the first alert or, if there is none, of the refusal. */
@@ -273,8 +304,10 @@ remember_round(CpmIncidentProgress *progress, uint64 refused, uint64 failed)
 
 /*
  * Let the last incident resume if it ended less than a minute ago by the system clock. Alerts
- * survive a restart, so it may continue with the first sample. If the clock was set back during
- * the restart, the loader has corrected the times as if the restart had taken no time.
+ * survive a restart, so it may continue with the first sample. If it ended earlier, an alert that
+ * survives the restart is stale: it begins no incident until its condition is met again. If the
+ * clock was set back during the restart, the loader has corrected the times as if the restart had
+ * taken no time.
  */
 static void
 resume_later(CpmIncidentState *state, const CpmIncident *last)
@@ -293,10 +326,14 @@ cpm_incidents_start(bool has_crashed)
 	CpmIncidentProgress *progress = cpm_incidents_progress();
 
 	cpm_incidents_loaded(has_crashed);
-	read_statuses(cpm_sample_sources());
 	cpm_incident_state_init(&progress->state);
 	if (cpm_incidents_newest() != NULL)
 		resume_later(&progress->state, cpm_incidents_newest());
+	(void) cpm_alert_board_get(&board);
+	for (int i = 0; i < CPM_METRICS; i++)
+		progress->is_stale[i] = progress->state.ended_us < 0 &&
+			board.row[i].alert.status != CPM_OK;
+	read_statuses(progress, cpm_sample_sources());
 	remember_round(progress, cpm_slot_rejections(), cpm_slots_counts().of[CPM_FAILED_QUERIES]);
 }
 
@@ -317,7 +354,9 @@ cpm_incidents_round(const CpmSample *sample, const CpmRoundCounts *counts, int64
 	CpmIncidentStep step;
 	bool		has_alert = false;
 
-	read_statuses(sample->sources);
+	(void) cpm_alert_board_get(&board);
+	refresh_stale_alerts(progress, sample);
+	read_statuses(progress, sample->sources);
 
 	/*
 	 * The state and the incidents disagree after a reset. They also disagree if an error ended

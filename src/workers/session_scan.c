@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/pool.h"
 #include "base/rate_limit.h"
+#include "base/set_back.h"
 #include "base/session.h"
 #include "base/settings.h"
 #include "base/wait_class.h"
@@ -60,6 +61,7 @@ typedef struct SessionScan
 static CpmRateLimit line_limit;
 static TimestampTz *previous_newest;	/* newest_by_pool of the previous round */
 static int64 round_us;			/* when the round began, by the monotonic clock */
+static int64 previous_steps_us; /* cpm_clock_steps_us() in the previous round */
 
 /* The metrics that count sessions by an age. */
 static const CpmMetricId age_metrics[] = {
@@ -185,6 +187,20 @@ observe_prepared(const CpmPrepared *prepared, void *arg)
 		scan->sample->uncounted[CPM_LEAK_SUSPECTS]++;
 }
 
+/*
+ * Forget previous_newest if the clock was set back since the previous round. This round corrects
+ * the times of sessions, so that they are no longer comparable with those of the previous round.
+ */
+static void
+check_previous_newest(void)
+{
+	int64		steps_us = cpm_clock_steps_us();
+
+	if (steps_us > previous_steps_us)
+		memset(previous_newest, 0, cpm_pool_slots() * sizeof(TimestampTz));
+	previous_steps_us = steps_us;
+}
+
 void
 cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 {
@@ -210,6 +226,7 @@ cpm_scan_and_sample(CpmSample *sample, int64 interval_ms, int64 now_us)
 		last_counted = MemoryContextAllocZero(TopMemoryContext,
 											  cpm_backend_slots() * sizeof(*last_counted));
 	}
+	check_previous_newest();
 	cpm_lock_roots_update(Min(ROOT_AGE_US, scan.ages.blocked_us));
 	cpm_lock_episodes_round(GetCurrentTimestamp(), cpm_monotonic_us(), &scan.ages);
 	cpm_leaks_round_begin(GetCurrentTimestamp(), log_released_leak);
