@@ -10,8 +10,8 @@ import psycopg2
 def visible(text):
     return ''.join(c if c.isprintable() else '?' for c in text)
 
-# Keep names from being markup: links and mentions of Slack, and of Mattermost (in which a
-# zero-width space prevents them).
+# Disable mentions and links with a text: escape <, > and & for Slack, and insert a zero-width
+# space for Mattermost. Plain addresses remain links.
 def without_markup(text):
     return re.sub(r'(?<!\w)@|\](?=\()', '\\g<0>\u200b', html.escape(text, quote=False))
 
@@ -33,7 +33,7 @@ while True:
     try:
         connection = psycopg2.connect(os.environ.get('ALERTS_FROM', 'dbname=postgres'))
         connection.autocommit = True
-        connection.set_client_encoding('UTF8')      # a database can have none (SQL_ASCII)
+        connection.set_client_encoding('UTF8')      # not SQL_ASCII, for Python
         cursor = connection.cursor()
         cursor.execute('LISTEN connpool_alerts')
         cursor.execute('SELECT coalesce(max(seq), 0) FROM connpool_alert_log')
@@ -48,6 +48,6 @@ while True:
             select.select([connection], [], [], 60)
             connection.poll()
             connection.notifies.clear()
-    except Exception as error:      # whatever failed, ending would lose alerts
+    except Exception as error:      # retry after any error, to lose no alert
         print(error, file=sys.stderr, flush=True)
         time.sleep(5)

@@ -65,7 +65,8 @@ WITH own AS (
            t.typnamespace
     FROM own, pg_catalog.unnest(own.views) AS v (name), pg_type t
     WHERE (t.typname = v.name AND t.typtype <> 'c')
-       OR (t.typname::text = pg_catalog.concat('_', v.name) AND t.typcategory <> 'A')
+       OR (t.typname::text = pg_catalog.concat('_', v.name)
+           AND (t.typcategory <> 'A' OR t.typtype = 'd'))
 )
 SELECT _connpool_refuse(n.nspname, t.object)
 FROM taken t JOIN pg_namespace n ON n.oid = t.schema
@@ -1758,8 +1759,8 @@ CREATE FUNCTION _connpool_history_text(
 LANGUAGE sql VOLATILE PARALLEL RESTRICTED
 BEGIN ATOMIC
     -- A minute or hour that is only partly in that time may contain its peak, but the rest of that
-    -- minute or hour must not change the mean. A row that starts at the end of that time, at a whole
-    -- minute, is a minute or hour after it, not a sample.
+    -- minute or hour must not change the mean. connpool_history() also returns a row that starts at
+    -- "until". At a whole minute, that row may cover the time after it, so omit it.
     SELECT trim_scale(round(CASE WHEN is_peak THEN max(h.max_value)
                                  ELSE avg(h.avg_value)
                                       FILTER (WHERE h.sample_time >= since

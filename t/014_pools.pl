@@ -284,8 +284,7 @@ foreach my $number (1 .. 4)
 is(sql($watcher, q{SELECT count(*) FROM connpool_pools WHERE role = 'victim'}),
 	'2', 'a role that connects to four databases evicts no pool of another role');
 
-# A role gets the name of another one, whose pool thus gets sessions of both. After a reset without
-# sessions, the pool is that of the next session's role.
+# A role gets the name of another one, whose pool thus gets sessions of both, also after a reset.
 sql($watcher, 'CREATE ROLE heir LOGIN');
 Wire->connect_to($node, 'inherited', user => 'heir')->end;
 wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});
@@ -294,13 +293,14 @@ sql($watcher, <<~'SQL');
 	CREATE ROLE heir LOGIN;
 	GRANT SELECT ON connpool_pools TO heir;
 	SQL
-foreach my $seen ('hidden', '1')
+foreach my $case ([ 'inherited', 'hidden' ], [ 'inherited', 'hidden' ], [ 'own', '1' ])
 {
-	my $heir = Wire->connect_to($node, 'inherited', user => 'heir');
+	my ($application, $seen) = @$case;
+	my $heir = Wire->connect_to($node, $application, user => 'heir');
 	wait_for(q{EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir' AND state = 'idle')});
 	sql($watcher, 'SET ROLE heir');
-	is(pool('inherited', q{coalesce(idle::text, 'hidden')}),
-		$seen, "$seen: a role sees the states of a pool unless another role had sessions in it");
+	is(pool($application, q{coalesce(idle::text, 'hidden')}),
+		$seen, "$application: a role sees the states of a pool unless another one was in it");
 	sql($watcher, 'RESET ROLE');
 	$heir->end;
 	wait_for(q{NOT EXISTS (SELECT FROM connpool_sessions WHERE role = 'heir')});

@@ -423,6 +423,8 @@ my @clashes = split /\n/, $node->safe_psql('postgres', $member . <<~'SQL');
 	SELECT format('TABLE _%s (a int)', relname) FROM member WHERE relname IS NOT NULL
 	UNION ALL
 	SELECT format('TYPE _%s AS ENUM ()', relname) FROM member WHERE relname IS NOT NULL
+	UNION ALL
+	SELECT format('DOMAIN _%s AS int[]', relname) FROM member WHERE relname IS NOT NULL
 	SQL
 cmp_ok(scalar(@clashes), '>', 150, 'many objects of a user would clash');
 $node->safe_psql('postgres', 'CREATE DATABASE taken');

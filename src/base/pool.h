@@ -81,7 +81,7 @@ typedef struct CpmPool
 	uint32		connections;	/* now */
 	uint32		peak_connections;
 	uint32		peak_busy;		/* the highest number of busy sessions in a sample */
-	Oid			role_oid;		/* of its sessions; 0: none has been in it; CPM_SEVERAL_ROLES */
+	Oid			role_oid;		/* of its sessions' role; CPM_SEVERAL_ROLES; in "(other)" 0 */
 	uint64		opened;			/* sessions that opened in this pool */
 	uint64		ended[CPM_SESSION_ENDS];	/* sessions that ended in it, by CpmSessionEnd */
 	uint64		session_time_us;	/* total duration of the sessions that have ended */

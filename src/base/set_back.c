@@ -19,8 +19,9 @@
  * time is in the future, cpm_past_time() corrects it whenever it is shown. The statistics file has
  * the size of the steps, so that the loader can correct its times.
  *
- * A session is open long after its process has started, and the clock may be set meanwhile. The
- * start in monotonic time is found by the offset of the clocks before the last step or after it.
+ * A session opens some time after its process has started, and the clock may be set meanwhile. So
+ * cpm_process_started_us() converts the start by the offset of the clocks before or after the last
+ * step, whichever was valid at the start.
  */
 #include "postgres.h"
 
@@ -194,8 +195,8 @@ cpm_is_set_back(void)
 
 /*
  * Convert started_at by the current offset of the clocks. If the result is in the future or before
- * the last step, the process started before the step, so convert by the offset before it. But if
- * the clock was set forward and then back, that result is earlier, and the first one is right.
+ * the last step, the process started before the step, so convert by the offset before it. But keep
+ * the first result if it is the later one: the clock was then set forward and back.
  */
 int64
 cpm_process_started_us(TimestampTz started_at)

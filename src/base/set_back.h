@@ -78,8 +78,9 @@ extern int64 cpm_clock_steps_us(void);
 
 /*
  * Convert the start of a process to a monotonic time, which is at most the current one. The result
- * is also right if the clock was set once since that start. Call this only while a session opens,
- * because earlier steps are not considered. The library must be preloaded; takes no lock.
+ * is also right if the clock was set forward once since that start. After a step back, it may be
+ * too late, by at most the size of the step. Call this only while a session opens, because earlier
+ * steps are not considered. The library must be preloaded; takes no lock.
  */
 extern int64 cpm_process_started_us(TimestampTz started_at);
 

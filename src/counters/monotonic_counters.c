@@ -304,9 +304,9 @@ cpm_monotonic_is_other(const CpmPoolName *name)
 }
 
 /*
- * Sum statements by database: those of evicted pools, and those of the pools. The statements in
- * "(other)" that belong to no database with counters of its own count for CPM_OTHER_DATABASE. Lock
- * held.
+ * Sum statements by database: those of evicted pools, and those of the pools. CPM_OTHER_DATABASE
+ * receives the statements in "(other)" that no other entry includes. The caller holds the lock
+ * exclusively.
  */
 static void
 sum_databases(CpmMonotonicCounters *monotonic)
@@ -440,7 +440,7 @@ cpm_monotonic_read(void)
 	monotonic->series_queries = palloc0(slots * sizeof(uint64));
 	monotonic->load = palloc(slots * sizeof(CpmLoad));
 	monotonic->series_load = palloc0(slots * sizeof(CpmLoad));
-	/* there are at most as many databases as pools; each list has one more entry, "(other)" */
+	/* there are at most as many databases as pools; both lists also have an entry "(other)" */
 	monotonic->database = palloc(slots * sizeof(CpmDatabaseCounters));
 	monotonic->database_of_pool = palloc0(slots * sizeof(int));
 	is_consistent = read_and_lock(monotonic);

@@ -52,7 +52,7 @@ typedef struct PoolEntry
 	pg_atomic_uint64 peak_busy; /* epoch << 32 | sessions; the sampler raises it */
 	pg_atomic_uint64 last_opened;	/* TimestampTz at which a session last opened in the pool; 0:
 									 * never; sessions write it */
-	pg_atomic_uint64 last_opened_us;	/* the same by the monotonic clock */
+	pg_atomic_uint64 last_opened_us;	/* time of the same event by the monotonic clock */
 	pg_atomic_uint64 feature_seen[CPM_FEATURES];	/* TimestampTz of the last use; 0 if none;
 													 * sessions write it */
 	pg_atomic_uint64 octaves;	/* a bit for each octave of buckets that is not all zero; sessions

@@ -10,7 +10,8 @@
  * evicted pools by database, and "transferred" adjusts "other" when a series begins or ends.
  *
  * When the first pool of a database since the reset is created, the database gets counters of its
- * own. If max_pools databases have such counters already, it gets none until the next reset.
+ * own. If max_pools or CPM_MAX_DATABASES databases have such counters already, it gets none until
+ * the next reset.
  */
 #include "postgres.h"
 
@@ -50,7 +51,7 @@ cpm_retained_databases(CpmRetained *of)
 	return (CpmDatabaseCounters *) &of->pool[cpm_max_pools + 1];
 }
 
-/* Return the index of the database's counters, adding them if there are fewer than max_pools. */
+/* Return the index of the database's counters, adding them unless the limit is reached. */
 static int
 find_database(const char *name)
 {
@@ -61,7 +62,7 @@ find_database(const char *name)
 	for (int i = CPM_OTHER_DATABASE + 1; i <= retained->databases; i++)
 		if (strcmp(database[i].name, name) == 0)
 			return i;
-	if (retained->databases >= cpm_max_pools)
+	if (retained->databases >= Min(cpm_max_pools, CPM_MAX_DATABASES))
 		return CPM_OTHER_DATABASE;
 	retained->databases++;
 	memset(&database[retained->databases], 0, sizeof(CpmDatabaseCounters));

@@ -13,11 +13,13 @@
 #include "base/load.h"
 
 /*
- * The first max_pools databases that have a pool after a reset have counters of their own until
- * the next reset. All other databases, and the sessions whose database is unknown, share one set
- * of counters, which has this index and name. If such a database had counters of its own, they
- * would fall at each eviction, because no entry would retain the counts of its evicted pools.
+ * The first databases that have a pool after a reset have counters of their own until the next
+ * reset: up to max_pools, and at most CPM_MAX_DATABASES, because a lookup compares all names under
+ * the lock. All other databases, and the sessions whose database is unknown, share one set of
+ * counters, which has this index and name. A further database cannot have its own counters: nothing
+ * would retain the counts of its evicted pools, so they would fall.
  */
+#define CPM_MAX_DATABASES 256
 #define CPM_OTHER_DATABASE 0
 #define CPM_SERIES_NO_DATABASE "(other)"
 

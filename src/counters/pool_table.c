@@ -383,16 +383,8 @@ cpm_pools_reset_peaks(void)
 {
 	cpm_pool_counters_reset_peaks();
 	for (int i = 0; i < table->slots; i++)
-	{
-		PoolSlot   *slot = &table->slot[i];
-		uint32		connections = (uint32) pg_atomic_read_u64(&slot->state);
-
-		if (pg_atomic_read_u32(&slot->is_used) == 0)
-			continue;
-		cpm_pool_raise_peak(i, connections);
-		if (connections == 0)
-			pg_atomic_write_u32(&slot->role, InvalidOid);
-	}
+		if (pg_atomic_read_u32(&table->slot[i].is_used) != 0)
+			cpm_pool_raise_peak(i, (uint32) pg_atomic_read_u64(&table->slot[i].state));
 }
 
 int

@@ -86,10 +86,7 @@ extern bool cpm_pool_copy(int index, CpmPool *pool);
  */
 extern uint64 cpm_pool_counts(int index, uint32 *generation, CpmQueryCounts *counts);
 
-/*
- * Reset peaks of connections to the current number, and peaks of busy sessions to zero. Forget the
- * roles of pools without sessions. The caller holds the lock exclusively.
- */
+/* Reset peaks of connections to the current number, and peaks of busy sessions to zero. */
 extern void cpm_pools_reset_peaks(void);
 
 /*

@@ -74,7 +74,7 @@ emit_rejection(const void *entry, void *arg)
 	cpm_row_text(&row, rejected->database);
 	cpm_row_text(&row, rejected->role);
 	cpm_row_text(&row, rejected->application_name);
-	/* the role is only the client's claim, so that it gives a reader no right to see the address */
+	/* the role is only what the client claimed, so having its privileges must not reveal this */
 	if (cpm_may_see_all())
 		cpm_row_address(&row, &rejected->client_addr);
 	else

@@ -153,7 +153,7 @@ cpm_row_query(CpmRow *row, const char *query, Oid database)
 		cpm_row_null(row);
 		return;
 	}
-	/* free the copies in between, because a query may be long and occur in many rows */
+	/* free the intermediate copies, because a query may be long and occur in many rows */
 	context = AllocSetContextCreate(CurrentMemoryContext, "connpool_monitor query",
 									ALLOCSET_DEFAULT_SIZES);
 	old_context = MemoryContextSwitchTo(context);

@@ -43,7 +43,7 @@
 /* Maximum length of a text in bytes, in the encoding of the statement's database */
 #define MAX_TEXT_LENGTH 65536
 
-/* Where pg_stat_statements keeps the texts, and the size from which one may be too long for a row */
+/* The file of pg_stat_statements' texts; from this size on, one text may be too long for a row */
 #define TEXT_FILE PG_STAT_TMP_DIR "/pgss_query_texts.stat"
 #define MAX_TEXT_FILE_SIZE (MaxAllocSize - 1024 * 1024)
 

@@ -27,8 +27,8 @@ typedef struct CpmStatements
  * Read all rows, redacted for the caller, into the current memory context. Returns false if the
  * extension is not installed in this database or the caller may not execute its function; needs
  * no privilege on its schema. Each text is in the encoding of the statement's database, and cut
- * after 65,536 bytes. All texts are NULL while the file of pg_stat_statements has 1 GB or more. Call
- * only if pg_stat_statements is preloaded, because its function fails otherwise.
+ * after 65,536 bytes. All texts are NULL while the file of pg_stat_statements has nearly 1 GB or
+ * more. Call only if pg_stat_statements is preloaded, because its function fails otherwise.
  */
 extern bool cpm_statements_read(CpmStatements *statements);
 

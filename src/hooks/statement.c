@@ -129,7 +129,7 @@ cpm_statement_count_failed(int sqlstate, TimestampTz now)
 	bool		sync_failed = is_same_message && !is_simple && !commit_failed;
 	int64		elapsed_us = cpm_statement_elapsed_us(now, message_at) + suspended.elapsed_us;
 
-	/* any role can raise the SQLSTATE of a deadlock; cpm_statement_log_deadlock() records one */
+	/* any role can raise this SQLSTATE; cpm_statement_log_deadlock() has recorded a deadlock */
 	cpm_slot_record_failed_wait(sqlstate == ERRCODE_T_R_DEADLOCK_DETECTED ? 0 : sqlstate,
 								proc_exit_inprogress);
 	cpm_progress.awaiting_finish = NULL;

@@ -100,7 +100,10 @@ current_sqlstate(TimestampTz now)
 	}
 	PG_CATCH();
 	{
-		/* There is no error, or no memory for a copy of it. The abort must still succeed. */
+		/*
+		 * There is no error, or no memory for a copy of it. The abort must still succeed, so
+		 * restore what errfinish() has set to 0.
+		 */
 		MemoryContextSwitchTo(context);
 		InterruptHoldoffCount = holdoff_count;
 		FlushErrorState();

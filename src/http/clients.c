@@ -122,11 +122,12 @@ count_authorized(void)
  *
  * Clients without the token must not push out those with it, so up to MAX_PROTECTED authorized
  * connections are exempt. Among the others, prefer the largest group, so that a client that opens
- * many connections pushes out its own. A group has the connections of one network with the same
- * standing: a client that sends requests all the time has no old connections, and would otherwise
- * push out those that have not sent a request yet. Groups of up to MAX_SMALL_GROUP connections
- * count as equal, because a flood may come from many addresses while several scrapers share one.
- * Among equal groups, choose the connection that has gone longest without an answer.
+ * many connections pushes out its own. A group consists of the connections of one network with the
+ * same standing. If standing did not count, a client that keeps sending requests would never own
+ * the oldest connection, and would push out connections that have not sent a request yet. Groups of
+ * up to MAX_SMALL_GROUP connections count as equal, because a flood may come from many addresses
+ * while several scrapers share one. Among equal groups, choose the connection that has gone longest
+ * without an answer.
  */
 static Client *
 most_expendable(void)
@@ -178,10 +179,10 @@ cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us)
 }
 
 void
-cpm_client_requested(void *arg, bool is_authorized)
+cpm_client_requested(void *arg, bool has_token)
 {
 	Client	   *client = arg;
-	Standing	standing = is_authorized ? AUTHORIZED : UNAUTHORIZED;
+	Standing	standing = has_token ? AUTHORIZED : UNAUTHORIZED;
 	Group		old;
 
 	if (client == NULL || client->is_shut_down || client->group.standing >= standing)

@@ -15,8 +15,8 @@ struct sockaddr;
  */
 extern void *cpm_client_connected(int fd, const struct sockaddr *address, int64 now_us);
 
-/* Record that a connection has sent a request. */
-extern void cpm_client_requested(void *client, bool is_authorized);
+/* Record that a connection has sent a request. has_token is also true if none is required. */
+extern void cpm_client_requested(void *client, bool has_token);
 
 /* Record that a connection has received a complete answer. */
 extern void cpm_client_answered(void *client, int64 now_us);
@@ -25,8 +25,8 @@ extern void cpm_client_answered(void *client, int64 now_us);
 extern void cpm_client_disconnected(void *client);
 
 /*
- * Shut down the connections whose timeout has expired and, if there are too many connections, some
- * of those without the token, or of the network that has the most.
+ * Shut down the connections whose timeout has expired and, if there are too many connections,
+ * first some without the token, and among these some of the largest group.
  */
 extern void cpm_clients_shut_down_overdue(int64 now_us);
 

@@ -189,7 +189,7 @@ observe_prepared(const CpmPrepared *prepared, void *arg)
 
 /*
  * Forget previous_newest if the clock was set back since the previous round. This round corrects
- * the times of sessions, so that they are no longer comparable with those of the previous round.
+ * the times of sessions, so they are not comparable with those of the previous round.
  */
 static void
 check_previous_newest(void)
