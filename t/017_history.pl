@@ -51,7 +51,7 @@ is(sql($node, <<~'SQL'), 't', 'no period has a maximum of a statement that it do
 	SELECT bool_and(max_time <= total_queries * avg_time + 0.001) FROM connpool_query_stats
 	SQL
 is( sql($node,
-		<<~'SQL'), 't', 'a longer period begins no later than a shorter one, and its maximum is no lower');
+		<<~'SQL'), 't', 'a longer period begins no later and has no lower maximum than a shorter one');
 	SELECT bool_and(since <= shorter_since AND max_time >= shorter_max)
 	FROM (SELECT since, lag(since) OVER periods AS shorter_since,
 	             max_time, lag(max_time) OVER periods AS shorter_max

@@ -75,7 +75,7 @@ foreach my $time (1 .. 2)
 	poll_ok(
 		$node,
 		q{SELECT suspects = 1 FROM connpool_leak_stats WHERE kind = 'idle_in_transaction'},
-		"suspect $time of 2: a session idle in a transaction for longer than leak_age is a suspect");
+		"suspect $time of 2: a session idle in a transaction beyond leak_age is a suspect");
 	$returns->query_safe('COMMIT');
 	poll_ok($node, <<~"SQL", "suspect $time of 2: COMMIT releases the occurrence");
 		SELECT suspects = 0 AND released = $time

@@ -184,6 +184,8 @@ cmp_ok($weight, '>=', 7, 'the samples together weigh at least as much as one wee
 is($median, 2, 'samples of a month ago hardly count in the median');
 is($p99, 5, 'samples of a month ago still count in the 99th percentile');
 ok($mean > 2 && $mean < 2.5, 'samples of a month ago hardly count in the mean');
-cmp_ok($samples, '<', 90 * 24 * 60 / 2, 'the number of samples is halved together with their weight');
+cmp_ok($samples, '<',
+	90 * 24 * 60 / 2,
+	'the number of samples is halved together with their weight');
 
 done_testing();

@@ -44,7 +44,7 @@ use Wire;
 	is(shift @lines, 'c.........c.........c....',
 		'a rise to CRITICAL replaces the snapshot of another after ten seconds');
 	is(join("\n", @lines) . "\n",
-		<<~'LINES', 'all snapshots have at most 10,000 rows, and an incident at most eight snapshots');
+		<<~'LINES', 'the snapshots have at most 10,000 rows, and an incident at most eight of them');
 		0 incidents
 		45 from 1, 7740 rows, from 1, 2 of the last
 		46 from 1, 9840 rows, from 1, 7 of the last

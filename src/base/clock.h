@@ -37,8 +37,8 @@ cpm_timestamp_of(int64 monotonic_us)
 
 /*
  * Return the time of an event that was recorded by both clocks, corrected if the system clock was
- * set back since. The result is comparable with the times of sessions: a step back corrects both, and
- * a step forward changes neither.
+ * set back since. The result is comparable with the times of sessions: both are corrected after a
+ * step back, and neither changes at a step forward.
  */
 static inline TimestampTz
 cpm_comparable_time(TimestampTz at, int64 monotonic_us)

@@ -73,9 +73,9 @@ extern void cpm_monotonic_attach(void *memory, bool is_new);
 
 /*
  * Return all counters as of one moment, palloc'd, and choose the pools that have a series. Any
- * process with a PGPROC. Holds the lock of counters/pool_table exclusively, for a time proportional
- * to max_pools. If evictions, resets or other reads disturb four reads in a row, reads all pools once more while
- * it holds the lock.
+ * process with a PGPROC. Holds the lock of counters/pool_table exclusively; the time grows with
+ * max_pools. If evictions, resets or other reads disturb four reads in a row, reads all pools once
+ * more while it holds the lock.
  */
 extern CpmMonotonicCounters *cpm_monotonic_read(void);
 

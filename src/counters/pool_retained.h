@@ -15,11 +15,12 @@
 /*
  * The first databases that have a pool after a reset have counters of their own until the next
  * reset: up to max_pools, and at most CPM_MAX_DATABASES, because a lookup compares all names under
- * the lock. All other databases, and the sessions whose database is unknown, share one set of
- * counters, which has this index and name. A further database cannot have its own counters: nothing
- * would retain the counts of its evicted pools, so they would fall.
+ * the lock. A further database cannot have its own counters: nothing would retain the counts of
+ * its evicted pools, so they would fall.
  */
 #define CPM_MAX_DATABASES 256
+
+/* The index and name of the counters that all other databases and unknown ones share */
 #define CPM_OTHER_DATABASE 0
 #define CPM_SERIES_NO_DATABASE "(other)"
 

@@ -5,8 +5,8 @@
  *		connpool_incident_sessions: the snapshots of sessions that were taken during them.
  *
  * Databases and roles are recorded by OID. Their names are looked up when a row is shown, so they
- * are NULL if the object has been dropped since. The details of a session are hidden from callers
- * who may not see it (functions/access.h).
+ * are NULL if the object has been dropped since. A caller without the privilege to see
+ * a session gets NULL for its details (functions/access.h).
  */
 #include "postgres.h"
 

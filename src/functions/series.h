@@ -41,9 +41,8 @@ extern CpmRollup cpm_series_rollup(TimestampTz since, TimestampTz now);
 /*
  * Visit the points of one metric, or of all metrics if metric is -1, from "since" to "until", both
  * inclusive. A minute or hour that contains "since" has a point that starts before it. Omits
- * unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits samples that were taken at
- * another interval. Rounds values to thousandths, because they are
- * stored in single precision.
+ * unknown values. For CPM_ROLLUP_SAMPLES, a sample_ms other than 0 omits samples that were taken
+ * at another interval. Rounds values to thousandths, because they are stored in single precision.
  */
 extern void cpm_series_scan(CpmRollup rollup, int metric, int sample_ms, TimestampTz since,
 							TimestampTz until, CpmPointVisitor visit, void *arg);

@@ -42,9 +42,9 @@ extern void cpm_rollups_add(const CpmSampleRow *sample, const CpmMetric *catalog
 
 /*
  * Visit copies of the rows whose minute or hour overlaps the time from since to until (inclusive),
- * among them the unfinished row, in the order in which they were begun. Skips rows that the sampler
- * overwrites meanwhile. Any process; takes no lock and never delays the sampler. For CPM_ROLLUP_SAMPLES call
- * cpm_sample_ring_scan(). Visits nothing if the library is not preloaded.
+ * among them the unfinished row, in the order in which they were begun. Skips rows that the
+ * sampler overwrites meanwhile. Any process; takes no lock and never delays the sampler. For
+ * CPM_ROLLUP_SAMPLES call cpm_sample_ring_scan(). Visits nothing if the library is not preloaded.
  */
 extern void cpm_rollup_scan(CpmRollup resolution, TimestampTz since, TimestampTz until,
 							CpmRollupVisitor visit, void *arg);

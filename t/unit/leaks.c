@@ -35,8 +35,9 @@ print_verdict(int age_s, int seen_s, double opened_s, bool is_idle_by_design)
 		.application_name = "psql",
 	};
 
-	printf("%d", cpm_leak_kind(&session, then + (int64) (opened_s * USECS_PER_SEC), is_idle_by_design,
-							   then + seen_s * USECS_PER_SEC, &ages) == CPM_LEAK_IDLE);
+	printf("%d", cpm_leak_kind(&session, then + (int64) (opened_s * USECS_PER_SEC),
+							   is_idle_by_design, then + seen_s * USECS_PER_SEC,
+							   &ages) == CPM_LEAK_IDLE);
 }
 
 int
